@@ -1,0 +1,75 @@
+"""The only readers of time. Everything else receives a `Clock`, or an instant as an argument.
+
+Two kinds of time run through the system. *Stream time* is when a frame was captured, in seconds
+from the start of its stream; it comes with the frame. *Clock time* is when something happened
+here, in monotonic seconds; it comes from a `Clock`.
+"""
+
+import asyncio
+import heapq
+import itertools
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """A monotonic clock that can also be slept on."""
+
+    def now_s(self) -> float:
+        """Monotonic seconds; only differences mean anything."""
+        ...
+
+    def wall_s(self) -> float:
+        """Seconds since the Unix epoch, for timestamps that leave the process."""
+        ...
+
+    async def sleep(self, duration_s: float) -> None:
+        """Return after `duration_s` seconds of this clock."""
+        ...
+
+
+class SystemClock:
+    """Real time."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def wall_s(self) -> float:
+        return time.time()
+
+    async def sleep(self, duration_s: float) -> None:
+        await asyncio.sleep(max(0.0, duration_s))
+
+
+class ManualClock:
+    """Time that moves only when told to. For tests, simulation and the virtual clock of replays."""
+
+    def __init__(self, start_s: float = 0.0, epoch_s: float = 1_700_000_000.0) -> None:
+        self._now_s = start_s
+        self._epoch_s = epoch_s
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def now_s(self) -> float:
+        return self._now_s
+
+    def wall_s(self) -> float:
+        return self._epoch_s + self._now_s
+
+    async def sleep(self, duration_s: float) -> None:
+        if duration_s <= 0:
+            await asyncio.sleep(0)
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now_s + duration_s, next(self._order), woken))
+        await woken
+
+    def advance(self, duration_s: float) -> None:
+        """Move time on and wake whoever was due, earliest first."""
+        if duration_s < 0:
+            raise ValueError(f"time cannot run backwards: {duration_s} s")
+        self._now_s += duration_s
+        while self._sleepers and self._sleepers[0][0] <= self._now_s:
+            _, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)

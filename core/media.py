@@ -1,0 +1,119 @@
+"""Frames and clips: what travels from a camera to the model.
+
+Encoded frames come in from clients; decoded frames exist only between perception and the engine;
+a clip is the unit of memory (one temporal patch of the model: two frames, or one frame repeated).
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlooker.core.ids import StreamId
+
+Pixels = NDArray[np.uint8]
+"""RGB, shape [height, width, 3]."""
+
+
+class Codec(IntEnum):
+    """How a frame's bytes are coded; the numbers are those of the binary wire header."""
+
+    JPEG = 1
+    PNG = 2
+    WEBP = 3
+    H264 = 4
+    """Annex B access units; SPS and PPS precede each key frame."""
+    VP8 = 5
+    VP9 = 6
+    WEBM = 7
+    """A piece of a WebM stream, as MediaRecorder emits them; pieces come in order."""
+    FMP4 = 8
+    """A piece of a fragmented MP4 stream; pieces come in order."""
+
+    @property
+    def is_still(self) -> bool:
+        """Whether each message is a whole picture by itself, so that any of them may be dropped."""
+        return self in (Codec.JPEG, Codec.PNG, Codec.WEBP)
+
+    @property
+    def is_container(self) -> bool:
+        """Whether messages are pieces of one byte stream."""
+        return self in (Codec.WEBM, Codec.FMP4)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One frame message as it came in (for a container codec: one piece of the byte stream)."""
+
+    sequence: int
+    """The sender's number for it, echoed in acknowledgements."""
+    capture_s: float
+    """Stream time of capture in seconds (for a container piece: of its first byte)."""
+    codec: Codec
+    payload: bytes
+    received_at_s: float
+    """Clock time of arrival, for lag."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One decoded picture."""
+
+    sequence: int
+    capture_s: float
+    received_at_s: float
+    pixels: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The frames of one temporal patch: the unit of ingest and memory."""
+
+    stream_id: StreamId
+    clip_index: int
+    """Zero-based position among the stream's clips; never reused."""
+    frames: tuple[Frame, Frame]
+    """In time order; the same frame twice where there was only one."""
+
+    @property
+    def start_s(self) -> float:
+        """Stream time of the first frame."""
+        return self.frames[0].capture_s
+
+    @property
+    def end_s(self) -> float:
+        """Stream time of the last frame; nothing later may show in the clip."""
+        return self.frames[1].capture_s
+
+    @property
+    def stamp_s(self) -> float:
+        """The time the model is told: the mean of the two capture times, as Qwen3-VL does."""
+        return (self.start_s + self.end_s) / 2
+
+
+class FrameOutcome(StrEnum):
+    """What became of a frame. Every frame that was accepted gets exactly one."""
+
+    KEPT = "kept"
+    SKIPPED = "skipped"
+    """A near-duplicate of the last kept frame; the model loses nothing."""
+    DROPPED = "dropped"
+    """Lost on purpose; the reason is told and counted."""
+
+
+class DropReason(StrEnum):
+    """Why a frame was dropped."""
+
+    MAILBOX_FULL = "mailbox_full"
+    """A newer frame took its place before it could be decoded."""
+    RATE_LIMIT = "rate_limit"
+    """More frames a second than the stream may send."""
+    LATE = "late"
+    """Captured before a frame that was already kept, or older than the lag limit."""
+    UNDECODABLE = "undecodable"
+    TOO_LARGE = "too_large"
+    NO_KEYFRAME = "no_keyframe"
+    """A delta frame whose reference was never received."""
+    STREAM_CLOSED = "stream_closed"
+    ENGINE_FAILED = "engine_failed"

@@ -1,0 +1,89 @@
+"""How settings are declared and read.
+
+Each package declares its own frozen `Section`; the server composes them into one tree and loads it
+once. Components receive their section, never the tree and never the environment.
+Order: defaults < TOML file < environment (``ONLOOKER_SECTION__FIELD``) < command line.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from onlooker.core.errors import ConfigError
+
+ENV_PREFIX = "ONLOOKER_"
+ENV_CONFIG_FILE = "ONLOOKER_CONFIG"
+
+
+class Section(BaseModel):
+    """One package's settings: frozen, no unknown fields, each field with a docstring and bounds."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+SettingsT = TypeVar("SettingsT", bound=Section)
+
+
+def load_settings(
+    tree: type[SettingsT],
+    *,
+    environ: Mapping[str, str] | None = None,
+    config_file: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> SettingsT:
+    """Read a settings tree.
+
+    `overrides` holds dotted names from the command line (``{"server.port": 8000}``).
+
+    Raises:
+        ConfigError: a file that cannot be read, an unknown name, or a value out of bounds; the
+            message names the setting, what was expected and where it came from.
+    """
+    environ = os.environ if environ is None else environ
+    if config_file is None and environ.get(ENV_CONFIG_FILE):
+        config_file = Path(environ[ENV_CONFIG_FILE])
+    values: dict[str, Any] = _read_file(config_file) if config_file else {}
+    for name, text in environ.items():
+        if name.startswith(ENV_PREFIX) and name != ENV_CONFIG_FILE:
+            _set(values, name.removeprefix(ENV_PREFIX).lower().split("__"), text)
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            _set(values, dotted.split("."), value)
+    try:
+        return tree.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the settings file {path.name}: {error}") from error
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in path[:-1]:
+        nested = values.setdefault(name, {})
+        if not isinstance(nested, dict):
+            raise ConfigError(f"setting '{'.'.join(path)}': '{name}' is a value, not a section")
+        values = nested
+    values[path[-1]] = value
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        dotted = ".".join(str(part) for part in problem["loc"]) or "settings"
+        variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"there is no setting '{dotted}' ({variable}); see `onlooker config`")
+        else:
+            lines.append(f"setting '{dotted}' ({variable}): {problem['msg']}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Perception, stream memory, triggers and the engine seam with its two implementations."""

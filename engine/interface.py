@@ -1,0 +1,162 @@
+"""The seam between streams and a model: what an engine must do.
+
+Two implementations: `onlooker.engine.fake.ScriptedEngine` (deterministic, no model) and
+`onlooker.engine.vllm_adapter` (real). Everything above this file is the same for both.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.media import Clip
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a client may want to know of the model behind the server."""
+
+    model: str
+    """The name under which the model is served."""
+    mode: str
+    """``fake``, ``resend`` or ``segments``."""
+    frame_width: int
+    frame_height: int
+    """Pixels to which perception brings every frame."""
+    tokens_per_clip: int
+    max_clips: int
+    """The most clips that one context holds."""
+    knows: str
+    """One sentence on what the model can be asked about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier question and its answer, given back to the model as dialogue."""
+
+    question: str
+    answer: str
+    asked_s: float
+    """Stream time at which it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question to a stream."""
+
+    stream_id: StreamId
+    response_id: ResponseId
+    text: str
+    asked_s: float
+    """Stream time. The answer depends only on clips that end at or before it."""
+    dialogue: tuple[Turn, ...] = ()
+    instructions: str | None = None
+    """System prompt; None takes the engine's own."""
+    max_tokens: int = 128
+    temperature: float = 0.0
+    seed: int | None = None
+    images: tuple[Clip, ...] = ()
+    """Pictures handed over with the question itself (``input_image``), outside any stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestResult:
+    """What ingesting one clip cost. Counts, since bare times mislead on shared machines."""
+
+    num_tokens: int
+    """Tokens of the request, cached ones included."""
+    num_cached_tokens: int
+    """Of these, the tokens whose KV was reused rather than computed."""
+
+
+class FinishReason(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDelta:
+    """A piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerEnd:
+    """The last event of an answer that ran to its end."""
+
+    finish_reason: FinishReason
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    num_output_tokens: int
+    clip_spans_s: tuple[tuple[float, float], ...] = ()
+    """Stream time spans that were in the context, as (start, end)."""
+    memory_incomplete: bool = False
+    """Whether something that should have been remembered could not be read."""
+    details: dict[str, object] = field(default_factory=dict)
+
+
+AnswerEvent = AnswerDelta | AnswerEnd
+
+Progress = Callable[[str], None]
+"""Told in plain words what a slow start is waiting for."""
+
+
+class Engine(Protocol):
+    """A model that remembers clips of many streams and answers questions about them.
+
+    All methods run on the event loop and never block it. Calls for different streams may overlap
+    freely; for one stream the caller has at most one `ingest` under way, in clip order, while any
+    number of answers may run.
+    """
+
+    @property
+    def info(self) -> EngineInfo: ...
+
+    async def start(self, progress: Progress) -> None:
+        """Load the model. Called once, before anything else.
+
+        Raises:
+            ConfigError: the model cannot be served (no such folder, no weights, wrong family).
+        """
+        ...
+
+    async def close(self) -> None:
+        """Stop; every running answer ends. Idempotent."""
+        ...
+
+    def healthy(self) -> bool:
+        """Whether the engine can still take work. False is final: the process must restart."""
+        ...
+
+    async def open_stream(self, stream_id: StreamId) -> None:
+        """Make room for a stream."""
+        ...
+
+    async def close_stream(self, stream_id: StreamId) -> None:
+        """Forget a stream and all its clips. Unknown streams are ignored."""
+        ...
+
+    async def ingest(self, clip: Clip) -> IngestResult:
+        """Take a clip into the stream's memory; returns when the model has seen it.
+
+        Raises:
+            EngineFailed: this clip was lost, the stream goes on.
+            EngineDead: the engine is gone.
+        """
+        ...
+
+    def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        """Answer; yields deltas, then exactly one `AnswerEnd`.
+
+        Closing the iterator (``aclose`` or cancelling the task that reads it) aborts the request.
+
+        Raises:
+            TooLarge: the question does not fit the context.
+            EngineFailed: this answer failed; others go on.
+            EngineDead: the engine is gone.
+        """
+        ...
