@@ -111,7 +111,7 @@ def _stretch(at: Floats, cells: int) -> Floats:
 def _mask(
     shape: str, rx: float, ry: float, x: float, y: float, width: int, height: int
 ) -> tuple[int, int, Floats]:
-    """(left, top, float32[h, w, 1] in 0..1): how much of each pixel near (x, y) the shape covers."""
+    """(left, top, float32[h, w, 1]): how much of each pixel near (x, y) the shape covers, 0..1."""
     left, right = max(int(x - rx * 1.2) - 1, 0), min(int(x + rx * 1.2) + 2, width)
     top, bottom = max(int(y - ry * 1.2) - 1, 0), min(int(y + ry * 1.2) + 2, height)
     u = ((np.arange(left, right, dtype=np.float32) + np.float32(0.5 - x)) / np.float32(rx))[None, :]
@@ -169,7 +169,9 @@ def _plate(
     across = np.stack(
         [_overlap(columns, x0 + (i + 1) * cell_x, x0 + (i + 2) * cell_x) for i in range(5)]
     )
-    down = np.stack([_overlap(rows, y0 + (i + 1) * cell_y, y0 + (i + 2) * cell_y) for i in range(7)])
+    down = np.stack(
+        [_overlap(rows, y0 + (i + 1) * cell_y, y0 + (i + 2) * cell_y) for i in range(7)]
+    )
     bits = np.array([[c == "#" for c in row] for row in GLYPHS[digit]], np.float64)
     ink = (down.T @ bits @ across)[:, :, None]
     picture = np.array(PLATE) + ink * (np.array(INK, np.float64) - np.array(PLATE)) + 0.5
@@ -187,7 +189,7 @@ def augment(image: Image, rng: np.random.Generator) -> Image:
 
 
 def augment_clip(clip: Image, rng: np.random.Generator) -> Image:
-    """uint8[n, height, width, 3] spoiled as one: the same light, blur and quality for all frames."""
+    """uint8[n, height, width, 3] spoiled as one: the same light, blur and quality throughout."""
     pixels = clip.astype(np.float32)
     if rng.random() < 0.7:
         contrast, light = rng.uniform(0.8, 1.2), rng.uniform(-22.0, 22.0)
@@ -200,7 +202,9 @@ def augment_clip(clip: Image, rng: np.random.Generator) -> Image:
         pixels = pixels + noise * np.float32(rng.uniform(1.0, 8.0))
     out = np.clip(pixels, 0.0, 255.0).astype(np.uint8)
     if rng.random() < 0.35:
-        out = np.roll(out, (int(rng.integers(-1, 2)), int(rng.integers(-1, 2))), (1, 2))
+        rows = np.clip(np.arange(out.shape[1]) + int(rng.integers(-1, 2)), 0, out.shape[1] - 1)
+        columns = np.clip(np.arange(out.shape[2]) + int(rng.integers(-1, 2)), 0, out.shape[2] - 1)
+        out = out[:, rows[:, None], columns[None, :]]
     if rng.random() < 0.7:
         quality = int(rng.integers(50, 96))
         out = np.stack([jpeg(image, quality) for image in out])

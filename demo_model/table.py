@@ -20,7 +20,7 @@ COLORS: Final[dict[str, tuple[int, int, int]]] = {
     "orange": (245, 125, 20),
 }
 SHAPES: Final = ("circle", "square", "triangle", "star", "cross")
-SIZES: Final[dict[str, float]] = {"small": 0.11, "large": 0.165}
+SIZES: Final[dict[str, float]] = {"small": 0.125, "large": 0.165}
 """Radius as a fraction of the shorter side of the frame."""
 
 PLACES: Final[dict[str, tuple[float, float]]] = {
@@ -70,7 +70,7 @@ GRAIN_CELLS: Final = 9
 
 STAR_INNER: Final = 0.46
 SQUARE_HALF: Final = 0.86
-TRIANGLE_OUTER: Final = 1.12
+TRIANGLE_OUTER: Final = 1.18
 STAR_OUTER: Final = 1.14
 CROSS_ARM: Final = 0.36
 """Proportions of the shapes, as multiples of the object's radius."""

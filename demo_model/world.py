@@ -17,6 +17,8 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 from onlooker.demo_model.table import (
@@ -154,7 +156,7 @@ class _Roll(NamedTuple):
 
 def position(path: Path, ms: float) -> tuple[float, float]:
     """(x, y) on a path; before its start and after its end the object stands at that end."""
-    for (t0, x0, y0), (t1, x1, y1) in zip(path, path[1:], strict=False):
+    for (t0, x0, y0), (t1, x1, y1) in pairwise(path):
         if ms < t1:
             part = (ms - t0) / (t1 - t0)
             if part < 0.0:
@@ -164,7 +166,7 @@ def position(path: Path, ms: float) -> tuple[float, float]:
 
 
 def _velocity(path: Path, ms: float) -> tuple[float, float]:
-    for (t0, x0, y0), (t1, x1, y1) in zip(path, path[1:], strict=False):
+    for (t0, x0, y0), (t1, x1, y1) in pairwise(path):
         if ms < t1:
             return (x1 - x0) * 1000.0 / (t1 - t0), (y1 - y0) * 1000.0 / (t1 - t0)
     return 0.0, 0.0
@@ -204,7 +206,7 @@ def _rest(rng: Rng, place: str) -> tuple[float, float]:
 
 
 def _nearest(x: float, y: float) -> str:
-    return min(PLACE_NAMES, key=lambda p: (PLACES[p][0] - x) ** 2 + (PLACES[p][1] - y) ** 2)
+    return min(PLACE_NAMES, key=lambda p: abs(PLACES[p][0] - x) + abs(PLACES[p][1] - y))
 
 
 def _taken(tracks: Sequence[_Track]) -> set[str]:
@@ -237,7 +239,7 @@ def _new_track(rng: Rng, tracks: Sequence[_Track], ms: int, ident: int) -> _Trac
 
 
 def _new_path(rng: Rng, track: _Track, others: Sequence[_Track], ms: int) -> Path | None:
-    """One or two straight legs to a free place that touch nothing and end at a time of their own."""
+    """One or two straight legs to a free place; they touch nothing and end at their own time."""
     taken = _taken(others)
     stops = [s for s in (o.stops_ms() for o in others) if s is not None]
     x0, y0 = track.path[-1][1], track.path[-1][2]
@@ -252,7 +254,7 @@ def _new_path(rng: Rng, track: _Track, others: Sequence[_Track], ms: int) -> Pat
                 break
             last_ms, last_x, last_y = points[-1]
             dx, dy = x - last_x, y - last_y
-            length = (dx * dx + dy * dy) ** 0.5
+            length = sqrt(dx * dx + dy * dy)
             points.append((last_ms + int(length * 1000.0 / speed), x, y))
             visited.append(place)
         path = tuple(points)
