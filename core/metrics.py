@@ -1,0 +1,121 @@
+"""Every metric in one table: name, help, labels, buckets.
+
+Names follow Prometheus' conventions: prefix ``onlooker_``, base units, ``_total`` on counters,
+``_ratio`` for 0-1. Labels come from closed sets: never a stream's or a tenant's id.
+A `Metrics` is made once and handed to whoever records; nothing is a module global, so that tests and
+several servers in one process do not share counts.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LATENCY_BUCKETS_S = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0,
+)  # fmt: skip
+"""From a cached token to an answer nobody waits for any more; dense where targets usually lie."""
+
+STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Decoding one picture, one gap between tokens."""
+
+
+class Metrics:
+    """All metrics of one server, on one registry."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry = registry or CollectorRegistry()
+
+        # Gateway
+        self.connections = Gauge(
+            "onlooker_connections_active", "Open realtime connections.", registry=registry
+        )
+        self.connections_total = Counter(
+            "onlooker_connections_total",
+            "Realtime connections by how they ended.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.client_errors = Counter(
+            "onlooker_client_errors_total",
+            "Requests and messages refused, by error code.",
+            ["code"],
+            registry=registry,
+        )
+        self.events_dropped = Counter(
+            "onlooker_events_dropped_total",
+            "Events that a slow subscriber did not get.",
+            ["kind"],
+            registry=registry,
+        )
+
+        # Streams and frames
+        self.streams = Gauge("onlooker_streams_active", "Open streams.", registry=registry)
+        self.streams_total = Counter(
+            "onlooker_streams_total", "Streams closed, by reason.", ["reason"], registry=registry
+        )
+        self.frames = Counter(
+            "onlooker_frames_total",
+            "Frames by what became of them: kept, skipped, or the reason they were dropped.",
+            ["outcome", "reason"],
+            registry=registry,
+        )
+        self.clips = Counter(
+            "onlooker_clips_total", "Clips by result of their ingest.", ["result"],
+            registry=registry,
+        )  # fmt: skip
+        self.decode_seconds = Histogram(
+            "onlooker_frame_decode_seconds",
+            "Time to decode and resize one frame, off the event loop.",
+            ["codec"],
+            buckets=STEP_BUCKETS_S,
+            registry=registry,
+        )
+        self.ingest_seconds = Histogram(
+            "onlooker_clip_ingest_seconds",
+            "Time from handing a clip to the engine to its end of prefill.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.frame_lag_seconds = Histogram(
+            "onlooker_frame_lag_seconds",
+            "Arrival of a frame to the end of its prefill: how far behind now the model sees.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
+        # Questions and answers
+        self.questions = Counter(
+            "onlooker_questions_total",
+            "Questions by outcome: completed, incomplete, cancelled, failed, refused.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.questions_active = Gauge(
+            "onlooker_questions_active", "Answers being generated.", registry=registry
+        )
+        self.ttft_seconds = Histogram(
+            "onlooker_question_ttft_seconds",
+            "Arrival of a question to its first answer token.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.tpot_seconds = Histogram(
+            "onlooker_question_tpot_seconds",
+            "Per answer: (end to end - TTFT) / (output tokens - 1).",
+            buckets=STEP_BUCKETS_S,
+            registry=registry,
+        )
+
+        # Engine
+        self.engine_up = Gauge(
+            "onlooker_engine_up", "1 while the engine can take work.", registry=registry
+        )
+        self.tokens = Counter(
+            "onlooker_engine_tokens_total",
+            "Tokens by kind: computed and cached (of prompts), generated.",
+            ["work", "kind"],
+            registry=registry,
+        )
+        self.source_reconnects = Counter(
+            "onlooker_source_reconnects_total",
+            "Times a pulled source was opened again after a failure.",
+            registry=registry,
+        )
