@@ -1,0 +1,1 @@
+"""Training of the demo model: vision first, then language on cached clips."""
