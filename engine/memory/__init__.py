@@ -1,0 +1,1 @@
+"""Stream memory: which clips a context may show."""

