@@ -1,0 +1,271 @@
+"""What several messages share: model settings, errors, streams, items, usage."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from onlooker.core.ids import STREAM_ID_PATTERN
+from onlooker.core.media import Codec
+
+CODEC_NAMES = tuple(codec.name.lower() for codec in Codec)
+"""``jpeg``, ``png``, …: codecs by name, in JSON."""
+
+CodecName = Literal["jpeg", "png", "webp", "h264", "vp8", "vp9", "webm", "fmp4"]
+ClockName = Literal["live", "virtual"]
+StreamIdText = Annotated[str, Field(pattern=f"^{STREAM_ID_PATTERN}$")]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
+    Field(max_length=16),
+]
+"""The client's own key-value pairs, kept and given back: at most 16, as OpenAI's."""
+
+
+class Inbound(BaseModel):
+    """Something a client sends: unknown fields are refused, so that a typing error is told."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Outbound(BaseModel):
+    """Something the server sends: a reader ignores fields it does not know."""
+
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+
+class ErrorBody(Outbound):
+    """What was wrong and what to do about it; the same over HTTP and the WebSocket."""
+
+    type: str
+    """The kind: ``invalid_request_error``, ``authentication_error``, ``permission_error``,
+    ``not_found_error``, ``conflict_error``, ``overloaded_error`` or ``server_error``."""
+    code: str
+    """Stable text for programs, such as ``unsupported_media``."""
+    message: str
+    """For people: what was expected, what was found, what to do."""
+    param: str | None = None
+    """The field that was wrong, where there is one."""
+    event_id: str | None = None
+    """The client event that caused it (WebSocket only)."""
+    retryable: bool = False
+    """Whether the same call may succeed later, unchanged."""
+    retry_after_s: float | None = None
+    """When it makes sense to try again."""
+
+
+class ErrorReply(Outbound):
+    """The body of every HTTP error."""
+
+    error: ErrorBody
+
+
+# ---- conversation items ----
+
+
+class TextPart(Inbound):
+    """Text in a message."""
+
+    type: Literal["input_text", "output_text"]
+    text: str
+
+
+class ImagePart(Inbound):
+    """A picture in a user's message."""
+
+    type: Literal["input_image"]
+    image_url: str
+    """``data:image/jpeg;base64,…`` (or png, webp). Addresses are not fetched."""
+    detail: Literal["auto", "low", "high"] | None = None
+    """Accepted for compatibility; every picture is brought to the model's frame size."""
+
+
+ContentPart = Annotated[TextPart | ImagePart, Field(discriminator="type")]
+
+
+class MessageItem(Inbound):
+    """One message of a conversation."""
+
+    type: Literal["message"] = "message"
+    id: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    object: Literal["realtime.item"] | None = None
+    status: Literal["completed", "incomplete", "in_progress"] | None = None
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[list[ContentPart], Field(min_length=1, max_length=16)]
+
+    @model_validator(mode="after")
+    def _parts_fit_the_role(self) -> "MessageItem":
+        for part in self.content:
+            if part.type == "input_image" and self.role != "user":
+                raise ValueError("only a user's message can hold an input_image")
+            if part.type == "output_text" and self.role != "assistant":
+                raise ValueError("output_text belongs in an assistant's message; use input_text")
+        return self
+
+    @property
+    def text(self) -> str:
+        """All text of the message, one part a line."""
+        return "\n".join(part.text for part in self.content if isinstance(part, TextPart))
+
+    @property
+    def images(self) -> list[ImagePart]:
+        """The pictures of the message."""
+        return [part for part in self.content if isinstance(part, ImagePart)]
+
+
+class ItemReference(Inbound):
+    """An item that the conversation already holds."""
+
+    type: Literal["item_reference"]
+    id: str
+
+
+InputItem = Annotated[MessageItem | ItemReference, Field(discriminator="type")]
+
+
+class OutputText(Outbound):
+    """A part of an answer."""
+
+    type: Literal["output_text", "input_text"] = "output_text"
+    text: str = ""
+
+
+class OutputImage(Outbound):
+    """A picture of an item, told of but not sent back."""
+
+    type: Literal["input_image"] = "input_image"
+    detail: str | None = None
+
+
+class ConversationItem(Outbound):
+    """An item as the server tells it. Pictures are mentioned without their bytes."""
+
+    id: str
+    object: Literal["realtime.item"] = "realtime.item"
+    type: Literal["message"] = "message"
+    status: Literal["completed", "incomplete", "in_progress"] = "completed"
+    role: Literal["user", "assistant", "system"]
+    content: list[OutputText | OutputImage] = []
+
+
+# ---- answers ----
+
+
+class InputTokenDetails(Outbound):
+    cached_tokens: int = 0
+    """Of the input tokens, those whose KV was reused rather than computed."""
+
+
+class Usage(Outbound):
+    """Tokens of one answer."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_token_details: InputTokenDetails = InputTokenDetails()
+
+
+class AnswerFacts(Outbound):
+    """What an answer was based on."""
+
+    stream: str | None = None
+    """The stream that was asked."""
+    asked_s: float | None = None
+    """Stream time of the question: nothing captured later can have changed the answer."""
+    seen_until_s: float | None = None
+    """Stream time up to which the model had seen when the answer ended."""
+    clip_spans_s: list[tuple[float, float]] = []
+    """Spans of stream time that were in the model's context, as (start, end)."""
+    memory_incomplete: bool = False
+    """Whether something that should have been remembered could not be read."""
+    ttft_ms: float | None = None
+    """Acceptance of the question to its first piece of text."""
+
+
+# ---- streams ----
+
+
+class FrameTotals(Outbound):
+    """What became of a stream's frames since it was opened."""
+
+    received: int = 0
+    kept: int = 0
+    skipped: int = 0
+    dropped: dict[str, int] = {}
+    """By reason."""
+
+
+class SourceInfo(Outbound):
+    """Where a stream's frames come from."""
+
+    kind: Literal["none", "push", "pull"] = "none"
+    """Nothing yet, a connection or HTTP calls, or an address that the server reads."""
+    url: str | None = None
+    """Of a pulled source, without user name and password."""
+
+
+class StreamObject(Outbound):
+    """A stream as the server tells it."""
+
+    id: str
+    object: Literal["stream"] = "stream"
+    created_at: float
+    """Seconds since the Unix epoch."""
+    clock: ClockName = "live"
+    persistent: bool = True
+    """Whether it outlives the connection that opened it (until its idle limit)."""
+    max_fps: float | None = None
+    gate_threshold: float | None = None
+    metadata: dict[str, str] = {}
+    source: SourceInfo = SourceInfo()
+    totals: FrameTotals = FrameTotals()
+    clips: int = 0
+    """Clips that the model has seen."""
+    seen_until_s: float | None = None
+    """Stream time up to which the model has seen; null before the first clip."""
+    lag_s: float | None = None
+    """How far behind the newest frame the model is."""
+    fps: float | None = None
+    """Frames a second that come in, lately."""
+    viewers: int = 0
+    """Connections and event readers that listen."""
+
+
+class DroppedFrame(Outbound):
+    sequence: int
+    reason: str
+    """One of the documented reasons, such as ``mailbox_full`` or ``undecodable``."""
+
+
+class Capabilities(Outbound):
+    """What this server can do; `session.created` carries it."""
+
+    protocol_version: int
+    codecs: list[str]
+    input_modalities: list[str] = ["text", "image", "video"]
+    output_modalities: list[str] = ["text"]
+    clocks: list[str] = ["live", "virtual"]
+    engine_mode: str
+    """``fake``, ``resend`` or ``segments``."""
+    knows: str
+    """One sentence on what the model can be asked about."""
+    frame_width: int
+    frame_height: int
+    """Pixels to which every frame is brought; sending more is a waste."""
+
+
+class Limits(Outbound):
+    """What this server refuses; `session.created` carries it."""
+
+    max_message_bytes: int
+    max_frame_bytes: int
+    max_frame_pixels: int
+    max_fps: float
+    max_slots: int
+    max_items: int
+    max_text_chars: int
+    max_images: int
+    max_output_tokens: int
+    idle_timeout_s: float
+    """A connection that sends nothing for this long, and awaits nothing, is closed."""
+
+
+JsonObject = dict[str, Any]

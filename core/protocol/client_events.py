@@ -1,0 +1,252 @@
+"""What a client sends over the WebSocket as JSON: one union, told apart by `type`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import from_json
+
+from onlooker.core.errors import InvalidRequest
+from onlooker.core.protocol.base import (
+    ClockName,
+    CodecName,
+    Inbound,
+    InputItem,
+    MessageItem,
+    Metadata,
+    StreamIdText,
+)
+from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE, MAX_SLOT
+
+MaxOutputTokens = Annotated[int, Field(ge=1)] | Literal["inf"]
+"""``inf`` takes the server's limit."""
+
+
+class ClientEvent(Inbound):
+    """The base of all client events."""
+
+    event_id: Annotated[str, Field(max_length=512)] | None = None
+    """The client's own name for it; an `error` event repeats it."""
+
+
+class InputVideoConfig(Inbound):
+    """How the session's own stream treats its frames."""
+
+    clock: ClockName | None = None
+    """``live``: frames may be dropped, now matters. ``virtual``: frames carry their time and
+    nothing is dropped. Can be chosen until the first frame."""
+    max_fps: Annotated[float, Field(gt=0)] | None = None
+    """Frames over this rate are dropped before they are decoded."""
+    gate_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much a frame must differ from the last kept one (0-1 of full scale) to be kept."""
+    ack: Literal["all", "problems", "none"] | None = None
+    """Which frames acknowledgements list; the totals are always told."""
+
+
+class SessionConfig(Inbound):
+    """What `session.update` may change; absent fields stay as they are."""
+
+    type: Literal["realtime"] = "realtime"
+    model: str | None = None
+    """Must be the served model."""
+    instructions: str | None = None
+    """The system prompt of coming answers; null takes the engine's own."""
+    max_output_tokens: MaxOutputTokens | None = None
+    output_modalities: list[Literal["text"]] | None = None
+    input_video: InputVideoConfig | None = None
+
+
+class SessionUpdate(ClientEvent):
+    type: Literal["session.update"]
+    session: SessionConfig
+
+
+class FrameAppend(ClientEvent):
+    """A frame as JSON, for clients that cannot send binary messages."""
+
+    type: Literal["input_video.frame.append"]
+    frame: str
+    """The frame's bytes in base64."""
+    codec: CodecName
+    timestamp_ms: Annotated[float, Field(ge=0, le=MAX_CAPTURE_US / 1000, allow_inf_nan=False)]
+    """Stream time of capture in milliseconds."""
+    sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE)] | None = None
+    """Default: one more than the last of its slot."""
+    slot: Annotated[int, Field(ge=0, le=MAX_SLOT)] = 0
+    last: bool = False
+    """The source ends with this frame."""
+
+
+class VideoAttach(ClientEvent):
+    """Feed another stream from this connection."""
+
+    type: Literal["input_video.attach"]
+    slot: Annotated[int, Field(ge=1, le=MAX_SLOT)]
+    stream: StreamIdText
+    """Created if it does not exist."""
+
+
+class VideoDetach(ClientEvent):
+    """Stop feeding a stream; it stays."""
+
+    type: Literal["input_video.detach"]
+    slot: Annotated[int, Field(ge=1, le=MAX_SLOT)]
+
+
+class ItemCreate(ClientEvent):
+    type: Literal["conversation.item.create"]
+    item: MessageItem
+    previous_item_id: str | None = None
+    """After which item; ``root`` for the beginning; default: the end."""
+
+
+class ItemRetrieve(ClientEvent):
+    type: Literal["conversation.item.retrieve"]
+    item_id: str
+
+
+class ItemDelete(ClientEvent):
+    type: Literal["conversation.item.delete"]
+    item_id: str
+
+
+class ResponseConfig(Inbound):
+    """One answer's own settings; absent fields come from the session."""
+
+    instructions: str | None = None
+    max_output_tokens: MaxOutputTokens | None = None
+    output_modalities: list[Literal["text"]] | None = None
+    input: Annotated[list[InputItem], Field(max_length=64)] | None = None
+    """Ask this instead of what the conversation holds."""
+    conversation: Literal["auto", "none"] | None = None
+    """``none``: an answer beside the conversation, neither reading nor joining its dialogue."""
+    metadata: Metadata | None = None
+    stream: StreamIdText | None = None
+    """Ask about this stream; default: the session's own."""
+    at_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Stream time of the question: the answer comes when the model has seen everything up to it,
+    and knows nothing later. Default: now."""
+
+
+class ResponseCreate(ClientEvent):
+    type: Literal["response.create"]
+    response: ResponseConfig = ResponseConfig()
+
+
+class ResponseCancel(ClientEvent):
+    type: Literal["response.cancel"]
+    response_id: str | None = None
+    """Default: the conversation's running answer."""
+
+
+class Ping(ClientEvent):
+    type: Literal["ping"]
+
+
+AnyClientEvent = Annotated[
+    SessionUpdate
+    | FrameAppend
+    | VideoAttach
+    | VideoDetach
+    | ItemCreate
+    | ItemRetrieve
+    | ItemDelete
+    | ResponseCreate
+    | ResponseCancel
+    | Ping,
+    Field(discriminator="type"),
+]
+
+_ADAPTER: TypeAdapter[AnyClientEvent] = TypeAdapter(AnyClientEvent)
+
+CLIENT_EVENT_TYPES: tuple[str, ...] = (
+    "session.update",
+    "input_video.frame.append",
+    "input_video.attach",
+    "input_video.detach",
+    "conversation.item.create",
+    "conversation.item.retrieve",
+    "conversation.item.delete",
+    "response.create",
+    "response.cancel",
+    "ping",
+)
+
+_MAX_QUOTED_CHARS = 80
+
+
+class BadEvent(InvalidRequest):
+    """A text message that is no client event. Carries the event's id, where one could be read."""
+
+    def __init__(
+        self, message: str, *, code: str, param: str | None = None, event_id: str | None = None
+    ) -> None:
+        super().__init__(message, param=param)
+        self.code = code
+        self.event_id = event_id
+
+
+def parse_client_event(text: str) -> AnyClientEvent:
+    """Read one text message.
+
+    Raises:
+        BadEvent: not JSON, no object, an unknown type (code ``unknown_event``), or a field that is
+            unknown, missing or out of range; the message names it.
+    """
+    try:
+        raw: Any = from_json(text, allow_inf_nan=False)  # strict: no lone surrogates, no deep nests
+    except ValueError as error:
+        raise BadEvent(
+            f"the message is not JSON: {quote(str(error))}", code="invalid_json"
+        ) from None
+    if not isinstance(raw, dict):
+        raise BadEvent(
+            "a message is a JSON object with a 'type'; this one is "
+            f"{'an array' if isinstance(raw, list) else 'a bare value'}",
+            code="invalid_json",
+        )
+    event_id = raw.get("event_id")
+    event_id = event_id[:512] if isinstance(event_id, str) else None
+    event_type = raw.get("type")
+    if not isinstance(event_type, str):
+        raise BadEvent(
+            "the event has no 'type'", code="invalid_request", param="type", event_id=event_id
+        )
+    if event_type not in CLIENT_EVENT_TYPES:
+        raise BadEvent(
+            f"there is no client event '{quote(event_type)}'; known are "
+            f"{', '.join(CLIENT_EVENT_TYPES)}",
+            code="unknown_event",
+            param="type",
+            event_id=event_id,
+        )
+    try:
+        return _ADAPTER.validate_python(raw)
+    except ValidationError as error:
+        message, param = explain_validation(error, skip=1)
+        raise BadEvent(
+            f"{event_type}: {message}", code="invalid_request", param=param, event_id=event_id
+        ) from None
+
+
+def explain_validation(error: ValidationError, *, skip: int = 0) -> tuple[str, str | None]:
+    """Say in one line what the first problem is, and name its field with dots.
+
+    `skip` leaves out that many leading parts of the location (a union's tag).
+    """
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    problem = problems[0]
+    field = ".".join(str(part) for part in problem["loc"][skip:]) or None
+    if problem["type"] == "extra_forbidden":
+        text = f"unknown field '{quote(field or '')}'"
+    elif problem["type"] == "missing":
+        text = f"field '{field}' is missing"
+    else:
+        text = problem["msg"] if field is None else f"field '{quote(field)}': {problem['msg']}"
+    if len(problems) > 1:
+        text += f" (and {len(problems) - 1} more)"
+    return text, None if field is None else quote(field)
+
+
+def quote(text: str) -> str:
+    """Shorten a client's own words before they go back to it."""
+    return text if len(text) <= _MAX_QUOTED_CHARS else text[: _MAX_QUOTED_CHARS - 1] + "…"

@@ -1,0 +1,264 @@
+"""Bodies of the HTTP calls. OpenAI's shapes where OpenAI has one."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from onlooker.core.protocol.base import (
+    AnswerFacts,
+    ClockName,
+    ErrorBody,
+    Inbound,
+    Metadata,
+    Outbound,
+    StreamIdText,
+    StreamObject,
+    Usage,
+)
+
+# ---- streams ----
+
+
+class SourceRequest(Inbound):
+    """An address that the server reads frames from."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2048)]
+    """``rtsp://…``, ``http(s)://…`` (file or HLS), ``file:///…``; only what the operator allows."""
+    fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    """Take at most so many frames a second of it."""
+    loop: bool = False
+    """Begin again at the end of a file."""
+
+
+class CreateStreamRequest(Inbound):
+    id: StreamIdText | None = None
+    """Default: a fresh one."""
+    source: SourceRequest | None = None
+    """Default: frames are pushed by a connection or over HTTP."""
+    clock: ClockName = "live"
+    max_fps: Annotated[float, Field(gt=0, le=240)] | None = None
+    gate_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    metadata: Metadata = {}
+
+
+class StreamList(Outbound):
+    object: Literal["list"] = "list"
+    data: list[StreamObject]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
+
+
+class FrameReply(Outbound):
+    """What became of a frame."""
+
+    sequence: int
+    outcome: Literal["kept", "skipped", "dropped"]
+    reason: str | None = None
+    """Why it was dropped."""
+    capture_s: float
+    seen_until_s: float | None = None
+    lag_s: float | None = None
+
+
+# ---- questions ----
+
+
+class QuestionRequest(Inbound):
+    question: Annotated[str, Field(min_length=1)]
+    stream: bool = False
+    """Server-sent events with the WebSocket's `response.*` events instead of one JSON answer."""
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    at_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Stream time of the question; default: now."""
+    instructions: str | None = None
+
+
+class AnswerReply(Outbound):
+    """One answer."""
+
+    id: str
+    object: Literal["answer"] = "answer"
+    status: Literal["completed", "incomplete", "cancelled", "failed"]
+    stream: str
+    question: str
+    answer: str
+    usage: Usage = Usage()
+    onlooker: AnswerFacts = AnswerFacts()
+    error: ErrorBody | None = None
+
+
+# ---- OpenAI: models ----
+
+
+class ModelObject(Outbound):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "onlooker"
+    knows: str
+    """One sentence on what the model can be asked about."""
+
+
+class ModelList(Outbound):
+    object: Literal["list"] = "list"
+    data: list[ModelObject]
+
+
+# ---- OpenAI: chat completions ----
+
+
+class UrlObject(Inbound):
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ChatTextPart(Inbound):
+    type: Literal["text"]
+    text: str
+
+
+class ChatImagePart(Inbound):
+    type: Literal["image_url"]
+    image_url: UrlObject
+    """A ``data:`` URL; addresses are not fetched."""
+
+
+class ChatVideoPart(Inbound):
+    type: Literal["video_url"]
+    video_url: UrlObject
+    """``stream://ID``: the question is about this stream."""
+
+
+ChatPart = Annotated[ChatTextPart | ChatImagePart | ChatVideoPart, Field(discriminator="type")]
+
+
+class ChatMessage(Inbound):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | Annotated[list[ChatPart], Field(max_length=64)]
+    name: str | None = None
+    refusal: str | None = None
+
+    @property
+    def text(self) -> str:
+        """All text of the message, one part a line."""
+        if isinstance(self.content, str):
+            return self.content
+        return "\n".join(part.text for part in self.content if isinstance(part, ChatTextPart))
+
+    @property
+    def parts(self) -> list[ChatTextPart | ChatImagePart | ChatVideoPart]:
+        """The content as parts."""
+        if isinstance(self.content, str):
+            return [ChatTextPart(type="text", text=self.content)]
+        return list(self.content)
+
+
+class StreamOptions(Inbound):
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class ChatRequest(Inbound):
+    """OpenAI's chat completion. Fields that this server cannot honour are refused, not ignored."""
+
+    model: str
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=256)]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    n: Literal[1] | None = None
+    user: str | None = None
+    metadata: Metadata | None = None
+
+
+class PromptTokensDetails(Outbound):
+    cached_tokens: int = 0
+
+
+class ChatUsage(Outbound):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails = PromptTokensDetails()
+
+
+class ChatReplyMessage(Outbound):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(Outbound):
+    index: int = 0
+    message: ChatReplyMessage
+    finish_reason: Literal["stop", "length"]
+    logprobs: None = None
+
+
+class ChatReply(Outbound):
+    id: str
+    object: Literal["chat.completion"] = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: ChatUsage
+    onlooker: AnswerFacts = AnswerFacts()
+
+
+class ChatDelta(Outbound):
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChatChunkChoice(Outbound):
+    index: int = 0
+    delta: ChatDelta
+    finish_reason: Literal["stop", "length"] | None = None
+    logprobs: None = None
+
+
+class ChatChunk(Outbound):
+    id: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: ChatUsage | None = None
+
+
+# ---- OpenAI: short-lived tokens ----
+
+
+class ExpiresAfter(Inbound):
+    anchor: Literal["created_at"] = "created_at"
+    seconds: Annotated[int, Field(ge=10, le=7200)] = 600
+
+
+class ClientSecretRequest(Inbound):
+    expires_after: ExpiresAfter = ExpiresAfter()
+    session: dict[str, Any] | None = None
+    """Only ``{"type": "realtime", "model": …}``: settings come with `session.update`."""
+
+
+class ClientSecretSession(Outbound):
+    type: Literal["realtime"] = "realtime"
+    object: Literal["realtime.session"] = "realtime.session"
+    model: str
+
+
+class ClientSecretReply(Outbound):
+    value: str
+    """Use it as the API key of a realtime connection."""
+    expires_at: int
+    """Seconds since the Unix epoch."""
+    session: ClientSecretSession
+
+
+# ---- health ----
+
+
+class HealthReply(Outbound):
+    status: Literal["ok", "starting", "draining", "failed"]
+    reason: str | None = None

@@ -1,0 +1,355 @@
+"""What the server sends over the WebSocket, and as server-sent events over HTTP.
+
+One union, told apart by `type`. Every event has an `event_id` and a `sequence_number`; the
+connection's writer fills both in as it sends.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+from pydantic_core import from_json
+
+from onlooker.core.protocol.base import (
+    AnswerFacts,
+    Capabilities,
+    ClockName,
+    ConversationItem,
+    DroppedFrame,
+    ErrorBody,
+    FrameTotals,
+    Limits,
+    Outbound,
+    StreamObject,
+    Usage,
+)
+
+
+class ServerEvent(Outbound):
+    """The base of all server events."""
+
+    event_id: str = ""
+    sequence_number: int = 0
+    """1, 2, 3 … per connection, no gaps."""
+
+
+# ---- session ----
+
+
+class VideoSettings(Outbound):
+    """The session's `input_video` as it is in force."""
+
+    clock: ClockName = "live"
+    max_fps: float | None = None
+    gate_threshold: float | None = None
+    ack: Literal["all", "problems", "none"] = "all"
+
+
+class SessionObject(Outbound):
+    """The session as it is in force."""
+
+    type: Literal["realtime"] = "realtime"
+    object: Literal["realtime.session"] = "realtime.session"
+    id: str
+    model: str
+    stream: str
+    """The session's own stream: slot 0."""
+    instructions: str | None = None
+    max_output_tokens: int | Literal["inf"] = "inf"
+    output_modalities: list[str] = ["text"]
+    input_video: VideoSettings = VideoSettings()
+    capabilities: Capabilities
+    limits: Limits
+
+
+class SessionCreated(ServerEvent):
+    type: Literal["session.created"] = "session.created"
+    session: SessionObject
+
+
+class SessionUpdated(ServerEvent):
+    type: Literal["session.updated"] = "session.updated"
+    session: SessionObject
+
+
+class SessionClosing(ServerEvent):
+    """The server is about to end the connection."""
+
+    type: Literal["session.closing"] = "session.closing"
+    reason: str
+    """``shutting_down``, ``idle``, ``slow_reader``, ``stream_closed`` or ``engine_dead``."""
+    message: str = ""
+    retry_after_s: float | None = None
+
+
+class Pong(ServerEvent):
+    type: Literal["pong"] = "pong"
+
+
+class ErrorEvent(ServerEvent):
+    """Something was wrong; the connection stays."""
+
+    type: Literal["error"] = "error"
+    error: ErrorBody
+
+
+# ---- conversation ----
+
+
+class ItemAdded(ServerEvent):
+    type: Literal["conversation.item.added"] = "conversation.item.added"
+    item: ConversationItem
+    previous_item_id: str | None = None
+
+
+class ItemDone(ServerEvent):
+    type: Literal["conversation.item.done"] = "conversation.item.done"
+    item: ConversationItem
+    previous_item_id: str | None = None
+
+
+class ItemRetrieved(ServerEvent):
+    type: Literal["conversation.item.retrieved"] = "conversation.item.retrieved"
+    item: ConversationItem
+
+
+class ItemDeleted(ServerEvent):
+    type: Literal["conversation.item.deleted"] = "conversation.item.deleted"
+    item_id: str
+
+
+# ---- answers ----
+
+
+class ResponseError(Outbound):
+    type: str
+    code: str
+    message: str
+
+
+class ResponseStatusDetails(Outbound):
+    type: Literal["completed", "cancelled", "incomplete", "failed"]
+    reason: str | None = None
+    """``client_cancelled``, ``max_output_tokens`` …"""
+    error: ResponseError | None = None
+
+
+class ResponseObject(Outbound):
+    """One answer."""
+
+    object: Literal["realtime.response"] = "realtime.response"
+    id: str
+    status: Literal["in_progress", "completed", "cancelled", "incomplete", "failed"]
+    status_details: ResponseStatusDetails | None = None
+    output: list[ConversationItem] = []
+    output_modalities: list[str] = ["text"]
+    max_output_tokens: int | Literal["inf"] = "inf"
+    conversation_id: str | None = None
+    metadata: dict[str, str] | None = None
+    usage: Usage | None = None
+    onlooker: AnswerFacts = AnswerFacts()
+    """What the answer was based on."""
+
+    @property
+    def text(self) -> str:
+        """All text of the answer."""
+        return "".join(
+            part.text for item in self.output for part in item.content if part.type == "output_text"
+        )
+
+
+class ResponseCreated(ServerEvent):
+    type: Literal["response.created"] = "response.created"
+    response: ResponseObject
+
+
+class OutputItemAdded(ServerEvent):
+    type: Literal["response.output_item.added"] = "response.output_item.added"
+    response_id: str
+    output_index: int = 0
+    item: ConversationItem
+
+
+class Part(Outbound):
+    type: Literal["text"] = "text"
+    text: str = ""
+
+
+class ContentPartAdded(ServerEvent):
+    type: Literal["response.content_part.added"] = "response.content_part.added"
+    response_id: str
+    item_id: str
+    output_index: int = 0
+    content_index: int = 0
+    part: Part = Part()
+
+
+class TextDelta(ServerEvent):
+    type: Literal["response.output_text.delta"] = "response.output_text.delta"
+    response_id: str
+    item_id: str
+    output_index: int = 0
+    content_index: int = 0
+    delta: str
+
+
+class TextDone(ServerEvent):
+    type: Literal["response.output_text.done"] = "response.output_text.done"
+    response_id: str
+    item_id: str
+    output_index: int = 0
+    content_index: int = 0
+    text: str
+
+
+class ContentPartDone(ServerEvent):
+    type: Literal["response.content_part.done"] = "response.content_part.done"
+    response_id: str
+    item_id: str
+    output_index: int = 0
+    content_index: int = 0
+    part: Part
+
+
+class OutputItemDone(ServerEvent):
+    type: Literal["response.output_item.done"] = "response.output_item.done"
+    response_id: str
+    output_index: int = 0
+    item: ConversationItem
+
+
+class ResponseDone(ServerEvent):
+    """The terminal event of an answer: it always comes."""
+
+    type: Literal["response.done"] = "response.done"
+    response: ResponseObject
+
+
+# ---- video ----
+
+
+class VideoAck(ServerEvent):
+    """What became of the frames of one slot since the last acknowledgement."""
+
+    type: Literal["input_video.ack"] = "input_video.ack"
+    slot: int
+    stream: str
+    kept: list[int] = []
+    skipped: list[int] = []
+    """Near-duplicates of the last kept frame."""
+    dropped: list[DroppedFrame] = []
+    omitted: int = 0
+    """Outcomes that are only in the totals, because more came than one event lists."""
+    last_sequence: int | None = None
+    """Of the newest frame whose outcome is known."""
+    seen_until_s: float | None = None
+    lag_s: float | None = None
+    totals: FrameTotals = FrameTotals()
+
+
+class VideoPace(ServerEvent):
+    """What the server would like to be sent: more is dropped."""
+
+    type: Literal["input_video.pace"] = "input_video.pace"
+    slot: int = 0
+    stream: str
+    fps: float
+    width: int
+    height: int
+    lag_s: float | None = None
+    reason: str
+
+
+class VideoAttached(ServerEvent):
+    type: Literal["input_video.attached"] = "input_video.attached"
+    slot: int
+    stream: StreamObject
+
+
+class VideoDetached(ServerEvent):
+    type: Literal["input_video.detached"] = "input_video.detached"
+    slot: int
+    stream: str
+
+
+class StreamUpdated(ServerEvent):
+    """The state of a stream, from time to time. HTTP events only."""
+
+    type: Literal["stream.updated"] = "stream.updated"
+    stream: StreamObject
+
+
+class StreamAnswer(ServerEvent):
+    """Somebody asked this stream and got an answer. HTTP events only."""
+
+    type: Literal["stream.answer"] = "stream.answer"
+    stream: str
+    response_id: str
+    question: str
+    text: str = ""
+    status: Literal["in_progress", "completed", "cancelled", "incomplete", "failed"]
+    asked_s: float | None = None
+
+
+class StreamClosed(ServerEvent):
+    """The stream is gone, with all that was remembered of it."""
+
+    type: Literal["stream.closed"] = "stream.closed"
+    slot: int | None = None
+    stream: str
+    reason: str
+
+
+AnyServerEvent = Annotated[
+    SessionCreated
+    | SessionUpdated
+    | SessionClosing
+    | Pong
+    | ErrorEvent
+    | ItemAdded
+    | ItemDone
+    | ItemRetrieved
+    | ItemDeleted
+    | ResponseCreated
+    | OutputItemAdded
+    | ContentPartAdded
+    | TextDelta
+    | TextDone
+    | ContentPartDone
+    | OutputItemDone
+    | ResponseDone
+    | VideoAck
+    | VideoPace
+    | VideoAttached
+    | VideoDetached
+    | StreamUpdated
+    | StreamAnswer
+    | StreamClosed,
+    Field(discriminator="type"),
+]
+
+_ADAPTER: TypeAdapter[AnyServerEvent] = TypeAdapter(AnyServerEvent)
+
+
+class UnknownEvent(ServerEvent):
+    """An event of a newer server. Readers pass it by."""
+
+    type: str
+
+
+SERVER_EVENT_TYPES: frozenset[str] = frozenset(
+    event.model_fields["type"].default for event in ServerEvent.__subclasses__()
+    if event is not UnknownEvent
+)  # fmt: skip
+
+
+def parse_server_event(text: str | bytes) -> AnyServerEvent | UnknownEvent:
+    """Read one event, for clients.
+
+    Raises:
+        ValueError: not JSON, or a known event with fields that do not fit
+            (`pydantic.ValidationError` is one).
+    """
+    raw = from_json(text)
+    if isinstance(raw, dict) and raw.get("type") not in SERVER_EVENT_TYPES:
+        return UnknownEvent.model_validate(raw)
+    return _ADAPTER.validate_python(raw)
