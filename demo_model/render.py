@@ -90,8 +90,8 @@ def _units(width: int, height: int, aspect: float | None) -> tuple[float, float]
 @lru_cache(maxsize=16)
 def _background(background: Background, width: int, height: int) -> Floats:
     """float32[height, width, 3] with half a level added, so that truncation rounds."""
-    x = (np.arange(width, dtype=np.float32) + 0.5) / width
-    y = (np.arange(height, dtype=np.float32) + 0.5) / height
+    x = (np.arange(width, dtype=np.float32) + np.float32(0.5)) / np.float32(width)
+    y = (np.arange(height, dtype=np.float32) + np.float32(0.5)) / np.float32(height)
     tilt_x, tilt_y = TILTS[background.tilt]
     level = GRADIENT * (tilt_x * (x[None, :] - 0.5) + tilt_y * (y[:, None] - 0.5))
     rng = Rng(background.grain)
