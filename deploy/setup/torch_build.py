@@ -1,0 +1,37 @@
+"""Says whether the torch that pip would install is a CPU build: exit status 0 if so, 1 if not.
+
+Reads the report of `pip install --dry-run --report -` on standard input. A CPU build either says so
+in its local version (`2.13.0+cpu`) or, on systems where only CPU builds exist, asks for no CUDA
+package; a CUDA build asks for gigabytes of them.
+"""
+
+import json
+import re
+import sys
+from typing import Any
+
+CUDA_PACKAGE = re.compile(r"(nvidia|cuda)[-_]", re.IGNORECASE)
+
+
+def is_cpu_build(report: dict[str, Any]) -> bool:
+    """Whether the report's one package is a CPU build of torch."""
+    found = [item["metadata"] for item in report.get("install", [])]
+    torch = [metadata for metadata in found if metadata["name"] == "torch"]
+    if len(torch) != 1:
+        return False
+    local = torch[0]["version"].partition("+")[2]
+    if local:
+        return bool(local.startswith("cpu"))
+    return not any(CUDA_PACKAGE.match(line) for line in torch[0].get("requires_dist", []))
+
+
+def main() -> int:
+    try:
+        report = json.load(sys.stdin)
+    except ValueError:  # pip found no such version and printed nothing
+        return 1
+    return 0 if is_cpu_build(report) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
