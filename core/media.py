@@ -91,13 +91,22 @@ class Clip:
         """The time the model is told: the mean of the two capture times, as Qwen3-VL does."""
         return (self.start_s + self.end_s) / 2
 
+    def until(self, at_s: float) -> "Clip | None":
+        """What of this clip had been captured by `at_s`: all, its first frame repeated, or nothing."""
+        if self.end_s <= at_s:
+            return self
+        if self.start_s <= at_s:
+            return Clip(self.stream_id, self.clip_index, (self.frames[0], self.frames[0]))
+        return None
+
 
 class FrameOutcome(StrEnum):
     """What became of a frame. Every frame that was accepted gets exactly one."""
 
     KEPT = "kept"
     SKIPPED = "skipped"
-    """A near-duplicate of the last kept frame; the model loses nothing."""
+    """Not needed: a near-duplicate of the last kept frame, or between the moments that clips are
+    made of."""
     DROPPED = "dropped"
     """Lost on purpose; the reason is told and counted."""
 

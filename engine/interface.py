@@ -49,7 +49,8 @@ class Question:
     response_id: ResponseId
     text: str
     asked_s: float
-    """Stream time. The answer depends only on clips that end at or before it."""
+    """Stream time. The answer depends only on frames captured at or before it: of every clip the
+    engine shows what `Clip.until` leaves of it."""
     dialogue: tuple[Turn, ...] = ()
     instructions: str | None = None
     """System prompt; None takes the engine's own."""
@@ -58,6 +59,9 @@ class Question:
     seed: int | None = None
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
+    pending: Clip | None = None
+    """The stream's newest frame while it waits for its partner, as a clip of its own: it belongs
+    after the stream's clips in this answer's context and is never remembered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,213 @@
+"""A deterministic engine without a model: answers from a script, about clips it really looked at.
+
+It keeps of each clip its mean colour and a digest of its pixels, so that tests can tell from an
+answer alone which frames could have influenced it.
+"""
+
+import hashlib
+import re
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.errors import EngineDead, EngineFailed
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip
+from onlooker.engine.interface import (
+    AnswerDelta,
+    AnswerEnd,
+    AnswerEvent,
+    EngineInfo,
+    FinishReason,
+    IngestResult,
+    Progress,
+    Question,
+)
+
+Script = Sequence[tuple[str, str]]
+"""Pairs of (regular expression for the question, reply template); the first that matches is taken.
+
+Templates may name ``{num_clips}``, ``{seen_until_s}``, ``{colour}`` (of the newest clip),
+``{colours}`` (of all clips, runs merged), ``{digest}`` (of all pixels seen), ``{question}``,
+``{asked_s}``, ``{num_turns}`` (of dialogue) and ``{num_images}``.
+"""
+
+DEFAULT_SCRIPT: Script = (
+    (r"(?i)\bcolou?rs\b", "I have seen these colours: {colours}."),
+    (r"(?i)\bcolou?r\b", "The newest clip is mostly {colour}."),
+    (r"(?i)\bdigest\b", "{num_clips}:{digest}"),
+    (r"(?i)\bhow (many|much)\b", "I have seen {num_clips} clips up to {seen_until_s:.2f} s."),
+    (
+        r"",
+        "I have seen {num_clips} clips up to {seen_until_s:.2f} s; the newest is mostly {colour}.",
+    ),
+)
+
+_PALETTE = {
+    "black": (0, 0, 0), "white": (255, 255, 255), "grey": (128, 128, 128), "red": (220, 40, 40),
+    "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (240, 220, 50),
+    "orange": (240, 140, 40), "purple": (150, 60, 180),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenClip:
+    start_s: float
+    end_s: float
+    colour: str
+    digest: bytes
+    """Of this clip and all before it."""
+    first_half: "_SeenClip | None"
+    """What of it had been captured before its end; None where the clip is one frame repeated."""
+
+
+class ScriptedEngine:
+    """An `Engine` for tests and for trying the server out.
+
+    Latencies pass on `clock`, so a test decides with a `ManualClock` when they are over.
+    `fail_ingest` and `fail_answer` are asked before each call and make it raise `EngineFailed`.
+    """
+
+    def __init__(
+        self,
+        script: Script = DEFAULT_SCRIPT,
+        clock: Clock | None = None,
+        *,
+        info: EngineInfo | None = None,
+        ingest_s: float = 0.0,
+        ttft_s: float = 0.0,
+        tpot_s: float = 0.0,
+        fail_ingest: Callable[[Clip], bool] = lambda clip: False,
+        fail_answer: Callable[[Question], bool] = lambda question: False,
+    ) -> None:
+        self._script = [(re.compile(pattern), template) for pattern, template in script]
+        self._clock = clock or SystemClock()
+        self._info = info or EngineInfo(
+            model="fake",
+            mode="fake",
+            frame_width=224,
+            frame_height=224,
+            tokens_per_clip=64,
+            max_clips=1 << 20,
+            knows="nothing: its answers are scripted, for trying the server without a model",
+        )
+        self._ingest_s, self._ttft_s, self._tpot_s = ingest_s, ttft_s, tpot_s
+        self._fail_ingest, self._fail_answer = fail_ingest, fail_answer
+        self._seen: dict[StreamId, list[_SeenClip]] = {}
+        self._is_healthy = True
+        self.num_answering = 0
+        """Answers under way: 0 once everything that was started has ended."""
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._info
+
+    async def start(self, progress: Progress) -> None:
+        progress("the scripted engine is ready")
+
+    async def close(self) -> None:
+        self._is_healthy = False
+
+    def healthy(self) -> bool:
+        return self._is_healthy
+
+    def die(self) -> None:
+        """From now on every call raises `EngineDead`."""
+        self._is_healthy = False
+
+    async def open_stream(self, stream_id: StreamId) -> None:
+        self._check_alive()
+        self._seen.setdefault(stream_id, [])
+
+    async def close_stream(self, stream_id: StreamId) -> None:
+        self._seen.pop(stream_id, None)
+
+    async def ingest(self, clip: Clip) -> IngestResult:
+        await self._clock.sleep(self._ingest_s) if self._ingest_s else None
+        self._check_alive()
+        if self._fail_ingest(clip):
+            raise EngineFailed(f"scripted failure on clip {clip.clip_index}")
+        seen = self._seen[clip.stream_id]
+        seen.append(_look_at(clip, seen[-1].digest if seen else b""))
+        tokens = self._info.tokens_per_clip
+        return IngestResult(num_tokens=len(seen) * tokens, num_cached_tokens=len(seen[1:]) * tokens)
+
+    async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        self.num_answering += 1
+        try:
+            # Fixed before the first wait: what comes later must not show.
+            visible = self._visible(question)
+            self._check_alive()
+            if self._fail_answer(question):
+                raise EngineFailed("scripted failure of an answer")
+            words = self._reply(question, visible).split(" ")
+            pieces = [words[0], *(" " + word for word in words[1:])]
+            for index, piece in enumerate(pieces[: question.max_tokens]):
+                if latency_s := (self._tpot_s if index else self._ttft_s):
+                    await self._clock.sleep(latency_s)
+                self._check_alive()
+                yield AnswerDelta(piece)
+            is_cut = len(pieces) > question.max_tokens
+            num_context = (len(visible) + len(question.images)) * self._info.tokens_per_clip
+            yield AnswerEnd(
+                finish_reason=FinishReason.LENGTH if is_cut else FinishReason.STOP,
+                num_prompt_tokens=num_context + len(question.text.split()),
+                num_cached_tokens=num_context,
+                num_output_tokens=min(len(pieces), question.max_tokens),
+                clip_spans_s=tuple((clip.start_s, clip.end_s) for clip in visible[-16:]),
+            )
+        finally:
+            self.num_answering -= 1
+
+    def _visible(self, question: Question) -> list[_SeenClip]:
+        seen = self._seen.get(question.stream_id, [])
+        num_whole = bisect_right(seen, question.asked_s, key=lambda clip: clip.end_s)
+        visible = seen[:num_whole]
+        cut = seen[num_whole].first_half if num_whole < len(seen) else None
+        if cut is not None and cut.end_s <= question.asked_s:
+            visible.append(cut)
+        elif question.pending is not None and question.pending.end_s <= question.asked_s:
+            visible.append(_look_at(question.pending, visible[-1].digest if visible else b""))
+        return visible
+
+    def _reply(self, question: Question, visible: list[_SeenClip]) -> str:
+        runs = [
+            clip.colour
+            for before, clip in zip([None, *visible], visible, strict=False)
+            if before is None or before.colour != clip.colour
+        ]
+        for pattern, template in self._script:
+            if pattern.search(question.text):
+                return template.format(
+                    num_clips=len(visible),
+                    seen_until_s=visible[-1].end_s if visible else 0.0,
+                    colour=visible[-1].colour if visible else "nothing",
+                    colours=", ".join(runs) or "none",
+                    digest=visible[-1].digest.hex() if visible else "",
+                    question=question.text,
+                    asked_s=question.asked_s,
+                    num_turns=len(question.dialogue),
+                    num_images=len(question.images),
+                )
+        return "My script has no line for this."
+
+    def _check_alive(self) -> None:
+        if not self._is_healthy:
+            raise EngineDead("the engine is gone; the server must be restarted")
+
+
+def _look_at(clip: Clip, digest_before: bytes) -> _SeenClip:
+    first, second = clip.frames
+    half = None
+    if first is not second:
+        half = _look_at(Clip(clip.stream_id, clip.clip_index, (first, first)), digest_before)
+    mean = np.mean([frame.pixels[::4, ::4].mean(axis=(0, 1)) for frame in clip.frames], axis=0)
+    colour = min(_PALETTE, key=lambda name: float(np.sum((mean - _PALETTE[name]) ** 2)))
+    digest = hashlib.blake2b(digest_before, digest_size=8)
+    for frame in clip.frames:
+        digest.update(repr(frame.capture_s).encode())
+        digest.update(np.ascontiguousarray(frame.pixels).data)
+    return _SeenClip(clip.start_s, clip.end_s, colour, digest.digest(), half)

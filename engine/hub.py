@@ -1,0 +1,230 @@
+"""All streams of a server: opens, runs, reaps and closes them; owns the pool and every task."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import (
+    Conflict,
+    EngineDead,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ShuttingDown,
+)
+from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id
+from onlooker.core.log import stream_id_var
+from onlooker.core.metrics import Metrics
+from onlooker.engine.asking import QuestionSlots
+from onlooker.engine.config import EngineSection
+from onlooker.engine.interface import Engine, EngineInfo, Progress
+from onlooker.engine.sources.puller import Puller
+from onlooker.engine.sources.spec import SourceSpec
+from onlooker.engine.stream import Stream, StreamOptions
+
+_log = logging.getLogger("onlooker.engine.hub")
+
+DRAIN_POLL_S = 0.05
+
+
+class StreamHub:
+    """Every stream of this server. Made once, started once, closed once; all on the event loop."""
+
+    def __init__(
+        self, *, engine: Engine, clock: Clock, settings: EngineSection, metrics: Metrics
+    ) -> None:
+        self._engine, self._clock, self._settings, self._metrics = engine, clock, settings, metrics
+        self._slots = QuestionSlots(settings.max_questions)
+        self._pool = ThreadPoolExecutor(
+            settings.perception.decode_threads, thread_name_prefix="perception"
+        )
+        self._puller = Puller(settings=settings, clock=clock, metrics=metrics)
+        self._streams: dict[StreamId, Stream] = {}
+        self._opening: set[StreamId] = set()
+        self._runs: dict[StreamId, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_started = False
+        self._is_closing = False
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the model is and wants."""
+        return self._engine.info
+
+    def ready(self) -> bool:
+        """Whether streams and questions are taken."""
+        return self._is_started and not self._is_closing and self._engine.healthy()
+
+    async def start(self, progress: Progress) -> None:
+        """Load the model and begin; `progress` is told what is being waited for.
+
+        Raises:
+            ConfigError: the model cannot be served.
+        """
+        await self._engine.start(progress)
+        self._metrics.engine_up.set(1)
+        self._is_started = True
+        self._spawn(self._reap())
+
+    async def close(self, *, deadline_s: float = 5.0) -> None:
+        """Refuse what is new, let answers end for `deadline_s` seconds, then stop everything."""
+        if self._is_closing:
+            return
+        self._is_closing = self._slots.is_closing = True
+        until_s = self._clock.now_s() + deadline_s
+        while self._slots.num_taken and self._clock.now_s() < until_s:
+            await self._clock.sleep(DRAIN_POLL_S)
+        for stream_id in list(self._streams):
+            await self.close_stream(stream_id, "the server is shutting down")
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._engine.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # ---- streams
+
+    async def open_stream(
+        self, stream_id: StreamId | None = None, options: StreamOptions | None = None
+    ) -> Stream:
+        """Open a stream; without an id, one is made.
+
+        Raises:
+            Conflict: it exists already.
+            InvalidRequest: the id is none.
+            Overloaded: as many streams are open as this server takes.
+            ShuttingDown, EngineDead: nothing new is taken.
+        """
+        stream_id = StreamId(new_id("stream")) if stream_id is None else stream_id
+        self._check_may_open(stream_id)
+        self._opening.add(stream_id)
+        try:
+            await self._engine.open_stream(stream_id)
+        finally:
+            self._opening.discard(stream_id)
+        stream = Stream(
+            stream_id,
+            options or StreamOptions(),
+            engine=self._engine,
+            clock=self._clock,
+            settings=self._settings,
+            metrics=self._metrics,
+            pool=self._pool,
+            slots=self._slots,
+        )
+        self._streams[stream_id] = stream
+        self._metrics.streams.set(len(self._streams))
+        self._runs[stream_id] = asyncio.create_task(self._run(stream), name=f"stream {stream_id}")
+        return stream
+
+    def get(self, stream_id: StreamId | str) -> Stream:
+        """The open stream of this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        stream = self._streams.get(StreamId(stream_id))
+        if stream is None:
+            raise NotFound(
+                f"there is no stream '{stream_id}': create it with POST /v1/streams or connect to "
+                f"/v1/realtime?stream={stream_id}",
+                param="stream",
+            )
+        return stream
+
+    def streams(self) -> list[Stream]:
+        """All open streams, oldest first."""
+        return list(self._streams.values())
+
+    async def close_stream(self, stream_id: StreamId | str, reason: str) -> None:
+        """Close a stream and forget what is remembered of it; its viewers are told `reason`.
+
+        Raises:
+            NotFound: there is none.
+        """
+        stream = self.get(stream_id)
+        await self._stop(stream, reason, outcome="closed")
+
+    async def pull(self, stream: Stream, source: SourceSpec) -> None:
+        """Let the server itself feed `stream` from `source`, in the background.
+
+        Returns once the address has been checked; connecting, losing and finding it again are told
+        as `SourceChanged` events. Ends with the source, or with the stream.
+
+        Raises:
+            Conflict: another source feeds the stream.
+            Forbidden: the address or path is not allowed.
+            InvalidRequest, Overloaded: a bad URL; too many sources.
+        """
+        pulling = await self._puller.prepare(stream, source)
+        self._spawn(pulling)
+
+    # ---- inside
+
+    def _check_may_open(self, stream_id: StreamId) -> None:
+        if self._is_closing:
+            raise ShuttingDown("the server is shutting down and opens no more streams")
+        if not self._engine.healthy():
+            raise EngineDead("the engine is gone; the server must be restarted")
+        if not is_stream_id(stream_id):
+            raise InvalidRequest(
+                f"a stream id is 1 to 64 letters, digits, '.', '_' or '-' ({STREAM_ID_PATTERN})",
+                param="id",
+            )
+        if stream_id in self._streams or stream_id in self._opening:
+            raise Conflict(f"stream '{stream_id}' exists already", param="id")
+        if len(self._streams) + len(self._opening) >= self._settings.max_streams:
+            raise Overloaded(
+                f"{self._settings.max_streams} streams are open, which is this server's limit "
+                "(setting engine.max_streams): close one or try again later"
+            )
+
+    async def _run(self, stream: Stream) -> None:
+        """The root of a stream's task: whatever goes wrong ends this stream only."""
+        stream_id_var.set(stream.id)
+        try:
+            await stream.run()
+        except* EngineDead:
+            self._metrics.engine_up.set(0)
+            self._spawn(self._stop(stream, "the engine is gone", outcome="engine_dead"))
+        except* Exception as errors:
+            _log.error("a stream failed", exc_info=errors)
+            self._spawn(self._stop(stream, "internal error in this stream", outcome="failed"))
+
+    async def _stop(self, stream: Stream, reason: str, *, outcome: str) -> None:
+        if self._streams.get(stream.id) is not stream:
+            return
+        del self._streams[stream.id]
+        run = self._runs.pop(stream.id)
+        if run is not asyncio.current_task():
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+        await stream.close(reason)
+        self._metrics.streams.set(len(self._streams))
+        self._metrics.streams_total.labels(reason=outcome).inc()
+        await self._engine.close_stream(stream.id)
+
+    async def _reap(self) -> None:
+        """Close streams that nobody feeds, watches or asks."""
+        idle_s = self._settings.stream_idle_s
+        while True:
+            await self._clock.sleep(idle_s / 4)
+            now_s = self._clock.now_s()
+            for stream in self.streams():
+                if stream.num_subscribers or stream.num_questions:
+                    stream.active_at_s = now_s
+                elif now_s - stream.active_at_s >= idle_s:
+                    await self._stop(stream, f"idle for {idle_s:g} s", outcome="idle")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a background task failed", exc_info=task.exception())

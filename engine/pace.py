@@ -1,0 +1,46 @@
+"""What to ask a source to send, from how far behind the model is."""
+
+from onlooker.engine.events import PaceChanged
+
+MIN_FPS = 0.25
+STEP_DOWN_S = 3.0
+"""Between two requests to slow down: the last one must have had time to work."""
+STEP_UP_S = 10.0
+"""Calm time before a source may send more again."""
+
+
+class PaceAdvisor:
+    """Halves the wished frame rate while lag is high, raises it slowly when it is gone."""
+
+    def __init__(self, *, fps: float, width: int, height: int, max_lag_s: float) -> None:
+        self._most_fps = fps
+        self._max_lag_s = max_lag_s
+        self._changed_at_s: float | None = None
+        self._high_at_s: float | None = None
+        self.current = PaceChanged(
+            fps=fps, width=width, height=height, lag_s=0.0, reason="what the model looks at"
+        )
+
+    def note_lag(self, lag_s: float, now_s: float) -> PaceChanged | None:
+        """Tell the lag of the newest clip; returns the new wish when it changes."""
+        fps = self.current.fps
+        if lag_s > self._max_lag_s / 2:
+            self._high_at_s = now_s
+            if self._settled(now_s, STEP_DOWN_S) and fps > MIN_FPS:
+                return self._change(max(MIN_FPS, fps / 2), lag_s, now_s, "the model is behind")
+        elif lag_s < self._max_lag_s / 4 and fps < self._most_fps:
+            calm = self._high_at_s is None or now_s - self._high_at_s >= STEP_UP_S
+            if calm and self._settled(now_s, STEP_UP_S):
+                return self._change(
+                    min(self._most_fps, fps * 1.5), lag_s, now_s, "the model keeps up"
+                )
+        return None
+
+    def _settled(self, now_s: float, wait_s: float) -> bool:
+        return self._changed_at_s is None or now_s - self._changed_at_s >= wait_s
+
+    def _change(self, fps: float, lag_s: float, now_s: float, reason: str) -> PaceChanged:
+        self._changed_at_s = now_s
+        now = self.current
+        self.current = PaceChanged(fps, now.width, now.height, lag_s, reason)
+        return self.current

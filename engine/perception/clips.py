@@ -1,0 +1,66 @@
+"""Frames to clips: two frames that follow each other, or one frame repeated.
+
+How frames are paired depends only on the frames themselves, in order: never on questions, and never
+on what comes later. So what had been captured by t is the same clips, whatever follows.
+"""
+
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip, Frame
+
+
+class ClipBuilder:
+    """Pairs one stream's kept frames, in time order. No clip spans a cut or a gap."""
+
+    def __init__(self, stream_id: StreamId, *, max_pair_gap_s: float) -> None:
+        self._stream_id = stream_id
+        self._max_pair_gap_s = max_pair_gap_s
+        self._waiting: Frame | None = None
+        self._looked_at_s: float | None = None
+        self._num_clips = 0
+
+    @property
+    def pending(self) -> Clip | None:
+        """The frame that waits for its partner, as the clip it would be alone."""
+        if self._waiting is None:
+            return None
+        return Clip(self._stream_id, self._num_clips, (self._waiting, self._waiting))
+
+    @property
+    def expires_s(self) -> float | None:
+        """Stream time until which the pending frame waits."""
+        return None if self._waiting is None else self._waiting.capture_s + self._max_pair_gap_s
+
+    def pass_time(self, now_s: float) -> list[Clip]:
+        """Tell that stream time has come to `now_s`, with or without a frame."""
+        if (expires_s := self.expires_s) is None or now_s <= expires_s:
+            return []
+        return self.flush()
+
+    def note_looked_at(self, capture_s: float) -> None:
+        """Tell that a frame was looked at, kept or not: how fast the source is."""
+        self._looked_at_s = capture_s
+
+    def add(self, frame: Frame, *, is_cut: bool) -> list[Clip]:
+        """Take a kept frame; return the clips that it completes."""
+        clips = self.pass_time(frame.capture_s)
+        if is_cut:
+            clips += self.flush()
+        if self._waiting is not None:
+            first, self._waiting = self._waiting, None
+            return [*clips, self._make(first, frame)]
+        self._waiting = frame
+        before_s = self._looked_at_s
+        if before_s is not None and frame.capture_s - before_s > self._max_pair_gap_s:
+            # The source is slow: no partner would come in time, so waiting is only lag.
+            clips += self.flush()
+        return clips
+
+    def flush(self) -> list[Clip]:
+        """Stop waiting for a partner."""
+        frame, self._waiting = self._waiting, None
+        return [] if frame is None else [self._make(frame, frame)]
+
+    def _make(self, first: Frame, second: Frame) -> Clip:
+        clip = Clip(self._stream_id, self._num_clips, (first, second))
+        self._num_clips += 1
+        return clip

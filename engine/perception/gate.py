@@ -1,0 +1,78 @@
+"""Near-duplicates and scene cuts, from small thumbnails.
+
+A thumbnail averages blocks of a few pixels, which removes coding and sensor noise but leaves a
+small object on a large still background clearly visible in one or two blocks; so the *largest*
+block difference decides, not the mean, after the change that the whole picture shares (flicker,
+automatic exposure) is taken out. Comparing with the last *kept* frame lets slow changes add up.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from onlooker.core.media import Pixels
+
+BLOCKS_PER_SIDE = 56
+"""About this many blocks along the shorter side: 4x4 pixels each in a 224x224 frame."""
+
+FLICKER_FACTOR = 2.0
+"""A brightness shift of the whole picture may be this many times the threshold."""
+
+Thumbnail = NDArray[np.float32]
+"""RGB block means in 0-1, shape [rows, columns, 3]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    is_kept: bool
+    is_cut: bool
+    """Whether a new scene begins with this frame; a cut is always kept."""
+    difference: float
+    """Largest block difference from the last kept frame, 0-1."""
+
+
+def thumbnail(pixels: Pixels) -> Thumbnail:
+    """Block means of a picture."""
+    factor = max(1, min(pixels.shape[0], pixels.shape[1]) // BLOCKS_PER_SIDE)
+    reduced = Image.fromarray(pixels).reduce(factor)
+    return np.asarray(reduced, dtype=np.float32) / np.float32(255.0)
+
+
+class Gate:
+    """Decides for each frame in turn whether the model needs it. State: two thumbnails."""
+
+    def __init__(self, *, threshold: float, cut_threshold: float, refresh_s: float) -> None:
+        self._threshold = threshold
+        self._cut_threshold = cut_threshold
+        self._refresh_s = refresh_s
+        self._kept: Thumbnail | None = None
+        self._kept_s = 0.0
+        self._previous: Thumbnail | None = None
+
+    def judge(self, pixels: Pixels, capture_s: float, *, is_wanted: bool = False) -> Verdict:
+        """Judge the next frame. `is_wanted` keeps it whatever it shows (a clip's second frame)."""
+        seen = thumbnail(pixels)
+        is_cut = self._previous is not None and self._is_cut(self._previous, seen)
+        self._previous = seen
+        difference = 1.0 if self._kept is None else self._difference(self._kept, seen)
+        is_kept = (
+            is_cut
+            or is_wanted
+            or difference > self._threshold
+            or self._threshold == 0
+            or capture_s - self._kept_s >= self._refresh_s
+        )
+        if is_kept:
+            self._kept, self._kept_s = seen, capture_s
+        return Verdict(is_kept=is_kept, is_cut=is_cut, difference=difference)
+
+    def _difference(self, kept: Thumbnail, seen: Thumbnail) -> float:
+        change = seen - kept
+        shared = np.median(change, axis=(0, 1))
+        local = float(np.abs(change - shared).max())
+        return max(local, float(np.abs(shared).max()) / FLICKER_FACTOR)
+
+    def _is_cut(self, previous: Thumbnail, seen: Thumbnail) -> bool:
+        return float(np.abs(seen - previous).mean()) > self._cut_threshold

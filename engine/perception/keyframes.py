@@ -1,0 +1,42 @@
+"""Whether a message of coded video stands alone, from its first bytes."""
+
+from onlooker.core.media import Codec
+
+_SEARCHED_BYTES = 512
+"""Parameter sets and the first slice's header lie this near to the start of an access unit."""
+
+
+def is_key_frame(codec: Codec, payload: bytes) -> bool:
+    """Whether decoding can begin with this message. Pictures and containers always say yes."""
+    if codec is Codec.H264:
+        return _has_idr(payload)
+    if not payload:
+        return False
+    if codec is Codec.VP8:
+        return payload[0] & 1 == 0
+    if codec is Codec.VP9:
+        return _is_vp9_key(payload[0])
+    return True
+
+
+def _has_idr(payload: bytes) -> bool:
+    """Annex B: a slice of an IDR picture (5) or a sequence parameter set (7)."""
+    head = payload[:_SEARCHED_BYTES]
+    start = head.find(b"\x00\x00\x01")
+    while 0 <= start < len(head) - 3:
+        kind = head[start + 3] & 0x1F
+        if kind in (5, 7):
+            return True
+        if kind == 1:
+            return False
+        start = head.find(b"\x00\x00\x01", start + 3)
+    return False
+
+
+def _is_vp9_key(first: int) -> bool:
+    """Uncompressed header: marker 0b10, two profile bits, (a reserved one,) show-existing, type."""
+    if first >> 6 != 0b10:
+        return False
+    shift = 2 if (first >> 4) & 0b11 == 0b11 else 3
+    shows_existing, is_delta = (first >> shift) & 1, (first >> (shift - 1)) & 1
+    return not shows_existing and not is_delta

@@ -1,0 +1,73 @@
+"""Which frames are looked at: an even pick by stream time, without looking ahead."""
+
+
+class Sampler:
+    """Picks about one frame every `interval_s`, robust to jitter and to any source rate.
+
+    A virtual schedule (as in rate limiters): each pick moves the next due time on by one interval,
+    and a frame may come half an interval early, so that a source at just the wanted rate loses
+    nothing to jitter while a faster one is thinned to that rate.
+    """
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._due_s: float | None = None
+
+    def pick(self, capture_s: float) -> bool:
+        """Whether to look at a frame captured at `capture_s`; times must not run backwards."""
+        if self._due_s is None or capture_s >= self._due_s:
+            self._due_s = capture_s + self._interval_s
+            return True
+        if capture_s >= self._due_s - self._interval_s / 2:
+            self._due_s += self._interval_s
+            return True
+        return False
+
+
+class FloodLimit:
+    """A token bucket on arrival times: at most `rate` a second, with bursts of one second."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._tokens = max(1.0, rate)
+        self._updated_s: float | None = None
+
+    def allows(self, now_s: float) -> bool:
+        """Whether one more may pass at clock time `now_s`."""
+        if self._updated_s is not None:
+            gained = (now_s - self._updated_s) * self._rate
+            self._tokens = min(max(1.0, self._rate), self._tokens + gained)
+        self._updated_s = now_s
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True
+
+
+class RateMeter:
+    """Events a second, over the last few seconds."""
+
+    WINDOW_S = 2.0
+
+    def __init__(self) -> None:
+        self._started_s: float | None = None
+        self._count = 0
+        self._last_rate = 0.0
+
+    def note(self, now_s: float) -> None:
+        """One event at clock time `now_s`."""
+        if self._started_s is None:
+            self._started_s = now_s
+        elif now_s - self._started_s >= self.WINDOW_S:
+            self._last_rate = self._count / (now_s - self._started_s)
+            self._started_s, self._count = now_s, 0
+        self._count += 1
+
+    def rate(self, now_s: float) -> float:
+        """The rate now; falls towards 0 when nothing comes any more."""
+        if self._started_s is None:
+            return 0.0
+        elapsed_s = now_s - self._started_s
+        if elapsed_s >= self.WINDOW_S or not self._last_rate:
+            return self._count / max(elapsed_s, self.WINDOW_S / 2)
+        return self._last_rate

@@ -1,0 +1,88 @@
+"""Whole pictures: JPEG, PNG and WebP to RGB pixels of the engine's size."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from onlooker.core.media import Codec, DropReason, Pixels
+
+FORMATS = {Codec.JPEG: ("JPEG", "MPO"), Codec.PNG: ("PNG",), Codec.WEBP: ("WEBP",)}
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class Undecodable(Exception):
+    """A message that yields no picture; `reason` says why."""
+
+    def __init__(self, reason: DropReason, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+def decode_still(
+    payload: bytes, codec: Codec, *, width: int, height: int, max_pixels: int
+) -> Pixels:
+    """Decode one picture, turn it upright and squash it to `width` x `height`.
+
+    Size limits are checked in the header, before memory for pixels is taken.
+
+    Raises:
+        Undecodable: TOO_LARGE over `max_pixels`, UNDECODABLE for broken or foreign bytes.
+    """
+    try:
+        with Image.open(io.BytesIO(payload), formats=FORMATS[codec]) as image:
+            if image.width * image.height > max_pixels:
+                raise Undecodable(
+                    DropReason.TOO_LARGE, f"{image.width} x {image.height} pixels"
+                )
+            orientation = _orientation(image)
+            if orientation >= 5:  # stored on its side
+                width, height = height, width
+            # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted
+            # size keeps the averaging below exact enough.
+            image.draft("RGB", (width * 2, height * 2))
+            upright = squash(_as_rgb(image), width, height)
+    except Undecodable:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise Undecodable(DropReason.TOO_LARGE, str(error)) from error
+    except Exception as error:  # decoders raise anything on broken bytes; none of it is ours
+        raise Undecodable(DropReason.UNDECODABLE, f"{codec.name}: {error}") from error
+    if orientation in _TRANSPOSED:
+        upright = upright.transpose(_TRANSPOSED[orientation])
+    return np.asarray(upright, dtype=np.uint8)
+
+
+def squash(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Bring an RGB picture to `width` x `height`, whatever its shape: area averages where it
+    shrinks, linear interpolation where it grows."""
+    if image.size == (width, height):
+        return image
+    shrinks = image.width >= width and image.height >= height
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    return image.resize((width, height), method)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # broken metadata does not make a broken picture
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel; a plain conversion would clip to white
+        high_bytes = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
+        return Image.fromarray(high_bytes.astype(np.uint8)).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

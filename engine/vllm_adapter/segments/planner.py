@@ -1,0 +1,157 @@
+"""`StepPlanner`: the scheduler's half. Turns each request's plan into KV slots, step by step."""
+
+from typing import Any
+
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.request import Request
+
+from onlooker.engine.vllm_adapter.segments.spec import SegmentSpec
+from onlooker.engine.vllm_adapter.segments.steps import (
+    LoadOp,
+    RetrieveOp,
+    SaveOp,
+    StepPlan,
+    StepReport,
+)
+
+
+class StepPlanner:
+    """Remembers the specs of unfinished requests.
+
+    Args:
+        block_size: tokens of one KV block.
+    """
+
+    def __init__(self, *, block_size: int) -> None:
+        self._block_size = block_size
+        self._specs: dict[str, SegmentSpec] = {}
+        self._loading: set[str] = set()
+        self._outcomes: dict[str, dict[str, Any]] = {}
+        self._ended: list[str] = []
+
+    def num_covered(self, request: Request) -> int:
+        """Tokens at the start of the request's prompt that are loaded, not computed."""
+        spec = self._spec(request)
+        if spec is None:
+            return 0
+        return min(spec.num_covered_tokens, request.num_prompt_tokens - 1)
+
+    def to_load(self, request: Request) -> None:
+        """The request got its blocks: load into them in the coming step (again after preemption)."""
+        self._loading.add(request.request_id)
+
+    def plan(self, output: SchedulerOutput) -> StepPlan:
+        """The step's work; forgets what it has handed out."""
+        plan = StepPlan(dropped_requests=self._ended)
+        self._ended = []
+        computed = {r.req_id: r.num_computed_tokens for r in output.scheduled_new_reqs}
+        cached = output.scheduled_cached_reqs
+        computed.update(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
+        for request_id, num_tokens in output.num_scheduled_tokens.items():
+            spec = self._specs.get(request_id)
+            if spec is None:
+                continue
+            blocks = output.kv_connector_block_state.get_block_ids(request_id)
+            assert blocks is not None and len(blocks) == 1
+            self._plan_request(
+                plan, request_id, spec, blocks[0], computed[request_id], num_tokens
+            )
+        self._loading.clear()
+        return plan
+
+    def note(self, report: StepReport) -> None:
+        """Take what the worker reported, for the outputs of the requests. Idempotent."""
+        for request_id in {*report.saved, *report.missing, *report.picked}:
+            self._outcomes.setdefault(request_id, {}).update(report.of(request_id))
+
+    def finish(self, request: Request) -> dict[str, Any] | None:
+        """The request ended; returns what its output should carry."""
+        if self._specs.pop(request.request_id, None) is not None:
+            self._ended.append(request.request_id)
+        return self._outcomes.pop(request.request_id, None)
+
+    def _spec(self, request: Request) -> SegmentSpec | None:
+        if request.request_id not in self._specs:
+            spec = SegmentSpec.from_params(request.kv_transfer_params)
+            if spec is None:
+                return None
+            self._specs[request.request_id] = spec
+        return self._specs[request.request_id]
+
+    def _plan_request(
+        self,
+        plan: StepPlan,
+        request_id: str,
+        spec: SegmentSpec,
+        block_ids: list[int],
+        start: int,
+        num_tokens: int,
+    ) -> None:
+        """`start`: tokens computed before this step; it computes the next `num_tokens`."""
+        end = start + num_tokens
+        if request_id in self._loading:
+            num_blocks = -(-spec.num_covered_tokens // self._block_size)
+            covered_blocks = block_ids[:num_blocks]
+            if spec.loads:
+                plan.loads.append(
+                    LoadOp(
+                        request_id=request_id,
+                        keys=[span.key for span in spec.loads],
+                        positions=[span.position for span in spec.loads],
+                        slots=[
+                            slot
+                            for span in spec.loads
+                            for slot in self._slots(block_ids, span.start, span.num_tokens)
+                        ],
+                        block_ids=covered_blocks,
+                    )
+                )
+            if spec.retrieval is not None:
+                plan.retrievals.append(
+                    self._retrieve(request_id, spec, block_ids, covered_blocks, start, end)
+                )
+        for span in spec.saves:
+            first, last = max(start, span.start), min(end, span.start + span.num_tokens)
+            if first < last:
+                plan.saves.append(
+                    SaveOp(
+                        request_id=request_id,
+                        span=span,
+                        first=first - span.start,
+                        slots=self._slots(block_ids, first, last - first),
+                    )
+                )
+
+    def _retrieve(
+        self,
+        request_id: str,
+        spec: SegmentSpec,
+        block_ids: list[int],
+        covered_blocks: list[int],
+        start: int,
+        end: int,
+    ) -> RetrieveOp:
+        retrieval = spec.retrieval
+        assert retrieval is not None
+        # The queries of the question have to be there when the layers choose: whatever part of the
+        # question this step computes is what they choose by.
+        first = max(start, retrieval.question_start)
+        last = min(end, retrieval.question_start + retrieval.question_tokens)
+        offset = first - retrieval.question_start
+        return RetrieveOp(
+            request_id=request_id,
+            retrieval=retrieval,
+            place_slots=[self._slots(block_ids, s.start, s.num_tokens) for s in retrieval.slots],
+            question_slots=self._slots(block_ids, first, max(0, last - first)),
+            question_positions=[
+                retrieval.question_position + offset + i for i in range(max(0, last - first))
+            ],
+            block_ids=covered_blocks,
+        )
+
+    def _slots(self, block_ids: list[int], start: int, num_tokens: int) -> list[int]:
+        size = self._block_size
+        return [
+            block_ids[token // size] * size + token % size
+            for token in range(start, start + num_tokens)
+        ]

@@ -1,0 +1,79 @@
+"""Rotary positions: moving a key to another place, and taking its position away.
+
+A uniform shift of an M-RoPE position (the same on the t, h and w axes) is a plain one-dimensional
+rotation, so a segment is placed anywhere by one rotation of its keys. Values carry no position.
+One canonical copy is kept and rotated on load; rotating in place again and again would let the error
+grow. Positions stay small (every request starts at 0), where float32 angles are exact enough.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Rotary:
+    """The rotary embedding of one model (NeoX layout: halves, not pairs).
+
+    `inv_freq`: [rotary_dim / 2] float32. `axis`: [rotary_dim / 2] int64, which of the three position
+    axes (t, h, w) turns each frequency.
+    """
+
+    inv_freq: torch.Tensor
+    axis: torch.Tensor
+
+    @classmethod
+    def of(cls, rotary_emb: torch.nn.Module) -> "Rotary":
+        """Read the parameters of a vLLM rotary embedding module.
+
+        Raises:
+            ValueError: a layout that a uniform shift does not move as a plain rotation.
+        """
+        if not getattr(rotary_emb, "is_neox_style", False):
+            raise ValueError("only rotary embeddings in the NeoX layout can be moved")
+        inv_freq = rotary_emb._compute_inv_freq(rotary_emb.base).float().cpu()
+        section = getattr(rotary_emb, "mrope_section", None)
+        return cls(
+            inv_freq=inv_freq,
+            axis=_axes(
+                len(inv_freq), section, bool(getattr(rotary_emb, "mrope_interleaved", False))
+            ),
+        )
+
+    def shift(self, keys: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+        """Move keys by `delta` positions.
+
+        `keys`: [..., tokens, heads, head_dim]; `delta`: [tokens]. Returns a new tensor.
+        """
+        angles = delta.to(torch.float32)[:, None] * self.inv_freq
+        return _rotate(keys, angles)
+
+    def remove(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Take the position out of keys or queries.
+
+        `x`: [..., tokens, heads, head_dim]; `positions`: [3, tokens] (t, h, w).
+        """
+        angles = positions.to(torch.float32).T[:, self.axis] * self.inv_freq
+        return _rotate(x, -angles)
+
+
+def _axes(num_freqs: int, section: list[int] | None, interleaved: bool) -> torch.Tensor:
+    if section is None:
+        return torch.zeros(num_freqs, dtype=torch.long)
+    if not interleaved:
+        return torch.repeat_interleave(torch.arange(3), torch.tensor(section))
+    channel = torch.arange(num_freqs)
+    axis = torch.zeros(num_freqs, dtype=torch.long)
+    axis[(channel % 3 == 1) & (channel < 3 * section[1])] = 1
+    axis[(channel % 3 == 2) & (channel < 3 * section[2])] = 2
+    return axis
+
+
+def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    """`angles`: [tokens, rotary_dim / 2]; dimensions past the rotary ones are left alone."""
+    half = angles.shape[-1]
+    cos, sin = angles.cos()[:, None, :], angles.sin()[:, None, :]
+    turned = x.to(torch.float32)
+    first, second, rest = turned[..., :half], turned[..., half : 2 * half], turned[..., 2 * half :]
+    parts = (first * cos - second * sin, second * cos + first * sin, rest)
+    return torch.cat(parts, dim=-1).to(x.dtype)

@@ -1,0 +1,111 @@
+"""What a request tells the connector about its prompt, as plain data that crosses processes.
+
+A prompt is ``[loaded and retrieved segments | computed tokens]``. The first part is contiguous from
+token 0 and is never computed; any run of the second part may be saved as new segments:
+
+    token   0 ........ N .............................. end
+            | load/slot |  save (a new clip) | question |
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+PARAMS_KEY = "onlooker_segments"
+"""Where the spec stands in vLLM's ``kv_transfer_params`` of a request, and the result in its output."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadSpan:
+    """A stored segment placed in this prompt."""
+
+    key: str
+    start: int
+    """First prompt token that it covers."""
+    num_tokens: int
+    position: int
+    """Rotary position of its first token here."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveSpan:
+    """Tokens of this prompt to be kept as a segment."""
+
+    key: str
+    start: int
+    num_tokens: int
+    position: int
+    offsets: list[list[int]] = field(default_factory=list)
+    """Rotary offsets of its tokens from `position`, [3][num_tokens] (t, h, w)."""
+    retrievable: bool = True
+    """Whether retrieval may pick it: clips yes, the sink no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A place that retrieval fills with a stored segment of exactly this size."""
+
+    start: int
+    num_tokens: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalSpec:
+    """One-pass retrieval (ReKV): each layer fills the slots with what its own queries ask for."""
+
+    slots: list[Slot]
+    candidates: list[str]
+    """Keys of the segments to choose from, in time order; at least as many as slots."""
+    question_start: int
+    """First prompt token of the question; its queries score the candidates."""
+    question_tokens: int
+    question_position: int
+    """Rotary position of the question's first token."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentSpec:
+    """The whole plan of one request."""
+
+    loads: list[LoadSpan] = field(default_factory=list)
+    saves: list[SaveSpan] = field(default_factory=list)
+    retrieval: RetrievalSpec | None = None
+
+    @property
+    def num_covered_tokens(self) -> int:
+        """Tokens from the start of the prompt whose KV is loaded rather than computed."""
+        spans = [(span.start, span.num_tokens) for span in self.loads]
+        if self.retrieval is not None:
+            spans += [(slot.start, slot.num_tokens) for slot in self.retrieval.slots]
+        covered = 0
+        for start, num_tokens in sorted(spans):
+            if start != covered:
+                raise ValueError(f"the covered part of a prompt has a hole at token {covered}")
+            covered += num_tokens
+        return covered
+
+    def to_params(self) -> dict[str, Any]:
+        """As ``kv_transfer_params``."""
+        return {PARAMS_KEY: asdict(self)}
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any] | None) -> "SegmentSpec | None":
+        """Read back what `to_params` wrote; None for a request that has no plan."""
+        plain = (params or {}).get(PARAMS_KEY)
+        if plain is None:
+            return None
+        retrieval = plain["retrieval"]
+        return cls(
+            loads=[LoadSpan(**span) for span in plain["loads"]],
+            saves=[SaveSpan(**span) for span in plain["saves"]],
+            retrieval=None
+            if retrieval is None
+            else RetrievalSpec(
+                slots=[Slot(**slot) for slot in retrieval["slots"]],
+                candidates=retrieval["candidates"],
+                question_start=retrieval["question_start"],
+                question_tokens=retrieval["question_tokens"],
+                question_position=retrieval["question_position"],
+            ),
+        )

@@ -1,0 +1,233 @@
+"""`SegmentWorker`: the worker's half. Moves KV between vLLM's cache and the arena.
+
+Keys and values are taken from, and given to, the attention layers' own cache-update call, so nothing
+here depends on how a backend lays its cache out inside (CPU backends pack it in private ways).
+
+Order in a step: `begin` (loads, before the forward pass) → per layer: the layer writes this step's
+KV (captured for saves), retrieval fills its slots, the layer attends → `end` (saves become segments).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from vllm.config import VllmConfig, get_layers_from_vllm_config
+from vllm.model_executor.layers.attention import Attention
+from vllm.model_executor.layers.rotary_embedding import get_rope
+
+from onlooker.engine.vllm_adapter.segments.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.segments.retrieval import LayerRetriever
+from onlooker.engine.vllm_adapter.segments.rotary import Rotary
+from onlooker.engine.vllm_adapter.segments.steps import LoadOp, SaveOp, StepPlan, StepReport
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+Write = Callable[[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], None]
+"""An attention backend's ``do_kv_cache_update(layer, key, value, kv_cache, slot_mapping)``."""
+
+
+class SegmentWorker:
+    """One per worker process; holds the arena."""
+
+    def __init__(self, vllm_config: VllmConfig) -> None:
+        self._config = vllm_config
+        self._rotary = Rotary.of(_rotary_module(vllm_config))
+        self.arena = SegmentArena()
+        self._layers: list[Any] = []
+        self._writes: list[Write] = []
+        self._plan = StepPlan()
+        self._report = StepReport()
+        self._bad_blocks: set[int] = set()
+        self._rows: torch.Tensor | None = None
+        self._taken: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._partial: dict[tuple[str, str], _PartialSegment] = {}
+        self._retriever: LayerRetriever | None = None
+
+    # ---- attaching ----
+
+    def attach(self, kv_caches: dict[str, torch.Tensor]) -> None:
+        """Wrap the attention layers whose caches vLLM has just made, in layer order."""
+        layers = get_layers_from_vllm_config(self._config, Attention)
+        for index, name in enumerate(name for name in layers if name in kv_caches):
+            layer = layers[name]
+            self._layers.append(layer)
+            self._writes.append(layer.impl.do_kv_cache_update)
+            layer.impl.do_kv_cache_update = self._captured(index, layer.impl.do_kv_cache_update)
+            layer.impl.forward = self._retrieved(index, layer.impl.forward)
+
+    def _captured(self, index: int, write: Write) -> Write:
+        def do_kv_cache_update(
+            layer: Any,
+            key: torch.Tensor,
+            value: torch.Tensor,
+            kv_cache: torch.Tensor,
+            slot_mapping: torch.Tensor,
+        ) -> None:
+            write(layer, key, value, kv_cache, slot_mapping)
+            if self._plan.saves:
+                self._take(index, key, value, slot_mapping)
+
+        return do_kv_cache_update
+
+    def _retrieved(self, index: int, attend: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(layer: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._retriever is not None:
+                for op, keys, values, slots in self._retriever.choose(index, query):
+                    self._write(index, keys, values, slots)
+                    self._report.picked.setdefault(op.request_id, []).append(op.chosen)
+            return attend(layer, query, *args, **kwargs)
+
+        return forward
+
+    # ---- one step ----
+
+    def begin(self, plan: StepPlan) -> None:
+        """Load what this step needs; what is missing makes its request fail, nobody else's."""
+        self._plan, self._rows = plan, None
+        for request_id in plan.dropped_requests:
+            for name in [name for name in self._partial if name[0] == request_id]:
+                del self._partial[name]
+        for op in plan.loads:
+            self._load(op)
+        self._retriever = None
+        if plan.retrievals:
+            self._retriever = LayerRetriever(plan.retrievals, self.arena, self._rotary)
+            for request_id, missing, blocks in self._retriever.refused:
+                self._report.missing[request_id] = missing
+                self._bad_blocks.update(blocks)
+
+    def end(self) -> None:
+        """Turn what was captured in this step into segments."""
+        if self._plan.saves and self._taken:
+            keys = torch.stack([taken[0] for taken in self._taken])
+            values = torch.stack([taken[1] for taken in self._taken])
+            row = 0
+            for op in self._plan.saves:
+                count = len(op.slots)
+                self._save(op, keys[:, row : row + count], values[:, row : row + count])
+                row += count
+        self._taken, self._rows, self._plan = [], None, StepPlan()
+        self._retriever = None
+
+    def take_report(self) -> StepReport:
+        """What happened since the last call."""
+        report, self._report = self._report, StepReport()
+        return report
+
+    def take_bad_blocks(self) -> set[int]:
+        """Blocks that hold garbage because a segment was missing."""
+        bad, self._bad_blocks = self._bad_blocks, set()
+        return bad
+
+    # ---- loads ----
+
+    def _load(self, op: LoadOp) -> None:
+        segments = self.arena.get_all(op.keys)
+        if segments is None:
+            missing = [key for key in op.keys if self.arena.get(key) is None]
+            self._report.missing[op.request_id] = missing
+            self._bad_blocks.update(op.block_ids)
+            return
+        keys = torch.cat([segment.keys for segment in segments], dim=1)
+        values = torch.cat([segment.values for segment in segments], dim=1)
+        delta = torch.tensor(
+            [
+                position - segment.base
+                for segment, position in zip(segments, op.positions, strict=True)
+                for _ in range(segment.num_tokens)
+            ]
+        )
+        if keys.shape[1] != len(op.slots):
+            raise ValueError(
+                f"segments of {keys.shape[1]} tokens for a place of {len(op.slots)} tokens"
+            )
+        keys = self._rotary.shift(keys, delta) if delta.any() else keys
+        for index in range(len(self._layers)):
+            self._write(index, keys[index], values[index], op.slots)
+
+    def _write(
+        self, index: int, keys: torch.Tensor, values: torch.Tensor, slots: list[int]
+    ) -> None:
+        """`keys`, `values`: [tokens, kv_heads, head_dim] into layer `index`."""
+        layer = self._layers[index]
+        cache = layer.kv_cache
+        self._writes[index](
+            layer,
+            keys.to(cache.device).contiguous(),
+            values.to(cache.device).contiguous(),
+            cache,
+            torch.tensor(slots, dtype=torch.int64, device=cache.device),
+        )
+
+    # ---- saves ----
+
+    def _take(
+        self, index: int, key: torch.Tensor, value: torch.Tensor, slot_mapping: torch.Tensor
+    ) -> None:
+        if index == 0:
+            self._taken = []
+            self._rows = self._find_rows(slot_mapping)
+        assert self._rows is not None
+        shape = (len(self._rows), -1, self._layers[index].head_size)
+        self._taken.append(
+            (key[self._rows].reshape(shape).cpu(), value[self._rows].reshape(shape).cpu())
+        )
+
+    def _find_rows(self, slot_mapping: torch.Tensor) -> torch.Tensor:
+        """Which rows of this step's batch write the slots that are to be saved, in their order."""
+        wanted = torch.tensor(
+            [slot for op in self._plan.saves for slot in op.slots], device=slot_mapping.device
+        )
+        order = torch.argsort(slot_mapping)
+        found = torch.searchsorted(slot_mapping[order], wanted)
+        rows = order[found.clamp(max=len(order) - 1)]
+        assert torch.equal(slot_mapping[rows], wanted), "a slot to be saved was not written"
+        return rows
+
+    def _save(self, op: SaveOp, keys: torch.Tensor, values: torch.Tensor) -> None:
+        name = (op.request_id, op.span.key)
+        if op.first == 0:
+            self._partial[name] = _PartialSegment()
+        partial = self._partial.get(name)
+        if partial is None or partial.num_tokens != op.first:
+            return  # a part was lost to preemption; the whole span comes again
+        partial.add(keys, values)
+        if partial.num_tokens == op.span.num_tokens:
+            del self._partial[name]
+            self.arena.put(op.span.key, self._segment(op, partial))
+            self._report.saved.setdefault(op.request_id, []).append(op.span.key)
+
+    def _segment(self, op: SaveOp, partial: "_PartialSegment") -> Segment:
+        keys, values = partial.joined()
+        plain = None
+        if op.span.retrievable:
+            positions = torch.tensor(op.span.offsets) + op.span.position
+            plain = self._rotary.remove(keys, positions)
+        return Segment(keys, values, op.span.position, plain)
+
+
+class _PartialSegment:
+    """A segment of which only some tokens have been computed, as chunked prefill does."""
+
+    def __init__(self) -> None:
+        self._keys: list[torch.Tensor] = []
+        self._values: list[torch.Tensor] = []
+        self.num_tokens = 0
+
+    def add(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        self._keys.append(keys)
+        self._values.append(values)
+        self.num_tokens += keys.shape[1]
+
+    def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.cat(self._keys, dim=1), torch.cat(self._values, dim=1)
+
+
+def _rotary_module(vllm_config: VllmConfig) -> torch.nn.Module:
+    config = vllm_config.model_config.hf_text_config
+    return get_rope(
+        vllm_config.model_config.get_head_size(),
+        max_position=config.max_position_embeddings,
+        rope_parameters=config.rope_parameters,
+    )
