@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Python packages: torch of the right build, the requirements, Onlooker itself, and what has to be
 # mended around a CPU build of torch. Reads VENV, EXTRA, DEV, EDITABLE and DRY_RUN; see lib.sh.
-# PROJECT=0 installs the requirements only (an image layer that seldom changes).
+# `packages.sh requirements` leaves Onlooker itself out (an image layer that seldom changes), and
+# `packages.sh project` installs only that.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -70,25 +71,27 @@ remove_audio_packages() {
         "$python" -m pip uninstall --yes torchaudio torchcodec
 }
 
-main() {
-    case "$EXTRA" in
-    cpu)
-        remove_other_engine
-        install_cpu_torch
-        install_requirements
-        remove_audio_packages
-        step "checking torchvision" "$python" "$SETUP_DIR/install_shim.py"
-        ;;
-    gpu)
-        remove_other_engine
-        install_requirements
-        ;;
-    *) install_requirements ;;
-    esac
-    if [ "${PROJECT:-1}" = 1 ]; then install_project; fi
-    if [ "$EXTRA" != none ]; then
-        step "checking that the engine can be imported" "$python" "$SETUP_DIR/check_imports.py" "$EXTRA"
-    fi
+check_engine() {
+    step "checking that the engine can be imported" "$python" "$SETUP_DIR/check_imports.py" "$EXTRA"
 }
 
-main
+install_all_requirements() {
+    if [ "$EXTRA" != none ]; then remove_other_engine; fi
+    if [ "$EXTRA" = cpu ]; then install_cpu_torch; fi
+    install_requirements
+    if [ "$EXTRA" = cpu ]; then
+        remove_audio_packages
+        step "checking torchvision" "$python" "$SETUP_DIR/install_shim.py"
+    fi
+    if [ "$EXTRA" != none ]; then check_engine; fi
+}
+
+case "${1:-all}" in
+all)
+    install_all_requirements
+    install_project
+    ;;
+requirements) install_all_requirements ;;
+project) install_project ;;
+*) die "packages.sh takes 'requirements', 'project' or nothing, not '$1'" ;;
+esac

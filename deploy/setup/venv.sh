@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A virtual environment with Python 3.11 or newer and a recent pip, made once.
+# A virtual environment with Python 3.11 or newer and a recent pip, made once. With SYSTEM_SITE=1 it
+# sees the packages of the Python it is made from (an image that brings vLLM).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -25,7 +26,8 @@ explain_missing_python() {
 }
 
 main() {
-    local python
+    local python options=()
+    if [ "${SYSTEM_SITE:-0}" = 1 ]; then options=(--system-site-packages); fi
     if [ ! -x "$VENV/bin/python" ]; then
         python="$(find_python)" || explain_missing_python
         if ! "$python" -c 'import venv, ensurepip' 2>/dev/null; then # Debian packs it separately
@@ -34,7 +36,8 @@ main() {
             LOG="${TMPDIR:-/tmp}/onlooker-setup.log" install_system_packages python3-venv
         fi
         LOG="${TMPDIR:-/tmp}/onlooker-setup.log" \
-            step "making a virtual environment with $("$python" --version)" "$python" -m venv "$VENV"
+            step "making a virtual environment with $("$python" --version)" "$python" -m venv \
+            "${options[@]}" "$VENV"
     fi
     # Dependency groups and a --dry-run that downloads nothing need a pip of 2025 or later.
     if [ "$DRY_RUN" = 1 ] || ! "$VENV/bin/python" -c \
