@@ -64,7 +64,7 @@ class Track(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What holds from `ms` on, what sort of event brought it, and which object changed (-1: none)."""
+    """What holds from `ms` on, the event that brought it, and the object it changed (-1: none)."""
 
     ms: int
     kind: str
@@ -160,7 +160,7 @@ def _new_track(rng: Rng, tracks: Sequence[Track], ms: int, ident: int) -> Track 
     return None
 
 
-def _new_path(rng: Rng, track: Track, others: Sequence[Track], ms: int) -> Path | None:
+def _new_path(rng: Rng, track: Track, others: Sequence[Track], ms: int, end: int) -> Path | None:
     """One or two straight legs to a free place; they touch nothing and end at their own time."""
     taken = _taken(others)
     stops = [s for s in (o.stops_ms() for o in others) if s is not None]
@@ -182,7 +182,8 @@ def _new_path(rng: Rng, track: Track, others: Sequence[Track], ms: int) -> Path 
         path = tuple(points)
         if len(path) < 2 or visited[-1] in taken:
             continue
-        if any(abs(path[-1][0] - stop) < MIN_GAP_MS for stop in stops):
+        stop = path[-1][0]
+        if end - MIN_GAP_MS < stop < end or any(abs(stop - s) < MIN_GAP_MS for s in stops):
             continue
         if _clear(path, track.size, others, ms):
             return path
@@ -277,7 +278,7 @@ class Roller:
             return False
         at = still[self.rng.below(len(still))]
         others = self.tracks[:at] + self.tracks[at + 1 :]
-        path = _new_path(self.rng, self.tracks[at], others, self.ms)
+        path = _new_path(self.rng, self.tracks[at], others, self.ms, self.end)
         if path is None:
             return False
         self.tracks[at] = self.tracks[at]._replace(path=path)

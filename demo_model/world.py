@@ -17,6 +17,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import floor
 from typing import TYPE_CHECKING
 
 from onlooker.demo_model.rolling import (
@@ -124,6 +125,13 @@ def _obj(track: Track, ms: float) -> Obj:
     return Obj(track.ident, track.color, track.shape, track.size, x, y, moving, vx, vy)
 
 
+def _milliseconds(t_s: float) -> float:
+    """A time in ms; within rounding of a whole one it is that one: events hit their own time."""
+    ms = t_s * 1000.0
+    whole = float(floor(ms + 0.5))
+    return whole if abs(ms - whole) < 1e-5 else ms
+
+
 class World:
     """The world of one seed (0 to 2**32 - 1). Cheap to make; keeps a few rolled scenes."""
 
@@ -150,7 +158,7 @@ class World:
         """What is true at `t_s` seconds (0 to ten million)."""
         if not 0.0 <= t_s <= MAX_TIME_S:
             raise ValueError(f"a world's time goes from 0 to {MAX_TIME_S:.0f} seconds, not {t_s}")
-        ms = t_s * 1000.0
+        ms = _milliseconds(t_s)
         roll = self._roll(self._index_at(ms))
         step = roll.steps[bisect_right(roll.times, ms) - 1]
         objects = tuple(_obj(track, ms) for track in step.tracks)
@@ -160,12 +168,13 @@ class World:
         """Every change at a time in [t0, t1), oldest first. The world's first scene is no cut."""
         if t1 <= t0:
             return []
-        first, last = self._index_at(t0 * 1000.0), self._index_at(t1 * 1000.0)
+        start, end = _milliseconds(max(t0, 0.0)), _milliseconds(min(t1, MAX_TIME_S))
+        first, last = self._index_at(start), self._index_at(end)
         found = []
         for index in range(first, last + 1):
             steps = self._roll(index).steps
             for number, step in enumerate(steps):
-                if t0 * 1000.0 <= step.ms < t1 * 1000.0 and (index or number):
+                if start <= step.ms < end and (index or number):
                     found.append(self._event(steps[number - 1] if number else None, step))
         return found
 
@@ -174,7 +183,7 @@ class World:
         t = step.ms / 1000.0
         if before is None:
             return Event(t, "cut")
-        old = next((_obj(k, step.ms) for k in before.tracks if k.ident == step.changed), None)
+        old = next((_obj(k, step.ms - 1) for k in before.tracks if k.ident == step.changed), None)
         new = next((_obj(k, step.ms) for k in step.tracks if k.ident == step.changed), None)
         return Event(t, step.kind, old, new, before.sign, step.sign)
 
