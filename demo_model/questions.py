@@ -160,7 +160,7 @@ def branches(
         family = draw_family(rng, families)
         seen_clips = len(view)
         if family in NEEDS_CHANGE:
-            share = 0.75 if family == "check" else 0.55
+            share = 0.75 if family == "check" else 0.35
             if moving and rng.random() < share:
                 seen_clips = moving[below(rng, len(moving))]
             else:
