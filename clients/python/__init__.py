@@ -1,0 +1,33 @@
+"""The Python client: `Client` and what it gives.
+
+from onlooker.clients.python import Client
+"""
+
+from onlooker.clients.python.answers import Answer, PendingAnswer
+from onlooker.clients.python.client import Client
+from onlooker.clients.python.errors import AnswerFailed, ConnectionLost, ServerUnreachable
+from onlooker.clients.python.events import Connected, Disconnected, Event, Problem
+from onlooker.clients.python.options import ClientOptions, Reconnect
+from onlooker.clients.python.stream import Stream
+from onlooker.core.media import Codec
+from onlooker.core.protocol.server_events import StreamClosed, VideoAck, VideoPace
+
+__all__ = [
+    "Answer",
+    "AnswerFailed",
+    "Client",
+    "ClientOptions",
+    "Codec",
+    "Connected",
+    "ConnectionLost",
+    "Disconnected",
+    "Event",
+    "PendingAnswer",
+    "Problem",
+    "Reconnect",
+    "ServerUnreachable",
+    "Stream",
+    "StreamClosed",
+    "VideoAck",
+    "VideoPace",
+]

@@ -1,0 +1,237 @@
+"""A server as seen from a program: live streams over WebSocket, the rest over HTTP.
+
+async with Client("http://127.0.0.1:8000") as client:
+    async with client.stream("door") as stream:
+        await stream.send_frame(jpeg, at_s=0.0)
+        answer = await stream.ask("What is on the left?")
+
+async with Client() as client:  # a stream that somebody else feeds
+    print(await client.ask("door", "How many objects are there?"))
+"""
+
+import os
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from onlooker.clients.python.encode import guess_codec
+from onlooker.clients.python.errors import ServerUnreachable, error_from, error_from_reply
+from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base, is_loopback
+from onlooker.clients.python.stream import Stream
+from onlooker.core.clock import Clock
+from onlooker.core.errors import InvalidRequest, NotFound
+from onlooker.core.ids import is_stream_id, new_id
+from onlooker.core.protocol.base import ClockName, StreamObject
+from onlooker.core.protocol.client_events import SessionConfig
+from onlooker.core.protocol.http import (
+    AnswerReply,
+    CreateStreamRequest,
+    FrameReply,
+    ModelList,
+    QuestionRequest,
+    SourceRequest,
+    StreamList,
+)
+
+ENV_API_KEY = "ONLOOKER_API_KEY"
+
+
+class Client:
+    """Cheap to make; connects when used. Enter it, so that its connections are closed."""
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        api_key: str | None = None,
+        *,
+        options: ClientOptions | None = None,
+        clock: Clock | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`api_key` defaults to the environment's ``ONLOOKER_API_KEY``.
+
+        Raises:
+            InvalidRequest: `base_url` is no address of a server.
+        """
+        self.base_url = http_base(base_url)
+        self.options = options or ClientOptions()
+        self._api_key = api_key or os.environ.get(ENV_API_KEY) or None
+        self._clock = clock
+        self._http = httpx.AsyncClient(
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {self._api_key}"} if self._api_key else {},
+            timeout=httpx.Timeout(self.options.connect_timeout_s),
+            trust_env=not is_loopback(self.base_url),
+            transport=transport,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close HTTP connections. Streams that were entered are closed by leaving them."""
+        await self._http.aclose()
+
+    # ---- live ----
+
+    def stream(
+        self,
+        stream_id: str | None = None,
+        *,
+        clock: ClockName | None = None,
+        max_fps: float | None = None,
+        gate_threshold: float | None = None,
+        instructions: str | None = None,
+        max_output_tokens: int | None = None,
+        resumed_at_s: float = 0.0,
+    ) -> Stream:
+        """A live connection to a stream, which is created if it does not exist.
+
+        `resumed_at_s` is the stream time with which `Stream.now_s` begins: pass the stream's
+        `seen_until_s` when a new source goes on where an earlier one ended.
+
+        Raises:
+            InvalidRequest: not a name that a stream can have.
+        """
+        stream_id = stream_id or new_id("stream").replace("_", "-")
+        if not is_stream_id(stream_id):
+            raise InvalidRequest(
+                f"'{stream_id}' cannot name a stream; use 1 to 64 letters, digits, '.', '_', '-'",
+                param="stream",
+            )
+        video = {"clock": clock, "max_fps": max_fps, "gate_threshold": gate_threshold}
+        session: dict[str, Any] = {
+            "instructions": instructions,
+            "max_output_tokens": max_output_tokens,
+            "input_video": _given(video) or None,
+        }
+        return Stream(
+            stream_id,
+            base_url=self.base_url,
+            api_key=self._api_key,
+            options=self.options,
+            session=SessionConfig.model_validate(_given(session)),
+            clock=self._clock,
+            resumed_at_s=resumed_at_s,
+        )
+
+    # ---- HTTP ----
+
+    async def ready(self) -> bool:
+        """Whether the server takes traffic; False also where nothing answers."""
+        try:
+            return (await self._http.get("/readyz")).is_success
+        except httpx.HTTPError:
+            return False
+
+    async def models(self) -> ModelList:
+        """What is served."""
+        return ModelList.model_validate_json(await self._call("GET", "/v1/models"))
+
+    async def create_stream(
+        self,
+        stream_id: str | None = None,
+        *,
+        source_url: str | None = None,
+        clock: ClockName = "live",
+        max_fps: float | None = None,
+        gate_threshold: float | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> StreamObject:
+        """Make a stream; with `source_url` the server pulls it by itself."""
+        request = CreateStreamRequest(
+            id=stream_id,
+            source=SourceRequest(url=source_url) if source_url else None,
+            clock=clock,
+            max_fps=max_fps,
+            gate_threshold=gate_threshold,
+            metadata=metadata or {},
+        )
+        body = request.model_dump(exclude_none=True)
+        return StreamObject.model_validate_json(await self._call("POST", "/v1/streams", json=body))
+
+    async def streams(self) -> list[StreamObject]:
+        """The open streams (the first page: as many as the server lists at once)."""
+        return StreamList.model_validate_json(await self._call("GET", "/v1/streams")).data
+
+    async def get_stream(self, stream_id: str) -> StreamObject:
+        """One stream as it is now.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        return StreamObject.model_validate_json(await self._call("GET", f"/v1/streams/{stream_id}"))
+
+    async def seen_until_s(self, stream_id: str) -> float:
+        """Stream time up to which a stream has been seen; 0 where it does not exist yet."""
+        try:
+            return (await self.get_stream(stream_id)).seen_until_s or 0.0
+        except NotFound:
+            return 0.0
+
+    async def close_stream(self, stream_id: str) -> None:
+        """End a stream; all that was remembered of it is forgotten."""
+        await self._call("DELETE", f"/v1/streams/{stream_id}")
+
+    async def push_frame(self, stream_id: str, picture: bytes, *, at_s: float) -> FrameReply:
+        """Send one JPEG, PNG or WebP picture over HTTP and learn what became of it."""
+        reply = await self._call(
+            "POST",
+            f"/v1/streams/{stream_id}/frames",
+            content=picture,
+            headers={
+                "Content-Type": f"image/{guess_codec(picture).name.lower()}",
+                "X-Capture-Time-S": repr(at_s),
+            },
+        )
+        return FrameReply.model_validate_json(reply)
+
+    async def ask(
+        self,
+        stream_id: str,
+        question: str,
+        *,
+        at_s: float | None = None,
+        max_output_tokens: int | None = None,
+    ) -> AnswerReply:
+        """Ask about a stream over HTTP, without joining it.
+
+        Raises:
+            OnlookerError: refused or failed, and why.
+        """
+        request = QuestionRequest(question=question, at_s=at_s, max_output_tokens=max_output_tokens)
+        reply = AnswerReply.model_validate_json(
+            await self._call(
+                "POST",
+                f"/v1/streams/{stream_id}/questions",
+                json=request.model_dump(exclude_none=True),
+                timeout=self.options.answer_timeout_s,
+            )
+        )
+        if reply.status == "failed" and reply.error is not None:
+            raise error_from(reply.error)
+        return reply
+
+    async def _call(self, method: str, path: str, **rest: Any) -> str:
+        try:
+            reply = await self._http.request(method, path, **rest)
+        except httpx.TimeoutException as error:
+            raise ServerUnreachable(f"{self.base_url} gave no reply in time") from error
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(f"nothing answers at {self.base_url}: {error}") from error
+        if not reply.is_success:
+            raise error_from_reply(reply.status_code, reply.text, reply.headers.get("Retry-After"))
+        return reply.text
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

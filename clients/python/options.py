@@ -1,0 +1,75 @@
+"""How a client behaves when the network does not."""
+
+import random
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from onlooker.core.errors import InvalidRequest
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnect:
+    """When a lost connection is dialled again.
+
+    Waits double from `first_s` to `max_s`, each spread by a fifth so that clients do not return in
+    step; a server that names a time (``retry_after_s``) is obeyed. Refusals that waiting cannot
+    cure (a wrong key, a bad request) end the stream at once. The count starts over with every
+    connection that is established.
+    """
+
+    attempts: int | None = None
+    """Failed attempts in a row before the stream is given up; None never gives up, 0 disables."""
+    first_s: float = 0.5
+    max_s: float = 15.0
+
+    def wait_s(self, attempt: int, at_least_s: float, rng: random.Random) -> float:
+        """Seconds before attempt number `attempt` (0, 1, 2 …)."""
+        bare_s = min(self.max_s, self.first_s * 2.0 ** min(attempt, 30))
+        return max(at_least_s, bare_s * rng.uniform(0.8, 1.2))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientOptions:
+    """Limits of one client. Everything that could grow has one."""
+
+    reconnect: Reconnect = Reconnect()
+    connect_timeout_s: float = 10.0
+    """For one attempt, and for a question asked while there is no connection."""
+    answer_timeout_s: float = 120.0
+    """From asking to the terminal event; then the answer is cancelled and `TimeoutError` raised."""
+    max_pending_frames: int = 2
+    """Frames that wait to be sent. Live: the oldest gives way. Virtual: sending waits."""
+    max_events: int = 256
+    """Events that a reader of `Stream.events` may be behind; then the oldest are lost, counted."""
+    max_questions: int = 32
+    """Answers under way on one connection."""
+    heartbeat_s: float = 20.0
+    """A connection that stays silent for two of these counts as lost."""
+
+
+def http_base(url: str) -> str:
+    """The server's address without a trailing slash; ``host:port`` alone means http.
+
+    Raises:
+        InvalidRequest: not an address of a server.
+    """
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidRequest(
+            f"'{url}' is not the address of a server; expected something like {DEFAULT_URL}",
+            param="base_url",
+        )
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/"), "", ""))
+
+
+def websocket_base(base_url: str) -> str:
+    """The same address for WebSockets."""
+    return "ws" + base_url.removeprefix("http")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the address is this machine, so that no proxy belongs in between."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
