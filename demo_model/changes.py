@@ -10,8 +10,8 @@ from onlooker.demo_model.things import Kind, name, phrase, pick_kind, similar
 from onlooker.demo_model.view import Difference, Random, View, differences, pick, shuffled
 from onlooker.demo_model.world import COLOR_NAMES
 
-_YES = 0.65
-"""How often a check that could be answered with yes is; most clips change nothing."""
+_YES = 0.5
+"""How often a check is one whose answer is yes."""
 _MAX_SENTENCES = 2
 
 
