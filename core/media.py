@@ -92,7 +92,7 @@ class Clip:
         return (self.start_s + self.end_s) / 2
 
     def until(self, at_s: float) -> "Clip | None":
-        """What of this clip had been captured by `at_s`: all, its first frame repeated, or nothing."""
+        """What of this clip was captured by `at_s`: all, its first frame repeated, or nothing."""
         if self.end_s <= at_s:
             return self
         if self.start_s <= at_s:

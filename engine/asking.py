@@ -1,4 +1,4 @@
-"""Questions to a stream: admission, waiting for what must be seen first, and the answer's events."""
+"""Questions to a stream: admission, waiting for what must be seen first, the answer's events."""
 
 import asyncio
 import contextlib

@@ -84,7 +84,7 @@ class EngineSection(Section):
     """Name under which clients see the model; None: the model's own."""
 
     mode: Literal["resend", "fake"] = "resend"
-    """``resend``: recent frames are sent with each request. ``fake``: scripted answers, no model."""
+    """``resend``: recent frames go with each request. ``fake``: scripted answers, no model."""
 
     window_clips: int = Field(default=64, ge=1, le=4096)
     """Clips of the recent window, always in an answer's context."""
@@ -125,7 +125,7 @@ class EngineSection(Section):
     """Bytes that wait to be decoded, per stream."""
 
     max_lag_s: float = Field(default=5.0, gt=0)
-    """A picture that waited longer than this is dropped; half of it asks the source to slow down."""
+    """A picture that waited longer is dropped; at half of it the source is asked to slow down."""
 
     fresh_wait_s: float = Field(default=0.25, ge=0, le=10)
     """How long a question about now waits for frames that have arrived but were not yet seen."""

@@ -1,8 +1,9 @@
 """One stream's way from its mailbox to the model: two loops that run side by side.
 
 The first looks: it takes messages from the mailbox, has them decoded and compared in the pool, and
-puts the clips in a short queue. The second hands clips to the engine, one at a time. When the engine
-is slow the queue fills, the first loop waits, and the mailbox does the dropping: in one place.
+puts the clips in a short queue. The second hands clips to the engine, one at a time. When the
+engine is slow the queue fills, the first loop waits, and the mailbox does the dropping: in one
+place.
 """
 
 import asyncio
@@ -125,7 +126,7 @@ class Watcher:
                 await self._look_at(item)
 
     async def _wait_for_more(self) -> None:
-        """Wait for the line to move; live, not longer than a lone frame may wait for its partner."""
+        """Wait for the line to move; live, no longer than a lone frame may wait for a partner."""
         expires_s, newest_s = self._perceiver.expires_s, self._perceiver.newest_s
         if not self._is_live or expires_s is None or newest_s is None:
             await self._mailbox.wait()
@@ -208,5 +209,3 @@ class Watcher:
         self._metrics.ingest_seconds.observe(now_s - started_s)
         self._metrics.frame_lag_seconds.observe(self.lag_s)
         self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, self.lag_s))
-
-

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Codec, DropReason, EncodedFrame, Frame, FrameOutcome
 from onlooker.engine.config import EngineSection
+from onlooker.engine.perception.chunks import ChunkDecoder, Picture
 from onlooker.engine.perception.clips import ClipBuilder
 from onlooker.engine.perception.gate import Gate
+from onlooker.engine.perception.pieces import PieceDecoder
+from onlooker.engine.perception.sampler import Sampler
 from onlooker.engine.perception.stills import Undecodable, decode_still
 
 
@@ -23,8 +26,6 @@ class Seen:
     detail: str = ""
     """For the log: why it was dropped, in words."""
     clips: list[Clip] = field(default_factory=list)
-    newest_s: float | None = None
-    """Stream time of the newest picture that was looked at."""
 
 
 class Perceiver:
@@ -49,6 +50,11 @@ class Perceiver:
             refresh_s=perception.refresh_s,
         )
         self._builder = ClipBuilder(stream_id, max_pair_gap_s=perception.max_pair_gap_s)
+        self._sample_interval_s = sample_interval_s
+        self._sampler = Sampler(sample_interval_s)
+        self._decoder: ChunkDecoder | PieceDecoder | None = None
+        self._codec: Codec | None = None
+        self._last_message: EncodedFrame | None = None
         self._newest_s: float | None = None
 
     @property
@@ -57,25 +63,29 @@ class Perceiver:
         return self._builder.expires_s
 
     @property
+    def pending(self) -> Clip | None:
+        """The frame that waits for its partner, as the clip it would be alone."""
+        return self._builder.pending
+
+    @property
     def newest_s(self) -> float | None:
         """Stream time of the newest picture that was looked at."""
         return self._newest_s
 
     def see(self, message: EncodedFrame, *, follows_gap: bool = False) -> Seen:
         """Take the next message; `follows_gap`: some of its byte stream were dropped before it."""
+        seen = Seen()
         try:
-            return self._see_still(message)
+            if message.codec.is_still:
+                self._close_decoder()
+                self._look_at(self._still(message), message, seen)
+            else:
+                for picture in self._pictures(message, follows_gap):
+                    self._look_at(picture, message, seen)
         except Undecodable as error:
-            return Seen(FrameOutcome.DROPPED, error.reason, str(error))
-
-    def pass_time(self, now_s: float) -> list[Clip]:
-        """Tell that stream time has come to `now_s` without a frame."""
-        return self._builder.pass_time(now_s)
-
-    @property
-    def pending(self) -> Clip | None:
-        """The frame that waits for its partner, as the clip it would be alone."""
-        return self._builder.pending
+            seen.outcome, seen.reason, seen.detail = FrameOutcome.DROPPED, error.reason, str(error)
+        self._last_message = message
+        return seen
 
     def flush(self) -> list[Clip]:
         """Make a clip of a frame that waits for its partner."""
@@ -83,12 +93,22 @@ class Perceiver:
 
     def end_source(self) -> Seen:
         """The source has ended: give out what is held back. Another source may follow."""
-        return Seen(clips=self._builder.flush())
+        seen = Seen()
+        if self._decoder is not None and self._last_message is not None:
+            for picture in self._decoder.finish(self._wanted):
+                self._look_at(picture, self._last_message, seen)
+        self._close_decoder()
+        seen.clips += self._builder.flush()
+        self._sampler = Sampler(self._sample_interval_s)
+        return seen
 
     def close(self) -> None:
         """Let go of decoders."""
+        self._close_decoder()
 
-    def _see_still(self, message: EncodedFrame) -> Seen:
+    def _still(self, message: EncodedFrame) -> Picture:
+        if self._newest_s is not None and message.capture_s <= self._newest_s:
+            raise Undecodable(DropReason.LATE, "video that was already seen is newer")
         pixels = decode_still(
             message.payload,
             Codec(message.codec),
@@ -96,20 +116,43 @@ class Perceiver:
             height=self._height,
             max_pixels=self._settings.max_frame_pixels,
         )
-        frame = Frame(message.sequence, message.capture_s, message.received_at_s, pixels)
-        seen = Seen()
-        self._look_at(frame, seen)
-        return seen
+        return Picture(message.capture_s, pixels)
 
-    def _look_at(self, frame: Frame, seen: Seen) -> None:
+    def _pictures(self, message: EncodedFrame, follows_gap: bool) -> list[Picture]:
+        if self._decoder is None or self._codec is not message.codec:
+            self._close_decoder()
+            kind = PieceDecoder if message.codec.is_container else ChunkDecoder
+            self._codec = message.codec
+            self._decoder = kind(
+                message.codec,
+                width=self._width,
+                height=self._height,
+                max_pixels=self._settings.max_frame_pixels,
+            )
+        if isinstance(self._decoder, PieceDecoder):
+            return self._decoder.decode(message, self._wanted, follows_gap=follows_gap)
+        return self._decoder.decode(message, self._wanted)
+
+    def _wanted(self, capture_s: float) -> bool:
+        """Whether a video picture is one of the few that are looked at."""
+        if self._newest_s is not None and capture_s <= self._newest_s:
+            return False
+        return self._sampler.pick(capture_s)
+
+    def _close_decoder(self) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+    def _look_at(self, picture: Picture, message: EncodedFrame, seen: Seen) -> None:
         """Judge a decoded picture; what it completes goes into `seen`."""
-        capture_s = frame.capture_s
+        capture_s = picture.capture_s
         seen.clips += self._builder.pass_time(capture_s)
-        verdict = self._gate.judge(
-            frame.pixels, capture_s, is_wanted=self._builder.pending is not None
-        )
+        is_wanted = self._builder.pending is not None
+        verdict = self._gate.judge(picture.pixels, capture_s, is_wanted=is_wanted)
         if verdict.is_kept:
+            frame = Frame(message.sequence, capture_s, message.received_at_s, picture.pixels)
             seen.clips += self._builder.add(frame, is_cut=verdict.is_cut)
             seen.outcome = FrameOutcome.KEPT
         self._builder.note_looked_at(capture_s)
-        self._newest_s = seen.newest_s = capture_s
+        self._newest_s = capture_s

@@ -42,9 +42,7 @@ def decode_still(
     try:
         with Image.open(io.BytesIO(payload), formats=FORMATS[codec]) as image:
             if image.width * image.height > max_pixels:
-                raise Undecodable(
-                    DropReason.TOO_LARGE, f"{image.width} x {image.height} pixels"
-                )
+                raise Undecodable(DropReason.TOO_LARGE, f"{image.width} x {image.height} pixels")
             orientation = _orientation(image)
             if orientation >= 5:  # stored on its side
                 width, height = height, width
