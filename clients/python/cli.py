@@ -1,0 +1,126 @@
+"""The clients' commands: `onlooker watch` and `onlooker demo`."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from onlooker.clients.python.client import ENV_API_KEY, Client
+from onlooker.clients.python.demo import Demo, DemoPlan
+from onlooker.clients.python.errors import ServerUnreachable
+from onlooker.clients.python.options import DEFAULT_URL
+from onlooker.clients.python.sources import SOURCE_HELP, open_source
+from onlooker.clients.python.watch import Watch, WatchPlan
+from onlooker.core.errors import ClientError, OnlookerError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+def register(app: typer.Typer) -> None:
+    """Add the clients' commands to the program."""
+    app.command()(watch)
+    app.command(
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(demo)
+
+
+def watch(
+    source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
+    ask: Annotated[
+        list[str] | None, typer.Option(help="A question; give it several times for several.")
+    ] = None,
+    every: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds between rounds; 0 asks once, when the source ends."),
+    ] = 5.0,
+    server: Annotated[
+        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
+    ] = DEFAULT_URL,
+    api_key: Annotated[
+        str | None, typer.Option(envvar=ENV_API_KEY, help="Key, where the server wants one.")
+    ] = None,
+    fps: Annotated[float, typer.Option(min=0.1, max=60, help="Pictures a second to send.")] = 4.0,
+    duration: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds to watch; default: to the end.")
+    ] = None,
+    stream: Annotated[
+        str | None, typer.Option(help="Stream to feed; default: a fresh one.")
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin a file again at its end.")] = False,
+    truth: Annotated[
+        bool, typer.Option("--truth", help="For demo://: print what there really was.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Watch a video source and ask about it, live. Ctrl-C ends it."""
+    console = Console(soft_wrap=as_json)
+    plan = WatchPlan(
+        questions=tuple(ask or ()),
+        every_s=every,
+        fps=fps,
+        duration_s=duration,
+        stream_id=stream,
+        truth=truth,
+        as_json=as_json,
+    )
+
+    async def run() -> int:
+        async with Client(server, api_key) as client:
+            watching = Watch(client, open_source(source, loop=loop), plan, console)
+            await watching.run()
+        return EXIT_FAILED if watching.num_failed and not watching.num_answered else 0
+
+    raise typer.Exit(_run(run(), server))
+
+
+def demo(
+    context: typer.Context,
+    seconds: Annotated[
+        float | None,
+        typer.Option(envvar="DEMO_SECONDS", min=1, help="Seconds to show; default: until Ctrl-C."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server.")] = 8000,
+    seed: Annotated[int, typer.Option(min=0, help="Which drawn world.")] = 7,
+    fps: Annotated[float, typer.Option(min=0.5, max=30, help="Pictures a second to send.")] = 4.0,
+    every: Annotated[float, typer.Option(min=0.5, help="Seconds between questions.")] = 4.0,
+) -> None:
+    """Start a server, stream the drawn world to it, ask and mark the answers. Further options go to
+    `onlooker serve`."""
+    plan = DemoPlan(
+        seconds=seconds,
+        port=port,
+        seed=seed,
+        fps=fps,
+        every_s=every,
+        server_arguments=tuple(context.args),
+    )
+    raise typer.Exit(_run(Demo(plan, Console()).run(), ""))
+
+
+def _run(main: Coroutine[Any, Any, int], server: str) -> int:
+    """Run to the end; errors become one clear line and an exit status."""
+    errors = Console(stderr=True)
+    try:
+        return asyncio.run(main)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except ServerUnreachable as error:
+        errors.print(
+            Text(
+                f"{error.message}\nStart a server with `onlooker serve`, or name a running one with "
+                f"--server (now: {server}).",
+                style="red",
+            )
+        )
+        return EXIT_FAILED
+    except ClientError as error:
+        errors.print(Text(error.message, style="red"))
+        return EXIT_USAGE
+    except OnlookerError as error:
+        errors.print(Text(error.message, style="red"))
+        return EXIT_FAILED

@@ -1,0 +1,44 @@
+"""What a source of pictures does."""
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from onlooker.core.media import Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a source."""
+
+    at_s: float
+    """Source time: seconds since its beginning."""
+    pixels: Pixels
+
+
+class Source(Protocol):
+    """A file, a camera, a network stream or a drawn world. Enter it before use, from one task."""
+
+    name: str
+    """For people."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    async def picture(self, due_s: float) -> Picture | None:
+        """The picture for source time `due_s`, which only grows; None when there are no more.
+
+        A recording gives its last picture up to that time; a live source its newest one, and waits
+        for it.
+
+        Raises:
+            UnsupportedMedia: it cannot be decoded.
+            ConnectionLost: a live source broke off.
+        """
+        ...

@@ -1,0 +1,225 @@
+"""Files, network streams and cameras, read with PyAV.
+
+A file is decoded on request, in real time or slower; a live source is read by a thread of its own
+that keeps only the newest picture, so that it never falls behind.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import av
+import av.error
+
+from onlooker.clients.python.errors import ConnectionLost
+from onlooker.clients.python.sources.interface import Picture
+from onlooker.core.clock import Clock
+from onlooker.core.errors import NotFound, OnlookerError, UnsupportedMedia
+
+TIMEOUT_S = 10.0
+"""To open a source, and without a packet of a live one."""
+
+MAX_BAD_PACKETS = 100
+"""Packets in a row that may fail to decode (a broken stretch) before the source is given up."""
+
+
+def open_container(url: str, name: str, *, format_name: str | None, options: dict[str, str]) -> Any:
+    """Open a container that holds video; blocks.
+
+    Raises:
+        NotFound: no such file, device or host.
+        UnsupportedMedia: there, but no video that can be read.
+    """
+    try:
+        container = av.open(url, format=format_name, options=options, timeout=TIMEOUT_S)
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        kind = NotFound if isinstance(error, OSError) else UnsupportedMedia
+        raise kind(f"cannot open {name}: {_plain(error)}") from error
+    if not container.streams.video:
+        container.close()
+        raise UnsupportedMedia(f"{name} holds no video")
+    container.streams.video[0].thread_type = "AUTO"
+    return container
+
+
+def _plain(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text)
+
+
+def decoded(container: Any, name: str) -> Iterator[Any]:
+    """The video frames of a container; broken stretches are passed over.
+
+    Raises:
+        UnsupportedMedia: nothing in it can be decoded.
+        ConnectionLost: reading broke off.
+    """
+    num_bad = 0
+    try:
+        for packet in container.demux(container.streams.video[0]):
+            try:
+                frames = packet.decode()
+                num_bad = 0 if frames else num_bad
+            except av.error.InvalidDataError as error:
+                num_bad += 1
+                if num_bad > MAX_BAD_PACKETS:
+                    raise UnsupportedMedia(f"{name} cannot be decoded: {_plain(error)}") from error
+                continue
+            yield from frames
+    except av.error.EOFError:
+        return
+    except av.error.FFmpegError as error:
+        raise ConnectionLost(f"{name} broke off: {_plain(error)}") from error
+
+
+class FileSource:
+    """A recording, played at its own speed."""
+
+    def __init__(self, path: Path | str, *, loop: bool = False) -> None:
+        self._url = str(path)
+        self.name = self._url if "://" in self._url else Path(path).name
+        self._loop = loop
+        self._container: Any = None
+        self._frames: Iterator[Any] = iter(())
+        self._now: Any = None
+        self._next: Any = None
+        self._first_s: float | None = None
+        self._offset_s = 0.0
+        self._end_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._open)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._container is not None:
+            await asyncio.to_thread(self._container.close)
+
+    async def picture(self, due_s: float) -> Picture | None:
+        """The last picture up to that time; None after the end."""
+        return await asyncio.to_thread(self._advance, due_s)
+
+    def _open(self) -> None:
+        if self._container is not None:
+            self._container.close()
+        self._container = open_container(self._url, self.name, format_name=None, options={})
+        self._frames = decoded(self._container, self.name)
+        self._first_s = None
+        self._next = next(self._frames, None)
+        if self._next is None:
+            raise UnsupportedMedia(f"{self.name} holds no picture that can be decoded")
+
+    def _advance(self, due_s: float) -> Picture | None:
+        taken = None
+        while self._next is not None and self._time_of(self._next) <= due_s:
+            taken, self._end_s = self._next, self._time_of(self._next)
+            self._next = next(self._frames, None)
+            if self._next is None and self._loop:
+                self._offset_s = self._end_s + 1.0 / (self._rate() or 25.0)
+                self._open()
+        if taken is not None:
+            self._now = taken
+        elif self._next is None:
+            return None
+        else:
+            taken = self._now or self._next
+        return Picture(due_s, taken.to_ndarray(format="rgb24"))
+
+    def _rate(self) -> float:
+        return float(self._container.streams.video[0].average_rate or 0.0)
+
+    def _time_of(self, frame: Any) -> float:
+        """Source time of a frame; a file that names none is taken at its frame rate."""
+        at_s = frame.time if frame.time is not None else self._end_s + 1.0 / (self._rate() or 25.0)
+        if self._first_s is None:
+            self._first_s = at_s
+        return float(at_s - self._first_s + self._offset_s)
+
+
+class LiveSource:
+    """A camera or a network stream: the newest picture counts."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        clock: Clock,
+        format_name: str | None = None,
+        options: dict[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self._url, self._format, self._options = url, format_name, options or {}
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._newest: tuple[float, Any] | None = None
+        self._error: OnlookerError | None = None
+        self._ended = False
+        self._stop = False
+        self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._start_s = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
+        container = await asyncio.to_thread(
+            open_container, self._url, self.name, format_name=self._format, options=self._options
+        )
+        self._start_s = self._clock.now_s()
+        self._thread = threading.Thread(target=self._read, args=(container,), daemon=True)
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop = True
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, 2.0)
+
+    async def picture(self, due_s: float) -> Picture | None:
+        """The newest picture that was not taken yet; waits for one."""
+        while True:
+            with self._lock:
+                taken, self._newest = self._newest, None
+            if taken is not None:
+                pixels = await asyncio.to_thread(taken[1].to_ndarray, format="rgb24")
+                return Picture(taken[0], pixels)
+            if self._error is not None:
+                raise self._error
+            if self._ended:
+                return None
+            self._news.clear()
+            await self._news.wait()
+
+    def _read(self, container: Any) -> None:
+        try:
+            for frame in decoded(container, self.name):
+                with self._lock:
+                    self._newest = self._clock.now_s() - self._start_s, frame
+                self._wake()
+                if self._stop:
+                    return
+        except OnlookerError as error:
+            self._error = error
+        finally:
+            container.close()
+            self._ended = True
+            self._wake()
+
+    def _wake(self) -> None:
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._news.set)
