@@ -26,9 +26,16 @@ CPU_BLOCK_TOKENS = 32
 
 
 async def start_vllm(
-    settings: VllmSection, model: Model, *, max_clips: int, progress: Progress, clock: Clock
+    settings: VllmSection,
+    model: Model,
+    arguments: dict[str, Any],
+    *,
+    progress: Progress,
+    clock: Clock,
 ) -> Any:
     """Load `model` and return a running ``vllm.v1.engine.async_llm.AsyncLLM``.
+
+    `arguments` are vLLM engine arguments beside those that the settings say.
 
     Raises:
         ConfigError: vLLM is missing or refuses the model, or the start takes too long.
@@ -37,7 +44,7 @@ async def start_vllm(
     prepare_environment(settings, cpu=cpu, model_is_local=model.is_local)
     progress(f"loading {model.served_name} into vLLM on the {'CPU' if cpu else 'GPU'}")
     started_s = clock.now_s()
-    loading = asyncio.create_task(asyncio.to_thread(_load, settings, model, max_clips, cpu))
+    loading = asyncio.create_task(asyncio.to_thread(_load, settings, model, arguments, cpu))
     while not loading.done():
         await asyncio.wait([loading], timeout=PROGRESS_INTERVAL_S)
         waited_s = clock.now_s() - started_s
@@ -54,12 +61,12 @@ async def start_vllm(
         raise ConfigError(f"vLLM could not load '{model.served_name}': {reason[-1]}") from error
 
 
-def _load(settings: VllmSection, model: Model, max_clips: int, cpu: bool) -> Any:
+def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: bool) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
     eager = settings.enforce_eager if settings.enforce_eager is not None else cpu
-    arguments = AsyncEngineArgs(
+    engine_arguments = AsyncEngineArgs(
         model=model.source,
         served_model_name=[model.served_name],
         dtype="float32" if settings.dtype == "auto" and cpu else settings.dtype,
@@ -69,16 +76,26 @@ def _load(settings: VllmSection, model: Model, max_clips: int, cpu: bool) -> Any
         gpu_memory_utilization=settings.gpu_memory_utilization,
         tensor_parallel_size=settings.tensor_parallel_size,
         enforce_eager=eager,
-        enable_prefix_caching=True,
         # Only whole blocks are found again; vLLM's default of 128 on a CPU is many clips.
         **({"block_size": CPU_BLOCK_TOKENS} if cpu else {}),
-        limit_mm_per_prompt={"video": max_clips, "image": 0},
-        mm_processor_cache_gb=settings.processor_cache_gib,
         disable_log_stats=True,
         use_tqdm_on_load=False,
         seed=0,
+        **arguments,
     )
-    return AsyncLLM.from_engine_args(arguments)
+    return AsyncLLM.from_engine_args(engine_arguments)
+
+
+async def stop_vllm(llm: Any, *, timeout_s: float) -> None:
+    """End vLLM's processes; they get `timeout_s` to do so by themselves."""
+    if (handler := llm.output_handler) is not None:
+        # Else it takes the end of the processes for a crash and writes a stack trace.
+        handler.cancel()
+        await asyncio.wait([handler])
+        llm.output_handler = None
+    await asyncio.to_thread(llm.shutdown, timeout_s)
+    # Its finaliser shuts down once more, at the interpreter's exit, when what it calls is gone.
+    llm.shutdown = lambda timeout=None: None
 
 
 async def render(llm: Any, prompt: dict[str, Any]) -> Any:

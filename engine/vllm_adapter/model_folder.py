@@ -17,6 +17,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from onlooker.core.errors import ConfigError
 from onlooker.core.settings import Section
+from onlooker.engine.interface import EngineInfo
 
 FAMILIES = (
     "Qwen3VLForConditionalGeneration",
@@ -38,10 +39,10 @@ class Profile(Section):
 
     model_config = ConfigDict(extra="ignore")  # later releases may say more
 
-    frame_width: int = Field(512, ge=16, le=4096)
+    frame_width: int = Field(default=512, ge=16, le=4096)
     """Pixels to which every frame is brought, so that every clip costs the same."""
 
-    frame_height: int = Field(384, ge=16, le=4096)
+    frame_height: int = Field(default=384, ge=16, le=4096)
     """See `frame_width`."""
 
     knows: str = "Ask about anything that can be seen."
@@ -60,6 +61,18 @@ class Model:
     is_local: bool
     served_name: str
     profile: Profile
+
+    def info(self, *, mode: str, tokens_per_clip: int, max_clips: int) -> EngineInfo:
+        """What clients are told of an engine that runs this model."""
+        return EngineInfo(
+            model=self.served_name,
+            mode=mode,
+            frame_width=self.profile.frame_width,
+            frame_height=self.profile.frame_height,
+            tokens_per_clip=tokens_per_clip,
+            max_clips=max_clips,
+            knows=self.profile.knows,
+        )
 
 
 def find_model(source: str, *, served_name: str | None) -> Model:

@@ -10,13 +10,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from onlooker.core.errors import ConfigError
 from onlooker.core.media import Clip
 from onlooker.engine.interface import Turn
 
 STAMP_RATE = 1000.0
 """Frame indices are given in milliseconds: the model reads a stamp as index / rate, in seconds."""
 
-_QUESTION_MARK = "\x00question\x00"
+_AFTER_CLIPS = "\x00"
+"""Marks the end of the clips while the template is taken apart; never in a user's text."""
 
 
 class ChatTokenizer(Protocol):
@@ -45,8 +47,8 @@ class PromptComposer:
 
     def watching(self, clips: Sequence[Clip], *, salt: str) -> dict[str, Any]:
         """The prompt up to and including the newest clip: what every later prompt starts with."""
-        text = self._render(len(clips), [], _QUESTION_MARK, None).split(_QUESTION_MARK)[0]
-        return self._prompt(text, clips, salt)
+        head, clip, _ = self.parts("", (), None)
+        return self._prompt(head + clip * len(clips), clips, salt)
 
     def asking(
         self,
@@ -57,13 +59,30 @@ class PromptComposer:
         instructions: str | None,
         salt: str,
     ) -> dict[str, Any]:
-        """The prompt that answers `question`.
+        """The prompt that answers `question`."""
+        head, clip, tail = self.parts(question, dialogue, instructions)
+        return self._prompt(head + clip * len(clips) + tail, clips, salt)
+
+    def parts(
+        self, question: str, dialogue: Sequence[Turn], instructions: str | None
+    ) -> tuple[str, str, str]:
+        """The prompt's text before the clips, of each clip, and after the clips.
 
         Clips stand before the dialogue, so that a new turn leaves their KV valid.
+
+        Raises:
+            ConfigError: the chat template does not write each clip the same way.
         """
-        return self._prompt(
-            self._render(len(clips), dialogue, self.neutral(question), instructions), clips, salt
-        )
+        system = self._instructions if instructions is None else self.neutral(instructions)
+        texts = [text for turn in dialogue for text in (turn.question, turn.answer)]
+        texts = [self.neutral(text) for text in (*texts, question)]
+        texts[0] = _AFTER_CLIPS + texts[0]
+        none, one, two = (self._render(system, num_clips, texts) for num_clips in range(3))
+        head, _, tail = none.partition(_AFTER_CLIPS)
+        clip = one[len(head) : len(one) - len(tail) - len(_AFTER_CLIPS)]
+        if not clip or head + clip * 2 + _AFTER_CLIPS + tail != two:
+            raise ConfigError("the model's chat template does not write each clip the same way")
+        return head, clip, tail
 
     def neutral(self, text: str) -> str:
         """Break up control tokens in text that a user wrote, so that it stays text."""
@@ -73,20 +92,12 @@ class PromptComposer:
                 text = text.replace(token, f" {token.strip('<|>')} ")
         return text
 
-    def _render(
-        self, num_clips: int, dialogue: Sequence[Turn], question: str, instructions: str | None
-    ) -> str:
-        system = self._instructions if instructions is None else self.neutral(instructions)
-        turns: list[tuple[str, str]] = []
-        for turn in dialogue:
-            turns += [
-                ("user", self.neutral(turn.question)),
-                ("assistant", self.neutral(turn.answer)),
-            ]
-        turns.append(("user", question))
+    def _render(self, system: str, num_clips: int, texts: Sequence[str]) -> str:
+        """`texts`: what user and assistant said in turn; the clips go into the first."""
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
-        for index, (role, text) in enumerate(turns):
+        for index, text in enumerate(texts):
             videos = [{"type": "video"}] * (num_clips if index == 0 else 0)
+            role = "assistant" if index % 2 else "user"
             messages.append({"role": role, "content": [*videos, {"type": "text", "text": text}]})
         return self._tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True

@@ -18,8 +18,8 @@ from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.outputs import KVConnectorOutput
 from vllm.v1.request import Request
 
-from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
 from onlooker.engine.vllm_adapter.segments.planner import StepPlanner
+from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
 from onlooker.engine.vllm_adapter.segments.steps import StepPlan, StepReport
 from onlooker.engine.vllm_adapter.segments.worker import SegmentWorker
 
@@ -82,15 +82,27 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
 
     # ---- worker ----
 
+    @property
+    def segment_worker(self) -> SegmentWorker:
+        """The worker's half, for `SegmentExtension`."""
+        assert self._worker is not None
+        return self._worker
+
     def register_kv_caches(self, kv_caches: dict[str, Any]) -> None:
         assert self._worker is not None
         self._worker.attach(kv_caches)
 
-    def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+    def bind_connector_metadata(self, connector_metadata: KVConnectorMetadata) -> None:
+        super().bind_connector_metadata(connector_metadata)
         assert self._worker is not None
-        plan = self._get_connector_metadata()
-        assert isinstance(plan, StepPlan)
-        self._worker.begin(plan)
+        assert isinstance(connector_metadata, StepPlan)
+        self._worker.begin(connector_metadata)
+
+    def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+        """Before the forward pass in steps that load something, after it in others: so what a step
+        saves is told to the worker earlier, when the metadata is bound."""
+        assert self._worker is not None
+        self._worker.load()
 
     def wait_for_layer_load(self, layer_name: str) -> None:
         """Loads are complete when `start_load_kv` returns."""

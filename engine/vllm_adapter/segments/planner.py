@@ -37,7 +37,7 @@ class StepPlanner:
         return min(spec.num_covered_tokens, request.num_prompt_tokens - 1)
 
     def to_load(self, request: Request) -> None:
-        """The request got its blocks: load into them in the coming step (again after preemption)."""
+        """The request got its blocks: load into them in this step (again after preemption)."""
         self._loading.add(request.request_id)
 
     def plan(self, output: SchedulerOutput) -> StepPlan:
@@ -52,16 +52,15 @@ class StepPlanner:
             if spec is None:
                 continue
             blocks = output.kv_connector_block_state.get_block_ids(request_id)
-            assert blocks is not None and len(blocks) == 1
-            self._plan_request(
-                plan, request_id, spec, blocks[0], computed[request_id], num_tokens
-            )
+            assert blocks is not None
+            assert len(blocks) == 1
+            self._plan_request(plan, request_id, spec, blocks[0], computed[request_id], num_tokens)
         self._loading.clear()
         return plan
 
     def note(self, report: StepReport) -> None:
         """Take what the worker reported, for the outputs of the requests. Idempotent."""
-        for request_id in {*report.saved, *report.missing, *report.picked}:
+        for request_id in {*report.saved, *report.missing, *report.picked} & set(self._specs):
             self._outcomes.setdefault(request_id, {}).update(report.of(request_id))
 
     def finish(self, request: Request) -> dict[str, Any] | None:

@@ -2,11 +2,12 @@
 
 A uniform shift of an M-RoPE position (the same on the t, h and w axes) is a plain one-dimensional
 rotation, so a segment is placed anywhere by one rotation of its keys. Values carry no position.
-One canonical copy is kept and rotated on load; rotating in place again and again would let the error
-grow. Positions stay small (every request starts at 0), where float32 angles are exact enough.
+One canonical copy is kept and rotated on load; rotating in place again and again would let the
+error grow. Positions stay small (every request starts at 0), where float32 angles are exact enough.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -15,15 +16,15 @@ import torch
 class Rotary:
     """The rotary embedding of one model (NeoX layout: halves, not pairs).
 
-    `inv_freq`: [rotary_dim / 2] float32. `axis`: [rotary_dim / 2] int64, which of the three position
-    axes (t, h, w) turns each frequency.
+    `inv_freq`: [rotary_dim / 2] float32. `axis`: [rotary_dim / 2] int64, which of the three
+    position axes (t, h, w) turns each frequency.
     """
 
     inv_freq: torch.Tensor
     axis: torch.Tensor
 
     @classmethod
-    def of(cls, rotary_emb: torch.nn.Module) -> "Rotary":
+    def of(cls, rotary_emb: Any) -> "Rotary":
         """Read the parameters of a vLLM rotary embedding module.
 
         Raises:

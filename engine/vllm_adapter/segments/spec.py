@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 PARAMS_KEY = "onlooker_segments"
-"""Where the spec stands in vLLM's ``kv_transfer_params`` of a request, and the result in its output."""
+"""Where the spec stands in a request's ``kv_transfer_params``, and the result in its output."""
 
 
 @dataclass(frozen=True, slots=True)

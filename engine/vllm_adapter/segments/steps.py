@@ -17,7 +17,7 @@ from onlooker.engine.vllm_adapter.segments.spec import RetrievalSpec, SaveSpan
 
 @dataclass(slots=True)
 class LoadOp:
-    """Place stored segments: `keys[i]` goes to position `positions[i]`, all into `slots` in order."""
+    """Place stored segments: `keys[i]` at position `positions[i]`, all into `slots` in order."""
 
     request_id: str
     keys: list[str]

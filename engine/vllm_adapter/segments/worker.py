@@ -1,10 +1,10 @@
 """`SegmentWorker`: the worker's half. Moves KV between vLLM's cache and the arena.
 
-Keys and values are taken from, and given to, the attention layers' own cache-update call, so nothing
-here depends on how a backend lays its cache out inside (CPU backends pack it in private ways).
+Keys and values are taken from, and given to, the attention layers' own cache-update call, so
+nothing here depends on how a backend lays its cache out inside (CPU backends pack it privately).
 
-Order in a step: `begin` (loads, before the forward pass) → per layer: the layer writes this step's
-KV (captured for saves), retrieval fills its slots, the layer attends → `end` (saves become segments).
+Order in a step: `begin` → `load` (before the forward pass) → per layer: it writes this step's KV
+(captured for saves), retrieval fills its slots, it attends → `end` (saves become segments).
 """
 
 import logging
@@ -17,7 +17,7 @@ from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.layers.rotary_embedding import get_rope
 
 from onlooker.engine.vllm_adapter.segments.arena import Segment, SegmentArena
-from onlooker.engine.vllm_adapter.segments.retrieval import LayerRetriever
+from onlooker.engine.vllm_adapter.segments.retrieval import LayerRetriever, ScoreName
 from onlooker.engine.vllm_adapter.segments.rotary import Rotary
 from onlooker.engine.vllm_adapter.segments.steps import LoadOp, SaveOp, StepPlan, StepReport
 
@@ -32,6 +32,8 @@ class SegmentWorker:
 
     def __init__(self, vllm_config: VllmConfig) -> None:
         self._config = vllm_config
+        extra = vllm_config.kv_transfer_config.kv_connector_extra_config
+        self._score: ScoreName = extra.get("score", "mean_key")
         self._rotary = Rotary.of(_rotary_module(vllm_config))
         self.arena = SegmentArena()
         self._layers: list[Any] = []
@@ -39,6 +41,7 @@ class SegmentWorker:
         self._plan = StepPlan()
         self._report = StepReport()
         self._bad_blocks: set[int] = set()
+        self._slot_mapping: torch.Tensor | None = None
         self._rows: torch.Tensor | None = None
         self._taken: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._partial: dict[tuple[str, str], _PartialSegment] = {}
@@ -65,17 +68,20 @@ class SegmentWorker:
             slot_mapping: torch.Tensor,
         ) -> None:
             write(layer, key, value, kv_cache, slot_mapping)
+            if index == 0:
+                self._slot_mapping = slot_mapping
+                self._taken, self._rows = [], None
             if self._plan.saves:
-                self._take(index, key, value, slot_mapping)
+                self._take(index, key, value)
 
         return do_kv_cache_update
 
     def _retrieved(self, index: int, attend: Callable[..., Any]) -> Callable[..., Any]:
         def forward(layer: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
             if self._retriever is not None:
-                for op, keys, values, slots in self._retriever.choose(index, query):
-                    self._write(index, keys, values, slots)
-                    self._report.picked.setdefault(op.request_id, []).append(op.chosen)
+                for place in self._retriever.choose(index, query, self._find_rows):
+                    self._write(index, place.keys, place.values, place.slots)
+                    self._report.picked.setdefault(place.request_id, []).append(place.chosen)
             return attend(layer, query, *args, **kwargs)
 
         return forward
@@ -83,16 +89,22 @@ class SegmentWorker:
     # ---- one step ----
 
     def begin(self, plan: StepPlan) -> None:
-        """Load what this step needs; what is missing makes its request fail, nobody else's."""
-        self._plan, self._rows = plan, None
+        """Take the step's plan."""
+        self._plan, self._rows, self._slot_mapping = plan, None, None
         for request_id in plan.dropped_requests:
             for name in [name for name in self._partial if name[0] == request_id]:
                 del self._partial[name]
+
+    def load(self) -> None:
+        """Load what this step needs; what is missing makes its request fail, nobody else's."""
+        plan = self._plan
         for op in plan.loads:
             self._load(op)
         self._retriever = None
         if plan.retrievals:
-            self._retriever = LayerRetriever(plan.retrievals, self.arena, self._rotary)
+            self._retriever = LayerRetriever(
+                plan.retrievals, self.arena, self._rotary, score=self._score
+            )
             for request_id, missing, blocks in self._retriever.refused:
                 self._report.missing[request_id] = missing
                 self._bad_blocks.update(blocks)
@@ -162,27 +174,23 @@ class SegmentWorker:
 
     # ---- saves ----
 
-    def _take(
-        self, index: int, key: torch.Tensor, value: torch.Tensor, slot_mapping: torch.Tensor
-    ) -> None:
-        if index == 0:
-            self._taken = []
-            self._rows = self._find_rows(slot_mapping)
-        assert self._rows is not None
+    def _take(self, index: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        if self._rows is None:
+            self._rows = self._find_rows([slot for op in self._plan.saves for slot in op.slots])
         shape = (len(self._rows), -1, self._layers[index].head_size)
         self._taken.append(
             (key[self._rows].reshape(shape).cpu(), value[self._rows].reshape(shape).cpu())
         )
 
-    def _find_rows(self, slot_mapping: torch.Tensor) -> torch.Tensor:
-        """Which rows of this step's batch write the slots that are to be saved, in their order."""
-        wanted = torch.tensor(
-            [slot for op in self._plan.saves for slot in op.slots], device=slot_mapping.device
-        )
-        order = torch.argsort(slot_mapping)
-        found = torch.searchsorted(slot_mapping[order], wanted)
+    def _find_rows(self, slots: list[int]) -> torch.Tensor:
+        """Which rows of this step's batch belong to KV `slots`, in the order of the slots."""
+        mapping = self._slot_mapping
+        assert mapping is not None
+        wanted = torch.tensor(slots, dtype=mapping.dtype, device=mapping.device)
+        order = torch.argsort(mapping)
+        found = torch.searchsorted(mapping[order], wanted)
         rows = order[found.clamp(max=len(order) - 1)]
-        assert torch.equal(slot_mapping[rows], wanted), "a slot to be saved was not written"
+        assert torch.equal(mapping[rows], wanted), "a slot of this step was not written"
         return rows
 
     def _save(self, op: SaveOp, keys: torch.Tensor, values: torch.Tensor) -> None:

@@ -1,0 +1,163 @@
+"""`ResendEngine`: the stock vLLM engine, given the recent frames again with every request.
+
+This is the honest rival of stream memory and the mode for models whose memory is not plain
+attention KV: the same server, vLLM's prefix cache on, and a window that drops a stride of clips at
+a time so that the cache is hit (`onlooker.engine.memory.window`). It forgets what left the window.
+"""
+
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
+from onlooker.core.ids import StreamId, new_id
+from onlooker.core.media import Clip
+from onlooker.core.metrics import Metrics
+from onlooker.engine.config import EngineSection
+from onlooker.engine.interface import (
+    AnswerEnd,
+    AnswerEvent,
+    EngineInfo,
+    IngestResult,
+    Progress,
+    Question,
+)
+from onlooker.engine.memory.window import RecentWindow, spans_s
+from onlooker.engine.vllm_adapter import boot
+from onlooker.engine.vllm_adapter.answers import answer_events, count_tokens, only_end
+from onlooker.engine.vllm_adapter.model_folder import Model, find_model
+from onlooker.engine.vllm_adapter.prompt import PromptComposer
+from onlooker.engine.vllm_adapter.runner import VllmRunner
+
+
+@dataclass(slots=True)
+class _StreamState:
+    """What resend mode remembers of a stream."""
+
+    salt: str
+    """Keeps one stream's cached KV from ever being served to another."""
+    window: RecentWindow
+
+
+class ResendEngine:
+    """`onlooker.engine.interface.Engine` on an unmodified vLLM."""
+
+    def __init__(self, settings: EngineSection, clock: Clock, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._runner = VllmRunner(settings.vllm, clock, metrics)
+        self._streams: dict[StreamId, _StreamState] = {}
+        self._composer: PromptComposer | None = None
+        self._info: EngineInfo | None = None
+
+    @property
+    def info(self) -> EngineInfo:
+        assert self._info is not None, "the engine has not been started"
+        return self._info
+
+    async def start(self, progress: Progress) -> None:
+        settings = self._settings
+        model = find_model(settings.model, served_name=settings.served_model_name)
+        arguments = {
+            "enable_prefix_caching": True,
+            "mm_processor_cache_gb": settings.vllm.processor_cache_gib,
+            "limit_mm_per_prompt": {
+                "video": settings.window_clips + settings.max_question_images,
+                "image": 0,
+            },
+        }
+        await self._runner.start(model, arguments, progress)
+        self._composer = PromptComposer(
+            self._runner.tokenizer, instructions=model.profile.instructions
+        )
+        progress("looking at two blank clips to warm up")
+        self._info = model.info(
+            mode="resend",
+            tokens_per_clip=await self._measure_clip(model),
+            max_clips=settings.window_clips,
+        )
+
+    async def close(self) -> None:
+        await self._runner.close()
+
+    def healthy(self) -> bool:
+        return self._runner.healthy()
+
+    async def open_stream(self, stream_id: StreamId) -> None:
+        window = RecentWindow(
+            max_clips=self._settings.window_clips, stride_clips=self._settings.stride_clips
+        )
+        self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}", window)
+
+    async def close_stream(self, stream_id: StreamId) -> None:
+        self._streams.pop(stream_id, None)
+
+    async def ingest(self, clip: Clip) -> IngestResult:
+        state = self._streams[clip.stream_id]
+        state.window.add(clip)
+        prompt = self._composed.watching(state.window.clips(), salt=state.salt)
+        try:
+            end = await only_end(
+                self._run(prompt, new_id("ingest"), boot.sampling(max_tokens=1, temperature=0))
+            )
+        except (EngineFailed, TooLarge, InvalidRequest) as error:
+            state.window.discard(clip)
+            raise EngineFailed(f"clip {clip.clip_index} was lost: {error.message}") from error
+        count_tokens(self._metrics, "ingest", end)
+        return IngestResult(
+            num_tokens=end.num_prompt_tokens, num_cached_tokens=end.num_cached_tokens
+        )
+
+    async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        state = self._streams.get(question.stream_id)
+        clips = [] if state is None else list(state.window.until(question.asked_s))
+        clips += question.images
+        prompt = self._composed.asking(
+            clips,
+            question=question.text,
+            dialogue=question.dialogue,
+            instructions=question.instructions,
+            salt=question.response_id if state is None else state.salt,
+        )
+        sampling = boot.sampling(
+            max_tokens=question.max_tokens, temperature=question.temperature, seed=question.seed
+        )
+        events = self._run(prompt, question.response_id, sampling, spans_s(clips))
+        try:
+            async for event in events:
+                if isinstance(event, AnswerEnd):
+                    count_tokens(self._metrics, "answer", event)
+                yield event
+        finally:
+            await events.aclose()
+
+    @property
+    def _composed(self) -> PromptComposer:
+        assert self._composer is not None, "the engine has not been started"
+        return self._composer
+
+    async def _run(
+        self,
+        prompt: dict[str, object],
+        request_id: str,
+        sampling: object,
+        spans: tuple[tuple[float, float], ...] = (),
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        rendered = await self._runner.render(prompt)
+        outputs = self._runner.generate(rendered, sampling, request_id)
+        try:
+            async for event in answer_events(outputs, spans_s=spans):
+                yield event
+        finally:
+            await outputs.aclose()
+
+    async def _measure_clip(self, model: Model) -> int:
+        """Tokens that one more clip adds; the two requests also warm the engine up."""
+        lengths: list[int] = []
+        for num_clips in (1, 2):
+            prompt = self._composed.watching(boot.blank_clips(model, num_clips), salt="warm-up")
+            sampling = boot.sampling(max_tokens=1, temperature=0)
+            end = await only_end(self._run(prompt, new_id("warmup"), sampling))
+            lengths.append(end.num_prompt_tokens)
+        return lengths[1] - lengths[0]

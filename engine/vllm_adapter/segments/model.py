@@ -1,0 +1,41 @@
+"""The crash guard: a clip whose pixels are not there never reaches the vision tower.
+
+Segments stand in a prompt as features that hold only their grid, for the positions. If one of them
+were scheduled for encoding after all, vLLM's worker would fail an assertion and take every stream
+with it. Here it becomes zeros, and its request fails by itself because its segment was missing.
+"""
+
+from typing import Any
+
+import torch
+from vllm.model_executor.models.qwen3_vl import (
+    Qwen3VLDummyInputsBuilder,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMultiModalProcessor,
+    Qwen3VLProcessingInfo,
+)
+from vllm.multimodal import MULTIMODAL_REGISTRY
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    Qwen3VLMultiModalProcessor,
+    info=Qwen3VLProcessingInfo,
+    dummy_inputs=Qwen3VLDummyInputsBuilder,
+)
+class GuardedQwen3VL(Qwen3VLForConditionalGeneration):
+    """Qwen3-VL that encodes only clips that come with pixels."""
+
+    def embed_multimodal(self, **kwargs: Any) -> Any:
+        grid = kwargs.get("video_grid_thw")
+        if grid is None or kwargs.get("pixel_values_videos") is not None:
+            return super().embed_multimodal(**kwargs)
+        weight = self.language_model.model.embed_tokens.weight
+        merge = self.visual.spatial_merge_size**2
+        levels = 1 + (self.deepstack_num_level if self.use_deepstack else 0)
+        return [
+            torch.zeros(
+                int(item.prod()) // merge, weight.shape[1] * levels,
+                dtype=weight.dtype, device=weight.device,
+            )
+            for item in grid
+        ]  # fmt: skip
