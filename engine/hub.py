@@ -41,10 +41,13 @@ class StreamHub:
         self._pool = ThreadPoolExecutor(
             settings.perception.decode_threads, thread_name_prefix="perception"
         )
-        self._puller = Puller(settings=settings, clock=clock, metrics=metrics)
+        self._puller = Puller(
+            settings=settings, clock=clock, metrics=metrics, info=lambda: engine.info
+        )
         self._streams: dict[StreamId, Stream] = {}
         self._opening: set[StreamId] = set()
         self._runs: dict[StreamId, asyncio.Task[None]] = {}
+        self._pulls: dict[StreamId, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_started = False
         self._is_closing = False
@@ -160,7 +163,7 @@ class StreamHub:
             InvalidRequest, Overloaded: a bad URL; too many sources.
         """
         pulling = await self._puller.prepare(stream, source)
-        self._spawn(pulling)
+        self._pulls[stream.id] = self._spawn(pulling)
 
     # ---- inside
 
@@ -199,6 +202,8 @@ class StreamHub:
             return
         del self._streams[stream.id]
         run = self._runs.pop(stream.id)
+        if (pull := self._pulls.pop(stream.id, None)) is not None:
+            pull.cancel()
         if run is not asyncio.current_task():
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
@@ -219,10 +224,11 @@ class StreamHub:
                 elif now_s - stream.active_at_s >= idle_s:
                     await self._stop(stream, f"idle for {idle_s:g} s", outcome="idle")
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._forget)
+        return task
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

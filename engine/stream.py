@@ -6,10 +6,8 @@ closed, its idle limit passes, or its own task fails; no failure of one reaches 
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from typing import Literal
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
@@ -32,52 +30,10 @@ from onlooker.engine.mailbox import Entry, Mailbox, SourceEnd
 from onlooker.engine.pace import PaceAdvisor
 from onlooker.engine.perception.perceiver import Perceiver
 from onlooker.engine.perception.sampler import FloodLimit, RateMeter, Sampler
+from onlooker.engine.state import StreamOptions, StreamStatus
 from onlooker.engine.watching import Watcher
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamOptions:
-    """What a stream is opened with. None takes the server's setting."""
-
-    clock: Literal["live", "virtual"] | None = None
-    """Live: frames may be dropped. Virtual: frames carry their time, the sender waits."""
-    max_fps: float | None = None
-    """Frames a second of stream time that are looked at, at most."""
-    gate_threshold: float | None = None
-    persistent: bool = True
-    """Whether it outlives the connection that opened it; kept for the server, which acts on it."""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StreamStatus:
-    """A stream's counters at one moment."""
-
-    stream_id: StreamId
-    clock: str
-    created_wall_s: float
-    metadata: dict[str, str]
-    received: int
-    kept: int
-    skipped: int
-    dropped: dict[DropReason, int]
-    waiting: int
-    """Messages in the mailbox."""
-    clips: int
-    clips_lost: int
-    newest_s: float | None
-    """Capture time of the newest frame that came in."""
-    seen_until_s: float | None
-    lag_s: float
-    source: str | None
-    """Who feeds it."""
-    subscribers: int
-    questions: int
-    """Answers under way."""
-    fps: float
-    """Messages a second that come in."""
-    closed: str | None
-    """Why it was closed."""
+__all__ = ["SourceLease", "Stream", "StreamOptions", "StreamStatus"]
 
 
 class SourceLease:
@@ -87,9 +43,9 @@ class SourceLease:
         self._stream = stream
         self.owner = owner
 
-    def release(self) -> None:
+    def release(self, detail: str = "") -> None:
         """Stop feeding; what the decoder holds back is shown to the model. Idempotent."""
-        self._stream._release(self)
+        self._stream._release(self, detail)
 
 
 class Stream:
@@ -119,7 +75,8 @@ class Stream:
         interval_s = perception.clip_interval_s / 2
         if options.max_fps is not None:
             interval_s = max(interval_s, 1 / options.max_fps)
-        self._interval_s = interval_s
+        self.interval_s = interval_s
+        """Stream time between two frames that are looked at."""
         self._sampler = Sampler(interval_s)
         self._flood = FloodLimit(settings.max_fps)
         self._fps = RateMeter()
@@ -196,10 +153,14 @@ class Stream:
             )
         self._lease = SourceLease(self, owner)
         self._shift_s = None  # decided by the first frame
-        self._sampler = Sampler(self._interval_s)
+        self._sampler = Sampler(self.interval_s)
         self.active_at_s = self._clock.now_s()
-        self._publish(SourceChanged("began", owner))
+        self.note_source("began", owner)
         return self._lease
+
+    def note_source(self, state: str, detail: str) -> None:
+        """Tell viewers how the source is: ``began``, ``lost``, ``found again`` or ``ended``."""
+        self._publish(SourceChanged(state, detail))
 
     def push(self, frame: EncodedFrame) -> None:
         """Take a live frame; never waits. What becomes of it arrives as a `FrameAck`.
@@ -357,11 +318,11 @@ class Stream:
             return 0.0
         return newest_s + (self._clock.now_s() - self._pushed_at_s)
 
-    def _release(self, lease: SourceLease) -> None:
+    def _release(self, lease: SourceLease, detail: str) -> None:
         if self._lease is lease:
             self._lease = None
             self._mailbox.put(SourceEnd())
-            self._publish(SourceChanged("ended", lease.owner))
+            self.note_source("ended", f"{lease.owner}: {detail}" if detail else lease.owner)
 
     def _check_open(self) -> None:
         if self._closed.done():
@@ -401,8 +362,8 @@ class Stream:
             self._shift_s = 0.0
             newest_s = self._newest_s
             if newest_s is not None and frame.capture_s < newest_s:
-                pause_s = now_s - self._pushed_at_s if self.is_live else self._interval_s
-                self._shift_s = newest_s + max(pause_s, self._interval_s) - frame.capture_s
+                pause_s = now_s - self._pushed_at_s if self.is_live else self.interval_s
+                self._shift_s = newest_s + max(pause_s, self.interval_s) - frame.capture_s
         if not self._shift_s:
             return frame
         return EncodedFrame(

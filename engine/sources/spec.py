@@ -1,6 +1,7 @@
-"""What the server is told to pull."""
+"""What the server is told to pull, and how pulling fails."""
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -8,8 +9,31 @@ class SourceSpec:
     """A source that the server opens by itself."""
 
     url: str
-    """``rtsp://``, ``http(s)://`` (a file or an HLS playlist), ``file://`` or a path."""
+    """``rtsp://``, ``http(s)://`` (a file or an HLS playlist), ``file://`` or an absolute path."""
     fps: float | None = None
     """Frames a second taken from it; None: what the clips need."""
     loop: bool = False
     """Whether to begin again when it ends; for files. Stream time goes on."""
+
+
+class SourceLost(Exception):
+    """The source is gone for now; opening it again may help."""
+
+
+class SourceBroken(Exception):
+    """The source can never be played: not found, no video, refused."""
+
+
+def redacted(url: str) -> str:
+    """`url` without user, password and query, for events and logs."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return "(a malformed address)"
+    if not parts.scheme:
+        return parts.path.rsplit("/", 1)[-1]
+    if parts.scheme == "file":
+        return "file:" + parts.path.rsplit("/", 1)[-1]
+    return f"{parts.scheme}://{host}{port}{parts.path}"

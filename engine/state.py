@@ -1,0 +1,53 @@
+"""What a stream is opened with, and what can be read of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from onlooker.core.ids import StreamId
+from onlooker.core.media import DropReason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """What a stream is opened with. None takes the server's setting."""
+
+    clock: Literal["live", "virtual"] | None = None
+    """Live: frames may be dropped. Virtual: frames carry their time, the sender waits."""
+    max_fps: float | None = None
+    """Frames a second of stream time that are looked at, at most."""
+    gate_threshold: float | None = None
+    persistent: bool = True
+    """Whether it outlives the connection that opened it; kept for the server, which acts on it."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """A stream's counters at one moment."""
+
+    stream_id: StreamId
+    clock: str
+    created_wall_s: float
+    metadata: dict[str, str]
+    received: int
+    kept: int
+    skipped: int
+    dropped: dict[DropReason, int]
+    waiting: int
+    """Messages in the mailbox."""
+    clips: int
+    clips_lost: int
+    newest_s: float | None
+    """Capture time of the newest frame that came in."""
+    seen_until_s: float | None
+    lag_s: float
+    source: str | None
+    """Who feeds it."""
+    subscribers: int
+    questions: int
+    """Answers under way."""
+    fps: float
+    """Messages a second that come in."""
+    closed: str | None
+    """Why it was closed."""
