@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from onlooker.core.settings import Section
+from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.config import VllmSection
 
 
@@ -83,7 +84,7 @@ class EngineSection(Section):
     served_model_name: str | None = None
     """Name under which clients see the model; None: the model's own."""
 
-    mode: Literal["resend", "fake"] = "resend"
+    mode: Literal["segments", "resend", "fake"] = "resend"
     """``resend``: recent frames go with each request. ``fake``: scripted answers, no model."""
 
     window_clips: int = Field(default=64, ge=1, le=4096)
@@ -147,6 +148,7 @@ class EngineSection(Section):
 
     perception: PerceptionSection = PerceptionSection()
     sources: SourcesSection = SourcesSection()
+    memory: MemorySection = MemorySection()
     vllm: VllmSection = VllmSection()
 
     @model_validator(mode="after")

@@ -107,11 +107,31 @@ async def render(llm: Any, prompt: dict[str, Any]) -> Any:
     return rendered
 
 
-def sampling(*, max_tokens: int, temperature: float, seed: int | None = None) -> Any:
+def kv_transfer_config(name: str, module: str, extra: dict[str, Any]) -> Any:
+    """vLLM's configuration of a KV connector that both loads and saves."""
+    from vllm.config import KVTransferConfig
+
+    return KVTransferConfig(
+        kv_connector=name,
+        kv_connector_module_path=module,
+        kv_role="kv_both",
+        kv_connector_extra_config=extra,
+    )
+
+
+def sampling(
+    *,
+    max_tokens: int,
+    temperature: float,
+    seed: int | None = None,
+    kv_transfer_params: dict[str, Any] | None = None,
+) -> Any:
     """vLLM sampling parameters that yield each new piece of text once."""
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
+    extra = None if kv_transfer_params is None else {"kv_transfer_params": kv_transfer_params}
     return SamplingParams(
+        extra_args=extra,
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,

@@ -9,6 +9,14 @@ from onlooker.engine.vllm_adapter.resend import ResendEngine
 
 def make_engine(settings: EngineSection, clock: Clock, metrics: Metrics) -> Engine:
     """The vLLM engine for ``settings.mode``; nothing is loaded before its `start`."""
+    if settings.mode == "segments":
+        # Imports vLLM, whose environment the settings decide.
+        from onlooker.engine.vllm_adapter.platform import is_cpu_build, prepare_environment
+
+        prepare_environment(settings.vllm, cpu=is_cpu_build(), model_is_local=True)
+        from onlooker.engine.vllm_adapter.segments.engine import SegmentEngine
+
+        return SegmentEngine(settings, clock, metrics)
     return ResendEngine(settings, clock, metrics)
 
 

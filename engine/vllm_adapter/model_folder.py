@@ -59,6 +59,8 @@ class Model:
     source: str
     """What vLLM loads: a folder, or a hub name."""
     is_local: bool
+    architecture: str | None
+    """What the folder's config says; None for a model on a hub, which is not read here."""
     served_name: str
     profile: Profile
 
@@ -89,19 +91,24 @@ def find_model(source: str, *, served_name: str | None) -> Model:
         folder = Path(source).expanduser()
     if not folder.exists():
         if _is_hub_name(source):
-            return Model(source, False, served_name or source, Profile())
+            return Model(source, False, None, served_name or source, Profile())
         raise ConfigError(
             f"there is no model folder '{source}': give a folder with config.json and weights, "
             "or a hub name such as Qwen/Qwen3-VL-2B-Instruct"
         )
     if not folder.is_dir():
         raise ConfigError(f"the model '{source}' is a file; give the folder that holds it")
-    check_folder(folder)
-    return Model(str(folder), True, served_name or folder.resolve().name, _read_profile(folder))
+    return Model(
+        source=str(folder),
+        is_local=True,
+        architecture=check_folder(folder),
+        served_name=served_name or folder.resolve().name,
+        profile=_read_profile(folder),
+    )
 
 
-def check_folder(folder: Path) -> None:
-    """Check a model folder without loading it.
+def check_folder(folder: Path) -> str:
+    """Check a model folder without loading it; returns its architecture.
 
     Raises:
         ConfigError: naming the file that is missing, unreadable or truncated.
@@ -125,6 +132,7 @@ def check_folder(folder: Path) -> None:
         )
     for path in weights:
         _check_safetensors(path)
+    return str(architectures[0])
 
 
 def _check_safetensors(path: Path) -> None:

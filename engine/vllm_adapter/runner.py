@@ -58,6 +58,11 @@ class VllmRunner:
         """The model's Hugging Face tokenizer."""
         return self._running.get_tokenizer()
 
+    @property
+    def model_config(self) -> Any:
+        """The model's Hugging Face config."""
+        return self._running.model_config.hf_config
+
     async def render(self, prompt: dict[str, Any]) -> Any:
         """Tokenise a prompt and preprocess its clips, in vLLM's own threads."""
         try:

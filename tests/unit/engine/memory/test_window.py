@@ -1,5 +1,7 @@
 """The recent window: bounded, in order, and dropped a stride at a time."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,7 +45,7 @@ def test_start_stands_still_for_a_whole_stride(max_clips: int, stride: int) -> N
         starts.append(window.clips()[0].clip_index)
     moves = [i for i in range(1, len(starts)) if starts[i] != starts[i - 1]]
     assert moves
-    assert all(later - earlier == stride for earlier, later in zip(moves, moves[1:], strict=False))
+    assert all(later - earlier == stride for earlier, later in itertools.pairwise(moves))
 
 
 def test_an_answer_about_a_time_knows_nothing_later() -> None:

@@ -1,0 +1,181 @@
+"""Prompts made of segments: token ids, features without pixels, and the plan for the connector.
+
+    token   [ sink | retrieved or named clips | recent window | new clip or dialogue and question ]
+             loaded ............................................ computed
+
+Every prompt is counted from position 0. A clip advances the rotary position by its *extent*, which
+is less than its tokens: the tokens of a picture share one place in time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from vllm.inputs.engine import MultiModalInput, TokensInput, mm_input, tokens_input
+from vllm.multimodal.inputs import (
+    MultiModalKwargsItem,
+    MultiModalKwargsItems,
+    PlaceholderRange,
+)
+
+from onlooker.engine.vllm_adapter.segments.spec import (
+    LoadSpan,
+    RetrievalSpec,
+    SaveSpan,
+    SegmentSpec,
+    Slot,
+)
+
+EngineInput: TypeAlias = MultiModalInput | TokensInput
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTokens:
+    """One clip as tokens: what it takes to place it in a prompt."""
+
+    key: str
+    token_ids: list[int]
+    placeholder: PlaceholderRange
+    grid: MultiModalKwargsItem
+    """The features' fields that positions need; no pixels."""
+    offsets: list[list[int]]
+    """Rotary offsets of its tokens, [3][tokens]."""
+    extent: int
+    """Rotary positions that it takes."""
+
+    @property
+    def size_class(self) -> tuple[int, int]:
+        """Clips of one class can take each other's place."""
+        return len(self.token_ids), self.extent
+
+
+def clip_tokens(key: str, rendered: Any, *, video_token: int, merge: int) -> ClipTokens:
+    """Take apart a rendered prompt that holds nothing but one clip."""
+    item = rendered["mm_kwargs"]["video"][0]
+    grid = MultiModalKwargsItem({k: elem for k, elem in item.items() if elem.field.keep_on_cpu})
+    _, height, width = (int(n) for n in item["video_grid_thw"].data)
+    ids = list(rendered["prompt_token_ids"])
+    offsets, extent = rotary_offsets(
+        ids, video_token=video_token, height=height // merge, width=width // merge
+    )
+    return ClipTokens(key, ids, rendered["mm_placeholders"]["video"][0], grid, offsets, extent)
+
+
+def rotary_offsets(
+    token_ids: Sequence[int], *, video_token: int, height: int, width: int
+) -> tuple[list[list[int]], int]:
+    """Qwen3-VL's M-RoPE inside one clip of one temporal patch.
+
+    Text advances all three axes by one. A picture of `height` x `width` tokens stands at one time:
+    its tokens differ on the h and w axes only, and text goes on past the larger of the two.
+    Returns offsets [3][tokens] and the extent.
+    """
+    rows: list[tuple[int, int, int]] = []
+    position, index = 0, 0
+    while index < len(token_ids):
+        if token_ids[index] == video_token:
+            rows += [
+                (position, position + h, position + w) for h in range(height) for w in range(width)
+            ]
+            position += max(height, width, 1)
+            index += height * width
+        else:
+            rows.append((position, position, position))
+            position += 1
+            index += 1
+    return [[row[axis] for row in rows] for axis in range(3)], position
+
+
+class PromptBuilder:
+    """Collects one prompt from left to right."""
+
+    def __init__(self) -> None:
+        self._ids: list[int] = []
+        self._position = 0
+        self._items: list[MultiModalKwargsItem] = []
+        self._hashes: list[str] = []
+        self._placeholders: list[PlaceholderRange] = []
+        self._loads: list[LoadSpan] = []
+        self._saves: list[SaveSpan] = []
+        self._slots: list[Slot] = []
+        self._candidates: list[str] = []
+        self._question: tuple[int, int, int] | None = None
+
+    def load_text(self, key: str, token_ids: Sequence[int]) -> None:
+        """A stored text segment (the sink)."""
+        self._loads.append(LoadSpan(key, len(self._ids), len(token_ids), self._position))
+        self._text(token_ids)
+
+    def save_text(self, key: str, token_ids: Sequence[int]) -> None:
+        """Text that is computed now and kept."""
+        self._saves.append(
+            SaveSpan(key, len(self._ids), len(token_ids), self._position, retrievable=False)
+        )
+        self._text(token_ids)
+
+    def load_clip(self, clip: ClipTokens) -> None:
+        """A stored clip."""
+        start = len(self._ids)
+        self._loads.append(LoadSpan(clip.key, start, len(clip.token_ids), self._position))
+        self._clip(clip, clip.grid, f"segment:{clip.key}")
+
+    def save_clip(self, clip: ClipTokens, pixels: MultiModalKwargsItem) -> None:
+        """The new clip: encoded and computed now, and kept."""
+        self._saves.append(
+            SaveSpan(clip.key, len(self._ids), len(clip.token_ids), self._position, clip.offsets)
+        )
+        self._clip(clip, pixels, f"clip:{clip.key}")
+
+    def retrieve(self, candidates: Sequence[ClipTokens], num_slots: int) -> None:
+        """Slots that the question fills with the best of `candidates`, all of one size class."""
+        assert num_slots <= len(candidates)
+        assert len({clip.size_class for clip in candidates}) == 1
+        self._candidates = [clip.key for clip in candidates]
+        for clip in candidates[:num_slots]:
+            self._slots.append(Slot(len(self._ids), len(clip.token_ids), self._position))
+            self._clip(clip, clip.grid, f"segment:{clip.key}")
+
+    def picture(self, clip: ClipTokens, pixels: MultiModalKwargsItem) -> None:
+        """A clip that is computed now and not kept: a picture that came with the question."""
+        self._clip(clip, pixels, f"clip:{clip.key}")
+
+    def question(self, token_ids: Sequence[int]) -> None:
+        """What is asked, to the end of the prompt."""
+        self._question = (len(self._ids), len(token_ids), self._position)
+        self._text(token_ids)
+
+    def build(self) -> tuple[EngineInput, SegmentSpec]:
+        """The prompt and its plan."""
+        retrieval = None
+        if self._slots:
+            assert self._question is not None
+            start, num_tokens, position = self._question
+            retrieval = RetrievalSpec(
+                slots=self._slots,
+                candidates=self._candidates,
+                question_start=start,
+                question_tokens=num_tokens,
+                question_position=position,
+            )
+        spec = SegmentSpec(self._loads, self._saves, retrieval)
+        if not self._items:
+            return tokens_input(self._ids), spec
+        prompt = mm_input(
+            self._ids,
+            MultiModalKwargsItems({"video": self._items}),
+            {"video": self._hashes},
+            {"video": self._placeholders},
+        )
+        return prompt, spec
+
+    def _text(self, token_ids: Sequence[int]) -> None:
+        self._ids += token_ids
+        self._position += len(token_ids)
+
+    def _clip(self, clip: ClipTokens, item: MultiModalKwargsItem, identity: str) -> None:
+        offset = len(self._ids) + clip.placeholder.offset
+        self._placeholders.append(replace(clip.placeholder, offset=offset))
+        self._items.append(item)
+        self._hashes.append(identity)
+        self._ids += clip.token_ids
+        self._position += clip.extent

@@ -1,0 +1,109 @@
+"""What one stream remembers, on the gateway's side: its clips in order, not their KV."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onlooker.core.ids import StreamId
+from onlooker.engine.memory.times import Span
+from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedClip:
+    """A clip whose segment is stored."""
+
+    tokens: ClipTokens
+    clip_index: int
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Which clips a question's context shows, each part in time order."""
+
+    named: list[RememberedClip]
+    """Older clips of a time that the question names, placed as they are."""
+    candidates: list[RememberedClip]
+    """Older clips among which each layer chooses; empty where nothing is to be chosen."""
+    num_slots: int
+    recent: list[RememberedClip]
+
+
+class StreamMemory:
+    """The clips of one stream, oldest first."""
+
+    def __init__(self, stream_id: StreamId) -> None:
+        self.prefix = f"{stream_id}/{secrets.token_hex(8)}/"
+        """Begins the keys of all its segments; a stream that is opened again shares none."""
+        self.sinks: set[str] = set()
+        """Keys of system prompts that are stored."""
+        self._clips: list[RememberedClip] = []
+
+    def key(self, kind: str, name: int | str) -> str:
+        """The key of one of its segments."""
+        return f"{self.prefix}{kind}/{name}"
+
+    def add(self, clip: RememberedClip) -> None:
+        assert not self._clips or clip.clip_index > self._clips[-1].clip_index
+        self._clips.append(clip)
+
+    def recent(self, num_clips: int) -> list[RememberedClip]:
+        """The newest clips."""
+        return self._clips[-num_clips:]
+
+    def recall(
+        self, *, asked_s: float, named: Sequence[Span], recent_clips: int, retrieved_clips: int
+    ) -> Recall:
+        """What an answer at `asked_s` may see: nothing that ends later."""
+        known = [clip for clip in self._clips if clip.end_s <= asked_s]
+        recent, older = known[-recent_clips:], known[:-recent_clips]
+        if not older or not retrieved_clips:
+            return Recall([], [], 0, recent)
+        if named:
+            wanted = [c for c in older if any(_meets(c, span) for span in named)]
+            return Recall(spread(wanted, retrieved_clips), [], 0, recent)
+        if len(older) <= retrieved_clips:
+            return Recall(older, [], 0, recent)
+        alike = _largest_class(older)
+        if len(alike) <= retrieved_clips:
+            return Recall(spread(older, retrieved_clips), [], 0, recent)
+        return Recall([], alike, retrieved_clips, recent)
+
+    def forget(self, keys: set[str]) -> None:
+        """Take out clips whose segments are gone."""
+        self._clips = [clip for clip in self._clips if clip.tokens.key not in keys]
+        self.sinks -= keys
+
+    def forget_oldest(self, num_clips: int) -> list[str]:
+        """Take out the oldest clips; returns their keys."""
+        gone, self._clips = self._clips[:num_clips], self._clips[num_clips:]
+        return [clip.tokens.key for clip in gone]
+
+    def keys(self) -> list[str]:
+        """The keys of everything that should be stored."""
+        return [*self.sinks, *(clip.tokens.key for clip in self._clips)]
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+
+def spread(clips: list[RememberedClip], num_clips: int) -> list[RememberedClip]:
+    """At most `num_clips` of `clips`, evenly over their time."""
+    if len(clips) <= num_clips:
+        return clips
+    step = len(clips) / num_clips
+    return [clips[int(step * (index + 0.5))] for index in range(num_clips)]
+
+
+def _meets(clip: RememberedClip, span: Span) -> bool:
+    return clip.start_s <= span[1] and clip.end_s >= span[0]
+
+
+def _largest_class(clips: list[RememberedClip]) -> list[RememberedClip]:
+    """The clips of the commonest size: only equals can take each other's place in a slot."""
+    sizes: dict[tuple[int, int], list[RememberedClip]] = {}
+    for clip in clips:
+        sizes.setdefault(clip.tokens.size_class, []).append(clip)
+    return max(sizes.values(), key=len)
