@@ -154,7 +154,7 @@ class ChatMessage(Inbound):
         return list(self.content)
 
 
-class StreamOptions(Inbound):
+class ChatStreamOptions(Inbound):
     include_usage: bool = False
     include_obfuscation: bool | None = None
 
@@ -165,9 +165,12 @@ class ChatRequest(Inbound):
     model: str
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=256)]
     stream: bool = False
-    stream_options: StreamOptions | None = None
+    stream_options: ChatStreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    """Default: 0, the likeliest words."""
+    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Literal[1] | None = None
     user: str | None = None
     metadata: Metadata | None = None

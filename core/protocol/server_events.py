@@ -272,19 +272,21 @@ class VideoDetached(ServerEvent):
 
 
 class StreamUpdated(ServerEvent):
-    """The state of a stream, from time to time. HTTP events only."""
+    """The state of a stream: when one begins to follow it, and when its source changes. HTTP
+    events only."""
 
     type: Literal["stream.updated"] = "stream.updated"
     stream: StreamObject
+    reason: str | None = None
+    """``source began``, ``source lost``, ``source found``, ``source ended``; null at first."""
 
 
 class StreamAnswer(ServerEvent):
-    """Somebody asked this stream and got an answer. HTTP events only."""
+    """Somebody asks this stream: when the answer begins and when it ends. HTTP events only."""
 
     type: Literal["stream.answer"] = "stream.answer"
     stream: str
     response_id: str
-    question: str
     text: str = ""
     status: Literal["in_progress", "completed", "cancelled", "incomplete", "failed"]
     asked_s: float | None = None

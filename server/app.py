@@ -1,0 +1,176 @@
+"""Wires the gateway together. Nothing here decides anything."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
+
+from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
+from onlooker.core.metrics import Metrics
+from onlooker.core.protocol.client_events import quote
+from onlooker.engine.hub import StreamHub
+from onlooker.engine.interface import Engine
+from onlooker.server.auth import Authenticator, OriginGuard
+from onlooker.server.config import Settings
+from onlooker.server.errors import hide, reply_of
+from onlooker.server.gateway import Gateway
+from onlooker.server.lifespan import Lifecycle
+from onlooker.server.limits import Places
+from onlooker.server.middleware import RefusedBody, RequestGuard
+from onlooker.server.pictures import PictureReader
+from onlooker.server.pushers import HttpPushers
+from onlooker.server.routes import (
+    chat_completions,
+    client_secrets,
+    events,
+    frames,
+    health,
+    models,
+    questions,
+    realtime,
+    streams,
+)
+from onlooker.server.routes.page import PageFiles, page_folder
+
+DESCRIPTION = """\
+Live video in, live answers out. Video, questions and answers travel over one WebSocket,
+`/v1/realtime` (OpenAI Realtime's words; see docs/protocol.md); these calls mirror it.
+"""
+
+
+def make_gateway(
+    settings: Settings,
+    *,
+    engine: Engine,
+    clock: Clock | None = None,
+    metrics: Metrics | None = None,
+) -> Gateway:
+    """Make the parts that routes and connections share."""
+    clock, metrics = clock or SystemClock(), metrics or Metrics()
+    server = settings.server
+    hub = StreamHub(engine=engine, clock=clock, settings=settings.engine, metrics=metrics)
+    keys = [key.get_secret_value() for key in server.api_keys]
+    return Gateway(
+        settings=settings,
+        hub=hub,
+        clock=clock,
+        metrics=metrics,
+        auth=Authenticator(keys, clock),
+        origins=OriginGuard(
+            allowed_origins=server.allowed_origins, host=server.host, keyless=not keys
+        ),
+        pictures=PictureReader(
+            frame_size=lambda: (hub.info.frame_width, hub.info.frame_height),
+            max_bytes=settings.engine.max_frame_bytes,
+            max_pixels=settings.engine.max_frame_pixels,
+        ),
+        pushers=HttpPushers(clock),
+        places=Places(server.max_connections, what="realtime connections"),
+        started_wall_s=clock.wall_s(),
+    )
+
+
+def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
+    """Return the ASGI app. Its lifespan runs `lifecycle` (default: a quiet one)."""
+    lifecycle = lifecycle or Lifecycle(gateway)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        lifecycle.start()
+        try:
+            yield
+        finally:
+            await lifecycle.stop()
+
+    server = gateway.settings.server
+    app = FastAPI(
+        title="Onlooker",
+        version=package_version(),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        root_path=server.root_path,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.gateway = gateway
+    for routes in (streams, frames, questions, events, chat_completions, models, client_secrets,
+                   health, realtime):  # fmt: skip
+        app.include_router(routes.router)
+    _answer_errors(app, gateway)
+    app.add_middleware(RequestGuard, gateway=gateway)
+    if server.allowed_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(server.allowed_origins),
+            allow_methods=["*"],
+            allow_headers=["*"],
+            max_age=600,
+        )
+    folder = page_folder()
+    if server.web_page and folder is not None:
+        app.mount("/", PageFiles(directory=folder, html=True), name="page")
+    return app
+
+
+def package_version() -> str:
+    """The installed version of Onlooker."""
+    try:
+        return version("onlooker")
+    except PackageNotFoundError:  # run from a tree that was not installed
+        return "0+unknown"
+
+
+def _answer_errors(app: FastAPI, gateway: Gateway) -> None:
+    """Give every error the one shape."""
+
+    def answer(error: OnlookerError) -> Response:
+        gateway.metrics.client_errors.labels(code=error.code).inc()
+        status, headers, body = reply_of(error)
+        return Response(body, status, headers)
+
+    @app.exception_handler(OnlookerError)
+    async def _own(request: Request, error: OnlookerError) -> Response:
+        return answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation(request: Request, error: RequestValidationError) -> Response:
+        return answer(_explained(error))
+
+    @app.exception_handler(HTTPException)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        if isinstance(error, RefusedBody):
+            response = answer(error.error)
+            response.headers["connection"] = "close"
+            return response
+        if error.status_code == 404:
+            return answer(NotFound(f"there is nothing at {quote(request.url.path)}; see /docs"))
+        response = answer(InvalidRequest(str(error.detail)))
+        response.status_code = error.status_code
+        return response
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> Response:
+        return answer(hide(error, where=request.url.path))
+
+
+def _explained(error: RequestValidationError) -> InvalidRequest:
+    problems = error.errors()
+    problem = problems[0]
+    place, *path = (str(part) for part in problem["loc"])
+    field = ".".join(path)
+    if problem["type"] == "json_invalid":
+        return InvalidRequest("the request body is not JSON")
+    if problem["type"] == "extra_forbidden":
+        text = f"unknown field '{quote(field)}'"
+    elif problem["type"] == "missing":
+        text = f"'{quote(field)}' is missing" if field else f"the {place} is missing"
+    else:
+        text = f"'{quote(field)}': {problem['msg']}" if field else str(problem["msg"])
+    if len(problems) > 1:
+        text += f" (and {len(problems) - 1} more)"
+    return InvalidRequest(text, param=quote(field) if field else None)

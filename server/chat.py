@@ -1,0 +1,98 @@
+"""Reads a chat completion's messages as one question: which stream, what was said before."""
+
+from dataclasses import dataclass
+
+from onlooker.core.errors import InvalidRequest, TooLarge
+from onlooker.core.ids import is_stream_id
+from onlooker.core.protocol.http import (
+    ChatImagePart,
+    ChatMessage,
+    ChatRequest,
+    ChatVideoPart,
+)
+from onlooker.engine.interface import Turn
+from onlooker.server.config import Settings
+
+STREAM_SCHEME = "stream://"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatQuestion:
+    """The question of a chat."""
+
+    text: str
+    stream_id: str | None
+    """The stream that is asked; None where only pictures are."""
+    images: tuple[str, ...]
+    """Data URLs."""
+    dialogue: tuple[Turn, ...]
+    instructions: str | None
+
+
+def read_chat(request: ChatRequest, settings: Settings) -> ChatQuestion:
+    """Read the messages.
+
+    Raises:
+        InvalidRequest: no question, two streams, or an address of another kind.
+        TooLarge: too many words or pictures.
+    """
+    system: list[str] = []
+    turns: list[Turn] = []
+    pending: list[str] = []
+    images: list[str] = []
+    streams: list[str] = []
+    for index, message in enumerate(request.messages):
+        if message.role in ("system", "developer"):
+            system.append(message.text)
+        elif message.role == "assistant":
+            if pending:
+                turns.append(Turn("\n".join(pending), message.text, 0.0))
+            pending, images = [], []
+        else:
+            if message.text:
+                pending.append(message.text)
+            _collect(message, index, images, streams)
+    text, instructions = "\n".join(pending).strip(), "\n".join(system) or None
+    if not text:
+        raise InvalidRequest(
+            "the last message should be a user's, with the question as text", param="messages"
+        )
+    if len(set(streams)) > 1:
+        raise InvalidRequest("one question is about one stream", param="messages")
+    _check_size(text, instructions, images, settings)
+    kept = settings.server.dialogue_turns
+    return ChatQuestion(
+        text=text,
+        stream_id=streams[0] if streams else None,
+        images=tuple(images),
+        dialogue=tuple(turns[-kept:]) if kept else (),
+        instructions=instructions,
+    )
+
+
+def _collect(message: ChatMessage, index: int, images: list[str], streams: list[str]) -> None:
+    for number, part in enumerate(message.parts):
+        if isinstance(part, ChatImagePart):
+            images.append(part.image_url.url)
+        elif isinstance(part, ChatVideoPart):
+            url = part.video_url.url
+            stream_id = url.removeprefix(STREAM_SCHEME)
+            if not url.startswith(STREAM_SCHEME) or not is_stream_id(stream_id):
+                raise InvalidRequest(
+                    "a video_url names a stream of this server: stream://ID. To ask about a file "
+                    "or a camera, open a stream with a source first (POST /v1/streams)",
+                    param=f"messages.{index}.content.{number}.video_url.url",
+                )
+            streams.append(stream_id)
+
+
+def _check_size(text: str, instructions: str | None, images: list[str], settings: Settings) -> None:
+    max_chars, max_images = settings.server.max_text_chars, settings.engine.max_question_images
+    if len(text) + len(instructions or "") > max_chars:
+        raise TooLarge(
+            f"question and instructions may have {max_chars} characters (setting "
+            "server.max_text_chars)",
+            param="messages",
+        )
+    if len(images) > max_images:
+        raise TooLarge(f"a question may bring {max_images} pictures along", param="messages")

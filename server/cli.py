@@ -1,0 +1,184 @@
+"""The ``onlooker`` command: serve, show the settings, and the client's own commands."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.errors import ConfigError, OnlookerError
+from onlooker.core.log import configure_logging
+from onlooker.core.metrics import Metrics
+from onlooker.core.settings import load_settings
+from onlooker.engine.interface import Engine
+from onlooker.server.app import make_gateway, package_version
+from onlooker.server.config import ServerSection, Settings
+from onlooker.server.serving import address, bind, make_server, quiet_uvicorn, run
+
+EXIT_CONFIG = 2
+"""Exit status for everything that the person who starts the server must change."""
+
+app = typer.Typer(
+    name="onlooker",
+    help="Watch live video with a video language model, and answer while watching.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="A TOML file with settings.", show_default=False)
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", metavar="NAME=VALUE", help="Any setting, such as engine.max_streams=8."
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"onlooker {package_version()}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one. [8000]")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="'demo', a folder with weights, or a hub name. [demo]")
+    ] = None,
+    mode: Annotated[
+        str | None, typer.Option(help="'resend', or 'fake' to try the server without a model.")
+    ] = None,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A key that clients must show (others can see it in the process list; "
+            "prefer ONLOOKER_SERVER__API_KEYS)."
+        ),
+    ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(help="debug, info, warning or error. [info]")
+    ] = None,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Serve: WebSocket, HTTP and the page, until Ctrl-C."""
+    overrides = {
+        "server.host": host,
+        "server.port": port,
+        "server.api_keys": tuple(api_key) if api_key else None,
+        "server.log_level": log_level,
+        "engine.model": model,
+        "engine.mode": mode,
+        **_assigned(assignments),
+    }
+    try:
+        settings = load_settings(Settings, config_file=config, overrides=overrides)
+        _start_logs(settings.server)
+        sys.exit(_serve(settings))
+    except ConfigError as error:
+        _refuse(error)
+
+
+@app.command("config")
+def show_config(config: ConfigFile = None, assignments: Assignments = None) -> None:
+    """Print the effective settings, secrets masked, as JSON."""
+    try:
+        settings = load_settings(Settings, config_file=config, overrides=_assigned(assignments))
+    except ConfigError as error:
+        _refuse(error)
+    typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
+
+
+def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine:
+    """Return the engine that the settings name. vLLM is imported only where it is used."""
+    if settings.engine.mode == "fake":
+        from onlooker.engine.fake import ScriptedEngine
+
+        return ScriptedEngine(clock=clock)
+    from onlooker.engine.vllm_adapter.engine import ResendEngine
+
+    return ResendEngine(settings.engine, clock, metrics)
+
+
+def _serve(settings: Settings) -> int:
+    """Serve until stopped; return the exit status."""
+    bound = bind(settings.server)
+    base = address(settings.server, bound)
+    _say(f"onlooker {package_version()}: mode {settings.engine.mode}, port open at {base}")
+    clock, metrics = SystemClock(), Metrics()
+    engine = make_engine(settings, clock=clock, metrics=metrics)
+    gateway = make_gateway(settings, engine=engine, clock=clock, metrics=metrics)
+
+    def on_ready() -> None:
+        info = gateway.hub.info
+        _say(f"ready: model '{info.model}'; it knows {info.knows}")
+        _say(f"page {base}/   API docs {base}/docs   metrics {base}/metrics   (Ctrl-C stops)")
+
+    server, failures = make_server(
+        gateway, progress=lambda line: _say(f"  ... {line}"), on_ready=on_ready
+    )
+    try:
+        run(server, bound)
+    except KeyboardInterrupt:
+        pass  # asked for; everything was drained
+    finally:
+        bound.close()
+    for failure in failures:
+        typer.echo(f"onlooker: {failure.message}", err=True)
+        return EXIT_CONFIG if isinstance(failure, ConfigError) else 1
+    _say("stopped")
+    return 0
+
+
+def _assigned(assignments: list[str] | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for assignment in assignments or ():
+        name, equals, value = assignment.partition("=")
+        if not equals or not name:
+            _refuse(ConfigError(f"--set wants NAME=VALUE, such as server.port=9000: {assignment}"))
+        values[name.strip()] = value
+    return values
+
+
+def _start_logs(section: ServerSection) -> None:
+    style = section.log_style
+    if style == "auto":
+        style = "text" if sys.stderr.isatty() else "json"
+    configure_logging(level=section.log_level, style=style)
+    quiet_uvicorn()
+
+
+def _refuse(error: OnlookerError) -> "typer.Exit":
+    typer.echo(f"onlooker: {error.message}", err=True)
+    raise SystemExit(EXIT_CONFIG)
+
+
+def _say(line: str) -> None:
+    """Tell the person at the terminal; at once, also through a pipe."""
+    typer.echo(line)
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """The entry point of the ``onlooker`` command."""
+    _add_client_commands()
+    app()
+
+
+def _add_client_commands() -> None:
+    # Imported here, and only for the command that needs it: serving must not depend on the client.
+    if len(sys.argv) > 1 and sys.argv[1] in ("serve", "config", "--version"):
+        return
+    from onlooker.clients.python.cli import register
+
+    register(app)

@@ -1,0 +1,178 @@
+"""Settings of the gateway, and the tree of all settings."""
+
+import ipaddress
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+
+from onlooker.core.errors import ConfigError
+from onlooker.core.protocol.frame_header import HEADER_BYTES
+from onlooker.core.settings import Section
+from onlooker.engine.config import EngineSection
+
+
+def _split(value: Any) -> Any:
+    """Let the environment and the command line give a list as ``a,b,c``."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+KEY_PATTERN = r"^[A-Za-z0-9._~-]{8,256}$"
+"""What a key may consist of: it also travels as a WebSocket subprotocol, which allows no more."""
+
+ApiKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class ServerSection(Section):
+    """The gateway: where it listens, whom it lets in and what it refuses."""
+
+    # Where
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs `api_keys`."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes any free one."""
+    root_path: str = ""
+    """Path prefix under which a proxy serves this server."""
+
+    # Who
+    api_keys: ApiKeys = ()
+    """Keys that clients show, separated by commas. Empty: everyone who reaches the port may in."""
+    allowed_origins: Names = ()
+    """Web pages on other hosts that may use this server, such as ``https://app.example.org``."""
+    metrics_need_key: bool = False
+    """Whether `/metrics` asks for a key too; Prometheus usually scrapes without."""
+    web_page: bool = True
+    """Whether `/` serves the page that comes with Onlooker."""
+
+    # How many, how large
+    max_connections: Annotated[int, Field(ge=1)] = 256
+    """Realtime connections at a time; more are refused with 503."""
+    max_http_requests: Annotated[int, Field(ge=1)] = 512
+    """Open sockets and running HTTP requests at a time, event readers included."""
+    max_message_bytes: Annotated[int, Field(ge=4096)] = 8 << 20
+    """One WebSocket message; a larger one ends the connection with 1009."""
+    max_messages_per_s: Annotated[float, Field(gt=0)] = 500.0
+    """Messages a second that one connection is read at (bursts of one second); a faster sender is
+    slowed down by not reading."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 24 << 20
+    """One HTTP request body."""
+    max_header_bytes: Annotated[int, Field(ge=1024)] = 64 << 10
+    """The head of one HTTP request."""
+    max_slots: Annotated[int, Field(ge=1, le=256)] = 16
+    """Streams that one connection feeds."""
+    max_items: Annotated[int, Field(ge=2)] = 256
+    """Items of one conversation; the oldest go."""
+    max_conversation_bytes: Annotated[int, Field(ge=4096)] = 16 << 20
+    """Texts and pictures of one conversation; the oldest go."""
+    max_text_chars: Annotated[int, Field(ge=1)] = 8000
+    """Text of one question, with its instructions."""
+    max_output_tokens: Annotated[int, Field(ge=1)] = 1024
+    """The longest answer anyone may ask for."""
+    default_output_tokens: Annotated[int, Field(ge=1)] = 128
+    """The longest answer to those who do not say."""
+    max_side_answers: Annotated[int, Field(ge=0)] = 4
+    """Answers beside the conversation (``conversation: none``) that one connection may have."""
+    dialogue_turns: Annotated[int, Field(ge=0, le=64)] = 4
+    """Earlier questions and answers that a question brings along."""
+
+    # How long
+    ping_interval_s: Annotated[float, Field(gt=0)] = 20.0
+    """Heartbeat of a realtime connection."""
+    ping_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """A peer that does not answer a heartbeat for so long is gone."""
+    idle_timeout_s: Annotated[float, Field(gt=0)] = 900.0
+    """A connection that sends nothing and awaits no answer for so long is closed."""
+    message_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """A request head or a message that was begun must be complete after so long."""
+    body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    """A request body must be complete after so long."""
+    send_timeout_s: Annotated[float, Field(gt=0)] = 20.0
+    """A reader that takes nothing for so long is let go."""
+    keep_alive_s: Annotated[int, Field(ge=1)] = 15
+    """An HTTP connection without a request is closed after so long."""
+    drain_s: Annotated[float, Field(ge=0)] = 10.0
+    """At shutdown: time for running answers to end before their connections are closed."""
+    close_s: Annotated[float, Field(gt=0)] = 10.0
+    """At shutdown: time for the engine to stop."""
+
+    # What goes out
+    max_queued_events: Annotated[int, Field(ge=16)] = 512
+    """Events that wait for a slow reader; more, and it is let go with 1013."""
+    max_queued_bytes: Annotated[int, Field(ge=4096)] = 4 << 20
+    """Bytes that wait for a slow reader."""
+    ack_interval_s: Annotated[float, Field(gt=0)] = 0.25
+    """Acknowledgements are gathered for so long."""
+    max_listed_acks: Annotated[int, Field(ge=1)] = 512
+    """Frames that one acknowledgement lists; the rest only count in its totals."""
+    errors_per_s: Annotated[float, Field(gt=0)] = 10.0
+    """Faulty messages a second that one connection may send for long (bursts of ten seconds);
+    beyond, it is closed with 1008."""
+    sse_keepalive_s: Annotated[float, Field(gt=0)] = 15.0
+    """A comment is sent to a quiet event reader so often, so that proxies keep the line."""
+
+    # Logs
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_style: Literal["auto", "json", "text"] = "auto"
+    """``auto``: text on a terminal, JSON elsewhere."""
+
+    @model_validator(mode="after")
+    def _keys_can_travel(self) -> Self:
+        for key in self.api_keys:
+            if not re.fullmatch(KEY_PATTERN, key.get_secret_value()):
+                raise ValueError(
+                    "an API key has 8 to 256 of these characters: A-Z a-z 0-9 . _ ~ - "
+                    "(it also travels as a WebSocket subprotocol)"
+                )
+        if self.default_output_tokens > self.max_output_tokens:
+            raise ValueError("default_output_tokens is larger than max_output_tokens")
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+
+class Settings(Section):
+    """All settings of a server."""
+
+    server: ServerSection = ServerSection()
+    engine: EngineSection = EngineSection()
+
+    @model_validator(mode="after")
+    def _a_frame_fits_a_message(self) -> Self:
+        needed = HEADER_BYTES + self.engine.max_frame_bytes
+        if self.server.max_message_bytes < needed:
+            raise ValueError(
+                f"server.max_message_bytes ({self.server.max_message_bytes}) must hold a frame of "
+                f"engine.max_frame_bytes and its header: at least {needed}"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(section: ServerSection) -> None:
+    """Refuse to serve the network without keys.
+
+    Raises:
+        ConfigError: says what to set.
+    """
+    if section.api_keys or section.is_loopback:
+        return
+    raise ConfigError(
+        f"refusing to listen on {section.host} without an API key: everyone who reaches the port "
+        "could watch and ask. Set ONLOOKER_SERVER__API_KEYS=some-long-secret (or --api-key), or "
+        "listen on 127.0.0.1"
+    )

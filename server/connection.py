@@ -1,0 +1,251 @@
+"""One WebSocket: who may in, three tasks that read, write and keep time, and one way to end.
+
+    reader ──► Session ──► Outbox ──► writer
+                  ▲
+    keeper: acknowledgements, idleness, and requests to end
+
+Whatever ends the connection is an `_End` with a close code: all tasks stop, running answers are
+told as cancelled, what waits is sent as far as the peer takes it, and the socket is closed.
+"""
+
+import asyncio
+from contextlib import suppress
+
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from onlooker.core.errors import OnlookerError
+from onlooker.core.protocol.server_events import SessionClosing
+from onlooker.engine.stream import Stream
+from onlooker.server import errors
+from onlooker.server.auth import REALTIME_SUBPROTOCOL, bearer, from_subprotocols
+from onlooker.server.gateway import Gateway
+from onlooker.server.limits import TokenBucket
+from onlooker.server.outbox import Outbox, SlowReader
+from onlooker.server.session import Session, TooManyErrors, stream_for_session
+
+FAREWELL_S = 1.0
+"""How long a peer gets to take what still waits for it when its connection ends."""
+
+
+class _End(Exception):
+    """Why and how the connection ends."""
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str = "",
+        *,
+        retry_after_s: float | None = None,
+        announced: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+        self.announced = announced
+        """Whether `session.closing` has been sent already."""
+
+
+class _PeerLeft(_End):
+    """The other side closed or vanished: there is nobody to tell."""
+
+    def __init__(self) -> None:
+        super().__init__(errors.CLOSE_NORMAL, "client_left")
+
+
+async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
+    """Let a peer in and serve it, or refuse it before the upgrade with an HTTP status."""
+    try:
+        _check(websocket, gateway)
+        with gateway.places.take():
+            wanted = websocket.query_params.get("stream")
+            stream, is_own = await stream_for_session(gateway, wanted)
+            await RealtimeConnection(websocket, gateway).run(stream, is_own=is_own)
+    except OnlookerError as error:
+        gateway.metrics.client_errors.labels(code=error.code).inc()
+        gateway.metrics.connections_total.labels(outcome="refused").inc()
+        status, headers, body = errors.reply_of(error)
+        with suppress(WebSocketDisconnect, RuntimeError):
+            await websocket.send_denial_response(Response(body, status, headers))
+
+
+def _check(websocket: WebSocket, gateway: Gateway) -> None:
+    headers, query = websocket.headers, websocket.query_params
+    gateway.origins.check(origin=headers.get("origin"), host=headers.get("host"))
+    credential = (
+        bearer(headers.get("authorization"))
+        or from_subprotocols(websocket.scope.get("subprotocols", []))
+        or query.get("token")
+    )
+    gateway.auth.check(credential)
+    gateway.check_ready()
+    gateway.check_model(query.get("model"))
+
+
+class RealtimeConnection:
+    """One peer that was let in."""
+
+    def __init__(self, websocket: WebSocket, gateway: Gateway) -> None:
+        self._websocket = websocket
+        self._gateway = gateway
+        self._settings = gateway.settings.server
+        self._clock = gateway.clock
+        self._ending: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
+        self._outbox = Outbox(
+            max_events=self._settings.max_queued_events,
+            max_bytes=self._settings.max_queued_bytes,
+            max_listed_acks=self._settings.max_listed_acks,
+            on_overflow=lambda: self._end_soon(_slow_reader()),
+        )
+        self._session: Session | None = None
+        self._heard_at_s = self._clock.now_s()
+
+    async def run(self, stream: Stream, *, is_own: bool) -> None:
+        """Serve until the end, whatever it is. `is_own`: the stream ends with the connection."""
+        end: _End = _PeerLeft()
+        self._gateway.metrics.connections.inc()
+        self._gateway.connections.add(self)
+        session: Session | None = None
+        try:
+            await self._accept()
+            async with asyncio.TaskGroup() as tasks:
+                session = Session(self._gateway, self._outbox, tasks)
+                self._session = session
+                session.open(stream, is_own=is_own)
+                tasks.create_task(self._read(session))
+                tasks.create_task(self._write())
+                tasks.create_task(self._keep(session))
+        except* _End as group:
+            end = _first(group)
+        except* Exception as group:
+            errors.hide(group, where="connection")
+            end = _End(errors.CLOSE_OUR_FAULT, "internal_error", "something went wrong here")
+        finally:
+            self._gateway.connections.discard(self)
+            self._gateway.metrics.connections.dec()
+            self._gateway.metrics.connections_total.labels(outcome=end.reason).inc()
+            if session is not None:
+                await asyncio.shield(session.close())
+        await self._say_farewell(end)
+
+    def drain(self) -> None:
+        """The server goes away: announce it, refuse new work, end when running answers have."""
+        if self._session is None or self._session.is_draining:
+            return
+        self._session.is_draining = True
+        self._outbox.put(
+            SessionClosing(
+                reason="shutting_down",
+                message="the server is shutting down; running answers end first",
+                retry_after_s=5.0,
+            )
+        )
+
+    def end_now(self) -> None:
+        """The time to drain is over."""
+        self._end_soon(_going_away())
+
+    async def _accept(self) -> None:
+        offered = self._websocket.scope.get("subprotocols", [])
+        chosen = REALTIME_SUBPROTOCOL if REALTIME_SUBPROTOCOL in offered else None
+        await self._websocket.accept(subprotocol=chosen)
+
+    def _end_soon(self, end: _End) -> None:
+        if not self._ending.done():
+            self._ending.set_result(end)
+
+    # ---- the three tasks
+
+    async def _read(self, session: Session) -> None:
+        rate = self._settings.max_messages_per_s
+        pace = TokenBucket(rate_per_s=rate, burst=max(1.0, rate), clock=self._clock)
+        while True:
+            if (too_early_s := pace.take()) > 0:
+                await self._clock.sleep(too_early_s)  # unread, the sender's own buffers fill
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise _PeerLeft
+            self._heard_at_s = self._clock.now_s()
+            try:
+                if (text := message.get("text")) is not None:
+                    await session.on_text(text)
+                else:
+                    await session.on_binary(message["bytes"])
+            except TooManyErrors:
+                raise _End(
+                    errors.CLOSE_REFUSED, "too_many_errors", "most of what was sent was faulty"
+                ) from None
+
+    async def _write(self) -> None:
+        try:
+            while (text := await self._outbox.get()) is not None:
+                async with asyncio.timeout(self._settings.send_timeout_s):
+                    await self._websocket.send_text(text)
+        except (SlowReader, TimeoutError):
+            raise _slow_reader() from None
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            raise _PeerLeft from None
+
+    async def _keep(self, session: Session) -> None:
+        while True:
+            await asyncio.wait([self._ending], timeout=self._settings.ack_interval_s)
+            if self._ending.done():
+                raise self._ending.result()
+            session.tick()
+            if session.is_draining and not session.responses.is_busy:
+                raise _going_away()
+            if session.responses.is_busy:
+                self._heard_at_s = self._clock.now_s()
+            silent_s = self._clock.now_s() - self._heard_at_s
+            if silent_s > self._settings.idle_timeout_s:
+                raise _End(
+                    errors.CLOSE_NORMAL,
+                    "idle",
+                    f"nothing came for {self._settings.idle_timeout_s:g} s; send a ping to stay",
+                )
+
+    # ---- the end
+
+    async def _say_farewell(self, end: _End) -> None:
+        if isinstance(end, _PeerLeft):
+            return
+        if not end.announced:
+            self._outbox.put(
+                SessionClosing(
+                    reason=end.reason, message=end.message, retry_after_s=end.retry_after_s
+                )
+            )
+        self._outbox.close()
+        with suppress(SlowReader, TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            async with asyncio.timeout(FAREWELL_S):
+                while (text := await self._outbox.get()) is not None:
+                    await self._websocket.send_text(text)
+        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self._websocket.close(end.code, end.reason)
+
+
+def _slow_reader() -> _End:
+    return _End(
+        errors.CLOSE_TRY_LATER, "slow_reader", "events were not read fast enough", announced=True
+    )
+
+
+def _going_away() -> _End:
+    return _End(errors.CLOSE_GOING_AWAY, "shutting_down", announced=True)
+
+
+def _first(group: BaseExceptionGroup[_End]) -> _End:
+    """The end that counts: one that came from here, before the peer's leaving."""
+    leaves: list[_End] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        elif isinstance(error, _End):
+            leaves.append(error)
+    return next((end for end in leaves if not isinstance(end, _PeerLeft)), leaves[0])

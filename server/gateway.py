@@ -1,0 +1,95 @@
+"""What every route and connection of one server shares. Made once, in `app.create_app`."""
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import EngineDead, NotFound, ShuttingDown, TooLarge
+from onlooker.core.metrics import Metrics
+from onlooker.engine.hub import StreamHub
+from onlooker.server.auth import Authenticator, OriginGuard
+from onlooker.server.config import Settings
+from onlooker.server.errors import NotReady
+from onlooker.server.limits import Places
+from onlooker.server.pictures import PictureReader
+from onlooker.server.pushers import HttpPushers
+
+
+class Phase(StrEnum):
+    """Where a server is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+class Drainable(Protocol):
+    """A connection that can be asked to end."""
+
+    def drain(self) -> None: ...
+
+    def end_now(self) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class Gateway:
+    """The parts, and what is asked of them everywhere."""
+
+    settings: Settings
+    hub: StreamHub
+    clock: Clock
+    metrics: Metrics
+    auth: Authenticator
+    origins: OriginGuard
+    pictures: PictureReader
+    pushers: HttpPushers
+    places: Places
+    started_wall_s: float
+    phase: Phase = Phase.STARTING
+    progress: str = "starting"
+    """What the start is waiting for, in plain words."""
+    connections: set[Drainable] = field(default_factory=set)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server goes away: event readers end."""
+
+    def check_ready(self) -> None:
+        """Let work in, or not.
+
+        Raises:
+            NotReady: the model is being loaded.
+            ShuttingDown: the server is draining.
+            EngineDead: the engine is gone.
+        """
+        if self.phase is Phase.STARTING:
+            raise NotReady(f"the server is starting: {self.progress}", retry_after_s=5.0)
+        if self.phase is Phase.DRAINING:
+            raise ShuttingDown("the server is shutting down; try another one", retry_after_s=5.0)
+        if self.phase is Phase.FAILED or not self.hub.ready():
+            raise EngineDead("the engine is gone; the server must be restarted")
+
+    def check_model(self, model: str | None) -> None:
+        """Refuse to answer for a model that is not served. Raises `NotFound`."""
+        served = self.hub.info.model
+        if model is not None and model != served:
+            raise NotFound(
+                f"model '{model[:80]}' is not served here; this server has '{served}'",
+                param="model",
+            )
+
+    def output_tokens(self, wanted: int | Literal["inf"] | None, *, param: str) -> int:
+        """Return how many tokens an answer may have. Raises `TooLarge` over the server's limit."""
+        server = self.settings.server
+        if wanted is None:
+            return server.default_output_tokens
+        if wanted == "inf":
+            return server.max_output_tokens
+        if wanted > server.max_output_tokens:
+            raise TooLarge(
+                f"an answer may have {server.max_output_tokens} tokens (setting "
+                f"server.max_output_tokens); asked for {wanted}",
+                param=param,
+            )
+        return wanted

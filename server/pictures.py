@@ -1,0 +1,111 @@
+"""Pictures that come with a question: from a data URL to a clip, off the event loop."""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from onlooker.core.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip, Codec, DropReason, Frame, Pixels
+from onlooker.engine.perception.stills import Undecodable, decode_still
+
+_DATA_URL = re.compile(r"data:(image/[a-z+.-]+)(?:;[a-z0-9=-]+)*;base64,", re.IGNORECASE)
+
+MEDIA_TYPES = {
+    "image/jpeg": Codec.JPEG,
+    "image/jpg": Codec.JPEG,
+    "image/png": Codec.PNG,
+    "image/webp": Codec.WEBP,
+}
+
+_PICTURES_STREAM = StreamId("pictures")
+
+
+def parse_data_url(url: str, *, max_bytes: int, param: str) -> tuple[Codec, bytes]:
+    """Return codec and bytes of a ``data:image/…;base64,…`` URL.
+
+    Raises:
+        InvalidRequest: not such a URL (addresses are not fetched).
+        UnsupportedMedia: a type other than JPEG, PNG and WebP.
+        TooLarge: over `max_bytes`.
+    """
+    head = _DATA_URL.match(url[:200])
+    if head is None:
+        raise InvalidRequest(
+            "a picture is given as 'data:image/jpeg;base64,…' (or png, webp); addresses are not "
+            "fetched",
+            param=param,
+        )
+    codec = MEDIA_TYPES.get(head[1].lower())
+    if codec is None:
+        raise UnsupportedMedia(f"{head[1]} is not taken; send JPEG, PNG or WebP", param=param)
+    if (len(url) - head.end()) * 3 // 4 > max_bytes + 2:
+        raise TooLarge(f"a picture may have {max_bytes} bytes", param=param)
+    return codec, decode_base64(url[head.end() :], param=param)
+
+
+def decode_base64(text: str, *, param: str) -> bytes:
+    """Return the bytes of `text`. Raises `InvalidRequest` for anything but base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(f"'{param}' is not base64: {error}", param=param) from None
+
+
+class PictureReader:
+    """Decodes pictures in a thread of its own, so that a heavy one holds up no stream."""
+
+    def __init__(
+        self, *, frame_size: Callable[[], tuple[int, int]], max_bytes: int, max_pixels: int
+    ) -> None:
+        """`frame_size` gives the model's width and height, when the first picture comes."""
+        self._frame_size = frame_size
+        self._max_bytes, self._max_pixels = max_bytes, max_pixels
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def read(self, urls: Sequence[str], *, param: str = "image_url") -> tuple[Clip, ...]:
+        """Decode data URLs, one clip each.
+
+        Raises:
+            InvalidRequest, UnsupportedMedia, TooLarge: one of them is no picture we take.
+        """
+        return tuple([await self._read(index, url, param) for index, url in enumerate(urls)])
+
+    async def _read(self, index: int, url: str, param: str) -> Clip:
+        codec, payload = parse_data_url(url, max_bytes=self._max_bytes, param=param)
+        loop = asyncio.get_running_loop()
+        pixels = await loop.run_in_executor(self._pool, self._decode, payload, codec, param)
+        frame = Frame(sequence=index, capture_s=0.0, received_at_s=0.0, pixels=pixels)
+        return Clip(_PICTURES_STREAM, _picture_index(pixels), (frame, frame))
+
+    def _decode(self, payload: bytes, codec: Codec, param: str) -> Pixels:
+        width, height = self._frame_size()
+        try:
+            return decode_still(
+                payload, codec, width=width, height=height, max_pixels=self._max_pixels
+            )
+        except Undecodable as error:
+            if error.reason is DropReason.TOO_LARGE:
+                raise TooLarge(
+                    f"a picture may have {self._max_pixels} pixels: {error}", param=param
+                ) from None
+            raise UnsupportedMedia(
+                f"the picture cannot be decoded as {codec.name}", param=param
+            ) from None
+
+
+def _picture_index(pixels: Pixels) -> int:
+    """A clip index of its own for each picture: below zero, where no stream has one.
+
+    Engines know clips by their index; a picture must never be taken for a clip of the stream.
+    """
+    digest = hashlib.blake2b(pixels.tobytes(), digest_size=7).digest()
+    return -1 - int.from_bytes(digest, "big")

@@ -1,0 +1,44 @@
+"""Short-lived tokens, so that a browser need not know a key."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Depends
+
+from onlooker.core.errors import InvalidRequest
+from onlooker.core.protocol.http import (
+    ClientSecretReply,
+    ClientSecretRequest,
+    ClientSecretSession,
+)
+from onlooker.server.access import ReadyGateway, error_docs, shown_credential
+
+router = APIRouter(prefix="/v1/realtime", tags=["realtime"])
+
+
+@router.post("/client_secrets", summary="Make a short-lived token", responses=error_docs(400, 403))
+async def make_client_secret(
+    gateway: ReadyGateway,
+    credential: Annotated[str | None, Depends(shown_credential)],
+    request: Annotated[ClientSecretRequest | None, Body()] = None,
+) -> ClientSecretReply:
+    """Make a token that opens realtime connections and reads, for 10 to 7200 seconds.
+
+    Your server calls this with its key and gives the token to the browser, which connects with the
+    subprotocols `realtime` and `openai-insecure-api-key.TOKEN`.
+    """
+    request = request or ClientSecretRequest()
+    session = request.session or {}
+    for name in session:
+        if name not in ("type", "model"):
+            raise InvalidRequest(
+                f"'{name[:80]}' cannot be fixed in a token; send session.update when connected",
+                param=f"session.{name[:80]}",
+            )
+    model = session.get("model")
+    gateway.check_model(str(model) if model is not None else None)
+    value, expires_at = gateway.auth.mint(request.expires_after.seconds, credential=credential)
+    return ClientSecretReply(
+        value=value,
+        expires_at=expires_at,
+        session=ClientSecretSession(model=gateway.hub.info.model),
+    )

@@ -1,0 +1,76 @@
+"""What happens on a stream, as server-sent events."""
+
+from collections.abc import AsyncGenerator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+
+from onlooker.core.errors import InvalidRequest
+from onlooker.engine.stream import Stream
+from onlooker.server.access import ReadyGateway, error_docs
+from onlooker.server.event_feed import stream_events
+from onlooker.server.gateway import Gateway
+from onlooker.server.sse import EventResponse, sse_text
+
+router = APIRouter(prefix="/v1/streams", tags=["streams"])
+
+
+@router.get(
+    "/{stream_id}/events",
+    summary="Follow a stream",
+    response_class=Response,
+    responses={
+        **error_docs(400, 404),
+        200: {
+            "description": "`input_video.ack`, `input_video.pace`, `stream.updated`, "
+            "`stream.answer` and, last, `stream.closed`.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+    },
+)
+async def follow_stream(
+    gateway: ReadyGateway,
+    stream_id: str,
+    last_event_id: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", description="The last `id` seen, to go on from there."),
+    ] = None,
+    after: Annotated[str | None, Query(description="The same as `Last-Event-ID`.")] = None,
+) -> Response:
+    """Follow what happens on a stream until it closes.
+
+    Browsers reconnect by themselves and send `Last-Event-ID`; what was missed follows, as far as it
+    is retained (acknowledgements are not).
+    """
+    stream = gateway.hub.get(stream_id)
+    server = gateway.settings.server
+    return EventResponse(
+        _encoded(gateway, stream, _number(last_event_id or after)),
+        keepalive_s=server.sse_keepalive_s,
+        send_timeout_s=server.send_timeout_s,
+        stopping=gateway.stopping,
+    )
+
+
+async def _encoded(gateway: Gateway, stream: Stream, after: int | None) -> AsyncGenerator[bytes]:
+    server = gateway.settings.server
+    events = stream_events(
+        stream,
+        after=after,
+        interval_s=server.ack_interval_s,
+        max_listed_acks=server.max_listed_acks,
+        max_queued=server.max_queued_events,
+    )
+    async for number, event in events:
+        yield sse_text(event, event_id=number)
+
+
+def _number(text: str | None) -> int | None:
+    if text is None or text == "":
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise InvalidRequest(
+            f"Last-Event-ID is a number that came as an event's id; got '{text[:80]}'",
+            param="Last-Event-ID",
+        )
+    return int(text)

@@ -1,0 +1,41 @@
+"""Is the process alive, does it take work, and its figures."""
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from onlooker.core.protocol.http import HealthReply
+from onlooker.server.access import AnyGateway, Credentials
+from onlooker.server.gateway import Phase
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/healthz", summary="Alive?", responses={503: {"model": HealthReply}})
+async def healthz(gateway: AnyGateway, response: Response) -> HealthReply:
+    """200 while the process works, also while the model is loaded; 503: restart it."""
+    if gateway.phase is Phase.FAILED or (gateway.phase is Phase.READY and not gateway.hub.ready()):
+        response.status_code = 503
+        return HealthReply(status="failed", reason="the engine is gone; restart the server")
+    return HealthReply(status="ok")
+
+
+@router.get("/readyz", summary="Ready for traffic?", responses={503: {"model": HealthReply}})
+async def readyz(gateway: AnyGateway, response: Response) -> HealthReply:
+    """200 when streams and questions are taken; 503 while starting, draining or failed."""
+    if gateway.phase is Phase.READY and gateway.hub.ready():
+        return HealthReply(status="ok")
+    response.status_code = 503
+    if gateway.phase is Phase.STARTING:
+        return HealthReply(status="starting", reason=gateway.progress)
+    if gateway.phase is Phase.DRAINING:
+        return HealthReply(status="draining", reason="the server is shutting down")
+    return HealthReply(status="failed", reason="the engine is gone; restart the server")
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(gateway: AnyGateway, shown: Credentials) -> Response:
+    """Every metric in Prometheus' text form."""
+    if gateway.settings.server.metrics_need_key:
+        gateway.auth.check(shown.credentials if shown is not None else None)
+    text = generate_latest(gateway.metrics.registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,110 @@
+"""Ask a stream over HTTP."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import JSONResponse
+
+from onlooker.core.errors import TooLarge
+from onlooker.core.protocol.base import ErrorBody, Usage
+from onlooker.core.protocol.http import AnswerReply, QuestionRequest
+from onlooker.core.protocol.server_events import ResponseObject
+from onlooker.engine.stream import Stream
+from onlooker.server.access import ReadyGateway, error_docs
+from onlooker.server.answers import AnswerFrame, AnswerWriter
+from onlooker.server.asking import Ask, answer_events, answer_whole, failure_reply
+from onlooker.server.gateway import Gateway
+from onlooker.server.sse import EventResponse, numbered, sse_text
+
+router = APIRouter(prefix="/v1/streams", tags=["questions"])
+
+_EXAMPLES = {
+    "now": {"summary": "About now", "value": {"question": "What is happening?"}},
+    "then": {
+        "summary": "About a moment, streamed",
+        "value": {"question": "Who is at the door?", "at_s": 12.5, "stream": True},
+    },
+}
+
+
+@router.post(
+    "/{stream_id}/questions",
+    summary="Ask a stream",
+    response_model=AnswerReply,
+    responses={
+        **error_docs(400, 404, 413),
+        200: {
+            "description": "The answer; with `stream: true` the WebSocket's `response.*` events.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+    },
+)
+async def ask_stream(
+    gateway: ReadyGateway,
+    http_request: Request,
+    stream_id: str,
+    request: Annotated[QuestionRequest, Body(openapi_examples=_EXAMPLES)],
+) -> Response:
+    """Ask about what the stream shows, now or at a moment of stream time.
+
+    The answer depends on nothing captured after the moment it is about. Hanging up cancels it.
+    """
+    stream = gateway.hub.get(stream_id)
+    max_chars = gateway.settings.server.max_text_chars
+    if len(request.question) + len(request.instructions or "") > max_chars:
+        raise TooLarge(
+            f"question and instructions may have {max_chars} characters", param="question"
+        )
+    max_tokens = gateway.output_tokens(request.max_output_tokens, param="max_output_tokens")
+    frame = AnswerFrame(stream=stream.id, max_output_tokens=max_tokens, asked_s=request.at_s)
+    writer = AnswerWriter(frame, clock=gateway.clock)
+    ask = Ask(
+        text=request.question,
+        max_tokens=max_tokens,
+        instructions=request.instructions,
+        at_s=request.at_s,
+    )
+    if request.stream:
+        server = gateway.settings.server
+        return EventResponse(
+            _as_sse(gateway, stream, ask, writer),
+            keepalive_s=server.sse_keepalive_s,
+            send_timeout_s=server.send_timeout_s,
+        )
+    await answer_whole(http_request, stream, ask, writer, gateway.pictures)
+    assert writer.done is not None
+    if writer.failure is not None and not writer.text:
+        return failure_reply(writer.failure)
+    return JSONResponse(_reply(writer.done, stream, request.question).model_dump())
+
+
+async def _as_sse(
+    gateway: Gateway, stream: Stream, ask: Ask, writer: AnswerWriter
+) -> AsyncGenerator[bytes]:
+    number = 0
+    for event in writer.begin():
+        number += 1
+        yield sse_text(numbered(event, number))
+    async with aclosing(answer_events(stream, ask, writer, gateway.pictures)) as events:
+        async for event in events:
+            number += 1
+            yield sse_text(numbered(event, number))
+
+
+def _reply(done: ResponseObject, stream: Stream, question: str) -> AnswerReply:
+    error = done.status_details.error if done.status_details is not None else None
+    assert done.status != "in_progress"
+    return AnswerReply(
+        id=done.id,
+        status=done.status,
+        stream=stream.id,
+        question=question,
+        answer=done.text,
+        usage=done.usage or Usage(),
+        onlooker=done.onlooker,
+        error=None
+        if error is None
+        else ErrorBody(type=error.type, code=error.code, message=error.message),
+    )

@@ -1,0 +1,100 @@
+"""Create, list, inspect and close streams."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Response
+
+from onlooker.core.errors import InvalidRequest, OnlookerError
+from onlooker.core.ids import StreamId
+from onlooker.core.protocol.base import StreamObject
+from onlooker.core.protocol.http import CreateStreamRequest, StreamList
+from onlooker.engine.sources.spec import SourceSpec
+from onlooker.engine.stream import StreamOptions
+from onlooker.server.access import ReadyGateway, error_docs
+from onlooker.server.views import stream_object
+
+router = APIRouter(prefix="/v1/streams", tags=["streams"])
+
+_EXAMPLES = {
+    "push": {
+        "summary": "Fed by a connection or by HTTP calls",
+        "value": {"id": "front-door", "metadata": {"place": "entrance"}},
+    },
+    "rtsp": {
+        "summary": "The server reads a camera",
+        "value": {"id": "camera-1", "source": {"url": "rtsp://camera.example.org/live", "fps": 2}},
+    },
+    "file": {
+        "summary": "The server reads a file as fast as it can, dropping nothing",
+        "value": {"source": {"url": "https://example.org/film.mp4"}, "clock": "virtual"},
+    },
+}
+
+
+@router.post("", status_code=201, summary="Open a stream", responses=error_docs(400, 403, 409))
+async def create_stream(
+    gateway: ReadyGateway,
+    request: Annotated[CreateStreamRequest, Body(openapi_examples=_EXAMPLES)],
+) -> StreamObject:
+    """Open a stream. It stays until it is closed or its idle limit passes.
+
+    With `source` the server pulls the video itself (file, HTTP(S), RTSP or HLS), from addresses
+    that the operator allows; without, frames are pushed.
+    """
+    options = StreamOptions(
+        clock=request.clock,
+        max_fps=request.max_fps,
+        gate_threshold=request.gate_threshold,
+        metadata=request.metadata,
+    )
+    stream_id = StreamId(request.id) if request.id is not None else None
+    stream = await gateway.hub.open_stream(stream_id, options)
+    if request.source is not None:
+        source = request.source
+        try:
+            spec = SourceSpec(url=source.url, fps=source.fps, loop=source.loop)
+            await gateway.hub.pull(stream, spec)
+        except OnlookerError:
+            await gateway.hub.close_stream(stream.id, "its source cannot be pulled")
+            raise
+    return stream_object(stream)
+
+
+@router.get("", summary="List streams", responses=error_docs(400))
+async def list_streams(
+    gateway: ReadyGateway,
+    limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
+    after: Annotated[str | None, Query(description="Begin after the stream of this id.")] = None,
+) -> StreamList:
+    """List open streams, oldest first."""
+    streams = gateway.hub.streams()
+    if after is not None:
+        ids = [stream.id for stream in streams]
+        if after not in ids:
+            raise InvalidRequest(f"there is no stream '{after[:80]}' to begin after", param="after")
+        streams = streams[ids.index(StreamId(after)) + 1 :]
+    page = [stream_object(stream) for stream in streams[:limit]]
+    return StreamList(
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=len(streams) > limit,
+    )
+
+
+@router.get("/{stream_id}", summary="Inspect a stream", responses=error_docs(404))
+async def get_stream(gateway: ReadyGateway, stream_id: str) -> StreamObject:
+    """One stream, with its counters now."""
+    return stream_object(gateway.hub.get(stream_id))
+
+
+@router.delete(
+    "/{stream_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Close a stream",
+    responses=error_docs(404),
+)
+async def delete_stream(gateway: ReadyGateway, stream_id: str) -> None:
+    """Close a stream and forget what was remembered of it. Its events end with `stream.closed`."""
+    await gateway.hub.close_stream(stream_id, "closed by a client")

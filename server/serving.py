@@ -1,0 +1,123 @@
+"""uvicorn, set up in code: the port first, then the model; drain before the sockets close."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+
+from onlooker.core.errors import ConfigError, OnlookerError
+from onlooker.server.app import create_app
+from onlooker.server.config import ServerSection, check_exposure
+from onlooker.server.gateway import Gateway
+from onlooker.server.lifespan import Lifecycle
+from onlooker.server.transport import TransportLimits, protocols
+
+GRACE_S = 2
+"""For what uvicorn itself still has to send after everything was drained."""
+
+
+def bind(section: ServerSection) -> socket.socket:
+    """Take the port, before anything slow begins.
+
+    Raises:
+        ConfigError: it is taken, may not be taken, or the address is none of this machine's.
+    """
+    check_exposure(section)
+    host, port = section.host.strip("[]"), section.port
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        bound = socket.socket(found[0], found[1])
+    except OSError as error:
+        raise ConfigError(f"cannot listen on '{section.host}': {error.strerror}") from error
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind(found[4])
+        bound.listen(1)  # a second server that binds now must fail, not share
+    except OSError as error:
+        bound.close()
+        raise ConfigError(
+            f"cannot listen on {section.host}:{port}: {error.strerror or error}. Stop what uses "
+            "it, or take another port with --port (0 takes any free one)"
+        ) from error
+    return bound
+
+
+def address(section: ServerSection, bound: socket.socket) -> str:
+    """Return the base URL at which the server is reached."""
+    host, port = bound.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{section.root_path}"
+
+
+class GatewayServer(uvicorn.Server):
+    """Drains the gateway before uvicorn closes its sockets."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+        super().__init__(config)
+        self._lifecycle = lifecycle
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._lifecycle.stop()
+        await super().shutdown(sockets)
+
+
+def make_server(
+    gateway: Gateway,
+    *,
+    progress: Callable[[str], None] = lambda line: None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> tuple[GatewayServer, "list[OnlookerError]"]:
+    """Return a server, and the list in which a failed start leaves its reason."""
+    failures: list[OnlookerError] = []
+
+    def on_failure(error: OnlookerError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    lifecycle = Lifecycle(gateway, progress=progress, on_ready=on_ready, on_failure=on_failure)
+    config = uvicorn_config(create_app(gateway, lifecycle), gateway.settings.server)
+    server = GatewayServer(config, lifecycle)
+    return server, failures
+
+
+def uvicorn_config(app: Any, section: ServerSection) -> uvicorn.Config:
+    """uvicorn's settings from ours."""
+    http, websocket = protocols(TransportLimits.of(section))
+    return uvicorn.Config(
+        app,
+        http=http,
+        ws=websocket,
+        ws_max_size=section.max_message_bytes,
+        ws_ping_interval=section.ping_interval_s,
+        ws_ping_timeout=section.ping_timeout_s,
+        ws_per_message_deflate=False,  # coded video does not shrink, and it costs time
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=section.max_http_requests + section.max_connections,
+        timeout_keep_alive=section.keep_alive_s,
+        timeout_graceful_shutdown=GRACE_S,
+        root_path=section.root_path,
+    )
+
+
+def quiet_uvicorn() -> None:
+    """Keep uvicorn's own lines to warnings: it logs addresses with their queries."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+async def serve(server: GatewayServer, bound: socket.socket) -> None:
+    """Serve on `bound` until told to stop."""
+    await server.serve(sockets=[bound])
+
+
+def run(server: GatewayServer, bound: socket.socket) -> None:
+    """Serve until a signal, on an event loop of our own."""
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(serve(server, bound))

@@ -1,0 +1,376 @@
+"""One realtime session: what a client's events and frames do. Knows nothing of sockets.
+
+The connection calls `open` first, then `on_text` and `on_binary` one at a time in order of arrival,
+`tick` now and then, and `close` last. What the session says goes to its outbox.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from onlooker.core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    OnlookerError,
+    ShuttingDown,
+    TooLarge,
+)
+from onlooker.core.ids import StreamId, new_id
+from onlooker.core.media import Codec, EncodedFrame
+from onlooker.core.protocol import PROTOCOL_VERSION
+from onlooker.core.protocol import client_events as asked
+from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
+from onlooker.engine.stream import Stream, StreamOptions
+from onlooker.server.conversation import Conversation
+from onlooker.server.errors import body_of
+from onlooker.server.gateway import Gateway
+from onlooker.server.limits import TokenBucket
+from onlooker.server.outbox import Outbox
+from onlooker.server.pictures import decode_base64, parse_data_url
+from onlooker.server.responses import Responses
+from onlooker.server.slots import Slot
+from onlooker.server.views import capabilities, limits, stream_object
+
+ERROR_BURST_S = 10.0
+"""A connection may be faulty at its full error rate for so long at once."""
+
+OWN_SLOT = 0
+
+
+class TooManyErrors(Exception):
+    """The peer sends nothing but faults; its connection ends."""
+
+
+async def stream_for_session(gateway: Gateway, stream_id: str | None) -> tuple[Stream, bool]:
+    """Return the stream that a connection is about, and whether it ends with the connection.
+
+    Raises: what `StreamHub.open_stream` does.
+    """
+    if stream_id is None:
+        return await gateway.hub.open_stream(options=StreamOptions(persistent=False)), True
+    return await found_or_opened(gateway, stream_id), False
+
+
+async def found_or_opened(gateway: Gateway, stream_id: str) -> Stream:
+    """Return the stream of this id, made if need be; it outlives its connections."""
+    try:
+        return gateway.hub.get(stream_id)
+    except NotFound:
+        pass
+    try:
+        return await gateway.hub.open_stream(StreamId(stream_id), StreamOptions(persistent=True))
+    except Conflict:  # somebody else opened it meanwhile
+        return gateway.hub.get(stream_id)
+
+
+class Session:
+    """State of one connection: configuration, conversation, slots, answers under way."""
+
+    def __init__(self, gateway: Gateway, outbox: Outbox, tasks: asyncio.TaskGroup) -> None:
+        self.id = new_id("sess")
+        self._gateway = gateway
+        self._settings = gateway.settings.server
+        self._outbox = outbox
+        self._tasks = tasks
+        self._slots: dict[int, Slot] = {}
+        self._owns_stream = False
+        self._config = asked.SessionConfig()
+        self._video = told.VideoSettings(clock=gateway.settings.engine.clock)
+        self._conversation = Conversation(
+            max_items=self._settings.max_items,
+            max_bytes=self._settings.max_conversation_bytes,
+            dialogue_turns=self._settings.dialogue_turns,
+            max_text_chars=self._settings.max_text_chars,
+        )
+        self.responses = Responses(gateway, self._conversation, emit=outbox.put, spawn=self._spawn)
+        self._errors = TokenBucket(
+            rate_per_s=self._settings.errors_per_s,
+            burst=self._settings.errors_per_s * ERROR_BURST_S,
+            clock=gateway.clock,
+        )
+        self._handlers: dict[type[asked.ClientEvent], Callable[[Any], Awaitable[None]]] = {
+            asked.SessionUpdate: self._update,
+            asked.FrameAppend: self._append_frame,
+            asked.VideoAttach: self._attach,
+            asked.VideoDetach: self._detach,
+            asked.ItemCreate: self._create_item,
+            asked.ItemRetrieve: self._retrieve_item,
+            asked.ItemDelete: self._delete_item,
+            asked.ResponseCreate: self._create_response,
+            asked.ResponseCancel: self._cancel_response,
+            asked.Ping: self._pong,
+        }
+        self.is_draining = False
+        """Set at shutdown: answers end, new ones are refused."""
+
+    def open(self, stream: Stream, *, is_own: bool) -> None:
+        """Say hello and follow the session's stream. `is_own`: it ends with the session."""
+        self._owns_stream = is_own
+        self._video.clock = "live" if stream.is_live else "virtual"
+        self._outbox.put(told.SessionCreated(session=self._object(stream)))
+        self._follow(OWN_SLOT, stream)
+
+    async def close(self) -> None:
+        """Let go of everything; a stream of our own ends with us."""
+        own = self._slots.get(OWN_SLOT)
+        for slot in self._slots.values():
+            slot.close()
+        self._slots.clear()
+        if self._owns_stream and own is not None and own.stream.closed_reason is None:
+            with suppress(NotFound):  # it went by itself, at the same moment
+                await self._gateway.hub.close_stream(own.stream.id, "its connection ended")
+
+    def tick(self) -> None:
+        """Send the acknowledgements that have gathered."""
+        for slot in self._slots.values():
+            slot.flush()
+
+    # ---- what comes in
+
+    async def on_text(self, text: str) -> None:
+        """Do what one text message asks; faults are answered with `error` events.
+
+        Raises:
+            TooManyErrors: the connection should end.
+        """
+        event: asked.ClientEvent | None = None
+        try:
+            event = asked.parse_client_event(text)
+            await self._handlers[type(event)](event)
+        except asked.BadEvent as error:
+            self._report(error, event_id=error.event_id)
+        except OnlookerError as error:
+            self._report(error, event_id=event.event_id if event is not None else None)
+
+    async def on_binary(self, message: bytes) -> None:
+        """Take a frame in. Raises as `on_text`."""
+        try:
+            header, payload = unpack_frame(message)
+            await self._push(
+                header.slot,
+                EncodedFrame(
+                    sequence=header.sequence,
+                    capture_s=header.capture_s,
+                    codec=header.codec,
+                    payload=payload,
+                    received_at_s=self._gateway.clock.now_s(),
+                ),
+                is_last=header.last_frame,
+            )
+        except OnlookerError as error:
+            self._report(error)
+
+    def _report(self, error: OnlookerError, *, event_id: str | None = None) -> None:
+        self._gateway.metrics.client_errors.labels(code=error.code).inc()
+        self._outbox.put(told.ErrorEvent(error=body_of(error, event_id=event_id)))
+        if not self._errors.try_take():
+            raise TooManyErrors
+
+    def _report_late(self, error: OnlookerError) -> None:
+        """Report from a task of its own, where nobody awaits an exception."""
+        self._gateway.metrics.client_errors.labels(code=error.code).inc()
+        self._outbox.put(told.ErrorEvent(error=body_of(error)))
+
+    # ---- session
+
+    async def _update(self, event: asked.SessionUpdate) -> None:
+        changed = event.session
+        if changed.model is not None:
+            self._gateway.check_model(changed.model)
+        if len(changed.instructions or "") > self._settings.max_text_chars:
+            raise TooLarge(
+                f"instructions may have {self._settings.max_text_chars} characters",
+                param="session.instructions",
+            )
+        if changed.input_video is not None:
+            await self._update_video(changed.input_video)
+        fields = changed.model_dump(exclude_unset=True, exclude={"input_video", "model"})
+        self._config = self._config.model_copy(update=fields)
+        self.responses.configure(
+            instructions=self._config.instructions,
+            max_output_tokens=self._config.max_output_tokens,
+        )
+        stream = self._slot(OWN_SLOT).stream
+        self._outbox.put(told.SessionUpdated(session=self._object(stream)))
+
+    async def _update_video(self, changed: asked.InputVideoConfig) -> None:
+        fields = changed.model_dump(exclude_none=True)
+        ack_mode = fields.pop("ack", None)
+        stream_fields = {k: v for k, v in fields.items() if getattr(self._video, k) != v}
+        if stream_fields:
+            await self._reopen(stream_fields)
+        self._video = self._video.model_copy(update=fields)
+        if ack_mode is not None:
+            self._video.ack = ack_mode
+            for slot in self._slots.values():
+                slot.ack_mode = ack_mode
+
+    async def _reopen(self, fields: dict[str, Any]) -> None:
+        """Give the own stream other options, which is possible until its first frame."""
+        slot = self._slot(OWN_SLOT)
+        name = next(iter(fields))
+        if not self._owns_stream:
+            raise Conflict(
+                f"'{name}' belongs to the stream, and '{slot.stream.id}' was here before this "
+                "connection; set it when the stream is created",
+                param=f"session.input_video.{name}",
+            )
+        if slot.has_fed or slot.stream.status().received:
+            raise Conflict(
+                f"'{name}' can be set until the first frame, which has come",
+                param=f"session.input_video.{name}",
+            )
+        settings = self._video.model_copy(update=fields)
+        slot.close()
+        hub, stream_id = self._gateway.hub, slot.stream.id
+        await hub.close_stream(stream_id, "opened again with other settings")
+        stream = await hub.open_stream(
+            stream_id,
+            StreamOptions(
+                clock=settings.clock,
+                max_fps=settings.max_fps,
+                gate_threshold=settings.gate_threshold,
+                persistent=False,
+            ),
+        )
+        self._follow(OWN_SLOT, stream)
+
+    async def _pong(self, event: asked.Ping) -> None:
+        self._outbox.put(told.Pong())
+
+    # ---- video
+
+    async def _append_frame(self, event: asked.FrameAppend) -> None:
+        slot = self._slot(event.slot)
+        payload = decode_base64(event.frame, param="frame")
+        if not payload:
+            raise InvalidRequest("the frame is empty", param="frame")
+        await self._push(
+            event.slot,
+            EncodedFrame(
+                sequence=slot.next_sequence if event.sequence is None else event.sequence,
+                capture_s=event.timestamp_ms / 1000,
+                codec=Codec[event.codec.upper()],
+                payload=payload,
+                received_at_s=self._gateway.clock.now_s(),
+            ),
+            is_last=event.last,
+        )
+
+    async def _push(self, number: int, frame: EncodedFrame, *, is_last: bool) -> None:
+        if self.is_draining:
+            raise ShuttingDown("the server is shutting down and takes no more frames")
+        await self._slot(number).push(frame, is_last=is_last)
+
+    async def _attach(self, event: asked.VideoAttach) -> None:
+        if event.slot in self._slots:
+            raise Conflict(
+                f"slot {event.slot} has a stream; detach it first (input_video.detach)",
+                param="slot",
+            )
+        if len(self._slots) >= self._settings.max_slots:
+            raise TooLarge(
+                f"one connection may feed {self._settings.max_slots} streams (setting "
+                "server.max_slots)",
+                param="slot",
+            )
+        stream = await found_or_opened(self._gateway, event.stream)
+        self._outbox.put(told.VideoAttached(slot=event.slot, stream=stream_object(stream)))
+        self._follow(event.slot, stream)
+
+    async def _detach(self, event: asked.VideoDetach) -> None:
+        slot = self._slot(event.slot)
+        await slot.settled()
+        slot.close()
+        del self._slots[event.slot]
+        self._outbox.put(told.VideoDetached(slot=event.slot, stream=slot.stream.id))
+
+    def _follow(self, number: int, stream: Stream) -> None:
+        slot = Slot(
+            number,
+            stream,
+            owner=f"connection {self.id}",
+            emit=self._outbox.put,
+            report=self._report_late,
+            spawn=self._spawn,
+            clock=self._gateway.clock,
+            ack_mode=self._video.ack,
+            max_listed_acks=self._settings.max_listed_acks,
+        )
+        self._slots[number] = slot
+        self._spawn(slot.follow())
+
+    def _slot(self, number: int) -> Slot:
+        if number not in self._slots:
+            raise NotFound(
+                f"slot {number} has no stream; attach one with input_video.attach "
+                f"(slots 1 to {MAX_SLOT}; 0 is the session's own)",
+                param="slot",
+            )
+        return self._slots[number]
+
+    # ---- conversation
+
+    async def _create_item(self, event: asked.ItemCreate) -> None:
+        engine = self._gateway.settings.engine
+        images = event.item.images
+        if len(images) > engine.max_question_images:
+            raise TooLarge(
+                f"one question may hold {engine.max_question_images} pictures", param="item.content"
+            )
+        urls = [image.image_url for image in images]
+        for url in urls:
+            parse_data_url(url, max_bytes=engine.max_frame_bytes, param="item.content.image_url")
+        # Decoded here so that a broken picture is told at once, and again when it is asked about:
+        # kept as it came, it is a tenth of the size.
+        await self._gateway.pictures.read(urls, param="item.content.image_url")
+        item, before = self._conversation.add(event.item, after=event.previous_item_id)
+        public = item.public()
+        self._outbox.put(told.ItemAdded(item=public, previous_item_id=before))
+        self._outbox.put(told.ItemDone(item=public, previous_item_id=before))
+
+    async def _retrieve_item(self, event: asked.ItemRetrieve) -> None:
+        item = self._conversation.get(event.item_id)
+        self._outbox.put(told.ItemRetrieved(item=item.public()))
+
+    async def _delete_item(self, event: asked.ItemDelete) -> None:
+        self._conversation.delete(event.item_id)
+        self._outbox.put(told.ItemDeleted(item_id=event.item_id))
+
+    # ---- answers
+
+    async def _create_response(self, event: asked.ResponseCreate) -> None:
+        if self.is_draining:
+            raise ShuttingDown("the server is shutting down and takes no more questions")
+        named = event.response.stream
+        own = self._slot(OWN_SLOT).stream
+        stream = own if named is None else self._gateway.hub.get(named)
+        for slot in self._slots.values():
+            if slot.stream is stream:
+                await slot.settled()  # virtual clock: what was sent before counts as seen
+        self.responses.create(event.response, stream)
+
+    async def _cancel_response(self, event: asked.ResponseCancel) -> None:
+        await self.responses.cancel(event.response_id)
+
+    # ---- inside
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        return self._tasks.create_task(work)
+
+    def _object(self, stream: Stream) -> told.SessionObject:
+        gateway = self._gateway
+        return told.SessionObject(
+            id=self.id,
+            model=gateway.hub.info.model,
+            stream=stream.id,
+            instructions=self._config.instructions,
+            max_output_tokens=self._config.max_output_tokens
+            or self._settings.default_output_tokens,
+            input_video=self._video,
+            capabilities=capabilities(gateway.hub.info, protocol_version=PROTOCOL_VERSION),
+            limits=limits(gateway.settings),
+        )

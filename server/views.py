@@ -1,0 +1,88 @@
+"""Engine objects as the wire tells them."""
+
+from onlooker.core.media import DropReason
+from onlooker.core.protocol.base import (
+    CODEC_NAMES,
+    Capabilities,
+    FrameTotals,
+    Limits,
+    SourceInfo,
+    StreamObject,
+)
+from onlooker.engine.interface import EngineInfo
+from onlooker.engine.stream import Stream, StreamStatus
+from onlooker.server.config import Settings
+
+PULL_OWNER_PREFIXES = ("rtsp", "http", "file", "/")
+
+
+def stream_object(stream: Stream) -> StreamObject:
+    """A stream, with its counters now."""
+    status = stream.status()
+    return StreamObject(
+        id=status.stream_id,
+        created_at=status.created_wall_s,
+        clock="live" if stream.is_live else "virtual",
+        persistent=stream.options.persistent,
+        max_fps=stream.options.max_fps,
+        gate_threshold=stream.options.gate_threshold,
+        metadata=status.metadata,
+        source=_source(status.source),
+        totals=frame_totals(status),
+        clips=status.clips,
+        seen_until_s=status.seen_until_s,
+        lag_s=status.lag_s if status.clips else None,
+        fps=round(status.fps, 2),
+        viewers=status.subscribers,
+    )
+
+
+def frame_totals(status: StreamStatus) -> FrameTotals:
+    """What became of a stream's frames."""
+    return FrameTotals(
+        received=status.received,
+        kept=status.kept,
+        skipped=status.skipped,
+        dropped={_word(reason): count for reason, count in status.dropped.items()},
+    )
+
+
+def capabilities(info: EngineInfo, *, protocol_version: int) -> Capabilities:
+    """What this server can do."""
+    return Capabilities(
+        protocol_version=protocol_version,
+        codecs=list(CODEC_NAMES),
+        engine_mode=info.mode,
+        knows=info.knows,
+        frame_width=info.frame_width,
+        frame_height=info.frame_height,
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """What this server refuses."""
+    server, engine = settings.server, settings.engine
+    return Limits(
+        max_message_bytes=server.max_message_bytes,
+        max_frame_bytes=engine.max_frame_bytes,
+        max_frame_pixels=engine.max_frame_pixels,
+        max_fps=engine.max_fps,
+        max_slots=server.max_slots,
+        max_items=server.max_items,
+        max_text_chars=server.max_text_chars,
+        max_images=engine.max_question_images,
+        max_output_tokens=server.max_output_tokens,
+        idle_timeout_s=server.idle_timeout_s,
+    )
+
+
+def _source(owner: str | None) -> SourceInfo:
+    if owner is None:
+        return SourceInfo()
+    if owner.startswith(PULL_OWNER_PREFIXES):
+        return SourceInfo(kind="pull", url=owner)
+    return SourceInfo(kind="push")
+
+
+def _word(reason: DropReason) -> str:
+    return reason.value
