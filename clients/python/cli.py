@@ -18,7 +18,6 @@ from onlooker.core.errors import ClientError, OnlookerError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
@@ -108,12 +107,12 @@ def _run(main: Coroutine[Any, Any, int], server: str) -> int:
     try:
         return asyncio.run(main)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return 0  # the usual end of watching something endless
     except ServerUnreachable as error:
         errors.print(
             Text(
-                f"{error.message}\nStart a server with `onlooker serve`, or name a running one with "
-                f"--server (now: {server}).",
+                f"{error.message}\nStart a server with `onlooker serve`, or name one with --server "
+                f"(now: {server}).",
                 style="red",
             )
         )

@@ -68,15 +68,20 @@ class Watch:
             )
             progress = Progress(self._console, feed)
             self._introduce(stream)
-            with progress.live:
-                await run_beside(
-                    feed,
-                    asyncio.create_task(self._listen(stream.events(), progress)),
-                    asyncio.create_task(self._ask_rounds(feed, progress)),
-                )
-                if self._plan.every_s == 0:
-                    await self._ask_all(feed, progress)
-        self._conclude(progress)
+            try:
+                with progress.live:
+                    await self._watch(feed, stream, progress)
+            finally:
+                self._conclude(progress)
+
+    async def _watch(self, feed: Feed, stream: Stream, progress: Progress) -> None:
+        await run_beside(
+            feed,
+            asyncio.create_task(self._listen(stream.events(), progress)),
+            asyncio.create_task(self._ask_rounds(feed, progress)),
+        )
+        if self._plan.every_s == 0:
+            await self._ask_all(feed, progress)
 
     # ---- asking ----
 

@@ -1,0 +1,256 @@
+// The page: wires a source, the capture, the connection and the view to each other.
+
+import { Capture } from "./capture.js";
+import { Realtime } from "./realtime.js";
+import { snippets } from "./snippets.js";
+import { openSource, SourceError } from "./sources.js";
+import { Strip } from "./strip.js";
+import { StreamTime } from "./time.js";
+import * as view from "./view.js";
+
+const KEY_STORE = "onlooker.key";
+const THEME_STORE = "onlooker.theme";
+const byId = (id) => document.getElementById(id);
+
+const ABOUT_THE_WORLD = [
+  "What do you see?", "How many objects are there?", "What number is on the sign?",
+  "What is moving?", "What is on the left?", "Have you seen a red circle?",
+];
+const ABOUT_ANYTHING = [
+  "What is happening?", "What has just changed?", "How many people are there?",
+  "What text can you read?",
+];
+
+const base = new URL(".", location.href);
+base.search = base.hash = "";
+const time = new StreamTime(sessionStorage, new URLSearchParams(location.search).get("stream"));
+const now = () => time.now();
+const link = new Realtime({ base, stream: time.id, key: sessionStorage.getItem(KEY_STORE) ?? "" });
+const strip = new Strip(byId("strip"), now);
+const capture = new Capture(link, now, (sent) => strip.sent(sent));
+
+let source = null;
+let opening = 0; // the newest attempt to open a source wins
+const askedAt = new WeakMap();
+
+// ---- sources ----
+
+async function watch(kind, file) {
+  const attempt = ++opening;
+  view.notify("");
+  try {
+    const opened = await openSource(kind, { video: byId("video"), canvas: byId("world"), file });
+    if (attempt !== opening) return opened.stop();
+    stopSource();
+    source = opened;
+    opened.ended.then(() => source === opened && stopSource());
+    view.showSource(source);
+    capture.start(source);
+    animate(source);
+  } catch (error) {
+    if (!(error instanceof SourceError)) throw error;
+    view.notify(error.message);
+  }
+}
+
+function stopSource() {
+  capture.stop();
+  source?.stop();
+  source = null;
+  view.showSource(null);
+  view.showRate(0, false);
+}
+
+// Keeps a drawn source moving between the pictures that are sent.
+function animate(shown) {
+  const step = () => {
+    if (source !== shown) return;
+    const at = now();
+    shown.aim(at);
+    if (shown.truth) view.showTruth(shown.truth(at));
+    view.showRate(capture.fps, link.live);
+    requestAnimationFrame(step);
+  };
+  requestAnimationFrame(step);
+}
+
+for (const button of document.querySelectorAll("[data-source]")) {
+  if (button.tagName !== "BUTTON") continue;
+  button.addEventListener("click", () => {
+    if (button.dataset.source === "file") byId("file").click();
+    else watch(button.dataset.source);
+  });
+}
+byId("file").addEventListener("change", ({ target }) => {
+  if (target.files[0]) watch("file", target.files[0]);
+  target.value = "";
+});
+byId("stop").addEventListener("click", () => {
+  opening += 1;
+  stopSource();
+});
+byId("fps").addEventListener("change", ({ target }) => {
+  capture.setFps(Number(target.value));
+  view.showPace(capture.pace, capture.wantedFps);
+});
+
+// ---- questions ----
+
+function ask(text) {
+  const question = text.trim();
+  if (!question) return;
+  strip.asked(now());
+  link.ask(question);
+  showCode(question);
+}
+
+byId("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  ask(byId("question").value);
+  byId("question").value = "";
+});
+link.addEventListener("answer", ({ detail: { question } }) => {
+  if (!askedAt.has(question)) askedAt.set(question, now());
+  view.showTurn(question, askedAt.get(question), () => link.cancel(question));
+});
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.closest("input, select, textarea, dialog");
+  if (event.key === "/" && !typing) {
+    event.preventDefault();
+    byId("question").focus();
+  }
+});
+
+// ---- connection ----
+
+link.addEventListener("state", ({ detail }) => {
+  view.showConnection(detail);
+  if (detail.state !== "live") {
+    capture.setPace(null);
+    view.showRate(0, false);
+  }
+  if (detail.text === "needs-key") openSettings();
+});
+link.addEventListener("session", ({ detail: session }) => {
+  view.showSession(session);
+  const isDemo = view.knowsOnlyTheWorld(session.capabilities) || session.capabilities.engine_mode === "fake";
+  view.showSuggestions(isDemo ? ABOUT_THE_WORLD : ABOUT_ANYTHING, ask);
+  showCode(isDemo ? ABOUT_THE_WORLD[0] : ABOUT_ANYTHING[0]);
+  catchUp();
+});
+link.addEventListener("ack", ({ detail: ack }) => {
+  const until = (ack.seen_until_s ?? 0) + (ack.lag_s ?? 0);
+  if (!source) time.follow(until);
+  strip.acknowledged(ack);
+  view.showAck(ack, capture.counts.passed);
+});
+link.addEventListener("pace", ({ detail: pace }) => {
+  capture.setPace(pace);
+  view.showPace(pace, capture.wantedFps);
+});
+link.addEventListener("stream", ({ detail: event }) => {
+  if (event.type !== "stream.closed") return;
+  stopSource();
+  link.close();
+  view.notify(`The stream was closed: ${event.reason}.`, { text: "Begin a new one", run: freshStream });
+});
+link.addEventListener("problem", ({ detail: { error } }) => {
+  if (error.code === "conflict") {
+    stopSource();
+    view.notify(`${error.message}.`.replace(/\.\.$/, "."), { text: "Use a new stream", run: freshStream });
+  } else {
+    view.notify(error.message);
+  }
+});
+globalThis.addEventListener("online", () => link.retryNow());
+
+// Another program may have fed this stream before: its time must not run backwards.
+async function catchUp() {
+  try {
+    const headers = link.key ? { Authorization: `Bearer ${link.key}` } : {};
+    const reply = await fetch(new URL(`v1/streams/${encodeURIComponent(time.id)}`, base), { headers });
+    if (!reply.ok) return;
+    const stream = await reply.json();
+    time.atLeast((stream.seen_until_s ?? 0) + (stream.lag_s ?? 0));
+    view.showAck(stream, capture.counts.passed);
+  } catch {
+    // The connection tells of what is wrong; this was only to start well.
+  }
+}
+
+function freshStream() {
+  time.begin();
+  reconnect();
+}
+
+function reconnect() {
+  strip.clear();
+  view.resetGauges();
+  link.restart({ stream: time.id, key: link.key });
+}
+
+// ---- settings, theme, code ----
+
+function openSettings() {
+  byId("key").value = link.key;
+  byId("stream").value = time.id;
+  if (!byId("settings").open) byId("settings").showModal();
+}
+
+byId("connection").addEventListener("click", () => {
+  link.retryNow();
+  openSettings();
+});
+byId("fresh").addEventListener("click", () => {
+  byId("settings").close("fresh");
+  freshStream();
+});
+byId("settings").addEventListener("close", () => {
+  if (byId("settings").returnValue !== "connect") return;
+  link.key = byId("key").value.trim();
+  sessionStorage.setItem(KEY_STORE, link.key);
+  if (byId("stream").value !== time.id) {
+    stopSource();
+    time.begin(byId("stream").value);
+  }
+  reconnect();
+});
+
+byId("theme").addEventListener("click", () => {
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  const shown = document.documentElement.dataset.theme ?? (dark ? "dark" : "light");
+  setTheme(shown === "dark" ? "light" : "dark");
+});
+
+function setTheme(theme) {
+  if (!theme) return;
+  document.documentElement.dataset.theme = theme;
+  localStorage.setItem(THEME_STORE, theme);
+}
+
+function showCode(question) {
+  view.showSnippets(
+    snippets({
+      base,
+      stream: time.id,
+      model: link.session?.model ?? "",
+      needsKey: Boolean(link.key),
+      question,
+    }),
+  );
+}
+
+byId("copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(byId("snippet").textContent);
+    byId("copy").textContent = "Copied";
+  } catch {
+    byId("copy").textContent = "Copy by hand";
+  }
+  setTimeout(() => { byId("copy").textContent = "Copy"; }, 2000);
+});
+
+setTheme(localStorage.getItem(THEME_STORE));
+view.showSuggestions(ABOUT_THE_WORLD, ask);
+showCode(ABOUT_THE_WORLD[0]);
+link.connect();
