@@ -4,12 +4,13 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 failed=()
-check() { # NAME COMMAND...
-    local name="$1" started=$SECONDS
+check() { # NAME COMMAND..., whose output is shown only when it fails
+    local name="$1" started=$SECONDS output
     shift
-    if "$@"; then
+    if output="$("$@" 2>&1)"; then
         printf 'ok    %-14s %3d s\n' "$name" $((SECONDS - started))
     else
+        printf '%s\n' "$output" >&2
         printf 'FAIL  %-14s %3d s: %s\n' "$name" $((SECONDS - started)) "$*" >&2
         failed+=("$name")
     fi
@@ -17,10 +18,10 @@ check() { # NAME COMMAND...
 
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard -- '*.sh' .ci/run)
 
-check lint ruff check --quiet
-check format ruff format --quiet --check
+check lint ruff check
+check format ruff format --check --output-format concise
 check types mypy --no-error-summary
-check contracts lint-imports --no-logo --quiet
+check contracts lint-imports --no-logo
 check shell shellcheck "${scripts[@]}"
 check dockerfile hadolint Dockerfile
 
