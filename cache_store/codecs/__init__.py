@@ -1,0 +1,1 @@
+"""How KV is written in a payload: raw, or quantised to 8 or 4 bits."""

@@ -1,0 +1,33 @@
+"""What a codec must do."""
+
+from typing import Protocol
+
+from onlooker.cache_store.record import KvArray
+
+Buffer = bytes | bytearray | memoryview
+
+
+class Codec(Protocol):
+    """Turns KV into a payload and back. Stateless, so any thread may call it.
+
+    The size of a payload follows from dtype and shape alone: a payload of another size is damaged.
+    """
+
+    name: str
+    """Stands in each record; never reused for another layout."""
+
+    def encode(self, kv: KvArray, dtype: str) -> Buffer:
+        """Return the payload; it may be a view of `kv`, which must be C-contiguous.
+
+        Raises:
+            NotEncodable: values that the codec cannot hold within its error bound.
+        """
+        ...
+
+    def decode(self, payload: memoryview, dtype: str, shape: tuple[int, ...]) -> KvArray:
+        """Return KV of `shape`; it may be a view of `payload`."""
+        ...
+
+    def payload_bytes(self, dtype: str, shape: tuple[int, ...]) -> int:
+        """The size of every payload for KV of this dtype and shape."""
+        ...

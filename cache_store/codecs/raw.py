@@ -1,0 +1,25 @@
+"""KV as it is: bit-exact, and without a copy in either direction."""
+
+import math
+
+import numpy as np
+
+from onlooker.cache_store.codecs.base import Buffer
+from onlooker.cache_store.record import DTYPES, KvArray
+
+
+class RawCodec:
+    """The array's own bytes, little-endian."""
+
+    name = "raw"
+
+    def encode(self, kv: KvArray, dtype: str) -> Buffer:
+        assert kv.dtype == DTYPES[dtype]
+        assert kv.flags.c_contiguous
+        return kv.reshape(-1).view(np.uint8).data
+
+    def decode(self, payload: memoryview, dtype: str, shape: tuple[int, ...]) -> KvArray:
+        return np.frombuffer(payload, DTYPES[dtype]).reshape(shape)
+
+    def payload_bytes(self, dtype: str, shape: tuple[int, ...]) -> int:
+        return math.prod(shape) * DTYPES[dtype].itemsize

@@ -1,0 +1,13 @@
+"""All codecs by name."""
+
+from collections.abc import Mapping
+
+from onlooker.cache_store.codecs.base import Codec
+from onlooker.cache_store.codecs.quantised import QuantisedCodec
+from onlooker.cache_store.codecs.raw import RawCodec
+
+RAW: Codec = RawCodec()
+
+CODECS: Mapping[str, Codec] = {
+    codec.name: codec for codec in (RAW, QuantisedCodec(num_bits=8), QuantisedCodec(num_bits=4))
+}

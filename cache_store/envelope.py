@@ -1,0 +1,201 @@
+"""The binary form of a record, and the one place where bytes from outside are believed or not.
+
+    0   magic "OLKV" | version u16 | 0 u16 | header bytes u32 | index bytes u32
+    16  payload bytes u64 | 0 (8 bytes)
+    32  payload digest (16 bytes)
+    48  head digest (16 bytes): over bytes 0-47, header and index with their padding
+    64  header, JSON, padded with spaces    to a multiple of 64
+        index row, padded with zeros        to a multiple of 64
+        payload: the KV as its codec wrote it
+
+Little-endian. Two digests, so that an index row can be checked without reading the KV; between
+them they cover every byte. They are XXH3-128: a 32-bit CRC would pass one damaged record in four
+billion, which a Redis shared by a fleet reaches, and BLAKE2 takes fifty times as long, which would
+make the checksum the slowest part of a load. Neither digest is meant to resist a forger: whoever
+may write to the store is trusted.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import xxhash
+
+from onlooker.cache_store.codecs.base import Buffer, Codec
+from onlooker.cache_store.codecs.table import CODECS, RAW
+from onlooker.cache_store.errors import NotEncodable, RecordCorrupt, RecordForeign
+from onlooker.cache_store.head import SegmentHead, head_from_json, head_to_json
+from onlooker.cache_store.key import SegmentKey
+from onlooker.cache_store.record import SegmentRecord
+
+MAGIC = b"OLKV"
+VERSION = 1
+ALIGN = 64
+PREFIX_BYTES = 64
+
+_FIELDS = struct.Struct("<4sHHIIQ8x16s")
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_INDEX_BYTES = 1 << 28
+_RESIDENT_OVERHEAD_BYTES = 1024
+"""About what one record's Python objects take, so that a budget of many tiny records holds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedRecord:
+    """A record as tiers pass it on: checked head, KV as its codec wrote it.
+
+    Inside the process it is trusted; digests are made where it leaves (`seal`) and checked where it
+    comes in (`unseal`).
+    """
+
+    head: SegmentHead
+    payload: memoryview
+
+    @property
+    def key(self) -> SegmentKey:
+        return self.head.key
+
+    @property
+    def resident_bytes(self) -> int:
+        """What it takes in RAM, roughly."""
+        return self.payload.nbytes + self.head.index_row.nbytes + _RESIDENT_OVERHEAD_BYTES
+
+
+def encode(record: SegmentRecord, codec: Codec = RAW) -> EncodedRecord:
+    """Encode a record's KV. With the raw codec the payload is the record's own array, not a copy.
+
+    Values that a lossy codec cannot hold (infinities, beyond float16's range) are kept raw.
+    """
+    record = record.frozen()
+    try:
+        payload = codec.encode(record.kv, record.dtype)
+    except NotEncodable:
+        codec = RAW
+        payload = codec.encode(record.kv, record.dtype)
+    head = SegmentHead(
+        key=record.key,
+        base=record.base,
+        num_tokens=record.num_tokens,
+        start_s=record.start_s,
+        end_s=record.end_s,
+        dtype=record.dtype,
+        shape=record.kv.shape,
+        codec=codec.name,
+        index_row=record.index_row,
+        meta=record.meta,
+    )
+    return EncodedRecord(head, memoryview(payload).cast("B"))
+
+
+def decode(encoded: EncodedRecord) -> SegmentRecord:
+    """The record with its KV in the original dtype; raw KV is a read-only view of the payload."""
+    head = encoded.head
+    kv = CODECS[head.codec].decode(encoded.payload, head.dtype, head.shape)
+    kv.flags.writeable = False
+    return SegmentRecord(
+        key=head.key,
+        base=head.base,
+        num_tokens=head.num_tokens,
+        start_s=head.start_s,
+        end_s=head.end_s,
+        dtype=head.dtype,
+        kv=kv,
+        index_row=head.index_row,
+        meta=head.meta,
+    )
+
+
+def transcode(encoded: EncodedRecord, codec: Codec) -> EncodedRecord:
+    """Encode a raw record with `codec`. What is already lossy stays as it is: coding it again would
+    only add error."""
+    if encoded.head.codec == codec.name or encoded.head.codec != RAW.name:
+        return encoded
+    return encode(decode(encoded), codec)
+
+
+def seal(encoded: EncodedRecord) -> tuple[bytes, memoryview]:
+    """Return the two parts of the binary form; the record is their concatenation."""
+    header = head_to_json(encoded.head)
+    header += b" " * (-len(header) % ALIGN)
+    row = encoded.head.index_row.tobytes()
+    body = header + row + b"\0" * (-len(row) % ALIGN)
+    fields = _FIELDS.pack(
+        MAGIC,
+        VERSION,
+        0,
+        len(header),
+        len(row),
+        encoded.payload.nbytes,
+        xxhash.xxh3_128_digest(encoded.payload),
+    )
+    return b"".join((fields, xxhash.xxh3_128_digest(fields + body), body)), encoded.payload
+
+
+def head_bytes_needed(prefix: Buffer) -> int:
+    """How many bytes from the start hold the whole head, told by the first `PREFIX_BYTES`.
+
+    Raises:
+        RecordCorrupt, RecordForeign: these are not the first bytes of a record.
+    """
+    header_bytes, index_bytes, _, _ = _read_fields(memoryview(prefix))
+    return PREFIX_BYTES + header_bytes + _padded(index_bytes)
+
+
+def unseal_head(buffer: Buffer, key: SegmentKey, *, total_bytes: int) -> SegmentHead:
+    """Check and read the head from a record's first bytes; see `unseal`.
+
+    `total_bytes` is the size of the whole stored record, which must match the lengths in it.
+    """
+    view = memoryview(buffer).cast("B")
+    header_bytes, index_bytes, payload_bytes, _ = _read_fields(view)
+    end = PREFIX_BYTES + header_bytes + _padded(index_bytes)
+    if len(view) < end or total_bytes != end + payload_bytes:
+        raise RecordCorrupt(f"a record of {total_bytes} bytes, not {end + payload_bytes}")
+    digest = xxhash.xxh3_128(view[:48])
+    digest.update(view[PREFIX_BYTES:end])
+    if digest.digest() != bytes(view[48:64]):
+        raise RecordCorrupt("the head of a record does not match its checksum")
+    body = PREFIX_BYTES + header_bytes
+    head = head_from_json(bytes(view[PREFIX_BYTES:body]), view[body : body + index_bytes])
+    if head.key != key:
+        raise RecordForeign("a record of another segment stands under this name")
+    if head.codec not in CODECS:
+        raise RecordForeign(f"a record of an unknown codec {head.codec!r}")
+    if CODECS[head.codec].payload_bytes(head.dtype, head.shape) != payload_bytes:
+        raise RecordCorrupt("the KV of a record is not as long as its shape says")
+    return head
+
+
+def unseal(buffer: Buffer, key: SegmentKey) -> EncodedRecord:
+    """Check every byte of a stored record. The payload is a view of `buffer`.
+
+    Raises:
+        RecordCorrupt: damaged or truncated.
+        RecordForeign: a record, but not of `key`, or of a version or kind unknown here.
+    """
+    view = memoryview(buffer).cast("B")
+    head = unseal_head(view, key, total_bytes=len(view))
+    header_bytes, index_bytes, _, payload_digest = _read_fields(view)
+    payload = view[PREFIX_BYTES + header_bytes + _padded(index_bytes) :].toreadonly()
+    if xxhash.xxh3_128_digest(payload) != payload_digest:
+        raise RecordCorrupt("the KV of a record does not match its checksum")
+    return EncodedRecord(head, payload)
+
+
+def _read_fields(view: memoryview) -> tuple[int, int, int, bytes]:
+    """Header, index and payload bytes, and the payload's digest."""
+    if len(view) < PREFIX_BYTES:
+        raise RecordCorrupt(f"a record of {len(view)} bytes")
+    magic, version, zero, header_bytes, index_bytes, payload_bytes, digest = _FIELDS.unpack(
+        view[: _FIELDS.size]
+    )
+    if magic != MAGIC:
+        raise RecordForeign("not a record of a segment")
+    if version != VERSION:
+        raise RecordForeign(f"a record of format {version}; this is format {VERSION}")
+    if zero or header_bytes > _MAX_HEADER_BYTES or index_bytes > _MAX_INDEX_BYTES:
+        raise RecordCorrupt("the lengths in a record make no sense")
+    return header_bytes, index_bytes, payload_bytes, digest
+
+
+def _padded(num_bytes: int) -> int:
+    return num_bytes + -num_bytes % ALIGN

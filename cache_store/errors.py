@@ -1,0 +1,32 @@
+"""What can go wrong with stored records. None of these reaches a user.
+
+    CacheStoreError
+      RecordCorrupt      damaged or truncated bytes
+      RecordForeign      whole, but not ours: another key, model, tenant or format
+      NotEncodable       values that a lossy codec cannot hold; the raw codec is used instead
+    StoreLocked          (a ConfigError) another process has the folder open
+
+Tiers turn the first two into counted misses; an answer then says that its memory is incomplete.
+"""
+
+from onlooker.core.errors import ConfigError, ServiceError
+
+
+class CacheStoreError(ServiceError):
+    code = "cache_store_error"
+
+
+class RecordCorrupt(CacheStoreError):
+    code = "record_corrupt"
+
+
+class RecordForeign(CacheStoreError):
+    code = "record_foreign"
+
+
+class NotEncodable(CacheStoreError):
+    code = "not_encodable"
+
+
+class StoreLocked(ConfigError):
+    code = "store_locked"

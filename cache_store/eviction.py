@@ -1,0 +1,142 @@
+"""Which records a full tier gives up first."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from random import Random
+from typing import Protocol
+
+from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
+
+Excluded = Callable[[SegmentKey], bool]
+
+
+class EvictionPolicy(Protocol):
+    """Remembers what a tier holds and chooses victims. Called under the tier's lock only."""
+
+    def added(self, key: SegmentKey, num_bytes: int) -> None:
+        """A record came in, or replaced another of its key."""
+        ...
+
+    def used(self, key: SegmentKey) -> None:
+        """A record was read. Unknown keys are ignored."""
+        ...
+
+    def removed(self, key: SegmentKey) -> None:
+        """A record is gone, by eviction or deletion. Unknown keys are ignored."""
+        ...
+
+    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
+        """Records whose sizes sum to at least `needed_bytes`, first to go first; fewer when there
+        are not enough that are not excluded. Changes nothing: `removed` follows for each."""
+        ...
+
+
+class Lru:
+    """The record that was unused for longest goes first."""
+
+    def __init__(self) -> None:
+        self._sizes: OrderedDict[SegmentKey, int] = OrderedDict()
+
+    def added(self, key: SegmentKey, num_bytes: int) -> None:
+        self._sizes[key] = num_bytes
+        self._sizes.move_to_end(key)
+
+    def used(self, key: SegmentKey) -> None:
+        if key in self._sizes:
+            self._sizes.move_to_end(key)
+
+    def removed(self, key: SegmentKey) -> None:
+        self._sizes.pop(key, None)
+
+    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
+        chosen: list[SegmentKey] = []
+        for key, num_bytes in self._sizes.items():
+            if needed_bytes <= 0:
+                break
+            if not excluded(key):
+                chosen.append(key)
+                needed_bytes -= num_bytes
+        return chosen
+
+
+_KIND_RANK = {SegmentKind.CLIP: 0, SegmentKind.TEXT: 1, SegmentKind.SINK: 2}
+"""Clips go before text (dialogue, notes), text before sinks: they open every context."""
+
+_MAX_USES = 255
+
+_SAMPLE_SIZE = 32
+"""Candidates looked at for one victim where there are more: Redis finds 10 close to exact."""
+
+_MAX_TRIES = 4
+
+
+class AgeAware:
+    """Old stream time that is rarely retrieved goes first; text and sinks last.
+
+    Age is how many segments of its kind the stream has gone on since; each retrieval makes up for
+    its share of it: the victim has the largest age / (1 + uses). With more than `_SAMPLE_SIZE`
+    records the choice is made among a sample, as Redis does, so that a victim costs the same
+    however many there are.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self._random = Random(seed)  # noqa: S311 - rejection: choosing victims is no secret
+        self._sizes: dict[SegmentKey, int] = {}
+        self._uses: dict[SegmentKey, int] = {}
+        self._keys: list[SegmentKey] = []
+        self._places: dict[SegmentKey, int] = {}
+        self._newest: dict[tuple[StreamKey, SegmentKind], int] = {}
+        self._counts: dict[tuple[StreamKey, SegmentKind], int] = {}
+
+    def added(self, key: SegmentKey, num_bytes: int) -> None:
+        line = (key.stream_key, key.kind)
+        if key not in self._sizes:
+            self._places[key] = len(self._keys)
+            self._keys.append(key)
+            self._uses[key] = 0
+            self._counts[line] = self._counts.get(line, 0) + 1
+        self._sizes[key] = num_bytes
+        self._newest[line] = max(self._newest.get(line, 0), key.index)
+
+    def used(self, key: SegmentKey) -> None:
+        if key in self._sizes:
+            self._uses[key] = min(_MAX_USES, self._uses[key] + 1)
+
+    def removed(self, key: SegmentKey) -> None:
+        if self._sizes.pop(key, None) is None:
+            return
+        del self._uses[key]
+        place, last = self._places.pop(key), self._keys.pop()
+        if last != key:
+            self._keys[place] = last
+            self._places[last] = place
+        line = (key.stream_key, key.kind)
+        self._counts[line] -= 1
+        if not self._counts[line]:
+            del self._counts[line], self._newest[line]
+
+    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
+        chosen: dict[SegmentKey, None] = {}
+        while needed_bytes > 0:
+            candidates = self._candidates(lambda key: key in chosen or excluded(key))
+            if not candidates:
+                break
+            victim = min(candidates, key=self._rank)
+            chosen[victim] = None
+            needed_bytes -= self._sizes[victim]
+        return list(chosen)
+
+    def _candidates(self, excluded: Excluded) -> list[SegmentKey]:
+        if len(self._keys) > _SAMPLE_SIZE:
+            for _ in range(_MAX_TRIES):
+                sample = self._random.sample(self._keys, _SAMPLE_SIZE)
+                # A sample of text alone says nothing about clips.
+                if found := [
+                    key for key in sample if not excluded(key) and not _KIND_RANK[key.kind]
+                ]:
+                    return found
+        return [key for key in self._keys if not excluded(key)]
+
+    def _rank(self, key: SegmentKey) -> tuple[int, float, int]:
+        age = self._newest[(key.stream_key, key.kind)] - key.index + 1
+        return (_KIND_RANK[key.kind], -age / (1 + self._uses[key]), key.index)

@@ -1,0 +1,71 @@
+"""The file operations that may fail: the seam where tests break a disk."""
+
+import contextlib
+import os
+from collections.abc import Sequence
+from errno import EDQUOT, EFBIG, ENOSPC
+from pathlib import Path
+
+from onlooker.cache_store.codecs.base import Buffer
+
+_NO_ROOM = frozenset({ENOSPC, EDQUOT, EFBIG})
+
+
+def is_no_room(error: OSError) -> bool:
+    """Whether a write failed because the disk, a quota or a size limit is full."""
+    return error.errno in _NO_ROOM
+
+
+class Files:
+    """Plain calls of the operating system. Methods raise OSError."""
+
+    def write(self, descriptor: int, parts: Sequence[Buffer]) -> int:
+        """One write of several buffers; may write less than all, as `os.writev` may."""
+        return os.writev(descriptor, parts)
+
+    def sync(self, descriptor: int) -> None:
+        """Have a file's bytes, or a folder's names, on the disk before returning."""
+        os.fsync(descriptor)
+
+    def write_all(self, descriptor: int, parts: Sequence[Buffer]) -> None:
+        """Write every byte of `parts`."""
+        views = [memoryview(part).cast("B") for part in parts]
+        while views:
+            written = self.write(descriptor, views)
+            while views and written >= views[0].nbytes:
+                written -= views.pop(0).nbytes
+            if views and written:
+                views[0] = views[0][written:]
+
+    def create(self, path: Path, parts: Sequence[Buffer]) -> None:
+        """Write a new file; on failure nothing is left of it."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            self.write_all(descriptor, parts)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def read(self, path: Path, num_bytes: int | None = None) -> tuple[bytes, int]:
+        """A file's first `num_bytes` (all of it by default), and its size."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            wanted = size if num_bytes is None else min(size, num_bytes)
+            data = os.read(descriptor, wanted)
+            while len(data) < wanted and (more := os.read(descriptor, wanted - len(data))):
+                data += more  # only past 2 GiB, or where the file shrinks meanwhile
+            return data, size
+        finally:
+            os.close(descriptor)
+
+    def sync_path(self, path: Path) -> None:
+        """Have the bytes of a file, or the names in a folder, on the disk."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.sync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,108 @@
+"""What every place that keeps records must do: RAM, disk, Redis."""
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from onlooker.cache_store.counters import TierStats
+from onlooker.cache_store.envelope import EncodedRecord
+from onlooker.cache_store.head import SegmentHead
+from onlooker.cache_store.key import SegmentKey
+
+
+class FetchOutcome(StrEnum):
+    """What became of one key of a read. All but HIT are misses to the caller."""
+
+    HIT = "hit"
+    MISS = "miss"
+    CORRUPT = "corrupt"
+    """Damaged bytes stood there."""
+    FOREIGN = "foreign"
+    """Another segment's record stood there, or something that is no record of this format."""
+    ERROR = "error"
+    """The tier could not be read now; the record may still be there."""
+
+
+class PutOutcome(StrEnum):
+    """What became of one record of a write."""
+
+    STORED = "stored"
+    REFUSED = "refused"
+    """No room: over the budget, disk full, Redis out of memory. Trying again soon is pointless."""
+    ERROR = "error"
+    """The tier could not be written now; trying again later may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """One key's result; `record` is there exactly when the outcome is HIT."""
+
+    outcome: FetchOutcome
+    record: EncodedRecord | None = None
+
+
+MISS = Fetch(FetchOutcome.MISS)
+
+
+class Tier(Protocol):
+    """A store of records by key. Batched, blocking, safe to call from any thread.
+
+    The caller is a `TieredStore`, from its reader, loader and writer threads at once. A tier:
+
+    1. never raises for what a key or a record is, nor for trouble with its medium: one bad key
+       never fails its batch, and each key's outcome says what happened to it;
+    2. returns only records it has checked, byte by byte, to be those of the key asked for;
+    3. has a record either wholly or not at all, whatever is killed when;
+    4. replaces the record of a key that is put again;
+    5. keeps within its budget by evicting, and counts all it does in `stats`;
+    6. blocks for no longer than its own time limits.
+
+    Results are in the order of the arguments. After `close` no other call is made.
+    """
+
+    name: str
+    """``memory``, ``disk`` or ``redis``: the label in statistics."""
+
+    def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
+        """Read records. A damaged one is deleted, so that it is met once only."""
+        ...
+
+    def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
+        """Write records. STORED means as durable as the tier ever makes it."""
+        ...
+
+    def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
+        """Delete what is there of these; False when the tier could not be reached for all."""
+        ...
+
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
+        """Whether each is there; False also where the tier cannot tell. Not counted as a use."""
+        ...
+
+    def keys(self, prefix: str = "") -> list[SegmentKey] | None:
+        """The keys whose text starts with `prefix` (up to a ``/``), in key order; None when the
+        tier could not be read."""
+        ...
+
+    def scan(
+        self, prefix: str = "", *, skip: Container[SegmentKey] = ()
+    ) -> Iterator[SegmentHead | None]:
+        """The heads of `keys(prefix)` but those in `skip`, without reading any KV.
+
+        Yields None once, at the end, when some could not be read for now; what is damaged is
+        counted and left out.
+        """
+        ...
+
+    def used_bytes(self) -> int:
+        """What it holds now. A shared, remote tier tells what its server says, or 0."""
+        ...
+
+    def stats(self) -> TierStats:
+        """Counts since it was opened."""
+        ...
+
+    def close(self) -> None:
+        """Release threads, files, connections. Stored records stay, where the medium lasts."""
+        ...

@@ -1,0 +1,1 @@
+"""The tiers: RAM, disk, Redis, and one that breaks on purpose."""

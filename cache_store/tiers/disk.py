@@ -1,0 +1,358 @@
+"""Records as files in a folder that this process has to itself, within a budget.
+
+`tiers/disk_layout.py` says where each file lies and why. STORED means that a crash of the process
+cannot take the record back; with `sync` nor can a loss of power.
+"""
+
+import contextlib
+import fcntl
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable, Container, Iterator, Sequence
+from pathlib import Path
+
+from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.envelope import (
+    PREFIX_BYTES,
+    EncodedRecord,
+    head_bytes_needed,
+    seal,
+    unseal,
+    unseal_head,
+)
+from onlooker.cache_store.errors import RecordCorrupt, RecordForeign, StoreLocked
+from onlooker.cache_store.eviction import EvictionPolicy
+from onlooker.cache_store.files import Files, is_no_room
+from onlooker.cache_store.head import SegmentHead
+from onlooker.cache_store.key import SegmentKey
+from onlooker.cache_store.key_index import KeyIndex
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tiers.disk_layout import list_records, path_of, records_folder
+
+logger = logging.getLogger(__name__)
+
+OnEvicting = Callable[[Sequence[SegmentKey], Callable[[SegmentKey], EncodedRecord | None]], None]
+"""Gets the keys of records about to go and a function that reads one of them."""
+
+_FIRST_PROBE_BYTES = 4096
+"""What a scan reads of each file at first; grows to the largest head it meets."""
+
+
+class DiskTier:
+    """See `Tier`. Reads go on while a batch is written; writes and deletions take turns.
+
+    Args:
+        budget_bytes: of file sizes in all.
+        sync: whether each record is on the medium before it counts as stored.
+        files: the operating system's calls; tests hand in failing ones.
+        on_evicting: called before victims are removed, in the writing thread.
+
+    Raises:
+        StoreLocked: another process has the folder open.
+        OSError: the folder cannot be made or read.
+    """
+
+    name = "disk"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        budget_bytes: int,
+        policy: EvictionPolicy,
+        sync: bool = True,
+        files: Files | None = None,
+        on_evicting: OnEvicting | None = None,
+    ) -> None:
+        self.budget_bytes = budget_bytes
+        self.on_evicting = on_evicting
+        self._root = root
+        self._policy = policy
+        self._sync = sync
+        self._files = files or Files()
+        self._write_lock = threading.RLock()
+        self._index_lock = threading.Lock()  # taken last, held briefly, never during I/O
+        self._sizes: KeyIndex[int] = KeyIndex()
+        self._used_bytes = 0
+        self._probe_bytes = _FIRST_PROBE_BYTES
+        self._temporary_numbers = itertools.count()
+        self._counters = TierCounters()
+        self._lock_descriptor = _lock_folder(root)
+        self._open()
+
+    def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
+        fetches = [self._get(key) for key in keys]
+        hits = [fetch.record for fetch in fetches if fetch.record is not None]
+        outcomes = [fetch.outcome for fetch in fetches]
+        self._counters.add(
+            hits=len(hits),
+            misses=outcomes.count(FetchOutcome.MISS),
+            corrupt=outcomes.count(FetchOutcome.CORRUPT),
+            foreign=outcomes.count(FetchOutcome.FOREIGN),
+            read_errors=outcomes.count(FetchOutcome.ERROR),
+            read_bytes=sum(record.payload.nbytes for record in hits),
+        )
+        return fetches
+
+    def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
+        sealed = [seal(record) for record in records]
+        sizes = [len(head) + payload.nbytes for head, payload in sealed]
+        with self._write_lock:
+            self._make_room(min(sum(sizes), self.budget_bytes))
+            written: list[Path | None] = []
+            outcomes: list[PutOutcome] = []
+            for parts, size in zip(sealed, sizes, strict=True):
+                path, outcome = self._write_temporary(parts, size)
+                written.append(path)
+                outcomes.append(outcome)
+            self._publish(records, sizes, written, outcomes)
+        self._counters.add(
+            stored=outcomes.count(PutOutcome.STORED),
+            refused=outcomes.count(PutOutcome.REFUSED),
+            write_errors=outcomes.count(PutOutcome.ERROR),
+            written_bytes=sum(
+                size
+                for size, outcome in zip(sizes, outcomes, strict=True)
+                if outcome is PutOutcome.STORED
+            ),
+        )
+        return outcomes
+
+    def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
+        with self._write_lock:
+            removed = [self._remove(key) for key in keys if key in self._sizes]
+        self._counters.add(deleted=sum(removed))
+        return all(removed)
+
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
+        with self._index_lock:
+            return [key in self._sizes for key in keys]
+
+    def keys(self, prefix: str = "") -> list[SegmentKey]:
+        with self._index_lock:
+            return self._sizes.keys(prefix)
+
+    def scan(
+        self, prefix: str = "", *, skip: Container[SegmentKey] = ()
+    ) -> Iterator[SegmentHead | None]:
+        num_unreadable = 0
+        for key in self.keys(prefix):
+            if key in skip:
+                continue
+            try:
+                yield self._read_head(key)
+            except FileNotFoundError:
+                continue  # evicted meanwhile
+            except OSError:
+                self._counters.add(read_errors=1)
+                num_unreadable += 1
+            except RecordCorrupt:
+                self._counters.add(corrupt=1)
+                self._remove_corrupt(key)
+            except RecordForeign:
+                self._counters.add(foreign=1)
+        if num_unreadable:
+            yield None
+
+    def used_bytes(self) -> int:
+        return self._used_bytes
+
+    def stats(self) -> TierStats:
+        return self._counters.snapshot(num_records=len(self._sizes), used_bytes=self._used_bytes)
+
+    def check_integrity(self) -> None:
+        """Assert that the index is what lies in the folder. For tests; no write may be going on."""
+        with self._write_lock, self._index_lock:
+            sizes = dict(self._sizes.items())
+            found = {file.key: file.num_bytes for file in list_records(self._root)}
+            assert found == sizes
+            assert sum(sizes.values()) == self._used_bytes <= self.budget_bytes
+            assert set(self._policy.victims(1 << 62, lambda _: False)) == sizes.keys()
+            assert not list((self._root / "tmp").iterdir())
+
+    def close(self) -> None:
+        with self._write_lock:
+            os.close(self._lock_descriptor)
+
+    # ---- opening ----
+
+    def _open(self) -> None:
+        try:
+            temporary = self._root / "tmp"
+            temporary.mkdir(exist_ok=True)
+            for path in temporary.iterdir():
+                path.unlink()
+            records_folder(self._root).mkdir(exist_ok=True)
+            for file in sorted(list_records(self._root), key=lambda file: file.modified_ns):
+                self._add(file.key, file.num_bytes)
+            self._make_room(0)
+        except BaseException:
+            os.close(self._lock_descriptor)
+            raise
+
+    # ---- reading ----
+
+    def _get(self, key: SegmentKey) -> Fetch:
+        with self._index_lock:
+            if key not in self._sizes:
+                return MISS
+            self._policy.used(key)
+        try:
+            data, _ = self._files.read(path_of(self._root, key))
+            return Fetch(FetchOutcome.HIT, unseal(data, key))
+        except FileNotFoundError:
+            return MISS  # evicted meanwhile
+        except OSError as error:
+            logger.warning("cannot read a record", extra={"error": str(error)})
+            return Fetch(FetchOutcome.ERROR)
+        except RecordCorrupt:
+            self._remove_corrupt(key)
+            return Fetch(FetchOutcome.CORRUPT)
+        except RecordForeign:
+            return Fetch(FetchOutcome.FOREIGN)
+
+    def _read_head(self, key: SegmentKey) -> SegmentHead:
+        path = path_of(self._root, key)
+        data, size = self._files.read(path, self._probe_bytes)
+        needed = head_bytes_needed(data[:PREFIX_BYTES])
+        if needed > len(data) and size > len(data):
+            self._probe_bytes = max(self._probe_bytes, min(needed, size))
+            data, size = self._files.read(path, needed)
+        return unseal_head(data, key, total_bytes=size)
+
+    def _read_quietly(self, key: SegmentKey) -> EncodedRecord | None:
+        with contextlib.suppress(OSError, RecordCorrupt, RecordForeign):
+            return unseal(self._files.read(path_of(self._root, key))[0], key)
+        return None
+
+    def _remove_corrupt(self, key: SegmentKey) -> None:
+        with self._write_lock:
+            try:
+                unseal(self._files.read(path_of(self._root, key))[0], key)
+            except RecordCorrupt:  # still: it was not written anew meanwhile
+                self._remove(key)
+            except (OSError, RecordForeign):
+                return
+
+    # ---- writing, all under the write lock ----
+
+    def _write_temporary(
+        self, parts: tuple[bytes, memoryview], size: int
+    ) -> tuple[Path | None, PutOutcome]:
+        if size > self.budget_bytes:
+            return None, PutOutcome.REFUSED
+        path = self._root / "tmp" / str(next(self._temporary_numbers))
+        try:
+            self._files.create(path, parts)
+        except OSError as error:
+            return None, _write_failure(error)
+        return path, PutOutcome.STORED
+
+    def _publish(
+        self,
+        records: Sequence[EncodedRecord],
+        sizes: Sequence[int],
+        written: Sequence[Path | None],
+        outcomes: list[PutOutcome],
+    ) -> None:
+        """Give the written files their names, then have the names on the disk too."""
+        folders: dict[Path, list[int]] = {}
+        for place, (record, size, path) in enumerate(zip(records, sizes, written, strict=True)):
+            if path is None:
+                continue
+            try:
+                if self._sync:
+                    self._files.sync_path(path)
+                target = path_of(self._root, record.key)
+                self._make_room(size - self._size_of(record.key))
+                self._make_folder(target.parent)
+                path.rename(target)
+            except OSError as error:
+                outcomes[place] = _write_failure(error)
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                continue
+            self._add(record.key, size)
+            folders.setdefault(target.parent, []).append(place)
+        for folder, places in folders.items() if self._sync else ():
+            try:
+                self._files.sync_path(folder)
+            except FileNotFoundError:
+                continue  # its records were evicted for later ones of the same batch
+            except OSError as error:
+                for place in places:
+                    outcomes[place] = _write_failure(error)
+                    self._remove(records[place].key)
+
+    def _make_folder(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        if self._sync:
+            self._files.sync_path(folder.parent)
+
+    def _make_room(self, needed_bytes: int) -> None:
+        with self._index_lock:
+            excess_bytes = self._used_bytes + needed_bytes - self.budget_bytes
+            if excess_bytes <= 0:
+                return
+            victims = self._policy.victims(excess_bytes, lambda _: False)
+        if self.on_evicting is not None:
+            self.on_evicting(victims, self._read_quietly)
+        before_bytes = self._used_bytes
+        num_evicted = sum(self._remove(key) for key in victims)
+        self._counters.add(evicted=num_evicted, evicted_bytes=before_bytes - self._used_bytes)
+
+    def _add(self, key: SegmentKey, size: int) -> None:
+        with self._index_lock:
+            self._used_bytes += size - (self._sizes.get(key) or 0)
+            self._sizes.set(key, size)
+            self._policy.added(key, size)
+
+    def _size_of(self, key: SegmentKey) -> int:
+        with self._index_lock:
+            return self._sizes.get(key) or 0
+
+    def _remove(self, key: SegmentKey) -> bool:
+        """Remove a record's file and entry; False when it is still there."""
+        path = path_of(self._root, key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("cannot remove a record", extra={"error": str(error)})
+            return False
+        with self._index_lock:
+            size = self._sizes.pop(key)
+            if size is not None:
+                self._used_bytes -= size
+                self._policy.removed(key)
+        for folder in list(path.parents)[:5]:
+            try:
+                folder.rmdir()
+            except OSError:
+                break  # not empty, most often
+        return True
+
+
+def _write_failure(error: OSError) -> PutOutcome:
+    if is_no_room(error):
+        return PutOutcome.REFUSED
+    logger.warning("cannot write a record", extra={"error": str(error)})
+    return PutOutcome.ERROR
+
+
+def _lock_folder(root: Path) -> int:
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreLocked(
+            "the folder of the disk tier is in use by another process; give each its own "
+            "(setting cache_store.disk.path)"
+        ) from error
+    return descriptor

@@ -1,0 +1,61 @@
+"""Where a record's file lies.
+
+    <root>/LOCK                      held by the one process that has the folder open
+    <root>/tmp/                      files being written; whatever is there at open is removed
+    <root>/v1/<model>/<tenant>/<stream>/<generation>/<index // 1024>/<index>.<kind>
+
+One file per record: a rename makes it appear whole or not at all, damage is contained in it, and
+evicting any record frees its space at once, where a log per stream would have to be rewritten.
+A stream's folder lists it without looking at others, and no folder holds more than a few thousand
+names. The price, one fsync per record instead of one per batch, is paid off the critical path and
+shrinks as the file system commits a batch's files together.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from onlooker.cache_store.envelope import VERSION
+from onlooker.cache_store.key import SegmentKey, parse_key
+
+_FOLDER_SPAN = 1024
+"""Indexes per folder."""
+
+
+def records_folder(root: Path) -> Path:
+    return root / f"v{VERSION}"
+
+
+def path_of(root: Path, key: SegmentKey) -> Path:
+    """The file of a key's record."""
+    folder = f"{key.index // _FOLDER_SPAN:07d}"
+    return records_folder(root) / key.stream_prefix / folder / f"{key.index:010d}.{key.kind.value}"
+
+
+class RecordFile(NamedTuple):
+    key: SegmentKey
+    num_bytes: int
+    modified_ns: int
+
+
+def list_records(root: Path) -> Iterator[RecordFile]:
+    """Each record file; others are passed over.
+
+    Reads names only: damage inside is found when a record is read.
+    """
+    top = records_folder(root)
+    for folder, _, _ in os.walk(top):
+        parts = Path(folder).relative_to(top).parts
+        if len(parts) != 5:
+            continue
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                index, _, kind = entry.name.partition(".")
+                try:
+                    key = parse_key("/".join((*parts[:4], kind, index)))
+                except ValueError:
+                    continue
+                if path_of(root, key) == Path(entry.path) and entry.is_file(follow_symlinks=False):
+                    status = entry.stat(follow_symlinks=False)
+                    yield RecordFile(key, status.st_size, status.st_mtime_ns)

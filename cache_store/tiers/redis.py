@@ -1,0 +1,340 @@
+"""Records in a Redis that several servers share, so that another replica can take a stream over.
+
+    <namespace>:<key text>           string: the record
+    <namespace>:members:<prefix>     set: key texts of one stream, and ``*`` once it is known to be
+                                     complete; without that the stream's records are found by SCAN
+
+Redis may lose any of these at any time (eviction, restart, expiry): a record lost is a miss, a set
+lost is made again by the next listing. Only records are believed, and only after their checksums.
+"""
+
+from collections.abc import Container, Iterator, Sequence
+
+from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.envelope import (
+    PREFIX_BYTES,
+    EncodedRecord,
+    head_bytes_needed,
+    seal,
+    unseal,
+    unseal_head,
+)
+from onlooker.cache_store.errors import RecordCorrupt, RecordForeign
+from onlooker.cache_store.head import SegmentHead
+from onlooker.cache_store.key import SegmentKey, parse_key
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tiers.redis_link import Command, RedisLink, Reply
+
+_COMPLETE = "*"
+_FIRST_PROBE_BYTES = 4096
+_FIRST_RECORD_BYTES = 1 << 20
+"""Record size assumed until one was seen."""
+_SCAN_COUNT = 2000
+_LIST_BATCH = 512
+_OUT_OF_MEMORY = "OOM"
+_WRONG_TYPE = "WRONGTYPE"
+
+
+class RedisTier:
+    """See `Tier`. Each call takes as many round trips as its batches need, each bounded in bytes.
+
+    After the first failed round trip of a call the rest of it is not tried: a call blocks for about
+    one time limit at most, and not at all while the circuit breaker is open.
+
+    Args:
+        namespace: starts the name of every key.
+        ttl_s: after how long a record that was not written again expires; None for never.
+        batch_bytes: aimed at for one round trip.
+        batch_records: the most records in one round trip.
+    """
+
+    name = "redis"
+
+    def __init__(
+        self,
+        link: RedisLink,
+        *,
+        namespace: str,
+        ttl_s: int | None,
+        batch_bytes: int,
+        batch_records: int,
+    ) -> None:
+        self._link = link
+        self._namespace = namespace
+        self._ttl_s = ttl_s
+        self._batch_bytes = batch_bytes
+        self._batch_records = batch_records
+        self._record_bytes = _FIRST_RECORD_BYTES
+        self._probe_bytes = _FIRST_PROBE_BYTES
+        self._counters = TierCounters()
+
+    def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
+        fetches: list[Fetch] = []
+        while len(fetches) < len(keys):
+            fits = max(1, self._batch_bytes // self._record_bytes)
+            batch = keys[len(fetches) : len(fetches) + min(fits, self._batch_records)]
+            replies = self._link.send([("GET", self._name(key)) for key in batch])
+            if replies is None:
+                fetches += [Fetch(FetchOutcome.ERROR)] * (len(keys) - len(fetches))
+                break
+            fetches += [self._fetch(key, reply) for key, reply in zip(batch, replies, strict=True)]
+        self._count_fetches(fetches)
+        damaged = [
+            self._name(key)
+            for key, fetch in zip(keys, fetches, strict=True)
+            if fetch.outcome is FetchOutcome.CORRUPT
+        ]
+        if damaged:
+            self._link.send([("UNLINK", *damaged)])
+        return fetches
+
+    def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
+        outcomes: list[PutOutcome] = []
+        while len(outcomes) < len(records):
+            stored = self._put_batch(self._next_batch(records[len(outcomes) :]))
+            if stored is None:
+                outcomes += [PutOutcome.ERROR] * (len(records) - len(outcomes))
+                break
+            outcomes += stored
+        self._counters.add(
+            stored=outcomes.count(PutOutcome.STORED),
+            refused=outcomes.count(PutOutcome.REFUSED),
+            write_errors=outcomes.count(PutOutcome.ERROR),
+            written_bytes=sum(
+                record.payload.nbytes
+                for record, outcome in zip(records, outcomes, strict=True)
+                if outcome is PutOutcome.STORED
+            ),
+        )
+        return outcomes
+
+    def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
+        num_deleted = 0
+        for start in range(0, len(keys), _LIST_BATCH):
+            batch = keys[start : start + _LIST_BATCH]
+            commands: list[Command] = [("UNLINK", *(self._name(key) for key in batch))]
+            for prefix, texts in _by_stream(batch).items():
+                commands.append(("SREM", self._members(prefix), *texts))
+            replies = self._link.send(commands)
+            if replies is None or any(isinstance(reply, Exception) for reply in replies):
+                return False
+            num_deleted += int(replies[0])
+            self._drop_empty_members(list(_by_stream(batch)))
+        self._counters.add(deleted=num_deleted)
+        return True
+
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
+        found: list[bool] = []
+        for start in range(0, len(keys), _LIST_BATCH):
+            batch = keys[start : start + _LIST_BATCH]
+            replies = self._link.send([("EXISTS", self._name(key)) for key in batch])
+            found += [reply == 1 for reply in replies or [0] * len(batch)]
+        return found
+
+    def keys(self, prefix: str = "") -> list[SegmentKey] | None:
+        texts = self._list_stream(prefix) if prefix.count("/") >= 4 else self._list_by_scan(prefix)
+        if texts is None:
+            return None
+        keys = []
+        for text in texts:
+            try:
+                keys.append(parse_key(text))
+            except ValueError:
+                self._counters.add(foreign=1)
+        return sorted(keys)
+
+    def scan(
+        self, prefix: str = "", *, skip: Container[SegmentKey] = ()
+    ) -> Iterator[SegmentHead | None]:
+        listed = self.keys(prefix)
+        if listed is None:
+            yield None
+            return
+        wanted = [key for key in listed if key not in skip]
+        for start in range(0, len(wanted), _LIST_BATCH):
+            heads = self._read_heads(wanted[start : start + _LIST_BATCH], self._probe_bytes)
+            if heads is None:
+                yield None
+                return
+            yield from heads
+
+    def used_bytes(self) -> int:
+        replies = self._link.send([("INFO", "memory")])
+        used = replies[0].get("used_memory") if replies and isinstance(replies[0], dict) else 0
+        return int(used or 0)
+
+    def stats(self) -> TierStats:
+        """Asks no server: what a shared Redis holds is for its own monitoring to tell."""
+        return self._counters.snapshot(num_records=0, used_bytes=0)
+
+    def close(self) -> None:
+        self._link.close()
+
+    # ---- records ----
+
+    def _fetch(self, key: SegmentKey, reply: Reply) -> Fetch:
+        if reply is None:
+            return MISS
+        if isinstance(reply, Exception):
+            wrong_type = str(reply).startswith(_WRONG_TYPE)
+            return Fetch(FetchOutcome.FOREIGN if wrong_type else FetchOutcome.ERROR)
+        self._record_bytes = max(1, len(reply))
+        try:
+            return Fetch(FetchOutcome.HIT, unseal(reply, key))
+        except RecordCorrupt:
+            return Fetch(FetchOutcome.CORRUPT)
+        except RecordForeign:
+            return Fetch(FetchOutcome.FOREIGN)
+
+    def _next_batch(self, records: Sequence[EncodedRecord]) -> Sequence[EncodedRecord]:
+        num_bytes = 0
+        for count, record in enumerate(records):
+            num_bytes += record.payload.nbytes
+            if count == self._batch_records or (count and num_bytes > self._batch_bytes):
+                return records[:count]
+        return records
+
+    def _put_batch(self, batch: Sequence[EncodedRecord]) -> list[PutOutcome] | None:
+        """Outcomes of one round trip; None when the server could not be reached."""
+        expiry: tuple[object, ...] = () if self._ttl_s is None else ("EX", self._ttl_s)
+        commands: list[Command] = [
+            ("SET", self._name(record.key), b"".join(seal(record)), *expiry) for record in batch
+        ]
+        for prefix, texts in _by_stream([record.key for record in batch]).items():
+            commands.append(("SADD", self._members(prefix), *texts))
+            if self._ttl_s is not None:
+                commands.append(("EXPIRE", self._members(prefix), self._ttl_s))
+        replies = self._link.send(commands)
+        if replies is None:
+            return None
+        if any(isinstance(reply, Exception) for reply in replies[len(batch) :]):
+            # A set without some record would hide it: no set is better.
+            prefixes = _by_stream([record.key for record in batch])
+            self._link.send([("UNLINK", *(self._members(prefix) for prefix in prefixes))])
+        return [_put_outcome(reply) for reply in replies[: len(batch)]]
+
+    def _read_heads(self, keys: Sequence[SegmentKey], probe_bytes: int) -> list[SegmentHead] | None:
+        commands: list[Command] = []
+        for key in keys:
+            commands.append(("GETRANGE", self._name(key), 0, probe_bytes - 1))
+            commands.append(("STRLEN", self._name(key)))
+        replies = self._link.send(commands)
+        if replies is None:
+            return None
+        heads: list[SegmentHead] = []
+        longer: dict[SegmentKey, int] = {}
+        gone: list[SegmentKey] = []
+        for key, start, size in zip(keys, replies[::2], replies[1::2], strict=True):
+            if isinstance(start, Exception) or isinstance(size, Exception):
+                self._counters.add(foreign=1)
+            elif not size:
+                gone.append(key)
+            else:
+                self._read_head(key, start, size, heads, longer)
+        if gone:
+            self._forget(gone)
+        if longer:
+            self._probe_bytes = max(longer.values())
+            if (more := self._read_heads(list(longer), self._probe_bytes)) is None:
+                return None
+            heads += more
+        return heads
+
+    def _read_head(
+        self,
+        key: SegmentKey,
+        start: bytes,
+        size: int,
+        heads: list[SegmentHead],
+        longer: dict[SegmentKey, int],
+    ) -> None:
+        try:
+            needed = head_bytes_needed(start[:PREFIX_BYTES])
+            if len(start) < needed <= size:
+                longer[key] = needed
+            else:
+                heads.append(unseal_head(start, key, total_bytes=size))
+        except RecordCorrupt:
+            self._counters.add(corrupt=1)
+            self._link.send([("UNLINK", self._name(key))])
+        except RecordForeign:
+            self._counters.add(foreign=1)
+
+    def _count_fetches(self, fetches: Sequence[Fetch]) -> None:
+        outcomes = [fetch.outcome for fetch in fetches]
+        self._counters.add(
+            hits=outcomes.count(FetchOutcome.HIT),
+            misses=outcomes.count(FetchOutcome.MISS),
+            corrupt=outcomes.count(FetchOutcome.CORRUPT),
+            foreign=outcomes.count(FetchOutcome.FOREIGN),
+            read_errors=outcomes.count(FetchOutcome.ERROR),
+            read_bytes=sum(fetch.record.payload.nbytes for fetch in fetches if fetch.record),
+        )
+
+    # ---- names ----
+
+    def _name(self, key: SegmentKey) -> str:
+        return f"{self._namespace}:{key.text}"
+
+    def _members(self, stream_prefix: str) -> str:
+        return f"{self._namespace}:members:{stream_prefix}"
+
+    def _list_stream(self, prefix: str) -> list[str] | None:
+        stream_prefix = "/".join(prefix.split("/")[:4]) + "/"
+        members = self._link.scan_set(self._members(stream_prefix), count=_SCAN_COUNT)
+        if members is None:
+            return None
+        if _COMPLETE not in members:
+            found = self._list_by_scan(stream_prefix)
+            if found is None:
+                return None
+            self._write_members(stream_prefix, found)
+            members = {*members, *found}
+        return [text for text in members if text != _COMPLETE and text.startswith(prefix)]
+
+    def _write_members(self, stream_prefix: str, texts: Sequence[str]) -> None:
+        """Make a stream's set complete. The mark goes in last, and only after all others."""
+        name = self._members(stream_prefix)
+        members = [*texts, _COMPLETE] if texts else []
+        for start in range(0, len(members), _LIST_BATCH):
+            replies = self._link.send([("SADD", name, *members[start : start + _LIST_BATCH])])
+            if replies is None or isinstance(replies[0], Exception):
+                return
+        if members and self._ttl_s is not None:
+            self._link.send([("EXPIRE", name, self._ttl_s)])
+
+    def _list_by_scan(self, prefix: str) -> list[str] | None:
+        start = f"{self._namespace}:"
+        # No character of a key or namespace has a meaning in a pattern.
+        names = self._link.scan_names(f"{start}{prefix}*", count=_SCAN_COUNT)
+        if names is None:
+            return None
+        texts = [name.removeprefix(start) for name in names]
+        return [text for text in texts if not text.startswith("members:")]
+
+    def _forget(self, keys: Sequence[SegmentKey]) -> None:
+        """Take records that Redis has lost out of their streams' sets."""
+        self._link.send(
+            [("SREM", self._members(prefix), *texts) for prefix, texts in _by_stream(keys).items()]
+        )
+
+    def _drop_empty_members(self, prefixes: Sequence[str]) -> None:
+        replies = self._link.send([("SCARD", self._members(prefix)) for prefix in prefixes])
+        for prefix, count in zip(prefixes, replies or (), strict=bool(replies)):
+            if count == 1:
+                # A member that another server adds right now goes with it: then the stream has no
+                # complete set and is listed by SCAN.
+                self._link.send([("UNLINK", self._members(prefix))])
+
+
+def _by_stream(keys: Sequence[SegmentKey]) -> dict[str, list[str]]:
+    streams: dict[str, list[str]] = {}
+    for key in keys:
+        streams.setdefault(key.stream_prefix, []).append(key.text)
+    return streams
+
+
+def _put_outcome(reply: Reply) -> PutOutcome:
+    if not isinstance(reply, Exception):
+        return PutOutcome.STORED
+    return PutOutcome.REFUSED if str(reply).startswith(_OUT_OF_MEMORY) else PutOutcome.ERROR

@@ -1,0 +1,127 @@
+"""Round trips to Redis: pipelined, with time limits and a circuit breaker, never raising."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from onlooker.cache_store.breaker import CircuitBreaker
+from onlooker.cache_store.tiers.redis_parser import DirectParser
+from onlooker.core.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+Command = tuple[object, ...]
+Reply = Any
+"""What redis-py makes of a reply: bytes or memoryview, int, None, dict, or an exception."""
+
+ResultT = TypeVar("ResultT")
+
+
+class RedisLink:
+    """A pool of connections. Thread-safe; connects when first used.
+
+    Args:
+        url: ``redis://``, ``rediss://`` or ``unix://``.
+        timeout_s: for each wait on the socket.
+        connect_timeout_s: for making a connection.
+        slow_s: a round trip that takes longer counts as a failure with the breaker.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        connect_timeout_s: float,
+        slow_s: float,
+        max_connections: int,
+        breaker: CircuitBreaker,
+        clock: Clock,
+    ) -> None:
+        self._slow_s = slow_s
+        self._breaker = breaker
+        self._clock = clock
+        pool = redis.ConnectionPool.from_url(
+            url,
+            max_connections=max_connections,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=connect_timeout_s,
+            protocol=2,
+            parser_class=DirectParser,
+            decode_responses=False,
+            # Once, and only for a connection that broke while it lay idle: a server that does not
+            # answer in time is not asked a second time.
+            retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+        )
+        self._client = redis.Redis(connection_pool=pool)
+
+    @property
+    def breaker(self) -> CircuitBreaker:
+        return self._breaker
+
+    def send(self, commands: Sequence[Command]) -> list[Reply] | None:
+        """One round trip of several commands; None when the server cannot be reached in time.
+
+        A command that the server refuses has an exception as its reply; the others go on.
+        """
+
+        def run() -> list[Reply]:
+            pipeline = self._client.pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
+            return list(pipeline.execute(raise_on_error=False))
+
+        return self._guarded(run)
+
+    def scan_names(self, pattern: str, *, count: int) -> list[str] | None:
+        """All key names that match, looking at `count` keys a round trip; each name once."""
+        names: set[str] = set()
+        cursor = 0
+        while True:
+            replies = self.send([("SCAN", cursor, "MATCH", pattern, "COUNT", count)])
+            if replies is None or isinstance(replies[0], Exception):
+                return None
+            cursor, found = int(replies[0][0]), replies[0][1]
+            names.update(bytes(name).decode("utf-8", "replace") for name in found)
+            if cursor == 0:
+                return sorted(names)
+
+    def scan_set(self, name: str, *, count: int) -> set[str] | None:
+        """A set's members, about `count` a round trip; empty also for a key of another type."""
+        members: set[str] = set()
+        cursor = 0
+        while True:
+            replies = self.send([("SSCAN", name, cursor, "COUNT", count)])
+            if replies is None:
+                return None
+            if isinstance(replies[0], Exception):
+                return set()
+            cursor, found = int(replies[0][0]), replies[0][1]
+            members.update(bytes(member).decode("utf-8", "replace") for member in found)
+            if cursor == 0:
+                return members
+
+    def close(self) -> None:
+        self._client.connection_pool.disconnect()
+
+    def _guarded(self, run: Callable[[], ResultT]) -> ResultT | None:
+        if not self._breaker.try_enter():
+            return None
+        started_s = self._clock.now_s()
+        try:
+            result = run()
+        except (redis.RedisError, OSError) as error:
+            self._breaker.failed()
+            if self._breaker.is_open():
+                logger.warning("Redis is left alone for a while", extra={"error": str(error)})
+            return None
+        if self._clock.now_s() - started_s > self._slow_s:
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
+        return result
