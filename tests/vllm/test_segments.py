@@ -1,0 +1,320 @@
+"""KV segments are correct to the number: against stock vLLM and an independent reference."""
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onlooker import demo_model
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+MODEL = Path(os.environ.get("ONLOOKER_TEST_MODEL", Path(demo_model.__path__[0]) / "weights"))
+NUM_CLIPS = 8
+WINDOW = 3
+QUESTION = "What colour is the circle?"
+NUM_TOKENS = 8
+TOLERANCE = 1e-4
+"""Log probabilities, float32: rotary angles are the largest part of it."""
+
+
+@pytest.fixture(scope="module")
+def vllm() -> Iterator[Any]:
+    from tests.vllm.in_process import SegmentVllm
+
+    engine = SegmentVllm(MODEL)
+    builder = _builder()
+    builder.save_text("sink", _sink(engine))
+    builder.question(engine.ids("x"))
+    engine.run(builder)
+    for index in range(NUM_CLIPS):
+        _ingest(engine, index, range(index), "whole")
+        _ingest(engine, index, range(max(0, index - WINDOW), index), "sliding")
+    yield engine
+    engine.engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    from tests.vllm.reference import Reference
+
+    return Reference(MODEL)
+
+
+def _builder() -> Any:
+    from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
+
+    return PromptBuilder()
+
+
+def _sink(vllm: Any) -> list[int]:
+    from tests.vllm.in_process import SINK
+
+    return vllm.ids(SINK)
+
+
+def _question(vllm: Any) -> list[int]:
+    from tests.vllm.in_process import ASK
+
+    return vllm.ids(QUESTION + ASK)
+
+
+def _clip(vllm: Any, index: int, kind: str) -> tuple[Any, Any]:
+    from dataclasses import replace
+
+    tokens, pixels = vllm.clip(index)
+    return replace(tokens, key=f"{kind}/{index}"), pixels
+
+
+def _ingest(vllm: Any, index: int, past: Sequence[int], kind: str, into: str = "") -> Any:
+    builder = _builder()
+    builder.load_text("sink", _sink(vllm))
+    for earlier in past:
+        builder.load_clip(_clip(vllm, earlier, kind)[0])
+    tokens, pixels = _clip(vllm, index, into or kind)
+    builder.save_clip(tokens, pixels)
+    return vllm.run(builder)
+
+
+def _answer(vllm: Any, clips: Sequence[int], kind: str = "whole") -> Any:
+    return vllm.run(_asking(vllm, clips, kind), max_tokens=NUM_TOKENS, logprobs=1)
+
+
+def _asking(vllm: Any, clips: Sequence[int], kind: str = "whole") -> Any:
+    builder = _builder()
+    builder.load_text("sink", _sink(vllm))
+    for index in clips:
+        builder.load_clip(_clip(vllm, index, kind)[0])
+    builder.question(_question(vllm))
+    return builder
+
+
+def _result(output: Any) -> tuple[list[int], list[float]]:
+    completion = output.outputs[0]
+    ids = list(completion.token_ids)
+    chosen = zip(ids, completion.logprobs, strict=True)
+    return ids, [step[token].logprob for token, step in chosen]
+
+
+def _assert_same(
+    found: tuple[list[int], list[float]], expected: tuple[list[int], list[float]]
+) -> None:
+    assert found[0] == expected[0]
+    assert found[1] == pytest.approx(expected[1], abs=TOLERANCE)
+
+
+# ---- against stock vLLM ----
+
+
+def test_clips_ingested_one_by_one_answer_as_one_ordinary_request(vllm: Any) -> None:
+    stock = vllm.stock(list(range(NUM_CLIPS)), QUESTION, NUM_TOKENS)
+    _assert_same(_result(_answer(vllm, range(NUM_CLIPS))), _result(stock))
+
+
+def test_the_comparison_notices_clips_in_another_order(vllm: Any) -> None:
+    stock = _result(vllm.stock(list(range(NUM_CLIPS)), QUESTION, NUM_TOKENS))
+    swapped = _result(_answer(vllm, [1, 0, *range(2, NUM_CLIPS)]))
+    differs = max(abs(a - b) for a, b in zip(swapped[1], stock[1], strict=True))
+    assert swapped[0] != stock[0] or differs > TOLERANCE
+
+
+def test_ingest_in_small_chunks_gives_the_same_segments(vllm: Any) -> None:
+    before = vllm.scheduler.max_num_scheduled_tokens
+    vllm.scheduler.max_num_scheduled_tokens = 4
+    try:
+        _ingest(vllm, 5, range(5), "whole", into="in-chunks")
+    finally:
+        vllm.scheduler.max_num_scheduled_tokens = before
+    whole, chunked = vllm.arena.get("whole/5"), vllm.arena.get("in-chunks/5")
+    assert float((whole.keys - chunked.keys).abs().max()) <= 1e-5
+    assert float((whole.values - chunked.values).abs().max()) <= 1e-5
+
+
+# ---- against the reference ----
+
+
+class Recall:
+    """The reference's own segments of the same clips."""
+
+    def __init__(self, vllm: Any, reference: Any, window: int) -> None:
+        self.reference, self.extent = reference, 0
+        sink = _sink(vllm)
+        self.sink, _ = reference.run(reference.text(sink), 0, [])
+        self.start = len(sink)
+        self.pieces: list[Any] = []
+        for index in range(NUM_CLIPS):
+            from tests.vllm.in_process import frames
+
+            tokens = reference.clip(vllm.clip(index)[0].token_ids, frames(index))
+            self.extent = tokens.extent
+            past = self.past(self.pieces[max(0, index - window) :])
+            self.pieces.append(reference.run(tokens, self.place(len(past) - 1), past)[0])
+
+    def place(self, slot: int) -> int:
+        return self.start + slot * self.extent
+
+    def past(self, pieces: Sequence[Any]) -> list[tuple[Any, int]]:
+        return [(self.sink, 0), *((piece, self.place(i)) for i, piece in enumerate(pieces))]
+
+    def answer(self, vllm: Any, pieces: Sequence[Any]) -> tuple[list[int], list[float]]:
+        return self.reference.answer(
+            _question(vllm), self.place(len(pieces)), self.past(pieces), NUM_TOKENS
+        )
+
+
+@pytest.fixture(scope="module")
+def whole(vllm: Any, reference: Any) -> Recall:
+    return Recall(vllm, reference, NUM_CLIPS)
+
+
+@pytest.fixture(scope="module")
+def sliding(vllm: Any, reference: Any) -> Recall:
+    return Recall(vllm, reference, WINDOW)
+
+
+SELECTIONS = [
+    random.Random(seed).sample(range(NUM_CLIPS), random.Random(seed).randint(1, NUM_CLIPS))
+    for seed in range(6)
+]
+
+
+@pytest.mark.parametrize("selection", SELECTIONS, ids=str)
+def test_any_selection_in_any_order_equals_the_reference(
+    vllm: Any, whole: Recall, selection: list[int]
+) -> None:
+    expected = whole.answer(vllm, [whole.pieces[i] for i in selection])
+    _assert_same(_result(_answer(vllm, selection)), expected)
+
+
+@pytest.mark.parametrize("selection", [[0, 4, 7], list(range(NUM_CLIPS))], ids=str)
+def test_clips_computed_under_a_sliding_window_equal_the_recursive_reference(
+    vllm: Any, sliding: Recall, selection: list[int]
+) -> None:
+    for index, piece in enumerate(sliding.pieces):
+        segment = vllm.arena.get(f"sliding/{index}")
+        for layer, (keys, values) in enumerate(zip(piece.keys, piece.values, strict=True)):
+            assert float((segment.plain_keys[layer] - keys).abs().max()) <= 1e-4
+            assert float((segment.values[layer] - values).abs().max()) <= 1e-4
+    expected = sliding.answer(vllm, [sliding.pieces[i] for i in selection])
+    _assert_same(_result(_answer(vllm, selection, "sliding")), expected)
+
+
+# ---- retrieval ----
+
+
+def _retrieving(vllm: Any, num_slots: int, recent: Sequence[int]) -> Any:
+    builder = _builder()
+    builder.load_text("sink", _sink(vllm))
+    older = [index for index in range(NUM_CLIPS) if index not in recent]
+    builder.retrieve([_clip(vllm, index, "whole")[0] for index in older], num_slots)
+    for index in recent:
+        builder.load_clip(_clip(vllm, index, "whole")[0])
+    builder.question(_question(vllm))
+    return builder
+
+
+def _picked(output: Any) -> list[list[int]]:
+    from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
+
+    picked = output.kv_transfer_params[PARAMS_KEY]["picked"]
+    return [[int(key.split("/")[1]) for key in layer] for layer in picked]
+
+
+def test_retrieving_all_clips_equals_no_retrieval(vllm: Any) -> None:
+    output = vllm.run(_retrieving(vllm, NUM_CLIPS, []), max_tokens=NUM_TOKENS, logprobs=1)
+    assert all(layer == list(range(NUM_CLIPS)) for layer in _picked(output))
+    _assert_same(_result(output), _result(_answer(vllm, range(NUM_CLIPS))))
+
+
+@pytest.mark.parametrize("num_slots", [1, 3])
+def test_each_layer_attends_to_what_it_picked(vllm: Any, whole: Recall, num_slots: int) -> None:
+    recent = [6, 7]
+    output = vllm.run(_retrieving(vllm, num_slots, recent), max_tokens=NUM_TOKENS, logprobs=1)
+    picked = _picked(output)
+    assert all(len(layer) == num_slots and layer == sorted(layer) for layer in picked)
+    slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(num_slots)]
+    expected = whole.answer(vllm, [*slots, *(whole.pieces[i] for i in recent)])
+    _assert_same(_result(output), expected)
+
+
+# ---- trouble ----
+
+
+def test_preemption_in_the_middle_of_an_answer_changes_nothing(vllm: Any) -> None:
+    expected = _result(_answer(vllm, [0, 3, 6]))
+    request = vllm.add(_asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
+    for _ in range(3):
+        vllm.step()
+    assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
+    outputs: list[Any] = []
+    while not outputs:
+        outputs = vllm.step()
+    assert outputs[0].request_id == request
+    _assert_same(_result(outputs[0]), expected)
+
+
+def test_an_aborted_answer_leaves_nothing_behind(vllm: Any) -> None:
+    expected = _result(_answer(vllm, range(NUM_CLIPS)))
+    count, free = len(vllm.arena), vllm.scheduler.kv_cache_manager.block_pool.get_num_free_blocks()
+    request = vllm.add(_asking(vllm, range(NUM_CLIPS)), max_tokens=200)
+    for _ in range(3):
+        vllm.step()
+    vllm.engine.abort_request([request])
+    vllm.step()
+    assert not vllm.engine.has_unfinished_requests()
+    assert len(vllm.arena) == count
+    assert vllm.scheduler.kv_cache_manager.block_pool.get_num_free_blocks() == free
+    _assert_same(_result(_answer(vllm, range(NUM_CLIPS))), expected)
+
+
+def test_a_missing_segment_fails_its_request_and_no_other(vllm: Any) -> None:
+    expected = _result(_answer(vllm, [0, 3, 6]))
+    vllm.arena.put("gone/2", vllm.arena.get("whole/2"))
+    broken = _asking(vllm, [2], "gone")
+    vllm.arena.drop(["gone/2"])
+    bad = vllm.add(broken, max_tokens=NUM_TOKENS)
+    good = vllm.add(_asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
+    ended: dict[str, Any] = {}
+    while len(ended) < 2:
+        ended |= {output.request_id: output for output in vllm.step()}
+    assert ended[bad].outputs[0].finish_reason == "error"
+    _assert_same(_result(ended[good]), expected)
+
+
+def test_a_stored_segment_is_never_changed_by_using_it(vllm: Any) -> None:
+    segment = vllm.arena.get("whole/3")
+    keys, values = segment.keys.clone(), segment.values.clone()
+    for _ in range(3):
+        _answer(vllm, [5, 3])
+    assert bool((vllm.arena.get("whole/3").keys == keys).all())
+    assert bool((vllm.arena.get("whole/3").values == values).all())
+
+
+def test_a_clip_is_encoded_once_and_never_for_an_answer(vllm: Any) -> None:
+    counts: list[int] = []
+
+    def count_calls(model: Any) -> None:
+        plain = model.visual.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            counts.append(1)
+            return plain(*args, **kwargs)
+
+        model.visual.forward = forward
+
+    def restore(model: Any) -> None:
+        del model.visual.forward
+
+    vllm.llm.apply_model(count_calls)
+    try:
+        for index in (0, 1, 2):
+            _ingest(vllm, index, range(index), "whole", into="counted")
+        assert len(counts) == 3
+        _answer(vllm, [0, 1, 2])
+        vllm.run(_retrieving(vllm, 2, [6, 7]), max_tokens=2)
+        assert len(counts) == 3
+    finally:
+        vllm.llm.apply_model(restore)
