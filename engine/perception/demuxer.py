@@ -24,13 +24,16 @@ VIDEO_CODECS = ("h264", "vp8", "vp9", "av1", "hevc")
 FEED_TIMEOUT_S = 10.0
 """Real time that one piece may take; far more than any honest one needs."""
 
+MAX_STREAMS = 16
+"""Tracks in a container: picture, sound, subtitles in a few languages."""
+
 OnFrame = Callable[[VideoFrame, float], None]
 
 _OPTIONS = {
     "probesize": "65536",
     "analyzeduration": "0",
     "fpsprobesize": "0",
-    "max_streams": "16",
+    "max_streams": str(MAX_STREAMS),
 }
 
 
@@ -84,6 +87,7 @@ class Demuxer:
         self._on_frame = on_frame
         self._pipe = _Pipe()
         self._error: Undecodable | None = None
+        self._num_broken = 0
         self._thread = threading.Thread(target=self._run, name="demuxer", daemon=True)
         self._thread.start()
 
@@ -92,15 +96,20 @@ class Demuxer:
         """Whether it has ended and takes nothing more."""
         return not self._thread.is_alive()
 
-    def feed(self, piece: bytes, *, is_last: bool = False) -> None:
+    def feed(self, piece: bytes, *, is_last: bool = False) -> int:
         """Take the next bytes; returns when all that they complete has been given to `on_frame`.
+
+        Returns:
+            How many coded pictures among them could not be decoded; later ones still may.
 
         Raises:
             Undecodable: the bytes cannot be read (any more); a new demuxer is needed.
         """
+        num_broken_before = self._num_broken
         self._pipe.hand_over(piece, is_last=is_last)
         if self._error is not None:
             raise self._error
+        return self._num_broken - num_broken_before
 
     def close(self) -> None:
         """End the thread. Idempotent."""
@@ -112,7 +121,14 @@ class Demuxer:
 
     def _run(self) -> None:
         try:
-            with av.open(self._pipe, "r", format=self._format, options=_OPTIONS) as container:
+            limits = [{"max_pixels": str(self._max_pixels)}] * MAX_STREAMS  # probing decodes, too
+            with av.open(
+                self._pipe,
+                "r",
+                format=self._format,
+                container_options=_OPTIONS,
+                stream_options=limits,
+            ) as container:
                 self._decode_all(container)
             if not self._pipe.is_ended:
                 self._error = Undecodable(DropReason.UNDECODABLE, "the container ended early")
@@ -134,6 +150,8 @@ class Demuxer:
             raise Undecodable(
                 DropReason.UNDECODABLE, f"video coded as '{source.name}' is not taken"
             )
+        if source.width * source.height > self._max_pixels:
+            raise Undecodable(DropReason.TOO_LARGE, f"{source.width} x {source.height} pixels")
         decoder = None
         for packet in container.demux(stream):
             if decoder is None:
@@ -146,7 +164,8 @@ class Demuxer:
                 for frame in decoder.decode(packet if packet.size else None):
                     self._give(frame, stream.time_base)
             except av.FFmpegError:
-                decoder = None  # one broken frame: go on at the next key frame
+                self._num_broken += 1
+                decoder = None  # go on at the next key frame
 
     def _give(self, frame: VideoFrame, time_base: Fraction | None) -> None:
         if frame.pts is not None and time_base is not None and not frame.is_corrupt:

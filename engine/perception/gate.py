@@ -20,8 +20,13 @@ BLOCKS_PER_SIDE = 56
 FLICKER_FACTOR = 2.0
 """A brightness shift of the whole picture may be this many times the threshold."""
 
+CHROMA_WEIGHT = 0.7
+"""Codecs save on colour, so its noise is larger than that of brightness."""
+
 Thumbnail = NDArray[np.float32]
-"""RGB block means in 0-1, shape [rows, columns, 3]."""
+"""Block means of brightness and (weighted) two colour differences in 0-1, [rows, columns, 3]."""
+
+_WEIGHTS = np.array([1.0, CHROMA_WEIGHT, CHROMA_WEIGHT], dtype=np.float32) / np.float32(255.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +41,8 @@ class Verdict:
 def thumbnail(pixels: Pixels) -> Thumbnail:
     """Block means of a picture."""
     factor = max(1, min(pixels.shape[0], pixels.shape[1]) // BLOCKS_PER_SIDE)
-    reduced = Image.fromarray(pixels).reduce(factor)
-    return np.asarray(reduced, dtype=np.float32) / np.float32(255.0)
+    reduced = Image.fromarray(pixels).reduce(factor).convert("YCbCr")
+    return np.asarray(reduced, dtype=np.float32) * _WEIGHTS
 
 
 class Gate:
@@ -75,4 +80,4 @@ class Gate:
         return max(local, float(np.abs(shared).max()) / FLICKER_FACTOR)
 
     def _is_cut(self, previous: Thumbnail, seen: Thumbnail) -> bool:
-        return float(np.abs(seen - previous).mean()) > self._cut_threshold
+        return float(np.abs(seen - previous).max(axis=2).mean()) > self._cut_threshold

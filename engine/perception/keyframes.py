@@ -2,8 +2,8 @@
 
 from onlooker.core.media import Codec
 
-_SEARCHED_BYTES = 512
-"""Parameter sets and the first slice's header lie this near to the start of an access unit."""
+_SEARCHED_BYTES = 4096
+"""Parameter sets, encoder notes and the first slice begin this near to the start of a message."""
 
 
 def is_key_frame(codec: Codec, payload: bytes) -> bool:

@@ -16,6 +16,9 @@ from onlooker.engine.perception.stills import Undecodable
 MAX_HEADER_BYTES = 1 << 20
 """A header that is longer than this is none."""
 
+MAX_BARREN_BYTES = 8 << 20
+"""So many bytes without one picture: the demuxer waits for the end of something that is rubbish."""
+
 _MARKS = {Codec.WEBM: b"\x1f\x43\xb6\x75", Codec.FMP4: b"moof"}
 """What a cluster or fragment begins with; a fragment's mark follows its 4-byte size."""
 
@@ -31,11 +34,11 @@ class PieceDecoder:
         self._is_header_complete = False
         self._tail = b""
         """The last bytes while a mark is looked for: it may lie across two pieces."""
+        self._num_barren_bytes = 0
         self._base_s = 0.0
         self._origin_s: float | None = None
         self._pictures: list[Picture] = []
         self._wanted: Wanted = lambda capture_s: False
-        self._too_large: Undecodable | None = None
 
     def decode(
         self, message: EncodedFrame, wanted: Wanted, *, follows_gap: bool = False
@@ -45,7 +48,7 @@ class PieceDecoder:
         Raises:
             Undecodable: the piece is of no use; goes on at the next cluster, fragment or header.
         """
-        self._wanted, self._too_large = wanted, None
+        self._wanted = wanted
         if self._is_header(message.payload):
             self._restart(message.capture_s)
         elif follows_gap:
@@ -57,11 +60,18 @@ class PieceDecoder:
         if not self._is_header_complete:
             self._collect_header(message.payload)
         try:
-            self._demuxer.feed(payload)
+            num_broken = self._demuxer.feed(payload)
         except Undecodable:
             self._drop_demuxer()
             raise
-        return self._taken()
+        self._num_barren_bytes += len(payload)
+        if self._num_barren_bytes > MAX_BARREN_BYTES:
+            self._drop_demuxer()
+            raise Undecodable(DropReason.UNDECODABLE, "no pictures come out")
+        pictures = self._taken()
+        if num_broken and not pictures:
+            raise Undecodable(DropReason.UNDECODABLE, f"{num_broken} broken pictures")
+        return pictures
 
     def finish(self, wanted: Wanted) -> list[Picture]:
         """The source has ended: what was held back."""
@@ -92,6 +102,7 @@ class PieceDecoder:
 
     def _drop_demuxer(self) -> None:
         demuxer, self._demuxer, self._tail = self._demuxer, None, b""
+        self._num_barren_bytes = 0
         if demuxer is not None:
             demuxer.close()
 
@@ -124,6 +135,7 @@ class PieceDecoder:
 
     def _take(self, frame: VideoFrame, time_s: float) -> None:
         """On the demuxer's thread, while `decode` or `finish` waits."""
+        self._num_barren_bytes = 0
         if self._origin_s is None:
             self._origin_s = time_s
         capture_s = self._base_s + (time_s - self._origin_s)

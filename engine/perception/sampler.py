@@ -5,8 +5,8 @@ class Sampler:
     """Picks about one frame every `interval_s`, robust to jitter and to any source rate.
 
     A virtual schedule (as in rate limiters): each pick moves the next due time on by one interval,
-    and a frame may come half an interval early, so that a source at just the wanted rate loses
-    nothing to jitter while a faster one is thinned to that rate.
+    and a frame may come half an interval early or a whole one late, so that a source at just the
+    wanted rate loses nothing to jitter while a faster one is thinned to that rate.
     """
 
     def __init__(self, interval_s: float) -> None:
@@ -15,7 +15,7 @@ class Sampler:
 
     def pick(self, capture_s: float) -> bool:
         """Whether to look at a frame captured at `capture_s`; times must not run backwards."""
-        if self._due_s is None or capture_s >= self._due_s:
+        if self._due_s is None or capture_s >= self._due_s + self._interval_s:
             self._due_s = capture_s + self._interval_s
             return True
         if capture_s >= self._due_s - self._interval_s / 2:

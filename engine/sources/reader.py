@@ -113,7 +113,7 @@ class SourceReader:
             except av.FFmpegError as error:
                 num_broken += 1
                 if num_broken >= MAX_BROKEN_PACKETS:
-                    raise SourceBroken(f"its video cannot be decoded: {error}") from error
+                    raise SourceBroken(f"its video cannot be decoded: {error.strerror}") from error
                 continue
             for frame in frames:
                 if frame.pts is None or frame.time is None:
@@ -256,5 +256,6 @@ class SourceReader:
         if isinstance(error, av.error.HTTPClientError | av.error.FileNotFoundError):
             return SourceBroken(str(error.strerror))
         if self._source.url.startswith(("file:", "/")):
-            return SourceBroken(f"the file cannot be read as video: {error}")
-        return SourceLost(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+            why = getattr(error, "strerror", None) or type(error).__name__  # no paths
+            return SourceBroken(f"the file cannot be read as video: {why}")
+        return SourceLost(getattr(error, "strerror", None) or type(error).__name__)
