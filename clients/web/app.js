@@ -46,6 +46,7 @@ async function watch(kind, file) {
     opened.ended.then(() => source === opened && stopSource());
     view.showSource(source);
     capture.start(source);
+    view.showPace(capture.pace, capture.wantedFps, source);
     animate(source);
   } catch (error) {
     if (!(error instanceof SourceError)) throw error;
@@ -59,6 +60,7 @@ function stopSource() {
   source = null;
   view.showSource(null);
   view.showRate(0, false);
+  view.showPace(null);
 }
 
 // Keeps a drawn source moving between the pictures that are sent.
@@ -91,7 +93,7 @@ byId("stop").addEventListener("click", () => {
 });
 byId("fps").addEventListener("change", ({ target }) => {
   capture.setFps(Number(target.value));
-  view.showPace(capture.pace, capture.wantedFps);
+  view.showPace(capture.pace, capture.wantedFps, source);
 });
 
 // ---- questions ----
@@ -146,7 +148,7 @@ link.addEventListener("ack", ({ detail: ack }) => {
 });
 link.addEventListener("pace", ({ detail: pace }) => {
   capture.setPace(pace);
-  view.showPace(pace, capture.wantedFps);
+  view.showPace(pace, capture.wantedFps, source);
 });
 link.addEventListener("stream", ({ detail: event }) => {
   if (event.type !== "stream.closed") return;

@@ -29,7 +29,8 @@ export function showConnection({ state, text }) {
 }
 
 export function showSession({ model, capabilities, stream }) {
-  byId("model").textContent = `${model}, ${capabilities.engine_mode}`;
+  const mode = capabilities.engine_mode;
+  byId("model").textContent = model === mode ? model : `${model}, ${mode}`;
   byId("stream-name").textContent = `Stream: ${stream}`;
   const knows = byId("knows");
   const text = capabilities.knows.replace(/\.$/, "");
@@ -108,8 +109,8 @@ export function showRate(fps, isSending) {
   byId("rate").textContent = isSending ? `${Number(fps.toFixed(1))} fps` : "–";
 }
 
-export function showPace(pace, wantedFps) {
-  const slows = pace && pace.fps < wantedFps;
+export function showPace(pace, wantedFps, isSending) {
+  const slows = isSending && pace && pace.fps < wantedFps;
   byId("pace").textContent = slows ? `The server asked for ${Number(pace.fps.toFixed(2))} fps: ${pace.reason}.` : "";
 }
 
@@ -143,7 +144,11 @@ export function showTurn(question, askedAt, onCancel) {
     : question.answer.trimStart() || (running ? "" : "(nothing)");
   turn.based.replaceChildren(...basis(question, running, turn.cancel));
   look(running ? "down" : "ahead");
-  if (atEnd || question.status === "asking") transcript.scrollTop = transcript.scrollHeight;
+  if (transcript.scrollHeight > transcript.clientHeight + 1) {
+    if (atEnd || question.status === "asking") transcript.scrollTop = transcript.scrollHeight;
+  } else if (question.status !== "answering") {
+    turn.root.scrollIntoView({ block: "nearest" }); // narrow: the page scrolls, not the list
+  }
 }
 
 function makeTurn(question, askedAt, onCancel) {
