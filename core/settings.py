@@ -17,6 +17,8 @@ from onlooker.core.errors import ConfigError
 
 ENV_PREFIX = "ONLOOKER_"
 ENV_CONFIG_FILE = "ONLOOKER_CONFIG"
+NOT_SETTINGS = frozenset({ENV_CONFIG_FILE, "ONLOOKER_API_KEY", "ONLOOKER_URL"})
+"""Variables with our prefix that others read: which file, and the clients' key and address."""
 
 
 class Section(BaseModel):
@@ -50,7 +52,7 @@ def load_settings(
         config_file = Path(environ[ENV_CONFIG_FILE])
     values: dict[str, Any] = _read_file(config_file) if config_file else {}
     for name, text in environ.items():
-        if name.startswith(ENV_PREFIX) and name != ENV_CONFIG_FILE:
+        if name.startswith(ENV_PREFIX) and name not in NOT_SETTINGS:
             _set(values, name.removeprefix(ENV_PREFIX).lower().split("__"), text)
     for dotted, value in (overrides or {}).items():
         if value is not None:

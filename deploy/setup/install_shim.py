@@ -13,7 +13,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent / "torchvision_shim.py"
 MODULE = "onlooker_torchvision_shim"
-SWITCH_OFF = "ONLOOKER_NO_TORCHVISION_SHIM"
+SWITCH_OFF = "NO_TORCHVISION_SHIM"
 REASON = "operator torchvision::"
 
 

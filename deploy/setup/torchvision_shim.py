@@ -14,7 +14,7 @@ import os
 import sys
 from typing import Any
 
-OFF = "ONLOOKER_NO_TORCHVISION_SHIM"
+OFF = "NO_TORCHVISION_SHIM"
 """Set in the environment, the hook is not installed: to see whether it is still needed."""
 
 OPERATORS = ("nms", "qnms")

@@ -49,6 +49,7 @@ def decode_still(
             # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted
             # size keeps the averaging below exact enough.
             image.draft("RGB", (width * 2, height * 2))
+            image.load()  # now: a picture that already has the wanted size is handed on as it is
             upright = squash(_as_rgb(image), width, height)
     except Undecodable:
         raise

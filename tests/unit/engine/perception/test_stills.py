@@ -47,6 +47,13 @@ def test_each_still_codec_comes_out_in_the_engines_size_and_colour(codec: Codec)
     assert np.abs(pixels.astype(int).mean(axis=(0, 1)) - (200, 40, 90)).max() < 4
 
 
+@pytest.mark.parametrize("codec", [Codec.JPEG, Codec.PNG, Codec.WEBP])
+def test_a_picture_that_has_the_engines_size_already_is_taken_as_it_is(codec: Codec) -> None:
+    pixels = decode(encode(make_pixels((200, 40, 90), width=64, height=64), codec.name), codec)
+    assert pixels.shape == (64, 64, 3)
+    assert np.abs(pixels.astype(int).mean(axis=(0, 1)) - (200, 40, 90)).max() < 4
+
+
 def test_a_decompression_bomb_is_refused_by_its_header_without_taking_memory() -> None:
     payload = bomb_png()
     tracemalloc.start()
