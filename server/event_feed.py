@@ -32,10 +32,10 @@ async def stream_events(
     interval_s: float,
     max_listed_acks: int,
     max_queued: int,
-) -> AsyncGenerator[tuple[int, ServerEvent]]:
+) -> AsyncGenerator[tuple[int | None, ServerEvent]]:
     """Yield (event number, event), from after number `after` or from now, until the stream closes.
 
-    Acknowledgements are gathered for `interval_s` and carry the number of the newest of them.
+    The first event of who begins now tells of the stream as it is and has no number. Acknowledgements are gathered for `interval_s` and carry the number of the newest of them.
     """
     subscription = stream.subscribe(max_events=max_queued, after=after)
     batch = AckBatch(max_listed=max_listed_acks)
@@ -43,7 +43,7 @@ async def stream_events(
     following: asyncio.Future[tuple[int, events.StreamEvent]] | None = None
     try:
         if after is None:
-            yield number, StreamUpdated(stream=stream_object(stream))
+            yield None, StreamUpdated(stream=stream_object(stream))
         while True:
             following = following or asyncio.ensure_future(_next(subscription))
             await asyncio.wait([following], timeout=interval_s if batch.is_dirty else None)

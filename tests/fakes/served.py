@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -129,3 +129,10 @@ def jpeg(colour: Colour = "red", *, width: int = 64, height: int = 48) -> bytes:
 def data_url(picture: bytes, media_type: str = "image/jpeg") -> str:
     """A picture as clients put it into JSON."""
     return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that no event tells of."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():  # noqa: ASYNC110 - the condition is outside of this process's tasks
+            await asyncio.sleep(0.005)
