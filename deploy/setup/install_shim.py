@@ -4,7 +4,6 @@ Run with the environment's own Python. Needed means: `import torchvision` fails 
 for the reason that the shim mends. A shim that is no longer needed is removed.
 """
 
-import os
 import shutil
 import subprocess
 import sys
@@ -13,18 +12,22 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parent / "torchvision_shim.py"
 MODULE = "onlooker_torchvision_shim"
-SWITCH_OFF = "NO_TORCHVISION_SHIM"
 REASON = "operator torchvision::"
+
+
+# Takes out the hook of a shim that an earlier set-up left here, whatever its version.
+WITHOUT_SHIM = (
+    "import sys; sys.meta_path[:] = "
+    f"[finder for finder in sys.meta_path if type(finder).__module__ != '{MODULE}']; "
+)
 
 
 def import_error(python: str, *, shim: bool) -> str:
     """What importing torchvision in a fresh interpreter says; empty when it works."""
-    environ = {name: value for name, value in os.environ.items() if name != SWITCH_OFF}
-    if not shim:
-        environ[SWITCH_OFF] = "1"
+    code = ("" if shim else WITHOUT_SHIM) + "import torchvision"
     # torchvision's warning about its compiled part is expected here and says nothing new.
-    command = [python, "-W", "ignore", "-c", "import torchvision"]
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    command = [python, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stderr.strip() or f"status {done.returncode}"
 
 

@@ -10,12 +10,8 @@ because transformers imports torchvision before any plugin could, in every proce
 """
 
 import importlib
-import os
 import sys
 from typing import Any
-
-OFF = "NO_TORCHVISION_SHIM"
-"""Set in the environment, the hook is not installed: to see whether it is still needed."""
 
 OPERATORS = ("nms", "qnms")
 SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
@@ -42,6 +38,5 @@ class TorchvisionFinder:
 
 def install() -> None:
     """Put the hook in front of the import system. Cheap: nothing of torch is imported yet."""
-    if not os.environ.get(OFF):
-        finder: Any = TorchvisionFinder()
-        sys.meta_path.insert(0, finder)
+    finder: Any = TorchvisionFinder()
+    sys.meta_path.insert(0, finder)

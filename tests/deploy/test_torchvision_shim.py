@@ -76,6 +76,14 @@ def test_a_matching_build_gets_no_shim_and_loses_an_old_one(tmp_path: Path) -> N
     assert not installed(site)
 
 
+def test_a_shim_that_is_needed_stays_through_later_set_ups(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site", torchvision=TORCHVISION)
+    python = make_python(tmp_path, site)
+    for _ in range(2):
+        assert "shim is installed" in install_shim.ensure(python, site)
+    assert installed(site)
+
+
 @pytest.mark.parametrize(
     "torchvision", ["raise ImportError('libpng is missing')", TORCHVISION.replace("qnms", "roi")]
 )
