@@ -1,0 +1,1 @@
+"""Benchmarks: each scenario measures us beside a baseline in the same run."""

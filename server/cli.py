@@ -105,9 +105,9 @@ def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine
         from onlooker.engine.fake import ScriptedEngine
 
         return ScriptedEngine(clock=clock)
-    from onlooker.engine.vllm_adapter.engine import ResendEngine
+    from onlooker.engine.vllm_adapter.engine import make_engine as make_vllm_engine
 
-    return ResendEngine(settings.engine, clock, metrics)
+    return make_vllm_engine(settings.engine, clock, metrics)
 
 
 def _serve(settings: Settings) -> int:

