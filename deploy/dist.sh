@@ -9,7 +9,10 @@ case "$python" in /*) ;; *) python="$root/$python" ;; esac
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-pip() { "$work/$1/bin/python" -m pip --quiet --disable-pip-version-check "${@:2}"; }
+pip() { # ENVIRONMENT ARGUMENTS...; what it says is shown when it fails
+    "$work/$1/bin/python" -m pip --disable-pip-version-check "${@:2}" >"$work/pip.log" 2>&1 ||
+        { tail -n 25 "$work/pip.log" >&2 && return 1; }
+}
 
 echo "dist: building the sdist"
 rm -rf dist
@@ -23,4 +26,4 @@ echo "dist: installing the wheel into a clean environment"
 pip clean install --constraint deploy/setup/constraints.txt dist/onlooker-*.whl
 cd "$work"
 "$work/clean/bin/onlooker" --version
-"$work/clean/bin/python" "$root/deploy/wheel_contents.py" "$root" "$root"/dist/onlooker-*.whl
+"$python" "$root/deploy/wheel_contents.py" "$root" "$root"/dist/onlooker-*.whl
