@@ -5,7 +5,12 @@ from onlooker.clients.python import Client
 
 from onlooker.clients.python.answers import Answer, PendingAnswer
 from onlooker.clients.python.client import Client
-from onlooker.clients.python.errors import AnswerFailed, ConnectionLost, ServerUnreachable
+from onlooker.clients.python.errors import (
+    AnswerCancelled,
+    AnswerFailed,
+    ConnectionLost,
+    ServerUnreachable,
+)
 from onlooker.clients.python.events import Connected, Disconnected, Event, Problem
 from onlooker.clients.python.options import ClientOptions, Reconnect
 from onlooker.clients.python.stream import Stream
@@ -14,6 +19,7 @@ from onlooker.core.protocol.server_events import StreamClosed, VideoAck, VideoPa
 
 __all__ = [
     "Answer",
+    "AnswerCancelled",
     "AnswerFailed",
     "Client",
     "ClientOptions",

@@ -38,6 +38,8 @@ class PendingAnswer:
         self.question = question
         self.ask_id = ask_id
         self.response_id: str | None = None
+        self.is_unwanted = False
+        """Cancelled before it had a name on the server."""
         self._cancel = cancel
         self._pieces: list[str] = []
         self._news = asyncio.Event()

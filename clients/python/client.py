@@ -10,6 +10,7 @@ async with Client() as client:  # a stream that somebody else feeds
 """
 
 import os
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -96,12 +97,15 @@ class Client:
     ) -> Stream:
         """A live connection to a stream, which is created if it does not exist.
 
+        Without a name it is a fresh one that is closed on leaving.
+
         `resumed_at_s` is the stream time with which `Stream.now_s` begins: pass the stream's
         `seen_until_s` when a new source goes on where an earlier one ended.
 
         Raises:
             InvalidRequest: not a name that a stream can have.
         """
+        is_own = stream_id is None
         stream_id = stream_id or new_id("stream").replace("_", "-")
         if not is_stream_id(stream_id):
             raise InvalidRequest(
@@ -122,6 +126,7 @@ class Client:
             session=SessionConfig.model_validate(_given(session)),
             clock=self._clock,
             resumed_at_s=resumed_at_s,
+            forget=partial(self.close_stream, stream_id) if is_own else None,
         )
 
     # ---- HTTP ----

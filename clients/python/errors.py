@@ -1,10 +1,12 @@
 """What can go wrong on the client's side, and how a server's error becomes an exception.
 
 Errors that the server reports are the same classes that it raised (`onlooker.core.errors`), found
-again by their code. Two kinds exist only here:
+again by their code. Some kinds exist only here:
 
     ServerUnreachable    nothing answers at the address
     ConnectionLost       the connection broke while an answer was under way
+    AnswerFailed         the server accepted the question, then failed
+    AnswerCancelled      cancelled before it was asked
 """
 
 from collections.abc import Iterator
@@ -36,6 +38,12 @@ class ConnectionLost(OnlookerError):
     retryable = True
 
 
+class AnswerCancelled(OnlookerError):
+    """The answer was cancelled before the server had begun it."""
+
+    code = "cancelled"
+
+
 class AnswerFailed(ServiceError):
     """The server ended an answer with status ``failed``."""
 
@@ -50,7 +58,7 @@ def _all_below(root: type[OnlookerError]) -> Iterator[type[OnlookerError]]:
 
 def error_from(body: ErrorBody) -> OnlookerError:
     """The exception that a server's error stands for; the most general one where it is new here."""
-    kinds = {kind.code: kind for kind in reversed(list(_all_below(OnlookerError)))}
+    kinds = {kind.code: kind for kind in _all_below(OnlookerError)}  # the narrowest wins
     kind = kinds.get(body.code) or (ServiceError if body.type == "server_error" else ClientError)
     if issubclass(kind, CapacityError):
         return kind(body.message, param=body.param, retry_after_s=body.retry_after_s or 1.0)

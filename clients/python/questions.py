@@ -2,14 +2,21 @@
 
 import base64
 import itertools
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
-from onlooker.clients.python.answers import CancelAnswer, PendingAnswer
+from onlooker.clients.python.answers import PendingAnswer
 from onlooker.clients.python.encode import guess_codec
-from onlooker.clients.python.errors import error_from
-from onlooker.core.errors import InvalidRequest, OnlookerError, Overloaded
+from onlooker.clients.python.errors import AnswerCancelled, error_from
+from onlooker.core.errors import CapacityError, InvalidRequest, OnlookerError, Overloaded
 from onlooker.core.protocol.base import ImagePart, MessageItem, TextPart
-from onlooker.core.protocol.client_events import ItemCreate, ResponseConfig, ResponseCreate
+from onlooker.core.protocol.client_events import (
+    ItemCreate,
+    ResponseCancel,
+    ResponseConfig,
+    ResponseCreate,
+)
 from onlooker.core.protocol.server_events import (
     AnyServerEvent,
     ErrorEvent,
@@ -47,25 +54,45 @@ def _data_url(image: bytes) -> str:
 
 
 class Questions:
-    """Bounded; every answer that was begun ends, if only by `fail_all`."""
+    """Bounded; every answer that was begun ends, if only by `fail_all`.
 
-    def __init__(self, max_questions: int) -> None:
+    A conversation has one answer at a time, so its questions wait for each other here; those beside
+    it (`alone`) go out at once.
+    """
+
+    def __init__(self, max_questions: int, put_event: Callable[[str], None]) -> None:
         self._max_questions = max_questions
+        self._put_event = put_event
         self._numbers = itertools.count(1)
         self._by_ask: dict[str, PendingAnswer] = {}
+        self._line: deque[tuple[PendingAnswer, list[str]]] = deque()
+        self._speaking: PendingAnswer | None = None
 
-    def begin(self, text: str, cancel: CancelAnswer) -> PendingAnswer:
-        """Make room for one more.
+    def ask(
+        self, text: str, *, images: Iterable[bytes], alone: bool, config: ResponseConfig
+    ) -> PendingAnswer:
+        """Begin one more.
 
         Raises:
             Overloaded: too many are under way.
+            InvalidRequest: the question is empty.
         """
         if len(self._by_ask) >= self._max_questions:
             raise Overloaded(
                 f"{self._max_questions} answers are under way on this connection; wait for one"
             )
-        pending = PendingAnswer(text, f"ask-{next(self._numbers)}", cancel)
+        pending = PendingAnswer(text, f"ask-{next(self._numbers)}", self._cancel)
+        events = question_events(pending.ask_id, text, images, alone, config)
         self._by_ask[pending.ask_id] = pending
+        if not alone:
+            self._line.append((pending, events))
+            self._advance()
+            return pending
+        try:
+            self._put_all(events)
+        except OnlookerError as error:
+            self._end(pending, error)
+            raise
         return pending
 
     def take(self, event: AnyServerEvent | UnknownEvent) -> bool:
@@ -74,6 +101,8 @@ class Questions:
             pending = self._by_ask.get((event.response.metadata or {}).get(ASK_KEY, ""))
             if pending is not None:
                 pending.response_id = event.response.id
+                if pending.is_unwanted:
+                    self._cancel(pending)
         elif isinstance(event, TextDelta):
             pending = self._by_response(event.response_id)
             if pending is not None:
@@ -81,25 +110,54 @@ class Questions:
         elif isinstance(event, ResponseDone):
             pending = self._by_response(event.response.id)
             if pending is not None:
-                self._by_ask.pop(pending.ask_id, None)
                 pending.finish(event.response)
+                self._end(pending)
         elif isinstance(event, ErrorEvent):
             pending = self._by_ask.get(event.error.event_id or "")
             if pending is not None and pending.response_id is None:
-                self.fail(pending, error_from(event.error))
+                self._end(pending, error_from(event.error))
         else:
             return False
         return pending is not None
 
-    def fail(self, pending: PendingAnswer, error: OnlookerError) -> None:
-        """End one answer."""
-        self._by_ask.pop(pending.ask_id, None)
-        pending.fail(error)
-
     def fail_all(self, error: OnlookerError) -> None:
         """End all answers: the connection is gone."""
+        self._line.clear()
         for pending in list(self._by_ask.values()):
-            self.fail(pending, error)
+            self._end(pending, error)
+
+    def _cancel(self, pending: PendingAnswer) -> None:
+        if pending.response_id is not None:
+            cancel = ResponseCancel(type="response.cancel", response_id=pending.response_id)
+            with suppress(CapacityError):  # the connection is about to be given up anyway
+                self._put_event(cancel.model_dump_json(exclude_none=True))
+        elif any(waiting is pending for waiting, _ in self._line):
+            self._line = deque(entry for entry in self._line if entry[0] is not pending)
+            self._end(pending, AnswerCancelled("cancelled before it was asked"))
+        else:
+            pending.is_unwanted = True  # sent, not accepted yet: cancelled as soon as it has a name
+
+    def _end(self, pending: PendingAnswer, error: OnlookerError | None = None) -> None:
+        self._by_ask.pop(pending.ask_id, None)
+        if error is not None:
+            pending.fail(error)
+        if self._speaking is pending:
+            self._speaking = None
+            self._advance()
+
+    def _advance(self) -> None:
+        """Ask the next question of the conversation, when no other is being answered."""
+        while self._speaking is None and self._line:
+            pending, events = self._line.popleft()
+            self._speaking = pending
+            try:
+                self._put_all(events)
+            except OnlookerError as error:
+                self._end(pending, error)
+
+    def _put_all(self, events: list[str]) -> None:
+        for event in events:
+            self._put_event(event)
 
     def _by_response(self, response_id: str) -> PendingAnswer | None:
         for pending in self._by_ask.values():

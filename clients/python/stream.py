@@ -14,7 +14,7 @@ When the stream ends for good (closed, refused, given up), everything raises the
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -27,13 +27,12 @@ from onlooker.clients.python.events import Connected, Disconnected, Event, Event
 from onlooker.clients.python.link import Link
 from onlooker.clients.python.options import ClientOptions
 from onlooker.clients.python.outbox import Outbox
-from onlooker.clients.python.questions import Questions, question_events
+from onlooker.clients.python.questions import Questions
 from onlooker.core.clock import Clock, SystemClock
-from onlooker.core.errors import CapacityError, InvalidRequest, NotFound, OnlookerError
+from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
 from onlooker.core.media import Codec, Pixels
 from onlooker.core.protocol.client_events import (
     InputVideoConfig,
-    ResponseCancel,
     ResponseConfig,
     SessionConfig,
     SessionUpdate,
@@ -66,8 +65,10 @@ class Stream:
         session: SessionConfig,
         clock: Clock | None = None,
         resumed_at_s: float = 0.0,
+        forget: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.id = stream_id
+        self._forget = forget
         self._options = options
         self._clock = clock or SystemClock()
         video = session.input_video or InputVideoConfig()
@@ -76,7 +77,7 @@ class Stream:
             max_frames=options.max_pending_frames * (8 if self.is_virtual else 1),
             keep_unacknowledged=self.is_virtual,
         )
-        self._questions = Questions(options.max_questions)
+        self._questions = Questions(options.max_questions, self._outbox.put_event)
         self._lines: list[EventLine] = []
         self._acknowledged = asyncio.Event()
         self._ended: OnlookerError | None = None
@@ -140,13 +141,19 @@ class Stream:
         await self.close()
 
     async def close(self) -> None:
-        """Leave. The stream itself stays on the server, with its memory, until its idle limit."""
+        """Leave. A stream with a name stays on the server, with its memory, until its idle limit;
+        one without goes with its only user."""
         self._end(ConnectionLost("the stream was left"))
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+            if self._forget is not None and self.session is not None:
+                with suppress(
+                    OnlookerError
+                ):  # gone already, or out of reach: its idle limit ends it
+                    await self._forget()
 
     # ---- frames ----
 
@@ -270,32 +277,18 @@ class Stream:
     ) -> PendingAnswer:
         """As `ask`, but piece by piece: ``async for piece in stream.ask_stream("…")``.
 
-        Without a connection the question waits for the next one.
+        Questions of the dialogue are asked one after the other; those that are `alone` at once.
+        Without a connection they wait for the next one.
 
         Raises:
             Overloaded: too many answers are under way.
             OnlookerError: the stream has ended, and why.
         """
         self._check_open()
-        pending = self._questions.begin(text, self._cancel)
         config = ResponseConfig(
             at_s=at_s, max_output_tokens=max_output_tokens, instructions=instructions
         )
-        try:
-            for event in question_events(pending.ask_id, text, images, alone, config):
-                self._outbox.put_event(event)
-        except OnlookerError as error:
-            self._questions.fail(pending, error)
-            raise
-        return pending
-
-    def _cancel(self, pending: PendingAnswer) -> None:
-        if pending.response_id is None:  # not accepted yet: nothing to name to the server
-            self._questions.fail(pending, ConnectionLost("cancelled before the server took it"))
-            return
-        cancel = ResponseCancel(type="response.cancel", response_id=pending.response_id)
-        with suppress(CapacityError):  # the connection is about to be given up anyway
-            self._outbox.put_event(cancel.model_dump_json(exclude_none=True))
+        return self._questions.ask(text, images=images, alone=alone, config=config)
 
     # ---- events ----
 
