@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import (
     Conflict,
+    EngineFailed,
     InvalidRequest,
     OnlookerError,
     Overloaded,
@@ -101,18 +102,19 @@ class Asker:
             self.publish(AnswerStarted(question.response_id, question.asked_s))
             started = True
             measures_ttft = self.is_live and asked_s is None
-            async for event in self._events(question):
-                now_s = self.clock.now_s()
-                if isinstance(event, AnswerDelta):
-                    if record.first_at_s is None:
-                        record.first_at_s = now_s
-                        if measures_ttft:
-                            self.metrics.ttft_seconds.observe(now_s - arrived_at_s)
-                    record.pieces.append(event.text)
-                else:
-                    event = self._completed(event, record, arrived_at_s, now_s)
-                    record.finish_reason = event.finish_reason
-                yield event
+            async with contextlib.aclosing(self._events(question)) as events:
+                async for event in events:
+                    now_s = self.clock.now_s()
+                    if isinstance(event, AnswerDelta):
+                        if record.first_at_s is None:
+                            record.first_at_s = now_s
+                            if measures_ttft:
+                                self.metrics.ttft_seconds.observe(now_s - arrived_at_s)
+                        record.pieces.append(event.text)
+                    else:
+                        event = self._completed(event, record, arrived_at_s, now_s)
+                        record.finish_reason = event.finish_reason
+                    yield event
         except OnlookerError:
             record.finish_reason = FinishReason.ERROR
             raise
@@ -207,35 +209,38 @@ class Asker:
         finally:
             task.cancel()
 
-    async def _events(self, question: Question) -> AsyncIterator[AnswerEvent]:
-        """The engine's events; ends with an `AnswerEnd` of its own when the stream closes."""
+    async def _events(self, question: Question) -> AsyncGenerator[AnswerEvent]:
+        """The engine's events; ends with an `AnswerEnd` of its own when the stream closes.
+
+        The engine is done with the request before its end is told.
+        """
         events = self.engine.answer(question)
         following: asyncio.Future[AnswerEvent] | None = None
+        end: AnswerEnd | None = None
         try:
-            while True:
+            while end is None:
                 following = asyncio.ensure_future(anext(events))
                 await asyncio.wait((following, self.closed), return_when=asyncio.FIRST_COMPLETED)
                 if not following.done():
-                    yield AnswerEnd(
-                        FinishReason.CANCELLED, 0, 0, 0,
-                        details={"reason": f"the stream was closed: {self.closed.result()}"},
-                    )  # fmt: skip
-                    return
+                    why = {"reason": f"the stream was closed: {self.closed.result()}"}
+                    end = AnswerEnd(FinishReason.CANCELLED, 0, 0, 0, details=dict(why))
+                    break
                 try:
                     event = following.result()
                 except StopAsyncIteration:
-                    return
-                yield event
+                    raise EngineFailed("the engine ended an answer without saying so") from None
                 if isinstance(event, AnswerEnd):
-                    return
+                    end = event
+                else:
+                    yield event
         finally:
             if following is not None and not following.done():
                 following.cancel()
-                with contextlib.suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
-                    await following
+                await asyncio.wait((following,))
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
+        yield end
 
     def _completed(
         self, end: AnswerEnd, record: "_Record", arrived_at_s: float, now_s: float

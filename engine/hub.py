@@ -219,7 +219,7 @@ class StreamHub:
             await self._clock.sleep(idle_s / 4)
             now_s = self._clock.now_s()
             for stream in self.streams():
-                if stream.num_subscribers or stream.num_questions:
+                if stream.is_in_use:
                     stream.active_at_s = now_s
                 elif now_s - stream.active_at_s >= idle_s:
                     await self._stop(stream, f"idle for {idle_s:g} s", outcome="idle")

@@ -254,13 +254,15 @@ class Stream:
         return self._closed.result() if self._closed.done() else None
 
     @property
-    def num_questions(self) -> int:
-        """Answers under way."""
-        return self._asker.num_active
-
-    @property
-    def num_subscribers(self) -> int:
-        return self._events.num_subscribers
+    def is_in_use(self) -> bool:
+        """Whether somebody listens, asks, waits to feed it, or the model is not done with it."""
+        return bool(
+            self._events.num_subscribers
+            or self._asker.num_active
+            or self._turn.locked()
+            or len(self._mailbox)
+            or self._watcher.is_busy
+        )
 
     def status(self) -> StreamStatus:
         """The counters now."""

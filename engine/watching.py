@@ -83,6 +83,12 @@ class Watcher:
             tasks.create_task(self._look())
             tasks.create_task(self._ingest())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether frames are being looked at or clips are on their way to the model."""
+        is_looking = self._job is not None and not self._job.done()
+        return is_looking or self._num_done < self._num_made
+
     async def wait_ingested(self, num_clips: int) -> None:
         """Return when the engine is done with the first `num_clips` clips."""
         async with self._progress:

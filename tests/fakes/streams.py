@@ -1,0 +1,110 @@
+"""A hub with the scripted engine, and short ways to feed and ask its streams."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from onlooker.core.clock import Clock, ManualClock
+from onlooker.core.ids import ResponseId, new_id
+from onlooker.core.metrics import Metrics
+from onlooker.engine.config import EngineSection
+from onlooker.engine.events import StreamEvent
+from onlooker.engine.fake import ScriptedEngine
+from onlooker.engine.fanout import Subscription
+from onlooker.engine.hub import StreamHub
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo
+from onlooker.engine.stream import Stream
+
+T = TypeVar("T")
+
+SMALL = EngineInfo(
+    model="fake",
+    mode="fake",
+    frame_width=32,
+    frame_height=32,
+    tokens_per_clip=4,
+    max_clips=1 << 20,
+    knows="nothing",
+)
+
+
+@asynccontextmanager
+async def running_hub(
+    *,
+    engine: Any = None,
+    clock: Clock | None = None,
+    metrics: Metrics | None = None,
+    **settings: Any,
+) -> AsyncIterator[StreamHub]:
+    """A started hub; fails when anything of it is left behind."""
+    clock = clock or ManualClock()
+    engine = engine or ScriptedEngine(clock=clock, info=SMALL)
+    hub = StreamHub(
+        engine=engine,
+        clock=clock,
+        settings=EngineSection.model_validate({"mode": "fake", **settings}),
+        metrics=metrics or Metrics(),
+    )
+    before = asyncio.all_tasks()
+    await hub.start(lambda text: None)
+    try:
+        yield hub
+    finally:
+        await hub.close(deadline_s=0.0)
+    left = [task for task in asyncio.all_tasks() - before if not task.done()]
+    assert not left, f"tasks left behind: {left}"
+
+
+async def ask(stream: Stream, text: str = "digest?", **options: Any) -> str:
+    """The whole answer."""
+    return (await ask_fully(stream, text, **options))[0]
+
+
+async def ask_fully(stream: Stream, text: str = "digest?", **options: Any) -> tuple[str, AnswerEnd]:
+    """The whole answer and its end."""
+    pieces: list[str] = []
+    end: AnswerEnd | None = None
+    options.setdefault("response_id", ResponseId(new_id("resp")))
+    async for event in stream.ask(text, **options):
+        if isinstance(event, AnswerDelta):
+            pieces.append(event.text)
+        else:
+            assert end is None, "two ends"
+            end = event
+    assert end is not None, "no end"
+    return "".join(pieces), end
+
+
+async def next_event(subscription: Subscription, kind: type[T]) -> T:
+    """The next event of a kind; others are passed over."""
+    async for _, event in subscription:
+        if isinstance(event, kind):
+            return event
+    raise AssertionError(f"the stream closed before a {kind.__name__}")
+
+
+def waiting_events(subscription: Subscription) -> list[StreamEvent]:
+    """All that is there now."""
+    events = []
+    while (numbered := subscription.take()) is not None:
+        events.append(numbered[1])
+    return events
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the event loop turn until `condition` holds."""
+    while not condition():  # noqa: ASYNC110 -- what is waited for has no event
+        await asyncio.sleep(0)
+
+
+async def driven(clock: ManualClock, work: Awaitable[T], *, step_s: float = 0.05) -> T:
+    """Await `work` while time passes."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            await asyncio.sleep(0)
+            clock.advance(step_s)
+        return task.result()
+    finally:
+        task.cancel()
