@@ -1,12 +1,14 @@
 """The file operations that may fail: the seam where tests break a disk."""
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Sequence
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
 from onlooker.cache_store.codecs.base import Buffer
+from onlooker.cache_store.errors import StoreLocked
 
 _NO_ROOM = frozenset({ENOSPC, EDQUOT, EFBIG})
 
@@ -49,6 +51,10 @@ class Files:
         finally:
             os.close(descriptor)
 
+    def shorten(self, descriptor: int, num_bytes: int) -> None:
+        """Cut a file off."""
+        os.ftruncate(descriptor, num_bytes)
+
     def read(self, path: Path, num_bytes: int | None = None) -> tuple[bytes, int]:
         """A file's first `num_bytes` (all of it by default), and its size."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -69,3 +75,24 @@ class Files:
             self.sync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def lock_folder(root: Path, *, setting: str) -> int:
+    """Make a folder and take it for this process until the returned descriptor is closed.
+
+    The lock goes with the process however it ends.
+
+    Raises:
+        StoreLocked: another process has it.
+        OSError: it cannot be made.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StoreLocked(
+            f"the folder is in use by another process; give each its own (setting {setting})"
+        ) from error
+    return descriptor

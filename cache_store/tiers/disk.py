@@ -5,7 +5,6 @@ cannot take the record back; with `sync` nor can a loss of power.
 """
 
 import contextlib
-import fcntl
 import itertools
 import logging
 import os
@@ -22,9 +21,9 @@ from onlooker.cache_store.envelope import (
     unseal,
     unseal_head,
 )
-from onlooker.cache_store.errors import RecordCorrupt, RecordForeign, StoreLocked
+from onlooker.cache_store.errors import RecordCorrupt, RecordForeign
 from onlooker.cache_store.eviction import EvictionPolicy
-from onlooker.cache_store.files import Files, is_no_room
+from onlooker.cache_store.files import Files, is_no_room, lock_folder
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.key_index import KeyIndex
@@ -79,7 +78,7 @@ class DiskTier:
         self._probe_bytes = _FIRST_PROBE_BYTES
         self._temporary_numbers = itertools.count()
         self._counters = TierCounters()
-        self._lock_descriptor = _lock_folder(root)
+        self._lock_descriptor = lock_folder(root, setting="cache_store.disk.path")
         self._open()
 
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
@@ -342,17 +341,3 @@ def _write_failure(error: OSError) -> PutOutcome:
         return PutOutcome.REFUSED
     logger.warning("cannot write a record", extra={"error": str(error)})
     return PutOutcome.ERROR
-
-
-def _lock_folder(root: Path) -> int:
-    root.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(root / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StoreLocked(
-            "the folder of the disk tier is in use by another process; give each its own "
-            "(setting cache_store.disk.path)"
-        ) from error
-    return descriptor

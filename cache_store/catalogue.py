@@ -1,0 +1,78 @@
+"""What is stored where, over all tiers. Reads heads and names, never KV, and moves nothing."""
+
+from collections.abc import Iterable, Sequence
+
+from onlooker.cache_store.envelope import EncodedRecord
+from onlooker.cache_store.head import SegmentHead
+from onlooker.cache_store.key import SegmentKey, StreamKey
+from onlooker.cache_store.lookup import StreamRows
+from onlooker.cache_store.tiers.memory import MemoryTier
+from onlooker.cache_store.write_out import WriteOut
+
+
+class Catalogue:
+    """Looks through RAM, the write queues and the lower tiers, in this order.
+
+    A record moves downwards only, and is in the next place before it leaves the last: so none that
+    is there all along is missed.
+    """
+
+    def __init__(self, memory: MemoryTier, write_outs: Sequence[WriteOut]) -> None:
+        self._memory = memory
+        self._write_outs = write_outs
+
+    def find_waiting(self, keys: Iterable[SegmentKey]) -> dict[SegmentKey, EncodedRecord]:
+        """Of these keys the records that wait to be written."""
+        found = {}
+        for key in keys:
+            for write_out in self._write_outs:
+                if (record := write_out.get(key)) is not None:
+                    found[key] = record
+                    break
+        return found
+
+    def locate(self, keys: Sequence[SegmentKey]) -> list[str | None]:
+        """See `TieredStore.locate`."""
+        present = self._memory.contains_many(keys)
+        rest = [key for key, is_there in zip(keys, present, strict=True) if not is_there]
+        waiting = self.find_waiting(rest)
+        rest = [key for key in rest if key not in waiting]
+        absent = set(rest)
+        places = {key: self._memory.name for key in keys if key not in absent}
+        for write_out in self._write_outs:
+            present = write_out.tier.contains_many(rest)
+            for key, is_there in zip(rest, present, strict=True):
+                if is_there:
+                    places[key] = write_out.tier.name
+            rest = [key for key in rest if key not in places]
+        return [places.get(key) for key in keys]
+
+    def rows(self, stream: StreamKey) -> StreamRows:
+        """See `TieredStore.rows`."""
+        heads: dict[SegmentKey, SegmentHead] = {}
+        is_complete = True
+        for head in self._memory.scan(stream.prefix):
+            if head is not None:
+                heads[head.key] = head
+        for write_out in self._write_outs:
+            for record in self.find_waiting(write_out.keys(stream.prefix)).values():
+                heads.setdefault(record.key, record.head)
+        for write_out in self._write_outs:
+            for head in write_out.tier.scan(stream.prefix, skip=frozenset(heads)):
+                if head is None:
+                    is_complete = False
+                else:
+                    heads[head.key] = head
+        return StreamRows(tuple(heads[key] for key in sorted(heads)), is_complete)
+
+    def streams(self, prefix: str) -> tuple[list[StreamKey], bool]:
+        """See `TieredStore.streams`."""
+        found = {key.stream_key for key in self._memory.keys(prefix)}
+        is_complete = True
+        for write_out in self._write_outs:
+            found.update(key.stream_key for key in write_out.keys(prefix))
+        for write_out in self._write_outs:
+            keys = write_out.tier.keys(prefix)
+            is_complete = is_complete and keys is not None
+            found.update(key.stream_key for key in keys or ())
+        return sorted(found), is_complete

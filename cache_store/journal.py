@@ -1,0 +1,297 @@
+"""Encoded frames on disk until the segments made of them are durable.
+
+What was acknowledged as remembered survives a crash: a frame is appended before it is acknowledged,
+marked once its segment is durable, and replayed into the engine after a restart otherwise. A crash
+between the two can bring a frame back whose segment is durable already; the reader tells by its
+capture time.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from onlooker.cache_store.config import SyncPolicy
+from onlooker.cache_store.files import Files, lock_folder
+from onlooker.cache_store.journal_entry import HEADER_BYTES, MAX_PAYLOAD_BYTES
+from onlooker.cache_store.journal_log import JournalEntry, JournalLog
+from onlooker.core.ids import is_stream_id
+from onlooker.core.media import Codec
+
+logger = logging.getLogger(__name__)
+
+_SYNC_INTERVAL_S = 1.0
+_MAX_NAME_PARTS = 4
+
+
+class Guarantee(StrEnum):
+    """What a journaled frame survives."""
+
+    NONE = "none"
+    """Nothing: the journal is full or cannot be written."""
+    PROCESS = "process"
+    """The death of the process; that of the machine when its system has written it out."""
+    SECOND = "second"
+    """The death of the process; that of the machine after about a second."""
+    MACHINE = "machine"
+    """The death of the machine: it is on the medium."""
+
+
+_GUARANTEES = {
+    SyncPolicy.ALWAYS: Guarantee.MACHINE,
+    SyncPolicy.EVERY_SECOND: Guarantee.SECOND,
+    SyncPolicy.NEVER: Guarantee.PROCESS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JournalReceipt:
+    """How a frame was taken."""
+
+    guarantee: Guarantee
+    position: int | None
+    """The frame's place in its stream's journal; None when it is not in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStats:
+    """Totals since opening, and what is held now."""
+
+    appended: int
+    refused: int
+    """Frames that found the journal full."""
+    errors: int
+    """Frames that could not be written, and syncs that failed."""
+    marked: int
+    syncs: int
+    damaged_bytes: int
+    """Found while reading back: torn ends of files, and damage."""
+    num_streams: int
+    num_bytes: int
+
+
+class _Stream:
+    def __init__(self, log: JournalLog) -> None:
+        self.log = log
+        self.lock = threading.Lock()
+
+
+class FrameJournal:
+    """Thread-safe; calls for one stream take turns, those for different streams do not.
+
+    A stream is named by 1-4 ids with ``/`` between them, such as ``tenant/camera/1``.
+
+    Args:
+        max_bytes: of all streams; frames beyond are taken without a guarantee.
+        rotate_bytes: at which size a stream's file is ended.
+        max_streams: open at once; frames of others are taken without a guarantee.
+
+    Raises:
+        StoreLocked: another process has the folder open.
+        OSError: the folder cannot be made or read.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        max_bytes: int,
+        rotate_bytes: int,
+        max_streams: int,
+        sync: SyncPolicy,
+        files: Files | None = None,
+    ) -> None:
+        self._root = root / "frames"
+        self._max_bytes = max_bytes
+        self._rotate_bytes = rotate_bytes
+        self._max_streams = max_streams
+        self._sync = sync
+        self._files = files or Files()
+        self._lock = threading.Lock()
+        self._streams: dict[str, _Stream] = {}
+        self._num_bytes = 0
+        self._counts = dict.fromkeys(("appended", "refused", "errors", "marked", "syncs"), 0)
+        self._stopping = threading.Event()
+        self._syncer: threading.Thread | None = None
+        self._lock_descriptor = lock_folder(root, setting="cache_store.journal.path")
+        self._root.mkdir(exist_ok=True)
+        for name in self.streams():
+            self._stream(name)
+
+    def start(self) -> None:
+        """Start to sync every second, where the policy says so."""
+        if self._sync is SyncPolicy.EVERY_SECOND:
+            self._syncer = threading.Thread(
+                target=self._sync_regularly, name="journal-sync", daemon=True
+            )
+            self._syncer.start()
+
+    def append(
+        self,
+        stream: str,
+        *,
+        sequence: int,
+        capture_s: float,
+        codec: Codec,
+        payload: bytes,
+        is_key: bool = True,
+    ) -> JournalReceipt:
+        """Write one frame; returns when the guarantee in the receipt holds.
+
+        `is_key` is False for a frame that needs earlier ones to be decoded (H.264, VP8 between key
+        frames; all pieces of a container but the first).
+        """
+        num_bytes = HEADER_BYTES + len(payload)
+        with self._lock:
+            has_room = (
+                self._num_bytes + num_bytes <= self._max_bytes
+                and (stream in self._streams or len(self._streams) < self._max_streams)
+                and len(payload) <= MAX_PAYLOAD_BYTES
+            )
+            if not has_room:
+                self._counts["refused"] += 1
+                return JournalReceipt(Guarantee.NONE, None)
+        try:
+            found = self._stream(stream)
+            with found.lock, self._counting(found.log):
+                position = found.log.append(
+                    sequence=sequence,
+                    capture_s=capture_s,
+                    codec=codec,
+                    payload=payload,
+                    is_key=is_key,
+                )
+                guarantee = self._settle(found.log)
+        except OSError as error:
+            logger.warning("cannot journal a frame", extra={"error": str(error)})
+            self._count("errors")
+            return JournalReceipt(Guarantee.NONE, None)
+        self._count("appended")
+        return JournalReceipt(guarantee, position)
+
+    def mark_durable(self, stream: str, sequence: int) -> bool:
+        """The frame of that number, and all before it, are in durable segments.
+
+        Of several pending frames of one number (a client that began to count anew) the earliest is
+        meant. Returns False when there is none.
+        """
+        found = self._streams.get(stream)
+        if found is None:
+            return False
+        with found.lock, self._counting(found.log):
+            is_marked = found.log.mark_durable(sequence)
+        if is_marked:
+            self._count("marked")
+        return is_marked
+
+    def replay(self, stream: str) -> list[JournalEntry]:
+        """The frames that are not durable, in order of arrival, and those before that decoding
+        needs. Ends where a crash tore the last entry."""
+        found = self._streams.get(stream)
+        if found is None:
+            return []
+        with found.lock:
+            return list(found.log.replay())
+
+    def streams(self) -> list[str]:
+        """Names of the streams that have something in the journal."""
+        names = {
+            path.parent.relative_to(self._root).as_posix() for path in self._root.rglob("*.log")
+        }
+        return sorted(name for name in names if _is_name(name))
+
+    def delete(self, stream: str) -> None:
+        """Forget a stream."""
+        with self._lock:
+            found = self._streams.pop(stream, None)
+        if found is not None:
+            with found.lock:
+                num_bytes = found.log.num_bytes
+                found.log.remove()
+            with self._lock:
+                self._num_bytes -= num_bytes
+
+    def sync(self) -> None:
+        """Have everything on the disk now. Failures are counted and tried again the next time."""
+        with self._lock:
+            streams = list(self._streams.values())
+        for found in streams:
+            with found.lock:
+                try:
+                    if found.log.sync():
+                        self._count("syncs")
+                except OSError as error:
+                    logger.warning("cannot sync the journal", extra={"error": str(error)})
+                    self._count("errors")
+
+    def stats(self) -> JournalStats:
+        with self._lock:
+            damaged_bytes = sum(found.log.damaged_bytes for found in self._streams.values())
+            return JournalStats(
+                **self._counts,
+                damaged_bytes=damaged_bytes,
+                num_streams=len(self._streams),
+                num_bytes=self._num_bytes,
+            )
+
+    def close(self) -> None:
+        """Sync and close."""
+        self._stopping.set()
+        if self._syncer is not None:
+            self._syncer.join()
+        self.sync()
+        with self._lock:
+            streams, self._streams = list(self._streams.values()), {}
+        for found in streams:
+            with found.lock:
+                found.log.close()
+        os.close(self._lock_descriptor)
+
+    # ---- inside ----
+
+    def _stream(self, name: str) -> _Stream:
+        """The stream of that name, opened or made."""
+        with self._lock:
+            found = self._streams.get(name)
+            if found is None:
+                if not _is_name(name):
+                    raise ValueError(f"a journal's stream is 1-4 ids with / between, not {name!r}")
+                log = JournalLog(
+                    self._root / name, rotate_bytes=self._rotate_bytes, files=self._files
+                )
+                self._streams[name] = found = _Stream(log)
+                self._num_bytes += log.num_bytes
+            return found
+
+    @contextlib.contextmanager
+    def _counting(self, log: JournalLog) -> Iterator[None]:
+        """Keep the total of bytes right, whatever the block does to one stream."""
+        before = log.num_bytes
+        try:
+            yield
+        finally:
+            change = log.num_bytes - before
+            with self._lock:
+                self._num_bytes += change
+
+    def _settle(self, log: JournalLog) -> Guarantee:
+        if self._sync is SyncPolicy.ALWAYS and log.sync():
+            self._count("syncs")
+        return _GUARANTEES[self._sync]
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self._counts[name] += 1
+
+    def _sync_regularly(self) -> None:
+        while not self._stopping.wait(_SYNC_INTERVAL_S):
+            self.sync()
+
+
+def _is_name(name: str) -> bool:
+    parts = name.split("/")
+    return len(parts) <= _MAX_NAME_PARTS and all(is_stream_id(part) for part in parts)

@@ -1,0 +1,91 @@
+"""The binary form of a journal's entries.
+
+    0   magic "OLJ1" | kind u8 | codec u8 | flags u16 | payload bytes u32
+    12  position u64 | sequence i64 | capture time f64
+    36  digest (16 bytes): XXH3-128 of bytes 0-35 and the payload
+    52  payload
+
+Little-endian. A *mark* has no payload: all frames up to its position are durable elsewhere.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+import xxhash
+
+from onlooker.core.media import Codec
+
+MAGIC = b"OLJ1"
+MAX_PAYLOAD_BYTES = 256 << 20
+
+_FIELDS = struct.Struct("<4sBBHIQqd")
+_DIGEST_BYTES = 16
+HEADER_BYTES = _FIELDS.size + _DIGEST_BYTES
+_KEY_FLAG = 1
+
+
+class EntryKind(IntEnum):
+    FRAME = 1
+    MARK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class EntryHeader:
+    """What stands before the payload."""
+
+    kind: EntryKind
+    position: int
+    """Counts the stream's frames from 0, in order of arrival, over all restarts."""
+    sequence: int
+    capture_s: float
+    codec: Codec
+    is_key: bool
+    payload_bytes: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the whole entry."""
+        return HEADER_BYTES + self.payload_bytes
+
+
+def pack_entry(header: EntryHeader, payload: bytes | memoryview) -> bytes:
+    """Everything that stands before the payload."""
+    fields = _FIELDS.pack(
+        MAGIC,
+        header.kind,
+        header.codec,
+        _KEY_FLAG if header.is_key else 0,
+        header.payload_bytes,
+        header.position,
+        header.sequence,
+        header.capture_s,
+    )
+    return fields + _digest(fields, payload)
+
+
+def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
+    """The entry at the start of `view` and its payload; None when there is no whole, sound one."""
+    if len(view) < HEADER_BYTES:
+        return None
+    magic, kind, codec, flags, size, position, sequence, capture_s = _FIELDS.unpack(
+        view[: _FIELDS.size]
+    )
+    if magic != MAGIC or size > MAX_PAYLOAD_BYTES or len(view) < HEADER_BYTES + size:
+        return None
+    payload = view[HEADER_BYTES : HEADER_BYTES + size]
+    if _digest(view[: _FIELDS.size], payload) != bytes(view[_FIELDS.size : HEADER_BYTES]):
+        return None
+    try:
+        header = EntryHeader(
+            EntryKind(kind), position, sequence, capture_s, Codec(codec), flags == _KEY_FLAG, size
+        )
+    except ValueError:  # sound, but of a later version
+        return None
+    return header, payload
+
+
+def _digest(fields: bytes | memoryview, payload: bytes | memoryview) -> bytes:
+    digest = xxhash.xxh3_128(fields)
+    digest.update(payload)
+    return digest.digest()

@@ -1,0 +1,267 @@
+"""One stream's part of the journal: a folder of append-only files, oldest first.
+
+    <first position>.log    entries one after the other
+
+Each opening of the folder begins a new file, so that a torn end is never written after. A file goes
+once nothing in it is needed: its frames are durable elsewhere, and no later frame needs one of them
+to be decoded. Not thread-safe.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from onlooker.cache_store.files import Files
+from onlooker.cache_store.journal_entry import (
+    EntryHeader,
+    EntryKind,
+    pack_entry,
+    unpack_entry,
+)
+from onlooker.core.media import Codec
+
+
+@dataclass(slots=True)
+class _Frame:
+    """Where one frame stands."""
+
+    header: EntryHeader
+    offset: int
+
+
+@dataclass(slots=True)
+class _LogFile:
+    path: Path
+    num_bytes: int = 0
+    frames: list[_Frame] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One frame that a replay returns."""
+
+    position: int
+    sequence: int
+    capture_s: float
+    codec: Codec
+    is_key: bool
+    payload: bytes
+    is_durable: bool
+    """Its segment is durable: it is here only because a later frame cannot be decoded without."""
+
+
+class JournalLog:
+    """Args: rotate_bytes: at which size a file is ended. Raises OSError from all methods."""
+
+    def __init__(self, folder: Path, *, rotate_bytes: int, files: Files) -> None:
+        self._folder = folder
+        self._rotate_bytes = rotate_bytes
+        self._os = files
+        self._files: list[_LogFile] = []
+        self._descriptor: int | None = None
+        self._next_position = 0
+        self._durable_position = -1
+        self.damaged_bytes = 0
+        """Bytes found at opening that are no sound entry: a torn end, or damage."""
+        self._is_dirty = False
+        self._read_folder()
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(file.num_bytes for file in self._files)
+
+    @property
+    def num_pending(self) -> int:
+        """Frames that are not durable elsewhere."""
+        return sum(
+            frame.header.position > self._durable_position
+            for file in self._files
+            for frame in file.frames
+        )
+
+    def append(
+        self, *, sequence: int, capture_s: float, codec: Codec, payload: bytes, is_key: bool
+    ) -> int:
+        """Write one frame and return its position. After an error nothing of it remains."""
+        header = EntryHeader(
+            EntryKind.FRAME, self._next_position, sequence, capture_s, codec, is_key, len(payload)
+        )
+        file, offset = self._write(header, payload)
+        file.frames.append(_Frame(header, offset))
+        self._next_position += 1
+        return header.position
+
+    def mark_durable(self, sequence: int) -> bool:
+        """Mark the earliest pending frame of that number, and all before it; False if there is
+        none. Removes files that are no longer needed."""
+        for file in self._files:
+            for frame in file.frames:
+                header = frame.header
+                if header.position > self._durable_position and header.sequence == sequence:
+                    self._durable_position = header.position
+                    mark = EntryHeader(
+                        EntryKind.MARK, header.position, sequence, 0.0, header.codec, False, 0
+                    )
+                    # Lost, a mark only makes a replay longer; a file left over is found again.
+                    with contextlib.suppress(OSError):
+                        self._write(mark, b"")
+                        self._remove_unneeded()
+                    return True
+        return False
+
+    def replay(self) -> Iterator[JournalEntry]:
+        """The frames that are not durable, and those before them that decoding needs. Frames that
+        can no longer be read are left out."""
+        if not self.num_pending:
+            return
+        first = self._first_needed()
+        for file in list(self._files):
+            if not file.frames or file.frames[-1].header.position < first:
+                continue
+            data, _ = self._os.read(file.path)
+            for frame in list(file.frames):
+                if frame.header.position < first:
+                    continue
+                entry = unpack_entry(memoryview(data)[frame.offset :])
+                if entry is None or entry[0] != frame.header:
+                    self.damaged_bytes += frame.header.num_bytes
+                    continue
+                yield self._entry(frame.header, bytes(entry[1]))
+
+    def sync(self) -> bool:
+        """Have all that was appended on the disk; whether there was anything to do."""
+        if not self._is_dirty or self._descriptor is None:
+            return False
+        self._os.sync(self._descriptor)
+        self._is_dirty = False
+        return True
+
+    def close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def remove(self) -> None:
+        """Close, and delete all files."""
+        self.close()
+        for file in self._files:
+            file.path.unlink(missing_ok=True)
+        self._files.clear()
+        with contextlib.suppress(OSError):
+            self._folder.rmdir()
+
+    # ---- opening ----
+
+    def _read_folder(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(self._folder.glob("*.log")):
+            file = _LogFile(path)
+            data, file.num_bytes = self._os.read(path)
+            view, offset = memoryview(data), 0
+            while (entry := unpack_entry(view[offset:])) is not None:
+                header = entry[0]
+                if header.kind is EntryKind.MARK:
+                    self._durable_position = max(self._durable_position, header.position)
+                else:
+                    file.frames.append(_Frame(header, offset))
+                self._next_position = max(self._next_position, header.position + 1)
+                offset += header.num_bytes
+            self.damaged_bytes += len(data) - offset
+            self._files.append(file)
+        self._remove_unneeded()
+
+    # ---- writing ----
+
+    def _write(self, header: EntryHeader, payload: bytes) -> tuple[_LogFile, int]:
+        file = self._current_file()
+        assert self._descriptor is not None
+        offset = file.num_bytes
+        try:
+            self._os.write_all(self._descriptor, (pack_entry(header, payload), payload))
+        except OSError:
+            self._undo(file)
+            raise
+        file.num_bytes += header.num_bytes
+        self._is_dirty = True
+        return file, offset
+
+    def _undo(self, file: _LogFile) -> None:
+        """Cut off a half-written entry, or, where that fails too, write to this file no more."""
+        assert self._descriptor is not None
+        try:
+            self._os.shorten(self._descriptor, file.num_bytes)
+        except OSError:
+            file.num_bytes = os.fstat(self._descriptor).st_size
+            self.close()
+
+    def _current_file(self) -> _LogFile:
+        if self._descriptor is not None and self._files[-1].num_bytes < self._rotate_bytes:
+            return self._files[-1]
+        if self._descriptor is not None:
+            self.sync()
+            self.close()
+        # Restarts without a frame in between would else name two files alike.
+        number = self._next_position
+        while (path := self._folder / f"{number:020d}.log").exists():
+            number += 1
+        self._descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600
+        )
+        self._files.append(_LogFile(path))
+        self._os.sync_path(self._folder)
+        return self._files[-1]
+
+    # ---- what is needed ----
+
+    def _first_needed(self) -> int:
+        """The position from which frames must be kept: the last key frame at or before the first
+        pending frame or, where none is pending, before the next frame to come."""
+        first = 0
+        for file in self._files:
+            for frame in file.frames:
+                header = frame.header
+                if header.is_key:
+                    first = header.position
+                if header.position > self._durable_position:
+                    return first
+                if header.codec.is_still:
+                    first = header.position + 1
+        return first
+
+    def _remove_unneeded(self) -> None:
+        first = self._first_needed()
+        kept = []
+        for place, file in enumerate(self._files):
+            is_current = self._descriptor is not None and place == len(self._files) - 1
+            if is_current or (file.frames and file.frames[-1].header.position >= first):
+                kept.append(file)
+            else:
+                file.path.unlink(missing_ok=True)
+        self._files = kept
+        self._empty_current(first)
+
+    def _empty_current(self, first: int) -> None:
+        """Give back the room of a file that is still written to but holds nothing needed."""
+        if self._descriptor is None or not self._files[-1].frames:
+            return
+        file = self._files[-1]
+        last = file.frames[-1].header
+        if last.position < first and file.num_bytes > self._rotate_bytes // 4:
+            self._os.shorten(self._descriptor, 0)
+            file.frames.clear()
+            file.num_bytes = 0
+            # Keeps the count of positions going over a restart.
+            self._write(replace(last, kind=EntryKind.MARK, is_key=False, payload_bytes=0), b"")
+
+    def _entry(self, header: EntryHeader, payload: bytes) -> JournalEntry:
+        return JournalEntry(
+            position=header.position,
+            sequence=header.sequence,
+            capture_s=header.capture_s,
+            codec=header.codec,
+            is_key=header.is_key,
+            payload=payload,
+            is_durable=header.position <= self._durable_position,
+        )

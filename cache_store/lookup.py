@@ -1,0 +1,95 @@
+"""What the tiered store answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from onlooker.cache_store.counters import TierStats
+from onlooker.cache_store.envelope import decode
+from onlooker.cache_store.head import SegmentHead
+from onlooker.cache_store.key import SegmentKey
+from onlooker.cache_store.loads import Arrival
+from onlooker.cache_store.record import SegmentRecord
+from onlooker.cache_store.tier import FetchOutcome
+from onlooker.cache_store.write_out import QueueStats
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """One key's result."""
+
+    key: SegmentKey
+    outcome: FetchOutcome
+    """HIT, or why there is no record; the worst that any tier reported."""
+    record: SegmentRecord | None = None
+    tier: str | None = None
+    """Which tier had it: ``memory`` also while it waits to be written further down."""
+
+
+def lookup(key: SegmentKey, arrival: Arrival) -> Lookup:
+    """A key's result with its KV decoded."""
+    record = arrival.fetch.record
+    return Lookup(
+        key=key,
+        outcome=arrival.fetch.outcome,
+        record=None if record is None else decode(record),
+        tier=arrival.tier,
+    )
+
+
+class PutResult(StrEnum):
+    """What the caller of `put` may rely on."""
+
+    QUEUED = "queued"
+    """It is being written to a tier that outlives the process; `on_durable` tells when it is."""
+    NOT_DURABLE = "not_durable"
+    """It can be read, but only from RAM: the write queues are full, or there is no lower tier.
+    Slow down, or put it again later."""
+    REFUSED = "refused"
+    """It could not be kept at all: larger than the budgets, or all of RAM is pinned."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutReceipt:
+    """How a record was taken."""
+
+    result: PutResult
+    queued_for: tuple[str, ...]
+    """The tiers it waits to be written to."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRows:
+    """A stream's index."""
+
+    rows: tuple[SegmentHead, ...]
+    """In key order: by kind, then index."""
+    is_complete: bool
+    """False when some tier could not be read: there may be more."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStats:
+    """Totals since start, and what is held now."""
+
+    tiers: Mapping[str, TierStats]
+    queues: Mapping[str, QueueStats]
+    hits: Mapping[str, int]
+    """Keys found, by the tier that had them."""
+    misses: int
+    """Keys found nowhere, whatever the reason; the reasons are in `tiers`."""
+    joined: int
+    """Keys that a load already under way brought."""
+    not_durable: int
+    """Puts that no lower tier had room for."""
+    refused: int
+    """Puts that were not kept at all."""
+    forgotten: int
+    """Records lost to eviction: the last copy went and no tier below took it."""
+    demoted: int
+    """Records written further down as they were evicted."""
+    prefetched: int
+    prefetch_refused: int
+    """Keys not prefetched because too many were being loaded."""
+    num_loading: int
+    num_pinned: int

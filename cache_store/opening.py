@@ -1,0 +1,124 @@
+"""Builds the store and the journal from their settings."""
+
+from collections.abc import Callable
+
+from onlooker.cache_store.breaker import CircuitBreaker
+from onlooker.cache_store.codecs.table import CODECS
+from onlooker.cache_store.config import (
+    CacheStoreSection,
+    DiskSection,
+    PolicyName,
+    RedisSection,
+    WriteOutSection,
+)
+from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
+from onlooker.cache_store.tier import Tier
+from onlooker.cache_store.tiered_store import OnDurable, TieredStore
+from onlooker.cache_store.tiers.disk import DiskTier
+from onlooker.cache_store.tiers.memory import MemoryTier
+from onlooker.cache_store.tiers.redis import RedisTier
+from onlooker.cache_store.tiers.redis_link import RedisLink
+from onlooker.cache_store.write_out import WriteOut
+from onlooker.core.clock import Clock
+from onlooker.core.errors import ConfigError
+
+POLICIES: dict[PolicyName, Callable[[], EvictionPolicy]] = {"age": AgeAware, "lru": Lru}
+
+
+def open_store(
+    section: CacheStoreSection, *, clock: Clock, on_durable: OnDurable | None = None
+) -> TieredStore:
+    """A started store; close it to have everything written.
+
+    Redis need not be there yet. `on_durable` is called in a writer thread.
+
+    Raises:
+        ConfigError: a folder that cannot be used, or an address that Redis does not understand.
+    """
+    memory = MemoryTier(
+        budget_bytes=section.memory.budget_bytes, policy=POLICIES[section.memory.policy]()
+    )
+    write_outs = []
+    disk = None
+    if section.redis is not None:
+        write_outs.append(
+            _write_out(
+                open_redis(section.redis, clock=clock), section.redis.codec, section.write_out
+            )
+        )
+    if section.disk is not None:
+        disk = open_disk(section.disk)
+        write_outs.insert(0, _write_out(disk, section.disk.codec, section.write_out))
+    store = TieredStore(
+        memory,
+        write_outs,
+        memory_codec=CODECS[section.memory.codec],
+        loader_threads=section.loader_threads,
+        max_loading=section.max_loading,
+        on_durable=on_durable,
+    )
+    if disk is not None:
+        name = disk.name
+        disk.on_evicting = lambda keys, read: store.demote(name, keys, read)
+    store.start()
+    return store
+
+
+def open_disk(section: DiskSection) -> DiskTier:
+    """The disk tier. Raises ConfigError when its folder cannot be used."""
+    try:
+        return DiskTier(
+            section.path,
+            budget_bytes=section.budget_bytes,
+            policy=POLICIES[section.policy](),
+            sync=section.sync,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use the folder of the disk tier (setting cache_store.disk.path): {error}"
+        ) from error
+
+
+def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
+    """The Redis tier. Connects when first used."""
+    breaker = CircuitBreaker(
+        max_failures=section.max_failures,
+        min_backoff_s=section.min_backoff_s,
+        max_backoff_s=section.max_backoff_s,
+        clock=clock,
+    )
+    try:
+        link = RedisLink(
+            section.url.get_secret_value(),
+            timeout_s=section.timeout_s,
+            connect_timeout_s=section.connect_timeout_s,
+            slow_s=section.slow_s,
+            max_connections=section.max_connections,
+            breaker=breaker,
+            clock=clock,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            "the address of Redis (setting cache_store.redis.url) must start with redis://, "
+            "rediss:// or unix://"
+        ) from error
+    return RedisTier(
+        link,
+        namespace=section.namespace,
+        ttl_s=section.ttl_s,
+        batch_bytes=section.batch_bytes,
+        batch_records=section.batch_records,
+    )
+
+
+def _write_out(tier: Tier, codec: str, section: WriteOutSection) -> WriteOut:
+    return WriteOut(
+        tier,
+        codec=CODECS[codec],
+        max_bytes=section.max_bytes,
+        max_records=section.max_records,
+        batch_bytes=section.batch_bytes,
+        batch_records=section.batch_records,
+        max_attempts=section.max_attempts,
+        retry_s=section.retry_s,
+    )

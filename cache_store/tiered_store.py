@@ -1,0 +1,394 @@
+"""Segments in RAM, on disk and in Redis behind one interface.
+
+A put lands in RAM and is written down to every lower tier in the background; so evicting from a
+tier normally only drops a copy. Reads look from the top down, each tier once for all keys, and
+leave what they found in the tiers above.
+
+    put --> memory --(evicted: dropped)            get <-- memory
+       +--> write-out queue --> disk --+               <-- write-out queues
+       +--> write-out queue --> Redis <+ (evicted      <-- disk -- promoted
+                                      and not there)   <-- Redis - promoted
+"""
+
+import contextlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+from onlooker.cache_store.catalogue import Catalogue
+from onlooker.cache_store.codecs.base import Codec
+from onlooker.cache_store.envelope import EncodedRecord, encode, transcode
+from onlooker.cache_store.key import SegmentKey, StreamKey
+from onlooker.cache_store.loads import Arrival, Load, Loads
+from onlooker.cache_store.lookup import (
+    Lookup,
+    PutReceipt,
+    PutResult,
+    StoreStats,
+    StreamRows,
+    lookup,
+)
+from onlooker.cache_store.record import SegmentRecord
+from onlooker.cache_store.tier import Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tiers.memory import MemoryTier
+from onlooker.cache_store.write_out import WriteOut
+
+logger = logging.getLogger(__name__)
+
+OnDurable = Callable[[SegmentKey, str], None]
+
+_PREFETCH_CHUNK = 16
+"""Keys that one loader thread fetches at a time: large enough to batch, small enough to share."""
+
+
+class TieredStore:
+    """Thread-safe and blocking; nothing here knows of an event loop.
+
+    Damaged and foreign records, and tiers that fail, are misses; no method raises for them.
+
+    Args:
+        memory: the top tier; the store takes over its `on_evicted`.
+        write_outs: the lower tiers, upper first. Not yet started.
+        memory_codec: applied in the caller's thread by `put`.
+        loader_threads: that `prefetch` uses.
+        max_loading: keys that may be on their way up before `prefetch` refuses more.
+        on_durable: called in a writer thread with each key that a lower tier has stored, and that
+            tier's name.
+    """
+
+    def __init__(
+        self,
+        memory: MemoryTier,
+        write_outs: Sequence[WriteOut],
+        *,
+        memory_codec: Codec,
+        loader_threads: int,
+        max_loading: int,
+        on_durable: OnDurable | None = None,
+    ) -> None:
+        self._memory = memory
+        self._write_outs = tuple(write_outs)
+        self._memory_codec = memory_codec
+        self._max_loading = max_loading
+        self._on_durable = on_durable
+        # Guards between which tiers a key is being moved; taken before the tiers' own locks and
+        # never held during I/O.
+        self._lock = threading.RLock()
+        self._catalogue = Catalogue(memory, self._write_outs)
+        self._loads = Loads()
+        self._only_in_memory: set[SegmentKey] = set()
+        self._counts: Counter[str] = Counter()
+        self._hits: Counter[str] = Counter()
+        self._loaders = ThreadPoolExecutor(loader_threads, thread_name_prefix="segment-loader")
+
+    def start(self) -> None:
+        """Start the writer threads. Call once, before anything else."""
+        self._memory.on_evicted = self._memory_evicted
+        for write_out in self._write_outs:
+            write_out.start(
+                on_stored=partial(self._stored, write_out.tier.name), on_failed=self._write_failed
+            )
+
+    def close(self, timeout_s: float) -> bool:
+        """Flush, stop all threads and close the tiers; False when not all was written in time."""
+        flushed = self.flush(timeout_s)
+        self._loaders.shutdown(wait=True, cancel_futures=True)
+        for write_out in self._write_outs:
+            write_out.close()
+            write_out.tier.close()
+        self._memory.close()
+        return flushed
+
+    # ---- writing ----
+
+    def put(self, record: SegmentRecord) -> PutReceipt:
+        """Keep a record. Returns without waiting for any I/O.
+
+        A writable array is copied; a read-only one is handed over and must never change.
+        What is put again under a key must mean the same: a tier that misses the second write, being
+        full or unreachable, still has the first.
+        """
+        raw = encode(record)
+        top = transcode(raw, self._memory_codec)
+        with self._lock:
+            self._loads.take_over(record.key)
+            self._only_in_memory.discard(record.key)
+            queued = tuple(out.tier.name for out in self._write_outs if out.offer(raw))
+            kept = self._memory.put_many([top])[0] is PutOutcome.STORED
+            if queued:
+                return PutReceipt(PutResult.QUEUED, queued)
+            if not kept:
+                self._counts["refused"] += 1
+                return PutReceipt(PutResult.REFUSED, ())
+            self._counts["not_durable"] += 1
+            self._only_in_memory.add(record.key)
+            return PutReceipt(PutResult.NOT_DURABLE, ())
+
+    def delete_stream(self, stream: StreamKey) -> tuple[str, ...]:
+        """Forget a stream in all tiers. Nothing of it may be put meanwhile.
+
+        Returns the names of the tiers that could not be reached: what is left there can only be
+        told from a later stream of the same name by `StreamKey.generation`.
+        """
+        prefix = stream.prefix
+        with self._lock:
+            self._loads.take_over_stream(prefix)
+            keys = self._memory.keys(prefix)
+            self._memory.delete_many(keys)
+            self._only_in_memory.difference_update(keys)
+        # Top down, and each tier only after its queue: what a tier above still demoted meanwhile
+        # is deleted further down.
+        unreached = []
+        for write_out in self._write_outs:
+            write_out.discard(prefix)
+            stored = write_out.tier.keys(prefix)
+            if stored is None or not write_out.tier.delete_many(stored):
+                unreached.append(write_out.tier.name)
+        return tuple(unreached)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was put is written or given up; False when time ran out.
+
+        The time is for each lower tier by itself.
+        """
+        return all(write_out.flush(timeout_s) for write_out in self._write_outs)
+
+    # ---- reading ----
+
+    def get_many(self, keys: Sequence[SegmentKey]) -> list[Lookup]:
+        """Read records, in the order of `keys`. Blocks for the slowest tier that must be asked."""
+        unique = list(dict.fromkeys(keys))
+        with self._lock:
+            found = {
+                key: Arrival(fetch, self._memory.name)
+                for key, fetch in zip(unique, self._memory.get_many(unique), strict=True)
+                if fetch.record is not None
+            }
+            rest = [key for key in unique if key not in found]
+            waiting = self._catalogue.find_waiting(rest)
+            found.update(
+                (key, Arrival(Fetch(FetchOutcome.HIT, record), self._memory.name))
+                for key, record in waiting.items()
+            )
+            mine, others = self._begin([key for key in rest if key not in found])
+            self._counts["joined"] += len(others)
+        self._run(mine)
+        found.update((load.key, load.done.result()) for load in (*mine, *others))
+        with self._lock:
+            for arrival in found.values():
+                if arrival.tier is None:
+                    self._counts["misses"] += 1
+                else:
+                    self._hits[arrival.tier] += 1
+        lookups = {key: lookup(key, arrival) for key, arrival in found.items()}
+        return [lookups[key] for key in keys]
+
+    def prefetch(self, keys: Sequence[SegmentKey]) -> int:
+        """Start to bring records up into RAM; a `get_many` that comes meanwhile joins in.
+
+        Returns how many loads were started: fewer than keys when some are in RAM, on their way, or
+        too many are being loaded.
+        """
+        unique = list(dict.fromkeys(keys))
+        with self._lock:
+            present = self._memory.contains_many(unique)
+            rest = [key for key, is_there in zip(unique, present, strict=True) if not is_there]
+            waiting = self._catalogue.find_waiting(rest)
+            room = max(0, self._max_loading - len(self._loads))
+            absent = [key for key in rest if key not in waiting and self._loads.get(key) is None]
+            mine, _ = self._begin(absent[:room])
+            self._counts["prefetched"] += len(mine)
+            self._counts["prefetch_refused"] += len(absent) - len(mine)
+        for start in range(0, len(mine), _PREFETCH_CHUNK):
+            self._run_in_background(mine[start : start + _PREFETCH_CHUNK])
+        return len(mine)
+
+    def locate(self, keys: Sequence[SegmentKey]) -> list[str | None]:
+        """The uppermost tier that has each key now. Moves nothing; may ask Redis."""
+        return self._catalogue.locate(keys)
+
+    def rows(self, stream: StreamKey) -> StreamRows:
+        """All that is known of a stream's segments but their KV, from all tiers."""
+        return self._catalogue.rows(stream)
+
+    def streams(self, prefix: str = "") -> tuple[list[StreamKey], bool]:
+        """Streams of which something is stored, and whether every tier could be asked.
+
+        `prefix` starts a key's text and ends with ``/``: ``model/tenant/stream/`` finds the
+        generations of one stream.
+        """
+        return self._catalogue.streams(prefix)
+
+    # ---- pins ----
+
+    def pin(self, keys: Iterable[SegmentKey]) -> None:
+        """Keep these in RAM, once there, until they are unpinned as often."""
+        self._memory.pin(keys)
+
+    def unpin(self, keys: Iterable[SegmentKey]) -> None:
+        self._memory.unpin(keys)
+
+    @contextlib.contextmanager
+    def pinned(self, keys: Sequence[SegmentKey]) -> Iterator[None]:
+        """Pins for the time of a request."""
+        self.pin(keys)
+        try:
+            yield
+        finally:
+            self.unpin(keys)
+
+    # ---- what is going on ----
+
+    def stats(self) -> StoreStats:
+        tiers = (self._memory, *(write_out.tier for write_out in self._write_outs))
+        tier_stats = {tier.name: tier.stats() for tier in tiers}
+        queues = {out.tier.name: out.stats() for out in self._write_outs}
+        with self._lock:
+            return StoreStats(
+                tiers=tier_stats,
+                queues=queues,
+                hits={tier.name: self._hits[tier.name] for tier in tiers},
+                misses=self._counts["misses"],
+                joined=self._counts["joined"],
+                not_durable=self._counts["not_durable"],
+                refused=self._counts["refused"],
+                forgotten=self._counts["forgotten"],
+                demoted=self._counts["demoted"],
+                prefetched=self._counts["prefetched"],
+                prefetch_refused=self._counts["prefetch_refused"],
+                num_loading=len(self._loads),
+                num_pinned=self._memory.num_pinned(),
+            )
+
+    def check_integrity(self) -> None:
+        """Assert what must always hold in RAM. For tests."""
+        with self._lock:
+            self._memory.check_integrity()
+            assert all(self._memory.contains_many(list(self._only_in_memory)))
+            assert not any(self._memory.contains_many(self._loads.keys()))
+        for write_out in self._write_outs:
+            write_out.check_integrity()
+
+    # ---- loads ----
+
+    def _begin(self, keys: Sequence[SegmentKey]) -> tuple[list[Load], list[Load]]:
+        """Loads that the caller must now run, and those that others run. Under the lock."""
+        others = [load for key in keys if (load := self._loads.get(key)) is not None]
+        mine = [self._loads.begin(key) for key in keys if self._loads.get(key) is None]
+        return mine, others
+
+    def _run_in_background(self, loads: list[Load]) -> None:
+        try:
+            running = self._loaders.submit(self._run, loads)
+        except RuntimeError:  # closed
+            self._end(loads)
+            return
+
+        def cancelled(future: Future[None]) -> None:
+            if future.cancelled():
+                self._end(loads)
+
+        running.add_done_callback(cancelled)
+
+    def _run(self, loads: Sequence[Load]) -> None:
+        """Ask the lower tiers, top down; ends every load whatever happens."""
+        rest = list(loads)
+        for depth, write_out in enumerate(self._write_outs):
+            if not rest:
+                break
+            try:
+                fetches = write_out.tier.get_many([load.key for load in rest])
+            except Exception:  # a fault in a tier is a miss, and those who wait must go on
+                logger.exception("a tier failed to read", extra={"tier": write_out.tier.name})
+                fetches = [Fetch(FetchOutcome.ERROR)] * len(rest)
+            for load, fetch in zip(rest, fetches, strict=True):
+                if fetch.record is None:
+                    load.missed(fetch.outcome)
+                else:
+                    self._arrived(load, fetch, fetch.record, depth)
+            rest = [load for load, fetch in zip(rest, fetches, strict=True) if not fetch.record]
+        self._end(rest)
+
+    def _arrived(self, load: Load, fetch: Fetch, record: EncodedRecord, depth: int) -> None:
+        """Keep a record in the tiers above the one it came from, unless it was overtaken."""
+        with self._lock:
+            if self._loads.finish(load):
+                self._memory.put_many([record])
+                for write_out in self._write_outs[:depth]:
+                    write_out.offer(record)
+        load.end(Arrival(fetch, self._write_outs[depth].tier.name))
+
+    def _end(self, loads: Sequence[Load]) -> None:
+        """End loads that brought nothing."""
+        for load in loads:
+            with self._lock:
+                self._loads.finish(load)
+            load.end()
+
+    # ---- demotion ----
+
+    def demote(
+        self,
+        tier_name: str,
+        keys: Sequence[SegmentKey],
+        read: Callable[[SegmentKey], EncodedRecord | None],
+    ) -> None:
+        """Write what `tier_name` is about to evict to the tier below it, where it is not there.
+
+        Called by that tier; may block for the lower tier's time limits.
+        """
+        names = [write_out.tier.name for write_out in self._write_outs]
+        below = self._write_outs[names.index(tier_name) + 1 :]
+        if not below:
+            self._forgot_unless_in_memory(keys)
+            return
+        present = below[0].tier.contains_many(keys)
+        absent = [key for key, is_there in zip(keys, present, strict=True) if not is_there]
+        records = [record for key in absent if (record := read(key)) is not None]
+        outcomes = below[0].tier.put_many([transcode(record, below[0].codec) for record in records])
+        stored = {
+            record.key
+            for record, outcome in zip(records, outcomes, strict=True)
+            if outcome is PutOutcome.STORED
+        }
+        with self._lock:
+            self._counts["demoted"] += len(stored)
+        self._forgot_unless_in_memory([key for key in absent if key not in stored])
+
+    def _memory_evicted(self, records: Sequence[EncodedRecord]) -> None:
+        """Called under the lock, from `put` and `_arrived`: nobody sees a key that is nowhere."""
+        for record in records:
+            if record.key in self._only_in_memory:
+                self._only_in_memory.discard(record.key)
+                taken = [write_out.offer(record) for write_out in self._write_outs]
+                self._counts["demoted" if any(taken) else "forgotten"] += 1
+
+    def _stored(self, tier_name: str, keys: Sequence[SegmentKey]) -> None:
+        with self._lock:
+            self._only_in_memory.difference_update(keys)
+        if self._on_durable is not None:
+            for key in keys:
+                self._on_durable(key, tier_name)
+
+    def _write_failed(self, keys: Sequence[SegmentKey]) -> None:
+        """A lower tier gave these up; they may still be in another one, or only in RAM."""
+        for write_out in self._write_outs:
+            present = write_out.tier.contains_many(keys)
+            keys = [key for key, is_there in zip(keys, present, strict=True) if not is_there]
+        self._forgot_unless_in_memory(keys)
+
+    def _forgot_unless_in_memory(self, keys: Sequence[SegmentKey]) -> None:
+        """No lower tier has these: RAM, where it does, has the last copy."""
+        with self._lock:
+            waiting = self._catalogue.find_waiting(keys)
+            lost = [key for key in keys if key not in waiting]
+            kept = [
+                key
+                for key, is_there in zip(lost, self._memory.contains_many(lost), strict=True)
+                if is_there
+            ]
+            self._only_in_memory.update(kept)
+            self._counts["forgotten"] += len(lost) - len(kept)
