@@ -48,7 +48,7 @@ from onlooker.core.protocol.server_events import (
     VideoPace,
 )
 
-LEAVE_TIMEOUT_S = 5.0
+LEAVE_TIMEOUT_S = 3.0
 """How long leaving a stream waits for its last frames to be sent."""
 
 

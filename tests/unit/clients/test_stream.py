@@ -272,6 +272,8 @@ async def test_live_frames_give_way_to_newer_ones_and_are_counted() -> None:
         await server.until(lambda: len(server.frames) == sent)
         assert stream.num_replaced > 0
         assert server.frames[-1][0].sequence == 10
+        server.acknowledges = True
+        await stream.send_frame(JPEG, at_s=10.0)
 
 
 async def test_virtual_frames_are_never_lost_even_when_the_connection_is() -> None:

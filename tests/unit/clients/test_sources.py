@@ -1,0 +1,125 @@
+"""Sources: what they give, when, and what they say when they cannot."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from onlooker.clients.python.sources import FileSource, open_source
+from onlooker.clients.python.sources.drawn import DrawnSource
+from onlooker.clients.python.sources.media import LiveSource
+from onlooker.core.clock import SystemClock
+from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError, UnsupportedMedia
+from onlooker.demo_model.video import write_video
+
+
+@pytest.fixture(scope="module")
+def grey_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds at 5 fps: each picture a little brighter than the last."""
+    path = tmp_path_factory.mktemp("video") / "grey.mp4"
+    pictures = (np.full((48, 64, 3), 20 * number, np.uint8) for number in range(1, 11))
+    assert write_video(path, pictures, fps=5) == 10
+    return path
+
+
+def level(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> int:
+    """Which picture it is: 1 to 10."""
+    return round(float(pixels.mean()) / 20)
+
+
+async def test_a_file_gives_the_last_picture_up_to_each_moment(grey_video: Path) -> None:
+    async with FileSource(grey_video) as source:
+        seen = []
+        for due_s in (0.0, 0.1, 0.45, 1.2):
+            picture = await source.picture(due_s)
+            assert picture is not None
+            assert picture.at_s == due_s
+            assert picture.pixels.shape == (48, 64, 3)
+            seen.append(level(picture.pixels))
+        assert seen == [1, 1, 3, 7]
+        assert level((await source.picture(1.81)).pixels) == 10  # type: ignore[union-attr]
+        assert await source.picture(2.1) is None
+
+
+async def test_a_looped_file_begins_again(grey_video: Path) -> None:
+    async with FileSource(grey_video, loop=True) as source:
+        levels = []
+        for due_s in (0.0, 1.81, 2.01, 3.0, 4.05):
+            picture = await source.picture(due_s)
+            assert picture is not None
+            levels.append(level(picture.pixels))
+        assert levels == [1, 10, 1, 6, 1]
+
+
+async def test_files_that_are_no_video_are_refused(tmp_path: Path) -> None:
+    text = tmp_path / "notes.mp4"
+    text.write_text("not a video at all, only words\n" * 50)
+    with pytest.raises(OnlookerError, match=r"cannot open notes\.mp4|no picture"):
+        async with FileSource(text):
+            pass
+    with pytest.raises(NotFound, match="there is no file or device"):
+        open_source(str(tmp_path / "missing.mp4"))
+    with pytest.raises(InvalidRequest, match="is a folder"):
+        open_source(str(tmp_path))
+
+
+async def test_a_broken_tail_ends_a_file_without_losing_its_head(
+    grey_video: Path, tmp_path: Path
+) -> None:
+    from onlooker.demo_model.world import frames
+
+    whole = tmp_path / "whole.webm"
+    write_video(whole, (picture for _, picture in frames(7, 5, 64, 48, 0, 4)), fps=5)
+    cut = tmp_path / "cut.webm"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    async with FileSource(cut) as source:
+        assert await source.picture(0.0) is not None
+        due_s = 0.0
+        while await source.picture(due_s) is not None:
+            due_s += 0.2
+            assert due_s < 10
+
+
+async def test_a_live_source_gives_the_newest_picture_and_its_end(grey_video: Path) -> None:
+    source = LiveSource(str(grey_video), name="camera", clock=SystemClock())
+    async with source:
+        first = await source.picture(0.0)
+        assert first is not None
+        last = first
+        while (picture := await source.picture(0.0)) is not None:
+            assert picture.at_s >= last.at_s
+            last = picture
+        assert level(last.pixels) == 10
+
+
+async def test_a_camera_that_is_not_there_is_said(tmp_path: Path) -> None:
+    source = LiveSource(str(tmp_path / "video9"), name="video9", clock=SystemClock())
+    with pytest.raises((NotFound, UnsupportedMedia), match="cannot open video9"):
+        async with source:
+            pass
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name"),
+    [
+        ("rtsp://user:secret@cam.example.org/live", LiveSource, "rtsp://cam.example.org/live"),
+        ("http://example.org/a.m3u8", LiveSource, "example.org/a.m3u8"),
+        ("https://example.org/a.mp4", FileSource, "https://example.org/a.mp4"),
+        ("avfoundation://0", LiveSource, "avfoundation://0"),
+        ("/dev/null", LiveSource, "/dev/null"),
+        ("demo://?seed=9&size=320x240", DrawnSource, "the drawn world (seed 9)"),
+    ],
+)
+def test_what_an_address_names(text: str, kind: type, name: str) -> None:
+    source = open_source(text)
+    assert isinstance(source, kind)
+    assert source.name == name
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ftp://x/y", "demo://?seed=-1", "demo://?seed=x", "demo://?size=big", "demo://?sed=7"],
+)
+def test_addresses_that_name_nothing(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        open_source(text)
