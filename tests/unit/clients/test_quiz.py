@@ -14,13 +14,12 @@ def test_questions_come_and_are_true_of_the_moment() -> None:
     questions = [(now, question) for now, question in asked if question is not None]
     assert len(questions) > len(asked) // 2
     assert len({question.family for _, question in questions}) >= 6
-    counts = [(now, q) for now, q in questions if q.family == "now_count"]
-    assert counts
-    for now, question in counts:
-        assert Quiz.is_right(question, str(len(world.state_at(float(now)).objects))), (
-            now,
-            question,
-        )
+    signs = [(now, q) for now, q in questions if q.family == "now_digit"]
+    assert signs
+    for now, question in signs:
+        sign = world.state_at(float(now)).sign
+        assert Quiz.is_right(question, "there is no sign" if sign is None else str(sign))
+        assert not Quiz.is_right(question, str((sign or 0) + 1))
 
 
 def test_the_same_seed_asks_the_same() -> None:
