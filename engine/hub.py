@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
 from onlooker.core.clock import Clock
@@ -34,11 +34,18 @@ class StreamHub:
     """Every stream of this server. Made once, started once, closed once; all on the event loop."""
 
     def __init__(
-        self, *, engine: Engine, clock: Clock, settings: EngineSection, metrics: Metrics
+        self,
+        *,
+        engine: Engine,
+        clock: Clock,
+        settings: EngineSection,
+        metrics: Metrics,
+        pool: Executor | None = None,
     ) -> None:
+        """`pool`: where pictures are decoded; None makes one of ``perception.decode_threads``."""
         self._engine, self._clock, self._settings, self._metrics = engine, clock, settings, metrics
         self._slots = QuestionSlots(settings.max_questions)
-        self._pool = ThreadPoolExecutor(
+        self._pool = pool or ThreadPoolExecutor(
             settings.perception.decode_threads, thread_name_prefix="perception"
         )
         self._puller = Puller(

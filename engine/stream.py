@@ -93,32 +93,9 @@ class Stream:
             width=info.frame_width,
             height=info.frame_height,
         )
-        self._watcher = Watcher(
-            mailbox=self._mailbox,
-            perceiver=self._perceiver,
-            engine=engine,
-            pool=pool,
-            clock=clock,
-            metrics=metrics,
-            publish=self._publish,
-            is_live=self.is_live,
-            max_lag_s=settings.max_lag_s,
-        )
+        self._watcher = self._make_watcher(engine, pool)
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._asker = Asker(
-            engine=engine,
-            clock=clock,
-            metrics=metrics,
-            settings=settings,
-            slots=slots,
-            mailbox=self._mailbox,
-            watcher=self._watcher,
-            publish=self._publish,
-            closed=self._closed,
-            is_live=self.is_live,
-            now_s=self._now_s,
-            newest_s=lambda: self._newest_s or 0.0,
-        )
+        self._asker = self._make_asker(engine, slots)
         self._pace = PaceAdvisor(
             fps=1 / interval_s,
             width=info.frame_width,
@@ -131,6 +108,35 @@ class Stream:
         self._pushed_at_s = 0.0
         self._turn = asyncio.Lock()
         self._publish(self._pace.current)
+
+    def _make_watcher(self, engine: Engine, pool: Executor) -> Watcher:
+        return Watcher(
+            mailbox=self._mailbox,
+            perceiver=self._perceiver,
+            engine=engine,
+            pool=pool,
+            clock=self._clock,
+            metrics=self._metrics,
+            publish=self._publish,
+            is_live=self.is_live,
+            max_lag_s=self._settings.max_lag_s,
+        )
+
+    def _make_asker(self, engine: Engine, slots: QuestionSlots) -> Asker:
+        return Asker(
+            engine=engine,
+            clock=self._clock,
+            metrics=self._metrics,
+            settings=self._settings,
+            slots=slots,
+            mailbox=self._mailbox,
+            watcher=self._watcher,
+            publish=self._publish,
+            closed=self._closed,
+            is_live=self.is_live,
+            now_s=self._now_s,
+            newest_s=lambda: self._newest_s or 0.0,
+        )
 
     # ---- the source
 

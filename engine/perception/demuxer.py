@@ -9,6 +9,7 @@ comes out depends on the bytes only, never on timing.
 import threading
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -121,7 +122,8 @@ class Demuxer:
 
     def _run(self) -> None:
         try:
-            limits = [{"max_pixels": str(self._max_pixels)}] * MAX_STREAMS  # probing decodes, too
+            # Probing decodes, too. (The stubs have the type of stream_options wrong.)
+            limits: Any = [{"max_pixels": str(self._max_pixels)}] * MAX_STREAMS
             with av.open(
                 self._pipe,
                 "r",

@@ -5,7 +5,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -53,10 +53,13 @@ class Puller:
         metrics: Metrics,
         info: Callable[[], EngineInfo],
         make_reader: MakeReader | None = None,
+        make_executor: Callable[[], Executor] = lambda: ThreadPoolExecutor(1, "source"),
     ) -> None:
+        """`make_reader` and `make_executor` (one thread for each source) are for tests."""
         self._settings, self._clock, self._metrics, self._info = settings, clock, metrics, info
         self._policy = AddressPolicy(settings.sources)
         self._make_reader = make_reader or self._source_reader
+        self._make_executor = make_executor
         self._num_active = 0
 
     async def prepare(self, stream: Stream, source: SourceSpec) -> Coroutine[Any, Any, None]:
@@ -81,6 +84,7 @@ class Puller:
             clock=self._clock,
             metrics=self._metrics,
             make_reader=lambda: self._make_reader(source, max(interval_s, stream.interval_s)),
+            executor=self._make_executor(),
         )
         return self._run(pull)
 
@@ -148,10 +152,11 @@ class _Pull:
         clock: Clock,
         metrics: Metrics,
         make_reader: Callable[[], Reader],
+        executor: Executor,
     ) -> None:
         self._stream, self._lease, self._source = stream, lease, source
         self._settings, self._clock, self._metrics = settings.sources, clock, metrics
-        self._make_reader = make_reader
+        self._make_reader, self._executor = make_reader, executor
         self._time = _StreamTime()
         self._sequence = 0
         self._failures = 0
@@ -159,12 +164,11 @@ class _Pull:
 
     async def run(self) -> None:
         """Feed until the source ends for good or the stream is closed."""
-        executor = ThreadPoolExecutor(1, thread_name_prefix="source")
         reason = "it ended"
         try:
             while True:
                 try:
-                    if not await self._play_once(executor):
+                    if not await self._play_once():
                         break
                 except SourceLost as error:
                     if not await self._back_off(str(error)):
@@ -178,26 +182,26 @@ class _Pull:
             _log.exception("pulling failed")
             reason = "internal error while pulling"
         finally:
-            executor.shutdown(wait=False)  # the reader's close still runs
+            self._executor.shutdown(wait=False)  # the reader's close still runs
             self._lease.release(reason)
 
-    async def _play_once(self, executor: ThreadPoolExecutor) -> bool:
+    async def _play_once(self) -> bool:
         """Open the source and feed all it gives; returns whether to open it again."""
         loop = asyncio.get_running_loop()
         reader = self._make_reader()
         try:
-            await loop.run_in_executor(executor, reader.open)
+            await loop.run_in_executor(self._executor, reader.open)
             samples = reader.samples()
             self._time.begin_again()
             begun: tuple[float, float] | None = None
             while True:
-                sample = await loop.run_in_executor(executor, next, samples, None)
+                sample = await loop.run_in_executor(self._executor, next, samples, None)
                 if sample is None:
                     break
                 begun = await self._feed(sample, begun, is_recorded=reader.is_recorded)
         finally:
             reader.stop()
-            executor.submit(reader.close)
+            self._executor.submit(reader.close)
         if not reader.is_recorded:
             raise SourceLost("the source stopped sending")
         return self._source.loop and begun is not None
@@ -222,7 +226,7 @@ class _Pull:
         elif live and is_recorded:
             await self._clock.sleep(begun[1] + (capture_s - begun[0]) - now_s)
         loop = asyncio.get_running_loop()
-        payload = await loop.run_in_executor(None, _as_png, sample.pixels)
+        payload = await loop.run_in_executor(self._executor, _as_png, sample.pixels)
         self._sequence += 1
         frame = EncodedFrame(self._sequence, capture_s, Codec.PNG, payload, self._clock.now_s())
         if live:

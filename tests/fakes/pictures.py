@@ -62,7 +62,7 @@ def drawn_frames(num: int, *, fps: int = 10, size: tuple[int, int] = (160, 120))
     for index in range(num):
         picture = Image.new("RGB", size, COLOURS[index // fps % 3])
         picture.paste((255, 255, 255), (10 + index, 20, 40 + index, 50))
-        frame = av.VideoFrame.from_image(picture)
+        frame = av.VideoFrame.from_ndarray(np.asarray(picture, dtype=np.uint8), format="rgb24")
         frame.pts, frame.time_base = index, Fraction(1, fps)
         yield frame
 
@@ -113,7 +113,7 @@ def mux(
     """Write drawn video to `target`, a path or something with ``write``."""
     fps, size = drawn.get("fps", 10), drawn.get("size", (160, 120))
     with av.open(target, "w", format=form, options=options) as container:
-        stream = container.add_stream(codec, rate=fps)
+        stream: Any = container.add_stream(codec, rate=fps)
         _tune(stream.codec_context, codec, size, fps)
         for frame in drawn_frames(num, fps=fps, size=size):
             container.mux(stream.encode(frame))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -29,12 +30,25 @@ SMALL = EngineInfo(
 )
 
 
+class InlineExecutor(Executor):
+    """Does the work at once, so that with a `ManualClock` time stands still meanwhile."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
 @asynccontextmanager
 async def running_hub(
     *,
     engine: Any = None,
     clock: Clock | None = None,
     metrics: Metrics | None = None,
+    pool: Executor | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
     """A started hub; fails when anything of it is left behind."""
@@ -45,6 +59,7 @@ async def running_hub(
         clock=clock,
         settings=EngineSection.model_validate({"mode": "fake", **settings}),
         metrics=metrics or Metrics(),
+        pool=pool,
     )
     before = asyncio.all_tasks()
     await hub.start(lambda text: None)
@@ -99,12 +114,14 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def driven(clock: ManualClock, work: Awaitable[T], *, step_s: float = 0.05) -> T:
-    """Await `work` while time passes."""
+    """Await `work` while time passes, a step whenever everybody had time to react."""
     task = asyncio.ensure_future(work)
     try:
         while not task.done():
-            await asyncio.sleep(0)
-            clock.advance(step_s)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if not task.done():
+                clock.advance(step_s)
         return task.result()
     finally:
         task.cancel()
