@@ -1,7 +1,8 @@
 """One stream's part of the journal: a folder of append-only files, oldest first.
 
-    <first position>.log    entries one after the other
+    @<first position>    entries one after the other
 
+No id begins with ``@``, so that a stream's files and the folders of longer names cannot be mixed up.
 Each opening of the folder begins a new file, so that a torn end is never written after. A file goes
 once nothing in it is needed: its frames are durable elsewhere, and no later frame needs one of them
 to be decoded. Not thread-safe.
@@ -156,7 +157,7 @@ class JournalLog:
 
     def _read_folder(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(self._folder.glob("*.log")):
+        for path in sorted(self._folder.glob("@*")):
             file = _LogFile(path)
             data, file.num_bytes = self._os.read(path)
             view, offset = memoryview(data), 0
@@ -204,7 +205,7 @@ class JournalLog:
             self.close()
         # Restarts without a frame in between would else name two files alike.
         number = self._next_position
-        while (path := self._folder / f"{number:020d}.log").exists():
+        while (path := self._folder / f"@{number:020d}").exists():
             number += 1
         self._descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600

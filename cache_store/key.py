@@ -57,9 +57,12 @@ class StreamKey:
         return SegmentKey(self.model, self.tenant, self.stream, index, kind, self.generation)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class SegmentKey:
-    """One segment of one stream; `index` counts within its kind."""
+    """One segment of one stream; `index` counts within its kind.
+
+    Keys sort by stream, then kind, then index.
+    """
 
     model: str
     tenant: str
@@ -81,6 +84,13 @@ class SegmentKey:
     @property
     def stream_prefix(self) -> str:
         return f"{self.model}/{self.tenant}/{self.stream}/{self.generation}/"
+
+    def __lt__(self, other: "SegmentKey") -> bool:
+        return self._order < other._order
+
+    @property
+    def _order(self) -> tuple[str, str, str, int, str, int]:
+        return (self.model, self.tenant, self.stream, self.generation, self.kind, self.index)
 
     @property
     def text(self) -> str:

@@ -10,6 +10,8 @@ lost is made again by the next listing. Only records are believed, and only afte
 
 from collections.abc import Container, Iterator, Sequence
 
+from redis.exceptions import OutOfMemoryError
+
 from onlooker.cache_store.counters import TierCounters, TierStats
 from onlooker.cache_store.envelope import (
     PREFIX_BYTES,
@@ -31,7 +33,6 @@ _FIRST_RECORD_BYTES = 1 << 20
 """Record size assumed until one was seen."""
 _SCAN_COUNT = 2000
 _LIST_BATCH = 512
-_OUT_OF_MEMORY = "OOM"
 _WRONG_TYPE = "WRONGTYPE"
 
 
@@ -337,4 +338,4 @@ def _by_stream(keys: Sequence[SegmentKey]) -> dict[str, list[str]]:
 def _put_outcome(reply: Reply) -> PutOutcome:
     if not isinstance(reply, Exception):
         return PutOutcome.STORED
-    return PutOutcome.REFUSED if str(reply).startswith(_OUT_OF_MEMORY) else PutOutcome.ERROR
+    return PutOutcome.REFUSED if isinstance(reply, OutOfMemoryError) else PutOutcome.ERROR

@@ -1,0 +1,59 @@
+"""A real redis-server on a Unix socket, for one test session."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+import redis
+
+
+class RedisServer:
+    """One server process; `start` begins with an empty memory every time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket = folder / "redis.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self._socket}"
+
+    def client(self) -> "redis.Redis":
+        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=10)
+
+    def start(self, *options: str) -> None:
+        """`options` as on the command line of redis-server."""
+        command = [
+            "redis-server", "--port", "0", "--unixsocket", str(self._socket), "--save", "",
+            "--appendonly", "no", "--dir", str(self._folder), *options,
+        ]  # fmt: skip
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if b"eady to accept connections" in line:
+                return
+        pytest.fail("redis-server ended before it was ready")
+
+    def kill(self) -> None:
+        """End it without warning."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def hang(self) -> None:
+        """It keeps its connections and answers nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+
+def flush(server: RedisServer) -> None:
+    """Empty it."""
+    with server.client() as client:
+        client.flushall()
