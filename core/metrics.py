@@ -2,8 +2,8 @@
 
 Names follow Prometheus' conventions: prefix ``onlooker_``, base units, ``_total`` on counters,
 ``_ratio`` for 0-1. Labels come from closed sets: never a stream's or a tenant's id.
-A `Metrics` is made once and handed to whoever records; nothing is a module global, so that tests and
-several servers in one process do not share counts.
+A `Metrics` is made once and handed to whoever records; nothing is a module global, so that tests
+and several servers in one process do not share counts.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -21,9 +21,13 @@ class Metrics:
     """All metrics of one server, on one registry."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry = registry or CollectorRegistry()
+        self.registry = registry or CollectorRegistry()
+        self._add_gateway(self.registry)
+        self._add_frames(self.registry)
+        self._add_questions(self.registry)
+        self._add_engine(self.registry)
 
-        # Gateway
+    def _add_gateway(self, registry: CollectorRegistry) -> None:
         self.connections = Gauge(
             "onlooker_connections_active", "Open realtime connections.", registry=registry
         )
@@ -46,7 +50,7 @@ class Metrics:
             registry=registry,
         )
 
-        # Streams and frames
+    def _add_frames(self, registry: CollectorRegistry) -> None:
         self.streams = Gauge("onlooker_streams_active", "Open streams.", registry=registry)
         self.streams_total = Counter(
             "onlooker_streams_total", "Streams closed, by reason.", ["reason"], registry=registry
@@ -81,7 +85,7 @@ class Metrics:
             registry=registry,
         )
 
-        # Questions and answers
+    def _add_questions(self, registry: CollectorRegistry) -> None:
         self.questions = Counter(
             "onlooker_questions_total",
             "Questions by outcome: completed, incomplete, cancelled, failed, refused.",
@@ -104,7 +108,7 @@ class Metrics:
             registry=registry,
         )
 
-        # Engine
+    def _add_engine(self, registry: CollectorRegistry) -> None:
         self.engine_up = Gauge(
             "onlooker_engine_up", "1 while the engine can take work.", registry=registry
         )

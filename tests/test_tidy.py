@@ -17,6 +17,7 @@ from onlooker.core.metrics import Metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_FILE_LINES = 400
+MAX_TEST_FILE_LINES = 600  # behaviours side by side, which nobody reads from top to bottom
 MAX_FUNCTION_LINES = 60
 
 PACKAGES = ("core", "scheduler", "cache_store", "engine", "server", "clients", "demo_model")
@@ -27,7 +28,10 @@ CLOCK_READS = {
     "date": {"today"},
 }
 # The one reader, and what measures or trains and never serves.
-MAY_READ_CLOCKS = ("core/clock.py", "benchmarks/", "demo_model/training/", "demo_model/evaluation/")
+MAY_READ_CLOCKS = (
+    "core/clock.py", "benchmarks/", "demo_model/training/", "demo_model/train.py",
+    "demo_model/evaluate.py",
+)  # fmt: skip
 
 MACHINE_PATH = re.compile(r"(?<![\w.$}*])/(?:home|Users|root|work)/\w+")
 # Registries are the business of pip's own configuration; PyTorch's index of CPU wheels is needed.
@@ -87,12 +91,16 @@ def long_functions(tree: ast.Module) -> list[tuple[str, int]]:
     return [(name, lines) for name, lines in lengths if lines > MAX_FUNCTION_LINES]
 
 
-def test_files_are_at_most_400_lines(sources: list[tuple[str, ast.Module, str]]) -> None:
+def max_lines(name: str) -> int:
+    return MAX_TEST_FILE_LINES if name.startswith("tests/") else MAX_FILE_LINES
+
+
+def test_no_file_is_too_long(sources: list[tuple[str, ast.Module, str]]) -> None:
     counted = {name: text.count("\n") for name, _, text in sources}
     for path in tracked("clients/web/*.js", "*.sh"):
         counted[path.relative_to(ROOT).as_posix()] = path.read_text().count("\n")
     assert len(counted) > 20
-    assert {name: lines for name, lines in counted.items() if lines > MAX_FILE_LINES} == {}
+    assert {name: lines for name, lines in counted.items() if lines > max_lines(name)} == {}
 
 
 def test_functions_are_at_most_60_lines(sources: list[tuple[str, ast.Module, str]]) -> None:
