@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,44 @@ def test_folders_of_code_are_packages() -> None:
 def test_the_version_is_written_in_two_places_that_agree(pyproject: dict[str, Any]) -> None:
     source = (ROOT / "src" / "onlooker" / "__init__.py").read_text()
     assert f'__version__ = "{pyproject["project"]["version"]}"' in source
+
+
+def imported_packages(tree: ast.Module) -> set[str]:
+    """Top-level names of all absolute imports, wherever they stand."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+# Of each extra: what comes with vLLM, and is no requirement of its own here.
+WITH_VLLM = {"torch", "transformers", "tokenizers", "safetensors", "vllm"}
+TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
+
+
+def test_what_is_imported_is_required(
+    sources: list[tuple[str, ast.Module, str]], pyproject: dict[str, Any]
+) -> None:
+    required = {
+        re.split(r"[^A-Za-z0-9._-]", line)[0].lower()
+        for line in pyproject["project"]["dependencies"]
+    }
+    required |= {"pil" if name == "pillow" else name.replace("-", "_") for name in required}
+    parts = {"starlette", "pydantic_core"}  # of fastapi and of pydantic
+    known = required | parts | set(sys.stdlib_module_names) | {"onlooker"}
+    strangers = {}
+    for name, tree, _ in sources:
+        folder = name.split("/")[0]
+        if folder not in folders_with_code():
+            continue
+        extra = WITH_VLLM if name.startswith(("engine/vllm_adapter/", "demo_model/")) else set()
+        extra = extra | (TRAINING if folder in ("demo_model", "benchmarks") else set())
+        if found := {p for p in imported_packages(tree) if p.lower() not in known | extra}:
+            strangers[name] = found
+    assert strangers == {}
 
 
 # ---- time comes from a Clock, or tests and replays cannot control it ----

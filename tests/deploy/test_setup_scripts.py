@@ -134,8 +134,8 @@ def test_missing_test_packages_are_told_and_skip(tmp_path: Path) -> None:
     environ = fake_commands(tmp_path / "bin") | {"INSTALL": "0"}
     done = run_script("system.sh", "test", environ=environ)
     assert done.returncode == 0
-    assert "not installed: chromium chromium-driver redis-server" in done.stderr
-    assert "apt-get install chromium chromium-driver redis-server" in done.stderr
+    assert "not installed: chromium chromium-driver nodejs redis-server" in done.stderr
+    assert "apt-get install chromium chromium-driver nodejs redis-server" in done.stderr
 
 
 def test_missing_test_packages_are_an_error_in_ci(tmp_path: Path) -> None:
