@@ -9,6 +9,7 @@ told as cancelled, what waits is sent as far as the peer takes it, and the socke
 """
 
 import asyncio
+import itertools
 from contextlib import suppress
 
 from starlette.responses import Response
@@ -26,6 +27,9 @@ from onlooker.server.session import Session, TooManyErrors, stream_for_session
 
 FAREWELL_S = 1.0
 """How long a peer gets to take what still waits for it when its connection ends."""
+
+MESSAGES_A_TURN = 16
+"""Messages of one connection that are taken before others get their turn."""
 
 
 class _End(Exception):
@@ -162,9 +166,11 @@ class RealtimeConnection:
     async def _read(self, session: Session) -> None:
         rate = self._settings.max_messages_per_s
         pace = TokenBucket(rate_per_s=rate, burst=max(1.0, rate), clock=self._clock)
-        while True:
+        for number in itertools.count():
             if (too_early_s := pace.take()) > 0:
                 await self._clock.sleep(too_early_s)  # unread, the sender's own buffers fill
+            elif number % MESSAGES_A_TURN == 0:
+                await asyncio.sleep(0)  # what has come in at once is taken without waiting
             message = await self._websocket.receive()
             if message["type"] == "websocket.disconnect":
                 raise _PeerLeft

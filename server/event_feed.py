@@ -35,7 +35,8 @@ async def stream_events(
 ) -> AsyncGenerator[tuple[int | None, ServerEvent]]:
     """Yield (event number, event), from after number `after` or from now, until the stream closes.
 
-    The first event of who begins now tells of the stream as it is and has no number. Acknowledgements are gathered for `interval_s` and carry the number of the newest of them.
+    The first event of who begins now tells of the stream as it is and has no number.
+    Acknowledgements are gathered for `interval_s` and carry the number of the newest of them.
     """
     subscription = stream.subscribe(max_events=max_queued, after=after)
     batch = AckBatch(max_listed=max_listed_acks)

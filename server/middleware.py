@@ -1,6 +1,7 @@
 """What every HTTP request passes first: page origin, body size and time, and safe headers."""
 
 import asyncio
+from contextlib import suppress
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -11,6 +12,11 @@ from onlooker.server.errors import SlowBody, face_of, reply_of
 from onlooker.server.gateway import Gateway
 
 FRAME_PATH_END = "/frames"
+
+DISCARD_BYTES = 64 << 20
+DISCARD_S = 2.0
+"""How much of a refused body is read and thrown away. Clients send a whole body before they read
+the reply; hanging up at once would reset the connection, and they would never see why."""
 
 
 class RefusedBody(HTTPException):
@@ -41,6 +47,7 @@ class RequestGuard:
             if length is not None and length.isdigit() and int(length) > limit:
                 raise _too_large(limit)
         except OnlookerError as error:
+            await _discard(receive)
             await _send_error(self._gateway, error, send)
             return
         await self._app(scope, self._counted(receive, limit), _with_safe_headers(send))
@@ -70,10 +77,24 @@ class RequestGuard:
                 received += len(message.get("body", b""))
                 is_whole = not message.get("more_body", False)
                 if received > limit:
+                    del message
+                    await _discard(receive)
                     raise RefusedBody(_too_large(limit))
             return message
 
         return counted
+
+
+async def _discard(receive: Receive) -> None:
+    """Read on without keeping anything, within bounds."""
+    left = DISCARD_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body", False):
+                    return
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -21,6 +21,10 @@ from onlooker.server.config import ServerSection
 MAX_MESSAGE_FRAGMENTS = 1024
 """Fragments of one message. Each costs memory beyond its bytes."""
 
+CLOSE_TIMEOUT_S = 1.0
+"""How long the peer gets to answer our close; what it sends meanwhile is read and thrown away.
+Closing at once, with bytes unread, would reset the connection before the peer reads why."""
+
 
 @dataclass(frozen=True, slots=True)
 class TransportLimits:
@@ -113,13 +117,18 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.close_timeout = CLOSE_TIMEOUT_S
         self._message_deadline = _Deadline(self.loop)
+        self._is_done = False
+        """Whether the peer broke the rules: it is told, and not listened to any more."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._message_deadline.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_done:
+            return
         super().data_received(data)
         if len(self.frames) > MAX_MESSAGE_FRAGMENTS:
             self._fail(1009, "a message in too many pieces")
@@ -148,7 +157,12 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
         # Closing flushes first, and would wait for ever for a peer that does not read.
-        self.loop.call_later(self.limits.send_timeout_s, self.transport.abort)
+        if not self.disconnected:
+            self.loop.call_later(self.limits.send_timeout_s, self._abort)
+
+    def _abort(self) -> None:
+        if not self.disconnected:
+            self.transport.abort()
 
     def _message_late(self) -> None:
         if self.read_paused:
@@ -156,17 +170,29 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         self._fail(1008, "a message was begun and not finished")
 
+    def handle_parser_exception(self) -> None:
+        """The peer sent what is no WebSocket, or a message over the limit."""
+        assert self.conn.close_sent is not None
+        self._leave(self.conn.close_sent.code, self.conn.close_sent.reason)
+
     def _fail(self, code: int, reason: str) -> None:
-        if self.close_sent or self.transport.is_closing():
-            return
-        self.stop_keepalive()
+        if not (self.close_sent or self.transport.is_closing()):
+            self.conn.fail(code, reason)
+            self._leave(code, reason)
+
+    def _leave(self, code: int, reason: str) -> None:
+        """Send the close frame that is due, and let the peer read it."""
+        self._is_done = True
         self.frames = []
-        self.conn.fail(code, reason)
+        self.stop_keepalive()
+        self._message_deadline.stop()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.close_sent = True
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": code, "reason": reason})
-        self.transport.close()
-        self.loop.call_later(self.limits.send_timeout_s, self.transport.abort)
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self._abort)
 
 
 def protocols(

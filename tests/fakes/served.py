@@ -136,3 +136,12 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not condition():  # noqa: ASYNC110 - the condition is outside of this process's tasks
             await asyncio.sleep(0.005)
+
+
+async def errors_of(ws: ClientConnection) -> list[dict[str, Any]]:
+    """The errors that came so far; shows that the connection still answers."""
+    await send(ws, "ping")
+    found = []
+    while (event := await next_event(ws, "error", "pong"))["type"] == "error":
+        found.append(event["error"])
+    return found
