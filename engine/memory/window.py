@@ -43,8 +43,11 @@ class RecentWindow:
             self._clips.pop()
 
     def until(self, time_s: float) -> Sequence[Clip]:
-        """The clips that end at or before stream time `time_s`: what an answer then may know."""
-        return [clip for clip in self._clips if clip.end_s <= time_s]
+        """What had been captured by stream time `time_s`, which is what an answer then may know.
+
+        A clip that this time cuts in two shows its first frame only.
+        """
+        return [part for clip in self._clips if (part := clip.until(time_s)) is not None]
 
     def clips(self) -> Sequence[Clip]:
         """All clips, oldest first."""

@@ -126,5 +126,9 @@ def video_item(clip: Clip) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def clip_uuid(salt: str, clip: Clip) -> str:
-    """The identity of a clip for vLLM's caches: its stream's salt and its place in the stream."""
-    return f"{salt}/{clip.clip_index}"
+    """The identity of a clip for vLLM's caches: its stream's salt and its place in the stream.
+
+    A clip of which only the first frame may be shown is another picture than the whole one.
+    """
+    is_alone = clip.frames[0] is clip.frames[1]
+    return f"{salt}/{clip.clip_index}{'/alone' if is_alone else ''}"

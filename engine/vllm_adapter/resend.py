@@ -63,7 +63,7 @@ class ResendEngine:
             "enable_prefix_caching": True,
             "mm_processor_cache_gb": settings.vllm.processor_cache_gib,
             "limit_mm_per_prompt": {
-                "video": settings.window_clips + settings.max_question_images,
+                "video": settings.window_clips + 1 + settings.max_question_images,  # 1: pending
                 "image": 0,
             },
         }
@@ -112,6 +112,8 @@ class ResendEngine:
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         state = self._streams.get(question.stream_id)
         clips = [] if state is None else list(state.window.until(question.asked_s))
+        if question.pending is not None:
+            clips.append(question.pending)
         clips += question.images
         prompt = self._composed.asking(
             clips,

@@ -52,8 +52,9 @@ def test_an_answer_about_a_time_knows_nothing_later() -> None:
     window = RecentWindow(max_clips=8, stride_clips=4)
     for index in range(5):
         window.add(make_clip(index))
-    assert [clip.clip_index for clip in window.until(2.5)] == [0, 1, 2]
-    assert [clip.clip_index for clip in window.until(2.4)] == [0, 1]
+    assert [clip.end_s for clip in window.until(2.5)] == [0.5, 1.5, 2.5]
+    assert [clip.end_s for clip in window.until(2.4)] == [0.5, 1.5, 2.0]  # half of the last
+    assert [clip.end_s for clip in window.until(1.9)] == [0.5, 1.5]
 
 
 def test_a_clip_whose_ingest_failed_is_taken_back() -> None:

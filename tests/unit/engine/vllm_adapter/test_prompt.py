@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.interface import Turn
-from onlooker.engine.vllm_adapter.prompt import PromptComposer, video_item
+from onlooker.engine.vllm_adapter.prompt import PromptComposer, clip_uuid, video_item
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|video_pad|>", "<|vision_start|>"]
@@ -69,6 +69,15 @@ def test_a_clip_has_one_identity_in_every_prompt_of_its_stream_and_no_other() ->
     assert len(set(first)) == 3
     assert set(first).isdisjoint(other)
     assert set(again).isdisjoint(other)
+
+
+def test_a_clip_cut_in_two_is_another_picture_for_the_caches() -> None:
+    (whole,) = make_clips(1)
+    half = whole.until(0.2)
+    assert half is not None
+    pending = Clip(whole.stream_id, 0, (whole.frames[0], whole.frames[0]))
+    assert clip_uuid("a", half) != clip_uuid("a", whole)
+    assert clip_uuid("a", half) == clip_uuid("a", pending)
 
 
 @given(st.lists(st.sampled_from([*SPECIAL, "a", "<|", "|>", "im_", "end", "\x00"])).map("".join))
