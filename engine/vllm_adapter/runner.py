@@ -18,6 +18,9 @@ _log = logging.getLogger("onlooker.engine.vllm")
 SHUTDOWN_TIMEOUT_S = 5.0
 """How long vLLM's processes get to end by themselves."""
 
+_TOO_LONG = ("context length", "max_model_len", "longer than", "maximum model length")
+"""What vLLM says in its several ways of refusing a prompt that does not fit."""
+
 
 class VllmRunner:
     """Starts vLLM, runs requests on it, and says whether it still lives."""
@@ -114,7 +117,7 @@ class VllmRunner:
             _log.error("the engine is dead", exc_info=error)
             return EngineDead("the engine stopped; the server has to be restarted")
         if boot.is_client_error(error):
-            if "max_model_len" in str(error) or "longer than" in str(error):
+            if any(hint in str(error) for hint in _TOO_LONG):
                 return TooLarge(
                     "the question and the clips in view do not fit the model's context of "
                     f"{self._settings.max_model_len} tokens: ask more briefly",

@@ -1,0 +1,219 @@
+"""Both vLLM engines keep the `Engine` contract on real vLLM, processes and all."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pytest
+
+from onlooker import demo_model
+from onlooker.core.clock import SystemClock
+from onlooker.core.errors import ConfigError, EngineDead, TooLarge
+from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.media import Clip, Frame
+from onlooker.core.metrics import Metrics
+from onlooker.engine.config import EngineSection
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, Engine, FinishReason, Question
+from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.vllm_adapter.engine import make_engine
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+MODEL = os.environ.get("ONLOOKER_TEST_MODEL", str(Path(demo_model.__path__[0]) / "weights"))
+Mode = Literal["resend", "segments"]
+Run = Callable[[Awaitable[Any]], Any]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """One event loop for all tests of this file: the engine's tasks live on it."""
+    os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    with asyncio.Runner() as runner:
+
+        async def awaited(awaitable: Awaitable[Any]) -> Any:
+            return await awaitable
+
+        yield lambda awaitable: runner.run(awaited(awaitable))
+
+
+@pytest.fixture(scope="module", params=get_args(Mode))
+def engine(request: pytest.FixtureRequest, run: Run) -> Iterator[Engine]:
+    settings = EngineSection(
+        model=MODEL,
+        mode=request.param,
+        window_clips=8,
+        stride_clips=4,
+        memory=MemorySection(recent_clips=4, retrieved_clips=2),
+        vllm=VllmSection(max_model_len=1024),
+    )
+    engine = make_engine(settings, SystemClock(), Metrics())
+    run(engine.start(lambda line: None))
+    yield engine
+    run(engine.close())
+
+
+def make_clip(stream: str, index: int) -> Clip:
+    from tests.vllm.in_process import frames
+
+    first, second = (
+        Frame(2 * index + k, index + 0.5 * k, 0.0, pixels) for k, pixels in enumerate(frames(index))
+    )
+    return Clip(StreamId(stream), index, (first, second))
+
+
+async def open_with_clips(engine: Engine, stream: str, num_clips: int) -> None:
+    await engine.open_stream(StreamId(stream))
+    for index in range(num_clips):
+        await engine.ingest(make_clip(stream, index))
+
+
+def question(stream: str, text: str, **options: Any) -> Question:
+    options = {"asked_s": 1e6, "max_tokens": 8, **options}
+    return Question(StreamId(stream), ResponseId(f"r-{os.urandom(6).hex()}"), text, **options)
+
+
+async def ask(engine: Engine, asked: Question) -> tuple[str, AnswerEnd]:
+    events = [event async for event in engine.answer(asked)]
+    end = events[-1]
+    assert isinstance(end, AnswerEnd)
+    assert sum(isinstance(event, AnswerEnd) for event in events) == 1
+    return "".join(event.text for event in events if isinstance(event, AnswerDelta)), end
+
+
+async def ask_until_refused(engine: Engine) -> None:
+    for _ in range(100):
+        await ask(engine, question("killed", "Still there?"))
+
+
+def test_a_clip_costs_only_what_is_new(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "costs", 3)
+        result = await engine.ingest(make_clip("costs", 3))
+        computed = result.num_tokens - result.num_cached_tokens
+        block = 32  # resend finds whole blocks only
+        assert computed <= engine.info.tokens_per_clip + block
+
+    run(scenario())
+
+
+def test_an_answer_ends_once_and_says_what_it_saw(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "ends", 3)
+        _, end = await ask(engine, question("ends", "How many objects are there?"))
+        assert end.finish_reason in (FinishReason.STOP, FinishReason.LENGTH)
+        assert end.clip_spans_s == ((0.0, 2.5),)
+        assert not end.memory_incomplete
+
+    run(scenario())
+
+
+def test_an_answer_about_a_time_rests_on_nothing_later(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "short", 3)
+        await open_with_clips(engine, "long", 6)
+        asked = "What colour is the circle?"
+        before, _ = await ask(engine, question("short", asked, asked_s=2.5))
+        later, end = await ask(engine, question("long", asked, asked_s=2.5))
+        assert later == before
+        assert end.clip_spans_s[-1][1] <= 2.5
+
+    run(scenario())
+
+
+def test_a_full_window_goes_on(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "full", 20)
+        _, end = await ask(engine, question("full", "What was there at 3 seconds?"))
+        assert end.clip_spans_s[-1][1] == 19.5
+        if engine.info.mode == "segments":
+            assert end.clip_spans_s[0] == (3.0, 4.5)  # the named second, long out of the window
+
+    run(scenario())
+
+
+def test_a_cancelled_answer_leaves_the_engine_well(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "cancel", 2)
+        events = engine.answer(question("cancel", "What is there?", max_tokens=500))
+        assert isinstance(events, AsyncIterator)
+        async for _ in events:
+            break
+        await events.aclose()  # type: ignore[attr-defined]  # an async generator, as all are here
+        await ask(engine, question("cancel", "What is there?"))
+
+    run(scenario())
+
+
+def test_streams_do_not_see_each_other(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "one", 4)
+        await engine.open_stream(StreamId("empty"))
+        _, end = await ask(engine, question("empty", "What is there?"))
+        assert end.clip_spans_s == ()
+
+    run(scenario())
+
+
+def test_many_questions_at_once_are_all_answered(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "many", 6)
+        asked = [question("many", "How many objects are there?") for _ in range(6)]
+        answers = await asyncio.gather(*(ask(engine, one) for one in asked))
+        assert len({text for text, _ in answers}) == 1
+
+    run(scenario())
+
+
+def test_a_question_of_ten_thousand_words_is_refused_and_costs_nobody_else(
+    engine: Engine, run: Run
+) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "words", 2)
+        with pytest.raises(TooLarge, match="ask more briefly"):
+            await ask(engine, question("words", "circle " * 10_000))
+        await ask(engine, question("words", "What is there?"))
+
+    run(scenario())
+
+
+def test_a_closed_stream_is_forgotten(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "closed", 3)
+        await engine.close_stream(StreamId("closed"))
+        await engine.close_stream(StreamId("closed"))
+        await engine.open_stream(StreamId("closed"))
+        _, end = await ask(engine, question("closed", "What is there?"))
+        assert end.clip_spans_s == ()
+
+    run(scenario())
+
+
+def test_a_folder_without_weights_is_refused_before_anything_starts(
+    tmp_path: Path, run: Run
+) -> None:
+    engine = make_engine(EngineSection(model=str(tmp_path)), SystemClock(), Metrics())
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        run(engine.start(lambda line: None))
+
+
+def test_a_killed_engine_process_is_noticed(engine: Engine, run: Run) -> None:
+    """The last test: it ends the engine."""
+    import multiprocessing
+
+    async def scenario() -> None:
+        await open_with_clips(engine, "killed", 1)
+        for child in multiprocessing.active_children():
+            if child.pid is not None and "EngineCore" in child.name:
+                os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(EngineDead):
+            await ask_until_refused(engine)
+        assert not engine.healthy()
+        with contextlib.suppress(EngineDead):
+            await engine.close_stream(StreamId("killed"))
+
+    run(scenario())
