@@ -1,7 +1,7 @@
 """The demo model's shape and its folder: a small Qwen3-VL as transformers and vLLM define it.
 
-`write_folder` lays out everything `AutoProcessor.from_pretrained` and `vllm serve` look for. Nothing
-here is special to this project but the sizes and the words.
+`write_folder` lays out everything `AutoProcessor.from_pretrained` and `vllm serve` look for.
+Nothing here is special to this project but the sizes and the words.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from tokenizers import Tokenizer
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from onlooker.demo_model import tokenizer as words
+from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 
 FRAME_SIZE = 72
 """Pixels along each side of the square frame that the vision tower sees."""
 PATCH_SIZE = 12
 MERGE_SIZE = 2
 TOKENS_PER_FRAME_PAIR = (FRAME_SIZE // PATCH_SIZE // MERGE_SIZE) ** 2
+TOKEN_SCALE = 0.3
+"""Standard deviation of the picture tokens that language training starts from."""
 MAX_POSITIONS = 16384
 PIXEL_MEAN = 0.5
 PIXEL_STD = 0.5
@@ -102,9 +105,23 @@ def build_config(tokenizer: Tokenizer) -> Qwen3VLConfig:
 
 
 def build_model(config: Qwen3VLConfig, seed: int = 0) -> Qwen3VLForConditionalGeneration:
-    """A randomly initialised model, fp32."""
+    """A randomly initialised model, fp32; word vectors are larger than usual, to match pictures."""
     torch.manual_seed(seed)
-    return Qwen3VLForConditionalGeneration(config).float().eval()
+    model = Qwen3VLForConditionalGeneration(config).float().eval()
+    torch.nn.init.normal_(model.model.language_model.embed_tokens.weight, std=TOKEN_SCALE / 3)
+    return model
+
+
+@torch.no_grad()
+def scale_tokens(merger: torch.nn.Module, tokens: torch.Tensor) -> None:
+    """Bring what a merger puts out to a standard deviation of TOKEN_SCALE, given a sample of it.
+
+    What the stage 1 heads see is normed, so nothing they learnt is lost; but a language model whose
+    picture tokens are a hundred times its word vectors learns slowly.
+    """
+    factor = TOKEN_SCALE / tokens.float().std()
+    for parameter in merger.linear_fc2.parameters():
+        parameter.mul_(factor)
 
 
 def write_folder(
@@ -132,6 +149,18 @@ def write_folder(
         },
     )
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    _write_json(folder / "onlooker.json", _profile())
+
+
+def _profile() -> dict[str, Any]:
+    """What a server needs to know that the model's own files do not say."""
+    return {
+        "frame_width": FRAME_SIZE,
+        "frame_height": FRAME_SIZE,
+        "knows": "only the drawn world: one to three coloured shapes that come, move, change and "
+        "leave, and a sign with a digit. Anything else it cannot tell",
+        "instructions": SYSTEM_PROMPTS[0],
+    }
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -1,10 +1,10 @@
 """The demo model's tokenizer: one token a word, and a constant number of tokens for any time.
 
 A time such as ``12345.5 seconds`` is cut into groups whose surface says their place value
-(``a1 b23 c45 .5``), so a clip's stamp costs four tokens at second 3 and at second 80000 alike, and a
-question that names second 12 holds the very tokens that stand in the stamp of that clip. Everything is
-done by rules inside ``tokenizer.json``: nothing outside the stock `tokenizers` library is needed to
-read it.
+(``a1 b23 c45 .5``), so a clip's stamp costs four tokens at second 3 and at second 80000 alike, and
+a question that names second 12 holds the very tokens that stand in the stamp of that clip.
+Everything is done by rules inside ``tokenizer.json``: nothing outside the stock `tokenizers`
+library is needed to read it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def build_tokenizer(words: Iterable[str]) -> Tokenizer:
     )
     tokenizer.normalizer = normalizers.Sequence(_normalizer_rules())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(
-        Regex(r"\.\d|[\p{L}\p{N}_]+(?:'[\p{L}]+)?|[^\s\p{L}\p{N}_]"), behavior="removed", invert=True
+        Regex(r"\.\d|[\p{L}\p{N}_]+(?:'[\p{L}]+)?|[^\s\p{L}\p{N}_]"),
+        behavior="removed",
+        invert=True,
     )
     tokenizer.decoder = decoders.Sequence(_decoder_rules())
     tokenizer.add_special_tokens(
@@ -97,7 +99,9 @@ def _normalizer_rules() -> list[normalizers.Normalizer]:
     for digit in string.digits:
         rules.append(replace(Regex(digit + r"(?=\d{4}" + _SECONDS + ")"), f" a{digit} b"))
     for digit in string.digits:
-        rules.append(replace(Regex(r"(?<=b\d)" + digit + r"(?=\d\d" + _SECONDS + ")"), f"{digit} c"))
+        rules.append(
+            replace(Regex(r"(?<=b\d)" + digit + r"(?=\d\d" + _SECONDS + ")"), f"{digit} c")
+        )
     rules += [
         replace(Regex(r"\.(?=\d seconds)"), " ."),
         replace(Regex(r"<(?= a\d b)"), ""),

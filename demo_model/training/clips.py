@@ -81,9 +81,9 @@ def frame_labels(scene: Scene) -> NDArray[np.int8]:
     return np.concatenate([fields.ravel(), [digit], kinds.ravel()]).astype(np.int8)
 
 
-def make_clip(world: World, times: ClipTimes, rng: np.random.Generator) -> tuple[
-    NDArray[np.uint8], NDArray[np.int8]
-]:
+def make_clip(
+    world: World, times: ClipTimes, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
     """(uint8[2, side, side, 3] spoiled pixels, int8[LABELS])."""
     scenes = (world.state_at(times.first), world.state_at(times.second))
     if times.first == times.second:
@@ -121,7 +121,9 @@ class ClipRing:
         return np.asarray(self.pixels[picked]), np.asarray(self.labels[picked])
 
 
-def _produce(folder: Path, size: int, worker: int, workers: int, seed: int, core: int | None) -> None:
+def _produce(
+    folder: Path, size: int, worker: int, workers: int, seed: int, core: int | None
+) -> None:
     os.nice(5)
     if core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})

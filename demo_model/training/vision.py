@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
 from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionModel,
     apply_rotary_pos_emb_vision,
@@ -61,7 +62,7 @@ def encode(tower: Qwen3VLVisionModel, patches: Tensor) -> tuple[Tensor, list[Ten
     rows, columns = grid_positions()
     rows, columns = rows.to(patches.device), columns.to(patches.device)
     weight = tower.patch_embed.proj.weight
-    x = F.linear(patches, weight.view(weight.shape[0], -1), tower.patch_embed.proj.bias)
+    x = functional.linear(patches, weight.view(weight.shape[0], -1), tower.patch_embed.proj.bias)
     x = x + tower.pos_embed.weight[rows * GRID + columns]
     cos, sin = tower.rotary_pos_emb(x, torch.stack([rows, columns], dim=1))
     cos, sin = cos.view(-1, cos.shape[-1]), sin.view(-1, sin.shape[-1])
@@ -72,7 +73,7 @@ def encode(tower: Qwen3VLVisionModel, patches: Tensor) -> tuple[Tensor, list[Ten
         q, k, v = qkv.unbind(2)
         q, k = apply_rotary_pos_emb_vision(q, k, cos, sin)
         with torch.autocast(x.device.type, enabled=False):
-            seen = F.scaled_dot_product_attention(
+            seen = functional.scaled_dot_product_attention(
                 q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
             )
         x = x + block.attn.proj(seen.transpose(1, 2).reshape(batch, GRID * GRID, -1))
@@ -92,14 +93,19 @@ class Heads(nn.Module):
         self.fields = nn.ModuleList([nn.Linear(hidden, 2 * classes) for classes in CLASSES])
         self.digit = nn.Linear(hidden, 2 * 11)
         self.kinds = nn.Linear(hidden, 2 * KINDS)
+        self.cell = nn.Linear(hidden, CELLS)
 
-    def forward(self, tokens: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """[B, 9, H] -> fields [B, 9, 2, classes] each, digit [B, 2, 11], kinds [B, 2, 30]."""
+    def forward(self, tokens: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
+        """[B, 9, H] -> fields [B, 9, 2, classes] each, digit [B, 2, 11], kinds [B, 2, 30], cell.
+
+        cell [B, 9, 9]: which token it is. Without it a token would say what it shows but not where,
+        and the language model would have to make out places from rotary positions alone.
+        """
         x = self.norm(tokens.float())
-        fields = [head(x).unflatten(-1, (2, -1)) for head in self.fields]
-        digit = self.digit(x[:, SIGN_CELL]).unflatten(-1, (2, -1))
-        kinds = torch.logsumexp(self.kinds(x) * 2.0, dim=1).unflatten(-1, (2, -1)) / 2.0
-        return fields, digit, kinds
+        fields = [head(x).unflatten(-1, [2, -1]) for head in self.fields]
+        digit = self.digit(x[:, SIGN_CELL]).unflatten(-1, [2, -1])
+        kinds = torch.logsumexp(self.kinds(x) * 2.0, dim=1).unflatten(-1, [2, -1]) / 2.0
+        return fields, digit, kinds, self.cell(x)
 
 
 def split_labels(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -113,11 +119,14 @@ def split_labels(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def head_loss(heads: Heads, tokens: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, float]]:
     """The sum of all losses, and accuracies per attribute (of objects, not of empty cells)."""
-    fields, digit, kinds = heads(tokens)
+    fields, digit, kinds, cell = heads(tokens)
     want_fields, want_digit, want_kinds, motion = split_labels(labels)
-    total = F.cross_entropy(digit.flatten(0, 1), want_digit.flatten())
+    total = functional.cross_entropy(digit.flatten(0, 1), want_digit.flatten())
+    want_cell = torch.arange(CELLS, device=cell.device).expand(cell.shape[:2])
+    total = total + functional.cross_entropy(cell.flatten(0, 1), want_cell.flatten())
     right: dict[str, float] = {
         "digit": (digit.argmax(-1) == want_digit).float().mean().item(),
+        "cell": (cell.argmax(-1) == want_cell).float().mean().item(),
     }
     for at, name in enumerate(FIELDS):
         logits = fields[at].transpose(1, 2)
@@ -126,13 +135,13 @@ def head_loss(heads: Heads, tokens: Tensor, labels: Tensor) -> tuple[Tensor, dic
             want[~motion] = IGNORE
         weight = torch.ones(logits.shape[-1], device=logits.device)
         weight[0] = 0.3
-        total = total + F.cross_entropy(
+        total = total + functional.cross_entropy(
             logits.flatten(0, 2), want.flatten(), weight=weight, ignore_index=IGNORE
         )
         there = want > 0
         hits = (logits.argmax(-1) == want)[there]
         right[name] = hits.float().mean().item() if hits.numel() else 1.0
-    total = total + 3.0 * F.binary_cross_entropy_with_logits(kinds, want_kinds.float())
+    total = total + 3.0 * functional.binary_cross_entropy_with_logits(kinds, want_kinds.float())
     right["kinds"] = ((kinds > 0) == want_kinds.bool()).all(-1).float().mean().item()
     return total, right
 
@@ -141,14 +150,13 @@ def head_loss(heads: Heads, tokens: Tensor, labels: Tensor) -> tuple[Tensor, dic
 class VisionPlan:
     """How long and how fast stage 1 learns."""
 
-    steps: int = 6000
     batch: int = 64
     rate: float = 1.5e-3
     warmup: int = 150
     log_every: int = 50
     save_every_s: float = 120.0
-    until: float | None = None
-    """Wall-clock time (seconds since the epoch) at which the rate has to have come down."""
+    seconds: float = 1_200.0
+    """Training time in all, over however many runs."""
 
 
 class VisionTrainer:
@@ -178,7 +186,9 @@ class VisionTrainer:
         warm = min(1.0, (self.step + 1) / self.plan.warmup)
         return self.plan.rate * warm * (0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * progress)))
 
-    def learn(self, pixels: NDArray[np.uint8], labels: NDArray[np.int8], progress: float) -> dict[str, float]:
+    def learn(
+        self, pixels: NDArray[np.uint8], labels: NDArray[np.int8], progress: float
+    ) -> dict[str, float]:
         """One step; returns losses and accuracies."""
         patches = patches_of(torch.from_numpy(pixels).to(self.device))
         targets = torch.from_numpy(labels).to(self.device)
@@ -217,34 +227,29 @@ class VisionTrainer:
         part.replace(self.folder / "vision.pt")
 
     def run(self, ring: ClipRing, seed: int) -> None:
-        """Until the plan's steps are done or its time has come."""
+        """Until the plan's time is spent."""
         rng = np.random.default_rng((seed, self.step))
-        started = last_save = time.time()
+        begun, last_save = time.time() - self.spent_s, time.time()
         sums: dict[str, float] = {}
-        count = 0
+        bar = tqdm(total=round(self.plan.seconds), initial=round(self.spent_s), unit="s")
         with (self.folder / "vision.jsonl").open("a") as log:
-            while self.step < self.plan.steps:
-                progress = self.step / self.plan.steps
-                if self.plan.until is not None:
-                    left = self.plan.until - time.time()
-                    if left <= 0:
-                        break
-                    total = self.plan.until - started
-                    progress = max(progress, 1.0 - left / total)
+            while self.spent_s < self.plan.seconds:
                 pixels, labels = ring.batch(self.plan.batch, rng)
-                for name, value in self.learn(pixels, labels, progress).items():
+                marks = self.learn(pixels, labels, self.spent_s / self.plan.seconds)
+                for name, value in marks.items():
                     sums[name] = sums.get(name, 0.0) + value
-                count += 1
+                self.spent_s = time.time() - begun
                 if self.step % self.plan.log_every == 0:
-                    row = {name: round(value / count, 4) for name, value in sums.items()}
-                    line = {"step": self.step, "s": round(time.time() - started, 1), **row}
-                    line["clips"] = int(ring.count.sum())
-                    print(json.dumps(line), flush=True)
+                    every = self.plan.log_every
+                    row = {name: round(value / every, 4) for name, value in sums.items()}
+                    line = {"step": self.step, "s": round(self.spent_s, 1), **row}
                     log.write(json.dumps(line) + "\n")
                     log.flush()
-                    sums, count = {}, 0
+                    bar.n = min(round(self.spent_s), bar.total)
+                    bar.set_postfix(step=self.step, loss=row["loss"], shape=row["shape"])
+                    sums = {}
                 if time.time() - last_save > self.plan.save_every_s:
                     self.save()
                     last_save = time.time()
-        self.spent_s += time.time() - started
+        bar.close()
         self.save()

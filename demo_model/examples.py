@@ -1,0 +1,108 @@
+"""Evaluation items: held-out worlds, filmed as a client would send them, and questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlooker.demo_model.model import FRAME_SIZE
+from onlooker.demo_model.questions import FAMILIES, Question, View, ask_view
+from onlooker.demo_model.render import jpeg, render, resize
+from onlooker.demo_model.view import Clip
+from onlooker.demo_model.world import World
+
+VALIDATION_SEED = 1_000_000
+TEST_SEED = 2_000_000
+FILM_SIZE = (320, 240)
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """A clip and its frames, uint8[2, side, side, 3], after JPEG and the server's resize."""
+
+    clip: Clip
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question, the index of its context, and how old its evidence is in seconds (or None)."""
+
+    context: int
+    question: Question
+    age_s: float | None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an evaluation context holds: `recent` clips in a row, and `old` ones from before."""
+
+    name: str
+    recent: int
+    old: int = 0
+    span: int = 0
+    """How many clips before the recent ones the old ones are drawn from."""
+
+
+SETTINGS = {
+    "full": Setting("64 clips in a row", 64),
+    "sparse": Setting("8 recent clips and 8 older ones", 8, 8, 120),
+    "short": Setting("8 clips in a row", 8),
+}
+
+
+def film(world: World, clip: Clip, quality: int) -> Filmed:
+    """The frames of a clip as the server's perception hands them to the model."""
+    frames = [
+        resize(jpeg(render(world.state_at(t), *FILM_SIZE), quality), FRAME_SIZE, FRAME_SIZE)
+        for t in clip.frame_times
+    ]
+    return Filmed(clip, np.stack(frames if len(frames) == 2 else frames * 2))
+
+
+def draw_clips(setting: Setting, rng: np.random.Generator) -> list[Clip]:
+    """Clips of a second each, with an arbitrary phase; half of the streams are hours old."""
+    total = setting.recent + setting.span
+    start = float(rng.uniform(0.0, 36_000.0) if rng.random() < 0.5 else rng.uniform(0.0, 60.0))
+    times = [start + i for i in range(total)]
+    old = sorted(rng.choice(setting.span, setting.old, replace=False)) if setting.old else []
+    kept = [times[int(i)] for i in old] + times[total - setting.recent :]
+    return [Clip(t + 0.25, (t, t + 0.5)) for t in kept]
+
+
+def draw_context(
+    setting: Setting, seed: int, rng: np.random.Generator
+) -> tuple[World, list[Filmed], View]:
+    """A world of a held-out seed, its filmed clips, and what they show."""
+    world = World(seed)
+    clips = draw_clips(setting, rng)
+    quality = int(rng.integers(50, 96))
+    return world, [film(world, clip, quality) for clip in clips], View(world, clips)
+
+
+def draw_items(
+    view: View, context: int, rng: np.random.Generator, families: Sequence[str]
+) -> Iterator[Item]:
+    """One question of each family named, where this view allows one."""
+    for family in families:
+        question = ask_view(view, rng, family)
+        if question is None:
+            continue
+        evidence = question.evidence
+        age = view.stamps[-1] - view.stamps[evidence[-1]] if evidence else None
+        yield Item(context, question, age)
+
+
+def reported_family(question: Question) -> str:
+    """The family a result counts for: narrations are told apart by whether anything changed."""
+    if question.family == "narrate":
+        return "narrate_silent" if question.answer.startswith("<|") else "narrate_change"
+    return question.family
+
+
+def all_families() -> list[str]:
+    return list(FAMILIES)

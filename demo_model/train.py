@@ -1,0 +1,156 @@
+"""Trains the demo model from nothing and writes its folder; goes on where it was stopped.
+
+    python -m onlooker.demo_model.train --run runs/demo --out demo_model/weights
+
+Stage 1 teaches the vision tower to see single clips; then its tokens for a pool of timelines are
+cached; stage 2 teaches the language model on those. With a CUDA device everything runs there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from transformers import Qwen3VLForConditionalGeneration
+
+from onlooker.demo_model.dataset import Layout
+from onlooker.demo_model.model import build_config, build_model, scale_tokens, write_folder
+from onlooker.demo_model.phrases import vocabulary
+from onlooker.demo_model.tokenizer import build_tokenizer
+from onlooker.demo_model.training.clips import MAX_TRAIN_SEED, ClipRing, start_workers, wait_for
+from onlooker.demo_model.training.learner import LanguagePlan, LanguageTrainer
+from onlooker.demo_model.training.plots import plot_run
+from onlooker.demo_model.training.pool import Pool, build_pool
+from onlooker.demo_model.training.vision import VisionPlan, VisionTrainer, encode, patches_of
+
+RING_CLIPS = 24_000
+POOL_TIMELINES = 290
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a training run is asked to do. Minutes are wall-clock time per stage."""
+
+    run: Path
+    out: Path
+    vision_minutes: float
+    language_minutes: float
+    timelines: int
+    workers: int
+    seed: int
+    resume: bool
+    export_only: bool
+
+
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train_vision(model: Qwen3VLForConditionalGeneration, options: Options) -> None:
+    """Stage 1, unless this run has its result; the tower's tokens come out at the right scale."""
+    done = options.run / "tower.pt"
+    tower = model.model.visual
+    if options.resume and done.exists():
+        tower.load_state_dict(torch.load(done, weights_only=True, map_location=device()))
+        return
+    folder = options.run / "clips"
+    ring, workers = start_workers(folder, RING_CLIPS, options.workers, options.seed)
+    try:
+        wait_for(ring, 1_500)
+        plan = VisionPlan(seconds=options.vision_minutes * 60.0)
+        trainer = VisionTrainer(tower.train(), plan, options.run)
+        saved = options.run / "vision.pt"
+        if options.resume and saved.exists():
+            trainer.load(torch.load(saved, weights_only=True, map_location=device()))
+        trainer.run(ring, options.seed)
+    finally:
+        for worker in workers:
+            worker.terminate()
+    settle_scale(model, ring)
+    torch.save(tower.state_dict(), done)
+
+
+@torch.no_grad()
+def settle_scale(model: Qwen3VLForConditionalGeneration, ring: ClipRing) -> None:
+    """Bring the tower's tokens to the size that language training starts from."""
+    tower = model.model.visual.eval()
+    pixels, _ = ring.batch(256, np.random.default_rng(0))
+    merged, deep = encode(tower, patches_of(torch.from_numpy(pixels).to(device())))
+    scale_tokens(tower.merger, merged)
+    scale_tokens(tower.deepstack_merger_list[0], deep[0])
+
+
+def train_language(
+    model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, options: Options
+) -> None:
+    """Stage 2; caches the pool first, unless this run has one."""
+    folder = options.run / "pool"
+    if not (folder / "timelines.jsonl").exists():
+        seeds = range(options.seed * options.timelines, (options.seed + 1) * options.timelines)
+        if seeds.stop > MAX_TRAIN_SEED:
+            raise ValueError(f"seeds up to {seeds.stop} would reach into the held-out worlds")
+        build_pool(model.model.visual.eval(), folder, seeds)
+    pool = Pool(folder, model.config.text_config.hidden_size)
+    plan = LanguagePlan(seconds=options.language_minutes * 60.0)
+    trainer = LanguageTrainer(model, Layout(tokenizer), pool, plan, options.run)
+    saved = options.run / "language.pt"
+    if options.resume and saved.exists():
+        trainer.load(torch.load(saved, weights_only=True, map_location=device()))
+    trainer.run(options.seed)
+
+
+def export(model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, out: Path) -> None:
+    """Write the folder that vLLM serves."""
+    write_folder(out, model.cpu(), tokenizer)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(json.dumps({"written": str(out), "parameters": parameters}))
+
+
+def parse() -> Options:
+    root = Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="checkpoints and logs")
+    parser.add_argument("--out", type=Path, default=root / "weights", help="the model folder")
+    parser.add_argument("--vision-minutes", type=float, default=20.0)
+    parser.add_argument("--language-minutes", type=float, default=150.0)
+    parser.add_argument("--timelines", type=int, default=POOL_TIMELINES, help="worlds in the pool")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw clips")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run left")
+    parser.add_argument("--export-only", action="store_true", help="write the last checkpoint")
+    given = parser.parse_args()
+    return Options(
+        run=given.run,
+        out=given.out,
+        vision_minutes=given.vision_minutes,
+        language_minutes=given.language_minutes,
+        timelines=given.timelines,
+        workers=given.workers,
+        seed=given.seed,
+        resume=not given.fresh,
+        export_only=given.export_only,
+    )
+
+
+def main() -> None:
+    options = parse()
+    options.run.mkdir(parents=True, exist_ok=True)
+    tokenizer = build_tokenizer(vocabulary())
+    model = build_model(build_config(tokenizer), options.seed).to(device())
+    if options.export_only:
+        saved = torch.load(options.run / "language.pt", weights_only=True, map_location=device())
+        model.load_state_dict(saved["model"])
+    else:
+        train_vision(model, options)
+        train_language(model, tokenizer, options)
+        plot_run(options.run)
+    export(model, tokenizer, options.out)
+
+
+if __name__ == "__main__":
+    main()

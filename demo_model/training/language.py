@@ -1,0 +1,194 @@
+"""A forward pass of the language model for many questions about one context at once.
+
+The tokens of a context (sink and clips) are computed once. Each *branch* (a question and its
+answer) continues the context after some clip, sees what came up to there and itself, and nothing
+of other branches: the result is that of separate prompts (a test compares the two). A context may
+be computed under a sliding window and then be looked at in part and at other positions, the way
+an engine that stores keys and values does it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel, apply_rotary_pos_emb
+
+
+@dataclass
+class Packed:
+    """A batch of contexts with their branches. B contexts, C context tokens, Q branch tokens."""
+
+    context_ids: Tensor
+    """int64[B, C]"""
+    merged: Tensor
+    """float[B, clips * 9, H]: embeddings of the video tokens, in order."""
+    deep: Tensor
+    context_positions: Tensor
+    """int64[3, B, C]: where the context is computed."""
+    view_positions: Tensor | None
+    """int64[3, B, C]: where branches see it; None: where it was computed."""
+    context_mask: Tensor | None
+    """bool[B, 1, C, C]; None: causal."""
+    branch_ids: Tensor
+    """int64[B, Q]"""
+    branch_positions: Tensor
+    """int64[3, B, Q]"""
+    branch_mask: Tensor
+    """bool[B, 1, Q, C + Q]"""
+    targets: Tensor
+    """int64[B, Q]: the next token where it is learnt, else -100."""
+    question_of: Tensor
+    """int64[B, Q]: which question a token belongs to, -1 for answers and padding."""
+    evidence: Tensor
+    """bool[questions, clips of all contexts]: clips that a right answer needs."""
+    candidates: Tensor
+    """bool, same shape: clips that the question's branch sees."""
+    clip_of: Tensor
+    """int64[C]: which clip a context token belongs to, -1 for the sink."""
+    family: list[str]
+    """Of each question."""
+    branch_of: Tensor
+    """int64[B, Q]: which question a token of any kind belongs to, -1 for padding."""
+
+
+@dataclass
+class Seen:
+    """What a forward pass yields."""
+
+    logits: Tensor
+    """float[answers, vocabulary], for `targets >= 0` in order."""
+    summaries: list[tuple[Tensor, Tensor]]
+    """Per asked layer: mean queries float[questions, key heads, width], summed over the heads that
+    share a key head, and mean keys float[clips, key heads, width]; both pre-rotary."""
+
+    @property
+    def scores(self) -> list[Tensor]:
+        """Per asked layer float[questions, clips]: mean query against mean key."""
+        return [mean_scores(queries, keys) for queries, keys in self.summaries]
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    return apply_rotary_pos_emb(x, x, cos, sin)[0]
+
+
+def _mean_by(values: Tensor, groups: Tensor, count: int) -> Tensor:
+    """float[N, ...], int[N] (-1: left out) -> the mean of each group, float[count, ...]."""
+    kept = groups >= 0
+    flat = values[kept].flatten(1)
+    index = groups[kept]
+    total = flat.new_zeros(count, flat.shape[1]).index_add(0, index, flat)
+    sizes = flat.new_zeros(count).index_add(0, index, flat.new_ones(len(index)))
+    return (total / sizes.clamp(min=1.0)[:, None]).view(count, *values.shape[1:])
+
+
+def forward(
+    model: Qwen3VLTextModel, packed: Packed, video_id: int, score_layers: tuple[int, ...] = ()
+) -> Seen:
+    """Logits at the answers of every branch, and retrieval scores of the asked layers."""
+    config = model.config
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    width, repeat = config.head_dim, heads // groups
+    context = packed.context_ids.shape[1]
+    autocast = torch.is_autocast_enabled(packed.context_ids.device.type)
+    kind = torch.bfloat16 if autocast else torch.float32
+
+    ids = torch.cat([packed.context_ids, packed.branch_ids], 1)
+    x = model.embed_tokens(ids)
+    video = ids == video_id
+    x = x.masked_scatter(video[..., None], packed.merged.to(x.dtype))
+    positions = torch.cat([packed.context_positions, packed.branch_positions], 2)
+    cos, sin = model.rotary_emb(x.float(), positions)
+    view = None
+    if packed.view_positions is not None:
+        view = model.rotary_emb(x.float(), packed.view_positions)
+    branch_bias = _bias(packed.branch_mask)
+    context_bias = None if packed.context_mask is None else _bias(packed.context_mask)
+
+    summaries: list[tuple[Tensor, Tensor]] = []
+    last = len(model.layers) - 1
+    for number, layer in enumerate(model.layers):
+        attention = layer.self_attn
+        normed = layer.input_layernorm(x)
+        asked = normed if number < last else normed[:, context:]
+        q = attention.q_norm(attention.q_proj(asked).unflatten(-1, (heads, width))).transpose(1, 2)
+        k = attention.k_norm(attention.k_proj(normed).unflatten(-1, (groups, width))).transpose(
+            1, 2
+        )
+        v = attention.v_proj(normed).unflatten(-1, (groups, width)).transpose(1, 2)
+        if number in score_layers:
+            at = context if number < last else 0
+            summaries.append(_summary(q[:, :, at:], k[:, :, :context], packed, repeat))
+        q, k, v = q.float(), k.float(), v.float()
+        asked_cos, asked_sin = (cos, sin) if number < last else (cos[:, context:], sin[:, context:])
+        q_rot, k_rot = _rotate(q, asked_cos, asked_sin), _rotate(k, cos, sin)
+        seen_k = k_rot
+        if view is not None:
+            seen_k = torch.cat([_rotate(k[:, :, :context], *view), k_rot[:, :, context:]], 2)
+        k_rot, seen_k, v = (t.repeat_interleave(repeat, 1) for t in (k_rot, seen_k, v))
+        with torch.autocast(x.device.type, enabled=False):
+            branch_q = q_rot[:, :, context:] if number < last else q_rot
+            outputs = [
+                functional.scaled_dot_product_attention(branch_q, seen_k, v, attn_mask=branch_bias)
+            ]
+            if number < last:
+                outputs.insert(
+                    0,
+                    functional.scaled_dot_product_attention(
+                        q_rot[:, :, :context],
+                        k_rot[:, :, :context],
+                        v[:, :, :context],
+                        attn_mask=context_bias,
+                        is_causal=context_bias is None,
+                    ),
+                )
+            attended = torch.cat(outputs, 2).transpose(1, 2).flatten(2)
+        if number == last:
+            x = x[:, context:]
+        x = x + attention.o_proj(attended.to(kind))
+        x = x + layer.mlp(layer.post_attention_layernorm(x))
+        if number == 0:
+            add = torch.zeros_like(x).masked_scatter(video[..., None], packed.deep.to(x.dtype))
+            x = x + add
+    wanted = packed.targets >= 0
+    logits = functional.linear(model.norm(x[wanted]), model.embed_tokens.weight)
+    return Seen(logits.float(), summaries)
+
+
+def _bias(mask: Tensor) -> Tensor:
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, float("-inf"))
+
+
+def mean_scores(queries: Tensor, keys: Tensor) -> Tensor:
+    """float[questions, clips]: dot products, summed over key heads."""
+    return torch.einsum("qgd,cgd->qc", queries, keys) / keys.shape[-1] ** 0.5
+
+
+def _summary(q: Tensor, k: Tensor, packed: Packed, repeat: int) -> tuple[Tensor, Tensor]:
+    """Mean queries of all questions and mean keys of all clips of one layer."""
+    batch, heads = q.shape[:2]
+    groups = heads // repeat
+    summed = q.float().unflatten(1, (groups, repeat)).sum(2)
+    queries = _mean_by(
+        summed.transpose(1, 2).flatten(0, 1), packed.question_of.flatten(), len(packed.family)
+    )
+    clips = int(packed.clip_of.max()) + 1
+    offset = torch.arange(batch, device=q.device)[:, None] * clips
+    clip_of = torch.where(packed.clip_of >= 0, packed.clip_of + offset, -1)
+    keys = _mean_by(k.float().transpose(1, 2).flatten(0, 1), clip_of.flatten(), clips * batch)
+    return queries, keys
+
+
+def retrieval_loss(scores: Tensor, evidence: Tensor, candidates: Tensor) -> tuple[Tensor, float]:
+    """Cross-entropy that evidence outranks other candidates; share of questions with it on top."""
+    has = evidence.any(1)
+    if not bool(has.any()):
+        return scores.sum() * 0.0, float("nan")
+    scores = scores.masked_fill(~candidates, float("-inf"))[has]
+    evidence = evidence[has]
+    log_total = torch.logsumexp(scores, 1)
+    log_right = torch.logsumexp(scores.masked_fill(~evidence, float("-inf")), 1)
+    top = evidence.gather(1, scores.argmax(1, keepdim=True)).float().mean().item()
+    return (log_total - log_right).mean(), top

@@ -1,0 +1,271 @@
+"""Stage 2: the language model learns to answer from cached clips, in growing contexts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+from transformers import Qwen3VLForConditionalGeneration
+
+from onlooker.demo_model.dataset import Layout
+from onlooker.demo_model.training.contexts import Drawer, draw_system, pack
+from onlooker.demo_model.training.language import Packed, Seen, forward, retrieval_loss
+from onlooker.demo_model.training.pool import Pool
+
+SCORED_FAMILIES = ("at_time", "ever", "when_appeared", "when_changed")
+"""Families with one or few evidence clips that their content or stamp sets apart."""
+SIZES = (2, 4, 8, 16, 32, 64)
+
+
+@dataclass
+class LanguagePlan:
+    """How long and how fast stage 2 learns."""
+
+    rate: float = 1e-3
+    warmup: int = 200
+    decay_share: float = 0.35
+    """Part of the time, at the end, over which the rate falls to a twentieth."""
+    clips_a_batch: int = 64
+    questions_a_batch: int = 96
+    level_up_at: float = 0.87
+    """Answers right at the longest context of a level before longer ones come."""
+    schedule: tuple[float, ...] = (0.05, 0.1, 0.18, 0.28, 0.4)
+    """Progress at which the next level comes at the latest."""
+    retrieval_layers: tuple[int, ...] = (2, 3)
+    retrieval_weight: float = 0.1
+    retrieval_from_level: int = 2
+    focus: tuple[str, ...] = (
+        "now_color",
+        "now_shape",
+        "now_place",
+        "now_list",
+        "now_exists",
+        "now_count",
+    )
+    """Families that come first: telling which object has which property is what the rest needs."""
+    focus_share: float = 0.75
+    """Of the contexts, while `focus` families are not yet right in `focus_until` of the cases."""
+    focus_until: float = 0.9
+    log_every: int = 25
+    save_every_s: float = 150.0
+    seconds: float = 9_000.0
+    """Training time in all, over however many runs."""
+    muon: bool = True
+
+
+@dataclass
+class Marks:
+    """Right answers and counts per key since the last log line."""
+
+    right: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    count: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def add(self, key: str, value: float, weight: float = 1.0) -> None:
+        self.right[key] += value * weight
+        self.count[key] += weight
+
+    def take(self) -> dict[str, float]:
+        means = {key: round(self.right[key] / self.count[key], 3) for key in sorted(self.right)}
+        self.right.clear()
+        self.count.clear()
+        return means
+
+
+def question_results(packed: Packed, seen: Seen) -> tuple[Tensor, list[bool]]:
+    """The mean answer loss, and for each question whether every token of its answer is on top.
+
+    Each question weighs the same, however long its answer.
+    """
+    wanted = packed.targets >= 0
+    targets = packed.targets[wanted]
+    owners = packed.branch_of[wanted]
+    losses = functional.cross_entropy(seen.logits, targets, reduction="none")
+    count = len(packed.family)
+    lengths = torch.bincount(owners, minlength=count).clamp(min=1).float()
+    weights = lengths[owners].rsqrt()
+    hits = (seen.logits.argmax(-1) == targets).float()
+    misses = torch.zeros(count, device=hits.device).index_add(0, owners, 1.0 - hits)
+    return (losses * weights).sum() / weights.sum(), (misses == 0).tolist()
+
+
+class LanguageTrainer:
+    """Draws batches from a pool, learns, logs, saves."""
+
+    def __init__(
+        self,
+        model: Qwen3VLForConditionalGeneration,
+        layout: Layout,
+        pool: Pool,
+        plan: LanguagePlan,
+        folder: Path,
+    ) -> None:
+        self.model = model
+        self.text = model.model.language_model
+        self.layout = layout
+        self.pool = pool
+        self.drawer = Drawer(pool)
+        self.plan = plan
+        self.folder = folder
+        self.device = next(model.parameters()).device
+        self.step = 0
+        self.level = 0
+        self.progress = 0.0
+        self.spent_s = 0.0
+        self.smooth: dict[str, float] = {}
+        self.marks = Marks()
+        self.optimizers = self._optimizers()
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        matrices = [p for n, p in self.text.named_parameters() if p.ndim == 2 and "embed" not in n]
+        others = [p for n, p in self.text.named_parameters() if p.ndim != 2 or "embed" in n]
+        adam = torch.optim.AdamW(others, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
+        if self.plan.muon:
+            muon = torch.optim.Muon(
+                matrices,
+                lr=self.plan.rate,
+                weight_decay=0.05,
+                momentum=0.95,
+                adjust_lr_fn="match_rms_adamw",
+            )
+            return [muon, adam]
+        return [
+            torch.optim.AdamW(matrices, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.05),
+            adam,
+        ]
+
+    def rate(self) -> float:
+        """Warm-up, a plateau, a straight way down."""
+        warm = min(1.0, (self.step + 1) / self.plan.warmup)
+        left = min(1.0, (1.0 - self.progress) / self.plan.decay_share)
+        return self.plan.rate * warm * max(left, 0.05)
+
+    def batch(self, rng: np.random.Generator) -> tuple[int, Packed]:
+        """(clips in a context, packed contexts): half at the level's longest, half shorter."""
+        top = SIZES[self.level]
+        clips = top if rng.random() < 0.55 else int(rng.choice(SIZES[: self.level + 1]))
+        if rng.random() < 0.3:
+            clips = max(1, clips - int(rng.integers(0, clips // 2 + 1)))
+        contexts = max(1, min(self.plan.clips_a_batch // clips, 24))
+        questions = self.plan.questions_a_batch
+        if clips > 8:  # attention makes a question cost more in a long context
+            questions = questions * 2 // 3 if clips <= 16 else questions // 2
+        each = max(2, questions // contexts)
+        drawn = []
+        for _ in range(contexts):
+            focused = not self.focused and rng.random() < self.plan.focus_share
+            families = self.plan.focus if focused else None
+            drawn.append(self.drawer.context(rng, clips, each, families))
+        drawn = [c for c in drawn if c.branches]
+        return clips, pack(self.layout, drawn, self.pool, draw_system(rng))
+
+    def learn(self, packed: Packed, clips: int) -> None:
+        """One step; marks go to the log."""
+        scored = self.level >= self.plan.retrieval_from_level and clips >= 4
+        layers = self.plan.retrieval_layers if scored else ()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            seen = forward(self.text, packed, self.layout.video, layers)
+        loss, right = question_results(packed, seen)
+        total = loss
+        for layer, scores in zip(layers, seen.scores, strict=True):
+            kept = torch.tensor([f.startswith(SCORED_FAMILIES) for f in packed.family])
+            extra, top = retrieval_loss(scores, packed.evidence & kept[:, None], packed.candidates)
+            total = total + self.plan.retrieval_weight * extra
+            if top == top:
+                self.marks.add(f"found@1/{layer}", top)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate()
+            optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.text.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.step += 1
+        self._mark(packed, clips, loss.item(), right)
+
+    def _mark(self, packed: Packed, clips: int, loss: float, right: list[bool]) -> None:
+        self.marks.add("loss", loss)
+        size = next(s for s in SIZES if clips <= s)
+        for family, hit in zip(packed.family, right, strict=True):
+            self.marks.add(family, float(hit))
+            self.marks.add(f"@{size:02d}", float(hit))
+            self.smooth[family] = 0.98 * self.smooth.get(family, 0.0) + 0.02 * float(hit)
+        share = sum(right) / len(right)
+        key = f"@{size}"
+        self.smooth[key] = 0.95 * self.smooth.get(key, 0.0) + 0.05 * share
+
+    @property
+    def focused(self) -> bool:
+        """Whether the first families are right often enough to go on."""
+        seen = [self.smooth.get(family, 0.0) for family in self.plan.focus]
+        return min(seen) >= self.plan.focus_until
+
+    def _level_up(self) -> None:
+        if self.level + 1 >= len(SIZES):
+            return
+        if not self.focused and self.progress < self.plan.schedule[self.level]:
+            return
+        good = self.smooth.get(f"@{SIZES[self.level]}", 0.0) >= self.plan.level_up_at
+        if good or self.progress >= self.plan.schedule[self.level]:
+            self.level += 1
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+            "level": self.level,
+            "smooth": self.smooth,
+            "spent_s": self.spent_s,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.step, self.level, self.smooth = state["step"], state["level"], state["smooth"]
+        self.spent_s = state["spent_s"]
+
+    def save(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / "language.pt.part"
+        torch.save(self.state(), part)
+        part.replace(self.folder / "language.pt")
+
+    def run(self, seed: int) -> None:
+        """Until the plan's time is spent."""
+        rng = np.random.default_rng((seed, self.step))
+        begun, last_save = time.time() - self.spent_s, time.time()
+        drawing = 0.0
+        bar = tqdm(total=round(self.plan.seconds), initial=round(self.spent_s), unit="s")
+        with (self.folder / "language.jsonl").open("a") as log:
+            while self.spent_s < self.plan.seconds:
+                self.progress = self.spent_s / self.plan.seconds
+                before = time.time()
+                clips, packed = self.batch(rng)
+                drawing += time.time() - before
+                self.learn(packed, clips)
+                self._level_up()
+                self.spent_s = time.time() - begun
+                if self.step % self.plan.log_every == 0:
+                    row: dict[str, Any] = {"step": self.step, "s": round(self.spent_s, 1)}
+                    row |= {"level": SIZES[self.level], "draw_s": round(drawing, 1)}
+                    row |= self.marks.take()
+                    log.write(json.dumps(row) + "\n")
+                    log.flush()
+                    bar.n = min(round(self.spent_s), bar.total)
+                    bar.set_postfix(step=self.step, clips=row["level"], loss=row["loss"])
+                if time.time() - last_save > self.plan.save_every_s:
+                    self.save()
+                    last_save = time.time()
+        bar.close()
+        self.save()
