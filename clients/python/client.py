@@ -10,30 +10,35 @@ async with Client() as client:  # a stream that somebody else feeds
 """
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from pydantic import ValidationError
+from websockets.asyncio.client import ClientConnection
 
+from onlooker.clients.python.connection import dial
 from onlooker.clients.python.encode import guess_codec
 from onlooker.clients.python.errors import ServerUnreachable, error_from, error_from_reply
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base, is_loopback
 from onlooker.clients.python.stream import Stream
 from onlooker.core.clock import Clock
-from onlooker.core.errors import InvalidRequest, NotFound
+from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import is_stream_id, new_id
-from onlooker.core.protocol.base import ClockName, StreamObject
-from onlooker.core.protocol.client_events import SessionConfig
+from onlooker.core.protocol.base import ClockName, Inbound, StreamObject
+from onlooker.core.protocol.client_events import SessionConfig, explain_validation
 from onlooker.core.protocol.http import (
     AnswerReply,
     CreateStreamRequest,
     FrameReply,
     ModelList,
     QuestionRequest,
-    SourceRequest,
     StreamList,
 )
+from onlooker.core.protocol.server_events import SessionObject
 
 ENV_API_KEY = "ONLOOKER_API_KEY"
 
@@ -112,22 +117,40 @@ class Client:
                 f"'{stream_id}' cannot name a stream; use 1 to 64 letters, digits, '.', '_', '-'",
                 param="stream",
             )
+        session = {"instructions": instructions, "max_output_tokens": max_output_tokens}
         video = {"clock": clock, "max_fps": max_fps, "gate_threshold": gate_threshold}
-        session: dict[str, Any] = {
-            "instructions": instructions,
-            "max_output_tokens": max_output_tokens,
-            "input_video": _given(video) or None,
-        }
         return Stream(
             stream_id,
-            base_url=self.base_url,
-            api_key=self._api_key,
+            dial=partial(self._dial, stream_id, _given(video)),
             options=self.options,
             session=SessionConfig.model_validate(_given(session)),
+            is_virtual=clock == "virtual",
             clock=self._clock,
             resumed_at_s=resumed_at_s,
             forget=partial(self.close_stream, stream_id) if is_own else None,
         )
+
+    @asynccontextmanager
+    async def _dial(
+        self, stream_id: str, video: dict[str, Any]
+    ) -> AsyncIterator[tuple[ClientConnection, SessionObject]]:
+        """Connect; settings of the stream itself are given when it is made."""
+        if video:
+            try:
+                await self.create_stream(stream_id, **video)
+            except Conflict:
+                await self._check_clock(stream_id, video.get("clock"))
+        async with dial(self.base_url, stream_id, self._api_key, self.options) as connected:
+            yield connected
+
+    async def _check_clock(self, stream_id: str, wanted: str | None) -> None:
+        found = (await self.get_stream(stream_id)).clock
+        if wanted is not None and found != wanted:
+            raise Conflict(
+                f"the stream '{stream_id}' is there already and has the {found} clock; close it or "
+                "take another name",
+                param="clock",
+            )
 
     # ---- HTTP ----
 
@@ -153,15 +176,15 @@ class Client:
         metadata: dict[str, str] | None = None,
     ) -> StreamObject:
         """Make a stream; with `source_url` the server pulls it by itself."""
-        request = CreateStreamRequest(
+        body = _body(
+            CreateStreamRequest,
             id=stream_id,
-            source=SourceRequest(url=source_url) if source_url else None,
+            source={"url": source_url} if source_url else None,
             clock=clock,
             max_fps=max_fps,
             gate_threshold=gate_threshold,
             metadata=metadata or {},
         )
-        body = request.model_dump(exclude_none=True)
         return StreamObject.model_validate_json(await self._call("POST", "/v1/streams", json=body))
 
     async def streams(self) -> list[StreamObject]:
@@ -213,12 +236,14 @@ class Client:
         Raises:
             OnlookerError: refused or failed, and why.
         """
-        request = QuestionRequest(question=question, at_s=at_s, max_output_tokens=max_output_tokens)
+        body = _body(
+            QuestionRequest, question=question, at_s=at_s, max_output_tokens=max_output_tokens
+        )
         reply = AnswerReply.model_validate_json(
             await self._call(
                 "POST",
                 f"/v1/streams/{stream_id}/questions",
-                json=request.model_dump(exclude_none=True),
+                json=body,
                 timeout=self.options.answer_timeout_s,
             )
         )
@@ -236,6 +261,15 @@ class Client:
         if not reply.is_success:
             raise error_from_reply(reply.status_code, reply.text, reply.headers.get("Retry-After"))
         return reply.text
+
+
+def _body(kind: type[Inbound], **fields: Any) -> dict[str, Any]:
+    """A request's JSON, checked here by the same model as there."""
+    try:
+        return kind.model_validate(_given(fields)).model_dump(mode="json", exclude_unset=True)
+    except ValidationError as error:
+        message, param = explain_validation(error)
+        raise InvalidRequest(message, param=param) from error
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

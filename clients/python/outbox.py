@@ -1,4 +1,4 @@
-"""What waits to be sent: events first, then frames, both bounded."""
+"""What waits to be sent: questions and frames, both bounded."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -11,20 +11,26 @@ MAX_EVENTS = 256
 class Outbox:
     """The queue between callers and the one task that writes to the socket.
 
-    Live: a frame never waits for room, the oldest unsent one gives way. Virtual: `put_frame` waits
-    for room, and frames stay until they are acknowledged: a new connection sends them again.
+    Live: events go before frames, and a frame never waits: the oldest unsent one gives way.
+    Virtual: everything goes in the order it was handed in, so that a question follows its frames;
+    `put_frame` waits for room, and frames stay until they are acknowledged: a new connection sends
+    them again.
     """
 
     def __init__(self, *, max_frames: int, keep_unacknowledged: bool) -> None:
         self._max_frames = max_frames
         self._keep = keep_unacknowledged
-        self._events: deque[str] = deque()
+        self._events: deque[tuple[int, str]] = deque()
+        self._last_sequence = 0
         self._frames: OrderedDict[int, bytes] = OrderedDict()
         self._sent: OrderedDict[int, bytes] = OrderedDict()
         self._news = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._closed = False
+        self.emptied = asyncio.Event()
+        """Set while everything has been written to the socket."""
+        self.emptied.set()
         self.num_frames_replaced = 0
         """Frames that gave way to newer ones before they could be sent."""
 
@@ -36,8 +42,8 @@ class Outbox:
         """
         if len(self._events) >= MAX_EVENTS:
             raise Overloaded("the connection to the server takes nothing more just now")
-        self._events.append(text)
-        self._news.set()
+        self._events.append((self._last_sequence, text))
+        self._wake()
 
     def put_newest(self, sequence: int, message: bytes) -> None:
         """Queue a live frame in place of the oldest where there is no room."""
@@ -45,7 +51,8 @@ class Outbox:
             self._frames.popitem(last=False)
             self.num_frames_replaced += 1
         self._frames[sequence] = message
-        self._news.set()
+        self._last_sequence = sequence
+        self._wake()
 
     async def put_frame(self, sequence: int, message: bytes) -> None:
         """Queue a frame once there is room for it."""
@@ -53,7 +60,8 @@ class Outbox:
             self._room.clear()
             await self._room.wait()
         self._frames[sequence] = message
-        self._news.set()
+        self._last_sequence = sequence
+        self._wake()
 
     def acknowledged_until(self, sequence: int) -> None:
         """The server knows what became of this frame and of all sent before it."""
@@ -64,16 +72,20 @@ class Outbox:
     async def take(self) -> str | bytes:
         """The next thing to send; waits for it."""
         while not self._events and not self._frames:
+            self.emptied.set()  # whoever takes has sent what it took before
             self._news.clear()
             await self._news.wait()
-        if self._events:
-            return self._events.popleft()
+        if self._events and self._is_events_turn(self._events[0][0]):
+            return self._events.popleft()[1]
         sequence, message = self._frames.popitem(last=False)
         if self._keep:
             self._sent[sequence] = message
         else:
             self._room.set()
         return message
+
+    def _is_events_turn(self, after: int) -> bool:
+        return not self._keep or not self._frames or next(iter(self._frames)) > after
 
     def connection_lost(self) -> None:
         """Events of the old connection are void; unacknowledged frames are to go again."""
@@ -83,12 +95,17 @@ class Outbox:
             self._frames.move_to_end(sequence, last=False)
         self._sent.clear()
         if self._frames:
-            self._news.set()
+            self._wake()
 
     def close(self) -> None:
-        """Let nobody wait for room any more."""
+        """Let nobody wait for room, or for the last frame to leave, any more."""
         self._closed = True
         self._room.set()
+        self.emptied.set()
+
+    def _wake(self) -> None:
+        self.emptied.clear()
+        self._news.set()
 
     @property
     def num_waiting(self) -> int:

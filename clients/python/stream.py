@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from onlooker.clients.python.answers import Answer, PendingAnswer
-from onlooker.clients.python.connection import dial
+from onlooker.clients.python.connection import Dial
 from onlooker.clients.python.encode import encode_jpeg, guess_codec
 from onlooker.clients.python.errors import ConnectionLost, error_from
 from onlooker.clients.python.events import Connected, Disconnected, Event, EventLine, Problem
@@ -32,7 +32,6 @@ from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
 from onlooker.core.media import Codec, Pixels
 from onlooker.core.protocol.client_events import (
-    InputVideoConfig,
     ResponseConfig,
     SessionConfig,
     SessionUpdate,
@@ -59,10 +58,10 @@ class Stream:
         self,
         stream_id: str,
         *,
-        base_url: str,
-        api_key: str | None,
+        dial: Dial,
         options: ClientOptions,
         session: SessionConfig,
+        is_virtual: bool = False,
         clock: Clock | None = None,
         resumed_at_s: float = 0.0,
         forget: Callable[[], Awaitable[None]] | None = None,
@@ -71,8 +70,7 @@ class Stream:
         self._forget = forget
         self._options = options
         self._clock = clock or SystemClock()
-        video = session.input_video or InputVideoConfig()
-        self.is_virtual = video.clock == "virtual"
+        self.is_virtual = is_virtual
         self._outbox = Outbox(
             max_frames=options.max_pending_frames * (8 if self.is_virtual else 1),
             keep_unacknowledged=self.is_virtual,
@@ -84,7 +82,7 @@ class Stream:
         self._task: asyncio.Task[None] | None = None
         greeting = SessionUpdate(type="session.update", session=session)
         self._link = Link(
-            dial=lambda: dial(base_url, stream_id, api_key, options),
+            dial=dial,
             policy=options.reconnect,
             clock=self._clock,
             outbox=self._outbox,
@@ -137,7 +135,8 @@ class Stream:
     ) -> None:
         if kind is None and self._ended is None:
             with suppress(TimeoutError, OnlookerError):
-                await self.drain(timeout_s=LEAVE_TIMEOUT_S)
+                async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                    await self.flush()
         await self.close()
 
     async def close(self) -> None:
@@ -214,8 +213,18 @@ class Stream:
         """Live frames that gave way to newer ones here, before they could be sent."""
         return self._outbox.num_frames_replaced
 
+    async def flush(self) -> None:
+        """Wait until every frame and question handed in has left.
+
+        Raises:
+            OnlookerError: the stream has ended, and why.
+        """
+        await self._outbox.emptied.wait()
+        self._check_open()
+
     async def drain(self, timeout_s: float | None = None) -> None:
-        """Wait until the server has said what became of every frame handed in.
+        """Wait until the server has said what became of every frame handed in. On the virtual
+        clock it says so when a clip is complete, so a frame without a partner stays open.
 
         Raises:
             TimeoutError: it took longer than `timeout_s`.

@@ -9,6 +9,7 @@ import { StreamTime } from "./time.js";
 import * as view from "./view.js";
 
 const KEY_STORE = "onlooker.key";
+const REDRAW_MS = 33;
 const THEME_STORE = "onlooker.theme";
 const byId = (id) => document.getElementById(id);
 
@@ -65,13 +66,16 @@ function stopSource() {
 
 // Keeps a drawn source moving between the pictures that are sent.
 function animate(shown) {
-  const step = () => {
+  let shownAt = 0;
+  const step = (instant) => {
     if (source !== shown) return;
+    requestAnimationFrame(step);
+    if (instant - shownAt < REDRAW_MS) return;
+    shownAt = instant;
     const at = now();
     shown.aim(at);
     if (shown.truth) view.showTruth(shown.truth(at));
     view.showRate(capture.fps, link.live);
-    requestAnimationFrame(step);
   };
   requestAnimationFrame(step);
 }

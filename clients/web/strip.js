@@ -3,6 +3,7 @@
 
 const SPAN_S = 20;
 const MAX_FRAMES = 2048;
+const REDRAW_MS = 50;
 
 export class Strip {
   /** @param {HTMLCanvasElement} canvas  @param {() => number} now stream time in seconds */
@@ -58,9 +59,13 @@ export class Strip {
   _run() {
     if (this.running) return;
     this.running = true;
-    const step = () => {
+    let drawnAt = 0;
+    const step = (at) => {
       if (!this.running) return;
-      this._draw();
+      if (at - drawnAt >= REDRAW_MS) {
+        drawnAt = at;
+        this._draw();
+      }
       requestAnimationFrame(step);
     };
     requestAnimationFrame(step);

@@ -20,11 +20,20 @@ async def take_all(outbox: Outbox) -> list[str | bytes]:
         return taken
 
 
-async def test_events_go_before_frames() -> None:
+async def test_live_questions_go_before_frames() -> None:
     outbox = Outbox(max_frames=2, keep_unacknowledged=False)
     outbox.put_newest(1, b"frame")
     outbox.put_event("question")
     assert await take_all(outbox) == ["question", b"frame"]
+
+
+async def test_on_the_virtual_clock_a_question_follows_the_frames_before_it() -> None:
+    outbox = Outbox(max_frames=4, keep_unacknowledged=True)
+    await outbox.put_frame(1, b"before")
+    outbox.put_event("question")
+    await outbox.put_frame(2, b"after")
+    outbox.put_event("another")
+    assert await take_all(outbox) == [b"before", "question", b"after", "another"]
 
 
 async def test_a_full_queue_of_events_says_so() -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import io
+import json
 from contextlib import aclosing
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,7 +32,7 @@ from onlooker.core.errors import (
 from onlooker.core.media import Codec
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
-from onlooker.core.protocol.base import ErrorBody
+from onlooker.core.protocol.base import ErrorBody, StreamObject
 from tests.unit.clients.protocol_server import ProtocolServer, protocol_server
 
 QUICK = ClientOptions(reconnect=Reconnect(first_s=0.001, max_s=0.01), answer_timeout_s=10)
@@ -272,14 +274,19 @@ async def test_live_frames_give_way_to_newer_ones_and_are_counted() -> None:
         await server.until(lambda: len(server.frames) == sent)
         assert stream.num_replaced > 0
         assert server.frames[-1][0].sequence == 10
-        server.acknowledges = True
-        await stream.send_frame(JPEG, at_s=10.0)
 
 
 async def test_virtual_frames_are_never_lost_even_when_the_connection_is() -> None:
+    bodies = []
+
+    def created(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        stream = StreamObject(id="s", created_at=0.0, clock="virtual")
+        return httpx.Response(201, text=stream.model_dump_json())
+
     async with (
         protocol_server(acknowledges=False) as server,
-        client_for(server) as client,
+        client_for(server, transport=httpx.MockTransport(created)) as client,
         client.stream("s", clock="virtual") as stream,
     ):
         sending = asyncio.create_task(_send_many(stream, 40))
@@ -290,9 +297,8 @@ async def test_virtual_frames_are_never_lost_even_when_the_connection_is() -> No
         await sending
         await stream.drain()
         assert sorted({header.sequence for header, _ in server.frames}) == list(range(1, 41))
-        update = server.of(asked.SessionUpdate)[0]
-        assert update.session.input_video.clock == "virtual"
         assert stream.num_replaced == 0
+    assert [body["clock"] for body in bodies] == ["virtual"] * 2, "made again where it is gone"
 
 
 async def _send_many(stream: object, count: int) -> None:
@@ -385,3 +391,11 @@ def test_the_drawn_source_tells_the_truth_about_its_picture() -> None:
     assert picture.pixels.shape == (48, 64, 3)
     scene = source.world.state_at(2.0)
     assert all(o.color in source.truth(2.0) for o in scene.objects)
+
+
+async def test_leaving_sends_what_was_handed_in() -> None:
+    async with protocol_server(acknowledges=False) as server, client_for(server) as client:
+        async with client.stream("s") as stream:
+            await stream.send_frame(JPEG, at_s=0.0)
+            await stream.send_frame(JPEG, at_s=1.0)
+        await server.until(lambda: len(server.frames) == 2)

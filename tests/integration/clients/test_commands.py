@@ -1,0 +1,138 @@
+"""`onlooker watch` and `onlooker demo`, as somebody at a terminal starts them."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from onlooker.clients.python.child import free_port
+from onlooker.demo_model.video import write_video
+from tests.fakes.served import serving
+
+START = "from onlooker.server.cli import main; main()"
+
+
+async def start(*arguments: str, **environ: str) -> asyncio.subprocess.Process:
+    inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", START, *arguments,
+        env={**inherited, "COLUMNS": "200", **environ},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+
+
+async def run(*arguments: str, **environ: str) -> tuple[int, str, str]:
+    """Exit status, standard output, standard error."""
+    process = await start(*arguments, **environ)
+    async with asyncio.timeout(90):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()
+
+
+def objects(out: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in out.splitlines()]
+
+
+async def test_watch_asks_about_the_drawn_world_and_tells_the_truth_beside() -> None:
+    async with serving() as served:
+        status, out, err = await run(
+            "watch", "demo://?seed=3", "--ask", "How many clips?", "--ask", "What colour?",
+            "--every", "1", "--duration", "3", "--server", served.base, "--truth",
+        )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert re.search(r"Watching the drawn world \(seed 3\) as stream '.*' with fake", out)
+    assert len(re.findall(r"I have seen \d+ clips", out)) >= 2
+    assert re.search(r"really: (small|large) \w+ \w+", out)
+    assert re.search(r"kept \d+  skipped \d+  dropped 0  behind \d", out)
+
+
+async def test_watch_asks_once_at_the_end_of_a_file_and_speaks_json(tmp_path: Path) -> None:
+    path = tmp_path / "blue.mp4"
+    write_video(path, [np.full((48, 64, 3), (50, 80, 220), np.uint8)] * 10, fps=10)
+    async with serving() as served:
+        status, out, err = await run(
+            "watch", str(path), "--ask", "What colour?", "--every", "0", "--json",
+            "--server", served.base,
+        )  # fmt: skip
+    assert (status, err) == (0, "")
+    watching, answer, ended = objects(out)
+    assert watching["source"] == "blue.mp4"
+    assert answer["answer"] == "The newest clip is mostly blue."
+    assert ended == {**ended, "type": "ended", "answered": 1, "failed": 0}
+
+
+async def test_watch_ends_in_order_on_ctrl_c() -> None:
+    async with serving() as served:
+        process = await start(
+            "watch", "demo://", "--ask", "How many?", "--every", "0.3", "--json",
+            "--server", served.base,
+        )  # fmt: skip
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            while b'"answer"' not in await process.stdout.readline():
+                pass
+            process.send_signal(signal.SIGINT)
+            out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert objects(out.decode())[-1]["type"] == "ended"
+
+
+async def test_watch_says_how_to_start_a_server() -> None:
+    port = free_port(0)
+    status, out, err = await run("watch", "demo://", "--server", f"http://127.0.0.1:{port}")
+    assert (status, out) == (1, "")
+    assert f"nothing answers at http://127.0.0.1:{port}" in err
+    assert "onlooker serve" in err
+
+
+async def test_watch_names_what_cannot_be_read() -> None:
+    async with serving() as served:
+        status, _, err = await run("watch", "missing.mp4", "--server", served.base)
+        assert status == 2
+        assert "there is no file or device 'missing.mp4'" in err
+        status, _, err = await run("watch", "/dev/null", "--server", served.base)
+        assert status == 2
+        assert "cannot open /dev/null" in err
+    assert "Traceback" not in err
+
+
+async def test_the_demo_answers_and_ends_by_itself() -> None:
+    status, out, err = await run(
+        "demo", "--port", str(free_port(0)), "--every", "1", "--mode", "fake", DEMO_SECONDS="6"
+    )
+    assert (status, err) == (0, ""), out
+    assert "server:   ... the scripted engine is ready" in out
+    assert re.search(r"The page is at http://127\.0\.0\.1:\d+/", out)
+    answered = re.search(r"(\d+) questions answered", out)
+    assert answered is not None
+    assert int(answered[1]) >= 2
+    assert len(re.findall(r"wrong, it is: |  right  ", out)) == int(answered[1])
+
+
+async def test_the_demo_says_why_its_server_died() -> None:
+    status, out, _ = await run(
+        "demo", "--port", str(free_port(0)), "--seconds", "5", "--model", "/nowhere/at/all"
+    )
+    assert status == 1
+    assert "the server ended with status 2" in out
+    assert "Its last words:" in out
+
+
+async def test_the_demo_stops_its_server_on_ctrl_c() -> None:
+    port = free_port(0)
+    process = await start("demo", "--port", str(port), "--mode", "fake")
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        while b"Streaming the drawn world" not in await process.stdout.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b""), out
+    assert free_port(port) == port, "the server must be gone"
