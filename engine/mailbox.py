@@ -139,6 +139,11 @@ class Mailbox:
             self._arrived.clear()
             await self._arrived.wait()
 
+    def is_still_next(self) -> bool:
+        """Whether the first in line is a picture."""
+        first = self._items[0] if self._items else None
+        return isinstance(first, Entry) and first.message.codec.is_still
+
     def take(self) -> Item | None:
         """Take the first in line, or None when there is none."""
         if not self._items:

@@ -2,8 +2,9 @@
 
 The first looks: it takes messages from the mailbox, has them decoded and compared in the pool, and
 puts the clips in a short queue. The second hands clips to the engine, one at a time. When the
-engine is slow the queue fills, the first loop waits, and the mailbox does the dropping: in one
-place.
+engine is slow the queue fills. Then pictures stay in the mailbox, where the newest win; coded video
+has to be decoded on, but its pictures are passed over, so that it does not fall behind either. On
+the virtual clock everything waits instead.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from functools import partial
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineFailed
-from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameOutcome
+from onlooker.core.media import Clip, DropReason, FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.engine.events import ClipLost, ClipSeen, FrameAck, StreamEvent
 from onlooker.engine.interface import Engine
@@ -67,6 +68,7 @@ class Watcher:
         self._is_live = is_live
         self._max_lag_s = max_lag_s
         self._clips: asyncio.Queue[Clip] = asyncio.Queue(CLIP_QUEUE)
+        self._clip_taken = asyncio.Event()
         self._num_made = 0
         self._num_done = 0
         self._progress = asyncio.Condition()
@@ -121,6 +123,8 @@ class Watcher:
 
     async def _look(self) -> None:
         while True:
+            if self._is_live and self._mailbox.is_still_next():
+                await self._wait_for_engine()
             item = self._mailbox.take()
             if item is None:
                 await self._wait_for_more()
@@ -147,6 +151,12 @@ class Watcher:
             arrived.cancel()
             expired.cancel()
 
+    async def _wait_for_engine(self) -> None:
+        """Wait until no clip waits for the engine."""
+        while self._clips.full():
+            self._clip_taken.clear()
+            await self._clip_taken.wait()
+
     def _reach(self, barrier: Barrier) -> None:
         pending = self._perceiver.pending
         if pending is not None and pending.end_s > barrier.at_s:
@@ -162,7 +172,8 @@ class Watcher:
             self.settle(entry, FrameOutcome.DROPPED, DropReason.LATE)
             return
         try:
-            seen = await self._in_pool(partial(self._see, message, entry.follows_gap))
+            is_hurried = self._is_live and not message.codec.is_still and self._clips.full()
+            seen = await self._in_pool(partial(self._see, entry, is_hurried=is_hurried))
         except BaseException:
             self.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
             raise
@@ -171,11 +182,14 @@ class Watcher:
         self.settle(entry, seen.outcome, seen.reason)
         await self._hand_on(seen.clips)
 
-    def _see(self, message: EncodedFrame, follows_gap: bool) -> Seen:
+    def _see(self, entry: Entry, *, is_hurried: bool) -> Seen:
         started_s = self._clock.now_s()
-        seen = self._perceiver.see(message, follows_gap=follows_gap)
+        seen = self._perceiver.see(
+            entry.message, follows_gap=entry.follows_gap, is_hurried=is_hurried
+        )
         took_s = self._clock.now_s() - started_s
-        self._metrics.decode_seconds.labels(codec=message.codec.name.lower()).observe(took_s)
+        codec = entry.message.codec.name.lower()
+        self._metrics.decode_seconds.labels(codec=codec).observe(took_s)
         return seen
 
     async def _in_pool(self, work: Callable[[], Seen]) -> Seen:
@@ -190,6 +204,7 @@ class Watcher:
     async def _ingest(self) -> None:
         while True:
             clip = await self._clips.get()
+            self._clip_taken.set()
             started_s = self._clock.now_s()
             try:
                 await self._engine.ingest(clip)

@@ -55,6 +55,7 @@ class Perceiver:
         self._decoder: ChunkDecoder | PieceDecoder | None = None
         self._codec: Codec | None = None
         self._last_message: EncodedFrame | None = None
+        self._is_hurried, self._num_passed_over = False, 0
         self._newest_s: float | None = None
 
     @property
@@ -72,9 +73,17 @@ class Perceiver:
         """Stream time of the newest picture that was looked at."""
         return self._newest_s
 
-    def see(self, message: EncodedFrame, *, follows_gap: bool = False) -> Seen:
-        """Take the next message; `follows_gap`: some of its byte stream were dropped before it."""
+    def see(
+        self, message: EncodedFrame, *, follows_gap: bool = False, is_hurried: bool = False
+    ) -> Seen:
+        """Take the next message.
+
+        Args:
+            follows_gap: some of its byte stream were dropped before it.
+            is_hurried: the model is behind: decode coded video, but pass its pictures over.
+        """
         seen = Seen()
+        self._is_hurried, self._num_passed_over = is_hurried, 0
         try:
             if message.codec.is_still:
                 self._close_decoder()
@@ -84,6 +93,8 @@ class Perceiver:
                     self._look_at(picture, message, seen)
         except Undecodable as error:
             seen.outcome, seen.reason, seen.detail = FrameOutcome.DROPPED, error.reason, str(error)
+        if self._num_passed_over:
+            seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
         self._last_message = message
         return seen
 
@@ -94,6 +105,7 @@ class Perceiver:
     def end_source(self) -> Seen:
         """The source has ended: give out what is held back. Another source may follow."""
         seen = Seen()
+        self._is_hurried = False
         if self._decoder is not None and self._last_message is not None:
             for picture in self._decoder.finish(self._wanted):
                 self._look_at(picture, self._last_message, seen)
@@ -137,7 +149,11 @@ class Perceiver:
         """Whether a video picture is one of the few that are looked at."""
         if self._newest_s is not None and capture_s <= self._newest_s:
             return False
-        return self._sampler.pick(capture_s)
+        is_picked = self._sampler.pick(capture_s)
+        if is_picked and self._is_hurried:
+            self._num_passed_over += 1
+            return False
+        return is_picked
 
     def _close_decoder(self) -> None:
         if self._decoder is not None:

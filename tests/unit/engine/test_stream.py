@@ -22,6 +22,7 @@ from onlooker.engine.stream import StreamOptions
 from tests.fakes.pictures import encode_chunks, in_pieces, make_message, record
 from tests.fakes.streams import (
     SMALL,
+    InlineExecutor,
     ask,
     driven,
     next_event,
@@ -159,6 +160,35 @@ async def test_while_the_engine_is_busy_the_newest_pictures_win() -> None:
         ]
         assert 39 not in dropped
         assert dropped == sorted(dropped)
+
+
+@pytest.mark.parametrize("codec", [Codec.JPEG, Codec.VP8, Codec.WEBM])
+async def test_a_slow_engine_sees_less_but_does_not_fall_behind(codec: Codec) -> None:
+    clock = ManualClock()
+    engine = ScriptedEngine(clock=clock, info=SMALL, ingest_s=2.0)
+    messages = {
+        Codec.JPEG: [make_message(colour=COLOURS[i // 10 % 3]).payload for i in range(200)],
+        Codec.VP8: encode_chunks("libvpx", 200),
+        Codec.WEBM: in_pieces(record(Codec.WEBM, 200), 150),
+    }[codec]
+    async with running_hub(
+        engine=engine, clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        events = stream.subscribe(max_events=1000)
+        for index, payload in enumerate(messages):
+            at_s = index * 20 / len(messages)  # 20 s of video in real time
+            capture_s = 0.0 if codec.is_container else at_s
+            stream.push(
+                make_message(capture_s, codec=codec, payload=payload, received_at_s=clock.now_s())
+            )
+            for _ in range(40):
+                await asyncio.sleep(0)
+            clock.advance(20 / len(messages))
+        lags = [e.lag_s for e in waiting_events(events) if isinstance(e, ClipSeen)]
+        assert 7 <= len(lags) <= 10  # the engine was kept busy
+        assert max(lags) <= 6.5  # two turns of the engine and what a full mailbox holds
+        assert stream.status().dropped[DropReason.MAILBOX_FULL] > 0
 
 
 async def test_on_the_virtual_clock_the_sender_waits_and_nothing_is_dropped() -> None:
