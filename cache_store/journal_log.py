@@ -2,7 +2,7 @@
 
     @<first position>    entries one after the other
 
-No id begins with ``@``, so that a stream's files and the folders of longer names cannot be mixed up.
+No id begins with ``@``, so a stream's files and the folders of longer names are not mixed up.
 Each opening of the folder begins a new file, so that a torn end is never written after. A file goes
 once nothing in it is needed: its frames are durable elsewhere, and no later frame needs one of them
 to be decoded. Not thread-safe.

@@ -7,11 +7,13 @@ from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.config import (
     CacheStoreSection,
     DiskSection,
+    JournalSection,
     PolicyName,
     RedisSection,
     WriteOutSection,
 )
 from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
+from onlooker.cache_store.journal import FrameJournal
 from onlooker.cache_store.tier import Tier
 from onlooker.cache_store.tiered_store import OnDurable, TieredStore
 from onlooker.cache_store.tiers.disk import DiskTier
@@ -77,6 +79,24 @@ def open_disk(section: DiskSection) -> DiskTier:
         raise ConfigError(
             f"cannot use the folder of the disk tier (setting cache_store.disk.path): {error}"
         ) from error
+
+
+def open_journal(section: JournalSection) -> FrameJournal:
+    """A started journal. Raises ConfigError when its folder cannot be used."""
+    try:
+        journal = FrameJournal(
+            section.path,
+            max_bytes=section.max_bytes,
+            rotate_bytes=section.rotate_bytes,
+            max_streams=section.max_streams,
+            sync=section.sync,
+        )
+    except OSError as error:
+        raise ConfigError(
+            f"cannot use the folder of the journal (setting cache_store.journal.path): {error}"
+        ) from error
+    journal.start()
+    return journal
 
 
 def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:

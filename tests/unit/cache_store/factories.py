@@ -1,5 +1,6 @@
 """Segments and tiers for tests."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,7 @@ def make_store(
     )
     for tier in tiers:
         if isinstance(tier, DiskTier):
-            tier.on_evicting = lambda keys, read, name=tier.name: store.demote(  # type: ignore[misc]
-                name, keys, read
-            )
+            tier.on_evicting = partial(store.demote, tier.name)
     store.start()
     return store
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from onlooker.cache_store.codecs.base import Buffer
-from onlooker.cache_store.envelope import decode
+from onlooker.cache_store.envelope import EncodedRecord, decode
 from onlooker.cache_store.errors import StoreLocked
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.key import SegmentKind
@@ -274,7 +274,7 @@ def test_folders_go_with_their_last_record(tmp_path: Path) -> None:
 
 
 def test_victims_can_still_be_read_by_who_takes_them_over(tmp_path: Path) -> None:
-    taken = []
+    taken: list[EncodedRecord | None] = []
     tier = make_disk(tmp_path, budget_bytes=4000)
     tier.on_evicting = lambda keys, read: taken.extend(read(key) for key in keys)
     for index in range(6):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey, parse_key
@@ -16,7 +18,7 @@ def test_the_text_names_all_parts_and_reads_back() -> None:
 )
 @pytest.mark.parametrize("part", ["model", "tenant", "stream"])
 def test_parts_that_could_leave_their_folder_are_refused(part: str, bad: str) -> None:
-    parts = {"model": "m", "tenant": "t", "stream": "s"} | {part: bad}
+    parts: dict[str, Any] = {"model": "m", "tenant": "t", "stream": "s"} | {part: bad}
     with pytest.raises(ValueError, match=part):
         StreamKey(**parts)
     with pytest.raises(ValueError, match=part):
