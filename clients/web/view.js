@@ -34,12 +34,7 @@ export function showSession({ model, capabilities, stream }) {
   byId("stream-name").textContent = `Stream: ${stream}`;
   const knows = byId("knows");
   const text = capabilities.knows.replace(/\.$/, "");
-  const strong = document.createElement("strong");
-  strong.textContent = /^[A-Z]/.test(text) ? `${text}.` : `This model knows ${text}.`;
-  knows.replaceChildren(strong);
-  if (knowsOnlyTheWorld(capabilities)) {
-    knows.append(" Anything else you show it, it was never taught to see.");
-  }
+  knows.textContent = /^[A-Z]/.test(text) ? `${text}.` : `This model knows ${text}.`;
 }
 
 /** Whether the served model is the small one that was trained on drawn shapes only. */
