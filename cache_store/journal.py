@@ -199,9 +199,7 @@ class FrameJournal:
 
     def streams(self) -> list[str]:
         """Names of the streams that have something in the journal."""
-        names = {
-            path.parent.relative_to(self._root).as_posix() for path in self._root.rglob("@*")
-        }
+        names = {path.parent.relative_to(self._root).as_posix() for path in self._root.rglob("@*")}
         return sorted(name for name in names if _is_name(name))
 
     def delete(self, stream: str) -> None:
