@@ -72,7 +72,7 @@ async function openStream(kind, video, stream) {
   await started(video);
   return {
     kind,
-    label: track.label || (kind === "screen" ? "Screen" : "Webcam"),
+    label: kind === "screen" ? "The screen" : track.label || "Webcam",
     element: video,
     get width() { return video.videoWidth; },
     get height() { return video.videoHeight; },

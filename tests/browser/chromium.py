@@ -1,5 +1,6 @@
 """Headless Chromium under WebDriver, with a camera that plays a file."""
 
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ FLAGS = (
 
 def missing() -> str | None:
     """What is not installed, for the line that says why a test is skipped."""
+    if importlib.util.find_spec("selenium") is None:
+        return "selenium is not installed; `make setup` installs it"
     for program in ("chromium", "chromedriver"):
         if shutil.which(program) is None:
             return f"{program} is not installed; `make setup-test` installs it where it may"

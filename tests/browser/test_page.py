@@ -62,6 +62,12 @@ def test_the_webcam_is_seen_as_it_changes(live: Page) -> None:
     assert sent > 0
 
 
+def test_the_screen_is_seen(live: Page) -> None:
+    live.watch("screen")
+    assert live.text("source-label") == "The screen"
+    assert live.ask("What colour is it?").startswith("The newest clip is mostly")
+
+
 def test_an_answer_says_what_it_is_based_on(live: Page) -> None:
     live.watch("world")
     live.ask("How many clips?")

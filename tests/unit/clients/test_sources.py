@@ -1,16 +1,20 @@
 """Sources: what they give, when, and what they say when they cannot."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from onlooker.clients.python import ConnectionLost
 from onlooker.clients.python.sources import FileSource, open_source
 from onlooker.clients.python.sources.drawn import DrawnSource
 from onlooker.clients.python.sources.media import LiveSource
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError, UnsupportedMedia
 from onlooker.demo_model.video import write_video
+from tests.fakes.pictures import encode_chunks
+from tests.fakes.rtsp_camera import RtspCamera
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,20 @@ async def test_a_live_source_gives_the_newest_picture_and_its_end(grey_video: Pa
             assert picture.at_s >= last.at_s
             last = picture
         assert level(last.pixels) == 10
+
+
+async def test_an_rtsp_camera_is_watched_until_it_says_goodbye() -> None:
+    camera = RtspCamera(encode_chunks("libx264", 20))
+    try:
+        async with open_source(camera.url) as source:
+            sizes = []
+            with contextlib.suppress(ConnectionLost):
+                while (picture := await source.picture(0.0)) is not None:
+                    sizes.append(picture.pixels.shape)
+        assert len(sizes) >= 2
+        assert set(sizes) == {(120, 160, 3)}
+    finally:
+        camera.close()
 
 
 async def test_a_camera_that_is_not_there_is_said(tmp_path: Path) -> None:
