@@ -120,7 +120,7 @@ def scale_tokens(merger: torch.nn.Module, tokens: torch.Tensor) -> None:
     picture tokens are a hundred times its word vectors learns slowly.
     """
     factor = TOKEN_SCALE / tokens.float().std()
-    for parameter in merger.linear_fc2.parameters():
+    for parameter in merger.get_submodule("linear_fc2").parameters():
         parameter.mul_(factor)
 
 

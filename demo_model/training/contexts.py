@@ -22,6 +22,7 @@ from onlooker.demo_model.dataset import (
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.questions import ask_view
 from onlooker.demo_model.questions import branches as ask_branches
+from onlooker.demo_model.training.changes import Lessons
 from onlooker.demo_model.training.language import Packed
 from onlooker.demo_model.training.pool import Pool, Timeline
 from onlooker.demo_model.view import Clip, View
@@ -171,10 +172,17 @@ def _branch_tokens(layout: Layout, branch: Branch, start: int, notes_end: int) -
     return _Tokens(ids, positions, targets, asks, notes)
 
 
-def pack(layout: Layout, contexts: list[Context], pool: Pool, system: str | None) -> Packed:
+def pack(
+    layout: Layout,
+    contexts: list[Context],
+    pool: Pool,
+    system: str | None,
+    lessons: Lessons | None = None,
+) -> Packed:
     """Contexts of equally many computed clips under one sink."""
     sink = list(layout.encode(sink_text(system)))
     opening, batch = len(sink), len(contexts)
+    lessons = Lessons() if lessons is None else lessons
     clips = len(contexts[0].rows)
     size = opening + clips * CLIP_TOKENS
     tokens = [
@@ -207,6 +215,7 @@ def pack(layout: Layout, contexts: list[Context], pool: Pool, system: str | None
     evidence: list[tuple[int, Context, Branch]] = []
     causal = np.tril(np.ones((size, size), np.bool_))
     rows: list[Ids] = []
+    lessons_taught = [lessons.of(context.timeline, context.rows) for context in contexts]
     for at, context in enumerate(contexts):
         rows.append(context.timeline.start + context.rows)
         context_ids[at] = sink + [t for stamp in context.stamps() for t in layout.clip(stamp)]
@@ -265,6 +274,9 @@ def pack(layout: Layout, contexts: list[Context], pool: Pool, system: str | None
         clip_of=torch.from_numpy(clip_of),
         family=families,
         branch_of=torch.from_numpy(branch_of),
+        before=torch.from_numpy(np.stack([before for before, _ in lessons_taught])),
+        change=torch.from_numpy(np.stack([change for _, change in lessons_taught])),
+        stamps=torch.tensor([[stamp_parts(s) for s in c.stamps()] for c in contexts]),
     )
 
 
@@ -284,6 +296,12 @@ def unseen_moments(view: View, rng: np.random.Generator, branches: int) -> list[
     if near or question.history:
         return []
     return [Question("unseen_moment", question.text, CANNOT_TELL)]
+
+
+def stamp_parts(seconds: float) -> tuple[int, int, int]:
+    """Ten thousands, hundreds and seconds of a stamp, as its tokens have them."""
+    whole = int(f"{seconds:.1f}"[:-2]) % 100_000
+    return whole // 10_000, whole // 100 % 100, whole % 100
 
 
 def draw_shift(rng: np.random.Generator, last: float) -> int:

@@ -52,6 +52,12 @@ class Packed:
     """Of each question."""
     branch_of: Tensor
     """int64[B, Q]: which question a token of any kind belongs to, -1 for padding."""
+    before: Tensor
+    """int64[B, clips, 9, 3]: colour, shape and digit of the clip before (see `changes.py`)."""
+    change: Tensor
+    """int64[B, clips, 9]: what changed in a cell since the clip before."""
+    stamps: Tensor
+    """int64[B, clips, 3]: the ten thousands, hundreds and seconds of the stamps."""
 
 
 @dataclass
@@ -63,6 +69,9 @@ class Seen:
     summaries: list[tuple[Tensor, Tensor]]
     """Per asked layer: mean queries float[questions, key heads, width], summed over the heads that
     share a key head, and mean keys float[clips, key heads, width]; both pre-rotary."""
+
+    taps: list[Tensor]
+    """Per tapped layer float[B, clips, 9, H]: what the video tokens hold after it."""
 
     @property
     def scores(self) -> list[Tensor]:
@@ -85,7 +94,11 @@ def _mean_by(values: Tensor, groups: Tensor, count: int) -> Tensor:
 
 
 def forward(
-    model: Qwen3VLTextModel, packed: Packed, video_id: int, score_layers: tuple[int, ...] = ()
+    model: Qwen3VLTextModel,
+    packed: Packed,
+    video_id: int,
+    score_layers: tuple[int, ...] = (),
+    tap_layers: tuple[int, ...] = (),
 ) -> Seen:
     """Logits at the answers of every branch, and retrieval scores of the asked layers."""
     config = model.config
@@ -108,6 +121,7 @@ def forward(
     context_bias = None if packed.context_mask is None else _bias(packed.context_mask)
 
     summaries: list[tuple[Tensor, Tensor]] = []
+    taps: list[Tensor] = []
     last = len(model.layers) - 1
     for number, layer in enumerate(model.layers):
         attention = layer.self_attn
@@ -152,9 +166,12 @@ def forward(
         if number == 0:
             add = torch.zeros_like(x).masked_scatter(video[..., None], packed.deep.to(x.dtype))
             x = x + add
+        if number in tap_layers:
+            held = x[:, :context][video[:, :context]]
+            taps.append(held.view(*packed.change.shape, -1))
     wanted = packed.targets >= 0
     logits = functional.linear(model.norm(x[wanted]), model.embed_tokens.weight)
-    return Seen(logits.float(), summaries)
+    return Seen(logits.float(), summaries, taps)
 
 
 def _bias(mask: Tensor) -> Tensor:

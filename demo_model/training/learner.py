@@ -17,6 +17,7 @@ from tqdm import tqdm
 from transformers import Qwen3VLForConditionalGeneration
 
 from onlooker.demo_model.dataset import Layout
+from onlooker.demo_model.training.changes import ChangeHeads, Lessons
 from onlooker.demo_model.training.contexts import Drawer, draw_system, pack
 from onlooker.demo_model.training.language import Packed, Seen, forward, retrieval_loss
 from onlooker.demo_model.training.pool import Pool
@@ -40,6 +41,9 @@ class LanguagePlan:
     """Answers right at the longest context of a level before longer ones come."""
     schedule: tuple[float, ...] = (0.05, 0.1, 0.18, 0.28, 0.4)
     """Progress at which the next level comes at the latest."""
+    change_layers: tuple[int, int] = (1, 2)
+    """Layers after which video tokens are asked for the clip before, and for what has changed."""
+    change_weight: float = 0.1
     retrieval_layers: tuple[int, ...] = (2, 3)
     retrieval_weight: float = 0.1
     retrieval_from_level: int = 2
@@ -113,6 +117,7 @@ class LanguageTrainer:
         self.layout = layout
         self.pool = pool
         self.drawer = Drawer(pool)
+        self.lessons = Lessons()
         self.plan = plan
         self.folder = folder
         self.device = next(model.parameters()).device
@@ -122,12 +127,14 @@ class LanguageTrainer:
         self.spent_s = 0.0
         self.smooth: dict[str, float] = {}
         self.marks = Marks()
+        self.heads = ChangeHeads(model.config.text_config.hidden_size).to(self.device)
         self.optimizers = self._optimizers()
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
         matrices = [p for n, p in self.text.named_parameters() if p.ndim == 2 and "embed" not in n]
         others = [p for n, p in self.text.named_parameters() if p.ndim != 2 or "embed" in n]
         adam = torch.optim.AdamW(others, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
+        heads = torch.optim.AdamW(self.heads.parameters(), lr=self.plan.rate, weight_decay=0.0)
         if self.plan.muon:
             muon = torch.optim.Muon(
                 matrices,
@@ -136,10 +143,11 @@ class LanguageTrainer:
                 momentum=0.95,
                 adjust_lr_fn="match_rms_adamw",
             )
-            return [muon, adam]
+            return [muon, adam, heads]
         return [
             torch.optim.AdamW(matrices, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.05),
             adam,
+            heads,
         ]
 
     def rate(self) -> float:
@@ -165,16 +173,20 @@ class LanguageTrainer:
             families = self.plan.focus if focused else None
             drawn.append(self.drawer.context(rng, clips, each, families))
         drawn = [c for c in drawn if c.branches]
-        return clips, pack(self.layout, drawn, self.pool, draw_system(rng))
+        return clips, pack(self.layout, drawn, self.pool, draw_system(rng), self.lessons)
 
     def learn(self, packed: Packed, clips: int) -> None:
         """One step; marks go to the log."""
         scored = self.level >= self.plan.retrieval_from_level and clips >= 4
         layers = self.plan.retrieval_layers if scored else ()
         with torch.autocast(self.device.type, torch.bfloat16):
-            seen = forward(self.text, packed, self.layout.video, layers)
+            seen = forward(self.text, packed, self.layout.video, layers, self.plan.change_layers)
         loss, right = question_results(packed, seen)
-        total = loss
+        extra, shares = self.heads(seen.taps, packed.before, packed.change, packed.stamps)
+        total = loss + self.plan.change_weight * extra
+        for name, share in shares.items():
+            if share == share:
+                self.marks.add(name, share)
         for layer, scores in zip(layers, seen.scores, strict=True):
             kept = torch.tensor([f.startswith(SCORED_FAMILIES) for f in packed.family])
             extra, top = retrieval_loss(scores, packed.evidence & kept[:, None], packed.candidates)
@@ -221,6 +233,7 @@ class LanguageTrainer:
     def state(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
+            "heads": self.heads.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "level": self.level,
@@ -230,6 +243,7 @@ class LanguageTrainer:
 
     def load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        self.heads.load_state_dict(state["heads"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.level, self.smooth = state["step"], state["level"], state["smooth"]

@@ -7,6 +7,7 @@ tokens), so what they can tell, the language model can read.
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +185,7 @@ class VisionTrainer:
     def rate(self, progress: float) -> float:
         """Warm-up, then a cosine to a twentieth."""
         warm = min(1.0, (self.step + 1) / self.plan.warmup)
-        return self.plan.rate * warm * (0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * progress)))
+        return self.plan.rate * warm * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * progress)))
 
     def learn(
         self, pixels: NDArray[np.uint8], labels: NDArray[np.int8], progress: float
