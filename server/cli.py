@@ -107,7 +107,7 @@ def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine
         return ScriptedEngine(clock=clock)
     from onlooker.engine.vllm_adapter.engine import make_engine as make_vllm_engine
 
-    return make_vllm_engine(settings.engine, clock, metrics)
+    return make_vllm_engine(settings.engine, clock, metrics, settings.cache_store)
 
 
 def _serve(settings: Settings) -> int:
@@ -129,8 +129,6 @@ def _serve(settings: Settings) -> int:
     )
     try:
         run(server, bound)
-    except KeyboardInterrupt:
-        pass  # asked for; everything was drained
     finally:
         bound.close()
     for failure in failures:

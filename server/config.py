@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
+from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.errors import ConfigError
 from onlooker.core.protocol.frame_header import HEADER_BYTES
 from onlooker.core.settings import Section
@@ -141,6 +142,7 @@ class Settings(Section):
 
     server: ServerSection = ServerSection()
     engine: EngineSection = EngineSection()
+    cache_store: CacheStoreSection = CacheStoreSection()
 
     @model_validator(mode="after")
     def _a_frame_fits_a_message(self) -> Self:

@@ -20,7 +20,7 @@ from onlooker.core.protocol.server_events import SessionClosing
 from onlooker.engine.stream import Stream
 from onlooker.server import errors
 from onlooker.server.auth import REALTIME_SUBPROTOCOL, bearer, from_subprotocols
-from onlooker.server.gateway import Gateway
+from onlooker.server.gateway import Gateway, Phase
 from onlooker.server.limits import TokenBucket
 from onlooker.server.outbox import Outbox, SlowReader
 from onlooker.server.session import Session, TooManyErrors, stream_for_session
@@ -201,6 +201,7 @@ class RealtimeConnection:
             if self._ending.done():
                 raise self._ending.result()
             session.tick()
+            self._check_engine()
             if session.is_draining and not session.responses.is_busy:
                 raise _going_away()
             if session.responses.is_busy:
@@ -212,6 +213,12 @@ class RealtimeConnection:
                     "idle",
                     f"nothing came for {self._settings.idle_timeout_s:g} s; send a ping to stay",
                 )
+
+    def _check_engine(self) -> None:
+        if self._gateway.phase is Phase.READY and not self._gateway.hub.ready():
+            raise _End(
+                errors.CLOSE_OUR_FAULT, "engine_dead", "the engine is gone; the server must restart"
+            )
 
     # ---- the end
 

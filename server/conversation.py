@@ -1,6 +1,6 @@
 """What was said on one connection, and what the next question is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound, TooLarge
@@ -131,7 +131,7 @@ class Conversation:
         """Forget an item. Raises `NotFound`."""
         self._forget(self.get(item_id).id)
 
-    def inquiry(self, *, instructions: str | None, override: list[InputItem] | None) -> Inquiry:
+    def inquiry(self, *, instructions: str | None, override: Sequence[InputItem] | None) -> Inquiry:
         """Put the next question together: what the user said since the last answer.
 
         With nothing new, the last question is asked again. `override` replaces the conversation.
@@ -171,7 +171,7 @@ class Conversation:
             instructions=joined,
         )
 
-    def _resolve(self, override: list[InputItem]) -> list[Item]:
+    def _resolve(self, override: Sequence[InputItem]) -> list[Item]:
         return [
             self.get(entry.id)
             if isinstance(entry, ItemReference)

@@ -39,6 +39,7 @@ class Lifecycle:
         self._starting: asyncio.Task[None] | None = None
         self._pushers: asyncio.Task[None] | None = None
         self._is_stopped = False
+        self._is_hurried = False
 
     def start(self) -> None:
         """Begin to load the model; returns at once."""
@@ -49,6 +50,10 @@ class Lifecycle:
         """Wait until the start has ended, well or badly."""
         assert self._starting is not None
         await asyncio.wait([self._starting])
+
+    def hurry(self) -> None:
+        """Wait no longer for running answers. May be called from a signal handler."""
+        self._is_hurried = True
 
     async def stop(self) -> None:
         """Drain and stop. Idempotent."""
@@ -101,7 +106,7 @@ class Lifecycle:
         for connection in list(connections):
             connection.drain()
         until_s = clock.now_s() + deadline_s
-        while connections and clock.now_s() < until_s:
+        while connections and clock.now_s() < until_s and not self._is_hurried:
             await clock.sleep(POLL_S)
         for connection in list(connections):
             connection.end_now()

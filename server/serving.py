@@ -2,8 +2,12 @@
 
 import asyncio
 import logging
+import signal
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -14,6 +18,8 @@ from onlooker.server.config import ServerSection, check_exposure
 from onlooker.server.gateway import Gateway
 from onlooker.server.lifespan import Lifecycle
 from onlooker.server.transport import TransportLimits, protocols
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 GRACE_S = 2
 """For what uvicorn itself still has to send after everything was drained."""
@@ -63,6 +69,26 @@ class GatewayServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._lifecycle.stop()
         await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals while serving. Unlike uvicorn's, it does not raise them again afterwards:
+        a server that was asked to stop and did has ended well."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop in order; asked a second time, do not wait for running answers."""
+        if self.should_exit:
+            self._lifecycle.hurry()
+        super().handle_exit(sig, frame)
 
 
 def make_server(

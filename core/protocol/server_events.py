@@ -76,7 +76,7 @@ class SessionClosing(ServerEvent):
 
     type: Literal["session.closing"] = "session.closing"
     reason: str
-    """``shutting_down``, ``idle``, ``slow_reader``, ``stream_closed`` or ``engine_dead``."""
+    """``shutting_down``, ``idle``, ``too_many_errors``, ``engine_dead`` or ``internal_error``."""
     message: str = ""
     retry_after_s: float | None = None
 

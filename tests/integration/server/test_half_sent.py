@@ -107,8 +107,7 @@ async def test_a_message_in_thousands_of_pieces_is_refused(served: Served) -> No
 
 
 async def test_a_peer_that_does_not_answer_the_heartbeat_is_gone() -> None:
-    settings_ = {"server__ping_interval_s": 0.1, "server__ping_timeout_s": 0.1}
-    async with serving(**settings_) as served:
+    async with serving(server__ping_interval_s=0.1, server__ping_timeout_s=0.1) as served:
         reader, writer = await upgraded(served)
         await closed(reader)
         writer.close()

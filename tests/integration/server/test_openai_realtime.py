@@ -203,9 +203,8 @@ async def test_errors_name_the_event_and_the_connection_stays(client: AsyncOpenA
         error = (await read_until(connection, "error"))[-1].error
         assert (error.code, error.event_id) == ("unknown_event", "mine-1")
         assert "input_audio_buffer.commit" in error.message
-        await connection.session.update(
-            session={"type": "realtime", "voice": "alloy"}, event_id="mine-2"
-        )
+        unknown: Any = {"type": "realtime", "voice": "alloy"}
+        await connection.session.update(session=unknown, event_id="mine-2")
         error = (await read_until(connection, "error"))[-1].error
         assert (error.code, error.param, error.event_id) == (
             "invalid_request",
@@ -256,7 +255,7 @@ async def test_a_short_lived_token_of_the_sdk_opens_a_connection(
         expires_after={"anchor": "created_at", "seconds": 60},
         session={"type": "realtime", "model": "fake"},
     )
-    assert secret.session.model == "fake"
+    assert secret.session.to_dict()["model"] == "fake"
     async with (
         AsyncOpenAI(base_url=served.api, api_key=secret.value) as browser,
         browser.realtime.connect(model="fake") as connection,

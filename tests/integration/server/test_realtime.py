@@ -101,9 +101,8 @@ async def test_frames_as_json_are_as_good(served: Served) -> None:
                 codec="jpeg",
                 timestamp_ms=index * 500,
             )
+        assert (await gathered_acks(ws, count=2))["kept"] == [0, 1]
         assert text_of(await ask(ws, "Which colour?")) == "The newest clip is mostly blue."
-        acks = await gathered_acks(ws, count=2)
-    assert acks["kept"] == [0, 1]
 
 
 async def test_on_the_virtual_clock_an_answer_is_about_what_was_sent_before_it(
@@ -304,6 +303,15 @@ async def test_an_answer_longer_than_the_drain_ends_as_cancelled() -> None:
         done = await next_event(ws, "response.done")
         assert done["response"]["status"] == "cancelled"
         assert await close_code(ws) == 1001
+
+
+async def test_when_the_engine_dies_connections_are_closed_with_1011() -> None:
+    engine = ScriptedEngine()
+    async with serving(engine=engine) as served, served.ws() as ws:
+        await next_event(ws)
+        engine.die()
+        assert (await next_event(ws, "session.closing"))["reason"] == "engine_dead"
+        assert await close_code(ws) == 1011
 
 
 async def test_event_readers_end_when_the_server_stops() -> None:

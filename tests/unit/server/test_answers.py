@@ -1,0 +1,110 @@
+from typing import Any
+
+import pytest
+
+from onlooker.core.clock import ManualClock
+from onlooker.core.errors import EngineFailed
+from onlooker.core.protocol.server_events import ItemAdded, ResponseCreated, ResponseDone
+from onlooker.engine.interface import AnswerEnd, FinishReason
+from onlooker.server.answers import AnswerFrame, AnswerWriter
+
+
+def make_writer(clock: ManualClock | None = None, **fields: Any) -> AnswerWriter:
+    defaults: dict[str, Any] = {"stream": "s", "max_output_tokens": 10, "conversation_id": "conv"}
+    return AnswerWriter(AnswerFrame(**{**defaults, **fields}), clock=clock or ManualClock())
+
+
+def make_end(finish: FinishReason = FinishReason.STOP, **details: object) -> AnswerEnd:
+    return AnswerEnd(finish, 100, 80, 5, ((0.0, 1.0),), details=dict(details))
+
+
+def done_of(events: list[Any]) -> ResponseDone:
+    assert isinstance(events[-1], ResponseDone)
+    return events[-1]
+
+
+def test_the_first_piece_opens_the_item_and_the_others_do_not() -> None:
+    writer = make_writer()
+    assert [e.type for e in writer.delta("a")] == [  # type: ignore[attr-defined]
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+    ]
+    assert [e.type for e in writer.delta("b")] == ["response.output_text.delta"]  # type: ignore[attr-defined]
+
+
+def test_beside_the_conversation_no_item_joins_it() -> None:
+    writer = make_writer(conversation_id=None)
+    events = [*writer.delta("a"), *writer.end(make_end())]
+    assert not any(isinstance(event, ItemAdded) for event in events)
+
+
+def test_the_end_tells_text_usage_and_what_it_was_based_on() -> None:
+    clock = ManualClock()
+    writer = make_writer(clock, metadata={"a": "b"})
+    (created,) = writer.begin()
+    assert isinstance(created, ResponseCreated)
+    clock.advance(0.25)
+    writer.delta("Hello")
+    clock.advance(1)
+    writer.delta(" there")
+    response = done_of(writer.end(make_end(asked_s=3, seen_until_s=2.5))).response
+    assert response.text == "Hello there"
+    assert response.metadata == {"a": "b"}
+    assert response.usage is not None
+    assert response.usage.total_tokens == 105
+    assert response.usage.input_token_details.cached_tokens == 80
+    facts = response.onlooker
+    assert (facts.asked_s, facts.seen_until_s, facts.ttft_ms) == (3.0, 2.5, 250.0)
+    assert facts.clip_spans_s == [(0.0, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("finish", "status", "reason"),
+    [
+        (FinishReason.STOP, "completed", None),
+        (FinishReason.LENGTH, "incomplete", "max_output_tokens"),
+        (FinishReason.CANCELLED, "cancelled", "client_cancelled"),
+        (FinishReason.ERROR, "failed", None),
+    ],
+)
+def test_every_way_to_finish_has_its_status(
+    finish: FinishReason, status: str, reason: str | None
+) -> None:
+    writer = make_writer()
+    writer.delta("x")
+    response = done_of(writer.end(make_end(finish))).response
+    assert response.status == status
+    assert response.status_details is not None
+    assert response.status_details.reason == reason
+    assert response.output[0].status == ("completed" if status == "completed" else "incomplete")
+
+
+def test_a_stream_that_closed_is_the_reason() -> None:
+    writer = make_writer()
+    response = done_of(writer.end(make_end(FinishReason.CANCELLED, reason="closed: idle"))).response
+    assert response.status_details is not None
+    assert response.status_details.reason == "closed: idle"
+
+
+def test_an_answer_without_a_word_has_no_item() -> None:
+    ends = (
+        make_writer().cancel(),
+        make_writer().fail(EngineFailed("broke")),
+        make_writer().end(make_end()),
+    )
+    for events in ends:
+        assert len(events) == 1
+        assert done_of(events).response.output == []
+
+
+def test_a_failure_is_told_and_kept() -> None:
+    writer = make_writer()
+    writer.delta("half")
+    response = done_of(writer.fail(EngineFailed("broke"))).response
+    assert response.status_details is not None
+    assert response.status_details.error is not None
+    assert response.status_details.error.code == "engine_failed"
+    assert isinstance(writer.failure, EngineFailed)
+    assert response.text == "half"

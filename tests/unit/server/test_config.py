@@ -1,0 +1,70 @@
+from typing import Any
+
+import pytest
+
+from onlooker.core.errors import ConfigError
+from onlooker.core.settings import load_settings
+from onlooker.server.config import ServerSection, Settings, check_exposure, is_loopback
+
+
+def load(environ: dict[str, str] | None = None, **overrides: Any) -> Settings:
+    values = {name.replace("__", "."): value for name, value in overrides.items()}
+    return load_settings(Settings, environ=environ or {}, overrides=values)
+
+
+def test_the_defaults_are_valid_and_for_this_machine_only() -> None:
+    settings = load()
+    assert settings.server.is_loopback
+    check_exposure(settings.server)
+
+
+def test_keys_come_as_one_text_and_are_masked() -> None:
+    settings = load({"ONLOOKER_SERVER__API_KEYS": "first-key-1, second-key-2"})
+    assert [k.get_secret_value() for k in settings.server.api_keys] == [
+        "first-key-1",
+        "second-key-2",
+    ]
+    assert "first-key-1" not in str(settings.model_dump(mode="json"))
+    assert "first-key-1" not in repr(settings)
+
+
+@pytest.mark.parametrize("key", ["short", "with space in it", "comma;semicolon", "x" * 300])
+def test_a_key_that_cannot_travel_is_refused_without_repeating_it(key: str) -> None:
+    with pytest.raises(ConfigError, match="API key") as refused:
+        load(server__api_keys=(key,))
+    assert key not in str(refused.value)
+
+
+def test_a_frame_must_fit_into_a_message() -> None:
+    with pytest.raises(ConfigError, match="max_message_bytes"):
+        load(server__max_message_bytes=1 << 20, engine__max_frame_bytes=2 << 20)
+
+
+def test_the_default_answer_is_no_longer_than_the_longest() -> None:
+    with pytest.raises(ConfigError, match="default_output_tokens"):
+        load(server__max_output_tokens=10)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("localhost", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("example.org", False),
+        ("localhost.example.org", False),
+    ],
+)
+def test_loopback_is_known(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_beyond_loopback_keys_are_needed() -> None:
+    with pytest.raises(ConfigError, match="ONLOOKER_SERVER__API_KEYS"):
+        check_exposure(ServerSection(host="0.0.0.0"))
+    check_exposure(load(server__host="0.0.0.0", server__api_keys="a-long-enough-key").server)

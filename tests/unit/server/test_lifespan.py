@@ -1,0 +1,123 @@
+"""Start and stop without sockets: a scripted engine and a clock that the test moves."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from onlooker.core.clock import ManualClock
+from onlooker.core.errors import ConfigError, EngineDead, OnlookerError, ShuttingDown
+from onlooker.engine.fake import ScriptedEngine
+from onlooker.server.app import make_gateway
+from onlooker.server.errors import NotReady
+from onlooker.server.gateway import Gateway, Phase
+from onlooker.server.lifespan import Lifecycle
+from tests.fakes.served import make_settings, until
+
+
+class Peer:
+    """A connection that ends when `end_now` is called, or by itself when it drains."""
+
+    def __init__(self, gateway: Gateway, *, stays: bool) -> None:
+        self.said: list[str] = []
+        self._gateway = gateway
+        self._stays = stays
+
+    def drain(self) -> None:
+        self.said.append("drain")
+        if not self._stays:
+            self._gateway.connections.discard(self)
+
+    def end_now(self) -> None:
+        self.said.append("end_now")
+        self._gateway.connections.discard(self)
+
+
+def make(engine: ScriptedEngine | None = None, **settings: Any) -> tuple[Gateway, ManualClock]:
+    clock = ManualClock()
+    gateway = make_gateway(
+        make_settings(**settings), engine=engine or ScriptedEngine(), clock=clock
+    )
+    return gateway, clock
+
+
+async def test_work_is_taken_when_the_engine_has_started() -> None:
+    gateway, _ = make()
+    lines: list[str] = []
+    lifecycle = Lifecycle(gateway, progress=lines.append)
+    with pytest.raises(NotReady, match="starting"):
+        gateway.check_ready()
+    lifecycle.start()
+    await lifecycle.started()
+    gateway.check_ready()
+    assert lines == ["the scripted engine is ready"]
+    await lifecycle.stop()
+    with pytest.raises(ShuttingDown):
+        gateway.check_ready()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(ConfigError("no such model"), "no such model"), (KeyError("x"), "inside the server")],
+)
+async def test_a_failed_start_is_reported_once(error: Exception, expected: str) -> None:
+    class Broken(ScriptedEngine):
+        async def start(self, progress: Any) -> None:
+            raise error
+
+    gateway, _ = make(Broken())
+    failures: list[OnlookerError] = []
+    lifecycle = Lifecycle(gateway, on_failure=failures.append)
+    lifecycle.start()
+    await lifecycle.started()
+    assert [expected in failure.message for failure in failures] == [True]
+    assert gateway.phase is Phase.FAILED
+    with pytest.raises(EngineDead):
+        gateway.check_ready()
+    await lifecycle.stop()
+
+
+async def test_connections_are_asked_to_end_and_then_made_to() -> None:
+    gateway, clock = make(server__drain_s=5.0)
+    lifecycle = Lifecycle(gateway)
+    lifecycle.start()
+    await lifecycle.started()
+    polite, stubborn = Peer(gateway, stays=False), Peer(gateway, stays=True)
+    gateway.connections |= {polite, stubborn}
+    stopping = asyncio.create_task(lifecycle.stop())
+    await until(lambda: "drain" in stubborn.said)
+    assert gateway.phase is Phase.DRAINING
+    clock.advance(4.0)
+    await asyncio.sleep(0)
+    assert stubborn.said == ["drain"]
+    clock.advance(2.0)
+    await stopping
+    assert (polite.said, stubborn.said) == (["drain"], ["drain", "end_now"])
+    assert gateway.stopping.is_set()
+
+
+async def test_asked_twice_it_waits_for_nobody() -> None:
+    gateway, _ = make(server__drain_s=1000.0)
+    lifecycle = Lifecycle(gateway)
+    lifecycle.start()
+    await lifecycle.started()
+    stubborn = Peer(gateway, stays=True)
+    gateway.connections.add(stubborn)
+    lifecycle.hurry()
+    await lifecycle.stop()
+    assert stubborn.said == ["drain", "end_now"]
+
+
+async def test_stopping_while_starting_gives_up_the_start() -> None:
+    class Slow(ScriptedEngine):
+        async def start(self, progress: Any) -> None:
+            await asyncio.Event().wait()
+
+    gateway, _ = make(Slow())
+    failures: list[OnlookerError] = []
+    lifecycle = Lifecycle(gateway, on_failure=failures.append)
+    lifecycle.start()
+    await asyncio.sleep(0)
+    await lifecycle.stop()
+    await lifecycle.stop()  # a second time does nothing
+    assert failures == []

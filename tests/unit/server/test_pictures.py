@@ -1,0 +1,78 @@
+from collections.abc import Iterator
+
+import pytest
+
+from onlooker.core.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from onlooker.core.media import Codec
+from onlooker.server.pictures import PictureReader, decode_base64, parse_data_url
+from tests.fakes.pictures import encode, make_pixels
+from tests.fakes.served import data_url, jpeg
+
+
+@pytest.fixture
+def reader() -> Iterator[PictureReader]:
+    made = PictureReader(frame_size=lambda: (32, 16), max_bytes=100_000, max_pixels=10_000)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("head", "codec"),
+    [
+        ("data:image/jpeg;base64,", Codec.JPEG),
+        ("data:image/jpg;base64,", Codec.JPEG),
+        ("DATA:IMAGE/PNG;BASE64,", Codec.PNG),
+        ("data:image/webp;charset=utf-8;base64,", Codec.WEBP),
+    ],
+)
+def test_a_data_url_is_read(head: str, codec: Codec) -> None:
+    assert parse_data_url(head + "AAEC", max_bytes=3, param="p") == (codec, b"\0\1\2")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "data:",
+        "data:,hello",
+        "data:image/png,AA",
+        "http://x/y.png",
+        "data:text/plain;base64,AA",
+    ],
+)
+def test_another_address_is_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="data:image/jpeg"):
+        parse_data_url(url, max_bytes=10, param="p")
+
+
+def test_other_types_and_sizes_are_refused() -> None:
+    with pytest.raises(UnsupportedMedia, match="image/svg"):
+        parse_data_url("data:image/svg+xml;base64,AA==", max_bytes=10, param="p")
+    with pytest.raises(TooLarge, match="10 bytes"):
+        parse_data_url("data:image/png;base64," + "A" * 40, max_bytes=10, param="p")
+    with pytest.raises(InvalidRequest, match="not base64"):
+        decode_base64("a b", param="frame")
+
+
+async def test_a_picture_becomes_a_clip_of_the_model_s_size(reader: PictureReader) -> None:
+    red, blue = await reader.read([data_url(jpeg("red")), data_url(jpeg("blue"))])
+    assert red.frames[0].pixels.shape == (16, 32, 3)
+    assert red.frames[0] is red.frames[1]
+    assert red.frames[0].pixels[0, 0, 0] > 200
+    assert blue.frames[0].pixels[0, 0, 2] > 200
+
+
+async def test_a_picture_is_never_taken_for_a_clip_of_a_stream(reader: PictureReader) -> None:
+    red, again, blue = await reader.read(
+        [data_url(jpeg("red")), data_url(jpeg("red")), data_url(jpeg("blue"))]
+    )
+    assert red.clip_index == again.clip_index != blue.clip_index
+    assert max(red.clip_index, blue.clip_index) < 0
+
+
+async def test_a_broken_or_huge_picture_is_refused(reader: PictureReader) -> None:
+    with pytest.raises(UnsupportedMedia, match="cannot be decoded as JPEG"):
+        await reader.read([data_url(jpeg()[:100])])
+    huge = encode(make_pixels(width=200, height=200), "PNG")
+    with pytest.raises(TooLarge, match="10000 pixels"):
+        await reader.read([data_url(huge, "image/png")])
