@@ -14,6 +14,7 @@ from onlooker.engine.interface import (
     IngestResult,
     Progress,
     Question,
+    Remembered,
 )
 
 
@@ -61,11 +62,11 @@ class MeasuredEngine:
     def healthy(self) -> bool:
         return self._engine.healthy()
 
-    async def open_stream(self, stream_id: StreamId) -> None:
-        await self._engine.open_stream(stream_id)
+    async def open_stream(self, stream_id: StreamId) -> Remembered:
+        return await self._engine.open_stream(stream_id)
 
-    async def close_stream(self, stream_id: StreamId) -> None:
-        await self._engine.close_stream(stream_id)
+    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
+        await self._engine.close_stream(stream_id, forget=forget)
 
     async def ingest(self, clip: Clip) -> IngestResult:
         begun_s = self._clock.now_s()

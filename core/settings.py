@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from onlooker.core.errors import ConfigError
 
@@ -61,6 +61,22 @@ def load_settings(
         return tree.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error)) from error
+
+
+def with_secrets(section: Section) -> dict[str, Any]:
+    """A section as plain data, secrets readable: only for handing it to a process of ours."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, SecretStr):
+            return value.get_secret_value()
+        if isinstance(value, BaseModel):
+            return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        return str(value) if isinstance(value, Path) else value
+
+    found: dict[str, Any] = plain(section)
+    return found
 
 
 def _read_file(path: Path) -> dict[str, Any]:

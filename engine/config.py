@@ -85,7 +85,9 @@ class EngineSection(Section):
     """Name under which clients see the model; None: the model's own."""
 
     mode: Literal["segments", "resend", "fake"] = "resend"
-    """``resend``: recent frames go with each request. ``fake``: scripted answers, no model."""
+    """``segments``: each clip is computed once and remembered, and questions bring old ones back.
+    ``resend``: recent frames go with each request; what left the window is forgotten.
+    ``fake``: scripted answers, no model."""
 
     window_clips: int = Field(default=64, ge=1, le=4096)
     """Clips of the recent window, always in an answer's context."""

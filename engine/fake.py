@@ -25,6 +25,7 @@ from onlooker.engine.interface import (
     IngestResult,
     Progress,
     Question,
+    Remembered,
 )
 
 Script = Sequence[tuple[str, str]]
@@ -118,11 +119,12 @@ class ScriptedEngine:
         """From now on every call raises `EngineDead`."""
         self._is_healthy = False
 
-    async def open_stream(self, stream_id: StreamId) -> None:
+    async def open_stream(self, stream_id: StreamId) -> Remembered:
         self._check_alive()
         self._seen.setdefault(stream_id, [])
+        return Remembered()
 
-    async def close_stream(self, stream_id: StreamId) -> None:
+    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         self._seen.pop(stream_id, None)
 
     async def ingest(self, clip: Clip) -> IngestResult:

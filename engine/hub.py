@@ -88,7 +88,9 @@ class StreamHub:
         while self._slots.num_taken and self._clock.now_s() < until_s:
             await self._clock.sleep(DRAIN_POLL_S)
         for stream_id in list(self._streams):
-            await self.close_stream(stream_id, "the server is shutting down")
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                await self._stop(stream, "the server is shutting down", outcome="shutdown")
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -112,7 +114,7 @@ class StreamHub:
         self._check_may_open(stream_id)
         self._opening.add(stream_id)
         try:
-            await self._engine.open_stream(stream_id)
+            remembered = await self._engine.open_stream(stream_id)
         finally:
             self._opening.discard(stream_id)
         stream = Stream(
@@ -124,6 +126,7 @@ class StreamHub:
             metrics=self._metrics,
             pool=self._pool,
             slots=self._slots,
+            remembered=remembered,
         )
         self._streams[stream_id] = stream
         self._metrics.streams.set(len(self._streams))
@@ -217,7 +220,8 @@ class StreamHub:
         await stream.close(reason)
         self._metrics.streams.set(len(self._streams))
         self._metrics.streams_total.labels(reason=outcome).inc()
-        await self._engine.close_stream(stream.id)
+        # Only who closes a stream on purpose wants it forgotten; others may come back to it.
+        await self._engine.close_stream(stream.id, forget=outcome == "closed")
 
     async def _reap(self) -> None:
         """Close streams that nobody feeds, watches or asks."""

@@ -65,6 +65,16 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What an engine already remembers of a stream that is opened."""
+
+    next_clip_index: int = 0
+    """The index for the stream's next clip."""
+    seen_until_s: float | None = None
+    """Stream time of the end of its newest clip; None of a stream that is new."""
+
+
+@dataclass(frozen=True, slots=True)
 class IngestResult:
     """What ingesting one clip cost. Counts, since bare times mislead on shared machines."""
 
@@ -136,12 +146,15 @@ class Engine(Protocol):
         """Whether the engine can still take work. False is final: the process must restart."""
         ...
 
-    async def open_stream(self, stream_id: StreamId) -> None:
-        """Make room for a stream."""
+    async def open_stream(self, stream_id: StreamId) -> Remembered:
+        """Make room for a stream, or go on with one that was stored before a restart."""
         ...
 
-    async def close_stream(self, stream_id: StreamId) -> None:
-        """Forget a stream and all its clips. Unknown streams are ignored."""
+    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
+        """Let go of a stream; with `forget`, of all that is stored of it too. Without, a stream
+        that is opened again under its name goes on where it was, as far as the engine stores.
+        Unknown streams are ignored.
+        """
         ...
 
     async def ingest(self, clip: Clip) -> IngestResult:

@@ -25,7 +25,7 @@ from onlooker.engine.events import (
     StreamEvent,
 )
 from onlooker.engine.fanout import EventLog, Subscription
-from onlooker.engine.interface import AnswerEvent, Engine, Question, Turn
+from onlooker.engine.interface import AnswerEvent, Engine, Question, Remembered, Turn
 from onlooker.engine.mailbox import Entry, Mailbox, SourceEnd
 from onlooker.engine.pace import PaceAdvisor
 from onlooker.engine.perception.perceiver import Perceiver
@@ -34,6 +34,10 @@ from onlooker.engine.state import StreamOptions, StreamStatus
 from onlooker.engine.watching import Watcher
 
 __all__ = ["SourceLease", "Stream", "StreamOptions", "StreamStatus"]
+
+
+NEW = Remembered()
+"""Of a stream of which the engine remembers nothing."""
 
 
 class SourceLease:
@@ -62,6 +66,7 @@ class Stream:
         metrics: Metrics,
         pool: Executor,
         slots: QuestionSlots,
+        remembered: Remembered = NEW,
     ) -> None:
         self.id = stream_id
         self.options = options
@@ -92,8 +97,10 @@ class Stream:
             sample_interval_s=interval_s,
             width=info.frame_width,
             height=info.frame_height,
+            first_clip_index=remembered.next_clip_index,
         )
         self._watcher = self._make_watcher(engine, pool)
+        self._watcher.seen_until_s = remembered.seen_until_s
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asker = self._make_asker(engine, slots)
         self._pace = PaceAdvisor(
@@ -104,7 +111,7 @@ class Stream:
         )
         self._lease: SourceLease | None = None
         self._shift_s: float | None = 0.0
-        self._pushed_s: float | None = None
+        self._pushed_s = remembered.seen_until_s
         self._pushed_at_s = 0.0
         self._turn = asyncio.Lock()
         self._publish(self._pace.current)

@@ -56,7 +56,11 @@ def serve(
         str | None, typer.Option(help="'demo', a folder with weights, or a hub name. [demo]")
     ] = None,
     mode: Annotated[
-        str | None, typer.Option(help="'resend', or 'fake' to try the server without a model.")
+        str | None,
+        typer.Option(
+            help="'resend', 'segments' (remembers what left the window), or 'fake' to try the "
+            "server without a model. [resend]"
+        ),
     ] = None,
     api_key: Annotated[
         list[str] | None,

@@ -11,12 +11,14 @@ from onlooker.core.media import Clip, Frame
 class ClipBuilder:
     """Pairs one stream's kept frames, in time order. No clip spans a cut or a gap."""
 
-    def __init__(self, stream_id: StreamId, *, max_pair_gap_s: float) -> None:
+    def __init__(
+        self, stream_id: StreamId, *, max_pair_gap_s: float, first_clip_index: int = 0
+    ) -> None:
         self._stream_id = stream_id
         self._max_pair_gap_s = max_pair_gap_s
         self._waiting: Frame | None = None
         self._looked_at_s: float | None = None
-        self._num_clips = 0
+        self._num_clips = first_clip_index
 
     @property
     def pending(self) -> Clip | None:

@@ -40,6 +40,7 @@ class Perceiver:
         sample_interval_s: float,
         width: int,
         height: int,
+        first_clip_index: int = 0,
     ) -> None:
         perception = settings.perception
         self._settings = settings
@@ -49,7 +50,11 @@ class Perceiver:
             cut_threshold=perception.cut_threshold,
             refresh_s=perception.refresh_s,
         )
-        self._builder = ClipBuilder(stream_id, max_pair_gap_s=perception.max_pair_gap_s)
+        self._builder = ClipBuilder(
+            stream_id,
+            max_pair_gap_s=perception.max_pair_gap_s,
+            first_clip_index=first_clip_index,
+        )
         self._sample_interval_s = sample_interval_s
         self._sampler = Sampler(sample_interval_s)
         self._decoder: ChunkDecoder | PieceDecoder | None = None

@@ -1,5 +1,6 @@
 """Which engine the settings ask for."""
 
+from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
@@ -7,8 +8,16 @@ from onlooker.engine.interface import Engine
 from onlooker.engine.vllm_adapter.resend import ResendEngine
 
 
-def make_engine(settings: EngineSection, clock: Clock, metrics: Metrics) -> Engine:
-    """The vLLM engine for ``settings.mode``; nothing is loaded before its `start`."""
+def make_engine(
+    settings: EngineSection,
+    clock: Clock,
+    metrics: Metrics,
+    store: CacheStoreSection | None = None,
+) -> Engine:
+    """The vLLM engine for ``settings.mode``; nothing is loaded before its `start`.
+
+    `store`: where segments sink to; None keeps them in the worker's memory alone.
+    """
     if settings.mode == "segments":
         # Imports vLLM, whose environment the settings decide.
         from onlooker.engine.vllm_adapter.platform import is_cpu_build, prepare_environment
@@ -16,7 +25,7 @@ def make_engine(settings: EngineSection, clock: Clock, metrics: Metrics) -> Engi
         prepare_environment(settings.vllm, cpu=is_cpu_build(), model_is_local=True)
         from onlooker.engine.vllm_adapter.segments.engine import SegmentEngine
 
-        return SegmentEngine(settings, clock, metrics)
+        return SegmentEngine(settings, clock, metrics, store)
     return ResendEngine(settings, clock, metrics)
 
 

@@ -6,8 +6,10 @@ Beside the model's own files a folder may hold ``onlooker.json``, its *profile*:
 wants, what it can be asked about, and its system prompt.
 """
 
+import hashlib
 import importlib.util
 import json
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,9 @@ FAMILIES = (
 
 DEMO = "demo"
 """The name of the model that comes with Onlooker."""
+
+_SAMPLE_BYTES = 1 << 20
+"""Of the beginning and the end of each weights file, for the fingerprint."""
 
 _MAX_HEADER_BYTES = 100_000_000
 """Safetensors' own limit on the length of a file's header."""
@@ -63,6 +68,26 @@ class Model:
     """What the folder's config says; None for a model on a hub, which is not read here."""
     served_name: str
     profile: Profile
+
+    def fingerprint(self) -> str:
+        """A short name for everything that changes what stored KV means: weights and config.
+
+        Of a folder: its config and, of each weights file, size, first and last megabyte, so that
+        it takes milliseconds. Of a hub name: the name.
+        """
+        digest = hashlib.blake2b(digest_size=12)
+        if not self.is_local:
+            digest.update(self.source.encode())
+            return "m" + digest.hexdigest()
+        folder = Path(self.source)
+        digest.update((folder / "config.json").read_bytes())
+        for path in sorted(folder.glob("*.safetensors")):
+            with path.open("rb") as file:
+                digest.update(f"{path.name}:{path.stat().st_size}".encode())
+                digest.update(file.read(_SAMPLE_BYTES))
+                file.seek(-min(_SAMPLE_BYTES, path.stat().st_size), os.SEEK_END)
+                digest.update(file.read())
+        return "m" + digest.hexdigest()
 
     def info(self, *, mode: str, tokens_per_clip: int, max_clips: int) -> EngineInfo:
         """What clients are told of an engine that runs this model."""

@@ -22,6 +22,7 @@ from onlooker.engine.interface import (
     IngestResult,
     Progress,
     Question,
+    Remembered,
 )
 from onlooker.engine.memory.window import RecentWindow, spans_s
 from onlooker.engine.vllm_adapter import boot
@@ -84,13 +85,14 @@ class ResendEngine:
     def healthy(self) -> bool:
         return self._runner.healthy()
 
-    async def open_stream(self, stream_id: StreamId) -> None:
+    async def open_stream(self, stream_id: StreamId) -> Remembered:
         window = RecentWindow(
             max_clips=self._settings.window_clips, stride_clips=self._settings.stride_clips
         )
         self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}", window)
+        return Remembered()
 
-    async def close_stream(self, stream_id: StreamId) -> None:
+    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         self._streams.pop(stream_id, None)
 
     async def ingest(self, clip: Clip) -> IngestResult:

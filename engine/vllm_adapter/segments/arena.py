@@ -1,7 +1,14 @@
-"""The arena: segments that the worker holds ready, by key."""
+"""The arena: segments that the worker holds ready, and the index of all that it knows.
 
+Below it may lie a tiered store (RAM, disk, Redis). Then the arena keeps what was used last, within
+its budget, and fetches the rest when a prompt needs it; the index row of every segment stays here,
+so that retrieval can rank what is not here itself.
+"""
+
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
@@ -30,39 +37,102 @@ class Segment:
             tensors.append(self.plain_keys)
         return sum(t.numel() * t.element_size() for t in tensors)
 
+    def row(self) -> torch.Tensor | None:
+        """The index row: the mean plain key of each layer, [layers, kv_heads, head_dim]."""
+        return None if self.plain_keys is None else self.plain_keys.float().mean(1)
+
+
+class Backing(Protocol):
+    """Where segments go that do not fit the arena."""
+
+    def load(self, keys: Sequence[str]) -> dict[str, Segment]:
+        """What can be read of `keys`; may block for the slowest tier. Never raises."""
+        ...
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Some segments are not wanted any more."""
+        ...
+
 
 class SegmentArena:
-    """All segments in this worker's memory."""
+    """All segments of this worker.
 
-    def __init__(self) -> None:
-        self._segments: dict[str, Segment] = {}
+    Args:
+        budget_bytes: of KV held here; without a `backing` it bounds nothing, since what is dropped
+            is lost: then the gateway's half bounds how many clips are remembered.
+        backing: the store below.
+    """
+
+    def __init__(self, *, budget_bytes: int | None = None, backing: Backing | None = None) -> None:
+        self._budget_bytes = budget_bytes
+        self._backing = backing
+        self._segments: OrderedDict[str, Segment] = OrderedDict()
+        self._rows: dict[str, torch.Tensor] = {}
         self.num_bytes = 0
+        self.num_fetched = 0
+        """Segments that came from the store below."""
 
     def put(self, key: str, segment: Segment) -> None:
-        self.drop([key])
+        """Keep a segment; others that were not used for longest make room."""
+        self._remove(key)
         self._segments[key] = segment
         self.num_bytes += segment.num_bytes
+        if (row := segment.row()) is not None:
+            self._rows[key] = row
+        if self._backing is not None and self._budget_bytes is not None:
+            while self.num_bytes > self._budget_bytes and len(self._segments) > 1:
+                self._remove(next(iter(self._segments)))
 
     def get(self, key: str) -> Segment | None:
-        return self._segments.get(key)
+        """One segment, from here or below."""
+        return self._found([key]).get(key)
 
     def get_all(self, keys: Sequence[str]) -> list[Segment] | None:
         """The segments of all `keys`, or None when one is missing."""
-        found = [self._segments.get(key) for key in keys]
-        return None if any(s is None for s in found) else [s for s in found if s is not None]
+        found = self._found(keys)
+        return [found[key] for key in keys] if len(found) == len(set(keys)) else None
+
+    def rows(self, keys: Sequence[str]) -> list[torch.Tensor] | None:
+        """The index rows of all `keys`, or None when one is not known."""
+        rows = [self._rows.get(key) for key in keys]
+        known = [row for row in rows if row is not None]
+        return known if len(known) == len(rows) else None
+
+    def add_row(self, key: str, row: torch.Tensor) -> None:
+        """Know a segment that is only below."""
+        self._rows[key] = row
 
     def drop(self, keys: Iterable[str]) -> int:
-        """Forget segments; returns how many there were."""
-        count = 0
+        """Forget segments, here and below; returns how many were here."""
+        keys = list(keys)
         for key in keys:
-            if (segment := self._segments.pop(key, None)) is not None:
-                self.num_bytes -= segment.num_bytes
-                count += 1
-        return count
+            self._rows.pop(key, None)
+        if self._backing is not None:
+            self._backing.forget(keys)
+        return sum(self._remove(key) for key in keys)
 
     def drop_prefix(self, prefix: str) -> int:
         """Forget every segment whose key begins with `prefix`."""
-        return self.drop([key for key in self._segments if key.startswith(prefix)])
+        known = {*self._segments, *self._rows}
+        return self.drop([key for key in known if key.startswith(prefix)])
 
     def __len__(self) -> int:
         return len(self._segments)
+
+    def _found(self, keys: Sequence[str]) -> dict[str, Segment]:
+        found = {key: self._segments[key] for key in keys if key in self._segments}
+        for key in found:
+            self._segments.move_to_end(key)
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing and self._backing is not None:
+            for key, segment in self._backing.load(missing).items():
+                found[key] = segment
+                self.num_fetched += 1
+                self.put(key, segment)
+        return found
+
+    def _remove(self, key: str) -> bool:
+        segment = self._segments.pop(key, None)
+        if segment is not None:
+            self.num_bytes -= segment.num_bytes
+        return segment is not None

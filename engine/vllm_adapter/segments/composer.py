@@ -7,12 +7,16 @@ Every prompt is counted from position 0. A clip advances the rotary position by 
 is less than its tokens: the tokens of a picture share one place in time.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import torch
 from vllm.inputs.engine import MultiModalInput, TokensInput, mm_input, tokens_input
 from vllm.multimodal.inputs import (
+    MultiModalFieldConfig,
+    MultiModalFieldElem,
     MultiModalKwargsItem,
     MultiModalKwargsItems,
     PlaceholderRange,
@@ -42,6 +46,35 @@ class ClipTokens:
     """Rotary offsets of its tokens, [3][tokens]."""
     extent: int
     """Rotary positions that it takes."""
+
+    def meta(self) -> dict[str, str]:
+        """What `ClipTokens.restored` needs, beside the key."""
+        return {
+            "token_ids": json.dumps(self.token_ids),
+            "grid": json.dumps([int(n) for n in self.grid["video_grid_thw"].data]),
+            "stamps": json.dumps([float(t) for t in self.grid["timestamps"].data]),
+        }
+
+    @classmethod
+    def restored(
+        cls, key: str, meta: Mapping[str, str], *, video_token: int, merge: int
+    ) -> "ClipTokens":
+        """A clip from what was stored with its segment."""
+        ids: list[int] = json.loads(meta["token_ids"])
+        grid: list[int] = json.loads(meta["grid"])
+        field = MultiModalFieldConfig.batched("video", keep_on_cpu=True).field
+        item = MultiModalKwargsItem(
+            {
+                "video_grid_thw": MultiModalFieldElem(data=torch.tensor(grid), field=field),
+                "timestamps": MultiModalFieldElem(data=json.loads(meta["stamps"]), field=field),
+            }
+        )
+        is_video = torch.tensor(ids) == video_token
+        offsets, extent = rotary_offsets(
+            ids, video_token=video_token, height=grid[1] // merge, width=grid[2] // merge
+        )
+        placeholder = PlaceholderRange(offset=0, length=len(ids), is_embed=is_video)
+        return cls(key, ids, placeholder, item, offsets, extent)
 
     @property
     def size_class(self) -> tuple[int, int]:
@@ -119,10 +152,21 @@ class PromptBuilder:
         self._loads.append(LoadSpan(clip.key, start, len(clip.token_ids), self._position))
         self._clip(clip, clip.grid, f"segment:{clip.key}")
 
-    def save_clip(self, clip: ClipTokens, pixels: MultiModalKwargsItem) -> None:
-        """The new clip: encoded and computed now, and kept."""
+    def save_clip(
+        self, clip: ClipTokens, pixels: MultiModalKwargsItem, span_s: tuple[float, float] = (0, 0)
+    ) -> None:
+        """The new clip: encoded and computed now, and kept. `span_s`: stream time it shows."""
         self._saves.append(
-            SaveSpan(clip.key, len(self._ids), len(clip.token_ids), self._position, clip.offsets)
+            SaveSpan(
+                clip.key,
+                len(self._ids),
+                len(clip.token_ids),
+                self._position,
+                clip.offsets,
+                start_s=span_s[0],
+                end_s=span_s[1],
+                meta=clip.meta(),
+            )
         )
         self._clip(clip, pixels, f"clip:{clip.key}")
 

@@ -116,6 +116,10 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         assert self._worker is not None
         self._worker.end()
 
+    def shutdown(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
     def get_block_ids_with_load_errors(self) -> set[int]:
         assert self._worker is not None
         return self._worker.take_bad_blocks()

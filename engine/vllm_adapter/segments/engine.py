@@ -3,17 +3,19 @@
 The gateway's half of stream memory. KV stays in vLLM's worker; here are the prompts' plans.
 """
 
-import hashlib
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from typing import Any
 
+from onlooker.cache_store.config import CacheStoreSection
+from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
 from onlooker.core.clock import Clock
 from onlooker.core.errors import ConfigError, EngineFailed, InvalidRequest, TooLarge
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
+from onlooker.core.settings import with_secrets
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
     AnswerEnd,
@@ -22,12 +24,13 @@ from onlooker.engine.interface import (
     IngestResult,
     Progress,
     Question,
+    Remembered,
 )
 from onlooker.engine.memory.times import named_spans
 from onlooker.engine.vllm_adapter import boot
 from onlooker.engine.vllm_adapter.answers import answer_events, count_tokens, only_end
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
-from onlooker.engine.vllm_adapter.prompt import PromptComposer, video_item
+from onlooker.engine.vllm_adapter.prompt import PromptComposer, clip_uuid, video_item
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.composer import (
     ClipTokens,
@@ -40,6 +43,9 @@ from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY, SegmentSpec
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
+TENANT = "default"
+"""Keys do not yet name tenants: all API keys share one."""
+
 _SEGMENTS = "onlooker.engine.vllm_adapter.segments"
 
 FAMILIES = {"Qwen3VLForConditionalGeneration": "OnlookerQwen3VL"}
@@ -49,11 +55,22 @@ FAMILIES = {"Qwen3VLForConditionalGeneration": "OnlookerQwen3VL"}
 class SegmentEngine:
     """`onlooker.engine.interface.Engine` with stream memory."""
 
-    def __init__(self, settings: EngineSection, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: EngineSection,
+        clock: Clock,
+        metrics: Metrics,
+        store: CacheStoreSection | None = None,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._clock = clock
+        self._store = store
+        self._fingerprint = ""
         self._runner = VllmRunner(settings.vllm, clock, metrics)
         self._memories: dict[StreamId, StreamMemory] = {}
+        self._newest: dict[StreamId, Clip] = {}
+        """Each stream's newest clip with its pixels: a question may ask for its first half."""
         self._composer: PromptComposer | None = None
         self._info: EngineInfo | None = None
         self._video_token = 0
@@ -73,6 +90,7 @@ class SegmentEngine:
                 f"stream memory does not know the family {model.architecture or 'of this model'}; "
                 "start with --mode resend, which serves it without memory"
             )
+        self._fingerprint = model.fingerprint()
         await self._runner.start(model, self._arguments(model), progress)
         self._composer = PromptComposer(
             self._runner.tokenizer, instructions=model.profile.instructions
@@ -94,13 +112,23 @@ class SegmentEngine:
     def healthy(self) -> bool:
         return self._runner.healthy()
 
-    async def open_stream(self, stream_id: StreamId) -> None:
-        self._memories[stream_id] = StreamMemory(stream_id)
+    async def open_stream(self, stream_id: StreamId) -> Remembered:
+        stored = await self._runner.ask_workers("stored_generations", self._lives(stream_id))
+        # Only what every worker has is whole; the newest life is the one to go on with.
+        lives = set(stored[0]).intersection(*stored[1:])
+        generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
+        key = StreamKey(self._fingerprint, TENANT, stream_id, generation)
+        memory = self._memories[stream_id] = StreamMemory(key)
+        if lives:
+            await self._restore(memory)
+        last = memory.last_clip
+        return Remembered() if last is None else Remembered(last.clip_index + 1, last.end_s)
 
-    async def close_stream(self, stream_id: StreamId) -> None:
+    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         memory = self._memories.pop(stream_id, None)
+        self._newest.pop(stream_id, None)
         if memory is not None and self._runner.healthy():
-            await self._runner.ask_workers("drop_segments_of", memory.prefix)
+            await self._runner.ask_workers("drop_stream", memory.prefix, forget)
 
     async def ingest(self, clip: Clip) -> IngestResult:
         memory = self._memories[clip.stream_id]
@@ -110,7 +138,7 @@ class SegmentEngine:
         builder.load_text(*sink)
         for recent in memory.recent(self._settings.memory.recent_clips):
             builder.load_clip(recent.tokens)
-        builder.save_clip(tokens, pixels)
+        builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s))
         try:
             end = await self._effect(builder)
         except (EngineFailed, TooLarge, InvalidRequest) as error:
@@ -119,12 +147,13 @@ class SegmentEngine:
         if tokens.key not in end.details.get(PARAMS_KEY, {}).get("saved", ()):  # type: ignore[attr-defined]
             raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
         memory.add(RememberedClip(tokens, clip.clip_index, clip.start_s, clip.end_s))
+        self._newest[clip.stream_id] = clip
         await self._make_room()
         count_tokens(self._metrics, "ingest", end)
         return IngestResult(end.num_prompt_tokens, end.num_cached_tokens)
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
-        memory = self._memories.get(question.stream_id) or StreamMemory(question.stream_id)
+        memory = self._memories[question.stream_id]
         incomplete = False
         while True:
             recall = self._recall(memory, question)
@@ -171,16 +200,32 @@ class SegmentEngine:
             builder.retrieve([clip.tokens for clip in recall.candidates], recall.num_slots)
         for clip in recall.recent:
             builder.load_clip(clip.tokens)
-        for picture in question.images:
-            _, tokens, pixels = await self._prepared(memory, picture)
+        for picture in self._shown_once(memory, question):
+            _, tokens, pixels = await self._prepared(memory, picture, once=question.response_id)
             builder.picture(tokens, pixels)
         builder.question(self._token_ids(tail))
         return builder
 
-    async def _prepared(self, memory: StreamMemory, clip: Clip) -> tuple[str, ClipTokens, Any]:
-        """The text before the clips, and `clip` as tokens and as features with pixels."""
+    def _shown_once(self, memory: StreamMemory, question: Question) -> list[Clip]:
+        """What is computed for this answer only: half a clip, a frame that waits, pictures."""
+        newest = self._newest.get(question.stream_id)
+        half = None
+        if newest is not None and newest.end_s > question.asked_s:
+            half = newest.until(question.asked_s)
+        return [clip for clip in (half, question.pending, *question.images) if clip is not None]
+
+    async def _prepared(
+        self, memory: StreamMemory, clip: Clip, *, once: str | None = None
+    ) -> tuple[str, ClipTokens, Any]:
+        """The text before the clips, and `clip` as tokens and as features with pixels.
+
+        `once` names the answer for which it is shown once: its frames may belong to a clip that
+        comes later under the same index, which must not be taken for this one.
+        """
         head, text, _ = self._composed.parts("", (), None)
-        key = memory.key("clip", clip.clip_index)
+        key = memory.clip_key(clip.clip_index)
+        if once is not None:
+            key = f"once/{once}/{clip_uuid('', clip)}"
         rendered = await self._runner.render(
             {
                 "prompt": text,
@@ -194,7 +239,7 @@ class SegmentEngine:
     async def _sink(self, memory: StreamMemory, head: str) -> tuple[str, list[int]]:
         """The stored segment of the system prompt; computed when it is not there yet."""
         token_ids = self._token_ids(head)
-        key = memory.key("sink", hashlib.sha256(head.encode()).hexdigest()[:16])
+        key = memory.sink_key(head)
         if key not in memory.sinks:
             builder = PromptBuilder()
             builder.save_text(key, token_ids)
@@ -237,6 +282,26 @@ class SegmentEngine:
 
     # ---- keeping house ----
 
+    def _lives(self, stream_id: StreamId) -> str:
+        return f"{self._fingerprint}/{TENANT}/{stream_id}/"
+
+    async def _restore(self, memory: StreamMemory) -> None:
+        """Remember again what an earlier server stored of a stream."""
+        stored = await self._runner.ask_workers("restore_stream", memory.prefix)
+        known = set.intersection(*({key for key, _ in rows} for rows in stored))
+        for key, meta in stored[0]:
+            parsed = parse_key(key)
+            if key not in known:
+                continue
+            if parsed.kind is SegmentKind.SINK:
+                memory.sinks.add(key)
+            elif parsed.kind is SegmentKind.CLIP:
+                tokens = ClipTokens.restored(
+                    key, meta, video_token=self._video_token, merge=self._merge
+                )
+                memory.add(RememberedClip(tokens, parsed.index, meta["start_s"], meta["end_s"]))
+        _log.info("a stream's memory was found again", extra={"clips": len(memory)})
+
     async def _forget_missing(self, memory: StreamMemory) -> bool:
         """Compare what should be stored with what is; returns whether anything was gone."""
         keys = [*memory.keys()]
@@ -262,7 +327,13 @@ class SegmentEngine:
         await self.ingest(clip)
         stats = (await self._runner.ask_workers("segment_stats"))[0]
         clip_bytes = max(1, int(stats["bytes"]))
-        self._max_segments = max(1, int(self._settings.memory.arena_gib * 2**30 / clip_bytes))
+        room = self._settings.memory.arena_gib * 2**30
+        if self._store is not None:
+            # What does not fit the arena sinks to the tiers; only its index row stays.
+            room = float(self._store.memory.budget_bytes)
+            if self._store.disk is not None:
+                room = float(self._store.disk.budget_bytes)
+        self._max_segments = max(1, int(room / clip_bytes))
         tokens = len(self._memories[clip.stream_id].recent(1)[0].tokens.token_ids)
         await self.close_stream(clip.stream_id)
         return tokens
@@ -272,7 +343,7 @@ class SegmentEngine:
         assert model.architecture is not None, "checked by start"
         settings = self._settings
         memory = settings.memory
-        in_context = memory.recent_clips + memory.retrieved_clips + settings.max_question_images + 1
+        in_context = memory.recent_clips + memory.retrieved_clips + settings.max_question_images + 2
         return {
             # Loaded KV would be hashed as if it were a true prefix and be served to others.
             "enable_prefix_caching": False,
@@ -282,9 +353,17 @@ class SegmentEngine:
             "scheduler_cls": f"{_SEGMENTS}.scheduler.SegmentScheduler",
             "worker_extension_cls": f"{_SEGMENTS}.extension.SegmentExtension",
             "kv_transfer_config": boot.kv_transfer_config(
-                "SegmentConnector", f"{_SEGMENTS}.connector", {"score": memory.score}
+                "SegmentConnector", f"{_SEGMENTS}.connector", self._connector_settings()
             ),
         }
+
+    def _connector_settings(self) -> dict[str, Any]:
+        memory = self._settings.memory
+        settings: dict[str, Any] = {"score": memory.score}
+        if self._store is not None:
+            settings["arena_bytes"] = int(memory.arena_gib * 2**30)
+            settings["store"] = with_secrets(self._store)
+        return settings
 
     @property
     def _composed(self) -> PromptComposer:

@@ -9,22 +9,49 @@ class SegmentExtension:
     """Mixed into vLLM's worker class (``worker_extension_cls``)."""
 
     def drop_segments(self, keys: list[str]) -> int:
-        """Forget segments; returns how many there were."""
-        return int(self._segment_arena().drop(keys))
+        """Forget segments; returns how many were held ready."""
+        return int(self._segments().arena.drop(keys))
 
-    def drop_segments_of(self, prefix: str) -> int:
-        """Forget every segment whose key begins with `prefix`."""
-        return int(self._segment_arena().drop_prefix(prefix))
+    def drop_stream(self, prefix: str, forget: bool) -> int:
+        """Let go of a stream's segments; with `forget`, in the store below too."""
+        worker = self._segments()
+        if forget and worker.vault is not None:
+            worker.vault.forget_stream(prefix)
+        return int(worker.arena.drop_prefix(prefix))
 
     def missing_segments(self, keys: list[str]) -> list[str]:
-        """Which of `keys` are not held."""
-        arena = self._segment_arena()
+        """Which of `keys` can be read nowhere."""
+        arena = self._segments().arena
         return [key for key in keys if arena.get(key) is None]
+
+    def stored_generations(self, prefix: str) -> list[int]:
+        """The lives of a stream that the store knows; see `Vault.generations`."""
+        vault = self._segments().vault
+        return [] if vault is None else list(vault.generations(prefix))
+
+    def restore_stream(self, prefix: str) -> list[tuple[str, dict[str, Any]]]:
+        """Know a stored life of a stream again; returns keys and what a prompt needs of each."""
+        worker = self._segments()
+        found = []
+        for key, plain, row in worker.vault.rows(prefix) if worker.vault is not None else ():
+            if row is not None:
+                worker.arena.add_row(key, row)
+            found.append((key, plain))
+        return found
+
+    def flush_segments(self, timeout_s: float) -> bool:
+        """Wait until all is written that was handed over to the store."""
+        vault = self._segments().vault
+        return vault is None or bool(vault.flush(timeout_s))
 
     def segment_stats(self) -> dict[str, int]:
         """Counts and bytes."""
-        arena = self._segment_arena()
-        return {"segments": len(arena), "bytes": arena.num_bytes}
+        arena = self._segments().arena
+        return {
+            "segments": len(arena),
+            "bytes": arena.num_bytes,
+            "fetched": arena.num_fetched,
+        }
 
-    def _segment_arena(self) -> Any:
-        return get_kv_transfer_group().segment_worker.arena
+    def _segments(self) -> Any:
+        return get_kv_transfer_group().segment_worker

@@ -1,10 +1,10 @@
 """What one stream remembers, on the gateway's side: its clips in order, not their KV."""
 
-import secrets
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onlooker.core.ids import StreamId
+from onlooker.cache_store.key import SegmentKind, StreamKey
 from onlooker.engine.memory.times import Span
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
 
@@ -34,16 +34,30 @@ class Recall:
 class StreamMemory:
     """The clips of one stream, oldest first."""
 
-    def __init__(self, stream_id: StreamId) -> None:
-        self.prefix = f"{stream_id}/{secrets.token_hex(8)}/"
-        """Begins the keys of all its segments; a stream that is opened again shares none."""
+    def __init__(self, key: StreamKey) -> None:
+        self._key = key
         self.sinks: set[str] = set()
         """Keys of system prompts that are stored."""
         self._clips: list[RememberedClip] = []
 
-    def key(self, kind: str, name: int | str) -> str:
-        """The key of one of its segments."""
-        return f"{self.prefix}{kind}/{name}"
+    @property
+    def prefix(self) -> str:
+        """Begins the keys of all its segments; another life of the stream shares none."""
+        return self._key.prefix
+
+    def clip_key(self, clip_index: int) -> str:
+        """The key of a clip's segment."""
+        return self._key.segment(SegmentKind.CLIP, clip_index).text
+
+    def sink_key(self, head: str) -> str:
+        """The key of the segment of a system prompt."""
+        digest = hashlib.blake2b(head.encode(), digest_size=4).digest()
+        return self._key.segment(SegmentKind.SINK, int.from_bytes(digest)).text
+
+    @property
+    def last_clip(self) -> RememberedClip | None:
+        """The newest clip."""
+        return self._clips[-1] if self._clips else None
 
     def add(self, clip: RememberedClip) -> None:
         assert not self._clips or clip.clip_index > self._clips[-1].clip_index

@@ -9,41 +9,35 @@ token) finds small evidence that a mean dilutes.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 
-from onlooker.engine.vllm_adapter.segments.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.segments.arena import SegmentArena
 from onlooker.engine.vllm_adapter.segments.rotary import Rotary
 from onlooker.engine.vllm_adapter.segments.steps import RetrieveOp
 
 ScoreName = Literal["mean_key", "late_interaction"]
 
 
-class Score(Protocol):
-    """Ranks clips for a question in one layer."""
-
-    def __call__(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-        """`queries`: [question_tokens, heads, head_dim]; `keys`: [clips, clip_tokens, kv_heads,
-        head_dim], both without rotary position. Returns [clips], higher is better."""
-        ...
+SHORTLIST = 64
+"""Candidates at least that late interaction looks at again."""
 
 
-def mean_key(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """ReKV's score."""
-    kv_heads, head_dim = keys.shape[-2:]
+def mean_key_rows(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """ReKV's score, [clips]; higher is better. `queries`: [question_tokens, heads, head_dim];
+    `rows`: mean keys [clips, kv_heads, head_dim]; both without rotary position."""
+    kv_heads, head_dim = rows.shape[-2:]
     query = queries.float().mean(0).view(kv_heads, -1, head_dim).sum(1)
-    return torch.einsum("chd,hd->c", keys.float().mean(1), query)
+    return torch.einsum("chd,hd->c", rows, query)
 
 
 def late_interaction(queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
-    """Mean over question tokens and heads of the best clip token (ColBERT's MaxSim, per head)."""
+    """Mean over question tokens and heads of the best clip token (ColBERT's MaxSim, per head),
+    [clips]. `keys`: [clips, clip_tokens, kv_heads, head_dim]."""
     kv_heads, head_dim = keys.shape[-2:]
     grouped = queries.float().view(len(queries), kv_heads, -1, head_dim)
     return torch.einsum("qhgd,cthd->cqhgt", grouped, keys.float()).amax(-1).mean((1, 2, 3))
-
-
-SCORES: dict[ScoreName, Score] = {"mean_key": mean_key, "late_interaction": late_interaction}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +67,20 @@ class LayerRetriever:
         *,
         score: ScoreName = "mean_key",
     ) -> None:
+        self._arena = arena
         self._rotary = rotary
-        self._score = SCORES[score]
+        self._score = score
         self._retrievals: list[_Retrieval] = []
         self.refused: list[tuple[str, list[str], list[int]]] = []
+        self.lost: list[tuple[str, list[int]]] = []
+        """Requests of which a chosen segment was gone in some layer, and their blocks."""
         for op in ops:
-            segments = arena.get_all(op.retrieval.candidates)
-            if segments is None:
-                missing = [key for key in op.retrieval.candidates if arena.get(key) is None]
+            rows = arena.rows(op.retrieval.candidates)
+            if rows is None:
+                missing = [key for key in op.retrieval.candidates if arena.rows([key]) is None]
                 self.refused.append((op.request_id, missing, op.block_ids))
             else:
-                self._retrievals.append(_Retrieval(op, segments))
+                self._retrievals.append(_Retrieval(op, torch.stack(rows, 1)))
 
     def choose(
         self, index: int, query: torch.Tensor, find_rows: Callable[[list[int]], torch.Tensor]
@@ -98,13 +95,37 @@ class LayerRetriever:
             rows = find_rows(op.question_slots)
             positions = torch.tensor(op.question_positions).expand(3, -1)
             queries = self._rotary.remove(query[rows].cpu(), positions)
-            scores = self._score(queries, retrieval.plain_keys(index))
-            best = torch.topk(scores, len(op.place_slots)).indices.sort().values.tolist()
-            yield self._place(retrieval, index, best)
+            best = self._best(retrieval, index, queries)
+            placed = self._place(retrieval, index, best)
+            if placed is None:
+                self.lost.append((op.request_id, op.block_ids))
+            else:
+                yield placed
 
-    def _place(self, retrieval: "_Retrieval", index: int, best: list[int]) -> Placement:
+    def _best(self, retrieval: "_Retrieval", index: int, queries: torch.Tensor) -> list[int]:
+        """Which candidates, in time order."""
+        num_slots = len(retrieval.op.place_slots)
+        scores = mean_key_rows(queries, retrieval.rows[index])
+        if self._score == "mean_key":
+            return _top(scores, num_slots)
+        # The costlier score takes a second look at the best candidates of the cheap one.
+        short = _top(scores, min(len(scores), max(SHORTLIST, 4 * num_slots)))
+        keys = [retrieval.op.retrieval.candidates[i] for i in short]
+        segments = self._arena.get_all(keys)
+        if segments is None:
+            return _top(scores, num_slots)
+        plain = [
+            segment.plain_keys[index] for segment in segments if segment.plain_keys is not None
+        ]
+        again = _top(late_interaction(queries, torch.stack(plain)), num_slots)
+        return [short[i] for i in again]
+
+    def _place(self, retrieval: "_Retrieval", index: int, best: list[int]) -> Placement | None:
+        """Keys and values of the chosen, None when one of them is gone."""
         op = retrieval.op
-        segments = [retrieval.segments[i] for i in best]
+        segments = self._arena.get_all([op.retrieval.candidates[i] for i in best])
+        if segments is None:
+            return None
         places = op.retrieval.slots
         delta = torch.tensor(
             [
@@ -122,14 +143,16 @@ class LayerRetriever:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _Retrieval:
     """One request's candidates."""
 
-    def __init__(self, op: RetrieveOp, segments: list[Segment]) -> None:
-        self.op = op
-        self.segments = segments
+    op: RetrieveOp
+    rows: torch.Tensor
+    """Index rows, [layers, clips, kv_heads, head_dim]."""
 
-    def plain_keys(self, index: int) -> torch.Tensor:
-        """[clips, clip_tokens, kv_heads, head_dim] of layer `index`."""
-        plain = [segment.plain_keys for segment in self.segments]
-        return torch.stack([keys[index] for keys in plain if keys is not None])
+
+def _top(scores: torch.Tensor, count: int) -> list[int]:
+    """Indices of the `count` best, ascending."""
+    best: list[int] = torch.topk(scores, count).indices.sort().values.tolist()
+    return best

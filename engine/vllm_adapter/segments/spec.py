@@ -39,6 +39,11 @@ class SaveSpan:
     """Rotary offsets of its tokens from `position`, [3][num_tokens] (t, h, w)."""
     retrievable: bool = True
     """Whether retrieval may pick it: clips yes, the sink no."""
+    start_s: float = 0.0
+    end_s: float = 0.0
+    """Stream time that it shows."""
+    meta: dict[str, str] = field(default_factory=dict)
+    """What a prompt needs to place it again after a restart, stored with it."""
 
 
 @dataclass(frozen=True, slots=True)

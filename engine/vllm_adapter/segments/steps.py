@@ -67,6 +67,8 @@ class StepReport(KVConnectorWorkerMetadata):
 
     saved: dict[str, list[str]] = field(default_factory=dict)
     """Keys of segments that are now whole."""
+    durable: dict[str, list[str]] = field(default_factory=dict)
+    """Of these, the ones on their way to a tier that outlives the process."""
     missing: dict[str, list[str]] = field(default_factory=dict)
     """Keys that were asked for and are gone."""
     picked: dict[str, list[list[str]]] = field(default_factory=dict)
@@ -76,8 +78,10 @@ class StepReport(KVConnectorWorkerMetadata):
         """Join the reports of two workers; each holds its own heads of the same segments."""
         assert isinstance(other, StepReport)
         for mine, theirs in (
-            (self.saved, other.saved), (self.missing, other.missing),
-        ):  # fmt: skip
+            (self.saved, other.saved),
+            (self.durable, other.durable),
+            (self.missing, other.missing),
+        ):
             for request_id, keys in theirs.items():
                 known = mine.setdefault(request_id, [])
                 known += [key for key in keys if key not in known]
@@ -91,6 +95,7 @@ class StepReport(KVConnectorWorkerMetadata):
             name: found[request_id]
             for name, found in (
                 ("saved", self.saved),
+                ("durable", self.durable),
                 ("missing", self.missing),
                 ("picked", self.picked),
             )

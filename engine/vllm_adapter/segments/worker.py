@@ -16,10 +16,12 @@ from vllm.config import VllmConfig, get_layers_from_vllm_config
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.layers.rotary_embedding import get_rope
 
+from onlooker.cache_store.config import CacheStoreSection
 from onlooker.engine.vllm_adapter.segments.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.segments.retrieval import LayerRetriever, ScoreName
 from onlooker.engine.vllm_adapter.segments.rotary import Rotary
 from onlooker.engine.vllm_adapter.segments.steps import LoadOp, SaveOp, StepPlan, StepReport
+from onlooker.engine.vllm_adapter.segments.vault import Vault
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -35,7 +37,10 @@ class SegmentWorker:
         extra = vllm_config.kv_transfer_config.kv_connector_extra_config
         self._score: ScoreName = extra.get("score", "mean_key")
         self._rotary = Rotary.of(_rotary_module(vllm_config))
-        self.arena = SegmentArena()
+        self.vault: Vault | None = None
+        if (store := extra.get("store")) is not None:
+            self.vault = Vault(CacheStoreSection.model_validate(store), self._rotary)
+        self.arena = SegmentArena(budget_bytes=extra.get("arena_bytes"), backing=self.vault)
         self._layers: list[Any] = []
         self._writes: list[Write] = []
         self._plan = StepPlan()
@@ -82,6 +87,9 @@ class SegmentWorker:
                 for place in self._retriever.choose(index, query, self._find_rows):
                     self._write(index, place.keys, place.values, place.slots)
                     self._report.picked.setdefault(place.request_id, []).append(place.chosen)
+                for request_id, blocks in self._retriever.lost:
+                    self._report.missing.setdefault(request_id, [])
+                    self._bad_blocks.update(blocks)
             return attend(layer, query, *args, **kwargs)
 
         return forward
@@ -126,6 +134,11 @@ class SegmentWorker:
         """What happened since the last call."""
         report, self._report = self._report, StepReport()
         return report
+
+    def close(self) -> None:
+        """Write down what is queued."""
+        if self.vault is not None:
+            self.vault.close()
 
     def take_bad_blocks(self) -> set[int]:
         """Blocks that hold garbage because a segment was missing."""
@@ -203,7 +216,10 @@ class SegmentWorker:
         partial.add(keys, values)
         if partial.num_tokens == op.span.num_tokens:
             del self._partial[name]
-            self.arena.put(op.span.key, self._segment(op, partial))
+            segment = self._segment(op, partial)
+            self.arena.put(op.span.key, segment)
+            if self.vault is not None and self.vault.save(op.span, segment):
+                self._report.durable.setdefault(op.request_id, []).append(op.span.key)
             self._report.saved.setdefault(op.request_id, []).append(op.span.key)
 
     def _segment(self, op: SaveOp, partial: "_PartialSegment") -> Segment:

@@ -1,0 +1,120 @@
+"""`Vault`: segments as records of the tiered store, and back.
+
+Torch on this side, bytes and numpy on the other. A record that cannot be read is a missing segment;
+nothing here raises for what a tier does.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from onlooker.cache_store.config import CacheStoreSection
+from onlooker.cache_store.key import StreamKey, parse_key
+from onlooker.cache_store.lookup import PutResult
+from onlooker.cache_store.opening import open_store
+from onlooker.cache_store.record import SegmentRecord
+from onlooker.core.clock import SystemClock
+from onlooker.engine.vllm_adapter.segments.arena import Segment
+from onlooker.engine.vllm_adapter.segments.rotary import Rotary
+from onlooker.engine.vllm_adapter.segments.spec import SaveSpan
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+CLOSE_TIMEOUT_S = 10.0
+"""For writing down what is still queued at the end."""
+
+_TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Vault:
+    """The tiered store of one worker. Thread-safe as far as the store is; blocking."""
+
+    def __init__(self, settings: CacheStoreSection, rotary: Rotary) -> None:
+        self._store = open_store(settings, clock=SystemClock())
+        self._rotary = rotary
+
+    def save(self, span: SaveSpan, segment: Segment) -> bool:
+        """Hand a segment over for writing; returns whether it is on its way to a tier that outlives
+        this process."""
+        row = segment.row()
+        record = SegmentRecord(
+            key=parse_key(span.key),
+            base=segment.base,
+            num_tokens=segment.num_tokens,
+            start_s=span.start_s,
+            end_s=span.end_s,
+            dtype=str(segment.keys.dtype).removeprefix("torch."),
+            kv=_to_numpy(torch.stack([segment.keys, segment.values], 1).transpose(2, 3)),
+            index_row=np.zeros(0, np.float32) if row is None else row.numpy(),
+            meta={"offsets": json.dumps(span.offsets), **span.meta},
+        )
+        return self._store.put(record).result is PutResult.QUEUED
+
+    def load(self, keys: Sequence[str]) -> dict[str, Segment]:
+        """`onlooker.engine.vllm_adapter.segments.arena.Backing`."""
+        return {
+            found.key.text: self._segment(found.record)
+            for found in self._store.get_many([parse_key(key) for key in keys])
+            if found.record is not None
+        }
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Single segments age out of their tiers by themselves."""
+
+    def forget_stream(self, prefix: str) -> None:
+        """Delete all of one life of a stream, in every tier."""
+        self._store.delete_stream(_stream_key(prefix))
+
+    def generations(self, prefix: str) -> list[int]:
+        """The lives of a stream (``model/tenant/stream/``) of which something is stored."""
+        streams, _ = self._store.streams(prefix)
+        return sorted(stream.generation for stream in streams)
+
+    def rows(self, prefix: str) -> list[tuple[str, dict[str, Any], torch.Tensor | None]]:
+        """What is stored of one life of a stream: (key, what a prompt needs of it, index row)."""
+        found = []
+        for head in self._store.rows(_stream_key(prefix)).rows:
+            plain = {"start_s": head.start_s, "end_s": head.end_s, **head.meta}
+            row = torch.from_numpy(np.array(head.index_row)) if head.index_row.size else None
+            found.append((head.key.text, plain, row))
+        return found
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all is written that was handed over."""
+        return self._store.flush(timeout_s)
+
+    def close(self) -> None:
+        """Write down what is queued and stop."""
+        if not self._store.close(CLOSE_TIMEOUT_S):
+            _log.warning("not all segments were written at the end")
+
+    def _segment(self, record: SegmentRecord) -> Segment:
+        kv = _to_torch(record).transpose(2, 3)
+        keys, values = kv[:, 0].contiguous(), kv[:, 1].contiguous()
+        offsets = json.loads(str(record.meta.get("offsets", "[]")))
+        plain = None
+        if offsets:
+            plain = self._rotary.remove(keys, torch.tensor(offsets) + record.base)
+        return Segment(keys, values, record.base, plain)
+
+
+def _stream_key(prefix: str) -> StreamKey:
+    model, tenant, stream, generation = prefix.rstrip("/").split("/")
+    return StreamKey(model, tenant, stream, int(generation))
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    tensor = tensor.contiguous()
+    array = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    array.flags.writeable = False  # handed over: the store need not copy it
+    return array
+
+
+def _to_torch(record: SegmentRecord) -> torch.Tensor:
+    array = np.array(record.kv)  # a copy of our own: the store's is read-only and may be shared
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if record.dtype == "bfloat16" else tensor

@@ -1,0 +1,114 @@
+"""A restarted server remembers: what was stored is found again, and answers are the same."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onlooker.cache_store.config import CacheStoreSection, DiskSection
+from onlooker.core.clock import SystemClock
+from onlooker.core.ids import StreamId
+from onlooker.core.metrics import Metrics
+from onlooker.engine.config import EngineSection
+from onlooker.engine.interface import Remembered
+from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.vllm_adapter.engine import make_engine
+from tests.vllm.test_engines import MODEL, ask, make_clip, open_with_clips, question
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+NUM_CLIPS = 16
+QUESTIONS = ("Was there ever a red circle?", "What was there at 3 seconds?", "How many objects?")
+
+
+def make(folder: Path) -> Any:
+    settings = EngineSection(
+        model=MODEL,
+        mode="segments",
+        memory=MemorySection(recent_clips=4, retrieved_clips=3),
+        vllm=VllmSection(max_model_len=1024),
+    )
+    store = CacheStoreSection(disk=DiskSection(path=folder))
+    return make_engine(settings, SystemClock(), Metrics(), store)
+
+
+async def answers(engine: Any) -> list[tuple[str, Any, bool]]:
+    found = []
+    for text in QUESTIONS:
+        reply, end = await ask(engine, question("door", text))
+        found.append((reply, end.clip_spans_s, end.memory_incomplete))
+    return found
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What two engines, one after the other on one folder, remembered and answered."""
+    os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    folder = tmp_path_factory.mktemp("segments")
+    found: dict[str, Any] = {}
+
+    async def first() -> None:
+        engine = make(folder)
+        await engine.start(lambda line: None)
+        await open_with_clips(engine, "door", NUM_CLIPS)
+        await open_with_clips(engine, "gone", 2)
+        found["before"] = await answers(engine)
+        await engine.close_stream(StreamId("door"), forget=False)
+        await engine.close_stream(StreamId("gone"), forget=True)
+        await engine.close()
+
+    async def second() -> None:
+        engine = make(folder)
+        await engine.start(lambda line: None)
+        found["door"] = await engine.open_stream(StreamId("door"))
+        found["gone"] = await engine.open_stream(StreamId("gone"))
+        found["after"] = await answers(engine)
+        await engine.ingest(make_clip("door", NUM_CLIPS))
+        found["later"] = await answers(engine)
+        await engine.close()
+
+    async def third() -> None:
+        engine = make(folder)
+        await engine.start(lambda line: None)
+        await engine.open_stream(StreamId("door"))
+        for path in folder.rglob("*"):  # the medium fails under a running engine
+            if path.is_file() and path.stat().st_size > 10_000:
+                content = bytearray(path.read_bytes())
+                content[-100] ^= 1
+                path.write_bytes(content)
+        found["damaged"] = await answers(engine)
+        await engine.ingest(make_clip("door", NUM_CLIPS + 1))
+        await engine.close()
+
+    asyncio.run(first())
+    asyncio.run(second())
+    asyncio.run(third())
+    return found
+
+
+def test_a_stream_goes_on_where_it_was(lives: dict[str, Any]) -> None:
+    assert lives["door"] == Remembered(NUM_CLIPS, NUM_CLIPS - 0.5)
+
+
+def test_a_stream_that_was_closed_on_purpose_is_new(lives: dict[str, Any]) -> None:
+    assert lives["gone"] == Remembered()
+
+
+def test_answers_after_a_restart_are_those_from_before(lives: dict[str, Any]) -> None:
+    assert lives["after"] == lives["before"]
+
+
+def test_new_clips_join_the_old_ones(lives: dict[str, Any]) -> None:
+    _, spans, incomplete = lives["later"][1]
+    assert spans[0] == (3.0, 4.5)
+    assert spans[-1][1] == NUM_CLIPS + 0.5
+    assert not incomplete
+
+
+def test_damaged_files_are_missed_and_said_so(lives: dict[str, Any]) -> None:
+    _, spans, incomplete = lives["damaged"][0]
+    assert incomplete
+    assert spans == ()  # every clip was damaged, and none was used
