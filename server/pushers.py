@@ -5,11 +5,10 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import EncodedFrame
 from onlooker.engine.events import FrameAck
 from onlooker.engine.stream import SourceLease, Stream
+from onlooker.server.views import HTTP_OWNER
 
 LEASE_IDLE_S = 10.0
 """After so long without a call, another source may feed the stream."""
-
-OWNER = "HTTP calls"
 
 
 class HttpPushers:
@@ -26,7 +25,9 @@ class HttpPushers:
             Conflict: another source feeds the stream.
         """
         held = self._leases.get(stream.id)
-        lease = held[1] if held is not None and held[0] is stream else stream.claim_source(OWNER)
+        lease = (
+            held[1] if held is not None and held[0] is stream else stream.claim_source(HTTP_OWNER)
+        )
         self._leases[stream.id] = (stream, lease, self._clock.now_s())
         return await stream.push_wait(frame)
 

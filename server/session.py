@@ -32,7 +32,7 @@ from onlooker.server.outbox import Outbox
 from onlooker.server.pictures import decode_base64, parse_data_url
 from onlooker.server.responses import Responses
 from onlooker.server.slots import Slot
-from onlooker.server.views import capabilities, limits, stream_object
+from onlooker.server.views import CONNECTION_OWNER, capabilities, limits, stream_object
 
 ERROR_BURST_S = 10.0
 """A connection may be faulty at its full error rate for so long at once."""
@@ -292,7 +292,7 @@ class Session:
         slot = Slot(
             number,
             stream,
-            owner=f"connection {self.id}",
+            owner=f"{CONNECTION_OWNER}{self.id}",
             emit=self._outbox.put,
             report=self._report_late,
             spawn=self._spawn,

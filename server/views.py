@@ -13,7 +13,9 @@ from onlooker.engine.interface import EngineInfo
 from onlooker.engine.stream import Stream, StreamStatus
 from onlooker.server.config import Settings
 
-PULL_OWNER_PREFIXES = ("rtsp", "http", "file", "/")
+CONNECTION_OWNER = "connection "
+HTTP_OWNER = "HTTP calls"
+"""Who feeds a stream, in its own words: a connection (with its id) or calls over HTTP."""
 
 
 def stream_object(stream: Stream) -> StreamObject:
@@ -79,9 +81,9 @@ def limits(settings: Settings) -> Limits:
 def _source(owner: str | None) -> SourceInfo:
     if owner is None:
         return SourceInfo()
-    if owner.startswith(PULL_OWNER_PREFIXES):
-        return SourceInfo(kind="pull", url=owner)
-    return SourceInfo(kind="push")
+    if owner == HTTP_OWNER or owner.startswith(CONNECTION_OWNER):
+        return SourceInfo(kind="push")
+    return SourceInfo(kind="pull", url=owner)  # a pulled source goes by its address
 
 
 def _word(reason: DropReason) -> str:
