@@ -74,6 +74,10 @@ class Remembered:
     """Stream time of the end of its newest clip; None of a stream that is new."""
 
 
+NOTHING = Remembered()
+"""Of a stream that is new."""
+
+
 @dataclass(frozen=True, slots=True)
 class IngestResult:
     """What ingesting one clip cost. Counts, since bare times mislead on shared machines."""

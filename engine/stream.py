@@ -25,7 +25,7 @@ from onlooker.engine.events import (
     StreamEvent,
 )
 from onlooker.engine.fanout import EventLog, Subscription
-from onlooker.engine.interface import AnswerEvent, Engine, Question, Remembered, Turn
+from onlooker.engine.interface import NOTHING, AnswerEvent, Engine, Question, Remembered, Turn
 from onlooker.engine.mailbox import Entry, Mailbox, SourceEnd
 from onlooker.engine.pace import PaceAdvisor
 from onlooker.engine.perception.perceiver import Perceiver
@@ -34,10 +34,6 @@ from onlooker.engine.state import StreamOptions, StreamStatus
 from onlooker.engine.watching import Watcher
 
 __all__ = ["SourceLease", "Stream", "StreamOptions", "StreamStatus"]
-
-
-NEW = Remembered()
-"""Of a stream of which the engine remembers nothing."""
 
 
 class SourceLease:
@@ -66,7 +62,7 @@ class Stream:
         metrics: Metrics,
         pool: Executor,
         slots: QuestionSlots,
-        remembered: Remembered = NEW,
+        remembered: Remembered = NOTHING,
     ) -> None:
         self.id = stream_id
         self.options = options

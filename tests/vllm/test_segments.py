@@ -53,13 +53,13 @@ def _builder() -> Any:
 def _sink(vllm: Any) -> list[int]:
     from tests.vllm.in_process import SINK
 
-    return vllm.ids(SINK)
+    return list(vllm.ids(SINK))
 
 
 def _question(vllm: Any) -> list[int]:
     from tests.vllm.in_process import ASK
 
-    return vllm.ids(QUESTION + ASK)
+    return list(vllm.ids(QUESTION + ASK))
 
 
 def _clip(vllm: Any, index: int, kind: str) -> tuple[Any, Any]:
@@ -160,9 +160,10 @@ class Recall:
         return [(self.sink, 0), *((piece, self.place(i)) for i, piece in enumerate(pieces))]
 
     def answer(self, vllm: Any, pieces: Sequence[Any]) -> tuple[list[int], list[float]]:
-        return self.reference.answer(
+        found: tuple[list[int], list[float]] = self.reference.answer(
             _question(vllm), self.place(len(pieces)), self.past(pieces), NUM_TOKENS
         )
+        return found
 
 
 @pytest.fixture(scope="module")
