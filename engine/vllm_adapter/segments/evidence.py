@@ -1,4 +1,4 @@
-"""What an answer rested on: the spans of stream time that its context showed, and who chose them."""
+"""What an answer rested on: the time that its context showed, and which of it was retrieved."""
 
 from dataclasses import replace
 from typing import Any
