@@ -116,6 +116,7 @@ class ResendEngine:
         clips = [] if state is None else list(state.window.until(question.asked_s))
         if question.pending is not None:
             clips.append(question.pending)
+        spans = spans_s(clips)  # of the stream only: pictures that came along have no time
         clips += question.images
         prompt = self._composed.asking(
             clips,
@@ -127,7 +128,7 @@ class ResendEngine:
         sampling = boot.sampling(
             max_tokens=question.max_tokens, temperature=question.temperature, seed=question.seed
         )
-        events = self._run(prompt, question.response_id, sampling, spans_s(clips))
+        events = self._run(prompt, question.response_id, sampling, spans)
         try:
             async for event in events:
                 if isinstance(event, AnswerEnd):
