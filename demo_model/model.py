@@ -24,6 +24,8 @@ MERGE_SIZE = 2
 TOKENS_PER_FRAME_PAIR = (FRAME_SIZE // PATCH_SIZE // MERGE_SIZE) ** 2
 TOKEN_SCALE = 0.3
 """Standard deviation of the picture tokens that language training starts from."""
+TRAINED_CLIPS = 16
+"""Clips of the longest contexts about which it answers well; see the model card."""
 MAX_POSITIONS = 16384
 PIXEL_MEAN = 0.5
 PIXEL_STD = 0.5
@@ -157,6 +159,7 @@ def _profile() -> dict[str, Any]:
     return {
         "frame_width": FRAME_SIZE,
         "frame_height": FRAME_SIZE,
+        "window_clips": TRAINED_CLIPS,
         "knows": "only the drawn world: one to three coloured shapes that come, move, change and "
         "leave, and a sign with a digit. Anything else it cannot tell",
         "instructions": SYSTEM_PROMPTS[0],

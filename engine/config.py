@@ -89,12 +89,13 @@ class EngineSection(Section):
     ``resend``: recent frames go with each request; what left the window is forgotten.
     ``fake``: scripted answers, no model."""
 
-    window_clips: int = Field(default=64, ge=1, le=4096)
-    """Clips of the recent window, always in an answer's context."""
+    window_clips: int | None = Field(default=None, ge=1, le=4096)
+    """Clips of the recent window, always in an answer's context. None: as many as the model says
+    that it answers well about (its ``onlooker.json``), else 64."""
 
-    stride_clips: int = Field(default=32, ge=1, le=4096)
+    stride_clips: int | None = Field(default=None, ge=1, le=4096)
     """Clips that leave a full window at once. Larger finds more of the prompt in the prefix cache;
-    smaller keeps the window fuller. At most `window_clips`."""
+    smaller keeps the window fuller. At most `window_clips`; None: half of it."""
 
     max_question_images: int = Field(default=4, ge=0, le=64)
     """Pictures that one question may bring along."""
@@ -155,7 +156,7 @@ class EngineSection(Section):
 
     @model_validator(mode="after")
     def _stride_fits_window(self) -> Self:
-        if self.stride_clips > self.window_clips:
+        if (self.stride_clips or 0) > (self.window_clips or 4096):
             raise ValueError(
                 f"stride_clips ({self.stride_clips}) is larger than window_clips "
                 f"({self.window_clips})"

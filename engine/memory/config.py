@@ -10,8 +10,9 @@ from onlooker.core.settings import Section
 class MemorySection(Section):
     """What a stream remembers, and what an answer may see of it (segments mode)."""
 
-    recent_clips: int = Field(default=16, ge=1, le=4096)
-    """Clips of the recent window, in the context of every clip and every answer."""
+    recent_clips: int | None = Field(default=None, ge=1, le=4096)
+    """Clips of the recent window, in the context of every clip and every answer. None: 16, or what
+    the model's window leaves beside `retrieved_clips`."""
 
     retrieved_clips: int = Field(default=8, ge=0, le=512)
     """Older clips that a question brings back. 0: none, what left the window is not seen again."""

@@ -50,6 +50,9 @@ class Profile(Section):
     frame_height: int = Field(default=384, ge=16, le=4096)
     """See `frame_width`."""
 
+    window_clips: int = Field(default=64, ge=1, le=4096)
+    """How many clips at once the model answers well about."""
+
     knows: str = "Ask about anything that can be seen."
     """One sentence for people on what the model can be asked about."""
 

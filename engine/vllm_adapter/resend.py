@@ -51,6 +51,7 @@ class ResendEngine:
         self._streams: dict[StreamId, _StreamState] = {}
         self._composer: PromptComposer | None = None
         self._info: EngineInfo | None = None
+        self._window_clips = 0
 
     @property
     def info(self) -> EngineInfo:
@@ -60,11 +61,12 @@ class ResendEngine:
     async def start(self, progress: Progress) -> None:
         settings = self._settings
         model = find_model(settings.model, served_name=settings.served_model_name)
+        self._window_clips = settings.window_clips or model.profile.window_clips
         arguments = {
             "enable_prefix_caching": True,
             "mm_processor_cache_gb": settings.vllm.processor_cache_gib,
             "limit_mm_per_prompt": {
-                "video": settings.window_clips + 1 + settings.max_question_images,  # 1: pending
+                "video": self._window_clips + 1 + settings.max_question_images,  # 1: pending
                 "image": 0,
             },
         }
@@ -76,7 +78,7 @@ class ResendEngine:
         self._info = model.info(
             mode="resend",
             tokens_per_clip=await self._measure_clip(model),
-            max_clips=settings.window_clips,
+            max_clips=self._window_clips,
         )
 
     async def close(self) -> None:
@@ -86,9 +88,9 @@ class ResendEngine:
         return self._runner.healthy()
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
-        window = RecentWindow(
-            max_clips=self._settings.window_clips, stride_clips=self._settings.stride_clips
-        )
+        max_clips = self._window_clips
+        stride_clips = min(self._settings.stride_clips or max(1, max_clips // 2), max_clips)
+        window = RecentWindow(max_clips=max_clips, stride_clips=stride_clips)
         self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}", window)
         return Remembered()
 

@@ -43,6 +43,9 @@ from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY, SegmentSpec
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
+DEFAULT_RECENT = 16
+"""Clips of the recent window where nothing else is said."""
+
 TENANT = "default"
 """Keys do not yet name tenants: all API keys share one."""
 
@@ -76,6 +79,7 @@ class SegmentEngine:
         self._video_token = 0
         self._merge = 1
         self._max_segments = 0
+        self._recent_clips = 0
 
     @property
     def info(self) -> EngineInfo:
@@ -91,6 +95,10 @@ class SegmentEngine:
                 "start with --mode resend, which serves it without memory"
             )
         self._fingerprint = model.fingerprint()
+        room = (
+            settings.window_clips or model.profile.window_clips
+        ) - settings.memory.retrieved_clips
+        self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, room))
         await self._runner.start(model, self._arguments(model), progress)
         self._composer = PromptComposer(
             self._runner.tokenizer, instructions=model.profile.instructions
@@ -103,7 +111,7 @@ class SegmentEngine:
         self._info = model.info(
             mode="segments",
             tokens_per_clip=tokens_per_clip,
-            max_clips=settings.memory.recent_clips + settings.memory.retrieved_clips,
+            max_clips=self._recent_clips + settings.memory.retrieved_clips,
         )
 
     async def close(self) -> None:
@@ -136,7 +144,7 @@ class SegmentEngine:
         sink = await self._sink(memory, head)
         builder = PromptBuilder()
         builder.load_text(*sink)
-        for recent in memory.recent(self._settings.memory.recent_clips):
+        for recent in memory.recent(self._recent_clips):
             builder.load_clip(recent.tokens)
         builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s))
         try:
@@ -182,7 +190,7 @@ class SegmentEngine:
         return memory.recall(
             asked_s=question.asked_s,
             named=named_spans(question.text, now_s=question.asked_s),
-            recent_clips=limits.recent_clips,
+            recent_clips=self._recent_clips,
             retrieved_clips=limits.retrieved_clips,
         )
 
@@ -343,7 +351,7 @@ class SegmentEngine:
         assert model.architecture is not None, "checked by start"
         settings = self._settings
         memory = settings.memory
-        in_context = memory.recent_clips + memory.retrieved_clips + settings.max_question_images + 2
+        in_context = self._recent_clips + memory.retrieved_clips + settings.max_question_images + 2
         return {
             # Loaded KV would be hashed as if it were a true prefix and be served to others.
             "enable_prefix_caching": False,
