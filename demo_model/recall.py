@@ -23,8 +23,9 @@ from onlooker.demo_model.dataset import Layout
 from onlooker.demo_model.examples import TEST_SEED
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.questions import Question, View, ask_view
-from onlooker.demo_model.training.contexts import Branch, Context, pack
+from onlooker.demo_model.training.contexts import Branch, Context
 from onlooker.demo_model.training.language import forward, mean_scores
+from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.pool import Pool, Timeline, write_pool
 from onlooker.demo_model.world import World
 

@@ -143,8 +143,10 @@ def main() -> None:
     tokenizer = build_tokenizer(vocabulary())
     model = build_model(build_config(tokenizer), options.seed).to(device())
     if options.export_only:
+        tower = torch.load(options.run / "tower.pt", weights_only=True, map_location=device())
+        model.model.visual.load_state_dict(tower)
         saved = torch.load(options.run / "language.pt", weights_only=True, map_location=device())
-        model.load_state_dict(saved["model"])
+        model.model.language_model.load_state_dict(saved["text"])
     else:
         train_vision(model, options)
         train_language(model, tokenizer, options)

@@ -58,6 +58,25 @@ def change_labels(before: Scene, after: Scene) -> Labels:
     return labels
 
 
+def kind_bits(content: Labels) -> Labels:
+    """int64[9, 3] -> int64[9]: a bit for the kind or digit in a cell; 0: nothing or unclear."""
+    color, shape, digit = content.T
+    thing = np.where((color > 0) & (shape > 0), (color - 1) * len(SHAPES) + shape - 1, -1)
+    thing = np.where(digit > 0, len(COLOR_NAMES) * len(SHAPES) + digit - 1, thing)
+    return np.where(thing >= 0, np.left_shift(1, np.maximum(thing, 0)), 0)
+
+
+def fresh_labels(bits: Labels, reach: int) -> Labels:
+    """int64[n, 9] kind bits -> 0 nothing there, 1 shown in the `reach` clips before, 2 new."""
+    shown = np.bitwise_or.reduce(bits, axis=1)
+    labels = np.zeros_like(bits)
+    for at in range(len(bits)):
+        earlier = shown[max(0, at - reach) : at]
+        known = int(np.bitwise_or.reduce(earlier)) if len(earlier) else 0
+        labels[at] = np.where(bits[at] == 0, 0, np.where(bits[at] & known, 1, 2))
+    return labels
+
+
 class Lessons:
     """Labels of every clip of the timelines, made when a timeline is first used."""
 
@@ -65,8 +84,10 @@ class Lessons:
         self._content: dict[int, Labels] = {}
         self._change: dict[int, Labels] = {}
 
-    def of(self, timeline: Timeline, rows: Labels) -> tuple[Labels, Labels]:
-        """For the clips of a context: before int64[n, 9, 3], change int64[n, 9]."""
+    def of(
+        self, timeline: Timeline, rows: Labels, window: int | None
+    ) -> tuple[Labels, Labels, Labels]:
+        """For a context's clips: before int64[n, 9, 3], change int64[n, 9], fresh int64[n, 9]."""
         if timeline.start not in self._content:
             world = World(timeline.seed)
             scenes = [world.state_at(t) for t in timeline.seconds]
@@ -75,14 +96,17 @@ class Lessons:
             change += [change_labels(a, b) for a, b in pairwise(scenes)]
             self._content[timeline.start] = content
             self._change[timeline.start] = np.stack(change)
+        content = self._content[timeline.start][rows]
         before = np.full((len(rows), CELLS, 3), IGNORE, np.int64)
-        before[1:] = self._content[timeline.start][rows[:-1]]
+        before[1:] = content[:-1]
+        bits = np.stack([kind_bits(one) for one in content])
+        fresh = fresh_labels(bits, len(rows) if window is None else window)
         changes = self._change[timeline.start][rows].copy()
         stamps = np.array(timeline.stamps)[rows]
         apart = np.ones(len(rows), np.bool_)
         apart[1:] = (np.diff(rows) != 1) | (np.diff(stamps) > NEAR_S)
         changes[apart] = IGNORE
-        return before, changes
+        return before, changes, fresh
 
 
 class ChangeHeads(nn.Module):
@@ -93,15 +117,16 @@ class ChangeHeads(nn.Module):
         self.norms = nn.ModuleList([nn.RMSNorm(hidden), nn.RMSNorm(hidden)])
         self.before = nn.ModuleList([nn.Linear(hidden, size) for size in SIZES])
         self.change = nn.Linear(hidden, len(KINDS))
+        self.fresh = nn.Linear(hidden, 3)
         self.stamp = nn.ModuleList([nn.Linear(hidden, size) for size in (10, 100, 100)])
 
     def forward(
-        self, taps: list[Tensor], before: Tensor, change: Tensor, stamps: Tensor
+        self, taps: list[Tensor], before: Tensor, change: Tensor, fresh: Tensor, stamps: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         """The sum of the losses, and shares of right labels where there is something to tell.
 
         taps float[B, clips, 9, H] of two layers, before int64[B, clips, 9, 3], change
-        int64[B, clips, 9], stamps int64[B, clips, 3] (the whole tokens of a stamp).
+        and fresh int64[B, clips, 9], stamps int64[B, clips, 3] (the whole tokens of a stamp).
         """
         early, late = (norm(tap.float()) for norm, tap in zip(self.norms, taps, strict=True))
         total = early.sum() * 0.0
@@ -115,6 +140,9 @@ class ChangeHeads(nn.Module):
             want = stamps[..., None, at].expand(early.shape[:-1]).flatten()
             total = total + 0.5 * functional.cross_entropy(logits, want)
             right[f"stamp/{at}"] = (logits.argmax(-1) == want).float().mean().item()
+        logits, want = self.fresh(late).flatten(0, -2), fresh.flatten()
+        total = total + 2.0 * _loss(logits, want)
+        right["fresh"] = _share(logits, want)
         logits, want = self.change(late).flatten(0, -2), change.flatten()
         right["change"] = _share(logits, want)
         return total + 3.0 * _loss(logits, want, nothing=0.05), right

@@ -6,24 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from onlooker.demo_model.answers import CANNOT_TELL, Question, spoken_time
 from onlooker.demo_model.dataset import (
-    CLIP_POSITIONS,
-    CLIP_TOKENS,
-    TURN_SUFFIX,
     Ids,
-    Layout,
-    context_positions,
-    sink_text,
 )
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.questions import ask_view
 from onlooker.demo_model.questions import branches as ask_branches
-from onlooker.demo_model.training.changes import Lessons
-from onlooker.demo_model.training.language import Packed
 from onlooker.demo_model.training.pool import Pool, Timeline
 from onlooker.demo_model.view import Clip, View
 from onlooker.demo_model.world import World
@@ -137,149 +128,6 @@ class Drawer:
         return np.concatenate([np.sort(picked), np.arange(clips - recent, clips)], dtype=np.int64)
 
 
-@dataclass
-class _Tokens:
-    """A branch as tokens."""
-
-    ids: list[int]
-    positions: list[int]
-    targets: list[int]
-    asks: list[bool]
-    notes: int
-
-
-def _branch_tokens(layout: Layout, branch: Branch, start: int, notes_end: int) -> _Tokens:
-    """`start`: the position after the last seen clip; notes end right before `notes_end`."""
-    history = [layout.turn(q, a) for q, a in branch.question.history]
-    again = layout.encode(TURN_SUFFIX)[1:]
-    earlier: list[int] = []
-    for turn in history:
-        earlier += [*turn.question, *turn.answer, *again]
-    turn = layout.turn(branch.question.text, branch.question.answer)
-    current = [*turn.question, *turn.answer[:-1]]
-    ids = earlier + current
-    if branch.as_notes and len(earlier) <= NOTE_GAP:
-        before = list(range(notes_end - len(earlier), notes_end))
-        positions = before + list(range(start, start + len(current)))
-        notes = len(earlier)
-    else:
-        positions = list(range(start, start + len(ids)))
-        notes = 0
-    skip = len(earlier) + len(turn.question) - 1
-    targets = [-100] * skip + list(turn.answer)
-    asks = [False] * len(earlier) + [True] * len(turn.question)
-    asks += [False] * (len(ids) - len(asks))
-    return _Tokens(ids, positions, targets, asks, notes)
-
-
-def pack(
-    layout: Layout,
-    contexts: list[Context],
-    pool: Pool,
-    system: str | None,
-    lessons: Lessons | None = None,
-) -> Packed:
-    """Contexts of equally many computed clips under one sink."""
-    sink = list(layout.encode(sink_text(system)))
-    opening, batch = len(sink), len(contexts)
-    lessons = Lessons() if lessons is None else lessons
-    clips = len(contexts[0].rows)
-    size = opening + clips * CLIP_TOKENS
-    tokens = [
-        [
-            _branch_tokens(
-                layout,
-                branch,
-                opening + context.gap + branch.seen * CLIP_POSITIONS,
-                opening + context.gap,
-            )
-            for branch in context.branches
-        ]
-        for context in contexts
-    ]
-    width = max(sum(len(t.ids) for t in row) for row in tokens)
-    clip_of = np.repeat(np.arange(clips), CLIP_TOKENS)
-    clip_of = np.concatenate([np.full(opening, -1), clip_of])
-
-    context_ids = np.zeros((batch, size), np.int64)
-    positions = np.zeros((3, batch, size), np.int64)
-    view_positions = np.zeros((3, batch, size), np.int64)
-    context_mask = np.ones((batch, 1, size, size), np.bool_)
-    branch_ids = np.full((batch, width), layout.pad, np.int64)
-    branch_positions = np.zeros((batch, width), np.int64)
-    branch_mask = np.zeros((batch, 1, width, size + width), np.bool_)
-    targets = np.full((batch, width), -100, np.int64)
-    question_of = np.full((batch, width), -1, np.int64)
-    branch_of = np.full((batch, width), -1, np.int64)
-    families: list[str] = []
-    evidence: list[tuple[int, Context, Branch]] = []
-    causal = np.tril(np.ones((size, size), np.bool_))
-    rows: list[Ids] = []
-    lessons_taught = [lessons.of(context.timeline, context.rows) for context in contexts]
-    for at, context in enumerate(contexts):
-        rows.append(context.timeline.start + context.rows)
-        context_ids[at] = sink + [t for stamp in context.stamps() for t in layout.clip(stamp)]
-        positions[:, at] = context_positions(opening, context.gap, np.arange(clips))
-        places = np.zeros(clips, np.int64)
-        places[context.viewed] = np.arange(len(context.viewed))
-        view_positions[:, at] = context_positions(opening, context.gap, places)
-        mask = causal
-        if context.window is not None:
-            near = clip_of[:, None] - clip_of[None, :] <= context.window
-            mask = causal & (near | (clip_of < 0)[None, :])
-        context_mask[at, 0] = mask
-        shown = np.full(clips, clips, np.int64)
-        shown[context.viewed] = np.arange(len(context.viewed))
-        place_of = np.concatenate([np.full(opening, -1), np.repeat(shown, CLIP_TOKENS)])
-        cursor = 0
-        for branch, part in zip(context.branches, tokens[at], strict=True):
-            stop = cursor + len(part.ids)
-            number = len(families)
-            branch_ids[at, cursor:stop] = part.ids
-            branch_positions[at, cursor:stop] = part.positions
-            targets[at, cursor:stop] = part.targets
-            question_of[at, cursor:stop] = np.where(part.asks, number, -1)
-            branch_of[at, cursor:stop] = number
-            seen = place_of < branch.seen
-            branch_mask[at, 0, cursor:stop, :size] = seen
-            branch_mask[at, 0, cursor : cursor + part.notes, :size] = place_of < 0
-            inner = np.tril(np.ones((stop - cursor, stop - cursor), np.bool_))
-            branch_mask[at, 0, cursor:stop, size + cursor : size + stop] = inner
-            families.append(branch.question.family)
-            evidence.append((at, context, branch))
-            cursor = stop
-        branch_mask[at, 0, cursor:, 0] = True
-    found = np.zeros((len(families), batch * clips), np.bool_)
-    candidates = np.zeros_like(found)
-    for number, (at, context, branch) in enumerate(evidence):
-        candidates[number, at * clips + context.viewed[: branch.seen]] = True
-        found[number, at * clips + context.viewed[list(branch.question.evidence)]] = True
-    picked = np.concatenate(rows)
-    moved = bool((view_positions != positions).any())
-    windowed = any(context.window is not None for context in contexts)
-    return Packed(
-        context_ids=torch.from_numpy(context_ids),
-        merged=torch.from_numpy(pool.merged[picked]).float().flatten(0, 1),
-        deep=torch.from_numpy(pool.deep[picked]).float().flatten(0, 1),
-        context_positions=torch.from_numpy(positions),
-        view_positions=torch.from_numpy(view_positions) if moved else None,
-        context_mask=torch.from_numpy(context_mask) if windowed else None,
-        branch_ids=torch.from_numpy(branch_ids),
-        branch_positions=torch.from_numpy(branch_positions).expand(3, -1, -1),
-        branch_mask=torch.from_numpy(branch_mask),
-        targets=torch.from_numpy(targets),
-        question_of=torch.from_numpy(question_of),
-        evidence=torch.from_numpy(found),
-        candidates=torch.from_numpy(candidates),
-        clip_of=torch.from_numpy(clip_of),
-        family=families,
-        branch_of=torch.from_numpy(branch_of),
-        before=torch.from_numpy(np.stack([before for before, _ in lessons_taught])),
-        change=torch.from_numpy(np.stack([change for _, change in lessons_taught])),
-        stamps=torch.tensor([[stamp_parts(s) for s in c.stamps()] for c in contexts]),
-    )
-
-
 def unseen_moments(view: View, rng: np.random.Generator, branches: int) -> list[Question]:
     """Now and then a question about a second that no clip shows, with the only honest answer."""
     if rng.random() > UNSEEN_SHARE * branches:
@@ -296,12 +144,6 @@ def unseen_moments(view: View, rng: np.random.Generator, branches: int) -> list[
     if near or question.history:
         return []
     return [Question("unseen_moment", question.text, CANNOT_TELL)]
-
-
-def stamp_parts(seconds: float) -> tuple[int, int, int]:
-    """Ten thousands, hundreds and seconds of a stamp, as its tokens have them."""
-    whole = int(f"{seconds:.1f}"[:-2]) % 100_000
-    return whole // 10_000, whole // 100 % 100, whole % 100
 
 
 def draw_shift(rng: np.random.Generator, last: float) -> int:

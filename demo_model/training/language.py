@@ -9,7 +9,7 @@ an engine that stores keys and values does it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -56,8 +56,15 @@ class Packed:
     """int64[B, clips, 9, 3]: colour, shape and digit of the clip before (see `changes.py`)."""
     change: Tensor
     """int64[B, clips, 9]: what changed in a cell since the clip before."""
+    fresh: Tensor
+    """int64[B, clips, 9]: whether what a cell shows is new (see `changes.py`)."""
     stamps: Tensor
     """int64[B, clips, 3]: the ten thousands, hundreds and seconds of the stamps."""
+
+    def to(self, device: torch.device) -> Packed:
+        """All tensors on a device; nothing is copied when they are there."""
+        moved = {f.name: getattr(self, f.name) for f in fields(self)}
+        return Packed(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in moved.items()})
 
 
 @dataclass
@@ -93,6 +100,55 @@ def _mean_by(values: Tensor, groups: Tensor, count: int) -> Tensor:
     return (total / sizes.clamp(min=1.0)[:, None]).view(count, *values.shape[1:])
 
 
+class _Geometry:
+    """What all layers share: angles and masks. Context tokens come before branch tokens."""
+
+    def __init__(self, model: Qwen3VLTextModel, packed: Packed, x: Tensor) -> None:
+        config = model.config
+        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
+        self.width = config.head_dim
+        self.context = packed.context_ids.shape[1]
+        self.kind = torch.bfloat16 if torch.is_autocast_enabled(x.device.type) else torch.float32
+        positions = torch.cat([packed.context_positions, packed.branch_positions], 2)
+        self.cos, self.sin = model.rotary_emb(x.float(), positions)
+        self.view: tuple[Tensor, Tensor] | None = None
+        if packed.view_positions is not None:
+            self.view = model.rotary_emb(x.float(), packed.view_positions)
+        self.branch_bias = _bias(packed.branch_mask)
+        mask = packed.context_mask
+        self.context_bias = None if mask is None else _bias(mask)
+
+    def heads_of(self, x: Tensor, count: int) -> Tensor:
+        """[B, T, heads * width] -> [B, heads, T, width]"""
+        return x.unflatten(-1, (count, self.width)).transpose(1, 2)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Context over itself and branches over both, or branches alone when q has only them."""
+        context, repeat = self.context, self.heads // self.groups
+        q, k, v = q.float(), k.float(), v.float()
+        whole = q.shape[2] == k.shape[2]
+        at = 0 if whole else context
+        q = _rotate(q, self.cos[:, at:], self.sin[:, at:])
+        own = _rotate(k, self.cos, self.sin)
+        seen = own
+        if self.view is not None:
+            seen = torch.cat([_rotate(k[:, :, :context], *self.view), own[:, :, context:]], 2)
+        own, seen, v = (t.repeat_interleave(repeat, 1) for t in (own, seen, v))
+        attention = functional.scaled_dot_product_attention
+        with torch.autocast(q.device.type, enabled=False):
+            outputs = [attention(q[:, :, context - at :], seen, v, attn_mask=self.branch_bias)]
+            if whole:
+                first = attention(
+                    q[:, :, :context],
+                    own[:, :, :context],
+                    v[:, :, :context],
+                    attn_mask=self.context_bias,
+                    is_causal=self.context_bias is None,
+                )
+                outputs.insert(0, first)
+        return torch.cat(outputs, 2).transpose(1, 2).flatten(2).to(self.kind)
+
+
 def forward(
     model: Qwen3VLTextModel,
     packed: Packed,
@@ -100,68 +156,31 @@ def forward(
     score_layers: tuple[int, ...] = (),
     tap_layers: tuple[int, ...] = (),
 ) -> Seen:
-    """Logits at the answers of every branch, and retrieval scores of the asked layers."""
-    config = model.config
-    heads, groups = config.num_attention_heads, config.num_key_value_heads
-    width, repeat = config.head_dim, heads // groups
-    context = packed.context_ids.shape[1]
-    autocast = torch.is_autocast_enabled(packed.context_ids.device.type)
-    kind = torch.bfloat16 if autocast else torch.float32
+    """Logits at the answers of every branch, and what the asked layers hold.
 
+    The last layer computes nothing but keys and values for the context.
+    """
     ids = torch.cat([packed.context_ids, packed.branch_ids], 1)
-    x = model.embed_tokens(ids)
     video = ids == video_id
+    x = model.embed_tokens(ids)
     x = x.masked_scatter(video[..., None], packed.merged.to(x.dtype))
-    positions = torch.cat([packed.context_positions, packed.branch_positions], 2)
-    cos, sin = model.rotary_emb(x.float(), positions)
-    view = None
-    if packed.view_positions is not None:
-        view = model.rotary_emb(x.float(), packed.view_positions)
-    branch_bias = _bias(packed.branch_mask)
-    context_bias = None if packed.context_mask is None else _bias(packed.context_mask)
-
+    geometry = _Geometry(model, packed, x)
+    context, last = geometry.context, len(model.layers) - 1
     summaries: list[tuple[Tensor, Tensor]] = []
     taps: list[Tensor] = []
-    last = len(model.layers) - 1
     for number, layer in enumerate(model.layers):
         attention = layer.self_attn
         normed = layer.input_layernorm(x)
         asked = normed if number < last else normed[:, context:]
-        q = attention.q_norm(attention.q_proj(asked).unflatten(-1, (heads, width))).transpose(1, 2)
-        k = attention.k_norm(attention.k_proj(normed).unflatten(-1, (groups, width))).transpose(
-            1, 2
-        )
-        v = attention.v_proj(normed).unflatten(-1, (groups, width)).transpose(1, 2)
+        q = geometry.heads_of(attention.q_proj(asked), geometry.heads)
+        k = geometry.heads_of(attention.k_proj(normed), geometry.groups)
+        v = geometry.heads_of(attention.v_proj(normed), geometry.groups)
+        q, k = attention.q_norm(q), attention.k_norm(k)
         if number in score_layers:
-            at = context if number < last else 0
-            summaries.append(_summary(q[:, :, at:], k[:, :, :context], packed, repeat))
-        q, k, v = q.float(), k.float(), v.float()
-        asked_cos, asked_sin = (cos, sin) if number < last else (cos[:, context:], sin[:, context:])
-        q_rot, k_rot = _rotate(q, asked_cos, asked_sin), _rotate(k, cos, sin)
-        seen_k = k_rot
-        if view is not None:
-            seen_k = torch.cat([_rotate(k[:, :, :context], *view), k_rot[:, :, context:]], 2)
-        k_rot, seen_k, v = (t.repeat_interleave(repeat, 1) for t in (k_rot, seen_k, v))
-        with torch.autocast(x.device.type, enabled=False):
-            branch_q = q_rot[:, :, context:] if number < last else q_rot
-            outputs = [
-                functional.scaled_dot_product_attention(branch_q, seen_k, v, attn_mask=branch_bias)
-            ]
-            if number < last:
-                outputs.insert(
-                    0,
-                    functional.scaled_dot_product_attention(
-                        q_rot[:, :, :context],
-                        k_rot[:, :, :context],
-                        v[:, :, :context],
-                        attn_mask=context_bias,
-                        is_causal=context_bias is None,
-                    ),
-                )
-            attended = torch.cat(outputs, 2).transpose(1, 2).flatten(2)
-        if number == last:
-            x = x[:, context:]
-        x = x + attention.o_proj(attended.to(kind))
+            branch_q = q[:, :, context:] if number < last else q
+            summaries.append(_summary(branch_q, k[:, :, :context], packed))
+        x = x if number < last else x[:, context:]
+        x = x + attention.o_proj(geometry.attend(q, k, v))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
         if number == 0:
             add = torch.zeros_like(x).masked_scatter(video[..., None], packed.deep.to(x.dtype))
@@ -183,11 +202,10 @@ def mean_scores(queries: Tensor, keys: Tensor) -> Tensor:
     return torch.einsum("qgd,cgd->qc", queries, keys) / keys.shape[-1] ** 0.5
 
 
-def _summary(q: Tensor, k: Tensor, packed: Packed, repeat: int) -> tuple[Tensor, Tensor]:
+def _summary(q: Tensor, k: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
     """Mean queries of all questions and mean keys of all clips of one layer."""
-    batch, heads = q.shape[:2]
-    groups = heads // repeat
-    summed = q.float().unflatten(1, (groups, repeat)).sum(2)
+    batch, groups = k.shape[:2]
+    summed = q.float().unflatten(1, (groups, -1)).sum(2)
     queries = _mean_by(
         summed.transpose(1, 2).flatten(0, 1), packed.question_of.flatten(), len(packed.family)
     )

@@ -18,8 +18,9 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from onlooker.demo_model.dataset import Layout
 from onlooker.demo_model.training.changes import ChangeHeads, Lessons
-from onlooker.demo_model.training.contexts import Drawer, draw_system, pack
+from onlooker.demo_model.training.contexts import Drawer, draw_system
 from onlooker.demo_model.training.language import Packed, Seen, forward, retrieval_loss
+from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.pool import Pool
 
 SCORED_FAMILIES = ("at_time", "ever", "when_appeared", "when_changed")
@@ -177,18 +178,23 @@ class LanguageTrainer:
 
     def learn(self, packed: Packed, clips: int) -> None:
         """One step; marks go to the log."""
+        packed = packed.to(self.device)
         scored = self.level >= self.plan.retrieval_from_level and clips >= 4
         layers = self.plan.retrieval_layers if scored else ()
         with torch.autocast(self.device.type, torch.bfloat16):
             seen = forward(self.text, packed, self.layout.video, layers, self.plan.change_layers)
         loss, right = question_results(packed, seen)
-        extra, shares = self.heads(seen.taps, packed.before, packed.change, packed.stamps)
+        extra, shares = self.heads(
+            seen.taps, packed.before, packed.change, packed.fresh, packed.stamps
+        )
         total = loss + self.plan.change_weight * extra
         for name, share in shares.items():
             if share == share:
                 self.marks.add(name, share)
         for layer, scores in zip(layers, seen.scores, strict=True):
-            kept = torch.tensor([f.startswith(SCORED_FAMILIES) for f in packed.family])
+            kept = torch.tensor(
+                [f.startswith(SCORED_FAMILIES) for f in packed.family], device=self.device
+            )
             extra, top = retrieval_loss(scores, packed.evidence & kept[:, None], packed.candidates)
             total = total + self.plan.retrieval_weight * extra
             if top == top:
@@ -232,7 +238,7 @@ class LanguageTrainer:
 
     def state(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
+            "text": self.text.state_dict(),
             "heads": self.heads.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
@@ -242,7 +248,7 @@ class LanguageTrainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        self.text.load_state_dict(state["text"])
         self.heads.load_state_dict(state["heads"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)

@@ -15,8 +15,9 @@ from onlooker.demo_model.dataset import Layout, sink_text
 from onlooker.demo_model.model import build_config, build_model
 from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.tokenizer import build_tokenizer
-from onlooker.demo_model.training.contexts import Branch, Context, Drawer, pack
+from onlooker.demo_model.training.contexts import Branch, Context, Drawer
 from onlooker.demo_model.training.language import forward
+from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.pool import Pool, build_pool
 
 HISTORY = (("What shape is it?", "a star"),)

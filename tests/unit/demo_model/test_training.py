@@ -132,8 +132,8 @@ def test_the_language_stage_learns_resumes_and_logs(pool: Pool, tmp_path: Path) 
     again.load(torch.load(tmp_path / "language.pt", weights_only=True))
     assert again.step == 14
     again.run(0)
-    for name, value in again.model.state_dict().items():
-        assert torch.equal(value, trainer.model.state_dict()[name])
+    for name, value in again.text.state_dict().items():
+        assert torch.equal(value, trainer.text.state_dict()[name])
 
 
 def test_timelines_reach_into_hours_and_skip(pool: Pool) -> None:

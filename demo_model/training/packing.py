@@ -1,0 +1,194 @@
+"""Packs contexts with their branches into the tensors of `language.forward`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from onlooker.demo_model.dataset import (
+    CLIP_POSITIONS,
+    CLIP_TOKENS,
+    TURN_SUFFIX,
+    Ids,
+    Layout,
+    context_positions,
+    sink_text,
+)
+from onlooker.demo_model.training.changes import Lessons
+from onlooker.demo_model.training.contexts import NOTE_GAP, Branch, Context
+from onlooker.demo_model.training.language import Packed
+from onlooker.demo_model.training.pool import Pool
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass
+class _Tokens:
+    """A branch as tokens."""
+
+    ids: list[int]
+    positions: list[int]
+    targets: list[int]
+    asks: list[bool]
+    notes: int
+
+
+def _branch_tokens(layout: Layout, branch: Branch, start: int, notes_end: int) -> _Tokens:
+    """`start`: the position after the last seen clip; notes end right before `notes_end`."""
+    history = [layout.turn(q, a) for q, a in branch.question.history]
+    again = layout.encode(TURN_SUFFIX)[1:]
+    earlier: list[int] = []
+    for turn in history:
+        earlier += [*turn.question, *turn.answer, *again]
+    turn = layout.turn(branch.question.text, branch.question.answer)
+    current = [*turn.question, *turn.answer[:-1]]
+    ids = earlier + current
+    if branch.as_notes and len(earlier) <= NOTE_GAP:
+        before = list(range(notes_end - len(earlier), notes_end))
+        positions = before + list(range(start, start + len(current)))
+        notes = len(earlier)
+    else:
+        positions = list(range(start, start + len(ids)))
+        notes = 0
+    skip = len(earlier) + len(turn.question) - 1
+    targets = [-100] * skip + list(turn.answer)
+    asks = [False] * len(earlier) + [True] * len(turn.question)
+    asks += [False] * (len(ids) - len(asks))
+    return _Tokens(ids, positions, targets, asks, notes)
+
+
+class _ContextPart:
+    """Ids, positions and mask of the computed contexts: B contexts of `size` tokens each."""
+
+    def __init__(self, layout: Layout, contexts: list[Context], sink: tuple[int, ...]) -> None:
+        batch, clips = len(contexts), len(contexts[0].rows)
+        self.opening = len(sink)
+        self.size = self.opening + clips * CLIP_TOKENS
+        self.ids = np.zeros((batch, self.size), np.int64)
+        self.positions = np.zeros((3, batch, self.size), np.int64)
+        self.view_positions = np.zeros((3, batch, self.size), np.int64)
+        self.clip_of = self._by_token(np.arange(clips))
+        self.mask = np.zeros((batch, 1, self.size, self.size), np.bool_)
+        self.mask[:] = np.tril(np.ones((self.size, self.size), np.bool_))
+        self.place_of: list[Ids] = []
+        """Per context and token: which place among the viewed clips; beyond all: not viewed."""
+        for at, context in enumerate(contexts):
+            stamps = context.stamps()
+            self.ids[at] = [*sink, *(t for stamp in stamps for t in layout.clip(stamp))]
+            places = np.full(clips, clips, np.int64)
+            places[context.viewed] = np.arange(len(context.viewed))
+            self.place_of.append(self._by_token(places))
+            self.positions[:, at] = context_positions(self.opening, context.gap, np.arange(clips))
+            places[places == clips] = 0
+            self.view_positions[:, at] = context_positions(self.opening, context.gap, places)
+            if context.window is not None:
+                near = self.clip_of[:, None] - self.clip_of[None, :] <= context.window
+                self.mask[at, 0] &= near | (self.clip_of < 0)[None, :]
+
+    def _by_token(self, values: Ids) -> Ids:
+        """-1 for the sink, then the value of its clip for every token."""
+        return np.concatenate([np.full(self.opening, -1), np.repeat(values, CLIP_TOKENS)])
+
+
+class _BranchPart:
+    """Ids, positions, masks and targets of all branches, side by side per context."""
+
+    def __init__(self, layout: Layout, contexts: list[Context], part: _ContextPart) -> None:
+        tokens = [self._tokens(layout, context, part.opening) for context in contexts]
+        batch, width = len(contexts), max(sum(len(t.ids) for t in row) for row in tokens)
+        self.size = part.size
+        self.ids = np.full((batch, width), layout.pad, np.int64)
+        self.positions = np.zeros((batch, width), np.int64)
+        self.mask = np.zeros((batch, 1, width, part.size + width), np.bool_)
+        self.targets = np.full((batch, width), -100, np.int64)
+        self.question_of = np.full((batch, width), -1, np.int64)
+        self.branch_of = np.full((batch, width), -1, np.int64)
+        self.asked: list[tuple[int, Context, Branch]] = []
+        for at, context in enumerate(contexts):
+            cursor = 0
+            for branch, one in zip(context.branches, tokens[at], strict=True):
+                self._place(at, cursor, one, part.place_of[at], branch.seen)
+                self.asked.append((at, context, branch))
+                cursor += len(one.ids)
+            self.mask[at, 0, cursor:, 0] = True
+
+    @staticmethod
+    def _tokens(layout: Layout, context: Context, opening: int) -> list[_Tokens]:
+        first = opening + context.gap
+        return [
+            _branch_tokens(layout, branch, first + branch.seen * CLIP_POSITIONS, first)
+            for branch in context.branches
+        ]
+
+    def _place(self, at: int, cursor: int, one: _Tokens, place_of: Ids, seen: int) -> None:
+        """Write one branch into its columns; notes see the sink alone."""
+        here = slice(cursor, cursor + len(one.ids))
+        number = len(self.asked)
+        self.ids[at, here] = one.ids
+        self.positions[at, here] = one.positions
+        self.targets[at, here] = one.targets
+        self.question_of[at, here] = np.where(one.asks, number, -1)
+        self.branch_of[at, here] = number
+        self.mask[at, 0, here, : self.size] = place_of < seen
+        self.mask[at, 0, cursor : cursor + one.notes, : self.size] = place_of < 0
+        own = slice(self.size + cursor, self.size + cursor + len(one.ids))
+        self.mask[at, 0, here, own] = np.tril(np.ones((len(one.ids), len(one.ids)), np.bool_))
+
+    def evidence(self, batch: int, clips: int) -> tuple[Bools, Bools]:
+        """(evidence, candidates): bool[questions, clips of all contexts]."""
+        found = np.zeros((len(self.asked), batch * clips), np.bool_)
+        candidates = np.zeros_like(found)
+        for number, (at, context, branch) in enumerate(self.asked):
+            evidence = [i for i in branch.question.evidence if i < len(context.viewed)]
+            candidates[number, at * clips + context.viewed[: branch.seen]] = True
+            found[number, at * clips + context.viewed[evidence]] = True
+        return found, candidates
+
+
+def pack(
+    layout: Layout,
+    contexts: list[Context],
+    pool: Pool,
+    system: str | None,
+    lessons: Lessons | None = None,
+) -> Packed:
+    """Contexts of equally many computed clips under one sink."""
+    lessons = Lessons() if lessons is None else lessons
+    part = _ContextPart(layout, contexts, layout.encode(sink_text(system)))
+    branches = _BranchPart(layout, contexts, part)
+    evidence, candidates = branches.evidence(len(contexts), len(contexts[0].rows))
+    picked = np.concatenate([context.timeline.start + context.rows for context in contexts])
+    moved = bool((part.view_positions != part.positions).any())
+    windowed = any(context.window is not None for context in contexts)
+    taught = [lessons.of(c.timeline, c.rows, c.window) for c in contexts]
+    return Packed(
+        context_ids=torch.from_numpy(part.ids),
+        merged=torch.from_numpy(pool.merged[picked]).float().flatten(0, 1),
+        deep=torch.from_numpy(pool.deep[picked]).float().flatten(0, 1),
+        context_positions=torch.from_numpy(part.positions),
+        view_positions=torch.from_numpy(part.view_positions) if moved else None,
+        context_mask=torch.from_numpy(part.mask) if windowed else None,
+        branch_ids=torch.from_numpy(branches.ids),
+        branch_positions=torch.from_numpy(branches.positions).expand(3, -1, -1),
+        branch_mask=torch.from_numpy(branches.mask),
+        targets=torch.from_numpy(branches.targets),
+        question_of=torch.from_numpy(branches.question_of),
+        evidence=torch.from_numpy(evidence),
+        candidates=torch.from_numpy(candidates),
+        clip_of=torch.from_numpy(part.clip_of),
+        family=[branch.question.family for _, _, branch in branches.asked],
+        branch_of=torch.from_numpy(branches.branch_of),
+        before=torch.from_numpy(np.stack([before for before, _, _ in taught])),
+        change=torch.from_numpy(np.stack([change for _, change, _ in taught])),
+        fresh=torch.from_numpy(np.stack([fresh for _, _, fresh in taught])),
+        stamps=torch.tensor([[stamp_parts(s) for s in c.stamps()] for c in contexts]),
+    )
+
+
+def stamp_parts(seconds: float) -> tuple[int, int, int]:
+    """Ten thousands, hundreds and seconds of a stamp, as its tokens have them."""
+    whole = int(f"{seconds:.1f}"[:-2]) % 100_000
+    return whole // 10_000, whole // 100 % 100, whole % 100
