@@ -51,6 +51,10 @@ class Files:
         finally:
             os.close(descriptor)
 
+    def rename(self, path: Path, target: Path) -> None:
+        """Give a file its name, in place of one that has it."""
+        path.rename(target)
+
     def shorten(self, descriptor: int, num_bytes: int) -> None:
         """Cut a file off."""
         os.ftruncate(descriptor, num_bytes)

@@ -24,7 +24,7 @@ DTYPES: Mapping[str, np.dtype[Any]] = {
 }
 INDEX_DTYPES: Mapping[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
-MAX_META_BYTES = 4096
+MAX_META_BYTES = 32 * 1024
 MAX_INDEX_DIMS = 8
 
 
@@ -50,7 +50,7 @@ class SegmentRecord:
     """What retrieval scores against (mean keys, representatives ...): float32 or float16, any
     shape, possibly empty."""
     meta: Meta = field(default_factory=dict)
-    """A few plain values; 4 KiB as JSON at most."""
+    """A few plain values; `MAX_META_BYTES` as JSON at most."""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

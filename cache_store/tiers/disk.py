@@ -267,7 +267,7 @@ class DiskTier:
                 target = path_of(self._root, record.key)
                 self._make_room(size - self._size_of(record.key))
                 self._make_folder(target.parent)
-                path.rename(target)
+                self._files.rename(path, target)
             except OSError as error:
                 outcomes[place] = _write_failure(error)
                 with contextlib.suppress(OSError):

@@ -34,6 +34,7 @@ class BrokenFiles(Files):
         self.write_errno = errno.ENOSPC
         self.sync_errno: int | None = None
         self.read_errno: int | None = None
+        self.rename_errno: int | None = None
         self.synced: list[Path] = []
 
     def write(self, descriptor: int, parts: Sequence[Buffer]) -> int:
@@ -45,6 +46,11 @@ class BrokenFiles(Files):
         written = super().write(descriptor, [part])
         self.room_bytes -= written
         return written
+
+    def rename(self, path: Path, target: Path) -> None:
+        if self.rename_errno is not None:
+            raise OSError(self.rename_errno, os.strerror(self.rename_errno))
+        super().rename(path, target)
 
     def sync_path(self, path: Path) -> None:
         if self.sync_errno is not None:
@@ -212,6 +218,19 @@ def test_a_write_error_is_no_refusal(tmp_path: Path) -> None:
     files.write_errno, files.room_bytes = errno.EIO, 0
     assert tier.put_many([make_encoded(1)]) == [PutOutcome.ERROR]
     assert tier.stats().write_errors == 1
+    tier.check_integrity()
+    tier.close()
+
+
+def test_a_record_that_cannot_be_replaced_stays_as_it_was(tmp_path: Path) -> None:
+    files = BrokenFiles()
+    tier = make_disk(tmp_path, files=files)
+    tier.put_many([make_encoded(1, seed=1)])
+    files.rename_errno = errno.EIO
+    assert tier.put_many([make_encoded(1, seed=2)]) == [PutOutcome.ERROR]
+    fetch = tier.get_many([make_key(1)])[0]
+    assert fetch.record is not None
+    assert_same(decode(fetch.record), make_record(1, seed=1))
     tier.check_integrity()
     tier.close()
 

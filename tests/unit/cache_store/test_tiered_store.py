@@ -279,6 +279,24 @@ def test_a_put_overtakes_a_load_of_its_key() -> None:
     store.close(WAIT_S)
 
 
+def test_a_deletion_overtakes_a_load() -> None:
+    """Else a deleted record would come back."""
+
+    class Waiting(Slot):
+        def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
+            fetches = super().get_many(keys)
+            store.delete_stream(STREAM)
+            return fetches
+
+    disk = Waiting("disk")
+    disk.put_many([make_encoded(1)])
+    store = make_store(disk)
+    assert tiers_of(store, 1) == ["disk"]
+    assert tiers_of(store, 1) == [None]
+    assert store.streams() == ([], True)
+    store.close(WAIT_S)
+
+
 def test_pinned_records_stay_in_ram_while_the_request_runs(tmp_path: Path) -> None:
     store = make_store(make_disk(tmp_path), memory=make_memory(4 * SIZE))
     put_all(store, 8)

@@ -1,10 +1,15 @@
 import threading
+from collections.abc import Sequence
 
 import pytest
 
 from onlooker.cache_store.codecs.table import CODECS
+from onlooker.cache_store.envelope import EncodedRecord
+from onlooker.cache_store.eviction import Lru
 from onlooker.cache_store.key import SegmentKey
+from onlooker.cache_store.tier import PutOutcome
 from onlooker.cache_store.tiers.faulty import FaultRates, FaultyTier
+from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.cache_store.write_out import WriteOut
 from tests.unit.cache_store.factories import (
     STREAM,
@@ -15,6 +20,30 @@ from tests.unit.cache_store.factories import (
 )
 
 WAIT_S = 10.0
+
+
+class Held(MemoryTier):
+    """Tells when a write has come in, holds it, and fails as often as told."""
+
+    def __init__(self, *, num_failures: int = 0) -> None:
+        super().__init__(budget_bytes=1 << 20, policy=Lru())
+        self.came_in = threading.Event()
+        self.may_go_on = threading.Event()
+        self.num_failures = num_failures
+
+    def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
+        self.came_in.set()
+        assert self.may_go_on.wait(WAIT_S)
+        if self.num_failures:
+            self.num_failures -= 1
+            return [PutOutcome.ERROR] * len(records)
+        return super().put_many(records)
+
+
+def wait_until_gone(write_out: WriteOut, index: int) -> None:
+    """Until a discarding in another thread has begun."""
+    while write_out.get(make_key(index)) is not None:
+        threading.Event().wait(0.001)
 
 
 def started(write_out: WriteOut) -> tuple[list[SegmentKey], list[SegmentKey]]:
@@ -77,6 +106,35 @@ def test_a_record_can_be_read_until_its_write_has_ended() -> None:
     tier.resume()
     assert write_out.flush(WAIT_S)
     assert write_out.get(record.key) is None
+    write_out.close()
+
+
+def test_a_record_can_be_read_while_it_is_being_written() -> None:
+    tier = Held()
+    write_out = make_write_out(tier)
+    started(write_out)
+    record = make_encoded(1)
+    write_out.offer(record)
+    assert tier.came_in.wait(WAIT_S)
+    assert write_out.get(record.key) is record
+    assert write_out.keys(STREAM.prefix) == [record.key]
+    tier.may_go_on.set()
+    write_out.close()
+
+
+def test_a_newer_record_is_not_undone_by_the_second_try_of_an_older_one() -> None:
+    tier = Held(num_failures=1)
+    write_out = make_write_out(tier)
+    started(write_out)
+    write_out.offer(make_encoded(1, seed=1))
+    assert tier.came_in.wait(WAIT_S)
+    newer = make_encoded(1, seed=2)
+    write_out.offer(newer)
+    assert write_out.get(newer.key) is newer
+    tier.may_go_on.set()
+    assert write_out.flush(WAIT_S)
+    assert tier.get_many([newer.key])[0].record is newer
+    write_out.check_integrity()
     write_out.close()
 
 
@@ -144,23 +202,42 @@ def test_a_listener_that_fails_does_not_end_the_writing() -> None:
     write_out.close()
 
 
-def test_discarding_forgets_the_stream_and_waits_for_what_is_being_written() -> None:
-    inner = make_memory()
-    tier = FaultyTier(inner, seed=0, rates=FaultRates(write_error=1.0))
-    write_out = make_write_out(tier, max_attempts=1000, batch_records=1)
+@pytest.mark.parametrize("num_failures", [0, 1])
+def test_discarding_forgets_what_waits_and_waits_for_what_is_being_written(
+    num_failures: int,
+) -> None:
+    tier = Held(num_failures=num_failures)
+    write_out = make_write_out(tier, batch_records=1)
     started(write_out)
-    tier.pause()
-    for index in range(3):
-        write_out.offer(make_encoded(index))
+    write_out.offer(make_encoded(0))
+    assert tier.came_in.wait(WAIT_S)
+    write_out.offer(make_encoded(1))
     discarding = threading.Thread(target=write_out.discard, args=(STREAM.prefix,))
     discarding.start()
-    tier.resume()
+    wait_until_gone(write_out, 1)
+    tier.may_go_on.set()
     discarding.join(WAIT_S)
     assert not discarding.is_alive()
     assert write_out.flush(WAIT_S)
+    assert not tier.contains_many([make_key(1)])[0]
     assert write_out.stats().num_records == 0
-    assert inner.keys() == []
     write_out.check_integrity()
+    write_out.close()
+
+
+def test_what_was_discarded_while_it_failed_is_not_tried_again() -> None:
+    tier = Held(num_failures=1)
+    write_out = make_write_out(tier)
+    started(write_out)
+    write_out.offer(make_encoded(0))
+    assert tier.came_in.wait(WAIT_S)
+    discarding = threading.Thread(target=write_out.discard, args=(STREAM.prefix,))
+    discarding.start()
+    wait_until_gone(write_out, 0)
+    tier.may_go_on.set()
+    discarding.join(WAIT_S)
+    assert write_out.flush(WAIT_S)
+    assert tier.keys() == []
     write_out.close()
 
 
