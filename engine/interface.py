@@ -112,6 +112,8 @@ class AnswerEnd:
     num_output_tokens: int
     clip_spans_s: tuple[tuple[float, float], ...] = ()
     """Stream time spans that were in the context, as (start, end)."""
+    retrieved_spans_s: tuple[tuple[float, float], ...] = ()
+    """Of these, what had left the recent window and was brought back for this question."""
     memory_incomplete: bool = False
     """Whether something that should have been remembered could not be read."""
     details: dict[str, object] = field(default_factory=dict)

@@ -117,6 +117,7 @@ class AnswerWriter:
             asked_s=self._frame.asked_s if asked_s is None else asked_s,
             seen_until_s=_seconds(end.details.get("seen_until_s")),
             clip_spans_s=list(end.clip_spans_s),
+            retrieved_spans_s=list(end.retrieved_spans_s),
             memory_incomplete=end.memory_incomplete,
             ttft_ms=self._ttft_ms,
         )

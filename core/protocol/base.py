@@ -174,6 +174,8 @@ class AnswerFacts(Outbound):
     """Stream time up to which the model had seen when the answer ended."""
     clip_spans_s: list[tuple[float, float]] = []
     """Spans of stream time that were in the model's context, as (start, end)."""
+    retrieved_spans_s: list[tuple[float, float]] = []
+    """Of these, what had left the recent window and was brought back for this question."""
     memory_incomplete: bool = False
     """Whether something that should have been remembered could not be read."""
     ttft_ms: float | None = None

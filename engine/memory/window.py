@@ -8,8 +8,22 @@ cached.
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Protocol
 
 from onlooker.core.media import Clip
+
+
+class Timed(Protocol):
+    """Anything with a clip's place and time."""
+
+    @property
+    def clip_index(self) -> int: ...
+
+    @property
+    def start_s(self) -> float: ...
+
+    @property
+    def end_s(self) -> float: ...
 
 
 class RecentWindow:
@@ -57,7 +71,7 @@ class RecentWindow:
         return len(self._clips)
 
 
-def spans_s(clips: Sequence[Clip]) -> tuple[tuple[float, float], ...]:
+def spans_s(clips: Sequence[Timed]) -> tuple[tuple[float, float], ...]:
     """Merge neighbouring clips into (start, end) spans of stream time, in seconds."""
     spans: list[tuple[float, float]] = []
     last_index: int | None = None
