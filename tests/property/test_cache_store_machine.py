@@ -30,7 +30,7 @@ SIZE = make_encoded().resident_bytes
 STREAMS = [STREAM, StreamKey("model-a", "tenant-b", "camera-1"), StreamKey("m", "t", "s", 2)]
 KEYS = st.builds(
     lambda index, stream: make_key(index, stream=stream),
-    st.integers(0, 6),
+    st.integers(0, 3),
     st.sampled_from(STREAMS),
 )
 
@@ -105,14 +105,20 @@ class Roomy(Machine):
             return False
         return True
 
-    @rule(key=KEYS)
-    def put(self, key: SegmentKey) -> None:
-        self.num_puts += 1
-        assert self.store.put(make_record(key=key, seed=self.num_puts)).result is PutResult.QUEUED
-        if key in self.uncertain:
-            self.versions[key].append(self.num_puts)
+    @rule(keys=st.lists(KEYS, min_size=1, max_size=6))
+    def put(self, keys: list[SegmentKey]) -> None:
+        for key in keys:
+            self.num_puts += 1
+            receipt = self.store.put(make_record(key=key, seed=self.num_puts))
+            assert receipt.result is PutResult.QUEUED
             self.uncertain.discard(key)
-        self.versions[key] = [*self.versions.get(key, []), self.num_puts]
+            self.versions.setdefault(key, []).append(self.num_puts)
+
+    @rule(key=KEYS)
+    def put_again_and_again(self, key: SegmentKey) -> None:
+        for _ in range(3):
+            self.put([key])
+            self.flush()
 
     @rule(keys=st.lists(KEYS, max_size=8))
     def get(self, keys: list[SegmentKey]) -> None:
@@ -186,13 +192,14 @@ class Cramped(Machine):
         self.put_keys: set[SegmentKey] = set()
         self.deleted: set[SegmentKey] = set()
 
-    @rule(index=st.integers(0, 50))
-    def put(self, index: int) -> None:
+    @rule(streams=st.lists(st.sampled_from(STREAMS), min_size=1, max_size=6))
+    def put(self, streams: list[StreamKey]) -> None:
         """Keys are written once, as the engine does."""
-        self.num_puts += 1
-        key = make_key(self.num_puts, stream=STREAMS[index % 3])
-        self.store.put(make_record(key=key))
-        self.put_keys.add(key)
+        for stream in streams:
+            self.num_puts += 1
+            key = make_key(self.num_puts, stream=stream)
+            self.store.put(make_record(key=key))
+            self.put_keys.add(key)
 
     @precondition(lambda self: self.put_keys)
     @rule(data=st.data())
