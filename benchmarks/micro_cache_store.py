@@ -1,0 +1,213 @@
+"""How fast each tier saves and loads, per codec, beside the plain limit of its medium.
+
+A record's KV is 1 MiB of bfloat16. The limits: copying the same KV in RAM; writing (and syncing)
+and reading files of the same bytes; pipelined SET and GET of the same bytes with redis-py. Each
+figure is the best of several rounds in which the limit and the tier take turns, as a shared machine
+slows down for seconds at a time. GB/s are of decoded KV, so a lossy codec can pass its limit.
+
+Not shown: a cold disk (reads come from the page cache), a Redis over a network, several tiers at
+work at once.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import redis
+
+from onlooker.cache_store.codecs.table import CODECS, RAW
+from onlooker.cache_store.config import DiskSection, RedisSection
+from onlooker.cache_store.envelope import EncodedRecord, decode, encode, seal, transcode
+from onlooker.cache_store.eviction import Lru
+from onlooker.cache_store.key import SegmentKind, StreamKey
+from onlooker.cache_store.opening import open_disk, open_redis
+from onlooker.cache_store.record import SegmentRecord
+from onlooker.cache_store.tier import FetchOutcome, PutOutcome, Tier
+from onlooker.cache_store.tiers.memory import MemoryTier
+from onlooker.core.clock import SystemClock
+
+NUM_RECORDS = 32
+SHAPE = (8, 2, 4, 64, 128)
+KV_BYTES = 2 * int(np.prod(SHAPE))
+ROUNDS = 5
+PIPELINE = 8
+STREAM = StreamKey("benchmark", "tenant", "stream")
+
+Step = Callable[[], None]
+
+
+def measure(seed: int) -> dict[str, Any]:
+    """GB/s of decoded KV and ratios to the plain limits, by tier, codec and direction."""
+    records = _records(seed)
+    with tempfile.TemporaryDirectory(prefix="tiers") as folder:
+        figures = {"memory": _memory(records), "disk": _disk(records, Path(folder) / "disk")}
+        if shutil.which("redis-server"):
+            figures["redis"] = _redis(records, Path(folder))
+    return {"record_kv_bytes": KV_BYTES, "num_records": NUM_RECORDS, "tiers": figures}
+
+
+def _records(seed: int) -> list[SegmentRecord]:
+    random = np.random.default_rng(seed)
+    made = []
+    for index in range(NUM_RECORDS):
+        kv = (random.normal(size=SHAPE).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        record = SegmentRecord(
+            key=STREAM.segment(SegmentKind.CLIP, index),
+            base=0,
+            num_tokens=SHAPE[3],
+            start_s=0.0,
+            end_s=0.0,
+            dtype="bfloat16",
+            kv=kv,
+            index_row=np.zeros((8, 4, 128), np.float16),
+        )
+        made.append(record.frozen())
+    return made
+
+
+def _memory(records: Sequence[SegmentRecord]) -> dict[str, Any]:
+    target = np.empty_like(records[0].kv)
+    fresh = [record.kv.copy() for record in records]
+
+    def copy() -> None:
+        for record in records:
+            np.copyto(target, record.kv)
+
+    def save() -> None:
+        """As the engine does: from a buffer that it uses again, so that the store must copy."""
+        for record, kv in zip(records, fresh, strict=True):
+            assert tier.put_many([encode(replace(record, kv=kv), codec)]) == [PutOutcome.STORED]
+
+    def load() -> None:
+        for record in records:
+            found = tier.get_many([record.key])[0].record
+            assert found is not None
+            np.copyto(target, decode(found).kv)
+
+    found = {}
+    for name, codec in CODECS.items():
+        tier = MemoryTier(budget_bytes=1 << 30, policy=Lru())
+        found[name] = _compare(save=(save, copy), load=(load, copy))
+    return found
+
+
+def _disk(records: Sequence[SegmentRecord], folder: Path) -> dict[str, Any]:
+    plain = folder / "plain"
+    plain.mkdir(parents=True)
+    contents = [b"".join(seal(encode(record))) for record in records]
+    found = {}
+    for sync in (False, True):
+        for name, codec in CODECS.items():
+            section = DiskSection(path=folder / f"{name}{sync}", sync=sync)
+            tier = open_disk(section)
+            save, load = _steps(tier, [transcode(encode(record), codec) for record in records])
+
+            def write(sync: bool = sync) -> None:
+                _write_files(plain, contents, sync=sync)
+
+            def read() -> None:
+                _read_files(plain)
+
+            label = name + ("_synced" if sync else "")
+            found[label] = _compare(save=(save, write), load=(load, read))
+            tier.close()
+    return found
+
+
+def _write_files(folder: Path, contents: Sequence[bytes], *, sync: bool) -> None:
+    for index, content in enumerate(contents):
+        with (folder / str(index)).open("wb", buffering=0) as file:
+            file.write(content)
+            if sync:
+                os.fsync(file.fileno())
+
+
+def _read_files(folder: Path) -> None:
+    # Kept until all are read, as a fetch for an answer keeps them.
+    kept = [(folder / str(index)).read_bytes() for index in range(NUM_RECORDS)]
+    assert len(kept) == NUM_RECORDS
+
+
+def _redis(records: Sequence[SegmentRecord], folder: Path) -> dict[str, Any]:
+    socket = folder / "redis.sock"
+    command = ["redis-server", "--port", "0", "--unixsocket", str(socket), "--save", ""]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - fixed command
+    try:
+        assert server.stdout is not None
+        for line in server.stdout:
+            if b"eady to accept connections" in line:
+                break
+        return _redis_figures(records, f"unix://{socket}")
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def _redis_figures(records: Sequence[SegmentRecord], url: str) -> dict[str, Any]:
+    contents = [b"".join(seal(encode(record))) for record in records]
+    client = redis.Redis.from_url(url)
+
+    def pipelined(command: Callable[[Any, int], object]) -> None:
+        for start in range(0, NUM_RECORDS, PIPELINE):
+            pipeline = client.pipeline(transaction=False)
+            for index in range(start, start + PIPELINE):
+                command(pipeline, index)
+            assert all(pipeline.execute())
+
+    def plain_set() -> None:
+        pipelined(lambda pipeline, index: pipeline.set(f"plain{index}", contents[index]))
+
+    def plain_get() -> None:
+        pipelined(lambda pipeline, index: pipeline.get(f"plain{index}"))
+
+    found = {}
+    section = RedisSection.model_validate({"url": url, "timeout_s": 30, "slow_s": 60})
+    for name, codec in CODECS.items():
+        tier = open_redis(section, clock=SystemClock())
+        save, load = _steps(tier, [transcode(encode(record), codec) for record in records])
+        found[name] = _compare(save=(save, plain_set), load=(load, plain_get))
+        tier.close()
+    client.close()
+    return found
+
+
+def _steps(tier: Tier, encoded: Sequence[EncodedRecord]) -> tuple[Step, Step]:
+    """Saving and loading all records, without coding: a writer thread does that off the path."""
+    keys = [record.key for record in encoded]
+
+    def save() -> None:
+        assert set(tier.put_many(encoded)) == {PutOutcome.STORED}
+
+    def load() -> None:
+        assert {fetch.outcome for fetch in tier.get_many(keys)} == {FetchOutcome.HIT}
+
+    return save, load
+
+
+def _compare(*, save: tuple[Step, Step], load: tuple[Step, Step]) -> dict[str, float]:
+    """GB/s of the first of each pair, and the ratio to the second."""
+    figures = {}
+    for name, (step, limit) in (("save", save), ("load", load)):
+        step_s, limit_s = _best(step, limit)
+        figures[f"{name}_gb_per_s"] = round(NUM_RECORDS * KV_BYTES / step_s / 1e9, 3)
+        figures[f"{name}_ratio"] = round(limit_s / step_s, 3)
+    return figures
+
+
+def _best(step: Step, limit: Step) -> tuple[float, float]:
+    step_s = limit_s = float("inf")
+    for _ in range(ROUNDS):
+        started_s = time.perf_counter()
+        step()
+        middle_s = time.perf_counter()
+        limit()
+        step_s = min(step_s, middle_s - started_s)
+        limit_s = min(limit_s, time.perf_counter() - middle_s)
+    return step_s, limit_s
