@@ -61,6 +61,13 @@ class Packed:
     stamps: Tensor
     """int64[B, clips, 3]: the ten thousands, hundreds and seconds of the stamps."""
 
+    def last_tokens(self) -> Tensor:
+        """int64[questions]: where each question ends, in the flattened branch tokens."""
+        flat = self.question_of.flatten()
+        at = torch.nonzero(flat >= 0)[:, 0]
+        ends = torch.zeros(len(self.family), dtype=torch.int64, device=flat.device)
+        return ends.scatter_reduce(0, flat[at], at, "amax")
+
     def to(self, device: torch.device) -> Packed:
         """All tensors on a device; nothing is copied when they are there."""
         moved = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -77,6 +84,9 @@ class Seen:
     """Per asked layer: mean queries float[questions, key heads, width], summed over the heads that
     share a key head, and mean keys float[clips, key heads, width]; both pre-rotary."""
 
+    pointers: list[Tensor]
+    """Per pointing layer float[questions, heads, C]: log of the attention that the last token of a
+    question pays to each context token, in the heads of the first key head."""
     taps: list[Tensor]
     """Per tapped layer float[B, clips, 9, H]: what the video tokens hold after it."""
 
@@ -122,6 +132,22 @@ class _Geometry:
         """[B, T, heads * width] -> [B, heads, T, width]"""
         return x.unflatten(-1, (count, self.width)).transpose(1, 2)
 
+    def point(self, q: Tensor, k: Tensor, packed: Packed) -> Tensor:
+        """Log attention over context tokens: branch queries [B, heads, Q, width], all keys."""
+        at, context = packed.last_tokens(), self.context
+        width = q.shape[2]
+        of = at // width
+        cos, sin = (a[:, context:].flatten(0, 1)[at] for a in (self.cos, self.sin))
+        heads = q[:, : self.heads // self.groups].float()
+        asked = heads.transpose(1, 2).flatten(0, 1)[at].transpose(0, 1)
+        asked = _rotate(asked[None], cos[None], sin[None])[0]
+        angles = (self.cos, self.sin) if self.view is None else self.view
+        keys = k[:, :1, :context].float()
+        keys = _rotate(keys, angles[0][:, :context], angles[1][:, :context])[:, 0]
+        logits = torch.einsum("hqd,qcd->qhc", asked, keys[of]) / self.width**0.5
+        unseen = ~packed.branch_mask[:, 0, :, :context].flatten(0, 1)[at]
+        return logits.masked_fill(unseen[:, None], float("-inf")).log_softmax(-1)
+
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Context over itself and branches over both, or branches alone when q has only them."""
         context, repeat = self.context, self.heads // self.groups
@@ -155,6 +181,7 @@ def forward(
     video_id: int,
     score_layers: tuple[int, ...] = (),
     tap_layers: tuple[int, ...] = (),
+    point_layers: tuple[int, ...] = (),
 ) -> Seen:
     """Logits at the answers of every branch, and what the asked layers hold.
 
@@ -168,6 +195,7 @@ def forward(
     context, last = geometry.context, len(model.layers) - 1
     summaries: list[tuple[Tensor, Tensor]] = []
     taps: list[Tensor] = []
+    pointers: list[Tensor] = []
     for number, layer in enumerate(model.layers):
         attention = layer.self_attn
         normed = layer.input_layernorm(x)
@@ -179,6 +207,8 @@ def forward(
         if number in score_layers:
             branch_q = q[:, :, context:] if number < last else q
             summaries.append(_summary(branch_q, k[:, :, :context], packed))
+        if number in point_layers:
+            pointers.append(geometry.point(q[:, :, context:] if number < last else q, k, packed))
         x = x if number < last else x[:, context:]
         x = x + attention.o_proj(geometry.attend(q, k, v))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
@@ -190,7 +220,7 @@ def forward(
             taps.append(held.view(*packed.change.shape, -1))
     wanted = packed.targets >= 0
     logits = functional.linear(model.norm(x[wanted]), model.embed_tokens.weight)
-    return Seen(logits.float(), summaries, taps)
+    return Seen(logits.float(), summaries, pointers, taps)
 
 
 def _bias(mask: Tensor) -> Tensor:
@@ -227,3 +257,20 @@ def retrieval_loss(scores: Tensor, evidence: Tensor, candidates: Tensor) -> tupl
     log_right = torch.logsumexp(scores.masked_fill(~evidence, float("-inf")), 1)
     top = evidence.gather(1, scores.argmax(1, keepdim=True)).float().mean().item()
     return (log_total - log_right).mean(), top
+
+
+def pointer_loss(pointers: Tensor, packed: Packed) -> tuple[Tensor, float]:
+    """How far the heads' attention is from the clips that hold the evidence; the share on them.
+
+    pointers: float[questions, heads, C] of one layer. Questions without evidence do not count.
+    """
+    clips = int(packed.clip_of.max()) + 1
+    count = len(packed.family)
+    of = packed.last_tokens() // packed.question_of.shape[1]
+    own = packed.evidence.view(count, -1, clips)[torch.arange(count, device=of.device), of]
+    has = own.any(1)
+    if not bool(has.any()):
+        return pointers.nan_to_num(neginf=0.0).sum() * 0.0, float("nan")
+    right = own[:, packed.clip_of.clamp(min=0)] & (packed.clip_of >= 0)
+    logs = pointers[has].masked_fill(~right[has][:, None], float("-inf")).logsumexp(-1)
+    return -logs.clamp(min=-20.0).mean(), logs.exp().mean().item()

@@ -19,7 +19,13 @@ from transformers import Qwen3VLForConditionalGeneration
 from onlooker.demo_model.dataset import Layout
 from onlooker.demo_model.training.changes import ChangeHeads, Lessons
 from onlooker.demo_model.training.contexts import Drawer, draw_system
-from onlooker.demo_model.training.language import Packed, Seen, forward, retrieval_loss
+from onlooker.demo_model.training.language import (
+    Packed,
+    Seen,
+    forward,
+    pointer_loss,
+    retrieval_loss,
+)
 from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.pool import Pool
 
@@ -33,6 +39,8 @@ class LanguagePlan:
     """How long and how fast stage 2 learns."""
 
     rate: float = 1e-3
+    sharp_scale: float = 6.0
+    """Faster learning of the norms that decide how sharply attention picks one clip of many."""
     warmup: int = 200
     decay_share: float = 0.35
     """Part of the time, at the end, over which the rate falls to a twentieth."""
@@ -42,6 +50,9 @@ class LanguagePlan:
     """Answers right at the longest context of a level before longer ones come."""
     schedule: tuple[float, ...] = (0.05, 0.1, 0.18, 0.28, 0.4)
     """Progress at which the next level comes at the latest."""
+    point_layers: tuple[int, ...] = (2, 3)
+    """Layers in which two heads are shown which clips a question is about."""
+    point_weight: float = 0.1
     change_layers: tuple[int, int] = (1, 2)
     """Layers after which video tokens are asked for the clip before, and for what has changed."""
     change_weight: float = 0.1
@@ -132,9 +143,13 @@ class LanguageTrainer:
         self.optimizers = self._optimizers()
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:
-        matrices = [p for n, p in self.text.named_parameters() if p.ndim == 2 and "embed" not in n]
-        others = [p for n, p in self.text.named_parameters() if p.ndim != 2 or "embed" in n]
-        adam = torch.optim.AdamW(others, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
+        named = list(self.text.named_parameters())
+        matrices = [p for n, p in named if p.ndim == 2 and "embed" not in n]
+        sharp = [p for n, p in named if "q_norm" in n or "k_norm" in n]
+        others = [p for n, p in named if p.ndim != 2 or "embed" in n]
+        others = [p for p in others if all(p is not q for q in sharp)]
+        groups = [{"params": others}, {"params": sharp, "scale": self.plan.sharp_scale}]
+        adam = torch.optim.AdamW(groups, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
         heads = torch.optim.AdamW(self.heads.parameters(), lr=self.plan.rate, weight_decay=0.0)
         if self.plan.muon:
             muon = torch.optim.Muon(
@@ -182,12 +197,23 @@ class LanguageTrainer:
         scored = self.level >= self.plan.retrieval_from_level and clips >= 4
         layers = self.plan.retrieval_layers if scored else ()
         with torch.autocast(self.device.type, torch.bfloat16):
-            seen = forward(self.text, packed, self.layout.video, layers, self.plan.change_layers)
+            seen = forward(
+                self.text,
+                packed,
+                self.layout.video,
+                layers,
+                self.plan.change_layers,
+                self.plan.point_layers,
+            )
         loss, right = question_results(packed, seen)
         extra, shares = self.heads(
             seen.taps, packed.before, packed.change, packed.fresh, packed.stamps
         )
         total = loss + self.plan.change_weight * extra
+        for layer, pointers in zip(self.plan.point_layers, seen.pointers, strict=True):
+            extra, share = pointer_loss(pointers, packed)
+            total = total + self.plan.point_weight * extra
+            shares[f"points/{layer}"] = share
         for name, share in shares.items():
             if share == share:
                 self.marks.add(name, share)
@@ -201,7 +227,7 @@ class LanguageTrainer:
                 self.marks.add(f"found@1/{layer}", top)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.rate()
+                group["lr"] = self.rate() * group.get("scale", 1.0)
             optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(self.text.parameters(), 1.0)

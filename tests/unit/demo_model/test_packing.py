@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from onlooker.demo_model.dataset import Layout, sink_text
 from onlooker.demo_model.model import build_config, build_model
 from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.tokenizer import build_tokenizer
+from onlooker.demo_model.training.changes import fresh_labels
 from onlooker.demo_model.training.contexts import Branch, Context, Drawer
-from onlooker.demo_model.training.language import forward
+from onlooker.demo_model.training.language import forward, pointer_loss
 from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.pool import Pool, build_pool
 
@@ -153,3 +155,35 @@ def test_drawn_contexts_are_packed_whatever_they_hold(
             seen = forward(model.model.language_model, packed, layout.video, score_layers=(2,))
         assert torch.isfinite(seen.logits).all()
         assert (packed.evidence & ~packed.candidates).sum() == 0
+
+
+@pytest.mark.parametrize("layer", [1, 4])
+def test_pointers_are_shares_of_attention_over_seen_tokens(
+    model: Qwen3VLForConditionalGeneration, layout: Layout, pool: Pool, layer: int
+) -> None:
+    contexts = [make_context(pool, [0, 1, 2]), make_context(pool, [4, 5, 6], gap=40, notes=True)]
+    for context in contexts:
+        for branch in context.branches:
+            branch.question = replace(branch.question, evidence=(branch.seen - 1,))
+    packed = pack(layout, contexts, pool, None)
+    with torch.no_grad():
+        seen = forward(model.model.language_model, packed, layout.video, point_layers=(layer,))
+        loss, share = pointer_loss(seen.pointers[0], packed)
+    shares = seen.pointers[0].exp()
+    torch.testing.assert_close(shares.sum(-1), torch.ones(12, 2))
+    clips = [int((row > 0).sum()) for row in shares[:, 0]]
+    opening = len(layout.encode(sink_text(None)))
+    assert clips == [opening + 15 * n for n in (1, 2, 3, 1, 2, 3) * 2]
+    assert 0.0 < share < 1.0
+    assert loss.item() > 0.0
+
+
+def test_fresh_labels_tell_new_from_known_within_reach() -> None:
+    red_star, blue_star = 1 << 3, 1 << 9
+    bits = np.zeros((4, 9), np.int64)
+    bits[0, 0], bits[1, 4], bits[2, 0], bits[3, 4] = red_star, blue_star, red_star, blue_star
+    near = fresh_labels(bits, 1)
+    far = fresh_labels(bits, 4)
+    assert [near[0, 0], near[1, 4], near[2, 0], near[3, 4]] == [2, 2, 2, 2]
+    assert [far[0, 0], far[1, 4], far[2, 0], far[3, 4]] == [2, 2, 1, 1]
+    assert (near == 0).sum() == 32
