@@ -16,17 +16,18 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import redis
 
-from onlooker.cache_store.codecs.table import CODECS, RAW
+from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.config import DiskSection, RedisSection
 from onlooker.cache_store.envelope import EncodedRecord, decode, encode, seal, transcode
 from onlooker.cache_store.eviction import Lru
-from onlooker.cache_store.key import SegmentKind, StreamKey
+from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
 from onlooker.cache_store.opening import open_disk, open_redis
 from onlooker.cache_store.record import SegmentRecord
 from onlooker.cache_store.tier import FetchOutcome, PutOutcome, Tier
@@ -36,11 +37,12 @@ from onlooker.core.clock import SystemClock
 NUM_RECORDS = 32
 SHAPE = (8, 2, 4, 64, 128)
 KV_BYTES = 2 * int(np.prod(SHAPE))
-ROUNDS = 5
+ROUNDS = 6
 PIPELINE = 8
 STREAM = StreamKey("benchmark", "tenant", "stream")
 
-Step = Callable[[], None]
+Step = Callable[[int], None]
+"""Gets the number of the round, so that each round can write under new names."""
 
 
 def measure(seed: int) -> dict[str, Any]:
@@ -74,64 +76,66 @@ def _records(seed: int) -> list[SegmentRecord]:
 
 def _memory(records: Sequence[SegmentRecord]) -> dict[str, Any]:
     target = np.empty_like(records[0].kv)
-    fresh = [record.kv.copy() for record in records]
+    targets = [record.kv.copy() for record in records]
+    writable = [record.kv.copy() for record in records]
 
-    def copy() -> None:
+    def copy_in(_: int) -> None:
+        for kv, record in zip(targets, records, strict=True):
+            np.copyto(kv, record.kv)
+
+    def copy_out(_: int) -> None:
         for record in records:
             np.copyto(target, record.kv)
 
-    def save() -> None:
-        """As the engine does: from a buffer that it uses again, so that the store must copy."""
-        for record, kv in zip(records, fresh, strict=True):
+    def save(_: int) -> None:
+        """From buffers that the caller goes on to use, so that the store must copy."""
+        for record, kv in zip(records, writable, strict=True):
             assert tier.put_many([encode(replace(record, kv=kv), codec)]) == [PutOutcome.STORED]
 
-    def load() -> None:
+    def load(_: int) -> None:
         for record in records:
             found = tier.get_many([record.key])[0].record
             assert found is not None
             np.copyto(target, decode(found).kv)
 
     found = {}
-    for name, codec in CODECS.items():
+    for name in CODECS:
+        codec = CODECS[name]
         tier = MemoryTier(budget_bytes=1 << 30, policy=Lru())
-        found[name] = _compare(save=(save, copy), load=(load, copy))
+        found[name] = _compare(save=(save, copy_in), load=(load, copy_out))
     return found
 
 
-def _disk(records: Sequence[SegmentRecord], folder: Path) -> dict[str, Any]:
-    plain = folder / "plain"
-    plain.mkdir(parents=True)
+def _disk(records: Sequence[SegmentRecord], root: Path) -> dict[str, Any]:
     contents = [b"".join(seal(encode(record))) for record in records]
     found = {}
     for sync in (False, True):
         for name, codec in CODECS.items():
-            section = DiskSection(path=folder / f"{name}{sync}", sync=sync)
-            tier = open_disk(section)
+            plain = root / "plain"
+            plain.mkdir(parents=True)
+            tier = open_disk(DiskSection(path=root / "tier", sync=sync))
             save, load = _steps(tier, [transcode(encode(record), codec) for record in records])
-
-            def write(sync: bool = sync) -> None:
-                _write_files(plain, contents, sync=sync)
-
-            def read() -> None:
-                _read_files(plain)
-
-            label = name + ("_synced" if sync else "")
-            found[label] = _compare(save=(save, write), load=(load, read))
+            figures = _compare(
+                save=(save, partial(_write_files, plain, contents, sync)),
+                load=(load, partial(_read_files, plain)),
+            )
+            found[name + ("_synced" if sync else "")] = figures
             tier.close()
+            shutil.rmtree(root)
     return found
 
 
-def _write_files(folder: Path, contents: Sequence[bytes], *, sync: bool) -> None:
+def _write_files(folder: Path, contents: Sequence[bytes], sync: bool, round_: int) -> None:
     for index, content in enumerate(contents):
-        with (folder / str(index)).open("wb", buffering=0) as file:
+        with (folder / f"{round_}-{index}").open("wb", buffering=0) as file:
             file.write(content)
             if sync:
                 os.fsync(file.fileno())
 
 
-def _read_files(folder: Path) -> None:
+def _read_files(folder: Path, round_: int) -> None:
     # Kept until all are read, as a fetch for an answer keeps them.
-    kept = [(folder / str(index)).read_bytes() for index in range(NUM_RECORDS)]
+    kept = [(folder / f"{round_}-{index}").read_bytes() for index in range(NUM_RECORDS)]
     assert len(kept) == NUM_RECORDS
 
 
@@ -161,11 +165,11 @@ def _redis_figures(records: Sequence[SegmentRecord], url: str) -> dict[str, Any]
                 command(pipeline, index)
             assert all(pipeline.execute())
 
-    def plain_set() -> None:
-        pipelined(lambda pipeline, index: pipeline.set(f"plain{index}", contents[index]))
+    def plain_set(round_: int) -> None:
+        pipelined(lambda pipeline, index: pipeline.set(f"{round_}-{index}", contents[index]))
 
-    def plain_get() -> None:
-        pipelined(lambda pipeline, index: pipeline.get(f"plain{index}"))
+    def plain_get(round_: int) -> None:
+        pipelined(lambda pipeline, index: pipeline.get(f"{round_}-{index}"))
 
     found = {}
     section = RedisSection.model_validate({"url": url, "timeout_s": 30, "slow_s": 60})
@@ -174,19 +178,28 @@ def _redis_figures(records: Sequence[SegmentRecord], url: str) -> dict[str, Any]
         save, load = _steps(tier, [transcode(encode(record), codec) for record in records])
         found[name] = _compare(save=(save, plain_set), load=(load, plain_get))
         tier.close()
+        client.flushall()
     client.close()
     return found
 
 
 def _steps(tier: Tier, encoded: Sequence[EncodedRecord]) -> tuple[Step, Step]:
     """Saving and loading all records, without coding: a writer thread does that off the path."""
-    keys = [record.key for record in encoded]
 
-    def save() -> None:
-        assert set(tier.put_many(encoded)) == {PutOutcome.STORED}
+    def key(record: EncodedRecord, round_: int) -> SegmentKey:
+        return replace(record.key, generation=round_)
 
-    def load() -> None:
-        assert {fetch.outcome for fetch in tier.get_many(keys)} == {FetchOutcome.HIT}
+    rounds = [
+        [replace(record, head=replace(record.head, key=key(record, n))) for record in encoded]
+        for n in range(ROUNDS)
+    ]
+
+    def save(round_: int) -> None:
+        assert set(tier.put_many(rounds[round_])) == {PutOutcome.STORED}
+
+    def load(round_: int) -> None:
+        fetches = tier.get_many([record.key for record in rounds[round_]])
+        assert {fetch.outcome for fetch in fetches} == {FetchOutcome.HIT}
 
     return save, load
 
@@ -203,11 +216,11 @@ def _compare(*, save: tuple[Step, Step], load: tuple[Step, Step]) -> dict[str, f
 
 def _best(step: Step, limit: Step) -> tuple[float, float]:
     step_s = limit_s = float("inf")
-    for _ in range(ROUNDS):
+    for round_ in range(ROUNDS):
         started_s = time.perf_counter()
-        step()
+        step(round_)
         middle_s = time.perf_counter()
-        limit()
+        limit(round_)
         step_s = min(step_s, middle_s - started_s)
         limit_s = min(limit_s, time.perf_counter() - middle_s)
     return step_s, limit_s

@@ -17,6 +17,7 @@ may write to the store is trusted.
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import xxhash
 
@@ -136,8 +137,7 @@ def head_bytes_needed(prefix: Buffer) -> int:
     Raises:
         RecordCorrupt, RecordForeign: these are not the first bytes of a record.
     """
-    header_bytes, index_bytes, _, _ = _read_fields(memoryview(prefix))
-    return PREFIX_BYTES + header_bytes + _padded(index_bytes)
+    return _read_layout(memoryview(prefix)).head_bytes
 
 
 def unseal_head(buffer: Buffer, key: SegmentKey, *, total_bytes: int) -> SegmentHead:
@@ -146,47 +146,68 @@ def unseal_head(buffer: Buffer, key: SegmentKey, *, total_bytes: int) -> Segment
     `total_bytes` is the size of the whole stored record, which must match the lengths in it.
     """
     view = memoryview(buffer).cast("B")
-    header_bytes, index_bytes, payload_bytes, _ = _read_fields(view)
-    end = PREFIX_BYTES + header_bytes + _padded(index_bytes)
-    if len(view) < end or total_bytes != end + payload_bytes:
-        raise RecordCorrupt(f"a record of {total_bytes} bytes, not {end + payload_bytes}")
-    digest = xxhash.xxh3_128(view[:48])
-    digest.update(view[PREFIX_BYTES:end])
-    if digest.digest() != bytes(view[48:64]):
-        raise RecordCorrupt("the head of a record does not match its checksum")
-    body = PREFIX_BYTES + header_bytes
-    head = head_from_json(bytes(view[PREFIX_BYTES:body]), view[body : body + index_bytes])
-    if head.key != key:
-        raise RecordForeign("a record of another segment stands under this name")
-    if head.codec not in CODECS:
-        raise RecordForeign(f"a record of an unknown codec {head.codec!r}")
-    if CODECS[head.codec].payload_bytes(head.dtype, head.shape) != payload_bytes:
-        raise RecordCorrupt("the KV of a record is not as long as its shape says")
-    return head
+    return _unseal_head(view, _read_layout(view), key, total_bytes)
 
 
-def unseal(buffer: Buffer, key: SegmentKey) -> EncodedRecord:
+class PayloadDigest:
+    """The digest of a record's payload, made while the record is being read piece by piece.
+
+    The first piece must hold the whole head, or at least its first `PREFIX_BYTES`.
+    """
+
+    def __init__(self) -> None:
+        self._digest = xxhash.xxh3_128()
+        self._rest_of_head: int | None = None
+
+    def feed(self, piece: memoryview) -> None:
+        if self._rest_of_head is None:
+            try:
+                self._rest_of_head = head_bytes_needed(piece[:PREFIX_BYTES])
+            except (RecordCorrupt, RecordForeign):
+                self._rest_of_head = 1 << 62  # `unseal` will say so
+        skipped = min(self._rest_of_head, len(piece))
+        self._rest_of_head -= skipped
+        self._digest.update(piece[skipped:])
+
+    def digest(self) -> bytes:
+        return self._digest.digest()
+
+
+def unseal(
+    buffer: Buffer, key: SegmentKey, *, payload_digest: bytes | None = None
+) -> EncodedRecord:
     """Check every byte of a stored record. The payload is a view of `buffer`.
+
+    `payload_digest` is that of a `PayloadDigest` that was fed with just these bytes.
 
     Raises:
         RecordCorrupt: damaged or truncated.
         RecordForeign: a record, but not of `key`, or of a version or kind unknown here.
     """
     view = memoryview(buffer).cast("B")
-    head = unseal_head(view, key, total_bytes=len(view))
-    header_bytes, index_bytes, _, payload_digest = _read_fields(view)
-    payload = view[PREFIX_BYTES + header_bytes + _padded(index_bytes) :].toreadonly()
-    if xxhash.xxh3_128_digest(payload) != payload_digest:
+    layout = _read_layout(view)
+    head = _unseal_head(view, layout, key, len(view))
+    payload = view[layout.head_bytes :].toreadonly()
+    if (payload_digest or xxhash.xxh3_128_digest(payload)) != layout.payload_digest:
         raise RecordCorrupt("the KV of a record does not match its checksum")
     return EncodedRecord(head, payload)
 
 
-def _read_fields(view: memoryview) -> tuple[int, int, int, bytes]:
-    """Header, index and payload bytes, and the payload's digest."""
+class _Layout(NamedTuple):
+    """What the first bytes tell."""
+
+    index_start: int
+    index_end: int
+    head_bytes: int
+    payload_bytes: int
+    payload_digest: bytes
+
+
+def _read_layout(view: memoryview) -> _Layout:
     if len(view) < PREFIX_BYTES:
         raise RecordCorrupt(f"a record of {len(view)} bytes")
-    magic, version, zero, header_bytes, index_bytes, payload_bytes, digest = _FIELDS.unpack(
-        view[: _FIELDS.size]
+    magic, version, zero, header_bytes, index_bytes, payload_bytes, digest = _FIELDS.unpack_from(
+        view
     )
     if magic != MAGIC:
         raise RecordForeign("not a record of a segment")
@@ -194,8 +215,27 @@ def _read_fields(view: memoryview) -> tuple[int, int, int, bytes]:
         raise RecordForeign(f"a record of format {version}; this is format {VERSION}")
     if zero or header_bytes > _MAX_HEADER_BYTES or index_bytes > _MAX_INDEX_BYTES:
         raise RecordCorrupt("the lengths in a record make no sense")
-    return header_bytes, index_bytes, payload_bytes, digest
+    start = PREFIX_BYTES + header_bytes
+    end = start + index_bytes
+    return _Layout(start, end, end + -index_bytes % ALIGN, payload_bytes, digest)
 
 
-def _padded(num_bytes: int) -> int:
-    return num_bytes + -num_bytes % ALIGN
+def _unseal_head(
+    view: memoryview, layout: _Layout, key: SegmentKey, total_bytes: int
+) -> SegmentHead:
+    expected_bytes = layout.head_bytes + layout.payload_bytes
+    if len(view) < layout.head_bytes or total_bytes != expected_bytes:
+        raise RecordCorrupt(f"a record of {total_bytes} bytes, not {expected_bytes}")
+    signed = b"".join((view[:48], view[PREFIX_BYTES : layout.head_bytes]))
+    if xxhash.xxh3_128_digest(signed) != view[48:64]:
+        raise RecordCorrupt("the head of a record does not match its checksum")
+    head = head_from_json(
+        bytes(view[PREFIX_BYTES : layout.index_start]),
+        view[layout.index_start : layout.index_end],
+        key,
+    )
+    if head.codec not in CODECS:
+        raise RecordForeign(f"a record of an unknown codec {head.codec!r}")
+    if CODECS[head.codec].payload_bytes(head.dtype, head.shape) != layout.payload_bytes:
+        raise RecordCorrupt("the KV of a record is not as long as its shape says")
+    return head

@@ -19,9 +19,9 @@ from onlooker.cache_store.record import (
     INDEX_DTYPES,
     MAX_INDEX_DIMS,
     Meta,
+    check_meta,
     check_place,
     check_shape,
-    meta_bytes,
 )
 
 MAX_DIM = 2**31
@@ -62,7 +62,7 @@ def head_to_json(head: SegmentHead) -> bytes:
         "index_dtype": _index_dtype_name(head.index_row),
         "index_shape": list(head.index_row.shape),
         "key": head.key.text,
-        "meta": json.loads(meta_bytes(head.meta)),
+        "meta": dict(head.meta),
         "num_tokens": head.num_tokens,
         "shape": list(head.shape),
         "start_s": head.start_s,
@@ -70,23 +70,26 @@ def head_to_json(head: SegmentHead) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
-def head_from_json(text: bytes, index_bytes: memoryview) -> SegmentHead:
+def head_from_json(text: bytes, index_bytes: memoryview, key: SegmentKey) -> SegmentHead:
     """Read what `head_to_json` wrote. The index row is copied, so that it keeps no buffer alive.
 
     Raises:
         RecordCorrupt: not such JSON, or its parts contradict each other.
-        RecordForeign: a dtype that this version does not know.
+        RecordForeign: of another key, or of a dtype that this version does not know.
     """
     try:
         fields = json.loads(text)
         if not isinstance(fields, dict):
             raise RecordCorrupt("a record's header is not an object")
-        return _build(fields, index_bytes)
+        if fields["key"] != key.text:
+            parse_key(fields["key"])
+            raise RecordForeign("a record of another segment stands under this name")
+        return _build(fields, index_bytes, key)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise RecordCorrupt(f"a record's header does not make sense: {error}") from error
 
 
-def _build(fields: Mapping[str, Any], index_bytes: memoryview) -> SegmentHead:
+def _build(fields: Mapping[str, Any], index_bytes: memoryview, key: SegmentKey) -> SegmentHead:
     dtype, index_dtype = fields["dtype"], fields["index_dtype"]
     if dtype not in DTYPES or index_dtype not in INDEX_DTYPES:
         raise RecordForeign(f"a record of unknown dtype {dtype!r} or {index_dtype!r}")
@@ -101,9 +104,9 @@ def _build(fields: Mapping[str, Any], index_bytes: memoryview) -> SegmentHead:
     check_shape(shape, fields["num_tokens"])
     check_place(fields["base"], fields["start_s"], fields["end_s"])
     meta = fields["meta"]
-    meta_bytes(meta)
+    check_meta(meta)
     return SegmentHead(
-        key=parse_key(fields["key"]),
+        key=key,
         base=fields["base"],
         num_tokens=fields["num_tokens"],
         start_s=fields["start_s"],

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -94,11 +95,21 @@ def check_place(base: int, start_s: float, end_s: float) -> None:
         raise ValueError(f"a segment cannot span {start_s} s to {end_s} s")
 
 
+_PLAIN = (str, int, float, bool, NoneType)
+
+
+def check_meta(meta: Meta) -> None:
+    """Raise ValueError unless `meta` maps text to plain values."""
+    for name, value in meta.items():
+        if not isinstance(name, str) or not isinstance(value, _PLAIN):
+            raise ValueError(f"meta holds plain values under text names, not {name!r}: {value!r}")
+
+
 def meta_bytes(meta: Meta) -> bytes:
     """Canonical JSON of `meta`; ValueError when it is not small and plain."""
-    for name, value in meta.items():
-        if not isinstance(name, str) or not isinstance(value, str | int | float | bool | None):
-            raise ValueError(f"meta holds plain values under text names, not {name!r}: {value!r}")
+    if not meta:
+        return b"{}"
+    check_meta(meta)
     text = json.dumps(dict(meta), sort_keys=True, separators=(",", ":"), allow_nan=False)
     if len(text) > MAX_META_BYTES:
         raise ValueError(f"meta of {len(text)} bytes is over the limit of {MAX_META_BYTES}")

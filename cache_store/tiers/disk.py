@@ -16,6 +16,7 @@ from onlooker.cache_store.counters import TierCounters, TierStats
 from onlooker.cache_store.envelope import (
     PREFIX_BYTES,
     EncodedRecord,
+    PayloadDigest,
     head_bytes_needed,
     seal,
     unseal,
@@ -34,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 OnEvicting = Callable[[Sequence[SegmentKey], Callable[[SegmentKey], EncodedRecord | None]], None]
 """Gets the keys of records about to go and a function that reads one of them."""
+
+_MIN_BYTES_TO_DIGEST_IN_PIECES = 512 * 1024
+"""Smaller records still lie in the processor's cache after they were read."""
 
 _FIRST_PROBE_BYTES = 4096
 """What a scan reads of each file at first; grows to the largest head it meets."""
@@ -199,8 +203,7 @@ class DiskTier:
                 return MISS
             self._policy.used(key)
         try:
-            data, _ = self._files.read(path_of(self._root, key))
-            return Fetch(FetchOutcome.HIT, unseal(data, key))
+            return Fetch(FetchOutcome.HIT, self._read(key))
         except FileNotFoundError:
             return MISS  # evicted meanwhile
         except OSError as error:
@@ -223,13 +226,21 @@ class DiskTier:
 
     def _read_quietly(self, key: SegmentKey) -> EncodedRecord | None:
         with contextlib.suppress(OSError, RecordCorrupt, RecordForeign):
-            return unseal(self._files.read(path_of(self._root, key))[0], key)
+            return self._read(key)
         return None
+
+    def _read(self, key: SegmentKey) -> EncodedRecord:
+        path = path_of(self._root, key)
+        if self._size_of(key) < _MIN_BYTES_TO_DIGEST_IN_PIECES:
+            return unseal(self._files.read(path)[0], key)
+        digest = PayloadDigest()
+        data, _ = self._files.read(path, on_chunk=digest.feed)
+        return unseal(data, key, payload_digest=digest.digest())
 
     def _remove_corrupt(self, key: SegmentKey) -> None:
         with self._write_lock:
             try:
-                unseal(self._files.read(path_of(self._root, key))[0], key)
+                self._read(key)
             except RecordCorrupt:  # still: it was not written anew meanwhile
                 self._remove(key)
             except (OSError, RecordForeign):

@@ -29,8 +29,8 @@ def records_folder(root: Path) -> Path:
 
 def path_of(root: Path, key: SegmentKey) -> Path:
     """The file of a key's record."""
-    folder = f"{key.index // _FOLDER_SPAN:07d}"
-    return records_folder(root) / key.stream_prefix / folder / f"{key.index:010d}.{key.kind.value}"
+    folder = f"{key.stream_prefix}{key.index // _FOLDER_SPAN:07d}"
+    return Path(f"{root}/v{VERSION}/{folder}/{key.index:010d}.{key.kind.value}")
 
 
 class RecordFile(NamedTuple):

@@ -4,7 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -58,10 +58,16 @@ class BrokenFiles(Files):
         self.synced.append(path)
         super().sync_path(path)
 
-    def read(self, path: Path, num_bytes: int | None = None) -> tuple[bytes, int]:
+    def read(
+        self,
+        path: Path,
+        num_bytes: int | None = None,
+        *,
+        on_chunk: Callable[[memoryview], None] = lambda chunk: None,
+    ) -> tuple[memoryview, int]:
         if self.read_errno is not None:
             raise OSError(self.read_errno, os.strerror(self.read_errno))
-        return super().read(path, num_bytes)
+        return super().read(path, num_bytes, on_chunk=on_chunk)
 
 
 def outcomes(tier: DiskTier, *indexes: int) -> list[str]:
