@@ -40,6 +40,14 @@ def named_spans(question: str, *, now_s: float) -> list[Span]:
     return spans
 
 
+def speaks_of_now(question: str) -> bool:
+    """Whether `question` also asks about the present ("is it still there?")."""
+    return _NOW.search(question.lower()) is not None
+
+
+_NOW = re.compile(r"\b(?:now|still|currently|present|presently|since|any ?more|any ?longer|yet)\b")
+
+
 def _amount_s(match: re.Match[str]) -> float:
     number, unit = match["number"], match["unit"].rstrip("s") or "s"
     value = _WORDS[number] if number in _WORDS else float(number)

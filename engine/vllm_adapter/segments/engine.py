@@ -25,7 +25,7 @@ from onlooker.engine.interface import (
     Question,
     Remembered,
 )
-from onlooker.engine.memory.times import named_spans
+from onlooker.engine.memory.times import named_spans, speaks_of_now
 from onlooker.engine.vllm_adapter import boot
 from onlooker.engine.vllm_adapter.answers import answer_events, count_tokens, only_end
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
@@ -190,6 +190,7 @@ class SegmentEngine:
         return memory.recall(
             asked_s=question.asked_s,
             named=named_spans(question.text, now_s=question.asked_s),
+            speaks_of_now=speaks_of_now(question.text),
             recent_clips=self._recent_clips,
             retrieved_clips=limits.retrieved_clips,
         )

@@ -68,11 +68,25 @@ class StreamMemory:
         return self._clips[-num_clips:]
 
     def recall(
-        self, *, asked_s: float, named: Sequence[Span], recent_clips: int, retrieved_clips: int
+        self,
+        *,
+        asked_s: float,
+        named: Sequence[Span],
+        speaks_of_now: bool,
+        recent_clips: int,
+        retrieved_clips: int,
     ) -> Recall:
-        """What an answer at `asked_s` may see: nothing that ends later."""
+        """What an answer at `asked_s` may see: nothing that ends later.
+
+        A question that names a time and does not speak of now gets the clips of that time alone:
+        newer ones would only be there to be mistaken for them.
+        """
         known = [clip for clip in self._clips if clip.end_s <= asked_s]
         recent, older = known[-recent_clips:], known[:-recent_clips]
+        if named and not speaks_of_now:
+            wanted = [c for c in known if any(_meets(c, span) for span in named)]
+            if wanted:
+                return Recall(spread(wanted, retrieved_clips + recent_clips), [], 0, [])
         if not older or not retrieved_clips:
             return Recall([], [], 0, recent)
         if named:
@@ -112,7 +126,7 @@ def spread(clips: list[RememberedClip], num_clips: int) -> list[RememberedClip]:
 
 
 def _meets(clip: RememberedClip, span: Span) -> bool:
-    return clip.start_s <= span[1] and clip.end_s >= span[0]
+    return clip.start_s < span[1] and clip.end_s >= span[0]
 
 
 def _largest_class(clips: list[RememberedClip]) -> list[RememberedClip]:

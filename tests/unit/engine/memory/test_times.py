@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.engine.memory.times import named_spans
+from onlooker.engine.memory.times import named_spans, speaks_of_now
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,20 @@ def test_a_named_time_becomes_a_span(question: str, span: tuple[float, float]) -
 )
 def test_a_question_that_names_no_time_seen_names_none(question: str) -> None:
     assert named_spans(question, now_s=100.0) == []
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("what was there at 12 seconds?", False),
+        ("is what was there at 12 seconds still there?", True),
+        ("what has changed since 0:12?", True),
+        ("what is on the left now?", True),
+        ("who knows nowhere?", False),
+    ],
+)
+def test_a_question_about_now_is_told_from_one_about_then(question: str, expected: bool) -> None:
+    assert speaks_of_now(question) is expected
 
 
 @given(st.text(max_size=80), st.floats(0, 1e6))
