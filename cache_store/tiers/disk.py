@@ -29,7 +29,12 @@ from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.key_index import KeyIndex
 from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
-from onlooker.cache_store.tiers.disk_layout import list_records, path_of, records_folder
+from onlooker.cache_store.tiers.disk_layout import (
+    list_records,
+    path_of,
+    records_folder,
+    temporary_path,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +111,8 @@ class DiskTier:
             self._make_room(min(sum(sizes), self.budget_bytes))
             written: list[Path | None] = []
             outcomes: list[PutOutcome] = []
-            for parts, size in zip(sealed, sizes, strict=True):
-                path, outcome = self._write_temporary(parts, size)
+            for record, parts, size in zip(records, sealed, sizes, strict=True):
+                path, outcome = self._write_temporary(record.key, parts, size)
                 written.append(path)
                 outcomes.append(outcome)
             self._publish(records, sizes, written, outcomes)
@@ -169,11 +174,13 @@ class DiskTier:
         """Assert that the index is what lies in the folder. For tests; no write may be going on."""
         with self._write_lock, self._index_lock:
             sizes = dict(self._sizes.items())
-            found = {file.key: file.num_bytes for file in list_records(self._root)}
+            leftovers: list[Path] = []
+            files = list_records(self._root, leftovers=leftovers)
+            found = {file.key: file.num_bytes for file in files}
             assert found == sizes
             assert sum(sizes.values()) == self._used_bytes <= self.budget_bytes
             assert set(self._policy.victims(1 << 62, lambda _: False)) == sizes.keys()
-            assert not list((self._root / "tmp").iterdir())
+            assert leftovers == []
 
     def close(self) -> None:
         with self._write_lock:
@@ -183,13 +190,13 @@ class DiskTier:
 
     def _open(self) -> None:
         try:
-            temporary = self._root / "tmp"
-            temporary.mkdir(exist_ok=True)
-            for path in temporary.iterdir():
-                path.unlink()
             records_folder(self._root).mkdir(exist_ok=True)
-            for file in sorted(list_records(self._root), key=lambda file: file.modified_ns):
+            leftovers: list[Path] = []
+            files = list_records(self._root, leftovers=leftovers)
+            for file in sorted(files, key=lambda file: file.modified_ns):
                 self._add(file.key, file.num_bytes)
+            for path in leftovers:
+                path.unlink()
             self._make_room(0)
         except BaseException:
             os.close(self._lock_descriptor)
@@ -249,12 +256,14 @@ class DiskTier:
     # ---- writing, all under the write lock ----
 
     def _write_temporary(
-        self, parts: tuple[bytes, memoryview], size: int
+        self, key: SegmentKey, parts: tuple[bytes, memoryview], size: int
     ) -> tuple[Path | None, PutOutcome]:
         if size > self.budget_bytes:
             return None, PutOutcome.REFUSED
-        path = self._root / "tmp" / str(next(self._temporary_numbers))
+        folder = path_of(self._root, key).parent
+        path = temporary_path(folder, next(self._temporary_numbers))
         try:
+            self._make_folder(folder)
             self._files.create(path, parts)
         except OSError as error:
             return None, _write_failure(error)
@@ -277,7 +286,6 @@ class DiskTier:
                     self._files.sync_path(path)
                 target = path_of(self._root, record.key)
                 self._make_room(size - self._size_of(record.key))
-                self._make_folder(target.parent)
                 self._files.rename(path, target)
             except OSError as error:
                 outcomes[place] = _write_failure(error)

@@ -1,11 +1,13 @@
 """Where a record's file lies.
 
     <root>/LOCK                      held by the one process that has the folder open
-    <root>/tmp/                      files being written; whatever is there at open is removed
-    <root>/v1/<model>/<tenant>/<stream>/<generation>/<index // 1024>/<index>.<kind>
+    <root>/v1/<model>/<tenant>/<stream>/<generation>/<index // 1024>/
+        <index>.<kind>               a record
+        .<number>                    a record being written; what is left of it is removed at open
 
 One file per record: a rename makes it appear whole or not at all, damage is contained in it, and
 evicting any record frees its space at once, where a log per stream would have to be rewritten.
+It is written beside its place: file systems make many new files much faster in many folders.
 A stream's folder lists it without looking at others, and no folder holds more than a few thousand
 names. The price, one fsync per record instead of one per batch, is paid off the critical path and
 shrinks as the file system commits a batch's files together.
@@ -39,8 +41,13 @@ class RecordFile(NamedTuple):
     modified_ns: int
 
 
-def list_records(root: Path) -> Iterator[RecordFile]:
-    """Each record file; others are passed over.
+def temporary_path(folder: Path, number: int) -> Path:
+    """Where a record that belongs into `folder` is written first."""
+    return folder / f".{number}"
+
+
+def list_records(root: Path, *, leftovers: list[Path] | None = None) -> Iterator[RecordFile]:
+    """Each record file. Half-written ones are added to `leftovers`, others are passed over.
 
     Reads names only: damage inside is found when a record is read.
     """
@@ -52,6 +59,8 @@ def list_records(root: Path) -> Iterator[RecordFile]:
         with os.scandir(folder) as entries:
             for entry in entries:
                 index, _, kind = entry.name.partition(".")
+                if not index and kind.isdecimal() and leftovers is not None:
+                    leftovers.append(Path(entry.path))
                 try:
                     key = parse_key("/".join((*parts[:4], kind, index)))
                 except ValueError:
