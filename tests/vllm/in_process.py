@@ -13,7 +13,6 @@ from onlooker.demo_model.world import World
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.platform import prepare_environment
 
-os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 prepare_environment(VllmSection(), cpu=True, model_is_local=True)
 
 SINK = "<|im_start|>system\nYou are watching a live video.<|im_end|>\n<|im_start|>user\n"
@@ -40,6 +39,7 @@ class SegmentVllm:
     """One engine; requests run to their end, or step by step."""
 
     def __init__(self, folder: Path) -> None:
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import LLM
         from vllm.config import KVTransferConfig
 
