@@ -151,6 +151,8 @@ def write_folder(
         },
     )
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
+    for path in folder.iterdir():
+        path.chmod(0o644)  # safetensors writes for its owner only
     _write_json(folder / "onlooker.json", _profile())
 
 

@@ -90,7 +90,7 @@ def train_language(
 ) -> None:
     """Stage 2; caches the pool first, unless this run has one."""
     folder = options.run / "pool"
-    if not (folder / "timelines.jsonl").exists():
+    if not (options.resume and (folder / "timelines.jsonl").exists()):
         seeds = range(options.seed * options.timelines, (options.seed + 1) * options.timelines)
         if seeds.stop > MAX_TRAIN_SEED:
             raise ValueError(f"seeds up to {seeds.stop} would reach into the held-out worlds")

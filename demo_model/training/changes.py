@@ -84,6 +84,11 @@ class Lessons:
         self._content: dict[int, Labels] = {}
         self._change: dict[int, Labels] = {}
 
+    def content(self, timeline: Timeline, row: int) -> Labels:
+        """int64[9, 3] of one clip; after `of` for its timeline."""
+        found: Labels = self._content[timeline.start][row]
+        return found
+
     def of(
         self, timeline: Timeline, rows: Labels, window: int | None
     ) -> tuple[Labels, Labels, Labels]:
@@ -107,6 +112,29 @@ class Lessons:
         apart[1:] = (np.diff(rows) != 1) | (np.diff(stamps) > NEAR_S)
         changes[apart] = IGNORE
         return before, changes, fresh
+
+
+PLACE_CELLS = {"left": 3, "right": 5, "top": 1, "bottom": 7, "middle": 4}
+
+
+def named_cells(text: str, content: Labels) -> NDArray[np.bool_]:
+    """bool[9]: the cells of a clip (content int64[9, 3]) that a question's words fit.
+
+    All cells when the words name nothing that is there.
+    """
+    every = np.ones(CELLS, np.bool_)
+    named = text.lower()
+    if "sign" in named:
+        return np.arange(CELLS) == SIGN_CELL
+    fits = every.copy()
+    for at, names in ((0, COLOR_NAMES), (1, SHAPES)):
+        said = [number for number, name in enumerate(names, 1) if name in named]
+        if said:
+            fits &= np.isin(content[:, at], said)
+    places = [cell for place, cell in PLACE_CELLS.items() if place in named]
+    if places:
+        fits &= np.isin(np.arange(CELLS), places)
+    return every if fits.all() or not fits.any() else fits
 
 
 class ChangeHeads(nn.Module):

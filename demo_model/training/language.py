@@ -10,6 +10,7 @@ an engine that stores keys and values does it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,6 +45,8 @@ class Packed:
     """int64[B, Q]: which question a token belongs to, -1 for answers and padding."""
     evidence: Tensor
     """bool[questions, clips of all contexts]: clips that a right answer needs."""
+    pointed: Tensor
+    """bool[questions, C]: the context tokens that show what a right answer needs."""
     candidates: Tensor
     """bool, same shape: clips that the question's branch sees."""
     clip_of: Tensor
@@ -70,8 +73,11 @@ class Packed:
 
     def to(self, device: torch.device) -> Packed:
         """All tensors on a device; nothing is copied when they are there."""
-        moved = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Packed(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in moved.items()})
+        moved: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        for name, value in moved.items():
+            if isinstance(value, Tensor):
+                moved[name] = value.to(device)
+        return Packed(**moved)
 
 
 @dataclass
@@ -259,18 +265,14 @@ def retrieval_loss(scores: Tensor, evidence: Tensor, candidates: Tensor) -> tupl
     return (log_total - log_right).mean(), top
 
 
-def pointer_loss(pointers: Tensor, packed: Packed) -> tuple[Tensor, float]:
-    """How far the heads' attention is from the clips that hold the evidence; the share on them.
+def pointer_loss(pointers: Tensor, pointed: Tensor) -> tuple[Tensor, float]:
+    """How far the heads' attention is from the tokens pointed at; the share that is on them.
 
-    pointers: float[questions, heads, C] of one layer. Questions without evidence do not count.
+    pointers float[questions, heads, C] of one layer, pointed bool[questions, C]. Questions for
+    which nothing is pointed at do not count.
     """
-    clips = int(packed.clip_of.max()) + 1
-    count = len(packed.family)
-    of = packed.last_tokens() // packed.question_of.shape[1]
-    own = packed.evidence.view(count, -1, clips)[torch.arange(count, device=of.device), of]
-    has = own.any(1)
+    has = pointed.any(1)
     if not bool(has.any()):
         return pointers.nan_to_num(neginf=0.0).sum() * 0.0, float("nan")
-    right = own[:, packed.clip_of.clamp(min=0)] & (packed.clip_of >= 0)
-    logs = pointers[has].masked_fill(~right[has][:, None], float("-inf")).logsumexp(-1)
+    logs = pointers[has].masked_fill(~pointed[has][:, None], float("-inf")).logsumexp(-1)
     return -logs.clamp(min=-20.0).mean(), logs.exp().mean().item()

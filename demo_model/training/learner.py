@@ -148,7 +148,10 @@ class LanguageTrainer:
         sharp = [p for n, p in named if "q_norm" in n or "k_norm" in n]
         others = [p for n, p in named if p.ndim != 2 or "embed" in n]
         others = [p for p in others if all(p is not q for q in sharp)]
-        groups = [{"params": others}, {"params": sharp, "scale": self.plan.sharp_scale}]
+        groups: list[dict[str, Any]] = [
+            {"params": others},
+            {"params": sharp, "scale": self.plan.sharp_scale},
+        ]
         adam = torch.optim.AdamW(groups, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
         heads = torch.optim.AdamW(self.heads.parameters(), lr=self.plan.rate, weight_decay=0.0)
         if self.plan.muon:
@@ -211,7 +214,7 @@ class LanguageTrainer:
         )
         total = loss + self.plan.change_weight * extra
         for layer, pointers in zip(self.plan.point_layers, seen.pointers, strict=True):
-            extra, share = pointer_loss(pointers, packed)
+            extra, share = pointer_loss(pointers, packed.pointed)
             total = total + self.plan.point_weight * extra
             shares[f"points/{layer}"] = share
         for name, share in shares.items():

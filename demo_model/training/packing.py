@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from onlooker.demo_model.dataset import (
     CLIP_POSITIONS,
     CLIP_TOKENS,
+    STAMP_TOKENS,
     TURN_SUFFIX,
+    VIDEO_TOKENS,
     Ids,
     Layout,
     context_positions,
     sink_text,
 )
-from onlooker.demo_model.training.changes import Lessons
+from onlooker.demo_model.training.changes import Lessons, named_cells
 from onlooker.demo_model.training.contexts import NOTE_GAP, Branch, Context
 from onlooker.demo_model.training.language import Packed
 from onlooker.demo_model.training.pool import Pool
@@ -137,6 +139,18 @@ class _BranchPart:
         own = slice(self.size + cursor, self.size + cursor + len(one.ids))
         self.mask[at, 0, here, own] = np.tril(np.ones((len(one.ids), len(one.ids)), np.bool_))
 
+    def pointed(self, part: _ContextPart, lessons: Lessons) -> Bools:
+        """bool[questions, C]: video tokens of evidence clips that show what the question names."""
+        found = np.zeros((len(self.asked), self.size), np.bool_)
+        for number, (_, context, branch) in enumerate(self.asked):
+            for evidence in branch.question.evidence:
+                clip = int(context.viewed[evidence])
+                content = lessons.content(context.timeline, int(context.rows[clip]))
+                start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1
+                cells = named_cells(branch.question.text, content)
+                found[number, start : start + VIDEO_TOKENS] |= cells
+        return found
+
     def evidence(self, batch: int, clips: int) -> tuple[Bools, Bools]:
         """(evidence, candidates): bool[questions, clips of all contexts]."""
         found = np.zeros((len(self.asked), batch * clips), np.bool_)
@@ -178,6 +192,7 @@ def pack(
         question_of=torch.from_numpy(branches.question_of),
         evidence=torch.from_numpy(evidence),
         candidates=torch.from_numpy(candidates),
+        pointed=torch.from_numpy(branches.pointed(part, lessons)),
         clip_of=torch.from_numpy(part.clip_of),
         family=[branch.question.family for _, _, branch in branches.asked],
         branch_of=torch.from_numpy(branches.branch_of),

@@ -168,7 +168,7 @@ def test_pointers_are_shares_of_attention_over_seen_tokens(
     packed = pack(layout, contexts, pool, None)
     with torch.no_grad():
         seen = forward(model.model.language_model, packed, layout.video, point_layers=(layer,))
-        loss, share = pointer_loss(seen.pointers[0], packed)
+        loss, share = pointer_loss(seen.pointers[0], packed.pointed)
     shares = seen.pointers[0].exp()
     torch.testing.assert_close(shares.sum(-1), torch.ones(12, 2))
     clips = [int((row > 0).sum()) for row in shares[:, 0]]
