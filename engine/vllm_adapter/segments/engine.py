@@ -162,13 +162,14 @@ class SegmentEngine:
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         memory = self._memories[question.stream_id]
-        incomplete = False
+        incomplete = has_begun = False
         while True:
             recall = self._recall(memory, question)
             builder = await self._asking(memory, question, recall)
             events = self._run(builder, question.response_id, self._sampling(question))
             try:
                 async for event in events:
+                    has_begun = True
                     if isinstance(event, AnswerEnd):
                         count_tokens(self._metrics, "answer", event)
                         event = with_evidence(event, recall, incomplete)
@@ -177,7 +178,7 @@ class SegmentEngine:
             except EngineFailed:
                 # A segment may be gone. Answer from what is left, and say so; if nothing is
                 # missing the failure was another one.
-                if not await self._forget_missing(memory):
+                if has_begun or not await self._forget_missing(memory):
                     raise
                 incomplete = True
             finally:
