@@ -2,15 +2,19 @@
 
 A record's KV is 1 MiB of bfloat16. The limits: copying the same KV in RAM; writing (and syncing)
 and reading files of the same bytes; pipelined SET and GET of the same bytes with redis-py. Each
-figure is the best of several rounds in which the limit and the tier take turns, as a shared machine
-slows down for seconds at a time. GB/s are of decoded KV, so a lossy codec can pass its limit.
+figure is the median of several rounds in which the limit and the tier take turns, as a shared
+machine slows down for seconds at a time. GB/s are of decoded KV, so a lossy codec can pass its
+limit. The allocator is told to keep freed memory, as it does in a process that has run for a while:
+else the cost of fresh pages, paid by one side or the other by chance, hides all else.
 
-Not shown: a cold disk (reads come from the page cache), a Redis over a network, several tiers at
-work at once.
+Not shown: fresh pages; a cold disk (reads come from the page cache); a Redis over a network;
+several tiers at work at once.
 """
 
+import ctypes
 import os
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -37,7 +41,7 @@ from onlooker.core.clock import SystemClock
 NUM_RECORDS = 32
 SHAPE = (8, 2, 4, 64, 128)
 KV_BYTES = 2 * int(np.prod(SHAPE))
-ROUNDS = 6
+ROUNDS = 9
 PIPELINE = 8
 STREAM = StreamKey("benchmark", "tenant", "stream")
 
@@ -47,12 +51,20 @@ Step = Callable[[int], None]
 
 def measure(seed: int) -> dict[str, Any]:
     """GB/s of decoded KV and ratios to the plain limits, by tier, codec and direction."""
+    _keep_freed_memory()
     records = _records(seed)
     with tempfile.TemporaryDirectory(prefix="tiers") as folder:
         figures = {"memory": _memory(records), "disk": _disk(records, Path(folder) / "disk")}
         if shutil.which("redis-server"):
             figures["redis"] = _redis(records, Path(folder))
     return {"record_kv_bytes": KV_BYTES, "num_records": NUM_RECORDS, "tiers": figures}
+
+
+def _keep_freed_memory() -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # glibc
+        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, at its upper limit
+        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
 def _records(seed: int) -> list[SegmentRecord]:
@@ -205,22 +217,26 @@ def _steps(tier: Tier, encoded: Sequence[EncodedRecord]) -> tuple[Step, Step]:
 
 
 def _compare(*, save: tuple[Step, Step], load: tuple[Step, Step]) -> dict[str, float]:
-    """GB/s of the first of each pair, and the ratio to the second."""
+    """GB/s of the first of each pair, and the ratio to the second: medians over the rounds."""
     figures = {}
     for name, (step, limit) in (("save", save), ("load", load)):
-        step_s, limit_s = _best(step, limit)
+        rounds = [_round(step, limit, number) for number in range(ROUNDS)]
+        step_s = statistics.median(taken_s for taken_s, _ in rounds)
+        ratio = statistics.median(limit_s / taken_s for taken_s, limit_s in rounds)
         figures[f"{name}_gb_per_s"] = round(NUM_RECORDS * KV_BYTES / step_s / 1e9, 3)
-        figures[f"{name}_ratio"] = round(limit_s / step_s, 3)
+        figures[f"{name}_ratio"] = round(ratio, 3)
     return figures
 
 
-def _best(step: Step, limit: Step) -> tuple[float, float]:
-    step_s = limit_s = float("inf")
-    for round_ in range(ROUNDS):
-        started_s = time.perf_counter()
-        step(round_)
-        middle_s = time.perf_counter()
-        limit(round_)
-        step_s = min(step_s, middle_s - started_s)
-        limit_s = min(limit_s, time.perf_counter() - middle_s)
-    return step_s, limit_s
+def _round(step: Step, limit: Step, number: int) -> tuple[float, float]:
+    """Seconds that each took, in turns of who goes first."""
+    first, second = (step, limit) if number % 2 else (limit, step)
+    os.sync()  # what an earlier round left to write is not this one's
+    started_s = time.perf_counter()
+    first(number)
+    middle_s = time.perf_counter()
+    os.sync()
+    resumed_s = time.perf_counter()
+    second(number)
+    first_s, second_s = middle_s - started_s, time.perf_counter() - resumed_s
+    return (first_s, second_s) if number % 2 else (second_s, first_s)

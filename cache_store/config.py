@@ -54,6 +54,9 @@ class DiskSection(Section):
     policy: PolicyName = "age"
     """See `MemorySection.policy`."""
 
+    read_threads: int = Field(default=4, ge=1, le=64)
+    """Threads that share a large read: one alone leaves a disk half idle."""
+
     sync: bool = True
     """Whether a segment counts as durable only once the medium has it. Without, a crash of the
     process loses nothing, a loss of power the last seconds."""

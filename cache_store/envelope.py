@@ -149,36 +149,8 @@ def unseal_head(buffer: Buffer, key: SegmentKey, *, total_bytes: int) -> Segment
     return _unseal_head(view, _read_layout(view), key, total_bytes)
 
 
-class PayloadDigest:
-    """The digest of a record's payload, made while the record is being read piece by piece.
-
-    The first piece must hold the whole head, or at least its first `PREFIX_BYTES`.
-    """
-
-    def __init__(self) -> None:
-        self._digest = xxhash.xxh3_128()
-        self._rest_of_head: int | None = None
-
-    def feed(self, piece: memoryview) -> None:
-        if self._rest_of_head is None:
-            try:
-                self._rest_of_head = head_bytes_needed(piece[:PREFIX_BYTES])
-            except (RecordCorrupt, RecordForeign):
-                self._rest_of_head = 1 << 62  # `unseal` will say so
-        skipped = min(self._rest_of_head, len(piece))
-        self._rest_of_head -= skipped
-        self._digest.update(piece[skipped:])
-
-    def digest(self) -> bytes:
-        return self._digest.digest()
-
-
-def unseal(
-    buffer: Buffer, key: SegmentKey, *, payload_digest: bytes | None = None
-) -> EncodedRecord:
+def unseal(buffer: Buffer, key: SegmentKey) -> EncodedRecord:
     """Check every byte of a stored record. The payload is a view of `buffer`.
-
-    `payload_digest` is that of a `PayloadDigest` that was fed with just these bytes.
 
     Raises:
         RecordCorrupt: damaged or truncated.
@@ -188,7 +160,7 @@ def unseal(
     layout = _read_layout(view)
     head = _unseal_head(view, layout, key, len(view))
     payload = view[layout.head_bytes :].toreadonly()
-    if (payload_digest or xxhash.xxh3_128_digest(payload)) != layout.payload_digest:
+    if xxhash.xxh3_128_digest(payload) != layout.payload_digest:
         raise RecordCorrupt("the KV of a record does not match its checksum")
     return EncodedRecord(head, payload)
 

@@ -3,17 +3,12 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
-import numpy as np
-
 from onlooker.cache_store.codecs.base import Buffer
 from onlooker.cache_store.errors import StoreLocked
-
-_CHUNK_BYTES = 256 * 1024
-"""Large enough that system calls do not count, small enough for a core's own cache."""
 
 _NO_ROOM = frozenset({ENOSPC, EDQUOT, EFBIG})
 
@@ -64,31 +59,16 @@ class Files:
         """Cut a file off."""
         os.ftruncate(descriptor, num_bytes)
 
-    def read(
-        self,
-        path: Path,
-        num_bytes: int | None = None,
-        *,
-        on_chunk: Callable[[memoryview], None] = lambda chunk: None,
-    ) -> tuple[memoryview, int]:
-        """A file's first `num_bytes` (all of it by default), and its size.
-
-        `on_chunk` gets one piece after the other while the processor's cache still holds it.
-        """
+    def read(self, path: Path, num_bytes: int | None = None) -> tuple[bytes, int]:
+        """A file's first `num_bytes` (all of it by default), and its size."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
             wanted = size if num_bytes is None else min(size, num_bytes)
-            view = np.empty(wanted, np.uint8).data
-            done = 0
-            while done < wanted:
-                chunk = view[done : done + _CHUNK_BYTES]
-                count = os.readv(descriptor, [chunk])
-                if not count:
-                    break  # it was cut off meanwhile
-                on_chunk(chunk[:count])
-                done += count
-            return view[:done], size
+            data = os.read(descriptor, wanted)
+            while len(data) < wanted and (more := os.read(descriptor, wanted - len(data))):
+                data += more  # only past 2 GiB, or where the file is cut off meanwhile
+            return data, size
         finally:
             os.close(descriptor)
 

@@ -125,7 +125,7 @@ class JournalLog:
             for frame in list(file.frames):
                 if frame.header.position < first:
                     continue
-                entry = unpack_entry(data[frame.offset :])
+                entry = unpack_entry(memoryview(data)[frame.offset :])
                 if entry is None or entry[0] != frame.header:
                     self.damaged_bytes += frame.header.num_bytes
                     continue
@@ -160,8 +160,8 @@ class JournalLog:
         for path in sorted(self._folder.glob("@*")):
             file = _LogFile(path)
             data, file.num_bytes = self._os.read(path)
-            offset = 0
-            while (entry := unpack_entry(data[offset:])) is not None:
+            view, offset = memoryview(data), 0
+            while (entry := unpack_entry(view[offset:])) is not None:
                 header = entry[0]
                 if header.kind is EntryKind.MARK:
                     self._durable_position = max(self._durable_position, header.position)

@@ -74,6 +74,7 @@ def open_disk(section: DiskSection) -> DiskTier:
             budget_bytes=section.budget_bytes,
             policy=POLICIES[section.policy](),
             sync=section.sync,
+            read_threads=section.read_threads,
         )
     except OSError as error:
         raise ConfigError(

@@ -4,7 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -58,16 +58,10 @@ class BrokenFiles(Files):
         self.synced.append(path)
         super().sync_path(path)
 
-    def read(
-        self,
-        path: Path,
-        num_bytes: int | None = None,
-        *,
-        on_chunk: Callable[[memoryview], None] = lambda chunk: None,
-    ) -> tuple[memoryview, int]:
+    def read(self, path: Path, num_bytes: int | None = None) -> tuple[bytes, int]:
         if self.read_errno is not None:
             raise OSError(self.read_errno, os.strerror(self.read_errno))
-        return super().read(path, num_bytes, on_chunk=on_chunk)
+        return super().read(path, num_bytes)
 
 
 def outcomes(tier: DiskTier, *indexes: int) -> list[str]:
@@ -272,6 +266,22 @@ def test_a_read_error_is_a_miss_that_keeps_the_record(tmp_path: Path) -> None:
     files.read_errno = None
     assert outcomes(tier, 1) == ["hit"]
     assert tier.stats().read_errors == 2
+    tier.close()
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 11])
+def test_a_large_read_is_shared_by_threads_and_stays_in_order(tmp_path: Path, count: int) -> None:
+    tier = make_disk(tmp_path)
+    shape = (8, 2, 8, 32, 64)
+    tier.put_many([make_encoded(index, shape=shape) for index in range(count)])
+    order = [*range(count - 1, -1, -1), 99, 0]
+    fetches = tier.get_many([make_key(index) for index in order])
+    for index, fetch in zip(order, fetches, strict=True):
+        if index == 99:
+            assert fetch.outcome is FetchOutcome.MISS
+        else:
+            assert fetch.record is not None
+            assert_same(decode(fetch.record), make_record(index, shape=shape))
     tier.close()
 
 

@@ -9,7 +9,6 @@ from onlooker.cache_store.envelope import (
     ALIGN,
     PREFIX_BYTES,
     VERSION,
-    PayloadDigest,
     decode,
     encode,
     head_bytes_needed,
@@ -61,19 +60,6 @@ def test_infinities_and_nan_payloads_survive_raw() -> None:
 def test_raw_kv_is_a_view_of_the_bytes_that_were_read() -> None:
     data = np.frombuffer(sealed(), np.uint8)
     assert np.shares_memory(decode(unseal(data.data, make_key())).kv, data)
-
-
-@pytest.mark.parametrize("piece_bytes", [64, 100, 1000, 1 << 20])
-def test_the_payload_can_be_digested_while_it_is_read(piece_bytes: int) -> None:
-    data = memoryview(sealed(3))
-    digest = PayloadDigest()
-    for start in range(0, len(data), piece_bytes):
-        digest.feed(data[start : start + piece_bytes])
-    assert_same(decode(unseal(data, make_key(3), payload_digest=digest.digest())), make_record(3))
-    other = PayloadDigest()
-    other.feed(memoryview(sealed(4)))
-    with pytest.raises(RecordCorrupt):
-        unseal(data, make_key(3), payload_digest=other.digest())
 
 
 def test_the_payload_is_aligned() -> None:
