@@ -30,6 +30,8 @@ class TorchvisionFinder:
             torch_library: Any = importlib.import_module("torch.library")
         except ImportError:  # no torch: torchvision's own error says so better
             return
+        if _libraries:  # looked for while torch itself was being imported, or by a second finder
+            return
         library = torch_library.Library("torchvision", "DEF")
         for operator in OPERATORS:
             library.define(operator + SCHEMA)
@@ -37,6 +39,9 @@ class TorchvisionFinder:
 
 
 def install() -> None:
-    """Put the hook in front of the import system. Cheap: nothing of torch is imported yet."""
+    """Put the hook in front of the import system, once however often `.pth` files are read. Cheap:
+    nothing of torch is imported yet."""
+    if any(type(finder).__name__ == TorchvisionFinder.__name__ for finder in sys.meta_path):
+        return
     finder: Any = TorchvisionFinder()
     sys.meta_path.insert(0, finder)
