@@ -8,15 +8,22 @@ import importlib
 import sys
 from typing import Any
 
+ENGINE = "vllm.v1.engine.async_llm"
 PACKAGES = ("torch", "torchvision", "transformers", "vllm")
 
 
 def main(extra: str) -> int:
     modules: dict[str, Any] = {}
+    try:
+        # First, as every process of the engine does it: with nothing of torch imported before.
+        importlib.import_module(ENGINE)
+    except Exception as error:  # whatever an import raises, the set-up is what has to say so
+        print(f"cannot import {ENGINE}: {type(error).__name__}: {error}")
+        return 1
     for name in PACKAGES:
         try:
             modules[name] = importlib.import_module(name)
-        except Exception as error:  # whatever an import raises, the set-up is what has to say so
+        except Exception as error:
             print(f"cannot import {name}: {type(error).__name__}: {error}")
             return 1
     torch = modules["torch"]
