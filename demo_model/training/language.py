@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel, apply_rotary_pos_emb
 
+TIMED_FAMILIES = ("first_seen", "last_seen", "when_")
+
 
 @dataclass
 class Packed:
@@ -64,12 +66,28 @@ class Packed:
     stamps: Tensor
     """int64[B, clips, 3]: the ten thousands, hundreds and seconds of the stamps."""
 
-    def last_tokens(self) -> Tensor:
-        """int64[questions]: where each question ends, in the flattened branch tokens."""
+    def pointing(self) -> tuple[Tensor, Tensor]:
+        """Tokens that should attend to the evidence, in the flattened branch tokens, and whose.
+
+        int64[P] each: the last token of every question, and where the answer is a time, the tokens
+        of the answer that the next part of the time follows.
+        """
         flat = self.question_of.flatten()
         at = torch.nonzero(flat >= 0)[:, 0]
         ends = torch.zeros(len(self.family), dtype=torch.int64, device=flat.device)
-        return ends.scatter_reduce(0, flat[at], at, "amax")
+        ends = ends.scatter_reduce(0, flat[at], at, "amax")
+        owners = torch.arange(len(ends), device=flat.device)
+        timed = [n for n, family in enumerate(self.family) if family.startswith(TIMED_FAMILIES)]
+        picked = torch.tensor(timed, dtype=torch.int64, device=flat.device)
+        places, whose = [ends], [owners]
+        for step in (1, 2, 3):
+            place = (ends[picked] + step).clamp(max=len(flat) - 1)
+            kept = (self.targets.flatten()[place] >= 0) & (
+                self.branch_of.flatten()[place] == picked
+            )
+            places.append(place[kept])
+            whose.append(picked[kept])
+        return torch.cat(places), torch.cat(whose)
 
     def to(self, device: torch.device) -> Packed:
         """All tensors on a device; nothing is copied when they are there."""
@@ -91,8 +109,8 @@ class Seen:
     share a key head, and mean keys float[clips, key heads, width]; both pre-rotary."""
 
     pointers: list[Tensor]
-    """Per pointing layer float[questions, heads, C]: log of the attention that the last token of a
-    question pays to each context token, in the heads of the first key head."""
+    """Per pointing layer float[P, heads, C]: log of the attention that the tokens of
+    `Packed.pointing` pay to each context token, in the heads of the first key head."""
     taps: list[Tensor]
     """Per tapped layer float[B, clips, 9, H]: what the video tokens hold after it."""
 
@@ -140,7 +158,7 @@ class _Geometry:
 
     def point(self, q: Tensor, k: Tensor, packed: Packed) -> Tensor:
         """Log attention over context tokens: branch queries [B, heads, Q, width], all keys."""
-        at, context = packed.last_tokens(), self.context
+        at, context = packed.pointing()[0], self.context
         width = q.shape[2]
         of = at // width
         cos, sin = (a[:, context:].flatten(0, 1)[at] for a in (self.cos, self.sin))
@@ -265,12 +283,13 @@ def retrieval_loss(scores: Tensor, evidence: Tensor, candidates: Tensor) -> tupl
     return (log_total - log_right).mean(), top
 
 
-def pointer_loss(pointers: Tensor, pointed: Tensor) -> tuple[Tensor, float]:
+def pointer_loss(pointers: Tensor, packed: Packed) -> tuple[Tensor, float]:
     """How far the heads' attention is from the tokens pointed at; the share that is on them.
 
-    pointers float[questions, heads, C] of one layer, pointed bool[questions, C]. Questions for
-    which nothing is pointed at do not count.
+    pointers float[P, heads, C] of one layer. Questions for which nothing is pointed at do not
+    count.
     """
+    pointed = packed.pointed[packed.pointing()[1]]
     has = pointed.any(1)
     if not bool(has.any()):
         return pointers.nan_to_num(neginf=0.0).sum() * 0.0, float("nan")

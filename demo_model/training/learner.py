@@ -52,10 +52,10 @@ class LanguagePlan:
     """Progress at which the next level comes at the latest."""
     point_layers: tuple[int, ...] = (2, 3)
     """Layers in which two heads are shown which clips a question is about."""
-    point_weight: float = 0.1
+    point_weight: float = 0.2
     change_layers: tuple[int, int] = (1, 2)
     """Layers after which video tokens are asked for the clip before, and for what has changed."""
-    change_weight: float = 0.1
+    change_weight: float = 0.2
     retrieval_layers: tuple[int, ...] = (2, 3)
     retrieval_weight: float = 0.1
     retrieval_from_level: int = 2
@@ -214,7 +214,7 @@ class LanguageTrainer:
         )
         total = loss + self.plan.change_weight * extra
         for layer, pointers in zip(self.plan.point_layers, seen.pointers, strict=True):
-            extra, share = pointer_loss(pointers, packed.pointed)
+            extra, share = pointer_loss(pointers, packed)
             total = total + self.plan.point_weight * extra
             shares[f"points/{layer}"] = share
         for name, share in shares.items():

@@ -144,6 +144,8 @@ class _BranchPart:
         found = np.zeros((len(self.asked), self.size), np.bool_)
         for number, (_, context, branch) in enumerate(self.asked):
             for evidence in branch.question.evidence:
+                if evidence >= len(context.viewed):
+                    continue  # a probe that looks for clips it does not see
                 clip = int(context.viewed[evidence])
                 content = lessons.content(context.timeline, int(context.rows[clip]))
                 start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1

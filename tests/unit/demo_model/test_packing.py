@@ -168,7 +168,7 @@ def test_pointers_are_shares_of_attention_over_seen_tokens(
     packed = pack(layout, contexts, pool, None)
     with torch.no_grad():
         seen = forward(model.model.language_model, packed, layout.video, point_layers=(layer,))
-        loss, share = pointer_loss(seen.pointers[0], packed.pointed)
+        loss, share = pointer_loss(seen.pointers[0], packed)
     shares = seen.pointers[0].exp()
     torch.testing.assert_close(shares.sum(-1), torch.ones(12, 2))
     clips = [int((row > 0).sum()) for row in shares[:, 0]]
@@ -187,3 +187,17 @@ def test_fresh_labels_tell_new_from_known_within_reach() -> None:
     assert [near[0, 0], near[1, 4], near[2, 0], near[3, 4]] == [2, 2, 2, 2]
     assert [far[0, 0], far[1, 4], far[2, 0], far[3, 4]] == [2, 2, 1, 1]
     assert (near == 0).sum() == 32
+
+
+def test_answers_that_are_times_point_with_each_token_before_a_part_of_the_time(
+    layout: Layout, pool: Pool
+) -> None:
+    context = make_context(pool, [0, 1, 2])
+    timed = Question("first_seen", "When did you first see a star?", "at 12 seconds", (0,))
+    context.branches = [Branch(3, QUESTIONS[0]), Branch(3, timed)]
+    packed = pack(layout, [context], pool, None)
+    at, whose = packed.pointing()
+    assert whose.tolist() == [0, 1, 1, 1, 1]
+    follows = packed.targets[0][at[1:]].tolist()
+    assert layout.tokenizer.decode(follows) == "At 12"
+    assert packed.pointed[1].sum() > 0
