@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from onlooker.demo_model.check import check_folder
+from onlooker.demo_model.check import check_folder, check_frame, check_question
 from onlooker.demo_model.dataset import ASK_SUFFIX, TURN_SUFFIX, sink_text
 from onlooker.demo_model.examples import (
     SETTINGS,
@@ -55,6 +55,7 @@ def video_item(filmed: Filmed) -> tuple[Any, dict[str, Any]]:
     times = filmed.clip.frame_times
     first, second = times[0], times[-1]
     shift = filmed.clip.t_s - (first + second) / 2
+    check_frame(*filmed.pixels.shape[2:0:-1])
     numbers = [round((t + shift) * CLOCK) for t in (first, second)]
     return filmed.pixels, {
         "fps": CLOCK,
@@ -111,6 +112,8 @@ class Watcher:
         """Greedy answers to questions about the same clips."""
         from vllm import SamplingParams
 
+        for question in questions:
+            check_question(question.text)
         videos = [video_item(filmed) for filmed in clips]
         prompts = [
             {"prompt": prompt_text(question, len(clips)), "multi_modal_data": {"video": videos}}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
 from onlooker.engine.vllm_adapter.config import VllmSection
@@ -15,7 +16,7 @@ from onlooker.engine.vllm_adapter.platform import prepare_environment
 
 prepare_environment(VllmSection(), cpu=True, model_is_local=True)
 
-SINK = "<|im_start|>system\nYou are watching a live video.<|im_end|>\n<|im_start|>user\n"
+SINK = f"<|im_start|>system\n{SYSTEM_PROMPTS[0]}<|im_end|>\n<|im_start|>user\n"
 ASK = "<|im_end|>\n<|im_start|>assistant\n"
 WORLD = World(5)
 

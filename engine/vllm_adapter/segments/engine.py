@@ -162,7 +162,7 @@ class SegmentEngine:
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         memory = self._memories[question.stream_id]
-        incomplete = has_begun = False
+        incomplete, has_begun = memory.is_incomplete, False
         while True:
             recall = self._recall(memory, question)
             builder = await self._asking(memory, question, recall)
@@ -298,8 +298,9 @@ class SegmentEngine:
     async def _restore(self, memory: StreamMemory) -> None:
         """Remember again what an earlier server stored of a stream."""
         stored = await self._runner.ask_workers("restore_stream", memory.prefix)
-        known = set.intersection(*({key for key, _ in rows} for rows in stored))
-        for key, meta in stored[0]:
+        known = set.intersection(*({key for key, _ in rows} for rows, _ in stored))
+        memory.is_incomplete = not all(is_complete for _, is_complete in stored)
+        for key, meta in stored[0][0]:
             parsed = parse_key(key)
             if key not in known:
                 continue

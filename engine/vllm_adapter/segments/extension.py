@@ -29,15 +29,17 @@ class SegmentExtension:
         vault = self._segments().vault
         return [] if vault is None else list(vault.generations(prefix))
 
-    def restore_stream(self, prefix: str) -> list[tuple[str, dict[str, Any]]]:
-        """Know a stored life of a stream again; returns keys and what a prompt needs of each."""
+    def restore_stream(self, prefix: str) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
+        """Know a stored life of a stream again; returns keys and what a prompt needs of each, and
+        whether that is all of it."""
         worker = self._segments()
-        found = []
-        for key, plain, row in worker.vault.rows(prefix) if worker.vault is not None else ():
+        if worker.vault is None:
+            return [], True
+        rows, is_complete = worker.vault.rows(prefix)
+        for key, _, row in rows:
             if row is not None:
                 worker.arena.add_row(key, row)
-            found.append((key, plain))
-        return found
+        return [(key, plain) for key, plain, _ in rows], is_complete
 
     def flush_segments(self, timeout_s: float) -> bool:
         """Wait until all is written that was handed over to the store."""

@@ -36,6 +36,8 @@ class StreamMemory:
 
     def __init__(self, key: StreamKey) -> None:
         self._key = key
+        self.is_incomplete = False
+        """Whether a tier could not be asked when the stream was restored."""
         self.sinks: set[str] = set()
         """Keys of system prompts that are stored."""
         self._clips: list[RememberedClip] = []

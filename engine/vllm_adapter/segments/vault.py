@@ -67,21 +67,27 @@ class Vault:
 
     def forget_stream(self, prefix: str) -> None:
         """Delete all of one life of a stream, in every tier."""
-        self._store.delete_stream(_stream_key(prefix))
+        if unreached := self._store.delete_stream(_stream_key(prefix)):
+            # Its generation tells what is left there from a later stream of the same name.
+            _log.warning("a stream is not deleted everywhere", extra={"tiers": unreached})
 
     def generations(self, prefix: str) -> list[int]:
         """The lives of a stream (``model/tenant/stream/``) of which something is stored."""
         streams, _ = self._store.streams(prefix)
         return sorted(stream.generation for stream in streams)
 
-    def rows(self, prefix: str) -> list[tuple[str, dict[str, Any], torch.Tensor | None]]:
-        """What is stored of one life of a stream: (key, what a prompt needs of it, index row)."""
+    def rows(
+        self, prefix: str
+    ) -> tuple[list[tuple[str, dict[str, Any], torch.Tensor | None]], bool]:
+        """What is stored of one life of a stream: (key, what a prompt needs of it, index row); and
+        whether every tier could be asked, so that this is all."""
         found = []
-        for head in self._store.rows(_stream_key(prefix)).rows:
+        stored = self._store.rows(_stream_key(prefix))
+        for head in stored.rows:
             plain = {"start_s": head.start_s, "end_s": head.end_s, **head.meta}
             row = torch.from_numpy(np.array(head.index_row)) if head.index_row.size else None
             found.append((head.key.text, plain, row))
-        return found
+        return found, stored.is_complete
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all is written that was handed over."""
