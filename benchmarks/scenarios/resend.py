@@ -2,7 +2,7 @@
 
 Shown: milliseconds of engine time a clip, answer TTFT, how much of each prompt the prefix cache
 held and how far behind the video the model is. Baselines in the same run: a window that slides by
-one clip (so that the cache is missed once it is full), and segments mode. The window is short (16
+one clip (so that the cache is missed once it is full), and segments mode. The window is short (8
 clips), so that it is full for most of the run.
 
 Not shown: answer quality; a GPU; networks (frames are handed to the hub in the same process, on the
@@ -22,7 +22,7 @@ from onlooker.engine.hub import StreamHub
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.engine import make_engine
 
-WINDOW = 16
+WINDOW = 8
 MODES: dict[str, tuple[Literal["resend", "segments"], int]] = {
     "resend": ("resend", WINDOW // 2),
     "resend_sliding": ("resend", 1),
