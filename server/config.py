@@ -76,8 +76,9 @@ class ServerSection(Section):
     """The longest answer to those who do not say."""
     max_side_answers: Annotated[int, Field(ge=0)] = 4
     """Answers beside the conversation (``conversation: none``) that one connection may have."""
-    dialogue_turns: Annotated[int, Field(ge=0, le=64)] = 4
-    """Earlier questions and answers that a question brings along."""
+    dialogue_turns: Annotated[int, Field(ge=0, le=64)] = 1
+    """Earlier questions and answers that a question brings along. They tell what was true then:
+    small models take old answers for new ones; raise it for models that hold long dialogues."""
 
     # How long
     ping_interval_s: Annotated[float, Field(gt=0)] = 20.0
