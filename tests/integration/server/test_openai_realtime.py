@@ -21,7 +21,9 @@ SCRIPT = (
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    async with serving(engine=ScriptedEngine(SCRIPT), server__api_keys=KEY) as running:
+    async with serving(
+        engine=ScriptedEngine(SCRIPT), server__api_keys=KEY, server__dialogue_turns=4
+    ) as running:
         yield running
 
 
