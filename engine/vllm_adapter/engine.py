@@ -27,6 +27,3 @@ def make_engine(
 
         return SegmentEngine(settings, clock, metrics, store)
     return ResendEngine(settings, clock, metrics)
-
-
-__all__ = ["ResendEngine", "make_engine"]

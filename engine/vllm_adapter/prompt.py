@@ -6,6 +6,7 @@ makes it the unit of vLLM's hashing: a clip that was sent before is found again,
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,7 +48,7 @@ class PromptComposer:
 
     def watching(self, clips: Sequence[Clip], *, salt: str) -> dict[str, Any]:
         """The prompt up to and including the newest clip: what every later prompt starts with."""
-        head, clip, _ = self.parts("", (), None)
+        head, clip = self.watched_parts
         return self._prompt(head + clip * len(clips), clips, salt)
 
     def asking(
@@ -62,6 +63,12 @@ class PromptComposer:
         """The prompt that answers `question`."""
         head, clip, tail = self.parts(question, dialogue, instructions)
         return self._prompt(head + clip * len(clips) + tail, clips, salt)
+
+    @cached_property
+    def watched_parts(self) -> tuple[str, str]:
+        """The text before the clips and of each clip, where nothing is asked: the same for all."""
+        head, clip, _ = self.parts("", (), None)
+        return head, clip
 
     def parts(
         self, question: str, dialogue: Sequence[Turn], instructions: str | None

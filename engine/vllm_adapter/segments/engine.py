@@ -232,7 +232,7 @@ class SegmentEngine:
         `once` names the answer for which it is shown once: its frames may belong to a clip that
         comes later under the same index, which must not be taken for this one.
         """
-        head, text, _ = self._composed.parts("", (), None)
+        head, text = self._composed.watched_parts
         key = memory.clip_key(clip.clip_index)
         if once is not None:
             key = f"once/{once}/{clip_uuid('', clip)}"
