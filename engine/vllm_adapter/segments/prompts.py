@@ -1,0 +1,125 @@
+"""`SegmentPrompts`: which segments a request is made of, for watching and for answering."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from onlooker.core.media import Clip
+from onlooker.engine.interface import Question
+from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.memory.times import named_spans, speaks_of_now
+from onlooker.engine.vllm_adapter.prompt import PromptComposer, clip_uuid, video_item
+from onlooker.engine.vllm_adapter.runner import VllmRunner
+from onlooker.engine.vllm_adapter.segments.composer import ClipTokens, PromptBuilder, clip_tokens
+from onlooker.engine.vllm_adapter.segments.memory import Recall, StreamMemory
+
+RunForEffect = Callable[[PromptBuilder], Awaitable[object]]
+"""Runs a request for what it saves."""
+
+
+class SegmentPrompts:
+    """Plans prompts; computes the segment of a system prompt where it is not stored yet."""
+
+    def __init__(
+        self,
+        runner: VllmRunner,
+        composer: PromptComposer,
+        memory_settings: MemorySection,
+        *,
+        recent_clips: int,
+        video_token: int,
+        merge: int,
+        run_for_effect: RunForEffect,
+    ) -> None:
+        self._runner = runner
+        self._composer = composer
+        self._limits = memory_settings
+        self._recent_clips = recent_clips
+        self._video_token = video_token
+        self._merge = merge
+        self._run_for_effect = run_for_effect
+
+    async def ingesting(self, memory: StreamMemory, clip: Clip) -> tuple[PromptBuilder, ClipTokens]:
+        """The prompt that computes and saves `clip`, and the clip as tokens."""
+        head, tokens, pixels = await self._prepared(memory, clip)
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, head))
+        for recent in memory.recent(self._recent_clips):
+            builder.load_clip(recent.tokens)
+        builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s))
+        return builder, tokens
+
+    def recall(self, memory: StreamMemory, question: Question) -> Recall:
+        """Which clips an answer to `question` sees."""
+        return memory.recall(
+            asked_s=question.asked_s,
+            named=named_spans(question.text, now_s=question.asked_s),
+            speaks_of_now=speaks_of_now(question.text),
+            recent_clips=self._recent_clips,
+            retrieved_clips=self._limits.retrieved_clips,
+        )
+
+    async def asking(
+        self, memory: StreamMemory, question: Question, recall: Recall, newest: Clip | None
+    ) -> PromptBuilder:
+        """The prompt of an answer. `newest`: the stream's newest clip with its pixels."""
+        head, _, tail = self._composer.parts(
+            question.text, question.dialogue, question.instructions
+        )
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, head))
+        for clip in recall.named:
+            builder.load_clip(clip.tokens)
+        if recall.num_slots:
+            builder.retrieve([clip.tokens for clip in recall.candidates], recall.num_slots)
+        for clip in recall.recent:
+            builder.load_clip(clip.tokens)
+        for picture in _shown_once(question, newest):
+            _, tokens, pixels = await self._prepared(memory, picture, once=question.response_id)
+            builder.picture(tokens, pixels)
+        builder.question(self._token_ids(tail))
+        return builder
+
+    async def _prepared(
+        self, memory: StreamMemory, clip: Clip, *, once: str | None = None
+    ) -> tuple[str, ClipTokens, Any]:
+        """The text before the clips, and `clip` as tokens and as features with pixels.
+
+        `once` names the answer for which it is shown once: its frames may belong to a clip that
+        comes later under the same index, which must not be taken for this one.
+        """
+        head, text = self._composer.watched_parts
+        key = memory.clip_key(clip.clip_index)
+        if once is not None:
+            key = f"once/{once}/{clip_uuid('', clip)}"
+        rendered = await self._runner.render(
+            {
+                "prompt": text,
+                "multi_modal_data": {"video": [video_item(clip)]},
+                "multi_modal_uuids": {"video": [key]},
+            }
+        )
+        tokens = clip_tokens(key, rendered, video_token=self._video_token, merge=self._merge)
+        return head, tokens, rendered["mm_kwargs"]["video"][0]
+
+    async def _sink(self, memory: StreamMemory, head: str) -> tuple[str, list[int]]:
+        """The stored segment of the system prompt; computed when it is not there yet."""
+        token_ids = self._token_ids(head)
+        key = memory.sink_key(head)
+        if key not in memory.sinks:
+            builder = PromptBuilder()
+            builder.save_text(key, token_ids)
+            builder.question(token_ids[-1:])
+            await self._run_for_effect(builder)
+            memory.sinks.add(key)
+        return key, token_ids
+
+    def _token_ids(self, text: str) -> list[int]:
+        return list(self._runner.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _shown_once(question: Question, newest: Clip | None) -> list[Clip]:
+    """What is computed for this answer only: half a clip, a frame that waits, pictures."""
+    half = None
+    if newest is not None and newest.end_s > question.asked_s:
+        half = newest.until(question.asked_s)
+    return [clip for clip in (half, question.pending, *question.images) if clip is not None]
