@@ -1,0 +1,96 @@
+"""Speak when the picture changes more than it usually does.
+
+From TimeChat-Online's differential token drop: a token's patch is dropped when it hardly differs
+from the same patch of the frame before, and frames in which few are dropped start a new scene.
+Theirs ranks the frames of the whole clip afterwards; this is the causal form: the share of patches
+that changed is compared with a running quantile of the clips before.
+"""
+
+from bisect import bisect_left, insort
+from collections import deque
+
+import numpy as np
+
+from onlooker.core.media import Clip, Pixels
+from onlooker.engine.triggers.interface import Decision, Rule, Score, Signals, Silent, Speak
+
+PATCHES_PER_SIDE = 12
+"""Patches along each side; about the tokens of a small picture."""
+
+PATCH_THRESHOLD = 0.04
+"""Mean difference of brightness and colour (0-1) above which a patch counts as changed."""
+
+
+def changed_share(before: Pixels, after: Pixels) -> float:
+    """Share of patches whose mean |ΔRGB| is above `PATCH_THRESHOLD`; both uint8 [h, w, 3]."""
+    difference = np.abs(before.astype(np.int16) - after.astype(np.int16)).mean(axis=2) / 255
+    rows = np.array_split(difference, min(PATCHES_PER_SIDE, difference.shape[0]), axis=0)
+    columns = min(PATCHES_PER_SIDE, difference.shape[1])
+    patches = [part.mean() for row in rows for part in np.array_split(row, columns, axis=1)]
+    return float(np.mean(np.array(patches) > PATCH_THRESHOLD))
+
+
+class ChangeMeter:
+    """`Signals` of one stream's clips: each compared with the one before, newest frame first."""
+
+    def __init__(self) -> None:
+        self._before: Pixels | None = None
+
+    def measure(self, clip: Clip) -> Signals:
+        """Of the next clip."""
+        newest = clip.frames[1].pixels
+        before, self._before = self._before, newest
+        if before is None or before.shape != newest.shape:
+            return Signals(change=1.0)
+        # What came and went within the clip counts as well.
+        return Signals(
+            change=max(changed_share(before, newest), changed_share(before, clip.frames[0].pixels))
+        )
+
+
+class ChangeTrigger(Rule):
+    """Speaks when a clip's change lies above the quantile of the clips before it, and the floor.
+
+    Args:
+        quantile: 0-1; 0 lets everything above `floor` pass.
+        floor: smallest change that counts at all.
+        window: clips whose changes make up the quantile.
+        refractory_s: stream time after speaking in which it stays silent.
+    """
+
+    def __init__(
+        self,
+        *,
+        quantile: float = 0.0,
+        floor: float = 0.0,
+        window: int = 120,
+        refractory_s: float = 0.0,
+    ) -> None:
+        self._quantile, self._floor = quantile, floor
+        self._refractory_s = refractory_s
+        self._order: deque[float] = deque(maxlen=window)
+        self._sorted: list[float] = []
+        self._spoke_s: float | None = None
+
+    async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
+        limit = max(self._floor, self._limit())
+        self._note(signals.change)
+        if signals.change <= limit or self._is_resting(clip.end_s):
+            return Silent()
+        self._spoke_s = clip.end_s
+        return Speak()
+
+    def _limit(self) -> float:
+        """The quantile of what came before; 0 while nothing did."""
+        if not self._sorted or self._quantile <= 0:
+            return 0.0
+        return self._sorted[min(len(self._sorted) - 1, int(self._quantile * len(self._sorted)))]
+
+    def _note(self, change: float) -> None:
+        if len(self._order) == self._order.maxlen:
+            self._sorted.pop(bisect_left(self._sorted, self._order[0]))
+        self._order.append(change)
+        insort(self._sorted, change)
+
+    def _is_resting(self, now_s: float) -> bool:
+        return self._spoke_s is not None and now_s - self._spoke_s < self._refractory_s
