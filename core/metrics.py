@@ -26,6 +26,7 @@ class Metrics:
         self._add_frames(self.registry)
         self._add_questions(self.registry)
         self._add_engine(self.registry)
+        self._add_memory(self.registry)
 
     def _add_gateway(self, registry: CollectorRegistry) -> None:
         self.connections = Gauge(
@@ -121,5 +122,18 @@ class Metrics:
         self.source_reconnects = Counter(
             "onlooker_source_reconnects_total",
             "Times a pulled source was opened again after a failure.",
+            registry=registry,
+        )
+
+    def _add_memory(self, registry: CollectorRegistry) -> None:
+        self.memory_fetched_bytes = Counter(
+            "onlooker_memory_fetched_bytes_total",
+            "KV that answers read of what left the recent window, by the tier where it lay.",
+            ["tier"],
+            registry=registry,
+        )
+        self.answers_incomplete = Counter(
+            "onlooker_answers_memory_incomplete_total",
+            "Answers of which something that should be remembered could not be read.",
             registry=registry,
         )

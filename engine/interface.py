@@ -4,7 +4,7 @@ Two implementations: `onlooker.engine.fake.ScriptedEngine` (deterministic, no mo
 `onlooker.engine.vllm_adapter` (real). Everything above this file is the same for both.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -102,6 +102,29 @@ class AnswerDelta:
     text: str
 
 
+class EvidenceSource(StrEnum):
+    """Why a clip was in an answer's context."""
+
+    RECENT = "recent"
+    """It was in the recent window."""
+    RETRIEVED = "retrieved"
+    """It had left the window and was brought back."""
+    NAMED = "named"
+    """The question named its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A span of stream time that an answer's context showed."""
+
+    start_s: float
+    end_s: float
+    source: EvidenceSource
+    tier: str
+    """Where its KV lay: ``device`` (held ready by the model's worker), ``memory``, ``disk`` or
+    ``redis``."""
+
+
 @dataclass(frozen=True, slots=True)
 class AnswerEnd:
     """The last event of an answer that ran to its end."""
@@ -116,6 +139,14 @@ class AnswerEnd:
     """Of these, what had left the recent window and was brought back for this question."""
     memory_incomplete: bool = False
     """Whether something that should have been remembered could not be read."""
+    evidence: tuple[Evidence, ...] = ()
+    """The clips of `clip_spans_s` by why they were shown and where they came from; neighbours that
+    share both are one span. Empty from an engine without stream memory."""
+    fetched_bytes: Mapping[str, int] = field(default_factory=dict)
+    """By tier, KV read for this answer beyond the recent window: clips brought back, and clips
+    that were only compared."""
+    fetched_ratio: float | None = None
+    """`fetched_bytes` in all, as a share of the KV of the whole stream; None where it has none."""
     details: dict[str, object] = field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ from onlooker.core.ids import ItemId, ResponseId, new_id
 from onlooker.core.protocol.base import (
     AnswerFacts,
     ConversationItem,
+    EvidenceSpan,
     InputTokenDetails,
     OutputText,
     Usage,
@@ -119,6 +120,12 @@ class AnswerWriter:
             clip_spans_s=list(end.clip_spans_s),
             retrieved_spans_s=list(end.retrieved_spans_s),
             memory_incomplete=end.memory_incomplete,
+            evidence=[
+                EvidenceSpan(start_s=e.start_s, end_s=e.end_s, source=e.source, tier=e.tier)
+                for e in end.evidence
+            ],
+            fetched_bytes=dict(end.fetched_bytes),
+            fetched_ratio=end.fetched_ratio,
             ttft_ms=self._ttft_ms,
         )
         reason = end.details.get("reason")  # such as a stream that closed under the answer

@@ -163,6 +163,18 @@ class Usage(Outbound):
     input_token_details: InputTokenDetails = InputTokenDetails()
 
 
+class EvidenceSpan(Outbound):
+    """A span of stream time that was in the model's context."""
+
+    start_s: float
+    end_s: float
+    source: str
+    """``recent`` (the recent window), ``retrieved`` (brought back for this question) or ``named``
+    (the question named its time)."""
+    tier: str
+    """Where it lay: ``device``, ``memory``, ``disk`` or ``redis``."""
+
+
 class AnswerFacts(Outbound):
     """What an answer was based on."""
 
@@ -178,6 +190,12 @@ class AnswerFacts(Outbound):
     """Of these, what had left the recent window and was brought back for this question."""
     memory_incomplete: bool = False
     """Whether something that should have been remembered could not be read."""
+    evidence: list[EvidenceSpan] = []
+    """The same spans by why they were shown and where they came from."""
+    fetched_bytes: dict[str, int] = {}
+    """By tier, what was read of the stream's memory for this answer, beyond the recent window."""
+    fetched_ratio: float | None = None
+    """The same as a share of all that is remembered of the stream."""
     ttft_ms: float | None = None
     """Acceptance of the question to its first piece of text."""
 

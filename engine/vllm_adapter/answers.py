@@ -58,3 +58,11 @@ def count_tokens(metrics: Metrics, work: str, end: AnswerEnd) -> None:
     metrics.tokens.labels(work, "computed").inc(computed)
     metrics.tokens.labels(work, "cached").inc(end.num_cached_tokens)
     metrics.tokens.labels(work, "generated").inc(end.num_output_tokens)
+
+
+def count_fetched(metrics: Metrics, end: AnswerEnd) -> None:
+    """Add what an answer read of its stream's memory."""
+    for tier, num_bytes in end.fetched_bytes.items():
+        metrics.memory_fetched_bytes.labels(tier).inc(num_bytes)
+    if end.memory_incomplete:
+        metrics.answers_incomplete.inc()

@@ -17,7 +17,14 @@ from onlooker.core.ids import ResponseId, StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
-from onlooker.engine.interface import AnswerDelta, AnswerEnd, Engine, FinishReason, Question
+from onlooker.engine.interface import (
+    AnswerDelta,
+    AnswerEnd,
+    Engine,
+    EvidenceSource,
+    FinishReason,
+    Question,
+)
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
@@ -134,6 +141,30 @@ def test_a_full_window_goes_on(engine: Engine, run: Run) -> None:
         if engine.info.mode == "segments":
             assert end.clip_spans_s == ((3.0, 3.5),)  # the named second, long out of the window
             assert end.retrieved_spans_s == end.clip_spans_s
+
+    run(scenario())
+
+
+def test_an_answer_says_what_it_rested_on_and_where_that_lay(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "based", 12)
+        _, end = await ask(engine, question("based", "Was there ever a red circle?"))
+        if engine.info.mode == "resend":
+            assert (end.evidence, end.fetched_bytes, end.fetched_ratio) == ((), {}, None)
+            return
+        recent = [e for e in end.evidence if e.source is EvidenceSource.RECENT]
+        assert [(e.start_s, e.end_s, e.tier) for e in recent] == [(8.0, 11.5, "device")]
+        older = [e for e in end.evidence if e.source is EvidenceSource.RETRIEVED]
+        assert tuple((e.start_s, e.end_s) for e in older) == end.retrieved_spans_s
+        assert end.fetched_ratio is not None
+        # Two clips a layer, of twelve: at least two in all, at most two for each of five layers.
+        assert 2 / 12 <= end.fetched_ratio <= 8 / 12
+        clip_bytes = end.fetched_bytes["device"] / (12 * end.fetched_ratio)
+        _, end = await ask(engine, question("based", "What was there at 3 seconds?"))
+        (named,) = end.evidence
+        assert (named.start_s, named.source, named.tier) == (3.0, EvidenceSource.NAMED, "device")
+        assert end.fetched_bytes == {"device": pytest.approx(clip_bytes)}
+        assert end.fetched_ratio == pytest.approx(1 / 12)
 
     run(scenario())
 

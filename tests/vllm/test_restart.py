@@ -65,6 +65,7 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         await engine.start(lambda line: None)
         found["door"] = await engine.open_stream(StreamId("door"))
         found["gone"] = await engine.open_stream(StreamId("gone"))
+        found["told"] = [(await ask(engine, question("door", QUESTIONS[1])))[1] for _ in range(2)]
         found["after"] = await answers(engine)
         await engine.ingest(make_clip("door", NUM_CLIPS))
         found["later"] = await answers(engine)
@@ -99,6 +100,14 @@ def test_a_stream_that_was_closed_on_purpose_is_new(lives: dict[str, Any]) -> No
 
 def test_answers_after_a_restart_are_those_from_before(lives: dict[str, Any]) -> None:
     assert lives["after"] == lives["before"]
+
+
+def test_an_answer_tells_from_which_tier_its_evidence_came(lives: dict[str, Any]) -> None:
+    first, second = lives["told"]
+    assert [(e.start_s, e.source, e.tier) for e in first.evidence] == [(3.0, "named", "disk")]
+    assert [e.tier for e in second.evidence] == ["device"]
+    assert first.fetched_bytes["disk"] == second.fetched_bytes["device"] > 0
+    assert first.fetched_ratio == pytest.approx(1 / NUM_CLIPS)
 
 
 def test_new_clips_join_the_old_ones(lives: dict[str, Any]) -> None:

@@ -8,9 +8,15 @@ so that retrieval can rank what is not here itself.
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
+
+DEVICE = "device"
+"""The tier that is the arena itself: what the worker holds ready."""
+
+Reads: TypeAlias = dict[str, tuple[str, int]]
+"""What a request read: key to the tier where it lay at first, and its bytes of KV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,11 @@ class Segment:
         return int(self.keys.shape[1])
 
     @property
+    def kv_bytes(self) -> int:
+        """Of keys and values, what a prompt needs."""
+        return sum(t.numel() * t.element_size() for t in (self.keys, self.values))
+
+    @property
     def num_bytes(self) -> int:
         tensors = [self.keys, self.values]
         if self.plain_keys is not None:
@@ -45,8 +56,9 @@ class Segment:
 class Backing(Protocol):
     """Where segments go that do not fit the arena."""
 
-    def load(self, keys: Sequence[str]) -> dict[str, Segment]:
-        """What can be read of `keys`; may block for the slowest tier. Never raises."""
+    def load(self, keys: Sequence[str]) -> dict[str, tuple[Segment, str]]:
+        """What can be read of `keys`, and the tier where it was; may block for the slowest tier.
+        Never raises."""
         ...
 
     def forget(self, keys: Sequence[str]) -> None:
@@ -87,9 +99,9 @@ class SegmentArena:
         """One segment, from here or below."""
         return self._found([key]).get(key)
 
-    def get_all(self, keys: Sequence[str]) -> list[Segment] | None:
-        """The segments of all `keys`, or None when one is missing."""
-        found = self._found(keys)
+    def get_all(self, keys: Sequence[str], reads: Reads | None = None) -> list[Segment] | None:
+        """The segments of all `keys`, or None when one is missing; notes them in `reads`."""
+        found = self._found(keys, reads)
         return [found[key] for key in keys] if len(found) == len(set(keys)) else None
 
     def rows(self, keys: Sequence[str]) -> list[torch.Tensor] | None:
@@ -119,14 +131,17 @@ class SegmentArena:
     def __len__(self) -> int:
         return len(self._segments)
 
-    def _found(self, keys: Sequence[str]) -> dict[str, Segment]:
+    def _found(self, keys: Sequence[str], reads: Reads | None = None) -> dict[str, Segment]:
+        reads = {} if reads is None else reads
         found = {key: self._segments[key] for key in keys if key in self._segments}
-        for key in found:
+        for key, segment in found.items():
             self._segments.move_to_end(key)
+            reads.setdefault(key, (DEVICE, segment.kv_bytes))
         missing = [key for key in dict.fromkeys(keys) if key not in found]
         if missing and self._backing is not None:
-            for key, segment in self._backing.load(missing).items():
+            for key, (segment, tier) in self._backing.load(missing).items():
                 found[key] = segment
+                reads.setdefault(key, (tier, segment.kv_bytes))
                 self.num_fetched += 1
                 self.put(key, segment)
         return found

@@ -25,7 +25,12 @@ from onlooker.engine.interface import (
     Remembered,
 )
 from onlooker.engine.vllm_adapter import boot
-from onlooker.engine.vllm_adapter.answers import answer_events, count_tokens, only_end
+from onlooker.engine.vllm_adapter.answers import (
+    answer_events,
+    count_fetched,
+    count_tokens,
+    only_end,
+)
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
 from onlooker.engine.vllm_adapter.runner import VllmRunner
@@ -137,7 +142,8 @@ class SegmentEngine:
                     has_begun = True
                     if isinstance(event, AnswerEnd):
                         count_tokens(self._metrics, "answer", event)
-                        event = with_evidence(event, recall, incomplete)
+                        event = with_evidence(event, recall, memory, incomplete=incomplete)
+                        count_fetched(self._metrics, event)
                     yield event
                 return
             except EngineFailed:

@@ -1,25 +1,69 @@
-"""What an answer rested on: the time that its context showed, and which of it was retrieved."""
+"""What an answer rested on: the time that its context showed, why, and from where it came."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from onlooker.engine.interface import AnswerEnd
+from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource
 from onlooker.engine.memory.window import spans_s
-from onlooker.engine.vllm_adapter.segments.memory import Recall
+from onlooker.engine.vllm_adapter.segments.arena import DEVICE, Reads
+from onlooker.engine.vllm_adapter.segments.memory import Recall, RememberedClip, StreamMemory
 from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
 
 
-def with_evidence(end: AnswerEnd, recall: Recall, incomplete: bool) -> AnswerEnd:
-    """Say which time spans were in the context, and which of them retrieval brought back."""
+def with_evidence(
+    end: AnswerEnd, recall: Recall, memory: StreamMemory, *, incomplete: bool
+) -> AnswerEnd:
+    """Say which time spans were in the context, which of them retrieval brought back, and what
+    that took."""
     details = dict(end.details)
     report: Any = details.pop(PARAMS_KEY, {})
+    reads: Reads = report.get("read", {})
     picked = {key for layer in report.get("picked", ()) for key in layer}
     retrieved = [clip for clip in recall.candidates if clip.tokens.key in picked]
-    retrieved = sorted([*retrieved, *recall.named], key=lambda clip: clip.clip_index)
+    retrieved = sorted([*retrieved, *recall.placed], key=lambda clip: clip.clip_index)
+    older = EvidenceSource.NAMED if recall.is_named else EvidenceSource.RETRIEVED
+    fetched_bytes, fetched_ratio = _fetched(reads, recall, memory)
     return replace(
         end,
         clip_spans_s=spans_s([*retrieved, *recall.recent]),
         retrieved_spans_s=spans_s(retrieved),
         memory_incomplete=incomplete,
+        evidence=(
+            *_evidence(retrieved, older, reads),
+            *_evidence(recall.recent, EvidenceSource.RECENT, reads),
+        ),
+        fetched_bytes=fetched_bytes,
+        fetched_ratio=fetched_ratio,
         details=details,
     )
+
+
+def _evidence(
+    clips: Sequence[RememberedClip], source: EvidenceSource, reads: Reads
+) -> list[Evidence]:
+    """`clips` in time order as spans; neighbours from one tier are one."""
+    found: list[Evidence] = []
+    run: list[RememberedClip] = []
+    tiers = [reads.get(clip.tokens.key, (DEVICE, 0))[0] for clip in clips]
+    for index, (clip, tier) in enumerate(zip(clips, tiers, strict=True)):
+        run.append(clip)
+        if index + 1 == len(clips) or tiers[index + 1] != tier:
+            found += [Evidence(start_s, end_s, source, tier) for start_s, end_s in spans_s(run)]
+            run = []
+    return found
+
+
+def _fetched(
+    reads: Reads, recall: Recall, memory: StreamMemory
+) -> tuple[dict[str, int], float | None]:
+    """Bytes by tier, and the share of the stream's KV; a token takes the same in every clip."""
+    by_tier: dict[str, int] = defaultdict(int)
+    num_tokens = 0
+    for clip in (*recall.placed, *recall.candidates):
+        if (read := reads.get(clip.tokens.key)) is not None:
+            tier, num_bytes = read
+            by_tier[tier] += num_bytes
+            num_tokens += len(clip.tokens.token_ids)
+    return dict(by_tier), num_tokens / memory.num_tokens if memory.num_tokens else None

@@ -23,12 +23,14 @@ class RememberedClip:
 class Recall:
     """Which clips a question's context shows, each part in time order."""
 
-    named: list[RememberedClip]
-    """Older clips of a time that the question names, placed as they are."""
+    placed: list[RememberedClip]
+    """Older clips that are placed as they are: nothing was to be chosen among them."""
     candidates: list[RememberedClip]
     """Older clips among which each layer chooses; empty where nothing is to be chosen."""
     num_slots: int
     recent: list[RememberedClip]
+    is_named: bool = False
+    """Whether the question named the time of the older clips."""
 
 
 class StreamMemory:
@@ -61,6 +63,11 @@ class StreamMemory:
         """The newest clip."""
         return self._clips[-1] if self._clips else None
 
+    @property
+    def num_tokens(self) -> int:
+        """Of all its clips; their KV takes room in proportion."""
+        return sum(len(clip.tokens.token_ids) for clip in self._clips)
+
     def add(self, clip: RememberedClip) -> None:
         assert not self._clips or clip.clip_index > self._clips[-1].clip_index
         self._clips.append(clip)
@@ -88,12 +95,13 @@ class StreamMemory:
         if named and not speaks_of_now:
             wanted = [c for c in known if any(_meets(c, span) for span in named)]
             if wanted:
-                return Recall(spread(wanted, retrieved_clips + recent_clips), [], 0, [])
+                placed = spread(wanted, retrieved_clips + recent_clips)
+                return Recall(placed, [], 0, [], is_named=True)
         if not older or not retrieved_clips:
             return Recall([], [], 0, recent)
         if named:
             wanted = [c for c in older if any(_meets(c, span) for span in named)]
-            return Recall(spread(wanted, retrieved_clips), [], 0, recent)
+            return Recall(spread(wanted, retrieved_clips), [], 0, recent, is_named=True)
         if len(older) <= retrieved_clips:
             return Recall(older, [], 0, recent)
         alike = _largest_class(older)

@@ -60,8 +60,13 @@ class StepPlanner:
 
     def note(self, report: StepReport) -> None:
         """Take what the worker reported, for the outputs of the requests. Idempotent."""
-        for request_id in {*report.saved, *report.missing, *report.picked} & set(self._specs):
-            self._outcomes.setdefault(request_id, {}).update(report.of(request_id))
+        told = {*report.saved, *report.missing, *report.picked, *report.read}
+        for request_id in told & set(self._specs):
+            outcome = self._outcomes.setdefault(request_id, {})
+            news = report.of(request_id)
+            # After preemption all is read again, then from nearer: the first time is what counts.
+            news["read"] = {**news.get("read", {}), **outcome.get("read", {})}
+            outcome.update(news)
 
     def finish(self, request: Request) -> dict[str, Any] | None:
         """The request ended; returns what its output should carry."""
@@ -103,6 +108,7 @@ class StepPlanner:
                             for slot in self._slots(block_ids, span.start, span.num_tokens)
                         ],
                         block_ids=covered_blocks,
+                        tells_reads=not spec.saves,
                     )
                 )
             if spec.retrieval is not None:

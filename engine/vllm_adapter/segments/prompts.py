@@ -67,7 +67,7 @@ class SegmentPrompts:
         )
         builder = PromptBuilder()
         builder.load_text(*await self._sink(memory, head))
-        for clip in recall.named:
+        for clip in recall.placed:
             builder.load_clip(clip.tokens)
         if recall.num_slots:
             builder.retrieve([clip.tokens for clip in recall.candidates], recall.num_slots)

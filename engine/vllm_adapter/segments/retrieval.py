@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 
-from onlooker.engine.vllm_adapter.segments.arena import SegmentArena
+from onlooker.engine.vllm_adapter.segments.arena import Reads, SegmentArena
 from onlooker.engine.vllm_adapter.segments.rotary import Rotary
 from onlooker.engine.vllm_adapter.segments.steps import RetrieveOp
 
@@ -56,6 +56,7 @@ class Placement:
 class LayerRetriever:
     """The retrievals of one step. See the module.
 
+    `reads` takes, by request, which segments were read and where they lay.
     `refused` lists requests whose candidates are not all there: (request, missing keys, blocks).
     """
 
@@ -66,8 +67,10 @@ class LayerRetriever:
         rotary: Rotary,
         *,
         score: ScoreName = "mean_key",
+        reads: dict[str, Reads] | None = None,
     ) -> None:
         self._arena = arena
+        self._reads = {} if reads is None else reads
         self._rotary = rotary
         self._score = score
         self._retrievals: list[_Retrieval] = []
@@ -111,7 +114,7 @@ class LayerRetriever:
         # The costlier score takes a second look at the best candidates of the cheap one.
         short = _top(scores, min(len(scores), max(SHORTLIST, 4 * num_slots)))
         keys = [retrieval.op.retrieval.candidates[i] for i in short]
-        segments = self._arena.get_all(keys)
+        segments = self._arena.get_all(keys, self._reads_of(retrieval))
         if segments is None:
             return _top(scores, num_slots)
         plain = [
@@ -123,7 +126,8 @@ class LayerRetriever:
     def _place(self, retrieval: "_Retrieval", index: int, best: list[int]) -> Placement | None:
         """Keys and values of the chosen, None when one of them is gone."""
         op = retrieval.op
-        segments = self._arena.get_all([op.retrieval.candidates[i] for i in best])
+        chosen = [op.retrieval.candidates[i] for i in best]
+        segments = self._arena.get_all(chosen, self._reads_of(retrieval))
         if segments is None:
             return None
         places = op.retrieval.slots
@@ -136,11 +140,14 @@ class LayerRetriever:
         )
         return Placement(
             request_id=op.request_id,
-            chosen=[op.retrieval.candidates[i] for i in best],
+            chosen=chosen,
             keys=self._rotary.shift(torch.cat([s.keys[index] for s in segments]), delta),
             values=torch.cat([s.values[index] for s in segments]),
             slots=[slot for place in op.place_slots for slot in place],
         )
+
+    def _reads_of(self, retrieval: "_Retrieval") -> Reads:
+        return self._reads.setdefault(retrieval.op.request_id, {})
 
 
 @dataclass(frozen=True, slots=True)

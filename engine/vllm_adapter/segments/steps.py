@@ -12,6 +12,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorWorkerMetadata,
 )
 
+from onlooker.engine.vllm_adapter.segments.arena import Reads
 from onlooker.engine.vllm_adapter.segments.spec import RetrievalSpec, SaveSpan
 
 
@@ -25,6 +26,8 @@ class LoadOp:
     slots: list[int]
     block_ids: list[int]
     """Blocks that would hold garbage if a segment is missing."""
+    tells_reads: bool
+    """Whether the request's output says what was read, and where."""
 
 
 @dataclass(slots=True)
@@ -73,6 +76,8 @@ class StepReport(KVConnectorWorkerMetadata):
     """Keys that were asked for and are gone."""
     picked: dict[str, list[list[str]]] = field(default_factory=dict)
     """Per layer, the keys that retrieval placed."""
+    read: dict[str, Reads] = field(default_factory=dict)
+    """What an answer read of the stored segments, and where."""
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> "StepReport":
         """Join the reports of two workers; each holds its own heads of the same segments."""
@@ -87,6 +92,11 @@ class StepReport(KVConnectorWorkerMetadata):
                 known += [key for key in keys if key not in known]
         for request_id, layers in other.picked.items():
             self.picked.setdefault(request_id, layers)
+        for request_id, reads in other.read.items():
+            mine_read = self.read.setdefault(request_id, {})
+            for key, (tier, num_bytes) in reads.items():
+                first_tier, known_bytes = mine_read.get(key, (tier, 0))
+                mine_read[key] = (first_tier, known_bytes + num_bytes)
         return self
 
     def of(self, request_id: str) -> dict[str, Any]:
@@ -98,6 +108,7 @@ class StepReport(KVConnectorWorkerMetadata):
                 ("durable", self.durable),
                 ("missing", self.missing),
                 ("picked", self.picked),
+                ("read", self.read),
             )
             if request_id in found
         }

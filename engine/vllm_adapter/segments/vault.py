@@ -54,10 +54,10 @@ class Vault:
         )
         return self._store.put(record).result is PutResult.QUEUED
 
-    def load(self, keys: Sequence[str]) -> dict[str, Segment]:
+    def load(self, keys: Sequence[str]) -> dict[str, tuple[Segment, str]]:
         """`onlooker.engine.vllm_adapter.segments.arena.Backing`."""
         return {
-            found.key.text: self._segment(found.record)
+            found.key.text: (self._segment(found.record), found.tier or "memory")
             for found in self._store.get_many([parse_key(key) for key in keys])
             if found.record is not None
         }

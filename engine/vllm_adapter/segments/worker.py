@@ -111,7 +111,11 @@ class SegmentWorker:
         self._retriever = None
         if plan.retrievals:
             self._retriever = LayerRetriever(
-                plan.retrievals, self.arena, self._rotary, score=self._score
+                plan.retrievals,
+                self.arena,
+                self._rotary,
+                score=self._score,
+                reads=self._report.read,
             )
             for request_id, missing, blocks in self._retriever.refused:
                 self._report.missing[request_id] = missing
@@ -148,7 +152,8 @@ class SegmentWorker:
     # ---- loads ----
 
     def _load(self, op: LoadOp) -> None:
-        segments = self.arena.get_all(op.keys)
+        reads = self._report.read.setdefault(op.request_id, {}) if op.tells_reads else None
+        segments = self.arena.get_all(op.keys, reads)
         if segments is None:
             missing = [key for key in op.keys if self.arena.get(key) is None]
             self._report.missing[op.request_id] = missing

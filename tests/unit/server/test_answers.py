@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -5,7 +6,7 @@ import pytest
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import EngineFailed
 from onlooker.core.protocol.server_events import ItemAdded, ResponseCreated, ResponseDone
-from onlooker.engine.interface import AnswerEnd, FinishReason
+from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource, FinishReason
 from onlooker.server.answers import AnswerFrame, AnswerWriter
 
 
@@ -58,6 +59,15 @@ def test_the_end_tells_text_usage_and_what_it_was_based_on() -> None:
     facts = response.onlooker
     assert (facts.asked_s, facts.seen_until_s, facts.ttft_ms) == (3.0, 2.5, 250.0)
     assert facts.clip_spans_s == [(0.0, 1.0)]
+
+
+def test_the_end_tells_where_its_evidence_lay() -> None:
+    seen = Evidence(3.0, 3.5, EvidenceSource.NAMED, "redis")
+    end = replace(make_end(), evidence=(seen,), fetched_bytes={"redis": 4096}, fetched_ratio=0.25)
+    told = done_of(make_writer().end(end)).model_dump(mode="json")["response"]["onlooker"]
+    assert told["evidence"] == [{"start_s": 3.0, "end_s": 3.5, "source": "named", "tier": "redis"}]
+    assert told["fetched_bytes"] == {"redis": 4096}
+    assert told["fetched_ratio"] == 0.25
 
 
 @pytest.mark.parametrize(
