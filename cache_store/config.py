@@ -2,9 +2,9 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from onlooker.core.settings import Section
 
@@ -169,3 +169,12 @@ class CacheStoreSection(Section):
 
     max_loading: int = Field(default=1024, ge=1, le=1_000_000)
     """Segments on their way up at once; more are not prefetched."""
+
+    @model_validator(mode="after")
+    def _journal_can_be_emptied(self) -> Self:
+        if self.journal is not None and self.disk is None and self.redis is None:
+            raise ValueError(
+                "a journal keeps frames until their segments are on disk or in Redis: set "
+                "cache_store.disk.path or cache_store.redis.url as well, or no journal"
+            )
+        return self

@@ -12,11 +12,11 @@ import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from onlooker.cache_store.config import SyncPolicy
 from onlooker.cache_store.files import Files, lock_folder
+from onlooker.cache_store.guarantee import Guarantee
 from onlooker.cache_store.journal_entry import HEADER_BYTES, MAX_PAYLOAD_BYTES
 from onlooker.cache_store.journal_log import JournalEntry, JournalLog
 from onlooker.core.ids import is_stream_id
@@ -26,19 +26,6 @@ logger = logging.getLogger(__name__)
 
 _SYNC_INTERVAL_S = 1.0
 _MAX_NAME_PARTS = 4
-
-
-class Guarantee(StrEnum):
-    """What a journaled frame survives."""
-
-    NONE = "none"
-    """Nothing: the journal is full or cannot be written."""
-    PROCESS = "process"
-    """The death of the process; that of the machine when its system has written it out."""
-    SECOND = "second"
-    """The death of the process; that of the machine after about a second."""
-    MACHINE = "machine"
-    """The death of the machine: it is on the medium."""
 
 
 _GUARANTEES = {
@@ -173,29 +160,49 @@ class FrameJournal:
         self._count("appended")
         return JournalReceipt(guarantee, position)
 
-    def mark_durable(self, stream: str, sequence: int) -> bool:
-        """The frame of that number, and all before it, are in durable segments.
+    def mark_durable(self, stream: str, position: int) -> bool:
+        """The frames up to `position` (see `JournalReceipt`) are in durable segments.
 
-        Of several pending frames of one number (a client that began to count anew) the earliest is
-        meant. Returns False when there is none.
+        Returns False when none of them was still pending.
         """
         found = self._streams.get(stream)
         if found is None:
             return False
         with found.lock, self._counting(found.log):
-            is_marked = found.log.mark_durable(sequence)
+            is_marked = found.log.mark_durable(position)
         if is_marked:
             self._count("marked")
         return is_marked
 
-    def replay(self, stream: str) -> list[JournalEntry]:
+    def replay(
+        self, stream: str, *, after: int = -1, max_bytes: int | None = None
+    ) -> list[JournalEntry]:
         """The frames that are not durable, in order of arrival, and those before that decoding
-        needs. Ends where a crash tore the last entry."""
+        needs. Ends where a crash tore the last entry.
+
+        A part at a time where `max_bytes` is given: one frame more than fits, then on from `after`,
+        the position of the last. An empty list is the end.
+        """
         found = self._streams.get(stream)
         if found is None:
             return []
+        entries: list[JournalEntry] = []
+        num_bytes = 0
         with found.lock:
-            return list(found.log.replay())
+            for entry in found.log.replay(after):
+                entries.append(entry)
+                num_bytes += len(entry.payload)
+                if max_bytes is not None and num_bytes > max_bytes:
+                    break
+        return entries
+
+    def newest_s(self, stream: str) -> float | None:
+        """Capture time of the stream's last frame that is not durable; None where there is none."""
+        found = self._streams.get(stream)
+        if found is None:
+            return None
+        with found.lock:
+            return found.log.newest_s
 
     def streams(self) -> list[str]:
         """Names of the streams that have something in the journal."""

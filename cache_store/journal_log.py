@@ -74,6 +74,14 @@ class JournalLog:
         return sum(file.num_bytes for file in self._files)
 
     @property
+    def newest_s(self) -> float | None:
+        """Capture time of the last frame that is not durable; None where there is none."""
+        frames = [frame for file in self._files[-2:] for frame in file.frames]
+        if not frames or frames[-1].header.position <= self._durable_position:
+            return None
+        return frames[-1].header.capture_s
+
+    @property
     def num_pending(self) -> int:
         """Frames that are not durable elsewhere."""
         return sum(
@@ -94,30 +102,28 @@ class JournalLog:
         self._next_position += 1
         return header.position
 
-    def mark_durable(self, sequence: int) -> bool:
-        """Mark the earliest pending frame of that number, and all before it; False if there is
-        none. Removes files that are no longer needed."""
-        for file in self._files:
-            for frame in file.frames:
-                header = frame.header
-                if header.position > self._durable_position and header.sequence == sequence:
-                    self._durable_position = header.position
-                    mark = EntryHeader(
-                        EntryKind.MARK, header.position, sequence, 0.0, header.codec, False, 0
-                    )
-                    # Lost, a mark only makes a replay longer; a file left over is found again.
-                    with contextlib.suppress(OSError):
-                        self._write(mark, b"")
-                        self._remove_unneeded()
-                    return True
-        return False
+    def mark_durable(self, position: int) -> bool:
+        """Mark the pending frames up to `position`; False if there is none. Removes files that are
+        no longer needed."""
+        header = self._last_pending(position)
+        if header is None:
+            return False
+        self._durable_position = header.position
+        mark = EntryHeader(
+            EntryKind.MARK, header.position, header.sequence, 0.0, header.codec, False, 0
+        )
+        # Lost, a mark only makes a replay longer; a file left over is found again.
+        with contextlib.suppress(OSError):
+            self._write(mark, b"")
+            self._remove_unneeded()
+        return True
 
-    def replay(self) -> Iterator[JournalEntry]:
-        """The frames that are not durable, and those before them that decoding needs. Frames that
-        can no longer be read are left out."""
+    def replay(self, after: int = -1) -> Iterator[JournalEntry]:
+        """The frames that are not durable, and those before them that decoding needs, as far as
+        they stand after position `after`. Frames that can no longer be read are left out."""
         if not self.num_pending:
             return
-        first = self._first_needed()
+        first = max(self._first_needed(), after + 1)
         for file in list(self._files):
             if not file.frames or file.frames[-1].header.position < first:
                 continue
@@ -215,6 +221,15 @@ class JournalLog:
         return self._files[-1]
 
     # ---- what is needed ----
+
+    def _last_pending(self, position: int) -> EntryHeader | None:
+        """The last frame up to `position`, unless it is durable."""
+        for file in reversed(self._files):
+            for frame in reversed(file.frames):
+                if frame.header.position <= position:
+                    is_pending = frame.header.position > self._durable_position
+                    return frame.header if is_pending else None
+        return None
 
     def _first_needed(self) -> int:
         """The position from which frames must be kept: the last key frame at or before the first

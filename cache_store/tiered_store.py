@@ -14,7 +14,7 @@ import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -39,6 +39,11 @@ from onlooker.cache_store.write_out import WriteOut
 logger = logging.getLogger(__name__)
 
 OnDurable = Callable[[SegmentKey, str], None]
+
+_COUNTED = (
+    "misses", "joined", "not_durable", "refused", "forgotten", "demoted", "prefetched",
+    "prefetch_refused",
+)  # fmt: skip
 
 _PREFETCH_CHUNK = 16
 """Keys that one loader thread fetches at a time: large enough to batch, small enough to share."""
@@ -126,6 +131,11 @@ class TieredStore:
             self._counts["not_durable"] += 1
             self._only_in_memory.add(record.key)
             return PutReceipt(PutResult.NOT_DURABLE, ())
+
+    def write_again(self, keys: Sequence[SegmentKey], tier_name: str) -> Future[int]:
+        """Queue once more what a tier does not have (it was away for long, or full), as far as RAM
+        still has it. Done by a loader; its result is how many were queued."""
+        return self._loaders.submit(self._write_again, keys, tier_name)
 
     def delete_stream(self, stream: StreamKey) -> tuple[str, ...]:
         """Forget a stream in all tiers. Nothing of it may be put meanwhile.
@@ -222,23 +232,14 @@ class TieredStore:
         """
         return self._catalogue.streams(prefix)
 
-    # ---- pins ----
-
-    def pin(self, keys: Iterable[SegmentKey]) -> None:
-        """Keep these in RAM, once there, until they are unpinned as often."""
-        self._memory.pin(keys)
-
-    def unpin(self, keys: Iterable[SegmentKey]) -> None:
-        self._memory.unpin(keys)
-
     @contextlib.contextmanager
     def pinned(self, keys: Sequence[SegmentKey]) -> Iterator[None]:
-        """Pins for the time of a request."""
-        self.pin(keys)
+        """Keep these in RAM, once there, for the time of a request."""
+        self._memory.pin(keys)
         try:
             yield
         finally:
-            self.unpin(keys)
+            self._memory.unpin(keys)
 
     # ---- what is going on ----
 
@@ -251,14 +252,7 @@ class TieredStore:
                 tiers=tier_stats,
                 queues=queues,
                 hits={tier.name: self._hits[tier.name] for tier in tiers},
-                misses=self._counts["misses"],
-                joined=self._counts["joined"],
-                not_durable=self._counts["not_durable"],
-                refused=self._counts["refused"],
-                forgotten=self._counts["forgotten"],
-                demoted=self._counts["demoted"],
-                prefetched=self._counts["prefetched"],
-                prefetch_refused=self._counts["prefetch_refused"],
+                **{name: self._counts[name] for name in _COUNTED},
                 num_loading=len(self._loads),
                 num_pinned=self._memory.num_pinned(),
             )
@@ -327,6 +321,18 @@ class TieredStore:
             with self._lock:
                 self._loads.finish(load)
             load.end()
+
+    def _write_again(self, keys: Sequence[SegmentKey], tier_name: str) -> int:
+        write_out = next(out for out in self._write_outs if out.tier.name == tier_name)
+        waiting = [key for key in keys if write_out.get(key) is None]
+        present = write_out.tier.contains_many(waiting)
+        self._stored(tier_name, [key for key, there in zip(waiting, present, strict=True) if there])
+        absent = [key for key, there in zip(waiting, present, strict=True) if not there]
+        with self._lock:
+            records = [fetch.record for fetch in self._memory.get_many(absent)]
+            queued = [r.key for r in records if r is not None and write_out.offer(r)]
+            self._only_in_memory.difference_update(queued)
+        return len(queued)
 
     # ---- demotion ----
 

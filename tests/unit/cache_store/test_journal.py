@@ -10,7 +10,8 @@ from onlooker.cache_store.codecs.base import Buffer
 from onlooker.cache_store.config import SyncPolicy
 from onlooker.cache_store.errors import StoreLocked
 from onlooker.cache_store.files import Files
-from onlooker.cache_store.journal import FrameJournal, Guarantee
+from onlooker.cache_store.guarantee import Guarantee
+from onlooker.cache_store.journal import FrameJournal
 from onlooker.cache_store.journal_entry import HEADER_BYTES
 from onlooker.core.media import Codec
 
@@ -127,8 +128,7 @@ def test_positions_go_on_over_restarts(tmp_path: Path) -> None:
             )
             positions.append(receipt.position)
         if round_ == 2:
-            for _ in range(9):
-                journal.mark_durable(STREAM, 2)
+            assert journal.mark_durable(STREAM, 8)
         journal.close()
     assert positions == list(range(12))
 
@@ -217,16 +217,33 @@ def test_a_stream_that_has_nothing_pending_takes_next_to_no_room(tmp_path: Path)
     again.close()
 
 
-def test_a_mark_means_the_earliest_pending_frame_of_the_number(tmp_path: Path) -> None:
-    """A client that connects again may count from 0 again."""
-    journal = open_journal(tmp_path, rotate_bytes=1 << 20)
-    append(journal, 0, 1, 2, 0, 1, 2)
-    assert journal.mark_durable(STREAM, 1)
-    assert replayed(journal) == [2, 0, 1, 2]
-    assert journal.mark_durable(STREAM, 1)
-    assert replayed(journal) == [2]
+def test_a_mark_means_everything_up_to_a_position(tmp_path: Path) -> None:
+    journal = open_journal(tmp_path, rotate_bytes=300)
+    append(journal, 0, 1, 2, 0, 1, 2)  # whoever appends may count anew
+    assert journal.mark_durable(STREAM, 2)
+    assert replayed(journal) == [0, 1, 2]
     assert not journal.mark_durable(STREAM, 1)
+    assert journal.newest_s(STREAM) == 1.0
+    assert journal.mark_durable(STREAM, 99)
+    assert replayed(journal) == []
+    assert journal.newest_s(STREAM) is None
+    assert not journal.mark_durable(STREAM, 99)
     assert not journal.mark_durable("nobody", 1)
+    journal.close()
+
+
+@pytest.mark.parametrize("max_bytes", [0, 150, 10_000])
+def test_a_long_replay_comes_in_parts(tmp_path: Path, max_bytes: int) -> None:
+    journal = open_journal(tmp_path)
+    append(journal, *range(30))
+    journal.mark_durable(STREAM, 4)
+    found: list[int] = []
+    after = -1
+    while part := journal.replay(STREAM, after=after, max_bytes=max_bytes):
+        assert sum(len(entry.payload) for entry in part[:-1]) <= max_bytes
+        found += [entry.sequence for entry in part]
+        after = part[-1].position
+    assert found == list(range(5, 30))
     journal.close()
 
 

@@ -98,6 +98,25 @@ def test_what_came_from_redis_is_written_to_disk_too() -> None:
     store.close(WAIT_S)
 
 
+def test_what_a_tier_gave_up_is_written_when_it_is_back() -> None:
+    disk = FaultyTier(Slot("disk"), seed=0, rates=FaultRates(unreachable=1.0))
+    durable: list[tuple[SegmentKey, str]] = []
+    told = lambda key, tier: durable.append((key, tier))  # noqa: E731
+    store = make_store(disk, Slot("redis"), on_durable=told, max_attempts=1)
+    put_all(store, 3)
+    keys = [make_key(index) for index in range(4)]
+    assert store.write_again(keys, "disk").result(WAIT_S) == 3
+    assert store.flush(WAIT_S)
+    disk.rates.unreachable = 0.0
+    assert "disk" not in {tier for _, tier in durable}
+    assert store.write_again(keys, "disk").result(WAIT_S) == 3
+    assert store.flush(WAIT_S)
+    assert [key for key, tier in durable if tier == "disk"] == keys[:3]
+    assert store.write_again(keys, "disk").result(WAIT_S) == 0
+    store.check_integrity()
+    store.close(WAIT_S)
+
+
 def test_a_full_queue_tells_the_caller_and_the_record_stays_readable() -> None:
     disk = FaultyTier(Slot("disk"), seed=0)
     store = make_store(disk, max_records=2)
