@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
+from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.interface import (
     AnswerEnd,
     AnswerEvent,
@@ -68,13 +69,13 @@ class MeasuredEngine:
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         await self._engine.close_stream(stream_id, forget=forget)
 
-    async def ingest(self, clip: Clip) -> IngestResult:
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         begun_s = self._clock.now_s()
         if not self._num_ingesting:
             self._busy_since_s = begun_s
         self._num_ingesting += 1
         try:
-            result = await self._engine.ingest(clip)
+            result = await self._engine.ingest(clip, care)
         finally:
             self._num_ingesting -= 1
             if not self._num_ingesting:

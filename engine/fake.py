@@ -16,6 +16,7 @@ from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import EngineDead, EngineFailed
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
+from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
@@ -127,7 +128,7 @@ class ScriptedEngine:
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         self._seen.pop(stream_id, None)
 
-    async def ingest(self, clip: Clip) -> IngestResult:
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         await self._clock.sleep(self._ingest_s) if self._ingest_s else None
         self._check_alive()
         if self._fail_ingest(clip):

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from onlooker.core.ids import ResponseId, StreamId
 from onlooker.core.media import Clip
+from onlooker.engine.care import NO_CARE, Care
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class Question:
     pending: Clip | None = None
     """The stream's newest frame while it waits for its partner, as a clip of its own: it belongs
     after the stream's clips in this answer's context and is never remembered."""
+    care: Care = NO_CARE
+    """Class, deadlines and quality."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +197,7 @@ class Engine(Protocol):
         """
         ...
 
-    async def ingest(self, clip: Clip) -> IngestResult:
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         """Take a clip into the stream's memory; returns when the model has seen it.
 
         Raises:

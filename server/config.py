@@ -11,6 +11,7 @@ from onlooker.core.errors import ConfigError
 from onlooker.core.protocol.frame_header import HEADER_BYTES
 from onlooker.core.settings import Section
 from onlooker.engine.config import EngineSection
+from onlooker.scheduler.config import SchedulerSection
 
 
 def _split(value: Any) -> Any:
@@ -144,6 +145,7 @@ class Settings(Section):
     server: ServerSection = ServerSection()
     engine: EngineSection = EngineSection()
     cache_store: CacheStoreSection = CacheStoreSection()
+    scheduler: SchedulerSection = SchedulerSection()
 
     @model_validator(mode="after")
     def _a_frame_fits_a_message(self) -> Self:

@@ -16,6 +16,7 @@ from onlooker.engine.interface import Progress
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.model_folder import Model
 from onlooker.engine.vllm_adapter.platform import is_cpu_build, prepare_environment
+from onlooker.scheduler.ticket import Ticket
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -125,13 +126,19 @@ def sampling(
     temperature: float,
     seed: int | None = None,
     kv_transfer_params: dict[str, Any] | None = None,
+    ticket: Ticket | None = None,
 ) -> Any:
-    """vLLM sampling parameters that yield each new piece of text once."""
+    """vLLM sampling parameters that yield each new piece of text once.
+
+    `ticket`: what the scheduler is told of the request.
+    """
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-    extra = None if kv_transfer_params is None else {"kv_transfer_params": kv_transfer_params}
+    extra: dict[str, Any] = {} if ticket is None else ticket.to_params()
+    if kv_transfer_params is not None:
+        extra["kv_transfer_params"] = kv_transfer_params
     return SamplingParams(
-        extra_args=extra,
+        extra_args=extra or None,
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,

@@ -14,6 +14,7 @@ from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
+from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
     AnswerEnd,
@@ -97,7 +98,7 @@ class ResendEngine:
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         self._streams.pop(stream_id, None)
 
-    async def ingest(self, clip: Clip) -> IngestResult:
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         state = self._streams[clip.stream_id]
         state.window.add(clip)
         prompt = self._composed.watching(state.window.clips(), salt=state.salt)

@@ -14,6 +14,7 @@ from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
 from onlooker.core.settings import with_secrets
+from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
     AnswerEnd,
@@ -115,11 +116,11 @@ class SegmentEngine:
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         await self._streams.close(stream_id, forget=forget)
 
-    async def ingest(self, clip: Clip) -> IngestResult:
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         memory = self._streams[clip.stream_id]
-        builder, tokens = await self._prompts.ingesting(memory, clip)
+        builder, tokens = await self._prompts.ingesting(memory, clip, care)
         try:
-            end = await self._effect(builder)
+            end = await self._effect(builder, care)
         except (EngineFailed, TooLarge, InvalidRequest) as error:
             await self._streams.forget_missing(memory)
             raise EngineFailed(f"clip {clip.clip_index} was lost: {error.message}") from error
@@ -136,7 +137,9 @@ class SegmentEngine:
             recall = self._prompts.recall(memory, question)
             newest = self._streams.newest(question.stream_id)
             builder = await self._prompts.asking(memory, question, recall, newest)
-            events = self._run(builder, question.response_id, self._sampling(question))
+            events = self._run(
+                builder, question.response_id, self._sampling(question), question.care
+            )
             try:
                 async for event in events:
                     has_begun = True
@@ -157,11 +160,10 @@ class SegmentEngine:
 
     # ---- requests ----
 
-    async def _effect(self, builder: PromptBuilder) -> AnswerEnd:
+    async def _effect(self, builder: PromptBuilder, care: Care = NO_CARE) -> AnswerEnd:
         """Run a request for what it saves."""
-        return await only_end(
-            self._run(builder, new_id("ingest"), {"max_tokens": 1, "temperature": 0.0})
-        )
+        options = {"max_tokens": 1, "temperature": 0.0}
+        return await only_end(self._run(builder, new_id("ingest"), options, care))
 
     def _sampling(self, question: Question) -> dict[str, Any]:
         return {
@@ -171,12 +173,12 @@ class SegmentEngine:
         }
 
     async def _run(
-        self, builder: PromptBuilder, request_id: str, options: dict[str, Any]
+        self, builder: PromptBuilder, request_id: str, options: dict[str, Any], care: Care
     ) -> AsyncGenerator[AnswerEvent, None]:
         prompt: EngineInput
         spec: SegmentSpec
         prompt, spec = builder.build()
-        sampling = boot.sampling(**options, kv_transfer_params=spec.to_params())
+        sampling = boot.sampling(**options, kv_transfer_params=spec.to_params(), ticket=care.ticket)
         outputs = self._runner.generate(prompt, sampling, request_id)
         try:
             async for event in answer_events(outputs):

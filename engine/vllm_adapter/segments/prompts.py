@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from onlooker.core.media import Clip
+from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.interface import Question
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.times import named_spans, speaks_of_now
@@ -38,12 +39,14 @@ class SegmentPrompts:
         self._merge = merge
         self._run_for_effect = run_for_effect
 
-    async def ingesting(self, memory: StreamMemory, clip: Clip) -> tuple[PromptBuilder, ClipTokens]:
+    async def ingesting(
+        self, memory: StreamMemory, clip: Clip, care: Care = NO_CARE
+    ) -> tuple[PromptBuilder, ClipTokens]:
         """The prompt that computes and saves `clip`, and the clip as tokens."""
         head, tokens, pixels = await self._prepared(memory, clip)
         builder = PromptBuilder()
         builder.load_text(*await self._sink(memory, head))
-        for recent in memory.recent(self._recent_clips):
+        for recent in memory.recent(care.of(self._recent_clips)):
             builder.load_clip(recent.tokens)
         builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s))
         return builder, tokens
@@ -54,8 +57,8 @@ class SegmentPrompts:
             asked_s=question.asked_s,
             named=named_spans(question.text, now_s=question.asked_s),
             speaks_of_now=speaks_of_now(question.text),
-            recent_clips=self._recent_clips,
-            retrieved_clips=self._limits.retrieved_clips,
+            recent_clips=question.care.of(self._recent_clips),
+            retrieved_clips=question.care.of(self._limits.retrieved_clips),
         )
 
     async def asking(

@@ -7,6 +7,7 @@ from onlooker.core.errors import Conflict, InvalidRequest, NotFound, Overloaded,
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
+from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.events import StreamClosed
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import IngestResult
@@ -78,10 +79,10 @@ async def test_a_stream_that_nobody_uses_is_closed_and_a_used_one_is_not() -> No
 class ExplodingEngine(ScriptedEngine):
     """Has a fault of its own on one stream."""
 
-    async def ingest(self, clip: Clip) -> IngestResult:
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         if clip.stream_id == "bad":
             raise ZeroDivisionError("a fault in the engine's code")
-        return await super().ingest(clip)
+        return await super().ingest(clip, care)
 
 
 async def test_a_fault_in_one_stream_ends_that_stream_only() -> None:
