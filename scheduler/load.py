@@ -1,0 +1,40 @@
+"""How busy the engine is, as it tells the gateway with every request that ends."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LOAD_KEY = "onlooker_load"
+"""Where it stands in a finished request's output."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """The engine at one moment; all zero of an engine that does not tell."""
+
+    busy_ratio: float = 0.0
+    """Share of the last seconds in which a step was running."""
+    question_wait_s: float = 0.0
+    """Predicted time until a question that comes now is started."""
+    frame_wait_s: float = 0.0
+    """Predicted time of the frames that wait."""
+    question_s: float = 0.0
+    """Predicted time of one question's prefill, the step's floor included."""
+    clip_s: float = 0.0
+    """Predicted time that one clip adds."""
+    kv_free_ratio: float = 1.0
+    encoder_free_ratio: float = 1.0
+    cost_error_ratio: float = 0.0
+    """See `onlooker.scheduler.cost_model.CostModel.error_ratio`."""
+    has_fallen_back: bool = False
+    """Whether the policy failed and the engine serves in order of arrival."""
+
+    def to_params(self) -> dict[str, Any]:
+        """As part of a request's output."""
+        return {LOAD_KEY: asdict(self)}
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any] | None) -> "EngineLoad | None":
+        """Read back what `to_params` wrote; None where there is nothing."""
+        plain = (params or {}).get(LOAD_KEY)
+        return None if plain is None else cls(**plain)

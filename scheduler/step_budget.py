@@ -1,0 +1,53 @@
+"""How long one engine step may be, so that running answers do not stutter and questions get in.
+
+The idea of stall-free batching is Sarathi-Serve's (OSDI '24): prefill fills what decoding leaves of
+a budget. There the budget is a fixed number of tokens; here it is time, taken from the slack that
+the running answers have, and turned into work by the learned costs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onlooker.scheduler.job import Job
+
+MOST_STRETCH = 2.0
+"""One gap between tokens is never planned longer than so many times its target, whatever slack the
+answer has saved up: a pause is seen even when the mean is kept."""
+
+MARGIN = 0.9
+"""Share of the decodes' slack that is planned with: predictions err."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepBudget:
+    """Seconds that one step may take."""
+
+    questions_s: float
+    """With prefill of questions in it."""
+    frames_s: float
+    """With frames and lower classes in it besides; at most `questions_s`."""
+
+    @classmethod
+    def of(
+        cls,
+        decoding: Sequence[Job],
+        *,
+        now_s: float,
+        step_s: float,
+        ttft_s: float,
+        backlog_s: float,
+    ) -> "StepBudget":
+        """The budget for now.
+
+        Args:
+            decoding: running answers, each with when its next token is due.
+            step_s: step that frames may fill when little waits.
+            ttft_s: the shortest TTFT target: a question must get in within a part of it.
+            backlog_s: predicted time of all frames that wait; longer steps waste less of it.
+        """
+        longest_s = max(step_s, ttft_s / 4)
+        for job in decoding:
+            gap_s = min(job.due_at_s - now_s, MOST_STRETCH * job.ticket.tpot_s)
+            longest_s = min(longest_s, MARGIN * gap_s)
+        longest_s = max(0.0, longest_s)
+        return cls(longest_s, min(longest_s, max(step_s, backlog_s / 2)))
