@@ -7,6 +7,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.interface import (
     AnswerEnd,
     AnswerEvent,
@@ -31,6 +32,9 @@ class Work:
     answer_tokens: int = 0
     answer_cached_tokens: int = 0
     output_tokens: int = 0
+    check_s: list[float] = field(default_factory=list)
+    check_tokens: int = 0
+    check_cached_tokens: int = 0
     busy_s: float = 0.0
     """Time during which at least one clip was being ingested."""
 
@@ -98,3 +102,11 @@ class MeasuredEngine:
                 self._work.answer_cached_tokens += event.num_cached_tokens
                 self._work.output_tokens += event.num_output_tokens
             yield event
+
+    async def check(self, check: Check) -> CheckResult:
+        begun_s = self._clock.now_s()
+        result = await self._engine.check(check)
+        self._work.check_s.append(self._clock.now_s() - begun_s)
+        self._work.check_tokens += result.num_prompt_tokens
+        self._work.check_cached_tokens += result.num_cached_tokens
+        return result

@@ -5,10 +5,11 @@ answer alone which frames could have influenced it.
 """
 
 import hashlib
+import math
 import re
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from onlooker.core.errors import EngineDead, EngineFailed
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
@@ -84,6 +86,8 @@ class ScriptedEngine:
         tpot_s: float = 0.0,
         fail_ingest: Callable[[Clip], bool] = lambda clip: False,
         fail_answer: Callable[[Question], bool] = lambda question: False,
+        check_s: float = 0.0,
+        fail_check: Callable[[Check], bool] = lambda check: False,
     ) -> None:
         self._script = [(re.compile(pattern), template) for pattern, template in script]
         self._clock = clock or SystemClock()
@@ -98,10 +102,13 @@ class ScriptedEngine:
         )
         self._ingest_s, self._ttft_s, self._tpot_s = ingest_s, ttft_s, tpot_s
         self._fail_ingest, self._fail_answer = fail_ingest, fail_answer
+        self._check_s, self._fail_check = check_s, fail_check
         self._seen: dict[StreamId, list[_SeenClip]] = {}
         self._is_healthy = True
         self.num_answering = 0
         """Answers under way: 0 once everything that was started has ended."""
+        self.checks: list[Check] = []
+        """Every check so far."""
 
     @property
     def info(self) -> EngineInfo:
@@ -164,6 +171,40 @@ class ScriptedEngine:
             )
         finally:
             self.num_answering -= 1
+
+    async def check(self, check: Check) -> CheckResult:
+        """Yes means: the newest clip has a colour that the question names, and with "just", the one
+        before it had not. Silence means: the newest clip has the colour of the one before it. A
+        given reply is a surprise (4) when it does not name the newest clip's colour."""
+        seen = self._seen.get(check.stream_id, [])
+        seen = seen[: bisect_right(seen, check.asked_s, key=lambda clip: clip.end_s)]
+        self.checks.append(check)
+        if self._check_s:
+            await self._clock.sleep(self._check_s)
+        self._check_alive()
+        if self._fail_check(check):
+            raise EngineFailed("scripted failure of a check")
+        newest = seen[-1].colour if seen else "nothing"
+        before = seen[-2].colour if len(seen) > 1 else "nothing"
+        tokens = self._info.tokens_per_clip * min(len(seen), check.num_clips)
+        result = CheckResult(
+            num_prompt_tokens=tokens + len(check.text.split()), num_cached_tokens=tokens
+        )
+        if check.given is not None:
+            return replace(result, perplexity=1.25 if newest in check.given else 4.0)
+        is_named = re.search(rf"(?i)\b{newest}\b", check.text) is not None
+        if len(check.answers) == 2:
+            is_yes = is_named and ("just" not in check.text or newest != before)
+        else:
+            is_yes = newest == before
+        likely, unlikely = math.log(0.95), math.log(0.05)
+        logprobs = (likely, unlikely) if is_yes else (unlikely, likely)
+        return replace(
+            result,
+            logprobs=logprobs[: len(check.answers)],
+            best=likely,
+            best_answer=0 if is_yes else 1 if len(check.answers) == 2 else None,
+        )
 
     def _visible(self, question: Question) -> list[_SeenClip]:
         seen = self._seen.get(question.stream_id, [])

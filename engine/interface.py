@@ -12,6 +12,8 @@ from typing import Protocol
 from onlooker.core.ids import ResponseId, StreamId
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check, CheckResult
+from onlooker.engine.wording import DEFAULT_WORDING, Wording
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class EngineInfo:
     """The most clips that one context holds."""
     knows: str
     """One sentence on what the model can be asked about."""
+    wording: Wording = DEFAULT_WORDING
+    """How it is asked on behalf of watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +218,17 @@ class Engine(Protocol):
         Raises:
             TooLarge: the question does not fit the context.
             EngineFailed: this answer failed; others go on.
+            EngineDead: the engine is gone.
+        """
+        ...
+
+    async def check(self, check: Check) -> CheckResult:
+        """Look at a stream's newest clips without leaving a trace: nothing is remembered, and
+        nothing that is remembered changes. Any number may run at once; they share engine steps.
+
+        Raises:
+            TooLarge: the check does not fit the context.
+            EngineFailed: this check failed; others go on.
             EngineDead: the engine is gone.
         """
         ...

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from onlooker.core.errors import ConfigError
 from onlooker.core.settings import Section
 from onlooker.engine.interface import EngineInfo
+from onlooker.engine.wording import DEFAULT_WORDING, Wording
 
 FAMILIES = (
     "Qwen3VLForConditionalGeneration",
@@ -58,6 +59,9 @@ class Profile(Section):
 
     instructions: str = "You are watching a live video."
     """The system prompt the model was trained with, or that suits it."""
+
+    watching: Wording = DEFAULT_WORDING
+    """How the model is asked on behalf of watches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Model:
             tokens_per_clip=tokens_per_clip,
             max_clips=max_clips,
             knows=self.profile.knows,
+            wording=self.profile.watching,
         )
 
 

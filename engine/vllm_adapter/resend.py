@@ -15,6 +15,7 @@ from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
 from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
     AnswerEnd,
@@ -28,6 +29,13 @@ from onlooker.engine.interface import (
 from onlooker.engine.memory.window import RecentWindow, spans_s
 from onlooker.engine.vllm_adapter import boot
 from onlooker.engine.vllm_adapter.answers import answer_events, count_tokens, only_end
+from onlooker.engine.vllm_adapter.checks import (
+    answer_tokens,
+    check_result,
+    check_sampling,
+    count_check,
+    last_output,
+)
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
 from onlooker.engine.vllm_adapter.runner import VllmRunner
@@ -139,6 +147,31 @@ class ResendEngine:
                 yield event
         finally:
             await events.aclose()
+
+    async def check(self, check: Check) -> CheckResult:
+        state = self._streams.get(check.stream_id)
+        prompt = self._composed.asking(
+            [] if state is None else list(state.window.until(check.asked_s)),
+            question=check.text,
+            dialogue=(),
+            instructions=check.instructions,
+            salt=new_id("check") if state is None else state.salt,
+        )
+        tokenizer = self._runner.tokenizer
+        groups, given_ids = answer_tokens(tokenizer, check), []
+        if check.given is not None:
+            given = self._composed.neutral(check.given)
+            prompt["prompt"] += given
+            given_ids = tokenizer.encode(given, add_special_tokens=False)
+        for cached in (True, False):  # once more where the cache held a part of the reply
+            rendered = await self._runner.render(prompt)
+            sampling = check_sampling(check, groups, cached=cached)
+            output = await last_output(self._runner.generate(rendered, sampling, new_id("check")))
+            result = check_result(output, check, groups, given_ids)
+            if result is not None:
+                count_check(self._metrics, result)
+                return result
+        raise EngineFailed("a reply could not be scored")
 
     @property
     def _composed(self) -> PromptComposer:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +18,7 @@ from onlooker.core.errors import ConfigError, EngineDead, TooLarge
 from onlooker.core.ids import ResponseId, StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
+from onlooker.engine.checks import Check
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
     AnswerDelta,
@@ -250,3 +253,80 @@ def test_a_killed_engine_process_is_noticed(engine: Engine, run: Run) -> None:
             await engine.close_stream(StreamId("killed"))
 
     run(scenario())
+
+
+# ---- checks ----
+
+
+def make_check(stream: str, text: str, **options: Any) -> Check:
+    options = {"asked_s": 1e6, **options}
+    return Check(StreamId(stream), text, **options)
+
+
+YES_NO = (("yes", "Yes"), ("no", "No"))
+
+
+def test_a_check_reads_how_the_reply_would_begin(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "checked", 5)
+        asked = "Is there a red circle?"
+        result = await engine.check(make_check("checked", asked, answers=YES_NO))
+        text, _ = await ask(engine, question("checked", asked, max_tokens=1))
+        said = result.best_answer
+        assert said is not None
+        assert text.strip().lower() in YES_NO[said]
+        assert result.best == pytest.approx(max(result.logprobs), abs=1e-6)
+        assert result.num_prompt_tokens - result.num_cached_tokens <= 60
+
+    run(scenario())
+
+
+def test_a_given_reply_is_scored_as_if_it_had_been_generated(engine: Engine, run: Run) -> None:
+    """One pass over the reply must equal one check for each of its words."""
+
+    async def scenario() -> None:
+        await open_with_clips(engine, "scored", 5)
+        words = ["the", "red", "circle", "left"]
+        for asked_s in (1e6, 2.5):
+            check = make_check("scored", "What just changed?", given=" ".join(words))
+            scored = await engine.check(replace(check, asked_s=asked_s))
+            assert scored.perplexity is not None
+            again = await engine.check(replace(check, asked_s=asked_s))
+            assert again.perplexity == pytest.approx(scored.perplexity, rel=1e-4)
+            first = await engine.check(
+                make_check("scored", check.text, answers=((words[0],),), asked_s=asked_s)
+            )
+            single = await engine.check(replace(check, asked_s=asked_s, given=words[0]))
+            assert single.perplexity == pytest.approx(math.exp(-first.logprobs[0]), rel=1e-3)
+
+    run(scenario())
+
+
+def test_a_check_about_a_time_sees_nothing_later(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "then", 3)
+        await open_with_clips(engine, "since", 6)
+        asked = {"answers": YES_NO, "asked_s": 2.5}
+        then = await engine.check(make_check("then", "Is there a red circle?", **asked))
+        since = await engine.check(make_check("since", "Is there a red circle?", **asked))
+        assert since.logprobs == pytest.approx(then.logprobs, abs=1e-4)
+
+    run(scenario())
+
+
+def test_many_checks_leave_later_answers_as_they_were(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "left", 4)
+        await open_with_clips(engine, "alone", 4)
+        checks = [make_check("left", f"Is there a {c} circle?", answers=YES_NO) for c in COLOURS]
+        given = [make_check("left", "What just changed?", given="a red circle")]
+        await asyncio.gather(*(engine.check(check) for check in checks + given))
+        for stream in ("left", "alone"):
+            await engine.ingest(make_clip(stream, 4))
+        texts = [await ask(engine, question(s, "What do you see?")) for s in ("left", "alone")]
+        assert texts[0][0] == texts[1][0]
+
+    run(scenario())
+
+
+COLOURS = ("red", "green", "blue", "yellow")

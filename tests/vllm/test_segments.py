@@ -294,6 +294,33 @@ def test_a_stored_segment_is_never_changed_by_using_it(vllm: Any) -> None:
     assert bool((vllm.arena.get("whole/3").values == values).all())
 
 
+def test_a_check_leaves_the_stored_memory_bit_identical(vllm: Any) -> None:
+    """The two forms of check: how a reply begins, and how well a given reply fits."""
+    from onlooker.core.ids import StreamId
+    from onlooker.engine.checks import Check
+    from onlooker.engine.vllm_adapter.checks import check_sampling
+
+    def memory() -> dict[str, tuple[bytes, bytes]]:
+        segments = {key: vllm.arena.get(key) for key in [f"whole/{i}" for i in range(NUM_CLIPS)]}
+        return {
+            key: (segment.keys.numpy().tobytes(), segment.values.numpy().tobytes())
+            for key, segment in {**segments, "sink": vllm.arena.get("sink")}.items()
+        }
+
+    before, count = memory(), len(vllm.arena)
+    yes_no = [vllm.ids("yes"), vllm.ids("no")]
+    asked = Check(StreamId("x"), QUESTION, 0.0, answers=(("yes",), ("no",)))
+    given = Check(StreamId("x"), QUESTION, 0.0, given="red")
+    for check, groups in ((asked, yes_no), (given, [])):
+        prompt, spec = _asking(vllm, [5, 6, 7]).build()
+        sampling = check_sampling(check, groups, kv_transfer_params=spec.to_params())
+        vllm.engine.add_request(f"check-{len(groups)}", prompt, sampling)
+        while not vllm.step():
+            pass
+    assert memory() == before
+    assert len(vllm.arena) == count
+
+
 def test_a_clip_is_encoded_once_and_never_for_an_answer(vllm: Any) -> None:
     counts: list[int] = []
 

@@ -15,6 +15,7 @@ from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
 from onlooker.core.settings import with_secrets
 from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
     AnswerEnd,
@@ -31,6 +32,13 @@ from onlooker.engine.vllm_adapter.answers import (
     count_fetched,
     count_tokens,
     only_end,
+)
+from onlooker.engine.vllm_adapter.checks import (
+    answer_tokens,
+    check_result,
+    check_sampling,
+    count_check,
+    last_output,
 )
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
@@ -157,6 +165,22 @@ class SegmentEngine:
                 incomplete = True
             finally:
                 await events.aclose()
+
+    async def check(self, check: Check) -> CheckResult:
+        memory = self._streams[check.stream_id]
+        builder, given_ids = await self._prompts.checking(memory, check)
+        prompt, spec = builder.build()
+        groups = answer_tokens(self._runner.tokenizer, check)
+        sampling = check_sampling(check, groups, kv_transfer_params=spec.to_params())
+        try:
+            output = await last_output(self._runner.generate(prompt, sampling, new_id("check")))
+            result = check_result(output, check, groups, given_ids)
+        except EngineFailed:
+            await self._streams.forget_missing(memory)
+            raise
+        assert result is not None, "only clips and the system prompt are loaded"
+        count_check(self._metrics, result)
+        return result
 
     # ---- requests ----
 

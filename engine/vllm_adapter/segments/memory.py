@@ -1,6 +1,8 @@
 """What one stream remembers, on the gateway's side: its clips in order, not their KV."""
 
 import hashlib
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,9 +74,10 @@ class StreamMemory:
         assert not self._clips or clip.clip_index > self._clips[-1].clip_index
         self._clips.append(clip)
 
-    def recent(self, num_clips: int) -> list[RememberedClip]:
-        """The newest clips."""
-        return self._clips[-num_clips:]
+    def recent(self, num_clips: int, *, until_s: float = math.inf) -> list[RememberedClip]:
+        """The newest clips; of those that end at `until_s` or before."""
+        num_known = bisect_right(self._clips, until_s, key=lambda clip: clip.end_s)
+        return self._clips[max(0, num_known - num_clips) : num_known]
 
     def recall(
         self,

@@ -5,6 +5,7 @@ from typing import Any
 
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check
 from onlooker.engine.interface import Question
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.times import named_spans, speaks_of_now
@@ -81,6 +82,18 @@ class SegmentPrompts:
             builder.picture(tokens, pixels)
         builder.question(self._token_ids(tail))
         return builder
+
+    async def checking(self, memory: StreamMemory, check: Check) -> tuple[PromptBuilder, list[int]]:
+        """The prompt of a check, which saves nothing, and the tokens of the reply it scores."""
+        head, _, tail = self._composer.parts(check.text, (), check.instructions)
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, head))
+        for clip in memory.recent(check.num_clips, until_s=check.asked_s):
+            builder.load_clip(clip.tokens)
+        given = "" if check.given is None else self._composer.neutral(check.given)
+        given_ids = self._token_ids(given)
+        builder.question([*self._token_ids(tail), *given_ids])
+        return builder, given_ids
 
     async def _prepared(
         self, memory: StreamMemory, clip: Clip, *, once: str | None = None

@@ -1,0 +1,60 @@
+"""A check: one cheap look at a stream's newest context that leaves no trace.
+
+The engine runs it as a fork: it loads or resends what it has, computes the question, reads how the
+reply would begin, and keeps nothing. Many checks asked for at the same moment share its steps.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onlooker.core.ids import StreamId
+from onlooker.engine.care import NO_CARE, Care
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What is asked about the newest clips."""
+
+    stream_id: StreamId
+    text: str
+    """The question, as the model is to read it."""
+    asked_s: float
+    """Stream time: of clips that end later nothing is seen."""
+    answers: tuple[tuple[str, ...], ...] = ()
+    """Answers whose probability as the first word is wanted; each in all its spellings."""
+    given: str | None = None
+    """A whole reply whose perplexity is wanted. Then `answers` is empty."""
+    instructions: str | None = None
+    """System prompt; None takes the engine's own."""
+    num_clips: int = 4
+    """Newest clips in view. Resend mode shows its whole window, which its cache holds."""
+    care: Care = NO_CARE
+    """Class and deadlines."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What the model would say, as natural logarithms of probabilities."""
+
+    logprobs: tuple[float, ...] = ()
+    """Of each of the check's answers, all its spellings together; -inf of one that the model has no
+    word for."""
+    best: float = -math.inf
+    """Of the likeliest first token."""
+    best_answer: int | None = None
+    """Which of the answers the likeliest first token belongs to; None: to none of them."""
+    perplexity: float | None = None
+    """Of `Check.given`: exp of the mean negative log probability of its tokens."""
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    """Of the prompt: what was loaded or found, and not computed."""
+
+
+def log_sum(values: Sequence[float]) -> float:
+    """Logarithm of the sum of the exponentials; -inf of nothing."""
+    finite = [value for value in values if value > -math.inf]
+    if not finite:
+        return -math.inf
+    largest = max(finite)
+    return largest + math.log(sum(math.exp(value - largest) for value in finite))

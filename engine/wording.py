@@ -1,0 +1,105 @@
+"""How a model wants to be asked on behalf of a watch.
+
+Every model understands some forms of a yes/no question better than others. `Wording` holds the
+forms of the served one; a model folder says them in its ``onlooker.json`` (section ``watching``),
+and the defaults suit a general vision-language model.
+"""
+
+import re
+from dataclasses import dataclass
+
+_ASKS_TO_BE_TOLD = re.compile(
+    r"^\s*(?:please[,\s]+|can you\s+|could you\s+)*"
+    r"(?:(?:tell|alert|notify|warn|inform|remind)\s+(?:me|us)|let\s+(?:me|us)\s+know|"
+    r"send\s+(?:me|us)\s+(?:an?\s+)?(?:alert|message|note)|speak\s+up|shout)\s*"
+    r"(?:when(?:ever)?|if|as\s+soon\s+as|once|every\s+time|each\s+time|that)?\s+(?=\S)|"
+    r"^\s*(?:when(?:ever)?|if|as\s+soon\s+as|once)\s+(?=\S)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WordingRule:
+    """One form of condition, and the question that asks for it."""
+
+    pattern: str
+    """Regular expression for the whole condition, without "tell me when" and full stop."""
+    question: str
+    """The question; ``{1}`` stands for the first group of the pattern, and so on."""
+    about_event: bool = True
+    """Whether it asks what has just happened, rather than how things are."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckQuestion:
+    """A condition as the model is asked for it."""
+
+    text: str
+    about_event: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """The forms of one model. The defaults suit a general vision-language model."""
+
+    rules: tuple[WordingRule, ...] = ()
+    """Tried in order."""
+    condition: str = (
+        'Look at the newest frames only. Is this so in them: "{condition}"? Answer with one word, '
+        "yes or no."
+    )
+    """Where no rule fits. The question is then about a state: it is or it is not so."""
+    yes: tuple[str, ...] = ("yes", "Yes", "YES")
+    no: tuple[str, ...] = ("no", "No", "NO")
+    commentary: str = (
+        "Say in one short sentence what has just changed. If nothing worth mentioning has changed, "
+        'say only "nothing".'
+    )
+    """The instruction of a commentary that names none."""
+    silence: tuple[str, ...] = ("nothing", "Nothing")
+    """How a reply begins that means silence."""
+    deferred: str = '{question} If that cannot be seen yet, say only "not yet".'
+    not_yet: tuple[str, ...] = (r"^\W*not yet\b", r"\bcannot be (?:seen|told)\b")
+    """Regular expressions of replies that are no answer yet."""
+    threshold: float = 0.5
+    """Calibrated probability from which yes is yes."""
+    bias: float = 0.0
+    temperature: float = 1.0
+    """Calibration of the margin of yes over no."""
+    silence_threshold: float = 0.725
+    num_clips: int = 4
+    """Newest clips that a check looks at."""
+
+    def question_for(self, condition: str) -> CheckQuestion:
+        """The yes/no question for what a viewer wants to be told about.
+
+        "Tell me when a red circle appears." and "a red circle appears" mean the same; what ends
+        with a question mark is asked as it is.
+        """
+        bare = _ASKS_TO_BE_TOLD.sub("", condition).strip()
+        if bare.endswith("?"):
+            return CheckQuestion(bare, about_event=_asks_of_event(bare))
+        bare = bare.rstrip(" .!")
+        for rule in self.rules:
+            if (match := re.fullmatch(rule.pattern, bare, re.IGNORECASE)) is not None:
+                text = rule.question
+                for number, group in enumerate(match.groups(), 1):
+                    text = text.replace(f"{{{number}}}", (group or "").lower())
+                return CheckQuestion(_with_right_article(text), rule.about_event)
+        return CheckQuestion(self.condition.replace("{condition}", bare), about_event=False)
+
+
+DEFAULT_WORDING = Wording()
+
+
+def _asks_of_event(question: str) -> bool:
+    return re.search(r"\bjust\b", question, re.IGNORECASE) is not None
+
+
+def _with_right_article(text: str) -> str:
+    """Write "an" before a vowel and "a" elsewhere."""
+    return re.sub(r"\b(an?)\s+([a-z])", _article, text)
+
+
+def _article(match: re.Match[str]) -> str:
+    return f"{'an' if match[2] in 'aeiou' else 'a'} {match[2]}"
