@@ -103,6 +103,11 @@ class VllmRunner:
             await outputs.aclose()
 
     @property
+    def llm(self) -> Any:
+        """The running ``AsyncLLM``, for benchmarks that look inside."""
+        return self._running
+
+    @property
     def _running(self) -> Any:
         if self._llm is None or self._dead:
             raise EngineDead("the engine is not running")

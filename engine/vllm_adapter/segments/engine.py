@@ -182,6 +182,11 @@ class SegmentEngine:
         count_check(self._metrics, result)
         return result
 
+    @property
+    def runner(self) -> VllmRunner:
+        """The vLLM below, for benchmarks that look inside."""
+        return self._runner
+
     # ---- requests ----
 
     async def _effect(self, builder: PromptBuilder, care: Care = NO_CARE) -> AnswerEnd:

@@ -1,0 +1,249 @@
+"""What a clip costs at a window of 1024 tokens: segments, resend, recomputing, and the bare model.
+
+Shown: CPU time (gateway and engine core together) and elapsed time a clip once the window is full,
+on 1, 4 and 16 streams that each hand in the next clip as soon as the last is done; the tokens that
+were computed; and where the time of segments mode goes. Beside it in the same run: `recompute`, the
+stock engine with a window that slides by one clip, so that its prefix cache finds no more than the
+system prompt; `resend`, the same with a window that drops half of itself at a time; `bare`, Hugging
+Face's forward pass over the clip's own tokens and pictures with its context's KV at hand, as many
+clips at once as there are streams. `overhead_ratio` is the CPU time of segments over bare;
+`overhead_ratio_elapsed` the elapsed time of segments over the CPU time of bare. CPU time does not
+hold what vLLM's processes spend on waiting for each other ("spin", told beside it).
+
+Not shown: decoding video and the network (clips are handed to the engine as pixels); answers; a
+GPU, where launching and computing overlap. On more than one model thread the stages show the
+calling thread only.
+"""
+
+import argparse
+import asyncio
+import os
+import statistics
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from onlooker.benchmarks.cpu import Cost, CpuMeter
+from onlooker.benchmarks.report import rows
+from onlooker.core.clock import SystemClock
+from onlooker.core.ids import StreamId, new_id
+from onlooker.core.media import Clip, Frame
+from onlooker.core.metrics import Metrics
+from onlooker.demo_model.render import render
+from onlooker.demo_model.world import World
+from onlooker.engine.config import EngineSection
+from onlooker.engine.interface import Engine, IngestResult
+from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.vllm_adapter.engine import make_engine
+from onlooker.engine.vllm_adapter.model_folder import find_model
+
+if TYPE_CHECKING:
+    from onlooker.engine.vllm_adapter.segments.stopwatch import Stopwatch
+
+WINDOW_TOKENS = 1024
+NUM_PICTURES = 64
+"""Clips that are drawn; streams show them over and over, with times that go on."""
+
+Mode = Literal["segments", "resend", "recompute"]
+ROUNDS: dict[Mode, int] = {"segments": 24, "recompute": 4, "resend": 0}
+"""Clips of each stream that are measured; 0: one whole stride, of which one clip pays for all."""
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run every mode at every number of streams; one vLLM at a time."""
+    counts = [int(number) for number in options.streams.split(",")]
+    tokens_per_clip = await _tokens_per_clip(options.model)
+    window = max(2, WINDOW_TOKENS // tokens_per_clip)
+    figures: dict[str, Any] = {
+        "window_tokens": WINDOW_TOKENS, "window_clips": window,
+        "tokens_per_clip": tokens_per_clip, "modes": {},
+    }  # fmt: skip
+    for mode in ROUNDS:
+        figures["modes"][mode] = await _measure_mode(mode, window, counts, options.model)
+    threads = len(os.environ["VLLM_CPU_OMP_THREADS_BIND"].split(","))
+    figures["modes"]["bare"] = await asyncio.to_thread(
+        _measure_bare, options.model, counts, window * tokens_per_clip, tokens_per_clip, threads
+    )
+    figures |= _ratios(figures["modes"], counts)
+    return figures
+
+
+async def _tokens_per_clip(model: str) -> int:
+    """What a clip takes, as the running model says."""
+    engine = _engine("resend", 2, model)
+    await engine.start(lambda line: None)
+    await engine.close()
+    return engine.info.tokens_per_clip
+
+
+def _engine(mode: Mode, window: int, model: str) -> Engine:
+    settings = EngineSection(
+        model=model,
+        mode="segments" if mode == "segments" else "resend",
+        window_clips=window,
+        stride_clips=1 if mode == "recompute" else max(1, window // 2),
+        memory=MemorySection(recent_clips=window),
+        vllm=VllmSection(),
+    )
+    return make_engine(settings, SystemClock(), Metrics())
+
+
+async def _measure_mode(mode: Mode, window: int, counts: list[int], model: str) -> dict[str, Any]:
+    engine = _engine(mode, window, model)
+    found: dict[str, Any] = {}
+    with CpuMeter() as meter:
+        await engine.start(lambda line: print(f"  {mode}: {line}", flush=True))
+        watch = _watch_gateway(engine)
+        try:
+            for count in counts:
+                streams = [_Stream(engine, number) for number in range(count)]
+                for stream in streams:
+                    await engine.open_stream(stream.id)
+                await asyncio.gather(*(stream.show(window + 1) for stream in streams))
+                watch.take()
+                await meter.begin()
+                shown = await asyncio.gather(
+                    *(s.show(ROUNDS[mode] or window // 2) for s in streams)
+                )
+                cost = await meter.end()
+                results = [result for of_stream in shown for result in of_stream]
+                found[str(count)] = _figures(cost, watch.take(), results)
+                for stream in streams:
+                    await engine.close_stream(stream.id)
+                print(f"  {mode}, {count} streams: {found[str(count)]}", flush=True)
+        finally:
+            await engine.close()
+    return found
+
+
+def _watch_gateway(engine: Engine) -> "Stopwatch":
+    from onlooker.engine.vllm_adapter.segments.engine import SegmentEngine
+    from onlooker.engine.vllm_adapter.segments.stopwatch import Stopwatch, gateway_places
+
+    watch = Stopwatch()
+    if isinstance(engine, SegmentEngine):
+        watch.watch(gateway_places(engine.runner.llm))
+    return watch
+
+
+def _figures(cost: Cost, gateway: dict[str, float], results: list[IngestResult]) -> dict[str, Any]:
+    clips = len(results)
+    computed = sum(result.num_tokens - result.num_cached_tokens for result in results)
+    stages = {f"gateway: {name}": spent_s for name, spent_s in gateway.items()}
+    stages["gateway: rest"] = cost.gateway_s - sum(gateway.values())
+    stages |= cost.stages_s
+    return {
+        "clips": clips,
+        "ms_per_clip": 1000 * cost.elapsed_s / clips,
+        "cpu_ms_per_clip": 1000 * cost.cpu_s / clips,
+        "gateway_cpu_ms_per_clip": 1000 * cost.gateway_s / clips,
+        "core_cpu_ms_per_clip": 1000 * cost.core_s / clips,
+        "spin_ms_per_clip": 1000 * cost.spin_s / clips,
+        "computed_tokens_per_clip": computed / clips,
+        "prompt_tokens_per_clip": sum(result.num_tokens for result in results) / clips,
+        "stages_ms": {name: round(1000 * spent / clips, 3) for name, spent in stages.items()},
+    }
+
+
+class _Stream:
+    """Shows clip after clip of one world."""
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self.id = StreamId(new_id("bench"))
+        self._engine = engine
+        self._shown = 0
+        info, world = engine.info, World(number)
+        self._pictures = [
+            render(world.state_at(index / 2), info.frame_width, info.frame_height)
+            for index in range(2 * NUM_PICTURES)
+        ]
+
+    async def show(self, num_clips: int) -> list[IngestResult]:
+        return [await self._engine.ingest(self._next()) for _ in range(num_clips)]
+
+    def _next(self) -> Clip:
+        index = self._shown
+        self._shown += 1
+        frames = [
+            Frame(2 * index + half, index + half / 2, 0.0, np.array(self._pictures[place]))
+            for half in (0, 1)
+            for place in [(2 * index + half) % len(self._pictures)]
+        ]
+        return Clip(self.id, index, (frames[0], frames[1]))
+
+
+def _measure_bare(
+    name: str, counts: list[int], context_tokens: int, clip_tokens: int, threads: int
+) -> dict[str, Any]:
+    from onlooker.demo_model.bare import BareModel
+
+    model = find_model(name, served_name=None)
+    bare = BareModel(model.source, threads=threads)
+    size = (model.profile.frame_width, model.profile.frame_height)
+    found = {}
+    for count in counts:
+        spent_s = bare.time_clips(
+            batch=count, context_tokens=context_tokens, clip_tokens=clip_tokens, frame_size=size,
+            rounds=12,
+        )  # fmt: skip
+        found[str(count)] = {
+            "cpu_ms_per_clip": 1000 * statistics.median(spent_s) / count,
+            "computed_tokens_per_clip": clip_tokens,
+        }
+    return found
+
+
+def _ratios(modes: dict[str, Any], counts: list[int]) -> dict[str, Any]:
+    def ratio(over: str, under: str, name: str = "cpu_ms_per_clip") -> dict[str, float]:
+        return {
+            str(n): round(modes[over][str(n)][name] / modes[under][str(n)]["cpu_ms_per_clip"], 3)
+            for n in counts
+        }
+
+    return {
+        "overhead_ratio": ratio("segments", "bare"),
+        "overhead_ratio_elapsed": ratio("segments", "bare", "ms_per_clip"),
+        "recompute_ratio": ratio("recompute", "segments"),
+        "resend_ratio": ratio("resend", "segments"),
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for people."""
+    modes = figures["modes"]
+    titles = ("mode", "streams", "CPU ms/clip", "elapsed ms/clip", "gateway CPU", "core CPU",
+              "computed tokens", "prompt tokens")  # fmt: skip
+    names = ("cpu_ms_per_clip", "ms_per_clip", "gateway_cpu_ms_per_clip", "core_cpu_ms_per_clip",
+             "computed_tokens_per_clip", "prompt_tokens_per_clip")  # fmt: skip
+    lines = [
+        (mode, count, *(found.get(name) for name in names))
+        for mode, counts in modes.items()
+        for count, found in counts.items()
+    ]
+    counts = list(modes["segments"])
+    heads = [f"{count} streams" for count in counts]
+    stage_tables = [
+        f"Where {mode} spends its CPU time, ms a clip:\n"
+        + rows(
+            ("stage", *heads),
+            [
+                (name, *(modes[mode][count]["stages_ms"].get(name) for count in counts))
+                for name in modes[mode][counts[0]]["stages_ms"]
+            ],
+        )
+        for mode in ROUNDS
+    ]
+    ratio_lines = [
+        (name, *(figures[name][count] for count in counts))
+        for name in ("overhead_ratio", "overhead_ratio_elapsed", "recompute_ratio", "resend_ratio")
+    ]
+    return "\n\n".join(
+        (
+            rows(titles, lines),
+            *stage_tables,
+            "Ratios (overhead: segments / bare, goal 1.5 at 16 streams; recompute and resend: "
+            "how much dearer than segments, goal 4 for recompute):\n"
+            + rows(("ratio", *heads), ratio_lines),
+        )
+    )
