@@ -127,10 +127,12 @@ def sampling(
     seed: int | None = None,
     kv_transfer_params: dict[str, Any] | None = None,
     ticket: Ticket | None = None,
+    for_text: bool = True,
 ) -> Any:
     """vLLM sampling parameters that yield each new piece of text once.
 
-    `ticket`: what the scheduler is told of the request.
+    `ticket`: what the scheduler is told of the request. `for_text`: whether anybody reads the
+    answer; where nobody does, it is not made into text.
     """
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
@@ -142,6 +144,8 @@ def sampling(
         max_tokens=max_tokens,
         temperature=temperature,
         seed=seed,
+        detokenize=for_text,
+        skip_clone=True,  # nobody else holds it
         output_kind=RequestOutputKind.DELTA,
     )
 

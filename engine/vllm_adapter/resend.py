@@ -112,7 +112,11 @@ class ResendEngine:
         prompt = self._composed.watching(state.window.clips(), salt=state.salt)
         try:
             end = await only_end(
-                self._run(prompt, new_id("ingest"), boot.sampling(max_tokens=1, temperature=0))
+                self._run(
+                    prompt,
+                    new_id("ingest"),
+                    boot.sampling(max_tokens=1, temperature=0, for_text=False),
+                )
             )
         except (EngineFailed, TooLarge, InvalidRequest) as error:
             state.window.discard(clip)

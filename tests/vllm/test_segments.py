@@ -1,5 +1,6 @@
 """KV segments are correct to the number: against stock vLLM and an independent reference."""
 
+import dataclasses
 import os
 import random
 from collections.abc import Iterator, Sequence
@@ -131,6 +132,30 @@ def test_ingest_in_small_chunks_gives_the_same_segments(vllm: Any) -> None:
     whole, chunked = vllm.arena.get("whole/5"), vllm.arena.get("in-chunks/5")
     assert float((whole.keys - chunked.keys).abs().max()) <= 1e-5
     assert float((whole.values - chunked.values).abs().max()) <= 1e-5
+
+
+def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any) -> None:
+    from vllm.multimodal.inputs import MultiModalFeatureSpec, MultiModalKwargsItem
+
+    from onlooker.engine.vllm_adapter.segments.composer import POSITIONS_FIELD
+
+    prompt, _ = _asking(vllm, range(NUM_CLIPS)).build()
+    (carrier,) = prompt["mm_kwargs"]["video"]  # one feature, however many clips
+    start = len(_sink(vllm))
+    features = []
+    for index in range(NUM_CLIPS):
+        clip, _ = _clip(vllm, index, "whole")
+        place = dataclasses.replace(clip.placeholder, offset=start + clip.placeholder.offset)
+        grid = MultiModalKwargsItem(clip.grid)
+        features.append(MultiModalFeatureSpec(grid, "video", str(index), place))
+        start += len(clip.token_ids)
+
+    def stock(model: Any) -> Any:
+        base: Any = type(model).__mro__[1]
+        return base.get_mrope_input_positions(model, prompt["prompt_token_ids"], features)
+
+    (expected,) = vllm.llm.apply_model(stock)
+    assert carrier[POSITIONS_FIELD].data.tolist() == expected[0].tolist()
 
 
 # ---- against the reference ----

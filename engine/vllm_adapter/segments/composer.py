@@ -5,6 +5,10 @@
 
 Every prompt is counted from position 0. A clip advances the rotary position by its *extent*, which
 is less than its tokens: the tokens of a picture share one place in time.
+
+vLLM needs a clip's features only to encode it and to place its tokens. Clips that are loaded are
+not encoded, and the places of all tokens are known here: they travel with one feature, whatever the
+number of clips, so that what a request costs outside the model does not grow with its window.
 """
 
 import json
@@ -12,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from vllm.inputs.engine import MultiModalInput, TokensInput, mm_input, tokens_input
 from vllm.multimodal.inputs import (
     MultiModalFieldConfig,
@@ -32,6 +38,9 @@ from onlooker.engine.vllm_adapter.segments.spec import (
 
 EngineInput: TypeAlias = MultiModalInput | TokensInput
 
+POSITIONS_FIELD = "prompt_positions"
+"""Field of a feature that holds the rotary positions of a whole prompt, [3][tokens] (t, h, w)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClipTokens:
@@ -42,8 +51,8 @@ class ClipTokens:
     placeholder: PlaceholderRange
     grid: MultiModalKwargsItem
     """The features' fields that positions need; no pixels."""
-    offsets: list[list[int]]
-    """Rotary offsets of its tokens, [3][tokens]."""
+    offsets: NDArray[np.int32]
+    """Rotary offsets of its tokens, [3, tokens]."""
     extent: int
     """Rotary positions that it takes."""
 
@@ -96,12 +105,12 @@ def clip_tokens(key: str, rendered: Any, *, video_token: int, merge: int) -> Cli
 
 def rotary_offsets(
     token_ids: Sequence[int], *, video_token: int, height: int, width: int
-) -> tuple[list[list[int]], int]:
+) -> tuple[NDArray[np.int32], int]:
     """Qwen3-VL's M-RoPE inside one clip of one temporal patch.
 
     Text advances all three axes by one. A picture of `height` x `width` tokens stands at one time:
     its tokens differ on the h and w axes only, and text goes on past the larger of the two.
-    Returns offsets [3][tokens] and the extent.
+    Returns offsets [3, tokens] and the extent.
     """
     rows: list[tuple[int, int, int]] = []
     position, index = 0, 0
@@ -116,7 +125,7 @@ def rotary_offsets(
             rows.append((position, position, position))
             position += 1
             index += 1
-    return [[row[axis] for row in rows] for axis in range(3)], position
+    return np.array(rows, np.int32).reshape(-1, 3).T, position
 
 
 class PromptBuilder:
@@ -133,6 +142,8 @@ class PromptBuilder:
         self._slots: list[Slot] = []
         self._candidates: list[str] = []
         self._question: tuple[int, int, int] | None = None
+        self._places: list[NDArray[np.int32]] = []
+        self._first_stored: tuple[PlaceholderRange, MultiModalKwargsItem, str] | None = None
 
     def load_text(self, key: str, token_ids: Sequence[int]) -> None:
         """A stored text segment (the sink)."""
@@ -150,7 +161,7 @@ class PromptBuilder:
         """A stored clip."""
         start = len(self._ids)
         self._loads.append(LoadSpan(clip.key, start, len(clip.token_ids), self._position))
-        self._clip(clip, clip.grid, f"segment:{clip.key}")
+        self._stored(clip)
 
     def save_clip(
         self, clip: ClipTokens, pixels: MultiModalKwargsItem, span_s: tuple[float, float] = (0, 0)
@@ -162,13 +173,13 @@ class PromptBuilder:
                 len(self._ids),
                 len(clip.token_ids),
                 self._position,
-                clip.offsets,
+                clip.offsets.tolist(),
                 start_s=span_s[0],
                 end_s=span_s[1],
                 meta=clip.meta(),
             )
         )
-        self._clip(clip, pixels, f"clip:{clip.key}")
+        self._computed(clip, pixels)
 
     def retrieve(self, candidates: Sequence[ClipTokens], num_slots: int) -> None:
         """Slots that the question fills with the best of `candidates`, all of one size class."""
@@ -177,11 +188,11 @@ class PromptBuilder:
         self._candidates = [clip.key for clip in candidates]
         for clip in candidates[:num_slots]:
             self._slots.append(Slot(len(self._ids), len(clip.token_ids), self._position))
-            self._clip(clip, clip.grid, f"segment:{clip.key}")
+            self._stored(clip)
 
     def picture(self, clip: ClipTokens, pixels: MultiModalKwargsItem) -> None:
         """A clip that is computed now and not kept: a picture that came with the question."""
-        self._clip(clip, pixels, f"clip:{clip.key}")
+        self._computed(clip, pixels)
 
     def question(self, token_ids: Sequence[int]) -> None:
         """What is asked, to the end of the prompt."""
@@ -202,24 +213,54 @@ class PromptBuilder:
                 question_position=position,
             )
         spec = SegmentSpec(self._loads, self._saves, retrieval)
-        if not self._items:
+        items, hashes, placeholders = self._items, self._hashes, self._placeholders
+        if self._first_stored is not None:
+            placeholder, grid, key = self._first_stored
+            items = [_with_positions(grid, np.concatenate(self._places, axis=1)), *items]
+            hashes = [f"segment:{key}", *hashes]
+            placeholders = [placeholder, *placeholders]
+        if not items:
             return tokens_input(self._ids), spec
         prompt = mm_input(
             self._ids,
-            MultiModalKwargsItems({"video": self._items}),
-            {"video": self._hashes},
-            {"video": self._placeholders},
+            MultiModalKwargsItems({"video": items}),
+            {"video": hashes},
+            {"video": placeholders},
         )
         return prompt, spec
 
     def _text(self, token_ids: Sequence[int]) -> None:
+        places = np.arange(self._position, self._position + len(token_ids), dtype=np.int32)
+        self._places.append(np.broadcast_to(places, (3, len(token_ids))))
         self._ids += token_ids
         self._position += len(token_ids)
 
-    def _clip(self, clip: ClipTokens, item: MultiModalKwargsItem, identity: str) -> None:
-        offset = len(self._ids) + clip.placeholder.offset
-        self._placeholders.append(replace(clip.placeholder, offset=offset))
-        self._items.append(item)
-        self._hashes.append(identity)
+    def _stored(self, clip: ClipTokens) -> None:
+        """A clip that is not computed."""
+        if self._first_stored is None:
+            self._first_stored = (self._place(clip), clip.grid, clip.key)
+        self._clip(clip)
+
+    def _computed(self, clip: ClipTokens, pixels: MultiModalKwargsItem) -> None:
+        self._placeholders.append(self._place(clip))
+        self._items.append(pixels)
+        self._hashes.append(f"clip:{clip.key}")
+        self._clip(clip)
+
+    def _place(self, clip: ClipTokens) -> PlaceholderRange:
+        """Where the clip's placeholder is, when it is added next."""
+        return replace(clip.placeholder, offset=len(self._ids) + clip.placeholder.offset)
+
+    def _clip(self, clip: ClipTokens) -> None:
+        self._places.append(clip.offsets + np.int32(self._position))
         self._ids += clip.token_ids
         self._position += clip.extent
+
+
+def _with_positions(
+    grid: MultiModalKwargsItem, positions: NDArray[np.int32]
+) -> MultiModalKwargsItem:
+    """A feature without pixels that carries the positions of its whole prompt."""
+    field = MultiModalFieldConfig.batched("video", keep_on_cpu=True).field
+    elem = MultiModalFieldElem(data=torch.from_numpy(positions), field=field)
+    return MultiModalKwargsItem({**grid, POSITIONS_FIELD: elem})

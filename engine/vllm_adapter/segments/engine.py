@@ -48,6 +48,7 @@ from onlooker.engine.vllm_adapter.segments.composer import (
     PromptBuilder,
 )
 from onlooker.engine.vllm_adapter.segments.evidence import with_evidence
+from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.segments.prompts import SegmentPrompts
 from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY, SegmentSpec
 from onlooker.engine.vllm_adapter.segments.streams import StreamMemories
@@ -191,7 +192,7 @@ class SegmentEngine:
 
     async def _effect(self, builder: PromptBuilder, care: Care = NO_CARE) -> AnswerEnd:
         """Run a request for what it saves."""
-        options = {"max_tokens": 1, "temperature": 0.0}
+        options = {"max_tokens": 1, "temperature": 0.0, "for_text": False}
         return await only_end(self._run(builder, new_id("ingest"), options, care))
 
     def _sampling(self, question: Question) -> dict[str, Any]:
@@ -229,13 +230,20 @@ class SegmentEngine:
             video_token=video_token,
             merge=merge,
         )
+        composer = PromptComposer(self._runner.tokenizer, instructions=model.profile.instructions)
+        clips = ClipPreparer(
+            self._runner,
+            composer.watched_parts[1],
+            video_token=video_token,
+            patch=config.vision_config.patch_size,
+            merge=merge,
+        )
         prompts = SegmentPrompts(
             self._runner,
-            PromptComposer(self._runner.tokenizer, instructions=model.profile.instructions),
+            composer,
+            clips,
             self._settings.memory,
             recent_clips=self._recent_clips,
-            video_token=video_token,
-            merge=merge,
             run_for_effect=self._effect,
         )
         return streams, prompts

@@ -1,4 +1,9 @@
-"""The crash guard: a clip whose pixels are not there never reaches the vision tower.
+"""Qwen3-VL for prompts of segments: positions that come with the prompt, and a crash guard.
+
+The places of a prompt's tokens are composed with it (`composer.POSITIONS_FIELD`): features of every
+loaded clip would only be there to compute them again.
+
+The guard: a clip whose pixels are not there never reaches the vision tower.
 
 Segments stand in a prompt as features that hold only their grid, for the positions. If one of them
 were scheduled for encoding after all, vLLM's worker would fail an assertion and take every stream
@@ -15,6 +20,9 @@ from vllm.model_executor.models.qwen3_vl import (
     Qwen3VLProcessingInfo,
 )
 from vllm.multimodal import MULTIMODAL_REGISTRY
+from vllm.multimodal.inputs import MultiModalFeatureSpec
+
+from onlooker.engine.vllm_adapter.segments.composer import POSITIONS_FIELD
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -23,7 +31,20 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
     dummy_inputs=Qwen3VLDummyInputsBuilder,
 )
 class GuardedQwen3VL(Qwen3VLForConditionalGeneration):
-    """Qwen3-VL that encodes only clips that come with pixels."""
+    """Qwen3-VL that takes positions as they come and encodes only clips that come with pixels."""
+
+    def get_mrope_input_positions(
+        self, input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]
+    ) -> tuple[torch.Tensor, int]:
+        for feature in mm_features:
+            if feature.data is not None and POSITIONS_FIELD in feature.data:
+                positions: torch.Tensor = feature.data[POSITIONS_FIELD].data.long()
+                assert positions.shape == (3, len(input_tokens))
+                return positions, int(positions.max()) + 1 - len(input_tokens)
+        placed: tuple[torch.Tensor, int] = super().get_mrope_input_positions(
+            input_tokens, mm_features
+        )
+        return placed
 
     def embed_multimodal(self, **kwargs: Any) -> Any:
         grid = kwargs.get("video_grid_thw")

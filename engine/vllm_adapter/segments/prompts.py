@@ -9,10 +9,11 @@ from onlooker.engine.checks import Check
 from onlooker.engine.interface import Question
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.times import named_spans, speaks_of_now
-from onlooker.engine.vllm_adapter.prompt import PromptComposer, clip_uuid, video_item
+from onlooker.engine.vllm_adapter.prompt import PromptComposer, clip_uuid
 from onlooker.engine.vllm_adapter.runner import VllmRunner
-from onlooker.engine.vllm_adapter.segments.composer import ClipTokens, PromptBuilder, clip_tokens
+from onlooker.engine.vllm_adapter.segments.composer import ClipTokens, PromptBuilder
 from onlooker.engine.vllm_adapter.segments.memory import Recall, StreamMemory
+from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 
 RunForEffect = Callable[[PromptBuilder], Awaitable[object]]
 """Runs a request for what it saves."""
@@ -25,19 +26,17 @@ class SegmentPrompts:
         self,
         runner: VllmRunner,
         composer: PromptComposer,
+        clips: ClipPreparer,
         memory_settings: MemorySection,
         *,
         recent_clips: int,
-        video_token: int,
-        merge: int,
         run_for_effect: RunForEffect,
     ) -> None:
         self._runner = runner
         self._composer = composer
+        self._clips = clips
         self._limits = memory_settings
         self._recent_clips = recent_clips
-        self._video_token = video_token
-        self._merge = merge
         self._run_for_effect = run_for_effect
 
     async def ingesting(
@@ -103,19 +102,12 @@ class SegmentPrompts:
         `once` names the answer for which it is shown once: its frames may belong to a clip that
         comes later under the same index, which must not be taken for this one.
         """
-        head, text = self._composer.watched_parts
+        head, _ = self._composer.watched_parts
         key = memory.clip_key(clip.clip_index)
         if once is not None:
             key = f"once/{once}/{clip_uuid('', clip)}"
-        rendered = await self._runner.render(
-            {
-                "prompt": text,
-                "multi_modal_data": {"video": [video_item(clip)]},
-                "multi_modal_uuids": {"video": [key]},
-            }
-        )
-        tokens = clip_tokens(key, rendered, video_token=self._video_token, merge=self._merge)
-        return head, tokens, rendered["mm_kwargs"]["video"][0]
+        tokens, pixels = await self._clips.prepare(key, clip)
+        return head, tokens, pixels
 
     async def _sink(self, memory: StreamMemory, head: str) -> tuple[str, list[int]]:
         """The stored segment of the system prompt; computed when it is not there yet."""

@@ -91,8 +91,15 @@ class SegmentSpec:
         return covered
 
     def to_params(self) -> dict[str, Any]:
-        """As ``kv_transfer_params``."""
-        return {PARAMS_KEY: asdict(self)}
+        """As ``kv_transfer_params``. Loads, of which there are many, as rows of plain values."""
+        loads = [(load.key, load.start, load.num_tokens, load.position) for load in self.loads]
+        return {
+            PARAMS_KEY: {
+                "loads": loads,
+                "saves": [asdict(span) for span in self.saves],
+                "retrieval": None if self.retrieval is None else asdict(self.retrieval),
+            }
+        }
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any] | None) -> "SegmentSpec | None":
@@ -102,7 +109,7 @@ class SegmentSpec:
             return None
         retrieval = plain["retrieval"]
         return cls(
-            loads=[LoadSpan(**span) for span in plain["loads"]],
+            loads=[LoadSpan(*row) for row in plain["loads"]],
             saves=[SaveSpan(**span) for span in plain["saves"]],
             retrieval=None
             if retrieval is None
