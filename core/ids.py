@@ -9,7 +9,8 @@ import secrets
 from typing import NewType
 
 StreamId = NewType("StreamId", str)
-"""A video source and all that is remembered of it. Chosen by the client or made by `new_id`."""
+"""A video source and all that is remembered of it: whose it is and the name that its owner chose
+(see `tenant_stream_id`), or one made by `new_id`."""
 
 ResponseId = NewType("ResponseId", str)
 """One answer, from its acceptance to its terminal event."""
@@ -29,6 +30,22 @@ _STREAM_ID = re.compile(STREAM_ID_PATTERN)
 def is_stream_id(text: str) -> bool:
     """Whether `text` may name a stream."""
     return _STREAM_ID.fullmatch(text) is not None
+
+
+DEFAULT_TENANT = "default"
+"""Whose streams those are that a key without a tenant opens, or anybody where there are no keys."""
+
+
+def tenant_stream_id(tenant: str, name: str) -> StreamId:
+    """The id under which a server keeps a tenant's stream: ``tenant/name``, and of the default
+    tenant the name alone. No name holds a slash, so those of two tenants never meet."""
+    return StreamId(name if tenant == DEFAULT_TENANT else f"{tenant}/{name}")
+
+
+def split_stream_id(stream_id: StreamId) -> tuple[str, str]:
+    """The tenant and the name that `tenant_stream_id` joined."""
+    tenant, slash, name = stream_id.rpartition("/")
+    return (tenant, name) if slash else (DEFAULT_TENANT, name)
 
 
 def new_id(prefix: str) -> str:

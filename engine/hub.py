@@ -15,7 +15,7 @@ from onlooker.core.errors import (
     Overloaded,
     ShuttingDown,
 )
-from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id
+from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
 from onlooker.core.metrics import Metrics
 from onlooker.engine.asking import QuestionSlots
@@ -28,6 +28,24 @@ from onlooker.engine.stream import Stream, StreamOptions
 _log = logging.getLogger("onlooker.engine.hub")
 
 DRAIN_POLL_S = 0.05
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a stream. Raises `InvalidRequest`."""
+    if not is_stream_id(name):
+        raise InvalidRequest(
+            f"a stream id is 1 to 64 letters, digits, '.', '_' or '-' ({STREAM_ID_PATTERN})",
+            param="id",
+        )
+
+
+def not_found(name: str) -> NotFound:
+    """Says how a stream comes to be."""
+    return NotFound(
+        f"there is no stream '{name}': create it with POST /v1/streams or connect to "
+        f"/v1/realtime?stream={name}",
+        param="stream",
+    )
 
 
 class StreamHub:
@@ -141,11 +159,7 @@ class StreamHub:
         """
         stream = self._streams.get(StreamId(stream_id))
         if stream is None:
-            raise NotFound(
-                f"there is no stream '{stream_id}': create it with POST /v1/streams or connect to "
-                f"/v1/realtime?stream={stream_id}",
-                param="stream",
-            )
+            raise not_found(split_stream_id(StreamId(stream_id))[1])
         return stream
 
     def streams(self) -> list[Stream]:
@@ -182,13 +196,11 @@ class StreamHub:
             raise ShuttingDown("the server is shutting down and opens no more streams")
         if not self._engine.healthy():
             raise EngineDead("the engine is gone; the server must be restarted")
-        if not is_stream_id(stream_id):
-            raise InvalidRequest(
-                f"a stream id is 1 to 64 letters, digits, '.', '_' or '-' ({STREAM_ID_PATTERN})",
-                param="id",
-            )
+        tenant, name = split_stream_id(stream_id)
+        check_name(name)
+        check_name(tenant)
         if stream_id in self._streams or stream_id in self._opening:
-            raise Conflict(f"stream '{stream_id}' exists already", param="id")
+            raise Conflict(f"stream '{name}' exists already", param="id")
         if len(self._streams) + len(self._opening) >= self._settings.max_streams:
             raise Overloaded(
                 f"{self._settings.max_streams} streams are open, which is this server's limit "

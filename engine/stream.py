@@ -11,7 +11,7 @@ from concurrent.futures import Executor
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
-from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.ids import ResponseId, StreamId, split_stream_id
 from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.engine.asking import Asker, QuestionSlots
@@ -64,7 +64,7 @@ class Stream:
         slots: QuestionSlots,
         remembered: Remembered = NOTHING,
     ) -> None:
-        self.id = stream_id
+        self.id, self.name = stream_id, split_stream_id(stream_id)[1]
         self.options = options
         self.is_live = (options.clock or settings.clock) == "live"
         self.created_wall_s = clock.wall_s()
@@ -156,7 +156,7 @@ class Stream:
         self._check_open()
         if self._lease is not None:
             raise Conflict(
-                f"stream '{self.id}' is already fed by {self._lease.owner}: stop that source, or "
+                f"stream '{self.name}' is already fed by {self._lease.owner}: stop that source, or "
                 "open another stream",
                 param="stream",
             )
@@ -180,7 +180,7 @@ class Stream:
         """
         if not self.is_live:
             raise InvalidRequest(
-                f"stream '{self.id}' runs on the virtual clock, where the sender waits: push_wait"
+                f"stream '{self.name}' runs on the virtual clock, where the sender waits: push_wait"
             )
         if (entry := self._admitted(frame, None)) is not None:
             self._offer(entry)
@@ -337,7 +337,7 @@ class Stream:
 
     def _check_open(self) -> None:
         if self._closed.done():
-            raise NotFound(f"stream '{self.id}' is closed: {self._closed.result()}", param="stream")
+            raise NotFound(f"stream '{self.name}' is closed: {self.closed_reason}", param="stream")
 
     def _admitted(
         self, frame: EncodedFrame, outcome: "asyncio.Future[FrameAck] | None"

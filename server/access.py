@@ -7,6 +7,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from onlooker.core.errors import Forbidden
 from onlooker.core.protocol.base import ErrorReply
+from onlooker.engine.tenants import TenantStreams
 from onlooker.server.auth import Grant
 from onlooker.server.gateway import Gateway
 
@@ -61,6 +62,16 @@ def ready_gateway(gateway: AnyGateway, grant: Annotated[Grant, Depends(check_cal
 
 
 ReadyGateway = Annotated[Gateway, Depends(ready_gateway)]
+
+
+def caller_streams(
+    gateway: ReadyGateway, grant: Annotated[Grant, Depends(check_caller)]
+) -> TenantStreams:
+    """The streams that the caller may see."""
+    return gateway.streams_of(grant.tenant)
+
+
+CallerStreams = Annotated[TenantStreams, Depends(caller_streams)]
 
 
 def error_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:

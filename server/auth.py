@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Forbidden, Unauthorized
-from onlooker.server.config import is_loopback
+from onlooker.core.ids import DEFAULT_TENANT
+from onlooker.server.config import is_loopback, split_key
 
 TOKEN_PREFIX = "ek_"  # noqa: S105 - a prefix, no secret
 KEY_SUBPROTOCOL = "openai-insecure-api-key."
@@ -37,13 +38,21 @@ class Grant:
 
     is_token: bool
     """Realtime connections and reading only."""
+    tenant: str = DEFAULT_TENANT
+    """Whose streams the caller sees."""
 
 
 class Authenticator:
-    """Checks credentials. Without keys, everyone may in."""
+    """Checks credentials. Without keys, everyone may in.
+
+    Args:
+        keys: as in the settings, ``KEY`` or ``TENANT:KEY``.
+    """
 
     def __init__(self, keys: Sequence[str], clock: Clock) -> None:
-        self._keys = [key.encode() for key in keys]
+        split = [split_key(key) for key in keys]
+        self._keys = [key.encode() for _, key in split]
+        self._tenants = [tenant for tenant, _ in split]
         self._clock = clock
         # Without keys, tokens are still made for clients that always ask for one.
         self._signers = self._keys or [secrets.token_bytes(32)]
@@ -64,13 +73,12 @@ class Authenticator:
         if not credential:
             raise Unauthorized(f"this server wants an API key: {_HOW}")
         if credential.startswith(TOKEN_PREFIX):
-            self._check_token(credential)
-            return Grant(is_token=True)
+            return Grant(is_token=True, tenant=self._check_token(credential))
         shown = hashlib.sha256(credential.encode()).digest()
         matches = [hmac.compare_digest(shown, hashlib.sha256(key).digest()) for key in self._keys]
         if not any(matches):  # all are compared, whichever matches
             raise Unauthorized(f"the API key is not one of this server's; {_HOW}")
-        return Grant(is_token=False)
+        return Grant(is_token=False, tenant=self._tenants[matches.index(True)])
 
     def mint(self, ttl_s: int, *, credential: str | None) -> tuple[str, int]:
         """Return a token and its end in Unix seconds. `credential` is the key that asks for it."""
@@ -83,7 +91,8 @@ class Authenticator:
         claims = json.dumps({"exp": expires_at, "jti": secrets.token_hex(8)}).encode()
         return f"{TOKEN_PREFIX}{_b64(claims)}.{_b64(_sign(signer, claims))}", expires_at
 
-    def _check_token(self, token: str) -> None:
+    def _check_token(self, token: str) -> str:
+        """The tenant of the key that made it."""
         try:
             claims_text, signature_text = token.removeprefix(TOKEN_PREFIX).split(".")
             claims, signature = _unb64(claims_text), _unb64(signature_text)
@@ -94,6 +103,7 @@ class Authenticator:
             raise Unauthorized("the token was not made by this server; make a new one")
         if json.loads(claims)["exp"] <= self._clock.wall_s():
             raise Unauthorized("the token has expired; make a new one")
+        return self._tenants[good.index(True)]
 
 
 def bearer(authorization: str | None) -> str | None:

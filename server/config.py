@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.errors import ConfigError
+from onlooker.core.ids import DEFAULT_TENANT, is_stream_id
 from onlooker.core.protocol.frame_header import HEADER_BYTES
 from onlooker.core.settings import Section
 from onlooker.engine.config import EngineSection
@@ -41,7 +42,9 @@ class ServerSection(Section):
 
     # Who
     api_keys: ApiKeys = ()
-    """Keys that clients show, separated by commas. Empty: everyone who reaches the port may in."""
+    """Keys that clients show, separated by commas. Empty: everyone who reaches the port may in.
+    ``acme:KEY`` names the tenant whose streams the key sees (clients show ``KEY`` alone); a key
+    without a tenant sees those of ``default``. Limits are the server's, not each tenant's."""
     allowed_origins: Names = ()
     """Web pages on other hosts that may use this server, such as ``https://app.example.org``."""
     metrics_need_key: bool = False
@@ -123,12 +126,21 @@ class ServerSection(Section):
 
     @model_validator(mode="after")
     def _keys_can_travel(self) -> Self:
+        secrets = set()
         for key in self.api_keys:
-            if not re.fullmatch(KEY_PATTERN, key.get_secret_value()):
+            tenant, secret = split_key(key.get_secret_value())
+            if not re.fullmatch(KEY_PATTERN, secret):
                 raise ValueError(
                     "an API key has 8 to 256 of these characters: A-Z a-z 0-9 . _ ~ - "
                     "(it also travels as a WebSocket subprotocol)"
                 )
+            if not is_stream_id(tenant):
+                raise ValueError(
+                    "the tenant before an API key (TENANT:KEY) has 1 to 64 letters, digits or . _ -"
+                )
+            if secret in secrets:
+                raise ValueError("an API key is given twice; each belongs to one tenant")
+            secrets.add(secret)
         if self.default_output_tokens > self.max_output_tokens:
             raise ValueError("default_output_tokens is larger than max_output_tokens")
         return self
@@ -156,6 +168,12 @@ class Settings(Section):
                 f"engine.max_frame_bytes and its header: at least {needed}"
             )
         return self
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """The tenant and the secret of a key as the settings have it."""
+    tenant, colon, secret = key.rpartition(":")
+    return (tenant, secret) if colon else (DEFAULT_TENANT, secret)
 
 
 def is_loopback(host: str) -> bool:

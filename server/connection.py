@@ -18,8 +18,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from onlooker.core.errors import OnlookerError
 from onlooker.core.protocol.server_events import SessionClosing
 from onlooker.engine.stream import Stream
+from onlooker.engine.tenants import TenantStreams
 from onlooker.server import errors
-from onlooker.server.auth import REALTIME_SUBPROTOCOL, bearer, from_subprotocols
+from onlooker.server.auth import REALTIME_SUBPROTOCOL, Grant, bearer, from_subprotocols
 from onlooker.server.gateway import Gateway, Phase
 from onlooker.server.limits import TokenBucket
 from onlooker.server.outbox import Outbox, SlowReader
@@ -63,11 +64,12 @@ class _PeerLeft(_End):
 async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
     """Let a peer in and serve it, or refuse it before the upgrade with an HTTP status."""
     try:
-        _check(websocket, gateway)
+        streams = gateway.streams_of(_check(websocket, gateway).tenant)
         with gateway.places.take():
             wanted = websocket.query_params.get("stream")
-            stream, is_own = await stream_for_session(gateway, wanted)
-            await RealtimeConnection(websocket, gateway).run(stream, is_own=is_own)
+            stream, is_own = await stream_for_session(streams, wanted)
+            connection = RealtimeConnection(websocket, gateway, streams)
+            await connection.run(stream, is_own=is_own)
     except OnlookerError as error:
         gateway.metrics.client_errors.labels(code=error.code).inc()
         gateway.metrics.connections_total.labels(outcome="refused").inc()
@@ -76,7 +78,7 @@ async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
             await websocket.send_denial_response(Response(body, status, headers))
 
 
-def _check(websocket: WebSocket, gateway: Gateway) -> None:
+def _check(websocket: WebSocket, gateway: Gateway) -> Grant:
     headers, query = websocket.headers, websocket.query_params
     gateway.origins.check(origin=headers.get("origin"), host=headers.get("host"))
     credential = (
@@ -84,17 +86,19 @@ def _check(websocket: WebSocket, gateway: Gateway) -> None:
         or from_subprotocols(websocket.scope.get("subprotocols", []))
         or query.get("token")
     )
-    gateway.auth.check(credential)
+    grant = gateway.auth.check(credential)
     gateway.check_ready()
     gateway.check_model(query.get("model"))
+    return grant
 
 
 class RealtimeConnection:
     """One peer that was let in."""
 
-    def __init__(self, websocket: WebSocket, gateway: Gateway) -> None:
+    def __init__(self, websocket: WebSocket, gateway: Gateway, streams: TenantStreams) -> None:
         self._websocket = websocket
         self._gateway = gateway
+        self._streams = streams
         self._settings = gateway.settings.server
         self._clock = gateway.clock
         self._ending: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
@@ -116,7 +120,7 @@ class RealtimeConnection:
         try:
             await self._accept()
             async with asyncio.TaskGroup() as tasks:
-                session = Session(self._gateway, self._outbox, tasks)
+                session = Session(self._gateway, self._streams, self._outbox, tasks)
                 self._session = session
                 session.open(stream, is_own=is_own)
                 tasks.create_task(self._read(session))

@@ -83,7 +83,7 @@ def _told(event: events.StreamEvent, stream: Stream) -> ServerEvent | None:
     match event:
         case events.PaceChanged():
             return VideoPace(
-                stream=stream.id,
+                stream=stream.name,
                 fps=event.fps,
                 width=event.width,
                 height=event.height,
@@ -94,20 +94,20 @@ def _told(event: events.StreamEvent, stream: Stream) -> ServerEvent | None:
             return StreamUpdated(stream=stream_object(stream), reason=f"source {event.state}")
         case events.AnswerStarted():
             return StreamAnswer(
-                stream=stream.id,
+                stream=stream.name,
                 response_id=event.response_id,
                 status="in_progress",
                 asked_s=event.asked_s,
             )
         case events.AnswerFinished():
             return StreamAnswer(
-                stream=stream.id,
+                stream=stream.name,
                 response_id=event.response_id,
                 status=_STATUS[event.finish_reason],  # type: ignore[arg-type]  # the four words
                 asked_s=event.asked_s,
                 text=event.text,
             )
         case events.StreamClosed():
-            return StreamClosed(stream=stream.id, reason=event.reason)
+            return StreamClosed(stream=stream.name, reason=event.reason)
         case _:
             return None

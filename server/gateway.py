@@ -9,6 +9,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, NotFound, ShuttingDown, TooLarge
 from onlooker.core.metrics import Metrics
 from onlooker.engine.hub import StreamHub
+from onlooker.engine.tenants import TenantStreams
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.errors import NotReady
@@ -69,6 +70,10 @@ class Gateway:
             raise ShuttingDown("the server is shutting down; try another one", retry_after_s=5.0)
         if self.phase is Phase.FAILED or not self.hub.ready():
             raise EngineDead("the engine is gone; the server must be restarted")
+
+    def streams_of(self, tenant: str) -> TenantStreams:
+        """The streams of one tenant."""
+        return TenantStreams(self.hub, tenant)
 
     def check_model(self, model: str | None) -> None:
         """Refuse to answer for a model that is not served. Raises `NotFound`."""

@@ -86,7 +86,7 @@ class Responses:
             at_s = stream.status().newest_s  # "now" is what was sent before, whatever comes next
         writer = AnswerWriter(
             AnswerFrame(
-                stream=stream.id,
+                stream=stream.name,
                 max_output_tokens=max_tokens,
                 conversation_id=self._conversation.id if in_conversation else None,
                 previous_item_id=self._conversation.last_id if in_conversation else None,

@@ -17,13 +17,14 @@ from onlooker.core.errors import (
     ShuttingDown,
     TooLarge,
 )
-from onlooker.core.ids import StreamId, new_id
+from onlooker.core.ids import new_id
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.protocol import PROTOCOL_VERSION
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
 from onlooker.engine.stream import Stream, StreamOptions
+from onlooker.engine.tenants import TenantStreams
 from onlooker.server.conversation import Conversation
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
@@ -44,34 +45,42 @@ class TooManyErrors(Exception):
     """The peer sends nothing but faults; its connection ends."""
 
 
-async def stream_for_session(gateway: Gateway, stream_id: str | None) -> tuple[Stream, bool]:
+async def stream_for_session(streams: TenantStreams, name: str | None) -> tuple[Stream, bool]:
     """Return the stream that a connection is about, and whether it ends with the connection.
 
     Raises: what `StreamHub.open_stream` does.
     """
-    if stream_id is None:
-        return await gateway.hub.open_stream(options=StreamOptions(persistent=False)), True
-    return await found_or_opened(gateway, stream_id), False
+    if name is None:
+        return await streams.open_stream(options=StreamOptions(persistent=False)), True
+    return await found_or_opened(streams, name), False
 
 
-async def found_or_opened(gateway: Gateway, stream_id: str) -> Stream:
+async def found_or_opened(streams: TenantStreams, name: str) -> Stream:
     """Return the stream of this id, made if need be; it outlives its connections."""
     try:
-        return gateway.hub.get(stream_id)
+        return streams.get(name)
     except NotFound:
         pass
     try:
-        return await gateway.hub.open_stream(StreamId(stream_id), StreamOptions(persistent=True))
+        return await streams.open_stream(name, StreamOptions(persistent=True))
     except Conflict:  # somebody else opened it meanwhile
-        return gateway.hub.get(stream_id)
+        return streams.get(name)
 
 
 class Session:
     """State of one connection: configuration, conversation, slots, answers under way."""
 
-    def __init__(self, gateway: Gateway, outbox: Outbox, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        streams: TenantStreams,
+        outbox: Outbox,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """`streams`: those that the peer may see."""
         self.id = new_id("sess")
         self._gateway = gateway
+        self._streams = streams
         self._settings = gateway.settings.server
         self._outbox = outbox
         self._tasks = tasks
@@ -121,7 +130,7 @@ class Session:
         self._slots.clear()
         if self._owns_stream and own is not None and own.stream.closed_reason is None:
             with suppress(NotFound):  # it went by itself, at the same moment
-                await self._gateway.hub.close_stream(own.stream.id, "its connection ended")
+                await self._streams.close_stream(own.stream.name, "its connection ended")
 
     def tick(self) -> None:
         """Send the acknowledgements that have gathered."""
@@ -214,7 +223,7 @@ class Session:
         name = next(iter(fields))
         if not self._owns_stream:
             raise Conflict(
-                f"'{name}' belongs to the stream, and '{slot.stream.id}' was here before this "
+                f"'{name}' belongs to the stream, and '{slot.stream.name}' was here before this "
                 "connection; set it when the stream is created",
                 param=f"session.input_video.{name}",
             )
@@ -225,10 +234,10 @@ class Session:
             )
         settings = self._video.model_copy(update=fields)
         slot.close()
-        hub, stream_id = self._gateway.hub, slot.stream.id
-        await hub.close_stream(stream_id, "opened again with other settings")
-        stream = await hub.open_stream(
-            stream_id,
+        name = slot.stream.name
+        await self._streams.close_stream(name, "opened again with other settings")
+        stream = await self._streams.open_stream(
+            name,
             StreamOptions(
                 clock=settings.clock,
                 max_fps=settings.max_fps,
@@ -277,7 +286,7 @@ class Session:
                 "server.max_slots)",
                 param="slot",
             )
-        stream = await found_or_opened(self._gateway, event.stream)
+        stream = await found_or_opened(self._streams, event.stream)
         self._outbox.put(told.VideoAttached(slot=event.slot, stream=stream_object(stream)))
         self._follow(event.slot, stream)
 
@@ -286,7 +295,7 @@ class Session:
         await slot.settled()
         slot.close()
         del self._slots[event.slot]
-        self._outbox.put(told.VideoDetached(slot=event.slot, stream=slot.stream.id))
+        self._outbox.put(told.VideoDetached(slot=event.slot, stream=slot.stream.name))
 
     def _follow(self, number: int, stream: Stream) -> None:
         slot = Slot(
@@ -347,7 +356,7 @@ class Session:
             raise ShuttingDown("the server is shutting down and takes no more questions")
         named = event.response.stream
         own = self._slot(OWN_SLOT).stream
-        stream = own if named is None else self._gateway.hub.get(named)
+        stream = own if named is None else self._streams.get(named)
         for slot in self._slots.values():
             if slot.stream is stream:
                 await slot.settled()  # virtual clock: what was sent before counts as seen
@@ -366,7 +375,7 @@ class Session:
         return told.SessionObject(
             id=self.id,
             model=gateway.hub.info.model,
-            stream=stream.id,
+            stream=stream.name,
             instructions=self._config.instructions,
             max_output_tokens=self._config.max_output_tokens
             or self._settings.default_output_tokens,

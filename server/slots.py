@@ -67,7 +67,7 @@ class AckBatch:
         status = stream.status()
         ack = VideoAck(
             slot=slot,
-            stream=stream.id,
+            stream=stream.name,
             kept=self._kept,
             skipped=self._skipped,
             dropped=self._dropped,
@@ -136,7 +136,7 @@ class Slot:
                     self.flush()
                     self._lease = None
                     self._emit(
-                        StreamClosed(slot=self.number, stream=self.stream.id, reason=event.reason)
+                        StreamClosed(slot=self.number, stream=self.stream.name, reason=event.reason)
                     )
                 case _:
                     pass
@@ -220,7 +220,7 @@ class Slot:
         self._emit(
             VideoPace(
                 slot=self.number,
-                stream=self.stream.id,
+                stream=self.stream.name,
                 fps=pace.fps,
                 width=pace.width,
                 height=pace.height,

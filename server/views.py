@@ -22,7 +22,7 @@ def stream_object(stream: Stream) -> StreamObject:
     """A stream, with its counters now."""
     status = stream.status()
     return StreamObject(
-        id=status.stream_id,
+        id=stream.name,
         created_at=status.created_wall_s,
         clock="live" if stream.is_live else "virtual",
         persistent=stream.options.persistent,

@@ -21,7 +21,8 @@ from onlooker.core.protocol.http import (
 )
 from onlooker.core.protocol.server_events import ResponseObject, TextDelta
 from onlooker.engine.stream import Stream, StreamOptions
-from onlooker.server.access import ReadyGateway, error_docs
+from onlooker.engine.tenants import TenantStreams
+from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerFrame, AnswerWriter
 from onlooker.server.asking import Ask, answer_events, answer_whole, failure_reply
 from onlooker.server.chat import ChatQuestion, read_chat
@@ -64,6 +65,7 @@ _EXAMPLES = {
 )
 async def complete_chat(
     gateway: ReadyGateway,
+    streams: CallerStreams,
     http_request: Request,
     request: Annotated[ChatRequest, Body(openapi_examples=_EXAMPLES)],
 ) -> Response:
@@ -85,21 +87,21 @@ async def complete_chat(
         temperature=request.temperature or 0.0,
         seed=request.seed,
     )
-    stream, is_own = await _stream(gateway, question)
+    stream, is_own = await _stream(streams, question)
     writer = AnswerWriter(
-        AnswerFrame(stream=None if is_own else stream.id, max_output_tokens=max_tokens),
+        AnswerFrame(stream=None if is_own else stream.name, max_output_tokens=max_tokens),
         clock=gateway.clock,
     )
     chat = _Chat(gateway, request, stream, is_own, ask, writer)
     return await (chat.streamed() if request.stream else chat.whole(http_request))
 
 
-async def _stream(gateway: Gateway, question: ChatQuestion) -> tuple[Stream, bool]:
+async def _stream(streams: TenantStreams, question: ChatQuestion) -> tuple[Stream, bool]:
     """The stream that is asked; a fresh one, which goes again, where only pictures are."""
     if question.stream_id is not None:
-        return gateway.hub.get(question.stream_id), False
+        return streams.get(question.stream_id), False
     options = StreamOptions(clock="virtual", persistent=False)
-    return await gateway.hub.open_stream(options=options), True
+    return await streams.open_stream(options=options), True
 
 
 class _Chat:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.engine.stream import Stream
-from onlooker.server.access import ReadyGateway, error_docs
+from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.event_feed import stream_events
 from onlooker.server.gateway import Gateway
 from onlooker.server.sse import EventResponse, sse_text
@@ -30,6 +30,7 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"])
 )
 async def follow_stream(
     gateway: ReadyGateway,
+    streams: CallerStreams,
     stream_id: str,
     last_event_id: Annotated[
         str | None,
@@ -42,7 +43,7 @@ async def follow_stream(
     Browsers reconnect by themselves and send `Last-Event-ID`; what was missed follows, as far as it
     is retained (acknowledgements are not).
     """
-    stream = gateway.hub.get(stream_id)
+    stream = streams.get(stream_id)
     server = gateway.settings.server
     return EventResponse(
         _encoded(gateway, stream, _number(last_event_id or after)),

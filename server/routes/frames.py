@@ -10,7 +10,7 @@ from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE
 from onlooker.core.protocol.http import FrameReply
 from onlooker.engine.stream import Stream
-from onlooker.server.access import ReadyGateway, error_docs
+from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import MEDIA_TYPES
 
@@ -32,6 +32,7 @@ _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 )
 async def push_frame(
     gateway: ReadyGateway,
+    streams: CallerStreams,
     request: Request,
     stream_id: str,
     capture_time: Annotated[
@@ -50,7 +51,7 @@ async def push_frame(
     the last kept one) or `dropped` with the reason. Without a time, a live stream takes the seconds
     since it was opened.
     """
-    stream = gateway.hub.get(stream_id)
+    stream = streams.get(stream_id)
     codec = _codec(request.headers.get("content-type"))
     capture_s = _capture_s(capture_time if capture_time is not None else t, stream, gateway)
     payload = await request.body()
@@ -72,7 +73,7 @@ async def push_frame(
             f"{gateway.settings.engine.max_frame_pixels} pixels"
         )
     if ack.reason is DropReason.STREAM_CLOSED:
-        raise Conflict(f"stream '{stream.id}' was closed meanwhile", param="stream")
+        raise Conflict(f"stream '{stream.name}' was closed meanwhile", param="stream")
     status = stream.status()
     return FrameReply(
         sequence=ack.sequence,

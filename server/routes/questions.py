@@ -12,7 +12,7 @@ from onlooker.core.protocol.base import ErrorBody, Usage
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
 from onlooker.core.protocol.server_events import ResponseObject
 from onlooker.engine.stream import Stream
-from onlooker.server.access import ReadyGateway, error_docs
+from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerFrame, AnswerWriter
 from onlooker.server.asking import Ask, answer_events, answer_whole, failure_reply
 from onlooker.server.gateway import Gateway
@@ -43,6 +43,7 @@ _EXAMPLES = {
 )
 async def ask_stream(
     gateway: ReadyGateway,
+    streams: CallerStreams,
     http_request: Request,
     stream_id: str,
     request: Annotated[QuestionRequest, Body(openapi_examples=_EXAMPLES)],
@@ -51,14 +52,14 @@ async def ask_stream(
 
     The answer depends on nothing captured after the moment it is about. Hanging up cancels it.
     """
-    stream = gateway.hub.get(stream_id)
+    stream = streams.get(stream_id)
     max_chars = gateway.settings.server.max_text_chars
     if len(request.question) + len(request.instructions or "") > max_chars:
         raise TooLarge(
             f"question and instructions may have {max_chars} characters", param="question"
         )
     max_tokens = gateway.output_tokens(request.max_output_tokens, param="max_output_tokens")
-    frame = AnswerFrame(stream=stream.id, max_output_tokens=max_tokens, asked_s=request.at_s)
+    frame = AnswerFrame(stream=stream.name, max_output_tokens=max_tokens, asked_s=request.at_s)
     writer = AnswerWriter(frame, clock=gateway.clock)
     ask = Ask(
         text=request.question,
@@ -99,7 +100,7 @@ def _reply(done: ResponseObject, stream: Stream, question: str) -> AnswerReply:
     return AnswerReply(
         id=done.id,
         status=done.status,
-        stream=stream.id,
+        stream=stream.name,
         question=question,
         answer=done.text,
         usage=done.usage or Usage(),

@@ -5,12 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Query, Response
 
 from onlooker.core.errors import InvalidRequest, OnlookerError
-from onlooker.core.ids import StreamId
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList
 from onlooker.engine.sources.spec import SourceSpec
 from onlooker.engine.stream import StreamOptions
-from onlooker.server.access import ReadyGateway, error_docs
+from onlooker.server.access import CallerStreams, error_docs
 from onlooker.server.views import stream_object
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
@@ -33,7 +32,7 @@ _EXAMPLES = {
 
 @router.post("", status_code=201, summary="Open a stream", responses=error_docs(400, 403, 409))
 async def create_stream(
-    gateway: ReadyGateway,
+    streams: CallerStreams,
     request: Annotated[CreateStreamRequest, Body(openapi_examples=_EXAMPLES)],
 ) -> StreamObject:
     """Open a stream. It stays until it is closed or its idle limit passes.
@@ -47,32 +46,31 @@ async def create_stream(
         gate_threshold=request.gate_threshold,
         metadata=request.metadata,
     )
-    stream_id = StreamId(request.id) if request.id is not None else None
-    stream = await gateway.hub.open_stream(stream_id, options)
+    stream = await streams.open_stream(request.id, options)
     if request.source is not None:
         source = request.source
         try:
             spec = SourceSpec(url=source.url, fps=source.fps, loop=source.loop)
-            await gateway.hub.pull(stream, spec)
+            await streams.pull(stream, spec)
         except OnlookerError:
-            await gateway.hub.close_stream(stream.id, "its source cannot be pulled")
+            await streams.close_stream(stream.name, "its source cannot be pulled")
             raise
     return stream_object(stream)
 
 
 @router.get("", summary="List streams", responses=error_docs(400))
 async def list_streams(
-    gateway: ReadyGateway,
+    caller: CallerStreams,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
     after: Annotated[str | None, Query(description="Begin after the stream of this id.")] = None,
 ) -> StreamList:
     """List open streams, oldest first."""
-    streams = gateway.hub.streams()
+    streams = caller.streams()
     if after is not None:
-        ids = [stream.id for stream in streams]
+        ids = [stream.name for stream in streams]
         if after not in ids:
             raise InvalidRequest(f"there is no stream '{after[:80]}' to begin after", param="after")
-        streams = streams[ids.index(StreamId(after)) + 1 :]
+        streams = streams[ids.index(after) + 1 :]
     page = [stream_object(stream) for stream in streams[:limit]]
     return StreamList(
         data=page,
@@ -83,9 +81,9 @@ async def list_streams(
 
 
 @router.get("/{stream_id}", summary="Inspect a stream", responses=error_docs(404))
-async def get_stream(gateway: ReadyGateway, stream_id: str) -> StreamObject:
+async def get_stream(streams: CallerStreams, stream_id: str) -> StreamObject:
     """One stream, with its counters now."""
-    return stream_object(gateway.hub.get(stream_id))
+    return stream_object(streams.get(stream_id))
 
 
 @router.delete(
@@ -95,6 +93,6 @@ async def get_stream(gateway: ReadyGateway, stream_id: str) -> StreamObject:
     summary="Close a stream",
     responses=error_docs(404),
 )
-async def delete_stream(gateway: ReadyGateway, stream_id: str) -> None:
+async def delete_stream(streams: CallerStreams, stream_id: str) -> None:
     """Close a stream and forget what was remembered of it. Its events end with `stream.closed`."""
-    await gateway.hub.close_stream(stream_id, "closed by a client")
+    await streams.close_stream(stream_id, "closed by a client")

@@ -9,7 +9,7 @@ import pytest
 
 from onlooker.cache_store.config import CacheStoreSection, DiskSection
 from onlooker.core.clock import SystemClock
-from onlooker.core.ids import StreamId
+from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import Remembered
@@ -66,6 +66,11 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         found["door"] = await engine.open_stream(StreamId("door"))
         found["gone"] = await engine.open_stream(StreamId("gone"))
         found["told"] = [(await ask(engine, question("door", QUESTIONS[1])))[1] for _ in range(2)]
+        acme = tenant_stream_id("acme", "door")
+        found["acme"] = await engine.open_stream(acme)
+        await engine.ingest(make_clip(acme, 0))
+        found["acme answer"] = (await ask(engine, question(acme, "How many objects?")))[1]
+        await engine.close_stream(acme, forget=True)
         found["after"] = await answers(engine)
         await engine.ingest(make_clip("door", NUM_CLIPS))
         found["later"] = await answers(engine)
@@ -96,6 +101,13 @@ def test_a_stream_goes_on_where_it_was(lives: dict[str, Any]) -> None:
 
 def test_a_stream_that_was_closed_on_purpose_is_new(lives: dict[str, Any]) -> None:
     assert lives["gone"] == Remembered()
+
+
+def test_another_tenants_stream_of_the_same_name_is_another_stream(lives: dict[str, Any]) -> None:
+    """Nor does forgetting it touch the first: see the answers afterwards."""
+    assert lives["acme"] == Remembered()
+    assert lives["acme answer"].clip_spans_s == ((0.0, 0.5),)
+    assert not lives["acme answer"].memory_incomplete
 
 
 def test_answers_after_a_restart_are_those_from_before(lives: dict[str, Any]) -> None:

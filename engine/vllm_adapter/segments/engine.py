@@ -58,9 +58,6 @@ _log = logging.getLogger("onlooker.engine.vllm")
 DEFAULT_RECENT = 16
 """Clips of the recent window where nothing else is said."""
 
-TENANT = "default"
-"""Keys do not yet name tenants: all API keys share one."""
-
 _SEGMENTS = "onlooker.engine.vllm_adapter.segments"
 
 FAMILIES = {"Qwen3VLForConditionalGeneration": "OnlookerQwen3VL"}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
 from onlooker.core.clock import Clock
-from onlooker.core.ids import StreamId
+from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Clip
 from onlooker.engine.interface import Remembered
 from onlooker.engine.vllm_adapter.runner import VllmRunner
@@ -16,9 +16,6 @@ from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
 from onlooker.engine.vllm_adapter.segments.memory import RememberedClip, StreamMemory
 
 _log = logging.getLogger("onlooker.engine.vllm")
-
-TENANT = "default"
-"""Keys do not yet name tenants: all API keys share one."""
 
 
 class StreamMemories:
@@ -55,12 +52,13 @@ class StreamMemories:
 
     async def open(self, stream_id: StreamId) -> Remembered:
         """Make room for a stream, or remember what an earlier server stored of it."""
-        lives_of = f"{self._fingerprint}/{TENANT}/{stream_id}/"
+        tenant, name = split_stream_id(stream_id)
+        lives_of = f"{self._fingerprint}/{tenant}/{name}/"
         stored = await self._runner.ask_workers("stored_generations", lives_of)
         # Only what every worker has is whole; the newest life is the one to go on with.
         lives = set(stored[0]).intersection(*stored[1:])
         generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
-        key = StreamKey(self._fingerprint, TENANT, stream_id, generation)
+        key = StreamKey(self._fingerprint, tenant, name, generation)
         memory = self._memories[stream_id] = StreamMemory(key)
         if lives:
             await self._restore(memory)

@@ -41,6 +41,17 @@ def test_without_keys_everyone_may_in() -> None:
     assert auth.check(None) == auth.check("whatever")
 
 
+def test_a_key_names_its_tenant_and_so_do_the_tokens_that_it_makes() -> None:
+    auth = make_auth("acme:first-key-1", "second-key-2", "b:third-key-3")
+    tenants = {"first-key-1": "acme", "second-key-2": "default", "third-key-3": "b"}
+    for key, tenant in tenants.items():
+        assert auth.check(key).tenant == tenant
+        token, _ = auth.mint(60, credential=key)
+        assert auth.check(token).tenant == tenant
+    with pytest.raises(Unauthorized):
+        auth.check("acme:first-key-1")  # the tenant is not part of what is shown
+
+
 def test_a_token_holds_until_it_expires() -> None:
     clock = ManualClock()
     auth = make_auth(clock=clock)

@@ -9,7 +9,7 @@ from onlooker.server.slots import AckBatch, AckMode
 class CountingStream:
     """As much of a stream as an acknowledgement reads."""
 
-    id = "s"
+    id = name = "s"
 
     def status(self) -> StreamStatus:
         return StreamStatus(
