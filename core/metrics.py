@@ -26,6 +26,7 @@ class Metrics:
         self._add_frames(self.registry)
         self._add_questions(self.registry)
         self._add_engine(self.registry)
+        self._add_watches(self.registry)
         self._add_memory(self.registry)
 
     def _add_gateway(self, registry: CollectorRegistry) -> None:
@@ -135,5 +136,42 @@ class Metrics:
         self.answers_incomplete = Counter(
             "onlooker_answers_memory_incomplete_total",
             "Answers of which something that should be remembered could not be read.",
+            registry=registry,
+        )
+
+    def _add_watches(self, registry: CollectorRegistry) -> None:
+        self.watches = Gauge(
+            "onlooker_watches_active", "Watches of all streams.", registry=registry
+        )
+        self.checks = Counter(
+            "onlooker_checks_total",
+            "Checks on behalf of watches: done, failed, skipped for want of room, made_up later or "
+            "lost; and clips that a watch passed_over.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.check_seconds = Histogram(
+            "onlooker_check_seconds",
+            "Time of one check in the engine.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.alerts = Counter(
+            "onlooker_alerts_total",
+            "Alerts by what became of them: raised, held_back by cooldown or rate, superseded by a "
+            "newer one, or silent after all.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.alert_staleness_seconds = Histogram(
+            "onlooker_alert_staleness_seconds",
+            "Arrival of an alert's evidence until the alert was raised.",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.webhook_deliveries = Counter(
+            "onlooker_webhook_deliveries_total",
+            "Deliveries of alerts to webhooks: delivered, retried, given_up or dropped.",
+            ["outcome"],
             registry=registry,
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from onlooker.core.ids import ResponseId
 from onlooker.core.media import DropReason, FrameOutcome
 from onlooker.engine.interface import FinishReason
+from onlooker.engine.watches.alert import Alert
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,21 @@ class AnswerFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertRaised:
+    """A watch speaks."""
+
+    alert: Alert
+
+
+@dataclass(frozen=True, slots=True)
+class WatchChanged:
+    """A watch was created, updated, deleted, or has ended by itself (``ended``)."""
+
+    watch_id: str
+    change: str
+
+
+@dataclass(frozen=True, slots=True)
 class StreamClosed:
     """The last event of a stream."""
 
@@ -93,5 +109,7 @@ StreamEvent = (
     | SourceChanged
     | AnswerStarted
     | AnswerFinished
+    | AlertRaised
+    | WatchChanged
     | StreamClosed
 )

@@ -67,6 +67,10 @@ class Wording:
     temperature: float = 1.0
     """Calibration of the margin of yes over no."""
     silence_threshold: float = 0.725
+    """Probability from which silence counts."""
+    gates_by_silence: bool = False
+    """Whether the model keeps silent so reliably while nothing changes that its conditions need be
+    checked only where it would not. One check then stands before those of all watches."""
     num_clips: int = 4
     """Newest clips that a check looks at."""
 

@@ -56,6 +56,9 @@ class ChangeTrigger(Rule):
         floor: smallest change that counts at all.
         window: clips whose changes make up the quantile.
         refractory_s: stream time after speaking in which it stays silent.
+        min_history: clips that must have been seen before it speaks.
+        passes_first: let the first clip through, whatever it shows: before a dearer trigger, which
+            knows nothing yet.
     """
 
     def __init__(
@@ -65,17 +68,24 @@ class ChangeTrigger(Rule):
         floor: float = 0.0,
         window: int = 120,
         refractory_s: float = 0.0,
+        min_history: int = 0,
+        passes_first: bool = False,
     ) -> None:
         self._quantile, self._floor = quantile, floor
         self._refractory_s = refractory_s
+        self._min_history, self._passes_first = min_history, passes_first
         self._order: deque[float] = deque(maxlen=window)
         self._sorted: list[float] = []
         self._spoke_s: float | None = None
 
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
-        limit = max(self._floor, self._limit())
+        limit, num_before = max(self._floor, self._limit()), len(self._order)
         self._note(signals.change)
-        if signals.change <= limit or self._is_resting(clip.end_s):
+        if not (self._passes_first and num_before == 0) and (
+            signals.change <= limit
+            or num_before < self._min_history
+            or self._is_resting(clip.end_s)
+        ):
             return Silent()
         self._spoke_s = clip.end_s
         return Speak()

@@ -1,0 +1,1 @@
+"""Watches: standing questions to a stream, and the alerts that they raise."""
