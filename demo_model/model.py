@@ -16,6 +16,7 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from onlooker.demo_model import tokenizer as words
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
+from onlooker.demo_model.watching import WATCHING
 
 FRAME_SIZE = 72
 """Pixels along each side of the square frame that the vision tower sees."""
@@ -165,6 +166,7 @@ def _profile() -> dict[str, Any]:
         "knows": "only the drawn world: one to three coloured shapes that come, move, change and "
         "leave, and a sign with a digit. Anything else it cannot tell",
         "instructions": SYSTEM_PROMPTS[0],
+        "watching": WATCHING,
     }
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from onlooker.core.settings import Section
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.watches.config import WatchesSection
 
 
 class PerceptionSection(Section):
@@ -152,6 +153,7 @@ class EngineSection(Section):
     perception: PerceptionSection = PerceptionSection()
     sources: SourcesSection = SourcesSection()
     memory: MemorySection = MemorySection()
+    watches: WatchesSection = WatchesSection()
     vllm: VllmSection = VllmSection()
 
     @model_validator(mode="after")

@@ -9,9 +9,12 @@ missed. The closing event reaches every subscriber.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from heapq import merge
+from operator import itemgetter
 
 from onlooker.core.metrics import Metrics
-from onlooker.engine.events import FrameAck, StreamClosed, StreamEvent
+from onlooker.engine.config import EngineSection
+from onlooker.engine.events import AlertRaised, FrameAck, StreamClosed, StreamEvent
 
 Numbered = tuple[int, StreamEvent]
 
@@ -76,12 +79,25 @@ class Subscription(AsyncIterator[Numbered]):
 class EventLog:
     """Numbers events, retains them and hands them out. Lives on the event loop."""
 
-    def __init__(self, *, num_retained: int, metrics: Metrics) -> None:
+    def __init__(
+        self, *, num_retained: int, metrics: Metrics, num_alerts_retained: int = 256
+    ) -> None:
+        """Alerts are retained beside the rest, so that clips do not push them out."""
         self._retained: deque[Numbered] = deque(maxlen=num_retained)
+        self._alerts: deque[Numbered] = deque(maxlen=num_alerts_retained)
         self._subscriptions: set[Subscription] = set()
         self._metrics = metrics
         self._last_number = 0
         self._is_closed = False
+
+    @classmethod
+    def of(cls, settings: EngineSection, metrics: Metrics) -> "EventLog":
+        """A log with the bounds of the settings."""
+        return cls(
+            num_retained=settings.events_retained,
+            num_alerts_retained=settings.watches.alerts_retained,
+            metrics=metrics,
+        )
 
     @property
     def num_subscribers(self) -> int:
@@ -98,7 +114,9 @@ class EventLog:
             return
         self._last_number += 1
         numbered = (self._last_number, event)
-        if not isinstance(event, FrameAck):
+        if isinstance(event, AlertRaised):
+            self._alerts.append(numbered)
+        elif not isinstance(event, FrameAck):
             self._retained.append(numbered)
         for subscription in self._subscriptions:
             if (lost := subscription._offer(numbered)) is not None:
@@ -114,7 +132,7 @@ class EventLog:
         """
         subscription = Subscription(self, max_events=max(1, max_events))
         if after is not None:
-            for numbered in self._retained:
+            for numbered in merge(self._retained, self._alerts, key=itemgetter(0)):
                 if numbered[0] > after:
                     subscription._offer(numbered)
         if self._is_closed:

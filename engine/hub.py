@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from onlooker.core.clock import Clock
@@ -24,6 +25,8 @@ from onlooker.engine.interface import Engine, EngineInfo, Progress
 from onlooker.engine.sources.puller import Puller
 from onlooker.engine.sources.spec import SourceSpec
 from onlooker.engine.stream import Stream, StreamOptions
+from onlooker.engine.watches.keeper import MakeKeeper, WatchKeeper
+from onlooker.engine.watches.score import CheckRunner
 
 _log = logging.getLogger("onlooker.engine.hub")
 
@@ -68,6 +71,13 @@ class StreamHub:
         )
         self._puller = Puller(
             settings=settings, clock=clock, metrics=metrics, info=lambda: engine.info
+        )
+        self._make_keeper: MakeKeeper = partial(
+            WatchKeeper,
+            runner=CheckRunner(engine, clock, settings.watches, metrics),
+            clock=clock,
+            metrics=metrics,
+            pool=self._pool,
         )
         self._streams: dict[StreamId, Stream] = {}
         self._opening: set[StreamId] = set()
@@ -144,6 +154,7 @@ class StreamHub:
             metrics=self._metrics,
             pool=self._pool,
             slots=self._slots,
+            make_keeper=self._make_keeper,
             remembered=remembered,
         )
         self._streams[stream_id] = stream

@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from onlooker.core.media import Clip, DropReason, EncodedFrame
+from onlooker.engine.config import EngineSection
 from onlooker.engine.events import FrameAck
 from onlooker.engine.perception.keyframes import is_key_frame
 
@@ -63,6 +64,15 @@ class Mailbox:
         self._has_gap = False
         self._arrived = asyncio.Event()
         self._left = asyncio.Event()
+
+    @classmethod
+    def of(cls, settings: EngineSection) -> "Mailbox":
+        """A mailbox with the bounds of the settings."""
+        return cls(
+            max_stills=settings.mailbox_frames,
+            max_chunks=settings.mailbox_chunks,
+            max_bytes=settings.mailbox_bytes,
+        )
 
     def __len__(self) -> int:
         """Messages that wait."""

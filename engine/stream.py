@@ -26,26 +26,16 @@ from onlooker.engine.events import (
 )
 from onlooker.engine.fanout import EventLog, Subscription
 from onlooker.engine.interface import NOTHING, AnswerEvent, Engine, Question, Remembered, Turn
+from onlooker.engine.lease import SourceLease
 from onlooker.engine.mailbox import Entry, Mailbox, SourceEnd
 from onlooker.engine.pace import PaceAdvisor
 from onlooker.engine.perception.perceiver import Perceiver
 from onlooker.engine.perception.sampler import FloodLimit, RateMeter, Sampler
 from onlooker.engine.state import StreamOptions, StreamStatus
+from onlooker.engine.watches.keeper import MakeKeeper
 from onlooker.engine.watching import Watcher
 
 __all__ = ["SourceLease", "Stream", "StreamOptions", "StreamStatus"]
-
-
-class SourceLease:
-    """The right to feed a stream; one at a time."""
-
-    def __init__(self, stream: "Stream", owner: str) -> None:
-        self._stream = stream
-        self.owner = owner
-
-    def release(self, detail: str = "") -> None:
-        """Stop feeding; what the decoder holds back is shown to the model. Idempotent."""
-        self._stream._release(self, detail)
 
 
 class Stream:
@@ -62,6 +52,7 @@ class Stream:
         metrics: Metrics,
         pool: Executor,
         slots: QuestionSlots,
+        make_keeper: MakeKeeper,
         remembered: Remembered = NOTHING,
     ) -> None:
         self.id, self.name = stream_id, split_stream_id(stream_id)[1]
@@ -71,21 +62,15 @@ class Stream:
         self.active_at_s = clock.now_s()
         """Clock time at which somebody last fed, watched or asked."""
         self._clock, self._settings, self._metrics = clock, settings, metrics
-        self._events = EventLog(num_retained=settings.events_retained, metrics=metrics)
+        self._events = EventLog.of(settings, metrics)
         info, perception = engine.info, settings.perception
-        interval_s = perception.clip_interval_s / 2
-        if options.max_fps is not None:
-            interval_s = max(interval_s, 1 / options.max_fps)
+        interval_s = max(perception.clip_interval_s / 2, 1 / (options.max_fps or math.inf))
         self.interval_s = interval_s
         """Stream time between two frames that are looked at."""
         self._sampler = Sampler(interval_s)
         self._flood = FloodLimit(settings.max_fps)
         self._fps = RateMeter()
-        self._mailbox = Mailbox(
-            max_stills=settings.mailbox_frames,
-            max_chunks=settings.mailbox_chunks,
-            max_bytes=settings.mailbox_bytes,
-        )
+        self._mailbox = Mailbox.of(settings)
         self._perceiver = Perceiver(
             stream_id,
             settings=settings,
@@ -95,6 +80,10 @@ class Stream:
             height=info.frame_height,
             first_clip_index=remembered.next_clip_index,
         )
+        self.watches = make_keeper(
+            stream_id, publish=self._publish, is_live=self.is_live, now_s=self._now_s
+        )
+        """Standing questions to this stream."""
         self._watcher = self._make_watcher(engine, pool)
         self._watcher.seen_until_s = remembered.seen_until_s
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -121,6 +110,7 @@ class Stream:
             clock=self._clock,
             metrics=self._metrics,
             publish=self._publish,
+            keeper=self.watches,
             is_live=self.is_live,
             max_lag_s=self._settings.max_lag_s,
         )
@@ -160,7 +150,7 @@ class Stream:
                 "open another stream",
                 param="stream",
             )
-        self._lease = SourceLease(self, owner)
+        self._lease = SourceLease(owner, self._release)
         self._shift_s = None  # decided by the first frame
         self._sampler = Sampler(self.interval_s)
         self.active_at_s = self._clock.now_s()
@@ -302,7 +292,9 @@ class Stream:
 
     async def run(self) -> None:
         """Watch until cancelled; raises what ended it."""
-        await self._watcher.run()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._watcher.run())
+            tasks.create_task(self.watches.run())
 
     async def close(self, reason: str) -> None:
         """Tell everyone that it is over and let go of what waits. Called by the hub, which has
@@ -311,6 +303,7 @@ class Stream:
             return
         self._closed.set_result(reason)
         self._lease = None
+        await self.watches.close()
         await self._watcher.close()
         self._events.publish(StreamClosed(reason))
 

@@ -23,6 +23,7 @@ from onlooker.engine.events import ClipLost, ClipSeen, FrameAck, StreamEvent
 from onlooker.engine.interface import Engine
 from onlooker.engine.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.engine.perception.perceiver import Perceiver, Seen
+from onlooker.engine.watches.keeper import WatchKeeper
 
 _log = logging.getLogger("onlooker.engine.watching")
 
@@ -55,6 +56,7 @@ class Watcher:
         clock: Clock,
         metrics: Metrics,
         publish: Callable[[StreamEvent], None],
+        keeper: WatchKeeper,
         is_live: bool,
         max_lag_s: float,
     ) -> None:
@@ -65,6 +67,7 @@ class Watcher:
         self._clock = clock
         self._metrics = metrics
         self._publish = publish
+        self._keeper = keeper
         self._is_live = is_live
         self._max_lag_s = max_lag_s
         self._clips: asyncio.Queue[Clip] = asyncio.Queue(CLIP_QUEUE)
@@ -212,6 +215,10 @@ class Watcher:
                 self._lose(clip, error.message)
             else:
                 self._note_seen(clip, started_s)
+                if self._is_live:
+                    self._keeper.on_clip(clip)
+                else:
+                    await self._keeper.see(clip)
             async with self._progress:
                 self._num_done += 1
                 self._progress.notify_all()

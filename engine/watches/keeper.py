@@ -11,7 +11,7 @@ import io
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 
@@ -20,6 +20,7 @@ from onlooker.core.errors import Conflict, NotFound, TooLarge
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
+from onlooker.engine.checks import CheckResult
 from onlooker.engine.events import AlertRaised, StreamEvent, WatchChanged
 from onlooker.engine.triggers.change import ChangeMeter
 from onlooker.engine.watches.alert import Alert
@@ -29,6 +30,19 @@ from onlooker.engine.watches.score import CheckRunner, SharedClip
 from onlooker.engine.watches.watch import Watch
 
 FRAME_QUALITY = 85
+
+
+class MakeKeeper(Protocol):
+    """Makes a new stream's keeper; the hub knows the parts that all of them share."""
+
+    def __call__(
+        self,
+        stream_id: StreamId,
+        *,
+        publish: Callable[[StreamEvent], None],
+        is_live: bool,
+        now_s: Callable[[], float],
+    ) -> "WatchKeeper": ...
 
 
 class WatchKeeper:
@@ -59,6 +73,7 @@ class WatchKeeper:
         self._arrival = asyncio.Event()
         self._meter = ChangeMeter()
         self._newest: SharedClip | None = None
+        self._checks: set[asyncio.Task[CheckResult]] = set()
         self._num_alerts = 0
         self._held: list[tuple[Watch, Clip, dict[str, Any]]] | None = None
 
@@ -128,9 +143,8 @@ class WatchKeeper:
 
     def watches(self) -> list[Watch]:
         """All of them, oldest first; those whose time has passed have ended."""
-        for watch in self._watches.values():
-            if watch.expire(self._now_s()):
-                self._tell(watch, "ended")
+        if self._is_live:
+            self._expire(self._now_s())
         return list(self._watches.values())
 
     @property
@@ -158,7 +172,7 @@ class WatchKeeper:
         if not self._watches:
             return
         shared = await self._shared(clip)
-        lookers = [self._lookers[watch.watch_id] for watch in self._active()]
+        lookers = [self._lookers[watch.watch_id] for watch in self._active(clip)]
         self._held = []
         await asyncio.gather(*(looker.look(shared) for looker in lookers))
         held, self._held = self._held, None
@@ -168,27 +182,39 @@ class WatchKeeper:
 
     async def run(self) -> None:
         """Live: hand clips to the watches until cancelled."""
-        try:
-            while True:
-                while not self._arrived:
-                    self._arrival.clear()
-                    await self._arrival.wait()
-                shared = await self._shared(self._arrived.popleft())
-                for watch in self._active():
-                    self._lookers[watch.watch_id].take(shared)
-        finally:
-            for watch_id in list(self._tasks):
-                self._end(watch_id)
-            self._metrics.watches.dec(len(self._watches))
+        while True:
+            while not self._arrived:
+                self._arrival.clear()
+                await self._arrival.wait()
+            shared = await self._shared(self._arrived.popleft())
+            for watch in self._active(shared.clip):
+                self._lookers[watch.watch_id].take(shared)
+
+    async def close(self) -> None:
+        """Break everything off; after `run` has ended."""
+        running: list[asyncio.Task[Any]] = [*self._tasks.values(), *self._checks]
+        for watch_id in list(self._tasks):
+            self._end(watch_id)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._metrics.watches.dec(len(self._watches))
+        self._watches.clear()
 
     async def _shared(self, clip: Clip) -> SharedClip:
         loop = asyncio.get_running_loop()
         signals = await loop.run_in_executor(self._pool, self._meter.measure, clip)
-        self._newest = SharedClip(clip, signals.change)
+        self._newest = SharedClip(clip, signals.change, self._checks)
         return self._newest
 
-    def _active(self) -> list[Watch]:
-        return [watch for watch in self.watches() if watch.state == "active"]
+    def _active(self, clip: Clip) -> list[Watch]:
+        self._expire(clip.end_s)
+        return [watch for watch in self._watches.values() if watch.state == "active"]
+
+    def _expire(self, now_s: float) -> None:
+        for watch in self._watches.values():
+            if watch.expire(now_s):
+                self._tell(watch, "ended")
 
     # ---- inside
 

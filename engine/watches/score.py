@@ -2,9 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import CapacityError, ClientError, ServiceError
@@ -21,8 +21,6 @@ from onlooker.engine.watches.making import Prompts
 from onlooker.engine.wording import Wording
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.ticket import Ticket
-
-T = TypeVar("T")
 
 
 class CheckRunner:
@@ -100,12 +98,18 @@ class SharedClip:
     clip: Clip
     change: float
     """See `onlooker.engine.triggers.interface.Signals`."""
-    asked: dict[object, "asyncio.Future[CheckResult]"] = field(default_factory=dict)
+    running: "set[asyncio.Task[CheckResult]]"
+    """What is being asked; the stream's, so that it can be broken off."""
+    asked: "dict[object, asyncio.Task[CheckResult]]" = field(default_factory=dict)
 
-    async def once(self, key: object, ask: Callable[[], Awaitable[CheckResult]]) -> CheckResult:
+    async def once(
+        self, key: object, ask: Callable[[], Coroutine[Any, Any, CheckResult]]
+    ) -> CheckResult:
         """What `ask` gives, asked once for each `key`."""
         if key not in self.asked:
-            self.asked[key] = asyncio.ensure_future(ask())
+            task = self.asked[key] = asyncio.create_task(ask())
+            self.running.add(task)
+            task.add_done_callback(self.running.discard)
         # Shielded: who goes away must not take the result from the others.
         return await asyncio.shield(self.asked[key])
 

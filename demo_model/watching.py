@@ -1,0 +1,47 @@
+"""How the demo model wants to be asked on behalf of watches: the section ``watching`` of its
+``onlooker.json`` (see `onlooker.engine.wording.Wording`).
+
+Thresholds are tuned on validation worlds only. "A red circle appears" is asked as "Is there a red
+circle?", whose answer becomes yes: this model tells what is there better than what has just come.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from onlooker.demo_model.answers import SILENCE
+
+_RULES: Final = (
+    (
+        r"(?:an?|the) (\w+ \w+) (?:appears?|comes in|shows up|arrives|is there)",
+        "Is there a {1}?",
+        False,
+    ),
+    (r"there is (?:an?|the) (\w+ \w+)", "Is there a {1}?", False),
+    (
+        r"(?:an?|the) (\w+ \w+) (?:leaves|disappears|goes|goes away|is gone)",
+        "Has a {1} just left?",
+        True,
+    ),
+    (r"the sign (?:changes|shows something else)", "Has the sign just changed?", True),
+    (r"the (?:scene|picture) changes|there is a cut", "Has the scene just changed?", True),
+    (r"the sign (?:shows|says) (\d)", "Does the sign show {1}?", False),
+    (r"(?:something|anything|an object) turns (\w+)", "Has something just turned {1}?", True),
+)
+
+WATCHING: Final[dict[str, Any]] = {
+    "commentary": "What just changed?",
+    "silence": [SILENCE],
+    "silence_threshold": 0.9,
+    "gates_by_silence": True,
+    "deferred": "{question}",
+    "not_yet": ["can't tell", r"^there is no\b", r"^never\b", r"^nothing\b", r"^no\b"],
+    "yes": ["yes"],
+    "no": ["no"],
+    "threshold": 0.3,
+    "num_clips": 4,
+    "rules": [
+        {"pattern": pattern, "question": question, "about_event": about_event}
+        for pattern, question, about_event in _RULES
+    ],
+}
