@@ -60,12 +60,14 @@ class SloPolicy:
         questions = queues[RequestClass.QUESTION]
         if any(queues[lower] for lower in LOWER):
             step.num_kept_free = max(1, limits.max_jobs // 8)  # answers run long: not every place
-        self._serve(step, RequestClass.QUESTION, questions, budget.questions_s, first_only=True)
+        self._serve(step, RequestClass.QUESTION, questions, budget.questions_s, is_exempt=True)
         self._serve(step, RequestClass.QUESTION, questions, budget.questions_s)
         step.num_kept_free = 0
         for lower in LOWER:
             if not step.served:  # an idle engine takes the first, however long it is
-                self._serve(step, lower, queues[lower], budget.frames_s, first_only=True)
+                self._serve(step, lower, queues[lower], budget.frames_s, is_exempt=True)
+            if len(step.served) == len(decodes):  # and any step takes one that delays no answer
+                self._serve(step, lower, queues[lower], budget.answers_s, at_most=1)
             self._serve(step, lower, queues[lower], budget.frames_s)
         self._left_waiting = {lower for lower in LOWER if queues[lower]}
         waiting = [job for name in RequestClass for job in queues[name]]
@@ -94,7 +96,7 @@ class SloPolicy:
             cost_s = min(MOST_CREDIT_S, step.costs.extra_s(queue[0].work()))
             num_waiting = len(queue)
             if self._credit_s[lower] >= cost_s:
-                self._serve(step, lower, queue, 0.0, first_only=True)
+                self._serve(step, lower, queue, 0.0, is_exempt=True)
             if len(queue) == num_waiting:
                 return
 
@@ -105,22 +107,23 @@ class SloPolicy:
         queue: list[Job],
         until_s: float,
         *,
-        first_only: bool = False,
+        at_most: int | None = None,
+        is_exempt: bool = False,
     ) -> None:
         """Serve from the front of `queue`, in order: nobody is passed over within a class.
 
-        `first_only`: the first gets in whatever `until_s` says, and nobody else.
+        `is_exempt`: the first gets in whatever `until_s` says, and nobody else.
         """
         num_served = 0
         for job in queue:
             before_s = step.predicted_s
-            if not step.take(job, until_s, is_exempt=first_only):
+            if num_served == at_most or not step.take(job, until_s, is_exempt=is_exempt):
                 break
             num_served += 1
             if name in self._credit_s:
                 spent_s = step.predicted_s - before_s
                 self._credit_s[name] = max(0.0, self._credit_s[name] - spent_s)
-            if first_only or step.served[-1].num_tokens < job.num_tokens:
+            if is_exempt or step.served[-1].num_tokens < job.num_tokens:
                 break
         del queue[:num_served]
 

@@ -5,6 +5,7 @@ a budget. There the budget is a fixed number of tokens; here it is time, taken f
 the running answers have, and turned into work by the learned costs.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,10 +23,12 @@ MARGIN = 0.9
 class StepBudget:
     """Seconds that one step may take."""
 
+    answers_s: float
+    """Before a running answer stutters: whatever else is in it."""
     questions_s: float
     """With prefill of questions in it."""
     frames_s: float
-    """With frames and lower classes in it besides; at most `questions_s`."""
+    """With several frames or lower requests in it besides; at most `questions_s`."""
 
     @classmethod
     def of(
@@ -45,9 +48,10 @@ class StepBudget:
             ttft_s: the shortest TTFT target: a question must get in within a part of it.
             backlog_s: predicted time of all frames that wait; longer steps waste less of it.
         """
-        longest_s = max(step_s, ttft_s / 4)
+        answers_s = math.inf
         for job in decoding:
             gap_s = min(job.due_at_s - now_s, MOST_STRETCH * job.ticket.tpot_s)
-            longest_s = min(longest_s, MARGIN * gap_s)
-        longest_s = max(0.0, longest_s)
-        return cls(longest_s, min(longest_s, max(step_s, backlog_s / 2)))
+            answers_s = min(answers_s, MARGIN * gap_s)
+        answers_s = max(0.0, answers_s)
+        questions_s = min(answers_s, max(step_s, ttft_s / 4))
+        return cls(answers_s, questions_s, min(questions_s, max(step_s, backlog_s / 2)))

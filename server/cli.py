@@ -111,7 +111,9 @@ def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine
         return ScriptedEngine(clock=clock)
     from onlooker.engine.vllm_adapter.engine import make_engine as make_vllm_engine
 
-    return make_vllm_engine(settings.engine, clock, metrics, settings.cache_store)
+    return make_vllm_engine(
+        settings.engine, clock, metrics, settings.cache_store, settings.scheduler
+    )
 
 
 def _serve(settings: Settings) -> int:

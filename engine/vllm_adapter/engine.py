@@ -6,6 +6,7 @@ from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import Engine
 from onlooker.engine.vllm_adapter.resend import ResendEngine
+from onlooker.scheduler.config import SchedulerSection
 
 
 def make_engine(
@@ -13,9 +14,11 @@ def make_engine(
     clock: Clock,
     metrics: Metrics,
     store: CacheStoreSection | None = None,
+    scheduler: SchedulerSection | None = None,
 ) -> Engine:
     """The vLLM engine for ``settings.mode``; nothing is loaded before its `start`.
 
+    `scheduler`: None takes the defaults; only segments mode orders vLLM's steps.
     `store`: where segments sink to; None keeps them in the worker's memory alone.
     """
     if settings.mode == "segments":
@@ -25,5 +28,5 @@ def make_engine(
         prepare_environment(settings.vllm, cpu=is_cpu_build(), model_is_local=True)
         from onlooker.engine.vllm_adapter.segments.engine import SegmentEngine
 
-        return SegmentEngine(settings, clock, metrics, store)
+        return SegmentEngine(settings, clock, metrics, store, scheduler)
     return ResendEngine(settings, clock, metrics)

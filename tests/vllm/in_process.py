@@ -13,6 +13,7 @@ from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.platform import prepare_environment
+from onlooker.scheduler.ticket import Ticket
 
 prepare_environment(VllmSection(), cpu=True, model_is_local=True)
 
@@ -39,7 +40,9 @@ def video(index: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
 class SegmentVllm:
     """One engine; requests run to their end, or step by step."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, *, scheduler: str = "SegmentScheduler", policy: str = "fcfs"
+    ) -> None:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import LLM
         from vllm.config import KVTransferConfig
@@ -51,11 +54,12 @@ class SegmentVllm:
             limit_mm_per_prompt={"video": 32, "image": 0}, mm_processor_cache_gb=0,
             enable_prefix_caching=False, disable_log_stats=True, use_tqdm_on_load=False,
             hf_overrides={"architectures": ["OnlookerQwen3VL"]},
-            scheduler_cls=f"{segments}.scheduler.SegmentScheduler",
+            scheduler_cls=f"{segments}.scheduler.{scheduler}",
             worker_extension_cls=f"{segments}.extension.SegmentExtension",
             kv_transfer_config=KVTransferConfig(
                 kv_connector="SegmentConnector", kv_role="kv_both",
                 kv_connector_module_path=f"{segments}.connector",
+                kv_connector_extra_config={"scheduler": {"policy": policy}},
             ),
         )  # fmt: skip
         self.engine = self.llm.llm_engine
@@ -94,7 +98,14 @@ class SegmentVllm:
     def ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
 
-    def add(self, builder: Any, *, max_tokens: int = 1, logprobs: int | None = None) -> str:
+    def add(
+        self,
+        builder: Any,
+        *,
+        max_tokens: int = 1,
+        logprobs: int | None = None,
+        ticket: Ticket | None = None,
+    ) -> str:
         """Hand a `PromptBuilder`'s request to the engine; returns its id."""
         from vllm import SamplingParams
 
@@ -102,7 +113,9 @@ class SegmentVllm:
         request_id = f"r{next(self._ids)}"
         params = SamplingParams(
             temperature=0, max_tokens=max_tokens, logprobs=logprobs, ignore_eos=True,
-            extra_args={"kv_transfer_params": spec.to_params()},
+            extra_args={
+                "kv_transfer_params": spec.to_params(), **(ticket.to_params() if ticket else {})
+            },
         )  # fmt: skip
         self.engine.add_request(request_id, prompt, params)
         return request_id

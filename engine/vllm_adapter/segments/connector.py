@@ -45,6 +45,16 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
 
     # ---- scheduler ----
 
+    def num_covered(self, request: Request) -> int:
+        """Tokens at the start of the request's prompt that are loaded, not computed."""
+        assert self._planner is not None
+        return self._planner.num_covered(request)
+
+    def retrieves(self, request: Request) -> bool:
+        """Whether the request's question chooses clips."""
+        assert self._planner is not None
+        return self._planner.retrieves(request)
+
     def get_num_new_matched_tokens(
         self, request: Request, num_computed_tokens: int
     ) -> tuple[int | None, bool]:

@@ -41,6 +41,7 @@ from onlooker.engine.vllm_adapter.checks import (
     last_output,
 )
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
+from onlooker.engine.vllm_adapter.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.composer import (
@@ -52,6 +53,7 @@ from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.segments.prompts import SegmentPrompts
 from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY, SegmentSpec
 from onlooker.engine.vllm_adapter.segments.streams import StreamMemories
+from onlooker.scheduler.config import SchedulerSection
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -73,11 +75,13 @@ class SegmentEngine:
         clock: Clock,
         metrics: Metrics,
         store: CacheStoreSection | None = None,
+        scheduler: SchedulerSection | None = None,
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._store = store
+        self._scheduler = scheduler or SchedulerSection()
         self._runner = VllmRunner(settings.vllm, clock, metrics)
         self._info: EngineInfo | None = None
         self._made: tuple[StreamMemories, SegmentPrompts] | None = None
@@ -275,7 +279,7 @@ class SegmentEngine:
             "mm_processor_cache_gb": 0,
             "limit_mm_per_prompt": {"video": in_context, "image": 0},
             "hf_overrides": {"architectures": [FAMILIES[model.architecture]]},
-            "scheduler_cls": f"{_SEGMENTS}.scheduler.SegmentScheduler",
+            "scheduler_cls": f"{_SEGMENTS}.scheduler.{_scheduler_class()}",
             "worker_extension_cls": f"{_SEGMENTS}.extension.SegmentExtension",
             "kv_transfer_config": boot.kv_transfer_config(
                 "SegmentConnector", f"{_SEGMENTS}.connector", self._connector_settings()
@@ -284,7 +288,10 @@ class SegmentEngine:
 
     def _connector_settings(self) -> dict[str, Any]:
         memory = self._settings.memory
-        settings: dict[str, Any] = {"score": memory.score}
+        settings: dict[str, Any] = {
+            "score": memory.score,
+            "scheduler": self._scheduler.model_dump(),
+        }
         if self._store is not None:
             settings["arena_bytes"] = int(memory.arena_gib * 2**30)
             settings["store"] = with_secrets(self._store)
@@ -299,3 +306,8 @@ class SegmentEngine:
     def _prompts(self) -> SegmentPrompts:
         assert self._made is not None, "the engine has not been started"
         return self._made[1]
+
+
+def _scheduler_class() -> str:
+    """vLLM overlaps steps on a GPU, not on a CPU; a scheduler of the other kind forbids it."""
+    return "SegmentScheduler" if is_cpu_build() else "AsyncSegmentScheduler"

@@ -36,6 +36,11 @@ class StepPlanner:
             return 0
         return min(spec.num_covered_tokens, request.num_prompt_tokens - 1)
 
+    def retrieves(self, request: Request) -> bool:
+        """Whether the request's question chooses clips: it must be computed in one step."""
+        spec = self._spec(request)
+        return spec is not None and spec.retrieval is not None
+
     def to_load(self, request: Request) -> None:
         """The request got its blocks: load into them in this step (again after preemption)."""
         self._loading.add(request.request_id)

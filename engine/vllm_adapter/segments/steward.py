@@ -1,0 +1,155 @@
+"""`Steward`: applies the policy to vLLM's steps, measures them, and gives up without harm.
+
+Whatever fails in here is caught: from then on requests are served in order of arrival, which is
+what vLLM does by itself.
+"""
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.request import Request
+
+from onlooker.core.clock import Clock
+from onlooker.engine.vllm_adapter.segments.docket import Docket
+from onlooker.engine.vllm_adapter.segments.lineup import Lineup
+from onlooker.scheduler.cost_model import StepWork
+from onlooker.scheduler.load import EngineLoad
+from onlooker.scheduler.request_class import RequestClass
+from onlooker.scheduler.slo_policy import SloPolicy
+from onlooker.scheduler.step_plan import StepLimits, StepPlan
+from onlooker.scheduler.ticket import SERVED_KEY
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+MEMORY_S = 2.0
+"""How far back the busy ratio looks."""
+
+TYPICAL_QUESTION_TOKENS = 40
+SWEEP_STEPS = 256
+"""Steps between two sweeps for requests that were aborted."""
+
+
+class Steward:
+    """One per engine process, held by the scheduler.
+
+    Args:
+        free_ratios: tells free KV and encoder memory, each as a share of all.
+    """
+
+    def __init__(
+        self,
+        policy: SloPolicy,
+        docket: Docket,
+        clock: Clock,
+        free_ratios: Callable[[], tuple[float, float]],
+    ) -> None:
+        self._policy = policy
+        self._docket = docket
+        self._clock = clock
+        self._free_ratios = free_ratios
+        self._plan = StepPlan()
+        self._in_flight: deque[tuple[int, float, StepWork]] = deque()
+        self._ended_at_s = clock.now_s()
+        self._busy_ratio = 0.0
+        self._num_steps = 0
+        self.has_fallen_back = False
+
+    def lineup(
+        self, running: list[Request], waiting: list[Request], limits: StepLimits
+    ) -> Lineup | None:
+        """The order of this step; None leaves it to vLLM."""
+        if self.has_fallen_back or not (running or waiting):
+            return None
+        try:
+            now_s = self._clock.now_s()
+            jobs = self._docket.jobs((*running, *waiting), now_s)
+            self._plan = self._policy.plan(jobs, now_s, limits)
+            started = [allotment.job for allotment in self._plan.served]
+            self._docket.note_started(started, now_s, self._policy.costs.table)
+            return Lineup.of(self._plan, running, waiting)
+        except Exception as error:
+            self._fall_back(error)
+            return None
+
+    def begun(self, output: SchedulerOutput, requests: dict[str, Request], began_s: float) -> None:
+        """vLLM has scheduled a step."""
+        if self.has_fallen_back or not output.total_num_scheduled_tokens:
+            return
+        try:
+            work = self._docket.work(output, requests)
+            self._in_flight.append((id(output), began_s, work))
+        except Exception as error:
+            self._fall_back(error)
+
+    def ended(
+        self, output: SchedulerOutput, requests: dict[str, Request], sampled: dict[str, int]
+    ) -> None:
+        """A step has run; `sampled`: tokens that it gave each request."""
+        if self.has_fallen_back or not self._in_flight or self._in_flight[0][0] != id(output):
+            return
+        try:
+            now_s = self._clock.now_s()
+            _, began_s, work = self._in_flight.popleft()
+            # Where steps overlap, this one took what it ended after the one before it.
+            took_s = now_s - max(began_s, self._ended_at_s)
+            self._policy.learn(work, took_s)
+            passed_s = now_s - self._ended_at_s
+            weight = 1 - math.exp(-passed_s / MEMORY_S)
+            self._busy_ratio += weight * (took_s / max(passed_s, 1e-9) - self._busy_ratio)
+            self._ended_at_s = now_s
+            for request_id, count in sampled.items():
+                self._docket.note_tokens(request_id, count, now_s)
+            self._num_steps += 1
+            if self._num_steps % SWEEP_STEPS == 0:
+                self._docket.keep_only(requests)
+        except Exception as error:
+            self._fall_back(error)
+
+    def tell(self, outputs: Iterable[Any]) -> None:
+        """Let outputs of requests that have ended carry how they were served, and the load."""
+        try:
+            params: dict[str, Any] | None = None
+            for output in outputs:
+                if output.finish_reason is None:
+                    continue
+                params = params or self._load().to_params()
+                told = {**(output.kv_transfer_params or {}), **params}
+                if (served := self._docket.close(output.request_id)) is not None:
+                    told[SERVED_KEY] = served
+                output.kv_transfer_params = told
+        except Exception as error:
+            self._fall_back(error)
+
+    def _load(self) -> EngineLoad:
+        costs = self._policy.costs.table
+        waits = dict.fromkeys(RequestClass, 0.0)
+        for job in self._plan.waiting:
+            waits[job.request_class] += costs.extra_s(job.work())
+        clip = StepWork(prefill_tokens=TYPICAL_QUESTION_TOKENS, batch_size=1, encoder_clips=1)
+        question = StepWork(prefill_tokens=TYPICAL_QUESTION_TOKENS, batch_size=1)
+        kv_free, encoder_free = self._free_ratios()
+        return EngineLoad(
+            busy_ratio=min(1.0, self._busy_ratio),
+            question_wait_s=waits[RequestClass.QUESTION] + self._plan.predicted_s,
+            frame_wait_s=waits[RequestClass.INGEST],
+            question_s=costs.step_s(question),
+            clip_s=costs.extra_s(clip),
+            kv_free_ratio=kv_free,
+            encoder_free_ratio=encoder_free,
+            cost_error_ratio=self._policy.costs.error_ratio,
+            has_fallen_back=self.has_fallen_back,
+        )
+
+    def _fall_back(self, error: Exception) -> None:
+        if not self.has_fallen_back:
+            self.has_fallen_back = True
+            _log.error(
+                "the scheduling policy failed; requests are served in order of arrival until the "
+                "server is restarted",
+                exc_info=error,
+            )
+        self._in_flight.clear()
