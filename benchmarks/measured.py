@@ -18,6 +18,7 @@ from onlooker.engine.interface import (
     Question,
     Remembered,
 )
+from onlooker.scheduler.load import EngineLoad
 
 
 @dataclass(slots=True)
@@ -66,6 +67,9 @@ class MeasuredEngine:
 
     def healthy(self) -> bool:
         return self._engine.healthy()
+
+    def load(self) -> EngineLoad:
+        return self._engine.load()
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
         return await self._engine.open_stream(stream_id)

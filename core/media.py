@@ -118,6 +118,8 @@ class DropReason(StrEnum):
     """A newer frame took its place before it could be decoded."""
     RATE_LIMIT = "rate_limit"
     """More frames a second than the stream may send."""
+    OVERLOAD = "overload"
+    """Left out at the stream's present quality, to carry the load."""
     LATE = "late"
     """Captured before a frame that was already kept, or older than the lag limit."""
     UNDECODABLE = "undecodable"

@@ -16,6 +16,8 @@ LATENCY_BUCKETS_S = (
 STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Decoding one picture, one gap between tokens."""
 
+SLACK_BUCKETS_S = (-10.0, -2.5, -1.0, -0.5, -0.1, 0.0, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
 
 class Metrics:
     """All metrics of one server, on one registry."""
@@ -25,6 +27,7 @@ class Metrics:
         self._add_gateway(self.registry)
         self._add_frames(self.registry)
         self._add_questions(self.registry)
+        self._add_scheduling(self.registry)
         self._add_engine(self.registry)
         self._add_watches(self.registry)
         self._add_memory(self.registry)
@@ -107,6 +110,55 @@ class Metrics:
             "onlooker_question_tpot_seconds",
             "Per answer: (end to end - TTFT) / (output tokens - 1).",
             buckets=STEP_BUCKETS_S,
+            registry=registry,
+        )
+
+    def _add_scheduling(self, registry: CollectorRegistry) -> None:
+        self.queue_seconds = Histogram(
+            "onlooker_request_queue_seconds",
+            "Arrival of a frame or question to the engine step that starts it.",
+            ["request_class"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.slack_seconds = Histogram(
+            "onlooker_request_slack_seconds",
+            "Time that a request had left when it was started; negative: late already.",
+            ["request_class"],
+            buckets=SLACK_BUCKETS_S,
+            registry=registry,
+        )
+        self.deadlines_missed = Counter(
+            "onlooker_deadlines_missed_total",
+            "Deadlines missed: of the first token, of a frame, of the mean gap between tokens.",
+            ["request_class"],
+            registry=registry,
+        )
+        self.admissions = Counter(
+            "onlooker_admissions_total",
+            "Streams and questions by what was decided: admit, degrade, refuse.",
+            ["kind", "verdict"],
+            registry=registry,
+        )
+        self.streams_at_level = Gauge(
+            "onlooker_streams_at_level",
+            "Live streams by rung of the quality ladder; 0 is full quality.",
+            ["level"],
+            registry=registry,
+        )
+        self.engine_busy = Gauge(
+            "onlooker_engine_busy_ratio",
+            "Share of the last seconds in which the engine ran a step.",
+            registry=registry,
+        )
+        self.cost_error = Gauge(
+            "onlooker_step_cost_error_ratio",
+            "Mean error of predicted step times, as a share of the measured ones.",
+            registry=registry,
+        )
+        self.scheduler_fallback = Gauge(
+            "onlooker_scheduler_fallback",
+            "1 after the scheduling policy failed: requests are served in order of arrival.",
             registry=registry,
         )
 

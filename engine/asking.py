@@ -20,6 +20,7 @@ from onlooker.core.ids import ResponseId
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.events import AnswerFinished, AnswerStarted, StreamEvent
+from onlooker.engine.governor import Governor
 from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
@@ -29,8 +30,10 @@ from onlooker.engine.interface import (
     Question,
 )
 from onlooker.engine.mailbox import Barrier, Mailbox, Reached
+from onlooker.engine.service import StreamService
 from onlooker.engine.waiting import within
 from onlooker.engine.watching import Watcher
+from onlooker.scheduler.slo import Tier
 
 T = TypeVar("T")
 
@@ -85,29 +88,38 @@ class Asker:
     """Stream time now: live, it goes on between frames."""
     newest_s: Callable[[], float]
     """Capture time of the newest frame that came in; 0 before the first."""
+    service: StreamService
+    governor: Governor
     num_active: int = 0
 
-    async def ask(self, question: Question, asked_s: float | None) -> AsyncGenerator[AnswerEvent]:
-        """See `Stream.ask`. `question.asked_s` is filled in here."""
+    async def ask(
+        self, question: Question, asked_s: float | None, tier: Tier | None = None
+    ) -> AsyncGenerator[AnswerEvent]:
+        """See `Stream.ask`. `question.asked_s` and `care` are filled in here."""
         arrived_at_s = self.clock.now_s()
-        self._admit(question, asked_s)
+        is_degraded = self._admit(question, asked_s, tier)
         self.num_active += 1
+        self.governor.num_unstarted += 1
         self.slots.num_taken += 1
         self.metrics.questions_active.inc()
         record = _Record(question.response_id, self.newest_s() if asked_s is None else asked_s)
         started = False
+        measures_ttft = self.is_live and asked_s is None
         try:
             question = await self._prepared(question, asked_s)
+            since_s = arrived_at_s if measures_ttft else self.clock.now_s()
+            care = self.service.question_care(since_s, tier, is_degraded=is_degraded)
+            question = replace(question, care=care)
             record.asked_s = question.asked_s
             self.publish(AnswerStarted(question.response_id, question.asked_s))
             started = True
-            measures_ttft = self.is_live and asked_s is None
             async with contextlib.aclosing(self._events(question)) as events:
                 async for event in events:
                     now_s = self.clock.now_s()
                     if isinstance(event, AnswerDelta):
                         if record.first_at_s is None:
                             record.first_at_s = now_s
+                            self.governor.num_unstarted -= 1
                             if measures_ttft:
                                 self.metrics.ttft_seconds.observe(now_s - arrived_at_s)
                         record.pieces.append(event.text)
@@ -120,13 +132,15 @@ class Asker:
             raise
         finally:
             self.num_active -= 1
+            self.governor.num_unstarted -= record.first_at_s is None
             self.slots.num_taken -= 1
             self.metrics.questions_active.dec()
             self.metrics.questions.labels(outcome=_OUTCOMES[record.finish_reason]).inc()
             if started:
                 self.publish(record.finished())
 
-    def _admit(self, question: Question, asked_s: float | None) -> None:
+    def _admit(self, question: Question, asked_s: float | None, tier: Tier | None) -> bool:
+        """Check a question; returns whether it is let in with less to look at."""
         if asked_s is not None and not (math.isfinite(asked_s) and asked_s >= 0):
             raise InvalidRequest(
                 f"at_s must be a stream time in seconds, 0 or more; got {asked_s}", param="at_s"
@@ -146,6 +160,9 @@ class Asker:
                     f"{self.num_active} answers are under way for this stream, which is the limit "
                     "(setting engine.max_questions_per_stream): wait for one to end or cancel it"
                 )
+            return self.governor.admit_question(
+                self.service, tier, has_pictures=bool(question.images)
+            )
         except OnlookerError:
             self.metrics.questions.labels(outcome="refused").inc()
             raise
@@ -188,10 +205,14 @@ class Asker:
         limit_s = self.settings.first_clip_wait_s if is_first else self.settings.fresh_wait_s
         until_s = self.clock.now_s() + limit_s
         seen = Reached(num_clips=0, pending=None, newest_s=0.0)
-        with contextlib.suppress(TimeoutError):
-            seen = await within(self.clock, limit_s, reached)
-            remaining_s = until_s - self.clock.now_s()
-            await within(self.clock, remaining_s, self.watcher.wait_ingested(seen.num_clips))
+        self.service.num_awaited += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                seen = await within(self.clock, limit_s, reached)
+                remaining_s = until_s - self.clock.now_s()
+                await within(self.clock, remaining_s, self.watcher.wait_ingested(seen.num_clips))
+        finally:
+            self.service.num_awaited -= 1
         return seen
 
     async def _or_closed(self, work: Coroutine[Any, Any, T]) -> T:

@@ -30,6 +30,7 @@ from onlooker.engine.interface import (
     Question,
     Remembered,
 )
+from onlooker.scheduler.load import EngineLoad
 
 Script = Sequence[tuple[str, str]]
 """Pairs of (regular expression for the question, reply template); the first that matches is taken.
@@ -126,6 +127,9 @@ class ScriptedEngine:
     def die(self) -> None:
         """From now on every call raises `EngineDead`."""
         self._is_healthy = False
+
+    def load(self) -> EngineLoad:
+        return EngineLoad()  # it does not tell
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
         self._check_alive()

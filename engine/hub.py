@@ -21,16 +21,20 @@ from onlooker.core.log import stream_id_var
 from onlooker.core.metrics import Metrics
 from onlooker.engine.asking import QuestionSlots
 from onlooker.engine.config import EngineSection
+from onlooker.engine.governor import Governor
 from onlooker.engine.interface import Engine, EngineInfo, Progress
 from onlooker.engine.sources.puller import Puller
 from onlooker.engine.sources.spec import SourceSpec
 from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.engine.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.engine.watches.score import CheckRunner
+from onlooker.scheduler.config import SchedulerSection
 
 _log = logging.getLogger("onlooker.engine.hub")
 
 DRAIN_POLL_S = 0.05
+GOVERN_S = 0.25
+"""Between two looks at the load."""
 
 
 def check_name(name: str) -> None:
@@ -62,12 +66,20 @@ class StreamHub:
         settings: EngineSection,
         metrics: Metrics,
         pool: Executor | None = None,
+        scheduler: SchedulerSection | None = None,
     ) -> None:
-        """`pool`: where pictures are decoded; None makes one of ``perception.decode_threads``."""
+        """`pool`: where pictures are decoded; None makes one of ``perception.decode_threads``.
+        `scheduler`: None admits by the fixed limits alone and degrades nothing."""
         self._engine, self._clock, self._settings, self._metrics = engine, clock, settings, metrics
         self._slots = QuestionSlots(settings.max_questions)
         self._pool = pool or ThreadPoolExecutor(
             settings.perception.decode_threads, thread_name_prefix="perception"
+        )
+        self._governor = Governor(
+            scheduler or SchedulerSection(policy="fcfs"),
+            clock=clock,
+            metrics=metrics,
+            load=engine.load,
         )
         self._puller = Puller(
             settings=settings, clock=clock, metrics=metrics, info=lambda: engine.info
@@ -106,6 +118,7 @@ class StreamHub:
         self._metrics.engine_up.set(1)
         self._is_started = True
         self._spawn(self._reap())
+        self._spawn(self._govern())
 
     async def close(self, *, deadline_s: float = 5.0) -> None:
         """Refuse what is new, let answers end for `deadline_s` seconds, then stop everything."""
@@ -140,6 +153,7 @@ class StreamHub:
         """
         stream_id = StreamId(new_id("stream")) if stream_id is None else stream_id
         self._check_may_open(stream_id)
+        self._governor.admit_stream(1 / self._settings.perception.clip_interval_s)
         self._opening.add(stream_id)
         try:
             remembered = await self._engine.open_stream(stream_id)
@@ -155,8 +169,10 @@ class StreamHub:
             pool=self._pool,
             slots=self._slots,
             make_keeper=self._make_keeper,
+            governor=self._governor,
             remembered=remembered,
         )
+        self._governor.join(stream.quality_control)
         self._streams[stream_id] = stream
         self._metrics.streams.set(len(self._streams))
         self._runs[stream_id] = asyncio.create_task(self._run(stream), name=f"stream {stream_id}")
@@ -234,6 +250,7 @@ class StreamHub:
         if self._streams.get(stream.id) is not stream:
             return
         del self._streams[stream.id]
+        self._governor.leave(stream.id)
         run = self._runs.pop(stream.id)
         if (pull := self._pulls.pop(stream.id, None)) is not None:
             pull.cancel()
@@ -257,6 +274,16 @@ class StreamHub:
                     stream.active_at_s = now_s
                 elif now_s - stream.active_at_s >= idle_s:
                     await self._stop(stream, f"idle for {idle_s:g} s", outcome="idle")
+
+    async def _govern(self) -> None:
+        """Keep quality in step with the load."""
+        while True:
+            await self._clock.sleep(GOVERN_S)
+            try:
+                self._governor.tick()
+            except Exception:
+                _log.exception("the governor failed; quality stays as it is")
+                return
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

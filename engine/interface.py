@@ -14,6 +14,7 @@ from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
+from onlooker.scheduler.load import EngineLoad
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,10 @@ class Engine(Protocol):
 
     def healthy(self) -> bool:
         """Whether the engine can still take work. False is final: the process must restart."""
+        ...
+
+    def load(self) -> EngineLoad:
+        """How busy it is now, as far as it tells."""
         ...
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:

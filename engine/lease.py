@@ -1,15 +1,20 @@
-"""The right to feed a stream; one at a time."""
+"""`SourceLease`: the right to feed a stream."""
 
 from collections.abc import Callable
 
 
 class SourceLease:
-    """Held by whoever feeds a stream."""
+    """One at a time; its holder releases it.
 
-    def __init__(self, owner: str, release: "Callable[[SourceLease, str], None]") -> None:
-        self._release = release
+    Args:
+        owner: names the source in errors and status.
+        on_release: is told the lease and why.
+    """
+
+    def __init__(self, owner: str, on_release: Callable[["SourceLease", str], None]) -> None:
         self.owner = owner
+        self._on_release = on_release
 
     def release(self, detail: str = "") -> None:
         """Stop feeding; what the decoder holds back is shown to the model. Idempotent."""
-        self._release(self, detail)
+        self._on_release(self, detail)

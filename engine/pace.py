@@ -1,6 +1,7 @@
 """What to ask a source to send, from how far behind the model is."""
 
 from onlooker.engine.events import PaceChanged
+from onlooker.scheduler.quality import Quality
 
 MIN_FPS = 0.25
 STEP_DOWN_S = 3.0
@@ -14,6 +15,7 @@ class PaceAdvisor:
 
     def __init__(self, *, fps: float, width: int, height: int, max_lag_s: float) -> None:
         self._most_fps = fps
+        self._full_width, self._full_height = width, height
         self._max_lag_s = max_lag_s
         self._changed_at_s: float | None = None
         self._high_at_s: float | None = None
@@ -35,6 +37,24 @@ class PaceAdvisor:
                     min(self._most_fps, fps * 1.5), lag_s, now_s, "the model keeps up"
                 )
         return None
+
+    def set_quality(self, quality: Quality, full_fps: float, lag_s: float) -> PaceChanged | None:
+        """Wish for what a rung of quality looks at; returns the new wish when it changes.
+
+        `full_fps`: what the source sent of itself, of which the rung is a share.
+        Where a policy governs quality, this takes the place of `note_lag`.
+        """
+        share = quality.fps_share
+        wish = PaceChanged(
+            fps=self._most_fps if share == 1.0 else round(full_fps * share, 3),
+            width=round(self._full_width * quality.size_share),
+            height=round(self._full_height * quality.size_share),
+            lag_s=lag_s,
+            reason=f"quality level {quality.level}",
+        )
+        now, self.current = self.current, wish
+        is_same = (now.fps, now.width, now.height) == (wish.fps, wish.width, wish.height)
+        return None if is_same else wish
 
     def _settled(self, now_s: float, wait_s: float) -> bool:
         return self._changed_at_s is None or now_s - self._changed_at_s >= wait_s

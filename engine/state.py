@@ -6,6 +6,7 @@ from typing import Literal
 
 from onlooker.core.ids import StreamId
 from onlooker.core.media import DropReason
+from onlooker.scheduler.slo import Tier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,8 @@ class StreamOptions:
     max_fps: float | None = None
     """Frames a second of stream time that are looked at, at most."""
     gate_threshold: float | None = None
+    tier: Tier | None = None
+    """Whose targets hold for its frames, and for questions that choose none."""
     persistent: bool = True
     """Whether it outlives the connection that opened it; kept for the server, which acts on it."""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -49,5 +52,8 @@ class StreamStatus:
     """Answers under way."""
     fps: float
     """Messages a second that come in."""
+    tier: Tier
+    quality_level: int
+    """Rung of the quality ladder; 0 is full quality."""
     closed: str | None
     """Why it was closed."""

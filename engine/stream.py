@@ -25,17 +25,28 @@ from onlooker.engine.events import (
     StreamEvent,
 )
 from onlooker.engine.fanout import EventLog, Subscription
-from onlooker.engine.interface import NOTHING, AnswerEvent, Engine, Question, Remembered, Turn
+from onlooker.engine.governor import Governor
+from onlooker.engine.intake import Intake
+from onlooker.engine.interface import (
+    NOTHING,
+    AnswerEvent,
+    Engine,
+    EngineInfo,
+    Question,
+    Remembered,
+    Turn,
+)
 from onlooker.engine.lease import SourceLease
 from onlooker.engine.mailbox import Entry, Mailbox, SourceEnd
 from onlooker.engine.pace import PaceAdvisor
 from onlooker.engine.perception.perceiver import Perceiver
-from onlooker.engine.perception.sampler import FloodLimit, RateMeter, Sampler
+from onlooker.engine.quality_control import QualityControl
 from onlooker.engine.state import StreamOptions, StreamStatus
 from onlooker.engine.watches.keeper import MakeKeeper
 from onlooker.engine.watching import Watcher
+from onlooker.scheduler.slo import Tier
 
-__all__ = ["SourceLease", "Stream", "StreamOptions", "StreamStatus"]
+__all__ = ["Stream", "StreamOptions", "StreamStatus"]
 
 
 class Stream:
@@ -53,6 +64,7 @@ class Stream:
         pool: Executor,
         slots: QuestionSlots,
         make_keeper: MakeKeeper,
+        governor: Governor,
         remembered: Remembered = NOTHING,
     ) -> None:
         self.id, self.name = stream_id, split_stream_id(stream_id)[1]
@@ -67,39 +79,59 @@ class Stream:
         interval_s = max(perception.clip_interval_s / 2, 1 / (options.max_fps or math.inf))
         self.interval_s = interval_s
         """Stream time between two frames that are looked at."""
-        self._sampler = Sampler(interval_s)
-        self._flood = FloodLimit(settings.max_fps)
-        self._fps = RateMeter()
-        self._mailbox = Mailbox.of(settings)
-        self._perceiver = Perceiver(
+        self._governor = governor
+        self.service = governor.serve(
             stream_id,
-            settings=settings,
-            gate_threshold=options.gate_threshold,
-            sample_interval_s=interval_s,
-            width=info.frame_width,
-            height=info.frame_height,
-            first_clip_index=remembered.next_clip_index,
+            options.tier,
+            is_live=self.is_live,
+            interval_s=interval_s,
+            max_pair_gap_s=perception.max_pair_gap_s,
         )
+        self._mailbox = Mailbox.of(settings)
+        self._perceiver = self._make_perceiver(info, remembered.next_clip_index)
         self.watches = make_keeper(
             stream_id, publish=self._publish, is_live=self.is_live, now_s=self._now_s
         )
         """Standing questions to this stream."""
         self._watcher = self._make_watcher(engine, pool)
         self._watcher.seen_until_s = remembered.seen_until_s
+        self._intake = self._make_intake(remembered.seen_until_s)
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asker = self._make_asker(engine, slots)
+        width, height = info.frame_width, info.frame_height
         self._pace = PaceAdvisor(
-            fps=1 / interval_s,
-            width=info.frame_width,
-            height=info.frame_height,
-            max_lag_s=settings.max_lag_s,
+            fps=1 / interval_s, width=width, height=height, max_lag_s=settings.max_lag_s
         )
         self._lease: SourceLease | None = None
-        self._shift_s: float | None = 0.0
-        self._pushed_s = remembered.seen_until_s
-        self._pushed_at_s = 0.0
         self._turn = asyncio.Lock()
         self._publish(self._pace.current)
+        self.quality_control = QualityControl(
+            self.service, self._perceiver, self._watcher, self._intake, self._pace, self._publish
+        )
+        """For the governor."""
+        self.quality_control.begin()
+
+    def _make_perceiver(self, info: EngineInfo, first_clip_index: int) -> Perceiver:
+        return Perceiver(
+            self.id,
+            settings=self._settings,
+            gate_threshold=self.options.gate_threshold,
+            sample_interval_s=self.service.interval_s,
+            width=info.frame_width,
+            height=info.frame_height,
+            first_clip_index=first_clip_index,
+        )
+
+    def _make_intake(self, pushed_s: float | None) -> Intake:
+        return Intake(
+            watcher=self._watcher,
+            service=self.service,
+            settings=self._settings,
+            clock=self._clock,
+            is_live=self.is_live,
+            interval_s=self.interval_s,
+            pushed_s=pushed_s,
+        )
 
     def _make_watcher(self, engine: Engine, pool: Executor) -> Watcher:
         return Watcher(
@@ -113,6 +145,7 @@ class Stream:
             keeper=self.watches,
             is_live=self.is_live,
             max_lag_s=self._settings.max_lag_s,
+            service=self.service,
         )
 
     def _make_asker(self, engine: Engine, slots: QuestionSlots) -> Asker:
@@ -129,6 +162,8 @@ class Stream:
             is_live=self.is_live,
             now_s=self._now_s,
             newest_s=lambda: self._newest_s or 0.0,
+            service=self.service,
+            governor=self._governor,
         )
 
     # ---- the source
@@ -151,8 +186,7 @@ class Stream:
                 param="stream",
             )
         self._lease = SourceLease(owner, self._release)
-        self._shift_s = None  # decided by the first frame
-        self._sampler = Sampler(self.interval_s)
+        self._intake.begin_source()
         self.active_at_s = self._clock.now_s()
         self.note_source("began", owner)
         return self._lease
@@ -213,6 +247,7 @@ class Stream:
         images: Sequence[Clip] = (),
         temperature: float = 0.0,
         seed: int | None = None,
+        tier: Tier | None = None,
     ) -> AsyncGenerator[AnswerEvent]:
         """Ask; yields deltas, then exactly one `AnswerEnd` (whose details hold ``asked_s``,
         ``seen_until_s`` and ``ttft_s``). Close the generator to cancel.
@@ -220,9 +255,10 @@ class Stream:
         Live without `asked_s` is about now. With `asked_s`, or on the virtual clock, the answer
         waits until everything that came in with an earlier capture time has been seen; it depends
         on nothing captured later, and neither on when or whether other questions are asked.
+        `tier`: whose targets hold for this answer; None takes the stream's.
 
         Raises, at the first step:
-            Overloaded: too many answers are under way, here or on the server.
+            Overloaded: too many answers are under way, or the first word would come far too late.
             InvalidRequest: an empty question; a time too far ahead.
             NotFound, Conflict: the stream is closed, or was while this waited.
             EngineFailed, EngineDead, TooLarge: from the engine.
@@ -241,7 +277,7 @@ class Stream:
             seed=seed,
             images=tuple(images),
         )
-        return self._asker.ask(question, asked_s)
+        return self._asker.ask(question, asked_s, tier)
 
     @property
     def pace(self) -> PaceChanged:
@@ -284,7 +320,9 @@ class Stream:
             source=self._lease.owner if self._lease is not None else None,
             subscribers=self._events.num_subscribers,
             questions=self._asker.num_active,
-            fps=self._fps.rate(self._clock.now_s()),
+            fps=self._intake.fps(),
+            tier=self.service.tier,
+            quality_level=self.service.quality.level,
             closed=self.closed_reason,
         )
 
@@ -312,15 +350,15 @@ class Stream:
     @property
     def _newest_s(self) -> float | None:
         looked_at_s = self._perceiver.newest_s
-        if self._pushed_s is None or looked_at_s is None:
-            return looked_at_s if self._pushed_s is None else self._pushed_s
-        return max(self._pushed_s, looked_at_s)
+        if self._intake.pushed_s is None or looked_at_s is None:
+            return looked_at_s if self._intake.pushed_s is None else self._intake.pushed_s
+        return max(self._intake.pushed_s, looked_at_s)
 
     def _now_s(self) -> float:
         newest_s = self._newest_s
         if newest_s is None:
             return 0.0
-        return newest_s + (self._clock.now_s() - self._pushed_at_s)
+        return newest_s + (self._clock.now_s() - self._intake.pushed_at_s)
 
     def _release(self, lease: SourceLease, detail: str) -> None:
         if self._lease is lease:
@@ -337,46 +375,9 @@ class Stream:
     ) -> Entry | None:
         """Count and check a message; None when its outcome is already known."""
         self._check_open()
-        if not (math.isfinite(frame.capture_s) and frame.capture_s >= 0):
-            raise InvalidRequest(
-                f"a capture time is in seconds, 0 or more; got {frame.capture_s}", param="timestamp"
-            )
-        now_s = self._clock.now_s()
-        self.active_at_s = now_s
-        self._watcher.counters.received += 1
-        self._fps.note(now_s)
-        frame = self._shifted(frame, now_s)
-        entry = Entry(frame, outcome)
-        if self.is_live and not self._flood.allows(now_s):
-            self._watcher.settle(entry, FrameOutcome.DROPPED, DropReason.RATE_LIMIT)
-        elif len(frame.payload) > self._settings.max_frame_bytes:
-            self._watcher.settle(entry, FrameOutcome.DROPPED, DropReason.TOO_LARGE)
-        elif self._pushed_s is not None and frame.capture_s < self._pushed_s:
-            self._watcher.settle(entry, FrameOutcome.DROPPED, DropReason.LATE)
-        else:
-            self._pushed_s, self._pushed_at_s = frame.capture_s, now_s
-            if not frame.codec.is_still or self._sampler.pick(frame.capture_s):
-                return entry
-            self._watcher.settle(entry, FrameOutcome.SKIPPED, None)
-        return None
-
-    def _shifted(self, frame: EncodedFrame, now_s: float) -> EncodedFrame:
-        """Move a new source's time behind what the stream has seen; 0 for most."""
-        if self._shift_s is None:
-            self._shift_s = 0.0
-            newest_s = self._newest_s
-            if newest_s is not None and frame.capture_s < newest_s:
-                pause_s = now_s - self._pushed_at_s if self.is_live else self.interval_s
-                self._shift_s = newest_s + max(pause_s, self.interval_s) - frame.capture_s
-        if not self._shift_s:
-            return frame
-        return EncodedFrame(
-            frame.sequence,
-            frame.capture_s + self._shift_s,
-            frame.codec,
-            frame.payload,
-            frame.received_at_s,
-        )
+        entry = self._intake.admit(frame, outcome, self._newest_s)
+        self.active_at_s = self._clock.now_s()
+        return entry
 
     def _offer(self, entry: Entry) -> None:
         for dropped, reason in self._mailbox.offer(entry):
@@ -384,7 +385,7 @@ class Stream:
 
     def _publish(self, event: StreamEvent) -> None:
         self._events.publish(event)
-        if isinstance(event, ClipSeen) and self.is_live:
+        if isinstance(event, ClipSeen) and self.is_live and not self.service.is_governed:
             wish = self._pace.note_lag(event.lag_s, self._clock.now_s())
             if wish is not None:
                 self._events.publish(wish)

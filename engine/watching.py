@@ -17,15 +17,19 @@ from functools import partial
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineFailed
-from onlooker.core.media import Clip, DropReason, FrameOutcome
+from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.engine.events import ClipLost, ClipSeen, FrameAck, StreamEvent
 from onlooker.engine.interface import Engine
 from onlooker.engine.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.engine.perception.perceiver import Perceiver, Seen
+from onlooker.engine.service import StreamService
 from onlooker.engine.watches.keeper import WatchKeeper
 
 _log = logging.getLogger("onlooker.engine.watching")
+
+BEHIND = (DropReason.MAILBOX_FULL, DropReason.LATE)
+"""Why frames are dropped when the model does not keep up."""
 
 CLIP_QUEUE = 1
 """Clips that wait for the engine beside the one it has. More would only be lag."""
@@ -59,6 +63,7 @@ class Watcher:
         keeper: WatchKeeper,
         is_live: bool,
         max_lag_s: float,
+        service: StreamService,
     ) -> None:
         self._mailbox = mailbox
         self._perceiver = perceiver
@@ -70,6 +75,7 @@ class Watcher:
         self._keeper = keeper
         self._is_live = is_live
         self._max_lag_s = max_lag_s
+        self._service = service
         self._clips: asyncio.Queue[Clip] = asyncio.Queue(CLIP_QUEUE)
         self._clip_taken = asyncio.Event()
         self._num_made = 0
@@ -79,6 +85,8 @@ class Watcher:
         self.counters = Counters()
         self.seen_until_s: float | None = None
         """End of the newest clip that the model has seen."""
+        self._oldest_at_s: float | None = None
+        self._num_lost = 0
         self.lag_s = 0.0
         """Arrival of the newest seen clip's last frame to the end of its prefill."""
 
@@ -94,6 +102,18 @@ class Watcher:
         is_looking = self._job is not None and not self._job.done()
         return is_looking or self._num_done < self._num_made
 
+    @property
+    def behind_s(self) -> float:
+        """How long the oldest clip that is not yet seen has waited; 0 when there is none."""
+        if self._oldest_at_s is None:
+            return 0.0
+        return max(0.0, self._clock.now_s() - self._oldest_at_s)
+
+    def take_lost(self) -> int:
+        """Frames lost since the last call because the model was behind."""
+        lost, self._num_lost = self._num_lost, 0
+        return lost
+
     async def wait_ingested(self, num_clips: int) -> None:
         """Return when the engine is done with the first `num_clips` clips."""
         async with self._progress:
@@ -103,6 +123,7 @@ class Watcher:
         """Tell everyone what became of a message; exactly once for each."""
         counters, message = self.counters, entry.message
         if reason is not None:
+            self._num_lost += reason in BEHIND
             counters.dropped[reason] = counters.dropped.get(reason, 0) + 1
         elif outcome is FrameOutcome.KEPT:
             counters.kept += 1
@@ -170,8 +191,7 @@ class Watcher:
 
     async def _look_at(self, entry: Entry) -> None:
         message = entry.message
-        waited_s = self._clock.now_s() - message.received_at_s
-        if self._is_live and waited_s > self._max_lag_s and message.codec.is_still:
+        if self._is_live and message.codec.is_still and self._is_late(message):
             self.settle(entry, FrameOutcome.DROPPED, DropReason.LATE)
             return
         try:
@@ -184,6 +204,13 @@ class Watcher:
             _log.info("a message could not be decoded", extra={"detail": seen.detail})
         self.settle(entry, seen.outcome, seen.reason)
         await self._hand_on(seen.clips)
+
+    def _is_late(self, message: EncodedFrame) -> bool:
+        waited_s = self._clock.now_s() - message.received_at_s
+        has_newer = len(self._mailbox) > 0
+        return waited_s > self._max_lag_s or self._service.is_too_late(
+            age_s=waited_s, has_newer=has_newer
+        )
 
     def _see(self, entry: Entry, *, is_hurried: bool) -> Seen:
         started_s = self._clock.now_s()
@@ -208,9 +235,10 @@ class Watcher:
         while True:
             clip = await self._clips.get()
             self._clip_taken.set()
+            self._oldest_at_s = clip.frames[1].received_at_s
             started_s = self._clock.now_s()
             try:
-                await self._engine.ingest(clip)
+                await self._engine.ingest(clip, self._service.clip_care(clip))
             except EngineFailed as error:
                 self._lose(clip, error.message)
             else:
@@ -219,6 +247,7 @@ class Watcher:
                     self._keeper.on_clip(clip)
                 else:
                     await self._keeper.see(clip)
+            self._oldest_at_s = None
             async with self._progress:
                 self._num_done += 1
                 self._progress.notify_all()
@@ -233,6 +262,7 @@ class Watcher:
         self.counters.clips += 1
         self.seen_until_s = clip.end_s
         self.lag_s = max(0.0, now_s - clip.frames[1].received_at_s)
+        self._service.note_ingest(now_s - started_s)
         self._metrics.clips.labels(result="seen").inc()
         self._metrics.ingest_seconds.observe(now_s - started_s)
         self._metrics.frame_lag_seconds.observe(self.lag_s)

@@ -74,8 +74,6 @@ SCALE = (1.0, 64.0, 8.0, 1e6, 4.0, 2.0)
 """Typical sizes of the features, so that one prior uncertainty fits them all."""
 
 LEAST_STEP_S = 1e-5
-FIRST_OUTLIER = 100.0
-"""The prior may be off by so much; the first steps correct it."""
 MOST_UNCERTAIN = 1.0
 """Mean uncertainty per coefficient is never more than before the first step."""
 
@@ -87,7 +85,8 @@ class CostModel:
         prior: believed before anything is measured.
         forgetting: weight of the past at each step (0-1); 0.998 remembers some 500 steps.
         outlier: a step longer than so many times its prediction counts as just so long: the machine
-            was doing something else.
+            was doing something else, such as warming up. A machine that is slower than all belief
+            is believed after a few steps all the same.
     """
 
     def __init__(
@@ -120,9 +119,7 @@ class CostModel:
         weight = max(0.02, 1 / (self.num_steps + 1))
         self.error_ratio += weight * (error - self.error_ratio)
         self.num_steps += 1
-        is_new = self.num_steps <= len(SCALE)
-        measured_s = min(measured_s, predicted_s * (FIRST_OUTLIER if is_new else self._outlier))
-        self._update(_features(work), measured_s)
+        self._update(_features(work), min(measured_s, self._outlier * predicted_s))
 
     def _update(self, x: Vector, measured_s: float) -> None:
         px = [sum(p * v for p, v in zip(row, x, strict=True)) for row in self._p]

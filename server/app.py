@@ -53,7 +53,13 @@ def make_gateway(
     """Make the parts that routes and connections share."""
     clock, metrics = clock or SystemClock(), metrics or Metrics()
     server = settings.server
-    hub = StreamHub(engine=engine, clock=clock, settings=settings.engine, metrics=metrics)
+    hub = StreamHub(
+        engine=engine,
+        clock=clock,
+        settings=settings.engine,
+        metrics=metrics,
+        scheduler=settings.scheduler,
+    )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
         settings=settings,

@@ -13,10 +13,16 @@ from onlooker.core.log import response_id_var
 from onlooker.core.protocol.server_events import ServerEvent
 from onlooker.engine.interface import AnswerDelta, Turn
 from onlooker.engine.stream import Stream
+from onlooker.scheduler.slo import Tier
 from onlooker.server.answers import AnswerWriter
 from onlooker.server.errors import hide, reply_of
 from onlooker.server.pictures import PictureReader
 from onlooker.server.sse import disconnected
+
+
+def tier_of(name: str | None) -> Tier | None:
+    """The tier that a client names, if any."""
+    return None if name is None else Tier(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +38,8 @@ class Ask:
     at_s: float | None = None
     temperature: float = 0.0
     seed: int | None = None
+    tier: Tier | None = None
+    """Whose targets hold; None takes the stream's."""
 
 
 async def answer_events(
@@ -55,6 +63,7 @@ async def answer_events(
             images=images,
             temperature=ask.temperature,
             seed=ask.seed,
+            tier=ask.tier,
         )
         async with aclosing(answer) as pieces:
             async for piece in pieces:

@@ -4,7 +4,8 @@ from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId
 from onlooker.core.media import EncodedFrame
 from onlooker.engine.events import FrameAck
-from onlooker.engine.stream import SourceLease, Stream
+from onlooker.engine.lease import SourceLease
+from onlooker.engine.stream import Stream
 from onlooker.server.views import HTTP_OWNER
 
 LEASE_IDLE_S = 10.0

@@ -12,7 +12,7 @@ from onlooker.core.protocol.client_events import ResponseConfig
 from onlooker.core.protocol.server_events import ServerEvent
 from onlooker.engine.stream import Stream
 from onlooker.server.answers import AnswerFrame, AnswerWriter
-from onlooker.server.asking import Ask, answer_events
+from onlooker.server.asking import Ask, answer_events, tier_of
 from onlooker.server.conversation import Conversation
 from onlooker.server.errors import ActiveResponse, NothingToCancel
 from onlooker.server.gateway import Gateway
@@ -43,6 +43,7 @@ class Responses:
         self._running: dict[str, _Running] = {}
         self._instructions: str | None = None
         self._max_output_tokens: int | Literal["inf"] | None = None
+        self._tier: str | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -50,11 +51,16 @@ class Responses:
         return bool(self._running)
 
     def configure(
-        self, *, instructions: str | None, max_output_tokens: int | Literal["inf"] | None
+        self,
+        *,
+        instructions: str | None,
+        max_output_tokens: int | Literal["inf"] | None,
+        tier: str | None,
     ) -> None:
         """Take over what the session says of coming answers."""
         self._instructions = instructions
         self._max_output_tokens = max_output_tokens
+        self._tier = tier
 
     def create(self, config: ResponseConfig, stream: Stream) -> None:
         """Begin an answer; its events follow by themselves.
@@ -102,6 +108,7 @@ class Responses:
             dialogue=inquiry.dialogue if in_conversation else (),
             instructions=inquiry.instructions,
             at_s=at_s,
+            tier=tier_of(config.service_tier or self._tier),
         )
         for event in writer.begin():
             self._emit(event)

@@ -25,6 +25,7 @@ from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
 from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.engine.tenants import TenantStreams
+from onlooker.server.asking import tier_of
 from onlooker.server.conversation import Conversation
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
@@ -201,6 +202,7 @@ class Session:
         self.responses.configure(
             instructions=self._config.instructions,
             max_output_tokens=self._config.max_output_tokens,
+            tier=self._config.service_tier,
         )
         stream = self._slot(OWN_SLOT).stream
         self._outbox.put(told.SessionUpdated(session=self._object(stream)))
@@ -242,6 +244,7 @@ class Session:
                 clock=settings.clock,
                 max_fps=settings.max_fps,
                 gate_threshold=settings.gate_threshold,
+                tier=tier_of(settings.service_tier),
                 persistent=False,
             ),
         )

@@ -16,7 +16,8 @@ from onlooker.core.protocol.server_events import (
 )
 from onlooker.engine import events
 from onlooker.engine.fanout import Subscription
-from onlooker.engine.stream import SourceLease, Stream
+from onlooker.engine.lease import SourceLease
+from onlooker.engine.stream import Stream
 from onlooker.server.views import frame_totals
 
 AckMode = Literal["all", "problems", "none"]

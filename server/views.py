@@ -35,6 +35,8 @@ def stream_object(stream: Stream) -> StreamObject:
         seen_until_s=status.seen_until_s,
         lag_s=status.lag_s if status.clips else None,
         fps=round(status.fps, 2),
+        service_tier=status.tier.value,
+        quality_level=status.quality_level,
         viewers=status.subscribers,
     )
 

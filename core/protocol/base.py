@@ -12,6 +12,8 @@ CODEC_NAMES = tuple(codec.name.lower() for codec in Codec)
 
 CodecName = Literal["jpeg", "png", "webp", "h264", "vp8", "vp9", "webm", "fmp4"]
 ClockName = Literal["live", "virtual"]
+TierName = Literal["interactive", "standard", "background"]
+"""How much somebody minds waiting: whose targets hold."""
 StreamIdText = Annotated[str, Field(pattern=f"^{STREAM_ID_PATTERN}$")]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],
@@ -245,6 +247,10 @@ class StreamObject(Outbound):
     """How far behind the newest frame the model is."""
     fps: float | None = None
     """Frames a second that come in, lately."""
+    service_tier: TierName = "standard"
+    """Whose targets hold for its frames."""
+    quality_level: int = 0
+    """0 is full quality; more is given up at each level while there is too much to do."""
     viewers: int = 0
     """Connections and event readers that listen."""
 

@@ -14,6 +14,7 @@ from onlooker.core.protocol.base import (
     MessageItem,
     Metadata,
     StreamIdText,
+    TierName,
 )
 from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE, MAX_SLOT
 
@@ -38,6 +39,8 @@ class InputVideoConfig(Inbound):
     """Frames over this rate are dropped before they are decoded."""
     gate_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """How much a frame must differ from the last kept one (0-1 of full scale) to be kept."""
+    service_tier: TierName | None = None
+    """Whose targets hold for the stream's frames. Can be chosen until the first frame."""
     ack: Literal["all", "problems", "none"] | None = None
     """Which frames acknowledgements list; the totals are always told."""
 
@@ -52,6 +55,8 @@ class SessionConfig(Inbound):
     """The system prompt of coming answers; null takes the engine's own."""
     max_output_tokens: MaxOutputTokens | None = None
     output_modalities: list[Literal["text"]] | None = None
+    service_tier: TierName | None = None
+    """Whose targets hold for coming answers; null takes the stream's."""
     input_video: InputVideoConfig | None = None
 
 
@@ -120,6 +125,8 @@ class ResponseConfig(Inbound):
     conversation: Literal["auto", "none"] | None = None
     """``none``: an answer beside the conversation, neither reading nor joining its dialogue."""
     metadata: Metadata | None = None
+    service_tier: TierName | None = None
+    """Whose targets hold for this answer; default: the session's, else the stream's."""
     stream: StreamIdText | None = None
     """Ask about this stream; default: the session's own."""
     at_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None

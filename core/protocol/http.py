@@ -13,6 +13,7 @@ from onlooker.core.protocol.base import (
     Outbound,
     StreamIdText,
     StreamObject,
+    TierName,
     Usage,
 )
 
@@ -38,6 +39,8 @@ class CreateStreamRequest(Inbound):
     clock: ClockName = "live"
     max_fps: Annotated[float, Field(gt=0, le=240)] | None = None
     gate_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    service_tier: TierName | None = None
+    """Whose targets hold for its frames, and for questions that choose none."""
     metadata: Metadata = {}
 
 
@@ -72,6 +75,8 @@ class QuestionRequest(Inbound):
     at_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Stream time of the question; default: now."""
     instructions: str | None = None
+    service_tier: TierName | None = None
+    """Whose targets hold for this answer; default: the stream's."""
 
 
 class AnswerReply(Outbound):
@@ -173,6 +178,8 @@ class ChatRequest(Inbound):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Literal[1] | None = None
     user: str | None = None
+    service_tier: Literal["auto", "default", "flex", "priority"] | None = None
+    """OpenAI's names: ``priority`` is our ``interactive``, ``flex`` our ``background``."""
     metadata: Metadata | None = None
 
 

@@ -20,6 +20,7 @@ from onlooker.core.protocol.base import (
     Limits,
     Outbound,
     StreamObject,
+    TierName,
     Usage,
 )
 
@@ -41,6 +42,7 @@ class VideoSettings(Outbound):
     clock: ClockName = "live"
     max_fps: float | None = None
     gate_threshold: float | None = None
+    service_tier: TierName | None = None
     ack: Literal["all", "problems", "none"] = "all"
 
 

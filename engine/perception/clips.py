@@ -32,6 +32,10 @@ class ClipBuilder:
         """Stream time until which the pending frame waits."""
         return None if self._waiting is None else self._waiting.capture_s + self._max_pair_gap_s
 
+    def set_max_pair_gap(self, max_pair_gap_s: float) -> None:
+        """From now on, let a frame wait so long for its partner."""
+        self._max_pair_gap_s = max_pair_gap_s
+
     def pass_time(self, now_s: float) -> list[Clip]:
         """Tell that stream time has come to `now_s`, with or without a frame."""
         if (expires_s := self.expires_s) is None or now_s <= expires_s:

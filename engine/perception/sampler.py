@@ -13,6 +13,10 @@ class Sampler:
         self._interval_s = interval_s
         self._due_s: float | None = None
 
+    def set_interval(self, interval_s: float) -> None:
+        """From now on, pick this often."""
+        self._interval_s = interval_s
+
     def pick(self, capture_s: float) -> bool:
         """Whether to look at a frame captured at `capture_s`; times must not run backwards."""
         if self._due_s is None or capture_s >= self._due_s + self._interval_s:

@@ -17,10 +17,11 @@ from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import EngineInfo
+from onlooker.engine.lease import SourceLease
 from onlooker.engine.sources.address import AddressPolicy
 from onlooker.engine.sources.reader import Sample, SourceReader
 from onlooker.engine.sources.spec import SourceBroken, SourceLost, SourceSpec, redacted
-from onlooker.engine.stream import SourceLease, Stream
+from onlooker.engine.stream import Stream
 
 _log = logging.getLogger("onlooker.engine.sources")
 

@@ -39,6 +39,7 @@ from onlooker.engine.vllm_adapter.checks import (
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
 from onlooker.engine.vllm_adapter.runner import VllmRunner
+from onlooker.scheduler.load import EngineLoad
 
 
 @dataclass(slots=True)
@@ -95,6 +96,9 @@ class ResendEngine:
 
     def healthy(self) -> bool:
         return self._runner.healthy()
+
+    def load(self) -> EngineLoad:
+        return EngineLoad()  # it does not tell
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
         max_clips = self._window_clips

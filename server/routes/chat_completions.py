@@ -22,6 +22,7 @@ from onlooker.core.protocol.http import (
 from onlooker.core.protocol.server_events import ResponseObject, TextDelta
 from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.engine.tenants import TenantStreams
+from onlooker.scheduler.slo import Tier
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerFrame, AnswerWriter
 from onlooker.server.asking import Ask, answer_events, answer_whole, failure_reply
@@ -29,6 +30,9 @@ from onlooker.server.chat import ChatQuestion, read_chat
 from onlooker.server.errors import reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.sse import EventResponse
+
+_TIERS = {"priority": Tier.INTERACTIVE, "flex": Tier.BACKGROUND}
+"""OpenAI's names of service tiers; the others leave the choice to the stream."""
 
 router = APIRouter(prefix="/v1/chat", tags=["questions"])
 
@@ -86,6 +90,7 @@ async def complete_chat(
         instructions=question.instructions,
         temperature=request.temperature or 0.0,
         seed=request.seed,
+        tier=_TIERS.get(request.service_tier or "auto"),
     )
     stream, is_own = await _stream(streams, question)
     writer = AnswerWriter(

@@ -14,7 +14,7 @@ from onlooker.core.protocol.server_events import ResponseObject
 from onlooker.engine.stream import Stream
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerFrame, AnswerWriter
-from onlooker.server.asking import Ask, answer_events, answer_whole, failure_reply
+from onlooker.server.asking import Ask, answer_events, answer_whole, failure_reply, tier_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.sse import EventResponse, numbered, sse_text
 
@@ -66,6 +66,7 @@ async def ask_stream(
         max_tokens=max_tokens,
         instructions=request.instructions,
         at_s=request.at_s,
+        tier=tier_of(request.service_tier),
     )
     if request.stream:
         server = gateway.settings.server

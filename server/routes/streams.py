@@ -10,6 +10,7 @@ from onlooker.core.protocol.http import CreateStreamRequest, StreamList
 from onlooker.engine.sources.spec import SourceSpec
 from onlooker.engine.stream import StreamOptions
 from onlooker.server.access import CallerStreams, error_docs
+from onlooker.server.asking import tier_of
 from onlooker.server.views import stream_object
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
@@ -44,6 +45,7 @@ async def create_stream(
         clock=request.clock,
         max_fps=request.max_fps,
         gate_threshold=request.gate_threshold,
+        tier=tier_of(request.service_tier),
         metadata=request.metadata,
     )
     stream = await streams.open_stream(request.id, options)

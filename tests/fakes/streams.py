@@ -16,6 +16,7 @@ from onlooker.engine.fanout import Subscription
 from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo
 from onlooker.engine.stream import Stream
+from onlooker.scheduler.config import SchedulerSection
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ async def running_hub(
     clock: Clock | None = None,
     metrics: Metrics | None = None,
     pool: Executor | None = None,
+    scheduler: SchedulerSection | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
     """A started hub; fails when anything of it is left behind."""
@@ -60,6 +62,7 @@ async def running_hub(
         settings=EngineSection.model_validate({"mode": "fake", **settings}),
         metrics=metrics or Metrics(),
         pool=pool,
+        scheduler=scheduler,
     )
     before = asyncio.all_tasks()
     await hub.start(lambda text: None)

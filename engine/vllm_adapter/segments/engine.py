@@ -49,11 +49,13 @@ from onlooker.engine.vllm_adapter.segments.composer import (
     PromptBuilder,
 )
 from onlooker.engine.vllm_adapter.segments.evidence import with_evidence
+from onlooker.engine.vllm_adapter.segments.gauge import LoadGauge
 from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.segments.prompts import SegmentPrompts
 from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY, SegmentSpec
 from onlooker.engine.vllm_adapter.segments.streams import StreamMemories
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.load import EngineLoad
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -82,6 +84,7 @@ class SegmentEngine:
         self._clock = clock
         self._store = store
         self._scheduler = scheduler or SchedulerSection()
+        self._gauge = LoadGauge(metrics)
         self._runner = VllmRunner(settings.vllm, clock, metrics)
         self._info: EngineInfo | None = None
         self._made: tuple[StreamMemories, SegmentPrompts] | None = None
@@ -119,6 +122,9 @@ class SegmentEngine:
 
     def healthy(self) -> bool:
         return self._runner.healthy()
+
+    def load(self) -> EngineLoad:
+        return self._gauge.load
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
         return await self._streams.open(stream_id)
@@ -211,10 +217,14 @@ class SegmentEngine:
         prompt, spec = builder.build()
         sampling = boot.sampling(**options, kv_transfer_params=spec.to_params(), ticket=care.ticket)
         outputs = self._runner.generate(prompt, sampling, request_id)
+        self._gauge.num_running += 1
         try:
             async for event in answer_events(outputs):
+                if isinstance(event, AnswerEnd):
+                    self._gauge.note(event.details)
                 yield event
         finally:
+            self._gauge.num_running -= 1
             await outputs.aclose()
 
     # ---- starting ----

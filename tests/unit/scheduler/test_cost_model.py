@@ -87,3 +87,11 @@ def test_no_work_is_ever_free_of_its_floor_or_negative() -> None:
         min(getattr(model.table, name) for name in ("floor_s", "decode_token_s", "encoder_clip_s"))
         >= 0
     )
+
+
+def test_a_machine_far_slower_than_believed_is_believed_after_some_steps() -> None:
+    model = CostModel()
+    for work in steps(random.Random(6), 60):
+        model.learn(work, 100 * TRUE.step_s(work))
+    work = steps(random.Random(7), 1)[0]
+    assert model.table.step_s(work) == pytest.approx(100 * TRUE.step_s(work), rel=0.3)

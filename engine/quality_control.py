@@ -1,0 +1,54 @@
+"""`QualityControl`: where the governor reads one stream's state and sets its quality."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from onlooker.engine.events import PaceChanged
+from onlooker.engine.intake import Intake
+from onlooker.engine.pace import PaceAdvisor
+from onlooker.engine.perception.perceiver import Perceiver
+from onlooker.engine.service import StreamService
+from onlooker.engine.watching import Watcher
+from onlooker.scheduler.quality import Quality
+
+
+@dataclass(frozen=True, slots=True)
+class QualityControl:
+    """`onlooker.engine.governor.Governed`, of a stream's parts."""
+
+    service: StreamService
+    perceiver: Perceiver
+    watcher: Watcher
+    intake: Intake
+    pace: PaceAdvisor
+    publish: Callable[[PaceChanged], None]
+
+    @property
+    def behind_s(self) -> float:
+        """How far the model is behind now; 0 when it has seen all."""
+        return self.watcher.behind_s
+
+    @property
+    def source_fps(self) -> float:
+        """Frames a second that come in."""
+        return self.intake.fps()
+
+    def take_lost(self) -> int:
+        """Frames lost since the last call because the model was behind."""
+        return self.watcher.take_lost()
+
+    def begin(self) -> None:
+        """Take the rung on which the stream begins."""
+        if self.service.quality.level:
+            self.set_quality(self.service.quality)
+
+    def set_quality(self, quality: Quality) -> None:
+        """Look at the stream at another rung of quality, and tell its source."""
+        service = self.service
+        service.set_quality(quality, source_fps=self.source_fps)
+        self.perceiver.set_pace(
+            sample_interval_s=service.interval_s, max_pair_gap_s=service.pair_gap_s
+        )
+        wish = self.pace.set_quality(quality, service.full_fps, self.watcher.lag_s)
+        if wish is not None:
+            self.publish(wish)

@@ -1,0 +1,122 @@
+"""`StreamService`: how one stream is served now: its targets, its rung of quality, its requests."""
+
+from onlooker.core.clock import Clock
+from onlooker.core.media import Clip
+from onlooker.engine.care import Care
+from onlooker.engine.perception.sampler import Sampler
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.quality import Quality
+from onlooker.scheduler.request_class import RequestClass
+from onlooker.scheduler.shedding import is_too_late
+from onlooker.scheduler.slo import Tier
+from onlooker.scheduler.ticket import Ticket
+
+DEGRADED_MEMORY_SHARE = 0.5
+"""Share of the retrieved clips that a question gets which is let in although it will be late."""
+
+MOST_PAIR_LAG = 0.5
+"""Share of the lag target that a frame may wait for its partner."""
+
+LEAST_SOURCE_FPS = 0.1
+
+
+class StreamService:
+    """One live stream's service. Made by the `Governor`, which changes its quality."""
+
+    def __init__(
+        self,
+        stream_id: str,
+        *,
+        section: SchedulerSection,
+        tier: Tier,
+        clock: Clock,
+        interval_s: float,
+        max_pair_gap_s: float,
+        quality: Quality,
+    ) -> None:
+        self.stream_id = stream_id
+        self.tier = tier
+        self.slo = section.slo(tier)
+        self.is_governed = section.policy == "slo"
+        """Whether quality, shedding and admission apply."""
+        self._section = section
+        self._clock = clock
+        self._base_interval_s = interval_s
+        self._base_gap_s = max_pair_gap_s
+        self._sampler: Sampler | None = None
+        self._full_fps = 1 / interval_s
+        self._ingest_s = 0.0
+        self.num_awaited = 0
+        """Questions that wait for frames to be seen: those are as urgent as they."""
+        self.quality = Quality()
+        self.set_quality(quality, source_fps=0.0)
+
+    @property
+    def full_fps(self) -> float:
+        """Frames a second that are looked at when nothing is degraded."""
+        return self._full_fps
+
+    @property
+    def interval_s(self) -> float:
+        """Stream time between two frames that are looked at."""
+        if self.quality.fps_share == 1.0:
+            return self._base_interval_s
+        return 1 / (self._full_fps * self.quality.fps_share)
+
+    @property
+    def pair_gap_s(self) -> float:
+        """How long a frame may wait for its partner."""
+        if not self.quality.is_paired:
+            return self._base_gap_s
+        gap_s = 2 * self._base_gap_s / self.quality.fps_share
+        return max(self._base_gap_s, min(gap_s, MOST_PAIR_LAG * self.slo.lag_s))
+
+    def set_quality(self, quality: Quality, *, source_fps: float) -> None:
+        """Take a rung. `source_fps`: what comes in, which is what a share of it is taken from."""
+        if self.quality.fps_share == 1.0 and source_fps > 0:
+            # What the source sends unasked; it may slow down later because it was told to.
+            wanted = 1 / self._base_interval_s
+            self._full_fps = min(wanted, max(LEAST_SOURCE_FPS, source_fps))
+        self.quality = quality
+        self._sampler = None if quality.fps_share == 1.0 else Sampler(self.interval_s)
+
+    def keeps(self, capture_s: float) -> bool:
+        """Whether a frame stays in at this quality; the others are dropped unread."""
+        return self._sampler is None or self._sampler.pick(capture_s)
+
+    def is_too_late(self, *, age_s: float, has_newer: bool) -> bool:
+        """Whether a frame that waited so long should give way, before it is decoded."""
+        return self.is_governed and is_too_late(
+            age_s=age_s, ahead_s=self._ingest_s, lag_s=self.slo.lag_s, has_newer=has_newer
+        )
+
+    def note_ingest(self, took_s: float) -> None:
+        """A clip took so long from its hand-over to its end of prefill."""
+        self._ingest_s += 0.3 * (took_s - self._ingest_s)
+
+    def clip_care(self, clip: Clip) -> Care:
+        """How a clip is served: due when its older frame is, urgent where a question waits."""
+        arrived_at_s = clip.frames[0].received_at_s
+        name, due_at_s = RequestClass.INGEST, arrived_at_s + self.slo.lag_s
+        if self.is_governed and self.num_awaited:
+            name = RequestClass.QUESTION
+            due_at_s = min(due_at_s, self._clock.now_s() + self.slo.ttft_s / 2)
+        ticket = Ticket(name, arrived_at_s, due_at_s, self.slo.tpot_s, self.stream_id, self.tier)
+        return Care(ticket, self.quality.memory_share)
+
+    def question_care(
+        self, arrived_at_s: float, tier: Tier | None, *, is_degraded: bool = False
+    ) -> Care:
+        """How a question is served; its own tier counts, where it has one."""
+        tier = tier or self.tier
+        slo = self._section.slo(tier)
+        ticket = Ticket(
+            RequestClass.QUESTION,
+            arrived_at_s,
+            arrived_at_s + slo.ttft_s,
+            slo.tpot_s,
+            self.stream_id,
+            tier,
+        )
+        share = self.quality.memory_share
+        return Care(ticket, min(share, DEGRADED_MEMORY_SHARE) if is_degraded else share)
