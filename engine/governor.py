@@ -8,6 +8,7 @@ from typing import Protocol
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded
+from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.engine.service import StreamService
 from onlooker.scheduler.admission import Admission, Decision, Verdict
@@ -93,6 +94,7 @@ class Governor:
         tier = tier or Tier(self._section.default_tier)
         is_governed = self.is_on and is_live
         section = self._section
+        tenant, _ = split_stream_id(StreamId(stream_id))
         if not is_governed:
             section = section.model_copy(update={"policy": "fcfs"})
         return StreamService(
@@ -102,7 +104,7 @@ class Governor:
             clock=self._clock,
             interval_s=interval_s,
             max_pair_gap_s=max_pair_gap_s,
-            quality=self._ladder.join(stream_id, tier) if is_governed else Quality(),
+            quality=self._ladder.join(stream_id, tier, tenant) if is_governed else Quality(),
         )
 
     def join(self, stream: Governed) -> None:
