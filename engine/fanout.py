@@ -131,6 +131,8 @@ class EventLog:
         `max_events` bounds what waits for this subscriber, acknowledgements and others each.
         """
         subscription = Subscription(self, max_events=max(1, max_events))
+        if after is not None and after > self._last_number:
+            after = 0  # of another life of this stream: all of this one is new
         if after is not None:
             for numbered in merge(self._retained, self._alerts, key=itemgetter(0)):
                 if numbered[0] > after:

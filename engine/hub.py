@@ -28,6 +28,7 @@ from onlooker.engine.sources.spec import SourceSpec
 from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.engine.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.engine.watches.score import CheckRunner
+from onlooker.engine.watches.webhooks import WebhookSender
 from onlooker.scheduler.config import SchedulerSection
 
 _log = logging.getLogger("onlooker.engine.hub")
@@ -84,12 +85,15 @@ class StreamHub:
         self._puller = Puller(
             settings=settings, clock=clock, metrics=metrics, info=lambda: engine.info
         )
+        self.webhooks = WebhookSender(settings.watches.webhooks, clock, metrics)
+        """Where alerts are posted to."""
         self._make_keeper: MakeKeeper = partial(
             WatchKeeper,
             runner=CheckRunner(engine, clock, settings.watches, metrics),
             clock=clock,
             metrics=metrics,
             pool=self._pool,
+            on_alert=self.webhooks.send,
         )
         self._streams: dict[StreamId, Stream] = {}
         self._opening: set[StreamId] = set()
@@ -135,6 +139,7 @@ class StreamHub:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.webhooks.close()
         await self._engine.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -280,6 +280,11 @@ class Stream:
         return self._asker.ask(question, asked_s, tier)
 
     @property
+    def last_event(self) -> int:
+        """The number of the newest event."""
+        return self._events.last_number
+
+    @property
     def pace(self) -> PaceChanged:
         """What the server would like to be sent now."""
         return self._pace.current

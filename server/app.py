@@ -34,6 +34,7 @@ from onlooker.server.routes import (
     questions,
     realtime,
     streams,
+    watches,
 )
 from onlooker.server.routes.page import PageFiles, page_folder
 
@@ -104,8 +105,8 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.gateway = gateway
-    for routes in (streams, frames, questions, events, chat_completions, models, client_secrets,
-                   health, realtime):  # fmt: skip
+    for routes in (streams, frames, questions, events, watches, chat_completions, models,
+                   client_secrets, health, realtime):  # fmt: skip
         app.include_router(routes.router)
     _answer_errors(app, gateway)
     app.add_middleware(RequestGuard, gateway=gateway)

@@ -92,6 +92,12 @@ def _check(websocket: WebSocket, gateway: Gateway) -> Grant:
     return grant
 
 
+def _after(websocket: WebSocket) -> int | None:
+    """The number of the last event that a peer saw before; what is no number counts as none."""
+    text = websocket.query_params.get("after", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 class RealtimeConnection:
     """One peer that was let in."""
 
@@ -122,7 +128,7 @@ class RealtimeConnection:
             async with asyncio.TaskGroup() as tasks:
                 session = Session(self._gateway, self._streams, self._outbox, tasks)
                 self._session = session
-                session.open(stream, is_own=is_own)
+                session.open(stream, is_own=is_own, after=_after(self._websocket))
                 tasks.create_task(self._read(session))
                 tasks.create_task(self._write())
                 tasks.create_task(self._keep(session))

@@ -16,6 +16,7 @@ from onlooker.engine.interface import FinishReason
 from onlooker.engine.stream import Stream
 from onlooker.server.slots import AckBatch
 from onlooker.server.views import stream_object
+from onlooker.server.watch_calls import told_of
 
 _STATUS = {
     FinishReason.STOP: "completed",
@@ -61,7 +62,7 @@ async def stream_events(
                 continue
             if batch.is_dirty:
                 yield _counted(number, batch.take(0, stream))
-            if (told := _told(event, stream)) is not None:
+            if (told := _told(event, stream) or told_of(number, event, stream)) is not None:
                 yield _counted(number, told)
     finally:
         if following is not None:

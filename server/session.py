@@ -35,6 +35,7 @@ from onlooker.server.pictures import decode_base64, parse_data_url
 from onlooker.server.responses import Responses
 from onlooker.server.slots import Slot
 from onlooker.server.views import CONNECTION_OWNER, capabilities, limits, stream_object
+from onlooker.server.watch_calls import WatchCalls
 
 ERROR_BURST_S = 10.0
 """A connection may be faulty at its full error rate for so long at once."""
@@ -113,15 +114,18 @@ class Session:
             asked.ResponseCancel: self._cancel_response,
             asked.Ping: self._pong,
         }
+        watches = WatchCalls(gateway.hub, find=self._stream, emit=outbox.put)
+        self._handlers |= watches.handlers
         self.is_draining = False
         """Set at shutdown: answers end, new ones are refused."""
 
-    def open(self, stream: Stream, *, is_own: bool) -> None:
-        """Say hello and follow the session's stream. `is_own`: it ends with the session."""
+    def open(self, stream: Stream, *, is_own: bool, after: int | None = None) -> None:
+        """Say hello and follow the session's stream. `is_own`: it ends with the session. `after`:
+        the last of its events that the peer saw before."""
         self._owns_stream = is_own
         self._video.clock = "live" if stream.is_live else "virtual"
         self._outbox.put(told.SessionCreated(session=self._object(stream)))
-        self._follow(OWN_SLOT, stream)
+        self._follow(OWN_SLOT, stream, after=after)
 
     async def close(self) -> None:
         """Let go of everything; a stream of our own ends with us."""
@@ -300,7 +304,7 @@ class Session:
         del self._slots[event.slot]
         self._outbox.put(told.VideoDetached(slot=event.slot, stream=slot.stream.name))
 
-    def _follow(self, number: int, stream: Stream) -> None:
+    def _follow(self, number: int, stream: Stream, *, after: int | None = None) -> None:
         slot = Slot(
             number,
             stream,
@@ -311,6 +315,7 @@ class Session:
             clock=self._gateway.clock,
             ack_mode=self._video.ack,
             max_listed_acks=self._settings.max_listed_acks,
+            after=after,
         )
         self._slots[number] = slot
         self._spawn(slot.follow())
@@ -357,9 +362,7 @@ class Session:
     async def _create_response(self, event: asked.ResponseCreate) -> None:
         if self.is_draining:
             raise ShuttingDown("the server is shutting down and takes no more questions")
-        named = event.response.stream
-        own = self._slot(OWN_SLOT).stream
-        stream = own if named is None else self._streams.get(named)
+        stream = self._stream(event.response.stream)
         for slot in self._slots.values():
             if slot.stream is stream:
                 await slot.settled()  # virtual clock: what was sent before counts as seen
@@ -369,6 +372,10 @@ class Session:
         await self.responses.cancel(event.response_id)
 
     # ---- inside
+
+    def _stream(self, name: str | None) -> Stream:
+        """The stream of this name; None: the session's own."""
+        return self._slot(OWN_SLOT).stream if name is None else self._streams.get(name)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         return self._tasks.create_task(work)

@@ -19,6 +19,7 @@ from onlooker.engine.fanout import Subscription
 from onlooker.engine.lease import SourceLease
 from onlooker.engine.stream import Stream
 from onlooker.server.views import frame_totals
+from onlooker.server.watch_calls import told_of
 
 AckMode = Literal["all", "problems", "none"]
 
@@ -103,7 +104,10 @@ class Slot:
         clock: Clock,
         ack_mode: AckMode,
         max_listed_acks: int,
+        after: int | None = None,
     ) -> None:
+        """`after`: number of the stream's last event that the peer saw on an earlier connection;
+        alerts that it missed follow."""
         self.number = number
         self.stream = stream
         self.ack_mode: AckMode = ack_mode
@@ -118,14 +122,21 @@ class Slot:
         self._batch = AckBatch(max_listed=max_listed_acks)
         self._lease: SourceLease | None = None
         self._reminded_at_s: float | None = None
-        self._subscription: Subscription = stream.subscribe(max_events=MAX_QUEUED_STREAM_EVENTS)
+        self._first_new = stream.last_event + 1
+        self._subscription: Subscription = stream.subscribe(
+            max_events=MAX_QUEUED_STREAM_EVENTS, after=after
+        )
         self._in_flight: set[asyncio.Task[None]] = set()
         self._landed = asyncio.Event()
 
     async def follow(self) -> None:
         """Turn the stream's events into the connection's, until either ends."""
         self._tell_pace(self.stream.pace)
-        async for _, event in self._subscription:
+        async for number, event in self._subscription:
+            if (told := told_of(number, event, self.stream, slot=self.number)) is not None:
+                self._emit(told)
+            if number < self._first_new and not isinstance(event, events.StreamClosed):
+                continue  # missed, and no news any more
             match event:
                 case events.FrameAck() if self._lease is not None or self.has_fed:
                     self._batch.add(event, mode=self.ack_mode)

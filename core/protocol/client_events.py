@@ -17,6 +17,7 @@ from onlooker.core.protocol.base import (
     TierName,
 )
 from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE, MAX_SLOT
+from onlooker.core.protocol.watches import WatchChanges, WatchConfig, WatchId
 
 MaxOutputTokens = Annotated[int, Field(ge=1)] | Literal["inf"]
 """``inf`` takes the server's limit."""
@@ -145,6 +146,33 @@ class ResponseCancel(ClientEvent):
     """Default: the conversation's running answer."""
 
 
+class WatchCreate(ClientEvent):
+    """Leave a standing question with a stream; everyone who follows it is told."""
+
+    type: Literal["stream.watch.create"]
+    watch: WatchConfig
+    stream: StreamIdText | None = None
+    """Default: the session's own."""
+
+
+class WatchUpdate(ClientEvent):
+    type: Literal["stream.watch.update"]
+    watch_id: WatchId
+    watch: WatchChanges
+    stream: StreamIdText | None = None
+
+
+class WatchDelete(ClientEvent):
+    type: Literal["stream.watch.delete"]
+    watch_id: WatchId
+    stream: StreamIdText | None = None
+
+
+class WatchListRequest(ClientEvent):
+    type: Literal["stream.watch.list"]
+    stream: StreamIdText | None = None
+
+
 class Ping(ClientEvent):
     type: Literal["ping"]
 
@@ -159,6 +187,10 @@ AnyClientEvent = Annotated[
     | ItemDelete
     | ResponseCreate
     | ResponseCancel
+    | WatchCreate
+    | WatchUpdate
+    | WatchDelete
+    | WatchListRequest
     | Ping,
     Field(discriminator="type"),
 ]
@@ -175,6 +207,10 @@ CLIENT_EVENT_TYPES: tuple[str, ...] = (
     "conversation.item.delete",
     "response.create",
     "response.cancel",
+    "stream.watch.create",
+    "stream.watch.update",
+    "stream.watch.delete",
+    "stream.watch.list",
     "ping",
 )
 

@@ -23,6 +23,7 @@ from onlooker.core.protocol.base import (
     TierName,
     Usage,
 )
+from onlooker.core.protocol.watches import AlertObject, WatchObject
 
 
 class ServerEvent(Outbound):
@@ -294,6 +295,38 @@ class StreamAnswer(ServerEvent):
     asked_s: float | None = None
 
 
+class StreamAlert(ServerEvent):
+    """A watch speaks. Each comes once and in order to everyone who follows the stream."""
+
+    type: Literal["stream.alert"] = "stream.alert"
+    slot: int | None = None
+    stream: str
+    event_number: int
+    """Of the stream: who comes back says `after` this number and misses nothing."""
+    alert: AlertObject
+
+
+class StreamWatch(ServerEvent):
+    """A watch was created, updated or deleted, or has ended by itself."""
+
+    type: Literal["stream.watch"] = "stream.watch"
+    slot: int | None = None
+    stream: str
+    event_number: int
+    change: Literal["created", "updated", "deleted", "ended"]
+    watch_id: str
+    watch: WatchObject | None = None
+    """As it is now; null when it is gone."""
+
+
+class StreamWatches(ServerEvent):
+    """The answer to `stream.watch.list`."""
+
+    type: Literal["stream.watches"] = "stream.watches"
+    stream: str
+    watches: list[WatchObject]
+
+
 class StreamClosed(ServerEvent):
     """The stream is gone, with all that was remembered of it."""
 
@@ -327,6 +360,9 @@ AnyServerEvent = Annotated[
     | VideoDetached
     | StreamUpdated
     | StreamAnswer
+    | StreamAlert
+    | StreamWatch
+    | StreamWatches
     | StreamClosed,
     Field(discriminator="type"),
 ]

@@ -59,7 +59,7 @@ class WatchKeeper:
         publish: Callable[[StreamEvent], None],
         is_live: bool,
         now_s: Callable[[], float],
-        on_alert: Callable[[Watch, Alert], None] = lambda watch, alert: None,
+        on_alert: Callable[[StreamId, Watch, Alert], None],
     ) -> None:
         """`now_s`: stream time now. `on_alert` is told of every alert beside the subscribers."""
         self._stream_id = stream_id
@@ -267,7 +267,7 @@ class WatchKeeper:
         self._metrics.alerts.labels(outcome="raised").inc()
         self._metrics.alert_staleness_seconds.observe(staleness_s)
         self._publish(AlertRaised(alert))
-        self._on_alert(watch, alert)
+        self._on_alert(self._stream_id, watch, alert)
 
 
 def _jpeg(clip: Clip) -> bytes:

@@ -1,0 +1,170 @@
+"""Watches and alerts as they travel: created by clients, told by the server."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from onlooker.core.protocol.base import Inbound, Metadata, Outbound
+
+TriggerWord = Literal[
+    "change", "yes_no", "silence", "drift", "sum", "outlier", "evidence", "interval"
+]
+WatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Triggers = Annotated[list[TriggerWord], Field(max_length=4)]
+Schema = dict[str, Any]
+
+
+class WebhookConfig(Inbound):
+    """Where alerts are posted to."""
+
+    url: Annotated[str, Field(max_length=2048)]
+    secret: Annotated[str, Field(max_length=256)] = ""
+    """Key of the HMAC-SHA256 signature in `Onlooker-Signature`; never shown again."""
+
+
+class WatchChanges(Inbound):
+    """What may change while a watch runs; absent fields stay as they are."""
+
+    condition: str | None = None
+    """What to be told about: "tell me when a red circle appears"."""
+    instruction: str | None = None
+    """Comment on what changes; empty takes the model's own instruction."""
+    question: str | None = None
+    """Answer this as soon as it can be told."""
+    trigger: Triggers | None = None
+    """When to speak, cheap first; all must agree. Default: what suits the kind."""
+    while_true: bool | None = None
+    """Alert about every clip of which the condition holds, not only when it becomes true."""
+    repeat: bool | None = None
+    """False: end with the first alert."""
+    cooldown_s: Seconds | None = None
+    """Stream time after an alert in which the watch is silent."""
+    min_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Probability from which a yes counts. Default: the model's own threshold."""
+    max_alerts_per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    answer_prompt: str | None = None
+    """Asked when the condition is met; the reply is the alert's text."""
+    json_schema: Schema | None = None
+    """The reply must fit it, and becomes the alert's data."""
+    expires_after_s: Seconds | None = None
+    """Stream time after which the watch ends."""
+    paused: bool | None = None
+    include_frame: bool | None = None
+    """Alerts bring the JPEG of their newest frame along."""
+    supersede: bool | None = None
+    """A newer reply breaks off the one that is being written. Default: in a commentary."""
+    interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Of the trigger `interval`."""
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Of the trigger `drift`."""
+    quantile: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the trigger `change` where it stands alone."""
+    webhook: WebhookConfig | None = None
+    metadata: Metadata | None = None
+
+
+class WatchConfig(WatchChanges):
+    """A new watch: exactly one of `condition`, `instruction` and `question`."""
+
+    id: WatchId | None = None
+    """Default: one is made."""
+
+
+class WatchCountsObject(Outbound):
+    """What became of the clips that a watch looked at."""
+
+    clips: int = 0
+    deferred: int = 0
+    passed_over: int = 0
+    alerts: int = 0
+    held_back: int = 0
+
+
+class WatchObject(Outbound):
+    """A watch as the server tells it."""
+
+    id: str
+    object: Literal["stream.watch"] = "stream.watch"
+    kind: Literal["alert", "commentary", "question"]
+    condition: str | None = None
+    instruction: str | None = None
+    question: str | None = None
+    asks: str
+    """What the model is asked about each clip."""
+    trigger: list[str]
+    """The chain in force, cheap first."""
+    state: Literal["active", "paused", "ended"]
+    why_ended: str | None = None
+    while_true: bool = False
+    repeat: bool = True
+    cooldown_s: float = 0.0
+    min_confidence: float | None = None
+    max_alerts_per_minute: float
+    answer_prompt: str | None = None
+    json_schema: Schema | None = None
+    expires_after_s: float | None = None
+    include_frame: bool = False
+    webhook_url: str | None = None
+    metadata: dict[str, str] = {}
+    created_at: float
+    """Seconds since the Unix epoch."""
+    created_s: float
+    """Stream time."""
+    last_confidence: float | None = None
+    """Of the newest clip that was looked at."""
+    counts: WatchCountsObject = WatchCountsObject()
+
+
+class EvidenceObject(Outbound):
+    """The clip that an alert rests on, in stream time."""
+
+    start_s: float
+    end_s: float
+
+
+class AlertObject(Outbound):
+    """What a watch says."""
+
+    id: str
+    """Never used again: who sees it twice has seen it twice."""
+    object: Literal["stream.alert"] = "stream.alert"
+    number: int
+    """1, 2, 3 … per stream, no gaps."""
+    watch: str
+    kind: Literal["alert", "commentary", "question"]
+    text: str
+    data: Any = None
+    """The reply as JSON, where the watch has a schema."""
+    problem: str | None = None
+    """Why there is no text or data of the model's."""
+    confidence: float | None = None
+    evidence: EvidenceObject
+    decided_at: float
+    """Seconds since the Unix epoch."""
+    staleness_s: float
+    """From the arrival of the evidence until the alert was raised."""
+    frame: str | None = None
+    """The newest frame of the evidence: JPEG in base64."""
+
+
+class WatchList(Outbound):
+    object: Literal["list"] = "list"
+    data: list[WatchObject]
+
+
+class AlertList(Outbound):
+    """Alerts that are still retained, oldest first."""
+
+    object: Literal["list"] = "list"
+    data: list[AlertObject]
+    last_event: int
+    """Follow on from here: `GET …/events?after=`, or `after=` of `/v1/realtime`."""
+
+
+class WebhookBody(Outbound):
+    """What is posted to a webhook."""
+
+    type: Literal["stream.alert"] = "stream.alert"
+    stream: str
+    alert: AlertObject

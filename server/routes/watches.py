@@ -1,0 +1,134 @@
+"""Standing questions to a stream, and what they said."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Query, Response
+
+from onlooker.core.protocol.watches import (
+    AlertList,
+    WatchChanges,
+    WatchConfig,
+    WatchList,
+    WatchObject,
+)
+from onlooker.engine.events import AlertRaised
+from onlooker.engine.watches.public import (
+    alert_object,
+    option_changes,
+    watch_object,
+    watch_options,
+)
+from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
+
+router = APIRouter(prefix="/v1/streams", tags=["watches"])
+
+_EXAMPLES = {
+    "alert": {
+        "summary": "Tell me when",
+        "value": {"condition": "tell me when a red circle appears", "include_frame": True},
+    },
+    "commentary": {
+        "summary": "Comment on what changes",
+        "value": {"instruction": "What just changed?", "cooldown_s": 2},
+    },
+    "question": {
+        "summary": "Ask now, be answered later",
+        "value": {"question": "What colour is the circle?"},
+    },
+    "webhook": {
+        "summary": "Post alerts to a URL",
+        "value": {
+            "condition": "the sign changes",
+            "answer_prompt": "What does the sign show?",
+            "webhook": {"url": "https://hooks.example.org/onlooker", "secret": "a-long-secret"},
+        },
+    },
+}
+
+
+@router.post(
+    "/{stream_id}/watches",
+    status_code=201,
+    summary="Leave a standing question",
+    responses=error_docs(400, 403, 404, 409, 413),
+)
+async def create_watch(
+    gateway: ReadyGateway,
+    streams: CallerStreams,
+    stream_id: str,
+    request: Annotated[WatchConfig, Body(openapi_examples=_EXAMPLES)],
+) -> WatchObject:
+    """Leave a watch with a stream: it alerts everyone who follows the stream, until it ends, is
+    deleted, or the stream closes."""
+    stream, options = streams.get(stream_id), watch_options(request)
+    await gateway.hub.webhooks.check(options.webhook)
+    return watch_object(stream.watches.create(options, request.id))
+
+
+@router.get("/{stream_id}/watches", summary="List watches", responses=error_docs(404))
+async def list_watches(gateway: ReadyGateway, streams: CallerStreams, stream_id: str) -> WatchList:
+    """All watches of a stream, oldest first."""
+    watches = streams.get(stream_id).watches.watches()
+    return WatchList(data=[watch_object(watch) for watch in watches])
+
+
+@router.get("/{stream_id}/watches/{watch_id}", summary="Inspect a watch", responses=error_docs(404))
+async def get_watch(
+    gateway: ReadyGateway, streams: CallerStreams, stream_id: str, watch_id: str
+) -> WatchObject:
+    """One watch, with its counters now."""
+    return watch_object(streams.get(stream_id).watches.get(watch_id))
+
+
+@router.patch(
+    "/{stream_id}/watches/{watch_id}",
+    summary="Change or pause a watch",
+    responses=error_docs(400, 403, 404, 413),
+)
+async def update_watch(
+    gateway: ReadyGateway,
+    streams: CallerStreams,
+    stream_id: str,
+    watch_id: str,
+    request: WatchChanges,
+) -> WatchObject:
+    """Change options; null takes one back. Looking begins anew only where what it looks for
+    changes."""
+    stream, changes = streams.get(stream_id), option_changes(request)
+    await gateway.hub.webhooks.check(changes.get("webhook"))
+    return watch_object(stream.watches.update(watch_id, changes))
+
+
+@router.delete(
+    "/{stream_id}/watches/{watch_id}",
+    status_code=204,
+    response_class=Response,
+    summary="Delete a watch",
+    responses=error_docs(404),
+)
+async def delete_watch(
+    gateway: ReadyGateway, streams: CallerStreams, stream_id: str, watch_id: str
+) -> None:
+    """Take a watch away; a text that it is writing is broken off."""
+    streams.get(stream_id).watches.delete(watch_id)
+
+
+@router.get("/{stream_id}/alerts", summary="List alerts", responses=error_docs(404))
+async def list_alerts(
+    gateway: ReadyGateway,
+    streams: CallerStreams,
+    stream_id: str,
+    after: Annotated[int, Query(ge=0, description="Only those after this event number.")] = 0,
+) -> AlertList:
+    """Alerts that are still retained, oldest first."""
+    stream = streams.get(stream_id)
+    limit = gateway.settings.engine
+    subscription = stream.subscribe(
+        max_events=limit.events_retained + limit.watches.alerts_retained, after=after
+    )
+    alerts = []
+    while (numbered := subscription.take()) is not None:
+        if isinstance(numbered[1], AlertRaised):
+            alerts.append(alert_object(numbered[1].alert))
+    subscription.close()
+    return AlertList(data=alerts, last_event=stream.last_event)

@@ -1,0 +1,79 @@
+"""What clients ask about watches over a connection, and how a connection is told of them."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from onlooker.core.errors import NotFound
+from onlooker.core.protocol import client_events as asked
+from onlooker.core.protocol import server_events as told
+from onlooker.engine import events
+from onlooker.engine.hub import StreamHub
+from onlooker.engine.stream import Stream
+from onlooker.engine.watches.public import (
+    alert_object,
+    option_changes,
+    watch_object,
+    watch_options,
+)
+
+
+class WatchCalls:
+    """A session's watch events. Its stream's followers, itself among them, are told of changes."""
+
+    def __init__(
+        self,
+        hub: StreamHub,
+        *,
+        find: Callable[[str | None], Stream],
+        emit: Callable[[told.ServerEvent], None],
+    ) -> None:
+        """`find`: the stream of a name, or the session's own."""
+        self._hub, self._find, self._emit = hub, find, emit
+        self.handlers: dict[type[asked.ClientEvent], Callable[[Any], Awaitable[None]]] = {
+            asked.WatchCreate: self._create,
+            asked.WatchUpdate: self._update,
+            asked.WatchDelete: self._delete,
+            asked.WatchListRequest: self._list,
+        }
+
+    async def _create(self, event: asked.WatchCreate) -> None:
+        stream, options = self._find(event.stream), watch_options(event.watch)
+        await self._hub.webhooks.check(options.webhook)
+        stream.watches.create(options, event.watch.id)
+
+    async def _update(self, event: asked.WatchUpdate) -> None:
+        stream, changes = self._find(event.stream), option_changes(event.watch)
+        await self._hub.webhooks.check(changes.get("webhook"))
+        stream.watches.update(event.watch_id, changes)
+
+    async def _delete(self, event: asked.WatchDelete) -> None:
+        self._find(event.stream).watches.delete(event.watch_id)
+
+    async def _list(self, event: asked.WatchListRequest) -> None:
+        stream = self._find(event.stream)
+        watches = [watch_object(watch) for watch in stream.watches.watches()]
+        self._emit(told.StreamWatches(stream=stream.name, watches=watches))
+
+
+def told_of(
+    number: int, event: events.StreamEvent, stream: Stream, *, slot: int | None = None
+) -> told.ServerEvent | None:
+    """An alert or a change of a watch for the wire; None for other events."""
+    if isinstance(event, events.AlertRaised):
+        return told.StreamAlert(
+            slot=slot, stream=stream.name, event_number=number, alert=alert_object(event.alert)
+        )
+    if isinstance(event, events.WatchChanged):
+        try:
+            watch = watch_object(stream.watches.get(event.watch_id))
+        except NotFound:
+            watch = None
+        return told.StreamWatch(
+            slot=slot,
+            stream=stream.name,
+            event_number=number,
+            change=event.change,  # type: ignore[arg-type]  # one of the four words
+            watch_id=event.watch_id,
+            watch=watch,
+        )
+    return None
