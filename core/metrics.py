@@ -179,6 +179,11 @@ class Metrics:
         )
 
     def _add_memory(self, registry: CollectorRegistry) -> None:
+        self.memory_index_bytes = Gauge(
+            "onlooker_memory_index_bytes",
+            "Memory of the index that retrieval ranks clips by, all streams together.",
+            registry=registry,
+        )
         self.memory_fetched_bytes = Counter(
             "onlooker_memory_fetched_bytes_total",
             "KV that answers read of what left the recent window, by the tier where it lay.",

@@ -180,7 +180,8 @@ class Asker:
             seen = await self._or_closed(self._seen(reached))
         if asked_s is None:
             asked_s = max(newest_s, seen.newest_s)
-        return replace(question, asked_s=asked_s, pending=seen.pending)
+        zero_wall_s = self.clock.wall_s() - self.now_s() if self.is_live else None
+        return replace(question, asked_s=asked_s, pending=seen.pending, zero_wall_s=zero_wall_s)
 
     async def _wait_for(self, at_s: float) -> None:
         """Live: wait until stream time has come to `at_s`."""

@@ -65,6 +65,8 @@ class Question:
     seed: int | None = None
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
+    zero_wall_s: float | None = None
+    """Wall clock (seconds since 1970) of stream time 0; None where it is not known."""
     pending: Clip | None = None
     """The stream's newest frame while it waits for its partner, as a clip of its own: it belongs
     after the stream's clips in this answer's context and is never remembered."""

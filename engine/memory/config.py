@@ -1,10 +1,13 @@
 """Settings of stream memory."""
 
-from typing import Literal
+from datetime import tzinfo
+from typing import Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from onlooker.core.settings import Section
+from onlooker.engine.memory.ranking import Ranking
 
 
 class MemorySection(Section):
@@ -15,12 +18,66 @@ class MemorySection(Section):
     the model's window leaves beside `retrieved_clips`."""
 
     retrieved_clips: int = Field(default=8, ge=0, le=512)
-    """Older clips that a question brings back. 0: none, what left the window is not seen again."""
+    """Older clips that a question brings back at most. 0: none, what left the window is not seen
+    again."""
 
-    score: Literal["mean_key", "late_interaction"] = "mean_key"
-    """How older clips are ranked for a question: ``mean_key`` (ReKV) is cheapest;
-    ``late_interaction`` compares every token and finds small evidence."""
+    ranking: Ranking | None = None
+    """How older clips are ranked for a question. None: as calibrated for the model (its
+    ``onlooker.json``), else by ReKV's mean key in each layer by itself."""
+
+    retrieval: Literal["auto", "layers", "probe"] = "auto"
+    """``layers``: in one pass, each layer fills the slots just before it attends; only clips of one
+    size can be chosen. ``probe``: a short request asks first, then the chosen clips are placed as
+    they are; one more engine step, and what is wanted can be of any size and number. ``auto``:
+    ``probe`` where layers vote, sizes differ or `mass` is set, else ``layers``."""
+
+    mass: float | None = Field(default=None, gt=0, lt=1)
+    """Bring back only as many clips as it takes for this probability, by a softmax over all
+    scores, up to `retrieved_clips`. None: always `retrieved_clips`. In one pass a slot cannot be
+    left empty; what is not needed shows the clips just before the recent window."""
+
+    recency_gate: Literal["off", "words", "scores"] = "words"
+    """When nothing is brought back, since the question is about now. ``words``: it says so ("now",
+    "currently") and speaks of nothing past. ``scores``: that, or a clip of the recent window
+    matches it as well as the best older one (asks first, as ``probe`` does)."""
+
+    timezone: str | None = None
+    """In which clock times in questions are meant ("at 12:30"), such as ``Europe/Berlin``. None:
+    the server's own."""
+
+    index_gib: float = Field(default=1.0, gt=0, le=4096)
+    """Memory for the index of all clips, all streams together. When it is full the oldest clips of
+    the longest stream are forgotten."""
 
     arena_gib: float = Field(default=2.0, gt=0, le=65536)
     """Memory for segments, all streams together. When it is full the oldest clips of the longest
     stream are forgotten."""
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The time zone, None for the server's own."""
+        return None if self.timezone is None else ZoneInfo(self.timezone)
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str | None) -> str | None:
+        try:
+            return name if name is None else ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(
+                f"there is no time zone '{name}' here: give an IANA name such as Europe/Berlin"
+            ) from error
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.retrieved_clips == 0 and (self.mass is not None or self.recency_gate == "scores"):
+            raise ValueError(
+                "mass and the gate by scores choose among clips that are brought back, and "
+                "retrieved_clips is 0: raise it, or leave them out"
+            )
+        if self.retrieval == "layers" and self.recency_gate == "scores":
+            raise ValueError(
+                "the gate by scores has to ask before the prompt is made, and retrieval is "
+                "'layers': choose 'auto' or 'probe', or the gate by words"
+            )
+        return self

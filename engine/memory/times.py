@@ -1,95 +1,341 @@
-"""Times that a question names: "at 12 seconds", "ten minutes ago", "in the first minute".
+"""Times that a question names: "at 12 seconds", "ten minutes ago", "between 12:30 and 12:45".
 
 Content alone does not find what is asked by time, so a question that names one is answered from the
 clips of that time. All results are spans of stream time in seconds, clipped to what has been seen.
+
+A clock time is read on the wall where that is known and lies within what was seen, else as a
+position in the stream ("at 1:05" is then the 65th second).
 """
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 
-_UNITS_S = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "minute": 60.0, "h": 3600.0}
-_UNITS_S |= {"hour": 3600.0, "hr": 3600.0, "m": 60.0}
-
-_WORDS: dict[str, float] = {"a": 1, "an": 1, "half a": 0.5, "fifteen": 15, "twenty": 20}
-_WORDS |= {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7}
-_WORDS |= {"eight": 8, "nine": 9, "ten": 10, "eleven": 11, "twelve": 12}
-_WORDS |= {"thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "ninety": 90}
-
-_NUMBER = r"(?P<number>\d+(?:\.\d+)?|" + "|".join(sorted(_WORDS, key=len, reverse=True)) + ")"
-_UNIT = r"(?P<unit>seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h)\b"
-_CLOCK = r"(?:(?P<hours>\d{1,3}):)?(?P<minutes>\d{1,3}):(?P<seconds>\d{2}(?:\.\d+)?)\b"
+from onlooker.engine.memory.spoken import (
+    AMOUNT,
+    CLOCK,
+    NUMBER,
+    ORDINALS,
+    UNIT,
+    amount_s,
+    clock_parts,
+    number_of,
+    unit_s,
+)
 
 Span = tuple[float, float]
-_Rule = tuple[re.Pattern[str], Callable[[re.Match[str], float], Span]]
+"""Start and end in seconds of stream time."""
+
+_MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86400.0
 
 
-def named_spans(question: str, *, now_s: float) -> list[Span]:
-    """The spans of stream time that `question` names, asked at `now_s`; none for most questions.
+@dataclass(frozen=True, slots=True)
+class Now:
+    """When a question is asked."""
+
+    asked_s: float
+    """Stream time."""
+    zero_wall_s: float | None = None
+    """Wall clock (seconds since 1970) of stream time 0, where it is known."""
+    zone: tzinfo | None = None
+    """In which clock times are meant; None: the machine's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAsked:
+    """What a question says about time."""
+
+    asked_s: float
+    """Stream time at which it is asked."""
+    spans: tuple[Span, ...] = ()
+    """Of the past, that it names; in order, none meets another."""
+    speaks_of_now: bool = False
+    """Whether it asks about the present too."""
+    is_only_now: bool = False
+    """Whether it asks about the present alone."""
+
+
+def time_asked(question: str, now: Now) -> TimeAsked:
+    """Read a question."""
+    spans = tuple(named_spans(question, now))
+    only_now = not spans and speaks_only_of_now(question)
+    return TimeAsked(now.asked_s, spans, speaks_of_now(question), only_now)
+
+
+def named_spans(question: str, now: Now) -> list[Span]:
+    """The spans of stream time that `question` names, in order; none for most questions.
 
     A time that is in the future, or before the start of the stream, is left out.
     """
-    text = question.lower()
+    text = question.lower().replace("\u2019", "'")
     spans: list[Span] = []
     for pattern, meaning in _RULES:
         for match in pattern.finditer(text):
-            start_s, end_s = meaning(match, now_s)
-            if end_s > 0 and start_s <= now_s:
-                spans.append((max(0.0, start_s), min(end_s, now_s)))
-        if spans:
-            break  # "five seconds ago" also reads as "five seconds"
-    return spans
+            span = meaning(match, now)
+            if span is not None and span[1] > 0 and span[0] <= min(now.asked_s, span[1]):
+                spans.append((max(0.0, span[0]), min(span[1], now.asked_s)))
+        # "five seconds ago" also reads as "five seconds": what was read is read once.
+        text = pattern.sub(lambda match: "#" * len(match[0]), text)
+    return _merged(spans)
 
 
 def speaks_of_now(question: str) -> bool:
     """Whether `question` also asks about the present ("is it still there?")."""
-    return _NOW.search(question.lower()) is not None
+    return _NOW.search(_BEFORE_NOW.sub("", question.lower())) is not None
+
+
+def speaks_only_of_now(question: str) -> bool:
+    """Whether `question` asks about the present and says nothing of the past."""
+    text = question.lower()
+    return _ONLY_NOW.search(text) is not None and _PAST.search(text) is None
 
 
 _NOW = re.compile(r"\b(?:now|still|currently|present|presently|since|any ?more|any ?longer|yet)\b")
+_BEFORE_NOW = re.compile(r"\bbefore\s+now\b|\b(?:un)?til+\s+now\b")
+_ONLY_NOW = re.compile(
+    r"\b(?:now|currently|presently|at\s+present|(?:at|in)\s+(?:the|this)\s+(?:very\s+)?moment)\b"
+)
+_PAST = re.compile(
+    r"\b(?:was|were|did|had|has|have|been|ever|never|before|after|earlier|ago|first|last|seen|saw|"
+    r"since|still|yet|any ?more|any ?longer|again|then|until|till|previous|previously|already|"
+    r"recent|recently|changed?|changes|different|remember|when|history|whole|entire|all along|"
+    r"so far|used to|up to|came|come|appeared|left the|went|gone|moved|new)\b"
+)
 
 
-def _amount_s(match: re.Match[str]) -> float:
-    number, unit = match["number"], match["unit"].rstrip("s") or "s"
-    value = _WORDS[number] if number in _WORDS else float(number)
-    return value * _UNITS_S[unit]
+# ---- points in time ----
+
+_THE_STREAM = r"(?:\s+of\s+(?:the\s+|this\s+)?(?:stream|video|recording|film|clip))?"
+_START = rf"(?:the\s+)?(?:very\s+)?(?:start|beginning){_THE_STREAM}"
+_END = rf"(?:the\s+)?(?:very\s+)?end{_THE_STREAM}"
+_NAMED = rf"(?:second|minute|hour)\s+{NUMBER}\b"
+_POINT = (
+    rf"(?:{AMOUNT}\s+(?:ago|earlier|in(?:to)?)\b"
+    rf"|{_NAMED}|{CLOCK}|{AMOUNT}|{_START}|{_END}|now\b)"
+)
+_AGO = re.compile(rf"({AMOUNT})\s+(?:ago|earlier)")
+_AMOUNT = re.compile(rf"({AMOUNT})")
+_NAMED_PARTS = re.compile(rf"(second|minute|hour)\s+({NUMBER})")
 
 
-def _around(time_s: float, half_s: float) -> Span:
+def _point(text: str, now: Now) -> Span | None:
+    """What `_POINT` matched, as the time that it takes: a second, or a minute of the wall."""
+    if match := _AGO.match(text):
+        ago_s = amount_s(match[1])
+        return _around(now.asked_s - ago_s, ago_s)
+    if match := _NAMED_PARTS.match(text):
+        time_s = number_of(match[2]) * unit_s(match[1])
+        return time_s, time_s + unit_s(match[1])
+    if re.match(CLOCK, text):
+        return _clock(text, now)
+    if match := _AMOUNT.match(text):
+        time_s = amount_s(match[1])
+        return time_s, time_s + 1.0
+    if re.match(_START, text):
+        return 0.0, 0.0
+    return now.asked_s, now.asked_s
+
+
+def _around(time_s: float, distance_s: float) -> Span:
+    """People are as exact as the distance is short: a twentieth of it, a second at least."""
+    half_s = max(1.0, distance_s * 0.05)
     return time_s - half_s, time_s + half_s
 
 
-def _ago(match: re.Match[str], now_s: float) -> Span:
-    amount_s = _amount_s(match)
-    return _around(now_s - amount_s, max(1.0, amount_s * 0.05))
-
-
-def _at(match: re.Match[str], now_s: float) -> Span:
-    # "at 12 seconds" is the second that begins then.
-    time_s = _amount_s(match)
+def _clock(text: str, now: Now) -> Span | None:
+    """A clock time: on the wall where that was seen, else from the start of the stream."""
+    parts, half = clock_parts(text)
+    width_s = 1.0 if len(parts) == 3 else _MINUTE_S
+    for time_s in _on_the_wall(parts, half, now):
+        if time_s + width_s > 0 and time_s <= now.asked_s:
+            return time_s, time_s + width_s
+    if half is not None or ":" not in text or parts[1] >= 60 or parts[-1] >= 60:
+        return None
+    time_s = parts[0] * 60 + parts[1]
+    if len(parts) == 3:
+        time_s = time_s * 60 + parts[2]
     return time_s, time_s + 1.0
 
 
-def _clock(match: re.Match[str], now_s: float) -> Span:
-    time_s = 3600 * float(match["hours"] or 0) + 60 * float(match["minutes"])
-    time_s += float(match["seconds"])
-    return time_s, time_s + 1.0
+def _on_the_wall(parts: list[float], half: str | None, now: Now) -> list[float]:
+    """Stream times at which a clock on the wall showed it, the latest first."""
+    if now.zero_wall_s is None or parts[0] >= 24 or parts[1] >= 60 or parts[-1] >= 60:
+        return []
+    hour = int(parts[0])
+    if half is not None:
+        if not 1 <= hour <= 12:
+            return []
+        hours = [hour % 12 + (12 if half == "p" else 0)]
+    else:
+        # "at 2:30" in the afternoon is half past two, if that was seen.
+        hours = [hour, hour % 12 + 12] if 1 <= hour < 12 else [hour, 0] if hour == 12 else [hour]
+    zone = now.zone
+    asked = datetime.fromtimestamp(now.zero_wall_s + now.asked_s, UTC).astimezone(zone)
+    found = []
+    for days_before in range(int(min(now.asked_s // _DAY_S, 6)) + 2):
+        day = asked.date() - timedelta(days=days_before)
+        for one in hours:
+            moment = datetime(day.year, day.month, day.day, one, int(parts[1]))
+            aware = moment.replace(tzinfo=zone) if zone is not None else moment.astimezone()
+            seconds = parts[2] if len(parts) == 3 else 0.0
+            found.append(aware.timestamp() + seconds - now.zero_wall_s)
+    return sorted((time_s for time_s in found if time_s <= now.asked_s), reverse=True)
 
 
-def _first(match: re.Match[str], now_s: float) -> Span:
-    return 0.0, _amount_s(match) if match["number"] else _UNITS_S[match["unit"].rstrip("s")]
+# ---- rules ----
+
+_JUST_S = 10.0
+"""How long "just before" lasts."""
+
+_LOOSE_WALL_S = 120.0
+"""On both sides of "around 12:30"."""
 
 
-def _last(match: re.Match[str], now_s: float) -> Span:
-    amount_s = _amount_s(match) if match["number"] else _UNITS_S[match["unit"].rstrip("s")]
-    return now_s - amount_s, now_s
+_SHARED = re.compile(rf"[ap]\.?m\b.*$|o'?clock$|(?<![a-z]){UNIT}.*$")
 
+
+def _between(match: re.Match[str], now: Now) -> Span | None:
+    first, last = match["first"], match["last"]
+    if match["bare"] is not None:
+        # "between 5 and 10 minutes ago": the unit and what follows belong to both.
+        ending = _SHARED.search(last)
+        if ending is None:
+            return None
+        first = f"{match['bare']} {ending[0]}"
+    spans = [span for text in (first, last) if (span := _point(text, now)) is not None]
+    if len(spans) < 2:
+        return None
+    return min(start_s for start_s, _ in spans), max(end_s for _, end_s in spans)
+
+
+def _beside(match: re.Match[str], now: Now) -> Span | None:
+    """``since 12:30``, ``just before the end``, ``ten seconds after 1:05``."""
+    point = _point(match["point"], now)
+    if point is None:
+        return None
+    start_s, end_s = point
+    is_after = match["side"] in ("since", "after")
+    if match["lead"] is not None:
+        lead_s = amount_s(match["lead"])
+        if not is_after:
+            return _around(start_s - lead_s, lead_s)
+        return start_s + lead_s, max(end_s, start_s + 1.0) + lead_s
+    if match["just"] is not None:
+        return (end_s, end_s + _JUST_S) if is_after else (start_s - _JUST_S, start_s)
+    if is_after:
+        return (start_s if match["side"] == "since" else end_s), now.asked_s
+    return 0.0, start_s
+
+
+def _part_of(match: re.Match[str], now: Now) -> Span:
+    """``the first minute``, ``the last two hours``, ``the past ten seconds``."""
+    length_s = amount_s(match["amount"]) if match["amount"] else unit_s(match["unit"])
+    if match["which"] == "first":
+        return 0.0, length_s
+    return now.asked_s - length_s, now.asked_s
+
+
+def _nth(match: re.Match[str], now: Now) -> Span:
+    """``the third minute``."""
+    length_s = unit_s(match["unit"])
+    start_s = (ORDINALS[match["which"]] - 1) * length_s
+    return start_s, start_s + length_s
+
+
+def _share(match: re.Match[str], now: Now) -> Span:
+    """``the first half``, ``the last third``."""
+    length_s = now.asked_s / {"half": 2, "third": 3, "quarter": 4}[match["share"]]
+    if match["which"] == "first":
+        return 0.0, length_s
+    return now.asked_s - length_s, now.asked_s
+
+
+def _edge(match: re.Match[str], now: Now) -> Span:
+    """``at the start``, ``near the end``: a twentieth of what was seen, 5 s to a minute."""
+    length_s = min(_MINUTE_S, max(5.0, now.asked_s / 20))
+    if "end" in match[0]:
+        return now.asked_s - length_s, now.asked_s
+    return 0.0, length_s
+
+
+def _at(match: re.Match[str], now: Now) -> Span | None:
+    """``at 12 seconds``, ``around 12:30``, ``ten minutes ago``."""
+    point = _point(match["point"], now)
+    if point is None or not match["loose"]:
+        return point
+    if ":" in match["point"] and point[1] - point[0] == _MINUTE_S:
+        return point[0] - _LOOSE_WALL_S, point[1] + _LOOSE_WALL_S
+    (early_s, _), (_, late_s) = (_around(time_s, time_s) for time_s in point)
+    return early_s, late_s
+
+
+def _day_part(match: re.Match[str], now: Now) -> Span | None:
+    """``this morning``, ``yesterday``: where the wall clock is known."""
+    if now.zero_wall_s is None:
+        return None
+    asked = datetime.fromtimestamp(now.zero_wall_s + now.asked_s, UTC).astimezone(now.zone)
+    midnight = asked.replace(hour=0, minute=0, second=0, microsecond=0)
+    first_h, last_h = _DAY_PARTS[" ".join(match[0].split())]
+    zero_s = midnight.timestamp() - now.zero_wall_s
+    return zero_s + first_h * _HOUR_S, zero_s + last_h * _HOUR_S
+
+
+_DAY_PARTS = {
+    "this morning": (5, 12), "this afternoon": (12, 18), "this evening": (17, 24),
+    "tonight": (18, 30), "today": (0, 24), "yesterday": (-24, 0), "last night": (-6, 6),
+}  # fmt: skip
+
+_Rule = tuple[re.Pattern[str], Callable[[re.Match[str], Now], Span | None]]
 
 _RULES: list[_Rule] = [
-    (re.compile(rf"\b{_NUMBER}\s*{_UNIT}\s+(?:ago|earlier|before now)"), _ago),
-    (re.compile(rf"\bfirst\s+(?:{_NUMBER}\s*)?{_UNIT}"), _first),
-    (re.compile(rf"\b(?:last|past)\s+(?:{_NUMBER}\s*)?{_UNIT}"), _last),
-    (re.compile(rf"\b(?:at|around|about|by)\s+{_CLOCK}"), _clock),
-    (re.compile(r"\bat\s+(?P<unit>second|minute)\s+(?P<number>\d+(?:\.\d+)?)"), _at),
-    (re.compile(rf"\b(?:at|around|about)\s+{_NUMBER}\s*{_UNIT}"), _at),
-    (re.compile(rf"\b{_NUMBER}\s*{_UNIT}\s+(?:in|into)\b"), _at),
+    (
+        re.compile(
+            rf"\b(?:between|from)\s+(?:(?P<bare>{NUMBER})|(?P<first>{_POINT}))"
+            rf"\s+(?:and|to|until|till)\s+(?P<last>{_POINT})"
+        ),
+        _between,
+    ),
+    (
+        re.compile(
+            rf"\b(?P<which>first|last|past|previous)\s+"
+            rf"(?:(?P<amount>{AMOUNT})|(?P<unit>{UNIT}))"
+        ),
+        _part_of,
+    ),
+    (re.compile(r"\b(?P<which>first|second|last)\s+(?P<share>half|third|quarter)\b"), _share),
+    (
+        re.compile(rf"\bthe\s+(?P<which>{'|'.join(ORDINALS)})\s+(?P<unit>minute|hour|second)\b"),
+        _nth,
+    ),
+    (
+        re.compile(
+            rf"\b(?:(?P<lead>{AMOUNT})\s+|(?P<just>just|right|shortly)\s+)?"
+            rf"(?P<side>since|after|before|until|till|up\s+to)\s+(?P<point>{_POINT})"
+        ),
+        _beside,
+    ),
+    (re.compile(rf"\b(?P<loose>)(?P<point>{AMOUNT}\s+(?:ago|earlier|in(?:to)?)\b)"), _at),
+    (re.compile(rf"\b(?:at|by|near|towards?|around)\s+(?:{_START}|{_END})\b"), _edge),
+    (
+        re.compile(rf"\b(?:(?:at|by|in)|(?P<loose>around|about))\s+(?P<point>{_NAMED}|{CLOCK})"),
+        _at,
+    ),
+    (re.compile(rf"\b(?:at|(?P<loose>around|about))\s+(?P<point>{AMOUNT})"), _at),
+    (
+        re.compile(
+            r"\b(?:this\s+(?:morning|afternoon|evening)|last\s+night|tonight|today|yesterday)\b"
+        ),
+        _day_part,
+    ),
 ]
+
+
+def _merged(spans: list[Span]) -> list[Span]:
+    found: list[Span] = []
+    for start_s, end_s in sorted(spans):
+        if found and start_s < found[-1][1]:
+            found[-1] = (found[-1][0], max(end_s, found[-1][1]))
+        else:
+            found.append((start_s, end_s))
+    return found

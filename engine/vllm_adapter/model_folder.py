@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from onlooker.core.errors import ConfigError
 from onlooker.core.settings import Section
 from onlooker.engine.interface import EngineInfo
+from onlooker.engine.memory.ranking import Ranking
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
 
 FAMILIES = (
@@ -62,6 +63,9 @@ class Profile(Section):
 
     watching: Wording = DEFAULT_WORDING
     """How the model is asked on behalf of watches."""
+
+    ranking: Ranking | None = None
+    """How its remembered clips are best ranked for a question, where that has been measured."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,19 @@ class SegmentVllm:
 
         return get_kv_transfer_group().segment_worker.arena
 
+    def choose_by(self, **settings: Any) -> None:
+        """Let the worker choose another way (`Choosing.from_settings`), by an index made anew."""
+        from vllm.distributed.kv_transfer import get_kv_transfer_group
+
+        from onlooker.engine.vllm_adapter.segments.retrieval import Choosing
+        from onlooker.engine.vllm_adapter.segments.scores import SCORES
+
+        worker = get_kv_transfer_group().segment_worker
+        worker._choosing = Choosing.from_settings(settings)
+        score = self.arena.score = SCORES[worker._choosing.ranking.score]
+        for key in list(self.arena.index):
+            self.arena.index.put(key, score.entries(self.arena.get(key).plain_keys, None))
+
     def clip(self, index: int) -> tuple[Any, Any]:
         """The clip of second `index` as (`ClipTokens`, features with pixels)."""
         from vllm.renderers.inputs.preprocess import parse_model_prompt

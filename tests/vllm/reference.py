@@ -5,7 +5,7 @@ the place where they stand, from the definition of interleaved M-RoPE; the layer
 from the weights. Only the vision tower is Hugging Face's.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Piece:
     keys: list[torch.Tensor]
     values: list[torch.Tensor]
     offsets: torch.Tensor  # [3, tokens], from the place where the piece stands
+    queries: list[torch.Tensor] = field(default_factory=list)  # without position
 
 
 @dataclass
@@ -112,6 +113,7 @@ class Reference:
             query = self._heads(attn.q_proj(normed), self.heads, attn.q_norm.weight)
             key = self._heads(attn.k_proj(normed), self.kv_heads, attn.k_norm.weight)
             value = attn.v_proj(normed).view(len(hidden), self.kv_heads, self.dim)
+            piece.queries.append(query)
             piece.keys.append(key)
             piece.values.append(value)
             seen = [(p[index] if isinstance(p, list) else p, at) for p, at in past]

@@ -237,24 +237,6 @@ def test_a_folder_without_weights_is_refused_before_anything_starts(
         run(engine.start(lambda line: None))
 
 
-def test_a_killed_engine_process_is_noticed(engine: Engine, run: Run) -> None:
-    """The last test: it ends the engine."""
-    import multiprocessing
-
-    async def scenario() -> None:
-        await open_with_clips(engine, "killed", 1)
-        for child in multiprocessing.active_children():
-            if child.pid is not None and "EngineCore" in child.name:
-                os.kill(child.pid, signal.SIGKILL)
-        with pytest.raises(EngineDead):
-            await ask_until_refused(engine)
-        assert not engine.healthy()
-        with contextlib.suppress(EngineDead):
-            await engine.close_stream(StreamId("killed"))
-
-    run(scenario())
-
-
 # ---- checks ----
 
 
@@ -330,3 +312,21 @@ def test_many_checks_leave_later_answers_as_they_were(engine: Engine, run: Run) 
 
 
 COLOURS = ("red", "green", "blue", "yellow")
+
+
+def test_a_killed_engine_process_is_noticed(engine: Engine, run: Run) -> None:
+    """The last test: it ends the engine."""
+    import multiprocessing
+
+    async def scenario() -> None:
+        await open_with_clips(engine, "killed", 1)
+        for child in multiprocessing.active_children():
+            if child.pid is not None and "EngineCore" in child.name:
+                os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(EngineDead):
+            await ask_until_refused(engine)
+        assert not engine.healthy()
+        with contextlib.suppress(EngineDead):
+            await engine.close_stream(StreamId("killed"))
+
+    run(scenario())

@@ -266,6 +266,165 @@ def test_each_layer_attends_to_what_it_picked(vllm: Any, whole: Recall, num_slot
     _assert_same(_result(output), expected)
 
 
+# ---- choosing ----
+
+
+@pytest.fixture
+def choosing(vllm: Any) -> Iterator[Any]:
+    """Sets how the worker chooses; afterwards it is as before."""
+    yield vllm.choose_by
+    vllm.choose_by()
+
+
+def _probe(vllm: Any, num_wanted: int, older: Sequence[int], recent: Sequence[int]) -> Any:
+    builder = _builder()
+    builder.load_text("sink", _sink(vllm))
+    for index in recent:
+        builder.load_clip(_clip(vllm, index, "whole")[0])
+    builder.probe(
+        [f"whole/{index}" for index in older], num_wanted, [f"whole/{index}" for index in recent]
+    )
+    builder.question(_question(vllm))
+    return builder
+
+
+def _probed(vllm: Any, num_wanted: int, recent: Sequence[int] = (6, 7)) -> list[int]:
+    older = [index for index in range(NUM_CLIPS) if index not in recent]
+    (chosen,) = _picked(vllm.run(_probe(vllm, num_wanted, older, recent)))
+    return chosen
+
+
+def _logits(question: Any, clip: Any, layer: int) -> Any:
+    """The reference's attention logits without position, [heads, question, clip tokens]."""
+    queries, keys = question.queries[layer], clip.keys[layer]
+    keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
+    return queries.transpose(0, 1) @ keys.permute(1, 2, 0) / queries.shape[-1] ** 0.5
+
+
+SCORE_OF = {
+    "mean_key": lambda logits: float(logits.mean()),
+    "page_mean": lambda logits: max(float(part.mean()) for part in logits.split(16, dim=-1)),
+    "late_interaction": lambda logits: float(logits.amax(-1).mean()),
+}
+"""Scores from all logits of a clip: what they mean, not how they are computed."""
+
+
+def _votes(vllm: Any, whole: Recall, score: str, layers: Sequence[int]) -> list[float]:
+    """Added up z-scores of clips 0-5, asked with clips 6 and 7 in view."""
+    import statistics
+
+    recent = [whole.pieces[6], whole.pieces[7]]
+    tokens = whole.reference.text(_question(vllm))
+    asked, _ = whole.reference.run(tokens, whole.place(2), whole.past(recent))
+    total = [0.0] * 6
+    for layer in layers:
+        scores = [SCORE_OF[score](_logits(asked, whole.pieces[i], layer)) for i in range(6)]
+        mean, deviation = statistics.mean(scores), statistics.pstdev(scores)
+        total = [t + (s - mean) / deviation for t, s in zip(total, scores, strict=True)]
+    return total
+
+
+@pytest.mark.parametrize("score", list(SCORE_OF))
+@pytest.mark.parametrize("layers", [(2,), (1, 3), None], ids=str)
+def test_a_probe_chooses_what_the_reference_ranks_best(
+    vllm: Any, whole: Recall, choosing: Any, score: str, layers: tuple[int, ...] | None
+) -> None:
+    choosing(ranking={"score": score, "voting_layers": layers})
+    num_layers = len(whole.pieces[0].keys)
+    votes = _votes(vllm, whole, score, range(num_layers) if layers is None else layers)
+    order = sorted(range(6), key=lambda i: -votes[i])
+    for num_wanted in (1, 3, 6):
+        assert _probed(vllm, num_wanted) == sorted(order[:num_wanted])
+
+
+def test_a_second_look_over_all_candidates_is_the_finer_score(vllm: Any, choosing: Any) -> None:
+    choosing(ranking={"score": "late_interaction", "voting_layers": [2]})
+    expected = _probed(vllm, 2)
+    choosing(ranking={"second_look": "late_interaction", "voting_layers": [2]})
+    assert _probed(vllm, 2) == expected
+
+
+def test_a_second_look_stays_within_the_shortlist_and_reads_no_more(
+    vllm: Any, choosing: Any
+) -> None:
+    from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
+
+    choosing(ranking={"voting_layers": [2]})
+    short = _probed(vllm, 2)
+    choosing(ranking={"second_look": "page_mean", "shortlist_clips": 2, "voting_layers": [2]})
+    output = vllm.run(_probe(vllm, 1, range(6), [6, 7]))
+    assert set(_picked(output)[0]) <= set(short)
+    read = output.kv_transfer_params[PARAMS_KEY]["read"]
+    assert set(read) == {"sink", *(f"whole/{index}" for index in (*short, 6, 7))}
+
+
+def test_mass_brings_back_no_more_than_it_takes(vllm: Any, whole: Recall, choosing: Any) -> None:
+    import torch
+
+    choosing(ranking={"voting_layers": [2]}, mass=0.5)
+    shares = torch.softmax(torch.tensor(_votes(vllm, whole, "mean_key", [2])), 0)
+    order = shares.argsort(descending=True).tolist()
+    wanted = 1 + sum(bool(shares[order[: n + 1]].sum() < 0.5) for n in range(6))
+    assert wanted < 5
+    assert _probed(vllm, 5) == sorted(order[:wanted])
+
+
+def test_in_one_pass_what_mass_does_not_need_shows_the_newest(
+    vllm: Any, whole: Recall, choosing: Any
+) -> None:
+    choosing(mass=0.01)  # one clip is enough
+    output = vllm.run(_retrieving(vllm, 3, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
+    picked = _picked(output)
+    assert all({4, 5} <= set(layer) or layer == [3, 4, 5] for layer in picked)
+    slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(3)]
+    expected = whole.answer(vllm, [*slots, whole.pieces[6], whole.pieces[7]])
+    _assert_same(_result(output), expected)
+
+
+def test_layers_after_a_voter_share_its_choice(vllm: Any, whole: Recall, choosing: Any) -> None:
+    choosing(ranking={"voting_layers": [2]})
+    output = vllm.run(_retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
+    picked = _picked(output)
+    assert picked[2] == picked[3] == picked[-1]
+    slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(2)]
+    expected = whole.answer(vllm, [*slots, whole.pieces[6], whole.pieces[7]])
+    _assert_same(_result(output), expected)
+
+
+def test_the_gate_brings_back_nothing_when_the_window_matches_best(
+    vllm: Any, whole: Recall, choosing: Any
+) -> None:
+    choosing(ranking={"voting_layers": [2]}, gates=True)
+    tokens = whole.reference.text(_question(vllm))
+    outcomes = set()
+    for window in range(NUM_CLIPS):
+        past = whole.past([whole.pieces[window]])
+        asked, _ = whole.reference.run(tokens, whole.place(1), past)
+        scores = [float(_logits(asked, piece, 2).mean()) for piece in whole.pieces]
+        is_now = max(scores) == scores[window]
+        assert (_probed(vllm, 2, recent=(window,)) == []) is is_now
+        outcomes.add(is_now)
+    assert outcomes == {True, False}
+
+
+def test_representatives_are_those_that_the_clip_s_own_queries_attend_to(
+    vllm: Any, whole: Recall, choosing: Any
+) -> None:
+    import torch
+
+    choosing(ranking={"score": "representatives"})
+    _ingest(vllm, 5, range(5), "whole", into="represented")
+    ((_, slab, row),) = [
+        (g.members, g.slab, int(g.rows[0])) for g in vllm.arena.index.groups(["represented/5"])
+    ]
+    piece = whole.pieces[5]
+    for layer, keys in enumerate(piece.keys):
+        logits = _logits(piece, piece, layer).sum(0)
+        attended = torch.stack([logits[token:, token].mean() for token in range(len(keys))])
+        best = attended.topk(4).indices.sort().values
+        assert float((slab.data[layer, row] - keys[best]).abs().max()) <= 1e-4
+
+
 # ---- trouble ----
 
 

@@ -12,6 +12,12 @@ from typing import Protocol, TypeAlias
 
 import torch
 
+from onlooker.engine.vllm_adapter.segments.index import Index
+from onlooker.engine.vllm_adapter.segments.scores import SCORES, Score
+
+_AT_ONCE = 64
+"""Segments read together when their index entries have to be made anew."""
+
 DEVICE = "device"
 """The tier that is the arena itself: what the worker holds ready."""
 
@@ -48,10 +54,6 @@ class Segment:
             tensors.append(self.plain_keys)
         return sum(t.numel() * t.element_size() for t in tensors)
 
-    def row(self) -> torch.Tensor | None:
-        """The index row: the mean plain key of each layer, [layers, kv_heads, head_dim]."""
-        return None if self.plain_keys is None else self.plain_keys.float().mean(1)
-
 
 class Backing(Protocol):
     """Where segments go that do not fit the arena."""
@@ -73,24 +75,36 @@ class SegmentArena:
         budget_bytes: of KV held here; without a `backing` it bounds nothing, since what is dropped
             is lost: then the gateway's half bounds how many clips are remembered.
         backing: the store below.
+        score: whose entries the index holds.
     """
 
-    def __init__(self, *, budget_bytes: int | None = None, backing: Backing | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        budget_bytes: int | None = None,
+        backing: Backing | None = None,
+        score: Score = SCORES["mean_key"],
+    ) -> None:
         self._budget_bytes = budget_bytes
         self._backing = backing
         self._segments: OrderedDict[str, Segment] = OrderedDict()
-        self._rows: dict[str, torch.Tensor] = {}
+        self.score = score
+        self.index = Index()
+        """Of all segments that retrieval may pick, those only below included."""
         self.num_bytes = 0
         self.num_fetched = 0
         """Segments that came from the store below."""
 
-    def put(self, key: str, segment: Segment) -> None:
-        """Keep a segment; others that were not used for longest make room."""
+    def put(self, key: str, segment: Segment, entries: torch.Tensor | None = None) -> None:
+        """Keep a segment; others that were not used for longest make room. `entries`: what the
+        index shall keep of it; None: what it has, or what can be made of its keys alone."""
         self._remove(key)
         self._segments[key] = segment
         self.num_bytes += segment.num_bytes
-        if (row := segment.row()) is not None:
-            self._rows[key] = row
+        if entries is None and segment.plain_keys is not None and key not in self.index:
+            entries = self.score.entries(segment.plain_keys, None)
+        if entries is not None:
+            self.index.put(key, entries)
         if self._backing is not None and self._budget_bytes is not None:
             while self.num_bytes > self._budget_bytes and len(self._segments) > 1:
                 self._remove(next(iter(self._segments)))
@@ -104,28 +118,30 @@ class SegmentArena:
         found = self._found(keys, reads)
         return [found[key] for key in keys] if len(found) == len(set(keys)) else None
 
-    def rows(self, keys: Sequence[str]) -> list[torch.Tensor] | None:
-        """The index rows of all `keys`, or None when one is not known."""
-        rows = [self._rows.get(key) for key in keys]
-        known = [row for row in rows if row is not None]
-        return known if len(known) == len(rows) else None
+    def index_missing(self, keys: Sequence[str]) -> list[str]:
+        """Which of `keys` cannot be compared. Segments that were stored with the entries of another
+        score are read once, to make them anew."""
+        unknown = self.index.missing(keys)
+        for start in range(0, len(unknown), _AT_ONCE):
+            self._found(unknown[start : start + _AT_ONCE])
+        return self.index.missing(unknown)
 
-    def add_row(self, key: str, row: torch.Tensor) -> None:
-        """Know a segment that is only below."""
-        self._rows[key] = row
+    def add_entries(self, key: str, entries: torch.Tensor) -> None:
+        """Know a segment that is only below, by what the index keeps of it."""
+        self.index.put(key, entries)
 
     def drop(self, keys: Iterable[str]) -> int:
         """Forget segments, here and below; returns how many were here."""
         keys = list(keys)
         for key in keys:
-            self._rows.pop(key, None)
+            self.index.discard(key)
         if self._backing is not None:
             self._backing.forget(keys)
         return sum(self._remove(key) for key in keys)
 
     def drop_prefix(self, prefix: str) -> int:
         """Forget every segment whose key begins with `prefix`."""
-        known = {*self._segments, *self._rows}
+        known = {*self._segments, *self.index}
         return self.drop([key for key in known if key.startswith(prefix)])
 
     def __len__(self) -> int:

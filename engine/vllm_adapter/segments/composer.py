@@ -141,6 +141,9 @@ class PromptBuilder:
         self._saves: list[SaveSpan] = []
         self._slots: list[Slot] = []
         self._candidates: list[str] = []
+        self._num_wanted = 0
+        self._traces = False
+        self._recent: list[str] = []
         self._question: tuple[int, int, int] | None = None
         self._places: list[NDArray[np.int32]] = []
         self._first_stored: tuple[PlaceholderRange, MultiModalKwargsItem, str] | None = None
@@ -186,9 +189,23 @@ class PromptBuilder:
         assert num_slots <= len(candidates)
         assert len({clip.size_class for clip in candidates}) == 1
         self._candidates = [clip.key for clip in candidates]
+        self._num_wanted = num_slots
         for clip in candidates[:num_slots]:
             self._slots.append(Slot(len(self._ids), len(clip.token_ids), self._position))
             self._stored(clip)
+
+    def probe(
+        self,
+        candidates: Sequence[str],
+        num_wanted: int,
+        recent: Sequence[str],
+        *,
+        traces: bool = False,
+    ) -> None:
+        """Ask which of `candidates` (keys) the question wants; none is shown."""
+        self._traces = traces
+        self._candidates, self._num_wanted = list(candidates), num_wanted
+        self._recent = list(recent)
 
     def picture(self, clip: ClipTokens, pixels: MultiModalKwargsItem) -> None:
         """A clip that is computed now and not kept: a picture that came with the question."""
@@ -202,12 +219,15 @@ class PromptBuilder:
     def build(self) -> tuple[EngineInput, SegmentSpec]:
         """The prompt and its plan."""
         retrieval = None
-        if self._slots:
+        if self._candidates:
             assert self._question is not None
             start, num_tokens, position = self._question
             retrieval = RetrievalSpec(
                 slots=self._slots,
                 candidates=self._candidates,
+                num_wanted=self._num_wanted,
+                recent=self._recent,
+                traces=self._traces,
                 question_start=start,
                 question_tokens=num_tokens,
                 question_position=position,

@@ -52,6 +52,13 @@ from onlooker.engine.vllm_adapter.segments.evidence import with_evidence
 from onlooker.engine.vllm_adapter.segments.gauge import LoadGauge
 from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.segments.prompts import SegmentPrompts
+from onlooker.engine.vllm_adapter.segments.recaller import (
+    Recaller,
+    Trace,
+    check_layers,
+    choosing,
+)
+from onlooker.engine.vllm_adapter.segments.retrieval import Choosing
 from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY, SegmentSpec
 from onlooker.engine.vllm_adapter.segments.streams import StreamMemories
 from onlooker.scheduler.config import SchedulerSection
@@ -87,8 +94,9 @@ class SegmentEngine:
         self._gauge = LoadGauge(metrics)
         self._runner = VllmRunner(settings.vllm, clock, metrics)
         self._info: EngineInfo | None = None
-        self._made: tuple[StreamMemories, SegmentPrompts] | None = None
+        self._made: tuple[StreamMemories, SegmentPrompts, Recaller] | None = None
         self._recent_clips = 0
+        self._choosing = Choosing()
 
     @property
     def info(self) -> EngineInfo:
@@ -107,7 +115,11 @@ class SegmentEngine:
             settings.window_clips or model.profile.window_clips
         ) - settings.memory.retrieved_clips
         self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, room))
+        self._choosing = choosing(settings.memory, model.profile.ranking)
         await self._runner.start(model, self._arguments(model), progress)
+        check_layers(
+            self._choosing.ranking, self._runner.model_config.text_config.num_hidden_layers
+        )
         self._made = self._make(model)
         progress("looking at a blank clip to warm up")
         tokens_per_clip = await self._warm_up(model)
@@ -144,19 +156,22 @@ class SegmentEngine:
             raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
         await self._streams.add(clip, tokens)
         count_tokens(self._metrics, "ingest", end)
+        report: Any = end.details[PARAMS_KEY]
+        self._metrics.memory_index_bytes.set(report["index_bytes"])
         return IngestResult(end.num_prompt_tokens, end.num_cached_tokens)
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         memory = self._streams[question.stream_id]
         incomplete, has_begun = memory.is_incomplete, False
         while True:
-            recall = self._prompts.recall(memory, question)
-            newest = self._streams.newest(question.stream_id)
-            builder = await self._prompts.asking(memory, question, recall, newest)
-            events = self._run(
-                builder, question.response_id, self._sampling(question), question.care
-            )
+            events: AsyncGenerator[AnswerEvent, None] | None = None
             try:
+                recall = await self._recaller.recall(memory, question)
+                newest = self._streams.newest(question.stream_id)
+                builder = await self._prompts.asking(memory, question, recall, newest)
+                events = self._run(
+                    builder, question.response_id, self._sampling(question), question.care
+                )
                 async for event in events:
                     has_begun = True
                     if isinstance(event, AnswerEnd):
@@ -172,7 +187,12 @@ class SegmentEngine:
                     raise
                 incomplete = True
             finally:
-                await events.aclose()
+                if events is not None:
+                    await events.aclose()
+
+    async def trace(self, question: Question) -> Trace:
+        """What every score of every layer says to `question`, to calibrate a model."""
+        return await self._recaller.trace(self._streams[question.stream_id], question)
 
     async def check(self, check: Check) -> CheckResult:
         memory = self._streams[check.stream_id]
@@ -229,7 +249,7 @@ class SegmentEngine:
 
     # ---- starting ----
 
-    def _make(self, model: Model) -> tuple[StreamMemories, SegmentPrompts]:
+    def _make(self, model: Model) -> tuple[StreamMemories, SegmentPrompts, Recaller]:
         """What needs to know the running model."""
         config = self._runner.model_config
         video_token = config.video_token_id
@@ -253,11 +273,17 @@ class SegmentEngine:
             self._runner,
             composer,
             clips,
-            self._settings.memory,
             recent_clips=self._recent_clips,
             run_for_effect=self._effect,
         )
-        return streams, prompts
+        recaller = Recaller(
+            self._settings.memory,
+            self._choosing,
+            prompts,
+            recent_clips=self._recent_clips,
+            probe=self._effect,
+        )
+        return streams, prompts, recaller
 
     async def _warm_up(self, model: Model) -> int:
         """Remember one black clip and forget it; learns what a clip takes. Returns its tokens."""
@@ -272,7 +298,9 @@ class SegmentEngine:
             room = float(self._store.memory.budget_bytes)
             if self._store.disk is not None:
                 room = float(self._store.disk.budget_bytes)
-        self._streams.max_clips = max(1, int(room / clip_bytes))
+        row_bytes = max(1, int(stats["index_row_bytes"]))
+        index_room = self._settings.memory.index_gib * 2**30
+        self._streams.max_clips = max(1, int(min(room / clip_bytes, index_room / row_bytes)))
         tokens = len(self._streams[clip.stream_id].recent(1)[0].tokens.token_ids)
         await self.close_stream(clip.stream_id)
         return tokens
@@ -299,7 +327,7 @@ class SegmentEngine:
     def _connector_settings(self) -> dict[str, Any]:
         memory = self._settings.memory
         settings: dict[str, Any] = {
-            "score": memory.score,
+            "retrieval": self._choosing.to_settings(),
             "scheduler": self._scheduler.model_dump(),
         }
         if self._store is not None:
@@ -311,6 +339,11 @@ class SegmentEngine:
     def _streams(self) -> StreamMemories:
         assert self._made is not None, "the engine has not been started"
         return self._made[0]
+
+    @property
+    def _recaller(self) -> Recaller:
+        assert self._made is not None, "the engine has not been started"
+        return self._made[2]
 
     @property
     def _prompts(self) -> SegmentPrompts:

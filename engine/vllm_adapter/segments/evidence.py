@@ -19,7 +19,7 @@ def with_evidence(
     that took."""
     details = dict(end.details)
     report: Any = details.pop(PARAMS_KEY, {})
-    reads: Reads = report.get("read", {})
+    reads: Reads = {**report.get("read", {}), **recall.reads}
     picked = {key for layer in report.get("picked", ()) for key in layer}
     retrieved = [clip for clip in recall.candidates if clip.tokens.key in picked]
     retrieved = sorted([*retrieved, *recall.placed], key=lambda clip: clip.clip_index)
@@ -61,7 +61,7 @@ def _fetched(
     """Bytes by tier, and the share of the stream's KV; a token takes the same in every clip."""
     by_tier: dict[str, int] = defaultdict(int)
     num_tokens = 0
-    for clip in (*recall.placed, *recall.candidates):
+    for clip in memory.older(recall.recent):
         if (read := reads.get(clip.tokens.key)) is not None:
             tier, num_bytes = read
             by_tier[tier] += num_bytes

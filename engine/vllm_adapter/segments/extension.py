@@ -36,9 +36,9 @@ class SegmentExtension:
         if worker.vault is None:
             return [], True
         rows, is_complete = worker.vault.rows(prefix)
-        for key, _, row in rows:
-            if row is not None:
-                worker.arena.add_row(key, row)
+        for key, _, entries in rows:
+            if entries is not None:
+                worker.arena.add_entries(key, entries)
         return [(key, plain) for key, plain, _ in rows], is_complete
 
     def flush_segments(self, timeout_s: float) -> bool:
@@ -53,6 +53,8 @@ class SegmentExtension:
             "segments": len(arena),
             "bytes": arena.num_bytes,
             "fetched": arena.num_fetched,
+            "index_bytes": arena.index.num_bytes,
+            "index_row_bytes": arena.index.max_row_bytes,
         }
 
     def _segments(self) -> Any:

@@ -3,11 +3,12 @@
 import hashlib
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 from onlooker.cache_store.key import SegmentKind, StreamKey
-from onlooker.engine.memory.times import Span
+from onlooker.engine.memory.times import Span, TimeAsked
+from onlooker.engine.vllm_adapter.segments.arena import Reads
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
 
 
@@ -26,13 +27,35 @@ class Recall:
     """Which clips a question's context shows, each part in time order."""
 
     placed: list[RememberedClip]
-    """Older clips that are placed as they are: nothing was to be chosen among them."""
+    """Older clips that are placed as they are: nothing is to be chosen among them any more."""
     candidates: list[RememberedClip]
-    """Older clips among which each layer chooses; empty where nothing is to be chosen."""
+    """Older clips among which is chosen; empty where nothing is."""
     num_slots: int
+    """The most that may be chosen."""
     recent: list[RememberedClip]
     is_named: bool = False
     """Whether the question named the time of the older clips."""
+    reads: Reads = field(default_factory=dict)
+    """What choosing read of the stored segments."""
+
+    @property
+    def is_one_size(self) -> bool:
+        """Whether the candidates can take each other's place in a slot."""
+        return len({clip.tokens.size_class for clip in self.candidates}) <= 1
+
+    def chosen(self, keys: Collection[str], reads: Reads) -> "Recall":
+        """After a probe chose the candidates of `keys`."""
+        placed = [clip for clip in self.candidates if clip.tokens.key in keys]
+        return Recall(placed, [], 0, self.recent, self.is_named, reads)
+
+    def of_one_size(self) -> "Recall":
+        """With the candidates of the commonest size only, so that they fit the same slots; all
+        over the time where these are too few to choose among."""
+        alike = _largest_class(self.candidates)
+        if len(alike) <= self.num_slots:
+            placed = spread(self.candidates, self.num_slots)
+            return Recall(placed, [], 0, self.recent, self.is_named)
+        return Recall([], alike, self.num_slots, self.recent, self.is_named)
 
 
 class StreamMemory:
@@ -79,38 +102,29 @@ class StreamMemory:
         num_known = bisect_right(self._clips, until_s, key=lambda clip: clip.end_s)
         return self._clips[max(0, num_known - num_clips) : num_known]
 
-    def recall(
-        self,
-        *,
-        asked_s: float,
-        named: Sequence[Span],
-        speaks_of_now: bool,
-        recent_clips: int,
-        retrieved_clips: int,
-    ) -> Recall:
-        """What an answer at `asked_s` may see: nothing that ends later.
+    def recall(self, about: TimeAsked, *, recent_clips: int, retrieved_clips: int) -> Recall:
+        """What an answer may see: nothing that ends after it was asked.
 
         A question that names a time and does not speak of now gets the clips of that time alone:
-        newer ones would only be there to be mistaken for them.
+        newer ones would only be there to be mistaken for them. Of a time with more clips than fit,
+        the content chooses.
         """
-        known = [clip for clip in self._clips if clip.end_s <= asked_s]
+        known = [clip for clip in self._clips if clip.end_s <= about.asked_s]
         recent, older = known[-recent_clips:], known[:-recent_clips]
-        if named and not speaks_of_now:
-            wanted = [c for c in known if any(_meets(c, span) for span in named)]
+        if about.spans and not about.speaks_of_now:
+            wanted = [clip for clip in known if _meets_any(clip, about.spans)]
             if wanted:
-                placed = spread(wanted, retrieved_clips + recent_clips)
-                return Recall(placed, [], 0, [], is_named=True)
-        if not older or not retrieved_clips:
+                return _to_show(wanted, retrieved_clips + recent_clips, [], is_named=True)
+        if about.is_only_now or not retrieved_clips:
             return Recall([], [], 0, recent)
-        if named:
-            wanted = [c for c in older if any(_meets(c, span) for span in named)]
-            return Recall(spread(wanted, retrieved_clips), [], 0, recent, is_named=True)
-        if len(older) <= retrieved_clips:
-            return Recall(older, [], 0, recent)
-        alike = _largest_class(older)
-        if len(alike) <= retrieved_clips:
-            return Recall(spread(older, retrieved_clips), [], 0, recent)
-        return Recall([], alike, retrieved_clips, recent)
+        if about.spans:
+            older = [clip for clip in older if _meets_any(clip, about.spans)]
+        return _to_show(older, retrieved_clips, recent, is_named=bool(about.spans))
+
+    def older(self, recent: Sequence[RememberedClip]) -> list[RememberedClip]:
+        """All clips but those of a `recent` window."""
+        shown = {clip.tokens.key for clip in recent}
+        return [clip for clip in self._clips if clip.tokens.key not in shown]
 
     def forget(self, keys: set[str]) -> None:
         """Take out clips whose segments are gone."""
@@ -138,8 +152,16 @@ def spread(clips: list[RememberedClip], num_clips: int) -> list[RememberedClip]:
     return [clips[int(step * (index + 0.5))] for index in range(num_clips)]
 
 
-def _meets(clip: RememberedClip, span: Span) -> bool:
-    return clip.start_s < span[1] and clip.end_s >= span[0]
+def _to_show(
+    older: list[RememberedClip], num_clips: int, recent: list[RememberedClip], *, is_named: bool
+) -> Recall:
+    if len(older) <= num_clips:
+        return Recall(older, [], 0, recent, is_named)
+    return Recall([], older, num_clips, recent, is_named)
+
+
+def _meets_any(clip: RememberedClip, spans: Sequence[Span]) -> bool:
+    return any(clip.start_s < end_s and clip.end_s >= start_s for start_s, end_s in spans)
 
 
 def _largest_class(clips: list[RememberedClip]) -> list[RememberedClip]:

@@ -7,8 +7,6 @@ from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check
 from onlooker.engine.interface import Question
-from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.memory.times import named_spans, speaks_of_now
 from onlooker.engine.vllm_adapter.prompt import PromptComposer, clip_uuid
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens, PromptBuilder
@@ -27,7 +25,6 @@ class SegmentPrompts:
         runner: VllmRunner,
         composer: PromptComposer,
         clips: ClipPreparer,
-        memory_settings: MemorySection,
         *,
         recent_clips: int,
         run_for_effect: RunForEffect,
@@ -35,7 +32,6 @@ class SegmentPrompts:
         self._runner = runner
         self._composer = composer
         self._clips = clips
-        self._limits = memory_settings
         self._recent_clips = recent_clips
         self._run_for_effect = run_for_effect
 
@@ -51,15 +47,26 @@ class SegmentPrompts:
         builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s))
         return builder, tokens
 
-    def recall(self, memory: StreamMemory, question: Question) -> Recall:
-        """Which clips an answer to `question` sees."""
-        return memory.recall(
-            asked_s=question.asked_s,
-            named=named_spans(question.text, now_s=question.asked_s),
-            speaks_of_now=speaks_of_now(question.text),
-            recent_clips=question.care.of(self._recent_clips),
-            retrieved_clips=question.care.of(self._limits.retrieved_clips),
+    async def probing(
+        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+    ) -> PromptBuilder:
+        """The prompt that asks which of the candidates the answer wants, or, with `traces`, for
+        everything that can be said of them."""
+        head, _, tail = self._composer.parts(
+            question.text, question.dialogue, question.instructions
         )
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, head))
+        for clip in recall.recent:
+            builder.load_clip(clip.tokens)
+        builder.probe(
+            [clip.tokens.key for clip in recall.candidates],
+            recall.num_slots,
+            [clip.tokens.key for clip in recall.recent],
+            traces=traces,
+        )
+        builder.question(self._token_ids(tail))
+        return builder
 
     async def asking(
         self, memory: StreamMemory, question: Question, recall: Recall, newest: Clip | None

@@ -57,11 +57,18 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSpec:
-    """One-pass retrieval (ReKV): each layer fills the slots with what its own queries ask for."""
+    """What the queries of a question are to choose among, and what for."""
 
     slots: list[Slot]
+    """Filled by each layer in one pass; none: a probe, whose report says what was chosen."""
     candidates: list[str]
     """Keys of the segments to choose from, in time order; at least as many as slots."""
+    num_wanted: int
+    """The most that a probe may choose."""
+    recent: list[str]
+    """Keys of the recent window, which a probe may compare (see ``memory.recency_gate``)."""
+    traces: bool
+    """Whether the report shall hold all scores of all layers (to calibrate a model)."""
     question_start: int
     """First prompt token of the question; its queries score the candidates."""
     question_tokens: int
@@ -116,6 +123,9 @@ class SegmentSpec:
             else RetrievalSpec(
                 slots=[Slot(**slot) for slot in retrieval["slots"]],
                 candidates=retrieval["candidates"],
+                num_wanted=retrieval["num_wanted"],
+                recent=retrieval["recent"],
+                traces=retrieval["traces"],
                 question_start=retrieval["question_start"],
                 question_tokens=retrieval["question_tokens"],
                 question_position=retrieval["question_position"],

@@ -14,6 +14,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
 
 from onlooker.engine.vllm_adapter.segments.arena import Reads
 from onlooker.engine.vllm_adapter.segments.spec import RetrievalSpec, SaveSpan
+from onlooker.engine.vllm_adapter.segments.tracing import LayerTrace
 
 
 @dataclass(slots=True)
@@ -78,6 +79,10 @@ class StepReport(KVConnectorWorkerMetadata):
     """Per layer, the keys that retrieval placed."""
     read: dict[str, Reads] = field(default_factory=dict)
     """What an answer read of the stored segments, and where."""
+    traced: dict[str, list[LayerTrace]] = field(default_factory=dict)
+    """All scores, by layer, where a request wants them."""
+    index_bytes: int = 0
+    """That the index takes, all streams together."""
 
     def aggregate(self, other: KVConnectorWorkerMetadata) -> "StepReport":
         """Join the reports of two workers; each holds its own heads of the same segments."""
@@ -90,8 +95,11 @@ class StepReport(KVConnectorWorkerMetadata):
             for request_id, keys in theirs.items():
                 known = mine.setdefault(request_id, [])
                 known += [key for key in keys if key not in known]
+        for request_id, traces in other.traced.items():
+            self.traced.setdefault(request_id, traces)
         for request_id, layers in other.picked.items():
             self.picked.setdefault(request_id, layers)
+        self.index_bytes += other.index_bytes
         for request_id, reads in other.read.items():
             mine_read = self.read.setdefault(request_id, {})
             for key, (tier, num_bytes) in reads.items():
@@ -101,7 +109,7 @@ class StepReport(KVConnectorWorkerMetadata):
 
     def of(self, request_id: str) -> dict[str, Any]:
         """What one request's output carries."""
-        return {
+        told: dict[str, Any] = {
             name: found[request_id]
             for name, found in (
                 ("saved", self.saved),
@@ -109,6 +117,10 @@ class StepReport(KVConnectorWorkerMetadata):
                 ("missing", self.missing),
                 ("picked", self.picked),
                 ("read", self.read),
+                ("traced", self.traced),
             )
             if request_id in found
         }
+        if request_id in self.saved:
+            told["index_bytes"] = self.index_bytes
+        return told

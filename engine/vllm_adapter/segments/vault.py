@@ -18,6 +18,7 @@ from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.opening import open_store
 from onlooker.cache_store.record import SegmentRecord
 from onlooker.core.clock import SystemClock
+from onlooker.engine.memory.ranking import ScoreName
 from onlooker.engine.vllm_adapter.segments.arena import Segment
 from onlooker.engine.vllm_adapter.segments.rotary import Rotary
 from onlooker.engine.vllm_adapter.segments.spec import SaveSpan
@@ -33,14 +34,16 @@ _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 class Vault:
     """The tiered store of one worker. Thread-safe as far as the store is; blocking."""
 
-    def __init__(self, settings: CacheStoreSection, rotary: Rotary) -> None:
+    def __init__(
+        self, settings: CacheStoreSection, rotary: Rotary, *, score: ScoreName = "mean_key"
+    ) -> None:
         self._store = open_store(settings, clock=SystemClock())
         self._rotary = rotary
+        self._score_name = score
 
-    def save(self, span: SaveSpan, segment: Segment) -> bool:
-        """Hand a segment over for writing; returns whether it is on its way to a tier that outlives
-        this process."""
-        row = segment.row()
+    def save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> bool:
+        """Hand a segment and its index entries over for writing; returns whether it is on its way
+        to a tier that outlives this process."""
         record = SegmentRecord(
             key=parse_key(span.key),
             base=segment.base,
@@ -49,8 +52,14 @@ class Vault:
             end_s=span.end_s,
             dtype=str(segment.keys.dtype).removeprefix("torch."),
             kv=_to_numpy(torch.stack([segment.keys, segment.values], 1).transpose(2, 3)),
-            index_row=np.zeros(0, np.float32) if row is None else row.numpy(),
-            meta={"offsets": json.dumps(span.offsets), **span.meta},
+            index_row=(
+                np.zeros(0, np.float32) if entries is None else entries.float().contiguous().numpy()
+            ),
+            meta={
+                "offsets": json.dumps(span.offsets),
+                "index": self._score_name,
+                **span.meta,
+            },
         )
         return self._store.put(record).result is PutResult.QUEUED
 
@@ -79,14 +88,17 @@ class Vault:
     def rows(
         self, prefix: str
     ) -> tuple[list[tuple[str, dict[str, Any], torch.Tensor | None]], bool]:
-        """What is stored of one life of a stream: (key, what a prompt needs of it, index row); and
-        whether every tier could be asked, so that this is all."""
+        """What is stored of one life of a stream: (key, what a prompt needs of it, index entries);
+        and whether every tier could be asked, so that this is all. No entries where they were made
+        for another score."""
         found = []
         stored = self._store.rows(_stream_key(prefix))
         for head in stored.rows:
             plain = {"start_s": head.start_s, "end_s": head.end_s, **head.meta}
-            row = torch.from_numpy(np.array(head.index_row)) if head.index_row.size else None
-            found.append((head.key.text, plain, row))
+            entries = None
+            if head.index_row.size and head.meta.get("index") == self._score_name:
+                entries = torch.from_numpy(np.array(head.index_row)).to(_TORCH[head.dtype])
+            found.append((head.key.text, plain, entries))
         return found, stored.is_complete
 
     def flush(self, timeout_s: float) -> bool:

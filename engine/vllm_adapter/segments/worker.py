@@ -18,8 +18,9 @@ from vllm.model_executor.layers.rotary_embedding import get_rope
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.engine.vllm_adapter.segments.arena import Segment, SegmentArena
-from onlooker.engine.vllm_adapter.segments.retrieval import LayerRetriever, ScoreName
+from onlooker.engine.vllm_adapter.segments.retrieval import Choosing, LayerRetriever
 from onlooker.engine.vllm_adapter.segments.rotary import Rotary
+from onlooker.engine.vllm_adapter.segments.scores import SCORES
 from onlooker.engine.vllm_adapter.segments.steps import LoadOp, SaveOp, StepPlan, StepReport
 from onlooker.engine.vllm_adapter.segments.vault import Vault
 
@@ -35,12 +36,15 @@ class SegmentWorker:
     def __init__(self, vllm_config: VllmConfig) -> None:
         self._config = vllm_config
         extra = vllm_config.kv_transfer_config.kv_connector_extra_config
-        self._score: ScoreName = extra.get("score", "mean_key")
+        self._choosing = Choosing.from_settings(extra.get("retrieval", {}))
+        score = self._choosing.ranking.score
         self._rotary = Rotary.of(_rotary_module(vllm_config))
         self.vault: Vault | None = None
         if (store := extra.get("store")) is not None:
-            self.vault = Vault(CacheStoreSection.model_validate(store), self._rotary)
-        self.arena = SegmentArena(budget_bytes=extra.get("arena_bytes"), backing=self.vault)
+            self.vault = Vault(CacheStoreSection.model_validate(store), self._rotary, score=score)
+        self.arena = SegmentArena(
+            budget_bytes=extra.get("arena_bytes"), backing=self.vault, score=SCORES[score]
+        )
         self._layers: list[Any] = []
         self._writes: list[Write] = []
         self._plan = StepPlan()
@@ -49,6 +53,7 @@ class SegmentWorker:
         self._slot_mapping: torch.Tensor | None = None
         self._rows: torch.Tensor | None = None
         self._taken: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._queries: list[torch.Tensor] = []
         self._partial: dict[tuple[str, str], _PartialSegment] = {}
         self._retriever: LayerRetriever | None = None
 
@@ -75,18 +80,23 @@ class SegmentWorker:
             write(layer, key, value, kv_cache, slot_mapping)
             if index == 0:
                 self._slot_mapping = slot_mapping
-                self._taken, self._rows = [], None
+                self._taken, self._queries, self._rows = [], [], None
             if self._plan.saves:
-                self._take(index, key, value)
+                self._take(key, value)
 
         return do_kv_cache_update
 
     def _retrieved(self, index: int, attend: Callable[..., Any]) -> Callable[..., Any]:
         def forward(layer: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._plan.saves and self.arena.score.needs_queries:
+                self._queries.append(self._saved_rows(query))
             if self._retriever is not None:
                 for place in self._retriever.choose(index, query, self._find_rows):
                     self._write(index, place.keys, place.values, place.slots)
                     self._report.picked.setdefault(place.request_id, []).append(place.chosen)
+                self._report.traced.update(self._retriever.traced)
+                for request_id, chosen in self._retriever.probed.items():
+                    self._report.picked[request_id] = [chosen]
                 for request_id, blocks in self._retriever.lost:
                     self._report.missing.setdefault(request_id, [])
                     self._bad_blocks.update(blocks)
@@ -114,7 +124,8 @@ class SegmentWorker:
                 plan.retrievals,
                 self.arena,
                 self._rotary,
-                score=self._score,
+                num_layers=len(self._layers),
+                choosing=self._choosing,
                 reads=self._report.read,
             )
             for request_id, missing, blocks in self._retriever.refused:
@@ -126,17 +137,20 @@ class SegmentWorker:
         if self._plan.saves and self._taken:
             keys = torch.stack([taken[0] for taken in self._taken])
             values = torch.stack([taken[1] for taken in self._taken])
+            queries = torch.stack(self._queries) if self._queries else None
             row = 0
             for op in self._plan.saves:
-                count = len(op.slots)
-                self._save(op, keys[:, row : row + count], values[:, row : row + count])
-                row += count
-        self._taken, self._rows, self._plan = [], None, StepPlan()
+                rows = slice(row, row + len(op.slots))
+                asked = None if queries is None else queries[:, rows]
+                self._save(op, keys[:, rows], values[:, rows], asked)
+                row += len(op.slots)
+        self._taken, self._queries, self._rows, self._plan = [], [], None, StepPlan()
         self._retriever = None
 
     def take_report(self) -> StepReport:
         """What happened since the last call."""
         report, self._report = self._report, StepReport()
+        report.index_bytes = self.arena.index.num_bytes
         return report
 
     def close(self) -> None:
@@ -192,13 +206,14 @@ class SegmentWorker:
 
     # ---- saves ----
 
-    def _take(self, index: int, key: torch.Tensor, value: torch.Tensor) -> None:
+    def _take(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        self._taken.append((self._saved_rows(key), self._saved_rows(value)))
+
+    def _saved_rows(self, x: torch.Tensor) -> torch.Tensor:
+        """Of `x`, one row a token of this step, what is to be saved: [tokens, heads, head_dim]."""
         if self._rows is None:
             self._rows = self._find_rows([slot for op in self._plan.saves for slot in op.slots])
-        shape = (len(self._rows), -1, self._layers[index].head_size)
-        self._taken.append(
-            (key[self._rows].reshape(shape).cpu(), value[self._rows].reshape(shape).cpu())
-        )
+        return x[self._rows].reshape(len(self._rows), -1, self._layers[0].head_size).cpu()
 
     def _find_rows(self, slots: list[int]) -> torch.Tensor:
         """Which rows of this step's batch belong to KV `slots`, in the order of the slots."""
@@ -211,29 +226,37 @@ class SegmentWorker:
         assert torch.equal(mapping[rows], wanted), "a slot of this step was not written"
         return rows
 
-    def _save(self, op: SaveOp, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def _save(
+        self, op: SaveOp, keys: torch.Tensor, values: torch.Tensor, queries: torch.Tensor | None
+    ) -> None:
         name = (op.request_id, op.span.key)
         if op.first == 0:
             self._partial[name] = _PartialSegment()
         partial = self._partial.get(name)
         if partial is None or partial.num_tokens != op.first:
             return  # a part was lost to preemption; the whole span comes again
-        partial.add(keys, values)
+        partial.add(keys, values, queries)
         if partial.num_tokens == op.span.num_tokens:
             del self._partial[name]
-            segment = self._segment(op, partial)
-            self.arena.put(op.span.key, segment)
-            if self.vault is not None and self.vault.save(op.span, segment):
+            segment, entries = self._segment(op, partial)
+            self.arena.put(op.span.key, segment, entries)
+            if self.vault is not None and self.vault.save(op.span, segment, entries):
                 self._report.durable.setdefault(op.request_id, []).append(op.span.key)
             self._report.saved.setdefault(op.request_id, []).append(op.span.key)
 
-    def _segment(self, op: SaveOp, partial: "_PartialSegment") -> Segment:
-        keys, values = partial.joined()
-        plain = None
+    def _segment(
+        self, op: SaveOp, partial: "_PartialSegment"
+    ) -> tuple[Segment, torch.Tensor | None]:
+        """The segment and its index entries."""
+        keys, values, queries = partial.joined()
+        plain = entries = None
         if op.span.retrievable:
             positions = torch.tensor(op.span.offsets) + op.span.position
             plain = self._rotary.remove(keys, positions)
-        return Segment(keys, values, op.span.position, plain)
+            if queries is not None:
+                queries = self._rotary.remove(queries, positions)
+            entries = self.arena.score.entries(plain, queries)
+        return Segment(keys, values, op.span.position, plain), entries
 
 
 class _PartialSegment:
@@ -242,15 +265,20 @@ class _PartialSegment:
     def __init__(self) -> None:
         self._keys: list[torch.Tensor] = []
         self._values: list[torch.Tensor] = []
+        self._queries: list[torch.Tensor] = []
         self.num_tokens = 0
 
-    def add(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def add(self, keys: torch.Tensor, values: torch.Tensor, queries: torch.Tensor | None) -> None:
         self._keys.append(keys)
         self._values.append(values)
+        if queries is not None:
+            self._queries.append(queries)
         self.num_tokens += keys.shape[1]
 
-    def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.cat(self._keys, dim=1), torch.cat(self._values, dim=1)
+    def joined(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Keys, values, and queries where the index wants them."""
+        queries = torch.cat(self._queries, dim=1) if self._queries else None
+        return torch.cat(self._keys, dim=1), torch.cat(self._values, dim=1), queries
 
 
 def _rotary_module(vllm_config: VllmConfig) -> torch.nn.Module:

@@ -1,0 +1,46 @@
+"""How remembered clips are ranked for a question. May be calibrated for a model."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from onlooker.core.settings import Section
+
+ScoreName = Literal["mean_key", "representatives", "page_mean", "late_interaction"]
+
+
+class Ranking(Section):
+    """Which score, of which layers. ``python -m onlooker.demo_model.calibrate`` finds it for
+    a model and keeps it in its ``onlooker.json``; the defaults are ReKV's."""
+
+    score: ScoreName = "mean_key"
+    """What the index is made for: ``mean_key`` (ReKV) one entry for each layer of a clip;
+    ``representatives`` (InfLLM) four; ``page_mean`` (LiveVLM) one for each 16 tokens;
+    ``late_interaction`` (SAVEMem) every token: the finest, and an index of half the KV."""
+
+    second_look: ScoreName | None = None
+    """A finer score that takes a second look at the best clips by `score`. It reads their whole
+    segments, wherever they lie."""
+
+    shortlist_clips: int = Field(default=64, ge=2, le=4096)
+    """How many clips the second look compares, at least; never fewer than can be shown."""
+
+    voting_layers: tuple[int, ...] | None = None
+    """Layers (from 0) whose scores are added up to one choice that all layers share. None: each
+    layer chooses by itself, as ReKV does."""
+
+    temperature: float = Field(default=1.0, gt=0, le=1000)
+    """Scores are divided by it before they count as log probabilities (see ``memory.mass``)."""
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.second_look == self.score:
+            raise ValueError(f"second_look is the same score ('{self.score}'): leave it out")
+        if self.voting_layers is not None:
+            if not self.voting_layers:
+                raise ValueError("voting_layers is empty: name a layer, or leave it out")
+            if min(self.voting_layers) < 0 or len(set(self.voting_layers)) < len(
+                self.voting_layers
+            ):
+                raise ValueError("voting_layers are different numbers from 0")
+        return self

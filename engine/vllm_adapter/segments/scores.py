@@ -1,0 +1,140 @@
+"""Scores: how well a stored segment matches a question, in one layer.
+
+A score has two halves. When a segment is saved, `entries` makes its index entries of its keys. When
+a question comes, `compare` ranks segments by their entries and the question's queries. Keys and
+queries are without rotary position: how long ago something was does not change how well it matches.
+
+All scores are on one scale, that of attention logits: the mean over query tokens and heads of
+``q.k / sqrt(head_dim)``. So a softmax over them means something, and scores of different kinds and
+layers can be compared. Heads that share keys stay apart only where that changes the score.
+
+| name               | what the index keeps of a segment | after                               |
+|--------------------|-----------------------------------|-------------------------------------|
+| `mean_key`         | the mean of its keys              | ReKV (Di et al., 2025)              |
+| `representatives`  | the keys most attended in it      | InfLLM (Xiao et al., 2024)          |
+| `page_mean`        | the mean of each page of keys     | LiveVLM (Ning et al., 2025)         |
+| `late_interaction` | all its keys                      | ColBERT's MaxSim, as SAVEMem reads  |
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+
+from onlooker.engine.memory.ranking import ScoreName
+
+
+class Score(Protocol):
+    """One way to rank segments. Stateless."""
+
+    needs_queries: bool
+    """Whether `entries` wants the queries of the segment's own tokens."""
+
+    def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
+        """What the index keeps of a segment: [layers, entries, kv_heads, head_dim].
+
+        `keys`: [layers, tokens, kv_heads, head_dim]. `queries`: [layers, tokens, heads, head_dim]
+        of the same tokens, where `needs_queries`; None where they are not known any more.
+        """
+        ...
+
+    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        """One layer's scores, [segments]; higher is better.
+
+        `queries`: [question_tokens, heads, head_dim]; `entries`: [segments, entries, kv_heads,
+        head_dim].
+        """
+        ...
+
+
+class MeanKey:
+    """ReKV: mean query times mean key. The sum over the heads of a group that share keys is taken
+    on the queries, which is exactly the same score at a fraction of the index."""
+
+    needs_queries = False
+
+    def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
+        return keys.float().mean(1, keepdim=True).to(keys.dtype)
+
+    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        return _mean_query_scores(queries, entries).mean(1)
+
+
+class Representatives:
+    """InfLLM: the few tokens that its own later tokens attend to most, compared by the mean.
+
+    Args:
+        count: tokens kept of each segment (fewer where it has fewer).
+    """
+
+    needs_queries = True
+
+    def __init__(self, count: int = 4) -> None:
+        self._count = count
+
+    def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
+        # Read back from a store, a segment's queries are gone; its keys stand in for them.
+        asked_by = keys if queries is None else queries
+        kv_heads = keys.shape[2]
+        grouped = asked_by.float().unflatten(2, (kv_heads, -1)).sum(3)  # [layers, tokens, kvh, d]
+        logits = torch.einsum("lqhd,lkhd->lqk", grouped, keys.float())
+        later = torch.ones(logits.shape[-2:], dtype=torch.bool).tril()
+        attended = (logits * later).sum(1) / later.sum(0)
+        best = attended.topk(min(self._count, keys.shape[1]), dim=1).indices.sort(1).values
+        return keys.gather(1, best[..., None, None].expand(-1, -1, *keys.shape[2:]))
+
+    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        return _mean_query_scores(queries, entries).mean(1)
+
+
+class PageMean:
+    """LiveVLM: mean key of each page; a segment is as good as its best page.
+
+    Args:
+        page_tokens: tokens of a page; the last may be shorter.
+    """
+
+    needs_queries = False
+
+    def __init__(self, page_tokens: int = 16) -> None:
+        self._page_tokens = page_tokens
+
+    def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
+        pages = [page.float().mean(1) for page in keys.split(self._page_tokens, dim=1)]
+        return torch.stack(pages, 1).to(keys.dtype)
+
+    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        return _mean_query_scores(queries, entries).amax(1)
+
+
+class LateInteraction:
+    """For each question token and head the best token of the segment, then the mean. Finds small
+    evidence that a mean dilutes; as an index it keeps every key, as a second look none."""
+
+    needs_queries = False
+
+    def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
+        return keys
+
+    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        kv_heads, head_dim = entries.shape[-2:]
+        grouped = queries.float().unflatten(1, (kv_heads, -1)) * head_dim**-0.5
+        best = torch.einsum("qhgd,cthd->cqhgt", grouped, entries.float()).amax(-1)
+        return best.mean((1, 2, 3))
+
+
+SCORES: Mapping[ScoreName, Score] = {
+    "mean_key": MeanKey(),
+    "representatives": Representatives(),
+    "page_mean": PageMean(),
+    "late_interaction": LateInteraction(),
+}
+"""By the name that the settings use."""
+
+
+def _mean_query_scores(queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+    """The mean query against each entry, [segments, entries], averaged over the heads."""
+    kv_heads, head_dim = entries.shape[-2:]
+    group = queries.shape[1] // kv_heads
+    query = queries.float().mean(0).unflatten(0, (kv_heads, group)).mean(1)
+    return torch.einsum("cehd,hd->ce", entries.float(), query) * head_dim**-0.5 / kv_heads

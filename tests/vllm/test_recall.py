@@ -1,0 +1,173 @@
+"""Which clips an answer may see, before any model is asked."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from onlooker.core.errors import ConfigError
+from onlooker.core.ids import ResponseId, StreamId
+from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.interface import AnswerEnd, FinishReason, Question
+from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.memory.ranking import Ranking
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+NUM_CLIPS = 100
+RECENT = 4
+RETRIEVED = 3
+
+
+def make_memory(num_clips: int = NUM_CLIPS, *, longer_from: int = NUM_CLIPS) -> Any:
+    """A clip a second; those from `longer_from` on are a token longer."""
+    from onlooker.cache_store.key import StreamKey
+    from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
+    from onlooker.engine.vllm_adapter.segments.memory import RememberedClip, StreamMemory
+
+    memory = StreamMemory(StreamKey("m", "default", "s"))
+    for index in range(num_clips):
+        ids = [0] * (10 + (index >= longer_from))
+        nothing: Any = None
+        tokens = ClipTokens(memory.clip_key(index), ids, nothing, nothing, nothing, 5)
+        memory.add(RememberedClip(tokens, index, float(index), index + 0.5))
+    return memory
+
+
+class Prompts:
+    """Stands in for `SegmentPrompts`: notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked_among: list[int] = []
+        self.recent: list[int] = []
+
+    async def probing(self, memory: Any, question: Question, recall: Any) -> Any:
+        self.asked_among = indices(recall.candidates)
+        self.recent = indices(recall.recent)
+        return recall
+
+
+def indices(clips: Any) -> list[int]:
+    return [clip.clip_index for clip in clips]
+
+
+def recalled(
+    text: str,
+    memory: Any = None,
+    *,
+    asked_s: float = 1e6,
+    care: Care = NO_CARE,
+    **settings: Any,
+) -> tuple[Any, Prompts]:
+    """The recall of a question; a probe takes the first candidates."""
+    from onlooker.engine.vllm_adapter.segments.recaller import Recaller, choosing
+
+    async def probe(recall: Any, care: Care) -> AnswerEnd:
+        keys = [clip.tokens.key for clip in recall.candidates[: recall.num_slots]]
+        found = {"picked": [keys], "read": dict.fromkeys(keys, ("disk", 1))}
+        return AnswerEnd(FinishReason.LENGTH, 1, 1, 1, details={"onlooker_segments": found})
+
+    section = MemorySection(recent_clips=RECENT, retrieved_clips=RETRIEVED, **settings)
+    prompts: Any = Prompts()
+    recaller = Recaller(section, choosing(section, None), prompts, recent_clips=RECENT, probe=probe)
+    asked = Question(StreamId("s"), ResponseId("r"), text, asked_s, care=care)
+    memory = make_memory() if memory is None else memory
+    return asyncio.run(recaller.recall(memory, asked)), prompts
+
+
+def test_one_pass_chooses_among_all_that_left_the_window() -> None:
+    recall, prompts = recalled("was there ever a red circle?")
+    assert indices(recall.candidates) == list(range(NUM_CLIPS - RECENT))
+    assert indices(recall.recent) == [96, 97, 98, 99]
+    assert recall.num_slots == RETRIEVED
+    assert prompts.asked_among == []
+
+
+def test_what_is_few_is_shown_without_choosing() -> None:
+    recall, _ = recalled("was there ever a red circle?", make_memory(RECENT + 2))
+    assert indices(recall.placed) == [0, 1]
+    assert recall.candidates == []
+
+
+def test_nothing_later_than_the_question_is_seen() -> None:
+    recall, _ = recalled("was there ever a red circle?", asked_s=50.6)
+    assert indices(recall.candidates) == list(range(47))
+    assert indices(recall.recent) == [47, 48, 49, 50]
+
+
+def test_clips_of_two_sizes_are_chosen_among_by_asking_first() -> None:
+    recall, prompts = recalled("was there ever a red circle?", make_memory(longer_from=30))
+    assert prompts.asked_among == list(range(NUM_CLIPS - RECENT))
+    assert prompts.recent == [96, 97, 98, 99]
+    assert indices(recall.placed) == [0, 1, 2]
+    assert set(recall.reads.values()) == {("disk", 1)}
+
+
+def test_in_one_pass_only_clips_of_the_commonest_size_take_part() -> None:
+    memory = make_memory(longer_from=30)
+    recall, _ = recalled("was there ever a red circle?", memory, retrieval="layers")
+    assert indices(recall.candidates) == list(range(30, NUM_CLIPS - RECENT))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"retrieval": "probe"},
+        {"mass": 0.5},
+        {"recency_gate": "scores"},
+        {"ranking": Ranking(voting_layers=(2,))},
+    ],
+    ids=str,
+)
+def test_what_one_pass_cannot_do_asks_first(settings: dict[str, Any]) -> None:
+    recall, prompts = recalled("was there ever a red circle?", **settings)
+    assert len(prompts.asked_among) == NUM_CLIPS - RECENT
+    assert indices(recall.placed) == [0, 1, 2]
+
+
+def test_a_short_time_that_is_named_is_shown_whole_and_alone() -> None:
+    recall, _ = recalled("what was there at 12 seconds?")
+    assert indices(recall.placed) == [12]
+    assert recall.recent == []
+    assert recall.is_named
+
+
+def test_within_a_long_time_that_is_named_the_content_chooses() -> None:
+    recall, _ = recalled("was there a red circle in the first 40 seconds?")
+    assert indices(recall.candidates) == list(range(40))
+    assert recall.recent == []
+    assert recall.num_slots == RETRIEVED + RECENT
+    assert recall.is_named
+
+
+def test_a_named_time_is_cut_off_where_the_question_is_asked() -> None:
+    recall, _ = recalled("what was there in the last 10 seconds?", asked_s=50.6)
+    assert indices(recall.candidates) == list(range(41, 51))
+
+
+def test_a_named_time_beside_now_keeps_the_window() -> None:
+    recall, _ = recalled("is what was there at 12 seconds still there?")
+    assert indices(recall.placed) == [12]
+    assert indices(recall.recent) == [96, 97, 98, 99]
+
+
+def test_a_question_about_now_alone_brings_nothing_back() -> None:
+    recall, _ = recalled("what is on the left now?")
+    assert (recall.placed, recall.candidates) == ([], [])
+    assert indices(recall.recent) == [96, 97, 98, 99]
+    recall, _ = recalled("what is on the left now?", recency_gate="off")
+    assert len(recall.candidates) == NUM_CLIPS - RECENT
+
+
+def test_load_takes_its_share_of_the_memory() -> None:
+    recall, _ = recalled("was there ever a red circle?", care=Care(memory_share=0.5))
+    assert len(recall.recent) == 2
+    assert recall.num_slots == 2
+
+
+def test_a_layer_that_the_model_does_not_have_cannot_vote() -> None:
+    from onlooker.engine.vllm_adapter.segments.recaller import check_layers
+
+    check_layers(Ranking(voting_layers=(0, 4)), 5)
+    with pytest.raises(ConfigError, match="layer 5"):
+        check_layers(Ranking(voting_layers=(5,)), 5)
