@@ -55,9 +55,14 @@ class CpuMeter:
         del os.environ[ENV_STAGES]
         self._folder.cleanup()
 
-    async def begin(self) -> None:
-        """Start counting."""
-        await asyncio.sleep(SETTLE_S)
+    def pids(self) -> list[int]:
+        """This process and vLLM's."""
+        return [os.getpid(), *(int(path.stem) for path in Path(self._folder.name).glob("*.json"))]
+
+    async def begin(self, *, settle: bool = True) -> None:
+        """Start counting. `settle`: let earlier work be reported first; not needed after `end`."""
+        if settle:
+            await asyncio.sleep(SETTLE_S)
         self._stages = self._read()
         self._gateway_s = time.process_time()
         self._begun_s = time.perf_counter()

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--streams", default="1,4,16", help="numbers of streams [1,4,16]")
     parser.add_argument("--model", default="demo", help="folder or hub name [demo]")
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"folder [{RESULTS}]")
-    options = parser.parse_args(arguments)
+    options, _ = parser.parse_known_args(arguments)
     if options.list or not options.scenario:
         for name in names():
             print(f"  {name:12} {_summary(_module(name))}")
@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"there is no scenario '{options.scenario}'; there are: {', '.join(names())}")
         return 2
     module = _module(options.scenario)
+    if hasattr(module, "add_options"):
+        module.add_options(parser)
+    options = parser.parse_args(arguments)
     print(f"{options.scenario}: {_summary(module)}", flush=True)
     try:
         figures = asyncio.run(module.measure(options))

@@ -21,16 +21,11 @@ import os
 import statistics
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
 from onlooker.benchmarks.cpu import Cost, CpuMeter
 from onlooker.benchmarks.report import rows
+from onlooker.benchmarks.showing import ShownStream
 from onlooker.core.clock import SystemClock
-from onlooker.core.ids import StreamId, new_id
-from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
-from onlooker.demo_model.render import render
-from onlooker.demo_model.world import World
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import Engine, IngestResult
 from onlooker.engine.memory.config import MemorySection
@@ -42,9 +37,6 @@ if TYPE_CHECKING:
     from onlooker.engine.vllm_adapter.segments.stopwatch import Stopwatch
 
 WINDOW_TOKENS = 1024
-NUM_PICTURES = 64
-"""Clips that are drawn; streams show them over and over, with times that go on."""
-
 Mode = Literal["segments", "resend", "recompute"]
 ROUNDS: dict[Mode, int] = {"segments": 24, "recompute": 4, "resend": 0}
 """Clips of each stream that are measured; 0: one whole stride, of which one clip pays for all."""
@@ -97,7 +89,7 @@ async def _measure_mode(mode: Mode, window: int, counts: list[int], model: str) 
         watch = _watch_gateway(engine)
         try:
             for count in counts:
-                streams = [_Stream(engine, number) for number in range(count)]
+                streams = [ShownStream(engine, number) for number in range(count)]
                 for stream in streams:
                     await engine.open_stream(stream.id)
                 await asyncio.gather(*(stream.show(window + 1) for stream in streams))
@@ -144,33 +136,6 @@ def _figures(cost: Cost, gateway: dict[str, float], results: list[IngestResult])
         "prompt_tokens_per_clip": sum(result.num_tokens for result in results) / clips,
         "stages_ms": {name: round(1000 * spent / clips, 3) for name, spent in stages.items()},
     }
-
-
-class _Stream:
-    """Shows clip after clip of one world."""
-
-    def __init__(self, engine: Engine, number: int) -> None:
-        self.id = StreamId(new_id("bench"))
-        self._engine = engine
-        self._shown = 0
-        info, world = engine.info, World(number)
-        self._pictures = [
-            render(world.state_at(index / 2), info.frame_width, info.frame_height)
-            for index in range(2 * NUM_PICTURES)
-        ]
-
-    async def show(self, num_clips: int) -> list[IngestResult]:
-        return [await self._engine.ingest(self._next()) for _ in range(num_clips)]
-
-    def _next(self) -> Clip:
-        index = self._shown
-        self._shown += 1
-        frames = [
-            Frame(2 * index + half, index + half / 2, 0.0, np.array(self._pictures[place]))
-            for half in (0, 1)
-            for place in [(2 * index + half) % len(self._pictures)]
-        ]
-        return Clip(self.id, index, (frames[0], frames[1]))
 
 
 def _measure_bare(

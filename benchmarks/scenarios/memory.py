@@ -1,130 +1,260 @@
-"""What is still known of long ago: segments mode beside resend, by the age of the evidence.
+"""Does a stream that runs for long stay as quick and as small? Segments beside resend.
 
-Shown: right answers to questions of the drawn world about one past second ("what colour was the
-star at 12 seconds?"), by how many clips ago that was, and the tokens computed for each clip and
-answer. Both modes see as many clips at once as the demo model answers well about.
+Shown, first: time to the first token of an answer on streams of 1, 10 and 60 minutes that live in
+one engine and are asked in turns, so that whatever else the machine does meets all of them alike;
+as CPU time (of all processes, of an answer of one token) and as elapsed time. `ttft_growth` is the
+CPU time at the longest over that at the shortest (goal 1.15), `ttft_growth_elapsed` the medians of
+elapsed time likewise. Second: one stream of `--hours` on small budgets (arena, RAM, disk), at a
+frame a second on a virtual clock: bytes in the arena, the stores and the index, resident memory of
+the gateway's and vLLM's processes over stream time, and CPU time a clip at the end over that at the
+beginning (`ms_per_clip_growth`, goal 1.10; both from when the window is full). Resend is measured
+in the first part, with its own window, which holds as many clips as segments mode shows.
 
-Not shown: questions that name no time, whose evidence has to be found by content; load; a GPU.
+Not shown: whether answers are right (scenario `recall`); many streams at once; a GPU.
 """
 
 import argparse
-from collections import defaultdict
+import asyncio
+import statistics
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from onlooker.benchmarks.measured import MeasuredEngine, Work
+from onlooker.benchmarks.cpu import CpuMeter
+from onlooker.benchmarks.footprint import Footprint
 from onlooker.benchmarks.report import rows
+from onlooker.benchmarks.showing import ShownStream
+from onlooker.cache_store.config import MIB, CacheStoreSection, DiskSection, MemorySection
 from onlooker.core.clock import SystemClock
-from onlooker.core.ids import ResponseId, StreamId, new_id
-from onlooker.core.media import Clip, Frame
+from onlooker.core.ids import ResponseId, new_id
 from onlooker.core.metrics import Metrics
-from onlooker.demo_model.answers import Question as Quiz
-from onlooker.demo_model.questions import ask, correct
-from onlooker.demo_model.render import render
-from onlooker.demo_model.view import Clip as SeenClip
-from onlooker.demo_model.world import World
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import AnswerDelta, Engine, Question
+from onlooker.engine.memory import config as memory
 from onlooker.engine.vllm_adapter.engine import make_engine
 
-NUM_CLIPS = 80
-AGES = ((0, 7), (8, 15), (16, 31), (32, 79))
-"""Clips since the evidence, as (first, last)."""
-FAMILIES = ("at_time_color", "at_time_shape", "at_time_digit")
-QUESTIONS_PER_STREAM = 40
-FIRST_SEED = 1_500_000
-"""Worlds that the model was not trained on."""
+MINUTES = (1, 10, 60)
+QUESTION = "Was there ever a red star?"
+"""Names no time: retrieval ranks all clips."""
 
-Mode = Literal["resend", "segments"]
-MODES: tuple[Mode, ...] = ("resend", "segments")
+SMALL_ARENA_GIB = 16 / 1024
+SMALL_RAM_BYTES = 32 * MIB
+SMALL_DISK_BYTES = 64 * MIB
+SHARE = 0.1
+"""Of the stream, at its beginning and at its end, that the growth of a clip's cost compares."""
+
+Mode = Literal["segments", "resend"]
+MODES: tuple[Mode, ...] = ("segments", "resend")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--hours", type=float, default=1.0, help="of the long stream [1]; 0: none")
+    parser.add_argument("--minutes", default=",".join(map(str, MINUTES)), help="of the others")
+    parser.add_argument("--asks", type=int, default=20, help="questions to each of them [20]")
+    parser.add_argument("--plot", type=Path, default=None, help="a PNG of TTFT by stream length")
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run both modes on the same worlds and questions; one vLLM at a time."""
-    modes = {mode: await _measure_mode(mode, options) for mode in MODES}
-    return {"num_clips": NUM_CLIPS, "families": FAMILIES, "modes": modes}
+    """Both parts; one vLLM at a time."""
+    figures: dict[str, Any] = {}
+    minutes = [int(number) for number in options.minutes.split(",")] if options.minutes else []
+    if minutes:
+        ttft = {mode: await _measure_ttft(mode, minutes, options) for mode in MODES}
+        figures["ttft"] = ttft
+        for name, figure in (("ttft_growth", "cpu_ms"), ("ttft_growth_elapsed", "elapsed_ms")):
+            figures[name] = {
+                mode: round(found[str(minutes[-1])][figure] / found[str(minutes[0])][figure], 3)
+                for mode, found in ttft.items()
+            }
+        if options.plot is not None:
+            plot(figures, options.plot)
+    if options.hours:
+        figures |= await _measure_long(options)
+    return figures
 
 
-async def _measure_mode(mode: Mode, options: argparse.Namespace) -> dict[str, Any]:
-    clock = SystemClock()
-    settings = EngineSection(model=options.model, mode=mode)
-    engine = MeasuredEngine(make_engine(settings, clock, Metrics()), clock)
-    await engine.start(lambda line: print(f"  {mode}: {line}", flush=True))
-    marks: dict[str, list[bool]] = defaultdict(list)
-    work = Work()
-    try:
-        for number in range(max(1, int(options.seconds / 10))):
-            await _watch_and_ask(engine, FIRST_SEED + options.seed * 100 + number, marks)
-            print(f"  {mode}: {_shares(marks)}", flush=True)
-        work = engine.take()
-    finally:
-        await engine.close()
-    clips, answers = max(1, len(work.ingest_s)), max(1, len(work.answer_s))
+# ---- time to first token by length
+
+
+async def _measure_ttft(
+    mode: Mode, minutes: list[int], options: argparse.Namespace
+) -> dict[str, Any]:
+    engine = make_engine(
+        EngineSection(model=options.model, mode=mode), SystemClock(), Metrics(),
+        CacheStoreSection() if mode == "segments" else None,
+    )  # fmt: skip
+    found: dict[str, list[tuple[float, float]]] = {str(number): [] for number in minutes}
+    with CpuMeter() as meter:
+        await engine.start(lambda line: print(f"  {mode}: {line}", flush=True))
+        try:
+            streams = {str(number): ShownStream(engine, number) for number in minutes}
+            for stream in streams.values():
+                await engine.open_stream(stream.id)
+            await asyncio.gather(*(streams[str(n)].show(60 * n) for n in minutes))
+            print(f"  {mode}: asking", flush=True)
+            for index in range(options.asks + 1):
+                for length, stream in streams.items():
+                    await meter.begin(settle=False)
+                    elapsed_s = await _ask(engine, stream)
+                    cost = await meter.end()
+                    if index:  # the first one of each warms up
+                        found[length].append((elapsed_s, cost.cpu_s))
+        finally:
+            await engine.close()
     return {
-        "accuracy": _shares(marks),
-        "n": {age: len(found) for age, found in marks.items()},
-        "tokens_per_clip": (work.ingest_tokens - work.ingest_cached_tokens) / clips,
-        "tokens_per_answer": (work.answer_tokens - work.answer_cached_tokens) / answers,
+        length: {
+            "elapsed_ms": 1000 * statistics.median(elapsed for elapsed, _ in taken),
+            "cpu_ms": 1000 * statistics.median(cpu for _, cpu in taken),
+        }
+        for length, taken in found.items()
     }
 
 
-async def _watch_and_ask(engine: Engine, seed: int, marks: dict[str, list[bool]]) -> None:
-    """Show one world, then ask about all of its past."""
-    stream_id = StreamId(f"world-{seed}")
-    world, info = World(seed), engine.info
-    await engine.open_stream(stream_id)
-    seen = []
-    for index in range(NUM_CLIPS):
-        frames = tuple(
-            Frame(
-                2 * index + half, index + half / 2, 0.0,
-                render(world.state_at(index + half / 2), info.frame_width, info.frame_height),
-            )
-            for half in (0, 1)
-        )  # fmt: skip
-        await engine.ingest(Clip(stream_id, index, (frames[0], frames[1])))
-        seen.append(SeenClip(index + 0.25, (float(index), index + 0.5)))
-    rng = np.random.default_rng(seed)
-    for _ in range(QUESTIONS_PER_STREAM):
-        quiz = ask(world, seen, NUM_CLIPS - 0.5, rng, str(rng.choice(FAMILIES)))
-        if quiz is not None and quiz.evidence:
-            age = NUM_CLIPS - 1 - max(quiz.evidence)
-            marks[_bucket(age)].append(correct(quiz, await _answer(engine, stream_id, quiz)))
-    await engine.close_stream(stream_id)
-
-
-async def _answer(engine: Engine, stream_id: StreamId, quiz: Quiz) -> str:
+async def _ask(engine: Engine, stream: ShownStream) -> float:
+    """Seconds to the first token, which is the only one."""
+    clock = SystemClock()
     question = Question(
-        stream_id, ResponseId(new_id("resp")), quiz.text, float(NUM_CLIPS), max_tokens=16
+        stream.id, ResponseId(new_id("resp")), QUESTION, float(stream.num_shown), max_tokens=1
     )
-    events = [event async for event in engine.answer(question)]
-    return "".join(event.text for event in events if isinstance(event, AnswerDelta))
+    begun_s = clock.now_s()
+    first_s = begun_s
+    async for event in engine.answer(question):
+        if isinstance(event, AnswerDelta):
+            first_s = clock.now_s()
+    return (first_s if first_s > begun_s else clock.now_s()) - begun_s
 
 
-def _bucket(age: int) -> str:
-    first, last = next(span for span in AGES if span[0] <= age <= span[1])
-    return f"{first}-{last}"
+def plot(figures: dict[str, Any], path: Path) -> None:
+    """CPU time to the first token by the stream's length."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6.5, 3.4))
+    for mode, found in figures["ttft"].items():
+        lengths = [f"{length} min" for length in found]
+        axes.plot(lengths, [f["cpu_ms"] for f in found.values()], marker="o", label=mode)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("length of the stream")
+    axes.set_ylabel("CPU ms to the first token")
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
 
 
-def _shares(marks: dict[str, list[bool]]) -> dict[str, float]:
-    names = [f"{first}-{last}" for first, last in AGES]
-    return {name: round(float(np.mean(marks[name])), 3) for name in names if marks.get(name)}
+# ---- one long stream
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The state after some of the stream."""
+
+    hour: float
+    cpu_ms_per_clip: float
+    """Since the sample before."""
+    device_bytes: int
+    rss_bytes: int
+    """Of the gateway's process and vLLM's."""
+    stored_bytes: dict[str, int]
+    index_rows: int
+
+
+async def _measure_long(options: argparse.Namespace) -> dict[str, Any]:
+    num_clips = int(3600 * options.hours)
+    step = max(60, num_clips // 40)
+    samples: list[Sample] = []
+    with tempfile.TemporaryDirectory(prefix="memory") as folder, CpuMeter() as meter:
+        engine = _small_engine(options.model, Path(folder))
+        await engine.start(lambda line: print(f"  long: {line}", flush=True))
+        footprint = Footprint(engine)
+        try:
+            stream = ShownStream(engine, options.seed)
+            await engine.open_stream(stream.id)
+            while stream.num_shown < num_clips:
+                await meter.begin()
+                await stream.show(step)
+                cost = await meter.end()
+                state = await footprint.read(meter.pids())
+                hour = stream.num_shown / 3600
+                samples.append(Sample(hour, 1000 * cost.cpu_s / step, **asdict(state)))
+                print(f"  long: {samples[-1]}", flush=True)
+        finally:
+            await engine.close()
+    return {"hours": options.hours, **_growth(samples)}
+
+
+def _small_engine(model: str, folder: Path) -> Engine:
+    settings = EngineSection(
+        model=model, mode="segments", memory=memory.MemorySection(arena_gib=SMALL_ARENA_GIB)
+    )
+    store = CacheStoreSection(
+        memory=MemorySection(budget_bytes=SMALL_RAM_BYTES),
+        disk=DiskSection(path=folder, budget_bytes=SMALL_DISK_BYTES, sync=False),
+    )
+    return make_engine(settings, SystemClock(), Metrics(), store)
+
+
+def _growth(samples: list[Sample]) -> dict[str, Any]:
+    part = max(1, int(SHARE * len(samples)))
+    first, last = samples[1 : 1 + part] or samples, samples[-part:]
+    late = samples[len(samples) // 2 :]  # by then every budget is reached
+
+    def mean(chosen: list[Sample]) -> float:
+        return float(statistics.mean([sample.cpu_ms_per_clip for sample in chosen]))
+
+    def spread(name: str) -> float:
+        values = [getattr(sample, name) for sample in late]
+        return round(float(max(values) / max(1, min(values))), 4)
+
+    return {
+        "ms_per_clip_growth": round(mean(last) / mean(first), 3),
+        "device_bytes_growth": spread("device_bytes"),
+        "rss_bytes_growth": spread("rss_bytes"),
+        "index_rows_growth": spread("index_rows"),
+        "device_bytes": {f"{sample.hour:.2f}": sample.device_bytes for sample in samples},
+        "rss_bytes": {f"{sample.hour:.2f}": sample.rss_bytes for sample in samples},
+        "samples": [asdict(sample) for sample in samples],
+    }
 
 
 def table(figures: dict[str, Any]) -> str:
     """The figures for people."""
-    names = [f"{first}-{last}" for first, last in AGES]
-    titles = ("mode", *(f"{name} clips ago" for name in names), "tokens/clip", "tokens/answer")
-    return rows(
-        titles,
-        [
+    parts = []
+    if "ttft" in figures:
+        lines = [
+            (mode, length, found["cpu_ms"], found["elapsed_ms"])
+            for mode, lengths in figures["ttft"].items()
+            for length, found in lengths.items()
+        ]
+        parts.append(rows(("mode", "minutes", "TTFT CPU ms", "TTFT elapsed ms"), lines))
+        parts.append(
+            "Growth of TTFT from the shortest to the longest (goal 1.15): "
+            f"CPU {figures['ttft_growth']}, elapsed {figures['ttft_growth_elapsed']}"
+        )
+    if "samples" in figures:
+        samples = figures["samples"]
+        shown = samples[:: max(1, len(samples) // 12)]
+        titles = ("hour", "CPU ms/clip", "arena MiB", "RSS MiB", "RAM MiB", "disk MiB", "index")
+        states = [
             (
-                mode,
-                *(found["accuracy"].get(name) for name in names),
-                found["tokens_per_clip"],
-                found["tokens_per_answer"],
+                round(s["hour"], 2),
+                s["cpu_ms_per_clip"],
+                s["device_bytes"] / MIB,
+                s["rss_bytes"] / MIB,
+                s["stored_bytes"].get("memory", 0) / MIB,
+                s["stored_bytes"].get("disk", 0) / MIB,
+                s["index_rows"],
             )
-            for mode, found in figures["modes"].items()
-        ],
-    )
+            for s in shown
+        ]
+        parts.append(rows(titles, states))
+        parts.append(
+            f"CPU time a clip, end over beginning (goal 1.10): {figures['ms_per_clip_growth']}; "
+            "largest over smallest in the second half: "
+            f"arena {figures['device_bytes_growth']}, RSS {figures['rss_bytes_growth']}, "
+            f"index {figures['index_rows_growth']}"
+        )
+    return "\n\n".join(parts)

@@ -166,7 +166,7 @@ class SegmentEngine:
         while True:
             events: AsyncGenerator[AnswerEvent, None] | None = None
             try:
-                recall = await self._recaller.recall(memory, question)
+                recall = await self.recaller.recall(memory, question)
                 newest = self._streams.newest(question.stream_id)
                 builder = await self._prompts.asking(memory, question, recall, newest)
                 events = self._run(
@@ -192,7 +192,7 @@ class SegmentEngine:
 
     async def trace(self, question: Question) -> Trace:
         """What every score of every layer says to `question`, to calibrate a model."""
-        return await self._recaller.trace(self._streams[question.stream_id], question)
+        return await self.recaller.trace(self._streams[question.stream_id], question)
 
     async def check(self, check: Check) -> CheckResult:
         memory = self._streams[check.stream_id]
@@ -341,7 +341,8 @@ class SegmentEngine:
         return self._made[0]
 
     @property
-    def _recaller(self) -> Recaller:
+    def recaller(self) -> Recaller:
+        """Chooses the clips of answers."""
         assert self._made is not None, "the engine has not been started"
         return self._made[2]
 

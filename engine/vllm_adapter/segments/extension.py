@@ -46,13 +46,16 @@ class SegmentExtension:
         vault = self._segments().vault
         return vault is None or bool(vault.flush(timeout_s))
 
-    def segment_stats(self) -> dict[str, int]:
-        """Counts and bytes."""
-        arena = self._segments().arena
+    def segment_stats(self) -> dict[str, Any]:
+        """Counts and bytes; ``tiers`` is what each tier of the store below tells of itself."""
+        worker = self._segments()
+        arena, vault = worker.arena, worker.vault
         return {
             "segments": len(arena),
             "bytes": arena.num_bytes,
             "fetched": arena.num_fetched,
+            "tiers": {} if vault is None else vault.tier_stats(),
+            "index_rows": len(arena.index),
             "index_bytes": arena.index.num_bytes,
             "index_row_bytes": arena.index.max_row_bytes,
         }

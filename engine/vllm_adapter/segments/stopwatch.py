@@ -112,13 +112,13 @@ def core_places() -> list[Place]:
 
 def gateway_places(llm: Any) -> list[Place]:
     """Where the gateway's process spends its time on requests. `llm`: the running ``AsyncLLM``."""
-    from onlooker.engine.vllm_adapter.segments import prompts
     from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
+    from onlooker.engine.vllm_adapter.segments.preparer import _Template
 
     built = ("load_text", "load_clip", "save_clip", "retrieve", "question", "build")
     return [
         (llm.renderer.get_mm_processor(), "apply", "preprocess"),
-        (prompts, "clip_tokens", "compose"),
+        (_Template, "fill", "preprocess"),
         *((PromptBuilder, name, "compose") for name in built),
         (llm.input_processor, "process_inputs", "submit"),
         (llm.engine_core.encoder, "encode", "submit"),

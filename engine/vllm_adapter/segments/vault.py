@@ -7,6 +7,7 @@ nothing here raises for what a tier does.
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,10 @@ class Vault:
                 entries = torch.from_numpy(np.array(head.index_row)).to(_TORCH[head.dtype])
             found.append((head.key.text, plain, entries))
         return found, stored.is_complete
+
+    def tier_stats(self) -> dict[str, dict[str, int]]:
+        """What each tier holds, and what it did since it was opened."""
+        return {name: asdict(stats) for name, stats in self._store.stats().tiers.items()}
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all is written that was handed over."""

@@ -1,0 +1,43 @@
+"""`ShownStream`: clips of a world, one after the other, straight into an engine."""
+
+import numpy as np
+
+from onlooker.core.ids import StreamId, new_id
+from onlooker.core.media import Clip, Frame
+from onlooker.demo_model.render import render
+from onlooker.demo_model.world import World
+from onlooker.engine.interface import Engine, IngestResult
+
+NUM_PICTURES = 64
+"""Clips that are drawn; they are shown over and over, with times that go on."""
+
+
+class ShownStream:
+    """A clip of two frames a second of stream time, as fast as the engine takes them.
+
+    Args:
+        number: of the world.
+    """
+
+    def __init__(self, engine: Engine, number: int) -> None:
+        self.id = StreamId(new_id("bench"))
+        self.num_shown = 0
+        self._engine = engine
+        info, world = engine.info, World(number)
+        self._pictures = [
+            render(world.state_at(index / 2), info.frame_width, info.frame_height)
+            for index in range(2 * NUM_PICTURES)
+        ]
+
+    async def show(self, num_clips: int) -> list[IngestResult]:
+        """Show the next clips; each waits for the one before."""
+        return [await self._engine.ingest(self._next()) for _ in range(num_clips)]
+
+    def _next(self) -> Clip:
+        index, self.num_shown = self.num_shown, self.num_shown + 1
+        frames = [
+            Frame(2 * index + half, index + half / 2, 0.0, np.array(self._pictures[place]))
+            for half in (0, 1)
+            for place in [(2 * index + half) % len(self._pictures)]
+        ]
+        return Clip(self.id, index, (frames[0], frames[1]))
