@@ -42,6 +42,13 @@ class ClipLost:
 
 
 @dataclass(frozen=True, slots=True)
+class SceneChanged:
+    """The picture became another one at once: a cut."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class PaceChanged:
     """What the server would like to be sent from now on."""
 
@@ -105,6 +112,7 @@ StreamEvent = (
     FrameAck
     | ClipSeen
     | ClipLost
+    | SceneChanged
     | PaceChanged
     | SourceChanged
     | AnswerStarted

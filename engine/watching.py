@@ -19,7 +19,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineFailed
 from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameOutcome
 from onlooker.core.metrics import Metrics
-from onlooker.engine.events import ClipLost, ClipSeen, FrameAck, StreamEvent
+from onlooker.engine.events import ClipLost, ClipSeen, FrameAck, SceneChanged, StreamEvent
 from onlooker.engine.interface import Engine
 from onlooker.engine.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.engine.perception.perceiver import Perceiver, Seen
@@ -203,6 +203,8 @@ class Watcher:
         if seen.reason is DropReason.UNDECODABLE:
             _log.info("a message could not be decoded", extra={"detail": seen.detail})
         self.settle(entry, seen.outcome, seen.reason)
+        for at_s in seen.scenes_s:
+            self._publish(SceneChanged(at_s))
         await self._hand_on(seen.clips)
 
     def _is_late(self, message: EncodedFrame) -> bool:

@@ -22,6 +22,7 @@ from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.protocol import PROTOCOL_VERSION
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.base import VideoSettings
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
 from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.engine.tenants import TenantStreams
@@ -89,7 +90,7 @@ class Session:
         self._slots: dict[int, Slot] = {}
         self._owns_stream = False
         self._config = asked.SessionConfig()
-        self._video = told.VideoSettings(clock=gateway.settings.engine.clock)
+        self._video = VideoSettings(clock=gateway.settings.engine.clock)
         self._conversation = Conversation(
             max_items=self._settings.max_items,
             max_bytes=self._settings.max_conversation_bytes,

@@ -58,7 +58,9 @@ class WatchCalls:
 def told_of(
     number: int, event: events.StreamEvent, stream: Stream, *, slot: int | None = None
 ) -> told.ServerEvent | None:
-    """An alert or a change of a watch for the wire; None for other events."""
+    """An alert, a change of a watch or a new scene for the wire; None for other events."""
+    if isinstance(event, events.SceneChanged):
+        return told.StreamScene(slot=slot, stream=stream.name, event_number=number, at_s=event.at_s)
     if isinstance(event, events.AlertRaised):
         return told.StreamAlert(
             slot=slot, stream=stream.name, event_number=number, alert=alert_object(event.alert)

@@ -15,7 +15,13 @@ from onlooker.clients.python.events import Connected, Disconnected, Event, Probl
 from onlooker.clients.python.options import ClientOptions, Reconnect
 from onlooker.clients.python.stream import Stream
 from onlooker.core.media import Codec
-from onlooker.core.protocol.server_events import StreamClosed, VideoAck, VideoPace
+from onlooker.core.protocol.server_events import (
+    StreamAlert,
+    StreamClosed,
+    StreamWatch,
+    VideoAck,
+    VideoPace,
+)
 
 __all__ = [
     "Answer",
@@ -33,7 +39,9 @@ __all__ = [
     "Reconnect",
     "ServerUnreachable",
     "Stream",
+    "StreamAlert",
     "StreamClosed",
+    "StreamWatch",
     "VideoAck",
     "VideoPace",
 ]

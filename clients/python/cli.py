@@ -33,6 +33,15 @@ def watch(
     ask: Annotated[
         list[str] | None, typer.Option(help="A question; give it several times for several.")
     ] = None,
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(
+            help='Be told when it happens: "a red circle appears". Several: several times.'
+        ),
+    ] = None,
+    comment: Annotated[
+        bool, typer.Option("--comment", help="Let the model say by itself what changes.")
+    ] = False,
     every: Annotated[
         float,
         typer.Option(min=0, help="Seconds between rounds; 0 asks once, when the source ends."),
@@ -60,6 +69,8 @@ def watch(
     console = Console(soft_wrap=as_json)
     plan = WatchPlan(
         questions=tuple(ask or ()),
+        alerts=tuple(alert or ()),
+        comments=comment,
         every_s=every,
         fps=fps,
         duration_s=duration,

@@ -132,7 +132,7 @@ class Client:
 
     @asynccontextmanager
     async def _dial(
-        self, stream_id: str, video: dict[str, Any]
+        self, stream_id: str, video: dict[str, Any], after: int | None = None
     ) -> AsyncIterator[tuple[ClientConnection, SessionObject]]:
         """Connect; settings of the stream itself are given when it is made."""
         if video:
@@ -140,7 +140,7 @@ class Client:
                 await self.create_stream(stream_id, **video)
             except Conflict:
                 await self._check_clock(stream_id, video.get("clock"))
-        async with dial(self.base_url, stream_id, self._api_key, self.options) as connected:
+        async with dial(self.base_url, stream_id, self._api_key, self.options, after) as connected:
             yield connected
 
     async def _check_clock(self, stream_id: str, wanted: str | None) -> None:

@@ -30,6 +30,11 @@ MAX_EVENT_BYTES = 4 << 20
 Dial = Callable[[], AbstractAsyncContextManager[tuple[ClientConnection, SessionObject]]]
 """`dial` with its address and options given."""
 
+DialAfter = Callable[
+    [int | None], AbstractAsyncContextManager[tuple[ClientConnection, SessionObject]]
+]
+"""The same, for who has seen the stream's events up to a number."""
+
 _CLOSED_FOR_GOOD: dict[int, type[OnlookerError]] = {
     1003: InvalidRequest,
     1008: Forbidden,
@@ -39,15 +44,21 @@ _CLOSED_FOR_GOOD: dict[int, type[OnlookerError]] = {
 
 @asynccontextmanager
 async def dial(
-    base_url: str, stream_id: str, api_key: str | None, options: ClientOptions
+    base_url: str,
+    stream_id: str,
+    api_key: str | None,
+    options: ClientOptions,
+    after: int | None = None,
 ) -> AsyncIterator[tuple[ClientConnection, SessionObject]]:
-    """Connect to a stream and wait for `session.created`.
+    """Connect to a stream and wait for `session.created`. `after`: the number of its last event
+    that was seen before; alerts that were missed since follow.
 
     Raises:
         ServerUnreachable: nothing answers there.
         OnlookerError: the server refused, and why.
     """
-    address = f"{websocket_base(base_url)}/v1/realtime?{urlencode({'stream': stream_id})}"
+    query = {"stream": stream_id} if after is None else {"stream": stream_id, "after": str(after)}
+    address = f"{websocket_base(base_url)}/v1/realtime?{urlencode(query)}"
     dialling = connect(
         address,
         additional_headers={"Authorization": f"Bearer {api_key}"} if api_key else None,

@@ -58,7 +58,8 @@ def _all_below(root: type[OnlookerError]) -> Iterator[type[OnlookerError]]:
 
 def error_from(body: ErrorBody) -> OnlookerError:
     """The exception that a server's error stands for; the most general one where it is new here."""
-    kinds = {kind.code: kind for kind in _all_below(OnlookerError)}  # the narrowest wins
+    # The narrowest that names a code of its own wins.
+    kinds = {kind.code: kind for kind in _all_below(OnlookerError) if "code" in vars(kind)}
     kind = kinds.get(body.code) or (ServiceError if body.type == "server_error" else ClientError)
     if issubclass(kind, CapacityError):
         return kind(body.message, param=body.param, retry_after_s=body.retry_after_s or 1.0)

@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from onlooker.core.errors import OnlookerError
-from onlooker.core.protocol.server_events import SessionObject, StreamClosed, VideoAck, VideoPace
+from onlooker.core.protocol.server_events import (
+    SessionObject,
+    StreamAlert,
+    StreamClosed,
+    StreamWatch,
+    VideoAck,
+    VideoPace,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,17 @@ class Problem:
     error: OnlookerError
 
 
-Event = Connected | Disconnected | Problem | VideoAck | VideoPace | StreamClosed
-"""Acknowledgements and pace are the wire's own (`onlooker.core.protocol.server_events`)."""
+Event = (
+    Connected
+    | Disconnected
+    | Problem
+    | VideoAck
+    | VideoPace
+    | StreamAlert
+    | StreamWatch
+    | StreamClosed
+)
+"""Acknowledgements, pace and alerts are the wire's own (`onlooker.core.protocol.server_events`)."""
 
 
 class EventLine:

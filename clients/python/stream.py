@@ -17,10 +17,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from onlooker.clients.python.answers import Answer, PendingAnswer
-from onlooker.clients.python.connection import Dial
+from onlooker.clients.python.connection import DialAfter
 from onlooker.clients.python.encode import encode_jpeg, guess_codec
 from onlooker.clients.python.errors import ConnectionLost, error_from
 from onlooker.clients.python.events import Connected, Disconnected, Event, EventLine, Problem
@@ -28,6 +28,7 @@ from onlooker.clients.python.link import Link
 from onlooker.clients.python.options import ClientOptions
 from onlooker.clients.python.outbox import Outbox
 from onlooker.clients.python.questions import Questions
+from onlooker.clients.python.watches import Watches
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
 from onlooker.core.media import Codec, Pixels
@@ -41,11 +42,14 @@ from onlooker.core.protocol.server_events import (
     AnyServerEvent,
     ErrorEvent,
     SessionObject,
+    StreamAlert,
     StreamClosed,
+    StreamWatch,
     UnknownEvent,
     VideoAck,
     VideoPace,
 )
+from onlooker.core.protocol.watches import WatchObject
 
 LEAVE_TIMEOUT_S = 3.0
 """How long leaving a stream waits for its last frames to be sent."""
@@ -58,7 +62,7 @@ class Stream:
         self,
         stream_id: str,
         *,
-        dial: Dial,
+        dial: DialAfter,
         options: ClientOptions,
         session: SessionConfig,
         is_virtual: bool = False,
@@ -76,13 +80,15 @@ class Stream:
             keep_unacknowledged=self.is_virtual,
         )
         self._questions = Questions(options.max_questions, self._outbox.put_event)
+        self.watches = Watches(self._outbox.put_event, options.connect_timeout_s, self._check_open)
+        """Standing questions: alerts, commentary, answers that come later."""
         self._lines: list[EventLine] = []
         self._acknowledged = asyncio.Event()
         self._ended: OnlookerError | None = None
         self._task: asyncio.Task[None] | None = None
         greeting = SessionUpdate(type="session.update", session=session)
         self._link = Link(
-            dial=dial,
+            dial=lambda: dial(self.watches.last_event),
             policy=options.reconnect,
             clock=self._clock,
             outbox=self._outbox,
@@ -299,11 +305,26 @@ class Stream:
         )
         return self._questions.ask(text, images=images, alone=alone, config=config)
 
+    # ---- watches ----
+
+    async def alert_when(self, condition: str, **options: Any) -> WatchObject:
+        """Be told when something happens, in words: ``alert_when("a red circle appears")``.
+
+        `options` are those of the protocol's watches (``cooldown_s``, ``include_frame`` …). Alerts
+        arrive as `StreamAlert` events, each once and in order, also over reconnections.
+
+        Raises:
+            OnlookerError: refused, or the connection was lost.
+            TimeoutError: no reply.
+        """
+        return await self.watches.create(condition=condition, **options)
+
     # ---- events ----
 
     def events(self) -> EventLine:
         """What happens from now on: `Connected`, `Disconnected`, `VideoAck`, `VideoPace`,
-        `Problem`, `StreamClosed`. Iterate with ``async for``; a slow reader loses the oldest."""
+        `Problem`, `StreamAlert`, `StreamWatch`, `StreamClosed`. Iterate with ``async for``; a slow
+        reader loses the oldest."""
         line = EventLine(self._options.max_events)
         self._lines.append(line)
         if self._ended is not None:
@@ -322,12 +343,18 @@ class Stream:
 
     def _lose(self, error: OnlookerError, retry_in_s: float | None) -> None:
         self._questions.fail_all(ConnectionLost(f"the answer was lost: {error.message}"))
+        self.watches.fail_all(ConnectionLost(f"the reply was lost: {error.message}"))
         self._tell(Disconnected(error.message, retry_in_s))
         if retry_in_s is None:
             self._end(error)
 
     def _take(self, event: AnyServerEvent | UnknownEvent) -> None:
-        if isinstance(event, VideoAck):
+        if isinstance(event, StreamAlert | StreamWatch):
+            if self.watches.take(event):
+                self._tell(event)
+        elif isinstance(event, ErrorEvent) and self.watches.is_waiting_for(event):
+            self.watches.take(event)
+        elif isinstance(event, VideoAck):
             self._take_ack(event)
         elif isinstance(event, VideoPace):
             if event.slot == 0:
@@ -356,6 +383,7 @@ class Stream:
         if self._ended is None:
             self._ended = error
             self._questions.fail_all(error)
+            self.watches.fail_all(error)
             self._outbox.close()
             self._acknowledged.set()
             for line in self._lines:

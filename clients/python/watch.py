@@ -1,4 +1,4 @@
-"""`onlooker watch`: streams a source, asks, prints the answers as they come."""
+"""`onlooker watch`: streams a source, asks, prints answers and alerts as they come."""
 
 import asyncio
 import json
@@ -16,6 +16,7 @@ from onlooker.clients.python.sources import DrawnSource, Source
 from onlooker.clients.python.stream import Stream
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, OnlookerError
+from onlooker.core.protocol.server_events import StreamAlert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,10 @@ class WatchPlan:
     """What to do while watching."""
 
     questions: tuple[str, ...]
+    alerts: tuple[str, ...] = ()
+    """Conditions to be told about."""
+    comments: bool = False
+    """Print what the model has to say by itself about what changes."""
     every_s: float
     """Between rounds of questions; 0 asks once, when the source has ended."""
     fps: float
@@ -50,6 +55,7 @@ class Watch:
         self._console = console
         self._clock = clock or SystemClock()
         self.num_answered = 0
+        self.num_alerts = 0
         self.num_failed = 0
 
     async def run(self) -> None:
@@ -68,6 +74,7 @@ class Watch:
             )
             progress = Progress(self._console, feed)
             self._introduce(stream)
+            await self._leave_watches(stream)
             try:
                 with progress.live:
                     await self._watch(feed, stream, progress)
@@ -82,6 +89,29 @@ class Watch:
         )
         if self._plan.every_s == 0:
             await self._ask_all(feed, progress)
+
+    # ---- watches ----
+
+    async def _leave_watches(self, stream: Stream) -> None:
+        for condition in self._plan.alerts:
+            watch = await stream.alert_when(condition)
+            self._note("watch", f"{condition}: the model is asked '{watch.asks}'")
+        if self._plan.comments:
+            await stream.watches.create(instruction="")
+
+    def _print_alert(self, event: StreamAlert) -> None:
+        alert = event.alert
+        self.num_alerts += 1
+        if self._plan.as_json:
+            self._print_json(type="alert", **alert.model_dump(exclude={"object", "frame"}))
+            return
+        when = f"{alert.evidence.end_s:7.1f} s  "
+        sure = "" if alert.confidence is None else f"  ({alert.confidence:.0%})"
+        style = "bold green" if alert.kind == "alert" else ""
+        late = f"  {alert.staleness_s:.1f} s ago"
+        text = alert.text or alert.problem or ""
+        parts = ((when, "dim"), ("! " if alert.kind == "alert" else "  ", style), (text, style))
+        self._console.print(Text.assemble(*parts, (sure + late, "dim")))
 
     # ---- asking ----
 
@@ -132,7 +162,9 @@ class Watch:
     async def _listen(self, events: EventLine, progress: Progress) -> None:
         async for event in events:
             progress.take(event)
-            if isinstance(event, Problem):
+            if isinstance(event, StreamAlert):
+                self._print_alert(event)
+            elif isinstance(event, Problem):
                 self._note("problem", event.error.message)
             elif isinstance(event, Disconnected):
                 self._note("disconnected", event.reason)
@@ -185,6 +217,7 @@ class Watch:
         if self._plan.as_json:
             self._print_json(
                 type="ended", answered=self.num_answered, failed=self.num_failed,
+                alerts=self.num_alerts,
                 summary=progress.line(),
             )  # fmt: skip
         else:

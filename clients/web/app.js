@@ -7,6 +7,7 @@ import { openSource, SourceError } from "./sources.js";
 import { Strip } from "./strip.js";
 import { StreamTime } from "./time.js";
 import * as view from "./view.js";
+import { Watches } from "./watches.js";
 
 const KEY_STORE = "onlooker.key";
 const REDRAW_MS = 33;
@@ -127,6 +128,30 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// ---- watches ----
+
+const watches = new Watches({
+  remove: (id) => link.deleteWatch(id),
+  pause: (id, paused) => link.changeWatch(id, { paused }),
+});
+
+byId("tell").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const condition = byId("condition").value.trim();
+  if (!condition) return;
+  link.addWatch({ condition, include_frame: true });
+  byId("condition").value = "";
+});
+byId("comment").addEventListener("click", () => link.addWatch({ instruction: "", include_frame: true }));
+link.addEventListener("watches", ({ detail }) => {
+  for (const watch of detail.watches) watches.show(watch.id, watch);
+});
+link.addEventListener("watch", ({ detail }) => watches.show(detail.watch_id, detail.watch));
+link.addEventListener("alert", ({ detail: { alert } }) => {
+  if (watches.alert(alert)) strip.alerted(alert.evidence.end_s);
+});
+link.addEventListener("scene", ({ detail }) => strip.sceneChanged(detail.at_s));
+
 // ---- connection ----
 
 link.addEventListener("state", ({ detail }) => {
@@ -191,6 +216,7 @@ function freshStream() {
 
 function reconnect() {
   strip.clear();
+  watches.clear();
   view.resetGauges();
   link.restart({ stream: time.id, key: link.key });
 }

@@ -13,7 +13,7 @@ const MAX_QUESTIONS = 16;
  * Events (all CustomEvents with `detail`):
  *   state    {state: "connecting" | "live" | "waiting" | "refused" | "closed", text, inS?}
  *   session  the `session` of session.created
- *   ack, pace, stream, problem   the server event
+ *   ack, pace, stream, problem, watch, watches, alert, scene   the server event
  *   answer   {question}  whenever a question moves on: see `ask`
  */
 export class Realtime extends EventTarget {
@@ -36,6 +36,7 @@ export class Realtime extends EventTarget {
     this._asked = 0;
     this._wanted = false;
     this._retryAfterMs = 0;
+    this._lastEvent = null; // of the stream: what was missed since then is sent again
   }
 
   // ---- connection ----
@@ -57,6 +58,7 @@ export class Realtime extends EventTarget {
     this._wanted = false;
     clearTimeout(this._retryTimer);
     this._drop("restarted");
+    if (stream !== this.stream) this._lastEvent = null;
     this.stream = stream;
     this.key = key;
     this._attempt = 0;
@@ -80,6 +82,7 @@ export class Realtime extends EventTarget {
     const url = new URL("v1/realtime", this.base);
     url.protocol = this.base.protocol === "https:" ? "wss:" : "ws:";
     url.searchParams.set("stream", this.stream);
+    if (this._lastEvent !== null) url.searchParams.set("after", this._lastEvent);
     const socket = new this._open(url, protocols);
     socket.binaryType = "arraybuffer";
     this._socket = socket;
@@ -248,6 +251,32 @@ export class Realtime extends EventTarget {
     return null;
   }
 
+  // ---- watches ----
+
+  /** Leave, change or delete a standing question; what becomes of it comes as `watch` events. */
+  addWatch(watch) {
+    this._request("stream.watch.create", { watch });
+  }
+
+  changeWatch(id, watch) {
+    this._request("stream.watch.update", { watch_id: id, watch });
+  }
+
+  deleteWatch(id) {
+    this._request("stream.watch.delete", { watch_id: id });
+  }
+
+  _request(type, fields) {
+    if (this.live) this._send({ type, ...fields });
+    else this._emit("problem", { error: { code: "not_connected", message: "Not connected" } });
+  }
+
+  _numbered(name, event) {
+    if (event.slot) return;
+    this._lastEvent = Math.max(this._lastEvent ?? 0, event.event_number);
+    this._emit(name, event);
+  }
+
   // ---- server events ----
 
   _take(data) {
@@ -268,6 +297,7 @@ export class Realtime extends EventTarget {
     this._pingTimer = setInterval(() => this._ping(), PING_EVERY_MS);
     this._say("live", "Live");
     this._emit("session", event.session);
+    this._send({ type: "stream.watch.list" });
   }
 
   _ping() {
@@ -323,6 +353,10 @@ const HANDLERS = {
   "input_video.pace": (client, event) => client._emit("pace", event),
   "stream.updated": (client, event) => client._emit("stream", event),
   "stream.closed": (client, event) => client._emit("stream", event),
+  "stream.alert": (client, event) => client._numbered("alert", event),
+  "stream.watch": (client, event) => client._numbered("watch", event),
+  "stream.scene": (client, event) => client._numbered("scene", event),
+  "stream.watches": (client, event) => client._emit("watches", event),
   "response.created": (client, event) => client._answerCreated(event),
   "response.output_text.delta": (client, event) => client._answerDelta(event),
   "response.done": (client, event) => client._answerDone(event),

@@ -11,7 +11,7 @@ export class Strip {
     this.canvas = canvas;
     this.now = now;
     this.frames = new Map(); // sequence -> {at, fate}
-    this.questions = [];
+    this.marks = []; // {at, kind: "question" | "alert" | "scene"}
     this.seenUntil = null;
     this.running = false;
   }
@@ -30,14 +30,26 @@ export class Strip {
   }
 
   asked(at) {
-    this.questions.push(at);
-    if (this.questions.length > 64) this.questions.shift();
+    this._pin(at, "question");
+  }
+
+  alerted(at) {
+    this._pin(at, "alert");
+  }
+
+  sceneChanged(at) {
+    this._pin(at, "scene");
+  }
+
+  _pin(at, kind) {
+    this.marks.push({ at, kind });
+    if (this.marks.length > 256) this.marks.shift();
     this._run();
   }
 
   clear() {
     this.frames.clear();
-    this.questions.length = 0;
+    this.marks.length = 0;
     this.seenUntil = null;
     this._draw();
   }
@@ -90,8 +102,8 @@ export class Strip {
     for (const { at, fate } of this.frames.values()) {
       if (at >= now - SPAN_S) drawTick(context, colors, x(at), height, fate);
     }
-    for (const at of this.questions) {
-      if (at >= now - SPAN_S) drawPin(context, colors, x(at));
+    for (const { at, kind } of this.marks) {
+      if (at >= now - SPAN_S) MARKS[kind](context, colors, x(at), height);
     }
   }
 
@@ -129,6 +141,25 @@ function drawPin(context, colors, x) {
   context.lineTo(x, 7);
   context.fill();
 }
+
+function drawAlert(context, colors, x, height) {
+  context.fillStyle = colors.dropped;
+  context.beginPath();
+  context.arc(x, height - 6, 5, 0, 2 * Math.PI);
+  context.fill();
+}
+
+function drawScene(context, colors, x, height) {
+  context.strokeStyle = colors.pin;
+  context.setLineDash([3, 3]);
+  context.beginPath();
+  context.moveTo(Math.round(x) + 0.5, 0);
+  context.lineTo(Math.round(x) + 0.5, height);
+  context.stroke();
+  context.setLineDash([]);
+}
+
+const MARKS = { question: drawPin, alert: drawAlert, scene: drawScene };
 
 // The style sheet's colours, resolved: the canvas carries them as ordinary properties.
 function palette(canvas) {

@@ -295,3 +295,13 @@ class Limits(Outbound):
 
 
 JsonObject = dict[str, Any]
+
+
+class VideoSettings(Outbound):
+    """The session's `input_video` as it is in force."""
+
+    clock: ClockName = "live"
+    max_fps: float | None = None
+    gate_threshold: float | None = None
+    service_tier: TierName | None = None
+    ack: Literal["all", "problems", "none"] = "all"

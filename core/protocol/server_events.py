@@ -12,7 +12,6 @@ from pydantic_core import from_json
 from onlooker.core.protocol.base import (
     AnswerFacts,
     Capabilities,
-    ClockName,
     ConversationItem,
     DroppedFrame,
     ErrorBody,
@@ -20,8 +19,8 @@ from onlooker.core.protocol.base import (
     Limits,
     Outbound,
     StreamObject,
-    TierName,
     Usage,
+    VideoSettings,
 )
 from onlooker.core.protocol.watches import AlertObject, WatchObject
 
@@ -35,16 +34,6 @@ class ServerEvent(Outbound):
 
 
 # ---- session ----
-
-
-class VideoSettings(Outbound):
-    """The session's `input_video` as it is in force."""
-
-    clock: ClockName = "live"
-    max_fps: float | None = None
-    gate_threshold: float | None = None
-    service_tier: TierName | None = None
-    ack: Literal["all", "problems", "none"] = "all"
 
 
 class SessionObject(Outbound):
@@ -319,6 +308,16 @@ class StreamWatch(ServerEvent):
     """As it is now; null when it is gone."""
 
 
+class StreamScene(ServerEvent):
+    """A new scene begins: a cut."""
+
+    type: Literal["stream.scene"] = "stream.scene"
+    slot: int | None = None
+    stream: str
+    event_number: int
+    at_s: float
+
+
 class StreamWatches(ServerEvent):
     """The answer to `stream.watch.list`."""
 
@@ -362,6 +361,7 @@ AnyServerEvent = Annotated[
     | StreamAnswer
     | StreamAlert
     | StreamWatch
+    | StreamScene
     | StreamWatches
     | StreamClosed,
     Field(discriminator="type"),

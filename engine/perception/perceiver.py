@@ -26,6 +26,8 @@ class Seen:
     detail: str = ""
     """For the log: why it was dropped, in words."""
     clips: list[Clip] = field(default_factory=list)
+    scenes_s: list[float] = field(default_factory=list)
+    """Stream times at which a new scene began."""
 
 
 class Perceiver:
@@ -180,6 +182,8 @@ class Perceiver:
         seen.clips += self._builder.pass_time(capture_s)
         is_wanted = self._builder.pending is not None
         verdict = self._gate.judge(picture.pixels, capture_s, is_wanted=is_wanted)
+        if verdict.is_cut:
+            seen.scenes_s.append(capture_s)
         if verdict.is_kept:
             frame = Frame(message.sequence, capture_s, message.received_at_s, picture.pixels)
             seen.clips += self._builder.add(frame, is_cut=verdict.is_cut)

@@ -92,6 +92,26 @@ def test_the_drawn_world_on_the_page_is_the_one_of_python(live: Page) -> None:
     assert named in shown, (truth, now_s)
 
 
+def test_a_watch_left_in_words_alerts_with_its_frame_and_time(live: Page) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    field = live.driver.find_element("id", "condition")
+    field.send_keys("is it red or is it blue?", Keys.ENTER)
+    wait_for(lambda: "is it red or is it blue?" in live.text("watches"), 15, "the watch")
+    live.watch("webcam")
+    alert = "document.querySelector('#alerts .alert')"
+    wait_for(lambda: live.run(f"return Boolean({alert})"), 30, "an alert")
+    assert re.search(r"[\d.]+ s · told [\d.]+ s later · 95 % sure", live.text("alerts"))
+    assert live.run(f"return {alert}.querySelector('img').naturalWidth") > 0
+    live.click("#watches button")  # pause
+    wait_for(lambda: "paused" in live.text("watches"), 15, "the watch to be paused")
+    live.click("#watches button:last-of-type")
+    wait_for(lambda: not live.text("watches"), 15, "the watch to be deleted")
+    if folder := os.environ.get("ONLOOKER_SCREENSHOTS"):
+        live.driver.save_screenshot(str(Path(folder) / "watches.png"))
+    assert faults(live.driver) == []
+
+
 def test_a_file_is_played_and_seen(live: Page, tmp_path: Path) -> None:
     green = tmp_path / "green.webm"
     write_video(green, plain((40, 180, 60), 3), fps=5)

@@ -136,3 +136,18 @@ async def test_the_demo_stops_its_server_on_ctrl_c() -> None:
         out, err = await process.communicate()
     assert (process.returncode, err) == (0, b""), out
     assert free_port(port) == port, "the server must be gone"
+
+
+async def test_watch_prints_alerts_as_they_come() -> None:
+    async with serving() as served:
+        status, out, err = await run(
+            "watch", "demo://?seed=3", "--alert", "is it grey?", "--duration", "4", "--json",
+            "--server", served.base, "--comment",
+        )  # fmt: skip
+    assert (status, err) == (0, "")
+    told = objects(out)
+    assert "is it grey?" in next(line["message"] for line in told if line["type"] == "watch")
+    alerts = [line for line in told if line["type"] == "alert"]
+    assert {"alert", "commentary"} >= {alert["kind"] for alert in alerts}
+    assert [alert["number"] for alert in alerts] == list(range(1, len(alerts) + 1))
+    assert told[-1]["alerts"] == len(alerts) > 0

@@ -2,15 +2,27 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from onlooker.clients.python import Client, ClientOptions, Problem, Stream, StreamClosed
+from onlooker.clients.python import (
+    Client,
+    ClientOptions,
+    Connected,
+    Problem,
+    Reconnect,
+    Stream,
+    StreamAlert,
+    StreamClosed,
+)
 from onlooker.clients.python.encode import encode_jpeg
+from onlooker.clients.python.events import EventLine
 from onlooker.clients.python.feed import Feed
 from onlooker.clients.python.sources import FileSource
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
+from onlooker.core.protocol.watches import AlertObject
 from onlooker.demo_model.video import write_video
 from tests.fakes.pictures import make_pixels
 from tests.fakes.served import Served, jpeg, serving
@@ -186,3 +198,55 @@ async def test_a_key_works_for_both_ways_in() -> None:
         async with client.stream() as stream:
             await stream.send_frame(encode_jpeg(make_pixels("red")), at_s=0.0)
             assert (await stream.ask("How many?")).status == "completed"
+
+
+# ---- watches ----
+
+
+async def alerts_from(events: EventLine, count: int) -> list[AlertObject]:
+    found: list[AlertObject] = []
+    async with asyncio.timeout(20):
+        async for event in events:
+            if isinstance(event, StreamAlert):
+                found.append(event.alert)
+                if len(found) == count:
+                    break
+    return found
+
+
+async def test_alerts_arrive_once_and_in_order_over_a_broken_connection() -> None:
+    alone: dict[str, Any] = {"engine__perception__max_pair_gap_s": 0.02}
+    options = ClientOptions(reconnect=Reconnect(first_s=0.3, max_s=0.3))
+    async with (
+        serving(**alone) as served,
+        Client(served.base, options=options) as client,
+        client.stream("house") as viewer,
+        client.stream("house") as feeder,
+    ):
+        events = viewer.events()
+        watch = await viewer.alert_when("it is red", include_frame=True)
+        assert watch.state == "active"
+        for second, colour in enumerate(["red", "blue", "red", "blue"]):
+            await feeder.send_frame(make_pixels(colour), at_s=float(second))
+            await asyncio.sleep(0.1)
+        first = await alerts_from(events, 2)
+        for connection in list(served.gateway.connections):
+            connection.end_now()  # everybody is thrown out
+        async with asyncio.timeout(20):
+            async for event in events:
+                if isinstance(event, Connected):
+                    break
+        for second, colour in enumerate(["red", "blue"], 4):
+            await feeder.send_frame(make_pixels(colour), at_s=float(second))
+            await asyncio.sleep(0.1)
+        (last,) = await alerts_from(events, 1)
+        assert [alert.number for alert in (*first, last)] == [1, 2, 3]
+        assert first[0].frame is not None
+        assert (await viewer.watches.update(watch.id, paused=True)).state == "paused"
+        await viewer.watches.delete(watch.id)
+        with pytest.raises(NotFound, match="has no watch"):
+            await viewer.watches.delete(watch.id)
+        with pytest.raises(InvalidRequest, match="condition is empty"):
+            await viewer.alert_when("")
+        with pytest.raises(InvalidRequest, match="unknown field"):
+            await viewer.alert_when("it is red", colour=1)
