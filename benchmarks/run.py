@@ -30,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--streams", default="1,4,16", help="numbers of streams [1,4,16]")
     parser.add_argument("--model", default="demo", help="folder or hub name [demo]")
     parser.add_argument(
-        "--slowdown", type=float, default=1, help="of the clock, on a busy machine (proactive) [1]"
+        "--slowdown",
+        type=float,
+        default=1,
+        help="seconds a frame, on a busy machine (proactive) [1]",
     )
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"folder [{RESULTS}]")
     options, _ = parser.parse_known_args(arguments)

@@ -7,6 +7,8 @@ them, polling: every watch's question asked of resend mode every second, with it
 Shown: precision and recall of alerts, event to alert latency (the event's time in the world, so up
 to a frame interval of it passes before any frame shows it), false alerts an hour, tokens a check,
 and what checks cost of the ingest's work: CPU time of the same streams with watches and without.
+`--slowdown N` sends a frame every N seconds instead of every second, for machines that are too slow
+or too busy; latencies are then given in units of the frame interval's second (N s of real time).
 PAUC (ProactiveVideoQA) and a polling score in StreamingBench's manner are computed from the same
 runs; note that polling leaks the expected answer to the model, and that a client which polls
 decides when to look.
@@ -29,7 +31,7 @@ from onlooker.benchmarks.alert_truth import Marks, Shown, Standing, mark, pauc, 
 from onlooker.benchmarks.cpu import Cost, CpuMeter
 from onlooker.benchmarks.measured import MeasuredEngine, Work
 from onlooker.benchmarks.report import percentile, rows
-from onlooker.benchmarks.slow_clock import SlowClock
+from onlooker.core.clock import SystemClock
 from onlooker.core.errors import OnlookerError
 from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
@@ -114,7 +116,7 @@ def _jpeg(shown: Shown, time_s: float) -> bytes:
 
 
 async def _measure_mode(mode: Mode, seconds: int, options: argparse.Namespace) -> dict[str, Any]:
-    clock, metrics = SlowClock(options.slowdown), Metrics()
+    clock, metrics = SystemClock(), Metrics()
     settings = EngineSection(
         model=options.model, mode=mode, window_clips=WINDOW, stride_clips=WINDOW // 2,
         memory=MemorySection(recent_clips=WINDOW), max_questions=256, max_questions_per_stream=32,
@@ -127,18 +129,19 @@ async def _measure_mode(mode: Mode, seconds: int, options: argparse.Namespace) -
         await hub.start(lambda line: print(f"  {mode}: {line}", flush=True))
         found: dict[str, Any] = {}
         try:
-            run = _Run(hub, engine, meter, clock, seconds, options.seed)
+            run = _Run(mode, hub, engine, meter, clock, seconds, options.seed, options.slowdown)
             alone, _ = await run.phase(lambda stream, watched: None)
+            print(f"  {mode} alone: {len(alone.work.ingest_s)} clips", flush=True)
             found["ingest"] = _cost_figures(alone.work, alone.cost, None)
             part, watched = await run.phase(_leave_watches)
             found["watches"] = _watch_figures(watched, part, alone, seconds)
+            print(f"  {mode} watches: {found['watches']}", flush=True)
             part, watched = await run.phase(_leave_commentary)
             found["commentary"] = _comment_figures(watched, part, alone)
+            print(f"  {mode} commentary: {found['commentary']}", flush=True)
             if mode == "resend":
                 part, watched = await run.phase(lambda stream, watched: None, polls=True)
                 found["polling"] = _poll_figures(watched, part, alone, seconds)
-            for name in found:
-                print(f"  {mode} {name}: {found[name]}", flush=True)
         finally:
             await hub.close()
     return found
@@ -152,12 +155,15 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
+    name: str
     hub: StreamHub
     engine: MeasuredEngine
     meter: CpuMeter
-    clock: SlowClock
+    clock: SystemClock
     seconds: int
     seed: int
+    slowdown: float
+    """Seconds between two frames whose stream times lie `FRAME_S` apart."""
 
     async def phase(
         self, prepare: Callable[[Stream, Watched], None], *, polls: bool = False
@@ -184,18 +190,20 @@ class _Run:
             StreamId(new_id("watched")), StreamOptions(clock="live", gate_threshold=0.0)
         )
         prepare(stream, watched)
-        start_s = clock.now_s() + 0.5 + number * FRAME_S / NUM_STREAMS  # cameras are not in step
+        start_s = (
+            clock.now_s() + 0.5 + number * self.slowdown * FRAME_S / NUM_STREAMS
+        )  # cameras are not in step
         listening = asyncio.create_task(self._listen(stream, watched, start_s))
         polling: list[asyncio.Task[None]] = []
         first_s = watched.shown.times[0]
         for index, payload in enumerate(watched.frames):
-            await clock.sleep(start_s + index * FRAME_S - clock.now_s())
+            await clock.sleep(start_s + index * self.slowdown * FRAME_S - clock.now_s())
             capture_s = watched.shown.times[index] - first_s
             frame = EncodedFrame(index, capture_s, Codec.JPEG, payload, clock.now_s())
             stream.push(frame)
             if polls:
                 polling.append(asyncio.create_task(self._poll(stream, watched, index, start_s)))
-        await clock.sleep(4.0)
+        await clock.sleep(4.0 * self.slowdown)
         await asyncio.gather(*polling)
         watched.dropped = sum(stream.status().dropped.values())
         await self.hub.close_stream(stream.id, "measured")
@@ -204,7 +212,8 @@ class _Run:
     async def _listen(self, stream: Stream, watched: Watched, start_s: float) -> None:
         async for _, event in stream.subscribe(max_events=10_000):
             if isinstance(event, AlertRaised):
-                watched.told.append((event.alert, self.clock.now_s() - start_s))
+                told_s = (self.clock.now_s() - start_s) / self.slowdown
+                watched.told.append((event.alert, told_s))
 
     async def _poll(self, stream: Stream, watched: Watched, index: int, start_s: float) -> None:
         """Ask every watch's question about this frame, as a client that polls would."""
@@ -222,7 +231,7 @@ class _Run:
             if text.strip().lower().startswith("yes"):
                 yes = watched.yes.setdefault(number, [])
                 if index - 1 not in yes:
-                    told_s = self.clock.now_s() - start_s
+                    told_s = (self.clock.now_s() - start_s) / self.slowdown
                     watched.polled.setdefault(number, []).append((index, told_s))
                 yes.append(index)
 
