@@ -14,8 +14,12 @@ class MemorySection(Section):
     """What a stream remembers, and what an answer may see of it (segments mode)."""
 
     recent_clips: int | None = Field(default=None, ge=1, le=4096)
-    """Clips of the recent window, in the context of every clip and every answer. None: 16, or what
-    the model's window leaves beside `retrieved_clips`."""
+    """Clips of the recent window, in the context of every answer and, at most, of every clip. None:
+    16, or what the model's window leaves beside `retrieved_clips`."""
+
+    stride_clips: int | None = Field(default=None, ge=1, le=4096)
+    """Clips that leave the context of new clips at once when it is full. Until then its KV stays
+    where it is; 1 moves all of it for every clip. None: a quarter of `recent_clips`."""
 
     retrieved_clips: int = Field(default=8, ge=0, le=512)
     """Older clips that a question brings back at most. 0: none, what left the window is not seen

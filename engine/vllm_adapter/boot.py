@@ -15,7 +15,12 @@ from onlooker.core.media import Clip, Frame
 from onlooker.engine.interface import Progress
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.model_folder import Model
-from onlooker.engine.vllm_adapter.platform import is_cpu_build, prepare_environment
+from onlooker.engine.vllm_adapter.platform import (
+    is_cpu_build,
+    model_threads,
+    prepare_environment,
+    set_while,
+)
 from onlooker.scheduler.ticket import Ticket
 
 _log = logging.getLogger("onlooker.engine.vllm")
@@ -65,7 +70,13 @@ async def start_vllm(
 def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: bool) -> Any:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
+    threads = model_threads() if cpu and settings.tensor_parallel_size == 1 else None
+    if threads is not None:
+        # Else vLLM puts the model of a CPU into a process of its own, for the sake of its threads'
+        # environment, and every step is pickled, copied and waited for by looking again and again.
+        arguments = {"distributed_executor_backend": UniProcExecutor, **arguments}
     eager = settings.enforce_eager if settings.enforce_eager is not None else cpu
     engine_arguments = AsyncEngineArgs(
         model=model.source,
@@ -84,7 +95,8 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
         seed=0,
         **arguments,
     )
-    return AsyncLLM.from_engine_args(engine_arguments)
+    with set_while(threads or {}):
+        return AsyncLLM.from_engine_args(engine_arguments)
 
 
 async def stop_vllm(llm: Any, *, timeout_s: float) -> None:

@@ -6,6 +6,9 @@ nothing of it.
 
 import importlib.metadata
 import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from onlooker.core.errors import ConfigError
 from onlooker.engine.vllm_adapter.config import VllmSection
@@ -55,6 +58,39 @@ def prepare_environment(settings: VllmSection, *, cpu: bool, model_is_local: boo
         os.environ.setdefault(
             "VLLM_CPU_OMP_THREADS_BIND", settings.cpu_threads_bind or _model_cores()
         )
+
+
+def model_threads() -> dict[str, str] | None:
+    """OpenMP's environment for a model on the cores that ``VLLM_CPU_OMP_THREADS_BIND`` lists; None
+    where it lists none and leaves it to vLLM."""
+    bind = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto")
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", bind):
+        return None
+    cores: list[int] = []
+    for part in bind.split(","):
+        first, _, last = part.partition("-")
+        cores += range(int(first), int(last or first) + 1)
+    places = ",".join(str(core) for core in cores)
+    return {
+        "OMP_NUM_THREADS": str(len(cores)),
+        "OMP_PLACES": f"{{{places}}}",
+        "OMP_PROC_BIND": "true",
+    }
+
+
+@contextmanager
+def set_while(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, for the processes that are started meanwhile."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _model_cores() -> str:

@@ -52,7 +52,7 @@ class SegmentVllm:
             model=str(folder), dtype="float32", enforce_eager=True, max_model_len=2048,
             max_num_seqs=8, block_size=32, max_num_batched_tokens=2048, seed=0,
             limit_mm_per_prompt={"video": 32, "image": 0}, mm_processor_cache_gb=0,
-            enable_prefix_caching=False, disable_log_stats=True, use_tqdm_on_load=False,
+            enable_prefix_caching=True, disable_log_stats=True, use_tqdm_on_load=False,
             hf_overrides={"architectures": ["OnlookerQwen3VL"]},
             scheduler_cls=f"{segments}.scheduler.{scheduler}",
             worker_extension_cls=f"{segments}.extension.SegmentExtension",

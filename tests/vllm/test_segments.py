@@ -45,10 +45,10 @@ def reference() -> Any:
     return Reference(MODEL)
 
 
-def _builder() -> Any:
+def _builder(salt: str | None = None) -> Any:
     from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
 
-    return PromptBuilder()
+    return PromptBuilder(salt)
 
 
 def _sink(vllm: Any) -> list[int]:
@@ -70,8 +70,10 @@ def _clip(vllm: Any, index: int, kind: str) -> tuple[Any, Any]:
     return replace(tokens, key=f"{kind}/{index}"), pixels
 
 
-def _ingest(vllm: Any, index: int, past: Sequence[int], kind: str, into: str = "") -> Any:
-    builder = _builder()
+def _ingest(
+    vllm: Any, index: int, past: Sequence[int], kind: str, into: str = "", salt: str | None = None
+) -> Any:
+    builder = _builder(salt)
     builder.load_text("sink", _sink(vllm))
     for earlier in past:
         builder.load_clip(_clip(vllm, earlier, kind)[0])
@@ -156,6 +158,48 @@ def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any)
 
     (expected,) = vllm.llm.apply_model(stock)
     assert carrier[POSITIONS_FIELD].data.tolist() == expected[0].tolist()
+
+
+def _tokens_loaded(vllm: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """From now on, how many tokens each step loads."""
+    from vllm.distributed.kv_transfer import get_kv_transfer_group
+
+    worker, counts = get_kv_transfer_group().segment_worker, []
+    load = worker._load
+
+    def counted(ops: list[Any]) -> None:
+        counts.append(sum(len(op.slots) for op in ops))
+        load(ops)
+
+    monkeypatch.setattr(worker, "_load", counted)
+    return counts
+
+
+def test_a_context_that_grows_stays_in_its_blocks_and_gives_the_same_segments(
+    vllm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = _tokens_loaded(vllm, monkeypatch)
+    for index in range(NUM_CLIPS):
+        _ingest(vllm, index, range(index), "whole", into="grown", salt="one stream")
+        grown, alone = vllm.arena.get(f"grown/{index}"), vllm.arena.get(f"whole/{index}")
+        assert float((grown.keys - alone.keys).abs().max()) <= 1e-5
+        assert float((grown.values - alone.values).abs().max()) <= 1e-5
+    clip_tokens = len(_clip(vllm, 0, "whole")[0].token_ids)
+    # At most the newest clip, which was computed, and what shares a block with it.
+    assert max(counts[2:]) < clip_tokens + 2 * 32
+    assert sum(counts) < NUM_CLIPS * (clip_tokens + 32) < sum(range(NUM_CLIPS)) * clip_tokens
+
+
+def test_what_one_salt_left_in_blocks_no_other_finds(
+    vllm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(5):
+        _ingest(vllm, index, range(index), "whole", into="mine", salt="mine")
+    counts = _tokens_loaded(vllm, monkeypatch)
+    _ingest(vllm, 4, range(4), "whole", into="yours", salt="yours")
+    _ingest(vllm, 4, range(4), "whole", into="nobody's")
+    sink, clip_tokens = len(_sink(vllm)), len(_clip(vllm, 0, "whole")[0].token_ids)
+    assert counts == [sink + 4 * clip_tokens] * 2
 
 
 # ---- against the reference ----
@@ -439,6 +483,29 @@ def test_preemption_in_the_middle_of_an_answer_changes_nothing(vllm: Any) -> Non
         outputs = vllm.step()
     assert outputs[0].request_id == request
     _assert_same(_result(outputs[0]), expected)
+
+
+def test_an_ingest_that_is_preempted_half_way_gives_the_same_segment(vllm: Any) -> None:
+    before = vllm.scheduler.max_num_scheduled_tokens
+    vllm.scheduler.max_num_scheduled_tokens = 4
+    try:
+        builder = _builder()
+        builder.load_text("sink", _sink(vllm))
+        for earlier in range(5):
+            builder.load_clip(_clip(vllm, earlier, "whole")[0])
+        tokens, pixels = _clip(vllm, 5, "preempted")
+        builder.save_clip(tokens, pixels)
+        vllm.add(builder)
+        vllm.step()
+        vllm.step()
+        assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
+        while not vllm.step():
+            pass
+    finally:
+        vllm.scheduler.max_num_scheduled_tokens = before
+    whole, preempted = vllm.arena.get("whole/5"), vllm.arena.get("preempted/5")
+    assert float((whole.keys - preempted.keys).abs().max()) <= 1e-5
+    assert float((whole.plain_keys - preempted.plain_keys).abs().max()) <= 1e-5
 
 
 def test_an_aborted_answer_leaves_nothing_behind(vllm: Any) -> None:

@@ -12,6 +12,7 @@ number of clips, so that what a request costs outside the model does not grow wi
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -129,9 +130,15 @@ def rotary_offsets(
 
 
 class PromptBuilder:
-    """Collects one prompt from left to right."""
+    """Collects one prompt from left to right.
 
-    def __init__(self) -> None:
+    Args:
+        salt: under which vLLM may keep and find KV of this prompt's beginning; None: nobody else
+            may ever find it.
+    """
+
+    def __init__(self, salt: str | None = None) -> None:
+        self._salt = salt or secrets.token_hex(8)
         self._ids: list[int] = []
         self._position = 0
         self._items: list[MultiModalKwargsItem] = []
@@ -145,7 +152,7 @@ class PromptBuilder:
         self._traces = False
         self._recent: list[str] = []
         self._question: tuple[int, int, int] | None = None
-        self._places: list[NDArray[np.int32]] = []
+        self._places: list[tuple[NDArray[np.int32], int]] = []
         self._first_stored: tuple[PlaceholderRange, MultiModalKwargsItem, str] | None = None
 
     def load_text(self, key: str, token_ids: Sequence[int]) -> None:
@@ -236,22 +243,33 @@ class PromptBuilder:
         items, hashes, placeholders = self._items, self._hashes, self._placeholders
         if self._first_stored is not None:
             placeholder, grid, key = self._first_stored
-            items = [_with_positions(grid, np.concatenate(self._places, axis=1)), *items]
+            items = [_with_positions(grid, self._positions()), *items]
             hashes = [f"segment:{key}", *hashes]
             placeholders = [placeholder, *placeholders]
         if not items:
-            return tokens_input(self._ids), spec
+            return tokens_input(self._ids, cache_salt=self._salt), spec
         prompt = mm_input(
             self._ids,
             MultiModalKwargsItems({"video": items}),
             {"video": hashes},
             {"video": placeholders},
+            cache_salt=self._salt,
         )
         return prompt, spec
 
+    def _positions(self) -> NDArray[np.int32]:
+        """Of all tokens, [3, tokens]."""
+        offsets = [offsets for offsets, _ in self._places]
+        lengths = [part.shape[1] for part in offsets]
+        bases = np.array([position for _, position in self._places], np.int32)
+        positions: NDArray[np.int32] = np.concatenate(offsets, axis=1) + bases.repeat(lengths)
+        return positions
+
     def _text(self, token_ids: Sequence[int]) -> None:
-        places = np.arange(self._position, self._position + len(token_ids), dtype=np.int32)
-        self._places.append(np.broadcast_to(places, (3, len(token_ids))))
+        count = len(token_ids)
+        self._places.append(
+            (np.broadcast_to(np.arange(count, dtype=np.int32), (3, count)), self._position)
+        )
         self._ids += token_ids
         self._position += len(token_ids)
 
@@ -272,7 +290,7 @@ class PromptBuilder:
         return replace(clip.placeholder, offset=len(self._ids) + clip.placeholder.offset)
 
     def _clip(self, clip: ClipTokens) -> None:
-        self._places.append(clip.offsets + np.int32(self._position))
+        self._places.append((clip.offsets, self._position))
         self._ids += clip.token_ids
         self._position += clip.extent
 

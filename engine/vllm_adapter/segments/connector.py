@@ -59,14 +59,14 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         self, request: Request, num_computed_tokens: int
     ) -> tuple[int | None, bool]:
         assert self._planner is not None
-        return self._planner.num_covered(request) - num_computed_tokens, False
+        return self._planner.num_to_load(request, num_computed_tokens), False
 
     def update_state_after_alloc(
         self, request: Request, blocks: Any, num_external_tokens: int
     ) -> None:
         assert self._planner is not None
         if num_external_tokens:
-            self._planner.to_load(request)
+            self._planner.to_load(request, num_external_tokens)
 
     def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
         assert self._planner is not None

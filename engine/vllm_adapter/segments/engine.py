@@ -154,6 +154,7 @@ class SegmentEngine:
             raise EngineFailed(f"clip {clip.clip_index} was lost: {error.message}") from error
         if tokens.key not in end.details.get(PARAMS_KEY, {}).get("saved", ()):  # type: ignore[attr-defined]
             raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
+        memory.context.done()
         await self._streams.add(clip, tokens)
         count_tokens(self._metrics, "ingest", end)
         report: Any = end.details[PARAMS_KEY]
@@ -274,6 +275,7 @@ class SegmentEngine:
             composer,
             clips,
             recent_clips=self._recent_clips,
+            stride_clips=self._settings.memory.stride_clips,
             run_for_effect=self._effect,
         )
         recaller = Recaller(
@@ -312,8 +314,9 @@ class SegmentEngine:
         memory = settings.memory
         in_context = self._recent_clips + memory.retrieved_clips + settings.max_question_images + 2
         return {
-            # Loaded KV would be hashed as if it were a true prefix and be served to others.
-            "enable_prefix_caching": False,
+            # Loaded KV is hashed as if it were a true prefix: every request has a salt of its own,
+            # but those that grow one context (see `GrowingContext`).
+            "enable_prefix_caching": True,
             "mm_processor_cache_gb": 0,
             "limit_mm_per_prompt": {"video": in_context, "image": 0},
             "hf_overrides": {"architectures": [FAMILIES[model.architecture]]},

@@ -10,6 +10,7 @@ from onlooker.cache_store.key import SegmentKind, StreamKey
 from onlooker.engine.memory.times import Span, TimeAsked
 from onlooker.engine.vllm_adapter.segments.arena import Reads
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
+from onlooker.engine.vllm_adapter.segments.context import GrowingContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class StreamMemory:
         self.sinks: set[str] = set()
         """Keys of system prompts that are stored."""
         self._clips: list[RememberedClip] = []
+        self.context: GrowingContext[RememberedClip] = GrowingContext()
 
     @property
     def prefix(self) -> str:
@@ -101,6 +103,12 @@ class StreamMemory:
         """The newest clips; of those that end at `until_s` or before."""
         num_known = bisect_right(self._clips, until_s, key=lambda clip: clip.end_s)
         return self._clips[max(0, num_known - num_clips) : num_known]
+
+    def before_next(self, max_clips: int, stride_clips: int) -> tuple[list[RememberedClip], str]:
+        """The context of the next clip and the salt of its request, see `GrowingContext`."""
+        known = self._clips[-max_clips - 1 :]
+        clips, salt = self.context.begin(known, max_clips=max_clips, stride_clips=stride_clips)
+        return list(clips), salt
 
     def recall(self, about: TimeAsked, *, recent_clips: int, retrieved_clips: int) -> Recall:
         """What an answer may see: nothing that ends after it was asked.

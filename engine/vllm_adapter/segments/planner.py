@@ -25,25 +25,30 @@ class StepPlanner:
     def __init__(self, *, block_size: int) -> None:
         self._block_size = block_size
         self._specs: dict[str, SegmentSpec] = {}
-        self._loading: set[str] = set()
+        self._covered: dict[str, int] = {}
+        """Tokens at the start of each prompt that are not computed."""
+        self._loading: dict[str, int] = {}
+        """Requests that load in this step, and how many tokens vLLM has in its blocks already."""
         self._outcomes: dict[str, dict[str, Any]] = {}
         self._ended: list[str] = []
 
     def num_covered(self, request: Request) -> int:
-        """Tokens at the start of the request's prompt that are loaded, not computed."""
-        spec = self._spec(request)
-        if spec is None:
-            return 0
-        return min(spec.num_covered_tokens, request.num_prompt_tokens - 1)
+        """Tokens at the start of the request's prompt that are not computed: vLLM still has them in
+        its blocks, or they are loaded."""
+        return 0 if self._spec(request) is None else self._covered[request.request_id]
+
+    def num_to_load(self, request: Request, num_found: int) -> int:
+        """Of these, the tokens after the first `num_found`, which vLLM has found."""
+        return max(0, self.num_covered(request) - num_found)
 
     def retrieves(self, request: Request) -> bool:
         """Whether the request's question chooses clips: it must be computed in one step."""
         spec = self._spec(request)
         return spec is not None and spec.retrieval is not None
 
-    def to_load(self, request: Request) -> None:
+    def to_load(self, request: Request, num_tokens: int) -> None:
         """The request got its blocks: load into them in this step (again after preemption)."""
-        self._loading.add(request.request_id)
+        self._loading[request.request_id] = self._covered[request.request_id] - num_tokens
 
     def plan(self, output: SchedulerOutput) -> StepPlan:
         """The step's work; forgets what it has handed out."""
@@ -75,6 +80,7 @@ class StepPlanner:
 
     def finish(self, request: Request) -> dict[str, Any] | None:
         """The request ended; returns what its output should carry."""
+        self._covered.pop(request.request_id, None)
         if self._specs.pop(request.request_id, None) is not None:
             self._ended.append(request.request_id)
         return self._outcomes.pop(request.request_id, None)
@@ -85,6 +91,9 @@ class StepPlanner:
             if spec is None:
                 return None
             self._specs[request.request_id] = spec
+            # vLLM wants to compute one token at least.
+            covered = min(spec.num_covered_tokens, request.num_prompt_tokens - 1)
+            self._covered[request.request_id] = covered
         return self._specs[request.request_id]
 
     def _plan_request(
@@ -99,19 +108,24 @@ class StepPlanner:
         """`start`: tokens computed before this step; it computes the next `num_tokens`."""
         end = start + num_tokens
         if request_id in self._loading:
-            num_blocks = -(-spec.num_covered_tokens // self._block_size)
+            num_blocks = -(-self._covered[request_id] // self._block_size)
             covered_blocks = block_ids[:num_blocks]
-            if spec.loads:
+            found = self._loading[request_id]
+            loads = [span for span in spec.loads if span.start + span.num_tokens > found]
+            if loads:
+                skip = max(0, found - loads[0].start)
+                slots = [
+                    slot
+                    for span in loads
+                    for slot in self._slots(block_ids, span.start, span.num_tokens)
+                ]
                 plan.loads.append(
                     LoadOp(
                         request_id=request_id,
-                        keys=[span.key for span in spec.loads],
-                        positions=[span.position for span in spec.loads],
-                        slots=[
-                            slot
-                            for span in spec.loads
-                            for slot in self._slots(block_ids, span.start, span.num_tokens)
-                        ],
+                        keys=[span.key for span in loads],
+                        positions=[span.position for span in loads],
+                        skip=skip,
+                        slots=slots[skip:],
                         block_ids=covered_blocks,
                         tells_reads=not spec.saves,
                     )

@@ -13,6 +13,9 @@ from onlooker.engine.vllm_adapter.segments.composer import ClipTokens, PromptBui
 from onlooker.engine.vllm_adapter.segments.memory import Recall, StreamMemory
 from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 
+MAX_HEADS = 64
+"""System prompts whose tokens are remembered."""
+
 RunForEffect = Callable[[PromptBuilder], Awaitable[object]]
 """Runs a request for what it saves."""
 
@@ -27,23 +30,30 @@ class SegmentPrompts:
         clips: ClipPreparer,
         *,
         recent_clips: int,
+        stride_clips: int | None,
         run_for_effect: RunForEffect,
     ) -> None:
         self._runner = runner
         self._composer = composer
         self._clips = clips
         self._recent_clips = recent_clips
+        self._stride_clips = stride_clips
         self._run_for_effect = run_for_effect
+        self._heads: dict[str, list[int]] = {}
 
     async def ingesting(
         self, memory: StreamMemory, clip: Clip, care: Care = NO_CARE
     ) -> tuple[PromptBuilder, ClipTokens]:
         """The prompt that computes and saves `clip`, and the clip as tokens."""
         head, tokens, pixels = await self._prepared(memory, clip)
-        builder = PromptBuilder()
-        builder.load_text(*await self._sink(memory, head))
-        for recent in memory.recent(care.of(self._recent_clips)):
-            builder.load_clip(recent.tokens)
+        sink = await self._sink(memory, head)
+        max_clips = care.of(self._recent_clips)
+        stride_clips = self._stride_clips or max(1, max_clips // 4)
+        context, salt = memory.before_next(max_clips, min(stride_clips, max_clips))
+        builder = PromptBuilder(salt)
+        builder.load_text(*sink)
+        for earlier in context:
+            builder.load_clip(earlier.tokens)
         builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s))
         return builder, tokens
 
@@ -118,7 +128,11 @@ class SegmentPrompts:
 
     async def _sink(self, memory: StreamMemory, head: str) -> tuple[str, list[int]]:
         """The stored segment of the system prompt; computed when it is not there yet."""
-        token_ids = self._token_ids(head)
+        token_ids = self._heads.get(head)
+        if token_ids is None:
+            if len(self._heads) >= MAX_HEADS:
+                self._heads.clear()
+            token_ids = self._heads[head] = self._token_ids(head)
         key = memory.sink_key(head)
         if key not in memory.sinks:
             builder = PromptBuilder()

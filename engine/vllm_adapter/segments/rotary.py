@@ -44,9 +44,10 @@ class Rotary:
     def shift(self, keys: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """Move keys by `delta` positions.
 
-        `keys`: [..., tokens, heads, head_dim]; `delta`: [tokens]. Returns a new tensor.
+        `keys`: [..., tokens, heads, head_dim]; `delta`: [tokens], on the same device. Returns a new
+        tensor.
         """
-        angles = delta.to(torch.float32)[:, None] * self.inv_freq
+        angles = delta.to(torch.float32)[:, None] * self.inv_freq.to(delta.device)
         return _rotate(keys, angles)
 
     def remove(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -74,7 +75,10 @@ def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
     """`angles`: [tokens, rotary_dim / 2]; dimensions past the rotary ones are left alone."""
     half = angles.shape[-1]
     cos, sin = angles.cos()[:, None, :], angles.sin()[:, None, :]
-    turned = x.to(torch.float32)
-    first, second, rest = turned[..., :half], turned[..., half : 2 * half], turned[..., 2 * half :]
-    parts = (first * cos - second * sin, second * cos + first * sin, rest)
-    return torch.cat(parts, dim=-1).to(x.dtype)
+    plain = x.to(torch.float32)
+    first, second = plain[..., :half], plain[..., half : 2 * half]
+    turned = torch.empty_like(plain)
+    torch.mul(first, cos, out=turned[..., :half]).addcmul_(second, sin, value=-1)
+    torch.mul(second, cos, out=turned[..., half : 2 * half]).addcmul_(first, sin)
+    turned[..., 2 * half :] = plain[..., 2 * half :]
+    return turned.to(x.dtype)

@@ -7,8 +7,9 @@ token 0 and is never computed; any run of the second part may be saved as new se
             | load/slot |  save (a new clip) | question |
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 PARAMS_KEY = "onlooker_segments"
@@ -98,36 +99,36 @@ class SegmentSpec:
         return covered
 
     def to_params(self) -> dict[str, Any]:
-        """As ``kv_transfer_params``. Loads, of which there are many, as rows of plain values."""
-        loads = [(load.key, load.start, load.num_tokens, load.position) for load in self.loads]
-        return {
-            PARAMS_KEY: {
-                "loads": loads,
-                "saves": [asdict(span) for span in self.saves],
-                "retrieval": None if self.retrieval is None else asdict(self.retrieval),
-            }
-        }
+        """As ``kv_transfer_params``: one string, as vLLM looks at every value of a nested one."""
+        retrieval = None
+        if self.retrieval is not None:
+            slots = [_values(slot) for slot in self.retrieval.slots]
+            retrieval = [slots, *_values(self.retrieval)[1:]]
+        plain = (
+            [_values(span) for span in self.loads],
+            [_values(span) for span in self.saves],
+            retrieval,
+        )
+        return {PARAMS_KEY: json.dumps(plain, separators=(",", ":"))}
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any] | None) -> "SegmentSpec | None":
         """Read back what `to_params` wrote; None for a request that has no plan."""
-        plain = (params or {}).get(PARAMS_KEY)
-        if plain is None:
+        text = (params or {}).get(PARAMS_KEY)
+        if text is None:
             return None
-        retrieval = plain["retrieval"]
+        loads, saves, retrieval = json.loads(text)
+        found = None
+        if retrieval is not None:
+            slots, *others = retrieval
+            found = RetrievalSpec([Slot(*values) for values in slots], *others)
         return cls(
-            loads=[LoadSpan(*row) for row in plain["loads"]],
-            saves=[SaveSpan(**span) for span in plain["saves"]],
-            retrieval=None
-            if retrieval is None
-            else RetrievalSpec(
-                slots=[Slot(**slot) for slot in retrieval["slots"]],
-                candidates=retrieval["candidates"],
-                num_wanted=retrieval["num_wanted"],
-                recent=retrieval["recent"],
-                traces=retrieval["traces"],
-                question_start=retrieval["question_start"],
-                question_tokens=retrieval["question_tokens"],
-                question_position=retrieval["question_position"],
-            ),
+            [LoadSpan(*values) for values in loads],
+            [SaveSpan(*values) for values in saves],
+            found,
         )
+
+
+def _values(span: LoadSpan | SaveSpan | Slot | RetrievalSpec) -> list[Any]:
+    """The fields in their order; `dataclasses.astuple` would copy all that is in them."""
+    return [getattr(span, name) for name in span.__slots__]

@@ -19,11 +19,13 @@ from onlooker.engine.vllm_adapter.segments.tracing import LayerTrace
 
 @dataclass(slots=True)
 class LoadOp:
-    """Place stored segments: `keys[i]` at position `positions[i]`, all into `slots` in order."""
+    """Place stored segments: `keys[i]` at position `positions[i]`, all into `slots` in order, but
+    for the first `skip` tokens."""
 
     request_id: str
     keys: list[str]
     positions: list[int]
+    skip: int
     slots: list[int]
     block_ids: list[int]
     """Blocks that would hold garbage if a segment is missing."""

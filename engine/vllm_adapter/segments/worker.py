@@ -18,6 +18,7 @@ from vllm.model_executor.layers.rotary_embedding import get_rope
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.engine.vllm_adapter.segments.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.segments.partial import PartialSegment, saved_positions
 from onlooker.engine.vllm_adapter.segments.retrieval import Choosing, LayerRetriever
 from onlooker.engine.vllm_adapter.segments.rotary import Rotary
 from onlooker.engine.vllm_adapter.segments.scores import SCORES
@@ -54,7 +55,7 @@ class SegmentWorker:
         self._rows: torch.Tensor | None = None
         self._taken: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._queries: list[torch.Tensor] = []
-        self._partial: dict[tuple[str, str], _PartialSegment] = {}
+        self._partial: dict[tuple[str, str], PartialSegment] = {}
         self._retriever: LayerRetriever | None = None
 
     # ---- attaching ----
@@ -116,8 +117,7 @@ class SegmentWorker:
     def load(self) -> None:
         """Load what this step needs; what is missing makes its request fail, nobody else's."""
         plan = self._plan
-        for op in plan.loads:
-            self._load(op)
+        self._load(plan.loads)
         self._retriever = None
         if plan.retrievals:
             self._retriever = LayerRetriever(
@@ -137,13 +137,15 @@ class SegmentWorker:
         if self._plan.saves and self._taken:
             keys = torch.stack([taken[0] for taken in self._taken])
             values = torch.stack([taken[1] for taken in self._taken])
-            queries = torch.stack(self._queries) if self._queries else None
+            positions = saved_positions(self._plan.saves)
+            parts = [keys, values, self._rotary.remove(keys, positions)]
+            if self._queries:
+                parts.append(self._rotary.remove(torch.stack(self._queries), positions))
             row = 0
             for op in self._plan.saves:
                 rows = slice(row, row + len(op.slots))
-                asked = None if queries is None else queries[:, rows]
-                self._save(op, keys[:, rows], values[:, rows], asked)
-                row += len(op.slots)
+                self._save(op, [part[:, rows] for part in parts])
+                row = rows.stop
         self._taken, self._queries, self._rows, self._plan = [], [], None, StepPlan()
         self._retriever = None
 
@@ -165,30 +167,46 @@ class SegmentWorker:
 
     # ---- loads ----
 
-    def _load(self, op: LoadOp) -> None:
+    def _load(self, ops: list[LoadOp]) -> None:
+        """Place what all requests of a step need, with one write a layer."""
+        pieces: list[tuple[torch.Tensor, torch.Tensor]] = []
+        deltas: list[int] = []
+        slots: list[int] = []
+        for op in ops:
+            segments = self._found(op)
+            if segments is None:
+                continue
+            skip = op.skip
+            for segment, position in zip(segments, op.positions, strict=True):
+                pieces.append((segment.keys[:, skip:], segment.values[:, skip:]))
+                deltas.append(position - segment.base)
+                skip = 0
+            slots += op.slots
+        if not pieces:
+            return
+        device = self._layers[0].kv_cache.device
+        keys = torch.cat([piece[0] for piece in pieces], dim=1).to(device)
+        values = torch.cat([piece[1] for piece in pieces], dim=1).to(device)
+        if any(deltas):
+            lengths = torch.tensor([piece[0].shape[1] for piece in pieces])
+            delta = torch.tensor(deltas).repeat_interleave(lengths)
+            keys = self._rotary.shift(keys, delta.to(device))
+        if keys.shape[1] != len(slots):
+            raise ValueError(
+                f"segments of {keys.shape[1]} tokens for places of {len(slots)} tokens"
+            )
+        for index in range(len(self._layers)):
+            self._write(index, keys[index], values[index], slots)
+
+    def _found(self, op: LoadOp) -> list[Segment] | None:
+        """The segments that `op` places; None, and told, when one is missing."""
         reads = self._report.read.setdefault(op.request_id, {}) if op.tells_reads else None
         segments = self.arena.get_all(op.keys, reads)
         if segments is None:
             missing = [key for key in op.keys if self.arena.get(key) is None]
             self._report.missing[op.request_id] = missing
             self._bad_blocks.update(op.block_ids)
-            return
-        keys = torch.cat([segment.keys for segment in segments], dim=1)
-        values = torch.cat([segment.values for segment in segments], dim=1)
-        delta = torch.tensor(
-            [
-                position - segment.base
-                for segment, position in zip(segments, op.positions, strict=True)
-                for _ in range(segment.num_tokens)
-            ]
-        )
-        if keys.shape[1] != len(op.slots):
-            raise ValueError(
-                f"segments of {keys.shape[1]} tokens for a place of {len(op.slots)} tokens"
-            )
-        keys = self._rotary.shift(keys, delta) if delta.any() else keys
-        for index in range(len(self._layers)):
-            self._write(index, keys[index], values[index], op.slots)
+        return segments
 
     def _write(
         self, index: int, keys: torch.Tensor, values: torch.Tensor, slots: list[int]
@@ -226,59 +244,22 @@ class SegmentWorker:
         assert torch.equal(mapping[rows], wanted), "a slot of this step was not written"
         return rows
 
-    def _save(
-        self, op: SaveOp, keys: torch.Tensor, values: torch.Tensor, queries: torch.Tensor | None
-    ) -> None:
+    def _save(self, op: SaveOp, parts: list[torch.Tensor]) -> None:
+        """`parts`: see `PartialSegment.add`."""
         name = (op.request_id, op.span.key)
-        if op.first == 0:
-            self._partial[name] = _PartialSegment()
-        partial = self._partial.get(name)
-        if partial is None or partial.num_tokens != op.first:
+        partial = self._partial.setdefault(name, PartialSegment())
+        if not partial.add(op.first, *parts):
             return  # a part was lost to preemption; the whole span comes again
-        partial.add(keys, values, queries)
         if partial.num_tokens == op.span.num_tokens:
             del self._partial[name]
-            segment, entries = self._segment(op, partial)
+            segment, queries = partial.segment(op.span)
+            entries = None
+            if segment.plain_keys is not None:
+                entries = self.arena.score.entries(segment.plain_keys, queries)
             self.arena.put(op.span.key, segment, entries)
             if self.vault is not None and self.vault.save(op.span, segment, entries):
                 self._report.durable.setdefault(op.request_id, []).append(op.span.key)
             self._report.saved.setdefault(op.request_id, []).append(op.span.key)
-
-    def _segment(
-        self, op: SaveOp, partial: "_PartialSegment"
-    ) -> tuple[Segment, torch.Tensor | None]:
-        """The segment and its index entries."""
-        keys, values, queries = partial.joined()
-        plain = entries = None
-        if op.span.retrievable:
-            positions = torch.tensor(op.span.offsets) + op.span.position
-            plain = self._rotary.remove(keys, positions)
-            if queries is not None:
-                queries = self._rotary.remove(queries, positions)
-            entries = self.arena.score.entries(plain, queries)
-        return Segment(keys, values, op.span.position, plain), entries
-
-
-class _PartialSegment:
-    """A segment of which only some tokens have been computed, as chunked prefill does."""
-
-    def __init__(self) -> None:
-        self._keys: list[torch.Tensor] = []
-        self._values: list[torch.Tensor] = []
-        self._queries: list[torch.Tensor] = []
-        self.num_tokens = 0
-
-    def add(self, keys: torch.Tensor, values: torch.Tensor, queries: torch.Tensor | None) -> None:
-        self._keys.append(keys)
-        self._values.append(values)
-        if queries is not None:
-            self._queries.append(queries)
-        self.num_tokens += keys.shape[1]
-
-    def joined(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Keys, values, and queries where the index wants them."""
-        queries = torch.cat(self._queries, dim=1) if self._queries else None
-        return torch.cat(self._keys, dim=1), torch.cat(self._values, dim=1), queries
 
 
 def _rotary_module(vllm_config: VllmConfig) -> torch.nn.Module:
