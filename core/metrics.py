@@ -151,6 +151,11 @@ class Metrics:
             "Share of the last seconds in which the engine ran a step.",
             registry=registry,
         )
+        self.engine_load = Gauge(
+            "onlooker_engine_load_ratio",
+            "Share in use of what the engine can do in steps of full length; quality follows it.",
+            registry=registry,
+        )
         self.cost_error = Gauge(
             "onlooker_step_cost_error_ratio",
             "Mean error of predicted step times, as a share of the measured ones.",

@@ -36,6 +36,11 @@ class Governed(Protocol):
     @property
     def source_fps(self) -> float: ...
 
+    @property
+    def num_unseen(self) -> int:
+        """Frames and clips that wait to be seen."""
+        ...
+
     def take_lost(self) -> int:
         """Frames lost since the last call because the model was behind."""
         ...
@@ -102,6 +107,7 @@ class Governor:
             section=section,
             tier=tier,
             clock=self._clock,
+            load=self._load,
             interval_s=interval_s,
             max_pair_gap_s=max_pair_gap_s,
             quality=self._ladder.join(stream_id, tier, tenant) if is_governed else Quality(),
@@ -168,11 +174,16 @@ class Governor:
         """Look at the load, and move streams on the ladder. Call it a few times a second."""
         load = self._load()
         self._metrics.engine_busy.set(load.busy_ratio)
+        self._metrics.engine_load.set(load.load_ratio)
         self._metrics.cost_error.set(load.cost_error_ratio)
         self._metrics.scheduler_fallback.set(int(load.has_fallen_back))
         if not self.is_on:
             return
-        changed = self._ladder.update(self._pressure(load), self._clock.now_s())
+        changed = self._ladder.update(
+            self._pressure(load),
+            self._clock.now_s(),
+            backlog=sum(stream.num_unseen for stream in self._streams.values()),
+        )
         for stream_id, quality in changed.items():
             if (stream := self._streams.get(stream_id)) is not None:
                 stream.set_quality(quality)
@@ -187,4 +198,4 @@ class Governor:
             for stream in self._streams.values()
         )
         # The upper quartile: one stream's own trouble is not the engine's.
-        return max(load.busy_ratio, suffered[len(suffered) * 3 // 4] if suffered else 0.0)
+        return max(load.load_ratio, suffered[len(suffered) * 3 // 4] if suffered else 0.0)

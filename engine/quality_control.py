@@ -33,6 +33,11 @@ class QualityControl:
         """Frames a second that come in."""
         return self.intake.fps()
 
+    @property
+    def num_unseen(self) -> int:
+        """Frames and clips that wait to be seen."""
+        return self.watcher.num_unseen
+
     def take_lost(self) -> int:
         """Frames lost since the last call because the model was behind."""
         return self.watcher.take_lost()

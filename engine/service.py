@@ -1,10 +1,13 @@
 """`StreamService`: how one stream is served now: its targets, its rung of quality, its requests."""
 
+from collections.abc import Callable
+
 from onlooker.core.clock import Clock
 from onlooker.core.media import Clip
 from onlooker.engine.care import Care
 from onlooker.engine.perception.sampler import Sampler
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.quality import Quality
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.shedding import is_too_late
@@ -14,7 +17,7 @@ from onlooker.scheduler.ticket import Ticket
 DEGRADED_MEMORY_SHARE = 0.5
 """Share of the retrieved clips that a question gets which is let in although it will be late."""
 
-MOST_PAIR_LAG = 0.5
+MOST_PAIR_LAG = 0.6
 """Share of the lag target that a frame may wait for its partner."""
 
 LEAST_SOURCE_FPS = 0.1
@@ -30,6 +33,7 @@ class StreamService:
         section: SchedulerSection,
         tier: Tier,
         clock: Clock,
+        load: Callable[[], EngineLoad],
         interval_s: float,
         max_pair_gap_s: float,
         quality: Quality,
@@ -41,6 +45,7 @@ class StreamService:
         """Whether quality, shedding and admission apply."""
         self._section = section
         self._clock = clock
+        self._load = load
         self._base_interval_s = interval_s
         self._base_gap_s = max_pair_gap_s
         self._sampler: Sampler | None = None
@@ -86,9 +91,12 @@ class StreamService:
 
     def is_too_late(self, *, age_s: float, has_newer: bool) -> bool:
         """Whether a frame that waited so long should give way, before it is decoded."""
-        return self.is_governed and is_too_late(
-            age_s=age_s, ahead_s=self._ingest_s, lag_s=self.slo.lag_s, has_newer=has_newer
-        )
+        if not self.is_governed:
+            return False
+        load = self._load()
+        # The engine knows what waits now; what the last clips took lags behind it.
+        ahead_s = load.frame_wait_s + load.clip_s if load.clip_s else self._ingest_s
+        return is_too_late(age_s=age_s, ahead_s=ahead_s, lag_s=self.slo.lag_s, has_newer=has_newer)
 
     def note_ingest(self, took_s: float) -> None:
         """A clip took so long from its hand-over to its end of prefill."""

@@ -109,6 +109,11 @@ class Watcher:
             return 0.0
         return max(0.0, self._clock.now_s() - self._oldest_at_s)
 
+    @property
+    def num_unseen(self) -> int:
+        """Messages that wait, and clips on their way to the model."""
+        return len(self._mailbox) + self._num_made - self._num_done
+
     def take_lost(self) -> int:
         """Frames lost since the last call because the model was behind."""
         lost, self._num_lost = self._num_lost, 0

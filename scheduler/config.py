@@ -87,8 +87,8 @@ class SchedulerSection(Section):
     """Share of engine time that background work keeps."""
 
     target_load: float = Field(default=0.85, gt=0, lt=1)
-    """Share of engine time in use at which quality is neither lowered nor raised. Quality falls
-    above the middle between it and 1."""
+    """Share in use of what the engine can do at which quality is neither lowered nor raised.
+    Quality falls above the middle between it and 1."""
 
     step_down_s: float = Field(default=1.0, gt=0, le=600)
     """Time between two steps down the quality ladder: the last one must have had time to work."""
@@ -96,7 +96,7 @@ class SchedulerSection(Section):
     step_up_s: float = Field(default=8.0, gt=0, le=3600)
     """Calm time before quality is raised again; at least `step_down_s`."""
 
-    refuse_after: float = Field(default=2.0, ge=1, le=100)
+    refuse_after: float = Field(default=1.25, ge=1, le=100)
     """A question is refused when its first token is predicted later than so many times its TTFT
     target."""
 

@@ -15,6 +15,9 @@ from onlooker.scheduler.slo import Tier
 LEAD = {Tier.BACKGROUND: 2, Tier.STANDARD: 1, Tier.INTERACTIVE: 0}
 """Rungs that a tier goes down before interactive streams go down one."""
 
+MELTING = 0.95
+"""A backlog that is so much of what it was a `step_down_s` ago is melting away."""
+
 UP_SHARE = 0.25
 """Share of the streams that rise at a time: what comes of it is seen before the next rise."""
 
@@ -50,6 +53,8 @@ class Ladder:
         self._standings: dict[str, _Standing] = {}
         self._changed_at_s = -math.inf
         self._busy_at_s = -math.inf
+        self._backlog = 0.0
+        """At the last fall, or look at it."""
 
     def join(self, stream: str, tier: Tier, tenant: str = "") -> Quality:
         """A stream begins, on the rung of its equals."""
@@ -76,8 +81,11 @@ class Ladder:
         bottom = len(self._rungs) - 1
         return all(standing.level == bottom for standing in self._standings.values())
 
-    def update(self, load: float, now_s: float) -> dict[str, Quality]:
+    def update(self, load: float, now_s: float, *, backlog: float = 0.0) -> dict[str, Quality]:
         """Take the load (1 is all that the engine can do; more when work queues up).
+
+        `backlog`: frames that wait, in all. While it melts away quality does not fall further: what
+        piled up before keeps the engine busy for a while.
 
         Returns the streams whose rung has changed.
         """
@@ -85,6 +93,10 @@ class Ladder:
             self._busy_at_s = now_s
         if load > self._high:
             if now_s - self._changed_at_s >= self._step_down_s:
+                before, self._backlog = self._backlog, backlog
+                if backlog < MELTING * before:
+                    self._changed_at_s = now_s
+                    return {}
                 excess = (load - self._high) / (1 - self._high)
                 return self._move(+1, min(1.0, max(0.1, excess)), now_s)
         elif load < self._low:

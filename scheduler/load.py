@@ -14,12 +14,15 @@ class EngineLoad:
 
     busy_ratio: float = 0.0
     """Share of the last seconds in which a step was running."""
+    load_ratio: float = 0.0
+    """Share in use of what it can do, see `onlooker.scheduler.load_meter.LoadMeter`."""
     question_wait_s: float = 0.0
-    """Predicted time until a question that comes now is started."""
+    """Predicted time until the step that runs now has ended."""
     frame_wait_s: float = 0.0
     """Predicted time of the frames that wait."""
     question_s: float = 0.0
-    """Predicted time of one question's prefill, the step's floor included."""
+    """What each question that is ahead adds to that: its prefill, or the time until a place is
+    free."""
     clip_s: float = 0.0
     """Predicted time that one clip adds."""
     kv_free_ratio: float = 1.0

@@ -8,7 +8,7 @@ questions. How much a step takes in is `StepBudget`'s to say.
 
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.cost_model import CostModel, StepWork
-from onlooker.scheduler.job import Job, slack_s
+from onlooker.scheduler.job import Job
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.step_budget import StepBudget
 from onlooker.scheduler.step_plan import Allotment, StepLimits, StepPlan
@@ -44,7 +44,8 @@ class SloPolicy:
     def plan(self, jobs: list[Job], now_s: float, limits: StepLimits) -> StepPlan:
         """Choose this step's work. Running answers always go on; the rest fills the budget."""
         step = _Step(self.costs, limits)
-        queues = self._ranked(jobs, now_s)
+        costs_s = {job.key: step.costs.extra_s(job.work()) for job in jobs}
+        queues = _ranked(jobs, now_s, costs_s)
         decoding = queues[RequestClass.DECODE]
         decodes = tuple(decoding)
         self._serve(step, RequestClass.DECODE, decoding, INF)
@@ -53,7 +54,7 @@ class SloPolicy:
             now_s=now_s,
             step_s=self._settings.step_s,
             ttft_s=self._settings.interactive.ttft_s,
-            backlog_s=sum(step.costs.extra_s(job.work()) for job in queues[RequestClass.INGEST]),
+            backlog_s=sum(costs_s[job.key] for job in queues[RequestClass.INGEST]),
         )
         for lower in LOWER:
             self._serve_earned(step, lower, queues[lower])
@@ -79,15 +80,6 @@ class SloPolicy:
         for lower in self._left_waiting:
             earned_s = self._shares[lower] * took_s
             self._credit_s[lower] = min(MOST_CREDIT_S, self._credit_s[lower] + earned_s)
-
-    def _ranked(self, jobs: list[Job], now_s: float) -> dict[RequestClass, list[Job]]:
-        queues: dict[RequestClass, list[Job]] = {name: [] for name in RequestClass}
-        for job in jobs:
-            queues[job.request_class].append(job)
-        table = self.costs.table
-        for queue in queues.values():
-            queue.sort(key=lambda job: (slack_s(job, now_s, table), job.key))
-        return queues
 
     def _serve_earned(self, step: "_Step", lower: RequestClass, queue: list[Job]) -> None:
         """Serve what a lower class has earned: one request, or a step's worth of small ones."""
@@ -126,6 +118,18 @@ class SloPolicy:
             if is_exempt or step.served[-1].num_tokens < job.num_tokens:
                 break
         del queue[:num_served]
+
+
+def _ranked(
+    jobs: list[Job], now_s: float, costs_s: dict[str, float]
+) -> dict[RequestClass, list[Job]]:
+    """The jobs by class, least slack (`onlooker.scheduler.job.slack_s`) first."""
+    queues: dict[RequestClass, list[Job]] = {name: [] for name in RequestClass}
+    for job in jobs:
+        queues[job.request_class].append(job)
+    for queue in queues.values():
+        queue.sort(key=lambda job: (job.due_at_s - now_s - costs_s[job.key], job.key))
+    return queues
 
 
 class _Step:

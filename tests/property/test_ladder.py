@@ -112,3 +112,13 @@ def test_a_stream_that_joins_stands_where_its_equals_stand() -> None:
     assert ladder.join("new", Tier.STANDARD) == RUNGS[1]
     ladder.leave("new")
     ladder.leave("never joined")
+
+
+def test_while_the_backlog_melts_quality_does_not_fall_further() -> None:
+    ladder = make_ladder([(Tier.STANDARD, "")] * 4)
+    backlog = 100.0
+    assert ladder.update(1.5, 0.0, backlog=backlog)
+    for second in range(1, 20):
+        backlog *= 0.9
+        assert ladder.update(1.5, float(second), backlog=backlog) == {}
+    assert ladder.update(1.5, 20.0, backlog=backlog)

@@ -15,6 +15,7 @@ from onlooker.engine.vllm_adapter.segments.connector import SegmentConnector
 from onlooker.engine.vllm_adapter.segments.docket import Docket
 from onlooker.engine.vllm_adapter.segments.steward import Steward
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.load_meter import LoadMeter, longest_step_s
 from onlooker.scheduler.slo_policy import SloPolicy
 from onlooker.scheduler.step_plan import StepLimits
 
@@ -39,7 +40,10 @@ class SegmentScheduler(Scheduler):
                 retrieves=self.connector.retrieves,
                 token_bytes=self._token_bytes(),
             )
-            self.steward = Steward(SloPolicy(section), docket, self._clock, self._free_ratios)
+            meter = LoadMeter(longest_step_s(section), self._clock.now_s())
+            self.steward = Steward(
+                SloPolicy(section), docket, self._clock, meter, self._free_ratios
+            )
 
     def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
         if self.steward is None:

@@ -5,7 +5,6 @@ what vLLM does by itself.
 """
 
 import logging
-import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -18,15 +17,13 @@ from onlooker.engine.vllm_adapter.segments.docket import Docket
 from onlooker.engine.vllm_adapter.segments.lineup import Lineup
 from onlooker.scheduler.cost_model import StepWork
 from onlooker.scheduler.load import EngineLoad
+from onlooker.scheduler.load_meter import LoadMeter
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.slo_policy import SloPolicy
 from onlooker.scheduler.step_plan import StepLimits, StepPlan
 from onlooker.scheduler.ticket import SERVED_KEY
 
 _log = logging.getLogger("onlooker.engine.vllm")
-
-MEMORY_S = 2.0
-"""How far back the busy ratio looks."""
 
 TYPICAL_QUESTION_TOKENS = 40
 SWEEP_STEPS = 256
@@ -45,6 +42,7 @@ class Steward:
         policy: SloPolicy,
         docket: Docket,
         clock: Clock,
+        meter: LoadMeter,
         free_ratios: Callable[[], tuple[float, float]],
     ) -> None:
         self._policy = policy
@@ -54,7 +52,7 @@ class Steward:
         self._plan = StepPlan()
         self._in_flight: deque[tuple[int, float, StepWork]] = deque()
         self._ended_at_s = clock.now_s()
-        self._busy_ratio = 0.0
+        self._meter = meter
         self._num_steps = 0
         self.has_fallen_back = False
 
@@ -97,9 +95,8 @@ class Steward:
             # Where steps overlap, this one took what it ended after the one before it.
             took_s = now_s - max(began_s, self._ended_at_s)
             self._policy.learn(work, took_s)
-            passed_s = now_s - self._ended_at_s
-            weight = 1 - math.exp(-passed_s / MEMORY_S)
-            self._busy_ratio += weight * (took_s / max(passed_s, 1e-9) - self._busy_ratio)
+            self._note_questions(took_s)
+            self._meter.note(work, took_s, self._policy.costs.table, now_s)
             self._ended_at_s = now_s
             for request_id, count in sampled.items():
                 self._docket.note_tokens(request_id, count, now_s)
@@ -133,16 +130,23 @@ class Steward:
         question = StepWork(prefill_tokens=TYPICAL_QUESTION_TOKENS, batch_size=1)
         kv_free, encoder_free = self._free_ratios()
         return EngineLoad(
-            busy_ratio=min(1.0, self._busy_ratio),
-            question_wait_s=waits[RequestClass.QUESTION] + self._plan.predicted_s,
+            busy_ratio=self._meter.busy_ratio,
+            load_ratio=self._meter.load_ratio,
+            question_wait_s=self._plan.predicted_s,
             frame_wait_s=waits[RequestClass.INGEST],
-            question_s=costs.step_s(question),
+            question_s=max(costs.extra_s(question), self._meter.question_interval_s),
             clip_s=costs.extra_s(clip),
             kv_free_ratio=kv_free,
             encoder_free_ratio=encoder_free,
             cost_error_ratio=self._policy.costs.error_ratio,
             has_fallen_back=self.has_fallen_back,
         )
+
+    def _note_questions(self, took_s: float) -> None:
+        questions = RequestClass.QUESTION
+        started = sum(a.job.request_class is questions for a in self._plan.served)
+        waiting = sum(job.request_class is questions for job in self._plan.waiting)
+        self._meter.note_questions(started, waiting, took_s)
 
     def _fall_back(self, error: Exception) -> None:
         if not self.has_fallen_back:

@@ -44,7 +44,7 @@ class LoadedEngine(ScriptedEngine):
         return super().answer(question)
 
 
-SLO = SchedulerSection(step_down_s=1.0, step_up_s=4.0)
+SLO = SchedulerSection(step_down_s=1.0, step_up_s=4.0, refuse_after=1.25)
 LIVE = StreamOptions(clock="live", gate_threshold=0.0)
 
 
@@ -103,7 +103,7 @@ async def test_a_question_that_will_be_late_gets_less_to_look_at() -> None:
         await feed(hub, stream, clock, 2)
         await ask(stream)
         assert engine.cares[-1].memory_share == 1.0
-        engine.told = EngineLoad(question_wait_s=1.4, question_s=0.1)
+        engine.told = EngineLoad(question_wait_s=1.0, question_s=0.1)
         await ask(stream)
         assert engine.cares[-1].memory_share == 0.5
 
@@ -134,7 +134,7 @@ async def test_under_load_quality_falls_step_by_step_and_the_source_is_told() ->
         events = stream.subscribe(max_events=500)
         await feed(hub, stream, clock, 4)
         waiting_events(events)
-        engine.told = EngineLoad(busy_ratio=1.0)
+        engine.told = EngineLoad(load_ratio=1.0)
         levels = []
         for _ in range(10):
             await feed(hub, stream, clock, 2)
@@ -148,7 +148,7 @@ async def test_under_load_quality_falls_step_by_step_and_the_source_is_told() ->
         dropped = [event.reason for event in told if isinstance(event, FrameAck) and event.reason]
         assert set(dropped) == {DropReason.OVERLOAD}
         assert metrics.registry.get_sample_value("onlooker_streams_at_level", {"level": "6"}) == 1
-        engine.told = EngineLoad(busy_ratio=0.1)
+        engine.told = EngineLoad(load_ratio=0.1)
         await pass_time(clock, 60)
         assert stream.status().quality_level == 0
         assert stream.pace.fps == pytest.approx(2, rel=0.1)
@@ -161,7 +161,7 @@ async def test_frames_left_out_by_quality_cost_no_decoding() -> None:
     async with governed_hub(engine, clock, metrics=metrics) as hub:
         stream = await hub.open_stream(options=LIVE)
         await feed(hub, stream, clock, 4)
-        engine.told = EngineLoad(busy_ratio=1.0)
+        engine.told = EngineLoad(load_ratio=1.0)
         await feed(hub, stream, clock, 14)
         await until(lambda: stream.status().quality_level == 6)
         decoded = metrics.registry.get_sample_value(
@@ -183,7 +183,7 @@ async def test_frames_left_out_by_quality_cost_no_decoding() -> None:
 async def test_a_stream_on_the_virtual_clock_gives_nothing_up() -> None:
     clock = ManualClock()
     engine = LoadedEngine(clock=clock)
-    engine.told = EngineLoad(busy_ratio=1.0, question_wait_s=60.0)
+    engine.told = EngineLoad(load_ratio=1.0, question_wait_s=60.0)
     async with governed_hub(engine, clock) as hub:
         stream = await hub.open_stream(options=StreamOptions(clock="virtual", gate_threshold=0.0))
         for index in range(40):
@@ -197,7 +197,7 @@ async def test_a_stream_on_the_virtual_clock_gives_nothing_up() -> None:
 async def test_first_come_first_served_refuses_and_degrades_nothing() -> None:
     clock = ManualClock()
     engine = LoadedEngine(clock=clock)
-    engine.told = EngineLoad(busy_ratio=1.0, question_wait_s=60.0, clip_s=10.0)
+    engine.told = EngineLoad(load_ratio=1.0, question_wait_s=60.0, clip_s=10.0)
     fcfs = SchedulerSection(policy="fcfs")
     async with governed_hub(engine, clock, scheduler=fcfs) as hub:
         stream = await hub.open_stream(options=LIVE)

@@ -1,0 +1,64 @@
+"""How much of what the engine can do is in use, from the steps that it runs."""
+
+import math
+
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.cost_model import CostTable, StepWork
+
+
+def longest_step_s(section: SchedulerSection) -> float:
+    """How long a step of frames may become when they queue up."""
+    return max(section.step_s, section.interactive.ttft_s / 4)
+
+
+class LoadMeter:
+    """Running means over the last seconds.
+
+    An engine that always runs some step is not therefore full: most of a short step is its floor,
+    and longer steps would carry more. So `load_ratio` counts the work itself, against what steps of
+    the longest length would have room for.
+
+    Args:
+        longest_step_s: see the function of that name.
+        memory_s: how far back it looks.
+    """
+
+    def __init__(self, longest_step_s: float, now_s: float, *, memory_s: float = 2.0) -> None:
+        self._longest_step_s = longest_step_s
+        self._memory_s = memory_s
+        self._ended_at_s = now_s
+        self._questions_per_s = 0.0
+        self.busy_ratio = 0.0
+        """Share of the time in which a step ran."""
+        self.load_ratio = 0.0
+        """1 is all that the engine can do."""
+
+    @property
+    def question_interval_s(self) -> float:
+        """Between the starts of two questions while others wait; 0 while none has to."""
+        return 1 / self._questions_per_s if self._questions_per_s else 0.0
+
+    def note_questions(self, num_started: int, num_waiting: int, passed_s: float) -> None:
+        """A step of `passed_s` has started so many questions and left so many waiting.
+
+        Places are what runs short when answers are long: costs of prefill alone do not show it.
+        """
+        if not num_waiting:
+            self._questions_per_s = 0.0
+            return
+        rate = num_started / max(1e-6, passed_s)
+        if not self._questions_per_s:
+            self._questions_per_s = rate
+        weight = 1 - math.exp(-passed_s / self._memory_s)
+        self._questions_per_s += weight * (rate - self._questions_per_s)
+
+    def note(self, work: StepWork, took_s: float, costs: CostTable, now_s: float) -> None:
+        """A step of `work` has ended."""
+        passed_s = max(1e-9, now_s - self._ended_at_s)
+        self._ended_at_s = now_s
+        weight = 1 - math.exp(-passed_s / self._memory_s)
+        self.busy_ratio += weight * (min(1.0, took_s / passed_s) - self.busy_ratio)
+        work_share = costs.extra_s(work) / max(1e-9, costs.step_s(work))
+        room = max(0.1, 1 - costs.floor_s / self._longest_step_s)
+        load = min(2.0, took_s * work_share / passed_s / room)
+        self.load_ratio += weight * (load - self.load_ratio)

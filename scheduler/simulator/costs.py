@@ -1,0 +1,65 @@
+"""Machines to simulate: what steps cost there, and how large the work is."""
+
+from dataclasses import dataclass
+
+from onlooker.scheduler.cost_model import CostTable
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A cost table, and the sizes of a model's work on it."""
+
+    costs: CostTable
+    clip_tokens: int
+    question_tokens: int
+    answer_tokens: int
+    """Mean length of an answer."""
+    window_bytes: int
+    """KV of the recent window, loaded for each clip and each question."""
+    retrieved_bytes: int
+    """KV that a question brings back besides."""
+    noise: float = 0.1
+    """Standard deviation of the logarithm of a step's time."""
+    max_tokens: int = 4096
+    max_jobs: int = 128
+
+
+GPU_LIKE = Machine(
+    costs=CostTable(
+        floor_s=6e-3,
+        prefill_token_s=8e-6,
+        decode_token_s=3e-5,
+        loaded_byte_s=1e-12,
+        request_s=5e-5,
+        encoder_clip_s=1.5e-4,
+    ),
+    clip_tokens=64,
+    question_tokens=48,
+    answer_tokens=32,
+    window_bytes=117 << 20,
+    retrieved_bytes=58 << 20,
+    max_tokens=8192,
+    max_jobs=256,
+)
+"""A model of some 2B parameters on one large GPU, in round numbers: 125,000 prefill tokens a
+second, KV copied inside the GPU's memory. Not measured."""
+
+DEMO_ON_CPU = Machine(
+    costs=CostTable(
+        floor_s=9e-3,
+        prefill_token_s=1.2e-4,
+        decode_token_s=8e-4,
+        loaded_byte_s=1.5e-9,
+        request_s=2e-3,
+        encoder_clip_s=4e-3,
+    ),
+    clip_tokens=39,
+    question_tokens=30,
+    answer_tokens=8,
+    window_bytes=1_200_000,
+    retrieved_bytes=600_000,
+    noise=0.25,
+    max_tokens=4096,
+    max_jobs=32,
+)
+"""The demo model on one CPU core, from the cost model of a running server."""
