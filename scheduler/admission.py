@@ -37,7 +37,7 @@ class Admission:
     Args:
         target_load: share of the engine's time that streams may take, all on the lowest rung.
         refuse_after: a question is refused when its first token is predicted later than so many
-            times its target; before that it is admitted with less to look at.
+            times its target; from half of that on it is admitted with less to look at.
     """
 
     def __init__(self, *, target_load: float, refuse_after: float) -> None:
@@ -53,12 +53,11 @@ class Admission:
         if has_pictures and load.encoder_free_ratio < LEAST_FREE_RATIO:
             return _refused("no place is free to look at more pictures", LEAST_RETRY_S)
         predicted_s = load.question_wait_s + (num_ahead + 1) * load.question_s
-        if predicted_s <= slo.ttft_s:
-            return ADMITTED
-        late_s = predicted_s - slo.ttft_s
-        if predicted_s <= self._refuse_after * slo.ttft_s:
-            return Decision(Verdict.DEGRADE, f"the first word is predicted {late_s:.2g} s late")
-        return _refused(f"the first word is predicted after {predicted_s:.1f} s", late_s)
+        limit_s = self._refuse_after * slo.ttft_s
+        reason = f"the first word is predicted after {predicted_s:.1f} s"
+        if predicted_s > limit_s:
+            return _refused(reason, predicted_s - limit_s)
+        return Decision(Verdict.DEGRADE, reason) if predicted_s > limit_s / 2 else ADMITTED
 
     def stream(
         self, load: EngineLoad, *, clips_per_s: float, others_clips_per_s: float, retry_s: float

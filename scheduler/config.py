@@ -96,9 +96,9 @@ class SchedulerSection(Section):
     step_up_s: float = Field(default=8.0, gt=0, le=3600)
     """Calm time before quality is raised again; at least `step_down_s`."""
 
-    refuse_after: float = Field(default=1.25, ge=1, le=100)
+    refuse_after: float = Field(default=0.8, gt=0, le=100)
     """A question is refused when its first token is predicted later than so many times its TTFT
-    target."""
+    target, and has less to look at from half of that on. Below 1, as predictions err."""
 
     @model_validator(mode="after")
     def _classes_agree(self) -> Self:

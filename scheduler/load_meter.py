@@ -28,6 +28,7 @@ class LoadMeter:
         self._memory_s = memory_s
         self._ended_at_s = now_s
         self._questions_per_s = 0.0
+        self._calm_s = 0.0
         self.busy_ratio = 0.0
         """Share of the time in which a step ran."""
         self.load_ratio = 0.0
@@ -35,7 +36,7 @@ class LoadMeter:
 
     @property
     def question_interval_s(self) -> float:
-        """Between the starts of two questions while others wait; 0 while none has to."""
+        """Between the starts of two questions while others wait; 0 when none had to for a while."""
         return 1 / self._questions_per_s if self._questions_per_s else 0.0
 
     def note_questions(self, num_started: int, num_waiting: int, passed_s: float) -> None:
@@ -44,8 +45,11 @@ class LoadMeter:
         Places are what runs short when answers are long: costs of prefill alone do not show it.
         """
         if not num_waiting:
-            self._questions_per_s = 0.0
+            self._calm_s += passed_s
+            if self._calm_s > self._memory_s:
+                self._questions_per_s = 0.0
             return
+        self._calm_s = 0.0
         rate = num_started / max(1e-6, passed_s)
         if not self._questions_per_s:
             self._questions_per_s = rate

@@ -30,7 +30,7 @@ def test_more_wait_is_never_treated_better() -> None:
 def test_a_refusal_says_when_the_target_could_be_met_again() -> None:
     decision = ADMISSION.question(replace(IDLE, question_wait_s=3.0), SLO)
     assert decision.verdict is Verdict.REFUSE
-    assert decision.retry_after_s == pytest.approx(2.55)
+    assert decision.retry_after_s == pytest.approx(2.05)
     assert "3.0 s" in decision.reason or "3.1 s" in decision.reason
 
 

@@ -81,7 +81,7 @@ def test_ten_minutes_of_too_many_questions_do_not_blind_the_streams() -> None:
     outcome = ours(load, few_places)
     assert outcome.frames_in_time > 0.2
     assert outcome.refused > 0
-    assert outcome.ttft_met / len(outcome.ttft_s) >= 0.8
+    assert outcome.ttft_met / len(outcome.ttft_s) >= 0.6
     assert percentile(outcome.ttft_s, 0.99) < 5 * SchedulerSection().interactive.ttft_s
 
 
