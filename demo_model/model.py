@@ -25,7 +25,7 @@ MERGE_SIZE = 2
 TOKENS_PER_FRAME_PAIR = (FRAME_SIZE // PATCH_SIZE // MERGE_SIZE) ** 2
 TOKEN_SCALE = 0.3
 """Standard deviation of the picture tokens that language training starts from."""
-TRAINED_CLIPS = 16
+TRAINED_CLIPS = 64
 """Clips of the longest contexts about which it answers well; see the model card."""
 MAX_POSITIONS = 16384
 PIXEL_MEAN = 0.5

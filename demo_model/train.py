@@ -1,9 +1,13 @@
-"""Trains the demo model from nothing and writes its folder; goes on where it was stopped.
+"""Trains the demo model, from nothing or from a folder, and writes its folder; resumes.
 
     python -m onlooker.demo_model.train --run runs/demo --out demo_model/weights
 
 Stage 1 teaches the vision tower to see single clips; then its tokens for a pool of timelines are
 cached; stage 2 teaches the language model on those. With a CUDA device everything runs there.
+
+    python -m onlooker.demo_model.train --start demo_model/weights --language-minutes 60
+
+keeps the tower of a folder and goes on with its language model, with new optimisers.
 """
 
 from __future__ import annotations
@@ -45,6 +49,8 @@ class Options:
     seed: int
     resume: bool
     export_only: bool
+    start: Path | None = None
+    """A model folder to go on from: its tower stays as it is, so stage 1 falls away."""
 
 
 def device() -> torch.device:
@@ -57,6 +63,9 @@ def train_vision(model: Qwen3VLForConditionalGeneration, options: Options) -> No
     tower = model.model.visual
     if options.resume and done.exists():
         tower.load_state_dict(torch.load(done, weights_only=True, map_location=device()))
+        return
+    if options.start is not None:  # the folder's own: what its language model was taught on
+        torch.save(tower.state_dict(), done)
         return
     folder = options.run / "clips"
     ring, workers = start_workers(folder, RING_CLIPS, options.workers, options.seed)
@@ -83,6 +92,23 @@ def settle_scale(model: Qwen3VLForConditionalGeneration, ring: ClipRing) -> None
     merged, deep = encode(tower, patches_of(torch.from_numpy(pixels).to(device())))
     scale_tokens(tower.merger, merged)
     scale_tokens(tower.deepstack_merger_list[0], deep[0])
+
+
+def load_model(tokenizer: Tokenizer, options: Options) -> Qwen3VLForConditionalGeneration:
+    """A new model, or the one of the folder to start from, in fp32.
+
+    Raises:
+        ValueError: The folder's model does not fit this tokenizer.
+    """
+    config = build_config(tokenizer)
+    if options.start is None:
+        return build_model(config, options.seed)
+    found = Qwen3VLForConditionalGeneration.from_pretrained(options.start, dtype=torch.float32)
+    shapes = [c.text_config.vocab_size for c in (found.config, config)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{options.start} has {shapes[0]} words, this code {shapes[1]}")
+    model: Qwen3VLForConditionalGeneration = found.eval()
+    return model
 
 
 def train_language(
@@ -121,6 +147,7 @@ def parse() -> Options:
     parser.add_argument("--timelines", type=int, default=POOL_TIMELINES, help="worlds in the pool")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw clips")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a model folder to go on from")
     parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run left")
     parser.add_argument("--export-only", action="store_true", help="write the last checkpoint")
     given = parser.parse_args()
@@ -134,6 +161,7 @@ def parse() -> Options:
         seed=given.seed,
         resume=not given.fresh,
         export_only=given.export_only,
+        start=given.start,
     )
 
 
@@ -141,7 +169,7 @@ def main() -> None:
     options = parse()
     options.run.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(vocabulary())
-    model = build_model(build_config(tokenizer), options.seed).to(device())
+    model = load_model(tokenizer, options).to(device())
     if options.export_only:
         tower = torch.load(options.run / "tower.pt", weights_only=True, map_location=device())
         model.model.visual.load_state_dict(tower)

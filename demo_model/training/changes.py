@@ -1,12 +1,18 @@
-"""Extra lessons for the video tokens: their time, what the clip before showed, what has changed.
+"""Extra lessons for a clip's tokens: times, what the clip before showed, what is new or gone.
 
 Answers alone teach a model very slowly to compare a clip with the one before it, because nothing
 gets better until attention to the clip before, the comparison and its use all work. These labels
 teach the first two directly, at every token of every clip, through heads that are thrown away.
+
+What is new or gone is what makes "first" and "last" findable: attention looks for a token that says
+"a red circle, for the first time", or "a red circle was here and is nowhere now", instead of
+comparing the times of all clips with red circles.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -58,23 +64,67 @@ def change_labels(before: Scene, after: Scene) -> Labels:
     return labels
 
 
-def kind_bits(content: Labels) -> Labels:
-    """int64[9, 3] -> int64[9]: a bit for the kind or digit in a cell; 0: nothing or unclear."""
-    color, shape, digit = content.T
-    thing = np.where((color > 0) & (shape > 0), (color - 1) * len(SHAPES) + shape - 1, -1)
-    thing = np.where(digit > 0, len(COLOR_NAMES) * len(SHAPES) + digit - 1, thing)
-    return np.where(thing >= 0, np.left_shift(1, np.maximum(thing, 0)), 0)
+def cell_bits(content: Labels) -> Labels:
+    """int64[9, 3] -> int64[9, 3]: bits for kind or digit, colour, and shape of what a cell shows.
+
+    0: nothing, or unclear.
+    """
+    color, shape, digit = np.maximum(content, 0).T
+    kind = np.where((color > 0) & (shape > 0), (color - 1) * len(SHAPES) + shape, 0)
+    kind = np.where(digit > 0, len(COLOR_NAMES) * len(SHAPES) + digit, kind)
+    bits: Labels = np.left_shift(1, np.stack([kind, color, shape], 1)) & ~1
+    return bits
 
 
-def fresh_labels(bits: Labels, reach: int) -> Labels:
-    """int64[n, 9] kind bits -> 0 nothing there, 1 shown in the `reach` clips before, 2 new."""
-    shown = np.bitwise_or.reduce(bits, axis=1)
+def shown_bits(scenes: Sequence[Scene]) -> Labels:
+    """int64[3]: the same bits for everything that these frames show, wherever it is."""
+    bits = np.zeros(3, np.int64)
+    for scene in scenes:
+        for thing in scene.objects:
+            color, shape = COLOR_NAMES.index(thing.color), SHAPES.index(thing.shape)
+            bits |= np.left_shift(1, np.array((color * len(SHAPES) + shape, color, shape)) + 1)
+        if scene.sign is not None:
+            bits[0] |= 1 << (len(COLOR_NAMES) * len(SHAPES) + scene.sign + 1)
+    return bits
+
+
+def fresh_labels(bits: Labels, shown: Labels, reach: int) -> Labels:
+    """int64[n, 9, 3]: 0 nothing in the cell, 1 shown in the `reach` clips before, 2 new.
+
+    bits int64[n, 9, 3] of the cells, shown int64[n, 3] of the clips.
+    """
     labels = np.zeros_like(bits)
     for at in range(len(bits)):
-        earlier = shown[max(0, at - reach) : at]
-        known = int(np.bitwise_or.reduce(earlier)) if len(earlier) else 0
+        known = np.bitwise_or.reduce(shown[max(0, at - reach) : at], axis=0, initial=0)
         labels[at] = np.where(bits[at] == 0, 0, np.where(bits[at] & known, 1, 2))
     return labels
+
+
+def gone_labels(bits: Labels, shown: Labels) -> Labels:
+    """int64[n, 9, 3]: of what the cell showed a clip ago: 0 nothing, 1 still shown, 2 gone."""
+    labels = np.zeros_like(bits)
+    was, now = bits[:-1], shown[1:, None]
+    labels[1:] = np.where(was == 0, 0, np.where(was & now, 1, 2))
+    return labels
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The labels of the clips of B contexts."""
+
+    before: Labels
+    """[B, clips, 9, 3]: colour, shape and digit that the clip before showed in the cell."""
+    change: Labels
+    """[B, clips, 9]: what changed in a cell since the clip before."""
+    fresh: Labels
+    """[B, clips, 9, 3]: whether the kind, colour or shape in a cell is new."""
+    gone: Labels
+    """[B, clips, 9, 3]: whether the kind, colour or shape that was there a clip ago is gone."""
+    count: Labels
+    """[B, clips]: how many objects the clip shows, for its last token."""
+
+    def tensors(self, device: torch.device) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(value).to(device) for name, value in vars(self).items()}
 
 
 class Lessons:
@@ -83,44 +133,73 @@ class Lessons:
     def __init__(self) -> None:
         self._content: dict[int, Labels] = {}
         self._change: dict[int, Labels] = {}
+        self._shown: dict[int, Labels] = {}
+        self._count: dict[int, Labels] = {}
 
     def content(self, timeline: Timeline, row: int) -> Labels:
         """int64[9, 3] of one clip; after `of` for its timeline."""
         found: Labels = self._content[timeline.start][row]
         return found
 
-    def of(
-        self, timeline: Timeline, rows: Labels, window: int | None
-    ) -> tuple[Labels, Labels, Labels]:
-        """For a context's clips: before int64[n, 9, 3], change int64[n, 9], fresh int64[n, 9]."""
+    def occupied(self, timeline: Timeline, row: int) -> NDArray[np.bool_]:
+        """bool[9]: the cells in which one clip shows an object; after `of` for its timeline."""
+        found: NDArray[np.bool_] = self.content(timeline, row)[:, 0] > 0
+        return found
+
+    def changed(self, timeline: Timeline, row: int) -> NDArray[np.bool_]:
+        """bool[9]: the cells that changed since the clip before; after `of` for its timeline."""
+        found: NDArray[np.bool_] = self._change[timeline.start][row] > 0
+        return found
+
+    def _watch(self, timeline: Timeline) -> None:
+        world = World(timeline.seed)
+        scenes = [world.state_at(t) for t in timeline.seconds]
+        firsts = [world.state_at(t) for t in timeline.firsts]
+        change = [np.full(CELLS, IGNORE, np.int64)]
+        change += [change_labels(a, b) for a, b in pairwise(scenes)]
+        both = list(zip(firsts, scenes, strict=True))
+        counts = [(len(a.objects), len(b.objects)) for a, b in both]
+        self._content[timeline.start] = np.stack([content_labels(scene) for scene in scenes])
+        self._change[timeline.start] = np.stack(change)
+        self._shown[timeline.start] = np.stack([shown_bits(pair) for pair in both])
+        self._count[timeline.start] = np.array([a if a == b else IGNORE for a, b in counts])
+
+    def of(self, timeline: Timeline, rows: Labels, window: int | None) -> Labelled:
+        """The labels of a context's clips, with a batch axis of one."""
         if timeline.start not in self._content:
-            world = World(timeline.seed)
-            scenes = [world.state_at(t) for t in timeline.seconds]
-            content = np.stack([content_labels(scene) for scene in scenes])
-            change = [np.full(CELLS, IGNORE, np.int64)]
-            change += [change_labels(a, b) for a, b in pairwise(scenes)]
-            self._content[timeline.start] = content
-            self._change[timeline.start] = np.stack(change)
+            self._watch(timeline)
         content = self._content[timeline.start][rows]
         before = np.full((len(rows), CELLS, 3), IGNORE, np.int64)
         before[1:] = content[:-1]
-        bits = np.stack([kind_bits(one) for one in content])
-        fresh = fresh_labels(bits, len(rows) if window is None else window)
+        bits = np.stack([cell_bits(one) for one in content])
+        shown = self._shown[timeline.start][rows]
+        fresh = fresh_labels(bits, shown, len(rows) if window is None else window)
         changes = self._change[timeline.start][rows].copy()
         stamps = np.array(timeline.stamps)[rows]
         apart = np.ones(len(rows), np.bool_)
         apart[1:] = (np.diff(rows) != 1) | (np.diff(stamps) > NEAR_S)
         changes[apart] = IGNORE
-        return before, changes, fresh
+        count = self._count[timeline.start][rows]
+        found = (before, changes, fresh, gone_labels(bits, shown), count)
+        return Labelled(*(labels[None] for labels in found))
+
+
+def stacked(parts: Sequence[Labelled]) -> Labelled:
+    """One batch of several contexts."""
+    return Labelled(*(np.concatenate(labels) for labels in zip(*map(_fields, parts), strict=True)))
+
+
+def _fields(labels: Labelled) -> tuple[Labels, ...]:
+    return labels.before, labels.change, labels.fresh, labels.gone, labels.count
 
 
 PLACE_CELLS = {"left": 3, "right": 5, "top": 1, "bottom": 7, "middle": 4}
 
 
-def named_cells(text: str, content: Labels) -> NDArray[np.bool_]:
+def named_cells(text: str, content: Labels) -> NDArray[np.bool_] | None:
     """bool[9]: the cells of a clip (content int64[9, 3]) that a question's words fit.
 
-    All cells when the words name nothing that is there.
+    None when the words name nothing; all False when what they name is not there.
     """
     every = np.ones(CELLS, np.bool_)
     named = text.lower()
@@ -134,7 +213,7 @@ def named_cells(text: str, content: Labels) -> NDArray[np.bool_]:
     places = [cell for place, cell in PLACE_CELLS.items() if place in named]
     if places:
         fits &= np.isin(np.arange(CELLS), places)
-    return every if fits.all() or not fits.any() else fits
+    return None if fits.all() else fits
 
 
 class ChangeHeads(nn.Module):
@@ -145,33 +224,46 @@ class ChangeHeads(nn.Module):
         self.norms = nn.ModuleList([nn.RMSNorm(hidden), nn.RMSNorm(hidden)])
         self.before = nn.ModuleList([nn.Linear(hidden, size) for size in SIZES])
         self.change = nn.Linear(hidden, len(KINDS))
-        self.fresh = nn.Linear(hidden, 3)
+        self.count = nn.Linear(hidden, 4)
+        self.fresh = nn.ModuleList([nn.Linear(hidden, 3) for _ in range(3)])
+        self.gone = nn.ModuleList([nn.Linear(hidden, 3) for _ in range(3)])
         self.stamp = nn.ModuleList([nn.Linear(hidden, size) for size in (10, 100, 100)])
+        self.earlier = nn.ModuleList([nn.Linear(hidden, size) for size in (10, 100, 100)])
 
     def forward(
-        self, taps: list[Tensor], before: Tensor, change: Tensor, fresh: Tensor, stamps: Tensor
+        self, taps: list[Tensor], labels: dict[str, Tensor], stamps: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
         """The sum of the losses, and shares of right labels where there is something to tell.
 
-        taps float[B, clips, 9, H] of two layers, before int64[B, clips, 9, 3], change
-        and fresh int64[B, clips, 9], stamps int64[B, clips, 3] (the whole tokens of a stamp).
+        taps float[B, clips, 10, H] of two layers: the video tokens and the clip's last token;
+        labels as in `Labelled`, stamps int64[B, clips, 3] (the whole tokens of a stamp).
         """
         early, late = (norm(tap.float()) for norm, tap in zip(self.norms, taps, strict=True))
-        total = early.sum() * 0.0
-        right: dict[str, float] = {}
+        count = self.count(early[:, :, CELLS]).flatten(0, -2)
+        early, late = early[:, :, :CELLS], late[:, :, :CELLS]
+        total = _loss(count, labels["count"].flatten(), nothing=1.0)
+        right = {"count": _share(count, labels["count"].flatten())}
         for at, head in enumerate(self.before):
-            logits, want = head(early).flatten(0, -2), before[..., at].flatten()
+            logits, want = head(early).flatten(0, -2), labels["before"][..., at].flatten()
             total = total + _loss(logits, want)
             right[f"before/{at}"] = _share(logits, want)
-        for at, head in enumerate(self.stamp):
-            logits = head(early).flatten(0, -2)
-            want = stamps[..., None, at].expand(early.shape[:-1]).flatten()
-            total = total + 0.5 * functional.cross_entropy(logits, want)
-            right[f"stamp/{at}"] = (logits.argmax(-1) == want).float().mean().item()
-        logits, want = self.fresh(late).flatten(0, -2), fresh.flatten()
-        total = total + 2.0 * _loss(logits, want)
-        right["fresh"] = _share(logits, want)
-        logits, want = self.change(late).flatten(0, -2), change.flatten()
+        earlier = torch.full_like(stamps, IGNORE)
+        earlier[:, 1:] = stamps[:, :-1]
+        for name, held, heads, given in (
+            ("stamp", early, self.stamp, stamps),
+            ("earlier", late, self.earlier, earlier),
+        ):
+            for at, head in enumerate(heads):
+                want = given[..., None, at].expand(held.shape[:-1]).flatten()
+                logits = head(held).flatten(0, -2)
+                total = total + _loss(logits, want, nothing=1.0)
+                right[f"{name}/{at}"] = _share(logits, want)
+        for name, heads in (("fresh", self.fresh), ("gone", self.gone)):
+            for at, head in enumerate(heads):
+                logits, want = head(late).flatten(0, -2), labels[name][..., at].flatten()
+                total = total + _loss(logits, want)
+                right[f"{name}/{at}"] = _share(logits, want)
+        logits, want = self.change(late).flatten(0, -2), labels["change"].flatten()
         right["change"] = _share(logits, want)
         return total + 3.0 * _loss(logits, want, nothing=0.05), right
 

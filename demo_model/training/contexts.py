@@ -28,6 +28,8 @@ UNSEEN_FAMILIES = (
     "at_time_digit",
     "at_time_count",
 )
+WINDOWED = 0.35
+"""Of the contexts without gaps: those computed under a sliding window."""
 Bools = NDArray[np.bool_]
 NOTE_GAP = 40
 """Positions kept free between sink and clips where notes of earlier turns may stand."""
@@ -82,21 +84,22 @@ class Drawer:
         clips: int,
         branches: int,
         families: Sequence[str] | None = None,
+        gathered: bool = False,
     ) -> Context:
         """A context of so many computed clips with up to so many questions.
 
-        A quarter leave clips out before anything is computed; of the others, some are computed
-        whole and then seen in part. Half of those without gaps are computed under a window.
+        A quarter leave clips out before anything is computed, and all that are `gathered` do; of
+        the others, some are computed whole and then seen in part, and some under a window.
         """
         timeline = self.pool.timelines[int(rng.integers(len(self.pool.timelines)))]
-        mode = rng.random()
+        mode = 0.0 if gathered else rng.random()
         window: int | None = None
         if mode < 0.25 and clips >= 4:
-            rows = self._thinned(rng, len(timeline), clips)
+            rows = self._thinned(rng, len(timeline), clips, 10 if gathered else 4)
         else:
             start = int(rng.integers(0, len(timeline) - clips + 1))
             rows = np.arange(start, start + clips)
-            if rng.random() < 0.5:
+            if rng.random() < WINDOWED:
                 window = int(rng.choice((2, 4, 8, 16)))
         viewed = self._sparse(rng, clips) if mode > 0.8 and clips >= 12 else np.arange(clips)
         gap = NOTE_GAP if rng.random() < 0.3 else 0
@@ -108,12 +111,13 @@ class Drawer:
         for seen, question in asked:
             notes = bool(gap) and bool(question.history) and rng.random() < 0.7
             context.branches.append(Branch(seen, question, notes))
+        context.branches.sort(key=lambda branch: branch.seen)  # few see all: see attention.py
         return context
 
     @staticmethod
-    def _thinned(rng: np.random.Generator, available: int, clips: int) -> Ids:
+    def _thinned(rng: np.random.Generator, available: int, clips: int, stretch: int) -> Ids:
         """The newest few in a row, and others at random from before."""
-        span = int(rng.integers(clips, min(available, clips * 4) + 1))
+        span = int(rng.integers(clips, min(available, clips * stretch) + 1))
         start = int(rng.integers(0, available - span + 1))
         recent = min(int(rng.integers(2, 9)), clips - 1)
         old = rng.choice(span - recent, clips - recent, replace=False)

@@ -17,7 +17,13 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextModel, apply_rotary_pos_emb
 
-TIMED_FAMILIES = ("first_seen", "last_seen", "when_")
+from onlooker.demo_model.dataset import CLIP_TOKENS, STAMP_TOKENS
+from onlooker.demo_model.training.attention import (
+    Masks,
+    bias_of,
+    causal_attention,
+    joined_attention,
+)
 
 
 @dataclass
@@ -40,7 +46,7 @@ class Packed:
     branch_positions: Tensor
     """int64[3, B, Q]"""
     branch_mask: Tensor
-    """bool[B, 1, Q, C + Q]"""
+    """bool[B, 1, Q, C]: the context tokens that a branch token sees, one at least."""
     targets: Tensor
     """int64[B, Q]: the next token where it is learnt, else -100."""
     question_of: Tensor
@@ -57,37 +63,19 @@ class Packed:
     """Of each question."""
     branch_of: Tensor
     """int64[B, Q]: which question a token of any kind belongs to, -1 for padding."""
-    before: Tensor
-    """int64[B, clips, 9, 3]: colour, shape and digit of the clip before (see `changes.py`)."""
-    change: Tensor
-    """int64[B, clips, 9]: what changed in a cell since the clip before."""
-    fresh: Tensor
-    """int64[B, clips, 9]: whether what a cell shows is new (see `changes.py`)."""
+    labels: dict[str, Tensor]
+    """Of the clips' tokens, see `changes.Labelled`."""
     stamps: Tensor
     """int64[B, clips, 3]: the ten thousands, hundreds and seconds of the stamps."""
 
     def pointing(self) -> tuple[Tensor, Tensor]:
         """Tokens that should attend to the evidence, in the flattened branch tokens, and whose.
 
-        int64[P] each: the last token of every question, and where the answer is a time, the tokens
-        of the answer that the next part of the time follows.
+        int64[P] each: all tokens that a word of an answer follows. Each word reads the evidence
+        for itself: "at the" is easily said, "left" or "right" needs another look.
         """
-        flat = self.question_of.flatten()
-        at = torch.nonzero(flat >= 0)[:, 0]
-        ends = torch.zeros(len(self.family), dtype=torch.int64, device=flat.device)
-        ends = ends.scatter_reduce(0, flat[at], at, "amax")
-        owners = torch.arange(len(ends), device=flat.device)
-        timed = [n for n, family in enumerate(self.family) if family.startswith(TIMED_FAMILIES)]
-        picked = torch.tensor(timed, dtype=torch.int64, device=flat.device)
-        places, whose = [ends], [owners]
-        for step in (1, 2, 3):
-            place = (ends[picked] + step).clamp(max=len(flat) - 1)
-            kept = (self.targets.flatten()[place] >= 0) & (
-                self.branch_of.flatten()[place] == picked
-            )
-            places.append(place[kept])
-            whose.append(picked[kept])
-        return torch.cat(places), torch.cat(whose)
+        at = torch.nonzero(self.targets.flatten() >= 0)[:, 0]
+        return at, self.branch_of.flatten()[at]
 
     def to(self, device: torch.device) -> Packed:
         """All tensors on a device; nothing is copied when they are there."""
@@ -95,6 +83,7 @@ class Packed:
         for name, value in moved.items():
             if isinstance(value, Tensor):
                 moved[name] = value.to(device)
+        moved["labels"] = {name: value.to(device) for name, value in self.labels.items()}
         return Packed(**moved)
 
 
@@ -110,9 +99,10 @@ class Seen:
 
     pointers: list[Tensor]
     """Per pointing layer float[P, heads, C]: log of the attention that the tokens of
-    `Packed.pointing` pay to each context token, in the heads of the first key head."""
+    `Packed.pointing` pay to each context token, in the heads of the first key heads."""
     taps: list[Tensor]
-    """Per tapped layer float[B, clips, 9, H]: what the video tokens hold after it."""
+    """Per tapped layer float[B, clips, 10, H]: what the video tokens and the last token of each
+    clip hold after it."""
 
     @property
     def scores(self) -> list[Tensor]:
@@ -148,28 +138,28 @@ class _Geometry:
         self.view: tuple[Tensor, Tensor] | None = None
         if packed.view_positions is not None:
             self.view = model.rotary_emb(x.float(), packed.view_positions)
-        self.branch_bias = _bias(packed.branch_mask)
+        self.masks = Masks(packed.branch_mask, packed.branch_of, len(packed.family))
         mask = packed.context_mask
-        self.context_bias = None if mask is None else _bias(mask)
+        self.context_bias = None if mask is None else bias_of(mask)
 
     def heads_of(self, x: Tensor, count: int) -> Tensor:
         """[B, T, heads * width] -> [B, heads, T, width]"""
         return x.unflatten(-1, (count, self.width)).transpose(1, 2)
 
-    def point(self, q: Tensor, k: Tensor, packed: Packed) -> Tensor:
+    def point(self, q: Tensor, k: Tensor, packed: Packed, groups: int) -> Tensor:
         """Log attention over context tokens: branch queries [B, heads, Q, width], all keys."""
-        at, context = packed.pointing()[0], self.context
-        width = q.shape[2]
-        of = at // width
-        cos, sin = (a[:, context:].flatten(0, 1)[at] for a in (self.cos, self.sin))
-        heads = q[:, : self.heads // self.groups].float()
-        asked = heads.transpose(1, 2).flatten(0, 1)[at].transpose(0, 1)
-        asked = _rotate(asked[None], cos[None], sin[None])[0]
+        at, context, repeat = packed.pointing()[0], self.context, self.heads // self.groups
+        of = at // q.shape[2]
         angles = (self.cos, self.sin) if self.view is None else self.view
-        keys = k[:, :1, :context].float()
-        keys = _rotate(keys, angles[0][:, :context], angles[1][:, :context])[:, 0]
-        logits = torch.einsum("hqd,qcd->qhc", asked, keys[of]) / self.width**0.5
-        unseen = ~packed.branch_mask[:, 0, :, :context].flatten(0, 1)[at]
+        keys = k[:, :groups, :context].float()
+        keys = _rotate(keys, angles[0][:, :context], angles[1][:, :context])
+        asked = _rotate(
+            q[:, : groups * repeat].float(), self.cos[:, context:], self.sin[:, context:]
+        )
+        asked = asked.transpose(1, 2).flatten(0, 1)[at].unflatten(1, (groups, repeat))
+        rows = [torch.einsum("qgrd,gcd->qgrc", asked[of == n], keys[n]) for n in range(len(keys))]
+        logits = torch.cat(rows).flatten(1, 2) / self.width**0.5
+        unseen = ~packed.branch_mask[:, 0].flatten(0, 1)[at]
         return logits.masked_fill(unseen[:, None], float("-inf")).log_softmax(-1)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -180,22 +170,17 @@ class _Geometry:
         at = 0 if whole else context
         q = _rotate(q, self.cos[:, at:], self.sin[:, at:])
         own = _rotate(k, self.cos, self.sin)
-        seen = own
+        own, v = (t.repeat_interleave(repeat, 1) for t in (own, v))
+        seen = own[:, :, :context]
         if self.view is not None:
-            seen = torch.cat([_rotate(k[:, :, :context], *self.view), own[:, :, context:]], 2)
-        own, seen, v = (t.repeat_interleave(repeat, 1) for t in (own, seen, v))
-        attention = functional.scaled_dot_product_attention
+            seen = _rotate(k[:, :, :context], *self.view).repeat_interleave(repeat, 1)
+        outputs = []
         with torch.autocast(q.device.type, enabled=False):
-            outputs = [attention(q[:, :, context - at :], seen, v, attn_mask=self.branch_bias)]
             if whole:
-                first = attention(
-                    q[:, :, :context],
-                    own[:, :, :context],
-                    v[:, :, :context],
-                    attn_mask=self.context_bias,
-                    is_causal=self.context_bias is None,
-                )
-                outputs.insert(0, first)
+                first, keys, values = (t[:, :, :context] for t in (q, own, v))
+                outputs.append(causal_attention(first, keys, values, self.context_bias))
+            pairs = (seen, v[:, :, :context]), (own[:, :, context:], v[:, :, context:])
+            outputs.append(joined_attention(q[:, :, context - at :], *pairs, self.masks))
         return torch.cat(outputs, 2).transpose(1, 2).flatten(2).to(self.kind)
 
 
@@ -206,6 +191,7 @@ def forward(
     score_layers: tuple[int, ...] = (),
     tap_layers: tuple[int, ...] = (),
     point_layers: tuple[int, ...] = (),
+    point_groups: int = 1,
 ) -> Seen:
     """Logits at the answers of every branch, and what the asked layers hold.
 
@@ -232,7 +218,8 @@ def forward(
             branch_q = q[:, :, context:] if number < last else q
             summaries.append(_summary(branch_q, k[:, :, :context], packed))
         if number in point_layers:
-            pointers.append(geometry.point(q[:, :, context:] if number < last else q, k, packed))
+            asking = q[:, :, context:] if number < last else q
+            pointers.append(geometry.point(asking, k, packed, point_groups))
         x = x if number < last else x[:, context:]
         x = x + attention.o_proj(geometry.attend(q, k, v))
         x = x + layer.mlp(layer.post_attention_layernorm(x))
@@ -240,15 +227,12 @@ def forward(
             add = torch.zeros_like(x).masked_scatter(video[..., None], packed.deep.to(x.dtype))
             x = x + add
         if number in tap_layers:
-            held = x[:, :context][video[:, :context]]
-            taps.append(held.view(*packed.change.shape, -1))
+            opening = int((packed.clip_of < 0).sum())
+            clips = x[:, opening:context].unflatten(1, (-1, CLIP_TOKENS))
+            taps.append(clips[:, :, STAMP_TOKENS + 1 :])
     wanted = packed.targets >= 0
     logits = functional.linear(model.norm(x[wanted]), model.embed_tokens.weight)
     return Seen(logits.float(), summaries, pointers, taps)
-
-
-def _bias(mask: Tensor) -> Tensor:
-    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, float("-inf"))
 
 
 def mean_scores(queries: Tensor, keys: Tensor) -> Tensor:

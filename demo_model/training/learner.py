@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from transformers import Qwen3VLForConditionalGeneration
 
 from onlooker.demo_model.dataset import Layout
+from onlooker.demo_model.questions import FAMILIES
 from onlooker.demo_model.training.changes import ChangeHeads, Lessons
 from onlooker.demo_model.training.contexts import Drawer, draw_system
 from onlooker.demo_model.training.language import (
@@ -38,21 +40,23 @@ SIZES = (2, 4, 8, 16, 32, 64)
 class LanguagePlan:
     """How long and how fast stage 2 learns."""
 
-    rate: float = 1e-3
+    rate: float = 6e-4
     sharp_scale: float = 6.0
     """Faster learning of the norms that decide how sharply attention picks one clip of many."""
     warmup: int = 200
-    decay_share: float = 0.35
+    decay_share: float = 0.5
     """Part of the time, at the end, over which the rate falls to a twentieth."""
     clips_a_batch: int = 64
-    questions_a_batch: int = 96
+    questions_a_batch: int = 128
     level_up_at: float = 0.87
     """Answers right at the longest context of a level before longer ones come."""
     schedule: tuple[float, ...] = (0.05, 0.1, 0.18, 0.28, 0.4)
     """Progress at which the next level comes at the latest."""
-    point_layers: tuple[int, ...] = (2, 3)
-    """Layers in which two heads are shown which clips a question is about."""
-    point_weight: float = 0.2
+    point_layers: tuple[int, ...] = (2, 3, 4)
+    """Layers in which some heads are shown which clips a question is about."""
+    point_groups: int = 2
+    """Key heads, with all the heads that share them, that are shown it in each of these layers."""
+    point_weight: float = 0.25
     change_layers: tuple[int, int] = (1, 2)
     """Layers after which video tokens are asked for the clip before, and for what has changed."""
     change_weight: float = 0.2
@@ -71,6 +75,11 @@ class LanguagePlan:
     focus_share: float = 0.75
     """Of the contexts, while `focus` families are not yet right in `focus_until` of the cases."""
     focus_until: float = 0.9
+    weak_below: float = 0.92
+    """Families that are right less often get `weak_share` of the contexts for themselves."""
+    weak_share: float = 0.4
+    gathered_share: float = 0.15
+    """Of the batches, at the last level: few clips from far apart, as retrieval gathers them."""
     log_every: int = 25
     save_every_s: float = 150.0
     seconds: float = 9_000.0
@@ -179,7 +188,10 @@ class LanguageTrainer:
         """(clips in a context, packed contexts): half at the level's longest, half shorter."""
         top = SIZES[self.level]
         clips = top if rng.random() < 0.55 else int(rng.choice(SIZES[: self.level + 1]))
-        if rng.random() < 0.3:
+        gathered = self.level + 1 == len(SIZES) and rng.random() < self.plan.gathered_share
+        if gathered:
+            clips = int(rng.integers(8, 25))
+        elif rng.random() < 0.3:
             clips = max(1, clips - int(rng.integers(0, clips // 2 + 1)))
         contexts = max(1, min(self.plan.clips_a_batch // clips, 24))
         questions = self.plan.questions_a_batch
@@ -188,11 +200,16 @@ class LanguageTrainer:
         each = max(2, questions // contexts)
         drawn = []
         for _ in range(contexts):
-            focused = not self.focused and rng.random() < self.plan.focus_share
-            families = self.plan.focus if focused else None
-            drawn.append(self.drawer.context(rng, clips, each, families))
+            drawn.append(self.drawer.context(rng, clips, each, self.families(rng), gathered))
         drawn = [c for c in drawn if c.branches]
         return clips, pack(self.layout, drawn, self.pool, draw_system(rng), self.lessons)
+
+    def families(self, rng: np.random.Generator) -> Sequence[str] | None:
+        """Which families a context is asked about; None: all, by their shares."""
+        if not self.focused:
+            return self.plan.focus if rng.random() < self.plan.focus_share else None
+        weak = tuple(f for f in FAMILIES if self.smooth.get(f, 0.0) < self.plan.weak_below)
+        return weak if weak and rng.random() < self.plan.weak_share else None
 
     def learn(self, packed: Packed, clips: int) -> None:
         """One step; marks go to the log."""
@@ -207,11 +224,10 @@ class LanguageTrainer:
                 layers,
                 self.plan.change_layers,
                 self.plan.point_layers,
+                self.plan.point_groups,
             )
         loss, right = question_results(packed, seen)
-        extra, shares = self.heads(
-            seen.taps, packed.before, packed.change, packed.fresh, packed.stamps
-        )
+        extra, shares = self.heads(seen.taps, packed.labels, packed.stamps)
         total = loss + self.plan.change_weight * extra
         for layer, pointers in zip(self.plan.point_layers, seen.pointers, strict=True):
             extra, share = pointer_loss(pointers, packed)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onlooker.demo_model.answers import CANNOT_TELL
 from onlooker.demo_model.dataset import (
     CLIP_POSITIONS,
     CLIP_TOKENS,
@@ -19,12 +20,14 @@ from onlooker.demo_model.dataset import (
     context_positions,
     sink_text,
 )
-from onlooker.demo_model.training.changes import Lessons, named_cells
+from onlooker.demo_model.training.changes import Lessons, named_cells, stacked
 from onlooker.demo_model.training.contexts import NOTE_GAP, Branch, Context
 from onlooker.demo_model.training.language import Packed
 from onlooker.demo_model.training.pool import Pool
 
 Bools = NDArray[np.bool_]
+NOWHERE = ("no", "never", CANNOT_TELL)
+"""Answers for which there is nothing to look at: attention learns to rest on the sink instead."""
 
 
 @dataclass
@@ -104,7 +107,7 @@ class _BranchPart:
         self.size = part.size
         self.ids = np.full((batch, width), layout.pad, np.int64)
         self.positions = np.zeros((batch, width), np.int64)
-        self.mask = np.zeros((batch, 1, width, part.size + width), np.bool_)
+        self.mask = np.zeros((batch, 1, width, part.size), np.bool_)
         self.targets = np.full((batch, width), -100, np.int64)
         self.question_of = np.full((batch, width), -1, np.int64)
         self.branch_of = np.full((batch, width), -1, np.int64)
@@ -134,23 +137,22 @@ class _BranchPart:
         self.targets[at, here] = one.targets
         self.question_of[at, here] = np.where(one.asks, number, -1)
         self.branch_of[at, here] = number
-        self.mask[at, 0, here, : self.size] = place_of < seen
-        self.mask[at, 0, cursor : cursor + one.notes, : self.size] = place_of < 0
-        own = slice(self.size + cursor, self.size + cursor + len(one.ids))
-        self.mask[at, 0, here, own] = np.tril(np.ones((len(one.ids), len(one.ids)), np.bool_))
+        self.mask[at, 0, here] = place_of < seen
+        self.mask[at, 0, cursor : cursor + one.notes] = place_of < 0
 
     def pointed(self, part: _ContextPart, lessons: Lessons) -> Bools:
-        """bool[questions, C]: video tokens of evidence clips that show what the question names."""
+        """bool[questions, C]: tokens of evidence clips that show what the question names."""
         found = np.zeros((len(self.asked), self.size), np.bool_)
         for number, (_, context, branch) in enumerate(self.asked):
-            for evidence in branch.question.evidence:
+            if branch.question.answer in NOWHERE and not branch.question.evidence:
+                found[number, : part.opening] = True
+            narrated = branch.question.family == "narrate"  # the newest clip knows the one before
+            for evidence in branch.question.evidence[-1 if narrated else 0 :]:
                 if evidence >= len(context.viewed):
                     continue  # a probe that looks for clips it does not see
-                clip = int(context.viewed[evidence])
-                content = lessons.content(context.timeline, int(context.rows[clip]))
+                clip, tokens = pointed_tokens(context, branch, evidence, lessons)
                 start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1
-                cells = named_cells(branch.question.text, content)
-                found[number, start : start + VIDEO_TOKENS] |= cells
+                found[number, start : start + VIDEO_TOKENS + 1] |= tokens
         return found
 
     def evidence(self, batch: int, clips: int) -> tuple[Bools, Bools]:
@@ -162,6 +164,37 @@ class _BranchPart:
             candidates[number, at * clips + context.viewed[: branch.seen]] = True
             found[number, at * clips + context.viewed[evidence]] = True
         return found, candidates
+
+
+def pointed_tokens(
+    context: Context, branch: Branch, evidence: int, lessons: Lessons
+) -> tuple[int, Bools]:
+    """The computed clip to look at for one evidence clip, and bool[10]: cells, and its last token.
+
+    What was seen last is looked for in the clip that no longer shows it (see `changes.py`).
+    """
+    question, viewed = branch.question, context.viewed
+    clip = int(viewed[evidence])
+    cells = _named(context, clip, question.text, lessons)
+    after = evidence + 1 < branch.seen and int(viewed[evidence + 1]) == clip + 1
+    if question.family == "last_seen" and after and cells is not None and cells.any():
+        return clip + 1, np.append(cells, False)
+    if cells is not None and not cells.any() and clip > 0:
+        cells = _named(context, clip - 1, question.text, lessons)
+    if cells is None and question.family.endswith("_count"):
+        return clip, np.arange(VIDEO_TOKENS + 1) == VIDEO_TOKENS
+    if cells is None:
+        row = int(context.rows[clip])
+        narrated = question.family == "narrate"
+        shows = lessons.changed if narrated else lessons.occupied
+        cells = shows(context.timeline, row)
+    if not cells.any():
+        return clip, np.ones(VIDEO_TOKENS + 1, np.bool_)
+    return clip, np.append(cells, False)
+
+
+def _named(context: Context, clip: int, text: str, lessons: Lessons) -> Bools | None:
+    return named_cells(text, lessons.content(context.timeline, int(context.rows[clip])))
 
 
 def pack(
@@ -198,9 +231,7 @@ def pack(
         clip_of=torch.from_numpy(part.clip_of),
         family=[branch.question.family for _, _, branch in branches.asked],
         branch_of=torch.from_numpy(branches.branch_of),
-        before=torch.from_numpy(np.stack([before for before, _, _ in taught])),
-        change=torch.from_numpy(np.stack([change for _, change, _ in taught])),
-        fresh=torch.from_numpy(np.stack([fresh for _, _, fresh in taught])),
+        labels=stacked(taught).tensors(torch.device("cpu")),
         stamps=torch.tensor([[stamp_parts(s) for s in c.stamps()] for c in contexts]),
     )
 

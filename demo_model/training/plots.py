@@ -33,19 +33,26 @@ def smooth(values: list[float], span: int = 12) -> list[float]:
 
 
 def plot_run(folder: Path, out: Path | None = None) -> Path:
-    """Both stages in one picture, `training.png` in the run's folder unless `out` is given."""
+    """Both stages in one picture, `training.png` in the run's folder unless `out` is given.
+
+    A run that went on from a model folder has no first stage to show.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     out = folder / "training.png" if out is None else out
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
     vision = read_log(folder / "vision.jsonl")
+    panels = 2 if vision else 1
+    figure, grid = pyplot.subplots(1, panels, figsize=(5.5 * panels, 4), squeeze=False)
+    left, right = grid[0][0], grid[0][-1]
+    if vision:
+        left.set_title("vision tower: single clips")
     for name in VISION_CURVES:
         rows = [row for row in vision if name in row]
-        left.plot([row["step"] for row in rows], [row[name] for row in rows], label=name)
-    left.set_title("vision tower: single clips")
+        if rows:
+            left.plot([row["step"] for row in rows], [row[name] for row in rows], label=name)
     language = read_log(folder / "language.jsonl")
     for name, families in LANGUAGE_GROUPS.items():
         steps, values = [], []
@@ -60,7 +67,7 @@ def plot_run(folder: Path, out: Path | None = None) -> Path:
         right.axvline(step, color="0.85", zorder=0)
         right.text(step, 0.01, str(clips), fontsize=7, color="0.4")
     right.set_title("language model: growing contexts (clips at the bottom)")
-    for axes in (left, right):
+    for axes in grid[0]:
         axes.set_xlabel("step")
         axes.set_ylabel("share of right answers")
         axes.set_ylim(0, 1.02)

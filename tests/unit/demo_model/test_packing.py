@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
@@ -15,12 +16,14 @@ from onlooker.demo_model.answers import Question
 from onlooker.demo_model.dataset import Layout, sink_text
 from onlooker.demo_model.model import build_config, build_model
 from onlooker.demo_model.phrases import vocabulary
+from onlooker.demo_model.table import SHAPES
 from onlooker.demo_model.tokenizer import build_tokenizer
-from onlooker.demo_model.training.changes import fresh_labels
+from onlooker.demo_model.training.changes import Lessons
 from onlooker.demo_model.training.contexts import Branch, Context, Drawer
 from onlooker.demo_model.training.language import forward, pointer_loss
-from onlooker.demo_model.training.packing import pack
-from onlooker.demo_model.training.pool import Pool, build_pool
+from onlooker.demo_model.training.packing import pack, pointed_tokens
+from onlooker.demo_model.training.pool import Pool, Timeline, build_pool
+from onlooker.demo_model.world import COLOR_NAMES
 
 HISTORY = (("What shape is it?", "a star"),)
 QUESTIONS = [
@@ -170,34 +173,88 @@ def test_pointers_are_shares_of_attention_over_seen_tokens(
         seen = forward(model.model.language_model, packed, layout.video, point_layers=(layer,))
         loss, share = pointer_loss(seen.pointers[0], packed)
     shares = seen.pointers[0].exp()
-    torch.testing.assert_close(shares.sum(-1), torch.ones(12, 2))
+    _, whose = packed.pointing()
+    torch.testing.assert_close(shares.sum(-1), torch.ones(len(whose), 2))
     clips = [int((row > 0).sum()) for row in shares[:, 0]]
     opening = len(layout.encode(sink_text(None)))
-    assert clips == [opening + 15 * n for n in (1, 2, 3, 1, 2, 3) * 2]
+    assert clips == [opening + 15 * (1 + n % 6 % 3) for n in whose.tolist()]
     assert 0.0 < share < 1.0
     assert loss.item() > 0.0
 
 
-def test_fresh_labels_tell_new_from_known_within_reach() -> None:
-    red_star, blue_star = 1 << 3, 1 << 9
-    bits = np.zeros((4, 9), np.int64)
-    bits[0, 0], bits[1, 4], bits[2, 0], bits[3, 4] = red_star, blue_star, red_star, blue_star
-    near = fresh_labels(bits, 1)
-    far = fresh_labels(bits, 4)
-    assert [near[0, 0], near[1, 4], near[2, 0], near[3, 4]] == [2, 2, 2, 2]
-    assert [far[0, 0], far[1, 4], far[2, 0], far[3, 4]] == [2, 2, 1, 1]
-    assert (near == 0).sum() == 32
-
-
-def test_answers_that_are_times_point_with_each_token_before_a_part_of_the_time(
-    layout: Layout, pool: Pool
-) -> None:
+def test_every_word_of_an_answer_points_at_the_evidence(layout: Layout, pool: Pool) -> None:
     context = make_context(pool, [0, 1, 2])
     timed = Question("first_seen", "When did you first see a star?", "at 12 seconds", (0,))
     context.branches = [Branch(3, QUESTIONS[0]), Branch(3, timed)]
     packed = pack(layout, [context], pool, None)
     at, whose = packed.pointing()
-    assert whose.tolist() == [0, 1, 1, 1, 1]
-    follows = packed.targets[0][at[1:]].tolist()
-    assert layout.tokenizer.decode(follows) == "At 12"
+    answers = [layout.turn(q.text, q.answer).answer for q in (QUESTIONS[0], timed)]
+    assert whose.tolist() == [0] * len(answers[0]) + [1] * len(answers[1])
+    assert packed.targets[0][at].tolist() == [*answers[0], *answers[1]]
     assert packed.pointed[1].sum() > 0
+
+
+class _Shown(Lessons):
+    """A red circle on the left in the first two clips only."""
+
+    def content(self, timeline: Timeline, row: int) -> NDArray[np.int64]:
+        labels = np.zeros((9, 3), np.int64)
+        if row < 2:
+            labels[3, :2] = COLOR_NAMES.index("red") + 1, SHAPES.index("circle") + 1
+        return labels
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "evidence", "rows", "clip", "tokens"),
+    [
+        ("first_seen", "When did you first see a red circle?", 0, [0, 1, 2], 0, {3}),
+        ("last_seen", "When did you last see a red circle?", 1, [0, 1, 2], 2, {3}),
+        ("last_seen", "When did you last see something red?", 1, [0, 1], 1, {3}),
+        ("when_changed", "When was the red circle gone?", 2, [0, 1, 2], 2, {3}),
+        ("at_time_count", "How many objects were there at 7 seconds?", 2, [0, 1, 2], 2, {9}),
+        ("now_list", "What do you see?", 1, [0, 1], 1, {3}),
+        ("now_list", "What do you see?", 2, [0, 1, 2], 2, set(range(10))),
+    ],
+)
+def test_a_question_points_at_what_shows_its_answer(
+    pool: Pool,
+    family: str,
+    text: str,
+    evidence: int,
+    rows: list[int],
+    clip: int,
+    tokens: set[int],
+) -> None:
+    question = Question(family, text, "", (evidence,))
+    branch = Branch(len(rows), question)
+    context = Context(pool.timelines[0], np.array(rows), None, np.arange(len(rows)), 0, [branch])
+    found, which = pointed_tokens(context, branch, evidence, _Shown())
+    assert found == clip
+    assert set(np.flatnonzero(which)) == tokens
+
+
+@pytest.mark.parametrize(("answer", "sink"), [("no", True), ("never", True), ("three", False)])
+def test_attention_rests_on_the_sink_when_there_is_nothing_to_look_at(
+    layout: Layout, pool: Pool, answer: str, sink: bool
+) -> None:
+    context = make_context(pool, [0, 1])
+    context.branches = [Branch(2, Question("ever", "Was there ever a red star?", answer))]
+    packed = pack(layout, [context], pool, None)
+    opening = len(layout.encode(sink_text(None)))
+    assert packed.pointed[0, :opening].all() == sink
+    assert not packed.pointed[0, opening:].any()
+
+
+def test_what_was_seen_last_is_not_looked_for_in_a_clip_that_is_left_out(pool: Pool) -> None:
+    question = Question("last_seen", "When did you last see a red circle?", "", (1,))
+    branch = Branch(3, question)
+    rows, viewed = np.arange(4), np.array([0, 1, 3])
+    context = Context(pool.timelines[0], rows, None, viewed, 0, [branch])
+    assert pointed_tokens(context, branch, 1, _Shown())[0] == 1
+
+
+def test_gathered_contexts_hold_clips_from_far_apart(pool: Pool) -> None:
+    rng = np.random.default_rng(0)
+    drawn = [Drawer(pool).context(rng, 5, 1, gathered=True) for _ in range(8)]
+    assert all(len(context.rows) == 5 and context.window is None for context in drawn)
+    assert any(int(np.diff(context.rows).max()) > 2 for context in drawn)

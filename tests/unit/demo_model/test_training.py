@@ -11,9 +11,11 @@ import torch
 
 from onlooker.demo_model.dataset import Layout
 from onlooker.demo_model.examples import TEST_SEED, VALIDATION_SEED
-from onlooker.demo_model.model import build_config, build_model
+from onlooker.demo_model.model import build_config, build_model, write_folder
 from onlooker.demo_model.phrases import vocabulary
+from onlooker.demo_model.questions import FAMILIES
 from onlooker.demo_model.tokenizer import build_tokenizer
+from onlooker.demo_model.train import Options, load_model, train_vision
 from onlooker.demo_model.training.changes import KINDS, change_labels, content_labels
 from onlooker.demo_model.training.clips import (
     LABELS,
@@ -134,6 +136,44 @@ def test_the_language_stage_learns_resumes_and_logs(pool: Pool, tmp_path: Path) 
     again.run(0)
     for name, value in again.text.state_dict().items():
         assert torch.equal(value, trainer.text.state_dict()[name])
+
+
+def test_weak_families_get_contexts_of_their_own(pool: Pool, tmp_path: Path) -> None:
+    plan = LanguagePlan(weak_below=0.9, weak_share=0.5)
+    model, layout = build_model(build_config(TOKENIZER)), Layout(TOKENIZER)
+    trainer = LanguageTrainer(model, layout, pool, plan, tmp_path)
+    rng = np.random.default_rng(0)
+    trainer.smooth = dict.fromkeys(FAMILIES, 0.95)
+    assert {trainer.families(rng) for _ in range(20)} == {None}
+    trainer.smooth["last_seen"] = 0.5
+    drawn = [trainer.families(rng) for _ in range(60)]
+    assert {None, ("last_seen",)} == set(drawn)
+    assert 10 < drawn.count(None) < 50
+
+
+def test_a_run_goes_on_from_a_folder_and_keeps_its_tower(tmp_path: Path) -> None:
+    model = build_model(build_config(TOKENIZER), 3)
+    write_folder(tmp_path / "folder", model, TOKENIZER, torch.float32)
+    options = Options(
+        run=tmp_path,
+        out=tmp_path / "out",
+        vision_minutes=1e9,  # would never end
+        language_minutes=0.0,
+        timelines=1,
+        workers=1,
+        seed=0,
+        resume=True,
+        export_only=False,
+        start=tmp_path / "folder",
+    )
+    found = load_model(TOKENIZER, options)
+    train_vision(found, options)
+    tower = torch.load(tmp_path / "tower.pt", weights_only=True)
+    for name, value in model.model.visual.state_dict().items():
+        assert torch.equal(tower[name], value)
+    words = build_tokenizer([*vocabulary(), *(f"extra{n}" for n in range(64))])
+    with pytest.raises(ValueError, match="words"):
+        load_model(words, options)
 
 
 def test_timelines_reach_into_hours_and_skip(pool: Pool) -> None:
