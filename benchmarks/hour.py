@@ -63,9 +63,11 @@ class Hour:
         seen = [SeenClip(float(index), (time_s,)) for index, time_s in enumerate(self._shown_s)]
         self.view = View(self._world, seen)
 
-    def clips(self, stream_id: StreamId, width: int, height: int) -> Iterator[Clip]:
-        """The clips in order."""
-        for index, time_s in enumerate(self._shown_s):
+    def clips(
+        self, stream_id: StreamId, width: int, height: int, *, first: int = 0
+    ) -> Iterator[Clip]:
+        """The clips in order, from that of index `first` on."""
+        for index, time_s in enumerate(self._shown_s[first:], first):
             pixels = render(self._world.state_at(time_s), width, height)
             frame = Frame(index, float(index), 0.0, pixels)
             yield Clip(stream_id, index, (frame, frame))

@@ -35,17 +35,18 @@ class Steered:
     def __init__(self, engine: Engine) -> None:
         assert isinstance(engine, SegmentEngine)
         self.engine = engine
-        self._known: set[StreamId] = set()
+        self._known: dict[StreamId, int] = {}
         self._wanted: dict[str, tuple[Way, Sequence[int], bool]] = {}
         recaller: Any = engine.recaller
         self._recall = recaller.recall
         recaller.recall = self._steer
 
-    async def open_stream(self, stream_id: StreamId) -> None:
-        """Open a stream, or find it again in the store, once."""
+    async def open_stream(self, stream_id: StreamId) -> int:
+        """Open a stream, or find it again in the store, once; returns how many clips it has."""
         if stream_id not in self._known:
-            self._known.add(stream_id)
-            await self.engine.open_stream(stream_id)
+            remembered = await self.engine.open_stream(stream_id)
+            self._known[stream_id] = remembered.next_clip_index
+        return self._known[stream_id]
 
     async def flush(self) -> None:
         """Wait until all segments are stored."""

@@ -189,6 +189,35 @@ class Metrics:
             "Memory of the index that retrieval ranks clips by, all streams together.",
             registry=registry,
         )
+        self.memory_indexed_clips = Gauge(
+            "onlooker_memory_indexed_clips",
+            "Clips that retrieval can find, all streams together.",
+            registry=registry,
+        )
+        self.memory_device_bytes = Gauge(
+            "onlooker_memory_device_bytes",
+            "KV of segments that the workers hold ready, above the tiers.",
+            registry=registry,
+        )
+        self.memory_device_segments = Gauge(
+            "onlooker_memory_device_segments", "Likewise, as a count.", registry=registry
+        )
+        self.store_records = Gauge(
+            "onlooker_store_records", "Segments in a tier.", ["tier"], registry=registry
+        )
+        self.store_queued_bytes = Gauge(
+            "onlooker_store_queued_bytes",
+            "Segments that wait to be written to a tier.",
+            ["tier"],
+            registry=registry,
+        )
+        self.store_moves = Counter(
+            "onlooker_store_moves_total",
+            "Segments between tiers: demoted to a lower one, forgotten as the last copy went, "
+            "not_durable for want of room below, prefetched.",
+            ["move"],
+            registry=registry,
+        )
         self.memory_fetched_bytes = Counter(
             "onlooker_memory_fetched_bytes_total",
             "KV that answers read of what left the recent window, by the tier where it lay.",

@@ -65,6 +65,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=int, default=1, help="how many such streams [1]")
     parser.add_argument("--questions", type=int, default=100, help="about each [100]")
     parser.add_argument("--plot", type=Path, default=None, help="a PNG of recall by age")
+    parser.add_argument("--store", type=Path, default=None, help="keeps what was watched in a "
+                        "folder; a later run with the same streams asks at once")  # fmt: skip
+    parser.add_argument("--rows", default="ways,scores,codecs", help="which to measure [all]")
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -75,17 +78,18 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     ]
     asked = [hour.questions(options.questions) for hour in hours]
     found: dict[str, list[Mark]] = {}
+    kinds = options.rows.split(",")
     with tempfile.TemporaryDirectory(prefix="recall") as name:
-        raw = Path(name) / "raw"
+        raw = options.store or Path(name) / "raw"
         async with _running(options, raw, memory.MemorySection(), "default") as steered:
             await _watch(steered, hours)
-            for way in Way:
+            for way in Way if "ways" in kinds else (Way.ORACLE, Way.SEGMENTS):
                 found[way.value] = await _ask_all(steered, hours, asked, way)
-        for score in get_args(ScoreName):
+        for score in get_args(ScoreName) if "scores" in kinds else ():
             section = memory.MemorySection(ranking=Ranking(score=score))
             async with _running(options, raw, section, score) as steered:
                 found[f"score_{score}"] = await _ask_all(steered, hours, asked, Way.SEGMENTS)
-        for codec in CODECS:
+        for codec in CODECS if "codecs" in kinds else ():
             folder = Path(name) / codec
             await asyncio.to_thread(transcode_folder, raw, folder, codec)
             async with _running(options, folder, memory.MemorySection(), codec) as steered:
@@ -115,18 +119,17 @@ async def _running(
 
 
 async def _watch(steered: Steered, hours: Sequence[Hour]) -> None:
-    async def watch(hour: Hour, stream_id: StreamId) -> None:
+    async def watch(hour: Hour, stream_id: StreamId, first: int) -> None:
         info = steered.engine.info
-        for clip in hour.clips(stream_id, info.frame_width, info.frame_height):
+        for clip in hour.clips(stream_id, info.frame_width, info.frame_height, first=first):
             await steered.engine.ingest(clip)
             if clip.clip_index % 600 == 599:
                 print(f"  {stream_id}: {clip.clip_index + 1} clips", flush=True)
 
-    for number in range(len(hours)):
-        await steered.open_stream(_id(number))
+    known = [await steered.open_stream(_id(number)) for number in range(len(hours))]
     async with asyncio.TaskGroup() as group:
-        for number, hour in enumerate(hours):
-            group.create_task(watch(hour, _id(number)))
+        for number, (hour, first) in enumerate(zip(hours, known, strict=True)):
+            group.create_task(watch(hour, _id(number), first))
     await steered.flush()
 
 

@@ -44,6 +44,7 @@ from onlooker.engine.vllm_adapter.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
 from onlooker.engine.vllm_adapter.runner import VllmRunner
+from onlooker.engine.vllm_adapter.segments.census import Census
 from onlooker.engine.vllm_adapter.segments.composer import (
     EngineInput,
     PromptBuilder,
@@ -97,6 +98,7 @@ class SegmentEngine:
         self._made: tuple[StreamMemories, SegmentPrompts, Recaller] | None = None
         self._recent_clips = 0
         self._choosing = Choosing()
+        self._census = Census(lambda: self._runner.ask_workers("segment_stats"), clock, metrics)
 
     @property
     def info(self) -> EngineInfo:
@@ -128,8 +130,10 @@ class SegmentEngine:
             tokens_per_clip=tokens_per_clip,
             max_clips=self._recent_clips + settings.memory.retrieved_clips,
         )
+        self._census.start()
 
     async def close(self) -> None:
+        await self._census.close()
         await self._runner.close()
 
     def healthy(self) -> bool:

@@ -55,6 +55,7 @@ class SegmentExtension:
             "bytes": arena.num_bytes,
             "fetched": arena.num_fetched,
             "tiers": {} if vault is None else vault.tier_stats(),
+            "moves": {} if vault is None else vault.moves(),
             "index_rows": len(arena.index),
             "index_bytes": arena.index.num_bytes,
             "index_row_bytes": arena.index.max_row_bytes,

@@ -103,8 +103,24 @@ class Vault:
         return found, stored.is_complete
 
     def tier_stats(self) -> dict[str, dict[str, int]]:
-        """What each tier holds, and what it did since it was opened."""
-        return {name: asdict(stats) for name, stats in self._store.stats().tiers.items()}
+        """What each tier holds, what waits to be written to it, and what it did since it was
+        opened."""
+        stats = self._store.stats()
+        queued = {name: queue.num_bytes for name, queue in stats.queues.items()}
+        return {
+            name: {**asdict(tier), "queued_bytes": queued.get(name, 0)}
+            for name, tier in stats.tiers.items()
+        }
+
+    def moves(self) -> dict[str, int]:
+        """Totals of what went between the tiers."""
+        stats = self._store.stats()
+        return {
+            "demoted": stats.demoted,
+            "forgotten": stats.forgotten,
+            "not_durable": stats.not_durable,
+            "prefetched": stats.prefetched,
+        }
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all is written that was handed over."""
