@@ -20,8 +20,8 @@ def table(figures: dict[str, Any]) -> str:
         (
             tier,
             codec,
-            found["save_gb_per_s"],
-            found["save_ratio"],
+            found.get("save_gb_per_s"),
+            found.get("save_ratio"),
             found["load_gb_per_s"],
             found["load_ratio"],
         )
