@@ -226,6 +226,8 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     ages = [age for age in figures["by_age"] if age != NEVER]
     figure, axes = pyplot.subplots(figsize=(6.5, 3.6))
     for way, style in ((Way.ORACLE, "--"), (Way.SEGMENTS, "-"), (Way.FULL, ":"), (Way.WINDOW, ":")):
+        if way.value not in figures["accuracy"]:
+            continue
         shares = [figures["by_age"][age].get(way.value) for age in ages]
         axes.plot(ages, shares, style, marker="o", label=way.value.replace("_", " "))
     axes.set_ylim(0, 1.03)
