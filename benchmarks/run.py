@@ -35,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         default=1,
         help="seconds a frame, on a busy machine (proactive) [1]",
     )
+    parser.add_argument(
+        "--virtual", action="store_true", help="virtual clock: no latency, no losses (proactive)"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"folder [{RESULTS}]")
     options, _ = parser.parse_known_args(arguments)
     if options.list or not options.scenario:

@@ -9,7 +9,6 @@ import math
 
 from onlooker.core.media import Clip
 from onlooker.engine.triggers.interface import (
-    CheckLost,
     Decision,
     Rule,
     Score,
@@ -32,8 +31,8 @@ class YesNoTrigger(Rule):
         threshold: probability from which it is a yes.
         hysteresis: a yes holds until the probability falls below `threshold - hysteresis`.
         while_true: speak about every clip that is a yes, not only when it becomes one.
-        about_event: the question asks what has just happened. Then a clip that was not asked about
-            is a no, and the next yes is a new one; of a question about a state nothing is known.
+        about_event: the question asks what has just happened, between the last clip and this one.
+            Then every yes is an event of its own, and there is no edge to wait for.
         bias, temperature: the model's calibration.
     """
 
@@ -56,20 +55,11 @@ class YesNoTrigger(Rule):
         """Whether the last clip that was asked about was a yes."""
 
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
-        try:
-            margin = await score.margin()
-        except CheckLost:
-            self.passed_over(clip)
-            raise
+        margin = await score.margin()
         chance = probability(margin, bias=self._bias, temperature=self._temperature)
-        was_on = self.is_on
+        was_on = self.is_on and not self._about_event
         self.is_on = chance >= (self._release if was_on else self._threshold)
         is_new = self.is_on and (self._while_true or not was_on)
         if is_new and chance >= self._threshold:
             return Speak(confidence=chance)
         return Silent(confidence=chance)
-
-    def passed_over(self, clip: Clip) -> None:
-        """Nothing has just happened in a clip that nobody asked about."""
-        if self._about_event:
-            self.is_on = False

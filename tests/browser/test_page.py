@@ -107,7 +107,7 @@ def test_a_watch_left_in_words_alerts_with_its_frame_and_time(live: Page) -> Non
     wait_for(lambda: "paused" in live.text("watches"), 15, "the watch to be paused")
     live.click("#watches button:last-of-type")
     wait_for(lambda: not live.text("watches"), 15, "the watch to be deleted")
-    if folder := os.environ.get("ONLOOKER_SCREENSHOTS"):
+    if folder := os.environ.get("SCREENSHOTS_DIR"):
         live.driver.save_screenshot(str(Path(folder) / "watches.png"))
     assert faults(live.driver) == []
 

@@ -37,8 +37,13 @@ def test_a_rising_edge_speaks_once_until_the_answer_has_fallen_below_the_hystere
 
 
 def test_while_true_speaks_about_every_yes_above_the_threshold() -> None:
-    trigger = YesNoTrigger(threshold=0.8, hysteresis=0.3, while_true=True)
+    trigger = YesNoTrigger(threshold=0.8, hysteresis=0.3, while_true=True, about_event=False)
     assert run(trigger, yes(0.7, 0.85, 0.6, 0.9, 0.4, 0.8)) == ".S.S.S"
+
+
+def test_of_what_has_just_happened_every_yes_is_an_event_of_its_own() -> None:
+    trigger = YesNoTrigger(threshold=0.8, hysteresis=0.3, about_event=True)
+    assert run(trigger, yes(0.7, 0.85, 0.9, 0.7, 0.8)) == ".SS.S"
 
 
 def test_after_a_lost_check_an_event_is_new_and_a_state_is_not() -> None:

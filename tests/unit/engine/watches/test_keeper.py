@@ -302,9 +302,13 @@ async def test_a_newer_comment_takes_the_place_of_one_that_is_being_written() ->
             await clock.sleep(10.0)
 
         await driven(clock, play())
-        (alert,) = alerts_of(events)
+        told = waiting_events(events)
+        (alert,) = [event.alert for event in told if isinstance(event, AlertRaised)]
         assert (alert.end_s, alert.text) == (2.0, "The newest clip is mostly green.")
         assert engine.num_answering == 0
+        lags = [event.lag_s for event in told if isinstance(event, ClipSeen)]
+        assert len(lags) == 3
+        assert max(lags) <= 0.5, "watching does not wait for what is being written"
 
 
 async def test_a_failed_check_or_reply_costs_one_alert_at_most() -> None:
