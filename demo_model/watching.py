@@ -1,8 +1,9 @@
 """How the demo model wants to be asked on behalf of watches: the section ``watching`` of its
 ``onlooker.json`` (see `onlooker.engine.wording.Wording`).
 
-Thresholds are tuned on validation worlds only. "A red circle appears" is asked as "Is there a red
-circle?", whose answer becomes yes: this model tells what is there better than what has just come.
+Thresholds are the middle of the best range on validation worlds. "A red circle appears" is asked
+as "Is there a red circle?", whose answer becomes yes: this model tells what is there better than
+what has just come.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ _RULES: Final = (
         r"(?:an?|the) (\w+ \w+) (?:appears?|comes in|shows up|arrives|is there)",
         "Is there a {1}?",
         False,
+        0.3,
     ),
-    (r"there is (?:an?|the) (\w+ \w+)", "Is there a {1}?", False),
+    (r"there is (?:an?|the) (\w+ \w+)", "Is there a {1}?", False, 0.3),
     (
         r"(?:an?|the) (\w+ \w+) (?:leaves|disappears|goes|goes away|is gone)",
         "Has a {1} just left?",
         True,
+        0.5,
     ),
-    (r"the sign (?:changes|shows something else)", "Has the sign just changed?", True),
-    (r"the (?:scene|picture) changes|there is a cut", "Has the scene just changed?", True),
-    (r"the sign (?:shows|says) (\d)", "Does the sign show {1}?", False),
-    (r"(?:something|anything|an object) turns (\w+)", "Has something just turned {1}?", True),
+    (r"the sign (?:changes|shows something else)", "Has the sign just changed?", True, 0.5),
+    (r"the (?:scene|picture) changes|there is a cut", "Has the scene just changed?", True, 0.7),
+    (r"the sign (?:shows|says) (\d)", "Does the sign show {1}?", False, 0.5),
+    (r"(?:something|anything|an object) turns (\w+)", "Has something just turned {1}?", True, 0.5),
 )
 
 WATCHING: Final[dict[str, Any]] = {
@@ -41,7 +44,12 @@ WATCHING: Final[dict[str, Any]] = {
     "threshold": 0.3,
     "num_clips": 4,
     "rules": [
-        {"pattern": pattern, "question": question, "about_event": about_event}
-        for pattern, question, about_event in _RULES
+        {
+            "pattern": pattern,
+            "question": question,
+            "about_event": about_event,
+            "threshold": threshold,
+        }
+        for pattern, question, about_event, threshold in _RULES
     ],
 }

@@ -28,6 +28,8 @@ class WordingRule:
     """The question; ``{1}`` stands for the first group of the pattern, and so on."""
     about_event: bool = True
     """Whether it asks what has just happened, rather than how things are."""
+    threshold: float | None = None
+    """Calibrated probability from which yes is yes; None: the model's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class CheckQuestion:
 
     text: str
     about_event: bool
+    threshold: float | None = None
+    """See `WordingRule.threshold`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Wording:
                 text = rule.question
                 for number, group in enumerate(match.groups(), 1):
                     text = text.replace(f"{{{number}}}", (group or "").lower())
-                return CheckQuestion(_with_right_article(text), rule.about_event)
+                return CheckQuestion(_with_right_article(text), rule.about_event, rule.threshold)
         return CheckQuestion(self.condition.replace("{condition}", bare), about_event=False)
 
 

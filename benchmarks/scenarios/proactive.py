@@ -29,8 +29,9 @@ from typing import Any, Literal
 from PIL import Image
 
 from onlooker.benchmarks.alert_truth import Marks, Shown, Standing, mark, pauc, right_in_time
-from onlooker.benchmarks.cpu import Cost, CpuMeter
-from onlooker.benchmarks.measured import MeasuredEngine, Work
+from onlooker.benchmarks.check_cost import Part, cost_figures
+from onlooker.benchmarks.cpu import CpuMeter
+from onlooker.benchmarks.measured import MeasuredEngine
 from onlooker.benchmarks.report import percentile, rows
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import OnlookerError
@@ -143,7 +144,7 @@ async def _measure_mode(mode: Mode, seconds: int, options: argparse.Namespace) -
             )
             alone, _ = await run.phase(lambda stream, watched: None)
             print(f"  {mode} alone: {len(alone.work.ingest_s)} clips", flush=True)
-            found["ingest"] = _cost_figures(alone.work, alone.cost, None)
+            found["ingest"] = cost_figures(alone, None)
             part, watched = await run.phase(_leave_watches)
             found["watches"] = _watch_figures(watched, part, alone, seconds)
             print(f"  {mode} watches: {found['watches']}", flush=True)
@@ -156,12 +157,6 @@ async def _measure_mode(mode: Mode, seconds: int, options: argparse.Namespace) -
         finally:
             await hub.close()
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    work: Work
-    cost: Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +175,7 @@ class _Run:
 
     async def phase(
         self, prepare: Callable[[Stream, Watched], None], *, polls: bool = False
-    ) -> tuple[_Part, list[Watched]]:
+    ) -> tuple[Part, list[Watched]]:
         """Show all worlds once; `prepare` leaves watches with each stream."""
         worlds = _worlds(self.seconds, self.seed)
         self.engine.take()
@@ -189,7 +184,7 @@ class _Run:
             for number, watched in enumerate(worlds):
                 group.create_task(self._show(number, watched, prepare, polls))
         cost = await self.meter.end()
-        return _Part(self.engine.take(), cost), worlds
+        return Part(self.engine.take(), cost), worlds
 
     async def _show(
         self,
@@ -277,9 +272,7 @@ def _leave_commentary(stream: Stream, watched: Watched) -> None:
 # ---- figures ----
 
 
-def _watch_figures(
-    worlds: list[Watched], part: _Part, alone: _Part, seconds: int
-) -> dict[str, Any]:
+def _watch_figures(worlds: list[Watched], part: Part, alone: Part, seconds: int) -> dict[str, Any]:
     total, sorts = Marks(), dict[str, Marks]()
     push: list[bool] = []
     for watched in worlds:
@@ -297,7 +290,7 @@ def _watch_figures(
         "by_sort": {sort: _mark_figures(marks, seconds) for sort, marks in sorts.items()},
         "push_in_time": sum(push) / max(1, len(push)),
         "frames_dropped": sum(watched.dropped for watched in worlds),
-        **_cost_figures(part.work, part.cost, alone),
+        **cost_figures(part, alone),
     }
 
 
@@ -325,7 +318,7 @@ def _in_time(standing: Standing, spoke: list[int]) -> list[bool]:
     return found
 
 
-def _comment_figures(worlds: list[Watched], part: _Part, alone: _Part) -> dict[str, Any]:
+def _comment_figures(worlds: list[Watched], part: Part, alone: Part) -> dict[str, Any]:
     narrated = changes = spoken_over = num_quiet = 0
     for watched in worlds:
         changed, quiet = watched.shown.comments()
@@ -337,11 +330,11 @@ def _comment_figures(worlds: list[Watched], part: _Part, alone: _Part) -> dict[s
         "narrated": round(narrated / max(1, changes), 4),
         "quiet_clips": num_quiet,
         "spoken_over": round(spoken_over / max(1, num_quiet), 4),
-        **_cost_figures(part.work, part.cost, alone),
+        **cost_figures(part, alone),
     }
 
 
-def _poll_figures(worlds: list[Watched], part: _Part, alone: _Part, seconds: int) -> dict[str, Any]:
+def _poll_figures(worlds: list[Watched], part: Part, alone: Part, seconds: int) -> dict[str, Any]:
     total = Marks()
     in_time: list[bool] = []
     for watched in worlds:
@@ -354,28 +347,8 @@ def _poll_figures(worlds: list[Watched], part: _Part, alone: _Part, seconds: int
         **_mark_figures(total, seconds),
         "streaming_bench_style": sum(in_time) / max(1, len(in_time)),
         "note": "polling leaks the expected answer to the model",
-        **_cost_figures(part.work, part.cost, alone),
+        **cost_figures(part, alone),
     }
-
-
-def _cost_figures(work: Work, cost: Cost, alone: _Part | None) -> dict[str, Any]:
-    clips, checks = max(1, len(work.ingest_s)), len(work.check_s)
-    ingest = work.ingest_tokens - work.ingest_cached_tokens
-    check = work.check_tokens - work.check_cached_tokens
-    answer = work.answer_tokens - work.answer_cached_tokens + work.output_tokens
-    figures: dict[str, Any] = {
-        "clips": len(work.ingest_s),
-        "checks": checks,
-        "answers": len(work.answer_s),
-        "computed_tokens_per_clip": round(ingest / clips, 2),
-        "tokens_per_check": round(check / max(1, checks), 2),
-        "cpu_ms_per_clip": round(1000 * cost.cpu_s / clips, 2),
-    }
-    if alone is not None:
-        base = alone.cost.cpu_s / max(1, len(alone.work.ingest_s))
-        figures["cost_share"] = round((cost.cpu_s / clips - base) / base, 4)
-        figures["cost_share_of_tokens"] = round((check + answer) / max(1, ingest), 4)
-    return figures
 
 
 def table(figures: dict[str, Any]) -> str:

@@ -77,9 +77,9 @@ def _make(
             refractory_s=LONE_REFRACTORY_S,
         )
     if name == "yes_no":
-        threshold = options.min_confidence
+        chosen = (options.min_confidence, prompts.check.threshold, wording.threshold)
         return YesNoTrigger(
-            threshold=wording.threshold if threshold is None else threshold,
+            threshold=next(value for value in chosen if value is not None),
             while_true=options.while_true,
             about_event=prompts.check.about_event,
             bias=bias,
