@@ -218,6 +218,12 @@ class Metrics:
             ["move"],
             registry=registry,
         )
+        self.notes = Counter(
+            "onlooker_memory_notes_total",
+            "Questions and answers to be noted, by outcome: kept, failed, refused.",
+            ["outcome"],
+            registry=registry,
+        )
         self.memory_fetched_bytes = Counter(
             "onlooker_memory_fetched_bytes_total",
             "KV that answers read of what left the recent window, by the tier where it lay.",

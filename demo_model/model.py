@@ -157,6 +157,16 @@ def write_folder(
     _write_json(folder / "onlooker.json", _profile())
 
 
+RANKING: dict[str, Any] = {
+    "score": "mean_key",
+    "second_look": "late_interaction",
+    "shortlist_clips": 64,
+    "voting_layers": [2, 3],
+    "temperature": 1.5,
+}
+"""As ``python -m onlooker.demo_model.calibrate`` found it; to be found again for new weights."""
+
+
 def _profile() -> dict[str, Any]:
     """What a server needs to know that the model's own files do not say."""
     return {
@@ -167,6 +177,7 @@ def _profile() -> dict[str, Any]:
         "leave, and a sign with a digit. Anything else it cannot tell",
         "instructions": SYSTEM_PROMPTS[0],
         "watching": WATCHING,
+        "ranking": RANKING,
     }
 
 

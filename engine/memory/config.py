@@ -21,6 +21,10 @@ class MemorySection(Section):
     """Clips that leave the context of new clips at once when it is full. Until then its KV stays
     where it is; 1 moves all of it for every clip. None: a quarter of `recent_clips`."""
 
+    recent_s: float | None = Field(default=None, gt=0)
+    """The recent window in seconds: clips that ended longer ago are not in it, however few are
+    left. None: `recent_clips` alone bounds it."""
+
     retrieved_clips: int = Field(default=8, ge=0, le=512)
     """Older clips that a question brings back at most. 0: none, what left the window is not seen
     again."""
@@ -39,6 +43,20 @@ class MemorySection(Section):
     """Bring back only as many clips as it takes for this probability, by a softmax over all
     scores, up to `retrieved_clips`. None: always `retrieved_clips`. In one pass a slot cannot be
     left empty; what is not needed shows the clips just before the recent window."""
+
+    notes: Literal["off", "notes"] = "off"
+    """What becomes of questions and their answers. ``notes``: each is kept as a text segment, and
+    the newest stand behind the system prompt of every later answer about the stream, whoever asks;
+    the dialogue that a client sends along is then left out. Clips are computed without them."""
+
+    notes_tokens: int = Field(default=256, ge=16, le=65536)
+    """Of all notes in a context; older ones are forgotten."""
+
+    sink_tokens: int = Field(default=2048, ge=16, le=1_048_576)
+    """Of a system prompt; a question that brings a longer one is refused."""
+
+    question_tokens: int = Field(default=4096, ge=16, le=1_048_576)
+    """Of a question with its dialogue; a longer one is refused."""
 
     recency_gate: Literal["off", "words", "scores"] = "words"
     """When nothing is brought back, since the question is about now. ``words``: it says so ("now",

@@ -71,21 +71,22 @@ class SegmentVllm:
         return self.engine.engine_core.engine_core.scheduler
 
     @property
-    def arena(self) -> Any:
+    def worker(self) -> Any:
         from vllm.distributed.kv_transfer import get_kv_transfer_group
 
-        return get_kv_transfer_group().segment_worker.arena
+        return get_kv_transfer_group().segment_worker
+
+    @property
+    def arena(self) -> Any:
+        return self.worker.arena
 
     def choose_by(self, **settings: Any) -> None:
         """Let the worker choose another way (`Choosing.from_settings`), by an index made anew."""
-        from vllm.distributed.kv_transfer import get_kv_transfer_group
-
         from onlooker.engine.vllm_adapter.segments.retrieval import Choosing
         from onlooker.engine.vllm_adapter.segments.scores import SCORES
 
-        worker = get_kv_transfer_group().segment_worker
-        worker._choosing = Choosing.from_settings(settings)
-        score = self.arena.score = SCORES[worker._choosing.ranking.score]
+        self.worker._choosing = Choosing.from_settings(settings)
+        score = self.arena.score = SCORES[self.worker._choosing.ranking.score]
         for key in list(self.arena.index):
             self.arena.index.put(key, score.entries(self.arena.get(key).plain_keys, None))
 

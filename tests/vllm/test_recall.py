@@ -159,6 +159,15 @@ def test_a_question_about_now_alone_brings_nothing_back() -> None:
     assert len(recall.candidates) == NUM_CLIPS - RECENT
 
 
+def test_the_window_may_be_bounded_in_seconds() -> None:
+    recall, _ = recalled("was there ever a red circle?", asked_s=99.9, recent_s=2.0)
+    assert indices(recall.recent) == [98, 99]
+    assert indices(recall.candidates) == list(range(98))
+    recall, _ = recalled("was there ever a red circle?", asked_s=500.0, recent_s=2.0)
+    assert indices(recall.recent) == []
+    assert indices(recall.candidates) == list(range(NUM_CLIPS))
+
+
 def test_load_takes_its_share_of_the_memory() -> None:
     recall, _ = recalled("was there ever a red circle?", care=Care(memory_share=0.5))
     assert len(recall.recent) == 2

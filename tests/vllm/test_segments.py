@@ -8,18 +8,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from onlooker import demo_model
+from tests.vllm.rig import (
+    NUM_CLIPS,
+    NUM_TOKENS,
+    QUESTION,
+    SCORE_OF,
+    TOLERANCE,
+    WINDOW,
+    Rebuilt,
+    answer,
+    asking,
+    assert_same,
+    clip_of,
+    ingest,
+    ingesting,
+    logits_of,
+    new_prompt,
+    question_ids,
+    result_of,
+    sink_ids,
+    votes_of,
+)
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
 MODEL = Path(os.environ.get("ONLOOKER_TEST_MODEL", Path(demo_model.__path__[0]) / "weights"))
-NUM_CLIPS = 8
-WINDOW = 3
-QUESTION = "What colour is the circle?"
-NUM_TOKENS = 8
-TOLERANCE = 1e-4
-"""Log probabilities, float32: rotary angles are the largest part of it."""
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +44,13 @@ def vllm() -> Iterator[Any]:
     from tests.vllm.in_process import SegmentVllm
 
     engine = SegmentVllm(MODEL)
-    builder = _builder()
-    builder.save_text("sink", _sink(engine))
+    builder = new_prompt()
+    builder.save_text("sink", sink_ids(engine))
     builder.question(engine.ids("x"))
     engine.run(builder)
     for index in range(NUM_CLIPS):
-        _ingest(engine, index, range(index), "whole")
-        _ingest(engine, index, range(max(0, index - WINDOW), index), "sliding")
+        ingest(engine, index, range(index), "whole")
+        ingest(engine, index, range(max(0, index - WINDOW), index), "sliding")
     yield engine
     engine.engine.engine_core.shutdown()
 
@@ -45,81 +62,17 @@ def reference() -> Any:
     return Reference(MODEL)
 
 
-def _builder(salt: str | None = None) -> Any:
-    from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
-
-    return PromptBuilder(salt)
-
-
-def _sink(vllm: Any) -> list[int]:
-    from tests.vllm.in_process import SINK
-
-    return list(vllm.ids(SINK))
-
-
-def _question(vllm: Any) -> list[int]:
-    from tests.vllm.in_process import ASK
-
-    return list(vllm.ids(QUESTION + ASK))
-
-
-def _clip(vllm: Any, index: int, kind: str) -> tuple[Any, Any]:
-    from dataclasses import replace
-
-    tokens, pixels = vllm.clip(index)
-    return replace(tokens, key=f"{kind}/{index}"), pixels
-
-
-def _ingest(
-    vllm: Any, index: int, past: Sequence[int], kind: str, into: str = "", salt: str | None = None
-) -> Any:
-    builder = _builder(salt)
-    builder.load_text("sink", _sink(vllm))
-    for earlier in past:
-        builder.load_clip(_clip(vllm, earlier, kind)[0])
-    tokens, pixels = _clip(vllm, index, into or kind)
-    builder.save_clip(tokens, pixels)
-    return vllm.run(builder)
-
-
-def _answer(vllm: Any, clips: Sequence[int], kind: str = "whole") -> Any:
-    return vllm.run(_asking(vllm, clips, kind), max_tokens=NUM_TOKENS, logprobs=1)
-
-
-def _asking(vllm: Any, clips: Sequence[int], kind: str = "whole") -> Any:
-    builder = _builder()
-    builder.load_text("sink", _sink(vllm))
-    for index in clips:
-        builder.load_clip(_clip(vllm, index, kind)[0])
-    builder.question(_question(vllm))
-    return builder
-
-
-def _result(output: Any) -> tuple[list[int], list[float]]:
-    completion = output.outputs[0]
-    ids = list(completion.token_ids)
-    chosen = zip(ids, completion.logprobs, strict=True)
-    return ids, [step[token].logprob for token, step in chosen]
-
-
-def _assert_same(
-    found: tuple[list[int], list[float]], expected: tuple[list[int], list[float]]
-) -> None:
-    assert found[0] == expected[0]
-    assert found[1] == pytest.approx(expected[1], abs=TOLERANCE)
-
-
 # ---- against stock vLLM ----
 
 
 def test_clips_ingested_one_by_one_answer_as_one_ordinary_request(vllm: Any) -> None:
     stock = vllm.stock(list(range(NUM_CLIPS)), QUESTION, NUM_TOKENS)
-    _assert_same(_result(_answer(vllm, range(NUM_CLIPS))), _result(stock))
+    assert_same(result_of(answer(vllm, range(NUM_CLIPS))), result_of(stock))
 
 
 def test_the_comparison_notices_clips_in_another_order(vllm: Any) -> None:
-    stock = _result(vllm.stock(list(range(NUM_CLIPS)), QUESTION, NUM_TOKENS))
-    swapped = _result(_answer(vllm, [1, 0, *range(2, NUM_CLIPS)]))
+    stock = result_of(vllm.stock(list(range(NUM_CLIPS)), QUESTION, NUM_TOKENS))
+    swapped = result_of(answer(vllm, [1, 0, *range(2, NUM_CLIPS)]))
     differs = max(abs(a - b) for a, b in zip(swapped[1], stock[1], strict=True))
     assert swapped[0] != stock[0] or differs > TOLERANCE
 
@@ -128,7 +81,7 @@ def test_ingest_in_small_chunks_gives_the_same_segments(vllm: Any) -> None:
     before = vllm.scheduler.max_num_scheduled_tokens
     vllm.scheduler.max_num_scheduled_tokens = 4
     try:
-        _ingest(vllm, 5, range(5), "whole", into="in-chunks")
+        ingest(vllm, 5, range(5), "whole", into="in-chunks")
     finally:
         vllm.scheduler.max_num_scheduled_tokens = before
     whole, chunked = vllm.arena.get("whole/5"), vllm.arena.get("in-chunks/5")
@@ -141,12 +94,12 @@ def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any)
 
     from onlooker.engine.vllm_adapter.segments.composer import POSITIONS_FIELD
 
-    prompt, _ = _asking(vllm, range(NUM_CLIPS)).build()
+    prompt, _ = asking(vllm, range(NUM_CLIPS)).build()
     (carrier,) = prompt["mm_kwargs"]["video"]  # one feature, however many clips
-    start = len(_sink(vllm))
+    start = len(sink_ids(vllm))
     features = []
     for index in range(NUM_CLIPS):
-        clip, _ = _clip(vllm, index, "whole")
+        clip, _ = clip_of(vllm, index, "whole")
         place = dataclasses.replace(clip.placeholder, offset=start + clip.placeholder.offset)
         grid = MultiModalKwargsItem(clip.grid)
         features.append(MultiModalFeatureSpec(grid, "video", str(index), place))
@@ -180,11 +133,11 @@ def test_a_context_that_grows_stays_in_its_blocks_and_gives_the_same_segments(
 ) -> None:
     counts = _tokens_loaded(vllm, monkeypatch)
     for index in range(NUM_CLIPS):
-        _ingest(vllm, index, range(index), "whole", into="grown", salt="one stream")
+        ingest(vllm, index, range(index), "whole", into="grown", salt="one stream")
         grown, alone = vllm.arena.get(f"grown/{index}"), vllm.arena.get(f"whole/{index}")
         assert float((grown.keys - alone.keys).abs().max()) <= 1e-5
         assert float((grown.values - alone.values).abs().max()) <= 1e-5
-    clip_tokens = len(_clip(vllm, 0, "whole")[0].token_ids)
+    clip_tokens = len(clip_of(vllm, 0, "whole")[0].token_ids)
     # At most the newest clip, which was computed, and what shares a block with it.
     assert max(counts[2:]) < clip_tokens + 2 * 32
     assert sum(counts) < NUM_CLIPS * (clip_tokens + 32) < sum(range(NUM_CLIPS)) * clip_tokens
@@ -194,55 +147,25 @@ def test_what_one_salt_left_in_blocks_no_other_finds(
     vllm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for index in range(5):
-        _ingest(vllm, index, range(index), "whole", into="mine", salt="mine")
+        ingest(vllm, index, range(index), "whole", into="mine", salt="mine")
     counts = _tokens_loaded(vllm, monkeypatch)
-    _ingest(vllm, 4, range(4), "whole", into="yours", salt="yours")
-    _ingest(vllm, 4, range(4), "whole", into="nobody's")
-    sink, clip_tokens = len(_sink(vllm)), len(_clip(vllm, 0, "whole")[0].token_ids)
+    ingest(vllm, 4, range(4), "whole", into="yours", salt="yours")
+    ingest(vllm, 4, range(4), "whole", into="nobody's")
+    sink, clip_tokens = len(sink_ids(vllm)), len(clip_of(vllm, 0, "whole")[0].token_ids)
     assert counts == [sink + 4 * clip_tokens] * 2
 
 
 # ---- against the reference ----
 
 
-class Recall:
-    """The reference's own segments of the same clips."""
-
-    def __init__(self, vllm: Any, reference: Any, window: int) -> None:
-        self.reference, self.extent = reference, 0
-        sink = _sink(vllm)
-        self.sink, _ = reference.run(reference.text(sink), 0, [])
-        self.start = len(sink)
-        self.pieces: list[Any] = []
-        for index in range(NUM_CLIPS):
-            from tests.vllm.in_process import frames
-
-            tokens = reference.clip(vllm.clip(index)[0].token_ids, frames(index))
-            self.extent = tokens.extent
-            past = self.past(self.pieces[max(0, index - window) :])
-            self.pieces.append(reference.run(tokens, self.place(len(past) - 1), past)[0])
-
-    def place(self, slot: int) -> int:
-        return self.start + slot * self.extent
-
-    def past(self, pieces: Sequence[Any]) -> list[tuple[Any, int]]:
-        return [(self.sink, 0), *((piece, self.place(i)) for i, piece in enumerate(pieces))]
-
-    def answer(self, vllm: Any, pieces: Sequence[Any]) -> tuple[list[int], list[float]]:
-        found: tuple[list[int], list[float]] = self.reference.answer(
-            _question(vllm), self.place(len(pieces)), self.past(pieces), NUM_TOKENS
-        )
-        return found
+@pytest.fixture(scope="module")
+def whole(vllm: Any, reference: Any) -> Rebuilt:
+    return Rebuilt(vllm, reference, NUM_CLIPS)
 
 
 @pytest.fixture(scope="module")
-def whole(vllm: Any, reference: Any) -> Recall:
-    return Recall(vllm, reference, NUM_CLIPS)
-
-
-@pytest.fixture(scope="module")
-def sliding(vllm: Any, reference: Any) -> Recall:
-    return Recall(vllm, reference, WINDOW)
+def sliding(vllm: Any, reference: Any) -> Rebuilt:
+    return Rebuilt(vllm, reference, WINDOW)
 
 
 SELECTIONS = [
@@ -253,15 +176,15 @@ SELECTIONS = [
 
 @pytest.mark.parametrize("selection", SELECTIONS, ids=str)
 def test_any_selection_in_any_order_equals_the_reference(
-    vllm: Any, whole: Recall, selection: list[int]
+    vllm: Any, whole: Rebuilt, selection: list[int]
 ) -> None:
     expected = whole.answer(vllm, [whole.pieces[i] for i in selection])
-    _assert_same(_result(_answer(vllm, selection)), expected)
+    assert_same(result_of(answer(vllm, selection)), expected)
 
 
 @pytest.mark.parametrize("selection", [[0, 4, 7], list(range(NUM_CLIPS))], ids=str)
 def test_clips_computed_under_a_sliding_window_equal_the_recursive_reference(
-    vllm: Any, sliding: Recall, selection: list[int]
+    vllm: Any, sliding: Rebuilt, selection: list[int]
 ) -> None:
     for index, piece in enumerate(sliding.pieces):
         segment = vllm.arena.get(f"sliding/{index}")
@@ -269,20 +192,64 @@ def test_clips_computed_under_a_sliding_window_equal_the_recursive_reference(
             assert float((segment.plain_keys[layer] - keys).abs().max()) <= 1e-4
             assert float((segment.values[layer] - values).abs().max()) <= 1e-4
     expected = sliding.answer(vllm, [sliding.pieces[i] for i in selection])
-    _assert_same(_result(_answer(vllm, selection, "sliding")), expected)
+    assert_same(result_of(answer(vllm, selection, "sliding")), expected)
+
+
+@settings(
+    max_examples=12, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+@given(data=st.data())
+def test_any_prompt_computed_in_any_chunks_equals_the_reference(
+    vllm: Any, whole: Rebuilt, sliding: Rebuilt, data: st.DataObject
+) -> None:
+    kind, own = data.draw(st.sampled_from([("whole", whole), ("sliding", sliding)]))
+    clips = data.draw(st.lists(st.integers(0, NUM_CLIPS - 1), max_size=12))  # some twice
+    chunk = data.draw(st.sampled_from([1, 3, 7, 2048]))
+    before = vllm.scheduler.max_num_scheduled_tokens
+    vllm.scheduler.max_num_scheduled_tokens = chunk
+    try:
+        found = result_of(answer(vllm, clips, kind))
+    finally:
+        vllm.scheduler.max_num_scheduled_tokens = before
+    assert_same(found, own.answer(vllm, [own.pieces[i] for i in clips]))
+
+
+def test_a_note_stands_between_the_sink_and_the_clips(vllm: Any, whole: Rebuilt) -> None:
+    note = vllm.ids("What colour is it? red\n")
+    builder = new_prompt()
+    builder.load_text("sink", sink_ids(vllm))
+    builder.save_text("note", note)
+    builder.question(note[-1:])
+    vllm.run(builder)
+    builder = new_prompt()
+    builder.load_text("sink", sink_ids(vllm))
+    builder.load_text("note", note)
+    for index in (4, 1):
+        builder.load_clip(clip_of(vllm, index, "whole")[0])
+    builder.question(question_ids(vllm))
+    found = result_of(vllm.run(builder, max_tokens=NUM_TOKENS, logprobs=1))
+    reference = whole.reference
+    piece, _ = reference.run(reference.text(note), whole.start, [(whole.sink, 0)])
+    first = whole.start + len(note)
+    places = [first, first + whole.extent]
+    clips = zip((whole.pieces[4], whole.pieces[1]), places, strict=True)
+    past = [(whole.sink, 0), (piece, whole.start), *clips]
+    expected = reference.answer(question_ids(vllm), first + 2 * whole.extent, past, NUM_TOKENS)
+    assert_same(found, expected)
 
 
 # ---- retrieval ----
 
 
 def _retrieving(vllm: Any, num_slots: int, recent: Sequence[int]) -> Any:
-    builder = _builder()
-    builder.load_text("sink", _sink(vllm))
+    builder = new_prompt()
+    builder.load_text("sink", sink_ids(vllm))
     older = [index for index in range(NUM_CLIPS) if index not in recent]
-    builder.retrieve([_clip(vllm, index, "whole")[0] for index in older], num_slots)
+    builder.retrieve([clip_of(vllm, index, "whole")[0] for index in older], num_slots)
     for index in recent:
-        builder.load_clip(_clip(vllm, index, "whole")[0])
-    builder.question(_question(vllm))
+        builder.load_clip(clip_of(vllm, index, "whole")[0])
+    builder.question(question_ids(vllm))
     return builder
 
 
@@ -293,21 +260,51 @@ def _picked(output: Any) -> list[list[int]]:
     return [[int(key.split("/")[1]) for key in layer] for layer in picked]
 
 
+@settings(
+    max_examples=12, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+@given(data=st.data())
+def test_any_retrieval_attends_to_what_it_says(
+    vllm: Any, whole: Rebuilt, data: st.DataObject
+) -> None:
+    recent = sorted(data.draw(st.sets(st.integers(0, NUM_CLIPS - 1), max_size=4)))
+    num_slots = data.draw(st.integers(1, NUM_CLIPS - len(recent)))
+    score = data.draw(st.sampled_from(["mean_key", "page_mean", "late_interaction"]))
+    finer = data.draw(st.sampled_from([None, "representatives", "late_interaction"]))
+    voters = data.draw(st.none() | st.lists(st.integers(0, 4), min_size=1, unique=True))
+    mass = data.draw(st.none() | st.floats(0.05, 0.95))
+    ranking = {
+        "score": score, "second_look": None if finer == score else finer, "shortlist_clips": 3,
+        "voting_layers": voters,
+    }  # fmt: skip
+    vllm.choose_by(ranking=ranking, mass=mass)
+    try:
+        output = vllm.run(_retrieving(vllm, num_slots, recent), max_tokens=NUM_TOKENS, logprobs=1)
+    finally:
+        vllm.choose_by()
+    picked = _picked(output)
+    assert all(layer == sorted(set(layer)) and len(layer) == num_slots for layer in picked)
+    slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(num_slots)]
+    expected = whole.answer(vllm, [*slots, *(whole.pieces[i] for i in recent)])
+    assert_same(result_of(output), expected)
+
+
 def test_retrieving_all_clips_equals_no_retrieval(vllm: Any) -> None:
     output = vllm.run(_retrieving(vllm, NUM_CLIPS, []), max_tokens=NUM_TOKENS, logprobs=1)
     assert all(layer == list(range(NUM_CLIPS)) for layer in _picked(output))
-    _assert_same(_result(output), _result(_answer(vllm, range(NUM_CLIPS))))
+    assert_same(result_of(output), result_of(answer(vllm, range(NUM_CLIPS))))
 
 
 @pytest.mark.parametrize("num_slots", [1, 3])
-def test_each_layer_attends_to_what_it_picked(vllm: Any, whole: Recall, num_slots: int) -> None:
+def test_each_layer_attends_to_what_it_picked(vllm: Any, whole: Rebuilt, num_slots: int) -> None:
     recent = [6, 7]
     output = vllm.run(_retrieving(vllm, num_slots, recent), max_tokens=NUM_TOKENS, logprobs=1)
     picked = _picked(output)
     assert all(len(layer) == num_slots and layer == sorted(layer) for layer in picked)
     slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(num_slots)]
     expected = whole.answer(vllm, [*slots, *(whole.pieces[i] for i in recent)])
-    _assert_same(_result(output), expected)
+    assert_same(result_of(output), expected)
 
 
 # ---- choosing ----
@@ -321,14 +318,14 @@ def choosing(vllm: Any) -> Iterator[Any]:
 
 
 def _probe(vllm: Any, num_wanted: int, older: Sequence[int], recent: Sequence[int]) -> Any:
-    builder = _builder()
-    builder.load_text("sink", _sink(vllm))
+    builder = new_prompt()
+    builder.load_text("sink", sink_ids(vllm))
     for index in recent:
-        builder.load_clip(_clip(vllm, index, "whole")[0])
+        builder.load_clip(clip_of(vllm, index, "whole")[0])
     builder.probe(
         [f"whole/{index}" for index in older], num_wanted, [f"whole/{index}" for index in recent]
     )
-    builder.question(_question(vllm))
+    builder.question(question_ids(vllm))
     return builder
 
 
@@ -338,44 +335,14 @@ def _probed(vllm: Any, num_wanted: int, recent: Sequence[int] = (6, 7)) -> list[
     return chosen
 
 
-def _logits(question: Any, clip: Any, layer: int) -> Any:
-    """The reference's attention logits without position, [heads, question, clip tokens]."""
-    queries, keys = question.queries[layer], clip.keys[layer]
-    keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
-    return queries.transpose(0, 1) @ keys.permute(1, 2, 0) / queries.shape[-1] ** 0.5
-
-
-SCORE_OF = {
-    "mean_key": lambda logits: float(logits.mean()),
-    "page_mean": lambda logits: max(float(part.mean()) for part in logits.split(16, dim=-1)),
-    "late_interaction": lambda logits: float(logits.amax(-1).mean()),
-}
-"""Scores from all logits of a clip: what they mean, not how they are computed."""
-
-
-def _votes(vllm: Any, whole: Recall, score: str, layers: Sequence[int]) -> list[float]:
-    """Added up z-scores of clips 0-5, asked with clips 6 and 7 in view."""
-    import statistics
-
-    recent = [whole.pieces[6], whole.pieces[7]]
-    tokens = whole.reference.text(_question(vllm))
-    asked, _ = whole.reference.run(tokens, whole.place(2), whole.past(recent))
-    total = [0.0] * 6
-    for layer in layers:
-        scores = [SCORE_OF[score](_logits(asked, whole.pieces[i], layer)) for i in range(6)]
-        mean, deviation = statistics.mean(scores), statistics.pstdev(scores)
-        total = [t + (s - mean) / deviation for t, s in zip(total, scores, strict=True)]
-    return total
-
-
 @pytest.mark.parametrize("score", list(SCORE_OF))
 @pytest.mark.parametrize("layers", [(2,), (1, 3), None], ids=str)
 def test_a_probe_chooses_what_the_reference_ranks_best(
-    vllm: Any, whole: Recall, choosing: Any, score: str, layers: tuple[int, ...] | None
+    vllm: Any, whole: Rebuilt, choosing: Any, score: str, layers: tuple[int, ...] | None
 ) -> None:
     choosing(ranking={"score": score, "voting_layers": layers})
     num_layers = len(whole.pieces[0].keys)
-    votes = _votes(vllm, whole, score, range(num_layers) if layers is None else layers)
+    votes = votes_of(vllm, whole, score, range(num_layers) if layers is None else layers)
     order = sorted(range(6), key=lambda i: -votes[i])
     for num_wanted in (1, 3, 6):
         assert _probed(vllm, num_wanted) == sorted(order[:num_wanted])
@@ -402,11 +369,11 @@ def test_a_second_look_stays_within_the_shortlist_and_reads_no_more(
     assert set(read) == {"sink", *(f"whole/{index}" for index in (*short, 6, 7))}
 
 
-def test_mass_brings_back_no_more_than_it_takes(vllm: Any, whole: Recall, choosing: Any) -> None:
+def test_mass_brings_back_no_more_than_it_takes(vllm: Any, whole: Rebuilt, choosing: Any) -> None:
     import torch
 
     choosing(ranking={"voting_layers": [2]}, mass=0.5)
-    shares = torch.softmax(torch.tensor(_votes(vllm, whole, "mean_key", [2])), 0)
+    shares = torch.softmax(torch.tensor(votes_of(vllm, whole, "mean_key", [2])), 0)
     order = shares.argsort(descending=True).tolist()
     wanted = 1 + sum(bool(shares[order[: n + 1]].sum() < 0.5) for n in range(6))
     assert wanted < 5
@@ -414,7 +381,7 @@ def test_mass_brings_back_no_more_than_it_takes(vllm: Any, whole: Recall, choosi
 
 
 def test_in_one_pass_what_mass_does_not_need_shows_the_newest(
-    vllm: Any, whole: Recall, choosing: Any
+    vllm: Any, whole: Rebuilt, choosing: Any
 ) -> None:
     choosing(mass=0.01)  # one clip is enough
     output = vllm.run(_retrieving(vllm, 3, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
@@ -422,29 +389,29 @@ def test_in_one_pass_what_mass_does_not_need_shows_the_newest(
     assert all({4, 5} <= set(layer) or layer == [3, 4, 5] for layer in picked)
     slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(3)]
     expected = whole.answer(vllm, [*slots, whole.pieces[6], whole.pieces[7]])
-    _assert_same(_result(output), expected)
+    assert_same(result_of(output), expected)
 
 
-def test_layers_after_a_voter_share_its_choice(vllm: Any, whole: Recall, choosing: Any) -> None:
+def test_layers_after_a_voter_share_its_choice(vllm: Any, whole: Rebuilt, choosing: Any) -> None:
     choosing(ranking={"voting_layers": [2]})
     output = vllm.run(_retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
     picked = _picked(output)
     assert picked[2] == picked[3] == picked[-1]
     slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(2)]
     expected = whole.answer(vllm, [*slots, whole.pieces[6], whole.pieces[7]])
-    _assert_same(_result(output), expected)
+    assert_same(result_of(output), expected)
 
 
 def test_the_gate_brings_back_nothing_when_the_window_matches_best(
-    vllm: Any, whole: Recall, choosing: Any
+    vllm: Any, whole: Rebuilt, choosing: Any
 ) -> None:
     choosing(ranking={"voting_layers": [2]}, gates=True)
-    tokens = whole.reference.text(_question(vllm))
+    tokens = whole.reference.text(question_ids(vllm))
     outcomes = set()
     for window in range(NUM_CLIPS):
         past = whole.past([whole.pieces[window]])
         asked, _ = whole.reference.run(tokens, whole.place(1), past)
-        scores = [float(_logits(asked, piece, 2).mean()) for piece in whole.pieces]
+        scores = [float(logits_of(asked, piece, 2).mean()) for piece in whole.pieces]
         is_now = max(scores) == scores[window]
         assert (_probed(vllm, 2, recent=(window,)) == []) is is_now
         outcomes.add(is_now)
@@ -452,18 +419,18 @@ def test_the_gate_brings_back_nothing_when_the_window_matches_best(
 
 
 def test_representatives_are_those_that_the_clip_s_own_queries_attend_to(
-    vllm: Any, whole: Recall, choosing: Any
+    vllm: Any, whole: Rebuilt, choosing: Any
 ) -> None:
     import torch
 
     choosing(ranking={"score": "representatives"})
-    _ingest(vllm, 5, range(5), "whole", into="represented")
+    ingest(vllm, 5, range(5), "whole", into="represented")
     ((_, slab, row),) = [
         (g.members, g.slab, int(g.rows[0])) for g in vllm.arena.index.groups(["represented/5"])
     ]
     piece = whole.pieces[5]
     for layer, keys in enumerate(piece.keys):
-        logits = _logits(piece, piece, layer).sum(0)
+        logits = logits_of(piece, piece, layer).sum(0)
         attended = torch.stack([logits[token:, token].mean() for token in range(len(keys))])
         best = attended.topk(4).indices.sort().values
         assert float((slab.data[layer, row] - keys[best]).abs().max()) <= 1e-4
@@ -473,8 +440,8 @@ def test_representatives_are_those_that_the_clip_s_own_queries_attend_to(
 
 
 def test_preemption_in_the_middle_of_an_answer_changes_nothing(vllm: Any) -> None:
-    expected = _result(_answer(vllm, [0, 3, 6]))
-    request = vllm.add(_asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
+    expected = result_of(answer(vllm, [0, 3, 6]))
+    request = vllm.add(asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
     for _ in range(3):
         vllm.step()
     assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
@@ -482,18 +449,18 @@ def test_preemption_in_the_middle_of_an_answer_changes_nothing(vllm: Any) -> Non
     while not outputs:
         outputs = vllm.step()
     assert outputs[0].request_id == request
-    _assert_same(_result(outputs[0]), expected)
+    assert_same(result_of(outputs[0]), expected)
 
 
 def test_an_ingest_that_is_preempted_half_way_gives_the_same_segment(vllm: Any) -> None:
     before = vllm.scheduler.max_num_scheduled_tokens
     vllm.scheduler.max_num_scheduled_tokens = 4
     try:
-        builder = _builder()
-        builder.load_text("sink", _sink(vllm))
+        builder = new_prompt()
+        builder.load_text("sink", sink_ids(vllm))
         for earlier in range(5):
-            builder.load_clip(_clip(vllm, earlier, "whole")[0])
-        tokens, pixels = _clip(vllm, 5, "preempted")
+            builder.load_clip(clip_of(vllm, earlier, "whole")[0])
+        tokens, pixels = clip_of(vllm, 5, "preempted")
         builder.save_clip(tokens, pixels)
         vllm.add(builder)
         vllm.step()
@@ -509,9 +476,9 @@ def test_an_ingest_that_is_preempted_half_way_gives_the_same_segment(vllm: Any) 
 
 
 def test_an_aborted_answer_leaves_nothing_behind(vllm: Any) -> None:
-    expected = _result(_answer(vllm, range(NUM_CLIPS)))
+    expected = result_of(answer(vllm, range(NUM_CLIPS)))
     count, free = len(vllm.arena), vllm.scheduler.kv_cache_manager.block_pool.get_num_free_blocks()
-    request = vllm.add(_asking(vllm, range(NUM_CLIPS)), max_tokens=200)
+    request = vllm.add(asking(vllm, range(NUM_CLIPS)), max_tokens=200)
     for _ in range(3):
         vllm.step()
     vllm.engine.abort_request([request])
@@ -519,28 +486,57 @@ def test_an_aborted_answer_leaves_nothing_behind(vllm: Any) -> None:
     assert not vllm.engine.has_unfinished_requests()
     assert len(vllm.arena) == count
     assert vllm.scheduler.kv_cache_manager.block_pool.get_num_free_blocks() == free
-    _assert_same(_result(_answer(vllm, range(NUM_CLIPS))), expected)
+    assert_same(result_of(answer(vllm, range(NUM_CLIPS))), expected)
+
+
+def test_an_ingest_that_is_aborted_in_the_middle_leaves_no_segment(vllm: Any) -> None:
+    count = len(vllm.arena)
+    before = vllm.scheduler.max_num_scheduled_tokens
+    vllm.scheduler.max_num_scheduled_tokens = 4
+    try:
+        request = vllm.add(ingesting(vllm, 5, range(5), "whole", into="aborted"))
+        for _ in range(2):
+            assert not vllm.step()
+        vllm.engine.abort_request([request])
+        vllm.step()
+    finally:
+        vllm.scheduler.max_num_scheduled_tokens = before
+    assert len(vllm.arena) == count
+    assert vllm.arena.get("aborted/5") is None
+    assert not vllm.worker._partial
+
+
+def test_a_retrieval_that_is_preempted_answers_the_same(vllm: Any) -> None:
+    expected = vllm.run(_retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
+    vllm.add(_retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
+    for _ in range(3):
+        vllm.step()
+    assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
+    outputs: list[Any] = []
+    while not outputs:
+        outputs = vllm.step()
+    assert_same(result_of(outputs[0]), result_of(expected))
 
 
 def test_a_missing_segment_fails_its_request_and_no_other(vllm: Any) -> None:
-    expected = _result(_answer(vllm, [0, 3, 6]))
+    expected = result_of(answer(vllm, [0, 3, 6]))
     vllm.arena.put("gone/2", vllm.arena.get("whole/2"))
-    broken = _asking(vllm, [2], "gone")
+    broken = asking(vllm, [2], "gone")
     vllm.arena.drop(["gone/2"])
     bad = vllm.add(broken, max_tokens=NUM_TOKENS)
-    good = vllm.add(_asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
+    good = vllm.add(asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
     ended: dict[str, Any] = {}
     while len(ended) < 2:
         ended |= {output.request_id: output for output in vllm.step()}
     assert ended[bad].outputs[0].finish_reason == "error"
-    _assert_same(_result(ended[good]), expected)
+    assert_same(result_of(ended[good]), expected)
 
 
 def test_a_stored_segment_is_never_changed_by_using_it(vllm: Any) -> None:
     segment = vllm.arena.get("whole/3")
     keys, values = segment.keys.clone(), segment.values.clone()
     for _ in range(3):
-        _answer(vllm, [5, 3])
+        answer(vllm, [5, 3])
     assert bool((vllm.arena.get("whole/3").keys == keys).all())
     assert bool((vllm.arena.get("whole/3").values == values).all())
 
@@ -563,7 +559,7 @@ def test_a_check_leaves_the_stored_memory_bit_identical(vllm: Any) -> None:
     asked = Check(StreamId("x"), QUESTION, 0.0, answers=(("yes",), ("no",)))
     given = Check(StreamId("x"), QUESTION, 0.0, given="red")
     for check, groups in ((asked, yes_no), (given, [])):
-        prompt, spec = _asking(vllm, [5, 6, 7]).build()
+        prompt, spec = asking(vllm, [5, 6, 7]).build()
         sampling = check_sampling(check, groups, kv_transfer_params=spec.to_params())
         vllm.engine.add_request(f"check-{len(groups)}", prompt, sampling)
         while not vllm.step():
@@ -590,9 +586,9 @@ def test_a_clip_is_encoded_once_and_never_for_an_answer(vllm: Any) -> None:
     vllm.llm.apply_model(count_calls)
     try:
         for index in (0, 1, 2):
-            _ingest(vllm, index, range(index), "whole", into="counted")
+            ingest(vllm, index, range(index), "whole", into="counted")
         assert len(counts) == 3
-        _answer(vllm, [0, 1, 2])
+        answer(vllm, [0, 1, 2])
         vllm.run(_retrieving(vllm, 2, [6, 7]), max_tokens=2)
         assert len(counts) == 3
     finally:

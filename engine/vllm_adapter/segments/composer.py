@@ -160,10 +160,19 @@ class PromptBuilder:
         self._loads.append(LoadSpan(key, len(self._ids), len(token_ids), self._position))
         self._text(token_ids)
 
-    def save_text(self, key: str, token_ids: Sequence[int]) -> None:
-        """Text that is computed now and kept."""
+    def save_text(
+        self, key: str, token_ids: Sequence[int], meta: Mapping[str, str] | None = None
+    ) -> None:
+        """Text that is computed now and kept, with what it takes to place it after a restart."""
         self._saves.append(
-            SaveSpan(key, len(self._ids), len(token_ids), self._position, retrievable=False)
+            SaveSpan(
+                key,
+                len(self._ids),
+                len(token_ids),
+                self._position,
+                retrievable=False,
+                meta=dict(meta or {}),
+            )
         )
         self._text(token_ids)
 

@@ -18,6 +18,7 @@ from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
+    AnswerDelta,
     AnswerEnd,
     AnswerEvent,
     EngineInfo,
@@ -51,11 +52,13 @@ from onlooker.engine.vllm_adapter.segments.composer import (
 )
 from onlooker.engine.vllm_adapter.segments.evidence import with_evidence
 from onlooker.engine.vllm_adapter.segments.gauge import LoadGauge
+from onlooker.engine.vllm_adapter.segments.notes import NoteTaker
 from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.segments.prompts import SegmentPrompts
 from onlooker.engine.vllm_adapter.segments.recaller import (
     Recaller,
     Trace,
+    check_budgets,
     check_layers,
     choosing,
 )
@@ -95,7 +98,7 @@ class SegmentEngine:
         self._gauge = LoadGauge(metrics)
         self._runner = VllmRunner(settings.vllm, clock, metrics)
         self._info: EngineInfo | None = None
-        self._made: tuple[StreamMemories, SegmentPrompts, Recaller] | None = None
+        self._made: tuple[StreamMemories, SegmentPrompts, Recaller, NoteTaker] | None = None
         self._recent_clips = 0
         self._choosing = Choosing()
         self._census = Census(lambda: self._runner.ask_workers("segment_stats"), clock, metrics)
@@ -125,15 +128,19 @@ class SegmentEngine:
         self._made = self._make(model)
         progress("looking at a blank clip to warm up")
         tokens_per_clip = await self._warm_up(model)
+        max_clips = self._recent_clips + settings.memory.retrieved_clips
+        check_budgets(settings.memory, settings.vllm.max_model_len, max_clips, tokens_per_clip)
         self._info = model.info(
             mode="segments",
             tokens_per_clip=tokens_per_clip,
-            max_clips=self._recent_clips + settings.memory.retrieved_clips,
+            max_clips=max_clips,
         )
         self._census.start()
 
     async def close(self) -> None:
         await self._census.close()
+        if self._made is not None:
+            await self._notes.close()
         await self._runner.close()
 
     def healthy(self) -> bool:
@@ -168,6 +175,7 @@ class SegmentEngine:
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         memory = self._streams[question.stream_id]
         incomplete, has_begun = memory.is_incomplete, False
+        pieces: list[str] = []
         while True:
             events: AsyncGenerator[AnswerEvent, None] | None = None
             try:
@@ -179,7 +187,10 @@ class SegmentEngine:
                 )
                 async for event in events:
                     has_begun = True
+                    if isinstance(event, AnswerDelta):
+                        pieces.append(event.text)
                     if isinstance(event, AnswerEnd):
+                        self._notes.take(memory, question, "".join(pieces))
                         count_tokens(self._metrics, "answer", event)
                         event = with_evidence(event, recall, memory, incomplete=incomplete)
                         count_fetched(self._metrics, event)
@@ -254,7 +265,7 @@ class SegmentEngine:
 
     # ---- starting ----
 
-    def _make(self, model: Model) -> tuple[StreamMemories, SegmentPrompts, Recaller]:
+    def _make(self, model: Model) -> tuple[StreamMemories, SegmentPrompts, Recaller, NoteTaker]:
         """What needs to know the running model."""
         config = self._runner.model_config
         video_token = config.video_token_id
@@ -278,6 +289,7 @@ class SegmentEngine:
             self._runner,
             composer,
             clips,
+            settings=self._settings.memory,
             recent_clips=self._recent_clips,
             stride_clips=self._settings.memory.stride_clips,
             run_for_effect=self._effect,
@@ -289,7 +301,15 @@ class SegmentEngine:
             recent_clips=self._recent_clips,
             probe=self._effect,
         )
-        return streams, prompts, recaller
+        memory = self._settings.memory
+        notes = NoteTaker(
+            self._metrics,
+            budget_tokens=memory.notes_tokens if memory.notes == "notes" else 0,
+            prompt=prompts.noting,
+            run=self._effect,
+            drop=lambda keys: self._runner.ask_workers("drop_segments", keys),
+        )
+        return streams, prompts, recaller, notes
 
     async def _warm_up(self, model: Model) -> int:
         """Remember one black clip and forget it; learns what a clip takes. Returns its tokens."""
@@ -346,6 +366,11 @@ class SegmentEngine:
     def _streams(self) -> StreamMemories:
         assert self._made is not None, "the engine has not been started"
         return self._made[0]
+
+    @property
+    def _notes(self) -> NoteTaker:
+        assert self._made is not None, "the engine has not been started"
+        return self._made[3]
 
     @property
     def recaller(self) -> Recaller:

@@ -11,6 +11,7 @@ from onlooker.engine.memory.times import Span, TimeAsked
 from onlooker.engine.vllm_adapter.segments.arena import Reads
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
 from onlooker.engine.vllm_adapter.segments.context import GrowingContext
+from onlooker.engine.vllm_adapter.segments.notes import Notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class StreamMemory:
         """Whether a tier could not be asked when the stream was restored."""
         self.sinks: set[str] = set()
         """Keys of system prompts that are stored."""
+        self.notes = Notes(key)
         self._clips: list[RememberedClip] = []
         self.context: GrowingContext[RememberedClip] = GrowingContext()
 
@@ -110,7 +112,14 @@ class StreamMemory:
         clips, salt = self.context.begin(known, max_clips=max_clips, stride_clips=stride_clips)
         return list(clips), salt
 
-    def recall(self, about: TimeAsked, *, recent_clips: int, retrieved_clips: int) -> Recall:
+    def recall(
+        self,
+        about: TimeAsked,
+        *,
+        recent_clips: int,
+        retrieved_clips: int,
+        recent_s: float | None = None,
+    ) -> Recall:
         """What an answer may see: nothing that ends after it was asked.
 
         A question that names a time and does not speak of now gets the clips of that time alone:
@@ -118,7 +127,9 @@ class StreamMemory:
         the content chooses.
         """
         known = [clip for clip in self._clips if clip.end_s <= about.asked_s]
-        recent, older = known[-recent_clips:], known[:-recent_clips]
+        since_s = -math.inf if recent_s is None else about.asked_s - recent_s
+        recent = [clip for clip in known[-recent_clips:] if clip.end_s > since_s]
+        older = known[: len(known) - len(recent)]
         if about.spans and not about.speaks_of_now:
             wanted = [clip for clip in known if _meets_any(clip, about.spans)]
             if wanted:
@@ -138,6 +149,7 @@ class StreamMemory:
         """Take out clips whose segments are gone."""
         self._clips = [clip for clip in self._clips if clip.tokens.key not in keys]
         self.sinks -= keys
+        self.notes.forget(keys)
 
     def forget_oldest(self, num_clips: int) -> list[str]:
         """Take out the oldest clips; returns their keys."""
@@ -146,7 +158,7 @@ class StreamMemory:
 
     def keys(self) -> list[str]:
         """The keys of everything that should be stored."""
-        return [*self.sinks, *(clip.tokens.key for clip in self._clips)]
+        return [*self.sinks, *self.notes.keys(), *(clip.tokens.key for clip in self._clips)]
 
     def __len__(self) -> int:
         return len(self._clips)

@@ -3,14 +3,17 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from onlooker.core.errors import TooLarge
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check
 from onlooker.engine.interface import Question
+from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.prompt import PromptComposer, clip_uuid
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens, PromptBuilder
 from onlooker.engine.vllm_adapter.segments.memory import Recall, StreamMemory
+from onlooker.engine.vllm_adapter.segments.notes import Note
 from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 
 MAX_HEADS = 64
@@ -29,6 +32,7 @@ class SegmentPrompts:
         composer: PromptComposer,
         clips: ClipPreparer,
         *,
+        settings: MemorySection,
         recent_clips: int,
         stride_clips: int | None,
         run_for_effect: RunForEffect,
@@ -36,6 +40,7 @@ class SegmentPrompts:
         self._runner = runner
         self._composer = composer
         self._clips = clips
+        self._settings = settings
         self._recent_clips = recent_clips
         self._stride_clips = stride_clips
         self._run_for_effect = run_for_effect
@@ -62,11 +67,7 @@ class SegmentPrompts:
     ) -> PromptBuilder:
         """The prompt that asks which of the candidates the answer wants, or, with `traces`, for
         everything that can be said of them."""
-        head, _, tail = self._composer.parts(
-            question.text, question.dialogue, question.instructions
-        )
-        builder = PromptBuilder()
-        builder.load_text(*await self._sink(memory, head))
+        builder, tail = await self._opened(memory, question)
         for clip in recall.recent:
             builder.load_clip(clip.tokens)
         builder.probe(
@@ -75,18 +76,14 @@ class SegmentPrompts:
             [clip.tokens.key for clip in recall.recent],
             traces=traces,
         )
-        builder.question(self._token_ids(tail))
+        builder.question(tail)
         return builder
 
     async def asking(
         self, memory: StreamMemory, question: Question, recall: Recall, newest: Clip | None
     ) -> PromptBuilder:
         """The prompt of an answer. `newest`: the stream's newest clip with its pixels."""
-        head, _, tail = self._composer.parts(
-            question.text, question.dialogue, question.instructions
-        )
-        builder = PromptBuilder()
-        builder.load_text(*await self._sink(memory, head))
+        builder, tail = await self._opened(memory, question)
         for clip in recall.placed:
             builder.load_clip(clip.tokens)
         if recall.num_slots:
@@ -96,8 +93,43 @@ class SegmentPrompts:
         for picture in _shown_once(question, newest):
             _, tokens, pixels = await self._prepared(memory, picture, once=question.response_id)
             builder.picture(tokens, pixels)
-        builder.question(self._token_ids(tail))
+        builder.question(tail)
         return builder
+
+    async def noting(self, memory: StreamMemory, text: str) -> tuple[PromptBuilder, Note]:
+        """The prompt that computes a note of `text`, and the note."""
+        limit = self._settings.notes_tokens
+        note = memory.notes.next_note(self._token_ids(self._composer.neutral(text))[:limit])
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, self._composer.watched_parts[0]))
+        for earlier in memory.notes.within(limit):
+            builder.load_text(earlier.key, earlier.token_ids)
+        builder.save_text(note.key, note.token_ids, note.meta())
+        builder.question(note.token_ids[-1:])
+        return builder, note
+
+    async def _opened(
+        self, memory: StreamMemory, question: Question
+    ) -> tuple[PromptBuilder, list[int]]:
+        """A prompt with what stands before the clips, and the tokens of the question."""
+        has_notes = self._settings.notes == "notes"
+        head, _, tail = self._composer.parts(
+            question.text, () if has_notes else question.dialogue, question.instructions
+        )
+        asked = self._token_ids(tail)
+        if len(asked) > self._settings.question_tokens:
+            raise TooLarge(
+                f"question and dialogue are {len(asked)} tokens long, over the limit of "
+                f"{self._settings.question_tokens} (engine.memory.question_tokens): "
+                "ask more briefly",
+                param="question",
+            )
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, head))
+        if has_notes:
+            for note in memory.notes.within(self._settings.notes_tokens):
+                builder.load_text(note.key, note.token_ids)
+        return builder, asked
 
     async def checking(self, memory: StreamMemory, check: Check) -> tuple[PromptBuilder, list[int]]:
         """The prompt of a check, which saves nothing, and the tokens of the reply it scores."""
@@ -133,6 +165,12 @@ class SegmentPrompts:
             if len(self._heads) >= MAX_HEADS:
                 self._heads.clear()
             token_ids = self._heads[head] = self._token_ids(head)
+        if len(token_ids) > self._settings.sink_tokens:
+            raise TooLarge(
+                f"the instructions are {len(token_ids)} tokens long, over the limit of "
+                f"{self._settings.sink_tokens} (engine.memory.sink_tokens): shorten them",
+                param="instructions",
+            )
         key = memory.sink_key(head)
         if key not in memory.sinks:
             builder = PromptBuilder()

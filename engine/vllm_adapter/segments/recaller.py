@@ -17,8 +17,30 @@ from onlooker.engine.vllm_adapter.segments.retrieval import Choosing
 from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
 from onlooker.engine.vllm_adapter.segments.tracing import LayerTrace
 
+MIN_ROOM_TOKENS = 64
+"""For the system prompt, the question and the answer, at least."""
+
 Probe = Callable[[PromptBuilder, Care], Awaitable[AnswerEnd]]
 """Runs a request for what it reports."""
+
+
+def check_budgets(
+    settings: MemorySection, max_model_len: int, max_clips: int, tokens_per_clip: int
+) -> None:
+    """Refuse a context whose clips and notes leave no room for a question.
+
+    Raises:
+        ConfigError: naming what to lower.
+    """
+    notes_tokens = settings.notes_tokens if settings.notes == "notes" else 0
+    needed = max_clips * tokens_per_clip + notes_tokens + MIN_ROOM_TOKENS
+    if needed > max_model_len:
+        raise ConfigError(
+            f"{max_clips} clips of {tokens_per_clip} tokens and {notes_tokens} tokens of notes "
+            f"leave no room for a question in a context of {max_model_len} tokens: lower "
+            "engine.memory.recent_clips, retrieved_clips or notes_tokens, or raise "
+            "engine.vllm.max_model_len"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +137,5 @@ class Recaller:
             about,
             recent_clips=question.care.of(self._recent_clips),
             retrieved_clips=question.care.of(self._settings.retrieved_clips),
+            recent_s=self._settings.recent_s,
         )

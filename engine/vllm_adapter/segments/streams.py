@@ -14,6 +14,7 @@ from onlooker.engine.interface import Remembered
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
 from onlooker.engine.vllm_adapter.segments.memory import RememberedClip, StreamMemory
+from onlooker.engine.vllm_adapter.segments.notes import Note
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -99,6 +100,8 @@ class StreamMemories:
                 continue
             if parsed.kind is SegmentKind.SINK:
                 memory.sinks.add(key)
+            elif parsed.kind is SegmentKind.TEXT:
+                memory.notes.add(Note.restored(key, meta), index=parsed.index)
             elif parsed.kind is SegmentKind.CLIP:
                 tokens = ClipTokens.restored(
                     key, meta, video_token=self._video_token, merge=self._merge

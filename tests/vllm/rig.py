@@ -1,0 +1,142 @@
+"""Prompts of segments for tests, and the reference's own segments to compare with."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+NUM_CLIPS = 8
+WINDOW = 3
+QUESTION = "What colour is the circle?"
+NUM_TOKENS = 8
+TOLERANCE = 1e-4
+"""Log probabilities, float32: rotary angles are the largest part of it."""
+
+
+def new_prompt(salt: str | None = None) -> Any:
+    from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
+
+    return PromptBuilder(salt)
+
+
+def sink_ids(vllm: Any) -> list[int]:
+    from tests.vllm.in_process import SINK
+
+    return list(vllm.ids(SINK))
+
+
+def question_ids(vllm: Any) -> list[int]:
+    from tests.vllm.in_process import ASK
+
+    return list(vllm.ids(QUESTION + ASK))
+
+
+def clip_of(vllm: Any, index: int, kind: str) -> tuple[Any, Any]:
+    from dataclasses import replace
+
+    tokens, pixels = vllm.clip(index)
+    return replace(tokens, key=f"{kind}/{index}"), pixels
+
+
+def ingest(
+    vllm: Any, index: int, past: Sequence[int], kind: str, into: str = "", salt: str | None = None
+) -> Any:
+    return vllm.run(ingesting(vllm, index, past, kind, into, salt))
+
+
+def ingesting(
+    vllm: Any, index: int, past: Sequence[int], kind: str, into: str = "", salt: str | None = None
+) -> Any:
+    builder = new_prompt(salt)
+    builder.load_text("sink", sink_ids(vllm))
+    for earlier in past:
+        builder.load_clip(clip_of(vllm, earlier, kind)[0])
+    tokens, pixels = clip_of(vllm, index, into or kind)
+    builder.save_clip(tokens, pixels)
+    return builder
+
+
+def answer(vllm: Any, clips: Sequence[int], kind: str = "whole") -> Any:
+    return vllm.run(asking(vllm, clips, kind), max_tokens=NUM_TOKENS, logprobs=1)
+
+
+def asking(vllm: Any, clips: Sequence[int], kind: str = "whole") -> Any:
+    builder = new_prompt()
+    builder.load_text("sink", sink_ids(vllm))
+    for index in clips:
+        builder.load_clip(clip_of(vllm, index, kind)[0])
+    builder.question(question_ids(vllm))
+    return builder
+
+
+def result_of(output: Any) -> tuple[list[int], list[float]]:
+    completion = output.outputs[0]
+    ids = list(completion.token_ids)
+    chosen = zip(ids, completion.logprobs, strict=True)
+    return ids, [step[token].logprob for token, step in chosen]
+
+
+def assert_same(
+    found: tuple[list[int], list[float]], expected: tuple[list[int], list[float]]
+) -> None:
+    assert found[0] == expected[0]
+    assert found[1] == pytest.approx(expected[1], abs=TOLERANCE)
+
+
+class Rebuilt:
+    """The reference's own segments of the same clips."""
+
+    def __init__(self, vllm: Any, reference: Any, window: int) -> None:
+        self.reference, self.extent = reference, 0
+        sink = sink_ids(vllm)
+        self.sink, _ = reference.run(reference.text(sink), 0, [])
+        self.start = len(sink)
+        self.pieces: list[Any] = []
+        for index in range(NUM_CLIPS):
+            from tests.vllm.in_process import frames
+
+            tokens = reference.clip(vllm.clip(index)[0].token_ids, frames(index))
+            self.extent = tokens.extent
+            past = self.past(self.pieces[max(0, index - window) :])
+            self.pieces.append(reference.run(tokens, self.place(len(past) - 1), past)[0])
+
+    def place(self, slot: int) -> int:
+        return self.start + slot * self.extent
+
+    def past(self, pieces: Sequence[Any]) -> list[tuple[Any, int]]:
+        return [(self.sink, 0), *((piece, self.place(i)) for i, piece in enumerate(pieces))]
+
+    def answer(self, vllm: Any, pieces: Sequence[Any]) -> tuple[list[int], list[float]]:
+        found: tuple[list[int], list[float]] = self.reference.answer(
+            question_ids(vllm), self.place(len(pieces)), self.past(pieces), NUM_TOKENS
+        )
+        return found
+
+
+def logits_of(question: Any, clip: Any, layer: int) -> Any:
+    """The reference's attention logits without position, [heads, question, clip tokens]."""
+    queries, keys = question.queries[layer], clip.keys[layer]
+    keys = keys.repeat_interleave(queries.shape[1] // keys.shape[1], dim=1)
+    return queries.transpose(0, 1) @ keys.permute(1, 2, 0) / queries.shape[-1] ** 0.5
+
+
+SCORE_OF = {
+    "mean_key": lambda logits: float(logits.mean()),
+    "page_mean": lambda logits: max(float(part.mean()) for part in logits.split(16, dim=-1)),
+    "late_interaction": lambda logits: float(logits.amax(-1).mean()),
+}
+"""Scores from all logits of a clip: what they mean, not how they are computed."""
+
+
+def votes_of(vllm: Any, whole: Rebuilt, score: str, layers: Sequence[int]) -> list[float]:
+    """Added up z-scores of clips 0-5, asked with clips 6 and 7 in view."""
+    recent = [whole.pieces[6], whole.pieces[7]]
+    tokens = whole.reference.text(question_ids(vllm))
+    asked, _ = whole.reference.run(tokens, whole.place(2), whole.past(recent))
+    total = [0.0] * 6
+    for layer in layers:
+        scores = [SCORE_OF[score](logits_of(asked, whole.pieces[i], layer)) for i in range(6)]
+        mean, deviation = statistics.mean(scores), statistics.pstdev(scores)
+        total = [t + (s - mean) / deviation for t, s in zip(total, scores, strict=True)]
+    return total
