@@ -1,5 +1,6 @@
 """Plots of benchmarks, as SVG files for the documentation."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def plot_simulator(loads: dict[str, Any]) -> list[Path]:
         figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.4))
         for axis, key in zip(axes, panels, strict=True):
             for policy in next(iter(loads.values())):
-                values = [loads[str(count)][policy][key] for count in counts]
+                found = (loads[str(count)][policy][key] for count in counts)
+                values = [math.nan if value is None else value for value in found]
                 axis.plot(counts, values, marker=".", label=policy)
             axis.set_xlabel("streams")
             axis.set_title(key.replace("_", " "))

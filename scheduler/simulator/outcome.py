@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -17,6 +18,10 @@ def jain(values: Sequence[float]) -> float:
     """Jain's fairness index: 1 when all have the same, 1/n when one has all."""
     squares = sum(value * value for value in values)
     return sum(values) ** 2 / (len(values) * squares) if squares else 1.0
+
+
+def _rounded(values: Sequence[float], share: float) -> float | None:
+    return round(percentile(values, share), 4) if values else None
 
 
 @dataclass(slots=True)
@@ -60,18 +65,18 @@ class Outcome:
         """Share of what was offered that was kept and seen within the lag target."""
         return self.in_time / max(1, self.offered)
 
-    def figures(self) -> dict[str, float | dict[str, int]]:
-        """As plain data."""
+    def figures(self) -> dict[str, Any]:
+        """As plain data; a latency is None where nothing was served."""
         return {
             "goodput_per_s": round(self.goodput, 3),
             "answers_in_time": round(self.answers_in_time, 4),
             "frames_in_time": round(self.frames_in_time, 4),
             "refused": self.refused,
-            "ttft_p50_s": round(percentile(self.ttft_s, 0.5), 4),
-            "ttft_p99_s": round(percentile(self.ttft_s, 0.99), 4),
-            "tpot_p99_s": round(percentile(self.tpot_s, 0.99), 4),
-            "lag_p50_s": round(percentile(self.lag_s, 0.5), 4),
-            "lag_p99_s": round(percentile(self.lag_s, 0.99), 4),
+            "ttft_p50_s": _rounded(self.ttft_s, 0.5),
+            "ttft_p99_s": _rounded(self.ttft_s, 0.99),
+            "tpot_p99_s": _rounded(self.tpot_s, 0.99),
+            "lag_p50_s": _rounded(self.lag_s, 0.5),
+            "lag_p99_s": _rounded(self.lag_s, 0.99),
             "fairness": round(jain(list(self.seen_by_stream.values())), 4),
             "mean_level": round(sum(self.levels) / max(1, len(self.levels)), 2),
             "busy": round(self.busy_s / max(1e-9, self.seconds), 3),
