@@ -75,10 +75,10 @@ class LanguagePlan:
     focus_share: float = 0.75
     """Of the contexts, while `focus` families are not yet right in `focus_until` of the cases."""
     focus_until: float = 0.9
-    weak_below: float = 0.92
+    weak_below: float = 0.95
     """Families that are right less often get `weak_share` of the contexts for themselves."""
-    weak_share: float = 0.4
-    gathered_share: float = 0.15
+    weak_share: float = 0.5
+    gathered_share: float = 0.4
     """Of the batches, at the last level: few clips from far apart, as retrieval gathers them."""
     log_every: int = 25
     save_every_s: float = 150.0
