@@ -17,6 +17,8 @@ from onlooker.engine.interface import (
     Progress,
     Question,
     Remembered,
+    Stock,
+    Waiting,
 )
 from onlooker.scheduler.load import EngineLoad
 
@@ -92,6 +94,9 @@ class MeasuredEngine:
         self._work.ingest_tokens += result.num_tokens
         self._work.ingest_cached_tokens += result.num_cached_tokens
         return result
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        return await self._engine.take_stock(waiting)
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         begun_s = self._clock.now_s()

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.settings import Section
 
 MIB = 1 << 20
@@ -151,6 +152,13 @@ class JournalSection(Section):
     ``every_second``: it survives a crash of the process, and of the machine after about a second.
     ``never``: of the machine when its system gets round to it."""
 
+    stall_s: float = Field(default=1.0, gt=0, le=60)
+    """How long a frame waits for the journal; then it, and all others until the write has ended,
+    are accepted without a guarantee."""
+
+    settle_s: float = Field(default=1.0, gt=0, le=60)
+    """How often the engine is asked which clips are durable, so that their frames can go."""
+
 
 class CacheStoreSection(Section):
     """Where the KV of segments is kept beside the device."""
@@ -169,6 +177,13 @@ class CacheStoreSection(Section):
 
     max_loading: int = Field(default=1024, ge=1, le=1_000_000)
     """Segments on their way up at once; more are not prefetched."""
+
+    @property
+    def survives(self) -> Guarantee:
+        """What a segment survives once it is in the first tier below RAM."""
+        if self.disk is None:
+            return Guarantee.NONE if self.redis is None else Guarantee.PROCESS
+        return Guarantee.MACHINE if self.disk.sync else Guarantee.PROCESS
 
     @model_validator(mode="after")
     def _journal_can_be_emptied(self) -> Self:

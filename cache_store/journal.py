@@ -16,9 +16,9 @@ from pathlib import Path
 
 from onlooker.cache_store.config import SyncPolicy
 from onlooker.cache_store.files import Files, lock_folder
-from onlooker.cache_store.guarantee import Guarantee
 from onlooker.cache_store.journal_entry import HEADER_BYTES, MAX_PAYLOAD_BYTES
 from onlooker.cache_store.journal_log import JournalEntry, JournalLog
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import is_stream_id
 from onlooker.core.media import Codec
 
@@ -109,6 +109,11 @@ class FrameJournal:
         for name in self.streams():
             self._stream(name)
 
+    @property
+    def guarantee(self) -> Guarantee:
+        """What a frame that is taken survives."""
+        return _GUARANTEES[self._sync]
+
     def start(self) -> None:
         """Start to sync every second, where the policy says so."""
         if self._sync is SyncPolicy.EVERY_SECOND:
@@ -126,6 +131,7 @@ class FrameJournal:
         codec: Codec,
         payload: bytes,
         is_key: bool = True,
+        is_last: bool = False,
     ) -> JournalReceipt:
         """Write one frame; returns when the guarantee in the receipt holds.
 
@@ -151,6 +157,7 @@ class FrameJournal:
                     codec=codec,
                     payload=payload,
                     is_key=is_key,
+                    is_last=is_last,
                 )
                 guarantee = self._settle(found.log)
         except OSError as error:

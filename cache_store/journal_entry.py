@@ -23,6 +23,7 @@ _FIELDS = struct.Struct("<4sBBHIQqd")
 _DIGEST_BYTES = 16
 HEADER_BYTES = _FIELDS.size + _DIGEST_BYTES
 _KEY_FLAG = 1
+_LAST_FLAG = 2
 
 
 class EntryKind(IntEnum):
@@ -41,6 +42,7 @@ class EntryHeader:
     capture_s: float
     codec: Codec
     is_key: bool
+    is_last: bool
     payload_bytes: int
 
     @property
@@ -55,7 +57,7 @@ def pack_entry(header: EntryHeader, payload: bytes | memoryview) -> bytes:
         MAGIC,
         header.kind,
         header.codec,
-        _KEY_FLAG if header.is_key else 0,
+        header.is_key * _KEY_FLAG | header.is_last * _LAST_FLAG,
         header.payload_bytes,
         header.position,
         header.sequence,
@@ -78,7 +80,14 @@ def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
         return None
     try:
         header = EntryHeader(
-            EntryKind(kind), position, sequence, capture_s, Codec(codec), flags == _KEY_FLAG, size
+            kind=EntryKind(kind),
+            position=position,
+            sequence=sequence,
+            capture_s=capture_s,
+            codec=Codec(codec),
+            is_key=bool(flags & _KEY_FLAG),
+            is_last=bool(flags & _LAST_FLAG),
+            payload_bytes=size,
         )
     except ValueError:  # sound, but of a later version
         return None

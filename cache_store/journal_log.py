@@ -48,6 +48,7 @@ class JournalEntry:
     capture_s: float
     codec: Codec
     is_key: bool
+    is_last: bool
     payload: bytes
     is_durable: bool
     """Its segment is durable: it is here only because a later frame cannot be decoded without."""
@@ -91,11 +92,25 @@ class JournalLog:
         )
 
     def append(
-        self, *, sequence: int, capture_s: float, codec: Codec, payload: bytes, is_key: bool
+        self,
+        *,
+        sequence: int,
+        capture_s: float,
+        codec: Codec,
+        payload: bytes,
+        is_key: bool,
+        is_last: bool,
     ) -> int:
         """Write one frame and return its position. After an error nothing of it remains."""
         header = EntryHeader(
-            EntryKind.FRAME, self._next_position, sequence, capture_s, codec, is_key, len(payload)
+            kind=EntryKind.FRAME,
+            position=self._next_position,
+            sequence=sequence,
+            capture_s=capture_s,
+            codec=codec,
+            is_key=is_key,
+            is_last=is_last,
+            payload_bytes=len(payload),
         )
         file, offset = self._write(header, payload)
         file.frames.append(_Frame(header, offset))
@@ -109,9 +124,7 @@ class JournalLog:
         if header is None:
             return False
         self._durable_position = header.position
-        mark = EntryHeader(
-            EntryKind.MARK, header.position, header.sequence, 0.0, header.codec, False, 0
-        )
+        mark = replace(header, kind=EntryKind.MARK, payload_bytes=0)
         # Lost, a mark only makes a replay longer; a file left over is found again.
         with contextlib.suppress(OSError):
             self._write(mark, b"")
@@ -269,7 +282,7 @@ class JournalLog:
             file.frames.clear()
             file.num_bytes = 0
             # Keeps the count of positions going over a restart.
-            self._write(replace(last, kind=EntryKind.MARK, is_key=False, payload_bytes=0), b"")
+            self._write(replace(last, kind=EntryKind.MARK, payload_bytes=0), b"")
 
     def _entry(self, header: EntryHeader, payload: bytes) -> JournalEntry:
         return JournalEntry(
@@ -278,6 +291,7 @@ class JournalLog:
             capture_s=header.capture_s,
             codec=header.codec,
             is_key=header.is_key,
+            is_last=header.is_last,
             payload=payload,
             is_durable=header.position <= self._durable_position,
         )

@@ -90,8 +90,8 @@ class Tier(Protocol):
     ) -> Iterator[SegmentHead | None]:
         """The heads of `keys(prefix)` but those in `skip`, without reading any KV.
 
-        Yields None once, at the end, when some could not be read for now; what is damaged is
-        counted and left out.
+        Yields None in place of what could not be read for now, is damaged or is foreign: there may
+        be more than was found.
         """
         ...
 

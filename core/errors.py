@@ -12,9 +12,10 @@
       CapacityError          try again later
         Overloaded             a limit of this server is reached
         ShuttingDown           the server is draining
+        EngineRestarting       the engine died and is being started again
       ServiceError           our fault
         EngineFailed           one request failed in the engine; others go on
-        EngineDead             the engine is gone; the process must be restarted
+        EngineDead             the engine is gone for good; the process must be restarted
       ConfigError            at start only: the process exits with status 2
 
 A dropped frame, a missed deadline and a cache miss are outcomes (counted), not errors. How an error
@@ -88,6 +89,10 @@ class Overloaded(CapacityError):
 
 class ShuttingDown(CapacityError):
     code = "shutting_down"
+
+
+class EngineRestarting(CapacityError):
+    code = "engine_restarting"
 
 
 class ServiceError(OnlookerError):

@@ -31,6 +31,7 @@ class Metrics:
         self._add_engine(self.registry)
         self._add_watches(self.registry)
         self._add_memory(self.registry)
+        self._add_durability(self.registry)
 
     def _add_gateway(self, registry: CollectorRegistry) -> None:
         self.connections = Gauge(
@@ -67,9 +68,11 @@ class Metrics:
             registry=registry,
         )
         self.clips = Counter(
-            "onlooker_clips_total", "Clips by result of their ingest.", ["result"],
+            "onlooker_clips_total",
+            "Clips by result of their ingest: seen, restored, lost.",
+            ["result"],
             registry=registry,
-        )  # fmt: skip
+        )
         self.decode_seconds = Histogram(
             "onlooker_frame_decode_seconds",
             "Time to decode and resize one frame, off the event loop.",
@@ -177,6 +180,12 @@ class Metrics:
             ["work", "kind"],
             registry=registry,
         )
+        self.engine_restarts = Counter(
+            "onlooker_engine_restarts_total",
+            "Starts of an engine that had died, by outcome: started, failed, given_up.",
+            ["outcome"],
+            registry=registry,
+        )
         self.source_reconnects = Counter(
             "onlooker_source_reconnects_total",
             "Times a pulled source was opened again after a failure.",
@@ -223,6 +232,29 @@ class Metrics:
             "Questions and answers to be noted, by outcome: kept, failed, refused.",
             ["outcome"],
             registry=registry,
+        )
+
+    def _add_durability(self, registry: CollectorRegistry) -> None:
+        self.journal_frames = Counter(
+            "onlooker_journal_frames_total",
+            "Kept frames by what they survive: none, process, second, machine.",
+            ["guarantee"],
+            registry=registry,
+        )
+        self.journal_bytes = Gauge(
+            "onlooker_journal_bytes",
+            "Frames in the journal whose segments are not durable yet.",
+            registry=registry,
+        )
+        self.store_events = Counter(
+            "onlooker_store_events_total",
+            "What befell segments in their tiers, in segments: hits, misses, corrupt, foreign, "
+            "read_errors, write_errors, refused, stored, evicted, and failed (given up).",
+            ["tier", "event"],
+            registry=registry,
+        )
+        self.store_bytes = Gauge(
+            "onlooker_store_bytes", "Bytes of segments, by tier.", ["tier"], registry=registry
         )
         self.memory_fetched_bytes = Counter(
             "onlooker_memory_fetched_bytes_total",

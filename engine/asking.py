@@ -11,6 +11,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import (
     Conflict,
     EngineFailed,
+    EngineRestarting,
     InvalidRequest,
     OnlookerError,
     Overloaded,
@@ -25,12 +26,12 @@ from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
     AnswerEvent,
-    Engine,
     FinishReason,
     Question,
 )
 from onlooker.engine.mailbox import Barrier, Mailbox, Reached
 from onlooker.engine.service import StreamService
+from onlooker.engine.supervisor import RETRY_AFTER_S, EngineSupervisor
 from onlooker.engine.waiting import within
 from onlooker.engine.watching import Watcher
 from onlooker.scheduler.slo import Tier
@@ -73,7 +74,7 @@ class QuestionSlots:
 class Asker:
     """Answers one stream's questions. Shares the stream's parts; see `Stream.ask`."""
 
-    engine: Engine
+    engine: EngineSupervisor
     clock: Clock
     metrics: Metrics
     settings: EngineSection
@@ -174,6 +175,8 @@ class Asker:
         newest_s = self.newest_s()
         reached = asyncio.get_running_loop().create_future()
         self.mailbox.put_barrier(Barrier(math.inf if asked_s is None else asked_s, reached))
+        if not self.watcher.is_caught_up:
+            await self._or_closed(self._caught_up())
         if self.is_live and asked_s is None:
             seen = await self._or_closed(self._seen_soon(reached))
         else:
@@ -182,6 +185,21 @@ class Asker:
             asked_s = max(newest_s, seen.newest_s)
         zero_wall_s = self.clock.wall_s() - self.now_s() if self.is_live else None
         return replace(question, asked_s=asked_s, pending=seen.pending, zero_wall_s=zero_wall_s)
+
+    async def _caught_up(self) -> None:
+        """Wait a bounded time for an engine that is being started, and for what it is shown again.
+
+        Raises:
+            EngineRestarting: it takes longer.
+            EngineDead: it is gone.
+        """
+        await self.engine.wait_ready()
+        try:
+            await within(self.clock, self.settings.restarts.wait_s, self.watcher.wait_caught_up())
+        except TimeoutError:
+            raise EngineRestarting(
+                "this stream is being restored: ask again in a moment", retry_after_s=RETRY_AFTER_S
+            ) from None
 
     async def _wait_for(self, at_s: float) -> None:
         """Live: wait until stream time has come to `at_s`."""
@@ -275,7 +293,9 @@ class Asker:
             if end.num_output_tokens > 1:
                 per_token_s = (now_s - record.first_at_s) / (end.num_output_tokens - 1)
                 self.metrics.tpot_seconds.observe(per_token_s)
-        return replace(end, details=details)
+        since_s = end.clip_spans_s[0][0] if end.clip_spans_s else math.inf
+        incomplete = end.memory_incomplete or self.watcher.lacks_any(since_s)
+        return replace(end, details=details, memory_incomplete=incomplete)
 
 
 @dataclass(slots=True)

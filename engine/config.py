@@ -76,6 +76,30 @@ class SourcesSection(Section):
     """Sources pulled at the same time; each has a thread."""
 
 
+class RestartSection(Section):
+    """What happens when the engine's processes die under a running server."""
+
+    max_restarts: int = Field(default=5, ge=0, le=1000)
+    """Times that the engine is started again within `window_s`; one more and it counts as gone for
+    good. 0: never started again."""
+
+    window_s: float = Field(default=600.0, gt=0)
+    """Restarts longer ago do not count."""
+
+    min_backoff_s: float = Field(default=0.5, ge=0, le=3600)
+    """Wait before the first restart; doubles with each that still counts."""
+
+    max_backoff_s: float = Field(default=30.0, gt=0, le=3600)
+    """The longest wait before a restart."""
+
+    check_interval_s: float = Field(default=0.5, gt=0, le=60)
+    """How often an engine that nobody uses is looked at."""
+
+    wait_s: float = Field(default=60.0, ge=0, le=3600)
+    """How long a question or a new stream waits for an engine that is being started, and a question
+    for a stream that is being restored; then it is refused with the advice to try again."""
+
+
 class EngineSection(Section):
     """Streams and the model behind them."""
 
@@ -153,6 +177,7 @@ class EngineSection(Section):
     perception: PerceptionSection = PerceptionSection()
     sources: SourcesSection = SourcesSection()
     memory: MemorySection = MemorySection()
+    restarts: RestartSection = RestartSection()
     watches: WatchesSection = WatchesSection()
     vllm: VllmSection = VllmSection()
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId
 from onlooker.core.media import DropReason, FrameOutcome
 from onlooker.engine.interface import FinishReason
@@ -18,6 +19,8 @@ class FrameAck:
     reason: DropReason | None
     """Set exactly when `outcome` is DROPPED."""
     capture_s: float
+    guarantee: Guarantee | None = None
+    """What the frame survives; set exactly when `outcome` is KEPT."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from onlooker.core.clock import Clock, SystemClock
-from onlooker.core.errors import EngineDead, EngineFailed
+from onlooker.core.errors import ConfigError, EngineDead, EngineFailed
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
@@ -29,6 +30,8 @@ from onlooker.engine.interface import (
     Progress,
     Question,
     Remembered,
+    Stock,
+    Waiting,
 )
 from onlooker.scheduler.load import EngineLoad
 
@@ -63,17 +66,51 @@ class _SeenClip:
     start_s: float
     end_s: float
     colour: str
-    digest: bytes
-    """Of this clip and all before it."""
+    pixels: bytes
+    """A digest of its frames."""
     first_half: "_SeenClip | None"
     """What of it had been captured before its end; None where the clip is one frame repeated."""
+
+
+class ScriptedStore:
+    """What of a `ScriptedEngine` survives it: clips that were written by then."""
+
+    def __init__(self, *, is_writing: bool = True) -> None:
+        self.is_writing = is_writing
+        """Whether a clip is durable as soon as it was seen; else `write` makes it so."""
+        self._clips: dict[StreamId, dict[int, _SeenClip]] = {}
+        self._waiting: dict[StreamId, dict[int, _SeenClip]] = {}
+
+    def put(self, stream_id: StreamId, clip_index: int, clip: "_SeenClip") -> None:
+        self._waiting.setdefault(stream_id, {})[clip_index] = clip
+        if self.is_writing:
+            self.write()
+
+    def write(self, *clip_indices: int) -> None:
+        """Make what waits durable: the clips of these indices, or all."""
+        for stream_id, clips in self._waiting.items():
+            for index in [i for i in clips if not clip_indices or i in clip_indices]:
+                self._clips.setdefault(stream_id, {})[index] = clips.pop(index)
+
+    def lose_waiting(self) -> None:
+        """The engine died: what was not written is gone."""
+        self._waiting.clear()
+
+    def clips(self, stream_id: StreamId) -> "dict[int, _SeenClip]":
+        """What is durable of a stream, by clip index, in order."""
+        return dict(sorted(self._clips.get(stream_id, {}).items()))
+
+    def forget(self, stream_id: StreamId) -> None:
+        self._clips.pop(stream_id, None)
+        self._waiting.pop(stream_id, None)
 
 
 class ScriptedEngine:
     """An `Engine` for tests and for trying the server out.
 
     Latencies pass on `clock`, so a test decides with a `ManualClock` when they are over.
-    `fail_ingest` and `fail_answer` are asked before each call and make it raise `EngineFailed`.
+    `fail_ingest` and `fail_answer` are asked before each call and make it raise `EngineFailed`,
+    `fail_start` makes a start fail. `store`: what survives this engine; None: nothing does.
     """
 
     def __init__(
@@ -89,6 +126,8 @@ class ScriptedEngine:
         fail_answer: Callable[[Question], bool] = lambda question: False,
         check_s: float = 0.0,
         fail_check: Callable[[Check], bool] = lambda check: False,
+        fail_start: Callable[[], bool] = lambda: False,
+        store: ScriptedStore | None = None,
     ) -> None:
         self._script = [(re.compile(pattern), template) for pattern, template in script]
         self._clock = clock or SystemClock()
@@ -103,8 +142,12 @@ class ScriptedEngine:
         )
         self._ingest_s, self._ttft_s, self._tpot_s = ingest_s, ttft_s, tpot_s
         self._fail_ingest, self._fail_answer = fail_ingest, fail_answer
+        self._fail_start = fail_start
+        self._store = store
+        if store is not None:
+            self._info = replace(self._info, survives=Guarantee.MACHINE)
         self._check_s, self._fail_check = check_s, fail_check
-        self._seen: dict[StreamId, list[_SeenClip]] = {}
+        self._seen: dict[StreamId, dict[int, _SeenClip]] = {}
         self._is_healthy = True
         self.num_answering = 0
         """Answers under way: 0 once everything that was started has ended."""
@@ -116,6 +159,12 @@ class ScriptedEngine:
         return self._info
 
     async def start(self, progress: Progress) -> None:
+        if self._fail_start():
+            raise ConfigError("scripted failure of a start")
+        self._seen.clear()
+        if self._store is not None:
+            self._store.lose_waiting()
+        self._is_healthy = True
         progress("the scripted engine is ready")
 
     async def close(self) -> None:
@@ -125,7 +174,7 @@ class ScriptedEngine:
         return self._is_healthy
 
     def die(self) -> None:
-        """From now on every call raises `EngineDead`."""
+        """Until it is started again every call raises `EngineDead`."""
         self._is_healthy = False
 
     def load(self) -> EngineLoad:
@@ -133,11 +182,19 @@ class ScriptedEngine:
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
         self._check_alive()
-        self._seen.setdefault(stream_id, [])
-        return Remembered()
+        clips = {} if self._store is None else self._store.clips(stream_id)
+        self._seen[stream_id] = clips
+        if not clips:
+            return Remembered()
+        newest = max(clips)
+        missing = set(range(min(clips), newest)) - clips.keys()
+        return Remembered(newest + 1, clips[newest].end_s, min(clips), frozenset(missing))
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
+        self._check_alive()
         self._seen.pop(stream_id, None)
+        if forget and self._store is not None:
+            self._store.forget(stream_id)
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         await self._clock.sleep(self._ingest_s) if self._ingest_s else None
@@ -145,9 +202,19 @@ class ScriptedEngine:
         if self._fail_ingest(clip):
             raise EngineFailed(f"scripted failure on clip {clip.clip_index}")
         seen = self._seen[clip.stream_id]
-        seen.append(_look_at(clip, seen[-1].digest if seen else b""))
+        assert clip.clip_index not in seen, "a clip was shown twice"
+        seen[clip.clip_index] = look = _look_at(clip)
+        if self._store is not None:
+            self._store.put(clip.stream_id, clip.clip_index, look)
         tokens = self._info.tokens_per_clip
-        return IngestResult(num_tokens=len(seen) * tokens, num_cached_tokens=len(seen[1:]) * tokens)
+        return IngestResult(len(seen) * tokens, (len(seen) - 1) * tokens)
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        self._check_alive()
+        if self._store is None:
+            return Stock()
+        known = {stream_id: self._store.clips(stream_id) for stream_id in waiting}
+        return Stock({s: [i for i in waiting[s] if i in known[s]] for s in waiting})
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         self.num_answering += 1
@@ -180,7 +247,8 @@ class ScriptedEngine:
         """Yes means: the newest clip has a colour that the question names, and with "just", the one
         before it had not. Silence means: the newest clip has the colour of the one before it. A
         given reply is a surprise (4) when it does not name the newest clip's colour."""
-        seen = self._seen.get(check.stream_id, [])
+        by_index = self._seen.get(check.stream_id, {})
+        seen = [by_index[index] for index in sorted(by_index)]
         seen = seen[: bisect_right(seen, check.asked_s, key=lambda clip: clip.end_s)]
         self.checks.append(check)
         if self._check_s:
@@ -211,14 +279,15 @@ class ScriptedEngine:
         )
 
     def _visible(self, question: Question) -> list[_SeenClip]:
-        seen = self._seen.get(question.stream_id, [])
+        by_index = self._seen.get(question.stream_id, {})
+        seen = [by_index[index] for index in sorted(by_index)]
         num_whole = bisect_right(seen, question.asked_s, key=lambda clip: clip.end_s)
         visible = seen[:num_whole]
         cut = seen[num_whole].first_half if num_whole < len(seen) else None
         if cut is not None and cut.end_s <= question.asked_s:
             visible.append(cut)
         elif question.pending is not None and question.pending.end_s <= question.asked_s:
-            visible.append(_look_at(question.pending, visible[-1].digest if visible else b""))
+            visible.append(_look_at(question.pending))
         return visible
 
     def _reply(self, question: Question, visible: list[_SeenClip]) -> str:
@@ -234,7 +303,7 @@ class ScriptedEngine:
                     seen_until_s=visible[-1].end_s if visible else 0.0,
                     colour=visible[-1].colour if visible else "nothing",
                     colours=", ".join(runs) or "none",
-                    digest=visible[-1].digest.hex() if visible else "",
+                    digest=_digest(visible),
                     question=question.text,
                     asked_s=question.asked_s,
                     num_turns=len(question.dialogue),
@@ -247,15 +316,21 @@ class ScriptedEngine:
             raise EngineDead("the engine is gone; the server must be restarted")
 
 
-def _look_at(clip: Clip, digest_before: bytes) -> _SeenClip:
+def _look_at(clip: Clip) -> _SeenClip:
     first, second = clip.frames
     half = None
     if first is not second:
-        half = _look_at(Clip(clip.stream_id, clip.clip_index, (first, first)), digest_before)
+        half = _look_at(Clip(clip.stream_id, clip.clip_index, (first, first)))
     mean = np.mean([frame.pixels[::4, ::4].mean(axis=(0, 1)) for frame in clip.frames], axis=0)
     colour = min(_PALETTE, key=lambda name: float(np.sum((mean - _PALETTE[name]) ** 2)))
-    digest = hashlib.blake2b(digest_before, digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for frame in clip.frames:
         digest.update(repr(frame.capture_s).encode())
         digest.update(np.ascontiguousarray(frame.pixels).data)
     return _SeenClip(clip.start_s, clip.end_s, colour, digest.digest(), half)
+
+
+def _digest(clips: Sequence[_SeenClip]) -> str:
+    if not clips:
+        return ""
+    return hashlib.blake2b(b"".join(clip.pixels for clip in clips), digest_size=8).hexdigest()

@@ -1,6 +1,7 @@
 """All streams of a server: opens, runs, reaps and closes them; owns the pool and every task."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -11,11 +12,13 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import (
     Conflict,
     EngineDead,
+    EngineRestarting,
     InvalidRequest,
     NotFound,
     Overloaded,
     ShuttingDown,
 )
+from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
 from onlooker.core.metrics import Metrics
@@ -23,9 +26,13 @@ from onlooker.engine.asking import QuestionSlots
 from onlooker.engine.config import EngineSection
 from onlooker.engine.governor import Governor
 from onlooker.engine.interface import Engine, EngineInfo, Progress
+from onlooker.engine.journaling import JournalKeeper
+from onlooker.engine.restoring import Opened, Restorer
 from onlooker.engine.sources.puller import Puller
 from onlooker.engine.sources.spec import SourceSpec
+from onlooker.engine.stock import StockTaker
 from onlooker.engine.stream import Stream, StreamOptions
+from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.engine.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.engine.watches.score import CheckRunner
 from onlooker.engine.watches.webhooks import WebhookSender
@@ -68,10 +75,17 @@ class StreamHub:
         metrics: Metrics,
         pool: Executor | None = None,
         scheduler: SchedulerSection | None = None,
+        journal: JournalKeeper | None = None,
     ) -> None:
         """`pool`: where pictures are decoded; None makes one of ``perception.decode_threads``.
-        `scheduler`: None admits by the fixed limits alone and degrades nothing."""
-        self._engine, self._clock, self._settings, self._metrics = engine, clock, settings, metrics
+        `scheduler`: None admits by the fixed limits alone and degrades nothing. `journal`: keeps
+        frames until their clips are durable; closed with the hub."""
+        self._clock, self._settings, self._metrics = clock, settings, metrics
+        self._engine = EngineSupervisor(
+            engine, clock=clock, settings=settings.restarts, metrics=metrics
+        )
+        self._stock = StockTaker(self._engine, journal, clock=clock, metrics=metrics)
+        self._journal = journal
         self._slots = QuestionSlots(settings.max_questions)
         self._pool = pool or ThreadPoolExecutor(
             settings.perception.decode_threads, thread_name_prefix="perception"
@@ -89,7 +103,7 @@ class StreamHub:
         """Where alerts are posted to."""
         self._make_keeper: MakeKeeper = partial(
             WatchKeeper,
-            runner=CheckRunner(engine, clock, settings.watches, metrics),
+            runner=CheckRunner(self._engine, clock, settings.watches, metrics),
             clock=clock,
             metrics=metrics,
             pool=self._pool,
@@ -109,8 +123,19 @@ class StreamHub:
         return self._engine.info
 
     def ready(self) -> bool:
-        """Whether streams and questions are taken."""
+        """Whether streams and questions are taken at once."""
+        return self._is_started and not self._is_closing and self._engine.ready()
+
+    def alive(self) -> bool:
+        """Whether they are taken, now or once the engine has been started again."""
         return self._is_started and not self._is_closing and self._engine.healthy()
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What a kept frame of a stream that outlives its connections survives at best."""
+        if self._journal is None:
+            return Guarantee.NONE
+        return weakest((self._journal.guarantee, self._engine.info.survives))
 
     async def start(self, progress: Progress) -> None:
         """Load the model and begin; `progress` is told what is being waited for.
@@ -119,10 +144,10 @@ class StreamHub:
             ConfigError: the model cannot be served.
         """
         await self._engine.start(progress)
-        self._metrics.engine_up.set(1)
         self._is_started = True
         self._spawn(self._reap())
         self._spawn(self._govern())
+        self._spawn(self._stock.run())
 
     async def close(self, *, deadline_s: float = 5.0) -> None:
         """Refuse what is new, let answers end for `deadline_s` seconds, then stop everything."""
@@ -141,6 +166,8 @@ class StreamHub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.webhooks.close()
         await self._engine.close()
+        if self._journal is not None:
+            await self._journal.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # ---- streams
@@ -154,20 +181,23 @@ class StreamHub:
             Conflict: it exists already.
             InvalidRequest: the id is none.
             Overloaded: as many streams are open as this server takes.
+            EngineRestarting: the engine is being started again, and it takes long.
             ShuttingDown, EngineDead: nothing new is taken.
         """
+        options = options or StreamOptions()
         stream_id = StreamId(new_id("stream")) if stream_id is None else stream_id
         self._check_may_open(stream_id)
         self._governor.admit_stream(1 / self._settings.perception.clip_interval_s)
         self._opening.add(stream_id)
         try:
-            remembered = await self._engine.open_stream(stream_id)
+            opened = await self._opened(stream_id, options)
         finally:
             self._opening.discard(stream_id)
         stream = Stream(
             stream_id,
-            options or StreamOptions(),
+            options,
             engine=self._engine,
+            opened=opened,
             clock=self._clock,
             settings=self._settings,
             metrics=self._metrics,
@@ -175,7 +205,6 @@ class StreamHub:
             slots=self._slots,
             make_keeper=self._make_keeper,
             governor=self._governor,
-            remembered=remembered,
         )
         self._governor.join(stream.quality_control)
         self._streams[stream_id] = stream
@@ -239,13 +268,31 @@ class StreamHub:
                 "(setting engine.max_streams): close one or try again later"
             )
 
+    async def _opened(self, stream_id: StreamId, options: StreamOptions) -> Opened:
+        """Open the stream with the engine and with the journal."""
+        await self._engine.wait_ready()
+        life, info = self._engine.life, self._engine.info
+        remembered = await self._engine.open_stream(stream_id)
+        if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
+            # Who ends with their connection cannot be opened again.
+            return Opened(life, remembered)
+        restorer = Restorer(
+            stream_id,
+            await self._journal.open(stream_id, info.survives),
+            width=info.frame_width,
+            height=info.frame_height,
+            max_pixels=self._settings.max_frame_pixels,
+            pool=self._pool,
+            clock=self._clock,
+        )
+        return Opened(life, remembered, restorer)
+
     async def _run(self, stream: Stream) -> None:
         """The root of a stream's task: whatever goes wrong ends this stream only."""
         stream_id_var.set(stream.id)
         try:
             await stream.run()
         except* EngineDead:
-            self._metrics.engine_up.set(0)
             self._spawn(self._stop(stream, "the engine is gone", outcome="engine_dead"))
         except* Exception as errors:
             _log.error("a stream failed", exc_info=errors)
@@ -266,7 +313,26 @@ class StreamHub:
         self._metrics.streams.set(len(self._streams))
         self._metrics.streams_total.labels(reason=outcome).inc()
         # Only who closes a stream on purpose wants it forgotten; others may come back to it.
-        await self._engine.close_stream(stream.id, forget=outcome == "closed")
+        is_forgotten = outcome == "closed"
+        if self._journal is not None:
+            self._journal.let_go(stream.id)
+            if is_forgotten:
+                await self._journal.forget(stream.id)
+        try:
+            await self._engine.close_stream(stream.id, forget=is_forgotten)
+        except (EngineRestarting, EngineDead):
+            if is_forgotten and self._engine.healthy():
+                self._spawn(self._forget_later(stream.id))
+
+    async def _forget_later(self, stream_id: StreamId) -> None:
+        """Forget a stream that was closed while the engine was away."""
+        life = 0
+        while stream_id not in self._streams and stream_id not in self._opening:
+            life = await self._engine.next_life(life)
+            with contextlib.suppress(EngineRestarting):
+                await self._engine.open_stream(stream_id)
+                await self._engine.close_stream(stream_id)
+                return
 
     async def _reap(self) -> None:
         """Close streams that nobody feeds, watches or asks."""

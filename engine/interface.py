@@ -4,11 +4,12 @@ Two implementations: `onlooker.engine.fake.ScriptedEngine` (deterministic, no mo
 `onlooker.engine.vllm_adapter` (real). Everything above this file is the same for both.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId, StreamId
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
@@ -35,6 +36,8 @@ class EngineInfo:
     """One sentence on what the model can be asked about."""
     wording: Wording = DEFAULT_WORDING
     """How it is asked on behalf of watches."""
+    survives: Guarantee = Guarantee.NONE
+    """What a clip survives once the engine says that it is durable; NONE: it never is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,29 @@ class Remembered:
     """The index for the stream's next clip."""
     seen_until_s: float | None = None
     """Stream time of the end of its newest clip; None of a stream that is new."""
+    first_clip_index: int = 0
+    """Of its oldest clip."""
+    missing: frozenset[int] = frozenset()
+    """Indices between its clips of which nothing is remembered."""
+
+    def has(self, clip_index: int) -> bool:
+        """Whether that clip is remembered."""
+        is_within = self.first_clip_index <= clip_index < self.next_clip_index
+        return is_within and clip_index not in self.missing
 
 
-NOTHING = Remembered()
-"""Of a stream that is new."""
+Waiting = Mapping[StreamId, Sequence[int]]
+"""Indices of clips, by stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What an engine tells of its store."""
+
+    durable: Waiting = field(default_factory=dict)
+    """Of the clips that were asked about, those that outlive the engine and this process."""
+    tiers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Totals since the engine was started, by tier and name; see `cache_store.counters`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +200,8 @@ class Engine(Protocol):
     def info(self) -> EngineInfo: ...
 
     async def start(self, progress: Progress) -> None:
-        """Load the model. Called once, before anything else.
+        """Load the model. Called before anything else, and again after `close` to start anew: all
+        streams are to be opened again then.
 
         Raises:
             ConfigError: the model cannot be served (no such folder, no weights, wrong family).
@@ -190,7 +213,7 @@ class Engine(Protocol):
         ...
 
     def healthy(self) -> bool:
-        """Whether the engine can still take work. False is final: the process must restart."""
+        """Whether the engine can still take work. False is final until it is started again."""
         ...
 
     def load(self) -> EngineLoad:
@@ -210,6 +233,8 @@ class Engine(Protocol):
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         """Take a clip into the stream's memory; returns when the model has seen it.
+
+        Clips come in order, except that those which are not remembered may come again later.
 
         Raises:
             EngineFailed: this clip was lost, the stream goes on.
@@ -236,6 +261,14 @@ class Engine(Protocol):
         Raises:
             TooLarge: the check does not fit the context.
             EngineFailed: this check failed; others go on.
+            EngineDead: the engine is gone.
+        """
+        ...
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        """Tell how the store is, and which of the clips in `waiting` are durable by now.
+
+        Raises:
             EngineDead: the engine is gone.
         """
         ...

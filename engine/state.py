@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
 from onlooker.core.media import DropReason
 from onlooker.scheduler.slo import Tier
@@ -57,3 +58,17 @@ class StreamStatus:
     """Rung of the quality ladder; 0 is full quality."""
     closed: str | None
     """Why it was closed."""
+    guarantee: Guarantee = Guarantee.NONE
+    """What a frame that is kept now survives."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of a stream's frames and clips, since it was opened."""
+
+    received: int = 0
+    kept: int = 0
+    skipped: int = 0
+    dropped: dict[DropReason, int] = field(default_factory=dict)
+    clips: int = 0
+    clips_lost: int = 0

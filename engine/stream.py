@@ -27,21 +27,15 @@ from onlooker.engine.events import (
 from onlooker.engine.fanout import EventLog, Subscription
 from onlooker.engine.governor import Governor
 from onlooker.engine.intake import Intake
-from onlooker.engine.interface import (
-    NOTHING,
-    AnswerEvent,
-    Engine,
-    EngineInfo,
-    Question,
-    Remembered,
-    Turn,
-)
+from onlooker.engine.interface import AnswerEvent, EngineInfo, Question, Turn
 from onlooker.engine.lease import SourceLease
 from onlooker.engine.mailbox import Entry, Mailbox, SourceEnd
 from onlooker.engine.pace import PaceAdvisor
 from onlooker.engine.perception.perceiver import Perceiver
 from onlooker.engine.quality_control import QualityControl
+from onlooker.engine.restoring import Opened
 from onlooker.engine.state import StreamOptions, StreamStatus
+from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.engine.watches.keeper import MakeKeeper
 from onlooker.engine.watching import Watcher
 from onlooker.scheduler.slo import Tier
@@ -57,7 +51,8 @@ class Stream:
         stream_id: StreamId,
         options: StreamOptions,
         *,
-        engine: Engine,
+        engine: EngineSupervisor,
+        opened: Opened,
         clock: Clock,
         settings: EngineSection,
         metrics: Metrics,
@@ -65,7 +60,6 @@ class Stream:
         slots: QuestionSlots,
         make_keeper: MakeKeeper,
         governor: Governor,
-        remembered: Remembered = NOTHING,
     ) -> None:
         self.id, self.name = stream_id, split_stream_id(stream_id)[1]
         self.options = options
@@ -88,14 +82,14 @@ class Stream:
             max_pair_gap_s=perception.max_pair_gap_s,
         )
         self._mailbox = Mailbox.of(settings)
-        self._perceiver = self._make_perceiver(info, remembered.next_clip_index)
+        self._perceiver = self._make_perceiver(info)
         self.watches = make_keeper(
             stream_id, publish=self._publish, is_live=self.is_live, now_s=self._now_s
         )
         """Standing questions to this stream."""
-        self._watcher = self._make_watcher(engine, pool)
-        self._watcher.seen_until_s = remembered.seen_until_s
-        self._intake = self._make_intake(remembered.seen_until_s)
+        self._opened = opened
+        self._watcher = self._make_watcher(engine, pool, opened)
+        self._intake = self._make_intake(opened.newest_s)
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asker = self._make_asker(engine, slots)
         width, height = info.frame_width, info.frame_height
@@ -111,7 +105,7 @@ class Stream:
         """For the governor."""
         self.quality_control.begin()
 
-    def _make_perceiver(self, info: EngineInfo, first_clip_index: int) -> Perceiver:
+    def _make_perceiver(self, info: EngineInfo) -> Perceiver:
         return Perceiver(
             self.id,
             settings=self._settings,
@@ -119,7 +113,6 @@ class Stream:
             sample_interval_s=self.service.interval_s,
             width=info.frame_width,
             height=info.frame_height,
-            first_clip_index=first_clip_index,
         )
 
     def _make_intake(self, pushed_s: float | None) -> Intake:
@@ -133,11 +126,13 @@ class Stream:
             pushed_s=pushed_s,
         )
 
-    def _make_watcher(self, engine: Engine, pool: Executor) -> Watcher:
+    def _make_watcher(self, engine: EngineSupervisor, pool: Executor, opened: Opened) -> Watcher:
         return Watcher(
+            self.id,
             mailbox=self._mailbox,
             perceiver=self._perceiver,
             engine=engine,
+            opened=opened,
             pool=pool,
             clock=self._clock,
             metrics=self._metrics,
@@ -148,7 +143,7 @@ class Stream:
             service=self.service,
         )
 
-    def _make_asker(self, engine: Engine, slots: QuestionSlots) -> Asker:
+    def _make_asker(self, engine: EngineSupervisor, slots: QuestionSlots) -> Asker:
         return Asker(
             engine=engine,
             clock=self._clock,
@@ -329,6 +324,7 @@ class Stream:
             tier=self.service.tier,
             quality_level=self.service.quality.level,
             closed=self.closed_reason,
+            guarantee=self._opened.guarantee,
         )
 
     # ---- for the hub

@@ -5,25 +5,34 @@ puts the clips in a short queue. The second hands clips to the engine, one at a 
 engine is slow the queue fills. Then pictures stay in the mailbox, where the newest win; coded video
 has to be decoded on, but its pictures are passed over, so that it does not fall behind either. On
 the virtual clock everything waits instead.
+
+Before either, and again whenever the engine has been started anew, the stream is *caught up*: what
+the engine does not remember and the journal still has is shown to it once more.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from functools import partial
 
 from onlooker.core.clock import Clock
-from onlooker.core.errors import EngineFailed
+from onlooker.core.errors import EngineFailed, EngineRestarting
+from onlooker.core.guarantee import Guarantee
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.engine.events import ClipLost, ClipSeen, FrameAck, SceneChanged, StreamEvent
-from onlooker.engine.interface import Engine
+from onlooker.engine.interface import Remembered
+from onlooker.engine.journaling import KeptPicture, as_pictures
 from onlooker.engine.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.engine.perception.perceiver import Perceiver, Seen
+from onlooker.engine.restoring import Found, Opened
 from onlooker.engine.service import StreamService
+from onlooker.engine.state import Counters
+from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.engine.watches.keeper import WatchKeeper
 
 _log = logging.getLogger("onlooker.engine.watching")
@@ -35,27 +44,17 @@ CLIP_QUEUE = 1
 """Clips that wait for the engine beside the one it has. More would only be lag."""
 
 
-@dataclass(slots=True)
-class Counters:
-    """What became of a stream's frames and clips, since it was opened."""
-
-    received: int = 0
-    kept: int = 0
-    skipped: int = 0
-    dropped: dict[DropReason, int] = field(default_factory=dict)
-    clips: int = 0
-    clips_lost: int = 0
-
-
 class Watcher:
     """Runs one stream's perception and ingest. `run` ends only by cancellation or a failure."""
 
     def __init__(
         self,
+        stream_id: StreamId,
         *,
         mailbox: Mailbox,
         perceiver: Perceiver,
-        engine: Engine,
+        engine: EngineSupervisor,
+        opened: Opened,
         pool: Executor,
         clock: Clock,
         metrics: Metrics,
@@ -65,9 +64,13 @@ class Watcher:
         max_lag_s: float,
         service: StreamService,
     ) -> None:
+        self._stream_id = stream_id
         self._mailbox = mailbox
         self._perceiver = perceiver
         self._engine = engine
+        self._opened, self._remembered = opened, opened.remembered
+        self._restorer = opened.restorer
+        self._journal = None if opened.restorer is None else opened.restorer.journal
         self._pool = pool
         self._clock = clock
         self._metrics = metrics
@@ -81,9 +84,12 @@ class Watcher:
         self._num_made = 0
         self._num_done = 0
         self._progress = asyncio.Condition()
-        self._job: asyncio.Future[Seen] | None = None
+        self._caught_up_in_life = 0
+        self._next_index = 0
+        self._lost_until_s = -math.inf
+        self._job: asyncio.Future[_Looked] | None = None
         self.counters = Counters()
-        self.seen_until_s: float | None = None
+        self.seen_until_s = opened.remembered.seen_until_s
         """End of the newest clip that the model has seen."""
         self._oldest_at_s: float | None = None
         self._num_lost = 0
@@ -93,8 +99,19 @@ class Watcher:
     async def run(self) -> None:
         """Watch until cancelled. Raises what ended it: `EngineDead` or a fault of ours."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stay_caught_up())
             tasks.create_task(self._look())
             tasks.create_task(self._ingest())
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the engine takes work and remembers all that it can of this stream."""
+        return self._engine.ready() and self._caught_up_in_life == self._engine.life
+
+    async def wait_caught_up(self) -> None:
+        """Return when `is_caught_up`."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.is_caught_up)
 
     @property
     def is_busy(self) -> bool:
@@ -119,13 +136,24 @@ class Watcher:
         lost, self._num_lost = self._num_lost, 0
         return lost
 
+    def lacks_any(self, since_s: float) -> bool:
+        """Whether clips were lost that an answer about the time from `since_s` on could need; an
+        engine that remembers what left its window could need all."""
+        return self._lost_until_s >= (since_s if self._engine.info.mode == "resend" else 0.0)
+
     async def wait_ingested(self, num_clips: int) -> None:
         """Return when the engine is done with the first `num_clips` clips."""
         async with self._progress:
             await self._progress.wait_for(lambda: self._num_done >= num_clips)
 
-    def settle(self, entry: Entry, outcome: FrameOutcome, reason: DropReason | None) -> None:
-        """Tell everyone what became of a message; exactly once for each."""
+    def settle(
+        self,
+        entry: Entry,
+        outcome: FrameOutcome,
+        reason: DropReason | None,
+        guarantee: Guarantee | None = None,
+    ) -> None:
+        """Tell everyone what became of a message; exactly once for each. `guarantee`: of KEPT."""
         counters, message = self.counters, entry.message
         if reason is not None:
             self._num_lost += reason in BEHIND
@@ -135,7 +163,7 @@ class Watcher:
         else:
             counters.skipped += 1
         self._metrics.frames.labels(outcome=outcome, reason=reason or "").inc()
-        ack = FrameAck(message.sequence, outcome, reason, message.capture_s)
+        ack = FrameAck(message.sequence, outcome, reason, message.capture_s, guarantee)
         if entry.outcome is not None and not entry.outcome.done():
             entry.outcome.set_result(ack)
         self._publish(ack)
@@ -151,6 +179,7 @@ class Watcher:
         await asyncio.get_running_loop().run_in_executor(self._pool, self._perceiver.close)
 
     async def _look(self) -> None:
+        await self.wait_caught_up()
         while True:
             if self._is_live and self._mailbox.is_still_next():
                 await self._wait_for_engine()
@@ -160,7 +189,9 @@ class Watcher:
             elif isinstance(item, Barrier):
                 self._reach(item)
             elif isinstance(item, SourceEnd):
-                await self._hand_on((await self._in_pool(self._perceiver.end_source)).clips)
+                seen, pictures = await self._in_pool(self._end_source)
+                await self._keep(pictures)
+                await self._hand_on(seen.clips)
             else:
                 await self._look_at(item)
 
@@ -201,16 +232,22 @@ class Watcher:
             return
         try:
             is_hurried = self._is_live and not message.codec.is_still and self._clips.full()
-            seen = await self._in_pool(partial(self._see, entry, is_hurried=is_hurried))
+            seen, pictures = await self._in_pool(partial(self._see, entry, is_hurried=is_hurried))
+            guarantee = await self._keep(pictures)
         except BaseException:
             self.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
             raise
         if seen.reason is DropReason.UNDECODABLE:
             _log.info("a message could not be decoded", extra={"detail": seen.detail})
-        self.settle(entry, seen.outcome, seen.reason)
+        is_kept = seen.outcome is FrameOutcome.KEPT
+        self.settle(entry, seen.outcome, seen.reason, guarantee if is_kept else None)
         for at_s in seen.scenes_s:
             self._publish(SceneChanged(at_s))
         await self._hand_on(seen.clips)
+
+    async def _keep(self, pictures: list[KeptPicture]) -> Guarantee:
+        """Have what was kept survive as far as may be, before anybody is told that it was kept."""
+        return Guarantee.NONE if self._journal is None else await self._journal.append(pictures)
 
     def _is_late(self, message: EncodedFrame) -> bool:
         waited_s = self._clock.now_s() - message.received_at_s
@@ -219,7 +256,7 @@ class Watcher:
             age_s=waited_s, has_newer=has_newer
         )
 
-    def _see(self, entry: Entry, *, is_hurried: bool) -> Seen:
+    def _see(self, entry: Entry, *, is_hurried: bool) -> "_Looked":
         started_s = self._clock.now_s()
         seen = self._perceiver.see(
             entry.message, follows_gap=entry.follows_gap, is_hurried=is_hurried
@@ -227,9 +264,13 @@ class Watcher:
         took_s = self._clock.now_s() - started_s
         codec = entry.message.codec.name.lower()
         self._metrics.decode_seconds.labels(codec=codec).observe(took_s)
-        return seen
+        return seen, [] if self._journal is None else as_pictures(seen.kept, entry.message)
 
-    async def _in_pool(self, work: Callable[[], Seen]) -> Seen:
+    def _end_source(self) -> "_Looked":
+        seen = self._perceiver.end_source()
+        return seen, [] if self._journal is None else as_pictures(seen.kept, None)
+
+    async def _in_pool(self, work: Callable[[], "_Looked"]) -> "_Looked":
         self._job = asyncio.get_running_loop().run_in_executor(self._pool, work)
         return await asyncio.shield(self._job)
 
@@ -243,26 +284,105 @@ class Watcher:
             clip = await self._clips.get()
             self._clip_taken.set()
             self._oldest_at_s = clip.frames[1].received_at_s
-            started_s = self._clock.now_s()
-            try:
-                await self._engine.ingest(clip, self._service.clip_care(clip))
-            except EngineFailed as error:
-                self._lose(clip, error.message)
-            else:
-                self._note_seen(clip, started_s)
-                if self._is_live:
-                    self._keeper.on_clip(clip)
-                else:
-                    await self._keeper.see(clip)
+            await self._show(clip)
             self._oldest_at_s = None
             async with self._progress:
                 self._num_done += 1
                 self._progress.notify_all()
 
+    async def _show(self, clip: Clip) -> None:
+        """Have the engine take a clip, in this life or another one."""
+        while True:
+            await self.wait_caught_up()
+            started_s = self._clock.now_s()
+            try:
+                # A life may have ended after it stored the clip and before it said so.
+                if not self._remembered.has(clip.clip_index):
+                    await self._engine.ingest(clip, self._service.clip_care(clip))
+            except EngineRestarting:
+                continue
+            except EngineFailed as error:
+                self._lose(clip, error.message)
+            else:
+                self._note_seen(clip, started_s)
+                await self._watch(clip)
+            self._pass(clip.clip_index + 1)
+            return
+
+    async def _watch(self, clip: Clip) -> None:
+        if self._is_live:
+            self._keeper.on_clip(clip)
+        else:
+            await self._keeper.see(clip)
+
+    # ---- catching up
+
+    async def _stay_caught_up(self) -> None:
+        """After the start, and after each restart of the engine: open the stream with it again and
+        show it what it no longer knows."""
+        life, remembered = self._opened.life, self._opened.remembered
+        while True:
+            with contextlib.suppress(EngineRestarting):
+                await self._catch_up(remembered)
+                async with self._progress:
+                    self._caught_up_in_life = life
+                    self._progress.notify_all()
+            life, remembered = await self._open_again(life)
+
+    async def _open_again(self, after: int) -> tuple[int, Remembered]:
+        while True:
+            after = await self._engine.next_life(after)
+            with contextlib.suppress(EngineRestarting):
+                return after, await self._engine.open_stream(self._stream_id)
+
+    async def _catch_up(self, remembered: Remembered) -> None:
+        is_first = not self._caught_up_in_life
+        self._remembered = remembered
+        below = None if is_first else self._next_index
+        found = Found(remembered.next_clip_index)
+        if self._restorer is not None:
+            found = await self._restorer.restore(remembered, below, self._show_again)
+        if is_first:
+            newest_s = found.newest_s if found.newest_s is not None else self.seen_until_s
+            self._perceiver.resume(found.next_clip_index, found.waiting, newest_s)
+            self._pass(found.next_clip_index)
+            self.counters.clips += found.next_clip_index - len(remembered.missing - found.filled)
+        else:
+            num_lost = self._next_index - remembered.next_clip_index - found.num_after
+            if self._engine.info.mode == "resend":  # which forgets all that left its window
+                num_lost = min(num_lost, self._engine.info.max_clips)
+            if num_lost > 0:
+                _log.warning("the engine lost clips when it died", extra={"clips": num_lost})
+                self._count_lost(num_lost, self.seen_until_s)
+
+    async def _show_again(self, clip: Clip) -> None:
+        try:
+            await self._engine.ingest(clip, self._service.clip_care(clip))
+        except EngineFailed as error:
+            self._lose(clip, error.message)
+            return
+        self._metrics.clips.labels(result="restored").inc()
+        self.seen_until_s = max(clip.end_s, self.seen_until_s or 0.0)
+        self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, self.lag_s))
+
+    # ---- what became of clips
+
+    def _pass(self, next_index: int) -> None:
+        """The engine is done with all clips below `next_index`."""
+        self._next_index = next_index
+        if self._journal is not None:
+            self._journal.seen_below = next_index
+
     def _lose(self, clip: Clip, reason: str) -> None:
-        self.counters.clips_lost += 1
-        self._metrics.clips.labels(result="lost").inc()
+        self._count_lost(1, clip.end_s)
+        if self._journal is not None:  # shown again it would fail again
+            self._journal.settle((clip.clip_index,))
         self._publish(ClipLost(clip.clip_index, clip.start_s, clip.end_s, reason))
+
+    def _count_lost(self, num_clips: int, until_s: float | None) -> None:
+        self.counters.clips_lost += num_clips
+        self._lost_until_s = max(self._lost_until_s, until_s or 0.0)
+        self._metrics.clips.labels(result="lost").inc(num_clips)
 
     def _note_seen(self, clip: Clip, started_s: float) -> None:
         now_s = self._clock.now_s()
@@ -274,3 +394,6 @@ class Watcher:
         self._metrics.ingest_seconds.observe(now_s - started_s)
         self._metrics.frame_lag_seconds.observe(self.lag_s)
         self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, self.lag_s))
+
+
+_Looked = tuple[Seen, list[KeptPicture]]

@@ -9,12 +9,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
+from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
 from onlooker.core.metrics import Metrics
 from onlooker.core.protocol.client_events import quote
 from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import Engine
+from onlooker.engine.journaling import JournalKeeper
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.errors import hide, reply_of
@@ -51,7 +53,11 @@ def make_gateway(
     clock: Clock | None = None,
     metrics: Metrics | None = None,
 ) -> Gateway:
-    """Make the parts that routes and connections share."""
+    """Make the parts that routes and connections share.
+
+    Raises:
+        ConfigError: the journal's folder cannot be used.
+    """
     clock, metrics = clock or SystemClock(), metrics or Metrics()
     server = settings.server
     hub = StreamHub(
@@ -60,6 +66,7 @@ def make_gateway(
         settings=settings.engine,
         metrics=metrics,
         scheduler=settings.scheduler,
+        journal=_make_journal(settings, clock, metrics),
     )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
@@ -80,6 +87,13 @@ def make_gateway(
         places=Places(server.max_connections, what="realtime connections"),
         started_wall_s=clock.wall_s(),
     )
+
+
+def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> JournalKeeper | None:
+    section = settings.cache_store.journal
+    if section is None or settings.engine.mode == "resend":  # which stores nothing
+        return None
+    return JournalKeeper(open_journal(section), settings=section, clock=clock, metrics=metrics)
 
 
 def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:

@@ -225,7 +225,7 @@ class RealtimeConnection:
                 )
 
     def _check_engine(self) -> None:
-        if self._gateway.phase is Phase.READY and not self._gateway.hub.ready():
+        if self._gateway.phase is Phase.READY and not self._gateway.hub.alive():
             raise _End(
                 errors.CLOSE_OUR_FAULT, "engine_dead", "the engine is gone; the server must restart"
             )

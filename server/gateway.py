@@ -62,13 +62,14 @@ class Gateway:
         Raises:
             NotReady: the model is being loaded.
             ShuttingDown: the server is draining.
-            EngineDead: the engine is gone.
+            EngineDead: the engine is gone for good. While it is being started again, what needs
+                it waits for a while.
         """
         if self.phase is Phase.STARTING:
             raise NotReady(f"the server is starting: {self.progress}", retry_after_s=5.0)
         if self.phase is Phase.DRAINING:
             raise ShuttingDown("the server is shutting down; try another one", retry_after_s=5.0)
-        if self.phase is Phase.FAILED or not self.hub.ready():
+        if self.phase is Phase.FAILED or not self.hub.alive():
             raise EngineDead("the engine is gone; the server must be restarted")
 
     def streams_of(self, tenant: str) -> TenantStreams:

@@ -391,6 +391,8 @@ class Session:
             max_output_tokens=self._config.max_output_tokens
             or self._settings.default_output_tokens,
             input_video=self._video,
-            capabilities=capabilities(gateway.hub.info, protocol_version=PROTOCOL_VERSION),
+            capabilities=capabilities(
+                gateway.hub.info, gateway.hub.guarantee, protocol_version=PROTOCOL_VERSION
+            ),
             limits=limits(gateway.settings),
         )

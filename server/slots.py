@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, OnlookerError
+from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.media import EncodedFrame, FrameOutcome
 from onlooker.core.protocol.base import DroppedFrame
 from onlooker.core.protocol.server_events import (
@@ -44,6 +45,7 @@ class AckBatch:
         self._skipped: list[int] = []
         self._dropped: list[DroppedFrame] = []
         self._omitted = 0
+        self._guarantee: Guarantee | None = None
         self._last_sequence: int | None = None
         self.is_dirty = False
         """Whether there is anything to tell."""
@@ -52,6 +54,8 @@ class AckBatch:
         """Note an outcome. What the mode leaves out only counts in the totals."""
         self.is_dirty = True
         self._last_sequence = ack.sequence
+        if ack.guarantee is not None:
+            self._guarantee = weakest((ack.guarantee, self._guarantee or ack.guarantee))
         if mode == "none" or (mode == "problems" and ack.outcome is not FrameOutcome.DROPPED):
             return
         if len(self._kept) + len(self._skipped) + len(self._dropped) >= self._max_listed:
@@ -71,6 +75,7 @@ class AckBatch:
             slot=slot,
             stream=stream.name,
             kept=self._kept,
+            guarantee=self._guarantee,
             skipped=self._skipped,
             dropped=self._dropped,
             omitted=self._omitted,
@@ -85,6 +90,7 @@ class AckBatch:
     def _clear(self) -> None:
         self._kept, self._skipped, self._dropped = [], [], []
         self._omitted = 0
+        self._guarantee = None
         self._last_sequence = None
         self.is_dirty = False
 

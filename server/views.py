@@ -1,5 +1,6 @@
 """Engine objects as the wire tells them."""
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import DropReason
 from onlooker.core.protocol.base import (
     CODEC_NAMES,
@@ -38,6 +39,7 @@ def stream_object(stream: Stream) -> StreamObject:
         service_tier=status.tier.value,
         quality_level=status.quality_level,
         viewers=status.subscribers,
+        guarantee=status.guarantee,
     )
 
 
@@ -51,7 +53,7 @@ def frame_totals(status: StreamStatus) -> FrameTotals:
     )
 
 
-def capabilities(info: EngineInfo, *, protocol_version: int) -> Capabilities:
+def capabilities(info: EngineInfo, guarantee: Guarantee, *, protocol_version: int) -> Capabilities:
     """What this server can do."""
     return Capabilities(
         protocol_version=protocol_version,
@@ -60,6 +62,7 @@ def capabilities(info: EngineInfo, *, protocol_version: int) -> Capabilities:
         knows=info.knows,
         frame_width=info.frame_width,
         frame_height=info.frame_height,
+        guarantee=guarantee,
     )
 
 

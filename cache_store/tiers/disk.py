@@ -163,8 +163,10 @@ class DiskTier:
             except RecordCorrupt:
                 self._counters.add(corrupt=1)
                 self._remove_corrupt(key)
+                num_unreadable += 1
             except RecordForeign:
                 self._counters.add(foreign=1)
+                num_unreadable += 1
         if num_unreadable:
             yield None
 

@@ -234,7 +234,9 @@ class RedisTier:
             start = end
         return values
 
-    def _read_heads(self, keys: Sequence[SegmentKey], probe_bytes: int) -> list[SegmentHead] | None:
+    def _read_heads(
+        self, keys: Sequence[SegmentKey], probe_bytes: int
+    ) -> list[SegmentHead | None] | None:
         commands: list[Command] = []
         for key in keys:
             commands.append(("GETRANGE", self._name(key), 0, probe_bytes - 1))
@@ -242,12 +244,13 @@ class RedisTier:
         replies = self._link.send(commands)
         if replies is None:
             return None
-        heads: list[SegmentHead] = []
+        heads: list[SegmentHead | None] = []
         longer: dict[SegmentKey, int] = {}
         gone: list[SegmentKey] = []
         for key, start, size in zip(keys, replies[::2], replies[1::2], strict=True):
             if isinstance(start, Exception) or isinstance(size, Exception):
                 self._counters.add(foreign=1)
+                heads.append(None)
             elif not size:
                 gone.append(key)
             else:
@@ -266,7 +269,7 @@ class RedisTier:
         key: SegmentKey,
         start: bytes,
         size: int,
-        heads: list[SegmentHead],
+        heads: list[SegmentHead | None],
         longer: dict[SegmentKey, int],
     ) -> None:
         try:
@@ -278,8 +281,10 @@ class RedisTier:
         except RecordCorrupt:
             self._counters.add(corrupt=1)
             self._link.send([("UNLINK", self._name(key))])
+            heads.append(None)
         except RecordForeign:
             self._counters.add(foreign=1)
+            heads.append(None)
 
     def _count_fetches(self, fetches: Sequence[Fetch]) -> None:
         outcomes = [fetch.outcome for fetch in fetches]

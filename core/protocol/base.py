@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import STREAM_ID_PATTERN
 from onlooker.core.media import Codec
 
@@ -253,6 +254,8 @@ class StreamObject(Outbound):
     """0 is full quality; more is given up at each level while there is too much to do."""
     viewers: int = 0
     """Connections and event readers that listen."""
+    guarantee: Guarantee = Guarantee.NONE
+    """What a frame that is kept now survives."""
 
 
 class DroppedFrame(Outbound):
@@ -276,6 +279,8 @@ class Capabilities(Outbound):
     frame_width: int
     frame_height: int
     """Pixels to which every frame is brought; sending more is a waste."""
+    guarantee: Guarantee = Guarantee.NONE
+    """What a kept frame survives at best; a stream that ends with its connection has none."""
 
 
 class Limits(Outbound):

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.protocol.base import (
     AnswerFacts,
     ClockName,
@@ -59,6 +60,8 @@ class FrameReply(Outbound):
     outcome: Literal["kept", "skipped", "dropped"]
     reason: str | None = None
     """Why it was dropped."""
+    guarantee: Guarantee | None = None
+    """What it survives, when it was kept: `none`, `process`, `second` or `machine`."""
     capture_s: float
     seen_until_s: float | None = None
     lag_s: float | None = None
@@ -270,5 +273,5 @@ class ClientSecretReply(Outbound):
 
 
 class HealthReply(Outbound):
-    status: Literal["ok", "starting", "draining", "failed"]
+    status: Literal["ok", "starting", "recovering", "draining", "failed"]
     reason: str | None = None

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 from pydantic_core import from_json
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.protocol.base import (
     AnswerFacts,
     Capabilities,
@@ -226,6 +227,9 @@ class VideoAck(ServerEvent):
     slot: int
     stream: str
     kept: list[int] = []
+    guarantee: Guarantee | None = None
+    """The least that any frame kept since the last acknowledgement survives; null where none was.
+    Covers those that `kept` leaves out, too."""
     skipped: list[int] = []
     """Near-duplicates of the last kept frame."""
     dropped: list[DroppedFrame] = []

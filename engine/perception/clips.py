@@ -11,14 +11,12 @@ from onlooker.core.media import Clip, Frame
 class ClipBuilder:
     """Pairs one stream's kept frames, in time order. No clip spans a cut or a gap."""
 
-    def __init__(
-        self, stream_id: StreamId, *, max_pair_gap_s: float, first_clip_index: int = 0
-    ) -> None:
+    def __init__(self, stream_id: StreamId, *, max_pair_gap_s: float) -> None:
         self._stream_id = stream_id
         self._max_pair_gap_s = max_pair_gap_s
         self._waiting: Frame | None = None
         self._looked_at_s: float | None = None
-        self._num_clips = first_clip_index
+        self._num_clips = 0
 
     @property
     def pending(self) -> Clip | None:
@@ -26,6 +24,11 @@ class ClipBuilder:
         if self._waiting is None:
             return None
         return Clip(self._stream_id, self._num_clips, (self._waiting, self._waiting))
+
+    @property
+    def newest_index(self) -> int:
+        """Index of the clip that the frame added last belongs to."""
+        return self._num_clips if self._waiting is not None else self._num_clips - 1
 
     @property
     def expires_s(self) -> float | None:
@@ -41,6 +44,13 @@ class ClipBuilder:
         if (expires_s := self.expires_s) is None or now_s <= expires_s:
             return []
         return self.flush()
+
+    def resume(
+        self, next_clip_index: int, waiting: Frame | None, looked_at_s: float | None
+    ) -> None:
+        """Go on where an earlier builder was; `waiting`: the frame that waited for its partner."""
+        self._num_clips, self._waiting = next_clip_index, waiting
+        self._looked_at_s = looked_at_s
 
     def note_looked_at(self, capture_s: float) -> None:
         """Tell that a frame was looked at, kept or not: how fast the source is."""

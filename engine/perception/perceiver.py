@@ -17,6 +17,16 @@ from onlooker.engine.perception.sampler import Sampler
 from onlooker.engine.perception.stills import Undecodable, decode_still
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """A frame that became part of a clip."""
+
+    frame: Frame
+    clip_index: int
+    is_last: bool
+    """Whether that clip is whole with it."""
+
+
 @dataclass(slots=True)
 class Seen:
     """What became of one message."""
@@ -28,6 +38,7 @@ class Seen:
     clips: list[Clip] = field(default_factory=list)
     scenes_s: list[float] = field(default_factory=list)
     """Stream times at which a new scene began."""
+    kept: list[KeptFrame] = field(default_factory=list)
 
 
 class Perceiver:
@@ -42,7 +53,6 @@ class Perceiver:
         sample_interval_s: float,
         width: int,
         height: int,
-        first_clip_index: int = 0,
     ) -> None:
         perception = settings.perception
         self._settings = settings
@@ -52,11 +62,7 @@ class Perceiver:
             cut_threshold=perception.cut_threshold,
             refresh_s=perception.refresh_s,
         )
-        self._builder = ClipBuilder(
-            stream_id,
-            max_pair_gap_s=perception.max_pair_gap_s,
-            first_clip_index=first_clip_index,
-        )
+        self._builder = ClipBuilder(stream_id, max_pair_gap_s=perception.max_pair_gap_s)
         self._sample_interval_s = sample_interval_s
         self._sampler = Sampler(sample_interval_s)
         self._decoder: ChunkDecoder | PieceDecoder | None = None
@@ -79,6 +85,14 @@ class Perceiver:
     def newest_s(self) -> float | None:
         """Stream time of the newest picture that was looked at."""
         return self._newest_s
+
+    def resume(self, next_clip_index: int, waiting: Frame | None, newest_s: float | None) -> None:
+        """Go on where an earlier perceiver was: its clips so far, the frame that waited for its
+        partner, and the time up to which it had looked."""
+        self._builder.resume(next_clip_index, waiting, newest_s)
+        self._newest_s = newest_s
+        if waiting is not None:  # what follows may be another scene
+            self._gate.judge(waiting.pixels, waiting.capture_s)
 
     def see(
         self, message: EncodedFrame, *, follows_gap: bool = False, is_hurried: bool = False
@@ -187,6 +201,9 @@ class Perceiver:
         if verdict.is_kept:
             frame = Frame(message.sequence, capture_s, message.received_at_s, picture.pixels)
             seen.clips += self._builder.add(frame, is_cut=verdict.is_cut)
+            seen.kept.append(
+                KeptFrame(frame, self._builder.newest_index, self._builder.pending is None)
+            )
             seen.outcome = FrameOutcome.KEPT
         self._builder.note_looked_at(capture_s)
         self._newest_s = capture_s

@@ -62,6 +62,13 @@ def decode_still(
     return np.asarray(upright, dtype=np.uint8)
 
 
+def encode_png(pixels: Pixels) -> bytes:
+    """Lossless, and hardly compressed: speed counts more than size where this is used."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
 def squash(image: Image.Image, width: int, height: int) -> Image.Image:
     """Bring an RGB picture to `width` x `height`, whatever its shape: area averages where it
     shrinks, linear interpolation where it grows."""

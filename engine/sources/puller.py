@@ -2,22 +2,20 @@
 
 import asyncio
 import contextlib
-import io
 import logging
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from PIL import Image
-
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
-from onlooker.core.media import Codec, EncodedFrame, Pixels
+from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import EngineInfo
 from onlooker.engine.lease import SourceLease
+from onlooker.engine.perception.stills import encode_png
 from onlooker.engine.sources.address import AddressPolicy
 from onlooker.engine.sources.reader import Sample, SourceReader
 from onlooker.engine.sources.spec import SourceBroken, SourceLost, SourceSpec, redacted
@@ -227,7 +225,7 @@ class _Pull:
         elif live and is_recorded:
             await self._clock.sleep(begun[1] + (capture_s - begun[0]) - now_s)
         loop = asyncio.get_running_loop()
-        payload = await loop.run_in_executor(self._executor, _as_png, sample.pixels)
+        payload = await loop.run_in_executor(self._executor, encode_png, sample.pixels)
         self._sequence += 1
         frame = EncodedFrame(self._sequence, capture_s, Codec.PNG, payload, self._clock.now_s())
         if live:
@@ -250,10 +248,3 @@ class _Pull:
         wait_s = self._settings.reconnect_min_s * 2 ** (self._failures - 1)
         await self._clock.sleep(min(wait_s, self._settings.reconnect_max_s))
         return True
-
-
-def _as_png(pixels: Pixels) -> bytes:
-    """Lossless, and hardly compressed: it is only carried to the mailbox."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()

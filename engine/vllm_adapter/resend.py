@@ -25,6 +25,8 @@ from onlooker.engine.interface import (
     Progress,
     Question,
     Remembered,
+    Stock,
+    Waiting,
 )
 from onlooker.engine.memory.window import RecentWindow, spans_s
 from onlooker.engine.vllm_adapter import boot
@@ -129,6 +131,9 @@ class ResendEngine:
         return IngestResult(
             num_tokens=end.num_prompt_tokens, num_cached_tokens=end.num_cached_tokens
         )
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        return Stock()
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         state = self._streams.get(question.stream_id)

@@ -18,6 +18,9 @@ _log = logging.getLogger("onlooker.engine.vllm")
 SHUTDOWN_TIMEOUT_S = 5.0
 """How long vLLM's processes get to end by themselves."""
 
+CALL_CHECK_S = 0.5
+"""How often it is seen to that an engine that was called still lives."""
+
 _TOO_LONG = ("context length", "max_model_len", "longer than", "maximum model length")
 """What vLLM says in its several ways of refusing a prompt that does not fit."""
 
@@ -41,6 +44,7 @@ class VllmRunner:
         self._llm = await boot.start_vllm(
             self._settings, model, arguments, progress=progress, clock=self._clock
         )
+        self._dead = False
         self._metrics.engine_up.set(1)
 
     async def close(self) -> None:
@@ -74,11 +78,23 @@ class VllmRunner:
             raise self._translated(error) from error
 
     async def ask_workers(self, method: str, *arguments: Any) -> list[Any]:
-        """Call a method of the worker extension in every worker."""
+        """Call a method of the worker extension in every worker.
+
+        Raises:
+            EngineDead: the engine is gone.
+        """
+        llm = self._running
+        calling = asyncio.ensure_future(llm.collective_rpc(method, args=arguments))
         try:
-            answers: list[Any] = await self._running.collective_rpc(method, args=arguments)
+            # vLLM leaves such calls without an end when the process that should answer dies.
+            while not (await asyncio.wait((calling,), timeout=CALL_CHECK_S))[0]:
+                if llm.errored:
+                    raise EngineDead("the engine died before it answered")
+            answers: list[Any] = calling.result()
         except Exception as error:
             raise self._translated(error) from error
+        finally:
+            calling.cancel()
         return answers
 
     async def generate(
@@ -120,7 +136,7 @@ class VllmRunner:
             self._dead = True
             self._metrics.engine_up.set(0)
             _log.error("the engine is dead", exc_info=error)
-            return EngineDead("the engine stopped; the server has to be restarted")
+            return EngineDead("the engine stopped")
         if boot.is_client_error(error):
             if any(hint in str(error) for hint in _TOO_LONG):
                 return TooLarge(

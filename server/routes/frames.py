@@ -79,6 +79,7 @@ async def push_frame(
         sequence=ack.sequence,
         outcome=ack.outcome.value,
         reason=ack.reason.value if ack.reason is not None else None,
+        guarantee=ack.guarantee,
         capture_s=ack.capture_s,
         seen_until_s=status.seen_until_s,
         lag_s=status.lag_s if status.clips else None,

@@ -12,8 +12,9 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/healthz", summary="Alive?", responses={503: {"model": HealthReply}})
 async def healthz(gateway: AnyGateway, response: Response) -> HealthReply:
-    """200 while the process works, also while the model is loaded; 503: restart it."""
-    if gateway.phase is Phase.FAILED or (gateway.phase is Phase.READY and not gateway.hub.ready()):
+    """200 while the process works, also while the model is loaded or its engine, having died, is
+    started again; 503: restart it."""
+    if gateway.phase is Phase.FAILED or (gateway.phase is Phase.READY and not gateway.hub.alive()):
         response.status_code = 503
         return HealthReply(status="failed", reason="the engine is gone; restart the server")
     return HealthReply(status="ok")
@@ -21,7 +22,7 @@ async def healthz(gateway: AnyGateway, response: Response) -> HealthReply:
 
 @router.get("/readyz", summary="Ready for traffic?", responses={503: {"model": HealthReply}})
 async def readyz(gateway: AnyGateway, response: Response) -> HealthReply:
-    """200 when streams and questions are taken; 503 while starting, draining or failed."""
+    """200 when streams and questions are taken; 503 while not: starting, recovering, draining."""
     if gateway.phase is Phase.READY and gateway.hub.ready():
         return HealthReply(status="ok")
     response.status_code = 503
@@ -29,6 +30,8 @@ async def readyz(gateway: AnyGateway, response: Response) -> HealthReply:
         return HealthReply(status="starting", reason=gateway.progress)
     if gateway.phase is Phase.DRAINING:
         return HealthReply(status="draining", reason="the server is shutting down")
+    if gateway.phase is Phase.READY and gateway.hub.alive():
+        return HealthReply(status="recovering", reason="the engine died and is being started again")
     return HealthReply(status="failed", reason="the engine is gone; restart the server")
 
 

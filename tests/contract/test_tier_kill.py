@@ -10,8 +10,8 @@ import pytest
 
 from onlooker.cache_store.config import SyncPolicy
 from onlooker.cache_store.envelope import decode
-from onlooker.cache_store.guarantee import Guarantee
 from onlooker.cache_store.journal import FrameJournal
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import Codec
 from tests.unit.cache_store.factories import (
     STREAM,

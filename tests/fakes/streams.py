@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor, Future
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
+from onlooker.cache_store.config import JournalSection
+from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, ManualClock
 from onlooker.core.ids import ResponseId, new_id
 from onlooker.core.metrics import Metrics
@@ -15,6 +18,7 @@ from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.fanout import Subscription
 from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo
+from onlooker.engine.journaling import JournalKeeper
 from onlooker.engine.stream import Stream
 from onlooker.scheduler.config import SchedulerSection
 
@@ -51,18 +55,32 @@ async def running_hub(
     metrics: Metrics | None = None,
     pool: Executor | None = None,
     scheduler: SchedulerSection | None = None,
+    journal: Path | None = None,
+    journal_settings: dict[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
-    """A started hub; fails when anything of it is left behind."""
+    """A started hub; fails when anything of it is left behind. `journal`: its folder."""
     clock = clock or ManualClock()
     engine = engine or ScriptedEngine(clock=clock, info=SMALL)
+    metrics = metrics or Metrics()
+    keeper = None
+    if journal is not None:
+        section = JournalSection.model_validate({"path": journal, **(journal_settings or {})})
+        keeper = JournalKeeper(
+            open_journal(section),
+            settings=section,
+            clock=clock,
+            metrics=metrics,
+            executor=InlineExecutor(),
+        )
     hub = StreamHub(
         engine=engine,
         clock=clock,
         settings=EngineSection.model_validate({"mode": "fake", **settings}),
-        metrics=metrics or Metrics(),
+        metrics=metrics,
         pool=pool,
         scheduler=scheduler,
+        journal=keeper,
     )
     before = asyncio.all_tasks()
     await hub.start(lambda text: None)

@@ -5,11 +5,13 @@ The gateway's half of stream memory. KV stays in vLLM's worker; here are the pro
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.clock import Clock
 from onlooker.core.errors import ConfigError, EngineFailed, InvalidRequest, TooLarge
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
@@ -26,6 +28,8 @@ from onlooker.engine.interface import (
     Progress,
     Question,
     Remembered,
+    Stock,
+    Waiting,
 )
 from onlooker.engine.vllm_adapter import boot
 from onlooker.engine.vllm_adapter.answers import (
@@ -46,10 +50,7 @@ from onlooker.engine.vllm_adapter.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.census import Census
-from onlooker.engine.vllm_adapter.segments.composer import (
-    EngineInput,
-    PromptBuilder,
-)
+from onlooker.engine.vllm_adapter.segments.composer import EngineInput, PromptBuilder
 from onlooker.engine.vllm_adapter.segments.evidence import with_evidence
 from onlooker.engine.vllm_adapter.segments.gauge import LoadGauge
 from onlooker.engine.vllm_adapter.segments.notes import NoteTaker
@@ -130,11 +131,13 @@ class SegmentEngine:
         tokens_per_clip = await self._warm_up(model)
         max_clips = self._recent_clips + settings.memory.retrieved_clips
         check_budgets(settings.memory, settings.vllm.max_model_len, max_clips, tokens_per_clip)
-        self._info = model.info(
+        info = model.info(
             mode="segments",
             tokens_per_clip=tokens_per_clip,
             max_clips=max_clips,
         )
+        survives = Guarantee.NONE if self._store is None else self._store.survives
+        self._info = replace(info, survives=survives)
         self._census.start()
 
     async def close(self) -> None:
@@ -157,12 +160,16 @@ class SegmentEngine:
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         memory = self._streams[clip.stream_id]
-        builder, tokens = await self._prompts.ingesting(memory, clip, care)
-        try:
-            end = await self._effect(builder, care)
-        except (EngineFailed, TooLarge, InvalidRequest) as error:
-            await self._streams.forget_missing(memory)
-            raise EngineFailed(f"clip {clip.clip_index} was lost: {error.message}") from error
+        while True:
+            builder, tokens = await self._prompts.ingesting(memory, clip, care)
+            try:
+                end = await self._effect(builder, care)
+                break
+            except (EngineFailed, TooLarge, InvalidRequest) as error:
+                # A segment of the window may be gone: the clip is seen after what is left.
+                if not await self._streams.forget_missing(memory):
+                    lost = f"clip {clip.clip_index} was lost: {error.message}"
+                    raise EngineFailed(lost) from error
         if tokens.key not in end.details.get(PARAMS_KEY, {}).get("saved", ()):  # type: ignore[attr-defined]
             raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
         memory.context.done()
@@ -171,6 +178,9 @@ class SegmentEngine:
         report: Any = end.details[PARAMS_KEY]
         self._metrics.memory_index_bytes.set(report["index_bytes"])
         return IngestResult(end.num_prompt_tokens, end.num_cached_tokens)
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        return await self._streams.take_stock(waiting)
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         memory = self._streams[question.stream_id]

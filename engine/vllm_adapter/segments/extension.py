@@ -24,10 +24,10 @@ class SegmentExtension:
         arena = self._segments().arena
         return [key for key in keys if arena.get(key) is None]
 
-    def stored_generations(self, prefix: str) -> list[int]:
+    def stored_generations(self, prefix: str) -> tuple[list[int], bool]:
         """The lives of a stream that the store knows; see `Vault.generations`."""
         vault = self._segments().vault
-        return [] if vault is None else list(vault.generations(prefix))
+        return ([], True) if vault is None else vault.generations(prefix)
 
     def restore_stream(self, prefix: str) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
         """Know a stored life of a stream again; returns keys and what a prompt needs of each, and
@@ -45,6 +45,11 @@ class SegmentExtension:
         """Wait until all is written that was handed over to the store."""
         vault = self._segments().vault
         return vault is None or bool(vault.flush(timeout_s))
+
+    def take_stock(self, keys: list[str]) -> tuple[list[str], dict[str, dict[str, int]]]:
+        """Which of `keys` would not outlive this process, and the store's totals by tier."""
+        vault = self._segments().vault
+        return (keys, {}) if vault is None else (vault.undurable(keys), vault.totals())
 
     def segment_stats(self) -> dict[str, Any]:
         """Counts and bytes; ``tiers`` is what each tier of the store below tells of itself."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -65,8 +65,10 @@ class StreamMemory:
 
     def __init__(self, key: StreamKey) -> None:
         self._key = key
-        self.is_incomplete = False
-        """Whether a tier could not be asked when the stream was restored."""
+        self.is_unsure = False
+        """Whether there may be more than is known: when the stream was restored a tier could not
+        be asked, or held damaged records."""
+        self._gone: set[int] = set()
         self.sinks: set[str] = set()
         """Keys of system prompts that are stored."""
         self.notes = Notes(key)
@@ -88,9 +90,9 @@ class StreamMemory:
         return self._key.segment(SegmentKind.SINK, int.from_bytes(digest)).text
 
     @property
-    def last_clip(self) -> RememberedClip | None:
-        """The newest clip."""
-        return self._clips[-1] if self._clips else None
+    def ends(self) -> tuple[RememberedClip, RememberedClip]:
+        """The oldest and the newest clip; there must be one."""
+        return self._clips[0], self._clips[-1]
 
     @property
     def num_tokens(self) -> int:
@@ -98,16 +100,34 @@ class StreamMemory:
         return sum(len(clip.tokens.token_ids) for clip in self._clips)
 
     def add(self, clip: RememberedClip) -> None:
-        assert not self._clips or clip.clip_index > self._clips[-1].clip_index
-        self._clips.append(clip)
+        """Remember a clip; one that was missing may come late."""
+        insort(self._clips, clip, key=_index_of)
+        self._gone.discard(clip.clip_index)
+
+    def note_gaps(self) -> frozenset[int]:
+        """Clips between those that were found again are missing; returns their indices."""
+        known = {clip.clip_index for clip in self._clips}
+        self._gone = set(range(min(known), max(known))) - known if known else set()
+        return frozenset(self._gone)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether something is gone that should be here, as far as is known."""
+        return self.is_unsure or bool(self._gone)
 
     def recent(self, num_clips: int, *, until_s: float = math.inf) -> list[RememberedClip]:
         """The newest clips; of those that end at `until_s` or before."""
         num_known = bisect_right(self._clips, until_s, key=lambda clip: clip.end_s)
         return self._clips[max(0, num_known - num_clips) : num_known]
 
-    def before_next(self, max_clips: int, stride_clips: int) -> tuple[list[RememberedClip], str]:
-        """The context of the next clip and the salt of its request, see `GrowingContext`."""
+    def before(
+        self, start_s: float, max_clips: int, stride_clips: int
+    ) -> tuple[list[RememberedClip], str | None]:
+        """The context of the clip that starts at `start_s`, and the salt of its request; see
+        `GrowingContext`. One that was missing and comes late has a context and a salt of its own.
+        """
+        if self._clips and self._clips[-1].end_s > start_s:
+            return self.recent(max_clips, until_s=start_s), None
         known = self._clips[-max_clips - 1 :]
         clips, salt = self.context.begin(known, max_clips=max_clips, stride_clips=stride_clips)
         return list(clips), salt
@@ -146,15 +166,18 @@ class StreamMemory:
         return [clip for clip in self._clips if clip.tokens.key not in shown]
 
     def forget(self, keys: set[str]) -> None:
-        """Take out clips whose segments are gone."""
+        """Take out clips whose segments are gone; from now on answers say that some are."""
+        self._gone |= {clip.clip_index for clip in self._clips if clip.tokens.key in keys}
         self._clips = [clip for clip in self._clips if clip.tokens.key not in keys]
         self.sinks -= keys
         self.notes.forget(keys)
 
     def forget_oldest(self, num_clips: int) -> list[str]:
         """Take out the oldest clips; returns their keys."""
-        gone, self._clips = self._clips[:num_clips], self._clips[num_clips:]
-        return [clip.tokens.key for clip in gone]
+        oldest, self._clips = self._clips[:num_clips], self._clips[num_clips:]
+        first = self._clips[0].clip_index if self._clips else math.inf
+        self._gone = {index for index in self._gone if index > first}
+        return [clip.tokens.key for clip in oldest]
 
     def keys(self) -> list[str]:
         """The keys of everything that should be stored."""
@@ -162,6 +185,10 @@ class StreamMemory:
 
     def __len__(self) -> int:
         return len(self._clips)
+
+
+def _index_of(clip: RememberedClip) -> int:
+    return clip.clip_index
 
 
 def spread(clips: list[RememberedClip], num_clips: int) -> list[RememberedClip]:

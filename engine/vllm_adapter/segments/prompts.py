@@ -54,7 +54,7 @@ class SegmentPrompts:
         sink = await self._sink(memory, head)
         max_clips = care.of(self._recent_clips)
         stride_clips = self._stride_clips or max(1, max_clips // 4)
-        context, salt = memory.before_next(max_clips, min(stride_clips, max_clips))
+        context, salt = memory.before(clip.start_s, max_clips, min(stride_clips, max_clips))
         builder = PromptBuilder(salt)
         builder.load_text(*sink)
         for earlier in context:

@@ -10,7 +10,7 @@ from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
 from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Clip
-from onlooker.engine.interface import Remembered
+from onlooker.engine.interface import Remembered, Stock, Waiting
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
 from onlooker.engine.vllm_adapter.segments.memory import RememberedClip, StreamMemory
@@ -57,14 +57,18 @@ class StreamMemories:
         lives_of = f"{self._fingerprint}/{tenant}/{name}/"
         stored = await self._runner.ask_workers("stored_generations", lives_of)
         # Only what every worker has is whole; the newest life is the one to go on with.
-        lives = set(stored[0]).intersection(*stored[1:])
+        lives = set.intersection(*(set(generations) for generations, _ in stored))
         generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
         key = StreamKey(self._fingerprint, tenant, name, generation)
         memory = self._memories[stream_id] = StreamMemory(key)
         if lives:
             await self._restore(memory)
-        last = memory.last_clip
-        return Remembered() if last is None else Remembered(last.clip_index + 1, last.end_s)
+        memory.is_unsure |= not all(is_complete for _, is_complete in stored)
+        gaps = memory.note_gaps()
+        if not len(memory):
+            return Remembered()
+        first, last = memory.ends
+        return Remembered(last.clip_index + 1, last.end_s, first.clip_index, gaps)
 
     async def close(self, stream_id: StreamId, *, forget: bool) -> None:
         """Let go of a stream; with `forget`, of what is stored of it too."""
@@ -77,8 +81,31 @@ class StreamMemories:
         """Remember a clip whose segment was saved; makes room where there are too many."""
         remembered = RememberedClip(tokens, clip.clip_index, clip.start_s, clip.end_s)
         self._memories[clip.stream_id].add(remembered)
-        self._newest[clip.stream_id] = clip
+        if self._memories[clip.stream_id].ends[1] is remembered:  # else it came late
+            self._newest[clip.stream_id] = clip
         await self._make_room()
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        """Which clips every worker has stored for good, and what befell their stores."""
+        keys = {
+            (stream_id, index): self._memories[stream_id].clip_key(index)
+            for stream_id, indices in waiting.items()
+            if stream_id in self._memories
+            for index in indices
+        }
+        answers = await self._runner.ask_workers("take_stock", [*keys.values()])
+        undurable = {key for found, _ in answers for key in found}
+        durable: dict[StreamId, list[int]] = {}
+        for (stream_id, index), key in keys.items():
+            if key not in undurable:
+                durable.setdefault(stream_id, []).append(index)
+        totals: dict[str, dict[str, int]] = {}
+        for _, tiers in answers:
+            for tier, counts in tiers.items():
+                sums = totals.setdefault(tier, {})
+                for name, count in counts.items():
+                    sums[name] = sums.get(name, 0) + count
+        return Stock(durable, totals)
 
     async def forget_missing(self, memory: StreamMemory) -> bool:
         """Compare what should be stored with what is; returns whether anything was gone."""
@@ -93,7 +120,7 @@ class StreamMemories:
     async def _restore(self, memory: StreamMemory) -> None:
         stored = await self._runner.ask_workers("restore_stream", memory.prefix)
         known = set.intersection(*({key for key, _ in rows} for rows, _ in stored))
-        memory.is_incomplete = not all(is_complete for _, is_complete in stored)
+        memory.is_unsure = not all(is_complete for _, is_complete in stored)
         for key, meta in stored[0][0]:
             parsed = parse_key(key)
             if key not in known:

@@ -6,7 +6,9 @@ nothing here raises for what a tier does.
 
 import json
 import logging
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 import torch
 
 from onlooker.cache_store.config import CacheStoreSection
-from onlooker.cache_store.key import StreamKey, parse_key
+from onlooker.cache_store.key import SegmentKey, StreamKey, parse_key
 from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.opening import open_store
 from onlooker.cache_store.record import SegmentRecord
@@ -38,13 +40,19 @@ class Vault:
     def __init__(
         self, settings: CacheStoreSection, rotary: Rotary, *, score: ScoreName = "mean_key"
     ) -> None:
-        self._store = open_store(settings, clock=SystemClock())
+        self._durable_tier = "disk" if settings.disk is not None else "redis"
+        self._lock = threading.Lock()
+        self._undurable: set[str] = set()
+        self._again: Future[int] | None = None
+        self._store = open_store(settings, clock=SystemClock(), on_durable=self._note_durable)
         self._rotary = rotary
         self._score_name = score
 
     def save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> bool:
         """Hand a segment and its index entries over for writing; returns whether it is on its way
         to a tier that outlives this process."""
+        with self._lock:
+            self._undurable.add(span.key)
         record = SegmentRecord(
             key=parse_key(span.key),
             base=segment.base,
@@ -72,19 +80,45 @@ class Vault:
             if found.record is not None
         }
 
+    def undurable(self, keys: Sequence[str]) -> list[str]:
+        """Which of `keys`, saved by this process, are not yet in the tier that outlives it. They
+        are handed over for writing again where it was away."""
+        with self._lock:
+            found = [key for key in keys if key in self._undurable]
+        if found and (self._again is None or self._again.done()):
+            keys_again = [parse_key(key) for key in found]
+            self._again = self._store.write_again(keys_again, self._durable_tier)
+        return found
+
     def forget(self, keys: Sequence[str]) -> None:
         """Single segments age out of their tiers by themselves."""
+        with self._lock:
+            self._undurable.difference_update(keys)
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """By tier, its counts and those of the queue before it."""
+        stats = self._store.stats()
+        return {
+            name: {
+                **asdict(tier),
+                "failed": stats.queues[name].failed if name in stats.queues else 0,
+            }
+            for name, tier in stats.tiers.items()
+        }
 
     def forget_stream(self, prefix: str) -> None:
         """Delete all of one life of a stream, in every tier."""
+        with self._lock:
+            self._undurable = {key for key in self._undurable if not key.startswith(prefix)}
         if unreached := self._store.delete_stream(_stream_key(prefix)):
             # Its generation tells what is left there from a later stream of the same name.
             _log.warning("a stream is not deleted everywhere", extra={"tiers": unreached})
 
-    def generations(self, prefix: str) -> list[int]:
-        """The lives of a stream (``model/tenant/stream/``) of which something is stored."""
-        streams, _ = self._store.streams(prefix)
-        return sorted(stream.generation for stream in streams)
+    def generations(self, prefix: str) -> tuple[list[int], bool]:
+        """The lives of a stream (``model/tenant/stream/``) of which something is stored, and
+        whether every tier could be asked, so that these are all."""
+        streams, is_complete = self._store.streams(prefix)
+        return sorted(stream.generation for stream in streams), is_complete
 
     def rows(
         self, prefix: str
@@ -130,6 +164,11 @@ class Vault:
         """Write down what is queued and stop."""
         if not self._store.close(CLOSE_TIMEOUT_S):
             _log.warning("not all segments were written at the end")
+
+    def _note_durable(self, key: SegmentKey, tier: str) -> None:
+        if tier == self._durable_tier:
+            with self._lock:
+                self._undurable.discard(key.text)
 
     def _segment(self, record: SegmentRecord) -> Segment:
         kv = _to_torch(record).transpose(2, 3)

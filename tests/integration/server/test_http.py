@@ -256,12 +256,45 @@ async def test_the_page_is_served_under_a_strict_policy(http: httpx.AsyncClient)
 
 async def test_a_dead_engine_is_told_by_health_and_answers() -> None:
     engine = ScriptedEngine()
-    async with serving(engine=engine) as served, served.http() as http:
+    settings: dict[str, Any] = {"engine__restarts__max_restarts": 0}
+    async with serving(engine=engine, **settings) as served, served.http() as http:
         engine.die()
         assert (await http.get("/healthz")).status_code == 503
         assert (await http.get("/readyz")).json()["status"] == "failed"
         refused = await http.post("/v1/streams", json={})
         assert (refused.status_code, error_of(refused)["code"]) == (503, "engine_dead")
+
+
+async def test_an_engine_that_is_started_again_is_not_ready_meanwhile() -> None:
+    engine = ScriptedEngine()
+    settings: dict[str, Any] = {"engine__restarts__min_backoff_s": 0.1}
+    async with serving(engine=engine, **settings) as served, served.http() as http:
+        await http.post("/v1/streams", json={"id": "door"})
+        engine.die()
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()["status"]) == (503, "recovering")
+        assert (await http.get("/healthz")).status_code == 200
+        reply = await http.post("/v1/streams/door/questions", json={"question": "how many?"})
+        assert reply.json()["answer"] == "I have seen 0 clips up to 0.00 s."  # it waited
+        assert (await http.get("/readyz")).status_code == 200
+        assert served.metric("onlooker_engine_restarts_total", outcome="started") == 1
+
+
+async def test_an_engine_that_takes_long_to_come_back_is_told_with_a_time_to_retry() -> None:
+    engine = ScriptedEngine()
+    settings: dict[str, Any] = {
+        "engine__restarts__min_backoff_s": 60,
+        "engine__restarts__wait_s": 0.05,
+    }
+    async with serving(engine=engine, **settings) as served, served.http() as http:
+        await http.post("/v1/streams", json={"id": "door"})
+        engine.die()
+        asking = http.post("/v1/streams/door/questions", json={"question": "how many?"})
+        for refused in (await asking, await http.post("/v1/streams", json={})):
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "5"
+            error = error_of(refused)
+            assert (error["code"], error["retryable"]) == ("engine_restarting", True)
 
 
 async def test_while_starting_the_port_answers_and_says_so() -> None:

@@ -305,13 +305,31 @@ async def test_an_answer_longer_than_the_drain_ends_as_cancelled() -> None:
         assert await close_code(ws) == 1001
 
 
-async def test_when_the_engine_dies_connections_are_closed_with_1011() -> None:
+async def test_when_the_engine_is_gone_connections_are_closed_with_1011() -> None:
     engine = ScriptedEngine()
-    async with serving(engine=engine) as served, served.ws() as ws:
+    settings: dict[str, Any] = {"engine__restarts__max_restarts": 0}
+    async with serving(engine=engine, **settings) as served, served.ws() as ws:
         await next_event(ws)
         engine.die()
         assert (await next_event(ws, "session.closing"))["reason"] == "engine_dead"
         assert await close_code(ws) == 1011
+
+
+async def test_a_connection_outlives_the_engine_and_its_answer_ends_with_the_reason() -> None:
+    engine = ScriptedEngine(tpot_s=0.02, script=[("", "word " * 1000)])
+    settings: dict[str, Any] = {"engine__restarts__min_backoff_s": 0.01}
+    async with serving(engine=engine, **settings) as served, served.ws() as ws:
+        await next_event(ws)
+        await send(ws, "conversation.item.create", item=user_item("what happens?"))
+        await send(ws, "response.create", response={"max_output_tokens": 500})
+        await next_event(ws, "response.output_text.delta")
+        engine.die()
+        done = await next_event(ws, "response.done")
+        assert done["response"]["status"] == "failed"
+        assert done["response"]["status_details"]["error"]["code"] == "engine_restarting"
+        await send(ws, "response.create", response={"max_output_tokens": 3})
+        done = await next_event(ws, "response.done")
+        assert done["response"]["status"] == "incomplete"
 
 
 async def test_event_readers_end_when_the_server_stops() -> None:

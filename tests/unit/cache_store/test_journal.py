@@ -10,9 +10,9 @@ from onlooker.cache_store.codecs.base import Buffer
 from onlooker.cache_store.config import SyncPolicy
 from onlooker.cache_store.errors import StoreLocked
 from onlooker.cache_store.files import Files
-from onlooker.cache_store.guarantee import Guarantee
 from onlooker.cache_store.journal import FrameJournal
 from onlooker.cache_store.journal_entry import HEADER_BYTES
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import Codec
 
 STREAM = "tenant-a/camera-1"

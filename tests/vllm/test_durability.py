@@ -1,0 +1,257 @@
+"""What was acknowledged as remembered survives `kill -9`, of vLLM's process and of the server."""
+
+import asyncio
+import contextlib
+import gc
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from onlooker.cache_store.config import CacheStoreSection, DiskSection, JournalSection
+from onlooker.cache_store.opening import open_journal
+from onlooker.clients.python import Client, ClientOptions
+from onlooker.core.clock import SystemClock
+from onlooker.core.errors import EngineRestarting
+from onlooker.core.guarantee import Guarantee
+from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.media import Codec, EncodedFrame
+from onlooker.core.metrics import Metrics
+from onlooker.engine.config import EngineSection
+from onlooker.engine.hub import StreamHub
+from onlooker.engine.interface import AnswerDelta, AnswerEnd
+from onlooker.engine.journaling import JournalKeeper
+from onlooker.engine.perception.stills import encode_png
+from onlooker.engine.stream import Stream, StreamOptions
+from onlooker.engine.vllm_adapter.engine import make_engine
+from tests.vllm.in_process import frames
+from tests.vllm.test_engines import MODEL
+
+pytestmark = [
+    pytest.mark.vllm,
+    pytest.mark.filterwarnings("ignore"),
+    pytest.mark.timeout(900),  # several engines are started, one after the other
+]
+
+DOOR = StreamId("door")
+THEN = "What was there at 3 seconds?"
+EVER = "Was there ever a red circle?"
+SETTINGS: dict[str, Any] = {
+    "model": MODEL,
+    "mode": "segments",
+    "clock": "virtual",
+    "perception": {"gate_threshold": 0.0},
+    "memory": {"recent_clips": 4, "retrieved_clips": 3},
+    "restarts": {"wait_s": 600.0},
+    "vllm": {"max_model_len": 1024},
+}
+
+
+def pictures(first: int, end: int) -> list[EncodedFrame]:
+    """Two for each clip from index `first` to before `end`."""
+    return [
+        EncodedFrame(2 * index + k, index + 0.5 * k, Codec.PNG, encode_png(pixels), 0.0)
+        for index in range(first, end)
+        for k, pixels in enumerate(frames(index))
+    ]
+
+
+async def answer(stream: Stream, text: str, **options: Any) -> tuple[str, AnswerEnd]:
+    events = stream.ask(text, response_id=ResponseId(new_id("r")), max_tokens=8, **options)
+    found = [event async for event in events]
+    assert isinstance(found[-1], AnswerEnd)
+    return "".join(e.text for e in found if isinstance(e, AnswerDelta)), found[-1]
+
+
+def kill_core() -> None:
+    """End vLLM's process, a child of this one, without warning."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None and "EngineCore" in child.name:
+            os.kill(child.pid, signal.SIGKILL)
+
+
+@contextlib.asynccontextmanager
+async def running(folder: Path, metrics: Metrics) -> AsyncIterator[StreamHub]:
+    clock, settings = SystemClock(), EngineSection.model_validate(SETTINGS)
+    section = JournalSection(path=folder / "journal")
+    store = CacheStoreSection(disk=DiskSection(path=folder / "segments"), journal=section)
+    keeper = JournalKeeper(open_journal(section), settings=section, clock=clock, metrics=metrics)
+    engine = make_engine(settings, clock, metrics, store)
+    hub = StreamHub(engine=engine, clock=clock, settings=settings, metrics=metrics, journal=keeper)
+    await hub.start(lambda line: None)
+    try:
+        yield hub
+    finally:
+        await hub.close(deadline_s=0.0)
+
+
+async def killed_while_ingesting(stream: Stream, found: dict[str, Any]) -> None:
+    feeding = asyncio.create_task(feed(stream, pictures(6, 10)))
+    await asyncio.sleep(0)
+    kill_core()
+    await feeding
+    found["ingesting"] = [await answer(stream, THEN), await answer(stream, EVER)]
+    found["status"] = stream.status()
+
+
+async def feed(stream: Stream, frames: list[EncodedFrame]) -> list[Guarantee | None]:
+    return [(await stream.push_wait(frame)).guarantee for frame in frames]
+
+
+async def killed_while_answering(stream: Stream, folder: Path, found: dict[str, Any]) -> None:
+    events = stream.ask(EVER, response_id=ResponseId("killed"), max_tokens=400)
+    try:
+        async for _ in events:
+            kill_core()
+    except EngineRestarting as error:
+        found["error"] = error
+    damage(folder)  # while no engine looks
+    found["damaged"] = [await answer(stream, "What was there at 2 seconds?"),
+                        await answer(stream, "What was there at 1 seconds?"),
+                        await answer(stream, "What was there at 5 seconds?")]  # fmt: skip
+
+
+def damage(folder: Path) -> None:
+    """The records of two clips: a flipped bit in one, a third one in place of the other."""
+    records = sorted(path for path in folder.rglob("*") if path.is_file() and "clip" in str(path))
+    assert len(records) == 10
+    flipped = bytearray(records[2].read_bytes())
+    flipped[-100] ^= 1
+    records[2].write_bytes(flipped)
+    records[1].write_bytes(records[7].read_bytes())
+
+
+@pytest.fixture(scope="module")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one server answered over three lives of its engine."""
+    os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    folder, metrics = tmp_path_factory.mktemp("durable"), Metrics()
+    found: dict[str, Any] = {"metrics": metrics}
+
+    async def scenario() -> None:
+        async with running(folder, metrics) as hub:
+            stream = await hub.open_stream(DOOR, StreamOptions(clock="virtual"))
+            stream.claim_source("test")
+            found["guarantees"] = await feed(stream, pictures(0, 6))
+            found["before"] = [await answer(stream, THEN)]
+            await killed_while_ingesting(stream, found)
+            await asyncio.sleep(3.0)  # all is written, and the journal has heard of it
+            found["journal bytes"] = metrics.registry.get_sample_value("onlooker_journal_bytes")
+            await killed_while_answering(stream, folder / "segments", found)
+
+    asyncio.run(scenario())
+    gc.collect()  # vLLM leaves its sockets' context to the collector, which warns
+    return found
+
+
+def test_the_acknowledgement_says_what_a_frame_survives(lives: dict[str, Any]) -> None:
+    assert set(lives["guarantees"]) == {Guarantee.SECOND}
+
+
+def test_killed_while_ingesting_nothing_acknowledged_is_lost(lives: dict[str, Any]) -> None:
+    status = lives["status"]
+    assert (status.kept, status.clips_lost) == (20, 0)
+    assert status.seen_until_s == 9.5
+    (text, end), (_, later) = lives["ingesting"]
+    assert (text, end.clip_spans_s) == (lives["before"][0][0], ((3.0, 3.5),))
+    assert not end.memory_incomplete
+    assert later.clip_spans_s[-1][1] == 9.5
+
+
+def test_the_journal_lets_go_of_what_the_disk_has(lives: dict[str, Any]) -> None:
+    assert lives["journal bytes"] < 100_000
+
+
+def test_killed_while_answering_the_answer_says_so_and_the_next_one_comes(
+    lives: dict[str, Any],
+) -> None:
+    assert lives["error"].retryable
+    _, end = lives["damaged"][2]
+    assert end.clip_spans_s == ((5.0, 5.5),)
+    value = lives["metrics"].registry.get_sample_value
+    assert value("onlooker_engine_restarts_total", {"outcome": "started"}) == 2
+
+
+def test_damaged_and_foreign_records_are_never_shown(lives: dict[str, Any]) -> None:
+    for second, (_, end) in zip((2.0, 1.0), lives["damaged"], strict=False):
+        assert end.memory_incomplete
+        assert (second, second + 0.5) not in end.clip_spans_s
+
+
+# ---- the server itself
+
+
+class Server:
+    """`onlooker serve` in a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.base = ""
+
+    async def start(self) -> None:
+        """Return when it takes traffic."""
+        options = {
+            "cache_store.disk.path": self._folder / "segments",
+            "cache_store.journal.path": self._folder / "journal",
+            "engine.perception.gate_threshold": 0.0,
+            "engine.vllm.max_model_len": 1024,
+        }
+        arguments = [f"--set={name}={value}" for name, value in options.items()]
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "onlooker.server", "serve", "--port", "0", "--mode", "segments",
+            "--model", MODEL, *arguments, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            text = line.decode()
+            if "port open at " in text:
+                self.base = text.split("port open at ")[1].strip()
+            if text.startswith("ready"):
+                return
+        pytest.fail("the server ended before it was ready")
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.process.wait()
+
+
+def test_a_killed_server_comes_back_with_all_that_it_acknowledged(tmp_path: Path) -> None:
+    asyncio.run(killed_server(tmp_path))
+
+
+async def killed_server(folder: Path) -> None:
+    os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    server = Server(folder)
+    options = ClientOptions(answer_timeout_s=600)
+    await server.start()
+    client = Client(server.base, options=options)
+    async with client, client.stream("door", clock="virtual") as stream:
+        for index in range(6):
+            for k, pixels in enumerate(frames(index)):
+                await stream.send_frame(pixels, at_s=index + 0.5 * k)
+        await stream.drain(600)
+        before = await stream.ask(THEN)
+        for k, pixels in enumerate(frames(6)):
+            await stream.send_frame(pixels, at_s=6 + 0.5 * k)
+        await stream.drain(600)  # acknowledged, perhaps not seen
+        assert stream.last_ack is not None
+        assert (stream.last_ack.guarantee, stream.last_ack.totals.kept) == ("second", 14)
+        await server.kill()
+    await server.start()
+    try:
+        async with Client(server.base, options=options) as client:
+            await client.create_stream("door", clock="virtual")
+            after = await client.ask("door", THEN)
+            info = await client.get_stream("door")
+            assert (info.clips, info.seen_until_s) == (7, 6.5)
+            assert after.answer == before.text
+            assert not after.onlooker.memory_incomplete
+            assert after.onlooker.clip_spans_s == [(3.0, 3.5)]
+    finally:
+        await server.kill()
