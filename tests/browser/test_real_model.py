@@ -80,7 +80,10 @@ def test_the_drawn_world_of_the_page_is_understood(real_server: Served) -> None:
 
         def reads_the_sign() -> bool:
             answer = page.ask("What number is on the sign?", 60)
-            asked_s = float(page.turns[-1]["based"].partition("until ")[2].split(" s")[0])
+            seen_until = page.turns[-1]["based"].partition("until ")[2].split(" s")[0]
+            if not seen_until:
+                return False  # asked before the model had seen anything
+            asked_s = float(seen_until)
             signs = {world.state_at(max(0.0, asked_s + d)).sign for d in (-1.5, -0.7, 0.0)}
             if len(signs) > 1:
                 return False  # it has just changed: either answer could be meant
