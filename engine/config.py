@@ -109,9 +109,10 @@ class EngineSection(Section):
     served_model_name: str | None = None
     """Name under which clients see the model; None: the model's own."""
 
-    mode: Literal["segments", "resend", "fake"] = "resend"
+    mode: Literal["segments", "resend", "fake"] = "segments"
     """``segments``: each clip is computed once and remembered, and questions bring old ones back.
-    ``resend``: recent frames go with each request; what left the window is forgotten.
+    ``resend``: recent frames go with each request; what left the window is forgotten. For models
+    whose memory is not plain attention.
     ``fake``: scripted answers, no model."""
 
     window_clips: int | None = Field(default=None, ge=1, le=4096)

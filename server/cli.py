@@ -58,8 +58,8 @@ def serve(
     mode: Annotated[
         str | None,
         typer.Option(
-            help="'resend', 'segments' (remembers what left the window), or 'fake' to try the "
-            "server without a model. [resend]"
+            help="'segments' (remembers what left the window), 'resend' (does not, and serves "
+            "any model), or 'fake' to try the server without a model. [segments]"
         ),
     ] = None,
     api_key: Annotated[

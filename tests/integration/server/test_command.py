@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from onlooker.server.cli import app
 
 WAIT_S = 60
+IMPORTS_VLLM = pytest.mark.filterwarnings("ignore")  # of other people's packages
 
 
 def run(*arguments: str, **environ: str) -> tuple[int, str]:
@@ -50,10 +51,12 @@ def test_a_port_in_use_is_one_clear_line() -> None:
     assert "--port" in line
 
 
+@IMPORTS_VLLM
 def test_an_unknown_model_folder_is_one_clear_line(tmp_path: Path) -> None:
     assert "no model folder" in refused("--model", str(tmp_path / "nothing"))
 
 
+@IMPORTS_VLLM
 def test_a_folder_without_weights_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "qwen3_vl", "architectures": ["Qwen3VLForConditionalGeneration"]})
