@@ -8,7 +8,7 @@ token 0 and is never computed; any run of the second part may be saved as new se
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +103,9 @@ class SegmentSpec:
         retrieval = None
         if self.retrieval is not None:
             slots = [_values(slot) for slot in self.retrieval.slots]
-            retrieval = [slots, *_values(self.retrieval)[1:]]
+            others = _values(self.retrieval)[1:]
+            others[0] = _packed(self.retrieval.candidates)
+            retrieval = [slots, *others]
         plain = (
             [_values(span) for span in self.loads],
             [_values(span) for span in self.saves],
@@ -120,13 +122,27 @@ class SegmentSpec:
         loads, saves, retrieval = json.loads(text)
         found = None
         if retrieval is not None:
-            slots, *others = retrieval
-            found = RetrievalSpec([Slot(*values) for values in slots], *others)
+            slots, candidates, *others = retrieval
+            found = RetrievalSpec(
+                [Slot(*values) for values in slots], _unpacked(*candidates), *others
+            )
         return cls(
             [LoadSpan(*values) for values in loads],
             [SaveSpan(*values) for values in saves],
             found,
         )
+
+
+def _packed(keys: Sequence[str]) -> tuple[str, list[str]]:
+    """What all keys begin with, and their ends: an hour of clips shares all but a few digits."""
+    first, last = min(keys), max(keys)  # what these two share, all share
+    num_shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    prefix = first[:num_shared]
+    return prefix, [key[len(prefix) :] for key in keys]
+
+
+def _unpacked(prefix: str, ends: Sequence[str]) -> list[str]:
+    return [prefix + end for end in ends]
 
 
 def _values(span: LoadSpan | SaveSpan | Slot | RetrievalSpec) -> list[Any]:
