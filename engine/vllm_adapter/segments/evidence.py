@@ -60,10 +60,11 @@ def _fetched(
 ) -> tuple[dict[str, int], float | None]:
     """Bytes by tier, and the share of the stream's KV; a token takes the same in every clip."""
     by_tier: dict[str, int] = defaultdict(int)
-    num_tokens = 0
+    num_read = 0
     for clip in memory.older(recall.recent):
         if (read := reads.get(clip.tokens.key)) is not None:
             tier, num_bytes = read
             by_tier[tier] += num_bytes
-            num_tokens += len(clip.tokens.token_ids)
-    return dict(by_tier), num_tokens / memory.num_tokens if memory.num_tokens else None
+            num_read += len(clip.tokens.token_ids)
+    num_tokens = memory.num_tokens  # counted over hours of clips: once
+    return dict(by_tier), num_read / num_tokens if num_tokens else None
