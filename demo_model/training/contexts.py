@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,10 @@ UNSEEN_FAMILIES = (
 )
 WINDOWED = 0.35
 """Of the contexts without gaps: those computed under a sliding window."""
+RETRIEVED_FROM = 0.86
+"""Draws above it leave what retrieval would, draws from 0.8 to it a random part."""
+COUNTED = ("how_many_times", "how_many_so_far")
+"""Families that need all clips, whatever their evidence."""
 Bools = NDArray[np.bool_]
 NOTE_GAP = 40
 """Positions kept free between sink and clips where notes of earlier turns may stand."""
@@ -101,13 +105,19 @@ class Drawer:
             rows = np.arange(start, start + clips)
             if rng.random() < WINDOWED:
                 window = int(rng.choice((2, 4, 8, 16)))
-        viewed = self._sparse(rng, clips) if mode > 0.8 and clips >= 12 else np.arange(clips)
+        retrieves = mode > RETRIEVED_FROM and clips >= 12
+        viewed = self._sparse(rng, clips) if not retrieves and mode > 0.8 and clips >= 12 else None
         gap = NOTE_GAP if rng.random() < 0.3 else 0
         shift = draw_shift(rng, timeline.stamps[-1])
-        context = Context(timeline, rows, window, viewed, gap, [], shift)
+        context = Context(
+            timeline, rows, window, np.arange(clips) if viewed is None else viewed, gap, [], shift
+        )
         view = View(World(timeline.seed), context.clips())
-        asked = ask_branches(view, rng, branches, families)
-        asked += [(len(viewed), q) for q in unseen_moments(view, rng, branches)]
+        asked = ask_branches(view, rng, branches * (2 if retrieves else 1), families)
+        if retrieves:  # half of the questions are about an earlier moment: they fall away
+            context.viewed, asked = retrieved(rng, clips, asked)
+            view = View(World(timeline.seed), context.clips())
+        asked += [(len(context.viewed), q) for q in unseen_moments(view, rng, branches)]
         for seen, question in asked:
             notes = bool(gap) and bool(question.history) and rng.random() < 0.7
             context.branches.append(Branch(seen, question, notes))
@@ -119,17 +129,52 @@ class Drawer:
         """The newest few in a row, and others at random from before."""
         span = int(rng.integers(clips, min(available, clips * stretch) + 1))
         start = int(rng.integers(0, available - span + 1))
-        recent = min(int(rng.integers(2, 9)), clips - 1)
+        recent = min(draw_recent(rng, clips), clips - 1)
         old = rng.choice(span - recent, clips - recent, replace=False)
         picked = np.concatenate([np.sort(old), np.arange(span - recent, span)])
         return np.asarray(start + picked, np.int64)
 
     @staticmethod
     def _sparse(rng: np.random.Generator, clips: int) -> Ids:
-        recent = min(int(rng.integers(2, 9)), clips - 4)
+        recent = min(draw_recent(rng, clips), clips - 4)
         old = int(rng.integers(3, min(24, clips - recent) + 1))
         picked = rng.choice(clips - recent, old, replace=False)
         return np.concatenate([np.sort(picked), np.arange(clips - recent, clips)], dtype=np.int64)
+
+
+def draw_recent(rng: np.random.Generator, clips: int) -> int:
+    """How many clips in a row end a context with gaps: a few, or any part of it."""
+    return int(rng.integers(2, 9) if rng.random() < 0.5 else rng.integers(2, clips))
+
+
+def retrieved(
+    rng: np.random.Generator, clips: int, asked: Sequence[tuple[int, Question]]
+) -> tuple[Ids, list[tuple[int, Question]]]:
+    """What retrieval leaves of `clips` clips: evidence, some others, and the newest in a row.
+
+    The questions (as `questions.branches` draws them) are true of all clips, also where the view
+    does not show it: that a clip shows something for the first time stands in its keys and values.
+    Returns the viewed clips, in order, and the questions about the newest of them whose evidence
+    is among them, asked of the view.
+    """
+    last = [question for seen, question in asked if seen == clips]
+    recent, share = min(draw_recent(rng, clips), clips - 4), rng.uniform(0.05, 0.7)
+    chosen = np.zeros(clips, np.bool_)
+    chosen[clips - recent :] = True
+    chosen[rng.choice(clips - recent, int(rng.integers(0, 5)))] = True
+    for question in last:
+        if len(question.evidence) <= 2 and rng.random() < share:
+            chosen[list(question.evidence)] = True
+    place = np.cumsum(chosen) - 1
+    viewed = np.nonzero(chosen)[0].astype(np.int64)
+    kept = []
+    for question in last:
+        there = [i for i in question.evidence if chosen[i]]
+        whole = len(there) == len(question.evidence) and question.family not in COUNTED
+        if whole or (question.family == "ever" and there):
+            moved = tuple(int(place[i]) for i in there)
+            kept.append((len(viewed), replace(question, evidence=moved)))
+    return viewed, kept
 
 
 def unseen_moments(view: View, rng: np.random.Generator, branches: int) -> list[Question]:

@@ -54,7 +54,9 @@ class Packed:
     evidence: Tensor
     """bool[questions, clips of all contexts]: clips that a right answer needs."""
     pointed: Tensor
-    """bool[questions, C]: the context tokens that show what a right answer needs."""
+    """bool[rows, C]: the context tokens that show what a right answer, or a part of it, needs."""
+    pointed_by: Tensor
+    """int64[B, Q]: the row of `pointed` for each branch token, -1 for padding."""
     candidates: Tensor
     """bool, same shape: clips that the question's branch sees."""
     clip_of: Tensor
@@ -71,11 +73,12 @@ class Packed:
     def pointing(self) -> tuple[Tensor, Tensor]:
         """Tokens that should attend to the evidence, in the flattened branch tokens, and whose.
 
-        int64[P] each: all tokens that a word of an answer follows. Each word reads the evidence
-        for itself: "at the" is easily said, "left" or "right" needs another look.
+        int64[P] each, the latter a row of `pointed`: all tokens that a word of an answer follows.
+        Each word reads the evidence for itself: "at the" is easily said, "left" or "right" needs
+        another look.
         """
         at = torch.nonzero(self.targets.flatten() >= 0)[:, 0]
-        return at, self.branch_of.flatten()[at]
+        return at, self.pointed_by.flatten()[at]
 
     def to(self, device: torch.device) -> Packed:
         """All tensors on a device; nothing is copied when they are there."""

@@ -78,6 +78,8 @@ class LanguagePlan:
     weak_below: float = 0.95
     """Families that are right less often get `weak_share` of the contexts for themselves."""
     weak_share: float = 0.5
+    hard: tuple[str, ...] = ("how_many_times", "how_many_so_far")
+    """Families that stay weak in a model of this size: they get their usual share and no more."""
     gathered_share: float = 0.4
     """Of the batches, at the last level: few clips from far apart, as retrieval gathers them."""
     log_every: int = 25
@@ -208,7 +210,8 @@ class LanguageTrainer:
         """Which families a context is asked about; None: all, by their shares."""
         if not self.focused:
             return self.plan.focus if rng.random() < self.plan.focus_share else None
-        weak = tuple(f for f in FAMILIES if self.smooth.get(f, 0.0) < self.plan.weak_below)
+        able = [f for f in FAMILIES if f not in self.plan.hard]
+        weak = tuple(f for f in able if self.smooth.get(f, 0.0) < self.plan.weak_below)
         return weak if weak and rng.random() < self.plan.weak_share else None
 
     def learn(self, packed: Packed, clips: int) -> None:

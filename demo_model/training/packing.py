@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,12 +106,15 @@ class _BranchPart:
         tokens = [self._tokens(layout, context, part.opening) for context in contexts]
         batch, width = len(contexts), max(sum(len(t.ids) for t in row) for row in tokens)
         self.size = part.size
+        self.separators = [*layout.encode(","), *layout.encode(" and"), layout.end]
         self.ids = np.full((batch, width), layout.pad, np.int64)
         self.positions = np.zeros((batch, width), np.int64)
         self.mask = np.zeros((batch, 1, width, part.size), np.bool_)
         self.targets = np.full((batch, width), -100, np.int64)
         self.question_of = np.full((batch, width), -1, np.int64)
         self.branch_of = np.full((batch, width), -1, np.int64)
+        self.pointing = np.full((batch, width), -1, np.int64)
+        """Per token: which row of `pointed` it goes by."""
         self.asked: list[tuple[int, Context, Branch]] = []
         for at, context in enumerate(contexts):
             cursor = 0
@@ -137,11 +141,16 @@ class _BranchPart:
         self.targets[at, here] = one.targets
         self.question_of[at, here] = np.where(one.asks, number, -1)
         self.branch_of[at, here] = number
+        self.pointing[at, here] = number
         self.mask[at, 0, here] = place_of < seen
         self.mask[at, 0, cursor : cursor + one.notes] = place_of < 0
 
     def pointed(self, part: _ContextPart, lessons: Lessons) -> Bools:
-        """bool[questions, C]: tokens of evidence clips that show what the question names."""
+        """bool[rows, C]: tokens of evidence clips that show what a question names.
+
+        A row a question; then, for lists, a row for each object, which the words that name it go
+        by from then on (see `pointing`).
+        """
         found = np.zeros((len(self.asked), self.size), np.bool_)
         for number, (_, context, branch) in enumerate(self.asked):
             if branch.question.answer in NOWHERE and not branch.question.evidence:
@@ -153,7 +162,33 @@ class _BranchPart:
                 clip, tokens = pointed_tokens(context, branch, evidence, lessons)
                 start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1
                 found[number, start : start + VIDEO_TOKENS + 1] |= tokens
-        return found
+        return np.concatenate([found, *self._listed(part, lessons)])
+
+    def _listed(self, part: _ContextPart, lessons: Lessons) -> list[Bools]:
+        """bool[1, C] for each object of each list: the cells that show it."""
+        rows: list[Bools] = []
+        for number, (at, context, branch) in enumerate(self.asked):
+            if branch.question.family != "now_list":
+                continue
+            clip = int(context.viewed[branch.seen - 1])
+            start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1
+            columns = np.nonzero((self.branch_of[at] == number) & (self.targets[at] >= 0))[0]
+            objects = re.split(", | and ", branch.question.answer)
+            of = self.list_places(self.targets[at, columns])
+            for place, words in enumerate(objects):
+                cells = _named(context, clip, words, lessons)
+                if cells is None or not cells.any():
+                    continue
+                row = np.zeros((1, self.size), np.bool_)
+                row[0, start : start + VIDEO_TOKENS] = cells
+                self.pointing[at, columns[of == place]] = len(self.asked) + len(rows)
+                rows.append(row)
+        return rows
+
+    def list_places(self, answer: Ids) -> Ids:
+        """int64[n] token ids of a list -> which object each names; -1 for what separates them."""
+        parts = np.isin(answer, self.separators)
+        return np.where(parts, -1, np.cumsum(parts))
 
     def evidence(self, batch: int, clips: int) -> tuple[Bools, Bools]:
         """(evidence, candidates): bool[questions, clips of all contexts]."""
@@ -228,6 +263,7 @@ def pack(
         evidence=torch.from_numpy(evidence),
         candidates=torch.from_numpy(candidates),
         pointed=torch.from_numpy(branches.pointed(part, lessons)),
+        pointed_by=torch.from_numpy(branches.pointing),
         clip_of=torch.from_numpy(part.clip_of),
         family=[branch.question.family for _, _, branch in branches.asked],
         branch_of=torch.from_numpy(branches.branch_of),

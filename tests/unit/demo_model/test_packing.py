@@ -258,3 +258,30 @@ def test_gathered_contexts_hold_clips_from_far_apart(pool: Pool) -> None:
     drawn = [Drawer(pool).context(rng, 5, 1, gathered=True) for _ in range(8)]
     assert all(len(context.rows) == 5 and context.window is None for context in drawn)
     assert any(int(np.diff(context.rows).max()) > 2 for context in drawn)
+
+
+class _Two(Lessons):
+    """A blue star at the top and a red circle on the left."""
+
+    def content(self, timeline: Timeline, row: int) -> NDArray[np.int64]:
+        labels = np.zeros((9, 3), np.int64)
+        for cell, color, shape in ((1, "blue", "star"), (3, "red", "circle")):
+            labels[cell, :2] = COLOR_NAMES.index(color) + 1, SHAPES.index(shape) + 1
+        return labels
+
+
+def test_each_object_of_a_list_is_looked_at_while_it_is_named(layout: Layout, pool: Pool) -> None:
+    listed = Question("now_list", "What do you see?", "a red circle and a blue star", (1,))
+    context = make_context(pool, [0, 1])
+    context.branches = [Branch(2, QUESTIONS[0]), Branch(2, listed)]
+    packed = pack(layout, [context], pool, None, _Two())
+    _, rows = packed.pointing()
+    answer = layout.turn(listed.text, listed.answer).answer
+    words = [layout.tokenizer.id_to_token(token) for token in answer]
+    opening = len(layout.encode(sink_text(None))) + 15 + 5  # the second clip's video tokens
+    looked = [np.flatnonzero(packed.pointed[row]).tolist() for row in rows[-len(words) :]]
+    cells = {"red": 3, "circle": 3, "blue": 1, "star": 1}
+    for word, places in zip(words, looked, strict=True):
+        if word in cells:
+            assert places == [opening + cells[word]]
+    assert rows[-1] == 1  # the end is no object's: it goes by the question
