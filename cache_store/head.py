@@ -6,7 +6,7 @@ Rebuilding a stream's index after a restart reads heads only.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,9 +47,6 @@ class SegmentHead:
     def kv_bytes(self) -> int:
         """Size of the decoded KV."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
-
-    def with_codec(self, codec: str) -> "SegmentHead":
-        return replace(self, codec=codec)
 
 
 def head_to_json(head: SegmentHead) -> bytes:

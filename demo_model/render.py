@@ -236,11 +236,6 @@ def resize(image: Image, width: int, height: int) -> Image:
     return np.asarray(small)
 
 
-def training_frame(scene: Scene, side: int, rng: np.random.Generator) -> Image:
-    """uint8[side, side, 3]: a scene filmed at a random shape and size, spoiled, squashed square."""
-    return training_clip((scene,), side, rng)[0]
-
-
 def training_clip(scenes: Sequence[Scene], side: int, rng: np.random.Generator) -> Image:
     """uint8[n, side, side, 3]: the frames of one clip, filmed and spoiled alike.
 

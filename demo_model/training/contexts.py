@@ -30,8 +30,9 @@ UNSEEN_FAMILIES = (
 )
 WINDOWED = 0.35
 """Of the contexts without gaps: those computed under a sliding window."""
-RETRIEVED_FROM = 0.86
-"""Draws above it leave what retrieval would, draws from 0.8 to it a random part."""
+SPARSE_FROM, RETRIEVED_FROM = 0.65, 0.72
+"""Of draws up to 1: where those begin that leave random clips, and those that leave what retrieval
+would."""
 COUNTED = ("how_many_times", "how_many_so_far")
 """Families that need all clips, whatever their evidence."""
 Bools = NDArray[np.bool_]
@@ -93,7 +94,7 @@ class Drawer:
         """A context of so many computed clips with up to so many questions.
 
         A quarter leave clips out before anything is computed, and all that are `gathered` do; of
-        the others, some are computed whole and then seen in part, and some under a window.
+        the others, many are computed whole and then seen in part, and some under a window.
         """
         timeline = self.pool.timelines[int(rng.integers(len(self.pool.timelines)))]
         mode = 0.0 if gathered else rng.random()
@@ -106,12 +107,11 @@ class Drawer:
             if rng.random() < WINDOWED:
                 window = int(rng.choice((2, 4, 8, 16)))
         retrieves = mode > RETRIEVED_FROM and clips >= 12
-        viewed = self._sparse(rng, clips) if not retrieves and mode > 0.8 and clips >= 12 else None
+        thins = not retrieves and mode > SPARSE_FROM and clips >= 12
         gap = NOTE_GAP if rng.random() < 0.3 else 0
         shift = draw_shift(rng, timeline.stamps[-1])
-        context = Context(
-            timeline, rows, window, np.arange(clips) if viewed is None else viewed, gap, [], shift
-        )
+        viewed = self._sparse(rng, clips) if thins else np.arange(clips)
+        context = Context(timeline, rows, window, viewed, gap, [], shift)
         view = View(World(timeline.seed), context.clips())
         asked = ask_branches(view, rng, branches * (2 if retrieves else 1), families)
         if retrieves:  # half of the questions are about an earlier moment: they fall away
