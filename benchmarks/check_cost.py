@@ -14,24 +14,29 @@ class Part:
     work: Work
     cost: Cost
 
+    @property
+    def cpu_per_clip_s(self) -> float:
+        return self.cost.cpu_s / max(1, len(self.work.ingest_s))
 
-def cost_figures(part: Part, alone: Part | None) -> dict[str, Any]:
-    """Tokens and CPU time of a run; with `alone`, its surplus over the bare ingest."""
-    work, cost = part.work, part.cost
-    clips, checks = max(1, len(work.ingest_s)), len(work.check_s)
+
+def cost_figures(part: Part, base_s: float) -> dict[str, Any]:
+    """Tokens and CPU time of a run, and its surplus over the bare ingest: `base_s` of CPU time a
+    clip."""
+    work = part.work
+    clips, checks, answers = max(1, len(work.ingest_s)), len(work.check_s), len(work.answer_s)
     ingest = work.ingest_tokens - work.ingest_cached_tokens
     check = work.check_tokens - work.check_cached_tokens
     answer = work.answer_tokens - work.answer_cached_tokens + work.output_tokens
-    figures: dict[str, Any] = {
+    return {
         "clips": len(work.ingest_s),
         "checks": checks,
-        "answers": len(work.answer_s),
+        "checks_per_clip": round(checks / clips, 3),
+        "answers": answers,
+        "answers_per_clip": round(answers / clips, 3),
         "computed_tokens_per_clip": round(ingest / clips, 2),
         "tokens_per_check": round(check / max(1, checks), 2),
-        "cpu_ms_per_clip": round(1000 * cost.cpu_s / clips, 2),
+        "tokens_per_answer": round(answer / max(1, answers), 2),
+        "cpu_ms_per_clip": round(1000 * part.cpu_per_clip_s, 2),
+        "cost_share": round(part.cpu_per_clip_s / base_s - 1, 4),
+        "cost_share_of_tokens": round((check + answer) / max(1, ingest), 4),
     }
-    if alone is not None:
-        base = alone.cost.cpu_s / max(1, len(alone.work.ingest_s))
-        figures["cost_share"] = round((cost.cpu_s / clips - base) / base, 4)
-        figures["cost_share_of_tokens"] = round((check + answer) / max(1, ingest), 4)
-    return figures

@@ -275,7 +275,8 @@ class Metrics:
         self.checks = Counter(
             "onlooker_checks_total",
             "Checks on behalf of watches: done, failed, skipped for want of room, made_up later or "
-            "lost; and clips that a watch passed_over.",
+            "lost; clips that a watch passed_over; and questions that were not asked: the picture "
+            "was unchanged, or not in what they are about (unneeded), or the model quiet.",
             ["outcome"],
             registry=registry,
         )

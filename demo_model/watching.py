@@ -12,24 +12,42 @@ from typing import Any, Final
 
 from onlooker.demo_model.answers import SILENCE
 
-_RULES: Final = (
+_COLOR: Final = {"color": "{1}"}
+_SIGN: Final = {"region": [0.68, 0.0, 1.0, 0.34]}
+"""The sign hangs in the top right corner, and nothing moves through it."""
+
+_RULES: Final[tuple[tuple[str, str, bool, float, dict[str, Any]], ...]] = (
     (
         r"(?:an?|the) (\w+ \w+) (?:appears?|comes in|shows up|arrives|is there)",
         "Is there a {1}?",
         False,
         0.3,
+        _COLOR,
     ),
-    (r"there is (?:an?|the) (\w+ \w+)", "Is there a {1}?", False, 0.3),
+    (r"there is (?:an?|the) (\w+ \w+)", "Is there a {1}?", False, 0.3, _COLOR),
     (
         r"(?:an?|the) (\w+ \w+) (?:leaves|disappears|goes|goes away|is gone)",
         "Has a {1} just left?",
         True,
         0.5,
+        _COLOR,
     ),
-    (r"the sign (?:changes|shows something else)", "Has the sign just changed?", True, 0.5),
-    (r"the (?:scene|picture) changes|there is a cut", "Has the scene just changed?", True, 0.7),
-    (r"the sign (?:shows|says) (\d)", "Does the sign show {1}?", False, 0.5),
-    (r"(?:something|anything|an object) turns (\w+)", "Has something just turned {1}?", True, 0.5),
+    (r"the sign (?:changes|shows something else)", "Has the sign just changed?", True, 0.5, _SIGN),
+    (
+        r"the (?:scene|picture) changes|there is a cut",
+        "Has the scene just changed?",
+        True,
+        0.7,
+        {"cut": True},
+    ),
+    (r"the sign (?:shows|says) (\d)", "Does the sign show {1}?", False, 0.5, _SIGN),
+    (
+        r"(?:something|anything|an object) turns (\w+)",
+        "Has something just turned {1}?",
+        True,
+        0.5,
+        _COLOR,
+    ),
 )
 
 WATCHING: Final[dict[str, Any]] = {
@@ -49,7 +67,8 @@ WATCHING: Final[dict[str, Any]] = {
             "question": question,
             "about_event": about_event,
             "threshold": threshold,
+            "needs": needs,
         }
-        for pattern, question, about_event, threshold in _RULES
+        for pattern, question, about_event, threshold, needs in _RULES
     ],
 }

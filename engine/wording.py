@@ -6,7 +6,9 @@ and the defaults suit a general vision-language model.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 _ASKS_TO_BE_TOLD = re.compile(
     r"^\s*(?:please[,\s]+|can you\s+|could you\s+)*"
@@ -16,6 +18,20 @@ _ASKS_TO_BE_TOLD = re.compile(
     r"^\s*(?:when(?:ever)?|if|as\s+soon\s+as|once)\s+(?=\S)",
     re.IGNORECASE,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What must have changed in the picture for a question to be worth asking: all that is set.
+    Another scene always suffices."""
+
+    cut: bool = False
+    """Nothing less than another scene."""
+    color: str | None = None
+    """The share of the picture that has one of the colours named here; ``{1}`` as in a rule's
+    question. Colours without a usual name are not known, and words beside them do no harm."""
+    region: tuple[float, float, float, float] | None = None
+    """Something in this part: left, top, right, bottom as shares of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,8 @@ class WordingRule:
     """Whether it asks what has just happened, rather than how things are."""
     threshold: float | None = None
     """Calibrated probability from which yes is yes; None: the model's."""
+    needs: Needs | None = None
+    """Where this is set, it stands before the model instead of `Wording.gates_by_silence`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +58,8 @@ class CheckQuestion:
     about_event: bool
     threshold: float | None = None
     """See `WordingRule.threshold`."""
+    needs: Needs | None = None
+    """See `WordingRule.needs`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +110,12 @@ class Wording:
         bare = bare.rstrip(" .!")
         for rule in self.rules:
             if (match := re.fullmatch(rule.pattern, bare, re.IGNORECASE)) is not None:
-                text = rule.question
-                for number, group in enumerate(match.groups(), 1):
-                    text = text.replace(f"{{{number}}}", (group or "").lower())
-                return CheckQuestion(_with_right_article(text), rule.about_event, rule.threshold)
+                fill = partial(_filled, groups=match.groups())
+                needs = rule.needs
+                if needs is not None and needs.color is not None:
+                    needs = replace(needs, color=fill(needs.color))
+                text = _with_right_article(fill(rule.question))
+                return CheckQuestion(text, rule.about_event, rule.threshold, needs)
         return CheckQuestion(self.condition.replace("{condition}", bare), about_event=False)
 
 
@@ -102,6 +124,13 @@ DEFAULT_WORDING = Wording()
 
 def _asks_of_event(question: str) -> bool:
     return re.search(r"\bjust\b", question, re.IGNORECASE) is not None
+
+
+def _filled(text: str, groups: Sequence[str | None]) -> str:
+    """`text` with what a pattern's groups found in place of ``{1}``, ``{2}``, ..."""
+    for number, group in enumerate(groups, 1):
+        text = text.replace(f"{{{number}}}", (group or "").lower())
+    return text
 
 
 def _with_right_article(text: str) -> str:

@@ -1,4 +1,7 @@
-"""Triggers one behind the other, cheap first: each asks only where all before it would speak."""
+"""Triggers one behind the other, cheap first: each asks only where all before it would speak.
+
+A check that was lost is made up for on the next clip, whatever the links before it say of that.
+"""
 
 from collections.abc import Sequence
 
@@ -13,13 +16,19 @@ class ChainTrigger:
         if not links:
             raise ValueError("a chain has at least one trigger")
         self._links = tuple(links)
+        self._owed = 0
+        """The link whose check was lost: what those before it let pass is still to be asked."""
 
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
         decision: Decision = Speak()
-        for index, link in enumerate(self._links):
+        first, self._owed = self._owed, 0
+        for link in self._links[:first]:
+            link.passed_over(clip)
+        for index, link in enumerate(self._links[first:], first):
             try:
                 decision = await link.on_clip(clip, signals, score)
             except CheckLost:
+                self._owed = index
                 self._pass_over(index + 1, clip)
                 raise
             if not isinstance(decision, Speak):

@@ -9,25 +9,13 @@ that changed is compared with a running quantile of the clips before.
 from bisect import bisect_left, insort
 from collections import deque
 
-import numpy as np
-
 from onlooker.core.media import Clip, Pixels
 from onlooker.engine.triggers.interface import Decision, Rule, Score, Signals, Silent, Speak
+from onlooker.engine.triggers.patches import changed_share
+from onlooker.engine.triggers.sight import Sight, look_at
 
-PATCHES_PER_SIDE = 12
-"""Patches along each side; about the tokens of a small picture."""
-
-PATCH_THRESHOLD = 0.04
-"""Mean difference of brightness and colour (0-1) above which a patch counts as changed."""
-
-
-def changed_share(before: Pixels, after: Pixels) -> float:
-    """Share of patches whose mean |ΔRGB| is above `PATCH_THRESHOLD`; both uint8 [h, w, 3]."""
-    difference = np.abs(before.astype(np.int16) - after.astype(np.int16)).mean(axis=2) / 255
-    rows = np.array_split(difference, min(PATCHES_PER_SIDE, difference.shape[0]), axis=0)
-    columns = min(PATCHES_PER_SIDE, difference.shape[1])
-    patches = [part.mean() for row in rows for part in np.array_split(row, columns, axis=1)]
-    return float(np.mean(np.array(patches) > PATCH_THRESHOLD))
+CUT_CHANGE = 0.5
+"""Share of the picture that differs from the clip before where another scene begins."""
 
 
 class ChangeMeter:
@@ -38,14 +26,19 @@ class ChangeMeter:
 
     def measure(self, clip: Clip) -> Signals:
         """Of the next clip."""
-        newest = clip.frames[1].pixels
+        change = self._change(clip)
+        return Signals(change, Sight(look_at(clip), is_cut=change >= CUT_CHANGE))
+
+    def _change(self, clip: Clip) -> float:
+        first, newest = (frame.pixels for frame in clip.frames)
         before, self._before = self._before, newest
         if before is None or before.shape != newest.shape:
-            return Signals(change=1.0)
+            return 1.0
+        change = changed_share(before, newest)
+        if first is newest:
+            return change
         # What came and went within the clip counts as well.
-        return Signals(
-            change=max(changed_share(before, newest), changed_share(before, clip.frames[0].pixels))
-        )
+        return max(change, changed_share(before, first))
 
 
 class ChangeTrigger(Rule):
@@ -86,7 +79,7 @@ class ChangeTrigger(Rule):
             or num_before < self._min_history
             or self._is_resting(clip.end_s)
         ):
-            return Silent()
+            return Silent(why="unchanged")
         self._spoke_s = clip.end_s
         return Speak()
 

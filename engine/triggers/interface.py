@@ -6,9 +6,10 @@ the model it asks of a `Score`, which answers for exactly this clip however late
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from onlooker.core.media import Clip
+from onlooker.engine.triggers.sight import Sight
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,8 @@ class Signals:
 
     change: float
     """Share of the picture that differs from the clip before, 0-1; 1 for a stream's first clip."""
+    sight: Sight | None = None
+    """What else the picture shows; None: not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,9 @@ class Silent:
 
     confidence: float | None = None
     """Probability that there would have been, where the trigger has one."""
+    why: Literal["unchanged", "unneeded", "quiet"] | None = None
+    """Why the model was not asked (all there was to ask): the picture has not changed, or not in
+    what the question is about, or the model would say nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,5 +20,5 @@ class SilenceTrigger(Rule):
         counts = found.probability if found.probability >= self._threshold else 0.0
         confidence = 1.0 - found.probability
         if counts > found.best_other:
-            return Silent(confidence=confidence)
+            return Silent(confidence=confidence, why="quiet")
         return Speak(confidence=confidence)

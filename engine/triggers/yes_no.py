@@ -16,6 +16,7 @@ from onlooker.engine.triggers.interface import (
     Silent,
     Speak,
 )
+from onlooker.engine.triggers.sight import SightGate
 
 
 def probability(margin: float, *, bias: float = 0.0, temperature: float = 1.0) -> float:
@@ -34,6 +35,7 @@ class YesNoTrigger(Rule):
         about_event: the question asks what has just happened, between the last clip and this one.
             Then every yes is an event of its own, and there is no edge to wait for.
         bias, temperature: the model's calibration.
+        gate: keeps the last answer over clips that cannot have changed it; None: asks about all.
     """
 
     def __init__(
@@ -45,17 +47,26 @@ class YesNoTrigger(Rule):
         about_event: bool = True,
         bias: float = 0.0,
         temperature: float = 1.0,
+        gate: SightGate | None = None,
     ) -> None:
         self._threshold = threshold
         self._release = threshold - hysteresis
         self._while_true = while_true
         self._about_event = about_event
         self._bias, self._temperature = bias, temperature
+        self._gate = gate
         self.is_on = False
         """Whether the last clip that was asked about was a yes."""
 
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
-        margin = await score.margin()
+        sight = signals.sight
+        if self._gate is not None and sight is not None:
+            if not self._gate.is_open(sight, is_on=self.is_on):
+                return Silent(why="unneeded")
+            margin = await score.margin()
+            self._gate.note(sight)
+        else:
+            margin = await score.margin()
         chance = probability(margin, bias=self._bias, temperature=self._temperature)
         was_on = self.is_on and not self._about_event
         self.is_on = chance >= (self._release if was_on else self._threshold)

@@ -12,6 +12,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import ConfigError
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
+from onlooker.engine.checks import Check
 from onlooker.engine.interface import Progress
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.model_folder import Model
@@ -184,3 +185,10 @@ def blank_clips(model: Model, num_clips: int) -> list[Clip]:
         frame = Frame(sequence=index, capture_s=float(index), received_at_s=0.0, pixels=pixels)
         clips.append(Clip(StreamId("warm-up"), index, (frame, frame)))
     return clips
+
+
+def blank_check(model: Model, clip: Clip) -> Check:
+    """A check of a blank clip, to warm up with."""
+    wording = model.profile.watching
+    text, answers = wording.commentary, (wording.silence,)
+    return Check(clip.stream_id, text, asked_s=clip.end_s, answers=answers)

@@ -44,6 +44,7 @@ def check_sampling(
             prompt_logprobs=0,
             skip_reading_prefix_cache=not cached,
             detokenize=False,
+            skip_clone=True,  # nobody else holds it
             extra_args=extra_args or None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
@@ -53,6 +54,7 @@ def check_sampling(
         logprob_token_ids=sorted({token for group in groups for token in group}) or None,
         logprobs=None if any(groups) else 0,
         detokenize=False,
+        skip_clone=True,
         extra_args=extra_args or None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )

@@ -71,6 +71,10 @@ class WatchesSection(Section):
     min_change: float = Field(default=0.006, ge=0, le=1)
     """Share of the picture that must differ from the clip before for a model to be asked."""
 
+    min_color: float = Field(default=0.008, ge=0, le=1)
+    """Share of the picture that a colour must gain or lose for a question about a thing of that
+    colour to be asked, where the model's wording says so."""
+
     alerts_retained: int = Field(default=256, ge=1, le=100_000)
     """Alerts kept per stream for subscribers that come back."""
 

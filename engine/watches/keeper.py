@@ -204,7 +204,7 @@ class WatchKeeper:
     async def _shared(self, clip: Clip) -> SharedClip:
         loop = asyncio.get_running_loop()
         signals = await loop.run_in_executor(self._pool, self._meter.measure, clip)
-        self._newest = SharedClip(clip, signals.change, self._checks)
+        self._newest = SharedClip(clip, signals, self._checks)
         return self._newest
 
     def _active(self, clip: Clip) -> list[Watch]:

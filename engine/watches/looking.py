@@ -10,7 +10,7 @@ from typing import Any
 from onlooker.core.clock import Clock
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
-from onlooker.engine.triggers.interface import CheckLost, Decision, Defer, Signals, Speak
+from onlooker.engine.triggers.interface import CheckLost, Decision, Defer, Silent, Speak
 from onlooker.engine.watches.schema import misfit
 from onlooker.engine.watches.score import CheckRunner, ForkScore, SharedClip
 from onlooker.engine.watches.watch import Watch
@@ -93,7 +93,10 @@ class Looker:
         if isinstance(decision, Defer):
             watch.counts.deferred += 1
             return
-        watch.last_confidence = decision.confidence
+        if isinstance(decision, Silent) and decision.why is not None:
+            self._metrics.checks.labels(outcome=decision.why).inc()
+        if isinstance(decision, Speak) or decision.confidence is not None:
+            watch.last_confidence = decision.confidence
         if not isinstance(decision, Speak):
             return
         if not watch.may_alert(clip):
@@ -110,9 +113,7 @@ class Looker:
 
     async def _decide(self, shared: SharedClip, score: ForkScore) -> Decision:
         try:
-            return await self._watch.trigger.on_clip(
-                shared.clip, Signals(change=shared.change), score
-            )
+            return await self._watch.trigger.on_clip(shared.clip, shared.signals, score)
         except CheckLost as error:
             return Defer(str(error))
 

@@ -9,6 +9,7 @@ from onlooker.engine.triggers.drift import DriftTrigger
 from onlooker.engine.triggers.evidence import EvidenceTrigger
 from onlooker.engine.triggers.interface import Trigger
 from onlooker.engine.triggers.interval import IntervalTrigger
+from onlooker.engine.triggers.sight import SightGate
 from onlooker.engine.triggers.silence import SilenceTrigger
 from onlooker.engine.triggers.yes_no import YesNoTrigger
 from onlooker.engine.watches.config import WatchesSection
@@ -84,6 +85,7 @@ def _make(
             about_event=prompts.check.about_event,
             bias=bias,
             temperature=temperature,
+            gate=_gate(options, prompts.check, settings),
         )
     if name == "silence":
         return SilenceTrigger(threshold=wording.silence_threshold)
@@ -96,3 +98,17 @@ def _make(
     if name == "evidence":
         return EvidenceTrigger(not_yet=wording.not_yet)
     return IntervalTrigger(every_s=options.interval_s)
+
+
+def _gate(
+    options: WatchOptions, question: CheckQuestion, settings: WatchesSection
+) -> SightGate | None:
+    """What may spare a check its question; nothing, where the viewer says when to ask."""
+    if question.needs is None or options.trigger or options.while_true:
+        return None
+    return SightGate(
+        question.needs,
+        about_event=question.about_event,
+        min_change=settings.min_change,
+        min_color=settings.min_color,
+    )

@@ -84,7 +84,9 @@ class WatchOptions:
     def triggers(self, wording: Wording) -> tuple[TriggerName, ...]:
         """The chain in force, cheap first."""
         if self.kind == "alert" and not self.trigger and wording.gates_by_silence:
-            return ("change", "silence", "yes_no")
+            assert self.condition is not None
+            if wording.question_for(self.condition).needs is None:
+                return ("change", "silence", "yes_no")
         return self.trigger or DEFAULT_TRIGGERS[self.kind]
 
     @property

@@ -14,7 +14,7 @@ from onlooker.core.metrics import Metrics
 from onlooker.engine.care import Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.interface import AnswerDelta, Engine, Question
-from onlooker.engine.triggers.interface import CheckLost, Silence
+from onlooker.engine.triggers.interface import CheckLost, Signals, Silence
 from onlooker.engine.waiting import within
 from onlooker.engine.watches.config import WatchesSection
 from onlooker.engine.watches.making import Prompts
@@ -96,8 +96,7 @@ class SharedClip:
     """One clip for all watches of its stream: who asks the same shares the result."""
 
     clip: Clip
-    change: float
-    """See `onlooker.engine.triggers.interface.Signals`."""
+    signals: Signals
     running: "set[asyncio.Task[CheckResult]]"
     """What is being asked; the stream's, so that it can be broken off."""
     asked: "dict[object, asyncio.Task[CheckResult]]" = field(default_factory=dict)

@@ -5,7 +5,7 @@ The gateway's half of stream memory. KV stays in vLLM's worker; here are the pro
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onlooker.cache_store.config import CacheStoreSection
@@ -38,18 +38,12 @@ from onlooker.engine.vllm_adapter.answers import (
     count_tokens,
     only_end,
 )
-from onlooker.engine.vllm_adapter.checks import (
-    answer_tokens,
-    check_result,
-    check_sampling,
-    count_check,
-    last_output,
-)
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.census import Census
+from onlooker.engine.vllm_adapter.segments.checker import Checker
 from onlooker.engine.vllm_adapter.segments.composer import EngineInput, PromptBuilder
 from onlooker.engine.vllm_adapter.segments.evidence import with_evidence
 from onlooker.engine.vllm_adapter.segments.gauge import LoadGauge
@@ -80,6 +74,17 @@ FAMILIES = {"Qwen3VLForConditionalGeneration": "OnlookerQwen3VL"}
 """Architectures whose memory is plain rotary attention, and our guarded classes for them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What needs to know the running model."""
+
+    streams: StreamMemories
+    prompts: SegmentPrompts
+    recaller: Recaller
+    notes: NoteTaker
+    checker: Checker
+
+
 class SegmentEngine:
     """`onlooker.engine.interface.Engine` with stream memory."""
 
@@ -99,7 +104,7 @@ class SegmentEngine:
         self._gauge = LoadGauge(metrics)
         self._runner = VllmRunner(settings.vllm, clock, metrics)
         self._info: EngineInfo | None = None
-        self._made: tuple[StreamMemories, SegmentPrompts, Recaller, NoteTaker] | None = None
+        self._made: _Made | None = None
         self._recent_clips = 0
         self._choosing = Choosing()
         self._census = Census(lambda: self._runner.ask_workers("segment_stats"), clock, metrics)
@@ -143,7 +148,7 @@ class SegmentEngine:
     async def close(self) -> None:
         await self._census.close()
         if self._made is not None:
-            await self._notes.close()
+            await self._parts.notes.close()
         await self._runner.close()
 
     def healthy(self) -> bool:
@@ -200,7 +205,7 @@ class SegmentEngine:
                     if isinstance(event, AnswerDelta):
                         pieces.append(event.text)
                     if isinstance(event, AnswerEnd):
-                        self._notes.take(memory, question, "".join(pieces))
+                        self._parts.notes.take(memory, question, "".join(pieces))
                         count_tokens(self._metrics, "answer", event)
                         event = with_evidence(event, recall, memory, incomplete=incomplete)
                         count_fetched(self._metrics, event)
@@ -221,20 +226,7 @@ class SegmentEngine:
         return await self.recaller.trace(self._streams[question.stream_id], question)
 
     async def check(self, check: Check) -> CheckResult:
-        memory = self._streams[check.stream_id]
-        builder, given_ids = await self._prompts.checking(memory, check)
-        prompt, spec = builder.build()
-        groups = answer_tokens(self._runner.tokenizer, check)
-        sampling = check_sampling(check, groups, kv_transfer_params=spec.to_params())
-        try:
-            output = await last_output(self._runner.generate(prompt, sampling, new_id("check")))
-            result = check_result(output, check, groups, given_ids)
-        except EngineFailed:
-            await self._streams.forget_missing(memory)
-            raise
-        assert result is not None, "only clips and the system prompt are loaded"
-        count_check(self._metrics, result)
-        return result
+        return await self._parts.checker.check(check)
 
     @property
     def runner(self) -> VllmRunner:
@@ -275,7 +267,7 @@ class SegmentEngine:
 
     # ---- starting ----
 
-    def _make(self, model: Model) -> tuple[StreamMemories, SegmentPrompts, Recaller, NoteTaker]:
+    def _make(self, model: Model) -> _Made:
         """What needs to know the running model."""
         config = self._runner.model_config
         video_token = config.video_token_id
@@ -319,7 +311,8 @@ class SegmentEngine:
             run=self._effect,
             drop=lambda keys: self._runner.ask_workers("drop_segments", keys),
         )
-        return streams, prompts, recaller, notes
+        checker = Checker(self._runner, prompts, streams, self._metrics)
+        return _Made(streams, prompts, recaller, notes, checker)
 
     async def _warm_up(self, model: Model) -> int:
         """Remember one black clip and forget it; learns what a clip takes. Returns its tokens."""
@@ -338,6 +331,8 @@ class SegmentEngine:
         index_room = self._settings.memory.index_gib * 2**30
         self._streams.max_clips = max(1, int(min(room / clip_bytes, index_room / row_bytes)))
         tokens = len(self._streams[clip.stream_id].recent(1)[0].tokens.token_ids)
+        # vLLM compiles what reads alternatives when it is first asked for them, for seconds.
+        await self.check(boot.blank_check(model, clip))
         await self.close_stream(clip.stream_id)
         return tokens
 
@@ -373,25 +368,22 @@ class SegmentEngine:
         return settings
 
     @property
-    def _streams(self) -> StreamMemories:
+    def _parts(self) -> _Made:
         assert self._made is not None, "the engine has not been started"
-        return self._made[0]
+        return self._made
 
     @property
-    def _notes(self) -> NoteTaker:
-        assert self._made is not None, "the engine has not been started"
-        return self._made[3]
+    def _streams(self) -> StreamMemories:
+        return self._parts.streams
 
     @property
     def recaller(self) -> Recaller:
         """Chooses the clips of answers."""
-        assert self._made is not None, "the engine has not been started"
-        return self._made[2]
+        return self._parts.recaller
 
     @property
     def _prompts(self) -> SegmentPrompts:
-        assert self._made is not None, "the engine has not been started"
-        return self._made[1]
+        return self._parts.prompts
 
 
 def _scheduler_class() -> str:

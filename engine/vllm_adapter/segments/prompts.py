@@ -1,6 +1,7 @@
 """`SegmentPrompts`: which segments a request is made of, for watching and for answering."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from onlooker.core.errors import TooLarge
@@ -21,6 +22,17 @@ MAX_HEADS = 64
 
 RunForEffect = Callable[[PromptBuilder], Awaitable[object]]
 """Runs a request for what it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckTokens:
+    """The words of a check."""
+
+    head: str
+    """What stands before the clips."""
+    asked: list[int]
+    given: list[int]
+    """The reply whose perplexity is wanted."""
 
 
 class SegmentPrompts:
@@ -131,17 +143,22 @@ class SegmentPrompts:
                 builder.load_text(note.key, note.token_ids)
         return builder, asked
 
-    async def checking(self, memory: StreamMemory, check: Check) -> tuple[PromptBuilder, list[int]]:
-        """The prompt of a check, which saves nothing, and the tokens of the reply it scores."""
+    def words(self, check: Check) -> CheckTokens:
+        """What a check says, as tokens."""
         head, _, tail = self._composer.parts(check.text, (), check.instructions)
+        given = "" if check.given is None else self._composer.neutral(check.given)
+        return CheckTokens(head, self._token_ids(tail), self._token_ids(given))
+
+    async def checking(
+        self, memory: StreamMemory, check: Check, tokens: CheckTokens
+    ) -> PromptBuilder:
+        """The prompt of a check, which saves nothing."""
         builder = PromptBuilder()
-        builder.load_text(*await self._sink(memory, head))
+        builder.load_text(*await self._sink(memory, tokens.head))
         for clip in memory.recent(check.num_clips, until_s=check.asked_s):
             builder.load_clip(clip.tokens)
-        given = "" if check.given is None else self._composer.neutral(check.given)
-        given_ids = self._token_ids(given)
-        builder.question([*self._token_ids(tail), *given_ids])
-        return builder, given_ids
+        builder.question([*tokens.asked, *tokens.given])
+        return builder
 
     async def _prepared(
         self, memory: StreamMemory, clip: Clip, *, once: str | None = None

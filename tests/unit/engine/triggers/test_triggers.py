@@ -12,11 +12,12 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.triggers.accumulated import OutlierTrigger, SumTrigger
 from onlooker.engine.triggers.chain import ChainTrigger
-from onlooker.engine.triggers.change import ChangeMeter, ChangeTrigger, changed_share
+from onlooker.engine.triggers.change import ChangeMeter, ChangeTrigger
 from onlooker.engine.triggers.drift import DriftTrigger
 from onlooker.engine.triggers.evidence import EvidenceTrigger
 from onlooker.engine.triggers.interface import Decision, Defer, Signals, Speak, Trigger
 from onlooker.engine.triggers.interval import IntervalTrigger
+from onlooker.engine.triggers.patches import changed_share
 from onlooker.engine.triggers.silence import SilenceTrigger
 from onlooker.engine.triggers.yes_no import YesNoTrigger, probability
 from tests.unit.engine.triggers.oracle import Oracle, make_clip, run
@@ -190,6 +191,14 @@ def test_a_chain_about_a_state_remembers_it_over_still_clips() -> None:
     state = YesNoTrigger(threshold=0.8, about_event=False)
     chain = ChainTrigger([ChangeTrigger(floor=0.1), state])
     assert run(chain, yes(0.9, 0.9, 0.9), changes=[0.5, 0.0, 0.5]) == "S.."
+
+
+def test_a_chain_makes_up_for_a_lost_check_though_the_picture_rests() -> None:
+    state = YesNoTrigger(threshold=0.8, about_event=False)
+    chain = ChainTrigger([ChangeTrigger(floor=0.1), state])
+    oracles = yes(None, None, 0.9, 0.9)
+    assert run(chain, oracles, changes=[0.5, 0.0, 0.0, 0.0]) == "xxS."
+    assert [len(oracle.asked) for oracle in oracles] == [1, 1, 1, 0]
 
 
 def test_a_chain_of_nothing_is_refused() -> None:

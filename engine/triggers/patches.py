@@ -1,0 +1,30 @@
+"""How much of a picture differs from another, patch by patch."""
+
+import numpy as np
+
+from onlooker.core.media import Pixels
+
+PATCHES_PER_SIDE = 12
+"""Patches along each side; about the tokens of a small picture."""
+
+PATCH_THRESHOLD = 0.04
+"""Mean difference of brightness and colour (0-1) above which a patch counts as changed."""
+
+
+def changed_share(before: Pixels, after: Pixels) -> float:
+    """Share of patches whose mean |ΔRGB| is above `PATCH_THRESHOLD`; both uint8 [h, w, 3]."""
+    difference = np.abs(before.astype(np.int16) - after.astype(np.int16)).mean(axis=2) / 255
+    rows, columns = (_edges(size) for size in difference.shape)
+    sums = np.add.reduceat(np.add.reduceat(difference, rows, axis=0), columns, axis=1)
+    sizes = np.outer(_sizes(rows, difference.shape[0]), _sizes(columns, difference.shape[1]))
+    return float((sums / sizes > PATCH_THRESHOLD).mean())
+
+
+def _edges(size: int) -> np.ndarray:
+    """Where the patches along a side of `size` pixels begin."""
+    count = min(PATCHES_PER_SIDE, size)
+    return np.arange(count) * size // count
+
+
+def _sizes(edges: np.ndarray, size: int) -> np.ndarray:
+    return np.diff(np.append(edges, size))
