@@ -72,14 +72,14 @@ class Steered:
             num_recent = math.floor((self._context_tokens - ROOM_TOKENS) / info.tokens_per_clip)
         recent = clips[-num_recent:]
         if way is not Way.ORACLE:
-            return Recall([], [], 0, recent)
+            return Recall([], recent)
         wanted = set(evidence)
         true = [clip for clip in clips if clip.clip_index in wanted]
         if is_timed:
-            return Recall(spread(true, PLACED), [], 0, [], is_named=True)
+            return Recall(spread(true, PLACED), [], is_named=True)
         shown = {clip.clip_index for clip in recent}
         older = [clip for clip in true if clip.clip_index not in shown]
-        return Recall(spread(older, PLACED), [], 0, recent)
+        return Recall(spread(older, PLACED), recent)
 
     @property
     def _context_tokens(self) -> int:

@@ -108,7 +108,7 @@ def asked(text: str = "what is it?", **options: Any) -> Question:
 def no_recall() -> Any:
     from onlooker.engine.vllm_adapter.segments.memory import Recall
 
-    return Recall([], [], 0, [])
+    return Recall([], [])
 
 
 def loaded(builder: Any) -> list[str]:

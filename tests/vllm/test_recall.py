@@ -23,7 +23,8 @@ def make_memory(num_clips: int = NUM_CLIPS, *, longer_from: int = NUM_CLIPS) -> 
     """A clip a second; those from `longer_from` on are a token longer."""
     from onlooker.cache_store.key import StreamKey
     from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
-    from onlooker.engine.vllm_adapter.segments.memory import RememberedClip, StreamMemory
+    from onlooker.engine.vllm_adapter.segments.memory import StreamMemory
+    from onlooker.engine.vllm_adapter.segments.timeline import RememberedClip
 
     memory = StreamMemory(StreamKey("m", "default", "s"))
     for index in range(num_clips):
@@ -86,7 +87,7 @@ def test_one_pass_chooses_among_all_that_left_the_window() -> None:
 def test_what_is_few_is_shown_without_choosing() -> None:
     recall, _ = recalled("was there ever a red circle?", make_memory(RECENT + 2))
     assert indices(recall.placed) == [0, 1]
-    assert recall.candidates == []
+    assert not recall.candidates
 
 
 def test_nothing_later_than_the_question_is_seen() -> None:
@@ -153,7 +154,8 @@ def test_a_named_time_beside_now_keeps_the_window() -> None:
 
 def test_a_question_about_now_alone_brings_nothing_back() -> None:
     recall, _ = recalled("what is on the left now?")
-    assert (recall.placed, recall.candidates) == ([], [])
+    assert not recall.placed
+    assert not recall.candidates
     assert indices(recall.recent) == [96, 97, 98, 99]
     recall, _ = recalled("what is on the left now?", recency_gate="off")
     assert len(recall.candidates) == NUM_CLIPS - RECENT

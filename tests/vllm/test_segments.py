@@ -246,7 +246,8 @@ def _retrieving(vllm: Any, num_slots: int, recent: Sequence[int]) -> Any:
     builder = new_prompt()
     builder.load_text("sink", sink_ids(vllm))
     older = [index for index in range(NUM_CLIPS) if index not in recent]
-    builder.retrieve([clip_of(vllm, index, "whole")[0] for index in older], num_slots)
+    shapes = [clip_of(vllm, index, "whole")[0] for index in older[:num_slots]]
+    builder.retrieve([f"whole/{index}" for index in older], shapes)
     for index in recent:
         builder.load_clip(clip_of(vllm, index, "whole")[0])
     builder.question(question_ids(vllm))

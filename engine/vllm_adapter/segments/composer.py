@@ -13,7 +13,7 @@ number of clips, so that what a request costs outside the model does not grow wi
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -29,6 +29,7 @@ from vllm.multimodal.inputs import (
     PlaceholderRange,
 )
 
+from onlooker.engine.vllm_adapter.segments.key_runs import KeyRuns
 from onlooker.engine.vllm_adapter.segments.spec import (
     LoadSpan,
     RetrievalSpec,
@@ -147,10 +148,10 @@ class PromptBuilder:
         self._loads: list[LoadSpan] = []
         self._saves: list[SaveSpan] = []
         self._slots: list[Slot] = []
-        self._candidates: list[str] = []
+        self._candidates = KeyRuns()
         self._num_wanted = 0
         self._traces = False
-        self._recent: list[str] = []
+        self._recent = KeyRuns()
         self._question: tuple[int, int, int] | None = None
         self._places: list[tuple[NDArray[np.int32], int]] = []
         self._first_stored: tuple[PlaceholderRange, MultiModalKwargsItem, str] | None = None
@@ -200,28 +201,27 @@ class PromptBuilder:
         )
         self._computed(clip, pixels)
 
-    def retrieve(self, candidates: Sequence[ClipTokens], num_slots: int) -> None:
-        """Slots that the question fills with the best of `candidates`, all of one size class."""
-        assert num_slots <= len(candidates)
-        assert len({clip.size_class for clip in candidates}) == 1
-        self._candidates = [clip.key for clip in candidates]
-        self._num_wanted = num_slots
-        for clip in candidates[:num_slots]:
+    def retrieve(self, candidates: Iterable[str], shapes: Sequence[ClipTokens]) -> None:
+        """Slots that the question fills with the best of `candidates` (keys), which are all of one
+        size class. `shapes`: as many of them as there are slots."""
+        self._candidates, self._num_wanted = KeyRuns.of(candidates), len(shapes)
+        assert len({clip.size_class for clip in shapes}) == 1
+        for clip in shapes:
             self._slots.append(Slot(len(self._ids), len(clip.token_ids), self._position))
             self._stored(clip)
 
     def probe(
         self,
-        candidates: Sequence[str],
+        candidates: Iterable[str],
         num_wanted: int,
-        recent: Sequence[str],
+        recent: Iterable[str],
         *,
         traces: bool = False,
     ) -> None:
         """Ask which of `candidates` (keys) the question wants; none is shown."""
         self._traces = traces
-        self._candidates, self._num_wanted = list(candidates), num_wanted
-        self._recent = list(recent)
+        self._candidates, self._num_wanted = KeyRuns.of(candidates), num_wanted
+        self._recent = KeyRuns.of(recent)
 
     def picture(self, clip: ClipTokens, pixels: MultiModalKwargsItem) -> None:
         """A clip that is computed now and not kept: a picture that came with the question."""

@@ -8,8 +8,9 @@ from typing import Any
 from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource
 from onlooker.engine.memory.window import spans_s
 from onlooker.engine.vllm_adapter.segments.arena import DEVICE, Reads
-from onlooker.engine.vllm_adapter.segments.memory import Recall, RememberedClip, StreamMemory
+from onlooker.engine.vllm_adapter.segments.memory import Recall, StreamMemory
 from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
+from onlooker.engine.vllm_adapter.segments.timeline import RememberedClip
 
 
 def with_evidence(
@@ -21,8 +22,8 @@ def with_evidence(
     report: Any = details.pop(PARAMS_KEY, {})
     reads: Reads = {**report.get("read", {}), **recall.reads}
     picked = {key for layer in report.get("picked", ()) for key in layer}
-    retrieved = [clip for clip in recall.candidates if clip.tokens.key in picked]
-    retrieved = sorted([*retrieved, *recall.placed], key=lambda clip: clip.clip_index)
+    # Of the older clips either all are placed, or some were picked.
+    retrieved = [*recall.candidates.find(picked), *recall.placed]
     older = EvidenceSource.NAMED if recall.is_named else EvidenceSource.RETRIEVED
     fetched_bytes, fetched_ratio = _fetched(reads, recall, memory)
     return replace(
@@ -61,10 +62,9 @@ def _fetched(
     """Bytes by tier, and the share of the stream's KV; a token takes the same in every clip."""
     by_tier: dict[str, int] = defaultdict(int)
     num_read = 0
-    for clip in memory.older(recall.recent):
-        if (read := reads.get(clip.tokens.key)) is not None:
-            tier, num_bytes = read
-            by_tier[tier] += num_bytes
-            num_read += len(clip.tokens.token_ids)
-    num_tokens = memory.num_tokens  # counted over hours of clips: once
-    return dict(by_tier), num_read / num_tokens if num_tokens else None
+    recent = {clip.tokens.key for clip in recall.recent}
+    for clip in memory.find(reads.keys() - recent):
+        tier, num_bytes = reads[clip.tokens.key]
+        by_tier[tier] += num_bytes
+        num_read += len(clip.tokens.token_ids)
+    return dict(by_tier), num_read / memory.num_tokens if memory.num_tokens else None

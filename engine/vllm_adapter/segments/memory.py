@@ -2,26 +2,15 @@
 
 import hashlib
 import math
-from bisect import bisect_right, insort
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from onlooker.cache_store.key import SegmentKind, StreamKey
-from onlooker.engine.memory.times import Span, TimeAsked
+from onlooker.engine.memory.times import TimeAsked
 from onlooker.engine.vllm_adapter.segments.arena import Reads
-from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
 from onlooker.engine.vllm_adapter.segments.context import GrowingContext
 from onlooker.engine.vllm_adapter.segments.notes import Notes
-
-
-@dataclass(frozen=True, slots=True)
-class RememberedClip:
-    """A clip whose segment is stored."""
-
-    tokens: ClipTokens
-    clip_index: int
-    start_s: float
-    end_s: float
+from onlooker.engine.vllm_adapter.segments.timeline import Passage, RememberedClip, Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +19,11 @@ class Recall:
 
     placed: list[RememberedClip]
     """Older clips that are placed as they are: nothing is to be chosen among them any more."""
-    candidates: list[RememberedClip]
-    """Older clips among which is chosen; empty where nothing is."""
-    num_slots: int
-    """The most that may be chosen."""
     recent: list[RememberedClip]
+    candidates: Passage = field(default_factory=Passage)
+    """Older clips among which is chosen; empty where nothing is."""
+    num_slots: int = 0
+    """The most that may be chosen."""
     is_named: bool = False
     """Whether the question named the time of the older clips."""
     reads: Reads = field(default_factory=dict)
@@ -43,21 +32,21 @@ class Recall:
     @property
     def is_one_size(self) -> bool:
         """Whether the candidates can take each other's place in a slot."""
-        return len({clip.tokens.size_class for clip in self.candidates}) <= 1
+        return len(self.candidates.size_classes) <= 1
 
-    def chosen(self, keys: Collection[str], reads: Reads) -> "Recall":
+    def chosen(self, keys: Iterable[str], reads: Reads) -> "Recall":
         """After a probe chose the candidates of `keys`."""
-        placed = [clip for clip in self.candidates if clip.tokens.key in keys]
-        return Recall(placed, [], 0, self.recent, self.is_named, reads)
+        placed = self.candidates.find(keys)
+        return Recall(placed, self.recent, is_named=self.is_named, reads=reads)
 
     def of_one_size(self) -> "Recall":
         """With the candidates of the commonest size only, so that they fit the same slots; all
         over the time where these are too few to choose among."""
-        alike = _largest_class(self.candidates)
+        alike = max(self.candidates.size_classes.values(), key=len)
         if len(alike) <= self.num_slots:
             placed = spread(self.candidates, self.num_slots)
-            return Recall(placed, [], 0, self.recent, self.is_named)
-        return Recall([], alike, self.num_slots, self.recent, self.is_named)
+            return Recall(placed, self.recent, is_named=self.is_named)
+        return Recall([], self.recent, alike, self.num_slots, self.is_named)
 
 
 class StreamMemory:
@@ -72,7 +61,7 @@ class StreamMemory:
         self.sinks: set[str] = set()
         """Keys of system prompts that are stored."""
         self.notes = Notes(key)
-        self._clips: list[RememberedClip] = []
+        self._clips = Timeline()
         self.context: GrowingContext[RememberedClip] = GrowingContext()
 
     @property
@@ -97,11 +86,14 @@ class StreamMemory:
     @property
     def num_tokens(self) -> int:
         """Of all its clips; their KV takes room in proportion."""
-        return sum(len(clip.tokens.token_ids) for clip in self._clips)
+        return self._clips.num_tokens
 
     def add(self, clip: RememberedClip) -> None:
         """Remember a clip; one that was missing may come late."""
-        insort(self._clips, clip, key=_index_of)
+        if self._clips and self._clips[-1].clip_index > clip.clip_index:
+            self._clips = self._clips.with_clip(clip)
+        else:
+            self._clips.append(clip)
         self._gone.discard(clip.clip_index)
 
     def note_gaps(self) -> frozenset[int]:
@@ -117,7 +109,7 @@ class StreamMemory:
 
     def recent(self, num_clips: int, *, until_s: float = math.inf) -> list[RememberedClip]:
         """The newest clips; of those that end at `until_s` or before."""
-        num_known = bisect_right(self._clips, until_s, key=lambda clip: clip.end_s)
+        num_known = self._clips.num_before(until_s)
         return self._clips[max(0, num_known - num_clips) : num_known]
 
     def before(
@@ -146,35 +138,40 @@ class StreamMemory:
         newer ones would only be there to be mistaken for them. Of a time with more clips than fit,
         the content chooses.
         """
-        known = [clip for clip in self._clips if clip.end_s <= about.asked_s]
+        num_known = self._clips.num_before(about.asked_s)
         since_s = -math.inf if recent_s is None else about.asked_s - recent_s
-        recent = [clip for clip in known[-recent_clips:] if clip.end_s > since_s]
-        older = known[: len(known) - len(recent)]
+        recent = [
+            clip
+            for clip in self._clips[max(0, num_known - recent_clips) : num_known]
+            if clip.end_s > since_s
+        ]
         if about.spans and not about.speaks_of_now:
-            wanted = [clip for clip in known if _meets_any(clip, about.spans)]
-            if wanted:
+            spans = [self._clips.stretch(*span, num_known) for span in about.spans]
+            if wanted := Passage(self._clips, spans):
                 return _to_show(wanted, retrieved_clips + recent_clips, [], is_named=True)
         if about.is_only_now or not retrieved_clips:
-            return Recall([], [], 0, recent)
+            return Recall([], recent)
+        num_older = num_known - len(recent)
+        older = [(0, num_older)]
         if about.spans:
-            older = [clip for clip in older if _meets_any(clip, about.spans)]
-        return _to_show(older, retrieved_clips, recent, is_named=bool(about.spans))
+            older = [self._clips.stretch(*span, num_older) for span in about.spans]
+        passage = Passage(self._clips, older)
+        return _to_show(passage, retrieved_clips, recent, is_named=bool(about.spans))
 
-    def older(self, recent: Sequence[RememberedClip]) -> list[RememberedClip]:
-        """All clips but those of a `recent` window."""
-        shown = {clip.tokens.key for clip in recent}
-        return [clip for clip in self._clips if clip.tokens.key not in shown]
+    def find(self, keys: Iterable[str]) -> list[RememberedClip]:
+        """The clips whose segments have these keys, in order; others are passed over."""
+        return self._clips.find(keys)
 
     def forget(self, keys: set[str]) -> None:
         """Take out clips whose segments are gone; from now on answers say that some are."""
         self._gone |= {clip.clip_index for clip in self._clips if clip.tokens.key in keys}
-        self._clips = [clip for clip in self._clips if clip.tokens.key not in keys]
+        self._clips = self._clips.without(lambda clip: clip.tokens.key in keys)
         self.sinks -= keys
         self.notes.forget(keys)
 
     def forget_oldest(self, num_clips: int) -> list[str]:
         """Take out the oldest clips; returns their keys."""
-        oldest, self._clips = self._clips[:num_clips], self._clips[num_clips:]
+        oldest, self._clips = self._clips[:num_clips], Timeline(self._clips[num_clips:])
         first = self._clips[0].clip_index if self._clips else math.inf
         self._gone = {index for index in self._gone if index > first}
         return [clip.tokens.key for clip in oldest]
@@ -187,33 +184,17 @@ class StreamMemory:
         return len(self._clips)
 
 
-def _index_of(clip: RememberedClip) -> int:
-    return clip.clip_index
-
-
-def spread(clips: list[RememberedClip], num_clips: int) -> list[RememberedClip]:
+def spread(clips: Sequence[RememberedClip], num_clips: int) -> list[RememberedClip]:
     """At most `num_clips` of `clips`, evenly over their time."""
     if len(clips) <= num_clips:
-        return clips
+        return list(clips)
     step = len(clips) / num_clips
     return [clips[int(step * (index + 0.5))] for index in range(num_clips)]
 
 
 def _to_show(
-    older: list[RememberedClip], num_clips: int, recent: list[RememberedClip], *, is_named: bool
+    older: Passage, num_clips: int, recent: list[RememberedClip], *, is_named: bool
 ) -> Recall:
     if len(older) <= num_clips:
-        return Recall(older, [], 0, recent, is_named)
-    return Recall([], older, num_clips, recent, is_named)
-
-
-def _meets_any(clip: RememberedClip, spans: Sequence[Span]) -> bool:
-    return any(clip.start_s < end_s and clip.end_s >= start_s for start_s, end_s in spans)
-
-
-def _largest_class(clips: list[RememberedClip]) -> list[RememberedClip]:
-    """The clips of the commonest size: only equals can take each other's place in a slot."""
-    sizes: dict[tuple[int, int], list[RememberedClip]] = {}
-    for clip in clips:
-        sizes.setdefault(clip.tokens.size_class, []).append(clip)
-    return max(sizes.values(), key=len)
+        return Recall(list(older), recent, is_named=is_named)
+    return Recall([], recent, older, num_clips, is_named)

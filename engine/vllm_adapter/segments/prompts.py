@@ -83,7 +83,7 @@ class SegmentPrompts:
         for clip in recall.recent:
             builder.load_clip(clip.tokens)
         builder.probe(
-            [clip.tokens.key for clip in recall.candidates],
+            recall.candidates.keys,
             recall.num_slots,
             [clip.tokens.key for clip in recall.recent],
             traces=traces,
@@ -99,7 +99,8 @@ class SegmentPrompts:
         for clip in recall.placed:
             builder.load_clip(clip.tokens)
         if recall.num_slots:
-            builder.retrieve([clip.tokens for clip in recall.candidates], recall.num_slots)
+            shapes = [clip.tokens for clip in recall.candidates[: recall.num_slots]]
+            builder.retrieve(recall.candidates.keys, shapes)
         for clip in recall.recent:
             builder.load_clip(clip.tokens)
         for picture in _shown_once(question, newest):

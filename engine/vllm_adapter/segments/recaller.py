@@ -117,7 +117,7 @@ class Recaller:
             prompt = await self._prompts.probing(memory, question, recall)
             end = await self._probe(prompt, question.care)
             report: Any = end.details.get(PARAMS_KEY, {})
-            return recall.chosen(set(report["picked"][0]), report.get("read", {}))
+            return recall.chosen(report["picked"][0], report.get("read", {}))
         return recall.of_one_size()
 
     async def trace(self, memory: StreamMemory, question: Question) -> Trace:

@@ -17,8 +17,9 @@ import torch
 from onlooker.engine.memory.ranking import Ranking
 from onlooker.engine.vllm_adapter.segments.arena import Reads, SegmentArena
 from onlooker.engine.vllm_adapter.segments.index import Group
+from onlooker.engine.vllm_adapter.segments.key_runs import KeyRuns
 from onlooker.engine.vllm_adapter.segments.rotary import Rotary
-from onlooker.engine.vllm_adapter.segments.scores import SCORES
+from onlooker.engine.vllm_adapter.segments.scores import SCORES, compared
 from onlooker.engine.vllm_adapter.segments.selection import best, filled, standardised
 from onlooker.engine.vllm_adapter.segments.steps import RetrieveOp
 from onlooker.engine.vllm_adapter.segments.tracing import LayerTrace, traced
@@ -83,7 +84,7 @@ class _Retrieval:
     """One request's candidates, and the votes so far."""
 
     op: RetrieveOp
-    keys: list[str]
+    keys: KeyRuns
     """Of the candidates, then of the recent window where the gate compares it."""
     groups: list[Group]
     votes: list[_Look] = field(default_factory=list)
@@ -112,12 +113,12 @@ class LayerRetriever:
     ) -> None:
         self._arena = arena
         self._rotary = rotary
-        self._num_layers = num_layers
         self._choosing = choosing
         self._reads = {} if reads is None else reads
         self._score = SCORES[choosing.ranking.score]
         voters = choosing.ranking.voting_layers
         self._voters = None if voters is None else frozenset(voters)
+        self._last_voter = num_layers - 1 if voters is None else max(voters)
         self._retrievals: list[_Retrieval] = []
         self.probed: dict[str, list[str]] = {}
         """What probes chose, by request, in time order."""
@@ -128,7 +129,9 @@ class LayerRetriever:
         self.lost: list[tuple[str, list[int]]] = []
         """Requests of which a chosen segment was gone in some layer, and their blocks."""
         for op in ops:
-            keys = [*op.retrieval.candidates, *(op.retrieval.recent if choosing.gates else ())]
+            keys = op.retrieval.candidates
+            if choosing.gates:
+                keys += op.retrieval.recent
             if missing := arena.index_missing(keys):
                 self.refused.append((op.request_id, missing, op.block_ids))
             else:
@@ -139,8 +142,8 @@ class LayerRetriever:
         position."""
         for retrieval in self._retrievals:
             op = retrieval.op
-            is_asked = bool(op.place_slots) or op.retrieval.traces or self._votes(layer)
-            if not is_asked and layer < self._num_layers - 1:
+            is_asked = bool(op.place_slots) or self._votes(layer)
+            if not is_asked and not op.retrieval.traces:
                 continue
             rows = find_rows(op.question_slots)
             positions = torch.tensor(op.question_positions).expand(3, -1)
@@ -148,11 +151,13 @@ class LayerRetriever:
             if op.retrieval.traces:
                 trace = traced(self._arena, op.retrieval.candidates, layer, queries)
                 self.traced.setdefault(op.request_id, []).append(trace)
+            if not is_asked:
+                continue
             look = _Look(layer, queries, self._compare(retrieval, layer, queries))
             if self._votes(layer):
                 retrieval.votes.append(look)
             if not op.place_slots:
-                if layer == self._num_layers - 1:
+                if layer == self._last_voter:
                     self.probed[op.request_id] = self._asked(retrieval)
                 continue
             placed = self._place(retrieval, layer, self._chosen(retrieval, look))
@@ -214,12 +219,8 @@ class LayerRetriever:
         finer = SCORES[second_look]
         found = []
         for look in looks:
-            scores = torch.empty(len(short))
-            for place, segment in enumerate(segments):
-                assert segment.plain_keys is not None
-                entries = finer.entries(segment.plain_keys[look.layer, None], None)
-                scores[place] = finer.compare(look.queries, entries)[0]
-            found.append(scores)
+            keys = [one.plain_keys[look.layer] for one in segments if one.plain_keys is not None]
+            found.append(compared(finer, look.queries, keys))
         again = _added(found, is_vote)
         total = torch.full_like(total, float(again.min()))
         total[short] = again

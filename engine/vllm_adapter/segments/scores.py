@@ -16,7 +16,7 @@ layers can be compared. Heads that share keys stay apart only where that changes
 | `late_interaction` | all its keys                      | ColBERT's MaxSim, as SAVEMem reads  |
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -123,6 +123,20 @@ class LateInteraction:
         return best.mean((1, 2, 3))
 
 
+def compared(score: Score, queries: torch.Tensor, keys: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One layer's scores of segments by all their keys, [tokens, kv_heads, head_dim] each, which
+    the index need not know by this score."""
+    by_size: dict[int, list[int]] = {}
+    for place, one in enumerate(keys):
+        by_size.setdefault(len(one), []).append(place)
+    found = torch.empty(len(keys))
+    for places in by_size.values():
+        stacked = torch.stack([keys[place] for place in places])
+        # Entries are made layer by layer, so segments can take the place of layers.
+        found[places] = score.compare(queries, score.entries(stacked, None))
+    return found
+
+
 SCORES: Mapping[ScoreName, Score] = {
     "mean_key": MeanKey(),
     "representatives": Representatives(),
@@ -137,4 +151,4 @@ def _mean_query_scores(queries: torch.Tensor, entries: torch.Tensor) -> torch.Te
     kv_heads, head_dim = entries.shape[-2:]
     group = queries.shape[1] // kv_heads
     query = queries.float().mean(0).unflatten(0, (kv_heads, group)).mean(1)
-    return torch.einsum("cehd,hd->ce", entries.float(), query) * head_dim**-0.5 / kv_heads
+    return entries.float().flatten(2) @ query.flatten() * head_dim**-0.5 / kv_heads

@@ -8,9 +8,11 @@ token 0 and is never computed; any run of the second part may be saved as new se
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from onlooker.engine.vllm_adapter.segments.key_runs import KeyRuns
 
 PARAMS_KEY = "onlooker_segments"
 """Where the spec stands in a request's ``kv_transfer_params``, and the result in its output."""
@@ -62,12 +64,12 @@ class RetrievalSpec:
 
     slots: list[Slot]
     """Filled by each layer in one pass; none: a probe, whose report says what was chosen."""
-    candidates: list[str]
+    candidates: KeyRuns
     """Keys of the segments to choose from, in time order; at least as many as slots."""
+    recent: KeyRuns
+    """Keys of the recent window, which a probe may compare (see ``memory.recency_gate``)."""
     num_wanted: int
     """The most that a probe may choose."""
-    recent: list[str]
-    """Keys of the recent window, which a probe may compare (see ``memory.recency_gate``)."""
     traces: bool
     """Whether the report shall hold all scores of all layers (to calibrate a model)."""
     question_start: int
@@ -102,10 +104,10 @@ class SegmentSpec:
         """As ``kv_transfer_params``: one string, as vLLM looks at every value of a nested one."""
         retrieval = None
         if self.retrieval is not None:
-            slots = [_values(slot) for slot in self.retrieval.slots]
-            others = _values(self.retrieval)[1:]
-            others[0] = _packed(self.retrieval.candidates)
-            retrieval = [slots, *others]
+            asked = self.retrieval
+            slots = [_values(slot) for slot in asked.slots]
+            others = _values(asked)[3:]
+            retrieval = [slots, asked.candidates.runs, asked.recent.runs, *others]
         plain = (
             [_values(span) for span in self.loads],
             [_values(span) for span in self.saves],
@@ -122,27 +124,15 @@ class SegmentSpec:
         loads, saves, retrieval = json.loads(text)
         found = None
         if retrieval is not None:
-            slots, candidates, *others = retrieval
+            slots, candidates, recent, *others = retrieval
             found = RetrievalSpec(
-                [Slot(*values) for values in slots], _unpacked(*candidates), *others
+                [Slot(*values) for values in slots], KeyRuns(candidates), KeyRuns(recent), *others
             )
         return cls(
             [LoadSpan(*values) for values in loads],
             [SaveSpan(*values) for values in saves],
             found,
         )
-
-
-def _packed(keys: Sequence[str]) -> tuple[str, list[str]]:
-    """What all keys begin with, and their ends: an hour of clips shares all but a few digits."""
-    first, last = min(keys), max(keys)  # what these two share, all share
-    num_shared = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
-    prefix = first[:num_shared]
-    return prefix, [key[len(prefix) :] for key in keys]
-
-
-def _unpacked(prefix: str, ends: Sequence[str]) -> list[str]:
-    return [prefix + end for end in ends]
 
 
 def _values(span: LoadSpan | SaveSpan | Slot | RetrievalSpec) -> list[Any]:

@@ -13,8 +13,9 @@ from onlooker.core.media import Clip
 from onlooker.engine.interface import Remembered, Stock, Waiting
 from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
-from onlooker.engine.vllm_adapter.segments.memory import RememberedClip, StreamMemory
+from onlooker.engine.vllm_adapter.segments.memory import StreamMemory
 from onlooker.engine.vllm_adapter.segments.notes import Note
+from onlooker.engine.vllm_adapter.segments.timeline import RememberedClip
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -121,7 +122,7 @@ class StreamMemories:
         stored = await self._runner.ask_workers("restore_stream", memory.prefix)
         known = set.intersection(*({key for key, _ in rows} for rows, _ in stored))
         memory.is_unsure = not all(is_complete for _, is_complete in stored)
-        for key, meta in stored[0][0]:
+        for key, meta in sorted(stored[0][0], key=lambda row: row[0]):
             parsed = parse_key(key)
             if key not in known:
                 continue

@@ -9,7 +9,7 @@ import torch
 
 from onlooker.engine.memory.ranking import ScoreName
 from onlooker.engine.vllm_adapter.segments.arena import SegmentArena
-from onlooker.engine.vllm_adapter.segments.scores import SCORES
+from onlooker.engine.vllm_adapter.segments.scores import SCORES, compared
 
 LayerTrace = dict[ScoreName, list[float]]
 """Scores of all candidates, in their order."""
@@ -22,18 +22,13 @@ def traced(
     segments = arena.get_all(keys)
     if segments is None:
         return {}
-    by_size: dict[int, list[int]] = {}
-    for place, segment in enumerate(segments):
-        by_size.setdefault(segment.num_tokens, []).append(place)
-    found = {name: torch.empty(len(keys)) for name in SCORES}
-    for places in by_size.values():
-        plain = [segments[place].plain_keys for place in places]
-        stacked = torch.stack([one[layer] for one in plain if one is not None])
-        for name, score in SCORES.items():
-            if score is not arena.score:
-                # Entries are made layer by layer, so segments can take the place of layers.
-                found[name][places] = score.compare(queries, score.entries(stacked, None))
+    plain = [one.plain_keys[layer] for one in segments if one.plain_keys is not None]
+    found: dict[ScoreName, torch.Tensor] = {}
+    for name, score in SCORES.items():
+        if score is not arena.score:
+            found[name] = compared(score, queries, plain)
     own = next(name for name, score in SCORES.items() if score is arena.score)
+    found[own] = torch.empty(len(keys))
     for group in arena.index.groups(keys):
         found[own][group.members] = arena.score.compare(queries, group.entries(layer))
     return {name: scores.tolist() for name, scores in found.items()}

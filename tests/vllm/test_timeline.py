@@ -1,0 +1,110 @@
+"""A timeline against a plain list of clips, and passages that stay what they were."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+
+def make_clip(index: int, *, num_tokens: int = 3) -> Any:
+    """A clip of half a second that ends at `index` + 0.5."""
+    from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
+    from onlooker.engine.vllm_adapter.segments.timeline import RememberedClip
+
+    nothing: Any = None
+    key = f"m/default/s/0/clip/{index:010d}"
+    tokens = ClipTokens(key, [0] * num_tokens, nothing, nothing, nothing, num_tokens)
+    return RememberedClip(tokens, index, float(index), index + 0.5)
+
+
+clip_sizes = st.dictionaries(st.integers(0, 40), st.sampled_from([3, 4]), min_size=1)
+steps = st.lists(
+    st.tuples(st.sampled_from(["add", "add", "forget", "oldest"]), st.integers(0, 45)), max_size=40
+)
+spans = st.lists(st.tuples(st.floats(-1, 45), st.floats(-1, 45)), max_size=3)
+
+
+@settings(deadline=None)
+@given(steps, st.data())
+def test_a_memory_is_its_clips_in_order(drawn: list[tuple[str, int]], data: st.DataObject) -> None:
+    from onlooker.cache_store.key import StreamKey
+    from onlooker.engine.vllm_adapter.segments.memory import StreamMemory
+
+    memory = StreamMemory(StreamKey("m", "default", "s"))
+    expected: dict[int, Any] = {}
+    for what, number in drawn:
+        if what == "add" and number not in expected:
+            expected[number] = make_clip(number, num_tokens=data.draw(st.sampled_from([3, 4])))
+            memory.add(expected[number])
+        elif what == "forget":
+            memory.forget({make_clip(number).tokens.key})
+            expected.pop(number, None)
+        elif what == "oldest" and len(expected) > 3:
+            oldest = sorted(expected)[: number % 3]
+            gone = [expected.pop(index).tokens.key for index in oldest]
+            assert memory.forget_oldest(number % 3) == gone
+    clips = [expected[index] for index in sorted(expected)]
+    assert memory.recent(100) == clips
+    assert memory.num_tokens == sum(len(clip.tokens.token_ids) for clip in clips)
+    assert memory.keys() == [clip.tokens.key for clip in clips]
+    wanted = data.draw(st.lists(st.integers(0, 45)))
+    found = memory.find([make_clip(number).tokens.key for number in wanted])
+    assert found == [expected[index] for index in sorted({*wanted} & {*expected})]
+
+
+@settings(deadline=None)
+@given(clip_sizes, spans)
+def test_a_passage_is_the_clips_of_its_times(
+    sizes: dict[int, int], drawn: list[tuple[float, float]]
+) -> None:
+    from onlooker.engine.vllm_adapter.segments.timeline import Passage, Timeline
+
+    clips = [make_clip(index, num_tokens=sizes[index]) for index in sorted(sizes)]
+    timeline = Timeline(clips)
+    num_known = timeline.num_before(30.5)
+    passage = Passage(timeline, [timeline.stretch(*span, num_known) for span in drawn])
+    expected = [
+        clip
+        for clip in clips
+        if clip.end_s <= 30.5
+        and any(clip.start_s < end_s and clip.end_s >= start_s for start_s, end_s in drawn)
+    ]
+    assert list(passage) == expected
+    assert len(passage) == len(expected)
+    assert passage[:2] == expected[:2]
+    assert [passage[place] for place in range(-len(expected), 0)] == expected
+    assert list(passage.keys) == [clip.tokens.key for clip in expected]
+    by_size = {size: list(alike) for size, alike in passage.size_classes.items()}
+    for size, alike in by_size.items():
+        assert alike == [clip for clip in expected if clip.tokens.size_class == size]
+    assert sum(map(len, by_size.values())) == len(expected)
+
+
+def test_a_passage_stays_what_it_was() -> None:
+    from onlooker.cache_store.key import StreamKey
+    from onlooker.engine.memory.times import TimeAsked
+    from onlooker.engine.vllm_adapter.segments.memory import StreamMemory
+
+    memory = StreamMemory(StreamKey("m", "default", "s"))
+    for index in [*range(10), *range(11, 20)]:
+        memory.add(make_clip(index))
+    recall = memory.recall(TimeAsked(100.0), recent_clips=2, retrieved_clips=1)
+    before = list(recall.candidates)
+    assert len(before) == 17
+    memory.add(make_clip(20))
+    memory.add(make_clip(10))  # came late
+    memory.forget({make_clip(3).tokens.key})
+    memory.forget_oldest(2)
+    assert list(recall.candidates) == before
+    assert recall.chosen([before[0].tokens.key], {}).placed == [before[0]]
+
+
+def test_what_a_question_takes_goes_by_runs_not_by_clips() -> None:
+    from onlooker.engine.vllm_adapter.segments.timeline import Passage, Timeline
+
+    timeline = Timeline(make_clip(i, num_tokens=3 + (i > 99)) for i in range(5000) if i != 3000)
+    passage = Passage(timeline, [(0, 4000)])
+    assert [count for _, count in passage.keys.runs] == [100, 2900, 1000]
