@@ -280,6 +280,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.watch_saves = Counter(
+            "onlooker_watch_saves_total",
+            "Writes of a stream's watches beside the journal: saved or failed.",
+            ["outcome"],
+            registry=registry,
+        )
         self.check_seconds = Histogram(
             "onlooker_check_seconds",
             "Time of one check in the engine.",

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -35,6 +35,8 @@ from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.engine.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.engine.watches.score import CheckRunner
+from onlooker.engine.watches.shelf import WatchShelf
+from onlooker.engine.watches.watch import Watch
 from onlooker.engine.watches.webhooks import WebhookSender
 from onlooker.scheduler.config import SchedulerSection
 
@@ -76,16 +78,18 @@ class StreamHub:
         pool: Executor | None = None,
         scheduler: SchedulerSection | None = None,
         journal: JournalKeeper | None = None,
+        shelf: WatchShelf | None = None,
     ) -> None:
         """`pool`: where pictures are decoded; None makes one of ``perception.decode_threads``.
         `scheduler`: None admits by the fixed limits alone and degrades nothing. `journal`: keeps
-        frames until their clips are durable; closed with the hub."""
+        frames until their clips are durable; closed with the hub, as `shelf`, which keeps the
+        watches of streams that outlive their connections."""
         self._clock, self._settings, self._metrics = clock, settings, metrics
         self._engine = EngineSupervisor(
             engine, clock=clock, settings=settings.restarts, metrics=metrics
         )
         self._stock = StockTaker(self._engine, journal, clock=clock, metrics=metrics)
-        self._journal = journal
+        self._journal, self._shelf = journal, shelf
         self._slots = QuestionSlots(settings.max_questions)
         self._pool = pool or ThreadPoolExecutor(
             settings.perception.decode_threads, thread_name_prefix="perception"
@@ -108,6 +112,7 @@ class StreamHub:
             metrics=metrics,
             pool=self._pool,
             on_alert=self.webhooks.send,
+            on_change=self._keep_watches,
         )
         self._streams: dict[StreamId, Stream] = {}
         self._opening: set[StreamId] = set()
@@ -168,6 +173,8 @@ class StreamHub:
         await self._engine.close()
         if self._journal is not None:
             await self._journal.close()
+        if self._shelf is not None:
+            await self._shelf.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # ---- streams
@@ -191,6 +198,9 @@ class StreamHub:
         self._opening.add(stream_id)
         try:
             opened = await self._opened(stream_id, options)
+            kept = []
+            if self._shelf is not None and options.persistent:
+                kept = await self._shelf.find(stream_id)
         finally:
             self._opening.discard(stream_id)
         stream = Stream(
@@ -206,6 +216,7 @@ class StreamHub:
             make_keeper=self._make_keeper,
             governor=self._governor,
         )
+        stream.watches.restore(kept)
         self._governor.join(stream.quality_control)
         self._streams[stream_id] = stream
         self._metrics.streams.set(len(self._streams))
@@ -268,6 +279,11 @@ class StreamHub:
                 "(setting engine.max_streams): close one or try again later"
             )
 
+    def _keep_watches(self, stream_id: StreamId, watches: Sequence[Watch]) -> None:
+        stream = self._streams.get(stream_id)
+        if self._shelf is not None and stream is not None and stream.options.persistent:
+            self._shelf.keep(stream_id, watches)
+
     async def _opened(self, stream_id: StreamId, options: StreamOptions) -> Opened:
         """Open the stream with the engine and with the journal."""
         await self._engine.wait_ready()
@@ -318,6 +334,8 @@ class StreamHub:
             self._journal.let_go(stream.id)
             if is_forgotten:
                 await self._journal.forget(stream.id)
+        if self._shelf is not None and is_forgotten and stream.options.persistent:
+            self._shelf.forget(stream.id)
         try:
             await self._engine.close_stream(stream.id, forget=is_forgotten)
         except (EngineRestarting, EngineDead):

@@ -17,6 +17,7 @@ from onlooker.core.protocol.client_events import quote
 from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import Engine
 from onlooker.engine.journaling import JournalKeeper
+from onlooker.engine.watches.shelf import WatchShelf
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.errors import hide, reply_of
@@ -39,6 +40,9 @@ from onlooker.server.routes import (
     watches,
 )
 from onlooker.server.routes.page import PageFiles, page_folder
+
+WATCHES_FOLDER = "watches"
+"""In the journal's folder; the journal reads no names but its own."""
 
 DESCRIPTION = """\
 Live video in, live answers out. Video, questions and answers travel over one WebSocket,
@@ -67,6 +71,7 @@ def make_gateway(
         metrics=metrics,
         scheduler=settings.scheduler,
         journal=_make_journal(settings, clock, metrics),
+        shelf=_make_shelf(settings, metrics),
     )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
@@ -94,6 +99,14 @@ def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> Journal
     if section is None or settings.engine.mode == "resend":  # which stores nothing
         return None
     return JournalKeeper(open_journal(section), settings=section, clock=clock, metrics=metrics)
+
+
+def _make_shelf(settings: Settings, metrics: Metrics) -> WatchShelf | None:
+    section = settings.cache_store.journal
+    if section is None or settings.engine.mode == "resend":  # streams are not found again
+        return None
+    folder = section.path / WATCHES_FOLDER
+    return WatchShelf(folder, max_streams=section.max_streams, metrics=metrics)
 
 
 def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:

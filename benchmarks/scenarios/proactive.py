@@ -113,10 +113,10 @@ async def _measure_mode(mode: Mode, seconds: int, options: argparse.Namespace) -
                 hub, engine, meter, clock, seconds, options.seed, first_seed, options.slowdown,
                 options.virtual,
             )  # fmt: skip
-            phases = [
-                await run.phase(prepare, polls=name == "polling")
-                for name, prepare in _phases(mode).items()
-            ]
+            phases: list[Phase] = []
+            for name, prepare in _phases(mode).items():
+                phases.append(await run.phase(prepare, polls=name == "polling"))
+                print(f"  {mode} {name}: {phases[-1][0].cost.elapsed_s:.0f} s", flush=True)
             found = _figures([*_phases(mode)], phases, seconds)
             for name, figures in found.items():
                 print(f"  {mode} {name}: {figures}", flush=True)

@@ -8,15 +8,16 @@ on the virtual clock ingest waits, so that the same video raises the same alerts
 
 import asyncio
 import io
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from PIL import Image
 
 from onlooker.core.clock import Clock
-from onlooker.core.errors import Conflict, NotFound, TooLarge
+from onlooker.core.errors import ClientError, Conflict, NotFound, TooLarge
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
@@ -27,7 +28,10 @@ from onlooker.engine.watches.alert import Alert
 from onlooker.engine.watches.looking import Looker
 from onlooker.engine.watches.options import WatchOptions, check_options
 from onlooker.engine.watches.score import CheckRunner, SharedClip
+from onlooker.engine.watches.shelf import KeptWatch
 from onlooker.engine.watches.watch import Watch
+
+_log = logging.getLogger("onlooker.engine.watches")
 
 FRAME_QUALITY = 85
 
@@ -60,11 +64,14 @@ class WatchKeeper:
         is_live: bool,
         now_s: Callable[[], float],
         on_alert: Callable[[StreamId, Watch, Alert], None],
+        on_change: Callable[[StreamId, Sequence[Watch]], None] = lambda *_: None,
     ) -> None:
-        """`now_s`: stream time now. `on_alert` is told of every alert beside the subscribers."""
+        """`now_s`: stream time now. `on_alert` is told of every alert beside the subscribers,
+        `on_change` of all watches when one of them comes, changes, ends or goes."""
         self._stream_id = stream_id
         self._runner, self._clock, self._metrics, self._pool = runner, clock, metrics, pool
         self._publish, self._on_alert = publish, on_alert
+        self._on_change = on_change
         self._is_live, self._now_s = is_live, now_s
         self._watches: dict[str, Watch] = {}
         self._lookers: dict[str, Looker] = {}
@@ -86,28 +93,16 @@ class WatchKeeper:
             InvalidRequest, TooLarge: see `check_options`; as many as a stream takes.
             Conflict: there is one of this id.
         """
-        settings = self._runner.settings
-        check_options(options, settings)
-        if len(self._watches) >= settings.max_per_stream:
-            raise TooLarge(
-                f"a stream takes {settings.max_per_stream} watches (setting "
-                "engine.watches.max_per_stream); delete one first",
-                param="watch",
-            )
         watch_id = watch_id or new_id("watch")
-        if watch_id in self._watches:
-            raise Conflict(f"watch '{watch_id[:80]}' exists already", param="id")
-        watch = Watch.make(
-            watch_id,
-            options,
-            wording=self._runner.wording,
-            settings=settings,
-            created_wall_s=self._clock.wall_s(),
-            created_s=self._now_s(),
-        )
-        self._begin(watch)
-        self._tell(watch, "created")
-        return watch
+        return self._add(watch_id, options, self._clock.wall_s(), self._now_s())
+
+    def restore(self, kept: Sequence[KeptWatch]) -> None:
+        """Go on with the watches of an earlier server; they look anew."""
+        for one in kept:
+            try:
+                self._add(one.watch_id, one.options, one.created_wall_s, one.created_s)
+            except ClientError as error:  # the settings have changed since
+                _log.warning("a kept watch was left out", extra={"detail": error.message})
 
     def update(self, watch_id: str, changes: dict[str, Any]) -> Watch:
         """Change options of a watch. What it looks for begins anew only where that changes.
@@ -243,8 +238,34 @@ class WatchKeeper:
         self._lookers.pop(watch_id).stop()
         self._tasks.pop(watch_id).cancel()
 
+    def _add(
+        self, watch_id: str, options: WatchOptions, created_wall_s: float, created_s: float
+    ) -> Watch:
+        settings = self._runner.settings
+        check_options(options, settings)
+        if len(self._watches) >= settings.max_per_stream:
+            raise TooLarge(
+                f"a stream takes {settings.max_per_stream} watches (setting "
+                "engine.watches.max_per_stream); delete one first",
+                param="watch",
+            )
+        if watch_id in self._watches:
+            raise Conflict(f"watch '{watch_id[:80]}' exists already", param="id")
+        watch = Watch.make(
+            watch_id,
+            options,
+            wording=self._runner.wording,
+            settings=settings,
+            created_wall_s=created_wall_s,
+            created_s=created_s,
+        )
+        self._begin(watch)
+        self._tell(watch, "created")
+        return watch
+
     def _tell(self, watch: Watch, change: str) -> None:
         self._publish(WatchChanged(watch.watch_id, change))
+        self._on_change(self._stream_id, [*self._watches.values()])
 
     def _raise(self, watch: Watch, clip: Clip, said: dict[str, Any]) -> None:
         """Give an alert its number and tell everybody."""

@@ -20,6 +20,7 @@ from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo
 from onlooker.engine.journaling import JournalKeeper
 from onlooker.engine.stream import Stream
+from onlooker.engine.watches.shelf import WatchShelf
 from onlooker.scheduler.config import SchedulerSection
 
 T = TypeVar("T")
@@ -57,9 +58,10 @@ async def running_hub(
     scheduler: SchedulerSection | None = None,
     journal: Path | None = None,
     journal_settings: dict[str, Any] | None = None,
+    shelf: Path | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
-    """A started hub; fails when anything of it is left behind. `journal`: its folder."""
+    """A started hub; fails when anything of it is left behind. `journal`, `shelf`: folders."""
     clock = clock or ManualClock()
     engine = engine or ScriptedEngine(clock=clock, info=SMALL)
     metrics = metrics or Metrics()
@@ -73,6 +75,9 @@ async def running_hub(
             metrics=metrics,
             executor=InlineExecutor(),
         )
+    watches = None
+    if shelf is not None:
+        watches = WatchShelf(shelf, max_streams=8, metrics=metrics, executor=InlineExecutor())
     hub = StreamHub(
         engine=engine,
         clock=clock,
@@ -81,6 +86,7 @@ async def running_hub(
         pool=pool,
         scheduler=scheduler,
         journal=keeper,
+        shelf=watches,
     )
     before = asyncio.all_tasks()
     await hub.start(lambda text: None)
