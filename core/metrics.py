@@ -159,6 +159,11 @@ class Metrics:
             "Share in use of what the engine can do in steps of full length; quality follows it.",
             registry=registry,
         )
+        self.gateway_load = Gauge(
+            "onlooker_gateway_load_ratio",
+            "Share of its one thread that the gateway uses; quality follows it as well.",
+            registry=registry,
+        )
         self.cost_error = Gauge(
             "onlooker_step_cost_error_ratio",
             "Mean error of predicted step times, as a share of the measured ones.",

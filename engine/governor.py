@@ -3,6 +3,8 @@
 The policy itself is in `onlooker.scheduler`; here it meets the streams.
 """
 
+import math
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,10 +15,18 @@ from onlooker.core.metrics import Metrics
 from onlooker.engine.service import StreamService
 from onlooker.scheduler.admission import Admission, Decision, Verdict
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.forecast import Pricing
+from onlooker.scheduler.gateway_meter import GatewayMeter, GatewayWork
 from onlooker.scheduler.ladder import Ladder
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.quality import RUNGS, Quality
 from onlooker.scheduler.slo import Tier
+
+GOVERN_S = 0.25
+"""Between two ticks."""
+
+LATE_WEIGHT = 0.3
+"""Of the newest tick in how late ticks are."""
 
 DROPPING_LOAD = 1.5
 """The load that a stream shows whose frames were lost because the model was behind."""
@@ -34,7 +44,14 @@ class Governed(Protocol):
         ...
 
     @property
-    def source_fps(self) -> float: ...
+    def source_fps(self) -> float:
+        """Frames a second that come in; 0 while that is not known."""
+        ...
+
+    @property
+    def gateway_work(self) -> GatewayWork:
+        """What the gateway has done for this stream so far; questions are not in it."""
+        ...
 
     @property
     def num_unseen(self) -> int:
@@ -53,6 +70,7 @@ class Governor:
 
     Args:
         load: tells how busy the engine is.
+        busy_s: seconds for which the calling thread has been busy so far.
     """
 
     def __init__(
@@ -62,6 +80,7 @@ class Governor:
         clock: Clock,
         metrics: Metrics,
         load: Callable[[], EngineLoad],
+        busy_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self._section = section
         self._clock = clock
@@ -76,6 +95,15 @@ class Governor:
             step_up_s=section.step_up_s,
         )
         self._streams: dict[str, Governed] = {}
+        self._gateway = GatewayMeter()
+        self._pricing = Pricing(most_rest=section.most_rest)
+        self._busy_s = busy_s
+        self._ticked_at_s = -math.inf
+        self._ticked_busy_s = 0.0
+        self._done: dict[str, GatewayWork] = {}
+        """Of each stream at the last tick."""
+        self._num_asked = 0
+        self._late_s = 0.0
         self.num_unstarted = 0
         """Questions that were let in and have not had their first word."""
 
@@ -102,7 +130,7 @@ class Governor:
         tenant, _ = split_stream_id(StreamId(stream_id))
         if not is_governed:
             section = section.model_copy(update={"policy": "fcfs"})
-        return StreamService(
+        service = StreamService(
             stream_id,
             section=section,
             tier=tier,
@@ -110,8 +138,12 @@ class Governor:
             load=self._load,
             interval_s=interval_s,
             max_pair_gap_s=max_pair_gap_s,
-            quality=self._ladder.join(stream_id, tier, tenant) if is_governed else Quality(),
+            quality=Quality(),
         )
+        if is_governed:
+            quality = self._ladder.join(stream_id, tier, tenant, service.demand(0.0))
+            service.set_quality(quality, source_fps=0.0)
+        return service
 
     def join(self, stream: Governed) -> None:
         """A stream is open."""
@@ -121,6 +153,7 @@ class Governor:
     def leave(self, stream_id: str) -> None:
         """A stream is closed. Unknown ones are ignored."""
         self._streams.pop(stream_id, None)
+        self._done.pop(stream_id, None)
         self._ladder.leave(stream_id)
 
     def admit_stream(self, clips_per_s: float) -> None:
@@ -131,7 +164,7 @@ class Governor:
         """
         if not self.is_on:
             return
-        others = sum(stream.service.full_fps for stream in self._streams.values())
+        others = self._ladder.work(0).clips
         decision = self._admission.stream(
             self._load(),
             clips_per_s=clips_per_s,
@@ -150,6 +183,7 @@ class Governor:
         """
         if not service.is_governed:
             return False
+        self._num_asked += 1
         decision = self._admission.question(
             self._load(),
             self._section.slo(tier or service.tier),
@@ -171,7 +205,7 @@ class Governor:
     # ---- quality
 
     def tick(self) -> None:
-        """Look at the load, and move streams on the ladder. Call it a few times a second."""
+        """Look at the load, and move streams on the ladder. Call it every `GOVERN_S`."""
         load = self._load()
         self._metrics.engine_busy.set(load.busy_ratio)
         self._metrics.engine_load.set(load.load_ratio)
@@ -179,23 +213,48 @@ class Governor:
         self._metrics.scheduler_fallback.set(int(load.has_fallen_back))
         if not self.is_on:
             return
+        now_s = self._clock.now_s()
+        self._note_gateway(now_s)
+        for stream_id, stream in self._streams.items():
+            self._ladder.note_demand(stream_id, stream.service.demand(stream.source_fps))
+            if stream.service.must_learn_fps and stream.source_fps:
+                stream.set_quality(stream.service.quality)
         changed = self._ladder.update(
             self._pressure(load),
-            self._clock.now_s(),
+            now_s,
             backlog=sum(stream.num_unseen for stream in self._streams.values()),
+            prices=self._pricing.prices(load, self._ladder.work(), self._gateway),
         )
         for stream_id, quality in changed.items():
-            if (stream := self._streams.get(stream_id)) is not None:
-                stream.set_quality(quality)
+            if (governed := self._streams.get(stream_id)) is not None:
+                governed.set_quality(quality)
         levels = self._ladder.levels()
         for rung in RUNGS:
             self._metrics.streams_at_level.labels(str(rung.level)).set(levels[rung.level])
 
+    def _note_gateway(self, now_s: float) -> None:
+        """Measure what the gateway's thread has spent since the last tick, and on what."""
+        work = GatewayWork(questions=self._num_asked)
+        self._num_asked = 0
+        for stream_id, stream in self._streams.items():
+            done = stream.gateway_work
+            work += done - self._done.get(stream_id, GatewayWork())
+            self._done[stream_id] = done
+        passed_s, busy_s = now_s - self._ticked_at_s, self._busy_s()
+        if math.isfinite(passed_s):
+            self._gateway.note(work, busy_s - self._ticked_busy_s, passed_s)
+            self._late_s += LATE_WEIGHT * (max(0.0, passed_s - GOVERN_S) - self._late_s)
+        self._ticked_at_s, self._ticked_busy_s = now_s, busy_s
+        self._metrics.gateway_load.set(self._gateway.load_ratio)
+
     def _pressure(self, load: EngineLoad) -> float:
-        """1 is all that the engine can do: its own word, or what the streams have to suffer."""
+        """1 is all that can be done: the engine's and the gateway's own word, or what the streams
+        have to suffer."""
         suffered = sorted(
             DROPPING_LOAD if stream.take_lost() else stream.behind_s / stream.service.slo.lag_s
             for stream in self._streams.values()
         )
         # The upper quartile: one stream's own trouble is not the engine's.
-        return max(load.load_ratio, suffered[len(suffered) * 3 // 4] if suffered else 0.0)
+        worst = suffered[len(suffered) * 3 // 4] if suffered else 0.0
+        late = self._late_s / (self._section.interactive.ttft_s / 2)
+        return max(load.load_ratio, self._gateway.load_ratio, late, worst)

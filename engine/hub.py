@@ -24,7 +24,7 @@ from onlooker.core.log import stream_id_var
 from onlooker.core.metrics import Metrics
 from onlooker.engine.asking import QuestionSlots
 from onlooker.engine.config import EngineSection
-from onlooker.engine.governor import Governor
+from onlooker.engine.governor import GOVERN_S, Governor
 from onlooker.engine.interface import Engine, EngineInfo, Progress
 from onlooker.engine.journaling import JournalKeeper
 from onlooker.engine.restoring import Opened, Restorer
@@ -43,7 +43,6 @@ from onlooker.scheduler.config import SchedulerSection
 _log = logging.getLogger("onlooker.engine.hub")
 
 DRAIN_POLL_S = 0.05
-GOVERN_S = 0.25
 """Between two looks at the load."""
 
 

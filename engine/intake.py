@@ -54,6 +54,10 @@ class Intake:
         """Messages a second that come in."""
         return self._fps.rate(self._clock.now_s())
 
+    def settled_fps(self) -> float:
+        """The same once it has been counted for a while; 0 before."""
+        return self._fps.settled_rate(self._clock.now_s())
+
     def admit(
         self,
         frame: EncodedFrame,

@@ -9,6 +9,7 @@ from onlooker.engine.pace import PaceAdvisor
 from onlooker.engine.perception.perceiver import Perceiver
 from onlooker.engine.service import StreamService
 from onlooker.engine.watching import Watcher
+from onlooker.scheduler.gateway_meter import GatewayWork
 from onlooker.scheduler.quality import Quality
 
 
@@ -30,13 +31,20 @@ class QualityControl:
 
     @property
     def source_fps(self) -> float:
-        """Frames a second that come in."""
-        return self.intake.fps()
+        """Frames a second that come in; 0 while that is not known."""
+        return self.intake.settled_fps()
 
     @property
     def num_unseen(self) -> int:
         """Frames and clips that wait to be seen."""
         return self.watcher.num_unseen
+
+    @property
+    def gateway_work(self) -> GatewayWork:
+        """What the gateway has done for this stream so far; questions are not in it."""
+        counters = self.watcher.counters
+        looked = counters.kept + counters.skipped
+        return GatewayWork(offered=counters.received, looked=looked, clips=counters.clips)
 
     def take_lost(self) -> int:
         """Frames lost since the last call because the model was behind."""
@@ -54,6 +62,8 @@ class QualityControl:
         self.perceiver.set_pace(
             sample_interval_s=service.interval_s, max_pair_gap_s=service.pair_gap_s
         )
+        if service.must_learn_fps:
+            return
         wish = self.pace.set_quality(quality, service.full_fps, self.watcher.lag_s)
         if wish is not None:
             self.publish(wish)

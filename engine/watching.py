@@ -129,7 +129,7 @@ class Watcher:
     @property
     def num_unseen(self) -> int:
         """Messages that wait, and clips on their way to the model."""
-        return len(self._mailbox) + self._num_made - self._num_done
+        return len(self._mailbox) + self._num_ahead
 
     def take_lost(self) -> int:
         """Frames lost since the last call because the model was behind."""
@@ -212,10 +212,14 @@ class Watcher:
             expired.cancel()
 
     async def _wait_for_engine(self) -> None:
-        """Wait until no clip waits for the engine."""
-        while self._clips.full():
+        """Wait until no clip waits for the engine, and the next would not come too late."""
+        while self._clips.full() or self._service.should_hold(self._num_ahead):
             self._clip_taken.clear()
             await self._clip_taken.wait()
+
+    @property
+    def _num_ahead(self) -> int:
+        return self._num_made - self._num_done
 
     def _reach(self, barrier: Barrier) -> None:
         pending = self._perceiver.pending
@@ -251,9 +255,8 @@ class Watcher:
 
     def _is_late(self, message: EncodedFrame) -> bool:
         waited_s = self._clock.now_s() - message.received_at_s
-        has_newer = len(self._mailbox) > 0
         return waited_s > self._max_lag_s or self._service.is_too_late(
-            age_s=waited_s, has_newer=has_newer
+            age_s=waited_s, has_newer=len(self._mailbox) > 0, num_ahead=self._num_ahead
         )
 
     def _see(self, entry: Entry, *, is_hurried: bool) -> "_Looked":
@@ -289,6 +292,7 @@ class Watcher:
             async with self._progress:
                 self._num_done += 1
                 self._progress.notify_all()
+            self._clip_taken.set()
 
     async def _show(self, clip: Clip) -> None:
         """Have the engine take a clip, in this life or another one."""
@@ -305,15 +309,12 @@ class Watcher:
                 self._lose(clip, error.message)
             else:
                 self._note_seen(clip, started_s)
-                await self._watch(clip)
+                if self._is_live:
+                    self._keeper.on_clip(clip)
+                else:
+                    await self._keeper.see(clip)
             self._pass(clip.clip_index + 1)
             return
-
-    async def _watch(self, clip: Clip) -> None:
-        if self._is_live:
-            self._keeper.on_clip(clip)
-        else:
-            await self._keeper.see(clip)
 
     # ---- catching up
 

@@ -131,3 +131,9 @@ class SchedulerSection(Section):
         """The targets of a tier; None takes the default one."""
         section: TierSection = getattr(self, tier or self.default_tier)
         return section.slo()
+
+    @property
+    def most_rest(self) -> float:
+        """Load that questions may bring as far as quality of frames is concerned: below their share
+        of the engine frames need not give way."""
+        return max(0.0, self.target_load - self.ingest_share)

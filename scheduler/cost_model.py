@@ -135,8 +135,28 @@ class CostModel:
         trace = sum(row[i] for i, row in enumerate(grown))
         shrink = min(1.0, MOST_UNCERTAIN * len(x) / trace)
         self._p = [[value * shrink for value in row] for row in grown]
-        values = [max(0.0, t / scale) for t, scale in zip(self._theta, SCALE, strict=True)]
+        theta = _nonnegative(self._theta, self._p)
+        values = [t / scale for t, scale in zip(theta, SCALE, strict=True)]
         self._table = CostTable(*values)
+
+
+def _nonnegative(theta: Vector, p: list[Vector]) -> Vector:
+    """The likeliest costs of which none is negative. Where two kinds of work always come together,
+    one may be found too high by as much as the other is negative: what is cut off the one goes to
+    the other, as `p` says how they hang together (conditioning of a Gaussian)."""
+    theta, p = list(theta), [list(row) for row in p]
+    for _ in theta:
+        worst = min(range(len(theta)), key=theta.__getitem__)
+        if theta[worst] >= 0 or p[worst][worst] <= 0:
+            break
+        column = [row[worst] / p[worst][worst] for row in p]
+        theta = [t - c * theta[worst] for t, c in zip(theta, column, strict=True)]
+        p = [
+            [value - c * pivot for value, pivot in zip(row, p[worst], strict=True)]
+            for row, c in zip(p, column, strict=True)
+        ]
+        theta[worst] = 0.0
+    return [max(0.0, t) for t in theta]
 
 
 def _features(work: StepWork) -> Vector:

@@ -1,14 +1,17 @@
 """Who stands on which rung of quality: all fall together, and rise together.
 
-A controller with two thresholds: above the upper one quality falls, below the lower one it rises
-after a calm time, between them nothing moves. ApproxDet (SenSys '20) picks a branch per video from
-a latency model; here the rungs are ordered and the streams of a server share the loss.
+Two ways of control, ahead and back. Ahead: where it is known what streams offer and what their work
+costs, quality falls at once, and as many rungs as it takes, when the load to come is over the upper
+threshold. Back: by the load that is measured, one step at a time, in case the forecast errs or
+there is none. Quality rises after a calm time only, and the calm has to last longer each time that
+a rise was followed by a fall. Between the thresholds nothing moves.
 """
 
 import math
 from collections import Counter
 from dataclasses import dataclass
 
+from onlooker.scheduler.forecast import Demand, Prices, Work
 from onlooker.scheduler.quality import RUNGS, Quality
 from onlooker.scheduler.slo import Tier
 
@@ -19,13 +22,24 @@ MELTING = 0.95
 """A backlog that is so much of what it was a `step_down_s` ago is melting away."""
 
 UP_SHARE = 0.25
-"""Share of the streams that rise at a time: what comes of it is seen before the next rise."""
+"""Share of the streams that rise at a time where there is no forecast: what comes of it is seen
+before the next rise."""
+
+MOST_PATIENCE = 16.0
+"""The calm time is never longer than so many times `step_up_s`."""
+
+TRUST = 3.0
+"""Where a forecast says that quality need not fall, measured load makes it fall so much slower."""
+
+SOON = 4.0
+"""A fall within so many calm times after a rise says that the rise was a mistake."""
 
 
 @dataclass(slots=True)
 class _Standing:
     tier: Tier
     tenant: str
+    demand: Demand
     level: int = 0
 
 
@@ -55,17 +69,34 @@ class Ladder:
         self._busy_at_s = -math.inf
         self._backlog = 0.0
         """At the last fall, or look at it."""
+        self._patience = 1.0
+        self._rose_at_s = -math.inf
 
-    def join(self, stream: str, tier: Tier, tenant: str = "") -> Quality:
+    def join(
+        self, stream: str, tier: Tier, tenant: str = "", demand: Demand | None = None
+    ) -> Quality:
         """A stream begins, on the rung of its equals."""
         equals = [s.level for s in self._standings.values() if s.tier is tier]
-        standing = _Standing(tier, tenant, min(equals, default=0))
+        standing = _Standing(tier, tenant, demand or Demand(), min(equals, default=0))
         self._standings[stream] = standing
         return self._rungs[standing.level]
 
     def leave(self, stream: str) -> None:
         """A stream has ended. Unknown ones are ignored."""
         self._standings.pop(stream, None)
+
+    def note_demand(self, stream: str, demand: Demand) -> None:
+        """What a stream offers now. Unknown ones are ignored."""
+        if stream in self._standings:
+            self._standings[stream].demand = demand
+
+    def work(self, level: int | None = None) -> Work:
+        """What all streams bring a second on their rungs; `level`: if all stood there."""
+        total = Work()
+        for standing in self._standings.values():
+            rung = self._rungs[standing.level if level is None else level]
+            total += standing.demand.work(rung)
+        return total
 
     def quality(self, stream: str) -> Quality:
         """The rung of a stream."""
@@ -81,18 +112,30 @@ class Ladder:
         bottom = len(self._rungs) - 1
         return all(standing.level == bottom for standing in self._standings.values())
 
-    def update(self, load: float, now_s: float, *, backlog: float = 0.0) -> dict[str, Quality]:
+    def update(
+        self, load: float, now_s: float, *, backlog: float = 0.0, prices: Prices | None = None
+    ) -> dict[str, Quality]:
         """Take the load (1 is all that the engine can do; more when work queues up).
 
-        `backlog`: frames that wait, in all. While it melts away quality does not fall further: what
-        piled up before keeps the engine busy for a while.
+        Args:
+            backlog: frames that wait, in all. While it melts away quality does not fall by what is
+                measured: what piled up before keeps the engine busy for a while.
+            prices: what work costs; None while that is not known.
 
         Returns the streams whose rung has changed.
         """
         if load >= self._low:
             self._busy_at_s = now_s
+        if prices is not None:
+            changed = self._fall_ahead(prices, now_s)
+            if changed:
+                self._backlog = backlog
+                return changed
         if load > self._high:
-            if now_s - self._changed_at_s >= self._step_down_s:
+            # A forecast that says that all is well is believed for a while: the load may be what
+            # piled up before.
+            wait_s = self._step_down_s * (1.0 if prices is None else TRUST)
+            if now_s - self._changed_at_s >= wait_s:
                 before, self._backlog = self._backlog, backlog
                 if backlog < MELTING * before:
                     self._changed_at_s = now_s
@@ -101,12 +144,55 @@ class Ladder:
                 return self._move(+1, min(1.0, max(0.1, excess)), now_s)
         elif load < self._low:
             calm_s = now_s - max(self._busy_at_s, self._changed_at_s)
-            if calm_s >= self._step_up_s:
-                return self._move(-1, UP_SHARE, now_s)
+            if calm_s >= self._patience * self._step_up_s:
+                if prices is None:
+                    return self._move(-1, UP_SHARE, now_s)
+                return self._rise_ahead(prices, now_s)
         return {}
 
+    def _fall_ahead(self, prices: Prices, now_s: float) -> dict[str, Quality]:
+        """Fall as far as the load to come demands, if it is too much."""
+        work = self.work()
+        if prices.load(work) <= self._high:
+            return {}
+        lowered: dict[str, _Standing] = {}
+        while prices.load(work) > self._low and (movable := self._movable(+1)):
+            best = _rank(movable[0][1])
+            for name, standing in movable:
+                if _rank(standing) > best or prices.load(work) <= self._low:
+                    break
+                work += self._step(standing, +1)
+                lowered[name] = standing
+        return self._changed(lowered, +1, now_s)
+
+    def _rise_ahead(self, prices: Prices, now_s: float) -> dict[str, Quality]:
+        """Rise, by one rung at most, as far as the load to come allows."""
+        most = self._low - (self._high - self._low) / 2
+        work = self.work()
+        raised: dict[str, _Standing] = {}
+        for name, standing in self._movable(-1):
+            work += self._step(standing, -1)
+            if prices.load(work) > most:
+                standing.level += 1
+                break
+            raised[name] = standing
+        return self._changed(raised, -1, now_s)
+
+    def _step(self, standing: _Standing, direction: int) -> Work:
+        """Move one stream by one rung; returns what changes of the work."""
+        before = standing.demand.work(self._rungs[standing.level])
+        standing.level += direction
+        return standing.demand.work(self._rungs[standing.level]) - before
+
     def _move(self, direction: int, share: float, now_s: float) -> dict[str, Quality]:
-        """Move a share of the streams one rung: the best off fall, the worst off rise."""
+        """Move a share of the streams one rung."""
+        chosen = dict(self._movable(direction)[: math.ceil(share * len(self._standings))])
+        for standing in chosen.values():
+            standing.level += direction
+        return self._changed(chosen, direction, now_s)
+
+    def _movable(self, direction: int) -> list[tuple[str, _Standing]]:
+        """Who can move one rung, in order: the best off fall first, the worst off rise first."""
         bottom = len(self._rungs) - 1
         movable = [
             (name, standing)
@@ -114,13 +200,24 @@ class Ladder:
             if 0 <= standing.level + direction <= bottom
         ]
         # Stable: within a rank, tenants take turns.
-        movable.sort(key=lambda pair: direction * (pair[1].level - LEAD[pair[1].tier]))
-        chosen = movable[: math.ceil(share * len(self._standings))]
-        for _, standing in chosen:
-            standing.level += direction
-        if chosen:
-            self._changed_at_s = now_s
-        return {name: self._rungs[standing.level] for name, standing in chosen}
+        movable.sort(key=lambda pair: direction * _rank(pair[1]))
+        return movable
+
+    def _changed(
+        self, who: dict[str, _Standing], direction: int, now_s: float
+    ) -> dict[str, Quality]:
+        if not who:
+            return {}
+        self._changed_at_s = now_s
+        if direction < 0:
+            if self._rose_at_s > -math.inf:  # the last rise held
+                self._patience = max(1.0, self._patience / 2)
+            self._rose_at_s = now_s
+        else:
+            if now_s - self._rose_at_s < SOON * self._patience * self._step_up_s:
+                self._patience = min(MOST_PATIENCE, 2 * self._patience)
+            self._rose_at_s = -math.inf
+        return {name: self._rungs[standing.level] for name, standing in who.items()}
 
     def _in_turn(self) -> list[tuple[str, _Standing]]:
         """All streams, so that any first part of the list takes an equal share of each tenant."""
@@ -133,3 +230,8 @@ class Ladder:
             placed.append((place, name, standing))
         placed.sort(key=lambda entry: entry[:2])
         return [(name, standing) for _, name, standing in placed]
+
+
+def _rank(standing: _Standing) -> int:
+    """Who has the least falls first: rungs, less what the tier goes ahead."""
+    return standing.level - LEAD[standing.tier]

@@ -25,10 +25,18 @@ class EngineLoad:
     free."""
     clip_s: float = 0.0
     """Predicted time that one clip adds."""
+    context_s: float = 0.0
+    """Part of it that goes into bringing back its context."""
+    frames_ratio: float = 0.0
+    """Part of `load_ratio` that clips make."""
+    room_ratio: float = 1.0
+    """Share of a step of full length that is left to work, beside its floor."""
     kv_free_ratio: float = 1.0
     encoder_free_ratio: float = 1.0
     cost_error_ratio: float = 0.0
     """See `onlooker.scheduler.cost_model.CostModel.error_ratio`."""
+    num_steps: int = 0
+    """Steps from which costs were learned."""
     has_fallen_back: bool = False
     """Whether the policy failed and the engine serves in order of arrival."""
 

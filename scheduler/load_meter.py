@@ -1,9 +1,16 @@
 """How much of what the engine can do is in use, from the steps that it runs."""
 
 import math
+from collections.abc import Sequence
 
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.cost_model import CostTable, StepWork
+
+CLIP_WEIGHT = 0.02
+"""Of the newest clip in the mean work of clips."""
+
+CostedClip = tuple[float, float, float]
+"""Mean tokens, bytes and encoder runs of a clip."""
 
 
 def longest_step_s(section: SchedulerSection) -> float:
@@ -33,6 +40,11 @@ class LoadMeter:
         """Share of the time in which a step ran."""
         self.load_ratio = 0.0
         """1 is all that the engine can do."""
+        self.frames_ratio = 0.0
+        """Part of it that clips make."""
+        self.room_ratio = 1.0
+        """Share of a step of full length that is left to work, beside its floor."""
+        self._clip: CostedClip | None = None
 
     @property
     def question_interval_s(self) -> float:
@@ -56,13 +68,51 @@ class LoadMeter:
         weight = 1 - math.exp(-passed_s / self._memory_s)
         self._questions_per_s += weight * (rate - self._questions_per_s)
 
-    def note(self, work: StepWork, took_s: float, costs: CostTable, now_s: float) -> None:
-        """A step of `work` has ended."""
+    def note(
+        self,
+        work: StepWork,
+        took_s: float,
+        costs: CostTable,
+        now_s: float,
+        clips: Sequence[StepWork] = (),
+    ) -> None:
+        """A step of `work` has ended, of which `clips` is what each clip has brought."""
         passed_s = max(1e-9, now_s - self._ended_at_s)
         self._ended_at_s = now_s
         weight = 1 - math.exp(-passed_s / self._memory_s)
         self.busy_ratio += weight * (min(1.0, took_s / passed_s) - self.busy_ratio)
-        work_share = costs.extra_s(work) / max(1e-9, costs.step_s(work))
-        room = max(0.1, 1 - costs.floor_s / self._longest_step_s)
-        load = min(2.0, took_s * work_share / passed_s / room)
+        whole_s, extra_s = costs.step_s(work), costs.extra_s(work)
+        self.room_ratio = max(0.1, 1 - costs.floor_s / self._longest_step_s)
+        load = min(2.0, took_s * extra_s / max(1e-9, whole_s) / passed_s / self.room_ratio)
         self.load_ratio += weight * (load - self.load_ratio)
+        clips_s = sum(costs.extra_s(clip) for clip in clips)
+        frames = load * min(1.0, clips_s / extra_s) if extra_s > 0 else 0.0
+        self.frames_ratio += weight * (frames - self.frames_ratio)
+        for clip in clips:
+            self._clip = _mean(self._clip, clip)
+
+    def clip_s(self, costs: CostTable, typical: StepWork) -> float:
+        """Predicted time that one clip adds; of a `typical` one before the first."""
+        if self._clip is None:
+            return costs.extra_s(typical)
+        tokens, loaded_bytes, encoded = self._clip
+        return (
+            costs.prefill_token_s * tokens
+            + costs.loaded_byte_s * loaded_bytes
+            + costs.encoder_clip_s * encoded
+            + costs.request_s
+        )
+
+    def context_s(self, costs: CostTable) -> float:
+        """Part of it that goes into bringing back its context."""
+        return 0.0 if self._clip is None else costs.loaded_byte_s * self._clip[1]
+
+
+def _mean(before: CostedClip | None, clip: StepWork) -> CostedClip:
+    counts = clip.prefill_tokens, clip.loaded_bytes, clip.encoder_clips
+    if before is None:
+        return counts
+    tokens, loaded_bytes, encoded = (
+        mean + CLIP_WEIGHT * (count - mean) for mean, count in zip(before, counts, strict=True)
+    )
+    return tokens, loaded_bytes, encoded

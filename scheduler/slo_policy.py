@@ -22,6 +22,9 @@ EXEMPT_CHUNK = 64
 MOST_CREDIT_S = 0.5
 """Engine time that a waiting class can earn; what it missed before is forgiven."""
 
+SPARE_STEPS = 10
+"""A frame with slack for so many short steps stays out of a question's step."""
+
 INF = float("inf")
 
 LOWER = (RequestClass.INGEST, RequestClass.CHECK, RequestClass.BACKGROUND)
@@ -64,15 +67,32 @@ class SloPolicy:
         self._serve(step, RequestClass.QUESTION, questions, budget.questions_s, is_exempt=True)
         self._serve(step, RequestClass.QUESTION, questions, budget.questions_s)
         step.num_kept_free = 0
+        if len(step.served) > len(decodes) and self._can_wait(queues, costs_s, now_s):
+            return self._planned(step, queues)
         for lower in LOWER:
             if not step.served:  # an idle engine takes the first, however long it is
                 self._serve(step, lower, queues[lower], budget.frames_s, is_exempt=True)
             if len(step.served) == len(decodes):  # and any step takes one that delays no answer
                 self._serve(step, lower, queues[lower], budget.answers_s, at_most=1)
             self._serve(step, lower, queues[lower], budget.frames_s)
+        return self._planned(step, queues)
+
+    def _planned(self, step: "_Step", queues: dict[RequestClass, list[Job]]) -> StepPlan:
         self._left_waiting = {lower for lower in LOWER if queues[lower]}
         waiting = [job for name in RequestClass for job in queues[name]]
         return StepPlan(step.served, waiting, step.predicted_s)
+
+    def _can_wait(
+        self, queues: dict[RequestClass, list[Job]], costs_s: dict[str, float], now_s: float
+    ) -> bool:
+        """Whether there is so little to do that frames and the rest leave a step to its questions:
+        all of it fits one short step, and has time to spare for many."""
+        jobs = [job for lower in LOWER for job in queues[lower]]
+        backlog_s = sum(costs_s[job.key] for job in jobs)
+        spare_s = SPARE_STEPS * self._settings.step_s
+        return backlog_s <= self._settings.step_s and all(
+            job.due_at_s - now_s - costs_s[job.key] > spare_s for job in jobs
+        )
 
     def learn(self, work: StepWork, took_s: float) -> None:
         """Learn the cost of a step; classes that were left waiting earn their share of it."""

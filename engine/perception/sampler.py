@@ -7,11 +7,16 @@ class Sampler:
     A virtual schedule (as in rate limiters): each pick moves the next due time on by one interval,
     and a frame may come half an interval early or a whole one late, so that a source at just the
     wanted rate loses nothing to jitter while a faster one is thinned to that rate.
+
+    With `burst` so many frames that follow each other are picked at a time, and then none for as
+    many intervals.
     """
 
-    def __init__(self, interval_s: float) -> None:
+    def __init__(self, interval_s: float, *, burst: int = 1) -> None:
         self._interval_s = interval_s
+        self._burst = burst
         self._due_s: float | None = None
+        self._num_left = 0
 
     def set_interval(self, interval_s: float) -> None:
         """From now on, pick this often."""
@@ -19,11 +24,23 @@ class Sampler:
 
     def pick(self, capture_s: float) -> bool:
         """Whether to look at a frame captured at `capture_s`; times must not run backwards."""
-        if self._due_s is None or capture_s >= self._due_s + self._interval_s:
-            self._due_s = capture_s + self._interval_s
+        if self._num_left:
+            self._num_left -= 1
+            return True
+        if self._is_due(capture_s):
+            self._num_left = self._burst - 1
+            return True
+        return False
+
+    def _is_due(self, capture_s: float) -> bool:
+        period_s = self._interval_s * self._burst
+        if self._due_s is None or capture_s >= self._due_s + period_s:
+            self._due_s = capture_s + period_s
             return True
         if capture_s >= self._due_s - self._interval_s / 2:
-            self._due_s += self._interval_s
+            self._due_s += period_s
+            if self._burst > 1:  # what was missed is not made up for by the next burst at once
+                self._due_s = max(self._due_s, capture_s + 0.75 * period_s)
             return True
         return False
 
@@ -75,3 +92,7 @@ class RateMeter:
         if elapsed_s >= self.WINDOW_S or not self._last_rate:
             return self._count / max(elapsed_s, self.WINDOW_S / 2)
         return self._last_rate
+
+    def settled_rate(self, now_s: float) -> float:
+        """The rate once a whole window has been counted; 0 before."""
+        return self.rate(now_s) if self._last_rate else 0.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from onlooker.scheduler.admission import Admission, Verdict
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.cost_model import CostModel, StepWork
+from onlooker.scheduler.forecast import Pricing
 from onlooker.scheduler.job import Job
 from onlooker.scheduler.ladder import Ladder
 from onlooker.scheduler.load import EngineLoad
@@ -92,6 +93,7 @@ class Simulation:
         self._plan = StepPlan()
         self._meter = LoadMeter(longest_step_s(self._section), 0.0)
         self._governed_at_s = 0.0
+        self._pricing = Pricing(most_rest=self._section.most_rest)
         self._num = 0
         self.outcome = Outcome()
 
@@ -144,7 +146,7 @@ class Simulation:
             index, tier, self._section.slo(tier), self._workload.fps, self._note_shed
         )
         if self._governed:
-            stream.quality = self._ladder.join(str(index), tier)
+            stream.quality = self._ladder.join(str(index), tier, demand=stream.demand)
         self._streams[index] = stream
         if self._warm_up_s < self._workload.seconds:
             self.outcome.seen_by_stream[index] += 0
@@ -246,7 +248,12 @@ class Simulation:
             started = sum(_is_question(a.job) for a in self._plan.served)
             waiting = sum(_is_question(job) for job in self._plan.waiting)
             self._meter.note_questions(started, waiting, took_s)
-            self._meter.note(work, took_s, self._policy.costs.table, self._now_s)
+            clips = [
+                a.job.work(a.num_tokens)
+                for a in self._plan.served
+                if a.job.request_class is RequestClass.INGEST
+            ]
+            self._meter.note(work, took_s, self._policy.costs.table, self._now_s, clips)
         self.outcome.busy_s += took_s if self._now_s >= self._warm_up_s else 0.0
         self.outcome.num_steps += 1
         for allotment in self._plan.served:
@@ -314,7 +321,12 @@ class Simulation:
             load_ratio=self._meter.load_ratio,
             question_wait_s=self._plan.predicted_s,
             question_s=max(costs.extra_s(question), self._meter.question_interval_s),
-            clip_s=costs.extra_s(clip),
+            clip_s=self._meter.clip_s(costs, clip),
+            context_s=self._meter.context_s(costs),
+            frames_ratio=self._meter.frames_ratio,
+            room_ratio=self._meter.room_ratio,
+            num_steps=self._costs().num_steps,
+            cost_error_ratio=self._costs().error_ratio,
         )
 
     def _frame_wait_s(self) -> float:
@@ -339,7 +351,9 @@ class Simulation:
         worst = suffered[len(suffered) * 3 // 4] if suffered else 0.0
         backlog = sum(stream.num_unseen for stream in open_streams)
         pressure = max(self._meter.load_ratio, worst)
-        for name, quality in self._ladder.update(pressure, self._now_s, backlog=backlog).items():
+        prices = self._pricing.prices(self._load(), self._ladder.work())
+        changed = self._ladder.update(pressure, self._now_s, backlog=backlog, prices=prices)
+        for name, quality in changed.items():
             self._streams[int(name)].quality = quality
 
     def _suffered(self, streams: Iterable[SimulatedStream]) -> Iterable[float]:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
+from onlooker.scheduler.forecast import Demand
 from onlooker.scheduler.quality import Quality
 from onlooker.scheduler.shedding import is_too_late
 from onlooker.scheduler.slo import Slo, Tier
@@ -33,6 +34,9 @@ class SimulatedStream:
         self._shed = shed
         self._mailbox: deque[float] = deque()
         self._num_offered = 0
+        self._due = 0.0
+        """The frame with which the next pair begins, counted."""
+        self._is_second = False
 
     @property
     def is_empty(self) -> bool:
@@ -51,14 +55,25 @@ class SimulatedStream:
     def offer(self, at_s: float) -> None:
         """A frame comes in."""
         self._num_offered += 1
-        share = self.quality.fps_share
-        if int(self._num_offered * share) == int((self._num_offered - 1) * share):
+        if not self._picks():
             self._shed("overload", at_s)
             return
         if len(self._mailbox) >= MAILBOX_FRAMES:
             self.num_lost += 1
             self._shed("mailbox_full", self._mailbox.popleft())
         self._mailbox.append(at_s)
+
+    def _picks(self) -> bool:
+        """Two frames that follow each other, then a pause: so they still make a clip."""
+        if self.quality.fps_share == 1.0:
+            return True
+        if not self._is_second:
+            period = 2 / self.quality.fps_share
+            if self._num_offered < self._due:
+                return False
+            self._due = max(self._due, self._num_offered - 1) + period
+        self._is_second = not self._is_second
+        return True
 
     def take_clip(self, now_s: float, *, ahead_s: float | None) -> list[float] | None:
         """The next clip's frames, if one can be made now and none is in flight.
@@ -80,8 +95,7 @@ class SimulatedStream:
             self._shed("late", self._mailbox.popleft())
         if not self._mailbox:
             return None
-        gap_s = 1 / (self._fps * self.quality.fps_share)
-        count = 2 if self.quality.is_paired and gap_s <= self._pair_gap_s else 1
+        count = 2 if self.quality.is_paired and 1 / self._fps <= self._pair_gap_s else 1
         waited_s = now_s - self._mailbox[0]
         if len(self._mailbox) < count and waited_s < self._pair_gap_s:
             return None  # its partner is on the way
@@ -95,5 +109,9 @@ class SimulatedStream:
 
     @property
     def _pair_gap_s(self) -> float:
-        gap_s = 2 * PAIR_GAP_S / self.quality.fps_share
-        return max(PAIR_GAP_S, min(gap_s, 0.6 * self.slo.lag_s))
+        return max(PAIR_GAP_S, min(2 * PAIR_GAP_S, 0.6 * self.slo.lag_s))
+
+    @property
+    def demand(self) -> Demand:
+        """What comes in."""
+        return Demand(self._fps, PAIR_GAP_S, self._pair_gap_s)

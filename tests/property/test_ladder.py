@@ -2,9 +2,10 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onlooker.scheduler.forecast import Demand, Prices
 from onlooker.scheduler.ladder import Ladder
 from onlooker.scheduler.quality import RUNGS
 from onlooker.scheduler.slo import Tier
@@ -122,3 +123,123 @@ def test_while_the_backlog_melts_quality_does_not_fall_further() -> None:
         backlog *= 0.9
         assert ladder.update(1.5, float(second), backlog=backlog) == {}
     assert ladder.update(1.5, 20.0, backlog=backlog)
+
+
+prices = st.builds(
+    Prices,
+    clip_s=st.floats(1e-4, 0.2),
+    context_s=st.floats(0, 0.1),
+    gateway_offered_s=st.floats(0, 1e-3),
+    gateway_looked_s=st.floats(0, 1e-2),
+    gateway_clip_s=st.floats(0, 5e-2),
+    engine_rest=st.floats(0, 0.6),
+    gateway_rest=st.floats(0, 0.6),
+)
+
+
+def demanding(members: list[tuple[Tier, str]], fps: float) -> Ladder:
+    ladder = make_ladder(members)
+    for index in range(len(members)):
+        ladder.note_demand(f"s{index}", Demand(fps))
+    return ladder
+
+
+def levels_by_tier(ladder: Ladder, who: list[tuple[Tier, str]]) -> list[list[int]]:
+    return [
+        [ladder.quality(f"s{i}").level for i, (t, _) in enumerate(who) if t is tier]
+        for tier in Tier
+    ]
+
+
+@given(members, prices, st.floats(0.1, 4))
+def test_what_will_be_too_much_makes_quality_fall_at_once_as_far_as_needed_and_no_further(
+    who: list[tuple[Tier, str]], price: Prices, fps: float
+) -> None:
+    ladder = demanding(who, fps)
+    before = price.load(ladder.work())
+    ladder.update(0.0, 0.0, prices=price)
+    after = price.load(ladder.work())
+    if before <= 0.9:
+        assert set(ladder.levels()) == {0}
+        return
+    assert after <= 0.8 or ladder.is_at_bottom
+    if not ladder.is_at_bottom:  # with the last one a rung higher it would not do
+        most = max(
+            Demand(fps).work(upper).clips - Demand(fps).work(lower).clips
+            for upper, lower in pairwise(RUNGS)
+        )
+        step = price.load(ladder.work()) - price.load(ladder.work(len(RUNGS) - 1))
+        assert step >= 0
+        assert after > 0.8 - most * (price.clip_s + price.context_s) - fps * (
+            price.clip_s + price.context_s + price.gateway_looked_s + price.gateway_clip_s
+        )
+
+
+@settings(max_examples=30, deadline=None)
+@given(members, prices, st.floats(0.1, 4))
+def test_looking_ahead_keeps_equals_together_and_tiers_in_order(
+    who: list[tuple[Tier, str]], price: Prices, fps: float
+) -> None:
+    ladder = demanding(who, fps)
+    for second in range(60):
+        ladder.update(price.load(ladder.work()), float(second), prices=price)
+        by_tier = levels_by_tier(ladder, who)
+        for levels in by_tier:
+            assert max(levels, default=0) - min(levels, default=0) <= 1
+        for better, worse in pairwise(by_tier):
+            if better and worse:
+                assert max(better) <= min(worse) + 1
+
+
+@given(members, prices, st.floats(0.1, 4))
+def test_more_demand_never_means_more_quality(
+    who: list[tuple[Tier, str]], price: Prices, fps: float
+) -> None:
+    fallen = []
+    for factor in (1.0, 1.5):
+        ladder = make_ladder(who)
+        for index in range(len(who)):
+            ladder.note_demand(f"s{index}", Demand(fps * factor, gap_s=0.01, pair_gap_s=9.0))
+        ladder.update(0.0, 0.0, prices=price)
+        fallen.append(sum(level * count for level, count in ladder.levels().items()))
+    if fallen[0]:
+        assert fallen[1] >= fallen[0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(members, prices, st.floats(0.1, 4), st.sampled_from([0.5, 0.8, 1.0, 1.3, 2.0]))
+def test_constant_demand_settles(
+    who: list[tuple[Tier, str]], price: Prices, fps: float, error: float
+) -> None:
+    """Also where every forecast is wrong by a half: then rises are tried less and less often."""
+    ladder, moves = demanding(who, fps), []
+    for tick in range(800):
+        now_s = tick / 2
+        true_load = min(2.0, error * price.load(ladder.work()))
+        if ladder.update(true_load, now_s, prices=price):
+            moves.append(now_s)
+    assert len([at_s for at_s in moves if at_s > 200]) <= 200 / 4 / 2
+    if error == 1.0:
+        assert not [at_s for at_s in moves if at_s > 100]
+
+
+@settings(max_examples=20, deadline=None)
+@given(members, prices, st.floats(0.1, 4))
+def test_when_demand_goes_quality_comes_back(
+    who: list[tuple[Tier, str]], price: Prices, fps: float
+) -> None:
+    ladder = demanding(who, fps)
+    ladder.update(price.load(ladder.work()), 0.0, prices=price)
+    idle = Prices(clip_s=1e-6)
+    for second in range(1, 100):
+        ladder.update(0.0, float(second), prices=idle)
+    assert set(ladder.levels()) == {0}
+
+
+def test_a_jump_of_demand_is_met_in_one_move() -> None:
+    ladder = demanding([(Tier.STANDARD, "")] * 100, fps=1.0)
+    price = Prices(clip_s=0.02)
+    assert ladder.update(0.0, 0.0, prices=price)
+    # 100 clips a second take twice the engine: pairs make it 1.0, and 0.7 of the frames 0.7.
+    assert set(ladder.levels()) <= {3, 4}
+    assert 0.78 < price.load(ladder.work()) <= 0.8

@@ -1,11 +1,13 @@
 """`Docket`: vLLM's unfinished requests, as the policy sees them."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.request import Request
 
+from onlooker.engine.vllm_adapter.segments.steps import StepPlan as KvPlan
 from onlooker.scheduler.cost_model import CostTable, StepWork
 from onlooker.scheduler.job import Job, slack_s
 from onlooker.scheduler.request_class import RequestClass
@@ -14,6 +16,9 @@ from onlooker.scheduler.ticket import Ticket
 UNTOLD_DUE_S = 1.0
 """Requests without a ticket are due so long after they come in."""
 
+LEARN = 0.05
+"""Weight of the newest request in what its class is expected to load."""
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -21,9 +26,10 @@ class _Entry:
 
     ticket: Ticket
     num_covered: int
-    """Tokens that are loaded when it starts."""
+    """Tokens that are not computed when it starts: loaded, or still in vLLM's blocks."""
     is_whole: bool
     """Whether retrieval needs its question in one step."""
+    has_loaded: bool = False
     started_at_s: float | None = None
     slack_s: float = 0.0
     """When it was started."""
@@ -36,7 +42,7 @@ class Docket:
     """Remembers every request from its first step to its end.
 
     Args:
-        num_covered: tokens at the start of a request's prompt that are loaded, not computed.
+        num_covered: tokens at the start of a request's prompt that are not computed.
         retrieves: whether a request's question chooses clips.
         token_bytes: KV of one token.
     """
@@ -52,32 +58,41 @@ class Docket:
         self._retrieves = retrieves
         self._token_bytes = token_bytes
         self._entries: dict[str, _Entry] = {}
+        # A context that grows stays in vLLM's blocks; which tokens do is known only when a request
+        # starts. Until then it counts with the share that others of its class had to load.
+        self._load_shares = dict.fromkeys(RequestClass, 1.0)
 
     def jobs(self, requests: Iterable[Request], now_s: float) -> list[Job]:
         """The requests as jobs, in no order."""
         return [self._job(request, now_s) for request in requests]
 
-    def work(self, output: SchedulerOutput, requests: dict[str, Request]) -> StepWork:
-        """What a step that vLLM has scheduled computes."""
-        decode = prefill = loaded = 0
-        new = {data.req_id for data in output.scheduled_new_reqs}
+    def works(
+        self, output: SchedulerOutput, requests: dict[str, Request]
+    ) -> dict[str, tuple[StepWork, RequestClass]]:
+        """What a step that vLLM has scheduled computes for each request; learns how much of their
+        covered tokens requests really load."""
+        loaded = _loaded_tokens(output)
+        found: dict[str, tuple[StepWork, RequestClass]] = {}
         for request_id, num_tokens in output.num_scheduled_tokens.items():
             request, entry = requests.get(request_id), self._entries.get(request_id)
             if request is None or entry is None:
                 continue
-            if num_tokens == 1 and request.num_output_tokens:
-                decode += 1
-            else:
-                prefill += num_tokens
-            if request_id in new:
-                loaded += entry.num_covered
-        return StepWork(
-            prefill_tokens=prefill,
-            decode_tokens=decode,
-            loaded_bytes=loaded * self._token_bytes,
-            batch_size=len(output.num_scheduled_tokens),
-            encoder_clips=sum(len(inputs) for inputs in output.scheduled_encoder_inputs.values()),
-        )
+            is_decode = num_tokens == 1 and request.num_output_tokens > 0
+            num_loaded = loaded.get(request_id, 0)
+            name = entry.ticket.request_class
+            if entry.num_covered and not entry.has_loaded and not is_decode:
+                entry.has_loaded = True
+                share = min(1.0, num_loaded / entry.num_covered)
+                self._load_shares[name] += LEARN * (share - self._load_shares[name])
+            work = StepWork(
+                prefill_tokens=0 if is_decode else num_tokens,
+                decode_tokens=int(is_decode),
+                loaded_bytes=num_loaded * self._token_bytes,
+                batch_size=1,
+                encoder_clips=len(output.scheduled_encoder_inputs.get(request_id, ())),
+            )
+            found[request_id] = work, RequestClass.DECODE if is_decode else name
+        return found
 
     def note_started(self, jobs: Iterable[Job], now_s: float, costs: CostTable) -> None:
         """These are in a step that begins now."""
@@ -147,9 +162,24 @@ class Docket:
             request.request_id,
             entry.ticket,
             num_tokens=max(1, left + computed - covered),
-            loaded_bytes=0 if computed else entry.num_covered * self._token_bytes,
+            loaded_bytes=0 if computed else self._expected_bytes(entry),
             encoder_clips=sum(
                 feature.mm_position.offset >= covered for feature in request.mm_features
             ),
             is_whole=entry.is_whole and not computed,
         )
+
+    def _expected_bytes(self, entry: _Entry) -> int:
+        share = self._load_shares[entry.ticket.request_class]
+        return int(share * entry.num_covered) * self._token_bytes
+
+
+def _loaded_tokens(output: SchedulerOutput) -> dict[str, int]:
+    """Tokens whose KV the connector brings back in this step, by request."""
+    plan, loaded = output.kv_connector_metadata, Counter[str]()
+    if isinstance(plan, KvPlan):
+        for load in plan.loads:
+            loaded[load.request_id] += len(load.slots)
+        for retrieval in plan.retrievals:
+            loaded[retrieval.request_id] += sum(len(slots) for slots in retrieval.place_slots)
+    return loaded

@@ -25,6 +25,9 @@ class LoadGauge:
         return EngineLoad(
             question_s=now.question_s,
             clip_s=now.clip_s,
+            context_s=now.context_s,
+            room_ratio=now.room_ratio,
+            num_steps=now.num_steps,
             cost_error_ratio=now.cost_error_ratio,
             has_fallen_back=now.has_fallen_back,
         )

@@ -50,7 +50,7 @@ class Steward:
         self._clock = clock
         self._free_ratios = free_ratios
         self._plan = StepPlan()
-        self._in_flight: deque[tuple[int, float, StepWork]] = deque()
+        self._in_flight: deque[tuple[int, float, StepWork, list[StepWork]]] = deque()
         self._ended_at_s = clock.now_s()
         self._meter = meter
         self._num_steps = 0
@@ -78,8 +78,10 @@ class Steward:
         if self.has_fallen_back or not output.total_num_scheduled_tokens:
             return
         try:
-            work = self._docket.work(output, requests)
-            self._in_flight.append((id(output), began_s, work))
+            works = self._docket.works(output, requests)
+            total = sum((work for work, _ in works.values()), StepWork())
+            clips = [work for work, name in works.values() if name is RequestClass.INGEST]
+            self._in_flight.append((id(output), began_s, total, clips))
         except Exception as error:
             self._fall_back(error)
 
@@ -91,12 +93,12 @@ class Steward:
             return
         try:
             now_s = self._clock.now_s()
-            _, began_s, work = self._in_flight.popleft()
+            _, began_s, work, clips = self._in_flight.popleft()
             # Where steps overlap, this one took what it ended after the one before it.
             took_s = now_s - max(began_s, self._ended_at_s)
             self._policy.learn(work, took_s)
             self._note_questions(took_s)
-            self._meter.note(work, took_s, self._policy.costs.table, now_s)
+            self._meter.note(work, took_s, self._policy.costs.table, now_s, clips)
             self._ended_at_s = now_s
             for request_id, count in sampled.items():
                 self._docket.note_tokens(request_id, count, now_s)
@@ -135,7 +137,11 @@ class Steward:
             question_wait_s=self._plan.predicted_s,
             frame_wait_s=waits[RequestClass.INGEST],
             question_s=max(costs.extra_s(question), self._meter.question_interval_s),
-            clip_s=costs.extra_s(clip),
+            clip_s=self._meter.clip_s(costs, clip),
+            context_s=self._meter.context_s(costs),
+            frames_ratio=self._meter.frames_ratio,
+            room_ratio=self._meter.room_ratio,
+            num_steps=self._policy.costs.num_steps,
             kv_free_ratio=kv_free,
             encoder_free_ratio=encoder_free,
             cost_error_ratio=self._policy.costs.error_ratio,

@@ -32,6 +32,29 @@ def test_frames_after_a_pause_do_not_come_in_a_burst() -> None:
     assert len([time_s for time_s in after if time_s >= 60]) <= 3
 
 
+@pytest.mark.parametrize("fps", [1, 2, 10])
+def test_in_bursts_frames_that_follow_each_other_stay_together(fps: int) -> None:
+    sampler = Sampler(2.0, burst=2)
+    times = [index / fps for index in range(fps * 400)]
+    found = [time_s for time_s in times if sampler.pick(time_s)]
+    assert 190 <= len(found) <= 210
+    pairs = zip(found[::2], found[1::2], strict=False)
+    assert all(second - first == pytest.approx(1 / fps) for first, second in pairs)
+
+
+def test_after_a_pause_bursts_are_not_made_up_for() -> None:
+    sampler = Sampler(2.0, burst=2)
+    times = [0.0, 1.0, *(7.5 + index / 10 for index in range(20))]
+    assert [time_s for time_s in times if sampler.pick(time_s)] == [0.0, 1.0, 7.5, 7.6]
+
+
+def test_a_rate_is_settled_when_a_window_has_been_counted() -> None:
+    meter = RateMeter()
+    for index in range(5):
+        meter.note(index / 2)
+        assert bool(meter.settled_rate(index / 2)) is (index == 4)
+
+
 def test_a_flood_passes_one_burst_and_then_the_rate() -> None:
     limit = FloodLimit(60)
     assert sum(limit.allows(index / 10_000) for index in range(10_000)) == pytest.approx(120, abs=1)

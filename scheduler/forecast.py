@@ -1,0 +1,133 @@
+"""What load a choice of rungs would bring: demand times what things were found to cost.
+
+The ladder looks ahead with it, as ApproxDet (SenSys '20) chooses a branch from a latency model. A
+load is the share in use of whatever is in shortest supply: the engine's steps, or the gateway's one
+thread.
+"""
+
+from dataclasses import dataclass
+
+from onlooker.scheduler.gateway_meter import CLIP_S, LOOKED_S, OFFERED_S, GatewayMeter
+from onlooker.scheduler.load import EngineLoad
+from onlooker.scheduler.quality import Quality
+
+LEAST_STEPS = 50
+"""Steps after which the engine's costs are more than a guess."""
+
+MOST_ERROR = 1.0
+"""Error of predicted steps above which they say nothing."""
+
+SHARE_WEIGHT = 0.1
+"""Of the newest tick in the mean share of memory that contexts show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one stream offers, whatever becomes of it."""
+
+    fps: float = 0.0
+    """Frames a second that would be looked at on the first rung."""
+    gap_s: float = 0.75
+    """Longest gap between two frames that share a clip anyhow."""
+    pair_gap_s: float = 1.5
+    """The same where quality pairs them."""
+
+    def work(self, quality: Quality) -> "Work":
+        """What of it is left on a rung, a second."""
+        clips = quality.clips_per_s(self.fps, gap_s=self.gap_s, pair_gap_s=self.pair_gap_s)
+        return Work(self.fps, self.fps * quality.fps_share, clips, clips * quality.memory_share)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Work of streams, in counts a second."""
+
+    offered: float = 0.0
+    """Frames that come in."""
+    looked: float = 0.0
+    """Frames that are decoded and compared."""
+    clips: float = 0.0
+    contexts: float = 0.0
+    """Clips, each counted as the share of the whole memory that its context shows."""
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            self.offered + other.offered,
+            self.looked + other.looked,
+            self.clips + other.clips,
+            self.contexts + other.contexts,
+        )
+
+    def __sub__(self, other: "Work") -> "Work":
+        return Work(
+            self.offered - other.offered,
+            self.looked - other.looked,
+            self.clips - other.clips,
+            self.contexts - other.contexts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """What work costs: seconds of the engine, and of the gateway's thread."""
+
+    clip_s: float
+    """Engine: a clip, but for its context."""
+    context_s: float = 0.0
+    """Engine: to bring back the whole context of a clip."""
+    gateway_offered_s: float = 0.0
+    gateway_looked_s: float = 0.0
+    gateway_clip_s: float = 0.0
+    engine_rest: float = 0.0
+    """Load of the engine that no stream of frames makes: questions, checks."""
+    gateway_rest: float = 0.0
+
+    def load(self, work: Work) -> float:
+        """The load that `work` would bring; 1 is all that can be done."""
+        engine = self.engine_rest + work.clips * self.clip_s + work.contexts * self.context_s
+        gateway = (
+            self.gateway_rest
+            + work.offered * self.gateway_offered_s
+            + work.looked * self.gateway_looked_s
+            + work.clips * self.gateway_clip_s
+        )
+        return max(engine, gateway)
+
+
+class Pricing:
+    """Makes prices of what engine and gateway tell.
+
+    Args:
+        most_rest: what neither spends on frames counts at most so much.
+    """
+
+    def __init__(self, *, most_rest: float) -> None:
+        self._most_rest = most_rest
+        self._context_share = 1.0
+
+    def prices(
+        self, load: EngineLoad, shown: Work, gateway: GatewayMeter | None = None
+    ) -> Prices | None:
+        """What was found out so far; None while the engine has told too little.
+
+        Args:
+            shown: the streams' work as they stand now, which is what `load` was measured with.
+            gateway: None of one that takes no time.
+        """
+        share = shown.contexts / shown.clips if shown.clips else 1.0
+        # What is measured follows a fall with a delay. An estimate that is too low for a while is
+        # corrected by the next; one that is too high would make quality fall further than it must.
+        self._context_share += SHARE_WEIGHT * (share - self._context_share)
+        if load.num_steps < LEAST_STEPS or load.cost_error_ratio > MOST_ERROR or not load.clip_s:
+            return None
+        factor = 0.0 if gateway is None else gateway.factor
+        gateway_rest = 0.0 if gateway is None else gateway.rest
+        return Prices(
+            clip_s=max(0.0, load.clip_s - load.context_s) / load.room_ratio,
+            context_s=load.context_s / max(share, self._context_share, 0.1) / load.room_ratio,
+            gateway_offered_s=factor * OFFERED_S,
+            gateway_looked_s=factor * LOOKED_S,
+            gateway_clip_s=factor * CLIP_S,
+            engine_rest=min(self._most_rest, max(0.0, load.load_ratio - load.frames_ratio)),
+            gateway_rest=min(self._most_rest, gateway_rest),
+        )

@@ -1,0 +1,84 @@
+"""What the gateway's one thread spends on frames, clips and questions.
+
+How the kinds of work compare is given; how fast this machine does them is measured.
+"""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayWork:
+    """What was done, in counts."""
+
+    offered: int = 0
+    looked: int = 0
+    clips: int = 0
+    questions: int = 0
+
+    def __add__(self, other: "GatewayWork") -> "GatewayWork":
+        return GatewayWork(
+            self.offered + other.offered,
+            self.looked + other.looked,
+            self.clips + other.clips,
+            self.questions + other.questions,
+        )
+
+    def __sub__(self, other: "GatewayWork") -> "GatewayWork":
+        return GatewayWork(
+            self.offered - other.offered,
+            self.looked - other.looked,
+            self.clips - other.clips,
+            self.questions - other.questions,
+        )
+
+
+OFFERED_S, LOOKED_S, CLIP_S, QUESTION_S = 1e-4, 6e-4, 1.6e-3, 6e-3
+"""Seconds of one core of a server of 2023; only their ratios matter for long."""
+
+MEMORY_S = 20.0
+"""How far back costs are remembered."""
+
+LOAD_MEMORY_S = 2.0
+
+BELIEF_S = 0.5
+"""Seconds of work for which the ratios above count before anything is measured."""
+
+MOST_FACTOR = 20.0
+
+
+class GatewayMeter:
+    """Learns by how much this machine is slower than the numbers above."""
+
+    def __init__(self) -> None:
+        self._expected_s = BELIEF_S
+        self._spent_s = BELIEF_S
+        self._rest = 0.0
+        self.load_ratio = 0.0
+        """Share of its thread that the gateway uses."""
+
+    def note(self, work: GatewayWork, spent_s: float, passed_s: float) -> None:
+        """In `passed_s` the thread has done `work` and was busy for `spent_s`."""
+        if passed_s <= 0 or spent_s < 0:
+            return
+        frames_s = OFFERED_S * work.offered + LOOKED_S * work.looked + CLIP_S * work.clips
+        questions_s = QUESTION_S * work.questions
+        keep = math.exp(-passed_s / MEMORY_S)
+        expected_s = frames_s + questions_s
+        if expected_s > 0:
+            self._expected_s = keep * self._expected_s + expected_s
+            self._spent_s = keep * self._spent_s + spent_s
+        weight = 1 - math.exp(-passed_s / LOAD_MEMORY_S)
+        self.load_ratio += weight * (min(1.0, spent_s / passed_s) - self.load_ratio)
+        rest = self.factor * questions_s / passed_s
+        self._rest += weight * (rest - self._rest)
+
+    @property
+    def factor(self) -> float:
+        """How many times as long things take here."""
+        return min(MOST_FACTOR, max(1 / MOST_FACTOR, self._spent_s / self._expected_s))
+
+    @property
+    def rest(self) -> float:
+        """Share of the thread that goes into questions."""
+        return min(1.0, self._rest)
