@@ -5,8 +5,9 @@ A frame counts when it was kept and the model had seen it within the lag target 
 """
 
 import asyncio
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from onlooker.benchmarks.load import QUESTIONS
@@ -21,8 +22,9 @@ from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.scheduler.simulator.outcome import jain, percentile
 from onlooker.scheduler.slo import Slo, Tier
 
-WARM_UP_S = 4.0
-"""Frames and questions of the first seconds are not scored."""
+SETTLE_S = 6.0
+"""What arrives in the first seconds is not scored: all streams begin at once, which is another
+question than how many of them a server holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,19 @@ class Trial:
     num_streams: int
     slo: Slo
     seconds: float = 20.0
+    """That are scored, after `settle_s`."""
+    settle_s: float = SETTLE_S
     fps: float = 1.0
+    feed_s: float = math.inf
+    """Frames come for so long only."""
     question_every_s: float = 20.0
     """Mean time between a stream's questions (Poisson)."""
+    is_regular: bool = False
+    """Questions come at even intervals, those of the streams in turns."""
     tier: Tier = Tier.STANDARD
     question_tier: Tier | None = None
+    question_slo: Slo | None = None
+    """Targets of answers; None takes `slo`."""
     seed: int = 1
 
 
@@ -78,13 +88,31 @@ class Score:
         return sum(s.ttft_met for s in self.streams) / asked if asked else 1.0
 
     @property
+    def goodput(self) -> float:
+        """Answers a second that met TTFT and TPOT."""
+        num_trials = len(self.streams) / self.trial.num_streams
+        return sum(s.good for s in self.streams) / (num_trials * self.trial.seconds)
+
+    @property
+    def seen_in_time(self) -> float:
+        """Share of the frames that were seen at all that were seen in time."""
+        return sum(s.in_time for s in self.streams) / max(
+            1, sum(len(s.lag_s) for s in self.streams)
+        )
+
+    @property
     def frames_in_time(self) -> float:
         """Share of the offered frames that were seen in time."""
         return sum(s.in_time for s in self.streams) / max(1, sum(s.offered for s in self.streams))
 
-    def holds(self, share: float = 0.95) -> bool:
-        """Whether the promises were kept."""
-        return self.answers_in_time >= share and self.frames_in_time >= share
+    @property
+    def share(self) -> float:
+        """The promise that was kept worst: what a trial is judged by."""
+        return min(self.answers_in_time, self.frames_in_time)
+
+    def with_(self, other: "Score") -> "Score":
+        """Both trials as one."""
+        return Score(self.trial, [*self.streams, *other.streams])
 
     def figures(self) -> dict[str, object]:
         """As plain data."""
@@ -101,6 +129,8 @@ class Score:
             "answers_in_time": round(self.answers_in_time, 4),
             "ttft_met": round(self.ttft_met, 4),
             "frames_in_time": round(self.frames_in_time, 4),
+            "seen_in_time": round(self.seen_in_time, 4),
+            "goodput_per_s": round(self.goodput, 3),
             "ttft_p50_s": round(percentile(ttft_s, 0.5), 4),
             "ttft_p99_s": round(percentile(ttft_s, 0.99), 4),
             "tpot_p99_s": round(percentile([v for s in self.streams for v in s.tpot_s], 0.99), 4),
@@ -117,12 +147,12 @@ async def run_trial(
 ) -> Score:
     """Run one trial on a started hub. `pictures`: worlds as frames a second of stream time apart;
     stream n shows world n modulo their number, beginning at a place of its own."""
+    drivers = [_Driver(hub, trial, number, pictures, clock) for number in range(trial.num_streams)]
+    for driver in drivers:
+        await driver.open()
     start_s = clock.now_s() + 0.5
     async with asyncio.TaskGroup() as group:
-        tasks = [
-            group.create_task(_Driver(hub, trial, number, pictures, clock).run(start_s))
-            for number in range(trial.num_streams)
-        ]
+        tasks = [group.create_task(driver.run(start_s)) for driver in drivers]
     return Score(trial, [task.result() for task in tasks])
 
 
@@ -138,24 +168,32 @@ class _Driver:
         clock: Clock,
     ) -> None:
         self._hub, self._trial, self._clock = hub, trial, clock
+        self._number = number
+        self._stream: Stream | None = None
         self._world = pictures[number % len(pictures)]
         self._first = number // len(pictures) * 7
         self._rng = random.Random(trial.seed * 7919 + number)
         self._pushed_at_s: dict[float, float] = {}
         self._score = StreamScore()
 
-    async def run(self, start_s: float) -> StreamScore:
+    async def open(self) -> None:
+        """Open the stream; where that is refused all that it would have brought is lost."""
         trial = self._trial
         options = StreamOptions(clock="live", gate_threshold=0.0, tier=trial.tier)
         try:
-            stream = await self._hub.open_stream(StreamId(new_id("load")), options)
-        except OnlookerError:  # refused: all that it would have brought is lost
-            self._score.offered = int((trial.seconds - WARM_UP_S) * trial.fps)
+            self._stream = await self._hub.open_stream(StreamId(new_id("load")), options)
+        except OnlookerError:
+            self._score.offered = int(trial.seconds * trial.fps)
+
+    async def run(self, start_s: float) -> StreamScore:
+        """Play the trial, which begins at `start_s`."""
+        trial, stream = self._trial, self._stream
+        if stream is None:
             return self._score
         listening = asyncio.create_task(self._listen(stream))
         asking = asyncio.create_task(self._ask_now_and_then(stream, start_s))
         begin_s = start_s + self._rng.random() / trial.fps  # cameras are not in step
-        for index in range(int(trial.seconds * trial.fps)):
+        for index in range(int(min(trial.feed_s, self._end_s) * trial.fps)):
             await self._clock.sleep(begin_s + index / trial.fps - self._clock.now_s())
             self._push(stream, index)
         await asking
@@ -166,9 +204,13 @@ class _Driver:
         await listening
         return self._score
 
+    @property
+    def _end_s(self) -> float:
+        return self._trial.settle_s + self._trial.seconds
+
     def _push(self, stream: Stream, index: int) -> None:
         now_s, capture_s = self._clock.now_s(), index / self._trial.fps
-        if capture_s >= WARM_UP_S:
+        if capture_s >= self._trial.settle_s:
             self._score.offered += 1
             self._pushed_at_s[capture_s] = now_s
         payload = self._world[(self._first + index) % len(self._world)]
@@ -185,16 +227,27 @@ class _Driver:
                         self._score.in_time += lag_s <= self._trial.slo.lag_s
 
     async def _ask_now_and_then(self, stream: Stream, start_s: float) -> None:
-        trial = self._trial
         async with asyncio.TaskGroup() as group:
-            at_s = WARM_UP_S + self._rng.expovariate(1 / trial.question_every_s)
-            while at_s < trial.seconds:
+            for at_s in self._asking_s():
                 await self._clock.sleep(start_s + at_s - self._clock.now_s())
-                group.create_task(self._ask(stream, self._rng.choice(QUESTIONS)))
-                at_s += self._rng.expovariate(1 / trial.question_every_s)
+                group.create_task(self._ask(stream, self._rng.choice(QUESTIONS), at_s))
 
-    async def _ask(self, stream: Stream, question: str) -> None:
-        score, slo = self._score, self._trial.slo
+    def _asking_s(self) -> Iterator[float]:
+        """When this stream's questions come, from the start of the trial."""
+        trial = self._trial
+        every_s = trial.question_every_s
+        if trial.is_regular:
+            at_s = trial.settle_s + every_s * self._number / trial.num_streams
+        else:
+            at_s = self._rng.expovariate(1 / every_s)
+        while at_s < self._end_s:
+            yield at_s
+            at_s += every_s if trial.is_regular else self._rng.expovariate(1 / every_s)
+
+    async def _ask(self, stream: Stream, question: str, at_s: float) -> None:
+        is_scored = at_s >= self._trial.settle_s
+        score = self._score if is_scored else StreamScore()
+        slo = self._trial.question_slo or self._trial.slo
         score.asked += 1
         begun_s, first_s = self._clock.now_s(), None
         try:
@@ -209,12 +262,13 @@ class _Driver:
                     first_s = now_s
                 if isinstance(event, AnswerEnd) and first_s is not None:
                     gaps = max(1, event.num_output_tokens - 1)
-                    self._score_answer(first_s - begun_s, (now_s - first_s) / gaps, slo)
+                    _note_answer(score, first_s - begun_s, (now_s - first_s) / gaps, slo)
         except OnlookerError:
             score.refused += 1
 
-    def _score_answer(self, ttft_s: float, tpot_s: float, slo: Slo) -> None:
-        self._score.ttft_s.append(ttft_s)
-        self._score.tpot_s.append(tpot_s)
-        self._score.ttft_met += ttft_s <= slo.ttft_s
-        self._score.good += ttft_s <= slo.ttft_s and tpot_s <= slo.tpot_s
+
+def _note_answer(score: StreamScore, ttft_s: float, tpot_s: float, slo: Slo) -> None:
+    score.ttft_s.append(ttft_s)
+    score.tpot_s.append(tpot_s)
+    score.ttft_met += ttft_s <= slo.ttft_s
+    score.good += ttft_s <= slo.ttft_s and tpot_s <= slo.tpot_s

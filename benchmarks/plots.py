@@ -7,11 +7,37 @@ from typing import Any
 DOCS = Path("docs/plots")
 
 
+Lines = dict[str, list[tuple[float, dict[str, Any]]]]
+"""Of each side, figures by the number of streams."""
+
+PANELS = (
+    ("goodput", "promises kept", ("goodput_per_s", "answers_in_time", "frames_in_time")),
+    ("latency", "latency", ("ttft_p50_s", "ttft_p99_s", "lag_p50_s", "lag_p99_s")),
+)
+
+
 def plot_simulator(loads: dict[str, Any]) -> list[Path]:
     """Goodput, TTFT and lag over the number of streams, a line for each policy.
 
     Returns the files; none where matplotlib is not installed.
     """
+    lines: Lines = {
+        policy: [(float(count), found[policy]) for count, found in loads.items()]
+        for policy in next(iter(loads.values()))
+    }
+    return _plotted(lines, DOCS, "simulator", "Simulated, GPU-like cost table")
+
+
+def plot_load(trials: dict[str, list[dict[str, Any]]], folder: Path) -> list[Path]:
+    """The same of trials on a real engine, by side; of several with as many streams the last."""
+    lines: Lines = {
+        side: sorted({float(trial["streams"]): trial for trial in found}.items())
+        for side, found in trials.items()
+    }
+    return _plotted(lines, folder, "load", "Measured")
+
+
+def _plotted(lines: Lines, folder: Path, prefix: str, title: str) -> list[Path]:
     try:
         import matplotlib as mpl
     except ImportError:
@@ -20,27 +46,22 @@ def plot_simulator(loads: dict[str, Any]) -> list[Path]:
     mpl.rcParams["svg.hashsalt"] = "onlooker"  # the same figures give the same file
     import matplotlib.pyplot as plt
 
-    DOCS.mkdir(parents=True, exist_ok=True)
-    counts = [int(count) for count in loads]
+    folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, title, panels in (
-        ("goodput", "promises kept", ("goodput_per_s", "answers_in_time", "frames_in_time")),
-        ("latency", "latency", ("ttft_p50_s", "ttft_p99_s", "lag_p50_s", "lag_p99_s")),
-    ):
+    for name, what, panels in PANELS:
         figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.4))
         for axis, key in zip(axes, panels, strict=True):
-            for policy in next(iter(loads.values())):
-                found = (loads[str(count)][policy][key] for count in counts)
-                values = [math.nan if value is None else value for value in found]
-                axis.plot(counts, values, marker=".", label=policy)
+            for label, points in lines.items():
+                values = [math.nan if f[key] is None else f[key] for _, f in points]
+                axis.plot([count for count, _ in points], values, marker=".", label=label)
             axis.set_xlabel("streams")
             axis.set_title(key.replace("_", " "))
             if name == "latency":
                 axis.set_yscale("log")
         axes[0].legend(fontsize="small")
-        figure.suptitle(f"Simulated, GPU-like cost table: {title}")
+        figure.suptitle(f"{title}: {what}")
         figure.tight_layout()
-        path = DOCS / f"simulator_{name}.svg"
+        path = folder / f"{prefix}_{name}.svg"
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
         paths.append(path)

@@ -95,7 +95,7 @@ def test_frames_make_no_answer_stutter(jobs: list[Job]) -> None:
     assert plan.predicted_s <= min(job.due_at_s - NOW_S for job in decoding)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.sampled_from(LOWER),
     st.integers(1, 6),
@@ -150,3 +150,19 @@ def test_frames_keep_their_share_under_a_flood_of_questions() -> None:
         policy.learn(plan.work, plan.predicted_s)
         now_s += plan.predicted_s
     assert frames_s / total_s >= 0.9 * section.ingest_share
+
+
+def test_a_question_does_not_share_its_step_with_a_clip_that_can_wait() -> None:
+    question = make_job("q", RequestClass.QUESTION, NOW_S + 0.5)
+    clip = make_job("c", RequestClass.INGEST, NOW_S + 2.0, encoder_clips=1)
+    plan = planned([question, clip], StepLimits(4096, 40))
+    assert [a.job.key for a in plan.served] == ["q"]
+    urgent = make_job("c", RequestClass.INGEST, NOW_S + 0.3, encoder_clips=1)
+    plan = planned([question, urgent], StepLimits(4096, 40))
+    assert {a.job.key for a in plan.served} == {"q", "c"}
+    many = [
+        make_job(f"c{index}", RequestClass.INGEST, NOW_S + 2.0, encoder_clips=1)
+        for index in range(20)
+    ]
+    plan = planned([question, *many], StepLimits(4096, 40))
+    assert len(plan.served) > 1
