@@ -16,7 +16,7 @@ from onlooker.engine.vllm_adapter.segments.index import Index
 from onlooker.engine.vllm_adapter.segments.scores import SCORES, Score
 
 _AT_ONCE = 64
-"""Segments read together when their index entries have to be made anew."""
+"""Segments read together where many are."""
 
 DEVICE = "device"
 """The tier that is the arena itself: what the worker holds ready."""
@@ -117,6 +117,15 @@ class SegmentArena:
         """The segments of all `keys`, or None when one is missing; notes them in `reads`."""
         found = self._found(keys, reads)
         return [found[key] for key in keys] if len(found) == len(set(keys)) else None
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """Which of `keys` can be read neither here nor below; reads them all."""
+        missing = []
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            found = self._found(some)
+            missing += [key for key in some if key not in found]
+        return missing
 
     def index_missing(self, keys: Sequence[str]) -> list[str]:
         """Which of `keys` cannot be compared. Segments that were stored with the entries of another

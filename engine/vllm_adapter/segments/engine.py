@@ -4,6 +4,7 @@ The gateway's half of stream memory. KV stays in vLLM's worker; here are the pro
 """
 
 import logging
+import math
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -327,6 +328,8 @@ class SegmentEngine:
             room = float(self._store.memory.budget_bytes)
             if self._store.disk is not None:
                 room = float(self._store.disk.budget_bytes)
+            if self._store.redis is not None:
+                room = math.inf  # Redis bounds itself, by `maxmemory` and the time to live
         row_bytes = max(1, int(stats["index_row_bytes"]))
         index_room = self._settings.memory.index_gib * 2**30
         self._streams.max_clips = max(1, int(min(room / clip_bytes, index_room / row_bytes)))

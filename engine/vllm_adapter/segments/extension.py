@@ -21,8 +21,8 @@ class SegmentExtension:
 
     def missing_segments(self, keys: list[str]) -> list[str]:
         """Which of `keys` can be read nowhere."""
-        arena = self._segments().arena
-        return [key for key in keys if arena.get(key) is None]
+        missing: list[str] = self._segments().arena.missing(keys)
+        return missing
 
     def stored_generations(self, prefix: str) -> tuple[list[int], bool]:
         """The lives of a stream that the store knows; see `Vault.generations`."""

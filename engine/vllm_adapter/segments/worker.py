@@ -203,8 +203,7 @@ class SegmentWorker:
         reads = self._report.read.setdefault(op.request_id, {}) if op.tells_reads else None
         segments = self.arena.get_all(op.keys, reads)
         if segments is None:
-            missing = [key for key in op.keys if self.arena.get(key) is None]
-            self._report.missing[op.request_id] = missing
+            self._report.missing[op.request_id] = self.arena.missing(op.keys)
             self._bad_blocks.update(op.block_ids)
         return segments
 

@@ -212,6 +212,27 @@ def test_a_full_disk_refuses_and_counts_and_leaves_nothing_behind(
     tier.close()
 
 
+class FullDevice(Files):
+    """Writes to the kernel's own full device. The error and its place are real; a file system that
+    fills up, with room for names and a part of a record, is not."""
+
+    def write(self, descriptor: int, parts: Sequence[Buffer]) -> int:
+        full = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            return super().write(full, parts)
+        finally:
+            os.close(full)
+
+
+def test_what_the_kernel_says_of_a_full_device_is_a_refusal(tmp_path: Path) -> None:
+    tier = make_disk(tmp_path, files=FullDevice())
+    assert tier.put_many([make_encoded(1), make_encoded(2)]) == [PutOutcome.REFUSED] * 2
+    assert (tier.stats().refused, tier.stats().write_errors) == (2, 0)
+    assert outcomes(tier, 1, 2) == ["miss", "miss"]
+    tier.check_integrity()
+    tier.close()
+
+
 def test_a_write_error_is_no_refusal(tmp_path: Path) -> None:
     files = BrokenFiles()
     tier = make_disk(tmp_path, files=files)
