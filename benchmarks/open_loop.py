@@ -102,8 +102,9 @@ class Score:
 
     @property
     def frames_in_time(self) -> float:
-        """Share of the offered frames that were seen in time."""
-        return sum(s.in_time for s in self.streams) / max(1, sum(s.offered for s in self.streams))
+        """Share of the offered frames that were seen in time; 1 where none was offered."""
+        offered = sum(s.offered for s in self.streams)
+        return sum(s.in_time for s in self.streams) / offered if offered else 1.0
 
     @property
     def share(self) -> float:

@@ -1,6 +1,6 @@
 """How busy the engine is, as it tells the gateway with every request that ends."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ class EngineLoad:
     """See `onlooker.scheduler.cost_model.CostModel.error_ratio`."""
     num_steps: int = 0
     """Steps from which costs were learned."""
+    costs: Sequence[float] = ()
+    """The fields of the `CostTable`, in order."""
     has_fallen_back: bool = False
     """Whether the policy failed and the engine serves in order of arrival."""
 

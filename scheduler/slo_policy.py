@@ -25,6 +25,9 @@ MOST_CREDIT_S = 0.5
 SPARE_STEPS = 10
 """A frame with slack for so many short steps stays out of a question's step."""
 
+HELD_SHARE = 0.2
+"""What stays out of a question's step takes at most such a part of a short step."""
+
 INF = float("inf")
 
 LOWER = (RequestClass.INGEST, RequestClass.CHECK, RequestClass.BACKGROUND)
@@ -86,11 +89,12 @@ class SloPolicy:
         self, queues: dict[RequestClass, list[Job]], costs_s: dict[str, float], now_s: float
     ) -> bool:
         """Whether there is so little to do that frames and the rest leave a step to its questions:
-        all of it fits one short step, and has time to spare for many."""
+        all of it takes a part of a short step, so that the next question does not wait for it, and
+        has time to spare for many steps."""
         jobs = [job for lower in LOWER for job in queues[lower]]
         backlog_s = sum(costs_s[job.key] for job in jobs)
         spare_s = SPARE_STEPS * self._settings.step_s
-        return backlog_s <= self._settings.step_s and all(
+        return backlog_s <= HELD_SHARE * self._settings.step_s and all(
             job.due_at_s - now_s - costs_s[job.key] > spare_s for job in jobs
         )
 

@@ -18,6 +18,7 @@ engine share the cores that there are, so a busy machine lowers all rows.
 
 import argparse
 import asyncio
+from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from onlooker.benchmarks.open_loop import Score, Trial, run_trial
 from onlooker.benchmarks.plots import plot_load
 from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.search import most
+from onlooker.benchmarks.validation import machine_of, validated
 from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
@@ -34,6 +36,7 @@ from onlooker.engine.hub import StreamHub
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.simulator.outcome import percentile
 from onlooker.scheduler.slo import Tier
 
@@ -65,6 +68,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=768, help="streams at most [768]")
     parser.add_argument("--trials", type=int, default=9, help="of each side's search [9]")
     parser.add_argument("--timed-s", type=float, default=TIMED_S, help="TTFT is timed [30]")
+    parser.add_argument("--validate", action="store_true", help="simulate some trials as well, and "
+                        "tell by how much that errs")  # fmt: skip
     parser.add_argument("--plot", type=Path, default=None, help="a folder for two SVG files")
 
 
@@ -82,6 +87,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         "streams_at_slo": {},
         "trials": {},
         "ttft_while_watching": {},
+        "engine_load": EngineLoad(),
     }
     starts = dict(zip(SIDES, (int(n) for n in options.start.split(",")), strict=False))
     for side in options.sides.split(","):
@@ -92,6 +98,13 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         for name in ("segments_fcfs", "resend_fcfs")
         if name in at_slo and "ours" in at_slo
     }
+    if options.validate and figures["engine_load"].costs:
+        machine = machine_of(figures["engine_load"])
+        figures["validation"] = await asyncio.to_thread(
+            validated, figures["trials"], machine, seconds=options.seconds, seed=options.seed
+        )
+        print(f"  simulator: {figures['validation']['mean_error']}", flush=True)
+    figures["engine_load"] = asdict(figures["engine_load"])
     if options.plot is not None:
         plots = plot_load(figures["trials"], options.plot)
         figures["plots"] = [str(path) for path in plots]
@@ -144,9 +157,7 @@ class _Side:
                     question_slo=self._section.slo(Tier.INTERACTIVE),
                 )
                 figures["overload"] = score.figures()
-                load_now = self._engine.load()
-                figures["cost_error_ratio"] = round(load_now.cost_error_ratio, 3)
-                figures["clip_s"] = round(load_now.clip_s, 5)
+                figures["engine_load"] = self._engine.load()
         finally:
             await self._hub.close()
 
@@ -204,6 +215,7 @@ def table(figures: dict[str, Any]) -> str:
             rows(TITLES, lines),
             f"ratios: {figures['ratios']}",
             f"overload: {figures.get('overload', {})}",
+            f"simulator, mean error: {figures.get('validation', {}).get('mean_error', {})}",
             *(
                 f"TTFT while watching, {side}: {found}"
                 for side, found in figures["ttft_while_watching"].items()

@@ -38,12 +38,13 @@ class Workload:
     question_every_s: float = 20.0
     """Mean time between a stream's questions."""
     seed: int = 1
+    usual_tier: Tier = Tier.INTERACTIVE
 
     def tier(self, stream: int) -> Tier:
         """All alike, except where tiers are mixed."""
         if self.name == "mixed_tiers":
             return list(Tier)[stream % 3]
-        return Tier.INTERACTIVE
+        return self.usual_tier
 
     def is_slow_load(self, rng: random.Random) -> bool:
         """Whether a question's memory lies in a slow tier."""

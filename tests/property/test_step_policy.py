@@ -154,15 +154,12 @@ def test_frames_keep_their_share_under_a_flood_of_questions() -> None:
 
 def test_a_question_does_not_share_its_step_with_a_clip_that_can_wait() -> None:
     question = make_job("q", RequestClass.QUESTION, NOW_S + 0.5)
-    clip = make_job("c", RequestClass.INGEST, NOW_S + 2.0, encoder_clips=1)
+    clip = make_job("c", RequestClass.INGEST, NOW_S + 2.0)
     plan = planned([question, clip], StepLimits(4096, 40))
     assert [a.job.key for a in plan.served] == ["q"]
-    urgent = make_job("c", RequestClass.INGEST, NOW_S + 0.3, encoder_clips=1)
+    urgent = make_job("c", RequestClass.INGEST, NOW_S + 0.3)
     plan = planned([question, urgent], StepLimits(4096, 40))
     assert {a.job.key for a in plan.served} == {"q", "c"}
-    many = [
-        make_job(f"c{index}", RequestClass.INGEST, NOW_S + 2.0, encoder_clips=1)
-        for index in range(20)
-    ]
+    many = [make_job(f"c{index}", RequestClass.INGEST, NOW_S + 2.0) for index in range(20)]
     plan = planned([question, *many], StepLimits(4096, 40))
     assert len(plan.served) > 1

@@ -150,6 +150,21 @@ def test_running_answers_take_turns_with_clips(vllm: Any) -> None:
     assert order[-1] == answer
 
 
+def test_a_context_that_stayed_in_its_blocks_does_not_count_as_loaded(vllm: Any) -> None:
+    from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
+
+    docket = vllm.scheduler.steward._docket
+    before = docket._load_shares[RequestClass.INGEST]
+    for _ in range(4):  # the same beginning each time, under one name
+        builder = PromptBuilder("stays")
+        builder.load_text("sink", sink(vllm))
+        for index in range(3):
+            builder.load_clip(vllm.clip(index)[0])
+        builder.save_clip(*vllm.clip(3))
+        vllm.run(builder, ticket=ticket(RequestClass.INGEST))
+    assert docket._load_shares[RequestClass.INGEST] < before
+
+
 def test_aborted_requests_are_forgotten(vllm: Any) -> None:
     request = vllm.add(asking(vllm), max_tokens=500, ticket=ticket(RequestClass.QUESTION))
     vllm.step()

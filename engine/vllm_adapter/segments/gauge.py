@@ -28,6 +28,7 @@ class LoadGauge:
             context_s=now.context_s,
             room_ratio=now.room_ratio,
             num_steps=now.num_steps,
+            costs=now.costs,
             cost_error_ratio=now.cost_error_ratio,
             has_fallen_back=now.has_fallen_back,
         )

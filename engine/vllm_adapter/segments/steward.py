@@ -7,6 +7,7 @@ what vLLM does by itself.
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import astuple
 from typing import Any
 
 from vllm.v1.core.sched.output import SchedulerOutput
@@ -142,6 +143,7 @@ class Steward:
             frames_ratio=self._meter.frames_ratio,
             room_ratio=self._meter.room_ratio,
             num_steps=self._policy.costs.num_steps,
+            costs=astuple(costs),
             kv_free_ratio=kv_free,
             encoder_free_ratio=encoder_free,
             cost_error_ratio=self._policy.costs.error_ratio,

@@ -11,7 +11,7 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.media import Clip, DropReason
 from onlooker.core.metrics import Metrics
 from onlooker.engine.care import NO_CARE, Care
-from onlooker.engine.events import FrameAck, PaceChanged
+from onlooker.engine.events import ClipSeen, FrameAck, PaceChanged
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import IngestResult, Question
@@ -232,3 +232,46 @@ async def test_a_late_frame_gives_way_before_it_is_decoded() -> None:
         dropped = stream.status().dropped
         assert dropped[DropReason.LATE] > 0
         assert stream.status().clips > 0  # and yet it is not blind
+
+
+async def test_what_is_kept_of_a_stream_on_a_slow_engine_is_seen_within_its_lag() -> None:
+    """The next frame waits where a newer one takes its place, and not in a queue."""
+    clock = ManualClock()
+    engine = LoadedEngine(clock=clock, ingest_s=1.3)
+    async with governed_hub(engine, clock) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        events = stream.subscribe(max_events=2000)
+        start_s, arrived = clock.now_s(), {}
+        lags = []
+        for index in range(240):
+            if index % 4 == 0:
+                capture_s = start_s + index / 4
+                arrived[capture_s] = clock.now_s()
+                stream.push(make_message(capture_s, received_at_s=clock.now_s(), sequence=index))
+            clock.advance(0.25)
+            await turns()
+            lags += [
+                clock.now_s() - arrived[event.start_s]
+                for event in waiting_events(events)
+                if isinstance(event, ClipSeen)
+            ]
+        assert len(lags) >= 60 / 1.3 * 0.75
+        assert max(lags[5:]) <= SLO.standard.lag_s
+        events.close()
+
+
+async def test_streams_that_join_at_once_find_their_rung_at_once() -> None:
+    clock = ManualClock()
+    engine = LoadedEngine(clock=clock)
+    async with governed_hub(engine, clock) as hub:
+        # Twenty clips a second would take the engine twice over: pairs make that 1.0.
+        engine.told = EngineLoad(clip_s=0.1, num_steps=1000)
+        streams = [await hub.open_stream(options=LIVE) for _ in range(20)]
+        await pass_time(clock, 0.5)
+        levels = [stream.status().quality_level for stream in streams]
+        assert set(levels) == {3, 4}
+        for stream in streams[6:]:
+            await hub.close_stream(stream.id, "enough")
+        engine.told = EngineLoad(clip_s=0.1, num_steps=1000, load_ratio=0.4, frames_ratio=0.4)
+        await pass_time(clock, 60)
+        assert {stream.status().quality_level for stream in streams[:6]} == {0}
