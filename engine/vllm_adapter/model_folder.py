@@ -9,6 +9,7 @@ wants, what it can be asked about, and its system prompt.
 import hashlib
 import importlib.util
 import json
+import logging
 import os
 import struct
 from dataclasses import dataclass
@@ -21,15 +22,10 @@ from onlooker.core.errors import ConfigError
 from onlooker.core.settings import Section
 from onlooker.engine.interface import EngineInfo
 from onlooker.engine.memory.ranking import Ranking
+from onlooker.engine.vllm_adapter.family import FAMILIES, WITH_MEMORY, Family
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
 
-FAMILIES = (
-    "Qwen3VLForConditionalGeneration",
-    "Qwen3VLMoeForConditionalGeneration",
-    "Qwen2_5_VLForConditionalGeneration",
-    "Qwen2VLForConditionalGeneration",
-)
-"""Architectures whose clips are video items of two frames, as the prompt composer writes them."""
+_log = logging.getLogger("onlooker.engine.vllm")
 
 DEMO = "demo"
 """The name of the model that comes with Onlooker."""
@@ -42,7 +38,8 @@ _MAX_HEADER_BYTES = 100_000_000
 
 
 class Profile(Section):
-    """``onlooker.json`` beside a model's weights; the defaults suit a Qwen3-VL from a hub."""
+    """``onlooker.json`` beside a model's weights; the defaults suit a Qwen3-VL from a hub, and the
+    frame size is that of the model's `Family`."""
 
     model_config = ConfigDict(extra="ignore")  # later releases may say more
 
@@ -76,9 +73,30 @@ class Model:
     """What vLLM loads: a folder, or a hub name."""
     is_local: bool
     architecture: str | None
-    """What the folder's config says; None for a model on a hub, which is not read here."""
+    """What the model's config says; None where it lies on a hub and cannot be read."""
     served_name: str
     profile: Profile
+
+    @property
+    def family(self) -> Family | None:
+        """None where it is not known."""
+        return FAMILIES.get(self.architecture or "")
+
+    def family_with_memory(self) -> Family:
+        """The family, which stream memory must know.
+
+        Raises:
+            ConfigError: it does not.
+        """
+        if self.family is not None and self.family.guarded is not None:
+            return self.family
+        unknown = f"the family {self.architecture}"
+        if self.architecture is None:
+            unknown = f"the family of {self.source}, whose config cannot be read from the hub"
+        raise ConfigError(
+            f"stream memory does not know {unknown} (it knows {', '.join(WITH_MEMORY)}); "
+            "start with --mode resend, which serves the model without memory"
+        )
 
     def fingerprint(self) -> str:
         """A short name for everything that changes what stored KV means: weights and config.
@@ -128,19 +146,22 @@ def find_model(source: str, *, served_name: str | None) -> Model:
         folder = Path(source).expanduser()
     if not folder.exists():
         if _is_hub_name(source):
-            return Model(source, False, None, served_name or source, Profile())
+            architecture = _hub_architecture(source)
+            profile = _profile({}, architecture)
+            return Model(source, False, architecture, served_name or source, profile)
         raise ConfigError(
             f"there is no model folder '{source}': give a folder with config.json and weights, "
             "or a hub name such as Qwen/Qwen3-VL-2B-Instruct"
         )
     if not folder.is_dir():
         raise ConfigError(f"the model '{source}' is a file; give the folder that holds it")
+    architecture = check_folder(folder)
     return Model(
         source=str(folder),
         is_local=True,
-        architecture=check_folder(folder),
+        architecture=architecture,
         served_name=served_name or folder.resolve().name,
-        profile=_read_profile(folder),
+        profile=_read_profile(folder, architecture),
     )
 
 
@@ -191,16 +212,34 @@ def _check_safetensors(path: Path) -> None:
         )
 
 
-def _read_profile(folder: Path) -> Profile:
+def _read_profile(folder: Path, architecture: str) -> Profile:
     path = folder / "onlooker.json"
-    if not path.exists():
-        return Profile()
     try:
-        return Profile.model_validate(_read_json(path))
+        return _profile(_read_json(path) if path.exists() else {}, architecture)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"the model's onlooker.json: '{field}': {first['msg']}") from error
+
+
+def _profile(said: dict[str, Any], architecture: str | None) -> Profile:
+    """The profile that `said` it, with the frame size of the family where it says none."""
+    if (family := FAMILIES.get(architecture or "")) is not None:
+        said = {"frame_width": family.frame_width, "frame_height": family.frame_height, **said}
+    return Profile.model_validate(said)
+
+
+def _hub_architecture(name: str) -> str | None:
+    """What the config of a model on the hub says. None where the hub cannot be reached or has no
+    such model: vLLM may know another way to it, or why there is none."""
+    try:
+        from huggingface_hub import hf_hub_download
+
+        config = _read_json(Path(hf_hub_download(name, "config.json")))
+    except Exception as error:
+        _log.debug("the config of %s cannot be read", name, exc_info=error)
+        return None
+    return str((config.get("architectures") or ["none"])[0])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

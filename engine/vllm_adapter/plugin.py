@@ -8,6 +8,7 @@ from pathlib import Path
 
 ARCHITECTURES = {
     "OnlookerQwen3VL": "onlooker.engine.vllm_adapter.segments.model:GuardedQwen3VL",
+    "OnlookerQwen25VL": "onlooker.engine.vllm_adapter.segments.model:GuardedQwen25VL",
 }
 """Model classes by the architecture name under which segment mode asks for them."""
 

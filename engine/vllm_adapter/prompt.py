@@ -1,8 +1,9 @@
 """Prompts: how clips, dialogue and a question become what vLLM takes.
 
-The text is whatever the model's own chat template says, so any Qwen3-VL (and relatives whose
-template places videos) works as it was trained. Each clip is one video item of two frames, which
-makes it the unit of vLLM's hashing: a clip that was sent before is found again, whatever follows.
+The text is whatever the model's own chat template says, so any model whose template places videos
+works as it was trained. Where the model's processor does not write when a clip was, the prompt does
+(see `Family`). Each clip is one video item of two frames, which makes it the unit of vLLM's
+hashing: a clip that was sent before is found again, whatever follows.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from onlooker.core.errors import ConfigError
 from onlooker.core.media import Clip
 from onlooker.engine.interface import Turn
+from onlooker.engine.vllm_adapter.family import Family
 
 STAMP_RATE = 1000.0
 """Frame indices are given in milliseconds: the model reads a stamp as index / rate, in seconds."""
@@ -39,17 +41,26 @@ class PromptComposer:
     Args:
         tokenizer: the served model's.
         instructions: system prompt where a question brings none of its own.
+        family: the model's, None where it is not known: then nothing is written before its clips.
     """
 
-    def __init__(self, tokenizer: ChatTokenizer, *, instructions: str) -> None:
+    def __init__(
+        self, tokenizer: ChatTokenizer, *, instructions: str, family: Family | None
+    ) -> None:
         self._tokenizer = tokenizer
+        self._writes_stamps = family is not None and not family.stamps_clips
         self._instructions = instructions
         self._reserved = sorted(set(tokenizer.all_special_tokens), key=len, reverse=True)
 
     def watching(self, clips: Sequence[Clip], *, salt: str) -> dict[str, Any]:
         """The prompt up to and including the newest clip: what every later prompt starts with."""
-        head, clip = self.watched_parts
-        return self._prompt(head + clip * len(clips), clips, salt)
+        head, _ = self.watched_parts
+        return self._prompt(head, clips, "", salt)
+
+    def clip_text(self, clip: Clip) -> str:
+        """What a prompt says for `clip`, its pictures a placeholder."""
+        _, text = self.watched_parts
+        return stamp(clip) + text if self._writes_stamps else text
 
     def asking(
         self,
@@ -61,19 +72,19 @@ class PromptComposer:
         salt: str,
     ) -> dict[str, Any]:
         """The prompt that answers `question`."""
-        head, clip, tail = self.parts(question, dialogue, instructions)
-        return self._prompt(head + clip * len(clips) + tail, clips, salt)
+        head, _, tail = self.parts(question, dialogue, instructions)
+        return self._prompt(head, clips, tail, salt)
 
     @cached_property
     def watched_parts(self) -> tuple[str, str]:
-        """The text before the clips and of each clip, where nothing is asked: the same for all."""
+        """The text before the clips, and the template's of each, where nothing is asked."""
         head, clip, _ = self.parts("", (), None)
         return head, clip
 
     def parts(
         self, question: str, dialogue: Sequence[Turn], instructions: str | None
     ) -> tuple[str, str, str]:
-        """The prompt's text before the clips, of each clip, and after the clips.
+        """The prompt's text before the clips, the template's of each clip, and after the clips.
 
         Clips stand before the dialogue, so that a new turn leaves their KV valid.
 
@@ -110,12 +121,24 @@ class PromptComposer:
             messages, tokenize=False, add_generation_prompt=True
         )
 
-    def _prompt(self, text: str, clips: Sequence[Clip], salt: str) -> dict[str, Any]:
+    def _prompt(self, head: str, clips: Sequence[Clip], tail: str, salt: str) -> dict[str, Any]:
+        text = "".join([head, *map(self.clip_text, clips), tail])
         prompt: dict[str, Any] = {"prompt": text, "cache_salt": salt}
         if clips:
             prompt["multi_modal_data"] = {"video": [video_item(clip) for clip in clips]}
             prompt["multi_modal_uuids"] = {"video": [clip_uuid(salt, clip) for clip in clips]}
         return prompt
+
+
+def stamp(clip: Clip) -> str:
+    """The text that tells when `clip` was, as Qwen3-VL's processor writes it."""
+    return f"<{stamp_s(clip):.1f} seconds>"
+
+
+def stamp_s(clip: Clip) -> float:
+    """The time that a clip is stamped with, with the processor's own roundings."""
+    first, last = (round(frame.capture_s * STAMP_RATE) / STAMP_RATE for frame in clip.frames)
+    return (first + last) / 2
 
 
 def video_item(clip: Clip) -> tuple[np.ndarray, dict[str, Any]]:

@@ -5,6 +5,7 @@ attention KV: the same server, vLLM's prefix cache on, and a window that drops a
 a time so that the cache is hit (`onlooker.engine.memory.window`). It forgets what left the window.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
@@ -72,7 +73,9 @@ class ResendEngine:
 
     async def start(self, progress: Progress) -> None:
         settings = self._settings
-        model = find_model(settings.model, served_name=settings.served_model_name)
+        model = await asyncio.to_thread(
+            find_model, settings.model, served_name=settings.served_model_name
+        )
         self._window_clips = settings.window_clips or model.profile.window_clips
         arguments = {
             "enable_prefix_caching": True,
@@ -84,7 +87,9 @@ class ResendEngine:
         }
         await self._runner.start(model, arguments, progress)
         self._composer = PromptComposer(
-            self._runner.tokenizer, instructions=model.profile.instructions
+            self._runner.tokenizer,
+            instructions=model.profile.instructions,
+            family=model.family,
         )
         progress("looking at two blank clips to warm up")
         self._info = model.info(

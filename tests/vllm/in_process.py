@@ -1,6 +1,7 @@
 """vLLM with segments in this process, driven step by step, so that a test can look inside."""
 
 import itertools
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
 from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.vllm_adapter.family import FAMILIES
 from onlooker.engine.vllm_adapter.platform import prepare_environment
 from onlooker.scheduler.ticket import Ticket
 
@@ -22,27 +24,41 @@ ASK = "<|im_end|>\n<|im_start|>assistant\n"
 WORLD = World(5)
 
 
-def frames(index: int) -> NDArray[np.uint8]:
-    """The two frames of the clip of second `index`: [2, 72, 72, 3]."""
-    return np.stack([render(WORLD.state_at(index + half), 72, 72) for half in (0.0, 0.5)])
+FRAME_MS = {2: 500, 4: 450}
+"""Between two frames of a clip, by the number of its frames."""
 
 
-def video(index: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """The clip of second `index` as vLLM's video item."""
+def times_s(index: int, num_frames: int = 2) -> list[float]:
+    """When the frames of clip `index` are taken."""
+    first_ms = index * num_frames * 500
+    return [(first_ms + k * FRAME_MS[num_frames]) / 1000 for k in range(num_frames)]
+
+
+def frames(index: int, num_frames: int = 2) -> NDArray[np.uint8]:
+    """The frames of clip `index`: [frames, 72, 72, 3]."""
+    return np.stack([render(WORLD.state_at(time), 72, 72) for time in times_s(index, num_frames)])
+
+
+def video(index: int, num_frames: int = 2) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """Clip `index` as vLLM's video item."""
     metadata = {
-        "fps": 1000.0, "frames_indices": [index * 1000, index * 1000 + 500],
-        "total_num_frames": 2, "duration": 0.5, "video_backend": "test",
-        "do_sample_frames": False,
+        "fps": 1000.0,
+        "frames_indices": [round(time * 1000) for time in times_s(index, num_frames)],
+        "total_num_frames": num_frames * FRAME_MS[num_frames], "duration": 0.5,
+        "video_backend": "test", "do_sample_frames": False,
     }  # fmt: skip
-    return frames(index), metadata
+    return frames(index, num_frames), metadata
 
 
 class SegmentVllm:
-    """One engine; requests run to their end, or step by step."""
+    """One engine; requests run to their end, or step by step. Its clips are of `num_frames`."""
 
     def __init__(
         self, folder: Path, *, scheduler: str = "SegmentScheduler", policy: str = "fcfs"
     ) -> None:
+        self.num_frames = 2
+        architectures = json.loads((folder / "config.json").read_text())["architectures"]
+        self.family = FAMILIES[architectures[0]]
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import LLM
         from vllm.config import KVTransferConfig
@@ -53,7 +69,7 @@ class SegmentVllm:
             max_num_seqs=8, block_size=32, max_num_batched_tokens=2048, seed=0,
             limit_mm_per_prompt={"video": 32, "image": 0}, mm_processor_cache_gb=0,
             enable_prefix_caching=True, disable_log_stats=True, use_tqdm_on_load=False,
-            hf_overrides={"architectures": ["OnlookerQwen3VL"]},
+            hf_overrides={"architectures": [self.family.guarded]},
             scheduler_cls=f"{segments}.scheduler.{scheduler}",
             worker_extension_cls=f"{segments}.extension.SegmentExtension",
             kv_transfer_config=KVTransferConfig(
@@ -65,6 +81,28 @@ class SegmentVllm:
         self.engine = self.llm.llm_engine
         self.tokenizer = self.llm.get_tokenizer()
         self._ids = itertools.count()
+
+    @property
+    def places(self) -> Any:
+        from onlooker.engine.vllm_adapter.segments.places import Places
+
+        return Places.of(self.family, self.engine.model_config.hf_config)
+
+    def text(self, index: int) -> str:
+        """What a prompt says for clip `index`."""
+        if self.family.stamps_clips:
+            return "<|video_pad|>"
+        times = times_s(index, self.num_frames)
+        stamp = f"<{(times[0] + times[-1]) / 2:.1f} seconds>"
+        return f"{stamp}<|vision_start|><|video_pad|><|vision_end|>"
+
+    @property
+    def second_per_grid(self) -> float | None:
+        """Between pairs of frames, where the model tells time by place."""
+        return None if self.family.stamps_clips else 2 * FRAME_MS[self.num_frames] / 1000
+
+    def frames(self, index: int) -> NDArray[np.uint8]:
+        return frames(index, self.num_frames)
 
     @property
     def scheduler(self) -> Any:
@@ -91,22 +129,18 @@ class SegmentVllm:
             self.arena.index.put(key, score.entries(self.arena.get(key).plain_keys, None))
 
     def clip(self, index: int) -> tuple[Any, Any]:
-        """The clip of second `index` as (`ClipTokens`, features with pixels)."""
+        """Clip `index` as (`ClipTokens`, features with pixels)."""
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
         from onlooker.engine.vllm_adapter.segments.composer import clip_tokens
 
         prompt = {
-            "prompt": "<|video_pad|>",
-            "multi_modal_data": {"video": [video(index)]},
+            "prompt": self.text(index),
+            "multi_modal_data": {"video": [video(index, self.num_frames)]},
         }
         parsed = parse_model_prompt(self.engine.model_config, prompt)
         (rendered,) = self.engine.renderer.render_cmpl([parsed])
-        config = self.engine.model_config.hf_config
-        tokens = clip_tokens(
-            f"clip/{index}", rendered, video_token=config.video_token_id,
-            merge=config.vision_config.spatial_merge_size,
-        )  # fmt: skip
+        tokens = clip_tokens(f"clip/{index}", rendered, self.places)
         return tokens, rendered["mm_kwargs"]["video"][0]
 
     def ids(self, text: str) -> list[int]:
@@ -149,10 +183,10 @@ class SegmentVllm:
         """The same contiguous prompt as one ordinary request."""
         from vllm import SamplingParams
 
-        clips = [video(index) for index in indices]
+        clips = [video(index, self.num_frames) for index in indices]
         (output,) = self.llm.generate(
             {
-                "prompt": SINK + "<|video_pad|>" * len(clips) + question + ASK,
+                "prompt": SINK + "".join(map(self.text, indices)) + question + ASK,
                 "multi_modal_data": {"video": clips},
             },
             SamplingParams(temperature=0, max_tokens=num_tokens, logprobs=1, ignore_eos=True),

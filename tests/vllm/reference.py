@@ -1,8 +1,8 @@
 """An independent reference of attention over segments, in plain torch, for one sequence.
 
 It shares no code with what it checks: keys are kept *without* rotary position and turned once, to
-the place where they stand, from the definition of interleaved M-RoPE; the layers are written out
-from the weights. Only the vision tower is Hugging Face's.
+the place where they stand, from the definition of M-RoPE; the layers are written out from the
+weights. Only the vision tower is Hugging Face's.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 
 @dataclass
@@ -37,24 +37,29 @@ class Tokens:
 
 
 class Reference:
-    """Qwen3-VL's language model over pieces placed anywhere."""
+    """The language model of a Qwen3-VL or a Qwen2.5-VL over pieces placed anywhere."""
 
     def __init__(self, folder: Path) -> None:
-        model = Qwen3VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
-        self.model = model
+        model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        self.model = model.eval()
         self.processor = AutoProcessor.from_pretrained(folder)
         config = model.config.text_config
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.dim, self.eps = config.head_dim, config.rms_norm_eps
+        self.dim, self.eps = config.hidden_size // self.heads, config.rms_norm_eps
+        self.dim = getattr(config, "head_dim", None) or self.dim
         rope = config.rope_parameters
         half = self.dim // 2
         self.freqs = rope["rope_theta"] ** -(torch.arange(half, dtype=torch.float64) / half)
-        # Interleaved M-RoPE: t h w t h w ... as long as the h and w sections last, then t only.
-        self.axis = [
-            axis if axis and channel // 3 < rope["mrope_section"][axis] else 0
-            for channel in range(half)
-            for axis in [channel % 3]
-        ]
+        sections = rope["mrope_section"]
+        if rope.get("mrope_interleaved", False):
+            # t h w t h w ... as long as the h and w sections last, then t only.
+            self.axis = [
+                axis if axis and channel // 3 < sections[axis] else 0
+                for channel in range(half)
+                for axis in [channel % 3]
+            ]
+        else:
+            self.axis = [axis for axis in range(3) for _ in range(sections[axis])]
 
     # ---- inputs ----
 
@@ -67,8 +72,11 @@ class Reference:
         )  # fmt: skip
 
     @torch.no_grad()
-    def clip(self, ids: list[int], frames: NDArray[np.uint8]) -> Tokens:
-        """`ids`: the clip's tokens; `frames`: [2, height, width, 3]."""
+    def clip(
+        self, ids: list[int], frames: NDArray[np.uint8], second_per_grid: float | None = None
+    ) -> Tokens:
+        """`ids`: the clip's tokens; `frames`: [frames, height, width, 3]. `second_per_grid`:
+        between pairs of frames, where the model tells time by place; None: it does by text."""
         config = self.model.config
         inputs: Any = self.processor.video_processor(
             videos=[torch.from_numpy(frames).permute(0, 3, 1, 2)], return_tensors="pt",
@@ -77,24 +85,27 @@ class Reference:
         grid = inputs["video_grid_thw"]
         out = self.model.model.visual(inputs["pixel_values_videos"], grid_thw=grid)
         visual = out.pooler_output if hasattr(out, "pooler_output") else out[0]
-        deepstack = out.deepstack_features if hasattr(out, "deepstack_features") else out[1]
+        deepstack = getattr(out, "deepstack_features", [])
         merge = config.vision_config.spatial_merge_size
         height, width = (int(n) // merge for n in grid[0][1:])
         tokens = self.text(ids)
         is_visual = torch.tensor(ids) == config.video_token_id
         tokens.embeds[is_visual] = visual.to(tokens.embeds.dtype)
-        offsets, place = [], 0
-        seen = 0
+        rate = 0 if second_per_grid is None else config.vision_config.tokens_per_second
+        offsets: list[tuple[int, int, int]] = []
+        start, last, seen = 0, -1, 0
         for token in is_visual.tolist():
+            pair, rest = divmod(seen, height * width)
+            if not token or (rest == 0 and (pair == 0 or second_per_grid is None)):
+                start = last + 1
+            offset = (start, start, start)
             if token:
-                offsets.append((place, place + seen // width, place + seen % width))
+                later = int(pair * (second_per_grid or 0) * rate)
+                offset = (start + later, start + rest // width, start + rest % width)
                 seen += 1
-                if seen == height * width:
-                    place += max(height, width)
-            else:
-                offsets.append((place, place, place))
-                place += 1
-        return Tokens(tokens.embeds, torch.tensor(offsets).T, is_visual, list(deepstack), place)
+            offsets.append(offset)
+            last = max(last, *offset)
+        return Tokens(tokens.embeds, torch.tensor(offsets).T, is_visual, list(deepstack), last + 1)
 
     # ---- computing ----
 
@@ -110,8 +121,8 @@ class Reference:
         for index, layer in enumerate(language.layers):
             normed = self._norm(hidden, layer.input_layernorm.weight)
             attn = layer.self_attn
-            query = self._heads(attn.q_proj(normed), self.heads, attn.q_norm.weight)
-            key = self._heads(attn.k_proj(normed), self.kv_heads, attn.k_norm.weight)
+            query = self._heads(attn.q_proj(normed), self.heads, getattr(attn, "q_norm", None))
+            key = self._heads(attn.k_proj(normed), self.kv_heads, getattr(attn, "k_norm", None))
             value = attn.v_proj(normed).view(len(hidden), self.kv_heads, self.dim)
             piece.queries.append(query)
             piece.keys.append(key)
@@ -157,8 +168,9 @@ class Reference:
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
 
-    def _heads(self, x: torch.Tensor, heads: int, norm: torch.Tensor) -> torch.Tensor:
-        return self._norm(x.view(len(x), heads, self.dim), norm)
+    def _heads(self, x: torch.Tensor, heads: int, norm: Any | None) -> torch.Tensor:
+        split = x.view(len(x), heads, self.dim)
+        return split if norm is None else self._norm(split, norm.weight)
 
     def _turn(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Rotary position from its definition: each pair (i, i + half) is a complex number."""

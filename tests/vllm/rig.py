@@ -70,6 +70,25 @@ def asking(vllm: Any, clips: Sequence[int], kind: str = "whole") -> Any:
     return builder
 
 
+def retrieving(vllm: Any, num_slots: int, recent: Sequence[int]) -> Any:
+    builder = new_prompt()
+    builder.load_text("sink", sink_ids(vllm))
+    older = [index for index in range(NUM_CLIPS) if index not in recent]
+    shapes = [clip_of(vllm, index, "whole")[0] for index in older[:num_slots]]
+    builder.retrieve([f"whole/{index}" for index in older], shapes)
+    for index in recent:
+        builder.load_clip(clip_of(vllm, index, "whole")[0])
+    builder.question(question_ids(vllm))
+    return builder
+
+
+def picks(output: Any) -> list[list[int]]:
+    from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
+
+    picked = output.kv_transfer_params[PARAMS_KEY]["picked"]
+    return [[int(key.split("/")[1]) for key in layer] for layer in picked]
+
+
 def result_of(output: Any) -> tuple[list[int], list[float]]:
     completion = output.outputs[0]
     ids = list(completion.token_ids)
@@ -94,9 +113,8 @@ class Rebuilt:
         self.start = len(sink)
         self.pieces: list[Any] = []
         for index in range(NUM_CLIPS):
-            from tests.vllm.in_process import frames
-
-            tokens = reference.clip(vllm.clip(index)[0].token_ids, frames(index))
+            ids = vllm.clip(index)[0].token_ids
+            tokens = reference.clip(ids, vllm.frames(index), vllm.second_per_grid)
             self.extent = tokens.extent
             past = self.past(self.pieces[max(0, index - window) :])
             self.pieces.append(reference.run(tokens, self.place(len(past) - 1), past)[0])

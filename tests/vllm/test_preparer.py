@@ -12,6 +12,7 @@ import pytest
 from onlooker import demo_model
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
+from onlooker.engine.vllm_adapter.family import FAMILIES
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -22,7 +23,7 @@ SIDE = 72
 class VllmProcessor:
     """vLLM's renderer of the model, without an engine; counts what it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         from onlooker.engine.vllm_adapter.config import VllmSection
         from onlooker.engine.vllm_adapter.platform import prepare_environment
 
@@ -31,7 +32,7 @@ class VllmProcessor:
         from vllm.renderers import renderer_from_config
 
         config = EngineArgs(
-            model=str(MODEL), dtype="float32", enforce_eager=True, max_model_len=2048,
+            model=str(folder), dtype="float32", enforce_eager=True, max_model_len=2048,
             mm_processor_cache_gb=0, limit_mm_per_prompt={"video": 4, "image": 0},
         ).create_engine_config()  # fmt: skip
         self.config = config.model_config.hf_config
@@ -51,9 +52,10 @@ class VllmProcessor:
         return rendered
 
 
-@pytest.fixture(scope="module")
-def stock() -> VllmProcessor:
-    return VllmProcessor()
+@pytest.fixture(scope="module", params=["Qwen3-VL", "Qwen2.5-VL"])
+def stock(request: pytest.FixtureRequest) -> VllmProcessor:
+    is_demo = request.param == "Qwen3-VL"
+    return VllmProcessor(MODEL if is_demo else request.getfixturevalue("qwen2_5_folder"))
 
 
 @pytest.fixture
@@ -63,13 +65,13 @@ def processor(stock: VllmProcessor) -> VllmProcessor:
 
 
 def _preparer(processor: VllmProcessor) -> Any:
+    from onlooker.engine.vllm_adapter.prompt import PromptComposer
+    from onlooker.engine.vllm_adapter.segments.places import Places
     from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 
-    return ClipPreparer(
-        processor, "<|video_pad|>", video_token=processor.config.video_token_id,
-        patch=processor.config.vision_config.patch_size,
-        merge=processor.config.vision_config.spatial_merge_size,
-    )  # fmt: skip
+    family = FAMILIES[processor.config.architectures[0]]
+    composer = PromptComposer(processor.tokenizer, instructions="", family=family)
+    return ClipPreparer(processor, composer.clip_text, Places.of(family, processor.config))
 
 
 def _clip(start_s: float, *, width: int = SIDE, height: int = SIDE, alone: bool = False) -> Clip:

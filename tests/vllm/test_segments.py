@@ -28,8 +28,10 @@ from tests.vllm.rig import (
     ingesting,
     logits_of,
     new_prompt,
+    picks,
     question_ids,
     result_of,
+    retrieving,
     sink_ids,
     votes_of,
 )
@@ -242,25 +244,6 @@ def test_a_note_stands_between_the_sink_and_the_clips(vllm: Any, whole: Rebuilt)
 # ---- retrieval ----
 
 
-def _retrieving(vllm: Any, num_slots: int, recent: Sequence[int]) -> Any:
-    builder = new_prompt()
-    builder.load_text("sink", sink_ids(vllm))
-    older = [index for index in range(NUM_CLIPS) if index not in recent]
-    shapes = [clip_of(vllm, index, "whole")[0] for index in older[:num_slots]]
-    builder.retrieve([f"whole/{index}" for index in older], shapes)
-    for index in recent:
-        builder.load_clip(clip_of(vllm, index, "whole")[0])
-    builder.question(question_ids(vllm))
-    return builder
-
-
-def _picked(output: Any) -> list[list[int]]:
-    from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
-
-    picked = output.kv_transfer_params[PARAMS_KEY]["picked"]
-    return [[int(key.split("/")[1]) for key in layer] for layer in picked]
-
-
 @settings(
     max_examples=12, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
@@ -281,10 +264,10 @@ def test_any_retrieval_attends_to_what_it_says(
     }  # fmt: skip
     vllm.choose_by(ranking=ranking, mass=mass)
     try:
-        output = vllm.run(_retrieving(vllm, num_slots, recent), max_tokens=NUM_TOKENS, logprobs=1)
+        output = vllm.run(retrieving(vllm, num_slots, recent), max_tokens=NUM_TOKENS, logprobs=1)
     finally:
         vllm.choose_by()
-    picked = _picked(output)
+    picked = picks(output)
     assert all(layer == sorted(set(layer)) and len(layer) == num_slots for layer in picked)
     slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(num_slots)]
     expected = whole.answer(vllm, [*slots, *(whole.pieces[i] for i in recent)])
@@ -292,16 +275,16 @@ def test_any_retrieval_attends_to_what_it_says(
 
 
 def test_retrieving_all_clips_equals_no_retrieval(vllm: Any) -> None:
-    output = vllm.run(_retrieving(vllm, NUM_CLIPS, []), max_tokens=NUM_TOKENS, logprobs=1)
-    assert all(layer == list(range(NUM_CLIPS)) for layer in _picked(output))
+    output = vllm.run(retrieving(vllm, NUM_CLIPS, []), max_tokens=NUM_TOKENS, logprobs=1)
+    assert all(layer == list(range(NUM_CLIPS)) for layer in picks(output))
     assert_same(result_of(output), result_of(answer(vllm, range(NUM_CLIPS))))
 
 
 @pytest.mark.parametrize("num_slots", [1, 3])
 def test_each_layer_attends_to_what_it_picked(vllm: Any, whole: Rebuilt, num_slots: int) -> None:
     recent = [6, 7]
-    output = vllm.run(_retrieving(vllm, num_slots, recent), max_tokens=NUM_TOKENS, logprobs=1)
-    picked = _picked(output)
+    output = vllm.run(retrieving(vllm, num_slots, recent), max_tokens=NUM_TOKENS, logprobs=1)
+    picked = picks(output)
     assert all(len(layer) == num_slots and layer == sorted(layer) for layer in picked)
     slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(num_slots)]
     expected = whole.answer(vllm, [*slots, *(whole.pieces[i] for i in recent)])
@@ -332,7 +315,7 @@ def _probe(vllm: Any, num_wanted: int, older: Sequence[int], recent: Sequence[in
 
 def _probed(vllm: Any, num_wanted: int, recent: Sequence[int] = (6, 7)) -> list[int]:
     older = [index for index in range(NUM_CLIPS) if index not in recent]
-    (chosen,) = _picked(vllm.run(_probe(vllm, num_wanted, older, recent)))
+    (chosen,) = picks(vllm.run(_probe(vllm, num_wanted, older, recent)))
     return chosen
 
 
@@ -365,7 +348,7 @@ def test_a_second_look_stays_within_the_shortlist_and_reads_no_more(
     short = _probed(vllm, 2)
     choosing(ranking={"second_look": "page_mean", "shortlist_clips": 2, "voting_layers": [2]})
     output = vllm.run(_probe(vllm, 1, range(6), [6, 7]))
-    assert set(_picked(output)[0]) <= set(short)
+    assert set(picks(output)[0]) <= set(short)
     read = output.kv_transfer_params[PARAMS_KEY]["read"]
     assert set(read) == {"sink", *(f"whole/{index}" for index in (*short, 6, 7))}
 
@@ -385,8 +368,8 @@ def test_in_one_pass_what_mass_does_not_need_shows_the_newest(
     vllm: Any, whole: Rebuilt, choosing: Any
 ) -> None:
     choosing(mass=0.01)  # one clip is enough
-    output = vllm.run(_retrieving(vllm, 3, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
-    picked = _picked(output)
+    output = vllm.run(retrieving(vllm, 3, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
+    picked = picks(output)
     assert all({4, 5} <= set(layer) or layer == [3, 4, 5] for layer in picked)
     slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(3)]
     expected = whole.answer(vllm, [*slots, whole.pieces[6], whole.pieces[7]])
@@ -395,8 +378,8 @@ def test_in_one_pass_what_mass_does_not_need_shows_the_newest(
 
 def test_layers_after_a_voter_share_its_choice(vllm: Any, whole: Rebuilt, choosing: Any) -> None:
     choosing(ranking={"voting_layers": [2]})
-    output = vllm.run(_retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
-    picked = _picked(output)
+    output = vllm.run(retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
+    picked = picks(output)
     assert picked[2] == picked[3] == picked[-1]
     slots = [[whole.pieces[layer[slot]] for layer in picked] for slot in range(2)]
     expected = whole.answer(vllm, [*slots, whole.pieces[6], whole.pieces[7]])
@@ -508,8 +491,8 @@ def test_an_ingest_that_is_aborted_in_the_middle_leaves_no_segment(vllm: Any) ->
 
 
 def test_a_retrieval_that_is_preempted_answers_the_same(vllm: Any) -> None:
-    expected = vllm.run(_retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
-    vllm.add(_retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
+    expected = vllm.run(retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
+    vllm.add(retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
     for _ in range(3):
         vllm.step()
     assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
@@ -590,7 +573,7 @@ def test_a_clip_is_encoded_once_and_never_for_an_answer(vllm: Any) -> None:
             ingest(vllm, index, range(index), "whole", into="counted")
         assert len(counts) == 3
         answer(vllm, [0, 1, 2])
-        vllm.run(_retrieving(vllm, 2, [6, 7]), max_tokens=2)
+        vllm.run(retrieving(vllm, 2, [6, 7]), max_tokens=2)
         assert len(counts) == 3
     finally:
         vllm.llm.apply_model(restore)

@@ -30,6 +30,7 @@ from vllm.multimodal.inputs import (
 )
 
 from onlooker.engine.vllm_adapter.segments.key_runs import KeyRuns
+from onlooker.engine.vllm_adapter.segments.places import Places
 from onlooker.engine.vllm_adapter.segments.spec import (
     LoadSpan,
     RetrievalSpec,
@@ -42,6 +43,12 @@ EngineInput: TypeAlias = MultiModalInput | TokensInput
 
 POSITIONS_FIELD = "prompt_positions"
 """Field of a feature that holds the rotary positions of a whole prompt, [3][tokens] (t, h, w)."""
+
+GRID_FIELD = "video_grid_thw"
+"""Field of a clip's feature: its patches in time, height and width."""
+
+_TIME_FIELDS = {"stamps": "timestamps", "second_per_grid": "second_per_grid_ts"}
+"""Fields that tell a clip's time, by the name under which they are stored; families have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +69,29 @@ class ClipTokens:
         """What `ClipTokens.restored` needs, beside the key."""
         return {
             "token_ids": json.dumps(self.token_ids),
-            "grid": json.dumps([int(n) for n in self.grid["video_grid_thw"].data]),
-            "stamps": json.dumps([float(t) for t in self.grid["timestamps"].data]),
+            "grid": json.dumps([int(n) for n in self.grid[GRID_FIELD].data]),
+            **{
+                name: json.dumps(np.asarray(self.grid[field].data).tolist())
+                for name, field in _TIME_FIELDS.items()
+                if field in self.grid
+            },
         }
 
     @classmethod
-    def restored(
-        cls, key: str, meta: Mapping[str, str], *, video_token: int, merge: int
-    ) -> "ClipTokens":
+    def restored(cls, key: str, meta: Mapping[str, str], places: Places) -> "ClipTokens":
         """A clip from what was stored with its segment."""
         ids: list[int] = json.loads(meta["token_ids"])
-        grid: list[int] = json.loads(meta["grid"])
         field = MultiModalFieldConfig.batched("video", keep_on_cpu=True).field
+        data: dict[str, Any] = {GRID_FIELD: torch.tensor(json.loads(meta["grid"]))}
+        if "stamps" in meta:
+            data["timestamps"] = json.loads(meta["stamps"])
+        if "second_per_grid" in meta:
+            data["second_per_grid_ts"] = torch.tensor(json.loads(meta["second_per_grid"]))
         item = MultiModalKwargsItem(
-            {
-                "video_grid_thw": MultiModalFieldElem(data=torch.tensor(grid), field=field),
-                "timestamps": MultiModalFieldElem(data=json.loads(meta["stamps"]), field=field),
-            }
+            {name: MultiModalFieldElem(data=value, field=field) for name, value in data.items()}
         )
-        is_video = torch.tensor(ids) == video_token
-        offsets, extent = rotary_offsets(
-            ids, video_token=video_token, height=grid[1] // merge, width=grid[2] // merge
-        )
+        is_video = torch.tensor(ids) == places.video_token
+        offsets, extent = offsets_of(ids, item, places)
         placeholder = PlaceholderRange(offset=0, length=len(ids), is_embed=is_video)
         return cls(key, ids, placeholder, item, offsets, extent)
 
@@ -93,41 +101,22 @@ class ClipTokens:
         return len(self.token_ids), self.extent
 
 
-def clip_tokens(key: str, rendered: Any, *, video_token: int, merge: int) -> ClipTokens:
+def clip_tokens(key: str, rendered: Any, places: Places) -> ClipTokens:
     """Take apart a rendered prompt that holds nothing but one clip."""
     item = rendered["mm_kwargs"]["video"][0]
     grid = MultiModalKwargsItem({k: elem for k, elem in item.items() if elem.field.keep_on_cpu})
-    _, height, width = (int(n) for n in item["video_grid_thw"].data)
     ids = list(rendered["prompt_token_ids"])
-    offsets, extent = rotary_offsets(
-        ids, video_token=video_token, height=height // merge, width=width // merge
-    )
+    offsets, extent = offsets_of(ids, grid, places)
     return ClipTokens(key, ids, rendered["mm_placeholders"]["video"][0], grid, offsets, extent)
 
 
-def rotary_offsets(
-    token_ids: Sequence[int], *, video_token: int, height: int, width: int
+def offsets_of(
+    token_ids: Sequence[int], item: MultiModalKwargsItem, places: Places
 ) -> tuple[NDArray[np.int32], int]:
-    """Qwen3-VL's M-RoPE inside one clip of one temporal patch.
-
-    Text advances all three axes by one. A picture of `height` x `width` tokens stands at one time:
-    its tokens differ on the h and w axes only, and text goes on past the larger of the two.
-    Returns offsets [3, tokens] and the extent.
-    """
-    rows: list[tuple[int, int, int]] = []
-    position, index = 0, 0
-    while index < len(token_ids):
-        if token_ids[index] == video_token:
-            rows += [
-                (position, position + h, position + w) for h in range(height) for w in range(width)
-            ]
-            position += max(height, width, 1)
-            index += height * width
-        else:
-            rows.append((position, position, position))
-            position += 1
-            index += 1
-    return np.array(rows, np.int32).reshape(-1, 3).T, position
+    """`Places.offsets` of a clip with the features `item`."""
+    grid = [int(n) for n in item[GRID_FIELD].data]
+    seconds = item.get("second_per_grid_ts")
+    return places.offsets(token_ids, grid, 1.0 if seconds is None else float(seconds.data))
 
 
 class PromptBuilder:

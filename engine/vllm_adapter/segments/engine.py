@@ -3,6 +3,7 @@
 The gateway's half of stream memory. KV stays in vLLM's worker; here are the prompts' plans.
 """
 
+import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,7 +12,7 @@ from typing import Any
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.clock import Clock
-from onlooker.core.errors import ConfigError, EngineFailed, InvalidRequest, TooLarge
+from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
@@ -39,6 +40,7 @@ from onlooker.engine.vllm_adapter.answers import (
     count_tokens,
     only_end,
 )
+from onlooker.engine.vllm_adapter.family import Family
 from onlooker.engine.vllm_adapter.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.prompt import PromptComposer
@@ -49,6 +51,7 @@ from onlooker.engine.vllm_adapter.segments.composer import EngineInput, PromptBu
 from onlooker.engine.vllm_adapter.segments.evidence import with_evidence
 from onlooker.engine.vllm_adapter.segments.gauge import LoadGauge
 from onlooker.engine.vllm_adapter.segments.notes import NoteTaker
+from onlooker.engine.vllm_adapter.segments.places import Places
 from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.segments.prompts import SegmentPrompts
 from onlooker.engine.vllm_adapter.segments.recaller import (
@@ -70,9 +73,6 @@ DEFAULT_RECENT = 16
 """Clips of the recent window where nothing else is said."""
 
 _SEGMENTS = "onlooker.engine.vllm_adapter.segments"
-
-FAMILIES = {"Qwen3VLForConditionalGeneration": "OnlookerQwen3VL"}
-"""Architectures whose memory is plain rotary attention, and our guarded classes for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +117,20 @@ class SegmentEngine:
 
     async def start(self, progress: Progress) -> None:
         settings = self._settings
-        model = find_model(settings.model, served_name=settings.served_model_name)
-        if model.architecture not in FAMILIES:
-            raise ConfigError(
-                f"stream memory does not know the family {model.architecture or 'of this model'}; "
-                "start with --mode resend, which serves it without memory"
-            )
+        model = await asyncio.to_thread(
+            find_model, settings.model, served_name=settings.served_model_name
+        )
+        family = model.family_with_memory()
         room = (
             settings.window_clips or model.profile.window_clips
         ) - settings.memory.retrieved_clips
         self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, room))
         self._choosing = choosing(settings.memory, model.profile.ranking)
-        await self._runner.start(model, self._arguments(model), progress)
+        await self._runner.start(model, self._arguments(family), progress)
         check_layers(
             self._choosing.ranking, self._runner.model_config.text_config.num_hidden_layers
         )
-        self._made = self._make(model)
+        self._made = self._make(model, family)
         progress("looking at a blank clip to warm up")
         tokens_per_clip = await self._warm_up(model)
         max_clips = self._recent_clips + settings.memory.retrieved_clips
@@ -268,26 +266,19 @@ class SegmentEngine:
 
     # ---- starting ----
 
-    def _make(self, model: Model) -> _Made:
+    def _make(self, model: Model, family: Family) -> _Made:
         """What needs to know the running model."""
-        config = self._runner.model_config
-        video_token = config.video_token_id
-        merge = config.vision_config.spatial_merge_size
+        places = Places.of(family, self._runner.model_config)
         streams = StreamMemories(
             self._runner,
             self._clock,
             fingerprint=model.fingerprint(),
-            video_token=video_token,
-            merge=merge,
+            places=places,
         )
-        composer = PromptComposer(self._runner.tokenizer, instructions=model.profile.instructions)
-        clips = ClipPreparer(
-            self._runner,
-            composer.watched_parts[1],
-            video_token=video_token,
-            patch=config.vision_config.patch_size,
-            merge=merge,
+        composer = PromptComposer(
+            self._runner.tokenizer, instructions=model.profile.instructions, family=family
         )
+        clips = ClipPreparer(self._runner, composer.clip_text, places)
         prompts = SegmentPrompts(
             self._runner,
             composer,
@@ -339,9 +330,8 @@ class SegmentEngine:
         await self.close_stream(clip.stream_id)
         return tokens
 
-    def _arguments(self, model: Model) -> dict[str, Any]:
+    def _arguments(self, family: Family) -> dict[str, Any]:
         """vLLM engine arguments of segments mode."""
-        assert model.architecture is not None, "checked by start"
         settings = self._settings
         memory = settings.memory
         in_context = self._recent_clips + memory.retrieved_clips + settings.max_question_images + 2
@@ -351,7 +341,7 @@ class SegmentEngine:
             "enable_prefix_caching": True,
             "mm_processor_cache_gb": 0,
             "limit_mm_per_prompt": {"video": in_context, "image": 0},
-            "hf_overrides": {"architectures": [FAMILIES[model.architecture]]},
+            "hf_overrides": {"architectures": [family.guarded]},
             "scheduler_cls": f"{_SEGMENTS}.scheduler.{_scheduler_class()}",
             "worker_extension_cls": f"{_SEGMENTS}.extension.SegmentExtension",
             "kv_transfer_config": boot.kv_transfer_config(

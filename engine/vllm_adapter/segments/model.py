@@ -1,4 +1,4 @@
-"""Qwen3-VL for prompts of segments: positions that come with the prompt, and a crash guard.
+"""Model classes for prompts of segments: positions that come with the prompt, and a crash guard.
 
 The places of a prompt's tokens are composed with it (`composer.POSITIONS_FIELD`): features of every
 loaded clip would only be there to compute them again.
@@ -10,9 +10,16 @@ were scheduled for encoding after all, vLLM's worker would fail an assertion and
 with it. Here it becomes zeros, and its request fails by itself because its segment was missing.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from vllm.model_executor.models.qwen2_5_vl import (
+    Qwen2_5_VLDummyInputsBuilder,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLMultiModalProcessor,
+    Qwen2_5_VLProcessingInfo,
+)
 from vllm.model_executor.models.qwen3_vl import (
     Qwen3VLDummyInputsBuilder,
     Qwen3VLForConditionalGeneration,
@@ -22,7 +29,10 @@ from vllm.model_executor.models.qwen3_vl import (
 from vllm.multimodal import MULTIMODAL_REGISTRY
 from vllm.multimodal.inputs import MultiModalFeatureSpec
 
-from onlooker.engine.vllm_adapter.segments.composer import POSITIONS_FIELD
+from onlooker.engine.vllm_adapter.segments.composer import GRID_FIELD, POSITIONS_FIELD
+
+Positions = tuple[torch.Tensor, int]
+"""[3, tokens], and by how much the next position is ahead of the number of tokens."""
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -35,28 +45,54 @@ class GuardedQwen3VL(Qwen3VLForConditionalGeneration):
 
     def get_mrope_input_positions(
         self, input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]
-    ) -> tuple[torch.Tensor, int]:
-        for feature in mm_features:
-            if feature.data is not None and POSITIONS_FIELD in feature.data:
-                positions: torch.Tensor = feature.data[POSITIONS_FIELD].data.long()
-                assert positions.shape == (3, len(input_tokens))
-                return positions, int(positions.max()) + 1 - len(input_tokens)
-        placed: tuple[torch.Tensor, int] = super().get_mrope_input_positions(
-            input_tokens, mm_features
-        )
-        return placed
+    ) -> Positions:
+        carried = _carried(input_tokens, mm_features)
+        return carried or super().get_mrope_input_positions(input_tokens, mm_features)
 
     def embed_multimodal(self, **kwargs: Any) -> Any:
-        grid = kwargs.get("video_grid_thw")
-        if grid is None or kwargs.get("pixel_values_videos") is not None:
-            return super().embed_multimodal(**kwargs)
-        weight = self.language_model.model.embed_tokens.weight
-        merge = self.visual.spatial_merge_size**2
         levels = 1 + (self.deepstack_num_level if self.use_deepstack else 0)
-        return [
-            torch.zeros(
-                int(item.prod()) // merge, weight.shape[1] * levels,
-                dtype=weight.dtype, device=weight.device,
-            )
-            for item in grid
-        ]  # fmt: skip
+        return _blanks(self, kwargs, levels) or super().embed_multimodal(**kwargs)
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    Qwen2_5_VLMultiModalProcessor,
+    info=Qwen2_5_VLProcessingInfo,
+    dummy_inputs=Qwen2_5_VLDummyInputsBuilder,
+)
+class GuardedQwen25VL(Qwen2_5_VLForConditionalGeneration):
+    """Qwen2.5-VL that takes positions as they come and encodes only clips that come with pixels."""
+
+    def get_mrope_input_positions(
+        self, input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]
+    ) -> Positions:
+        carried = _carried(input_tokens, mm_features)
+        return carried or super().get_mrope_input_positions(input_tokens, mm_features)
+
+    def embed_multimodal(self, **kwargs: Any) -> Any:
+        return _blanks(self, kwargs, 1) or super().embed_multimodal(**kwargs)
+
+
+def _carried(input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]) -> Positions | None:
+    """The positions that came with a prompt, if any did."""
+    for feature in mm_features:
+        if feature.data is not None and POSITIONS_FIELD in feature.data:
+            positions: torch.Tensor = feature.data[POSITIONS_FIELD].data.long()
+            assert positions.shape == (3, len(input_tokens))
+            return positions, int(positions.max()) + 1 - len(input_tokens)
+    return None
+
+
+def _blanks(model: Any, features: Mapping[str, Any], levels: int) -> list[torch.Tensor] | None:
+    """Zeros for clips without pixels; None for others. `levels`: embeddings side by side."""
+    grid = features.get(GRID_FIELD)
+    if grid is None or features.get("pixel_values_videos") is not None:
+        return None
+    weight = model.language_model.model.embed_tokens.weight
+    merge = model.visual.spatial_merge_size**2
+    return [
+        torch.zeros(
+            int(item.prod()) // merge, weight.shape[1] * levels,
+            dtype=weight.dtype, device=weight.device,
+        )
+        for item in grid
+    ]  # fmt: skip

@@ -1,7 +1,7 @@
 """`ClipPreparer`: a clip as tokens and pixel features, without the model's processor where it can.
 
-The processor of a Qwen3-VL resizes (nothing to do: perception did), cuts frames into patches and
-writes a clip's stamp into its text: a few microseconds of work inside milliseconds of generality.
+A Qwen-VL's processor resizes (nothing to do: perception did), cuts frames into patches and makes
+tokens of a clip's text and stamp: a few microseconds of work inside milliseconds of generality.
 Here only that work is done. Whether it comes to the same is not assumed but tried, once for each
 frame size: two clips of noise must come out bit by bit as from the processor, or the processor goes
 on preparing clips of that size.
@@ -9,7 +9,7 @@ on preparing clips of that size.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
@@ -20,8 +20,9 @@ from vllm.multimodal.inputs import MultiModalFieldElem, MultiModalKwargsItem, Pl
 
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
-from onlooker.engine.vllm_adapter.prompt import STAMP_RATE, video_item
-from onlooker.engine.vllm_adapter.segments.composer import ClipTokens, clip_tokens, rotary_offsets
+from onlooker.engine.vllm_adapter.prompt import stamp, stamp_s, video_item
+from onlooker.engine.vllm_adapter.segments.composer import ClipTokens, clip_tokens, offsets_of
+from onlooker.engine.vllm_adapter.segments.places import Places
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -53,19 +54,13 @@ class ClipPreparer:
     """Prepares clips for one model.
 
     Args:
-        text: what the chat template writes for a clip.
-        patch: pixels of a side of one patch.
-        merge: patches of a side that become one token.
+        text: what a prompt says for a clip.
     """
 
-    def __init__(
-        self, processor: Processor, text: str, *, video_token: int, patch: int, merge: int
-    ) -> None:
+    def __init__(self, processor: Processor, text: Callable[[Clip], str], places: Places) -> None:
         self._processor = processor
         self._text = text
-        self._video_token = video_token
-        self._patch = patch
-        self._merge = merge
+        self._places = places
         self._templates: dict[tuple[int, ...], _Template | None] = {}
 
     async def prepare(self, key: str, clip: Clip) -> Prepared:
@@ -86,12 +81,12 @@ class ClipPreparer:
         """`clip` as the model's own processor prepares it."""
         rendered = await self._processor.render(
             {
-                "prompt": self._text,
+                "prompt": self._text(clip),
                 "multi_modal_data": {"video": [video_item(clip)]},
                 "multi_modal_uuids": {"video": [key]},
             }
         )
-        tokens = clip_tokens(key, rendered, video_token=self._video_token, merge=self._merge)
+        tokens = clip_tokens(key, rendered, self._places)
         return tokens, rendered["mm_kwargs"]["video"][0]
 
     async def _template(self, size: tuple[int, ...]) -> "_Template | None":
@@ -109,22 +104,22 @@ class ClipPreparer:
 
     def _learnt(self, clip: Clip, expected: Prepared) -> "_Template | None":
         tokens, item = expected
-        stamp = _encoded_stamp(self._processor.tokenizer, clip)
-        at = _find(tokens.token_ids, stamp)
+        encoded = _encoded_stamp(self._processor.tokenizer, clip)
+        at = _find(tokens.token_ids, encoded)
         height, width = clip.frames[0].pixels.shape[:2]
-        tile = self._patch * self._merge
+        tile = self._places.patch * self._places.merge
         if at is None or height % tile or width % tile:
             return None
         return _Template(
             tokenizer=self._processor.tokenizer,
             before=tokens.token_ids[:at],
-            after=tokens.token_ids[at + len(stamp) :],
+            after=tokens.token_ids[at + len(encoded) :],
             item=item,
             placeholder=tokens.placeholder,
-            num_outside=len(tokens.token_ids) - tokens.placeholder.length,
-            video_token=self._video_token,
-            patch=self._patch,
-            merge=self._merge,
+            holds_stamp=tokens.placeholder.offset <= at,
+            num_behind=len(tokens.token_ids)
+            - (tokens.placeholder.offset + tokens.placeholder.length),
+            places=self._places,
             layouts={},
         )
 
@@ -139,24 +134,25 @@ class _Template:
     """Token ids around the stamp."""
     item: MultiModalKwargsItem
     placeholder: PlaceholderRange
-    num_outside: int
-    """Tokens of the clip that are not the placeholder's."""
-    video_token: int
-    patch: int
-    merge: int
+    holds_stamp: bool
+    """Whether the stamp is inside the placeholder, or before it."""
+    num_behind: int
+    """Tokens behind the placeholder."""
+    places: Places
     layouts: "dict[int, _Layout]"
     """By the number of tokens of the stamp."""
 
     def fill(self, key: str, clip: Clip) -> Prepared:
-        stamp = _encoded_stamp(self.tokenizer, clip)
-        ids = [*self.before, *stamp, *self.after]
-        layout = self.layouts.get(len(stamp))
+        encoded = _encoded_stamp(self.tokenizer, clip)
+        ids = [*self.before, *encoded, *self.after]
+        layout = self.layouts.get(len(encoded))
         if layout is None:
-            layout = self.layouts[len(stamp)] = self._layout(ids, clip)
+            layout = self.layouts[len(encoded)] = self._layout(ids)
         frames = np.stack([frame.pixels for frame in clip.frames])
+        pixels = patches(frames, self.places.patch, self.places.merge)
         changed = {
-            "pixel_values_videos": torch.from_numpy(patches(frames, self.patch, self.merge)),
-            "timestamps": [_mid_s(clip)],
+            "pixel_values_videos": torch.from_numpy(pixels),
+            "timestamps": [stamp_s(clip)],
         }
         item = MultiModalKwargsItem(
             {
@@ -168,17 +164,14 @@ class _Template:
         tokens = ClipTokens(key, ids, layout.placeholder, grid, layout.offsets, layout.extent)
         return tokens, item
 
-    def _layout(self, ids: list[int], clip: Clip) -> "_Layout":
-        height, width = (
-            length // (self.patch * self.merge) for length in clip.frames[0].pixels.shape[:2]
-        )
-        offsets, extent = rotary_offsets(
-            ids, video_token=self.video_token, height=height, width=width
-        )
-        start, length = self.placeholder.offset, len(ids) - self.num_outside
+    def _layout(self, ids: list[int]) -> "_Layout":
+        offsets, extent = offsets_of(ids, self.item, self.places)
+        end = len(ids) - self.num_behind
+        start = self.placeholder.offset if self.holds_stamp else end - self.placeholder.length
+        length = end - start
         is_embed = None
         if self.placeholder.is_embed is not None:
-            is_embed = torch.tensor(ids[start : start + length]) == self.video_token
+            is_embed = torch.tensor(ids[start : start + length]) == self.places.video_token
         placeholder = PlaceholderRange(offset=start, length=length, is_embed=is_embed)
         return _Layout(placeholder, offsets, extent)
 
@@ -202,14 +195,8 @@ def patches(frames: NDArray[np.uint8], patch: int, merge: int) -> NDArray[np.uin
     return rows.reshape(-1, colours * num_frames * patch * patch)
 
 
-def _mid_s(clip: Clip) -> float:
-    """The time that a clip is stamped with, with the processor's own roundings."""
-    first, last = (round(frame.capture_s * STAMP_RATE) / STAMP_RATE for frame in clip.frames)
-    return (first + last) / 2
-
-
 def _encoded_stamp(tokenizer: Any, clip: Clip) -> list[int]:
-    return list(tokenizer.encode(f"<{_mid_s(clip):.1f} seconds>", add_special_tokens=False))
+    return list(tokenizer.encode(stamp(clip), add_special_tokens=False))
 
 
 def _find(ids: Sequence[int], wanted: Sequence[int]) -> int | None:

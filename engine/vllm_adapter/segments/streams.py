@@ -15,6 +15,7 @@ from onlooker.engine.vllm_adapter.runner import VllmRunner
 from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
 from onlooker.engine.vllm_adapter.segments.memory import StreamMemory
 from onlooker.engine.vllm_adapter.segments.notes import Note
+from onlooker.engine.vllm_adapter.segments.places import Places
 from onlooker.engine.vllm_adapter.segments.timeline import RememberedClip
 
 _log = logging.getLogger("onlooker.engine.vllm")
@@ -29,14 +30,12 @@ class StreamMemories:
         clock: Clock,
         *,
         fingerprint: str,
-        video_token: int,
-        merge: int,
+        places: Places,
     ) -> None:
         self._runner = runner
         self._clock = clock
         self._fingerprint = fingerprint
-        self._video_token = video_token
-        self._merge = merge
+        self._places = places
         self._memories: dict[StreamId, StreamMemory] = {}
         self._newest: dict[StreamId, Clip] = {}
         self.max_clips = 1
@@ -131,9 +130,7 @@ class StreamMemories:
             elif parsed.kind is SegmentKind.TEXT:
                 memory.notes.add(Note.restored(key, meta), index=parsed.index)
             elif parsed.kind is SegmentKind.CLIP:
-                tokens = ClipTokens.restored(
-                    key, meta, video_token=self._video_token, merge=self._merge
-                )
+                tokens = ClipTokens.restored(key, meta, self._places)
                 memory.add(RememberedClip(tokens, parsed.index, meta["start_s"], meta["end_s"]))
         _log.info("a stream's memory was found again", extra={"clips": len(memory)})
 

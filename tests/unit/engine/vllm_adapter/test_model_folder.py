@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from onlooker.core.errors import ConfigError
+from onlooker.engine.vllm_adapter.family import FAMILIES, WITH_MEMORY
 from onlooker.engine.vllm_adapter.model_folder import find_model
+from onlooker.engine.vllm_adapter.plugin import ARCHITECTURES
 
 
 def write_folder(folder: Path) -> Path:
@@ -38,9 +40,56 @@ def test_a_whole_folder_is_served_under_its_own_name(folder: Path) -> None:
     assert (model.served_name, model.is_local) == ("tiny", True)
 
 
-def test_a_hub_name_is_left_to_vllm() -> None:
-    model = find_model("Qwen/Qwen3-VL-2B-Instruct", served_name=None)
-    assert (model.source, model.is_local) == ("Qwen/Qwen3-VL-2B-Instruct", False)
+HUB_NAME = "Somebody/Some-VL"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub that cannot be reached, and an empty folder for what was fetched from it."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def put_on_hub(hub: Path, architecture: str) -> None:
+    folder = hub / "models--Somebody--Some-VL"
+    commit = "0" * 40
+    for name, text in (
+        ("refs/main", commit),
+        (f"snapshots/{commit}/config.json", json.dumps({"architectures": [architecture]})),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def test_a_model_on_a_hub_is_of_the_family_that_its_config_says(hub: Path) -> None:
+    put_on_hub(hub, "Qwen2_5_VLForConditionalGeneration")
+    model = find_model(HUB_NAME, served_name=None)
+    assert (model.source, model.is_local) == (HUB_NAME, False)
+    assert model.family_with_memory().architecture == "Qwen2_5_VLForConditionalGeneration"
+    assert model.profile.frame_width % 28 == model.profile.frame_height % 28 == 0
+
+
+def test_a_hub_that_cannot_be_reached_is_left_to_vllm(hub: Path) -> None:
+    model = find_model(HUB_NAME, served_name=None)
+    assert (model.source, model.is_local, model.family) == (HUB_NAME, False, None)
+    with pytest.raises(ConfigError, match=r"cannot be read from the hub.*--mode resend"):
+        model.family_with_memory()
+
+
+@pytest.mark.parametrize("architecture", [a for a in FAMILIES if a not in WITH_MEMORY])
+def test_a_family_that_stream_memory_does_not_know_is_offered_resend(
+    folder: Path, architecture: str
+) -> None:
+    (folder / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    with pytest.raises(ConfigError, match=rf"family {architecture} .*--mode resend"):
+        find_model(str(folder), served_name=None).family_with_memory()
+
+
+def test_a_family_with_memory_has_a_class_under_the_name_that_is_asked_for() -> None:
+    assert {FAMILIES[name].guarded for name in WITH_MEMORY} == set(ARCHITECTURES)
 
 
 def test_a_profile_sets_the_frame_size(folder: Path) -> None:

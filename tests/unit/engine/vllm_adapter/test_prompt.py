@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.interface import Turn
+from onlooker.engine.vllm_adapter.family import FAMILIES
 from onlooker.engine.vllm_adapter.prompt import PromptComposer, clip_uuid, video_item
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)
@@ -45,7 +46,9 @@ def make_clips(count: int) -> list[Clip]:
     ]
 
 
-COMPOSER = PromptComposer(ChatMl(), instructions="You watch.")
+STAMPED = FAMILIES["Qwen3VLForConditionalGeneration"]
+UNSTAMPED = FAMILIES["Qwen2_5_VLForConditionalGeneration"]
+COMPOSER = PromptComposer(ChatMl(), instructions="You watch.", family=STAMPED)
 
 
 def ask(clips: list[Clip], question: str, dialogue: tuple[Turn, ...] = ()) -> dict[str, Any]:
@@ -99,6 +102,13 @@ def test_the_stamp_is_the_mean_of_the_two_capture_times() -> None:
     assert pixels.shape == (2, 4, 6, 3)
     stamp_s = sum(metadata["frames_indices"]) / 2 / metadata["fps"]
     assert stamp_s == 36000.5
+
+
+def test_the_prompt_says_when_a_clip_was_where_the_processor_does_not() -> None:
+    composer = PromptComposer(ChatMl(), instructions="You watch.", family=UNSTAMPED)
+    prompt = composer.watching(make_clips(2), salt="s")["prompt"]
+    assert prompt.endswith("<0.2 seconds><|video_pad|><1.2 seconds><|video_pad|>")
+    assert "seconds" not in COMPOSER.watching(make_clips(2), salt="s")["prompt"]
 
 
 def test_no_clips_means_no_video() -> None:

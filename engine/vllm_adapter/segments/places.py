@@ -1,0 +1,60 @@
+"""`Places`: which rotary positions the tokens of a clip take, from the clip's first on.
+
+Text advances all three axes (t, h, w) by one. A block of pictures starts at one position on all
+axes; its tokens then differ by patch row and column and, where a model tells time by position, by
+patch in time. What follows goes on past the largest of all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlooker.engine.vllm_adapter.family import Family
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """M-RoPE inside clips, and the sizes it depends on, for one model."""
+
+    video_token: int
+    """The id of the token that stands for a piece of picture."""
+    patch: int
+    """Pixels of a side of one patch."""
+    merge: int
+    """Patches of a side that become one token."""
+    tokens_per_second: float | None
+    """Positions on the time axis that a second takes; None: each patch in time is a block of its
+    own, behind the text with its time."""
+
+    @classmethod
+    def of(cls, family: Family, config: Any) -> "Places":
+        """Of a model of `family` with this Hugging Face `config`."""
+        vision = config.vision_config
+        rate = None if family.stamps_clips else float(getattr(vision, "tokens_per_second", 1.0))
+        return cls(config.video_token_id, vision.patch_size, vision.spatial_merge_size, rate)
+
+    def offsets(
+        self, token_ids: Sequence[int], grid: Sequence[int], second_per_grid: float = 1.0
+    ) -> tuple[NDArray[np.int32], int]:
+        """Of the tokens of one clip, [3, tokens] (t, h, w), and the extent: positions it takes.
+
+        `grid`: its patches in time, height and width. `second_per_grid`: between two in time.
+        """
+        num_times, height, width = grid[0], grid[1] // self.merge, grid[2] // self.merge
+        if self.tokens_per_second is None:
+            block = np.indices((1, height, width))
+        else:
+            block = np.indices((num_times, height, width))
+            block[0] = (block[0] * (second_per_grid * self.tokens_per_second)).astype(np.int64)
+        block = block.reshape(3, -1)
+        parts: list[NDArray[np.int64]] = []
+        position, index = 0, 0
+        while index < len(token_ids):
+            part = block if token_ids[index] == self.video_token else np.zeros((3, 1), np.int64)
+            parts.append(part + position)
+            position = int(parts[-1].max()) + 1
+            index += part.shape[1]
+        return np.concatenate(parts, axis=1).astype(np.int32), position
