@@ -142,7 +142,11 @@ def stamp_s(clip: Clip) -> float:
 
 
 def video_item(clip: Clip) -> tuple[np.ndarray, dict[str, Any]]:
-    """A clip as vLLM's video item: uint8 [2, height, width, 3] and the metadata with its stamp."""
+    """A clip as vLLM's video item: uint8 [2, height, width, 3] and the metadata with its stamp.
+
+    A family that tells time by place also reads from it how far apart the patches in time are; of
+    those a clip has one, so that whatever it reads changes nothing.
+    """
     indices = [round(frame.capture_s * STAMP_RATE) for frame in clip.frames]
     metadata = {
         "fps": STAMP_RATE,
