@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from onlooker.demo_model import tokenizer as words
@@ -26,35 +27,8 @@ LAYERS = 3
 def write_tiny_qwen2_5(folder: Path) -> Path:
     """Write the model into `folder`."""
     tokenizer = words.build_tokenizer(vocabulary())
-    token = tokenizer.token_to_id
-    ends = {"bos_token_id": None, "eos_token_id": token(words.IM_END), "pad_token_id": 0}
-    config = Qwen2_5_VLConfig(
-        architectures=["Qwen2_5_VLForConditionalGeneration"],
-        image_token_id=token(words.IMAGE_PAD),
-        video_token_id=token(words.VIDEO_PAD),
-        vision_start_token_id=token(words.VISION_START),
-        vision_end_token_id=token(words.VISION_END),
-        tie_word_embeddings=False,
-        vision_config={
-            "depth": 2, "hidden_size": 64, "num_heads": 2, "intermediate_size": 96,
-            "patch_size": PATCH, "temporal_patch_size": 2, "spatial_merge_size": 2,
-            # Of 3 x 3 tokens: windows of 2 x 2 and what is left over, then one layer over all.
-            "window_size": 4 * PATCH, "fullatt_block_indexes": [1], "out_hidden_size": 128,
-            "tokens_per_second": 4,
-        },
-        text_config={
-            "vocab_size": -(-tokenizer.get_vocab_size() // 64) * 64, "hidden_size": 128,
-            "intermediate_size": 192, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
-            "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6,
-            "rope_parameters": {
-                "rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6],
-            },
-            **ends,
-        },
-        **ends,
-    )  # fmt: skip
     torch.manual_seed(3)
-    model = Qwen2_5_VLForConditionalGeneration(config).float().eval()
+    model = Qwen2_5_VLForConditionalGeneration(_config(tokenizer)).float().eval()
     _draw(model)
     model.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -85,6 +59,37 @@ def write_tiny_qwen2_5(folder: Path) -> Path:
         CHAT_TEMPLATE.replace("'<|video_pad|>'", f"'{video}'")
     )
     return folder
+
+
+def _config(tokenizer: Tokenizer) -> Qwen2_5_VLConfig:
+    """Three layers, a window of two by two tokens in the tower's first."""
+    token = tokenizer.token_to_id
+    ends = {"bos_token_id": None, "eos_token_id": token(words.IM_END), "pad_token_id": 0}
+    return Qwen2_5_VLConfig(
+        architectures=["Qwen2_5_VLForConditionalGeneration"],
+        image_token_id=token(words.IMAGE_PAD),
+        video_token_id=token(words.VIDEO_PAD),
+        vision_start_token_id=token(words.VISION_START),
+        vision_end_token_id=token(words.VISION_END),
+        tie_word_embeddings=False,
+        vision_config={
+            "depth": 2, "hidden_size": 64, "num_heads": 2, "intermediate_size": 96,
+            "patch_size": PATCH, "temporal_patch_size": 2, "spatial_merge_size": 2,
+            # Of 3 x 3 tokens: windows of 2 x 2 and what is left over, then one layer over all.
+            "window_size": 4 * PATCH, "fullatt_block_indexes": [1], "out_hidden_size": 128,
+            "tokens_per_second": 4,
+        },
+        text_config={
+            "vocab_size": -(-tokenizer.get_vocab_size() // 64) * 64, "hidden_size": 128,
+            "intermediate_size": 192, "num_hidden_layers": LAYERS, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "max_position_embeddings": 4096, "rms_norm_eps": 1e-6,
+            "rope_parameters": {
+                "rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [4, 6, 6],
+            },
+            **ends,
+        },
+        **ends,
+    )  # fmt: skip
 
 
 @torch.no_grad()
