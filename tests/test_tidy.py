@@ -156,7 +156,7 @@ def imported_packages(tree: ast.Module) -> set[str]:
 
 
 # Of each extra: what comes with vLLM, and is no requirement of its own here.
-WITH_VLLM = {"torch", "transformers", "tokenizers", "safetensors", "vllm"}
+WITH_VLLM = {"huggingface_hub", "torch", "transformers", "tokenizers", "safetensors", "vllm"}
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
 
 
