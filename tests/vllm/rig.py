@@ -89,6 +89,21 @@ def picks(output: Any) -> list[list[int]]:
     return [[int(key.split("/")[1]) for key in layer] for layer in picked]
 
 
+def ingest_all(vllm: Any) -> None:
+    """Every clip twice: with all before it in its context, and under a sliding window."""
+    for index in range(NUM_CLIPS):
+        ingest(vllm, index, range(index), "whole")
+        ingest(vllm, index, range(max(0, index - WINDOW), index), "sliding")
+
+
+def save_sink(vllm: Any) -> None:
+    """What every prompt begins with."""
+    builder = new_prompt()
+    builder.save_text("sink", sink_ids(vllm))
+    builder.question(vllm.ids("x"))
+    vllm.run(builder)
+
+
 def result_of(output: Any) -> tuple[list[int], list[float]]:
     completion = output.outputs[0]
     ids = list(completion.token_ids)
@@ -101,6 +116,15 @@ def assert_same(
 ) -> None:
     assert found[0] == expected[0]
     assert found[1] == pytest.approx(expected[1], abs=TOLERANCE)
+
+
+def assert_stored(vllm: Any, kind: str, pieces: Sequence[Any]) -> None:
+    """The stored clips of a kind have the keys, without position, and the values of `pieces`."""
+    for index, piece in enumerate(pieces):
+        segment = vllm.arena.get(f"{kind}/{index}")
+        for layer, (keys, values) in enumerate(zip(piece.keys, piece.values, strict=True)):
+            assert float((segment.plain_keys[layer] - keys).abs().max()) <= 1e-4
+            assert float((segment.values[layer] - values).abs().max()) <= 1e-4
 
 
 class Rebuilt:

@@ -21,13 +21,14 @@ from tests.vllm.rig import (
     answer,
     asking,
     assert_same,
+    assert_stored,
     clip_of,
-    ingest,
-    new_prompt,
+    ingest_all,
     picks,
     question_ids,
     result_of,
     retrieving,
+    save_sink,
     sink_ids,
 )
 
@@ -39,10 +40,7 @@ def booted(qwen2_5_folder: Path) -> Iterator[Any]:
     from tests.vllm.in_process import SegmentVllm
 
     engine = SegmentVllm(qwen2_5_folder)
-    builder = new_prompt()
-    builder.save_text("sink", sink_ids(engine))
-    builder.question(engine.ids("x"))
-    engine.run(builder)
+    save_sink(engine)
     yield engine
     engine.engine.engine_core.shutdown()
 
@@ -50,9 +48,7 @@ def booted(qwen2_5_folder: Path) -> Iterator[Any]:
 @pytest.fixture(scope="module", params=[2, 4], ids=["2 frames", "4 frames"])
 def vllm(booted: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
     booted.num_frames = request.param
-    for index in range(NUM_CLIPS):
-        ingest(booted, index, range(index), "whole")
-        ingest(booted, index, range(max(0, index - WINDOW), index), "sliding")
+    ingest_all(booted)
     yield booted
     booted.arena.drop_prefix("whole/")
     booted.arena.drop_prefix("sliding/")
@@ -146,11 +142,7 @@ def test_any_selection_in_any_order_equals_the_reference(
 def test_clips_computed_under_a_sliding_window_equal_the_recursive_reference(
     vllm: Any, sliding: Rebuilt, selection: Sequence[int]
 ) -> None:
-    for index, piece in enumerate(sliding.pieces):
-        segment = vllm.arena.get(f"sliding/{index}")
-        for layer, (keys, values) in enumerate(zip(piece.keys, piece.values, strict=True)):
-            assert float((segment.plain_keys[layer] - keys).abs().max()) <= 1e-4
-            assert float((segment.values[layer] - values).abs().max()) <= 1e-4
+    assert_stored(vllm, "sliding", sliding.pieces)
     expected = sliding.answer(vllm, [sliding.pieces[i] for i in selection])
     assert_same(result_of(answer(vllm, selection, "sliding")), expected)
 

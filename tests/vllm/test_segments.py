@@ -23,8 +23,10 @@ from tests.vllm.rig import (
     answer,
     asking,
     assert_same,
+    assert_stored,
     clip_of,
     ingest,
+    ingest_all,
     ingesting,
     logits_of,
     new_prompt,
@@ -32,6 +34,7 @@ from tests.vllm.rig import (
     question_ids,
     result_of,
     retrieving,
+    save_sink,
     sink_ids,
     votes_of,
 )
@@ -46,13 +49,8 @@ def vllm() -> Iterator[Any]:
     from tests.vllm.in_process import SegmentVllm
 
     engine = SegmentVllm(MODEL)
-    builder = new_prompt()
-    builder.save_text("sink", sink_ids(engine))
-    builder.question(engine.ids("x"))
-    engine.run(builder)
-    for index in range(NUM_CLIPS):
-        ingest(engine, index, range(index), "whole")
-        ingest(engine, index, range(max(0, index - WINDOW), index), "sliding")
+    save_sink(engine)
+    ingest_all(engine)
     yield engine
     engine.engine.engine_core.shutdown()
 
@@ -188,11 +186,7 @@ def test_any_selection_in_any_order_equals_the_reference(
 def test_clips_computed_under_a_sliding_window_equal_the_recursive_reference(
     vllm: Any, sliding: Rebuilt, selection: list[int]
 ) -> None:
-    for index, piece in enumerate(sliding.pieces):
-        segment = vllm.arena.get(f"sliding/{index}")
-        for layer, (keys, values) in enumerate(zip(piece.keys, piece.values, strict=True)):
-            assert float((segment.plain_keys[layer] - keys).abs().max()) <= 1e-4
-            assert float((segment.values[layer] - values).abs().max()) <= 1e-4
+    assert_stored(vllm, "sliding", sliding.pieces)
     expected = sliding.answer(vllm, [sliding.pieces[i] for i in selection])
     assert_same(result_of(answer(vllm, selection, "sliding")), expected)
 

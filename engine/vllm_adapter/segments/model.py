@@ -35,23 +35,38 @@ Positions = tuple[torch.Tensor, int]
 """[3, tokens], and by how much the next position is ahead of the number of tokens."""
 
 
-@MULTIMODAL_REGISTRY.register_processor(
-    Qwen3VLMultiModalProcessor,
-    info=Qwen3VLProcessingInfo,
-    dummy_inputs=Qwen3VLDummyInputsBuilder,
-)
-class GuardedQwen3VL(Qwen3VLForConditionalGeneration):
-    """Qwen3-VL that takes positions as they come and encodes only clips that come with pixels."""
+class Guarded:
+    """Stands before a model's class: takes positions as they come, and encodes only clips that come
+    with pixels."""
+
+    @property
+    def num_levels(self) -> int:
+        """Embeddings of a token that the vision tower puts side by side."""
+        return 1
 
     def get_mrope_input_positions(
         self, input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]
     ) -> Positions:
         carried = _carried(input_tokens, mm_features)
-        return carried or super().get_mrope_input_positions(input_tokens, mm_features)
+        model: Any = super()
+        return carried or model.get_mrope_input_positions(input_tokens, mm_features)
 
     def embed_multimodal(self, **kwargs: Any) -> Any:
-        levels = 1 + (self.deepstack_num_level if self.use_deepstack else 0)
-        return _blanks(self, kwargs, levels) or super().embed_multimodal(**kwargs)
+        model: Any = super()
+        return _blanks(self, kwargs, self.num_levels) or model.embed_multimodal(**kwargs)
+
+
+@MULTIMODAL_REGISTRY.register_processor(
+    Qwen3VLMultiModalProcessor,
+    info=Qwen3VLProcessingInfo,
+    dummy_inputs=Qwen3VLDummyInputsBuilder,
+)
+class GuardedQwen3VL(Guarded, Qwen3VLForConditionalGeneration):
+    """Qwen3-VL for prompts of segments."""
+
+    @property
+    def num_levels(self) -> int:
+        return 1 + (self.deepstack_num_level if self.use_deepstack else 0)
 
 
 @MULTIMODAL_REGISTRY.register_processor(
@@ -59,17 +74,8 @@ class GuardedQwen3VL(Qwen3VLForConditionalGeneration):
     info=Qwen2_5_VLProcessingInfo,
     dummy_inputs=Qwen2_5_VLDummyInputsBuilder,
 )
-class GuardedQwen25VL(Qwen2_5_VLForConditionalGeneration):
-    """Qwen2.5-VL that takes positions as they come and encodes only clips that come with pixels."""
-
-    def get_mrope_input_positions(
-        self, input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]
-    ) -> Positions:
-        carried = _carried(input_tokens, mm_features)
-        return carried or super().get_mrope_input_positions(input_tokens, mm_features)
-
-    def embed_multimodal(self, **kwargs: Any) -> Any:
-        return _blanks(self, kwargs, 1) or super().embed_multimodal(**kwargs)
+class GuardedQwen25VL(Guarded, Qwen2_5_VLForConditionalGeneration):
+    """Qwen2.5-VL for prompts of segments."""
 
 
 def _carried(input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]) -> Positions | None:
