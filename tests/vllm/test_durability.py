@@ -105,16 +105,24 @@ async def feed(stream: Stream, frames: list[EncodedFrame]) -> list[Guarantee | N
 
 
 async def killed_while_answering(stream: Stream, folder: Path, found: dict[str, Any]) -> None:
-    events = stream.ask(EVER, response_id=ResponseId("killed"), max_tokens=400)
     try:
-        async for _ in events:
-            kill_core()
+        await answer_and_kill(stream)
+        await answer(stream, EVER)  # the one before had come whole when its engine was ended
     except EngineRestarting as error:
         found["is error retryable"] = error.retryable
     damage(folder)  # while no engine looks
     found["damaged"] = [await answer(stream, "What was there at 2 seconds?"),
                         await answer(stream, "What was there at 1 seconds?"),
                         await answer(stream, "What was there at 5 seconds?")]  # fmt: skip
+
+
+async def answer_and_kill(stream: Stream) -> None:
+    """Ask, and end vLLM's process at the first event."""
+    is_killed = False
+    async for _ in stream.ask(EVER, response_id=ResponseId("killed"), max_tokens=400):
+        if not is_killed:
+            kill_core()
+            is_killed = True
 
 
 def damage(folder: Path) -> None:
