@@ -60,7 +60,9 @@ class QualityControl:
         service = self.service
         service.set_quality(quality, source_fps=self.source_fps)
         self.perceiver.set_pace(
-            sample_interval_s=service.interval_s, max_pair_gap_s=service.pair_gap_s
+            sample_interval_s=service.interval_s,
+            max_pair_gap_s=service.pair_gap_s,
+            comes_in_twos=service.comes_in_twos,
         )
         if service.must_learn_fps:
             return

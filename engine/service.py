@@ -1,5 +1,6 @@
 """`StreamService`: how one stream is served now: its targets, its rung of quality, its requests."""
 
+import zlib
 from collections.abc import Callable
 
 from onlooker.core.clock import Clock
@@ -50,6 +51,7 @@ class StreamService:
         self._base_interval_s = interval_s
         self._base_gap_s = max_pair_gap_s
         self._sampler: Sampler | None = None
+        self._phase = zlib.crc32(stream_id.encode()) / 2**32
         self._full_fps = 1 / interval_s
         self._knows_fps = False
         self._ingest_s = 0.0
@@ -96,6 +98,11 @@ class StreamService:
         return max(self._base_gap_s, min(gap_s, MOST_PAIR_LAG * self.slo.lag_s))
 
     @property
+    def comes_in_twos(self) -> bool:
+        """Whether frames are picked two at a time, and then none: so they still make a clip."""
+        return self.quality.is_paired and self.quality.fps_share < 1.0
+
+    @property
     def _long_gap_s(self) -> float:
         """Longest gap between two frames that quality puts into one clip."""
         return max(self._base_gap_s, min(2 * self._base_gap_s, MOST_PAIR_LAG * self.slo.lag_s))
@@ -109,8 +116,9 @@ class StreamService:
         self.quality = quality
         self._sampler = None
         if quality.fps_share < 1.0:
-            # Two frames that follow each other, then a pause: so they still make a clip.
-            self._sampler = Sampler(self.interval_s, burst=2 if quality.is_paired else 1)
+            # Streams change rungs together, and would be looked at together but for their phases.
+            burst = 2 if self.comes_in_twos else 1
+            self._sampler = Sampler(self.interval_s, burst=burst, phase=self._phase)
 
     @property
     def must_learn_fps(self) -> bool:

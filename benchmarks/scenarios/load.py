@@ -43,8 +43,9 @@ from onlooker.scheduler.slo import Tier
 WINDOW = 16
 NUM_WORLDS = 16
 WATCHED = 16
-FED_S = 20.0
-"""A stream is watched for so long before questions are timed: longer than its window."""
+FED_S = 30.0
+"""A stream is watched for so long before questions are timed: longer than its window and what is
+retrieved, so that every question has clips to choose from."""
 TIMED_S = 30.0
 QUESTION_EVERY_S = 0.5
 """While TTFT is timed, on all streams together."""
@@ -183,9 +184,15 @@ class _Side:
 
     async def _beside_watching(self) -> dict[str, float]:
         """A question's TTFT, while many streams are watched and while nothing is."""
-        timed = {"settle_s": FED_S + 2, "seconds": self._options.timed_s, "is_regular": True}
-        idle = await self._tried(1, feed_s=FED_S, question_every_s=QUESTION_EVERY_S, **timed)
-        busy = await self._tried(WATCHED, question_every_s=WATCHED * QUESTION_EVERY_S, **timed)
+        timed = {"seconds": self._options.timed_s, "is_regular": True}
+        # The watched ones go on to grow while they are asked: in the middle all remember as much.
+        fed_s = FED_S + self._options.timed_s / 2
+        idle = await self._tried(
+            1, feed_s=fed_s, settle_s=fed_s + 2, question_every_s=QUESTION_EVERY_S, **timed
+        )
+        busy = await self._tried(
+            WATCHED, settle_s=FED_S + 2, question_every_s=WATCHED * QUESTION_EVERY_S, **timed
+        )
         found = {}
         for name, score in (("idle", idle), ("watching", busy)):
             ttft_s = [value for stream in score.streams for value in stream.ttft_s]

@@ -7,6 +7,10 @@ on what comes later. So what had been captured by t is the same clips, whatever 
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 
+SLOW_AFTER = 2
+"""Where frames come two at a time a source is slow when so many have waited for their partners in
+vain. One is not enough: the second of the first two may."""
+
 
 class ClipBuilder:
     """Pairs one stream's kept frames, in time order. No clip spans a cut or a gap."""
@@ -17,6 +21,9 @@ class ClipBuilder:
         self._waiting: Frame | None = None
         self._looked_at_s: float | None = None
         self._num_clips = 0
+        self._comes_in_twos = False
+        self._num_vain = 0
+        """Frames that waited in vain since two came close together; at most `SLOW_AFTER`."""
 
     @property
     def pending(self) -> Clip | None:
@@ -35,9 +42,16 @@ class ClipBuilder:
         """Stream time until which the pending frame waits."""
         return None if self._waiting is None else self._waiting.capture_s + self._max_pair_gap_s
 
-    def set_max_pair_gap(self, max_pair_gap_s: float) -> None:
-        """From now on, let a frame wait so long for its partner."""
-        self._max_pair_gap_s = max_pair_gap_s
+    def set_pairing(self, *, max_pair_gap_s: float, comes_in_twos: bool) -> None:
+        """From now on, let a frame wait so long for its partner.
+
+        Args:
+            comes_in_twos: frames are picked two at a time, with longer gaps between: the gap before
+                a frame does not tell that none will follow it.
+        """
+        if comes_in_twos and not self._comes_in_twos:
+            self._num_vain = 0
+        self._max_pair_gap_s, self._comes_in_twos = max_pair_gap_s, comes_in_twos
 
     def pass_time(self, now_s: float) -> list[Clip]:
         """Tell that stream time has come to `now_s`, with or without a frame."""
@@ -63,10 +77,13 @@ class ClipBuilder:
             clips += self.flush()
         if self._waiting is not None:
             first, self._waiting = self._waiting, None
+            self._num_vain = 0
             return [*clips, self._make(first, frame)]
         self._waiting = frame
         before_s = self._looked_at_s
-        if before_s is not None and frame.capture_s - before_s > self._max_pair_gap_s:
+        if before_s is not None and frame.capture_s - before_s <= self._max_pair_gap_s:
+            self._num_vain = 0
+        elif before_s is not None and self._num_vain >= (SLOW_AFTER if self._comes_in_twos else 0):
             # The source is slow: no partner would come in time, so waiting is only lag.
             clips += self.flush()
         return clips
@@ -74,7 +91,10 @@ class ClipBuilder:
     def flush(self) -> list[Clip]:
         """Stop waiting for a partner."""
         frame, self._waiting = self._waiting, None
-        return [] if frame is None else [self._make(frame, frame)]
+        if frame is None:
+            return []
+        self._num_vain = min(SLOW_AFTER, self._num_vain + 1)
+        return [self._make(frame, frame)]
 
     def _make(self, first: Frame, second: Frame) -> Clip:
         clip = Clip(self._stream_id, self._num_clips, (first, second))

@@ -119,14 +119,17 @@ class Perceiver:
         self._last_message = message
         return seen
 
-    def set_pace(self, *, sample_interval_s: float, max_pair_gap_s: float) -> None:
-        """From now on, look at video so often, and let a frame wait so long for its partner.
+    def set_pace(
+        self, *, sample_interval_s: float, max_pair_gap_s: float, comes_in_twos: bool
+    ) -> None:
+        """From now on, look at video so often, and let a frame wait so long for its partner, as one
+        of two that come together or not.
 
-        Safe while another thread is in `see`: each is a number that is read once a frame.
+        Safe while another thread is in `see`: each is a value that is read once a frame.
         """
         self._sample_interval_s = sample_interval_s
         self._sampler.set_interval(sample_interval_s)
-        self._builder.set_max_pair_gap(max_pair_gap_s)
+        self._builder.set_pairing(max_pair_gap_s=max_pair_gap_s, comes_in_twos=comes_in_twos)
 
     def flush(self) -> list[Clip]:
         """Make a clip of a frame that waits for its partner."""

@@ -1,5 +1,7 @@
 """Which frames are looked at: an even pick by stream time, without looking ahead."""
 
+import math
+
 
 class Sampler:
     """Picks about one frame every `interval_s`, robust to jitter and to any source rate.
@@ -10,11 +12,16 @@ class Sampler:
 
     With `burst` so many frames that follow each other are picked at a time, and then none for as
     many intervals.
+
+    With `phase`, a number of [0, 1), the first pick waits for that part of a period: many samplers
+    that begin at once, each with a phase of its own, do not pick at once. Without it the first
+    frame is picked.
     """
 
-    def __init__(self, interval_s: float, *, burst: int = 1) -> None:
+    def __init__(self, interval_s: float, *, burst: int = 1, phase: float | None = None) -> None:
         self._interval_s = interval_s
         self._burst = burst
+        self._phase = phase
         self._due_s: float | None = None
         self._num_left = 0
 
@@ -34,6 +41,10 @@ class Sampler:
 
     def _is_due(self, capture_s: float) -> bool:
         period_s = self._interval_s * self._burst
+        if self._due_s is None and self._phase is not None:
+            earliest_s = capture_s + self._interval_s / 2  # a frame may come so early
+            num_past = math.floor(earliest_s / period_s - self._phase)
+            self._due_s = (num_past + 1 + self._phase) * period_s
         if self._due_s is None or capture_s >= self._due_s + period_s:
             self._due_s = capture_s + period_s
             return True

@@ -43,6 +43,22 @@ def test_a_slow_source_gets_a_clip_for_each_frame_at_once() -> None:
     assert spans(builder, [0.0, 1.0, 2.0]) == [(0.0, 0.0), (1.0, 1.0), (2.0, 2.0)]
 
 
+def test_frames_that_come_two_at_a_time_become_pairs() -> None:
+    builder = make_builder()
+    assert spans(builder, [0.0, 5.0]) == [(0.0, 0.0), (5.0, 5.0)]
+    builder.set_pairing(max_pair_gap_s=1.8, comes_in_twos=True)
+    times = [t + second for t in (20.0, 26.0, 32.0) for second in (0.0, 1.0)]
+    assert spans(builder, times) == [(20.0, 21.0), (26.0, 27.0), (32.0, 33.0)]
+
+
+def test_frames_that_should_come_in_twos_and_do_not_wait_no_longer_than_twice() -> None:
+    builder = make_builder()
+    builder.set_pairing(max_pair_gap_s=1.8, comes_in_twos=True)
+    assert spans(builder, [0.0, 4.0]) == [(0.0, 0.0)]
+    assert builder.pending is not None
+    assert spans(builder, [8.0, 12.0]) == [(4.0, 4.0), (8.0, 8.0), (12.0, 12.0)]
+
+
 def test_no_clip_spans_a_cut() -> None:
     assert spans(make_builder(), [0.0, 0.5, 1.0], cuts=(0.5,)) == [(0.0, 0.0), (0.5, 1.0)]
 

@@ -48,6 +48,23 @@ def test_after_a_pause_bursts_are_not_made_up_for() -> None:
     assert [time_s for time_s in times if sampler.pick(time_s)] == [0.0, 1.0, 7.5, 7.6]
 
 
+@pytest.mark.parametrize("burst", [1, 2])
+def test_samplers_that_begin_at_once_pick_in_turns_as_their_phases_say(burst: int) -> None:
+    samplers = [Sampler(4.0, burst=burst, phase=number / 80) for number in range(80)]
+    picks = [sum(s.pick(float(time_s)) for s in samplers) for time_s in range(100, 180)]
+    assert sum(picks) == pytest.approx(80 * 80 / 4, rel=0.05)
+    assert max(picks) <= 80 / 4 + 2
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.75])
+def test_with_a_phase_it_does_not_matter_when_a_sampler_began(phase: float) -> None:
+    early, late = Sampler(8.0, burst=2, phase=phase), Sampler(8.0, burst=2, phase=phase)
+    times = [float(time_s) for time_s in range(300)]
+    found = [time_s for time_s in times if early.pick(time_s) and time_s >= 150]
+    again = [time_s for time_s in times[131:] if late.pick(time_s) and time_s >= 150]
+    assert found == again
+
+
 def test_a_rate_is_settled_when_a_window_has_been_counted() -> None:
     meter = RateMeter()
     for index in range(5):
