@@ -1,7 +1,9 @@
 """A restarted server remembers: what was stored is found again, and answers are the same."""
 
 import asyncio
+import multiprocessing
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,30 @@ async def answers(engine: Any) -> list[tuple[str, Any, bool]]:
         reply, end = await ask(engine, question("door", text))
         found.append((reply, end.clip_spans_s, end.memory_incomplete))
     return found
+
+
+async def without_room(engine: Any, stream_id: StreamId) -> dict[str, Any]:
+    """What becomes of a stream while vLLM's processes may write no file as large as a segment. The
+    kernel refuses the writes (EFBIG), as it does on a full disk (ENOSPC); names it still takes."""
+    waiting = {stream_id: [0, 1]}
+    before = (await engine.take_stock({})).tiers["disk"]["refused"]
+    pids = [child.pid for child in multiprocessing.active_children() if child.pid is not None]
+    limits = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in pids]
+    for pid, (_, hard) in zip(pids, limits, strict=True):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        await open_with_clips(engine, stream_id, 2)
+        assert (await engine.runner.ask_workers("flush_segments", 60.0)) == [True]
+        stock = await engine.take_stock(waiting)
+        _, end = await ask(engine, question(stream_id, "What was there at 1 seconds?"))
+    finally:
+        for pid, limit in zip(pids, limits, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+    refused = stock.tiers["disk"]["refused"] - before
+    found = {"durable": stock.durable, "refused": refused, "end": end}
+    while not (later := (await engine.take_stock(waiting)).durable.get(stream_id)):
+        pass
+    return {**found, "durable later": later}
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +113,7 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
                 path.write_bytes(content)
         found["damaged"] = await answers(engine)
         await engine.ingest(make_clip("door", NUM_CLIPS + 1))
+        found["no room"] = await without_room(engine, StreamId("late"))
         await engine.close()
 
     asyncio.run(first())
@@ -135,3 +162,12 @@ def test_damaged_files_are_missed_and_said_so(lives: dict[str, Any]) -> None:
     _, spans, incomplete = lives["damaged"][0]
     assert incomplete
     assert spans == ()  # every clip was damaged, and none was used
+
+
+def test_a_disk_without_room_costs_no_answer_and_is_written_later(lives: dict[str, Any]) -> None:
+    found = lives["no room"]
+    assert found["refused"] >= 2
+    assert found["durable"] == {}
+    assert found["end"].clip_spans_s == ((1.0, 1.5),)
+    assert not found["end"].memory_incomplete
+    assert set(found["durable later"]) <= {0, 1}
