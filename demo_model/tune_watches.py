@@ -186,7 +186,12 @@ class Tuner:
         form.shown += is_news and is_open
         form.hidden += is_news and not is_open
         if is_open and (is_news or question.needs is not None):
-            found = await self._check(clip, question.text, (self.wording.yes, self.wording.no))
+            found = await self._check(
+                clip,
+                question.text,
+                (self.wording.yes, self.wording.no),
+                self.wording.num_clips_for(question),
+            )
             margin = found.logprobs[0] - found.logprobs[1]
             bias, temperature = self.wording.bias, self.wording.temperature
             chance = probability(margin, bias=bias, temperature=temperature)
@@ -205,11 +210,17 @@ class Tuner:
             found = await self._check(clip, self.wording.commentary, (self.wording.silence,))
             form.chances.append((probability(_logit(found.logprobs[0])), is_quiet))
 
-    async def _check(self, clip: Clip, text: str, answers: tuple[tuple[str, ...], ...]) -> Any:
+    async def _check(
+        self,
+        clip: Clip,
+        text: str,
+        answers: tuple[tuple[str, ...], ...],
+        num_clips: int | None = None,
+    ) -> Any:
         return await self._engine.check(
             Check(
                 clip.stream_id, text, asked_s=clip.end_s, answers=answers,
-                num_clips=self.wording.num_clips,
+                num_clips=num_clips or self.wording.num_clips,
             )
         )  # fmt: skip
 

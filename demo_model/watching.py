@@ -61,6 +61,7 @@ WATCHING: Final[dict[str, Any]] = {
     "no": ["no"],
     "threshold": 0.3,
     "num_clips": 4,
+    "num_state_clips": 1,
     "rules": [
         {
             "pattern": pattern,

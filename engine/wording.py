@@ -9,6 +9,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Annotated
+
+from pydantic import Field
+
+NumClips = Annotated[int, Field(ge=1, le=256)]
 
 _ASKS_TO_BE_TOLD = re.compile(
     r"^\s*(?:please[,\s]+|can you\s+|could you\s+)*"
@@ -95,8 +100,16 @@ class Wording:
     gates_by_silence: bool = False
     """Whether the model keeps silent so reliably while nothing changes that its conditions need be
     checked only where it would not. One check then stands before those of all watches."""
-    num_clips: int = 4
+    num_clips: NumClips = 4
     """Newest clips that a check looks at."""
+    num_state_clips: NumClips | None = None
+    """The same of a question about how things are; None: as many. A small model does best with the
+    newest alone, where the clips before still show what has just left."""
+
+    def num_clips_for(self, question: CheckQuestion) -> int:
+        """Newest clips that the check of a condition looks at."""
+        of_states = None if question.about_event else self.num_state_clips
+        return of_states or self.num_clips
 
     def question_for(self, condition: str) -> CheckQuestion:
         """The yes/no question for what a viewer wants to be told about.

@@ -125,7 +125,12 @@ class ForkScore:
 
     async def margin(self) -> float:
         wording = self.runner.wording
-        found = await self._check(self.prompts.check.text, answers=(wording.yes, wording.no))
+        question = self.prompts.check
+        found = await self._check(
+            question.text,
+            answers=(wording.yes, wording.no),
+            num_clips=wording.num_clips_for(question),
+        )
         return found.logprobs[0] - found.logprobs[1]
 
     async def perplexity(self, text: str) -> float:
@@ -163,7 +168,12 @@ class ForkScore:
         return self.prompts.reply or self.prompts.check.text
 
     async def _check(
-        self, text: str, *, answers: tuple[tuple[str, ...], ...] = (), given: str | None = None
+        self,
+        text: str,
+        *,
+        answers: tuple[tuple[str, ...], ...] = (),
+        given: str | None = None,
+        num_clips: int | None = None,
     ) -> CheckResult:
         clip = self.shared.clip
         check = Check(
@@ -172,11 +182,12 @@ class ForkScore:
             asked_s=clip.end_s,
             answers=answers,
             given=given,
-            num_clips=self.runner.wording.num_clips,
+            num_clips=num_clips or self.runner.wording.num_clips,
             care=self.runner.care(clip.stream_id, RequestClass.CHECK),
         )
         return await self.shared.once(
-            (text, answers, given), lambda: self.runner.check(check, is_live=self.is_live)
+            (text, answers, given, num_clips),
+            lambda: self.runner.check(check, is_live=self.is_live),
         )
 
 

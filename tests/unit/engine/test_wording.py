@@ -41,3 +41,14 @@ def test_a_general_model_is_asked_whether_it_is_so() -> None:
         "with one word, yes or no.",
         about_event=False,
     )
+
+
+def test_how_things_are_may_be_told_from_fewer_clips_than_what_has_happened() -> None:
+    state, event = (
+        CheckQuestion("Is there a red circle?", about_event=about_event)
+        for about_event in (False, True)
+    )
+    wording = Wording(num_clips=4, num_state_clips=1)
+    assert (wording.num_clips_for(state), wording.num_clips_for(event)) == (1, 4)
+    assert Wording(num_clips=3).num_clips_for(state) == 3
+    assert DEMO.num_clips_for(DEMO.question_for("is there a red circle?")) == 1

@@ -97,6 +97,23 @@ async def test_an_alert_is_raised_once_with_its_evidence() -> None:
     assert len({alert.alert_id for alert in alerts}) == 2
 
 
+async def test_a_state_is_told_from_as_many_clips_as_the_model_wants() -> None:
+    engine = ScriptedEngine(
+        info=dataclasses.replace(
+            SMALL, wording=dataclasses.replace(JUST, num_clips=3, num_state_clips=2)
+        )
+    )
+    async with running_hub(engine=engine, perception=EVERY) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        for name in ("red appears", "it is red"):
+            stream.watches.create(WatchOptions(condition=name), name)
+        stream.claim_source("test")
+        await show(stream, ["blue", "red"])
+        await finish(stream)
+    looked = {check.text: check.num_clips for check in engine.checks}
+    assert looked == {"Has red just appeared?": 3, "Is it red?": 2}
+
+
 async def test_while_true_alerts_about_every_clip_and_cooldown_holds_back() -> None:
     state = WatchOptions(condition="it is red", while_true=True, trigger=("yes_no",))
     assert times(await alerts_about(["red"] * 5, state)) == [0, 1, 2, 3, 4]
