@@ -1,6 +1,6 @@
 """Evaluation of a model folder through vLLM, on held-out worlds and frames that went through JPEG.
 
-    python -m onlooker.demo_model.evaluate --contexts 24
+    python -m onlooker.demo_model.evaluate --contexts 80
 
 Prints a table, writes `benchmarks/results/demo_model.json` and a plot beside it.
 """
@@ -283,7 +283,7 @@ def main() -> None:
     root = Path(__file__).resolve().parent
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--model", type=Path, default=root / "weights")
-    parser.add_argument("--contexts", type=int, default=24, help="held-out worlds per setting")
+    parser.add_argument("--contexts", type=int, default=80, help="held-out worlds per setting")
     parser.add_argument("--repeat", type=int, default=2, help="questions per family and world")
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--families", nargs="+", default=all_families(), choices=all_families())
