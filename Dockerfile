@@ -15,14 +15,15 @@ RUN /src/deploy/setup/system.sh runtime && rm -rf /var/lib/apt/lists/*
 
 # ---- CPU: requirements first, so that an edit of the code does not install vLLM again ----------
 FROM cpu-base AS cpu-build
+ARG PIP_CACHE_DIR=/var/cache/pip
 ENV VENV=/opt/onlooker EXTRA=cpu DEV=0 EDITABLE=0 LOG=/tmp/setup.log
 WORKDIR /src
 COPY pyproject.toml ./
 COPY deploy/setup/ deploy/setup/
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     deploy/setup/venv.sh && deploy/setup/packages.sh requirements
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip deploy/setup/packages.sh project
+RUN --mount=type=cache,target=/var/cache/pip deploy/setup/packages.sh project
 
 FROM cpu-base AS cpu
 RUN useradd --uid 10001 --create-home --home-dir /var/lib/onlooker onlooker
@@ -45,15 +46,16 @@ CMD ["serve", "--host", "0.0.0.0"]
 # vLLM runs unmodified, so it runs where its authors test it: their image, with their CUDA, NCCL and
 # kernels. Onlooker goes into an environment on top that sees those packages and changes none of them.
 FROM ${VLLM_IMAGE} AS cuda
+ARG PIP_CACHE_DIR=/var/cache/pip
 ENV VENV=/opt/onlooker EXTRA=none DEV=0 EDITABLE=0 SYSTEM_SITE=1 \
     CONSTRAINTS=/dev/null LOG=/tmp/setup.log
 WORKDIR /src
 COPY pyproject.toml ./
 COPY deploy/setup/ deploy/setup/
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     deploy/setup/venv.sh && deploy/setup/packages.sh requirements
 COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=cache,target=/var/cache/pip \
     deploy/setup/packages.sh project && \
     "$VENV/bin/python" deploy/setup/check_imports.py gpu && \
     useradd --uid 10001 --create-home --home-dir /var/lib/onlooker onlooker && \

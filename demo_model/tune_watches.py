@@ -207,7 +207,9 @@ class Tuner:
         form.shown += is_open and not is_quiet
         form.hidden += not is_open and not is_quiet
         if is_open:
-            found = await self._check(clip, self.wording.commentary, (self.wording.silence,))
+            found = await self._check(
+                clip, self.wording.commentary, (self.wording.silence,), self.wording.num_clips
+            )
             form.chances.append((probability(_logit(found.logprobs[0])), is_quiet))
 
     async def _check(
@@ -215,12 +217,12 @@ class Tuner:
         clip: Clip,
         text: str,
         answers: tuple[tuple[str, ...], ...],
-        num_clips: int | None = None,
+        num_clips: int,
     ) -> Any:
         return await self._engine.check(
             Check(
                 clip.stream_id, text, asked_s=clip.end_s, answers=answers,
-                num_clips=num_clips or self.wording.num_clips,
+                num_clips=num_clips,
             )
         )  # fmt: skip
 

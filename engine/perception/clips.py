@@ -23,7 +23,7 @@ class ClipBuilder:
         self._num_clips = 0
         self._comes_in_twos = False
         self._num_vain = 0
-        """Frames that waited in vain since two came close together; at most `SLOW_AFTER`."""
+        """Where frames come in twos: those that waited in vain since two came close together."""
 
     @property
     def pending(self) -> Clip | None:
@@ -49,8 +49,6 @@ class ClipBuilder:
             comes_in_twos: frames are picked two at a time, with longer gaps between: the gap before
                 a frame does not tell that none will follow it.
         """
-        if comes_in_twos and not self._comes_in_twos:
-            self._num_vain = 0
         self._max_pair_gap_s, self._comes_in_twos = max_pair_gap_s, comes_in_twos
 
     def pass_time(self, now_s: float) -> list[Clip]:
@@ -81,9 +79,9 @@ class ClipBuilder:
             return [*clips, self._make(first, frame)]
         self._waiting = frame
         before_s = self._looked_at_s
-        if before_s is not None and frame.capture_s - before_s <= self._max_pair_gap_s:
+        if before_s is None or frame.capture_s - before_s <= self._max_pair_gap_s:
             self._num_vain = 0
-        elif before_s is not None and self._num_vain >= (SLOW_AFTER if self._comes_in_twos else 0):
+        elif self._num_vain >= (SLOW_AFTER if self._comes_in_twos else 0):
             # The source is slow: no partner would come in time, so waiting is only lag.
             clips += self.flush()
         return clips
@@ -93,7 +91,7 @@ class ClipBuilder:
         frame, self._waiting = self._waiting, None
         if frame is None:
             return []
-        self._num_vain = min(SLOW_AFTER, self._num_vain + 1)
+        self._num_vain = self._num_vain + 1 if self._comes_in_twos else 0
         return [self._make(frame, frame)]
 
     def _make(self, first: Frame, second: Frame) -> Clip:
