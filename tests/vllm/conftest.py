@@ -1,8 +1,16 @@
-"""Models that tests make for themselves, once for all files."""
+"""What several files run: the demo model as segments, its reference, and models made for tests."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from onlooker import demo_model
+from tests.vllm.rig import NUM_CLIPS, WINDOW, Rebuilt, ingest_all, save_sink
+
+MODEL = Path(os.environ.get("ONLOOKER_TEST_MODEL", Path(demo_model.__path__[0]) / "weights"))
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +19,31 @@ def qwen2_5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.vllm.tiny_qwen2_5 import write_tiny_qwen2_5
 
     return write_tiny_qwen2_5(tmp_path_factory.mktemp("qwen2_5"))
+
+
+@pytest.fixture(scope="module")
+def vllm() -> Iterator[Any]:
+    from tests.vllm.in_process import SegmentVllm
+
+    engine = SegmentVllm(MODEL)
+    save_sink(engine)
+    ingest_all(engine)
+    yield engine
+    engine.engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    from tests.vllm.reference import Reference
+
+    return Reference(MODEL)
+
+
+@pytest.fixture(scope="module")
+def whole(vllm: Any, reference: Any) -> Rebuilt:
+    return Rebuilt(vllm, reference, NUM_CLIPS)
+
+
+@pytest.fixture(scope="module")
+def sliding(vllm: Any, reference: Any) -> Rebuilt:
+    return Rebuilt(vllm, reference, WINDOW)
