@@ -28,6 +28,7 @@ from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.tokenizer import build_tokenizer
 from onlooker.demo_model.training.clips import MAX_TRAIN_SEED, ClipRing, start_workers, wait_for
 from onlooker.demo_model.training.learner import LanguagePlan, LanguageTrainer
+from onlooker.demo_model.training.peers import Peers, joined_by, processes_for
 from onlooker.demo_model.training.plots import plot_run
 from onlooker.demo_model.training.pool import Pool, build_pool
 from onlooker.demo_model.training.vision import VisionPlan, VisionTrainer, encode, patches_of
@@ -49,6 +50,8 @@ class Options:
     seed: int
     resume: bool
     export_only: bool
+    processes: int = 1
+    """Processes that learn the language model together."""
     start: Path | None = None
     """A model folder to go on from: its tower stays as it is, so stage 1 falls away."""
 
@@ -111,9 +114,27 @@ def load_model(tokenizer: Tokenizer, options: Options) -> Qwen3VLForConditionalG
     return model
 
 
-def train_language(
-    model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, options: Options
-) -> None:
+def language_trainer(
+    options: Options, model: Qwen3VLForConditionalGeneration | None = None
+) -> LanguageTrainer:
+    """Stage 2 as it stands in the run's folder, whose pool is there; no model: one like it."""
+    tokenizer = build_tokenizer(vocabulary())
+    model = load_model(tokenizer, options).to(device()) if model is None else model
+    pool = Pool(options.run / "pool", model.config.text_config.hidden_size)
+    plan = LanguagePlan(seconds=options.language_minutes * 60.0)
+    trainer = LanguageTrainer(model, Layout(tokenizer), pool, plan, options.run)
+    saved = options.run / "language.pt"
+    if options.resume and saved.exists():
+        trainer.load(torch.load(saved, weights_only=True, map_location=device()))
+    return trainer
+
+
+def learn_beside(peers: Peers, options: Options) -> None:
+    """Stage 2 in one of the processes beside the first."""
+    language_trainer(options).run(options.seed, peers)
+
+
+def train_language(model: Qwen3VLForConditionalGeneration, options: Options) -> None:
     """Stage 2; caches the pool first, unless this run has one."""
     folder = options.run / "pool"
     if not (options.resume and (folder / "timelines.jsonl").exists()):
@@ -121,13 +142,10 @@ def train_language(
         if seeds.stop > MAX_TRAIN_SEED:
             raise ValueError(f"seeds up to {seeds.stop} would reach into the held-out worlds")
         build_pool(model.model.visual.eval(), folder, seeds)
-    pool = Pool(folder, model.config.text_config.hidden_size)
-    plan = LanguagePlan(seconds=options.language_minutes * 60.0)
-    trainer = LanguageTrainer(model, Layout(tokenizer), pool, plan, options.run)
-    saved = options.run / "language.pt"
-    if options.resume and saved.exists():
-        trainer.load(torch.load(saved, weights_only=True, map_location=device()))
-    trainer.run(options.seed)
+    trainer = language_trainer(options, model)
+    learnt = sum(p.numel() for p in trainer.parameters())
+    with joined_by(learn_beside, options.processes, learnt, (options,)) as peers:
+        trainer.run(options.seed, peers)
 
 
 def export(model: Qwen3VLForConditionalGeneration, tokenizer: Tokenizer, out: Path) -> None:
@@ -146,6 +164,12 @@ def parse() -> Options:
     parser.add_argument("--language-minutes", type=float, default=150.0)
     parser.add_argument("--timelines", type=int, default=POOL_TIMELINES, help="worlds in the pool")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw clips")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=processes_for(device()),
+        help="processes that learn the language model together (default: %(default)s here)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="a model folder to go on from")
     parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run left")
@@ -158,6 +182,7 @@ def parse() -> Options:
         language_minutes=given.language_minutes,
         timelines=given.timelines,
         workers=given.workers,
+        processes=given.processes,
         seed=given.seed,
         resume=not given.fresh,
         export_only=given.export_only,
@@ -177,7 +202,7 @@ def main() -> None:
         model.model.language_model.load_state_dict(saved["text"])
     else:
         train_vision(model, options)
-        train_language(model, tokenizer, options)
+        train_language(model, options)
         plot_run(options.run)
     export(model, tokenizer, options.out)
 

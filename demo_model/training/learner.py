@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from onlooker.demo_model.training.language import (
     retrieval_loss,
 )
 from onlooker.demo_model.training.packing import pack
+from onlooker.demo_model.training.peers import Peers
 from onlooker.demo_model.training.pool import Pool
 
 SCORED_FAMILIES = ("at_time", "ever", "when_appeared", "when_changed")
@@ -143,6 +144,7 @@ class LanguageTrainer:
         self.lessons = Lessons()
         self.plan = plan
         self.folder = folder
+        self.peers: Peers | None = None
         self.device = next(model.parameters()).device
         self.step = 0
         self.level = 0
@@ -180,14 +182,18 @@ class LanguageTrainer:
             heads,
         ]
 
+    def parameters(self) -> list[nn.Parameter]:
+        """Of the model and of the throw-away heads."""
+        return [*self.text.parameters(), *self.heads.parameters()]
+
     def rate(self) -> float:
         """Warm-up, a plateau, a straight way down."""
         warm = min(1.0, (self.step + 1) / self.plan.warmup)
         left = min(1.0, (1.0 - self.progress) / self.plan.decay_share)
         return self.plan.rate * warm * max(left, 0.05)
 
-    def batch(self, rng: np.random.Generator) -> tuple[int, Packed]:
-        """(clips in a context, packed contexts): half at the level's longest, half shorter."""
+    def size(self, rng: np.random.Generator) -> tuple[int, bool]:
+        """(clips in a context, whether from far apart): half the level's longest, half shorter."""
         top = SIZES[self.level]
         clips = top if rng.random() < 0.55 else int(rng.choice(SIZES[: self.level + 1]))
         gathered = self.level + 1 == len(SIZES) and rng.random() < self.plan.gathered_share
@@ -195,16 +201,21 @@ class LanguageTrainer:
             clips = int(rng.integers(8, 25))
         elif rng.random() < 0.3:
             clips = max(1, clips - int(rng.integers(0, clips // 2 + 1)))
+        return clips, gathered
+
+    def batch(self, rng: np.random.Generator, clips: int, gathered: bool = False) -> Packed:
+        """Packed contexts of so many clips: this process's part, one at least."""
         contexts = max(1, min(self.plan.clips_a_batch // clips, 24))
         questions = self.plan.questions_a_batch
         if clips > 8:  # attention makes a question cost more in a long context
             questions = questions * 2 // 3 if clips <= 16 else questions // 2
         each = max(2, questions // contexts)
+        own = contexts if self.peers is None else max(1, contexts // self.peers.count)
         drawn = []
-        for _ in range(contexts):
+        for _ in range(own):
             drawn.append(self.drawer.context(rng, clips, each, self.families(rng), gathered))
         drawn = [c for c in drawn if c.branches]
-        return clips, pack(self.layout, drawn, self.pool, draw_system(rng), self.lessons)
+        return pack(self.layout, drawn, self.pool, draw_system(rng), self.lessons)
 
     def families(self, rng: np.random.Generator) -> Sequence[str] | None:
         """Which families a context is asked about; None: all, by their shares."""
@@ -252,6 +263,8 @@ class LanguageTrainer:
                 group["lr"] = self.rate() * group.get("scale", 1.0)
             optimizer.zero_grad(set_to_none=True)
         total.backward()
+        if self.peers is not None:
+            self.peers.average(self.parameters())
         nn.utils.clip_grad_norm_(self.text.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -309,31 +322,45 @@ class LanguageTrainer:
         torch.save(self.state(), part)
         part.replace(self.folder / "language.pt")
 
-    def run(self, seed: int) -> None:
-        """Until the plan's time is spent."""
-        rng = np.random.default_rng((seed, self.step))
-        begun, last_save = time.time() - self.spent_s, time.time()
-        drawing = 0.0
+    def run(self, seed: int, peers: Peers | None = None) -> None:
+        """Until the plan's time is spent; with `peers`, that started alike, the first one logs."""
+        self.peers = peers
+        rank = 0 if peers is None else peers.rank
+        if rank:
+            self._learn_on(seed, rank, None, None)
+            return
         bar = tqdm(total=round(self.plan.seconds), initial=round(self.spent_s), unit="s")
         with (self.folder / "language.jsonl").open("a") as log:
-            while self.spent_s < self.plan.seconds:
-                self.progress = self.spent_s / self.plan.seconds
-                before = time.time()
-                clips, packed = self.batch(rng)
-                drawing += time.time() - before
-                self.learn(packed, clips)
-                self._level_up()
-                self.spent_s = time.time() - begun
-                if self.step % self.plan.log_every == 0:
-                    row: dict[str, Any] = {"step": self.step, "s": round(self.spent_s, 1)}
-                    row |= {"level": SIZES[self.level], "draw_s": round(drawing, 1)}
-                    row |= self.marks.take()
-                    log.write(json.dumps(row) + "\n")
-                    log.flush()
-                    bar.n = min(round(self.spent_s), bar.total)
-                    bar.set_postfix(step=self.step, clips=row["level"], loss=row["loss"])
-                if time.time() - last_save > self.plan.save_every_s:
-                    self.save()
-                    last_save = time.time()
+            self._learn_on(seed, rank, log, bar)
         bar.close()
         self.save()
+
+    def _learn_on(self, seed: int, rank: int, log: TextIO | None, bar: Any) -> None:
+        sizes = np.random.default_rng((seed, self.step))  # the same in all processes
+        rng = np.random.default_rng((seed, self.step, rank))
+        begun, last_save = time.time() - self.spent_s, time.time()
+        drawing = 0.0
+        while self.spent_s < self.plan.seconds:
+            self.progress = self.spent_s / self.plan.seconds
+            before = time.time()
+            clips, gathered = self.size(sizes)
+            packed = self.batch(rng, clips, gathered)
+            drawing += time.time() - before
+            self.learn(packed, clips)
+            self._level_up()
+            self.spent_s = time.time() - begun
+            if self.peers is not None:
+                self.spent_s, self.level = self.peers.agree(self.spent_s, self.level)
+            if log is None:
+                continue
+            if self.step % self.plan.log_every == 0:
+                row: dict[str, Any] = {"step": self.step, "s": round(self.spent_s, 1)}
+                row |= {"level": SIZES[self.level], "draw_s": round(drawing, 1)}
+                row |= self.marks.take()
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+                bar.n = min(round(self.spent_s), bar.total)
+                bar.set_postfix(step=self.step, clips=row["level"], loss=row["loss"])
+            if time.time() - last_save > self.plan.save_every_s:
+                self.save()
+                last_save = time.time()
