@@ -1,8 +1,9 @@
 """Processes that learn one model together: each its own batches, all the mean of their gradients.
 
-A step of so small a model is many short calls, which threads share badly: on two cores two threads
-bring 1.5 times the steps of one, two processes with one thread each 1.9 times the batches. All
-processes start from the same weights and take the same steps, so they stay the same.
+A step of so small a model is many short calls, which threads share badly. On two cores two
+processes with a thread each answer 1.16 times the questions a second of one with two threads at up
+to 16 clips and 1.03 times at 64; 1.7 and 1.5 times those of one thread. All processes start from
+the same weights and take the same steps, so they stay the same.
 """
 
 from __future__ import annotations
