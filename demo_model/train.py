@@ -43,13 +43,15 @@ class Options:
 
     run: Path
     out: Path
-    vision_minutes: float
-    language_minutes: float
-    timelines: int
-    workers: int
-    seed: int
-    resume: bool
-    export_only: bool
+    vision_minutes: float = 20.0
+    language_minutes: float = 150.0
+    timelines: int = POOL_TIMELINES
+    """Worlds in the pool."""
+    workers: int = 1
+    """Processes that draw clips."""
+    seed: int = 0
+    resume: bool = True
+    export_only: bool = False
     processes: int = 1
     """Processes that learn the language model together."""
     start: Path | None = None
@@ -160,34 +162,26 @@ def parse() -> Options:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--run", type=Path, default=Path("runs/demo"), help="checkpoints and logs")
     parser.add_argument("--out", type=Path, default=root / "weights", help="the model folder")
-    parser.add_argument("--vision-minutes", type=float, default=20.0)
-    parser.add_argument("--language-minutes", type=float, default=150.0)
-    parser.add_argument("--timelines", type=int, default=POOL_TIMELINES, help="worlds in the pool")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw clips")
+    parser.add_argument("--vision-minutes", type=float, default=Options.vision_minutes)
+    parser.add_argument("--language-minutes", type=float, default=Options.language_minutes)
+    parser.add_argument(
+        "--timelines", type=int, default=Options.timelines, help="worlds in the pool"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=Options.workers, help="processes that draw clips"
+    )
     parser.add_argument(
         "--processes",
         type=int,
         default=processes_for(device()),
         help="processes that learn the language model together (default: %(default)s here)",
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=Options.seed)
     parser.add_argument("--start", type=Path, help="a model folder to go on from")
     parser.add_argument("--fresh", action="store_true", help="ignore what an earlier run left")
     parser.add_argument("--export-only", action="store_true", help="write the last checkpoint")
-    given = parser.parse_args()
-    return Options(
-        run=given.run,
-        out=given.out,
-        vision_minutes=given.vision_minutes,
-        language_minutes=given.language_minutes,
-        timelines=given.timelines,
-        workers=given.workers,
-        processes=given.processes,
-        seed=given.seed,
-        resume=not given.fresh,
-        export_only=given.export_only,
-        start=given.start,
-    )
+    given = vars(parser.parse_args())
+    return Options(resume=not given.pop("fresh"), **given)
 
 
 def main() -> None:

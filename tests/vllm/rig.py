@@ -1,7 +1,8 @@
 """Prompts of segments for tests, and the reference's own segments to compare with."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -116,6 +117,45 @@ def assert_same(
 ) -> None:
     assert found[0] == expected[0]
     assert found[1] == pytest.approx(expected[1], abs=TOLERANCE)
+
+
+@contextmanager
+def at_most(vllm: Any, num_tokens: int) -> Iterator[None]:
+    """The scheduler gives a step no more tokens than this, so that prompts come in chunks."""
+    before = vllm.scheduler.max_num_scheduled_tokens
+    vllm.scheduler.max_num_scheduled_tokens = num_tokens
+    try:
+        yield
+    finally:
+        vllm.scheduler.max_num_scheduled_tokens = before
+
+
+def preempted(vllm: Any, builder: Any) -> Any:
+    """The output of a request that is preempted when it has run for three steps."""
+    request = vllm.add(builder, max_tokens=NUM_TOKENS, logprobs=1)
+    for _ in range(3):
+        vllm.step()
+    assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
+    outputs: list[Any] = []
+    while not outputs:
+        outputs = vllm.step()
+    assert outputs[0].request_id == request
+    return outputs[0]
+
+
+def assert_a_missing_segment_fails_its_own_request(vllm: Any) -> None:
+    """A request whose segment is gone ends with an error; one beside it answers as ever."""
+    expected = result_of(answer(vllm, [0, 3, 6]))
+    vllm.arena.put("gone/2", vllm.arena.get("whole/2"))
+    broken = asking(vllm, [2], "gone")
+    vllm.arena.drop(["gone/2"])
+    bad = vllm.add(broken, max_tokens=NUM_TOKENS)
+    good = vllm.add(asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
+    ended: dict[str, Any] = {}
+    while len(ended) < 2:
+        ended |= {output.request_id: output for output in vllm.step()}
+    assert ended[bad].outputs[0].finish_reason == "error"
+    assert_same(result_of(ended[good]), expected)
 
 
 def assert_stored(vllm: Any, kind: str, pieces: Sequence[Any]) -> None:

@@ -10,14 +10,14 @@ from tests.vllm.rig import (
     QUESTION,
     answer,
     asking,
+    assert_a_missing_segment_fails_its_own_request,
     assert_same,
-    clip_of,
+    at_most,
     ingest,
     ingesting,
-    new_prompt,
+    preempted,
     result_of,
     retrieving,
-    sink_ids,
 )
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -25,35 +25,17 @@ pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
 def test_preemption_in_the_middle_of_an_answer_changes_nothing(vllm: Any) -> None:
     expected = result_of(answer(vllm, [0, 3, 6]))
-    request = vllm.add(asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
-    for _ in range(3):
-        vllm.step()
-    assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
-    outputs: list[Any] = []
-    while not outputs:
-        outputs = vllm.step()
-    assert outputs[0].request_id == request
-    assert_same(result_of(outputs[0]), expected)
+    assert_same(result_of(preempted(vllm, asking(vllm, [0, 3, 6]))), expected)
 
 
 def test_an_ingest_that_is_preempted_half_way_gives_the_same_segment(vllm: Any) -> None:
-    before = vllm.scheduler.max_num_scheduled_tokens
-    vllm.scheduler.max_num_scheduled_tokens = 4
-    try:
-        builder = new_prompt()
-        builder.load_text("sink", sink_ids(vllm))
-        for earlier in range(5):
-            builder.load_clip(clip_of(vllm, earlier, "whole")[0])
-        tokens, pixels = clip_of(vllm, 5, "preempted")
-        builder.save_clip(tokens, pixels)
-        vllm.add(builder)
+    with at_most(vllm, 4):
+        vllm.add(ingesting(vllm, 5, range(5), "whole", into="preempted"))
         vllm.step()
         vllm.step()
         assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
         while not vllm.step():
             pass
-    finally:
-        vllm.scheduler.max_num_scheduled_tokens = before
     whole, preempted = vllm.arena.get("whole/5"), vllm.arena.get("preempted/5")
     assert float((whole.keys - preempted.keys).abs().max()) <= 1e-5
     assert float((whole.plain_keys - preempted.plain_keys).abs().max()) <= 1e-5
@@ -75,16 +57,12 @@ def test_an_aborted_answer_leaves_nothing_behind(vllm: Any) -> None:
 
 def test_an_ingest_that_is_aborted_in_the_middle_leaves_no_segment(vllm: Any) -> None:
     count = len(vllm.arena)
-    before = vllm.scheduler.max_num_scheduled_tokens
-    vllm.scheduler.max_num_scheduled_tokens = 4
-    try:
+    with at_most(vllm, 4):
         request = vllm.add(ingesting(vllm, 5, range(5), "whole", into="aborted"))
         for _ in range(2):
             assert not vllm.step()
         vllm.engine.abort_request([request])
         vllm.step()
-    finally:
-        vllm.scheduler.max_num_scheduled_tokens = before
     assert len(vllm.arena) == count
     assert vllm.arena.get("aborted/5") is None
     assert not vllm.worker._partial
@@ -92,28 +70,12 @@ def test_an_ingest_that_is_aborted_in_the_middle_leaves_no_segment(vllm: Any) ->
 
 def test_a_retrieval_that_is_preempted_answers_the_same(vllm: Any) -> None:
     expected = vllm.run(retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
-    vllm.add(retrieving(vllm, 2, [6, 7]), max_tokens=NUM_TOKENS, logprobs=1)
-    for _ in range(3):
-        vllm.step()
-    assert vllm.scheduler.reset_prefix_cache(reset_running_requests=True)
-    outputs: list[Any] = []
-    while not outputs:
-        outputs = vllm.step()
-    assert_same(result_of(outputs[0]), result_of(expected))
+    found = preempted(vllm, retrieving(vllm, 2, [6, 7]))
+    assert_same(result_of(found), result_of(expected))
 
 
 def test_a_missing_segment_fails_its_request_and_no_other(vllm: Any) -> None:
-    expected = result_of(answer(vllm, [0, 3, 6]))
-    vllm.arena.put("gone/2", vllm.arena.get("whole/2"))
-    broken = asking(vllm, [2], "gone")
-    vllm.arena.drop(["gone/2"])
-    bad = vllm.add(broken, max_tokens=NUM_TOKENS)
-    good = vllm.add(asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
-    ended: dict[str, Any] = {}
-    while len(ended) < 2:
-        ended |= {output.request_id: output for output in vllm.step()}
-    assert ended[bad].outputs[0].finish_reason == "error"
-    assert_same(result_of(ended[good]), expected)
+    assert_a_missing_segment_fails_its_own_request(vllm)
 
 
 def test_a_stored_segment_is_never_changed_by_using_it(vllm: Any) -> None:

@@ -16,10 +16,10 @@ from tests.vllm.rig import (
     NUM_TOKENS,
     QUESTION,
     TOLERANCE,
-    WINDOW,
     Rebuilt,
     answer,
     asking,
+    assert_a_missing_segment_fails_its_own_request,
     assert_same,
     assert_stored,
     clip_of,
@@ -60,16 +60,6 @@ def reference(qwen2_5_folder: Path) -> Any:
     from tests.vllm.reference import Reference
 
     return Reference(qwen2_5_folder)
-
-
-@pytest.fixture(scope="module")
-def whole(vllm: Any, reference: Any) -> Rebuilt:
-    return Rebuilt(vllm, reference, NUM_CLIPS)
-
-
-@pytest.fixture(scope="module")
-def sliding(vllm: Any, reference: Any) -> Rebuilt:
-    return Rebuilt(vllm, reference, WINDOW)
 
 
 # ---- against stock vLLM ----
@@ -188,17 +178,7 @@ def test_each_layer_attends_to_what_it_picked(vllm: Any, whole: Rebuilt, score: 
 
 
 def test_a_missing_segment_fails_its_request_and_no_other(vllm: Any) -> None:
-    expected = result_of(answer(vllm, [0, 3, 6]))
-    vllm.arena.put("gone/2", vllm.arena.get("whole/2"))
-    broken = asking(vllm, [2], "gone")
-    vllm.arena.drop(["gone/2"])
-    bad = vllm.add(broken, max_tokens=NUM_TOKENS)
-    good = vllm.add(asking(vllm, [0, 3, 6]), max_tokens=NUM_TOKENS, logprobs=1)
-    ended: dict[str, Any] = {}
-    while len(ended) < 2:
-        ended |= {output.request_id: output for output in vllm.step()}
-    assert ended[bad].outputs[0].finish_reason == "error"
-    assert_same(result_of(ended[good]), expected)
+    assert_a_missing_segment_fails_its_own_request(vllm)
 
 
 def test_a_clip_without_pixels_never_reaches_the_vision_tower(vllm: Any) -> None:

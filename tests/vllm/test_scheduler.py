@@ -13,6 +13,7 @@ from onlooker import demo_model
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.ticket import SERVED_KEY, Ticket
+from tests.vllm.rig import at_most
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -91,9 +92,7 @@ def test_answers_are_those_of_an_ordinary_request(vllm: Any) -> None:
 
 
 def test_a_question_overtakes_a_long_prefill_that_runs_already(vllm: Any) -> None:
-    most = vllm.scheduler.max_num_scheduled_tokens
-    vllm.scheduler.max_num_scheduled_tokens = 64
-    try:
+    with at_most(vllm, 64):
         long = vllm.add(asking(vllm, words=600), ticket=ticket(RequestClass.INGEST, 30.0))
         vllm.step()
         assert [r.request_id for r in vllm.scheduler.running] or vllm.scheduler.waiting
@@ -104,22 +103,16 @@ def test_a_question_overtakes_a_long_prefill_that_runs_already(vllm: Any) -> Non
             assert num_steps <= 3, "the question starves behind a chunked prefill"
         assert vllm.scheduler.max_num_scheduled_tokens == 64
         ends(vllm, long)
-    finally:
-        vllm.scheduler.max_num_scheduled_tokens = most
 
 
 def test_of_one_class_the_one_with_least_slack_goes_first(vllm: Any) -> None:
-    most = vllm.scheduler.max_num_scheduled_tokens
-    vllm.scheduler.max_num_scheduled_tokens = 80
-    try:
+    with at_most(vllm, 80):
         requests = {
             due_in_s: vllm.add(asking(vllm, words=40), ticket=ticket(RequestClass.INGEST, due_in_s))
             for due_in_s in (9.0, 3.0, 6.0)
         }
         order = ends(vllm, *requests.values())
         assert order == [requests[due_in_s] for due_in_s in (3.0, 6.0, 9.0)]
-    finally:
-        vllm.scheduler.max_num_scheduled_tokens = most
 
 
 def test_outputs_say_how_they_were_served_and_how_busy_the_engine_is(vllm: Any) -> None:

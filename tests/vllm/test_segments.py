@@ -18,6 +18,7 @@ from tests.vllm.rig import (
     asking,
     assert_same,
     assert_stored,
+    at_most,
     clip_of,
     ingest,
     new_prompt,
@@ -45,12 +46,8 @@ def test_the_comparison_notices_clips_in_another_order(vllm: Any) -> None:
 
 
 def test_ingest_in_small_chunks_gives_the_same_segments(vllm: Any) -> None:
-    before = vllm.scheduler.max_num_scheduled_tokens
-    vllm.scheduler.max_num_scheduled_tokens = 4
-    try:
+    with at_most(vllm, 4):
         ingest(vllm, 5, range(5), "whole", into="in-chunks")
-    finally:
-        vllm.scheduler.max_num_scheduled_tokens = before
     whole, chunked = vllm.arena.get("whole/5"), vllm.arena.get("in-chunks/5")
     assert float((whole.keys - chunked.keys).abs().max()) <= 1e-5
     assert float((whole.values - chunked.values).abs().max()) <= 1e-5
@@ -158,12 +155,8 @@ def test_any_prompt_computed_in_any_chunks_equals_the_reference(
     kind, own = data.draw(st.sampled_from([("whole", whole), ("sliding", sliding)]))
     clips = data.draw(st.lists(st.integers(0, NUM_CLIPS - 1), max_size=12))  # some twice
     chunk = data.draw(st.sampled_from([1, 3, 7, 2048]))
-    before = vllm.scheduler.max_num_scheduled_tokens
-    vllm.scheduler.max_num_scheduled_tokens = chunk
-    try:
+    with at_most(vllm, chunk):
         found = result_of(answer(vllm, clips, kind))
-    finally:
-        vllm.scheduler.max_num_scheduled_tokens = before
     assert_same(found, own.answer(vllm, [own.pieces[i] for i in clips]))
 
 

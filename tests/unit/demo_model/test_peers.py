@@ -12,8 +12,7 @@ from torch import nn
 from onlooker.demo_model.model import build_config, build_model
 from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.tokenizer import build_tokenizer
-from onlooker.demo_model.train import Options, learn_beside, train_language
-from onlooker.demo_model.training import learner
+from onlooker.demo_model.train import Options, language_trainer, train_language
 from onlooker.demo_model.training.peers import Peers, joined_by
 from onlooker.demo_model.training.pool import build_pool
 
@@ -70,16 +69,9 @@ def test_a_process_that_fails_ends_the_others() -> None:
 
 def learn_and_keep(peers: Peers, options: Options) -> None:
     """As `learn_beside`, and leaves its weights behind."""
-    kept: list[learner.LanguageTrainer] = []
-    begin = learner.LanguageTrainer.run
-
-    def run(self: learner.LanguageTrainer, seed: int, peers: Peers | None = None) -> None:
-        kept.append(self)
-        begin(self, seed, peers)
-
-    learner.LanguageTrainer.run = run  # type: ignore[method-assign]
-    learn_beside(peers, options)
-    torch.save({"text": kept[0].text.state_dict(), "step": kept[0].step}, options.out)
+    trainer = language_trainer(options)
+    trainer.run(options.seed, peers)
+    torch.save({"text": trainer.text.state_dict(), "step": trainer.step}, options.out)
 
 
 def test_two_processes_end_with_the_same_weights(
@@ -91,13 +83,8 @@ def test_two_processes_end_with_the_same_weights(
     options = Options(
         run=tmp_path,
         out=tmp_path / "other.pt",
-        vision_minutes=0.0,
         language_minutes=0.03,
-        timelines=2,
-        workers=1,
         seed=4,
-        resume=True,
-        export_only=False,
         processes=2,
     )
     monkeypatch.setattr("onlooker.demo_model.train.learn_beside", learn_and_keep)

@@ -158,12 +158,6 @@ def test_a_run_goes_on_from_a_folder_and_keeps_its_tower(tmp_path: Path) -> None
         run=tmp_path,
         out=tmp_path / "out",
         vision_minutes=1e9,  # would never end
-        language_minutes=0.0,
-        timelines=1,
-        workers=1,
-        seed=0,
-        resume=True,
-        export_only=False,
         start=tmp_path / "folder",
     )
     found = load_model(TOKENIZER, options)
