@@ -278,7 +278,7 @@ def test_no_package_registry_is_named() -> None:
     assert found == set()
 
 
-@pytest.mark.parametrize("text", ["open('/home/ann/x')", "cd /work/main", "see /Users/ann"])
+@pytest.mark.parametrize("text", ["open('/home/ann/x')", "cd /work/tree", "see /Users/ann"])
 def test_the_path_rule_sees_a_machine_path(text: str) -> None:
     assert MACHINE_PATH.search(text)
 
