@@ -177,7 +177,7 @@ def _ever_digit(view: View, rng: Random, wanted: bool) -> Question | None:
     return Question("ever", text, "yes" if wanted else "no", clips)
 
 
-def _counted(family: str, text: str, count: int, at: tuple[int, ...] = ()) -> Question | None:
+def _counted(family: str, text: str, count: int, at: tuple[int, ...]) -> Question | None:
     if count > MAX_COUNT:
         return None
     accepted = (str(count), "never") if count == 0 else (str(count),)
@@ -197,9 +197,15 @@ def how_many_times(view: View, rng: Random) -> Question | None:
             return None
         text = phrase(rng, "times_appeared", thing=thing_of(kind).text)
         return _counted("how_many_times", text, len(starts), tuple(starts))
-    values = [s.sign if choice == "sign" else s.index for group in view.scenes for s in group]
-    count = sum(x != y for x, y in pairwise(values))
-    return _counted("how_many_times", phrase(rng, f"times_{choice}"), count)
+    values = [
+        (clip, s.sign if choice == "sign" else s.index)
+        for clip, group in enumerate(view.scenes)
+        for s in group
+    ]
+    at = [clip for (_, x), (clip, y) in pairwise(values) if x != y]
+    return _counted(
+        "how_many_times", phrase(rng, f"times_{choice}"), len(at), tuple(sorted(set(at)))
+    )
 
 
 def how_many_so_far(view: View, rng: Random) -> Question | None:
@@ -209,12 +215,17 @@ def how_many_so_far(view: View, rng: Random) -> Question | None:
     if choice == "of":
         kind = pick(rng, everything) if rng.random() < 0.85 else pick_kind(rng)
         words, fits = plural(rng, kind)
-        count = sum(fits(k) for k in everything)
+        groups: list[set[object]] = [{k for k in kinds if fits(k)} for kinds in view.shown]
         text = phrase(rng, "many_of", plural=words)
     else:
-        count = len({k[choice == "shapes"] for k in everything})
+        groups = [{k[choice == "shapes"] for k in kinds} for kinds in view.shown]
         text = phrase(rng, f"many_{choice}")
-    return _counted("how_many_so_far", text, count)
+    known: set[object] = set()
+    at = []
+    for clip, group in enumerate(groups):
+        at += [clip] if group - known else []
+        known |= group
+    return _counted("how_many_so_far", text, len(known), tuple(at))
 
 
 def unknown(view: View, rng: Random) -> Question | None:

@@ -32,6 +32,10 @@ Labels = NDArray[np.int64]
 KINDS = ("none", "appear", "leave", "color", "start", "stop", "sign", "cut")
 SIZES = (len(COLOR_NAMES) + 1, len(SHAPES) + 1, 11)
 IGNORE = -100
+GONE = 2
+COMING_OR_GOING = 6.0
+"""How many times a thing counts in the clip in which it comes in or is gone: one in ten or so of
+those that show it, and the only one in which it is hard to tell whether it is new, or has left."""
 
 
 def content_labels(scene: Scene) -> Labels:
@@ -100,11 +104,18 @@ def fresh_labels(bits: Labels, shown: Labels, reach: int) -> Labels:
     return labels
 
 
+def entering(bits: Labels, shown: Labels) -> Labels:
+    """int64[n, 9, 3]: 1 where a cell shows what the clip before showed nowhere; 0 in the first."""
+    enters = np.zeros_like(bits)
+    enters[1:] = (bits[1:] != 0) & (bits[1:] & shown[:-1, None] == 0)
+    return enters
+
+
 def gone_labels(bits: Labels, shown: Labels) -> Labels:
     """int64[n, 9, 3]: of what the cell showed a clip ago: 0 nothing, 1 still shown, 2 gone."""
     labels = np.zeros_like(bits)
     was, now = bits[:-1], shown[1:, None]
-    labels[1:] = np.where(was == 0, 0, np.where(was & now, 1, 2))
+    labels[1:] = np.where(was == 0, 0, np.where(was & now, 1, GONE))
     return labels
 
 
@@ -118,6 +129,8 @@ class Labelled:
     """[B, clips, 9]: what changed in a cell since the clip before."""
     fresh: Labels
     """[B, clips, 9, 3]: whether the kind, colour or shape in a cell is new."""
+    enters: Labels
+    """[B, clips, 9, 3]: whether the clip before did not show it; is it new, or has it come back?"""
     gone: Labels
     """[B, clips, 9, 3]: whether the kind, colour or shape that was there a clip ago is gone."""
     count: Labels
@@ -151,6 +164,11 @@ class Lessons:
         found: NDArray[np.bool_] = self._change[timeline.start][row] > 0
         return found
 
+    def shown(self, timeline: Timeline, rows: Labels) -> Labels:
+        """int64[3]: the bits of all that these clips show; after `of` for their timeline."""
+        found: Labels = np.bitwise_or.reduce(self._shown[timeline.start][rows], axis=0, initial=0)
+        return found
+
     def _watch(self, timeline: Timeline) -> None:
         world = World(timeline.seed)
         scenes = [world.state_at(t) for t in timeline.seconds]
@@ -180,7 +198,8 @@ class Lessons:
         apart[1:] = (np.diff(rows) != 1) | (np.diff(stamps) > NEAR_S)
         changes[apart] = IGNORE
         count = self._count[timeline.start][rows]
-        found = (before, changes, fresh, gone_labels(bits, shown), count)
+        enters = entering(bits, shown)
+        found = (before, changes, fresh, enters, gone_labels(bits, shown), count)
         return Labelled(*(labels[None] for labels in found))
 
 
@@ -190,7 +209,7 @@ def stacked(parts: Sequence[Labelled]) -> Labelled:
 
 
 def _fields(labels: Labelled) -> tuple[Labels, ...]:
-    return labels.before, labels.change, labels.fresh, labels.gone, labels.count
+    return tuple(vars(labels).values())
 
 
 PLACE_CELLS = {"left": 3, "right": 5, "top": 1, "bottom": 7, "middle": 4}
@@ -258,23 +277,41 @@ class ChangeHeads(nn.Module):
                 logits = head(held).flatten(0, -2)
                 total = total + _loss(logits, want, nothing=1.0)
                 right[f"{name}/{at}"] = _share(logits, want)
-        for name, heads in (("fresh", self.fresh), ("gone", self.gone)):
-            for at, head in enumerate(heads):
-                logits, want = head(late).flatten(0, -2), labels[name][..., at].flatten()
-                total = total + _loss(logits, want)
-                right[f"{name}/{at}"] = _share(logits, want)
+        for at, head in enumerate(self.fresh):
+            logits, want = head(late).flatten(0, -2), labels["fresh"][..., at].flatten()
+            enters = labels["enters"][..., at].flatten()
+            total = total + _loss(logits, want, times=1.0 + (COMING_OR_GOING - 1.0) * enters)
+            right[f"fresh/{at}"] = _share(logits, want)
+            right[f"enters/{at}"] = _share(logits, want * enters)
+        for at, head in enumerate(self.gone):
+            logits, want = head(late).flatten(0, -2), labels["gone"][..., at].flatten()
+            leaves = want == GONE
+            total = total + _loss(logits, want, times=1.0 + (COMING_OR_GOING - 1.0) * leaves)
+            right[f"gone/{at}"] = _share(logits, want)
+            right[f"leaves/{at}"] = _share(logits, want * leaves)
         logits, want = self.change(late).flatten(0, -2), labels["change"].flatten()
         right["change"] = _share(logits, want)
         return total + 3.0 * _loss(logits, want, nothing=0.05), right
 
 
-def _loss(logits: Tensor, want: Tensor, nothing: float = 0.25) -> Tensor:
-    """Cross-entropy in which "nothing" counts less; zero when nothing is labelled."""
+def _loss(
+    logits: Tensor, want: Tensor, nothing: float = 0.25, times: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy in which "nothing" counts less; zero when nothing is labelled.
+
+    times float[n]: how many times each label counts.
+    """
     if not bool((want != IGNORE).any()):
         return logits.sum() * 0.0
     weight = torch.ones(logits.shape[-1], device=logits.device)
     weight[0] = nothing
-    return functional.cross_entropy(logits, want, weight=weight, ignore_index=IGNORE)
+    if times is None:
+        return functional.cross_entropy(logits, want, weight=weight, ignore_index=IGNORE)
+    losses = functional.cross_entropy(
+        logits, want, weight=weight, ignore_index=IGNORE, reduction="none"
+    )
+    counts = torch.where(want == IGNORE, 0.0, weight[want.clamp(min=0)]) * times
+    return (losses * times).sum() / counts.sum().clamp(min=1e-6)
 
 
 def _share(logits: Tensor, want: Tensor) -> float:

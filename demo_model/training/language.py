@@ -57,8 +57,10 @@ class Packed:
     """bool[rows, C]: the context tokens that show what a right answer, or a part of it, needs."""
     pointed_by: Tensor
     """int64[B, Q]: the row of `pointed` for each branch token, -1 for padding."""
+    evenly: Tensor
+    """bool[rows]: rows of `pointed` whose tokens are to be looked at alike, not any of them."""
     candidates: Tensor
-    """bool, same shape: clips that the question's branch sees."""
+    """bool, same shape as `evidence`: clips that the question's branch sees."""
     clip_of: Tensor
     """int64[C]: which clip a context token belongs to, -1 for the sink."""
     family: list[str]
@@ -274,11 +276,17 @@ def pointer_loss(pointers: Tensor, packed: Packed) -> tuple[Tensor, float]:
     """How far the heads' attention is from the tokens pointed at; the share that is on them.
 
     pointers float[P, heads, C] of one layer. Questions for which nothing is pointed at do not
-    count.
+    count. Those that count are as far as the geometric mean of the shares tells: it is the sum of
+    them when all are the same, and less otherwise.
     """
-    pointed = packed.pointed[packed.pointing()[1]]
+    rows = packed.pointing()[1]
+    pointed, evenly = packed.pointed[rows], packed.evenly[rows]
     has = pointed.any(1)
     if not bool(has.any()):
         return pointers.nan_to_num(neginf=0.0).sum() * 0.0, float("nan")
-    logs = pointers[has].masked_fill(~pointed[has][:, None], float("-inf")).logsumexp(-1)
-    return -logs.clamp(min=-20.0).mean(), logs.exp().mean().item()
+    pointed, pointers, evenly = pointed[has][:, None], pointers[has], evenly[has]
+    logs = pointers.masked_fill(~pointed, float("-inf")).logsumexp(-1)
+    sizes = pointed.sum(-1).float()
+    alike = pointers.masked_fill(~pointed, 0.0).sum(-1) / sizes + sizes.log()
+    far = -torch.where(evenly[:, None], alike, logs)
+    return far.clamp(max=20.0).mean(), logs.exp().mean().item()

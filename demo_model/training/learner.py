@@ -81,7 +81,7 @@ class LanguagePlan:
     weak_share: float = 0.5
     hard: tuple[str, ...] = ("how_many_times", "how_many_so_far")
     """Families that stay weak in a model of this size: they get their usual share and no more."""
-    gathered_share: float = 0.4
+    gathered_share: float = 0.5
     """Of the batches, at the last level: few clips from far apart, as retrieval gathers them."""
     log_every: int = 25
     save_every_s: float = 150.0

@@ -21,9 +21,10 @@ from onlooker.demo_model.dataset import (
     context_positions,
     sink_text,
 )
-from onlooker.demo_model.training.changes import Lessons, named_cells, stacked
-from onlooker.demo_model.training.contexts import NOTE_GAP, Branch, Context
+from onlooker.demo_model.training.changes import Lessons, stacked
+from onlooker.demo_model.training.contexts import COUNTED, NOTE_GAP, Branch, Context
 from onlooker.demo_model.training.language import Packed
+from onlooker.demo_model.training.pointing import counted_tokens, named, pointed_tokens
 from onlooker.demo_model.training.pool import Pool
 
 Bools = NDArray[np.bool_]
@@ -153,16 +154,24 @@ class _BranchPart:
         """
         found = np.zeros((len(self.asked), self.size), np.bool_)
         for number, (_, context, branch) in enumerate(self.asked):
-            if branch.question.answer in NOWHERE and not branch.question.evidence:
+            look = counted_tokens if branch.question.family in COUNTED else pointed_tokens
+            if look is counted_tokens:  # one token that is always there: what counts is a share
+                found[number, 0] = True
+            elif branch.question.answer in NOWHERE and not branch.question.evidence:
                 found[number, : part.opening] = True
             narrated = branch.question.family == "narrate"  # the newest clip knows the one before
             for evidence in branch.question.evidence[-1 if narrated else 0 :]:
                 if evidence >= len(context.viewed):
                     continue  # a probe that looks for clips it does not see
-                clip, tokens = pointed_tokens(context, branch, evidence, lessons)
+                clip, tokens = look(context, branch, evidence, lessons)
                 start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1
                 found[number, start : start + VIDEO_TOKENS + 1] |= tokens
         return np.concatenate([found, *self._listed(part, lessons)])
+
+    def evenly(self, rows: int) -> Bools:
+        """bool[rows of `pointed`]: those of questions that count."""
+        counts = [branch.question.family in COUNTED for _, _, branch in self.asked]
+        return np.array(counts + [False] * (rows - len(counts)), np.bool_)
 
     def _listed(self, part: _ContextPart, lessons: Lessons) -> list[Bools]:
         """bool[1, C] for each object of each list: the cells that show it."""
@@ -176,7 +185,7 @@ class _BranchPart:
             objects = re.split(", | and ", branch.question.answer)
             of = self.list_places(self.targets[at, columns])
             for place, words in enumerate(objects):
-                cells = _named(context, clip, words, lessons)
+                cells = named(context, clip, words, lessons)
                 if cells is None or not cells.any():
                     continue
                 row = np.zeros((1, self.size), np.bool_)
@@ -201,37 +210,6 @@ class _BranchPart:
         return found, candidates
 
 
-def pointed_tokens(
-    context: Context, branch: Branch, evidence: int, lessons: Lessons
-) -> tuple[int, Bools]:
-    """The computed clip to look at for one evidence clip, and bool[10]: cells, and its last token.
-
-    What was seen last is looked for in the clip that no longer shows it (see `changes.py`).
-    """
-    question, viewed = branch.question, context.viewed
-    clip = int(viewed[evidence])
-    cells = _named(context, clip, question.text, lessons)
-    after = evidence + 1 < branch.seen and int(viewed[evidence + 1]) == clip + 1
-    if question.family == "last_seen" and after and cells is not None and cells.any():
-        return clip + 1, np.append(cells, False)
-    if cells is not None and not cells.any() and clip > 0:
-        cells = _named(context, clip - 1, question.text, lessons)
-    if cells is None and question.family.endswith("_count"):
-        return clip, np.arange(VIDEO_TOKENS + 1) == VIDEO_TOKENS
-    if cells is None:
-        row = int(context.rows[clip])
-        narrated = question.family == "narrate"
-        shows = lessons.changed if narrated else lessons.occupied
-        cells = shows(context.timeline, row)
-    if not cells.any():
-        return clip, np.ones(VIDEO_TOKENS + 1, np.bool_)
-    return clip, np.append(cells, False)
-
-
-def _named(context: Context, clip: int, text: str, lessons: Lessons) -> Bools | None:
-    return named_cells(text, lessons.content(context.timeline, int(context.rows[clip])))
-
-
 def pack(
     layout: Layout,
     contexts: list[Context],
@@ -248,6 +226,7 @@ def pack(
     moved = bool((part.view_positions != part.positions).any())
     windowed = any(context.window is not None for context in contexts)
     taught = [lessons.of(c.timeline, c.rows, c.window) for c in contexts]
+    pointed = branches.pointed(part, lessons)
     return Packed(
         context_ids=torch.from_numpy(part.ids),
         merged=torch.from_numpy(pool.merged[picked]).float().flatten(0, 1),
@@ -262,7 +241,8 @@ def pack(
         question_of=torch.from_numpy(branches.question_of),
         evidence=torch.from_numpy(evidence),
         candidates=torch.from_numpy(candidates),
-        pointed=torch.from_numpy(branches.pointed(part, lessons)),
+        pointed=torch.from_numpy(pointed),
+        evenly=torch.from_numpy(branches.evenly(len(pointed))),
         pointed_by=torch.from_numpy(branches.pointing),
         clip_of=torch.from_numpy(part.clip_of),
         family=[branch.question.family for _, _, branch in branches.asked],

@@ -12,6 +12,7 @@ from onlooker.demo_model.training.changes import (
     ChangeHeads,
     Lessons,
     cell_bits,
+    entering,
     fresh_labels,
     gone_labels,
     named_cells,
@@ -64,6 +65,16 @@ def test_gone_is_what_the_clip_before_showed_in_the_cell_and_this_one_shows_nowh
     assert gone[3, 5].tolist() == [2, 2, 2]
 
 
+def test_what_the_clip_before_did_not_show_anywhere_comes_in() -> None:
+    clips = contents({0: (RED, STAR)}, {5: (RED, STAR)}, {1: (BLUE, STAR)}, {0: (RED, STAR)})
+    enters = entering(*bits_of(clips))
+    assert not enters[0].any()  # nothing was before the first
+    assert not enters[1].any()  # it moved
+    assert enters[2, 1].tolist() == [1, 1, 0]  # a star was there
+    assert enters[3, 0].tolist() == [1, 1, 0]  # it has come back
+    assert not enters[:, 8].any()
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_lessons_agree_with_what_questions_are_asked_about(seed: int) -> None:
     timeline = draw_timeline(np.random.default_rng(seed), seed, 40, 0)
@@ -113,6 +124,26 @@ def test_heads_teach_clips_together_and_count_only_what_is_labelled() -> None:
     assert {"count", "fresh/0", "gone/2", "earlier/1", "change"} <= set(shares)
     assert taps[0].grad is not None
     assert taps[0].grad[:, :, CELLS].abs().sum() > 0
+
+
+def test_telling_new_from_known_counts_most_where_a_thing_comes_in() -> None:
+    timeline = draw_timeline(np.random.default_rng(0), 1, 6, 0)
+    labels = Lessons().of(timeline, np.arange(6), None).tensors(torch.device("cpu"))
+    nothing = {name: torch.full_like(value, IGNORE) for name, value in labels.items()}
+    fresh, enters = (torch.zeros(1, 6, CELLS, 3, dtype=torch.int64) for _ in range(2))
+    fresh[0, 3, :2] = 2
+    stamps = torch.full((1, 6, 3), IGNORE)
+    torch.manual_seed(0)
+    heads = ChangeHeads(8)
+    taps = [torch.randn(1, 6, CELLS + 1, 8, requires_grad=True) for _ in range(2)]
+    pulls = []
+    for coming in (0, 1):
+        enters[0, 3, 0] = coming
+        given = nothing | {"fresh": fresh, "enters": enters}
+        (grad,) = torch.autograd.grad(heads(taps, given, stamps)[0], taps[1])
+        pulls.append(grad[0, 3, :2].norm(dim=-1))
+    assert (pulls[1] / pulls[0])[0] > 1.5
+    assert (pulls[1] / pulls[0])[1] < 1.0
 
 
 def test_a_timeline_is_watched_once() -> None:

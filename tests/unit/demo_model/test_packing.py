@@ -21,7 +21,7 @@ from onlooker.demo_model.tokenizer import build_tokenizer
 from onlooker.demo_model.training.changes import Lessons
 from onlooker.demo_model.training.contexts import Branch, Context, Drawer
 from onlooker.demo_model.training.language import forward, pointer_loss
-from onlooker.demo_model.training.packing import pack, pointed_tokens
+from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.pool import Pool, Timeline, build_pool
 from onlooker.demo_model.world import COLOR_NAMES
 
@@ -194,45 +194,6 @@ def test_every_word_of_an_answer_points_at_the_evidence(layout: Layout, pool: Po
     assert packed.pointed[1].sum() > 0
 
 
-class _Shown(Lessons):
-    """A red circle on the left in the first two clips only."""
-
-    def content(self, timeline: Timeline, row: int) -> NDArray[np.int64]:
-        labels = np.zeros((9, 3), np.int64)
-        if row < 2:
-            labels[3, :2] = COLOR_NAMES.index("red") + 1, SHAPES.index("circle") + 1
-        return labels
-
-
-@pytest.mark.parametrize(
-    ("family", "text", "evidence", "rows", "clip", "tokens"),
-    [
-        ("first_seen", "When did you first see a red circle?", 0, [0, 1, 2], 0, {3}),
-        ("last_seen", "When did you last see a red circle?", 1, [0, 1, 2], 2, {3}),
-        ("last_seen", "When did you last see something red?", 1, [0, 1], 1, {3}),
-        ("when_changed", "When was the red circle gone?", 2, [0, 1, 2], 2, {3}),
-        ("at_time_count", "How many objects were there at 7 seconds?", 2, [0, 1, 2], 2, {9}),
-        ("now_list", "What do you see?", 1, [0, 1], 1, {3}),
-        ("now_list", "What do you see?", 2, [0, 1, 2], 2, set(range(10))),
-    ],
-)
-def test_a_question_points_at_what_shows_its_answer(
-    pool: Pool,
-    family: str,
-    text: str,
-    evidence: int,
-    rows: list[int],
-    clip: int,
-    tokens: set[int],
-) -> None:
-    question = Question(family, text, "", (evidence,))
-    branch = Branch(len(rows), question)
-    context = Context(pool.timelines[0], np.array(rows), None, np.arange(len(rows)), 0, [branch])
-    found, which = pointed_tokens(context, branch, evidence, _Shown())
-    assert found == clip
-    assert set(np.flatnonzero(which)) == tokens
-
-
 @pytest.mark.parametrize(("answer", "sink"), [("no", True), ("never", True), ("three", False)])
 def test_attention_rests_on_the_sink_when_there_is_nothing_to_look_at(
     layout: Layout, pool: Pool, answer: str, sink: bool
@@ -243,14 +204,6 @@ def test_attention_rests_on_the_sink_when_there_is_nothing_to_look_at(
     opening = len(layout.encode(sink_text(None)))
     assert packed.pointed[0, :opening].all() == sink
     assert not packed.pointed[0, opening:].any()
-
-
-def test_what_was_seen_last_is_not_looked_for_in_a_clip_that_is_left_out(pool: Pool) -> None:
-    question = Question("last_seen", "When did you last see a red circle?", "", (1,))
-    branch = Branch(3, question)
-    rows, viewed = np.arange(4), np.array([0, 1, 3])
-    context = Context(pool.timelines[0], rows, None, viewed, 0, [branch])
-    assert pointed_tokens(context, branch, 1, _Shown())[0] == 1
 
 
 def test_gathered_contexts_hold_clips_from_far_apart(pool: Pool) -> None:

@@ -255,11 +255,19 @@ def test_how_many(made: tuple[View, random.Random]) -> None:
         else:
             count = len({o.kind for o in objects if _fits(text, o)})
         assert question.answer == NUMBER_WORDS[count]
+        assert len(set(question.evidence)) == len(question.evidence) <= count
+        assert bool(question.evidence) == (count > 0)
     question = _asked(view, rng, "how_many_times")
     if question is not None and "sign" in question.text:
         signs = [s.sign for scenes in view.scenes for s in scenes]
         count = sum(a != b for a, b in itertools.pairwise(signs))
         assert question.answer == NUMBER_WORDS[count]
+        changed = [
+            clip
+            for clip, scenes in enumerate(view.scenes)
+            if len({s.sign for s in (view.scenes[max(clip - 1, 0)][-1], *scenes)}) > 1
+        ]
+        assert list(question.evidence) == changed
 
 
 @given(views())
