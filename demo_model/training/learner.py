@@ -20,7 +20,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from onlooker.demo_model.dataset import Layout
 from onlooker.demo_model.questions import FAMILIES
 from onlooker.demo_model.training.changes import ChangeHeads, Lessons
-from onlooker.demo_model.training.contexts import Drawer, draw_system
+from onlooker.demo_model.training.contexts import Context, Drawer, draw_system
 from onlooker.demo_model.training.language import (
     Packed,
     Seen,
@@ -211,10 +211,15 @@ class LanguageTrainer:
             questions = questions * 2 // 3 if clips <= 16 else questions // 2
         each = max(2, questions // contexts)
         own = contexts if self.peers is None else max(1, contexts // self.peers.count)
-        drawn = []
-        for _ in range(own):
-            drawn.append(self.drawer.context(rng, clips, each, self.families(rng), gathered))
-        drawn = [c for c in drawn if c.branches]
+        drawn: list[Context] = []
+        families = self.families(rng)
+        while len(drawn) < own:
+            context = self.drawer.context(rng, clips, each, families, gathered)
+            if context.branches:
+                drawn.append(context)
+                families = self.families(rng)
+            else:  # nothing could be asked of a few families
+                families = None
         return pack(self.layout, drawn, self.pool, draw_system(rng), self.lessons)
 
     def families(self, rng: np.random.Generator) -> Sequence[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from onlooker.demo_model.training.clips import (
     frame_labels,
     make_clip,
 )
+from onlooker.demo_model.training.contexts import Context
 from onlooker.demo_model.training.learner import LanguagePlan, LanguageTrainer
 from onlooker.demo_model.training.plots import plot_run
 from onlooker.demo_model.training.pool import Pool, build_pool, draw_timeline
@@ -136,6 +138,27 @@ def test_the_language_stage_learns_resumes_and_logs(pool: Pool, tmp_path: Path) 
     again.run(0)
     for name, value in again.text.state_dict().items():
         assert torch.equal(value, trainer.text.state_dict()[name])
+
+
+def test_where_nothing_can_be_asked_of_some_families_all_are_tried(
+    pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, layout = build_model(build_config(TOKENIZER)), Layout(TOKENIZER)
+    trainer = LanguageTrainer(model, layout, pool, LanguagePlan(clips_a_batch=4), tmp_path)
+    draw, asked = trainer.drawer.context, []
+
+    def without_weak_ones(*given: Any) -> Context:
+        context = draw(*given)
+        asked.append(given[3])
+        if given[3] is not None:
+            context.branches = []
+        return context
+
+    monkeypatch.setattr(trainer.drawer, "context", without_weak_ones)
+    monkeypatch.setattr(trainer, "families", lambda rng: ("when_changed",))
+    packed = trainer.batch(np.random.default_rng(0), 4)
+    assert asked == [("when_changed",), None]
+    assert len(packed.family) > 0
 
 
 def test_weak_families_get_contexts_of_their_own(pool: Pool, tmp_path: Path) -> None:
