@@ -6,6 +6,7 @@ Nothing here is special to this project but the sizes and the words.
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,9 @@ def write_folder(
 ) -> None:
     """Write weights in `dtype`, configuration, tokenizer and processor settings into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    stored = Qwen3VLForConditionalGeneration(model.config).to(dtype)
+    stored = Qwen3VLForConditionalGeneration(copy.deepcopy(model.config)).to(dtype)
+    for config in (stored.config, stored.config.text_config, stored.config.vision_config):
+        config.dtype = dtype
     stored.load_state_dict({name: value.to(dtype) for name, value in model.state_dict().items()})
     stored.save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -106,13 +106,13 @@ def load_model(tokenizer: Tokenizer, options: Options) -> Qwen3VLForConditionalG
         ValueError: The folder's model does not fit this tokenizer.
     """
     config = build_config(tokenizer)
-    if options.start is None:
-        return build_model(config, options.seed)
-    found = Qwen3VLForConditionalGeneration.from_pretrained(options.start, dtype=torch.float32)
-    shapes = [c.text_config.vocab_size for c in (found.config, config)]
-    if shapes[0] != shapes[1]:
-        raise ValueError(f"{options.start} has {shapes[0]} words, this code {shapes[1]}")
-    model: Qwen3VLForConditionalGeneration = found.eval()
+    model = build_model(config, options.seed)
+    if options.start is not None:
+        found = Qwen3VLForConditionalGeneration.from_pretrained(options.start, dtype=torch.float32)
+        shapes = [c.text_config.vocab_size for c in (found.config, config)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{options.start} has {shapes[0]} words, this code {shapes[1]}")
+        model.load_state_dict(found.state_dict())
     return model
 
 

@@ -21,10 +21,10 @@ _RULES: Final[tuple[tuple[str, str, bool, float, dict[str, Any]], ...]] = (
         r"(?:an?|the) (\w+ \w+) (?:appears?|comes in|shows up|arrives|is there)",
         "Is there a {1}?",
         False,
-        0.52,
+        0.41,
         _COLOR,
     ),
-    (r"there is (?:an?|the) (\w+ \w+)", "Is there a {1}?", False, 0.52, _COLOR),
+    (r"there is (?:an?|the) (\w+ \w+)", "Is there a {1}?", False, 0.41, _COLOR),
     (
         r"(?:an?|the) (\w+ \w+) (?:leaves|disappears|goes|goes away|is gone)",
         "Has a {1} just left?",
@@ -32,7 +32,7 @@ _RULES: Final[tuple[tuple[str, str, bool, float, dict[str, Any]], ...]] = (
         0.99,
         _COLOR,
     ),
-    (r"the sign (?:changes|shows something else)", "Has the sign just changed?", True, 0.5, _SIGN),
+    (r"the sign (?:changes|shows something else)", "Has the sign just changed?", True, 0.52, _SIGN),
     (
         r"the (?:scene|picture) changes|there is a cut",
         "Has the scene just changed?",
@@ -40,7 +40,7 @@ _RULES: Final[tuple[tuple[str, str, bool, float, dict[str, Any]], ...]] = (
         0.7,
         {"cut": True},
     ),
-    (r"the sign (?:shows|says) (\d)", "Does the sign show {1}?", False, 0.84, _SIGN),
+    (r"the sign (?:shows|says) (\d)", "Does the sign show {1}?", False, 0.49, _SIGN),
     (
         r"(?:something|anything|an object) turns (\w+)",
         "Has something just turned {1}?",

@@ -85,3 +85,10 @@ def test_results_are_counted_per_family_and_age() -> None:
 def test_the_threshold_parts_yes_from_no() -> None:
     assert 0.3 < best_threshold([0.1, 0.3, 0.7, 0.9], [False, False, True, True]) < 0.7
     assert best_threshold([0.8, 0.9, 0.95], [False, True, True]) > 0.8
+
+
+def test_one_odd_answer_of_hundreds_does_not_move_the_threshold() -> None:
+    chances, truths = [0.1] * 150 + [0.9] * 150, [False] * 150 + [True] * 150
+    plain = best_threshold(chances, truths)
+    assert abs(best_threshold([*chances, 0.15], [*truths, True]) - plain) < 0.05
+    assert 0.4 < plain < 0.6

@@ -184,6 +184,7 @@ def test_a_run_goes_on_from_a_folder_and_keeps_its_tower(tmp_path: Path) -> None
         start=tmp_path / "folder",
     )
     found = load_model(TOKENIZER, options)
+    assert found.config.to_dict() == model.config.to_dict()  # whatever is exported is alike
     train_vision(found, options)
     tower = torch.load(tmp_path / "tower.pt", weights_only=True)
     for name, value in model.model.visual.state_dict().items():
