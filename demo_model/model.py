@@ -163,9 +163,9 @@ def write_folder(
 RANKING: dict[str, Any] = {
     "score": "mean_key",
     "second_look": "late_interaction",
-    "shortlist_clips": 64,
-    "voting_layers": [2, 3],
-    "temperature": 1.5,
+    "shortlist_clips": 128,
+    "voting_layers": [2],
+    "temperature": 1.0,
 }
 """As ``python -m onlooker.demo_model.calibrate`` found it; to be found again for new weights."""
 
