@@ -223,7 +223,8 @@ def how_many_so_far(view: View, rng: Random) -> Question | None:
     known: set[object] = set()
     at = []
     for clip, group in enumerate(groups):
-        at += [clip] if group - known else []
+        if group - known:
+            at.append(clip)
         known |= group
     return _counted("how_many_so_far", text, len(known), tuple(at))
 

@@ -277,36 +277,32 @@ class ChangeHeads(nn.Module):
                 logits = head(held).flatten(0, -2)
                 total = total + _loss(logits, want, nothing=1.0)
                 right[f"{name}/{at}"] = _share(logits, want)
-        for at, head in enumerate(self.fresh):
-            logits, want = head(late).flatten(0, -2), labels["fresh"][..., at].flatten()
-            enters = labels["enters"][..., at].flatten()
-            total = total + _loss(logits, want, times=1.0 + (COMING_OR_GOING - 1.0) * enters)
-            right[f"fresh/{at}"] = _share(logits, want)
-            right[f"enters/{at}"] = _share(logits, want * enters)
-        for at, head in enumerate(self.gone):
-            logits, want = head(late).flatten(0, -2), labels["gone"][..., at].flatten()
-            leaves = want == GONE
-            total = total + _loss(logits, want, times=1.0 + (COMING_OR_GOING - 1.0) * leaves)
-            right[f"gone/{at}"] = _share(logits, want)
-            right[f"leaves/{at}"] = _share(logits, want * leaves)
+        for name, rare, heads, hard in (
+            ("fresh", "enters", self.fresh, labels["enters"] == 1),
+            ("gone", "leaves", self.gone, labels["gone"] == GONE),
+        ):
+            for at, head in enumerate(heads):
+                logits, want = head(late).flatten(0, -2), labels[name][..., at].flatten()
+                most = hard[..., at].flatten()
+                total = total + _loss(logits, want, times=1.0 + (COMING_OR_GOING - 1.0) * most)
+                right[f"{name}/{at}"] = _share(logits, want)
+                right[f"{rare}/{at}"] = _share(logits, want * most)
         logits, want = self.change(late).flatten(0, -2), labels["change"].flatten()
         right["change"] = _share(logits, want)
         return total + 3.0 * _loss(logits, want, nothing=0.05), right
 
 
 def _loss(
-    logits: Tensor, want: Tensor, nothing: float = 0.25, times: Tensor | None = None
+    logits: Tensor, want: Tensor, nothing: float = 0.25, times: Tensor | float = 1.0
 ) -> Tensor:
     """Cross-entropy in which "nothing" counts less; zero when nothing is labelled.
 
-    times float[n]: how many times each label counts.
+    times float[n], or one for all: how many times each label counts.
     """
     if not bool((want != IGNORE).any()):
         return logits.sum() * 0.0
     weight = torch.ones(logits.shape[-1], device=logits.device)
     weight[0] = nothing
-    if times is None:
-        return functional.cross_entropy(logits, want, weight=weight, ignore_index=IGNORE)
     losses = functional.cross_entropy(
         logits, want, weight=weight, ignore_index=IGNORE, reduction="none"
     )

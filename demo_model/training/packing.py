@@ -154,8 +154,9 @@ class _BranchPart:
         """
         found = np.zeros((len(self.asked), self.size), np.bool_)
         for number, (_, context, branch) in enumerate(self.asked):
-            look = counted_tokens if branch.question.family in COUNTED else pointed_tokens
-            if look is counted_tokens:  # one token that is always there: what counts is a share
+            counts = branch.question.family in COUNTED
+            look = counted_tokens if counts else pointed_tokens
+            if counts:  # one token that is always there: what counts is a share
                 found[number, 0] = True
             elif branch.question.answer in NOWHERE and not branch.question.evidence:
                 found[number, : part.opening] = True
