@@ -1,8 +1,8 @@
 """`CpuMeter`: what a stretch of work cost this process (the gateway's) and vLLM's processes.
 
 CPU time is compared rather than elapsed time, as machines do other work as well. vLLM's processes
-report theirs, with the stages of their work (`onlooker.engine.vllm_adapter.plugin`); looking again
-and again whether another process is done ("spin") is no work and not counted.
+report theirs, with the stages of their work (`onlooker.benchmarks.stopwatch`); looking again and
+again whether another process is done ("spin") is no work and not counted.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from onlooker.engine.vllm_adapter.plugin import ENV_STAGES
+from onlooker.benchmarks.stopwatch import ENV_STAGES
 
 SETTLE_S = 0.5
 """For the processes' reports to come in."""

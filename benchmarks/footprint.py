@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from onlooker.benchmarks.cpu import process_rss_bytes
 from onlooker.engine.interface import Engine
-from onlooker.engine.vllm_adapter.segments.engine import SegmentEngine
+from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
 
 
 @dataclass(frozen=True, slots=True)

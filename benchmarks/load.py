@@ -17,9 +17,9 @@ from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
-from onlooker.engine.events import ClipSeen
-from onlooker.engine.hub import StreamHub
-from onlooker.engine.stream import Stream, StreamOptions
+from onlooker.streams.events import ClipSeen
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.stream import Stream, StreamOptions
 
 WIDTH, HEIGHT, QUALITY = 320, 240, 80
 QUESTIONS = (

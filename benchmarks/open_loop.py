@@ -15,12 +15,12 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import OnlookerError
 from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
-from onlooker.engine.events import ClipSeen
-from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import AnswerDelta, AnswerEnd
-from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.scheduler.simulator.outcome import jain, percentile
 from onlooker.scheduler.slo import Slo, Tier
+from onlooker.streams.events import ClipSeen
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.stream import Stream, StreamOptions
 
 SETTLE_S = 6.0
 """What arrives in the first seconds is not scored: all streams begin at once, which is another

@@ -7,8 +7,8 @@ from typing import Any
 
 from onlooker.core.ids import StreamId
 from onlooker.engine.interface import AnswerEvent, Engine, Question
-from onlooker.engine.vllm_adapter.segments.engine import SegmentEngine
-from onlooker.engine.vllm_adapter.segments.memory import Recall, StreamMemory, spread
+from onlooker.engine.memory.stream_memory import Recall, StreamMemory, spread
+from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
 
 PLACED = 8
 """Clips at most that the oracle is handed, as many as retrieval brings back by default."""

@@ -10,7 +10,7 @@ from PIL import Image
 from onlooker.benchmarks.alert_truth import Shown, Standing
 from onlooker.demo_model.examples import TEST_SEED
 from onlooker.demo_model.render import render
-from onlooker.engine.watches.alert import Alert
+from onlooker.watches.alert import Alert
 
 NUM_STREAMS = 8
 FRAME_S = 1.0

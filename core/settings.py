@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
@@ -60,7 +60,24 @@ def load_settings(
     try:
         return tree.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_explain(error)) from error
+        raise ConfigError(_explain(error, tree)) from error
+
+
+def setting_names(tree: type[Section], *, ending: str = "") -> list[str]:
+    """Dotted names of all settings and sections of a tree whose last parts are `ending`; none
+    where it is empty."""
+    found: list[str] = []
+    pending: list[tuple[str, type[Section]]] = [("", tree)]
+    while pending and ending:
+        prefix, section = pending.pop(0)
+        for name, field in section.model_fields.items():
+            dotted = f"{prefix}{name}"
+            if dotted == ending or dotted.endswith(f".{ending}"):
+                found.append(dotted)
+            for kind in (field.annotation, *get_args(field.annotation)):
+                if isinstance(kind, type) and issubclass(kind, Section):
+                    pending.append((f"{dotted}.", kind))
+    return found
 
 
 def with_secrets(section: Section) -> dict[str, Any]:
@@ -95,13 +112,15 @@ def _set(values: dict[str, Any], path: list[str], value: Any) -> None:
     values[path[-1]] = value
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, tree: type[Section]) -> str:
     lines = []
     for problem in error.errors():
         dotted = ".".join(str(part) for part in problem["loc"]) or "settings"
         variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
         if problem["type"] == "extra_forbidden":
-            lines.append(f"there is no setting '{dotted}' ({variable}); see `onlooker config`")
+            others = setting_names(tree, ending=dotted.partition(".")[2])
+            hint = f"do you mean '{others[0]}'?" if others else "see `onlooker config`"
+            lines.append(f"there is no setting '{dotted}' ({variable}); {hint}")
         else:
             lines.append(f"setting '{dotted}' ({variable}): {problem['msg']}")
     return "\n".join(lines)

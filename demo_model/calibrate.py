@@ -85,7 +85,7 @@ def questions(world: World, plan: Plan, rng: np.random.Generator) -> Iterator[Qu
 
 
 async def traces(plan: Plan, say: Say) -> list[Any]:
-    """Watch and ask; returns `onlooker.engine.vllm_adapter.segments.calibration.Traced`."""
+    """Watch and ask; returns `onlooker.demo_model.calibration.Traced`."""
     from onlooker.engine.vllm_adapter.engine import make_engine
 
     settings = EngineSection(
@@ -123,7 +123,7 @@ async def traces(plan: Plan, say: Say) -> list[Any]:
 
 
 async def _asked(engine: Any, name: str, question: Question, plan: Plan) -> Any:
-    from onlooker.engine.vllm_adapter.segments.calibration import Traced
+    from onlooker.demo_model.calibration import Traced
 
     asked = EngineQuestion(
         StreamId(name), ResponseId(new_id("r")), question.text, asked_s=float(plan.clips)
@@ -138,7 +138,7 @@ async def _asked(engine: Any, name: str, question: Question, plan: Plan) -> Any:
 
 def table(found: list[Any], k: int) -> list[str]:
     """Per score, how much each layer by itself finds."""
-    from onlooker.engine.vllm_adapter.segments.calibration import evaluate
+    from onlooker.demo_model.calibration import evaluate
 
     lines = [f"recall@{k} of {len(found)} questions, layer by layer:"]
     for score in found[0].scores:
@@ -160,7 +160,7 @@ def write(folder: Path, ranking: Ranking) -> Path:
 
 
 def main() -> None:
-    from onlooker.engine.vllm_adapter.model_folder import find_model
+    from onlooker.engine.vllm_adapter.gateway.model_folder import find_model
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--model", default="demo", help="'demo', a folder, or a hub name")
@@ -183,7 +183,7 @@ def main() -> None:
 
 def report(found: list[Any], k: int, folder: Path | None) -> None:
     """Print what was found; write it to `folder`, if there is one."""
-    from onlooker.engine.vllm_adapter.segments.calibration import calibrated
+    from onlooker.demo_model.calibration import calibrated
 
     if not found:
         raise SystemExit("no question had evidence that left the window: take more clips")

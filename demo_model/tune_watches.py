@@ -37,12 +37,12 @@ from onlooker.demo_model.view import View, differences
 from onlooker.demo_model.world import COLOR_NAMES, Scene, World
 from onlooker.engine.checks import Check
 from onlooker.engine.config import EngineSection
-from onlooker.engine.triggers.change import ChangeMeter
-from onlooker.engine.triggers.sight import Sight, SightGate
-from onlooker.engine.triggers.yes_no import probability
-from onlooker.engine.vllm_adapter.model_folder import find_model
-from onlooker.engine.watches.config import WatchesSection
+from onlooker.engine.vllm_adapter.gateway.model_folder import find_model
 from onlooker.engine.wording import Needs, Wording
+from onlooker.watches.config import WatchesSection
+from onlooker.watches.triggers.change import ChangeMeter
+from onlooker.watches.triggers.sight import Sight, SightGate
+from onlooker.watches.triggers.yes_no import probability
 
 FIRST_SEED = VALIDATION_SEED + 700_000
 """Of the worlds; other tools take others."""
@@ -278,7 +278,7 @@ async def tune(model: str, seeds: Sequence[int], num_clips: int, say: Say) -> Tu
     engine: Any = make_engine(settings, SystemClock(), Metrics())
     await engine.start(lambda line: say(f"  ... {line}"))
     try:
-        tuner = Tuner(engine, settings.watches)
+        tuner = Tuner(engine, WatchesSection())
         for number, seed in enumerate(seeds, 1):
             await tuner.watch(seed, num_clips)
             asked = sum(len(form.chances) for form in tuner.forms.values())

@@ -36,6 +36,8 @@ class EngineInfo:
     """One sentence on what the model can be asked about."""
     wording: Wording = DEFAULT_WORDING
     """How it is asked on behalf of watches."""
+    max_images: int = 4
+    """The most pictures that one question may bring along."""
     survives: Guarantee = Guarantee.NONE
     """What a clip survives once the engine says that it is durable; NONE: it never is."""
 

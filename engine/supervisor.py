@@ -1,7 +1,7 @@
 """`EngineSupervisor`: an engine that is started again when it dies, a bounded number of times.
 
 Between two starts lies a *life*. Whoever keeps something with the engine notes the life in which it
-did, and does it again in the next one: see `onlooker.engine.watching`.
+did, and does it again in the next one: see `onlooker.streams.watching`.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from onlooker.core.errors import EngineDead, EngineFailed, EngineRestarting, Onl
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
+from onlooker.core.waiting import within
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.config import RestartSection
@@ -30,7 +31,6 @@ from onlooker.engine.interface import (
     Stock,
     Waiting,
 )
-from onlooker.engine.waiting import within
 from onlooker.scheduler.load import EngineLoad
 
 _log = logging.getLogger("onlooker.engine.supervisor")
@@ -107,6 +107,11 @@ class EngineSupervisor:
                 raise self._absence()
             await self._changed.wait()
         return self._life
+
+    @property
+    def wait_limit_s(self) -> float:
+        """How long a caller waits for an engine that is being started again."""
+        return self._settings.wait_s
 
     async def wait_ready(self) -> None:
         """Wait for an engine that takes work, as long as the settings let one wait.

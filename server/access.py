@@ -7,9 +7,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from onlooker.core.errors import Forbidden
 from onlooker.core.protocol.base import ErrorReply
-from onlooker.engine.tenants import TenantStreams
 from onlooker.server.auth import Grant
 from onlooker.server.gateway import Gateway
+from onlooker.streams.tenants import TenantStreams
 
 _bearer = HTTPBearer(
     auto_error=False,

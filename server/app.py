@@ -1,4 +1,4 @@
-"""Wires the gateway together. Nothing here decides anything."""
+"""The ASGI app: routes, errors and the lifespan."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,24 +9,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.exceptions import HTTPException
 
-from onlooker.cache_store.opening import open_journal
-from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
-from onlooker.core.metrics import Metrics
 from onlooker.core.protocol.client_events import quote
-from onlooker.engine.hub import StreamHub
-from onlooker.engine.interface import Engine
-from onlooker.engine.journaling import JournalKeeper
-from onlooker.engine.watches.shelf import WatchShelf
-from onlooker.server.auth import Authenticator, OriginGuard
-from onlooker.server.config import Settings
 from onlooker.server.errors import hide, reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.lifespan import Lifecycle
-from onlooker.server.limits import Places
 from onlooker.server.middleware import RefusedBody, RequestGuard
-from onlooker.server.pictures import PictureReader
-from onlooker.server.pushers import HttpPushers
 from onlooker.server.routes import (
     chat_completions,
     client_secrets,
@@ -41,72 +29,10 @@ from onlooker.server.routes import (
 )
 from onlooker.server.routes.page import PageFiles, page_folder
 
-WATCHES_FOLDER = "watches"
-"""In the journal's folder; the journal reads no names but its own."""
-
 DESCRIPTION = """\
 Live video in, live answers out. Video, questions and answers travel over one WebSocket,
 `/v1/realtime` (OpenAI Realtime's words; see docs/protocol.md); these calls mirror it.
 """
-
-
-def make_gateway(
-    settings: Settings,
-    *,
-    engine: Engine,
-    clock: Clock | None = None,
-    metrics: Metrics | None = None,
-) -> Gateway:
-    """Make the parts that routes and connections share.
-
-    Raises:
-        ConfigError: the journal's folder cannot be used.
-    """
-    clock, metrics = clock or SystemClock(), metrics or Metrics()
-    server = settings.server
-    hub = StreamHub(
-        engine=engine,
-        clock=clock,
-        settings=settings.engine,
-        metrics=metrics,
-        scheduler=settings.scheduler,
-        journal=_make_journal(settings, clock, metrics),
-        shelf=_make_shelf(settings, metrics),
-    )
-    keys = [key.get_secret_value() for key in server.api_keys]
-    return Gateway(
-        settings=settings,
-        hub=hub,
-        clock=clock,
-        metrics=metrics,
-        auth=Authenticator(keys, clock),
-        origins=OriginGuard(
-            allowed_origins=server.allowed_origins, host=server.host, keyless=not keys
-        ),
-        pictures=PictureReader(
-            frame_size=lambda: (hub.info.frame_width, hub.info.frame_height),
-            max_bytes=settings.engine.max_frame_bytes,
-            max_pixels=settings.engine.max_frame_pixels,
-        ),
-        pushers=HttpPushers(clock),
-        places=Places(server.max_connections, what="realtime connections"),
-        started_wall_s=clock.wall_s(),
-    )
-
-
-def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> JournalKeeper | None:
-    section = settings.cache_store.journal
-    if section is None or settings.engine.mode == "resend":  # which stores nothing
-        return None
-    return JournalKeeper(open_journal(section), settings=section, clock=clock, metrics=metrics)
-
-
-def _make_shelf(settings: Settings, metrics: Metrics) -> WatchShelf | None:
-    section = settings.cache_store.journal
-    if section is None or settings.engine.mode == "resend":  # streams are not found again
-        return None
-    folder = section.path / WATCHES_FOLDER
-    return WatchShelf(folder, max_streams=section.max_streams, metrics=metrics)
 
 
 def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:

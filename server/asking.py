@@ -12,12 +12,12 @@ from onlooker.core.errors import OnlookerError
 from onlooker.core.log import response_id_var
 from onlooker.core.protocol.server_events import ServerEvent
 from onlooker.engine.interface import AnswerDelta, Turn
-from onlooker.engine.stream import Stream
 from onlooker.scheduler.slo import Tier
 from onlooker.server.answers import AnswerWriter
 from onlooker.server.errors import hide, reply_of
 from onlooker.server.pictures import PictureReader
 from onlooker.server.sse import disconnected
+from onlooker.streams.stream import Stream
 
 
 def tier_of(name: str | None) -> Tier | None:

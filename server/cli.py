@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.clock import SystemClock
 from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.core.log import configure_logging
 from onlooker.core.metrics import Metrics
 from onlooker.core.settings import load_settings
-from onlooker.engine.interface import Engine
-from onlooker.server.app import make_gateway, package_version
+from onlooker.server.app import package_version
 from onlooker.server.config import ServerSection, Settings
 from onlooker.server.serving import address, bind, make_server, quiet_uvicorn, run
+from onlooker.server.wiring import make_engine, make_gateway
 
 EXIT_CONFIG = 2
 """Exit status for everything that the person who starts the server must change."""
@@ -34,7 +34,7 @@ ConfigFile = Annotated[
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", "-s", metavar="NAME=VALUE", help="Any setting, such as engine.max_streams=8."
+        "--set", "-s", metavar="NAME=VALUE", help="Any setting, such as streams.max_streams=8."
     ),
 ]
 
@@ -101,19 +101,6 @@ def show_config(config: ConfigFile = None, assignments: Assignments = None) -> N
     except ConfigError as error:
         _refuse(error)
     typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
-
-
-def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine:
-    """Return the engine that the settings name. vLLM is imported only where it is used."""
-    if settings.engine.mode == "fake":
-        from onlooker.engine.fake import ScriptedEngine
-
-        return ScriptedEngine(clock=clock)
-    from onlooker.engine.vllm_adapter.engine import make_engine as make_vllm_engine
-
-    return make_vllm_engine(
-        settings.engine, clock, metrics, settings.cache_store, settings.scheduler
-    )
 
 
 def _serve(settings: Settings) -> int:

@@ -13,6 +13,8 @@ from onlooker.core.protocol.frame_header import HEADER_BYTES
 from onlooker.core.settings import Section
 from onlooker.engine.config import EngineSection
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.streams.config import StreamsSection
+from onlooker.watches.config import WatchesSection
 
 
 def _split(value: Any) -> Any:
@@ -155,17 +157,19 @@ class Settings(Section):
     """All settings of a server."""
 
     server: ServerSection = ServerSection()
+    streams: StreamsSection = StreamsSection()
+    watches: WatchesSection = WatchesSection()
     engine: EngineSection = EngineSection()
     cache_store: CacheStoreSection = CacheStoreSection()
     scheduler: SchedulerSection = SchedulerSection()
 
     @model_validator(mode="after")
     def _a_frame_fits_a_message(self) -> Self:
-        needed = HEADER_BYTES + self.engine.max_frame_bytes
+        needed = HEADER_BYTES + self.streams.max_frame_bytes
         if self.server.max_message_bytes < needed:
             raise ValueError(
                 f"server.max_message_bytes ({self.server.max_message_bytes}) must hold a frame of "
-                f"engine.max_frame_bytes and its header: at least {needed}"
+                f"streams.max_frame_bytes and its header: at least {needed}"
             )
         return self
 

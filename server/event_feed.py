@@ -10,13 +10,13 @@ from onlooker.core.protocol.server_events import (
     StreamUpdated,
     VideoPace,
 )
-from onlooker.engine import events
-from onlooker.engine.fanout import Subscription
 from onlooker.engine.interface import FinishReason
-from onlooker.engine.stream import Stream
 from onlooker.server.slots import AckBatch
 from onlooker.server.views import stream_object
 from onlooker.server.watch_calls import told_of
+from onlooker.streams import events
+from onlooker.streams.fanout import Subscription
+from onlooker.streams.stream import Stream
 
 _STATUS = {
     FinishReason.STOP: "completed",

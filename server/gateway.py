@@ -8,14 +8,14 @@ from typing import Literal, Protocol
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, NotFound, ShuttingDown, TooLarge
 from onlooker.core.metrics import Metrics
-from onlooker.engine.hub import StreamHub
-from onlooker.engine.tenants import TenantStreams
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.errors import NotReady
 from onlooker.server.limits import Places
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.tenants import TenantStreams
 
 
 class Phase(StrEnum):

@@ -55,7 +55,7 @@ class RequestGuard:
     def _limit(self, scope: Scope) -> int:
         settings = self._gateway.settings
         if scope["path"].endswith(FRAME_PATH_END):
-            return settings.engine.max_frame_bytes
+            return settings.streams.max_frame_bytes
         return settings.server.max_body_bytes
 
     def _counted(self, receive: Receive, limit: int) -> Receive:

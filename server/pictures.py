@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from onlooker.core.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Codec, DropReason, Frame, Pixels
-from onlooker.engine.perception.stills import Undecodable, decode_still
+from onlooker.streams.perception.stills import Undecodable, decode_still
 
 _DATA_URL = re.compile(r"data:(image/[a-z+.-]+)(?:;[a-z0-9=-]+)*;base64,", re.IGNORECASE)
 

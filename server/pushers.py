@@ -3,10 +3,10 @@
 from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId
 from onlooker.core.media import EncodedFrame
-from onlooker.engine.events import FrameAck
-from onlooker.engine.lease import SourceLease
-from onlooker.engine.stream import Stream
 from onlooker.server.views import HTTP_OWNER
+from onlooker.streams.events import FrameAck
+from onlooker.streams.lease import SourceLease
+from onlooker.streams.stream import Stream
 
 LEASE_IDLE_S = 10.0
 """After so long without a call, another source may feed the stream."""

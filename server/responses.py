@@ -10,12 +10,12 @@ from onlooker.core.errors import Overloaded, TooLarge
 from onlooker.core.protocol.base import MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig
 from onlooker.core.protocol.server_events import ServerEvent
-from onlooker.engine.stream import Stream
 from onlooker.server.answers import AnswerFrame, AnswerWriter
 from onlooker.server.asking import Ask, answer_events, tier_of
 from onlooker.server.conversation import Conversation
 from onlooker.server.errors import ActiveResponse, NothingToCancel
 from onlooker.server.gateway import Gateway
+from onlooker.streams.stream import Stream
 
 
 @dataclass(slots=True, eq=False)

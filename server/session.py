@@ -24,8 +24,6 @@ from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import VideoSettings
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
-from onlooker.engine.stream import Stream, StreamOptions
-from onlooker.engine.tenants import TenantStreams
 from onlooker.server.asking import tier_of
 from onlooker.server.conversation import Conversation
 from onlooker.server.errors import body_of
@@ -37,6 +35,8 @@ from onlooker.server.responses import Responses
 from onlooker.server.slots import Slot
 from onlooker.server.views import CONNECTION_OWNER, capabilities, limits, stream_object
 from onlooker.server.watch_calls import WatchCalls
+from onlooker.streams.stream import Stream, StreamOptions
+from onlooker.streams.tenants import TenantStreams
 
 ERROR_BURST_S = 10.0
 """A connection may be faulty at its full error rate for so long at once."""
@@ -90,7 +90,7 @@ class Session:
         self._slots: dict[int, Slot] = {}
         self._owns_stream = False
         self._config = asked.SessionConfig()
-        self._video = VideoSettings(clock=gateway.settings.engine.clock)
+        self._video = VideoSettings(clock=gateway.settings.streams.clock)
         self._conversation = Conversation(
             max_items=self._settings.max_items,
             max_bytes=self._settings.max_conversation_bytes,
@@ -333,15 +333,16 @@ class Session:
     # ---- conversation
 
     async def _create_item(self, event: asked.ItemCreate) -> None:
-        engine = self._gateway.settings.engine
+        settings = self._gateway.settings
+        max_images = settings.engine.max_question_images
         images = event.item.images
-        if len(images) > engine.max_question_images:
-            raise TooLarge(
-                f"one question may hold {engine.max_question_images} pictures", param="item.content"
-            )
+        if len(images) > max_images:
+            raise TooLarge(f"one question may hold {max_images} pictures", param="item.content")
         urls = [image.image_url for image in images]
         for url in urls:
-            parse_data_url(url, max_bytes=engine.max_frame_bytes, param="item.content.image_url")
+            parse_data_url(
+                url, max_bytes=settings.streams.max_frame_bytes, param="item.content.image_url"
+            )
         # Decoded here so that a broken picture is told at once, and again when it is asked about:
         # kept as it came, it is a tenth of the size.
         await self._gateway.pictures.read(urls, param="item.content.image_url")

@@ -15,12 +15,12 @@ from onlooker.core.protocol.server_events import (
     VideoAck,
     VideoPace,
 )
-from onlooker.engine import events
-from onlooker.engine.fanout import Subscription
-from onlooker.engine.lease import SourceLease
-from onlooker.engine.stream import Stream
 from onlooker.server.views import frame_totals
 from onlooker.server.watch_calls import told_of
+from onlooker.streams import events
+from onlooker.streams.fanout import Subscription
+from onlooker.streams.lease import SourceLease
+from onlooker.streams.stream import Stream
 
 AckMode = Literal["all", "problems", "none"]
 

@@ -11,8 +11,8 @@ from onlooker.core.protocol.base import (
     StreamObject,
 )
 from onlooker.engine.interface import EngineInfo
-from onlooker.engine.stream import Stream, StreamStatus
 from onlooker.server.config import Settings
+from onlooker.streams.stream import Stream, StreamStatus
 
 CONNECTION_OWNER = "connection "
 HTTP_OWNER = "HTTP calls"
@@ -68,16 +68,16 @@ def capabilities(info: EngineInfo, guarantee: Guarantee, *, protocol_version: in
 
 def limits(settings: Settings) -> Limits:
     """What this server refuses."""
-    server, engine = settings.server, settings.engine
+    server, streams = settings.server, settings.streams
     return Limits(
         max_message_bytes=server.max_message_bytes,
-        max_frame_bytes=engine.max_frame_bytes,
-        max_frame_pixels=engine.max_frame_pixels,
-        max_fps=engine.max_fps,
+        max_frame_bytes=streams.max_frame_bytes,
+        max_frame_pixels=streams.max_frame_pixels,
+        max_fps=streams.max_fps,
         max_slots=server.max_slots,
         max_items=server.max_items,
         max_text_chars=server.max_text_chars,
-        max_images=engine.max_question_images,
+        max_images=settings.engine.max_question_images,
         max_output_tokens=server.max_output_tokens,
         idle_timeout_s=server.idle_timeout_s,
     )

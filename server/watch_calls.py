@@ -6,10 +6,11 @@ from typing import Any
 from onlooker.core.errors import NotFound
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
-from onlooker.engine import events
-from onlooker.engine.hub import StreamHub
-from onlooker.engine.stream import Stream
-from onlooker.engine.watches.public import (
+from onlooker.streams import events
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.stream import Stream
+from onlooker.watches.events import AlertRaised, WatchChanged
+from onlooker.watches.public import (
     alert_object,
     option_changes,
     watch_object,
@@ -61,11 +62,11 @@ def told_of(
     """An alert, a change of a watch or a new scene for the wire; None for other events."""
     if isinstance(event, events.SceneChanged):
         return told.StreamScene(slot=slot, stream=stream.name, event_number=number, at_s=event.at_s)
-    if isinstance(event, events.AlertRaised):
+    if isinstance(event, AlertRaised):
         return told.StreamAlert(
             slot=slot, stream=stream.name, event_number=number, alert=alert_object(event.alert)
         )
-    if isinstance(event, events.WatchChanged):
+    if isinstance(event, WatchChanged):
         try:
             watch = watch_object(stream.watches.get(event.watch_id))
         except NotFound:

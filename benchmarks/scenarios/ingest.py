@@ -31,10 +31,10 @@ from onlooker.engine.interface import Engine, IngestResult
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
-from onlooker.engine.vllm_adapter.model_folder import find_model
+from onlooker.engine.vllm_adapter.gateway.model_folder import find_model
 
 if TYPE_CHECKING:
-    from onlooker.engine.vllm_adapter.segments.stopwatch import Stopwatch
+    from onlooker.benchmarks.stopwatch import Stopwatch
 
 WINDOW_TOKENS = 1024
 Mode = Literal["segments", "resend", "recompute"]
@@ -110,8 +110,8 @@ async def _measure_mode(mode: Mode, window: int, counts: list[int], model: str) 
 
 
 def _watch_gateway(engine: Engine) -> "Stopwatch":
-    from onlooker.engine.vllm_adapter.segments.engine import SegmentEngine
-    from onlooker.engine.vllm_adapter.segments.stopwatch import Stopwatch, gateway_places
+    from onlooker.benchmarks.stopwatch import Stopwatch, gateway_places
+    from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
 
     watch = Stopwatch()
     if isinstance(engine, SegmentEngine):

@@ -32,13 +32,15 @@ from onlooker.benchmarks.validation import machine_of, validated
 from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
-from onlooker.engine.hub import StreamHub
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.simulator.outcome import percentile
 from onlooker.scheduler.slo import Tier
+from onlooker.server.config import Settings
+from onlooker.server.wiring import make_hub
+from onlooker.streams.config import StreamsSection
 
 WINDOW = 16
 NUM_WORLDS = 16
@@ -125,19 +127,16 @@ class _Side:
         mode, policy = SIDES[name]
         self._name, self._options, self._pictures, self._clock = name, options, pictures, clock
         self._section, metrics = SchedulerSection(policy=policy), Metrics()
-        settings = EngineSection(
-            model=options.model, mode=mode, window_clips=WINDOW, stride_clips=WINDOW // 2,
-            max_streams=2 * options.most,
-            memory=MemorySection(recent_clips=WINDOW, retrieved_clips=4),
-        )  # fmt: skip
-        self._engine = make_engine(settings, clock, metrics, None, self._section)
-        self._hub = StreamHub(
-            engine=self._engine,
-            clock=clock,
-            settings=settings,
-            metrics=metrics,
+        settings = Settings(
+            engine=EngineSection(
+                model=options.model, mode=mode, window_clips=WINDOW, stride_clips=WINDOW // 2,
+                memory=MemorySection(recent_clips=WINDOW, retrieved_clips=4),
+            ),
+            streams=StreamsSection(max_streams=2 * options.most),
             scheduler=self._section,
-        )
+        )  # fmt: skip
+        self._engine = make_engine(settings.engine, clock, metrics, None, self._section)
+        self._hub = make_hub(settings, engine=self._engine, clock=clock, metrics=metrics)
         self._trials: list[dict[str, object]] = []
 
     async def measure(self, figures: dict[str, Any], start: int) -> None:

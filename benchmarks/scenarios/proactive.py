@@ -37,15 +37,20 @@ from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model.examples import TEST_SEED, VALIDATION_SEED
-from onlooker.engine.config import EngineSection, PerceptionSection
-from onlooker.engine.events import AlertRaised, ClipLost, ClipSeen
-from onlooker.engine.hub import StreamHub
+from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import AnswerDelta
 from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
-from onlooker.engine.watches.options import WatchOptions
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.server.config import Settings
+from onlooker.server.wiring import make_hub
+from onlooker.streams.config import PerceptionSection, StreamsSection
+from onlooker.streams.events import ClipLost, ClipSeen
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.stream import Stream, StreamOptions
+from onlooker.watches.events import AlertRaised
+from onlooker.watches.options import WatchOptions
 
 WINDOW = 8
 Mode = Literal["segments", "resend"]
@@ -96,15 +101,20 @@ def _without_latency(figures: dict[str, Any]) -> None:
 
 async def _measure_mode(mode: Mode, seconds: int, options: argparse.Namespace) -> dict[str, Any]:
     clock, metrics = SystemClock(), Metrics()
-    settings = EngineSection(
-        model=options.model, mode=mode, window_clips=WINDOW, stride_clips=WINDOW // 2,
-        memory=MemorySection(recent_clips=WINDOW), max_questions=256, max_questions_per_stream=32,
-        perception=PerceptionSection(gate_threshold=0.0, max_pair_gap_s=0.05),
-        vllm=VllmSection(max_num_seqs=64),
+    settings = Settings(
+        engine=EngineSection(
+            model=options.model, mode=mode, window_clips=WINDOW, stride_clips=WINDOW // 2,
+            memory=MemorySection(recent_clips=WINDOW), vllm=VllmSection(max_num_seqs=64),
+        ),
+        streams=StreamsSection(
+            max_questions=256, max_questions_per_stream=32,
+            perception=PerceptionSection(gate_threshold=0.0, max_pair_gap_s=0.05),
+        ),
+        scheduler=SchedulerSection(policy="fcfs"),
     )  # fmt: skip
     with CpuMeter() as meter:
-        engine = MeasuredEngine(make_engine(settings, clock, metrics), clock)
-        hub = StreamHub(engine=engine, clock=clock, settings=settings, metrics=metrics)
+        engine = MeasuredEngine(make_engine(settings.engine, clock, metrics), clock)
+        hub = make_hub(settings, engine=engine, clock=clock, metrics=metrics)
         await hub.start(lambda line: print(f"  {mode}: {line}", flush=True))
         found: dict[str, Any] = {}
         try:

@@ -18,9 +18,11 @@ from onlooker.benchmarks.report import percentile, rows
 from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
-from onlooker.engine.hub import StreamHub
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.engine import make_engine
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.server.config import Settings
+from onlooker.server.wiring import make_hub
 
 WINDOW = 8
 MODES: dict[str, tuple[Literal["resend", "segments"], int]] = {
@@ -51,12 +53,15 @@ async def _measure_mode(
     options: argparse.Namespace,
 ) -> dict[str, Any]:
     clock, metrics = SystemClock(), Metrics()
-    settings = EngineSection(
-        model=options.model, mode=mode, window_clips=WINDOW, stride_clips=stride,
-        memory=MemorySection(recent_clips=WINDOW),
+    settings = Settings(
+        engine=EngineSection(
+            model=options.model, mode=mode, window_clips=WINDOW, stride_clips=stride,
+            memory=MemorySection(recent_clips=WINDOW),
+        ),
+        scheduler=SchedulerSection(policy="fcfs"),
     )  # fmt: skip
-    engine = MeasuredEngine(make_engine(settings, clock, metrics), clock)
-    hub = StreamHub(engine=engine, clock=clock, settings=settings, metrics=metrics)
+    engine = MeasuredEngine(make_engine(settings.engine, clock, metrics), clock)
+    hub = make_hub(settings, engine=engine, clock=clock, metrics=metrics)
     await hub.start(lambda line: print(f"  {name}: {line}", flush=True))
     found: dict[str, Any] = {}
     try:

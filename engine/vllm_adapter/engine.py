@@ -5,7 +5,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import Engine
-from onlooker.engine.vllm_adapter.resend import ResendEngine
+from onlooker.engine.vllm_adapter.gateway.resend_engine import ResendEngine
 from onlooker.scheduler.config import SchedulerSection
 
 
@@ -23,10 +23,10 @@ def make_engine(
     """
     if settings.mode == "segments":
         # Imports vLLM, whose environment the settings decide.
-        from onlooker.engine.vllm_adapter.platform import is_cpu_build, prepare_environment
+        from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build, prepare_environment
 
         prepare_environment(settings.vllm, cpu=is_cpu_build(), model_is_local=True)
-        from onlooker.engine.vllm_adapter.segments.engine import SegmentEngine
+        from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
 
         return SegmentEngine(settings, clock, metrics, store, scheduler)
     return ResendEngine(settings, clock, metrics)

@@ -34,7 +34,7 @@ SLOW_TIER_FACTOR = 30
 """Reading a byte from a slow tier takes so many times as long as from the device."""
 DROPPING_LOAD = 1.5
 MOST_QUESTIONS = 512
-"""Answers under way at most, as `engine.max_questions` says for a large server."""
+"""Answers under way at most, as `streams.max_questions` says for a large server."""
 
 
 @dataclass(slots=True)

@@ -10,11 +10,11 @@ from onlooker.scheduler.slo import Slo, Tier
 
 MAILBOX_FRAMES = 4
 PAIR_GAP_S = 0.75
-"""As `engine.perception.max_pair_gap_s`."""
+"""As `streams.perception.max_pair_gap_s`."""
 
 
 class SimulatedStream:
-    """As `onlooker.engine.watching` and `service` treat a live stream of pictures.
+    """As `onlooker.streams.watching` and `service` treat a live stream of pictures.
 
     Args:
         shed: is told why a frame goes, and when it came.

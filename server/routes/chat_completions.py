@@ -20,8 +20,6 @@ from onlooker.core.protocol.http import (
     PromptTokensDetails,
 )
 from onlooker.core.protocol.server_events import ResponseObject, TextDelta
-from onlooker.engine.stream import Stream, StreamOptions
-from onlooker.engine.tenants import TenantStreams
 from onlooker.scheduler.slo import Tier
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerFrame, AnswerWriter
@@ -30,6 +28,8 @@ from onlooker.server.chat import ChatQuestion, read_chat
 from onlooker.server.errors import reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.sse import EventResponse
+from onlooker.streams.stream import Stream, StreamOptions
+from onlooker.streams.tenants import TenantStreams
 
 _TIERS = {"priority": Tier.INTERACTIVE, "flex": Tier.BACKGROUND}
 """OpenAI's names of service tiers; the others leave the choice to the stream."""

@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from onlooker.core.errors import InvalidRequest
-from onlooker.engine.stream import Stream
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.event_feed import stream_events
 from onlooker.server.gateway import Gateway
 from onlooker.server.sse import EventResponse, sse_text
+from onlooker.streams.stream import Stream
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 

@@ -9,10 +9,10 @@ from onlooker.core.errors import Conflict, InvalidRequest, TooLarge, Unsupported
 from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE
 from onlooker.core.protocol.http import FrameReply
-from onlooker.engine.stream import Stream
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import MEDIA_TYPES
+from onlooker.streams.stream import Stream
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
@@ -69,8 +69,8 @@ async def push_frame(
         raise UnsupportedMedia(f"the body cannot be decoded as {codec.name}")
     if ack.reason is DropReason.TOO_LARGE:
         raise TooLarge(
-            f"a frame may have {gateway.settings.engine.max_frame_bytes} bytes and "
-            f"{gateway.settings.engine.max_frame_pixels} pixels"
+            f"a frame may have {gateway.settings.streams.max_frame_bytes} bytes and "
+            f"{gateway.settings.streams.max_frame_pixels} pixels"
         )
     if ack.reason is DropReason.STREAM_CLOSED:
         raise Conflict(f"stream '{stream.name}' was closed meanwhile", param="stream")

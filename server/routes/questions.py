@@ -11,12 +11,12 @@ from onlooker.core.errors import TooLarge
 from onlooker.core.protocol.base import ErrorBody, Usage
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
 from onlooker.core.protocol.server_events import ResponseObject
-from onlooker.engine.stream import Stream
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerFrame, AnswerWriter
 from onlooker.server.asking import Ask, answer_events, answer_whole, failure_reply, tier_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.sse import EventResponse, numbered, sse_text
+from onlooker.streams.stream import Stream
 
 router = APIRouter(prefix="/v1/streams", tags=["questions"])
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Body, Query, Response
 from onlooker.core.errors import InvalidRequest, OnlookerError
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList
-from onlooker.engine.sources.spec import SourceSpec
-from onlooker.engine.stream import StreamOptions
 from onlooker.server.access import CallerStreams, error_docs
 from onlooker.server.asking import tier_of
 from onlooker.server.views import stream_object
+from onlooker.streams.sources.spec import SourceSpec
+from onlooker.streams.stream import StreamOptions
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 

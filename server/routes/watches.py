@@ -11,14 +11,14 @@ from onlooker.core.protocol.watches import (
     WatchList,
     WatchObject,
 )
-from onlooker.engine.events import AlertRaised
-from onlooker.engine.watches.public import (
+from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
+from onlooker.watches.events import AlertRaised
+from onlooker.watches.public import (
     alert_object,
     option_changes,
     watch_object,
     watch_options,
 )
-from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 
 router = APIRouter(prefix="/v1/streams", tags=["watches"])
 
@@ -122,9 +122,9 @@ async def list_alerts(
 ) -> AlertList:
     """Alerts that are still retained, oldest first."""
     stream = streams.get(stream_id)
-    limit = gateway.settings.engine
+    settings = gateway.settings.streams
     subscription = stream.subscribe(
-        max_events=limit.events_retained + limit.watches.alerts_retained, after=after
+        max_events=settings.events_retained + settings.alerts_retained, after=after
     )
     alerts = []
     while (numbered := subscription.take()) is not None:

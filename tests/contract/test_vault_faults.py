@@ -9,10 +9,10 @@ import torch
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.cache_store.key import StreamKey
-from onlooker.engine.vllm_adapter.segments.arena import Segment
-from onlooker.engine.vllm_adapter.segments.rotary import Rotary
-from onlooker.engine.vllm_adapter.segments.spec import SaveSpan
-from onlooker.engine.vllm_adapter.segments.vault import Vault
+from onlooker.engine.vllm_adapter.spec import SaveSpan
+from onlooker.engine.vllm_adapter.worker.arena import Segment
+from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+from onlooker.engine.vllm_adapter.worker.vault import Vault
 from tests.contract.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis

@@ -16,10 +16,10 @@ from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
 from onlooker.core.settings import load_settings
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
-from onlooker.server.app import make_gateway
 from onlooker.server.config import Settings
 from onlooker.server.gateway import Gateway
 from onlooker.server.serving import GatewayServer, address, bind, make_server
+from onlooker.server.wiring import make_gateway
 from tests.fakes.pictures import Colour, encode, make_pixels
 
 WAIT_S = 20.0
@@ -62,7 +62,7 @@ def make_settings(**overrides: Any) -> Settings:
         "server.ack_interval_s": 0.02,
         "server.drain_s": 2.0,
         "engine.mode": "fake",
-        "engine.perception.gate_threshold": 0.0,
+        "streams.perception.gate_threshold": 0.0,
         **{name.replace("__", "."): value for name, value in overrides.items()},
     }
     return load_settings(Settings, environ={}, overrides=values)

@@ -12,16 +12,17 @@ from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, ManualClock
 from onlooker.core.ids import ResponseId, new_id
 from onlooker.core.metrics import Metrics
-from onlooker.engine.config import EngineSection
-from onlooker.engine.events import StreamEvent
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.fanout import Subscription
-from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo
-from onlooker.engine.journaling import JournalKeeper
-from onlooker.engine.stream import Stream
-from onlooker.engine.watches.shelf import WatchShelf
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.server.config import Settings
+from onlooker.server.wiring import make_hub
+from onlooker.streams.events import StreamEvent
+from onlooker.streams.fanout import Subscription
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.stream import Stream
+from onlooker.watches.shelf import WatchShelf
 
 T = TypeVar("T")
 
@@ -46,6 +47,18 @@ class InlineExecutor(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def make_tree(scheduler: SchedulerSection, **settings: Any) -> Settings:
+    """Settings of a server: `watches`, `restarts`, and what else is given of streams."""
+    return Settings.model_validate(
+        {
+            "engine": {"mode": "fake", "restarts": settings.pop("restarts", {})},
+            "watches": settings.pop("watches", {}),
+            "streams": settings,
+            "scheduler": scheduler,
+        }
+    )
 
 
 @asynccontextmanager
@@ -78,13 +91,12 @@ async def running_hub(
     watches = None
     if shelf is not None:
         watches = WatchShelf(shelf, max_streams=8, metrics=metrics, executor=InlineExecutor())
-    hub = StreamHub(
+    hub = make_hub(
+        make_tree(scheduler or SchedulerSection(policy="fcfs"), **settings),
         engine=engine,
         clock=clock,
-        settings=EngineSection.model_validate({"mode": "fake", **settings}),
         metrics=metrics,
         pool=pool,
-        scheduler=scheduler,
         journal=keeper,
         shelf=watches,
     )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from onlooker.core.clock import ManualClock
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.hub import StreamHub
-from onlooker.engine.stream import Stream, StreamOptions
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.pictures import encode_chunks, make_message
 from tests.fakes.streams import SMALL, ask, driven, running_hub, until
 

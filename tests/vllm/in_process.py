@@ -14,7 +14,7 @@ from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.family import FAMILIES
-from onlooker.engine.vllm_adapter.platform import prepare_environment
+from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
 from onlooker.scheduler.ticket import Ticket
 
 prepare_environment(VllmSection(), cpu=True, model_is_local=True)
@@ -63,18 +63,18 @@ class SegmentVllm:
         from vllm import LLM
         from vllm.config import KVTransferConfig
 
-        segments = "onlooker.engine.vllm_adapter.segments"
+        entry = "onlooker.engine.vllm_adapter.entry"
         self.llm = LLM(
             model=str(folder), dtype="float32", enforce_eager=True, max_model_len=2048,
             max_num_seqs=8, block_size=32, max_num_batched_tokens=2048, seed=0,
             limit_mm_per_prompt={"video": 32, "image": 0}, mm_processor_cache_gb=0,
             enable_prefix_caching=True, disable_log_stats=True, use_tqdm_on_load=False,
             hf_overrides={"architectures": [self.family.guarded]},
-            scheduler_cls=f"{segments}.scheduler.{scheduler}",
-            worker_extension_cls=f"{segments}.extension.SegmentExtension",
+            scheduler_cls=f"{entry}.scheduler.{scheduler}",
+            worker_extension_cls=f"{entry}.extension.SegmentExtension",
             kv_transfer_config=KVTransferConfig(
                 kv_connector="SegmentConnector", kv_role="kv_both",
-                kv_connector_module_path=f"{segments}.connector",
+                kv_connector_module_path=f"{entry}.connector",
                 kv_connector_extra_config={"scheduler": {"policy": policy}},
             ),
         )  # fmt: skip
@@ -84,7 +84,7 @@ class SegmentVllm:
 
     @property
     def places(self) -> Any:
-        from onlooker.engine.vllm_adapter.segments.places import Places
+        from onlooker.engine.memory.places import Places
 
         return Places.of(self.family, self.engine.model_config.hf_config)
 
@@ -120,8 +120,8 @@ class SegmentVllm:
 
     def choose_by(self, **settings: Any) -> None:
         """Let the worker choose another way (`Choosing.from_settings`), by an index made anew."""
-        from onlooker.engine.vllm_adapter.segments.retrieval import Choosing
-        from onlooker.engine.vllm_adapter.segments.scores import SCORES
+        from onlooker.engine.vllm_adapter.worker.retrieval import Choosing
+        from onlooker.engine.vllm_adapter.worker.scores import SCORES
 
         self.worker._choosing = Choosing.from_settings(settings)
         score = self.arena.score = SCORES[self.worker._choosing.ranking.score]
@@ -132,7 +132,7 @@ class SegmentVllm:
         """Clip `index` as (`ClipTokens`, features with pixels)."""
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
-        from onlooker.engine.vllm_adapter.segments.composer import clip_tokens
+        from onlooker.engine.vllm_adapter.gateway.composer import clip_tokens
 
         prompt = {
             "prompt": self.text(index),

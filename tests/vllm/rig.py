@@ -16,7 +16,7 @@ TOLERANCE = 1e-4
 
 
 def new_prompt(salt: str | None = None) -> Any:
-    from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
+    from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
 
     return PromptBuilder(salt)
 
@@ -84,7 +84,7 @@ def retrieving(vllm: Any, num_slots: int, recent: Sequence[int]) -> Any:
 
 
 def picks(output: Any) -> list[list[int]]:
-    from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
+    from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
 
     picked = output.kv_transfer_params[PARAMS_KEY]["picked"]
     return [[int(key.split("/")[1]) for key in layer] for layer in picked]

@@ -23,13 +23,14 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.metrics import Metrics
-from onlooker.engine.config import EngineSection
-from onlooker.engine.hub import StreamHub
 from onlooker.engine.interface import AnswerDelta, AnswerEnd
-from onlooker.engine.journaling import JournalKeeper
-from onlooker.engine.perception.stills import encode_png
-from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.engine.vllm_adapter.engine import make_engine
+from onlooker.server.config import Settings
+from onlooker.server.wiring import make_hub
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.perception.stills import encode_png
+from onlooker.streams.stream import Stream, StreamOptions
 from tests.vllm.in_process import frames
 from tests.vllm.test_engines import MODEL
 
@@ -78,12 +79,12 @@ def kill_core() -> None:
 
 @contextlib.asynccontextmanager
 async def running(folder: Path, metrics: Metrics) -> AsyncIterator[StreamHub]:
-    clock, settings = SystemClock(), EngineSection.model_validate(SETTINGS)
+    clock, settings = SystemClock(), Settings.model_validate(SETTINGS)
     section = JournalSection(path=folder / "journal")
     store = CacheStoreSection(disk=DiskSection(path=folder / "segments"), journal=section)
     keeper = JournalKeeper(open_journal(section), settings=section, clock=clock, metrics=metrics)
-    engine = make_engine(settings, clock, metrics, store)
-    hub = StreamHub(engine=engine, clock=clock, settings=settings, metrics=metrics, journal=keeper)
+    engine = make_engine(settings.engine, clock, metrics, store)
+    hub = make_hub(settings, engine=engine, clock=clock, metrics=metrics, journal=keeper)
     await hub.start(lambda line: None)
     try:
         yield hub
@@ -207,7 +208,7 @@ class Server:
         options = {
             "cache_store.disk.path": self._folder / "segments",
             "cache_store.journal.path": self._folder / "journal",
-            "engine.perception.gate_threshold": 0.0,
+            "streams.perception.gate_threshold": 0.0,
             "engine.vllm.max_model_len": 1024,
         }
         arguments = [f"--set={name}={value}" for name, value in options.items()]

@@ -91,7 +91,7 @@ def test_a_check_leaves_the_stored_memory_bit_identical(vllm: Any) -> None:
     """The two forms of check: how a reply begins, and how well a given reply fits."""
     from onlooker.core.ids import StreamId
     from onlooker.engine.checks import Check
-    from onlooker.engine.vllm_adapter.checks import check_sampling
+    from onlooker.engine.vllm_adapter.gateway.checks import check_sampling
 
     def memory() -> dict[str, tuple[bytes, bytes]]:
         segments = {key: vllm.arena.get(key) for key in [f"whole/{i}" for i in range(NUM_CLIPS)]}

@@ -51,7 +51,7 @@ class Clips:
     async def prepare(self, key: str, clip: Clip) -> Any:
         from vllm.multimodal.inputs import MultiModalKwargsItem, PlaceholderRange
 
-        from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
+        from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
 
         class Bare(ClipTokens):
             def meta(self) -> dict[str, str]:
@@ -63,7 +63,7 @@ class Clips:
 
 
 def make_prompts(**options: Any) -> Any:
-    from onlooker.engine.vllm_adapter.segments.prompts import SegmentPrompts
+    from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
 
     async def run(builder: Any) -> None:
         return None
@@ -77,14 +77,14 @@ def make_prompts(**options: Any) -> Any:
 
 def make_memory() -> Any:
     from onlooker.cache_store.key import StreamKey
-    from onlooker.engine.vllm_adapter.segments.memory import StreamMemory
+    from onlooker.engine.memory.stream_memory import StreamMemory
 
     return StreamMemory(StreamKey("m", "default", "s"))
 
 
 def make_taker(prompts: Any, *, fails: bool = False, budget: int = 256) -> tuple[Any, Any, Any]:
     """A taker, the keys of what it saved, and what it dropped."""
-    from onlooker.engine.vllm_adapter.segments.notes import NoteTaker
+    from onlooker.engine.vllm_adapter.gateway.notes import NoteTaker
 
     saved: list[Any] = []
     dropped: list[str] = []
@@ -106,7 +106,7 @@ def asked(text: str = "what is it?", **options: Any) -> Question:
 
 
 def no_recall() -> Any:
-    from onlooker.engine.vllm_adapter.segments.memory import Recall
+    from onlooker.engine.memory.stream_memory import Recall
 
     return Recall([], [])
 
@@ -195,7 +195,7 @@ def test_a_note_that_fails_costs_nothing_else() -> None:
 
 def test_notes_that_wait_are_bounded() -> None:
     async def scenario() -> None:
-        from onlooker.engine.vllm_adapter.segments.notes import MAX_WAITING
+        from onlooker.engine.vllm_adapter.gateway.notes import MAX_WAITING
 
         memory, prompts = make_memory(), make_prompts()
         taker, saved, _ = make_taker(prompts)
@@ -224,7 +224,7 @@ def test_the_newest_notes_that_fit_are_shown(lengths: list[int], budget: int) ->
 
 def test_a_note_is_found_again_after_a_restart() -> None:
     from onlooker.cache_store.key import parse_key
-    from onlooker.engine.vllm_adapter.segments.notes import Note
+    from onlooker.engine.vllm_adapter.gateway.notes import Note
 
     memory = make_memory()
     note = memory.notes.next_note([1, 2, 3])
@@ -256,7 +256,7 @@ def test_what_is_over_its_budget_is_refused(question: Question, param: str | Non
 
 
 def test_clips_that_leave_no_room_for_a_question_are_refused_at_the_start() -> None:
-    from onlooker.engine.vllm_adapter.segments.recaller import check_budgets
+    from onlooker.engine.vllm_adapter.gateway.recaller import check_budgets
 
     check_budgets(MemorySection(), 1024, max_clips=20, tokens_per_clip=48)
     with pytest.raises(ConfigError, match="retrieved_clips"):

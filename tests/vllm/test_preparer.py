@@ -25,7 +25,7 @@ class VllmProcessor:
 
     def __init__(self, folder: Path) -> None:
         from onlooker.engine.vllm_adapter.config import VllmSection
-        from onlooker.engine.vllm_adapter.platform import prepare_environment
+        from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
 
         prepare_environment(VllmSection(), cpu=True, model_is_local=True)
         from vllm.engine.arg_utils import EngineArgs
@@ -44,7 +44,7 @@ class VllmProcessor:
         self.num_rendered = 0
 
     async def render(self, prompt: dict[str, Any]) -> Any:
-        from onlooker.engine.vllm_adapter.boot import render
+        from onlooker.engine.vllm_adapter.gateway.boot import render
 
         self.num_rendered += 1
         rendered = await render(self.llm, prompt)
@@ -65,9 +65,9 @@ def processor(stock: VllmProcessor) -> VllmProcessor:
 
 
 def _preparer(processor: VllmProcessor) -> Any:
-    from onlooker.engine.vllm_adapter.prompt import PromptComposer
-    from onlooker.engine.vllm_adapter.segments.places import Places
-    from onlooker.engine.vllm_adapter.segments.preparer import ClipPreparer
+    from onlooker.engine.memory.places import Places
+    from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
+    from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer
 
     family = FAMILIES[processor.config.architectures[0]]
     composer = PromptComposer(processor.tokenizer, instructions="", family=family)
@@ -94,7 +94,7 @@ def _clip(start_s: float, *, width: int = SIDE, height: int = SIDE, alone: bool 
 def test_a_prepared_clip_is_bit_by_bit_what_the_processor_makes(
     processor: VllmProcessor, clip: Clip
 ) -> None:
-    from onlooker.engine.vllm_adapter.segments.preparer import _same
+    from onlooker.engine.vllm_adapter.gateway.preparer import _same
 
     preparer = _preparer(processor)
     asyncio.run(preparer.prepare("warm", _clip(7.0)))
@@ -130,7 +130,7 @@ def test_frames_that_the_processor_would_resize_go_through_it(processor: VllmPro
 def test_sizes_are_learnt_up_to_a_bound(
     processor: VllmProcessor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from onlooker.engine.vllm_adapter.segments import preparer as module
+    from onlooker.engine.vllm_adapter.gateway import preparer as module
 
     monkeypatch.setattr(module, "MAX_SIZES", 2)
     preparer = _preparer(processor)

@@ -82,7 +82,7 @@ def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any)
     from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
     from vllm.multimodal.inputs import MultiModalFeatureSpec, MultiModalKwargsItem
 
-    from onlooker.engine.vllm_adapter.segments.composer import POSITIONS_FIELD
+    from onlooker.engine.vllm_adapter.gateway.composer import POSITIONS_FIELD
 
     prompt, _ = asking(vllm, range(NUM_CLIPS)).build()
     start = len(sink_ids(vllm))
@@ -105,7 +105,7 @@ def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any)
 
 
 def test_a_clip_is_restored_from_what_was_stored_with_it(vllm: Any) -> None:
-    from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
+    from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
 
     clip, _ = clip_of(vllm, 3, "whole")
     restored = ClipTokens.restored(clip.key, clip.meta(), vllm.places)

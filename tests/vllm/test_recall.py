@@ -22,9 +22,9 @@ RETRIEVED = 3
 def make_memory(num_clips: int = NUM_CLIPS, *, longer_from: int = NUM_CLIPS) -> Any:
     """A clip a second; those from `longer_from` on are a token longer."""
     from onlooker.cache_store.key import StreamKey
-    from onlooker.engine.vllm_adapter.segments.composer import ClipTokens
-    from onlooker.engine.vllm_adapter.segments.memory import StreamMemory
-    from onlooker.engine.vllm_adapter.segments.timeline import RememberedClip
+    from onlooker.engine.memory.stream_memory import StreamMemory
+    from onlooker.engine.memory.timeline import RememberedClip
+    from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
 
     memory = StreamMemory(StreamKey("m", "default", "s"))
     for index in range(num_clips):
@@ -61,7 +61,7 @@ def recalled(
     **settings: Any,
 ) -> tuple[Any, Prompts]:
     """The recall of a question; a probe takes the first candidates."""
-    from onlooker.engine.vllm_adapter.segments.recaller import Recaller, choosing
+    from onlooker.engine.vllm_adapter.gateway.recaller import Recaller, choosing
 
     async def probe(recall: Any, care: Care) -> AnswerEnd:
         keys = [clip.tokens.key for clip in recall.candidates[: recall.num_slots]]
@@ -177,7 +177,7 @@ def test_load_takes_its_share_of_the_memory() -> None:
 
 
 def test_a_layer_that_the_model_does_not_have_cannot_vote() -> None:
-    from onlooker.engine.vllm_adapter.segments.recaller import check_layers
+    from onlooker.engine.vllm_adapter.gateway.recaller import check_layers
 
     check_layers(Ranking(voting_layers=(0, 4)), 5)
     with pytest.raises(ConfigError, match="layer 5"):

@@ -17,8 +17,8 @@ from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import AnswerEnd
-from onlooker.engine.stock import StockTaker
 from onlooker.engine.vllm_adapter.engine import make_engine
+from onlooker.streams.stock import StockTaker
 from tests.contract.redis_server import RedisServer
 from tests.vllm.test_engines import MODEL, ask, make_clip, open_with_clips, question
 

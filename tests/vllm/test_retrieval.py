@@ -130,7 +130,7 @@ def test_a_second_look_over_all_candidates_is_the_finer_score(vllm: Any, choosin
 def test_a_second_look_stays_within_the_shortlist_and_reads_no_more(
     vllm: Any, choosing: Any
 ) -> None:
-    from onlooker.engine.vllm_adapter.segments.spec import PARAMS_KEY
+    from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
 
     choosing(ranking={"voting_layers": [2]})
     short = _probed(vllm, 2)

@@ -38,7 +38,7 @@ def vllm(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def make_builder() -> Any:
-    from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
+    from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
 
     return PromptBuilder()
 
@@ -144,7 +144,7 @@ def test_running_answers_take_turns_with_clips(vllm: Any) -> None:
 
 
 def test_a_context_that_stayed_in_its_blocks_does_not_count_as_loaded(vllm: Any) -> None:
-    from onlooker.engine.vllm_adapter.segments.composer import PromptBuilder
+    from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
 
     docket = vllm.scheduler.steward._docket
     before = docket._load_shares[RequestClass.INGEST]

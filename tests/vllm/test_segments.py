@@ -56,7 +56,7 @@ def test_ingest_in_small_chunks_gives_the_same_segments(vllm: Any) -> None:
 def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any) -> None:
     from vllm.multimodal.inputs import MultiModalFeatureSpec, MultiModalKwargsItem
 
-    from onlooker.engine.vllm_adapter.segments.composer import POSITIONS_FIELD
+    from onlooker.engine.vllm_adapter.gateway.composer import POSITIONS_FIELD
 
     prompt, _ = asking(vllm, range(NUM_CLIPS)).build()
     (carrier,) = prompt["mm_kwargs"]["video"]  # one feature, however many clips

@@ -13,14 +13,17 @@ from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model.examples import VALIDATION_SEED
 from onlooker.demo_model.render import render
-from onlooker.engine.config import EngineSection, PerceptionSection
-from onlooker.engine.events import AlertRaised
-from onlooker.engine.hub import StreamHub
-from onlooker.engine.stream import StreamOptions
+from onlooker.engine.config import EngineSection
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
-from onlooker.engine.watches.alert import Alert
-from onlooker.engine.watches.options import WatchOptions
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.server.config import Settings
+from onlooker.server.wiring import make_hub
+from onlooker.streams.config import PerceptionSection, StreamsSection
+from onlooker.streams.stream import StreamOptions
+from onlooker.watches.alert import Alert
+from onlooker.watches.events import AlertRaised
+from onlooker.watches.options import WatchOptions
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -42,13 +45,15 @@ def alerts(shown: Shown) -> list[Alert]:
 
 async def _alerts(shown: Shown) -> list[Alert]:
     clock, metrics = SystemClock(), Metrics()
-    settings = EngineSection(
-        mode="segments",
-        perception=PerceptionSection(gate_threshold=0.0, max_pair_gap_s=0.05),
-        vllm=VllmSection(max_model_len=1024),
+    settings = Settings(
+        streams=StreamsSection(
+            perception=PerceptionSection(gate_threshold=0.0, max_pair_gap_s=0.05)
+        ),
+        engine=EngineSection(mode="segments", vllm=VllmSection(max_model_len=1024)),
+        scheduler=SchedulerSection(policy="fcfs"),
     )
-    engine = make_engine(settings, clock, metrics)
-    hub = StreamHub(engine=engine, clock=clock, settings=settings, metrics=metrics)
+    engine = make_engine(settings.engine, clock, metrics)
+    hub = make_hub(settings, engine=engine, clock=clock, metrics=metrics)
     await hub.start(lambda line: None)
     try:
         stream = await hub.open_stream(options=StreamOptions(clock="virtual", gate_threshold=0.0))

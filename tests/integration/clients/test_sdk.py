@@ -179,7 +179,7 @@ async def test_a_file_is_fed_in_real_time_at_the_pace_the_server_asks(tmp_path: 
     picture = np.full((48, 64, 3), (220, 40, 40), np.uint8)
     write_video(path, [picture] * 30, fps=20)
     async with (
-        serving(engine__perception__clip_interval_s=0.5) as served,
+        serving(streams__perception__clip_interval_s=0.5) as served,
         client_of(served) as client,
         client.stream() as stream,
         FileSource(path) as source,
@@ -215,7 +215,7 @@ async def alerts_from(events: EventLine, count: int) -> list[AlertObject]:
 
 
 async def test_alerts_arrive_once_and_in_order_over_a_broken_connection() -> None:
-    alone: dict[str, Any] = {"engine__perception__max_pair_gap_s": 0.02}
+    alone: dict[str, Any] = {"streams__perception__max_pair_gap_s": 0.02}
     options = ClientOptions(reconnect=Reconnect(first_s=0.3, max_s=0.3))
     async with (
         serving(**alone) as served,

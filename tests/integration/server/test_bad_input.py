@@ -274,7 +274,7 @@ async def test_ten_thousand_tiny_frames_hold_up_nobody(
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
         stream = served.gateway.hub.streams()[-1].status()
-        assert stream.waiting <= served.gateway.settings.engine.mailbox_frames
+        assert stream.waiting <= served.gateway.settings.streams.mailbox_frames
         ack = await next_event(ws, "input_video.ack")
         ws.transport.abort()
         reasons = {frame["reason"] for frame in ack["dropped"]}

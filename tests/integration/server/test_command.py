@@ -87,14 +87,14 @@ def test_the_effective_settings_are_shown_and_secrets_are_not(tmp_path: Path) ->
     file = tmp_path / "onlooker.toml"
     file.write_text("[server]\nport = 9000\nmax_connections = 7\n")
     status, output = run(
-        "config", "--config", str(file), "--set", "engine.max_streams=3",
+        "config", "--config", str(file), "--set", "streams.max_streams=3",
         ONLOOKER_SERVER__PORT="9100", ONLOOKER_SERVER__API_KEYS="a-secret-key-1",
     )  # fmt: skip
     settings = json.loads(output)
     assert status == 0
     assert settings["server"]["port"] == 9100
     assert settings["server"]["max_connections"] == 7
-    assert settings["engine"]["max_streams"] == 3
+    assert settings["streams"]["max_streams"] == 3
     assert settings["server"]["api_keys"] == ["**********"]
     assert "a-secret-key-1" not in output
 

@@ -87,7 +87,7 @@ async def test_a_second_stream_of_one_name_is_a_conflict(http: httpx.AsyncClient
 
 
 async def test_streams_over_the_limit_are_refused_with_a_time_to_come_back() -> None:
-    async with serving(engine__max_streams=1) as served, served.http() as http:
+    async with serving(streams__max_streams=1) as served, served.http() as http:
         await http.post("/v1/streams", json={})
         refused = await http.post("/v1/streams", json={})
     assert refused.status_code == 503

@@ -34,7 +34,7 @@ async def test_a_file_is_watched_and_its_end_is_told(tmp_path: Path) -> None:
     film.write_bytes(record(Codec.WEBM, 30))
     async with (
         serving(
-            engine__sources__schemes=("file",), engine__sources__file_dirs=(str(tmp_path),)
+            streams__sources__schemes=("file",), streams__sources__file_dirs=(str(tmp_path),)
         ) as served,
         served.http() as http,
     ):

@@ -60,7 +60,7 @@ async def test_the_first_event_tells_what_the_server_can_and_limits(served: Serv
     assert created["sequence_number"] == 1
     assert session["capabilities"]["codecs"][0] == "jpeg"
     assert session["capabilities"]["protocol_version"] == 1
-    assert session["limits"]["max_frame_bytes"] == served.gateway.settings.engine.max_frame_bytes
+    assert session["limits"]["max_frame_bytes"] == served.gateway.settings.streams.max_frame_bytes
     assert session["stream"].startswith("stream_")
 
 

@@ -24,7 +24,7 @@ from tests.fakes.served import (
     until,
 )
 
-ALONE: dict[str, Any] = {"engine__perception__max_pair_gap_s": 0.02}
+ALONE: dict[str, Any] = {"streams__perception__max_pair_gap_s": 0.02}
 """One clip for every frame."""
 
 RED = {"id": "red", "condition": "tell me when it is red"}
@@ -182,7 +182,7 @@ async def test_what_makes_no_watch_is_refused_with_the_field(
 
 async def test_a_thousand_watches_meet_the_limit_and_the_stream_goes_on() -> None:
     async with (
-        serving(engine__watches__max_per_stream=3, **ALONE) as served,
+        serving(watches__max_per_stream=3, **ALONE) as served,
         served.http() as http,
         served.ws("?stream=house") as ws,
     ):
@@ -240,10 +240,10 @@ async def receiving(*statuses: int) -> AsyncIterator[Receiver]:
 
 
 HOOKS: dict[str, Any] = {
-    "engine__watches__webhooks__allow_private": True,
-    "engine__watches__webhooks__backoff_min_s": 0.01,
-    "engine__watches__webhooks__backoff_max_s": 0.02,
-    "engine__watches__webhooks__timeout_s": 2.0,
+    "watches__webhooks__allow_private": True,
+    "watches__webhooks__backoff_min_s": 0.01,
+    "watches__webhooks__backoff_max_s": 0.02,
+    "watches__webhooks__timeout_s": 2.0,
     **ALONE,
 }
 
@@ -274,7 +274,7 @@ async def test_a_webhook_gets_signed_alerts_once_and_in_order_through_failures()
 
 
 async def test_a_dead_webhook_holds_nothing_up() -> None:
-    limits = {**HOOKS, "engine__watches__webhooks__max_attempts": 100}
+    limits = {**HOOKS, "watches__webhooks__max_attempts": 100}
     async with (
         receiving(*[0] * 1000) as dead,
         receiving() as good,

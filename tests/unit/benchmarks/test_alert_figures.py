@@ -13,7 +13,7 @@ from onlooker.benchmarks.measured import Work
 from onlooker.benchmarks.scenarios.proactive import _summary
 from onlooker.benchmarks.watched import NUM_STREAMS, Watched
 from onlooker.demo_model.examples import VALIDATION_SEED
-from onlooker.engine.watches.alert import Alert
+from onlooker.watches.alert import Alert
 
 SECONDS = 40
 

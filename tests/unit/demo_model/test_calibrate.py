@@ -15,7 +15,7 @@ from onlooker.demo_model.calibrate import (
 from onlooker.demo_model.examples import TEST_SEED, VALIDATION_SEED
 from onlooker.demo_model.world import World
 from onlooker.engine.memory.ranking import Ranking
-from onlooker.engine.vllm_adapter.model_folder import Profile
+from onlooker.engine.vllm_adapter.gateway.model_folder import Profile
 
 PLAN = Plan(model="demo", streams=1, clips=120, each=4, recent=8, k=8)
 

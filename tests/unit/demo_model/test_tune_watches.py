@@ -20,8 +20,8 @@ from onlooker.demo_model.tune_watches import (
 )
 from onlooker.demo_model.world import World
 from onlooker.engine.checks import Check, CheckResult
-from onlooker.engine.vllm_adapter.model_folder import find_model
-from onlooker.engine.watches.config import WatchesSection
+from onlooker.engine.vllm_adapter.gateway.model_folder import find_model
+from onlooker.watches.config import WatchesSection
 
 PROFILE = find_model("demo", served_name=None).profile
 WORDING = PROFILE.watching

@@ -2,7 +2,7 @@
 
 import pytest
 
-from onlooker.engine.vllm_adapter.model_folder import find_model
+from onlooker.engine.vllm_adapter.gateway.model_folder import find_model
 from onlooker.engine.wording import CheckQuestion, Wording
 
 DEMO = find_model("demo", served_name=None).profile.watching

@@ -37,7 +37,7 @@ def test_a_key_that_cannot_travel_is_refused_without_repeating_it(key: str) -> N
 
 def test_a_frame_must_fit_into_a_message() -> None:
     with pytest.raises(ConfigError, match="max_message_bytes"):
-        load(server__max_message_bytes=1 << 20, engine__max_frame_bytes=2 << 20)
+        load(server__max_message_bytes=1 << 20, streams__max_frame_bytes=2 << 20)
 
 
 def test_the_default_answer_is_no_longer_than_the_longest() -> None:

@@ -9,20 +9,18 @@ from onlooker.core.clock import ManualClock
 from onlooker.core.metrics import Metrics
 from onlooker.core.protocol.server_events import Pong, ServerEvent, VideoAck
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.hub import StreamHub
-from onlooker.engine.stream import Stream, StreamOptions
 from onlooker.server.event_feed import stream_events
 from onlooker.server.sse import EventResponse, numbered, sse_text
+from onlooker.server.wiring import make_hub
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.pictures import make_message
 from tests.fakes.served import WAIT_S, make_settings, until
 
 
 @asynccontextmanager
 async def open_stream() -> AsyncIterator[tuple[StreamHub, Stream]]:
-    hub = StreamHub(
-        engine=ScriptedEngine(), clock=ManualClock(), settings=make_settings().engine,
-        metrics=Metrics(),
-    )  # fmt: skip
+    hub = make_hub(make_settings(), engine=ScriptedEngine(), clock=ManualClock(), metrics=Metrics())
     await hub.start(lambda line: None)
     try:
         yield hub, await hub.open_stream(options=StreamOptions(clock="virtual"))

@@ -8,10 +8,10 @@ import pytest
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import ConfigError, EngineDead, OnlookerError, ShuttingDown
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.server.app import make_gateway
 from onlooker.server.errors import NotReady
 from onlooker.server.gateway import Gateway, Phase
 from onlooker.server.lifespan import Lifecycle
+from onlooker.server.wiring import make_gateway
 from tests.fakes.served import make_settings, until
 
 

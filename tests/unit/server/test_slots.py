@@ -1,10 +1,10 @@
 from typing import Any, cast
 
 from onlooker.core.media import DropReason, FrameOutcome
-from onlooker.engine.events import FrameAck
-from onlooker.engine.stream import Stream, StreamStatus
 from onlooker.scheduler.slo import Tier
 from onlooker.server.slots import AckBatch, AckMode
+from onlooker.streams.events import FrameAck
+from onlooker.streams.stream import Stream, StreamStatus
 
 
 class CountingStream:

@@ -1,0 +1,200 @@
+"""What one stream remembers, on the gateway's side: its clips in order, not their KV."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from onlooker.cache_store.key import SegmentKind, StreamKey
+from onlooker.engine.memory.context import GrowingContext
+from onlooker.engine.memory.timeline import Passage, RememberedClip, Timeline
+from onlooker.engine.memory.times import TimeAsked
+from onlooker.engine.vllm_adapter.gateway.notes import Notes
+from onlooker.engine.vllm_adapter.worker.arena import Reads
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Which clips a question's context shows, each part in time order."""
+
+    placed: list[RememberedClip]
+    """Older clips that are placed as they are: nothing is to be chosen among them any more."""
+    recent: list[RememberedClip]
+    candidates: Passage = field(default_factory=Passage)
+    """Older clips among which is chosen; empty where nothing is."""
+    num_slots: int = 0
+    """The most that may be chosen."""
+    is_named: bool = False
+    """Whether the question named the time of the older clips."""
+    reads: Reads = field(default_factory=dict)
+    """What choosing read of the stored segments."""
+
+    @property
+    def is_one_size(self) -> bool:
+        """Whether the candidates can take each other's place in a slot."""
+        return len(self.candidates.size_classes) <= 1
+
+    def chosen(self, keys: Iterable[str], reads: Reads) -> "Recall":
+        """After a probe chose the candidates of `keys`."""
+        placed = self.candidates.find(keys)
+        return Recall(placed, self.recent, is_named=self.is_named, reads=reads)
+
+    def of_one_size(self) -> "Recall":
+        """With the candidates of the commonest size only, so that they fit the same slots; all
+        over the time where these are too few to choose among."""
+        alike = max(self.candidates.size_classes.values(), key=len)
+        if len(alike) <= self.num_slots:
+            placed = spread(self.candidates, self.num_slots)
+            return Recall(placed, self.recent, is_named=self.is_named)
+        return Recall([], self.recent, alike, self.num_slots, self.is_named)
+
+
+class StreamMemory:
+    """The clips of one stream, oldest first."""
+
+    def __init__(self, key: StreamKey) -> None:
+        self._key = key
+        self.is_unsure = False
+        """Whether there may be more than is known: when the stream was restored a tier could not
+        be asked, or held damaged records."""
+        self._gone: set[int] = set()
+        self.sinks: set[str] = set()
+        """Keys of system prompts that are stored."""
+        self.notes = Notes(key)
+        self._clips = Timeline()
+        self.context: GrowingContext[RememberedClip] = GrowingContext()
+
+    @property
+    def prefix(self) -> str:
+        """Begins the keys of all its segments; another life of the stream shares none."""
+        return self._key.prefix
+
+    def clip_key(self, clip_index: int) -> str:
+        """The key of a clip's segment."""
+        return self._key.segment(SegmentKind.CLIP, clip_index).text
+
+    def sink_key(self, head: str) -> str:
+        """The key of the segment of a system prompt."""
+        digest = hashlib.blake2b(head.encode(), digest_size=4).digest()
+        return self._key.segment(SegmentKind.SINK, int.from_bytes(digest)).text
+
+    @property
+    def ends(self) -> tuple[RememberedClip, RememberedClip]:
+        """The oldest and the newest clip; there must be one."""
+        return self._clips[0], self._clips[-1]
+
+    @property
+    def num_tokens(self) -> int:
+        """Of all its clips; their KV takes room in proportion."""
+        return self._clips.num_tokens
+
+    def add(self, clip: RememberedClip) -> None:
+        """Remember a clip; one that was missing may come late."""
+        if self._clips and self._clips[-1].clip_index > clip.clip_index:
+            self._clips = self._clips.with_clip(clip)
+        else:
+            self._clips.append(clip)
+        self._gone.discard(clip.clip_index)
+
+    def note_gaps(self) -> frozenset[int]:
+        """Clips between those that were found again are missing; returns their indices."""
+        known = {clip.clip_index for clip in self._clips}
+        self._gone = set(range(min(known), max(known))) - known if known else set()
+        return frozenset(self._gone)
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether something is gone that should be here, as far as is known."""
+        return self.is_unsure or bool(self._gone)
+
+    def recent(self, num_clips: int, *, until_s: float = math.inf) -> list[RememberedClip]:
+        """The newest clips; of those that end at `until_s` or before."""
+        num_known = self._clips.num_before(until_s)
+        return self._clips[max(0, num_known - num_clips) : num_known]
+
+    def before(
+        self, start_s: float, max_clips: int, stride_clips: int
+    ) -> tuple[list[RememberedClip], str | None]:
+        """The context of the clip that starts at `start_s`, and the salt of its request; see
+        `GrowingContext`. One that was missing and comes late has a context and a salt of its own.
+        """
+        if self._clips and self._clips[-1].end_s > start_s:
+            return self.recent(max_clips, until_s=start_s), None
+        known = self._clips[-max_clips - 1 :]
+        clips, salt = self.context.begin(known, max_clips=max_clips, stride_clips=stride_clips)
+        return list(clips), salt
+
+    def recall(
+        self,
+        about: TimeAsked,
+        *,
+        recent_clips: int,
+        retrieved_clips: int,
+        recent_s: float | None = None,
+    ) -> Recall:
+        """What an answer may see: nothing that ends after it was asked.
+
+        A question that names a time and does not speak of now gets the clips of that time alone:
+        newer ones would only be there to be mistaken for them. Of a time with more clips than fit,
+        the content chooses.
+        """
+        num_known = self._clips.num_before(about.asked_s)
+        since_s = -math.inf if recent_s is None else about.asked_s - recent_s
+        recent = [
+            clip
+            for clip in self._clips[max(0, num_known - recent_clips) : num_known]
+            if clip.end_s > since_s
+        ]
+        if about.spans and not about.speaks_of_now:
+            spans = [self._clips.stretch(*span, num_known) for span in about.spans]
+            if wanted := Passage(self._clips, spans):
+                return _to_show(wanted, retrieved_clips + recent_clips, [], is_named=True)
+        if about.is_only_now or not retrieved_clips:
+            return Recall([], recent)
+        num_older = num_known - len(recent)
+        older = [(0, num_older)]
+        if about.spans:
+            older = [self._clips.stretch(*span, num_older) for span in about.spans]
+        passage = Passage(self._clips, older)
+        return _to_show(passage, retrieved_clips, recent, is_named=bool(about.spans))
+
+    def find(self, keys: Iterable[str]) -> list[RememberedClip]:
+        """The clips whose segments have these keys, in order; others are passed over."""
+        return self._clips.find(keys)
+
+    def forget(self, keys: set[str]) -> None:
+        """Take out clips whose segments are gone; from now on answers say that some are."""
+        self._gone |= {clip.clip_index for clip in self._clips if clip.tokens.key in keys}
+        self._clips = self._clips.without(lambda clip: clip.tokens.key in keys)
+        self.sinks -= keys
+        self.notes.forget(keys)
+
+    def forget_oldest(self, num_clips: int) -> list[str]:
+        """Take out the oldest clips; returns their keys."""
+        oldest, self._clips = self._clips[:num_clips], Timeline(self._clips[num_clips:])
+        first = self._clips[0].clip_index if self._clips else math.inf
+        self._gone = {index for index in self._gone if index > first}
+        return [clip.tokens.key for clip in oldest]
+
+    def keys(self) -> list[str]:
+        """The keys of everything that should be stored."""
+        return [*self.sinks, *self.notes.keys(), *(clip.tokens.key for clip in self._clips)]
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+
+def spread(clips: Sequence[RememberedClip], num_clips: int) -> list[RememberedClip]:
+    """At most `num_clips` of `clips`, evenly over their time."""
+    if len(clips) <= num_clips:
+        return list(clips)
+    step = len(clips) / num_clips
+    return [clips[int(step * (index + 0.5))] for index in range(num_clips)]
+
+
+def _to_show(
+    older: Passage, num_clips: int, recent: list[RememberedClip], *, is_named: bool
+) -> Recall:
+    if len(older) <= num_clips:
+        return Recall(list(older), recent, is_named=is_named)
+    return Recall([], recent, older, num_clips, is_named)

@@ -1,0 +1,177 @@
+"""`Timeline`: the clips of a stream in order; and `Passage`: some of them, by where they stand.
+
+A day of clips is remembered, and a question is asked among all of them. What that takes goes by
+*runs*, stretches of clips of one size that follow each other without a gap, not by clips.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
+
+SizeClass = tuple[int, int]
+"""See `ClipTokens.size_class`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RememberedClip:
+    """A clip whose segment is stored."""
+
+    tokens: ClipTokens
+    clip_index: int
+    start_s: float
+    end_s: float
+
+
+class Timeline(Sequence[RememberedClip]):
+    """Clips by index, which is by time. It only ever grows at its end; see `with_clip` and
+    `without` for the rest. So a `Passage` stays what it was."""
+
+    def __init__(self, clips: Iterable[RememberedClip] = ()) -> None:
+        self._clips: list[RememberedClip] = []
+        self._run_starts: list[int] = []
+        """Where in the list each run begins."""
+        self.num_tokens = 0
+        """Of all clips; their KV takes room in proportion."""
+        for clip in clips:
+            self.append(clip)
+
+    def append(self, clip: RememberedClip) -> None:
+        """Add the newest clip."""
+        last = self._clips[-1] if self._clips else None
+        if (
+            last is None
+            or last.clip_index + 1 != clip.clip_index
+            or last.tokens.size_class != clip.tokens.size_class
+        ):
+            self._run_starts.append(len(self._clips))
+        self._clips.append(clip)
+        self.num_tokens += len(clip.tokens.token_ids)
+
+    def with_clip(self, clip: RememberedClip) -> "Timeline":
+        """With a clip that came late; a clip of the same index stays before it."""
+        at = bisect_right(self._clips, clip.clip_index, key=_index_of)
+        return Timeline([*self._clips[:at], clip, *self._clips[at:]])
+
+    def without(self, is_gone: Callable[[RememberedClip], bool]) -> "Timeline":
+        """Without some of its clips."""
+        return Timeline(clip for clip in self._clips if not is_gone(clip))
+
+    def num_before(self, end_s: float) -> int:
+        """How many clips end at `end_s` or before."""
+        return bisect_right(self._clips, end_s, key=lambda clip: clip.end_s)
+
+    def stretch(self, start_s: float, end_s: float, num_known: int) -> tuple[int, int]:
+        """Of the first `num_known` clips, those that show some of this time, as places."""
+        first = bisect_left(self._clips, start_s, 0, num_known, key=lambda clip: clip.end_s)
+        last = bisect_left(self._clips, end_s, first, num_known, key=lambda clip: clip.start_s)
+        return first, last
+
+    def find(self, keys: Iterable[str]) -> list[RememberedClip]:
+        """The clips whose segments have these keys, in order; others are passed over."""
+        found = {}
+        for key in keys:
+            number = key.rpartition("/")[2]
+            at = bisect_left(self._clips, int(number), key=_index_of) if number.isdecimal() else 0
+            if at < len(self._clips) and self._clips[at].tokens.key == key:
+                found[at] = self._clips[at]
+        return [found[at] for at in sorted(found)]
+
+    def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The clips from place `first` up to `last` by their runs, as places."""
+        run = bisect_right(self._run_starts, first)
+        while first < last:
+            end = self._run_starts[run] if run < len(self._run_starts) else last
+            yield first, min(end, last)
+            first, run = end, run + 1
+
+    @overload
+    def __getitem__(self, place: int) -> RememberedClip: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[RememberedClip]: ...
+    def __getitem__(self, place: int | slice) -> RememberedClip | list[RememberedClip]:
+        return self._clips[place]
+
+    def __iter__(self) -> Iterator[RememberedClip]:
+        return iter(self._clips)
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+
+class Passage(Sequence[RememberedClip]):
+    """Some clips of a timeline, in order, as they were when it was made.
+
+    Args:
+        stretches: places in the timeline, from and up to; in order, not empty, none overlaps.
+    """
+
+    def __init__(
+        self, timeline: Timeline | None = None, stretches: Iterable[tuple[int, int]] = ()
+    ) -> None:
+        self._timeline = Timeline() if timeline is None else timeline
+        self._stretches = _joined(stretches)
+        self._len = sum(last - first for first, last in self._stretches)
+
+    @property
+    def keys(self) -> KeyRuns:
+        """Of their segments."""
+        runs = [(self._timeline[first].tokens.key, last - first) for first, last in self._runs()]
+        return KeyRuns(runs)
+
+    @property
+    def size_classes(self) -> dict[SizeClass, "Passage"]:
+        """The clips by what can take each other's place in a slot."""
+        found: dict[SizeClass, list[tuple[int, int]]] = {}
+        for first, last in self._runs():
+            found.setdefault(self._timeline[first].tokens.size_class, []).append((first, last))
+        return {size: Passage(self._timeline, runs) for size, runs in found.items()}
+
+    def find(self, keys: Iterable[str]) -> list[RememberedClip]:
+        """See `Timeline.find`; the keys are those of clips of the passage."""
+        return self._timeline.find(keys)
+
+    def _runs(self) -> Iterator[tuple[int, int]]:
+        for first, last in self._stretches:
+            yield from self._timeline.runs(first, last)
+
+    @overload
+    def __getitem__(self, place: int) -> RememberedClip: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[RememberedClip]: ...
+    def __getitem__(self, place: int | slice) -> RememberedClip | list[RememberedClip]:
+        if isinstance(place, slice):
+            return [self[at] for at in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        place %= len(self)
+        for first, last in self._stretches:
+            if place < last - first:
+                return self._timeline[first + place]
+            place -= last - first
+        raise AssertionError("the stretches are as long as the passage")
+
+    def __iter__(self) -> Iterator[RememberedClip]:
+        for first, last in self._stretches:
+            yield from self._timeline[first:last]
+
+    def __len__(self) -> int:
+        return self._len
+
+
+def _joined(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Stretches in any order, as few that do not touch."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(stretches):
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        elif first < last:
+            found.append((first, last))
+    return found
+
+
+def _index_of(clip: RememberedClip) -> int:
+    return clip.clip_index

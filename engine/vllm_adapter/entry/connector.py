@@ -1,0 +1,139 @@
+"""`SegmentConnector`: vLLM's KV connector that loads, saves and retrieves segments.
+
+vLLM makes two of them: one in the scheduler, which turns each request's `SegmentSpec` into slots,
+and one in each worker, which moves KV. They talk through the step's metadata only.
+"""
+
+from typing import Any
+
+from vllm.config import VllmConfig
+from vllm.distributed.kv_transfer.kv_connector.v1.base import (
+    KVConnectorBase_V1,
+    KVConnectorMetadata,
+    KVConnectorRole,
+    KVConnectorWorkerMetadata,
+    SupportsHMA,
+)
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.outputs import KVConnectorOutput
+from vllm.v1.request import Request
+
+from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
+from onlooker.engine.vllm_adapter.step.planner import StepPlanner
+from onlooker.engine.vllm_adapter.steps import StepPlan, StepReport
+from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
+
+
+class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
+    """See the module. One KV cache group only: plain attention in all layers."""
+
+    def __init__(
+        self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: Any
+    ) -> None:
+        super().__init__(vllm_config, role, kv_cache_config)
+        self._planner: StepPlanner | None = None
+        self._worker: SegmentWorker | None = None
+        if role == KVConnectorRole.SCHEDULER:
+            self._planner = StepPlanner(block_size=vllm_config.cache_config.block_size)
+        else:
+            self._worker = SegmentWorker(vllm_config)
+
+    @property
+    def requires_kv_delivery(self) -> bool:
+        """A lost save is a clip to be ingested again, never a reason to keep a request."""
+        return False
+
+    # ---- scheduler ----
+
+    def num_covered(self, request: Request) -> int:
+        """Tokens at the start of the request's prompt that are loaded, not computed."""
+        assert self._planner is not None
+        return self._planner.num_covered(request)
+
+    def retrieves(self, request: Request) -> bool:
+        """Whether the request's question chooses clips."""
+        assert self._planner is not None
+        return self._planner.retrieves(request)
+
+    def get_num_new_matched_tokens(
+        self, request: Request, num_computed_tokens: int
+    ) -> tuple[int | None, bool]:
+        assert self._planner is not None
+        return self._planner.num_to_load(request, num_computed_tokens), False
+
+    def update_state_after_alloc(
+        self, request: Request, blocks: Any, num_external_tokens: int
+    ) -> None:
+        assert self._planner is not None
+        if num_external_tokens:
+            self._planner.to_load(request, num_external_tokens)
+
+    def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
+        assert self._planner is not None
+        return self._planner.plan(scheduler_output)
+
+    def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
+        assert self._planner is not None
+        report = connector_output.kv_connector_worker_meta
+        if isinstance(report, StepReport):
+            self._planner.note(report)
+
+    def request_finished(
+        self, request: Request, block_ids: list[int]
+    ) -> tuple[bool, dict[str, Any] | None]:
+        assert self._planner is not None
+        outcome = self._planner.finish(request)
+        return False, None if outcome is None else {PARAMS_KEY: outcome}
+
+    def request_finished_all_groups(
+        self, request: Request, block_ids: tuple[list[int], ...]
+    ) -> tuple[bool, dict[str, Any] | None]:
+        return self.request_finished(request, block_ids[0] if block_ids else [])
+
+    # ---- worker ----
+
+    @property
+    def segment_worker(self) -> SegmentWorker:
+        """The worker's half, for `SegmentExtension`."""
+        assert self._worker is not None
+        return self._worker
+
+    def register_kv_caches(self, kv_caches: dict[str, Any]) -> None:
+        assert self._worker is not None
+        self._worker.attach(kv_caches)
+
+    def bind_connector_metadata(self, connector_metadata: KVConnectorMetadata) -> None:
+        super().bind_connector_metadata(connector_metadata)
+        assert self._worker is not None
+        assert isinstance(connector_metadata, StepPlan)
+        self._worker.begin(connector_metadata)
+
+    def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
+        """Before the forward pass in steps that load something, after it in others: so what a step
+        saves is told to the worker earlier, when the metadata is bound."""
+        assert self._worker is not None
+        self._worker.load()
+
+    def wait_for_layer_load(self, layer_name: str) -> None:
+        """Loads are complete when `start_load_kv` returns."""
+
+    def save_kv_layer(
+        self, layer_name: str, kv_layer: Any, attn_metadata: Any, **kwargs: Any
+    ) -> None:
+        """Keys and values are taken as they are written, see `SegmentWorker.attach`."""
+
+    def wait_for_save(self) -> None:
+        assert self._worker is not None
+        self._worker.end()
+
+    def shutdown(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+    def get_block_ids_with_load_errors(self) -> set[int]:
+        assert self._worker is not None
+        return self._worker.take_bad_blocks()
+
+    def build_connector_worker_meta(self) -> KVConnectorWorkerMetadata | None:
+        assert self._worker is not None
+        return self._worker.take_report()

@@ -1,0 +1,1 @@
+"""The server's process: engines, prompts and what becomes of their answers."""

@@ -1,0 +1,194 @@
+"""Starting vLLM and speaking its types. vLLM itself is imported only inside these functions, after
+the environment that it reads at import has been set.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+import numpy as np
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import ConfigError
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip, Frame
+from onlooker.engine.checks import Check
+from onlooker.engine.interface import Progress
+from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.vllm_adapter.gateway.model_folder import Model
+from onlooker.engine.vllm_adapter.gateway.platform import (
+    is_cpu_build,
+    model_threads,
+    prepare_environment,
+    set_while,
+)
+from onlooker.scheduler.ticket import Ticket
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+PROGRESS_INTERVAL_S = 5.0
+
+CPU_BLOCK_TOKENS = 32
+"""The smallest block that vLLM's CPU attention takes."""
+
+
+async def start_vllm(
+    settings: VllmSection,
+    model: Model,
+    arguments: dict[str, Any],
+    *,
+    progress: Progress,
+    clock: Clock,
+) -> Any:
+    """Load `model` and return a running ``vllm.v1.engine.async_llm.AsyncLLM``.
+
+    `arguments` are vLLM engine arguments beside those that the settings say.
+
+    Raises:
+        ConfigError: vLLM is missing or refuses the model, or the start takes too long.
+    """
+    cpu = is_cpu_build()
+    prepare_environment(settings, cpu=cpu, model_is_local=model.is_local)
+    progress(f"loading {model.served_name} into vLLM on the {'CPU' if cpu else 'GPU'}")
+    started_s = clock.now_s()
+    loading = asyncio.create_task(asyncio.to_thread(_load, settings, model, arguments, cpu))
+    while not loading.done():
+        await asyncio.wait([loading], timeout=PROGRESS_INTERVAL_S)
+        waited_s = clock.now_s() - started_s
+        if loading.done():
+            break
+        if waited_s > settings.boot_timeout_s:
+            raise ConfigError(f"vLLM was not ready after {waited_s:.0f} s (boot_timeout_s)")
+        progress(f"still loading {model.served_name}: {waited_s:.0f} s")
+    try:
+        return loading.result()
+    except Exception as error:
+        _log.debug("vLLM did not start", exc_info=error)
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"vLLM could not load '{model.served_name}': {reason[-1]}") from error
+
+
+def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: bool) -> Any:
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    threads = model_threads() if cpu and settings.tensor_parallel_size == 1 else None
+    if threads is not None:
+        # Else vLLM puts the model of a CPU into a process of its own, for the sake of its threads'
+        # environment, and every step is pickled, copied and waited for by looking again and again.
+        arguments = {"distributed_executor_backend": UniProcExecutor, **arguments}
+    eager = settings.enforce_eager if settings.enforce_eager is not None else cpu
+    engine_arguments = AsyncEngineArgs(
+        model=model.source,
+        served_model_name=[model.served_name],
+        dtype="float32" if settings.dtype == "auto" and cpu else settings.dtype,
+        max_model_len=settings.max_model_len,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+        tensor_parallel_size=settings.tensor_parallel_size,
+        enforce_eager=eager,
+        # Only whole blocks are found again; vLLM's default of 128 on a CPU is many clips.
+        **({"block_size": CPU_BLOCK_TOKENS} if cpu else {}),
+        disable_log_stats=True,
+        use_tqdm_on_load=False,
+        seed=0,
+        **arguments,
+    )
+    with set_while(threads or {}):
+        return AsyncLLM.from_engine_args(engine_arguments)
+
+
+async def stop_vllm(llm: Any, *, timeout_s: float) -> None:
+    """End vLLM's processes; they get `timeout_s` to do so by themselves."""
+    if (handler := llm.output_handler) is not None:
+        # Else it takes the end of the processes for a crash and writes a stack trace.
+        handler.cancel()
+        await asyncio.wait([handler])
+        llm.output_handler = None
+    await asyncio.to_thread(llm.shutdown, timeout_s)
+    # Its finaliser shuts down once more, at the interpreter's exit, when what it calls is gone.
+    llm.shutdown = lambda timeout=None: None
+
+
+async def render(llm: Any, prompt: dict[str, Any]) -> Any:
+    """Tokenise a prompt and preprocess its clips, in vLLM's own threads."""
+    from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+    parsed = parse_model_prompt(llm.model_config, prompt)
+    (rendered,) = await llm.renderer.render_cmpl_async([parsed])
+    return rendered
+
+
+def kv_transfer_config(name: str, module: str, extra: dict[str, Any]) -> Any:
+    """vLLM's configuration of a KV connector that both loads and saves."""
+    from vllm.config import KVTransferConfig
+
+    return KVTransferConfig(
+        kv_connector=name,
+        kv_connector_module_path=module,
+        kv_role="kv_both",
+        kv_connector_extra_config=extra,
+    )
+
+
+def sampling(
+    *,
+    max_tokens: int,
+    temperature: float,
+    seed: int | None = None,
+    kv_transfer_params: dict[str, Any] | None = None,
+    ticket: Ticket | None = None,
+    for_text: bool = True,
+) -> Any:
+    """vLLM sampling parameters that yield each new piece of text once.
+
+    `ticket`: what the scheduler is told of the request. `for_text`: whether anybody reads the
+    answer; where nobody does, it is not made into text.
+    """
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    extra: dict[str, Any] = {} if ticket is None else ticket.to_params()
+    if kv_transfer_params is not None:
+        extra["kv_transfer_params"] = kv_transfer_params
+    return SamplingParams(
+        extra_args=extra or None,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        seed=seed,
+        detokenize=for_text,
+        skip_clone=True,  # nobody else holds it
+        output_kind=RequestOutputKind.DELTA,
+    )
+
+
+def is_engine_dead(error: Exception) -> bool:
+    """Whether vLLM's engine process is gone."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
+def is_client_error(error: Exception) -> bool:
+    """Whether vLLM refused the request for what it asked."""
+    from vllm.exceptions import VLLMClientError
+
+    return isinstance(error, VLLMClientError | ValueError)
+
+
+def blank_clips(model: Model, num_clips: int) -> list[Clip]:
+    """Black clips a second apart, to warm up with."""
+    pixels = np.zeros((model.profile.frame_height, model.profile.frame_width, 3), np.uint8)
+    clips = []
+    for index in range(num_clips):
+        frame = Frame(sequence=index, capture_s=float(index), received_at_s=0.0, pixels=pixels)
+        clips.append(Clip(StreamId("warm-up"), index, (frame, frame)))
+    return clips
+
+
+def blank_check(model: Model, clip: Clip) -> Check:
+    """A check of a blank clip, to warm up with."""
+    wording = model.profile.watching
+    text, answers = wording.commentary, (wording.silence,)
+    return Check(clip.stream_id, text, asked_s=clip.end_s, answers=answers)

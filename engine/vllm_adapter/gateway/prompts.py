@@ -1,0 +1,210 @@
+"""`SegmentPrompts`: which segments a request is made of, for watching and for answering."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from onlooker.core.errors import TooLarge
+from onlooker.core.media import Clip
+from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check
+from onlooker.engine.interface import Question
+from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens, PromptBuilder
+from onlooker.engine.vllm_adapter.gateway.notes import Note
+from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
+from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer, clip_uuid
+from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
+
+MAX_HEADS = 64
+"""System prompts whose tokens are remembered."""
+
+RunForEffect = Callable[[PromptBuilder], Awaitable[object]]
+"""Runs a request for what it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckTokens:
+    """The words of a check."""
+
+    head: str
+    """What stands before the clips."""
+    asked: list[int]
+    given: list[int]
+    """The reply whose perplexity is wanted."""
+
+
+class SegmentPrompts:
+    """Plans prompts; computes the segment of a system prompt where it is not stored yet."""
+
+    def __init__(
+        self,
+        runner: VllmRunner,
+        composer: PromptComposer,
+        clips: ClipPreparer,
+        *,
+        settings: MemorySection,
+        recent_clips: int,
+        stride_clips: int | None,
+        run_for_effect: RunForEffect,
+    ) -> None:
+        self._runner = runner
+        self._composer = composer
+        self._clips = clips
+        self._settings = settings
+        self._recent_clips = recent_clips
+        self._stride_clips = stride_clips
+        self._run_for_effect = run_for_effect
+        self._heads: dict[str, list[int]] = {}
+
+    async def ingesting(
+        self, memory: StreamMemory, clip: Clip, care: Care = NO_CARE
+    ) -> tuple[PromptBuilder, ClipTokens]:
+        """The prompt that computes and saves `clip`, and the clip as tokens."""
+        head, tokens, pixels = await self._prepared(memory, clip)
+        sink = await self._sink(memory, head)
+        max_clips = care.of(self._recent_clips)
+        stride_clips = self._stride_clips or max(1, max_clips // 4)
+        context, salt = memory.before(clip.start_s, max_clips, min(stride_clips, max_clips))
+        builder = PromptBuilder(salt)
+        builder.load_text(*sink)
+        for earlier in context:
+            builder.load_clip(earlier.tokens)
+        builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s))
+        return builder, tokens
+
+    async def probing(
+        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+    ) -> PromptBuilder:
+        """The prompt that asks which of the candidates the answer wants, or, with `traces`, for
+        everything that can be said of them."""
+        builder, tail = await self._opened(memory, question)
+        for clip in recall.recent:
+            builder.load_clip(clip.tokens)
+        builder.probe(
+            recall.candidates.keys,
+            recall.num_slots,
+            [clip.tokens.key for clip in recall.recent],
+            traces=traces,
+        )
+        builder.question(tail)
+        return builder
+
+    async def asking(
+        self, memory: StreamMemory, question: Question, recall: Recall, newest: Clip | None
+    ) -> PromptBuilder:
+        """The prompt of an answer. `newest`: the stream's newest clip with its pixels."""
+        builder, tail = await self._opened(memory, question)
+        for clip in recall.placed:
+            builder.load_clip(clip.tokens)
+        if recall.num_slots:
+            shapes = [clip.tokens for clip in recall.candidates[: recall.num_slots]]
+            builder.retrieve(recall.candidates.keys, shapes)
+        for clip in recall.recent:
+            builder.load_clip(clip.tokens)
+        for picture in _shown_once(question, newest):
+            _, tokens, pixels = await self._prepared(memory, picture, once=question.response_id)
+            builder.picture(tokens, pixels)
+        builder.question(tail)
+        return builder
+
+    async def noting(self, memory: StreamMemory, text: str) -> tuple[PromptBuilder, Note]:
+        """The prompt that computes a note of `text`, and the note."""
+        limit = self._settings.notes_tokens
+        note = memory.notes.next_note(self._token_ids(self._composer.neutral(text))[:limit])
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, self._composer.watched_parts[0]))
+        for earlier in memory.notes.within(limit):
+            builder.load_text(earlier.key, earlier.token_ids)
+        builder.save_text(note.key, note.token_ids, note.meta())
+        builder.question(note.token_ids[-1:])
+        return builder, note
+
+    async def _opened(
+        self, memory: StreamMemory, question: Question
+    ) -> tuple[PromptBuilder, list[int]]:
+        """A prompt with what stands before the clips, and the tokens of the question."""
+        has_notes = self._settings.notes == "notes"
+        head, _, tail = self._composer.parts(
+            question.text, () if has_notes else question.dialogue, question.instructions
+        )
+        asked = self._token_ids(tail)
+        if len(asked) > self._settings.question_tokens:
+            raise TooLarge(
+                f"question and dialogue are {len(asked)} tokens long, over the limit of "
+                f"{self._settings.question_tokens} (engine.memory.question_tokens): "
+                "ask more briefly",
+                param="question",
+            )
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, head))
+        if has_notes:
+            for note in memory.notes.within(self._settings.notes_tokens):
+                builder.load_text(note.key, note.token_ids)
+        return builder, asked
+
+    def words(self, check: Check) -> CheckTokens:
+        """What a check says, as tokens."""
+        head, _, tail = self._composer.parts(check.text, (), check.instructions)
+        given = "" if check.given is None else self._composer.neutral(check.given)
+        return CheckTokens(head, self._token_ids(tail), self._token_ids(given))
+
+    async def checking(
+        self, memory: StreamMemory, check: Check, tokens: CheckTokens
+    ) -> PromptBuilder:
+        """The prompt of a check, which saves nothing."""
+        builder = PromptBuilder()
+        builder.load_text(*await self._sink(memory, tokens.head))
+        for clip in memory.recent(check.num_clips, until_s=check.asked_s):
+            builder.load_clip(clip.tokens)
+        builder.question([*tokens.asked, *tokens.given])
+        return builder
+
+    async def _prepared(
+        self, memory: StreamMemory, clip: Clip, *, once: str | None = None
+    ) -> tuple[str, ClipTokens, Any]:
+        """The text before the clips, and `clip` as tokens and as features with pixels.
+
+        `once` names the answer for which it is shown once: its frames may belong to a clip that
+        comes later under the same index, which must not be taken for this one.
+        """
+        head, _ = self._composer.watched_parts
+        key = memory.clip_key(clip.clip_index)
+        if once is not None:
+            key = f"once/{once}/{clip_uuid('', clip)}"
+        tokens, pixels = await self._clips.prepare(key, clip)
+        return head, tokens, pixels
+
+    async def _sink(self, memory: StreamMemory, head: str) -> tuple[str, list[int]]:
+        """The stored segment of the system prompt; computed when it is not there yet."""
+        token_ids = self._heads.get(head)
+        if token_ids is None:
+            if len(self._heads) >= MAX_HEADS:
+                self._heads.clear()
+            token_ids = self._heads[head] = self._token_ids(head)
+        if len(token_ids) > self._settings.sink_tokens:
+            raise TooLarge(
+                f"the instructions are {len(token_ids)} tokens long, over the limit of "
+                f"{self._settings.sink_tokens} (engine.memory.sink_tokens): shorten them",
+                param="instructions",
+            )
+        key = memory.sink_key(head)
+        if key not in memory.sinks:
+            builder = PromptBuilder()
+            builder.save_text(key, token_ids)
+            builder.question(token_ids[-1:])
+            await self._run_for_effect(builder)
+            memory.sinks.add(key)
+        return key, token_ids
+
+    def _token_ids(self, text: str) -> list[int]:
+        return list(self._runner.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _shown_once(question: Question, newest: Clip | None) -> list[Clip]:
+    """What is computed for this answer only: half a clip, a frame that waits, pictures."""
+    half = None
+    if newest is not None and newest.end_s > question.asked_s:
+        half = newest.until(question.asked_s)
+    return [clip for clip in (half, question.pending, *question.images) if clip is not None]

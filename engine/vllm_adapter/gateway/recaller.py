@@ -1,0 +1,141 @@
+"""`Recaller`: which remembered clips an answer sees; asks the model first where that is needed."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onlooker.core.errors import ConfigError
+from onlooker.engine.care import Care
+from onlooker.engine.interface import AnswerEnd, Question
+from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.memory.ranking import Ranking
+from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.memory.times import Now, time_asked
+from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
+from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
+from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
+from onlooker.engine.vllm_adapter.worker.retrieval import Choosing
+from onlooker.engine.vllm_adapter.worker.tracing import LayerTrace
+
+MIN_ROOM_TOKENS = 64
+"""For the system prompt, the question and the answer, at least."""
+
+Probe = Callable[[PromptBuilder, Care], Awaitable[AnswerEnd]]
+"""Runs a request for what it reports."""
+
+
+def check_budgets(
+    settings: MemorySection, max_model_len: int, max_clips: int, tokens_per_clip: int
+) -> None:
+    """Refuse a context whose clips and notes leave no room for a question.
+
+    Raises:
+        ConfigError: naming what to lower.
+    """
+    notes_tokens = settings.notes_tokens if settings.notes == "notes" else 0
+    needed = max_clips * tokens_per_clip + notes_tokens + MIN_ROOM_TOKENS
+    if needed > max_model_len:
+        raise ConfigError(
+            f"{max_clips} clips of {tokens_per_clip} tokens and {notes_tokens} tokens of notes "
+            f"leave no room for a question in a context of {max_model_len} tokens: lower "
+            "engine.memory.recent_clips, retrieved_clips or notes_tokens, or raise "
+            "engine.vllm.max_model_len"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All scores of one question's candidates."""
+
+    clip_indices: list[int]
+    """Of the candidates."""
+    layers: list[LayerTrace]
+
+
+def choosing(settings: MemorySection, calibrated: Ranking | None) -> Choosing:
+    """How the workers choose: as the settings say, else as it was calibrated for the model."""
+    return Choosing(
+        ranking=settings.ranking or calibrated or Ranking(),
+        mass=settings.mass,
+        gates=settings.recency_gate == "scores",
+    )
+
+
+def check_layers(ranking: Ranking, num_layers: int) -> None:
+    """Refuse voting layers that the model does not have.
+
+    Raises:
+        ConfigError: naming the layer.
+    """
+    for layer in ranking.voting_layers or ():
+        if layer >= num_layers:
+            raise ConfigError(
+                f"ranking.voting_layers names layer {layer}, and the model has {num_layers} "
+                "(0 is the first): calibrate it again, or leave them out"
+            )
+
+
+class Recaller:
+    """One per engine.
+
+    Args:
+        recent_clips: of the recent window.
+    """
+
+    def __init__(
+        self,
+        settings: MemorySection,
+        choosing: Choosing,
+        prompts: SegmentPrompts,
+        *,
+        recent_clips: int,
+        probe: Probe,
+    ) -> None:
+        self._settings = settings
+        self._prompts = prompts
+        self._recent_clips = recent_clips
+        self._probe = probe
+        self._always_asks = settings.retrieval == "probe" or (
+            settings.retrieval == "auto"
+            and (
+                choosing.ranking.voting_layers is not None
+                or choosing.mass is not None
+                or choosing.gates
+            )
+        )
+
+    async def recall(self, memory: StreamMemory, question: Question) -> Recall:
+        """Which clips an answer to `question` sees.
+
+        Raises:
+            EngineFailed: of the request that asks, such as when a segment is gone.
+        """
+        recall = self._recalled(memory, question)
+        if not recall.candidates:
+            return recall
+        if self._always_asks or (self._settings.retrieval == "auto" and not recall.is_one_size):
+            prompt = await self._prompts.probing(memory, question, recall)
+            end = await self._probe(prompt, question.care)
+            report: Any = end.details.get(PARAMS_KEY, {})
+            return recall.chosen(report["picked"][0], report.get("read", {}))
+        return recall.of_one_size()
+
+    async def trace(self, memory: StreamMemory, question: Question) -> Trace:
+        """What every score of every layer says of the clips that left the window."""
+        recall = self._recalled(memory, question)
+        prompt = await self._prompts.probing(memory, question, recall, traces=True)
+        end = await self._probe(prompt, question.care)
+        report: Any = end.details.get(PARAMS_KEY, {})
+        return Trace([clip.clip_index for clip in recall.candidates], report["traced"])
+
+    def _recalled(self, memory: StreamMemory, question: Question) -> Recall:
+        now = Now(question.asked_s, question.zero_wall_s, self._settings.zone)
+        about = time_asked(question.text, now)
+        if self._settings.recency_gate == "off":
+            about = replace(about, is_only_now=False)
+        return memory.recall(
+            about,
+            recent_clips=question.care.of(self._recent_clips),
+            retrieved_clips=question.care.of(self._settings.retrieved_clips),
+            recent_s=self._settings.recent_s,
+        )

@@ -1,0 +1,224 @@
+"""`ResendEngine`: the stock vLLM engine, given the recent frames again with every request.
+
+This is the honest rival of stream memory and the mode for models whose memory is not plain
+attention KV: the same server, vLLM's prefix cache on, and a window that drops a stride of clips at
+a time so that the cache is hit (`onlooker.engine.memory.window`). It forgets what left the window.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
+from onlooker.core.ids import StreamId, new_id
+from onlooker.core.media import Clip
+from onlooker.core.metrics import Metrics
+from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check, CheckResult
+from onlooker.engine.config import EngineSection
+from onlooker.engine.interface import (
+    AnswerEnd,
+    AnswerEvent,
+    EngineInfo,
+    IngestResult,
+    Progress,
+    Question,
+    Remembered,
+    Stock,
+    Waiting,
+)
+from onlooker.engine.memory.window import RecentWindow, spans_s
+from onlooker.engine.vllm_adapter.gateway import boot
+from onlooker.engine.vllm_adapter.gateway.answers import answer_events, count_tokens, only_end
+from onlooker.engine.vllm_adapter.gateway.checks import (
+    answer_tokens,
+    check_result,
+    check_sampling,
+    count_check,
+    last_output,
+)
+from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
+from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer
+from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
+from onlooker.scheduler.load import EngineLoad
+
+
+@dataclass(slots=True)
+class _StreamState:
+    """What resend mode remembers of a stream."""
+
+    salt: str
+    """Keeps one stream's cached KV from ever being served to another."""
+    window: RecentWindow
+
+
+class ResendEngine:
+    """`onlooker.engine.interface.Engine` on an unmodified vLLM."""
+
+    def __init__(self, settings: EngineSection, clock: Clock, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._runner = VllmRunner(settings.vllm, clock, metrics)
+        self._streams: dict[StreamId, _StreamState] = {}
+        self._composer: PromptComposer | None = None
+        self._info: EngineInfo | None = None
+        self._window_clips = 0
+
+    @property
+    def info(self) -> EngineInfo:
+        assert self._info is not None, "the engine has not been started"
+        return self._info
+
+    async def start(self, progress: Progress) -> None:
+        settings = self._settings
+        model = await asyncio.to_thread(
+            find_model, settings.model, served_name=settings.served_model_name
+        )
+        self._window_clips = settings.window_clips or model.profile.window_clips
+        arguments = {
+            "enable_prefix_caching": True,
+            "mm_processor_cache_gb": settings.vllm.processor_cache_gib,
+            "limit_mm_per_prompt": {
+                "video": self._window_clips + 1 + settings.max_question_images,  # 1: pending
+                "image": 0,
+            },
+        }
+        await self._runner.start(model, arguments, progress)
+        self._composer = PromptComposer(
+            self._runner.tokenizer,
+            instructions=model.profile.instructions,
+            family=model.family,
+        )
+        progress("looking at two blank clips to warm up")
+        self._info = model.info(
+            mode="resend",
+            tokens_per_clip=await self._measure_clip(model),
+            max_clips=self._window_clips,
+        )
+
+    async def close(self) -> None:
+        await self._runner.close()
+
+    def healthy(self) -> bool:
+        return self._runner.healthy()
+
+    def load(self) -> EngineLoad:
+        return EngineLoad()  # it does not tell
+
+    async def open_stream(self, stream_id: StreamId) -> Remembered:
+        max_clips = self._window_clips
+        stride_clips = min(self._settings.stride_clips or max(1, max_clips // 2), max_clips)
+        window = RecentWindow(max_clips=max_clips, stride_clips=stride_clips)
+        self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}", window)
+        return Remembered()
+
+    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
+        self._streams.pop(stream_id, None)
+
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
+        state = self._streams[clip.stream_id]
+        state.window.add(clip)
+        prompt = self._composed.watching(state.window.clips(), salt=state.salt)
+        try:
+            end = await only_end(
+                self._run(
+                    prompt,
+                    new_id("ingest"),
+                    boot.sampling(max_tokens=1, temperature=0, for_text=False),
+                )
+            )
+        except (EngineFailed, TooLarge, InvalidRequest) as error:
+            state.window.discard(clip)
+            raise EngineFailed(f"clip {clip.clip_index} was lost: {error.message}") from error
+        count_tokens(self._metrics, "ingest", end)
+        return IngestResult(
+            num_tokens=end.num_prompt_tokens, num_cached_tokens=end.num_cached_tokens
+        )
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        return Stock()
+
+    async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        state = self._streams.get(question.stream_id)
+        clips = [] if state is None else list(state.window.until(question.asked_s))
+        if question.pending is not None:
+            clips.append(question.pending)
+        spans = spans_s(clips)  # of the stream only: pictures that came along have no time
+        clips += question.images
+        prompt = self._composed.asking(
+            clips,
+            question=question.text,
+            dialogue=question.dialogue,
+            instructions=question.instructions,
+            salt=question.response_id if state is None else state.salt,
+        )
+        sampling = boot.sampling(
+            max_tokens=question.max_tokens, temperature=question.temperature, seed=question.seed
+        )
+        events = self._run(prompt, question.response_id, sampling, spans)
+        try:
+            async for event in events:
+                if isinstance(event, AnswerEnd):
+                    count_tokens(self._metrics, "answer", event)
+                yield event
+        finally:
+            await events.aclose()
+
+    async def check(self, check: Check) -> CheckResult:
+        state = self._streams.get(check.stream_id)
+        prompt = self._composed.asking(
+            [] if state is None else list(state.window.until(check.asked_s)),
+            question=check.text,
+            dialogue=(),
+            instructions=check.instructions,
+            salt=new_id("check") if state is None else state.salt,
+        )
+        tokenizer = self._runner.tokenizer
+        groups, given_ids = answer_tokens(tokenizer, check), []
+        if check.given is not None:
+            given = self._composed.neutral(check.given)
+            prompt["prompt"] += given
+            given_ids = tokenizer.encode(given, add_special_tokens=False)
+        for cached in (True, False):  # once more where the cache held a part of the reply
+            rendered = await self._runner.render(prompt)
+            sampling = check_sampling(check, groups, cached=cached)
+            output = await last_output(self._runner.generate(rendered, sampling, new_id("check")))
+            result = check_result(output, check, groups, given_ids)
+            if result is not None:
+                count_check(self._metrics, result)
+                return result
+        raise EngineFailed("a reply could not be scored")
+
+    @property
+    def _composed(self) -> PromptComposer:
+        assert self._composer is not None, "the engine has not been started"
+        return self._composer
+
+    async def _run(
+        self,
+        prompt: dict[str, object],
+        request_id: str,
+        sampling: object,
+        spans: tuple[tuple[float, float], ...] = (),
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        rendered = await self._runner.render(prompt)
+        outputs = self._runner.generate(rendered, sampling, request_id)
+        try:
+            async for event in answer_events(outputs, spans_s=spans):
+                yield event
+        finally:
+            await outputs.aclose()
+
+    async def _measure_clip(self, model: Model) -> int:
+        """Tokens that one more clip adds; the requests also warm the engine up."""
+        lengths: list[int] = []
+        for num_clips in (1, 2):
+            prompt = self._composed.watching(boot.blank_clips(model, num_clips), salt="warm-up")
+            sampling = boot.sampling(max_tokens=1, temperature=0)
+            end = await only_end(self._run(prompt, new_id("warmup"), sampling))
+            lengths.append(end.num_prompt_tokens)
+        # vLLM compiles what reads alternatives when it is first asked for them, for seconds.
+        await self.check(boot.blank_check(model, boot.blank_clips(model, 1)[0]))
+        return lengths[1] - lengths[0]

@@ -1,0 +1,384 @@
+"""`SegmentEngine`: every clip is computed once and remembered; questions bring old ones back.
+
+The gateway's half of stream memory. KV stays in vLLM's worker; here are the prompts' plans.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from onlooker.cache_store.config import CacheStoreSection
+from onlooker.core.clock import Clock
+from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
+from onlooker.core.guarantee import Guarantee
+from onlooker.core.ids import StreamId, new_id
+from onlooker.core.media import Clip
+from onlooker.core.metrics import Metrics
+from onlooker.core.settings import with_secrets
+from onlooker.engine.care import NO_CARE, Care
+from onlooker.engine.checks import Check, CheckResult
+from onlooker.engine.config import EngineSection
+from onlooker.engine.interface import (
+    AnswerDelta,
+    AnswerEnd,
+    AnswerEvent,
+    EngineInfo,
+    IngestResult,
+    Progress,
+    Question,
+    Remembered,
+    Stock,
+    Waiting,
+)
+from onlooker.engine.memory.places import Places
+from onlooker.engine.vllm_adapter.family import Family
+from onlooker.engine.vllm_adapter.gateway import boot
+from onlooker.engine.vllm_adapter.gateway.answers import (
+    answer_events,
+    count_fetched,
+    count_tokens,
+    only_end,
+)
+from onlooker.engine.vllm_adapter.gateway.census import Census
+from onlooker.engine.vllm_adapter.gateway.checker import Checker
+from onlooker.engine.vllm_adapter.gateway.composer import EngineInput, PromptBuilder
+from onlooker.engine.vllm_adapter.gateway.evidence import with_evidence
+from onlooker.engine.vllm_adapter.gateway.gauge import LoadGauge
+from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
+from onlooker.engine.vllm_adapter.gateway.notes import NoteTaker
+from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build
+from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
+from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer
+from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
+from onlooker.engine.vllm_adapter.gateway.recaller import (
+    Recaller,
+    Trace,
+    check_budgets,
+    check_layers,
+    choosing,
+)
+from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
+from onlooker.engine.vllm_adapter.gateway.streams import StreamMemories
+from onlooker.engine.vllm_adapter.spec import PARAMS_KEY, SegmentSpec
+from onlooker.engine.vllm_adapter.worker.retrieval import Choosing
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.load import EngineLoad
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+DEFAULT_RECENT = 16
+"""Clips of the recent window where nothing else is said."""
+
+_ENTRY = "onlooker.engine.vllm_adapter.entry"
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What needs to know the running model."""
+
+    streams: StreamMemories
+    prompts: SegmentPrompts
+    recaller: Recaller
+    notes: NoteTaker
+    checker: Checker
+
+
+class SegmentEngine:
+    """`onlooker.engine.interface.Engine` with stream memory."""
+
+    def __init__(
+        self,
+        settings: EngineSection,
+        clock: Clock,
+        metrics: Metrics,
+        store: CacheStoreSection | None = None,
+        scheduler: SchedulerSection | None = None,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._store = store
+        self._scheduler = scheduler or SchedulerSection()
+        self._gauge = LoadGauge(metrics)
+        self._runner = VllmRunner(settings.vllm, clock, metrics)
+        self._info: EngineInfo | None = None
+        self._made: _Made | None = None
+        self._recent_clips = 0
+        self._choosing = Choosing()
+        self._census = Census(lambda: self._runner.ask_workers("segment_stats"), clock, metrics)
+
+    @property
+    def info(self) -> EngineInfo:
+        assert self._info is not None, "the engine has not been started"
+        return self._info
+
+    async def start(self, progress: Progress) -> None:
+        settings = self._settings
+        model = await asyncio.to_thread(
+            find_model, settings.model, served_name=settings.served_model_name
+        )
+        family = model.family_with_memory()
+        room = (
+            settings.window_clips or model.profile.window_clips
+        ) - settings.memory.retrieved_clips
+        self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, room))
+        self._choosing = choosing(settings.memory, model.profile.ranking)
+        await self._runner.start(model, self._arguments(family), progress)
+        check_layers(
+            self._choosing.ranking, self._runner.model_config.text_config.num_hidden_layers
+        )
+        self._made = self._make(model, family)
+        progress("looking at a blank clip to warm up")
+        tokens_per_clip = await self._warm_up(model)
+        max_clips = self._recent_clips + settings.memory.retrieved_clips
+        check_budgets(settings.memory, settings.vllm.max_model_len, max_clips, tokens_per_clip)
+        info = model.info(
+            mode="segments",
+            tokens_per_clip=tokens_per_clip,
+            max_clips=max_clips,
+        )
+        survives = Guarantee.NONE if self._store is None else self._store.survives
+        self._info = replace(info, survives=survives)
+        self._census.start()
+
+    async def close(self) -> None:
+        await self._census.close()
+        if self._made is not None:
+            await self._parts.notes.close()
+        await self._runner.close()
+
+    def healthy(self) -> bool:
+        return self._runner.healthy()
+
+    def load(self) -> EngineLoad:
+        return self._gauge.load
+
+    async def open_stream(self, stream_id: StreamId) -> Remembered:
+        return await self._streams.open(stream_id)
+
+    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
+        await self._streams.close(stream_id, forget=forget)
+
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
+        memory = self._streams[clip.stream_id]
+        while True:
+            builder, tokens = await self._prompts.ingesting(memory, clip, care)
+            try:
+                end = await self._effect(builder, care)
+                break
+            except (EngineFailed, TooLarge, InvalidRequest) as error:
+                # A segment of the window may be gone: the clip is seen after what is left.
+                if not await self._streams.forget_missing(memory):
+                    lost = f"clip {clip.clip_index} was lost: {error.message}"
+                    raise EngineFailed(lost) from error
+        if tokens.key not in end.details.get(PARAMS_KEY, {}).get("saved", ()):  # type: ignore[attr-defined]
+            raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
+        memory.context.done()
+        await self._streams.add(clip, tokens)
+        count_tokens(self._metrics, "ingest", end)
+        report: Any = end.details[PARAMS_KEY]
+        self._metrics.memory_index_bytes.set(report["index_bytes"])
+        return IngestResult(end.num_prompt_tokens, end.num_cached_tokens)
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        return await self._streams.take_stock(waiting)
+
+    async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
+        memory = self._streams[question.stream_id]
+        incomplete, has_begun = memory.is_incomplete, False
+        pieces: list[str] = []
+        while True:
+            events: AsyncGenerator[AnswerEvent, None] | None = None
+            try:
+                recall = await self.recaller.recall(memory, question)
+                newest = self._streams.newest(question.stream_id)
+                builder = await self._prompts.asking(memory, question, recall, newest)
+                events = self._run(
+                    builder, question.response_id, self._sampling(question), question.care
+                )
+                async for event in events:
+                    has_begun = True
+                    if isinstance(event, AnswerDelta):
+                        pieces.append(event.text)
+                    if isinstance(event, AnswerEnd):
+                        self._parts.notes.take(memory, question, "".join(pieces))
+                        count_tokens(self._metrics, "answer", event)
+                        event = with_evidence(event, recall, memory, incomplete=incomplete)
+                        count_fetched(self._metrics, event)
+                    yield event
+                return
+            except EngineFailed:
+                # A segment may be gone. Answer from what is left, and say so; if nothing is
+                # missing the failure was another one.
+                if has_begun or not await self._streams.forget_missing(memory):
+                    raise
+                incomplete = True
+            finally:
+                if events is not None:
+                    await events.aclose()
+
+    async def trace(self, question: Question) -> Trace:
+        """What every score of every layer says to `question`, to calibrate a model."""
+        return await self.recaller.trace(self._streams[question.stream_id], question)
+
+    async def check(self, check: Check) -> CheckResult:
+        return await self._parts.checker.check(check)
+
+    @property
+    def runner(self) -> VllmRunner:
+        """The vLLM below, for benchmarks that look inside."""
+        return self._runner
+
+    # ---- requests ----
+
+    async def _effect(self, builder: PromptBuilder, care: Care = NO_CARE) -> AnswerEnd:
+        """Run a request for what it saves."""
+        options = {"max_tokens": 1, "temperature": 0.0, "for_text": False}
+        return await only_end(self._run(builder, new_id("ingest"), options, care))
+
+    def _sampling(self, question: Question) -> dict[str, Any]:
+        return {
+            "max_tokens": question.max_tokens,
+            "temperature": question.temperature,
+            "seed": question.seed,
+        }
+
+    async def _run(
+        self, builder: PromptBuilder, request_id: str, options: dict[str, Any], care: Care
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        prompt: EngineInput
+        spec: SegmentSpec
+        prompt, spec = builder.build()
+        sampling = boot.sampling(**options, kv_transfer_params=spec.to_params(), ticket=care.ticket)
+        outputs = self._runner.generate(prompt, sampling, request_id)
+        self._gauge.num_running += 1
+        try:
+            async for event in answer_events(outputs):
+                if isinstance(event, AnswerEnd):
+                    self._gauge.note(event.details)
+                yield event
+        finally:
+            self._gauge.num_running -= 1
+            await outputs.aclose()
+
+    # ---- starting ----
+
+    def _make(self, model: Model, family: Family) -> _Made:
+        """What needs to know the running model."""
+        places = Places.of(family, self._runner.model_config)
+        streams = StreamMemories(
+            self._runner,
+            self._clock,
+            fingerprint=model.fingerprint(),
+            places=places,
+        )
+        composer = PromptComposer(
+            self._runner.tokenizer, instructions=model.profile.instructions, family=family
+        )
+        clips = ClipPreparer(self._runner, composer.clip_text, places)
+        prompts = SegmentPrompts(
+            self._runner,
+            composer,
+            clips,
+            settings=self._settings.memory,
+            recent_clips=self._recent_clips,
+            stride_clips=self._settings.memory.stride_clips,
+            run_for_effect=self._effect,
+        )
+        recaller = Recaller(
+            self._settings.memory,
+            self._choosing,
+            prompts,
+            recent_clips=self._recent_clips,
+            probe=self._effect,
+        )
+        memory = self._settings.memory
+        notes = NoteTaker(
+            self._metrics,
+            budget_tokens=memory.notes_tokens if memory.notes == "notes" else 0,
+            prompt=prompts.noting,
+            run=self._effect,
+            drop=lambda keys: self._runner.ask_workers("drop_segments", keys),
+        )
+        checker = Checker(self._runner, prompts, streams, self._metrics)
+        return _Made(streams, prompts, recaller, notes, checker)
+
+    async def _warm_up(self, model: Model) -> int:
+        """Remember one black clip and forget it; learns what a clip takes. Returns its tokens."""
+        (clip,) = boot.blank_clips(model, 1)
+        await self.open_stream(clip.stream_id)
+        await self.ingest(clip)
+        stats = (await self._runner.ask_workers("segment_stats"))[0]
+        clip_bytes = max(1, int(stats["bytes"]))
+        room = self._settings.memory.arena_gib * 2**30
+        if self._store is not None:
+            # What does not fit the arena sinks to the tiers; only its index row stays.
+            room = float(self._store.memory.budget_bytes)
+            if self._store.disk is not None:
+                room = float(self._store.disk.budget_bytes)
+            if self._store.redis is not None:
+                room = math.inf  # Redis bounds itself, by `maxmemory` and the time to live
+        row_bytes = max(1, int(stats["index_row_bytes"]))
+        index_room = self._settings.memory.index_gib * 2**30
+        self._streams.max_clips = max(1, int(min(room / clip_bytes, index_room / row_bytes)))
+        tokens = len(self._streams[clip.stream_id].recent(1)[0].tokens.token_ids)
+        # vLLM compiles what reads alternatives when it is first asked for them, for seconds.
+        await self.check(boot.blank_check(model, clip))
+        await self.close_stream(clip.stream_id)
+        return tokens
+
+    def _arguments(self, family: Family) -> dict[str, Any]:
+        """vLLM engine arguments of segments mode."""
+        settings = self._settings
+        memory = settings.memory
+        in_context = self._recent_clips + memory.retrieved_clips + settings.max_question_images + 2
+        return {
+            # Loaded KV is hashed as if it were a true prefix: every request has a salt of its own,
+            # but those that grow one context (see `GrowingContext`).
+            "enable_prefix_caching": True,
+            "mm_processor_cache_gb": 0,
+            "limit_mm_per_prompt": {"video": in_context, "image": 0},
+            "hf_overrides": {"architectures": [family.guarded]},
+            "scheduler_cls": f"{_ENTRY}.scheduler.{_scheduler_class()}",
+            "worker_extension_cls": f"{_ENTRY}.extension.SegmentExtension",
+            "kv_transfer_config": boot.kv_transfer_config(
+                "SegmentConnector", f"{_ENTRY}.connector", self._connector_settings()
+            ),
+        }
+
+    def _connector_settings(self) -> dict[str, Any]:
+        memory = self._settings.memory
+        settings: dict[str, Any] = {
+            "retrieval": self._choosing.to_settings(),
+            "scheduler": self._scheduler.model_dump(),
+        }
+        if self._store is not None:
+            settings["arena_bytes"] = int(memory.arena_gib * 2**30)
+            settings["store"] = with_secrets(self._store)
+        return settings
+
+    @property
+    def _parts(self) -> _Made:
+        assert self._made is not None, "the engine has not been started"
+        return self._made
+
+    @property
+    def _streams(self) -> StreamMemories:
+        return self._parts.streams
+
+    @property
+    def recaller(self) -> Recaller:
+        """Chooses the clips of answers."""
+        return self._parts.recaller
+
+    @property
+    def _prompts(self) -> SegmentPrompts:
+        return self._parts.prompts
+
+
+def _scheduler_class() -> str:
+    """vLLM overlaps steps on a GPU, not on a CPU; a scheduler of the other kind forbids it."""
+    return "SegmentScheduler" if is_cpu_build() else "AsyncSegmentScheduler"

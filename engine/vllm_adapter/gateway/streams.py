@@ -1,0 +1,141 @@
+"""`StreamMemories`: what the engine remembers of every stream, and the keeping of it.
+
+The clips that prompts are made of are known here; their KV stays with the workers, which are asked.
+"""
+
+import logging
+from collections.abc import Iterator
+
+from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
+from onlooker.core.clock import Clock
+from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.media import Clip
+from onlooker.engine.interface import Remembered, Stock, Waiting
+from onlooker.engine.memory.places import Places
+from onlooker.engine.memory.stream_memory import StreamMemory
+from onlooker.engine.memory.timeline import RememberedClip
+from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
+from onlooker.engine.vllm_adapter.gateway.notes import Note
+from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+
+class StreamMemories:
+    """The memories of all open streams."""
+
+    def __init__(
+        self,
+        runner: VllmRunner,
+        clock: Clock,
+        *,
+        fingerprint: str,
+        places: Places,
+    ) -> None:
+        self._runner = runner
+        self._clock = clock
+        self._fingerprint = fingerprint
+        self._places = places
+        self._memories: dict[StreamId, StreamMemory] = {}
+        self._newest: dict[StreamId, Clip] = {}
+        self.max_clips = 1
+        """Clips of all streams together; the oldest of the longest stream make room."""
+
+    def __getitem__(self, stream_id: StreamId) -> StreamMemory:
+        return self._memories[stream_id]
+
+    def __iter__(self) -> Iterator[StreamMemory]:
+        return iter(self._memories.values())
+
+    def newest(self, stream_id: StreamId) -> Clip | None:
+        """A stream's newest clip with its pixels: a question may ask for its first half."""
+        return self._newest.get(stream_id)
+
+    async def open(self, stream_id: StreamId) -> Remembered:
+        """Make room for a stream, or remember what an earlier server stored of it."""
+        tenant, name = split_stream_id(stream_id)
+        lives_of = f"{self._fingerprint}/{tenant}/{name}/"
+        stored = await self._runner.ask_workers("stored_generations", lives_of)
+        # Only what every worker has is whole; the newest life is the one to go on with.
+        lives = set.intersection(*(set(generations) for generations, _ in stored))
+        generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
+        key = StreamKey(self._fingerprint, tenant, name, generation)
+        memory = self._memories[stream_id] = StreamMemory(key)
+        if lives:
+            await self._restore(memory)
+        memory.is_unsure |= not all(is_complete for _, is_complete in stored)
+        gaps = memory.note_gaps()
+        if not len(memory):
+            return Remembered()
+        first, last = memory.ends
+        return Remembered(last.clip_index + 1, last.end_s, first.clip_index, gaps)
+
+    async def close(self, stream_id: StreamId, *, forget: bool) -> None:
+        """Let go of a stream; with `forget`, of what is stored of it too."""
+        memory = self._memories.pop(stream_id, None)
+        self._newest.pop(stream_id, None)
+        if memory is not None and self._runner.healthy():
+            await self._runner.ask_workers("drop_stream", memory.prefix, forget)
+
+    async def add(self, clip: Clip, tokens: ClipTokens) -> None:
+        """Remember a clip whose segment was saved; makes room where there are too many."""
+        remembered = RememberedClip(tokens, clip.clip_index, clip.start_s, clip.end_s)
+        self._memories[clip.stream_id].add(remembered)
+        if self._memories[clip.stream_id].ends[1] is remembered:  # else it came late
+            self._newest[clip.stream_id] = clip
+        await self._make_room()
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        """Which clips every worker has stored for good, and what befell their stores."""
+        keys = {
+            (stream_id, index): self._memories[stream_id].clip_key(index)
+            for stream_id, indices in waiting.items()
+            if stream_id in self._memories
+            for index in indices
+        }
+        answers = await self._runner.ask_workers("take_stock", [*keys.values()])
+        undurable = {key for found, _ in answers for key in found}
+        durable: dict[StreamId, list[int]] = {}
+        for (stream_id, index), key in keys.items():
+            if key not in undurable:
+                durable.setdefault(stream_id, []).append(index)
+        totals: dict[str, dict[str, int]] = {}
+        for _, tiers in answers:
+            for tier, counts in tiers.items():
+                sums = totals.setdefault(tier, {})
+                for name, count in counts.items():
+                    sums[name] = sums.get(name, 0) + count
+        return Stock(durable, totals)
+
+    async def forget_missing(self, memory: StreamMemory) -> bool:
+        """Compare what should be stored with what is; returns whether anything was gone."""
+        keys = [*memory.keys()]
+        answers = await self._runner.ask_workers("missing_segments", keys)
+        missing = {key for answer in answers for key in answer}
+        memory.forget(missing)
+        if missing:
+            _log.warning("segments are missing", extra={"count": len(missing)})
+        return bool(missing)
+
+    async def _restore(self, memory: StreamMemory) -> None:
+        stored = await self._runner.ask_workers("restore_stream", memory.prefix)
+        known = set.intersection(*({key for key, _ in rows} for rows, _ in stored))
+        memory.is_unsure = not all(is_complete for _, is_complete in stored)
+        for key, meta in sorted(stored[0][0], key=lambda row: row[0]):
+            parsed = parse_key(key)
+            if key not in known:
+                continue
+            if parsed.kind is SegmentKind.SINK:
+                memory.sinks.add(key)
+            elif parsed.kind is SegmentKind.TEXT:
+                memory.notes.add(Note.restored(key, meta), index=parsed.index)
+            elif parsed.kind is SegmentKind.CLIP:
+                tokens = ClipTokens.restored(key, meta, self._places)
+                memory.add(RememberedClip(tokens, parsed.index, meta["start_s"], meta["end_s"]))
+        _log.info("a stream's memory was found again", extra={"clips": len(memory)})
+
+    async def _make_room(self) -> None:
+        while sum(map(len, self)) > self.max_clips:
+            longest = max(self, key=len)
+            keys = longest.forget_oldest(max(1, len(longest) // 20))
+            await self._runner.ask_workers("drop_segments", keys)

@@ -1,0 +1,1 @@
+"""vLLM's scheduler process: what each step loads, saves and serves."""

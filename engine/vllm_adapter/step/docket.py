@@ -1,0 +1,185 @@
+"""`Docket`: vLLM's unfinished requests, as the policy sees them."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from vllm.v1.core.sched.output import SchedulerOutput
+from vllm.v1.request import Request
+
+from onlooker.engine.vllm_adapter.steps import StepPlan as KvPlan
+from onlooker.scheduler.cost_model import CostTable, StepWork
+from onlooker.scheduler.job import Job, slack_s
+from onlooker.scheduler.request_class import RequestClass
+from onlooker.scheduler.ticket import Ticket
+
+UNTOLD_DUE_S = 1.0
+"""Requests without a ticket are due so long after they come in."""
+
+LEARN = 0.05
+"""Weight of the newest request in what its class is expected to load."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What does not change about a request, and when things happened to it."""
+
+    ticket: Ticket
+    num_covered: int
+    """Tokens that are not computed when it starts: loaded, or still in vLLM's blocks."""
+    is_whole: bool
+    """Whether retrieval needs its question in one step."""
+    has_loaded: bool = False
+    started_at_s: float | None = None
+    slack_s: float = 0.0
+    """When it was started."""
+    first_token_at_s: float | None = None
+    last_token_at_s: float = 0.0
+    num_tokens_out: int = 0
+
+
+class Docket:
+    """Remembers every request from its first step to its end.
+
+    Args:
+        num_covered: tokens at the start of a request's prompt that are not computed.
+        retrieves: whether a request's question chooses clips.
+        token_bytes: KV of one token.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_covered: Callable[[Request], int],
+        retrieves: Callable[[Request], bool],
+        token_bytes: int,
+    ) -> None:
+        self._num_covered = num_covered
+        self._retrieves = retrieves
+        self._token_bytes = token_bytes
+        self._entries: dict[str, _Entry] = {}
+        # A context that grows stays in vLLM's blocks; which tokens do is known only when a request
+        # starts. Until then it counts with the share that others of its class had to load.
+        self._load_shares = dict.fromkeys(RequestClass, 1.0)
+
+    def jobs(self, requests: Iterable[Request], now_s: float) -> list[Job]:
+        """The requests as jobs, in no order."""
+        return [self._job(request, now_s) for request in requests]
+
+    def works(
+        self, output: SchedulerOutput, requests: dict[str, Request]
+    ) -> dict[str, tuple[StepWork, RequestClass]]:
+        """What a step that vLLM has scheduled computes for each request; learns how much of their
+        covered tokens requests really load."""
+        loaded = _loaded_tokens(output)
+        found: dict[str, tuple[StepWork, RequestClass]] = {}
+        for request_id, num_tokens in output.num_scheduled_tokens.items():
+            request, entry = requests.get(request_id), self._entries.get(request_id)
+            if request is None or entry is None:
+                continue
+            is_decode = num_tokens == 1 and request.num_output_tokens > 0
+            num_loaded = loaded.get(request_id, 0)
+            name = entry.ticket.request_class
+            if entry.num_covered and not entry.has_loaded and not is_decode:
+                entry.has_loaded = True
+                share = min(1.0, num_loaded / entry.num_covered)
+                self._load_shares[name] += LEARN * (share - self._load_shares[name])
+            work = StepWork(
+                prefill_tokens=0 if is_decode else num_tokens,
+                decode_tokens=int(is_decode),
+                loaded_bytes=num_loaded * self._token_bytes,
+                batch_size=1,
+                encoder_clips=len(output.scheduled_encoder_inputs.get(request_id, ())),
+            )
+            found[request_id] = work, RequestClass.DECODE if is_decode else name
+        return found
+
+    def note_started(self, jobs: Iterable[Job], now_s: float, costs: CostTable) -> None:
+        """These are in a step that begins now."""
+        for job in jobs:
+            entry = self._entries[job.key]
+            if entry.started_at_s is None:
+                entry.started_at_s = now_s
+                entry.slack_s = slack_s(job, now_s, costs)
+
+    def note_tokens(self, request_id: str, count: int, now_s: float) -> None:
+        """A step has given a request `count` more tokens."""
+        entry = self._entries.get(request_id)
+        if entry is None or not count:
+            return
+        if entry.first_token_at_s is None:
+            entry.first_token_at_s = now_s
+        entry.last_token_at_s = now_s
+        entry.num_tokens_out += count
+
+    def close(self, request_id: str) -> dict[str, object] | None:
+        """Forget a request; returns how it was served, for its output."""
+        entry = self._entries.pop(request_id, None)
+        if entry is None or entry.started_at_s is None or entry.first_token_at_s is None:
+            return None
+        ticket = entry.ticket
+        missed = []
+        if entry.first_token_at_s > ticket.due_at_s:
+            missed.append(ticket.request_class.label)
+        if entry.num_tokens_out > 1:
+            decode_s = entry.last_token_at_s - entry.first_token_at_s
+            if decode_s > ticket.tpot_s * (entry.num_tokens_out - 1):
+                missed.append(RequestClass.DECODE.label)
+        return {
+            "request_class": ticket.request_class.label,
+            "queue_s": max(0.0, entry.started_at_s - ticket.arrived_at_s),
+            "slack_s": entry.slack_s,
+            "missed": missed,
+        }
+
+    def keep_only(self, request_ids: Iterable[str]) -> None:
+        """Forget requests that ended without an output, such as aborted ones."""
+        known = set(request_ids)
+        for request_id in [name for name in self._entries if name not in known]:
+            del self._entries[request_id]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _job(self, request: Request, now_s: float) -> Job:
+        entry = self._entries.get(request.request_id)
+        if entry is None:
+            params = request.sampling_params.extra_args if request.sampling_params else None
+            due_at_s = now_s + UNTOLD_DUE_S
+            entry = self._entries[request.request_id] = _Entry(
+                ticket=Ticket.from_params(params) or Ticket(RequestClass.QUESTION, now_s, due_at_s),
+                num_covered=self._num_covered(request),
+                is_whole=self._retrieves(request),
+            )
+        computed = request.num_computed_tokens
+        # Of a running request the tokens in flight count as computed (asynchronous scheduling).
+        left = request.num_tokens_with_spec + request.num_output_placeholders - computed
+        if entry.first_token_at_s is not None and computed and left <= 1:
+            due_at_s = entry.first_token_at_s + entry.num_tokens_out * entry.ticket.tpot_s
+            return Job(request.request_id, entry.ticket, 1, next_token_due_at_s=due_at_s)
+        covered = max(computed, entry.num_covered)
+        return Job(
+            request.request_id,
+            entry.ticket,
+            num_tokens=max(1, left + computed - covered),
+            loaded_bytes=0 if computed else self._expected_bytes(entry),
+            encoder_clips=sum(
+                feature.mm_position.offset >= covered for feature in request.mm_features
+            ),
+            is_whole=entry.is_whole and not computed,
+        )
+
+    def _expected_bytes(self, entry: _Entry) -> int:
+        share = self._load_shares[entry.ticket.request_class]
+        return int(share * entry.num_covered) * self._token_bytes
+
+
+def _loaded_tokens(output: SchedulerOutput) -> dict[str, int]:
+    """Tokens whose KV the connector brings back in this step, by request."""
+    plan, loaded = output.kv_connector_metadata, Counter[str]()
+    if isinstance(plan, KvPlan):
+        for load in plan.loads:
+            loaded[load.request_id] += len(load.slots)
+        for retrieval in plan.retrievals:
+            loaded[retrieval.request_id] += sum(len(slots) for slots in retrieval.place_slots)
+    return loaded

@@ -1,0 +1,1 @@
+"""vLLM's worker process: KV between vLLM's cache, the arena and the store."""

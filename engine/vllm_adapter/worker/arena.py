@@ -1,0 +1,178 @@
+"""The arena: segments that the worker holds ready, and the index of all that it knows.
+
+Below it may lie a tiered store (RAM, disk, Redis). Then the arena keeps what was used last, within
+its budget, and fetches the rest when a prompt needs it; the index row of every segment stays here,
+so that retrieval can rank what is not here itself.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import torch
+
+from onlooker.engine.vllm_adapter.worker.index import Index
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, Score
+
+_AT_ONCE = 64
+"""Segments read together where many are."""
+
+DEVICE = "device"
+"""The tier that is the arena itself: what the worker holds ready."""
+
+Reads: TypeAlias = dict[str, tuple[str, int]]
+"""What a request read: key to the tier where it lay at first, and its bytes of KV."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A clip's or text's KV in all layers, as it was computed at position `base`.
+
+    `keys`, `values`: [layers, tokens, kv_heads, head_dim]. `plain_keys`: the keys without rotary
+    position, for retrieval; None where it may not be retrieved.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    base: int
+    plain_keys: torch.Tensor | None
+
+    @property
+    def num_tokens(self) -> int:
+        return int(self.keys.shape[1])
+
+    @property
+    def kv_bytes(self) -> int:
+        """Of keys and values, what a prompt needs."""
+        return sum(t.numel() * t.element_size() for t in (self.keys, self.values))
+
+    @property
+    def num_bytes(self) -> int:
+        tensors = [self.keys, self.values]
+        if self.plain_keys is not None:
+            tensors.append(self.plain_keys)
+        return sum(t.numel() * t.element_size() for t in tensors)
+
+
+class Backing(Protocol):
+    """Where segments go that do not fit the arena."""
+
+    def load(self, keys: Sequence[str]) -> dict[str, tuple[Segment, str]]:
+        """What can be read of `keys`, and the tier where it was; may block for the slowest tier.
+        Never raises."""
+        ...
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Some segments are not wanted any more."""
+        ...
+
+
+class SegmentArena:
+    """All segments of this worker.
+
+    Args:
+        budget_bytes: of KV held here; without a `backing` it bounds nothing, since what is dropped
+            is lost: then the gateway's half bounds how many clips are remembered.
+        backing: the store below.
+        score: whose entries the index holds.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_bytes: int | None = None,
+        backing: Backing | None = None,
+        score: Score = SCORES["mean_key"],
+    ) -> None:
+        self._budget_bytes = budget_bytes
+        self._backing = backing
+        self._segments: OrderedDict[str, Segment] = OrderedDict()
+        self.score = score
+        self.index = Index()
+        """Of all segments that retrieval may pick, those only below included."""
+        self.num_bytes = 0
+        self.num_fetched = 0
+        """Segments that came from the store below."""
+
+    def put(self, key: str, segment: Segment, entries: torch.Tensor | None = None) -> None:
+        """Keep a segment; others that were not used for longest make room. `entries`: what the
+        index shall keep of it; None: what it has, or what can be made of its keys alone."""
+        self._remove(key)
+        self._segments[key] = segment
+        self.num_bytes += segment.num_bytes
+        if entries is None and segment.plain_keys is not None and key not in self.index:
+            entries = self.score.entries(segment.plain_keys, None)
+        if entries is not None:
+            self.index.put(key, entries)
+        if self._backing is not None and self._budget_bytes is not None:
+            while self.num_bytes > self._budget_bytes and len(self._segments) > 1:
+                self._remove(next(iter(self._segments)))
+
+    def get(self, key: str) -> Segment | None:
+        """One segment, from here or below."""
+        return self._found([key]).get(key)
+
+    def get_all(self, keys: Sequence[str], reads: Reads | None = None) -> list[Segment] | None:
+        """The segments of all `keys`, or None when one is missing; notes them in `reads`."""
+        found = self._found(keys, reads)
+        return [found[key] for key in keys] if len(found) == len(set(keys)) else None
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """Which of `keys` can be read neither here nor below; reads them all."""
+        missing = []
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            found = self._found(some)
+            missing += [key for key in some if key not in found]
+        return missing
+
+    def index_missing(self, keys: Sequence[str]) -> list[str]:
+        """Which of `keys` cannot be compared. Segments that were stored with the entries of another
+        score are read once, to make them anew."""
+        unknown = self.index.missing(keys)
+        for start in range(0, len(unknown), _AT_ONCE):
+            self._found(unknown[start : start + _AT_ONCE])
+        return self.index.missing(unknown)
+
+    def add_entries(self, key: str, entries: torch.Tensor) -> None:
+        """Know a segment that is only below, by what the index keeps of it."""
+        self.index.put(key, entries)
+
+    def drop(self, keys: Iterable[str]) -> int:
+        """Forget segments, here and below; returns how many were here."""
+        keys = list(keys)
+        for key in keys:
+            self.index.discard(key)
+        if self._backing is not None:
+            self._backing.forget(keys)
+        return sum(self._remove(key) for key in keys)
+
+    def drop_prefix(self, prefix: str) -> int:
+        """Forget every segment whose key begins with `prefix`."""
+        known = {*self._segments, *self.index}
+        return self.drop([key for key in known if key.startswith(prefix)])
+
+    def __len__(self) -> int:
+        return len(self._segments)
+
+    def _found(self, keys: Sequence[str], reads: Reads | None = None) -> dict[str, Segment]:
+        reads = {} if reads is None else reads
+        found = {key: self._segments[key] for key in keys if key in self._segments}
+        for key, segment in found.items():
+            self._segments.move_to_end(key)
+            reads.setdefault(key, (DEVICE, segment.kv_bytes))
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing and self._backing is not None:
+            for key, (segment, tier) in self._backing.load(missing).items():
+                found[key] = segment
+                reads.setdefault(key, (tier, segment.kv_bytes))
+                self.num_fetched += 1
+                self.put(key, segment)
+        return found
+
+    def _remove(self, key: str) -> bool:
+        segment = self._segments.pop(key, None)
+        if segment is not None:
+            self.num_bytes -= segment.num_bytes
+        return segment is not None

@@ -1,0 +1,260 @@
+"""Retrieval: which stored segments a request's question asks for.
+
+In one pass (ReKV), each layer ranks the candidates by its own queries and fills the memory slots of
+the prompt just before it attends. A *probe* is a request that only asks: it has no slots, and its
+report says what was chosen, to be placed as it is in the request that follows.
+
+Where layers vote, their scores are standardised and added up. In one pass a layer can only go by
+the votes of layers before it and its own; those before the first voter choose by themselves.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.ranking import Ranking
+from onlooker.engine.vllm_adapter.steps import RetrieveOp
+from onlooker.engine.vllm_adapter.worker.arena import Reads, SegmentArena
+from onlooker.engine.vllm_adapter.worker.index import Group
+from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, compared
+from onlooker.engine.vllm_adapter.worker.selection import best, filled, standardised
+from onlooker.engine.vllm_adapter.worker.tracing import LayerTrace, traced
+
+FindRows = Callable[[list[int]], torch.Tensor]
+"""Which rows of this step's batch belong to given KV slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """What one layer put into one request's slots."""
+
+    request_id: str
+    chosen: list[str]
+    """Keys in time order, one a slot."""
+    keys: torch.Tensor
+    values: torch.Tensor
+    """[tokens, kv_heads, head_dim], the keys rotated to their new place."""
+    slots: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Choosing:
+    """How scores become a choice."""
+
+    ranking: Ranking = field(default_factory=Ranking)
+    mass: float | None = None
+    gates: bool = False
+    """Whether a probe chooses nothing when the recent window matches as well."""
+
+    @classmethod
+    def from_settings(cls, plain: Mapping[str, Any]) -> "Choosing":
+        """From what `to_settings` wrote; defaults for what is not there."""
+        return cls(
+            Ranking.model_validate(plain.get("ranking", {})),
+            plain.get("mass"),
+            plain.get("gates", False),
+        )
+
+    def to_settings(self) -> dict[str, Any]:
+        """As plain data for the worker."""
+        return {
+            "ranking": self.ranking.model_dump(mode="json"),
+            "mass": self.mass,
+            "gates": self.gates,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One layer's view of one request's candidates."""
+
+    layer: int
+    queries: torch.Tensor
+    """[question_tokens, heads, head_dim] without rotary position."""
+    scores: torch.Tensor
+    """[candidates + recent]"""
+
+
+@dataclass(slots=True)
+class _Retrieval:
+    """One request's candidates, and the votes so far."""
+
+    op: RetrieveOp
+    keys: KeyRuns
+    """Of the candidates, then of the recent window where the gate compares it."""
+    groups: list[Group]
+    votes: list[_Look] = field(default_factory=list)
+
+    @property
+    def num_candidates(self) -> int:
+        return len(self.op.retrieval.candidates)
+
+
+class LayerRetriever:
+    """The retrievals of one step. See the module.
+
+    Args:
+        reads: takes, by request, which segments were read and where they lay.
+    """
+
+    def __init__(
+        self,
+        ops: list[RetrieveOp],
+        arena: SegmentArena,
+        rotary: Rotary,
+        *,
+        num_layers: int,
+        choosing: Choosing,
+        reads: dict[str, Reads] | None = None,
+    ) -> None:
+        self._arena = arena
+        self._rotary = rotary
+        self._choosing = choosing
+        self._reads = {} if reads is None else reads
+        self._score = SCORES[choosing.ranking.score]
+        voters = choosing.ranking.voting_layers
+        self._voters = None if voters is None else frozenset(voters)
+        self._last_voter = num_layers - 1 if voters is None else max(voters)
+        self._retrievals: list[_Retrieval] = []
+        self.probed: dict[str, list[str]] = {}
+        """What probes chose, by request, in time order."""
+        self.traced: dict[str, list[LayerTrace]] = {}
+        """All scores, by layer, of requests that want them."""
+        self.refused: list[tuple[str, list[str], list[int]]] = []
+        """Requests whose candidates are not all there: (request, missing keys, blocks)."""
+        self.lost: list[tuple[str, list[int]]] = []
+        """Requests of which a chosen segment was gone in some layer, and their blocks."""
+        for op in ops:
+            keys = op.retrieval.candidates
+            if choosing.gates:
+                keys += op.retrieval.recent
+            if missing := arena.index_missing(keys):
+                self.refused.append((op.request_id, missing, op.block_ids))
+            else:
+                self._retrievals.append(_Retrieval(op, keys, arena.index.groups(keys)))
+
+    def choose(self, layer: int, query: torch.Tensor, find_rows: FindRows) -> Iterator[Placement]:
+        """Pick for `layer`. `query`: [tokens, heads, head_dim], this step's queries with rotary
+        position."""
+        for retrieval in self._retrievals:
+            op = retrieval.op
+            is_asked = bool(op.place_slots) or self._votes(layer)
+            if not is_asked and not op.retrieval.traces:
+                continue
+            rows = find_rows(op.question_slots)
+            positions = torch.tensor(op.question_positions).expand(3, -1)
+            queries = self._rotary.remove(query[rows].cpu(), positions)
+            if op.retrieval.traces:
+                trace = traced(self._arena, op.retrieval.candidates, layer, queries)
+                self.traced.setdefault(op.request_id, []).append(trace)
+            if not is_asked:
+                continue
+            look = _Look(layer, queries, self._compare(retrieval, layer, queries))
+            if self._votes(layer):
+                retrieval.votes.append(look)
+            if not op.place_slots:
+                if layer == self._last_voter:
+                    self.probed[op.request_id] = self._asked(retrieval)
+                continue
+            placed = self._place(retrieval, layer, self._chosen(retrieval, look))
+            if placed is None:
+                self.lost.append((op.request_id, op.block_ids))
+            else:
+                yield placed
+
+    def _votes(self, layer: int) -> bool:
+        """Whether `layer` votes. In a probe all layers do where none are named."""
+        return self._voters is None or layer in self._voters
+
+    def _compare(self, retrieval: _Retrieval, layer: int, queries: torch.Tensor) -> torch.Tensor:
+        scores = torch.empty(len(retrieval.keys))
+        for group in retrieval.groups:
+            scores[group.members] = self._score.compare(queries, group.entries(layer))
+        return scores
+
+    def _chosen(self, retrieval: _Retrieval, own: _Look) -> list[int]:
+        """Which candidates a layer places, in time order."""
+        shared = self._voters is not None and bool(retrieval.votes)
+        scores = self._ranked(retrieval, retrieval.votes if shared else [own], shared)
+        num_slots = len(retrieval.op.place_slots)
+        return filled(self._best(retrieval, scores, num_slots), retrieval.num_candidates, num_slots)
+
+    def _asked(self, retrieval: _Retrieval) -> list[str]:
+        """What a probe answers."""
+        scores = self._ranked(retrieval, retrieval.votes, True)
+        older, recent = scores.split(
+            [retrieval.num_candidates, len(scores) - retrieval.num_candidates]
+        )
+        if len(recent) and recent.max() >= older.max():
+            return []
+        wanted = retrieval.op.retrieval.num_wanted
+        return [retrieval.keys[place] for place in self._best(retrieval, scores, wanted)]
+
+    def _best(self, retrieval: _Retrieval, scores: torch.Tensor, count: int) -> list[int]:
+        return best(
+            scores[: retrieval.num_candidates],
+            count,
+            mass=self._choosing.mass,
+            temperature=self._choosing.ranking.temperature,
+        )
+
+    def _ranked(self, retrieval: _Retrieval, looks: Sequence[_Look], is_vote: bool) -> torch.Tensor:
+        """The scores of `looks` as one, after the second look, if there is one."""
+        total = _added((look.scores for look in looks), is_vote)
+        second_look = self._choosing.ranking.second_look
+        if second_look is None:
+            return total
+        num_wanted = max(len(retrieval.op.place_slots), retrieval.op.retrieval.num_wanted)
+        num_short = max(self._choosing.ranking.shortlist_clips, num_wanted)
+        short = torch.topk(total, min(len(total), num_short)).indices
+        segments = self._arena.get_all(
+            [retrieval.keys[place] for place in short.tolist()], self._reads_of(retrieval)
+        )
+        if segments is None:
+            return total  # what is gone cannot be looked at again; placing it will tell
+        finer = SCORES[second_look]
+        found = []
+        for look in looks:
+            keys = [one.plain_keys[look.layer] for one in segments if one.plain_keys is not None]
+            found.append(compared(finer, look.queries, keys))
+        again = _added(found, is_vote)
+        total = torch.full_like(total, float(again.min()))
+        total[short] = again
+        return total
+
+    def _place(self, retrieval: _Retrieval, layer: int, places: list[int]) -> Placement | None:
+        """Keys and values of the chosen, None when one of them is gone."""
+        op = retrieval.op
+        chosen = [retrieval.keys[place] for place in places]
+        segments = self._arena.get_all(chosen, self._reads_of(retrieval))
+        if segments is None:
+            return None
+        delta = torch.tensor(
+            [
+                place.position - segment.base
+                for segment, place in zip(segments, op.retrieval.slots, strict=True)
+                for _ in range(segment.num_tokens)
+            ]
+        )
+        return Placement(
+            request_id=op.request_id,
+            chosen=chosen,
+            keys=self._rotary.shift(torch.cat([s.keys[layer] for s in segments]), delta),
+            values=torch.cat([s.values[layer] for s in segments]),
+            slots=[slot for place in op.place_slots for slot in place],
+        )
+
+    def _reads_of(self, retrieval: _Retrieval) -> Reads:
+        return self._reads.setdefault(retrieval.op.request_id, {})
+
+
+def _added(scores: Iterable[torch.Tensor], is_vote: bool) -> torch.Tensor:
+    """One layer's scores as they are; the votes of several on one scale."""
+    found = list(scores)
+    if not is_vote:
+        return found[0]
+    return torch.stack([standardised(one) for one in found]).sum(0)

@@ -1,0 +1,34 @@
+"""Tracing: what every score of every layer says, to calibrate a model.
+
+Not for serving: it reads all candidates.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from onlooker.engine.memory.ranking import ScoreName
+from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, compared
+
+LayerTrace = dict[ScoreName, list[float]]
+"""Scores of all candidates, in their order."""
+
+
+def traced(
+    arena: SegmentArena, keys: Sequence[str], layer: int, queries: torch.Tensor
+) -> LayerTrace:
+    """Scores of one layer. The arena's own score goes by its index, the others by the keys."""
+    segments = arena.get_all(keys)
+    if segments is None:
+        return {}
+    plain = [one.plain_keys[layer] for one in segments if one.plain_keys is not None]
+    found: dict[ScoreName, torch.Tensor] = {}
+    for name, score in SCORES.items():
+        if score is not arena.score:
+            found[name] = compared(score, queries, plain)
+    own = next(name for name, score in SCORES.items() if score is arena.score)
+    found[own] = torch.empty(len(keys))
+    for group in arena.index.groups(keys):
+        found[own][group.members] = arena.score.compare(queries, group.entries(layer))
+    return {name: scores.tolist() for name, scores in found.items()}

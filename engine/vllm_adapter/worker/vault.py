@@ -1,0 +1,198 @@
+"""`Vault`: segments as records of the tiered store, and back.
+
+Torch on this side, bytes and numpy on the other. A record that cannot be read is a missing segment;
+nothing here raises for what a tier does.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from onlooker.cache_store.config import CacheStoreSection
+from onlooker.cache_store.key import SegmentKey, StreamKey, parse_key
+from onlooker.cache_store.lookup import PutResult
+from onlooker.cache_store.opening import open_store
+from onlooker.cache_store.record import SegmentRecord
+from onlooker.core.clock import SystemClock
+from onlooker.engine.memory.ranking import ScoreName
+from onlooker.engine.vllm_adapter.spec import SaveSpan
+from onlooker.engine.vllm_adapter.worker.arena import Segment
+from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+CLOSE_TIMEOUT_S = 10.0
+"""For writing down what is still queued at the end."""
+
+_TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Vault:
+    """The tiered store of one worker. Thread-safe as far as the store is; blocking."""
+
+    def __init__(
+        self, settings: CacheStoreSection, rotary: Rotary, *, score: ScoreName = "mean_key"
+    ) -> None:
+        self._durable_tier = "disk" if settings.disk is not None else "redis"
+        self._lock = threading.Lock()
+        self._undurable: set[str] = set()
+        self._again: Future[int] | None = None
+        self._store = open_store(settings, clock=SystemClock(), on_durable=self._note_durable)
+        self._rotary = rotary
+        self._score_name = score
+
+    def save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> bool:
+        """Hand a segment and its index entries over for writing; returns whether it is on its way
+        to a tier that outlives this process."""
+        with self._lock:
+            self._undurable.add(span.key)
+        record = SegmentRecord(
+            key=parse_key(span.key),
+            base=segment.base,
+            num_tokens=segment.num_tokens,
+            start_s=span.start_s,
+            end_s=span.end_s,
+            dtype=str(segment.keys.dtype).removeprefix("torch."),
+            kv=_to_numpy(torch.stack([segment.keys, segment.values], 1).transpose(2, 3)),
+            index_row=(
+                np.zeros(0, np.float32) if entries is None else entries.float().contiguous().numpy()
+            ),
+            meta={
+                "offsets": json.dumps(span.offsets),
+                "index": self._score_name,
+                **span.meta,
+            },
+        )
+        return self._store.put(record).result is PutResult.QUEUED
+
+    def load(self, keys: Sequence[str]) -> dict[str, tuple[Segment, str]]:
+        """`onlooker.engine.vllm_adapter.worker.arena.Backing`."""
+        return {
+            found.key.text: (self._segment(found.record), found.tier or "memory")
+            for found in self._store.get_many([parse_key(key) for key in keys])
+            if found.record is not None
+        }
+
+    def undurable(self, keys: Sequence[str]) -> list[str]:
+        """Which of `keys`, saved by this process, are not yet in the tier that outlives it. They
+        are handed over for writing again where it was away."""
+        with self._lock:
+            found = [key for key in keys if key in self._undurable]
+        if found and (self._again is None or self._again.done()):
+            keys_again = [parse_key(key) for key in found]
+            self._again = self._store.write_again(keys_again, self._durable_tier)
+        return found
+
+    def forget(self, keys: Sequence[str]) -> None:
+        """Single segments age out of their tiers by themselves."""
+        with self._lock:
+            self._undurable.difference_update(keys)
+
+    def totals(self) -> dict[str, dict[str, int]]:
+        """By tier, its counts and those of the queue before it."""
+        stats = self._store.stats()
+        return {
+            name: {
+                **asdict(tier),
+                "failed": stats.queues[name].failed if name in stats.queues else 0,
+            }
+            for name, tier in stats.tiers.items()
+        }
+
+    def forget_stream(self, prefix: str) -> None:
+        """Delete all of one life of a stream, in every tier."""
+        with self._lock:
+            self._undurable = {key for key in self._undurable if not key.startswith(prefix)}
+        if unreached := self._store.delete_stream(_stream_key(prefix)):
+            # Its generation tells what is left there from a later stream of the same name.
+            _log.warning("a stream is not deleted everywhere", extra={"tiers": unreached})
+
+    def generations(self, prefix: str) -> tuple[list[int], bool]:
+        """The lives of a stream (``model/tenant/stream/``) of which something is stored, and
+        whether every tier could be asked, so that these are all."""
+        streams, is_complete = self._store.streams(prefix)
+        return sorted(stream.generation for stream in streams), is_complete
+
+    def rows(
+        self, prefix: str
+    ) -> tuple[list[tuple[str, dict[str, Any], torch.Tensor | None]], bool]:
+        """What is stored of one life of a stream: (key, what a prompt needs of it, index entries);
+        and whether every tier could be asked, so that this is all. No entries where they were made
+        for another score."""
+        found = []
+        stored = self._store.rows(_stream_key(prefix))
+        for head in stored.rows:
+            plain = {"start_s": head.start_s, "end_s": head.end_s, **head.meta}
+            entries = None
+            if head.index_row.size and head.meta.get("index") == self._score_name:
+                entries = torch.from_numpy(np.array(head.index_row)).to(_TORCH[head.dtype])
+            found.append((head.key.text, plain, entries))
+        return found, stored.is_complete
+
+    def tier_stats(self) -> dict[str, dict[str, int]]:
+        """What each tier holds, what waits to be written to it, and what it did since it was
+        opened."""
+        stats = self._store.stats()
+        queued = {name: queue.num_bytes for name, queue in stats.queues.items()}
+        return {
+            name: {**asdict(tier), "queued_bytes": queued.get(name, 0)}
+            for name, tier in stats.tiers.items()
+        }
+
+    def moves(self) -> dict[str, int]:
+        """Totals of what went between the tiers."""
+        stats = self._store.stats()
+        return {
+            "demoted": stats.demoted,
+            "forgotten": stats.forgotten,
+            "not_durable": stats.not_durable,
+            "prefetched": stats.prefetched,
+        }
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all is written that was handed over."""
+        return self._store.flush(timeout_s)
+
+    def close(self) -> None:
+        """Write down what is queued and stop."""
+        if not self._store.close(CLOSE_TIMEOUT_S):
+            _log.warning("not all segments were written at the end")
+
+    def _note_durable(self, key: SegmentKey, tier: str) -> None:
+        if tier == self._durable_tier:
+            with self._lock:
+                self._undurable.discard(key.text)
+
+    def _segment(self, record: SegmentRecord) -> Segment:
+        kv = _to_torch(record).transpose(2, 3)
+        keys, values = kv[:, 0].contiguous(), kv[:, 1].contiguous()
+        offsets = json.loads(str(record.meta.get("offsets", "[]")))
+        plain = None
+        if offsets:
+            plain = self._rotary.remove(keys, torch.tensor(offsets) + record.base)
+        return Segment(keys, values, record.base, plain)
+
+
+def _stream_key(prefix: str) -> StreamKey:
+    model, tenant, stream, generation = prefix.rstrip("/").split("/")
+    return StreamKey(model, tenant, stream, int(generation))
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    tensor = tensor.contiguous()
+    array = (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    array.flags.writeable = False  # handed over: the store need not copy it
+    return array
+
+
+def _to_torch(record: SegmentRecord) -> torch.Tensor:
+    array = np.array(record.kv)  # a copy of our own: the store's is read-only and may be shared
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if record.dtype == "bfloat16" else tensor

@@ -1,0 +1,270 @@
+"""`SegmentWorker`: the worker's half. Moves KV between vLLM's cache and the arena.
+
+Keys and values are taken from, and given to, the attention layers' own cache-update call, so
+nothing here depends on how a backend lays its cache out inside (CPU backends pack it privately).
+
+Order in a step: `begin` → `load` (before the forward pass) → per layer: it writes this step's KV
+(captured for saves), retrieval fills its slots, it attends → `end` (saves become segments).
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from vllm.config import VllmConfig, get_layers_from_vllm_config
+from vllm.model_executor.layers.attention import Attention
+from vllm.model_executor.layers.rotary_embedding import get_rope
+
+from onlooker.cache_store.config import CacheStoreSection
+from onlooker.engine.vllm_adapter.steps import LoadOp, SaveOp, StepPlan, StepReport
+from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.worker.partial import PartialSegment, saved_positions
+from onlooker.engine.vllm_adapter.worker.retrieval import Choosing, LayerRetriever
+from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+from onlooker.engine.vllm_adapter.worker.scores import SCORES
+from onlooker.engine.vllm_adapter.worker.vault import Vault
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+Write = Callable[[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], None]
+"""An attention backend's ``do_kv_cache_update(layer, key, value, kv_cache, slot_mapping)``."""
+
+
+class SegmentWorker:
+    """One per worker process; holds the arena."""
+
+    def __init__(self, vllm_config: VllmConfig) -> None:
+        self._config = vllm_config
+        extra = vllm_config.kv_transfer_config.kv_connector_extra_config
+        self._choosing = Choosing.from_settings(extra.get("retrieval", {}))
+        score = self._choosing.ranking.score
+        self._rotary = Rotary.of(_rotary_module(vllm_config))
+        self.vault: Vault | None = None
+        if (store := extra.get("store")) is not None:
+            self.vault = Vault(CacheStoreSection.model_validate(store), self._rotary, score=score)
+        self.arena = SegmentArena(
+            budget_bytes=extra.get("arena_bytes"), backing=self.vault, score=SCORES[score]
+        )
+        self._layers: list[Any] = []
+        self._writes: list[Write] = []
+        self._plan = StepPlan()
+        self._report = StepReport()
+        self._bad_blocks: set[int] = set()
+        self._slot_mapping: torch.Tensor | None = None
+        self._rows: torch.Tensor | None = None
+        self._taken: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._queries: list[torch.Tensor] = []
+        self._partial: dict[tuple[str, str], PartialSegment] = {}
+        self._retriever: LayerRetriever | None = None
+
+    # ---- attaching ----
+
+    def attach(self, kv_caches: dict[str, torch.Tensor]) -> None:
+        """Wrap the attention layers whose caches vLLM has just made, in layer order."""
+        layers = get_layers_from_vllm_config(self._config, Attention)
+        for index, name in enumerate(name for name in layers if name in kv_caches):
+            layer = layers[name]
+            self._layers.append(layer)
+            self._writes.append(layer.impl.do_kv_cache_update)
+            layer.impl.do_kv_cache_update = self._captured(index, layer.impl.do_kv_cache_update)
+            layer.impl.forward = self._retrieved(index, layer.impl.forward)
+
+    def _captured(self, index: int, write: Write) -> Write:
+        def do_kv_cache_update(
+            layer: Any,
+            key: torch.Tensor,
+            value: torch.Tensor,
+            kv_cache: torch.Tensor,
+            slot_mapping: torch.Tensor,
+        ) -> None:
+            write(layer, key, value, kv_cache, slot_mapping)
+            if index == 0:
+                self._slot_mapping = slot_mapping
+                self._taken, self._queries, self._rows = [], [], None
+            if self._plan.saves:
+                self._take(key, value)
+
+        return do_kv_cache_update
+
+    def _retrieved(self, index: int, attend: Callable[..., Any]) -> Callable[..., Any]:
+        def forward(layer: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self._plan.saves and self.arena.score.needs_queries:
+                self._queries.append(self._saved_rows(query))
+            if self._retriever is not None:
+                for place in self._retriever.choose(index, query, self._find_rows):
+                    self._write(index, place.keys, place.values, place.slots)
+                    self._report.picked.setdefault(place.request_id, []).append(place.chosen)
+                self._report.traced.update(self._retriever.traced)
+                for request_id, chosen in self._retriever.probed.items():
+                    self._report.picked[request_id] = [chosen]
+                for request_id, blocks in self._retriever.lost:
+                    self._report.missing.setdefault(request_id, [])
+                    self._bad_blocks.update(blocks)
+            return attend(layer, query, *args, **kwargs)
+
+        return forward
+
+    # ---- one step ----
+
+    def begin(self, plan: StepPlan) -> None:
+        """Take the step's plan."""
+        self._plan, self._rows, self._slot_mapping = plan, None, None
+        for request_id in plan.dropped_requests:
+            for name in [name for name in self._partial if name[0] == request_id]:
+                del self._partial[name]
+
+    def load(self) -> None:
+        """Load what this step needs; what is missing makes its request fail, nobody else's."""
+        plan = self._plan
+        self._load(plan.loads)
+        self._retriever = None
+        if plan.retrievals:
+            self._retriever = LayerRetriever(
+                plan.retrievals,
+                self.arena,
+                self._rotary,
+                num_layers=len(self._layers),
+                choosing=self._choosing,
+                reads=self._report.read,
+            )
+            for request_id, missing, blocks in self._retriever.refused:
+                self._report.missing[request_id] = missing
+                self._bad_blocks.update(blocks)
+
+    def end(self) -> None:
+        """Turn what was captured in this step into segments."""
+        if self._plan.saves and self._taken:
+            keys = torch.stack([taken[0] for taken in self._taken])
+            values = torch.stack([taken[1] for taken in self._taken])
+            positions = saved_positions(self._plan.saves)
+            parts = [keys, values, self._rotary.remove(keys, positions)]
+            if self._queries:
+                parts.append(self._rotary.remove(torch.stack(self._queries), positions))
+            row = 0
+            for op in self._plan.saves:
+                rows = slice(row, row + len(op.slots))
+                self._save(op, [part[:, rows] for part in parts])
+                row = rows.stop
+        self._taken, self._queries, self._rows, self._plan = [], [], None, StepPlan()
+        self._retriever = None
+
+    def take_report(self) -> StepReport:
+        """What happened since the last call."""
+        report, self._report = self._report, StepReport()
+        report.index_bytes = self.arena.index.num_bytes
+        return report
+
+    def close(self) -> None:
+        """Write down what is queued."""
+        if self.vault is not None:
+            self.vault.close()
+
+    def take_bad_blocks(self) -> set[int]:
+        """Blocks that hold garbage because a segment was missing."""
+        bad, self._bad_blocks = self._bad_blocks, set()
+        return bad
+
+    # ---- loads ----
+
+    def _load(self, ops: list[LoadOp]) -> None:
+        """Place what all requests of a step need, with one write a layer."""
+        pieces: list[tuple[torch.Tensor, torch.Tensor]] = []
+        deltas: list[int] = []
+        slots: list[int] = []
+        for op in ops:
+            segments = self._found(op)
+            if segments is None:
+                continue
+            skip = op.skip
+            for segment, position in zip(segments, op.positions, strict=True):
+                pieces.append((segment.keys[:, skip:], segment.values[:, skip:]))
+                deltas.append(position - segment.base)
+                skip = 0
+            slots += op.slots
+        if not pieces:
+            return
+        device = self._layers[0].kv_cache.device
+        keys = torch.cat([piece[0] for piece in pieces], dim=1).to(device)
+        values = torch.cat([piece[1] for piece in pieces], dim=1).to(device)
+        if any(deltas):
+            lengths = torch.tensor([piece[0].shape[1] for piece in pieces])
+            delta = torch.tensor(deltas).repeat_interleave(lengths)
+            keys = self._rotary.shift(keys, delta.to(device))
+        if keys.shape[1] != len(slots):
+            raise ValueError(
+                f"segments of {keys.shape[1]} tokens for places of {len(slots)} tokens"
+            )
+        for index in range(len(self._layers)):
+            self._write(index, keys[index], values[index], slots)
+
+    def _found(self, op: LoadOp) -> list[Segment] | None:
+        """The segments that `op` places; None, and told, when one is missing."""
+        reads = self._report.read.setdefault(op.request_id, {}) if op.tells_reads else None
+        segments = self.arena.get_all(op.keys, reads)
+        if segments is None:
+            self._report.missing[op.request_id] = self.arena.missing(op.keys)
+            self._bad_blocks.update(op.block_ids)
+        return segments
+
+    def _write(
+        self, index: int, keys: torch.Tensor, values: torch.Tensor, slots: list[int]
+    ) -> None:
+        """`keys`, `values`: [tokens, kv_heads, head_dim] into layer `index`."""
+        layer = self._layers[index]
+        cache = layer.kv_cache
+        self._writes[index](
+            layer,
+            keys.to(cache.device).contiguous(),
+            values.to(cache.device).contiguous(),
+            cache,
+            torch.tensor(slots, dtype=torch.int64, device=cache.device),
+        )
+
+    # ---- saves ----
+
+    def _take(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        self._taken.append((self._saved_rows(key), self._saved_rows(value)))
+
+    def _saved_rows(self, x: torch.Tensor) -> torch.Tensor:
+        """Of `x`, one row a token of this step, what is to be saved: [tokens, heads, head_dim]."""
+        if self._rows is None:
+            self._rows = self._find_rows([slot for op in self._plan.saves for slot in op.slots])
+        return x[self._rows].reshape(len(self._rows), -1, self._layers[0].head_size).cpu()
+
+    def _find_rows(self, slots: list[int]) -> torch.Tensor:
+        """Which rows of this step's batch belong to KV `slots`, in the order of the slots."""
+        mapping = self._slot_mapping
+        assert mapping is not None
+        wanted = torch.tensor(slots, dtype=mapping.dtype, device=mapping.device)
+        order = torch.argsort(mapping)
+        found = torch.searchsorted(mapping[order], wanted)
+        rows = order[found.clamp(max=len(order) - 1)]
+        assert torch.equal(mapping[rows], wanted), "a slot of this step was not written"
+        return rows
+
+    def _save(self, op: SaveOp, parts: list[torch.Tensor]) -> None:
+        """`parts`: see `PartialSegment.add`."""
+        name = (op.request_id, op.span.key)
+        partial = self._partial.setdefault(name, PartialSegment())
+        if not partial.add(op.first, *parts):
+            return  # a part was lost to preemption; the whole span comes again
+        if partial.num_tokens == op.span.num_tokens:
+            del self._partial[name]
+            segment, queries = partial.segment(op.span)
+            entries = None
+            if segment.plain_keys is not None:
+                entries = self.arena.score.entries(segment.plain_keys, queries)
+            self.arena.put(op.span.key, segment, entries)
+            if self.vault is not None and self.vault.save(op.span, segment, entries):
+                self._report.durable.setdefault(op.request_id, []).append(op.span.key)
+            self._report.saved.setdefault(op.request_id, []).append(op.span.key)
+
+
+def _rotary_module(vllm_config: VllmConfig) -> torch.nn.Module:
+    config = vllm_config.model_config.hf_text_config
+    return get_rope(
+        vllm_config.model_config.get_head_size(),
+        max_position=config.max_position_embeddings,
+        rope_parameters=config.rope_parameters,
+    )

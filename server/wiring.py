@@ -1,0 +1,145 @@
+"""Wires a server's parts together. Nothing here decides anything."""
+
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from onlooker.cache_store.opening import open_journal
+from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.metrics import Metrics
+from onlooker.engine.fake import ScriptedEngine
+from onlooker.engine.interface import Engine
+from onlooker.engine.supervisor import EngineSupervisor
+from onlooker.server.auth import Authenticator, OriginGuard
+from onlooker.server.config import Settings
+from onlooker.server.gateway import Gateway
+from onlooker.server.limits import Places
+from onlooker.server.pictures import PictureReader
+from onlooker.server.pushers import HttpPushers
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.quality.governor import Governor
+from onlooker.streams.sources.puller import Puller
+from onlooker.watches.keeper import MakeKeeper, WatchKeeper
+from onlooker.watches.score import CheckRunner
+from onlooker.watches.shelf import WatchShelf
+from onlooker.watches.webhooks import WebhookSender
+
+WATCHES_FOLDER = "watches"
+"""In the journal's folder; the journal reads no names but its own."""
+
+
+def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine:
+    """The engine that the settings name. vLLM is imported only where it is used."""
+    if settings.engine.mode == "fake":
+        engine = ScriptedEngine(clock=clock)
+        max_images = settings.engine.max_question_images
+        return ScriptedEngine(clock=clock, info=replace(engine.info, max_images=max_images))
+    from onlooker.engine.vllm_adapter.engine import make_engine as make_vllm_engine
+
+    return make_vllm_engine(
+        settings.engine, clock, metrics, settings.cache_store, settings.scheduler
+    )
+
+
+def make_gateway(
+    settings: Settings,
+    *,
+    engine: Engine,
+    clock: Clock | None = None,
+    metrics: Metrics | None = None,
+) -> Gateway:
+    """What routes and connections share.
+
+    Raises:
+        ConfigError: the journal's folder cannot be used.
+    """
+    clock, metrics = clock or SystemClock(), metrics or Metrics()
+    server, streams = settings.server, settings.streams
+    hub = make_hub(
+        settings,
+        engine=engine,
+        clock=clock,
+        metrics=metrics,
+        journal=_make_journal(settings, clock, metrics),
+        shelf=_make_shelf(settings, metrics),
+    )
+    keys = [key.get_secret_value() for key in server.api_keys]
+    return Gateway(
+        settings=settings,
+        hub=hub,
+        clock=clock,
+        metrics=metrics,
+        auth=Authenticator(keys, clock),
+        origins=OriginGuard(
+            allowed_origins=server.allowed_origins, host=server.host, keyless=not keys
+        ),
+        pictures=PictureReader(
+            frame_size=lambda: (hub.info.frame_width, hub.info.frame_height),
+            max_bytes=streams.max_frame_bytes,
+            max_pixels=streams.max_frame_pixels,
+        ),
+        pushers=HttpPushers(clock),
+        places=Places(server.max_connections, what="realtime connections"),
+        started_wall_s=clock.wall_s(),
+    )
+
+
+def make_hub(
+    settings: Settings,
+    *,
+    engine: Engine,
+    clock: Clock,
+    metrics: Metrics,
+    pool: Executor | None = None,
+    journal: JournalKeeper | None = None,
+    shelf: WatchShelf | None = None,
+) -> StreamHub:
+    """All streams of a server, with what they share. `pool`: None makes one of
+    ``streams.perception.decode_threads``."""
+    supervised = EngineSupervisor(
+        engine, clock=clock, settings=settings.engine.restarts, metrics=metrics
+    )
+    pool = pool or ThreadPoolExecutor(
+        settings.streams.perception.decode_threads, thread_name_prefix="perception"
+    )
+    webhooks = WebhookSender(settings.watches.webhooks, clock, metrics)
+    make_keeper: MakeKeeper = partial(
+        WatchKeeper,
+        runner=CheckRunner(supervised, clock, settings.watches, metrics),
+        clock=clock,
+        metrics=metrics,
+        pool=pool,
+        on_alert=webhooks.send,
+        on_change=shelf.keep if shelf is not None else lambda *_: None,
+    )
+    return StreamHub(
+        engine=supervised,
+        clock=clock,
+        settings=settings.streams,
+        metrics=metrics,
+        pool=pool,
+        governor=Governor(settings.scheduler, clock=clock, metrics=metrics, load=engine.load),
+        puller=Puller(
+            settings=settings.streams, clock=clock, metrics=metrics, info=lambda: engine.info
+        ),
+        webhooks=webhooks,
+        make_keeper=make_keeper,
+        journal=journal,
+        shelf=shelf,
+    )
+
+
+def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> JournalKeeper | None:
+    section = settings.cache_store.journal
+    if section is None or settings.engine.mode == "resend":  # which stores nothing
+        return None
+    return JournalKeeper(open_journal(section), settings=section, clock=clock, metrics=metrics)
+
+
+def _make_shelf(settings: Settings, metrics: Metrics) -> WatchShelf | None:
+    section = settings.cache_store.journal
+    if section is None or settings.engine.mode == "resend":  # streams are not found again
+        return None
+    folder = section.path / WATCHES_FOLDER
+    return WatchShelf(folder, max_streams=section.max_streams, metrics=metrics)

@@ -1,0 +1,1 @@
+"""Streams: from frames that come in to clips, answers and events."""

@@ -1,0 +1,147 @@
+"""Settings of streams: how frames come in, become clips and are asked about."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from onlooker.core.address import AddressRules
+from onlooker.core.settings import Section
+
+
+class PerceptionSection(Section):
+    """How frames become clips."""
+
+    clip_interval_s: float = Field(default=1.0, gt=0, le=60)
+    """One clip for every so many seconds of stream time: two frames are picked per interval, the
+    others are skipped. Larger means less work and coarser memory."""
+
+    max_pair_gap_s: float = Field(default=0.75, gt=0, le=60)
+    """How long (stream time) a frame may wait for its partner; then it becomes a clip by itself,
+    repeated. Sources slower than this get one clip per frame at once."""
+
+    gate_threshold: float = Field(default=0.04, ge=0, le=1)
+    """A frame is skipped as a near-duplicate when no part of it differs from the last kept frame
+    by more than this share of the full brightness range. 0 keeps everything."""
+
+    cut_threshold: float = Field(default=0.25, ge=0, le=1)
+    """Mean difference from the previous frame above which a frame starts a new scene; a clip never
+    spans two scenes."""
+
+    refresh_s: float = Field(default=5.0, gt=0, le=3600)
+    """A scene that does not change is shown to the model again after so many seconds."""
+
+    decode_threads: int = Field(default=2, ge=1, le=64)
+    """Threads that decode, resize and compare pictures, for all streams together."""
+
+
+class SourcesSection(Section):
+    """What the server may pull by itself. The defaults keep it out of the network it runs in."""
+
+    schemes: tuple[str, ...] = ("http", "https", "rtsp", "rtsps")
+    """URL schemes that may be pulled; ``file`` needs `file_dirs` besides."""
+
+    allow_hosts: tuple[str, ...] = ("*",)
+    """Host names (``cam1.example.org``, ``*.example.org``) or networks (``192.0.2.0/24``) that may
+    be pulled from; ``*`` is every public one."""
+
+    allow_private: bool = False
+    """Whether private, loopback and link-local addresses that `allow_hosts` matches may be reached.
+    Off, only a network or an address written out in `allow_hosts` opens them."""
+
+    file_dirs: tuple[Path, ...] = ()
+    """Directories below which files may be opened; empty: no files."""
+
+    open_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    """Time to connect and find the video."""
+
+    read_timeout_s: float = Field(default=10.0, gt=0, le=300)
+    """Time without a packet after which a live source counts as lost."""
+
+    max_redirects: int = Field(default=3, ge=0, le=10)
+    """Redirects followed; every target is checked again."""
+
+    reconnect_min_s: float = Field(default=0.5, gt=0, le=300)
+    """First wait before a lost source is opened again; doubles each time."""
+
+    reconnect_max_s: float = Field(default=30.0, gt=0, le=3600)
+    """Longest wait between two attempts."""
+
+    max_reconnects: int = Field(default=20, ge=0)
+    """Attempts in a row without a single frame before the source is given up."""
+
+    max_sources: int = Field(default=16, ge=0, le=1024)
+    """Sources pulled at the same time; each has a thread."""
+
+    @property
+    def rules(self) -> AddressRules:
+        """Which addresses and files sources may come from."""
+        return AddressRules(
+            what="source",
+            used="pulled from",
+            param="url",
+            section="streams.sources",
+            schemes=self.schemes,
+            allow_hosts=self.allow_hosts,
+            allow_private=self.allow_private,
+            file_dirs=self.file_dirs,
+        )
+
+
+class StreamsSection(Section):
+    """Streams: what they take in, how long they stay and what may be asked of them."""
+
+    clock: Literal["live", "virtual"] = "live"
+    """Clock of streams that do not choose."""
+
+    max_streams: int = Field(default=64, ge=1)
+    """Streams open at the same time."""
+
+    stream_idle_s: float = Field(default=600.0, gt=0)
+    """A stream that nobody feeds, watches or asks for so long is closed."""
+
+    max_fps: float = Field(default=60.0, gt=0, le=1000)
+    """Frame messages a second that one stream takes in, with bursts of one second; more are dropped
+    unread."""
+
+    max_frame_bytes: int = Field(default=4 << 20, ge=1024)
+    """Bytes of one encoded frame or container piece."""
+
+    max_frame_pixels: int = Field(default=4096 * 4096, ge=1024)
+    """Pixels of one frame, checked in its header before anything is decoded."""
+
+    mailbox_frames: int = Field(default=4, ge=1, le=1024)
+    """Pictures that wait to be decoded; in live mode the newest win."""
+
+    mailbox_chunks: int = Field(default=120, ge=2, le=4096)
+    """Messages of coded video that wait to be decoded; beyond, they drop to the next key frame."""
+
+    mailbox_bytes: int = Field(default=16 << 20, ge=1 << 16)
+    """Bytes that wait to be decoded, per stream."""
+
+    max_lag_s: float = Field(default=5.0, gt=0)
+    """A picture that waited longer is dropped; at half of it the source is asked to slow down."""
+
+    fresh_wait_s: float = Field(default=0.25, ge=0, le=10)
+    """How long a question about now waits for frames that have arrived but were not yet seen."""
+
+    first_clip_wait_s: float = Field(default=10.0, ge=0, le=300)
+    """How long a question waits when the model has seen nothing of the stream yet."""
+
+    max_ask_wait_s: float = Field(default=60.0, gt=0)
+    """How long a live question that names its time may wait for that time."""
+
+    max_questions_per_stream: int = Field(default=4, ge=1)
+    """Answers under way for one stream."""
+
+    max_questions: int = Field(default=32, ge=1)
+    """Answers under way in all."""
+
+    events_retained: int = Field(default=1024, ge=16)
+    """Events kept per stream for subscribers that come back; acknowledgements are not kept."""
+
+    alerts_retained: int = Field(default=256, ge=1, le=100_000)
+    """Alerts kept per stream for subscribers that come back."""
+
+    perception: PerceptionSection = PerceptionSection()
+    sources: SourcesSection = SourcesSection()

@@ -1,0 +1,110 @@
+"""What happens on a stream, as its viewers are told."""
+
+from dataclasses import dataclass
+
+from onlooker.core.guarantee import Guarantee
+from onlooker.core.ids import ResponseId
+from onlooker.core.media import DropReason, FrameOutcome
+from onlooker.engine.interface import FinishReason
+from onlooker.watches.events import WatchEvent
+
+
+@dataclass(frozen=True, slots=True)
+class FrameAck:
+    """What became of one frame message; every accepted message gets exactly one."""
+
+    sequence: int
+    """The sender's number."""
+    outcome: FrameOutcome
+    reason: DropReason | None
+    """Set exactly when `outcome` is DROPPED."""
+    capture_s: float
+    guarantee: Guarantee | None = None
+    """What the frame survives; set exactly when `outcome` is KEPT."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSeen:
+    """The model has seen a clip."""
+
+    clip_index: int
+    start_s: float
+    end_s: float
+    lag_s: float
+    """Arrival of the clip's last frame to the end of its prefill."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipLost:
+    """The engine failed on a clip; the stream goes on without it."""
+
+    clip_index: int
+    start_s: float
+    end_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SceneChanged:
+    """The picture became another one at once: a cut."""
+
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PaceChanged:
+    """What the server would like to be sent from now on."""
+
+    fps: float
+    width: int
+    height: int
+    lag_s: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """A source began, ended, was lost or found again; `state` is one of these four words."""
+
+    state: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerStarted:
+    """Somebody asked."""
+
+    response_id: ResponseId
+    asked_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFinished:
+    """An answer ended, however it ended; comes exactly once after `AnswerStarted`."""
+
+    response_id: ResponseId
+    asked_s: float
+    finish_reason: FinishReason
+    text: str
+    """The answer, as far as it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamClosed:
+    """The last event of a stream."""
+
+    reason: str
+
+
+StreamEvent = (
+    FrameAck
+    | ClipSeen
+    | ClipLost
+    | SceneChanged
+    | PaceChanged
+    | SourceChanged
+    | AnswerStarted
+    | AnswerFinished
+    | WatchEvent
+    | StreamClosed
+)

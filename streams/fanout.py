@@ -1,0 +1,150 @@
+"""One stream's events to any number of subscribers, none of whom can hold up the stream.
+
+Events are numbered 1, 2, 3 … per stream. Acknowledgements come by the thousand, so they have a
+queue of their own in each subscription (oldest dropped first) and are not retained; everything else
+is retained in a ring, so that a subscriber that comes back with the last number it saw gets what it
+missed. The closing event reaches every subscriber.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from heapq import merge
+from operator import itemgetter
+
+from onlooker.core.metrics import Metrics
+from onlooker.streams.config import StreamsSection
+from onlooker.streams.events import FrameAck, StreamClosed, StreamEvent
+from onlooker.watches.events import AlertRaised
+
+Numbered = tuple[int, StreamEvent]
+
+
+class Subscription(AsyncIterator[Numbered]):
+    """An async iterator of (event number, event) that ends after `StreamClosed` or `close`."""
+
+    def __init__(self, log: "EventLog", *, max_events: int) -> None:
+        self._log = log
+        self._max_events = max_events
+        self._events: deque[Numbered] = deque()
+        self._acks: deque[Numbered] = deque()
+        self._arrived = asyncio.Event()
+        self._closed = False
+        self.num_dropped = 0
+        """Events lost because the subscriber was slow."""
+
+    def __aiter__(self) -> "Subscription":
+        return self
+
+    async def __anext__(self) -> Numbered:
+        while True:
+            if (event := self.take()) is not None:
+                return event
+            if self._closed:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def take(self) -> Numbered | None:
+        """Return the oldest event that waits, or None; never waits."""
+        if not self._acks:
+            return self._events.popleft() if self._events else None
+        if not self._events or self._acks[0][0] < self._events[0][0]:
+            return self._acks.popleft()
+        return self._events.popleft()
+
+    def close(self) -> None:
+        """Stop listening; what waits is let go. Idempotent."""
+        self._log.discard(self)
+        self._events.clear()
+        self._acks.clear()
+        self._end()
+
+    def _end(self) -> None:
+        self._closed = True
+        self._arrived.set()
+
+    def _offer(self, numbered: Numbered) -> StreamEvent | None:
+        """Queue an event; return the one that had to go for it, if any."""
+        queue = self._acks if isinstance(numbered[1], FrameAck) else self._events
+        lost = queue.popleft()[1] if len(queue) >= self._max_events else None
+        if lost is not None:
+            self.num_dropped += 1
+        queue.append(numbered)
+        if isinstance(numbered[1], StreamClosed):
+            self._closed = True
+        self._arrived.set()
+        return lost
+
+
+class EventLog:
+    """Numbers events, retains them and hands them out. Lives on the event loop."""
+
+    def __init__(
+        self, *, num_retained: int, metrics: Metrics, num_alerts_retained: int = 256
+    ) -> None:
+        """Alerts are retained beside the rest, so that clips do not push them out."""
+        self._retained: deque[Numbered] = deque(maxlen=num_retained)
+        self._alerts: deque[Numbered] = deque(maxlen=num_alerts_retained)
+        self._subscriptions: set[Subscription] = set()
+        self._metrics = metrics
+        self._last_number = 0
+        self._is_closed = False
+
+    @classmethod
+    def of(cls, settings: StreamsSection, metrics: Metrics) -> "EventLog":
+        """A log with the bounds of the settings."""
+        return cls(
+            num_retained=settings.events_retained,
+            num_alerts_retained=settings.alerts_retained,
+            metrics=metrics,
+        )
+
+    @property
+    def num_subscribers(self) -> int:
+        return len(self._subscriptions)
+
+    @property
+    def last_number(self) -> int:
+        """The number of the newest event; 0 before the first."""
+        return self._last_number
+
+    def publish(self, event: StreamEvent) -> None:
+        """Number `event` and give it to everyone. Nothing follows a `StreamClosed`."""
+        if self._is_closed:
+            return
+        self._last_number += 1
+        numbered = (self._last_number, event)
+        if isinstance(event, AlertRaised):
+            self._alerts.append(numbered)
+        elif not isinstance(event, FrameAck):
+            self._retained.append(numbered)
+        for subscription in self._subscriptions:
+            if (lost := subscription._offer(numbered)) is not None:
+                self._metrics.events_dropped.labels(kind=type(lost).__name__).inc()
+        if isinstance(event, StreamClosed):
+            self._is_closed = True
+            self._subscriptions.clear()
+
+    def subscribe(self, *, max_events: int, after: int | None = None) -> Subscription:
+        """Listen from now on, or from what is retained after event number `after`.
+
+        `max_events` bounds what waits for this subscriber, acknowledgements and others each.
+        """
+        subscription = Subscription(self, max_events=max(1, max_events))
+        if after is not None and after > self._last_number:
+            after = 0  # of another life of this stream: all of this one is new
+        if after is not None:
+            for numbered in merge(self._retained, self._alerts, key=itemgetter(0)):
+                if numbered[0] > after:
+                    subscription._offer(numbered)
+        if self._is_closed:
+            if after is None and self._retained:
+                subscription._offer(self._retained[-1])
+            subscription._end()
+        else:
+            self._subscriptions.add(subscription)
+        return subscription
+
+    def discard(self, subscription: Subscription) -> None:
+        self._subscriptions.discard(subscription)

@@ -1,0 +1,357 @@
+"""All streams of a server: opens, runs, reaps and closes them; owns the pool and every task."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Coroutine
+from concurrent.futures import Executor
+from typing import Any
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import (
+    Conflict,
+    EngineDead,
+    EngineRestarting,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ShuttingDown,
+)
+from onlooker.core.guarantee import Guarantee, weakest
+from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
+from onlooker.core.log import stream_id_var
+from onlooker.core.metrics import Metrics
+from onlooker.engine.interface import EngineInfo, Progress
+from onlooker.engine.supervisor import EngineSupervisor
+from onlooker.streams.asking import QuestionSlots
+from onlooker.streams.config import StreamsSection
+from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.quality.governor import GOVERN_S, Governor
+from onlooker.streams.restoring import Opened, Restorer
+from onlooker.streams.sources.puller import Puller
+from onlooker.streams.sources.spec import SourceSpec
+from onlooker.streams.stock import StockTaker
+from onlooker.streams.stream import Stream, StreamOptions
+from onlooker.watches.keeper import MakeKeeper
+from onlooker.watches.shelf import WatchShelf
+from onlooker.watches.webhooks import WebhookSender
+
+_log = logging.getLogger("onlooker.streams.hub")
+
+DRAIN_POLL_S = 0.05
+"""Between two looks at the load."""
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot name a stream. Raises `InvalidRequest`."""
+    if not is_stream_id(name):
+        raise InvalidRequest(
+            f"a stream id is 1 to 64 letters, digits, '.', '_' or '-' ({STREAM_ID_PATTERN})",
+            param="id",
+        )
+
+
+def not_found(name: str) -> NotFound:
+    """Says how a stream comes to be."""
+    return NotFound(
+        f"there is no stream '{name}': create it with POST /v1/streams or connect to "
+        f"/v1/realtime?stream={name}",
+        param="stream",
+    )
+
+
+class StreamHub:
+    """Every stream of this server. Made once, started once, closed once; all on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        engine: EngineSupervisor,
+        clock: Clock,
+        settings: StreamsSection,
+        metrics: Metrics,
+        pool: Executor,
+        governor: Governor,
+        puller: Puller,
+        webhooks: WebhookSender,
+        make_keeper: MakeKeeper,
+        journal: JournalKeeper | None = None,
+        shelf: WatchShelf | None = None,
+    ) -> None:
+        """All parts are started and closed with the hub. `pool`: where pictures are decoded and
+        compared. `journal`: keeps frames until their clips are durable. `shelf`: keeps the watches
+        of streams that outlive their connections."""
+        self._clock, self._settings, self._metrics = clock, settings, metrics
+        self._engine = engine
+        self._stock = StockTaker(engine, journal, clock=clock, metrics=metrics)
+        self._journal, self._shelf = journal, shelf
+        self._slots = QuestionSlots(settings.max_questions)
+        self._pool, self._governor, self._puller = pool, governor, puller
+        self.webhooks = webhooks
+        """Where alerts are posted to."""
+        self._make_keeper = make_keeper
+        self._streams: dict[StreamId, Stream] = {}
+        self._opening: set[StreamId] = set()
+        self._runs: dict[StreamId, asyncio.Task[None]] = {}
+        self._pulls: dict[StreamId, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_started = False
+        self._is_closing = False
+
+    @property
+    def info(self) -> EngineInfo:
+        """What the model is and wants."""
+        return self._engine.info
+
+    def ready(self) -> bool:
+        """Whether streams and questions are taken at once."""
+        return self._is_started and not self._is_closing and self._engine.ready()
+
+    def alive(self) -> bool:
+        """Whether they are taken, now or once the engine has been started again."""
+        return self._is_started and not self._is_closing and self._engine.healthy()
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What a kept frame of a stream that outlives its connections survives at best."""
+        if self._journal is None:
+            return Guarantee.NONE
+        return weakest((self._journal.guarantee, self._engine.info.survives))
+
+    async def start(self, progress: Progress) -> None:
+        """Load the model and begin; `progress` is told what is being waited for.
+
+        Raises:
+            ConfigError: the model cannot be served.
+        """
+        await self._engine.start(progress)
+        self._is_started = True
+        self._spawn(self._reap())
+        self._spawn(self._govern())
+        self._spawn(self._stock.run())
+
+    async def close(self, *, deadline_s: float = 5.0) -> None:
+        """Refuse what is new, let answers end for `deadline_s` seconds, then stop everything."""
+        if self._is_closing:
+            return
+        self._is_closing = self._slots.is_closing = True
+        until_s = self._clock.now_s() + deadline_s
+        while self._slots.num_taken and self._clock.now_s() < until_s:
+            await self._clock.sleep(DRAIN_POLL_S)
+        for stream_id in list(self._streams):
+            stream = self._streams.get(stream_id)
+            if stream is not None:
+                await self._stop(stream, "the server is shutting down", outcome="shutdown")
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.webhooks.close()
+        await self._engine.close()
+        if self._journal is not None:
+            await self._journal.close()
+        if self._shelf is not None:
+            await self._shelf.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    # ---- streams
+
+    async def open_stream(
+        self, stream_id: StreamId | None = None, options: StreamOptions | None = None
+    ) -> Stream:
+        """Open a stream; without an id, one is made.
+
+        Raises:
+            Conflict: it exists already.
+            InvalidRequest: the id is none.
+            Overloaded: as many streams are open as this server takes.
+            EngineRestarting: the engine is being started again, and it takes long.
+            ShuttingDown, EngineDead: nothing new is taken.
+        """
+        options = options or StreamOptions()
+        stream_id = StreamId(new_id("stream")) if stream_id is None else stream_id
+        self._check_may_open(stream_id)
+        self._governor.admit_stream(1 / self._settings.perception.clip_interval_s)
+        self._opening.add(stream_id)
+        try:
+            opened = await self._opened(stream_id, options)
+            kept = []
+            if self._shelf is not None and options.persistent:
+                kept = await self._shelf.find(stream_id)
+        finally:
+            self._opening.discard(stream_id)
+        stream = Stream(
+            stream_id,
+            options,
+            engine=self._engine,
+            opened=opened,
+            clock=self._clock,
+            settings=self._settings,
+            metrics=self._metrics,
+            pool=self._pool,
+            slots=self._slots,
+            make_keeper=self._make_keeper,
+            governor=self._governor,
+        )
+        stream.watches.restore(kept)
+        self._governor.join(stream.quality_control)
+        self._streams[stream_id] = stream
+        self._metrics.streams.set(len(self._streams))
+        self._runs[stream_id] = asyncio.create_task(self._run(stream), name=f"stream {stream_id}")
+        return stream
+
+    def get(self, stream_id: StreamId | str) -> Stream:
+        """The open stream of this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        stream = self._streams.get(StreamId(stream_id))
+        if stream is None:
+            raise not_found(split_stream_id(StreamId(stream_id))[1])
+        return stream
+
+    def streams(self) -> list[Stream]:
+        """All open streams, oldest first."""
+        return list(self._streams.values())
+
+    async def close_stream(self, stream_id: StreamId | str, reason: str) -> None:
+        """Close a stream and forget what is remembered of it; its viewers are told `reason`.
+
+        Raises:
+            NotFound: there is none.
+        """
+        stream = self.get(stream_id)
+        await self._stop(stream, reason, outcome="closed")
+
+    async def pull(self, stream: Stream, source: SourceSpec) -> None:
+        """Let the server itself feed `stream` from `source`, in the background.
+
+        Returns once the address has been checked; connecting, losing and finding it again are told
+        as `SourceChanged` events. Ends with the source, or with the stream.
+
+        Raises:
+            Conflict: another source feeds the stream.
+            Forbidden: the address or path is not allowed.
+            InvalidRequest, Overloaded: a bad URL; too many sources.
+        """
+        pulling = await self._puller.prepare(stream, source)
+        self._pulls[stream.id] = self._spawn(pulling)
+
+    # ---- inside
+
+    def _check_may_open(self, stream_id: StreamId) -> None:
+        if self._is_closing:
+            raise ShuttingDown("the server is shutting down and opens no more streams")
+        if not self._engine.healthy():
+            raise EngineDead("the engine is gone; the server must be restarted")
+        tenant, name = split_stream_id(stream_id)
+        check_name(name)
+        check_name(tenant)
+        if stream_id in self._streams or stream_id in self._opening:
+            raise Conflict(f"stream '{name}' exists already", param="id")
+        if len(self._streams) + len(self._opening) >= self._settings.max_streams:
+            raise Overloaded(
+                f"{self._settings.max_streams} streams are open, which is this server's limit "
+                "(setting streams.max_streams): close one or try again later"
+            )
+
+    async def _opened(self, stream_id: StreamId, options: StreamOptions) -> Opened:
+        """Open the stream with the engine and with the journal."""
+        await self._engine.wait_ready()
+        life, info = self._engine.life, self._engine.info
+        remembered = await self._engine.open_stream(stream_id)
+        if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
+            # Who ends with their connection cannot be opened again.
+            return Opened(life, remembered)
+        restorer = Restorer(
+            stream_id,
+            await self._journal.open(stream_id, info.survives),
+            width=info.frame_width,
+            height=info.frame_height,
+            max_pixels=self._settings.max_frame_pixels,
+            pool=self._pool,
+            clock=self._clock,
+        )
+        return Opened(life, remembered, restorer)
+
+    async def _run(self, stream: Stream) -> None:
+        """The root of a stream's task: whatever goes wrong ends this stream only."""
+        stream_id_var.set(stream.id)
+        try:
+            await stream.run()
+        except* EngineDead:
+            self._spawn(self._stop(stream, "the engine is gone", outcome="engine_dead"))
+        except* Exception as errors:
+            _log.error("a stream failed", exc_info=errors)
+            self._spawn(self._stop(stream, "internal error in this stream", outcome="failed"))
+
+    async def _stop(self, stream: Stream, reason: str, *, outcome: str) -> None:
+        if self._streams.get(stream.id) is not stream:
+            return
+        del self._streams[stream.id]
+        self._governor.leave(stream.id)
+        run = self._runs.pop(stream.id)
+        if (pull := self._pulls.pop(stream.id, None)) is not None:
+            pull.cancel()
+        if run is not asyncio.current_task():
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+        await stream.close(reason)
+        self._metrics.streams.set(len(self._streams))
+        self._metrics.streams_total.labels(reason=outcome).inc()
+        # Only who closes a stream on purpose wants it forgotten; others may come back to it.
+        is_forgotten = outcome == "closed"
+        if self._journal is not None:
+            self._journal.let_go(stream.id)
+            if is_forgotten:
+                await self._journal.forget(stream.id)
+        if self._shelf is not None and is_forgotten and stream.options.persistent:
+            self._shelf.forget(stream.id)
+        try:
+            await self._engine.close_stream(stream.id, forget=is_forgotten)
+        except (EngineRestarting, EngineDead):
+            if is_forgotten and self._engine.healthy():
+                self._spawn(self._forget_later(stream.id))
+
+    async def _forget_later(self, stream_id: StreamId) -> None:
+        """Forget a stream that was closed while the engine was away."""
+        life = 0
+        while stream_id not in self._streams and stream_id not in self._opening:
+            life = await self._engine.next_life(life)
+            with contextlib.suppress(EngineRestarting):
+                await self._engine.open_stream(stream_id)
+                await self._engine.close_stream(stream_id)
+                return
+
+    async def _reap(self) -> None:
+        """Close streams that nobody feeds, watches or asks."""
+        idle_s = self._settings.stream_idle_s
+        while True:
+            await self._clock.sleep(idle_s / 4)
+            now_s = self._clock.now_s()
+            for stream in self.streams():
+                if stream.is_in_use:
+                    stream.active_at_s = now_s
+                elif now_s - stream.active_at_s >= idle_s:
+                    await self._stop(stream, f"idle for {idle_s:g} s", outcome="idle")
+
+    async def _govern(self) -> None:
+        """Keep quality in step with the load."""
+        while True:
+            await self._clock.sleep(GOVERN_S)
+            try:
+                self._governor.tick()
+            except Exception:
+                _log.exception("the governor failed; quality stays as it is")
+                return
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a background task failed", exc_info=task.exception())

@@ -1,0 +1,259 @@
+"""The frame journal as streams use it: off the event loop, and never in the way.
+
+What is journaled is what the model is shown: the kept pictures, each under the index of the clip
+that it belongs to. A picture that came as one stands as it came, one that came out of coded video
+as PNG of the model's size. So a replay needs no key frame and no decoder's state, makes the very
+same clips, and takes nothing for what was skipped.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from onlooker.cache_store.config import JournalSection
+from onlooker.cache_store.journal import FrameJournal, JournalReceipt, JournalStats
+from onlooker.cache_store.journal_log import JournalEntry
+from onlooker.core.clock import Clock
+from onlooker.core.guarantee import Guarantee, weakest
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Codec, EncodedFrame
+from onlooker.core.metrics import Metrics
+from onlooker.core.waiting import within
+from onlooker.streams.perception.perceiver import KeptFrame
+from onlooker.streams.perception.stills import encode_png
+
+T = TypeVar("T")
+
+_log = logging.getLogger("onlooker.streams.journaling")
+
+REPLAY_BYTES = 16 << 20
+"""Pictures of a replay that are in memory at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPicture:
+    """A picture that became part of a clip, as the journal takes it."""
+
+    clip_index: int
+    capture_s: float
+    codec: Codec
+    payload: bytes
+    is_last: bool = False
+    """Whether the clip is whole with it."""
+
+
+def as_pictures(kept: Sequence[KeptFrame], message: EncodedFrame | None) -> list[KeptPicture]:
+    """What the journal takes of frames that were kept of `message` (None: of the end of a source).
+    Encodes: off the event loop."""
+    pictures = []
+    for one in kept:
+        frame = one.frame
+        codec, payload = Codec.PNG, b""
+        if message is not None and message.codec.is_still:
+            codec, payload = message.codec, message.payload
+        if not 0 < len(payload) <= frame.pixels.nbytes:  # a large photograph of a small picture
+            codec, payload = Codec.PNG, encode_png(frame.pixels)
+        pictures.append(KeptPicture(one.clip_index, frame.capture_s, codec, payload, one.is_last))
+    return pictures
+
+
+class JournalKeeper:
+    """The journals of all streams. All calls on the event loop.
+
+    One thread does all the writing. While a write hangs, whatever else comes is taken without a
+    guarantee at once: a stuck disk must not keep streams from being watched.
+    """
+
+    def __init__(
+        self,
+        journal: FrameJournal,
+        *,
+        settings: JournalSection,
+        clock: Clock,
+        metrics: Metrics,
+        executor: Executor | None = None,
+    ) -> None:
+        """`executor`: of one thread, for tests."""
+        self._journal = journal
+        self._settings, self._clock, self._metrics = settings, clock, metrics
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._open: dict[StreamId, StreamJournal] = {}
+        self._num_overdue = 0
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What a frame in the journal survives."""
+        return self._journal.guarantee
+
+    @property
+    def settle_s(self) -> float:
+        """How often to ask what is durable."""
+        return self._settings.settle_s
+
+    async def stats(self) -> JournalStats:
+        """Totals, and what is held now."""
+        return await self._run(self._journal.stats)
+
+    async def open(self, stream_id: StreamId, survives: Guarantee) -> "StreamJournal":
+        """The journal of a stream; `survives`: what its durable clips survive."""
+        newest_s = await self._run(partial(self._journal.newest_s, stream_id))
+        found = self._open[stream_id] = StreamJournal(stream_id, self, survives, newest_s)
+        return found
+
+    def let_go(self, stream_id: StreamId) -> None:
+        """A stream was closed; what is pending of it stays."""
+        self._open.pop(stream_id, None)
+
+    async def forget(self, stream_id: StreamId) -> None:
+        """A stream is to be forgotten."""
+        self.let_go(stream_id)
+        await self._run(partial(self._journal.delete, stream_id))
+
+    def waiting(self) -> dict[StreamId, list[int]]:
+        """Clips that the model has seen and that are not known to be durable."""
+        return {
+            stream_id: indices
+            for stream_id, journal in self._open.items()
+            if (indices := journal.waiting())
+        }
+
+    def settle(self, stream_id: StreamId, clip_indices: Collection[int]) -> None:
+        """Some clips are durable now."""
+        if (journal := self._open.get(stream_id)) is not None:
+            journal.settle(clip_indices)
+
+    async def close(self) -> None:
+        """Write everything down and close the journal."""
+        await self._run(self._journal.close)
+        self._executor.shutdown(wait=False)
+
+    # ---- for `StreamJournal`
+
+    async def append(
+        self,
+        stream_id: StreamId,
+        pictures: Sequence[KeptPicture],
+        note: Callable[[Sequence[JournalReceipt]], None],
+    ) -> Guarantee:
+        """Write pictures; returns the least guarantee. `note` hears of the places that they got,
+        even when that comes too late for a guarantee."""
+        if self._num_overdue:
+            return self._counted(Guarantee.NONE, len(pictures))
+        written = asyncio.ensure_future(self._run(partial(self._append, stream_id, pictures)))
+        written.add_done_callback(lambda done: note(done.result()))
+        try:
+            receipts = await within(self._clock, self._settings.stall_s, asyncio.shield(written))
+        except TimeoutError:
+            _log.warning("the journal is stuck; frames go on without a guarantee")
+            self._num_overdue += 1
+            written.add_done_callback(self._arrived_late)
+            return self._counted(Guarantee.NONE, len(pictures))
+        return self._counted(weakest(receipt.guarantee for receipt in receipts), len(pictures))
+
+    def mark(self, stream_id: StreamId, position: int) -> None:
+        """Everything up to `position` is durable elsewhere."""
+        self._executor.submit(self._journal.mark_durable, stream_id, position)
+
+    async def read(self, stream_id: StreamId, after: int) -> list[JournalEntry]:
+        """The next part of a replay."""
+        return await self._run(
+            partial(self._journal.replay, stream_id, after=after, max_bytes=REPLAY_BYTES)
+        )
+
+    def _append(self, stream_id: StreamId, pictures: Sequence[KeptPicture]) -> list[JournalReceipt]:
+        return [
+            self._journal.append(
+                stream_id,
+                sequence=picture.clip_index,
+                capture_s=picture.capture_s,
+                codec=picture.codec,
+                payload=picture.payload,
+                is_last=picture.is_last,
+            )
+            for picture in pictures
+        ]
+
+    def _counted(self, guarantee: Guarantee, num_pictures: int) -> Guarantee:
+        self._metrics.journal_frames.labels(guarantee.value).inc(num_pictures)
+        return guarantee
+
+    def _arrived_late(self, done: object) -> None:
+        self._num_overdue -= 1
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+class StreamJournal:
+    """One stream's part of the journal."""
+
+    def __init__(
+        self,
+        stream_id: StreamId,
+        keeper: JournalKeeper,
+        survives: Guarantee,
+        newest_s: float | None,
+    ) -> None:
+        self._stream_id, self._keeper, self._survives = stream_id, keeper, survives
+        self.newest_s = newest_s
+        """Capture time of the newest picture found at opening; None where there was none."""
+        self.seen_below = 0
+        """Clips of a lower index have been shown to the model."""
+        self._places: OrderedDict[int, int] = OrderedDict()
+        self._durable: set[int] = set()
+        self.guarantee = survives
+        """What the newest picture got."""
+
+    async def append(self, pictures: Sequence[KeptPicture]) -> Guarantee:
+        """Write pictures down; returns what they survive from now on."""
+        if pictures:
+            written = await self._keeper.append(
+                self._stream_id, pictures, partial(self._note_places, pictures)
+            )
+            self.guarantee = weakest((written, self._survives))
+        return self.guarantee
+
+    async def groups(self) -> AsyncIterator[tuple[int, list[JournalEntry]]]:
+        """What is not durable, by clip: (index, pictures), in order. Notes where they stand."""
+        index, group, after = -1, list[JournalEntry](), -1
+        while part := await self._keeper.read(self._stream_id, after):
+            for entry in part:
+                if entry.sequence != index and group:
+                    yield index, group
+                    group = []
+                index = entry.sequence
+                group.append(entry)
+                self._places[index] = entry.position
+            after = part[-1].position
+        if group:
+            yield index, group
+
+    def waiting(self) -> list[int]:
+        """Clips that the model has seen and that are not known to be durable."""
+        return [
+            index
+            for index in self._places
+            if index < self.seen_below and index not in self._durable
+        ]
+
+    def settle(self, clip_indices: Collection[int]) -> None:
+        """Some clips are durable, or lost for good. The journal lets go of whole beginnings."""
+        self._durable.update(index for index in clip_indices if index in self._places)
+        position = None
+        while self._places and (first := next(iter(self._places))) in self._durable:
+            position = self._places.pop(first)
+            self._durable.discard(first)
+        if position is not None:
+            self._keeper.mark(self._stream_id, position)
+
+    def _note_places(
+        self, pictures: Sequence[KeptPicture], receipts: Sequence[JournalReceipt]
+    ) -> None:
+        for picture, receipt in zip(pictures, receipts, strict=True):
+            if receipt.position is not None:
+                self._places[picture.clip_index] = receipt.position

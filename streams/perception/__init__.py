@@ -1,0 +1,1 @@
+"""Perception: from encoded messages to clips."""

@@ -1,0 +1,117 @@
+"""Coded video, one access unit a message: H.264 (Annex B), VP8 and VP9.
+
+Each message builds on those before it, back to the last key frame, so a message that is lost or
+broken makes everything up to the next key frame undecodable; there decoding begins anew.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+
+from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
+from onlooker.streams.perception.keyframes import is_key_frame
+from onlooker.streams.perception.stills import Undecodable
+
+NAMES = {Codec.H264: "h264", Codec.VP8: "vp8", Codec.VP9: "vp9"}
+
+_MICROSECONDS = Fraction(1, 1_000_000)
+
+Wanted = Callable[[float], bool]
+"""Whether the picture of a capture time is to be looked at; asked once for each, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that came out of a video decoder."""
+
+    capture_s: float
+    pixels: Pixels
+
+
+def to_pixels(frame: VideoFrame, *, width: int, height: int, max_pixels: int) -> Pixels:
+    """Squash a decoded frame to `width` x `height` RGB, by area averages.
+
+    Raises:
+        Undecodable: TOO_LARGE when the frame has more than `max_pixels`.
+    """
+    if frame.width * frame.height > max_pixels:
+        raise Undecodable(DropReason.TOO_LARGE, f"{frame.width} x {frame.height} pixels")
+    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
+    return np.ascontiguousarray(rgb.to_ndarray(), dtype=np.uint8)
+
+
+def open_decoder(
+    name: str, *, max_pixels: int, extradata: bytes | None = None
+) -> VideoCodecContext:
+    """A single-threaded decoder that holds nothing back and refuses larger pictures unallocated."""
+    context = av.CodecContext.create(name, "r")
+    assert isinstance(context, VideoCodecContext)
+    context.thread_count = 1
+    context.options = {"max_pixels": str(max_pixels), "flags": "low_delay"}
+    if extradata:
+        context.extradata = extradata
+    return context
+
+
+class ChunkDecoder:
+    """Decodes one source's messages, in order, on one thread at a time."""
+
+    def __init__(self, codec: Codec, *, width: int, height: int, max_pixels: int) -> None:
+        self._codec = codec
+        self._width, self._height, self._max_pixels = width, height, max_pixels
+        self._context: VideoCodecContext | None = None
+        """None until a key frame comes."""
+
+    def decode(self, message: EncodedFrame, wanted: Wanted) -> list[Picture]:
+        """The pictures that this message completes, as far as they are wanted.
+
+        Raises:
+            Undecodable: NO_KEYFRAME, or why the message is broken; begins anew at a key frame.
+        """
+        if self._context is None:
+            if not is_key_frame(self._codec, message.payload):
+                raise Undecodable(DropReason.NO_KEYFRAME, "waiting for a key frame")
+            self._context = open_decoder(NAMES[self._codec], max_pixels=self._max_pixels)
+        packet = av.Packet(message.payload)
+        packet.pts = packet.dts = round(message.capture_s / _MICROSECONDS)
+        packet.time_base = _MICROSECONDS
+        try:
+            return list(self._pictures(self._context.decode(packet), wanted))
+        except Undecodable:
+            self._context = None
+            raise
+        except Exception as error:  # FFmpeg's errors, and what broken headers do to its wrappers
+            self._context = None
+            raise Undecodable(DropReason.UNDECODABLE, f"{self._codec.name}: {error}") from error
+
+    def finish(self, wanted: Wanted) -> list[Picture]:
+        """The source has ended: what the decoder held back."""
+        context, self._context = self._context, None
+        if context is None:
+            return []
+        try:
+            return list(self._pictures(context.decode(None), wanted))
+        except Exception:  # the end of a broken stream is only its end
+            return []
+
+    def close(self) -> None:
+        """Let go of the decoder."""
+        self._context = None
+
+    def _pictures(self, frames: list[VideoFrame], wanted: Wanted) -> Iterator[Picture]:
+        for frame in frames:
+            if frame.is_corrupt:
+                raise Undecodable(DropReason.UNDECODABLE, "a reference picture is missing")
+            if frame.pts is None:
+                continue
+            capture_s = float(frame.pts * _MICROSECONDS)
+            if wanted(capture_s):
+                pixels = to_pixels(
+                    frame, width=self._width, height=self._height, max_pixels=self._max_pixels
+                )
+                yield Picture(capture_s, pixels)

@@ -1,0 +1,212 @@
+"""From one stream's messages to its clips: decode, pick, compare, pair. Runs off the event loop.
+
+One `Perceiver` belongs to one stream and is called by one thread at a time, in message order. What
+goes wrong with a message is an outcome, never an exception.
+"""
+
+from dataclasses import dataclass, field
+
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip, Codec, DropReason, EncodedFrame, Frame, FrameOutcome
+from onlooker.streams.config import StreamsSection
+from onlooker.streams.perception.chunks import ChunkDecoder, Picture
+from onlooker.streams.perception.clips import ClipBuilder
+from onlooker.streams.perception.gate import Gate
+from onlooker.streams.perception.pieces import PieceDecoder
+from onlooker.streams.perception.sampler import Sampler
+from onlooker.streams.perception.stills import Undecodable, decode_still
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFrame:
+    """A frame that became part of a clip."""
+
+    frame: Frame
+    clip_index: int
+    is_last: bool
+    """Whether that clip is whole with it."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """What became of one message."""
+
+    outcome: FrameOutcome = FrameOutcome.SKIPPED
+    reason: DropReason | None = None
+    detail: str = ""
+    """For the log: why it was dropped, in words."""
+    clips: list[Clip] = field(default_factory=list)
+    scenes_s: list[float] = field(default_factory=list)
+    """Stream times at which a new scene began."""
+    kept: list[KeptFrame] = field(default_factory=list)
+
+
+class Perceiver:
+    """One stream's decoders, gate and clip builder."""
+
+    def __init__(
+        self,
+        stream_id: StreamId,
+        *,
+        settings: StreamsSection,
+        gate_threshold: float | None,
+        sample_interval_s: float,
+        width: int,
+        height: int,
+    ) -> None:
+        perception = settings.perception
+        self._settings = settings
+        self._width, self._height = width, height
+        self._gate = Gate(
+            threshold=perception.gate_threshold if gate_threshold is None else gate_threshold,
+            cut_threshold=perception.cut_threshold,
+            refresh_s=perception.refresh_s,
+        )
+        self._builder = ClipBuilder(stream_id, max_pair_gap_s=perception.max_pair_gap_s)
+        self._sample_interval_s = sample_interval_s
+        self._sampler = Sampler(sample_interval_s)
+        self._decoder: ChunkDecoder | PieceDecoder | None = None
+        self._codec: Codec | None = None
+        self._last_message: EncodedFrame | None = None
+        self._is_hurried, self._num_passed_over = False, 0
+        self._newest_s: float | None = None
+
+    @property
+    def expires_s(self) -> float | None:
+        """Stream time at which a frame stops waiting for its partner; None when none waits."""
+        return self._builder.expires_s
+
+    @property
+    def pending(self) -> Clip | None:
+        """The frame that waits for its partner, as the clip it would be alone."""
+        return self._builder.pending
+
+    @property
+    def newest_s(self) -> float | None:
+        """Stream time of the newest picture that was looked at."""
+        return self._newest_s
+
+    def resume(self, next_clip_index: int, waiting: Frame | None, newest_s: float | None) -> None:
+        """Go on where an earlier perceiver was: its clips so far, the frame that waited for its
+        partner, and the time up to which it had looked."""
+        self._builder.resume(next_clip_index, waiting, newest_s)
+        self._newest_s = newest_s
+        if waiting is not None:  # what follows may be another scene
+            self._gate.judge(waiting.pixels, waiting.capture_s)
+
+    def see(
+        self, message: EncodedFrame, *, follows_gap: bool = False, is_hurried: bool = False
+    ) -> Seen:
+        """Take the next message.
+
+        Args:
+            follows_gap: some of its byte stream were dropped before it.
+            is_hurried: the model is behind: decode coded video, but pass its pictures over.
+        """
+        seen = Seen()
+        self._is_hurried, self._num_passed_over = is_hurried, 0
+        try:
+            if message.codec.is_still:
+                self._close_decoder()
+                self._look_at(self._still(message), message, seen)
+            else:
+                for picture in self._pictures(message, follows_gap):
+                    self._look_at(picture, message, seen)
+        except Undecodable as error:
+            seen.outcome, seen.reason, seen.detail = FrameOutcome.DROPPED, error.reason, str(error)
+        if self._num_passed_over:
+            seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
+        self._last_message = message
+        return seen
+
+    def set_pace(
+        self, *, sample_interval_s: float, max_pair_gap_s: float, comes_in_twos: bool
+    ) -> None:
+        """From now on, look at video so often, and let a frame wait so long for its partner, as one
+        of two that come together or not.
+
+        Safe while another thread is in `see`: each is a value that is read once a frame.
+        """
+        self._sample_interval_s = sample_interval_s
+        self._sampler.set_interval(sample_interval_s)
+        self._builder.set_pairing(max_pair_gap_s=max_pair_gap_s, comes_in_twos=comes_in_twos)
+
+    def flush(self) -> list[Clip]:
+        """Make a clip of a frame that waits for its partner."""
+        return self._builder.flush()
+
+    def end_source(self) -> Seen:
+        """The source has ended: give out what is held back. Another source may follow."""
+        seen = Seen()
+        self._is_hurried = False
+        if self._decoder is not None and self._last_message is not None:
+            for picture in self._decoder.finish(self._wanted):
+                self._look_at(picture, self._last_message, seen)
+        self._close_decoder()
+        seen.clips += self._builder.flush()
+        self._sampler = Sampler(self._sample_interval_s)
+        return seen
+
+    def close(self) -> None:
+        """Let go of decoders."""
+        self._close_decoder()
+
+    def _still(self, message: EncodedFrame) -> Picture:
+        if self._newest_s is not None and message.capture_s <= self._newest_s:
+            raise Undecodable(DropReason.LATE, "video that was already seen is newer")
+        pixels = decode_still(
+            message.payload,
+            Codec(message.codec),
+            width=self._width,
+            height=self._height,
+            max_pixels=self._settings.max_frame_pixels,
+        )
+        return Picture(message.capture_s, pixels)
+
+    def _pictures(self, message: EncodedFrame, follows_gap: bool) -> list[Picture]:
+        if self._decoder is None or self._codec is not message.codec:
+            self._close_decoder()
+            kind = PieceDecoder if message.codec.is_container else ChunkDecoder
+            self._codec = message.codec
+            self._decoder = kind(
+                message.codec,
+                width=self._width,
+                height=self._height,
+                max_pixels=self._settings.max_frame_pixels,
+            )
+        if isinstance(self._decoder, PieceDecoder):
+            return self._decoder.decode(message, self._wanted, follows_gap=follows_gap)
+        return self._decoder.decode(message, self._wanted)
+
+    def _wanted(self, capture_s: float) -> bool:
+        """Whether a video picture is one of the few that are looked at."""
+        if self._newest_s is not None and capture_s <= self._newest_s:
+            return False
+        is_picked = self._sampler.pick(capture_s)
+        if is_picked and self._is_hurried:
+            self._num_passed_over += 1
+            return False
+        return is_picked
+
+    def _close_decoder(self) -> None:
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+    def _look_at(self, picture: Picture, message: EncodedFrame, seen: Seen) -> None:
+        """Judge a decoded picture; what it completes goes into `seen`."""
+        capture_s = picture.capture_s
+        seen.clips += self._builder.pass_time(capture_s)
+        is_wanted = self._builder.pending is not None
+        verdict = self._gate.judge(picture.pixels, capture_s, is_wanted=is_wanted)
+        if verdict.is_cut:
+            seen.scenes_s.append(capture_s)
+        if verdict.is_kept:
+            frame = Frame(message.sequence, capture_s, message.received_at_s, picture.pixels)
+            seen.clips += self._builder.add(frame, is_cut=verdict.is_cut)
+            seen.kept.append(
+                KeptFrame(frame, self._builder.newest_index, self._builder.pending is None)
+            )
+            seen.outcome = FrameOutcome.KEPT
+        self._builder.note_looked_at(capture_s)
+        self._newest_s = capture_s

@@ -1,0 +1,150 @@
+"""Pieces of a WebM or fragmented MP4 stream to pictures, with recovery.
+
+A recorder sends its header (the *initialisation segment*) once, in the first piece. It is kept, so
+that after lost or broken pieces decoding can begin anew at the next cluster (WebM) or fragment
+(MP4), with the header put before it. Times come from the container; the first picture's is laid on
+the first piece's capture time.
+"""
+
+from av.video.frame import VideoFrame
+
+from onlooker.core.media import Codec, DropReason, EncodedFrame
+from onlooker.streams.perception.chunks import Picture, Wanted, to_pixels
+from onlooker.streams.perception.demuxer import Demuxer
+from onlooker.streams.perception.stills import Undecodable
+
+MAX_HEADER_BYTES = 1 << 20
+"""A header that is longer than this is none."""
+
+MAX_BARREN_BYTES = 8 << 20
+"""So many bytes without one picture: the demuxer waits for the end of something that is rubbish."""
+
+_MARKS = {Codec.WEBM: b"\x1f\x43\xb6\x75", Codec.FMP4: b"moof"}
+"""What a cluster or fragment begins with; a fragment's mark follows its 4-byte size."""
+
+
+class PieceDecoder:
+    """Decodes one source's pieces, in order, on one thread at a time."""
+
+    def __init__(self, codec: Codec, *, width: int, height: int, max_pixels: int) -> None:
+        self._codec = codec
+        self._width, self._height, self._max_pixels = width, height, max_pixels
+        self._demuxer: Demuxer | None = None
+        self._header = b""
+        self._is_header_complete = False
+        self._tail = b""
+        """The last bytes while a mark is looked for: it may lie across two pieces."""
+        self._num_barren_bytes = 0
+        self._base_s = 0.0
+        self._origin_s: float | None = None
+        self._pictures: list[Picture] = []
+        self._wanted: Wanted = lambda capture_s: False
+
+    def decode(
+        self, message: EncodedFrame, wanted: Wanted, *, follows_gap: bool = False
+    ) -> list[Picture]:
+        """The pictures that this piece completes, as far as they are wanted.
+
+        Raises:
+            Undecodable: the piece is of no use; goes on at the next cluster, fragment or header.
+        """
+        self._wanted = wanted
+        if self._is_header(message.payload):
+            self._restart(message.capture_s)
+        elif follows_gap:
+            self._drop_demuxer()
+        payload = message.payload
+        if self._demuxer is None:
+            payload = self._from_mark(payload)
+            self._demuxer = Demuxer(self._codec, max_pixels=self._max_pixels, on_frame=self._take)
+        if not self._is_header_complete:
+            self._collect_header(message.payload)
+        try:
+            num_broken = self._demuxer.feed(payload)
+        except Undecodable:
+            self._drop_demuxer()
+            raise
+        self._num_barren_bytes += len(payload)
+        if self._num_barren_bytes > MAX_BARREN_BYTES:
+            self._drop_demuxer()
+            raise Undecodable(DropReason.UNDECODABLE, "no pictures come out")
+        pictures = self._taken()
+        if num_broken and not pictures:
+            raise Undecodable(DropReason.UNDECODABLE, f"{num_broken} broken pictures")
+        return pictures
+
+    def finish(self, wanted: Wanted) -> list[Picture]:
+        """The source has ended: what was held back."""
+        self._wanted = wanted
+        if self._demuxer is None:
+            return []
+        try:
+            self._demuxer.feed(b"", is_last=True)
+        except Undecodable:
+            self._pictures = []
+        self._drop_demuxer()
+        return self._taken()
+
+    def close(self) -> None:
+        """Let go of the demuxer and its thread."""
+        self._drop_demuxer()
+
+    def _is_header(self, payload: bytes) -> bool:
+        if self._codec is Codec.WEBM:
+            return payload[:4] == b"\x1a\x45\xdf\xa3"
+        return payload[4:8] == b"ftyp"
+
+    def _restart(self, capture_s: float) -> None:
+        self._drop_demuxer()
+        self._header, self._is_header_complete = b"", False
+        self._base_s, self._origin_s = capture_s, None
+        self._demuxer = Demuxer(self._codec, max_pixels=self._max_pixels, on_frame=self._take)
+
+    def _drop_demuxer(self) -> None:
+        demuxer, self._demuxer, self._tail = self._demuxer, None, b""
+        self._num_barren_bytes = 0
+        if demuxer is not None:
+            demuxer.close()
+
+    def _collect_header(self, payload: bytes) -> None:
+        self._header += payload
+        if (start := self._find_mark(self._header)) is not None:
+            self._header, self._is_header_complete = self._header[:start], True
+        elif len(self._header) > MAX_HEADER_BYTES:
+            self._header, self._is_header_complete = b"", True
+
+    def _from_mark(self, payload: bytes) -> bytes:
+        """Header and payload from its first cluster or fragment on."""
+        if not self._is_header_complete or not self._header:
+            raise Undecodable(
+                DropReason.NO_KEYFRAME, f"{self._codec.name}: the stream's beginning is missing"
+            )
+        data = self._tail + payload
+        start = self._find_mark(data)
+        if start is None:
+            self._tail = data[-8:]
+            raise Undecodable(DropReason.NO_KEYFRAME, "waiting for the next cluster or fragment")
+        self._tail = b""
+        return self._header + data[start:]
+
+    def _find_mark(self, data: bytes) -> int | None:
+        at = data.find(_MARKS[self._codec])
+        if self._codec is Codec.FMP4:
+            at -= 4
+        return at if at >= 0 else None
+
+    def _take(self, frame: VideoFrame, time_s: float) -> None:
+        """On the demuxer's thread, while `decode` or `finish` waits."""
+        self._num_barren_bytes = 0
+        if self._origin_s is None:
+            self._origin_s = time_s
+        capture_s = self._base_s + (time_s - self._origin_s)
+        if capture_s >= self._base_s and self._wanted(capture_s):
+            pixels = to_pixels(
+                frame, width=self._width, height=self._height, max_pixels=self._max_pixels
+            )
+            self._pictures.append(Picture(capture_s, pixels))
+
+    def _taken(self) -> list[Picture]:
+        pictures, self._pictures = self._pictures, []
+        return pictures

@@ -1,0 +1,260 @@
+"""`Governor`: the gateway's half of scheduling. Lets in, lowers and raises quality, tells metrics.
+
+The policy itself is in `onlooker.scheduler`; here it meets the streams.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import Overloaded
+from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.metrics import Metrics
+from onlooker.scheduler.admission import Admission, Decision, Verdict
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.forecast import Pricing
+from onlooker.scheduler.gateway_meter import GatewayMeter, GatewayWork
+from onlooker.scheduler.ladder import Ladder
+from onlooker.scheduler.load import EngineLoad
+from onlooker.scheduler.quality import RUNGS, Quality
+from onlooker.scheduler.slo import Tier
+from onlooker.streams.quality.service import StreamService
+
+GOVERN_S = 0.25
+"""Between two ticks."""
+
+LATE_WEIGHT = 0.3
+"""Of the newest tick in how late ticks are."""
+
+DROPPING_LOAD = 1.5
+"""The load that a stream shows whose frames were lost because the model was behind."""
+
+
+class Governed(Protocol):
+    """What the governor must know of a stream, and can tell it."""
+
+    @property
+    def service(self) -> StreamService: ...
+
+    @property
+    def behind_s(self) -> float:
+        """How far the model is behind the stream now."""
+        ...
+
+    @property
+    def source_fps(self) -> float:
+        """Frames a second that come in; 0 while that is not known."""
+        ...
+
+    @property
+    def gateway_work(self) -> GatewayWork:
+        """What the gateway has done for this stream so far; questions are not in it."""
+        ...
+
+    @property
+    def num_unseen(self) -> int:
+        """Frames and clips that wait to be seen."""
+        ...
+
+    def take_lost(self) -> int:
+        """Frames lost since the last call because the model was behind."""
+        ...
+
+    def set_quality(self, quality: Quality) -> None: ...
+
+
+class Governor:
+    """One per hub.
+
+    Args:
+        load: tells how busy the engine is.
+        busy_s: seconds for which the calling thread has been busy so far.
+    """
+
+    def __init__(
+        self,
+        section: SchedulerSection,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        load: Callable[[], EngineLoad],
+        busy_s: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._section = section
+        self._clock = clock
+        self._metrics = metrics
+        self._load = load
+        self._admission = Admission(
+            target_load=section.target_load, refuse_after=section.refuse_after
+        )
+        self._ladder = Ladder(
+            target_load=section.target_load,
+            step_down_s=section.step_down_s,
+            step_up_s=section.step_up_s,
+        )
+        self._streams: dict[str, Governed] = {}
+        self._gateway = GatewayMeter()
+        self._pricing = Pricing(most_rest=section.most_rest)
+        self._busy_s = busy_s
+        self._ticked_at_s = -math.inf
+        self._ticked_busy_s = 0.0
+        self._done: dict[str, GatewayWork] = {}
+        """Of each stream at the last tick."""
+        self._num_asked = 0
+        self._late_s = 0.0
+        self.num_unstarted = 0
+        """Questions that were let in and have not had their first word."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the policy governs at all."""
+        return self._section.policy == "slo"
+
+    # ---- streams
+
+    def serve(
+        self,
+        stream_id: str,
+        tier: Tier | None,
+        *,
+        is_live: bool,
+        interval_s: float,
+        max_pair_gap_s: float,
+    ) -> StreamService:
+        """The service of a stream that is being opened. On the virtual clock nothing gives way."""
+        tier = tier or Tier(self._section.default_tier)
+        is_governed = self.is_on and is_live
+        section = self._section
+        tenant, _ = split_stream_id(StreamId(stream_id))
+        if not is_governed:
+            section = section.model_copy(update={"policy": "fcfs"})
+        service = StreamService(
+            stream_id,
+            section=section,
+            tier=tier,
+            clock=self._clock,
+            load=self._load,
+            interval_s=interval_s,
+            max_pair_gap_s=max_pair_gap_s,
+            quality=Quality(),
+        )
+        if is_governed:
+            quality = self._ladder.join(stream_id, tier, tenant, service.demand(0.0))
+            service.set_quality(quality, source_fps=0.0)
+        return service
+
+    def join(self, stream: Governed) -> None:
+        """A stream is open."""
+        if stream.service.is_governed:
+            self._streams[stream.service.stream_id] = stream
+
+    def leave(self, stream_id: str) -> None:
+        """A stream is closed. Unknown ones are ignored."""
+        self._streams.pop(stream_id, None)
+        self._done.pop(stream_id, None)
+        self._ladder.leave(stream_id)
+
+    def admit_stream(self, clips_per_s: float) -> None:
+        """Let a stream in.
+
+        Raises:
+            Overloaded: not even the lowest quality for all would do.
+        """
+        if not self.is_on:
+            return
+        others = self._ladder.work(0).clips
+        decision = self._admission.stream(
+            self._load(),
+            clips_per_s=clips_per_s,
+            others_clips_per_s=others,
+            retry_s=self._section.step_up_s,
+        )
+        self._note("stream", decision)
+
+    def admit_question(
+        self, service: StreamService, tier: Tier | None, *, has_pictures: bool
+    ) -> bool:
+        """Let a question in; returns whether it has to do with less.
+
+        Raises:
+            Overloaded: its first word would come far too late.
+        """
+        if not service.is_governed:
+            return False
+        self._num_asked += 1
+        decision = self._admission.question(
+            self._load(),
+            self._section.slo(tier or service.tier),
+            num_ahead=self.num_unstarted,
+            has_pictures=has_pictures,
+        )
+        self._note("question", decision)
+        return decision.verdict is Verdict.DEGRADE
+
+    def _note(self, kind: str, decision: Decision) -> None:
+        self._metrics.admissions.labels(kind, decision.verdict.value).inc()
+        if decision.verdict is Verdict.REFUSE:
+            raise Overloaded(
+                f"the server is overloaded: {decision.reason}; try again in "
+                f"{decision.retry_after_s:.1f} s",
+                retry_after_s=decision.retry_after_s,
+            )
+
+    # ---- quality
+
+    def tick(self) -> None:
+        """Look at the load, and move streams on the ladder. Call it every `GOVERN_S`."""
+        load = self._load()
+        self._metrics.engine_busy.set(load.busy_ratio)
+        self._metrics.engine_load.set(load.load_ratio)
+        self._metrics.cost_error.set(load.cost_error_ratio)
+        self._metrics.scheduler_fallback.set(int(load.has_fallen_back))
+        if not self.is_on:
+            return
+        now_s = self._clock.now_s()
+        self._note_gateway(now_s)
+        for stream_id, stream in self._streams.items():
+            self._ladder.note_demand(stream_id, stream.service.demand(stream.source_fps))
+            if stream.service.must_learn_fps and stream.source_fps:
+                stream.set_quality(stream.service.quality)
+        changed = self._ladder.update(
+            self._pressure(load),
+            now_s,
+            backlog=sum(stream.num_unseen for stream in self._streams.values()),
+            prices=self._pricing.prices(load, self._ladder.work(), self._gateway),
+        )
+        for stream_id, quality in changed.items():
+            if (governed := self._streams.get(stream_id)) is not None:
+                governed.set_quality(quality)
+        levels = self._ladder.levels()
+        for rung in RUNGS:
+            self._metrics.streams_at_level.labels(str(rung.level)).set(levels[rung.level])
+
+    def _note_gateway(self, now_s: float) -> None:
+        """Measure what the gateway's thread has spent since the last tick, and on what."""
+        work = GatewayWork(questions=self._num_asked)
+        self._num_asked = 0
+        for stream_id, stream in self._streams.items():
+            done = stream.gateway_work
+            work += done - self._done.get(stream_id, GatewayWork())
+            self._done[stream_id] = done
+        passed_s, busy_s = now_s - self._ticked_at_s, self._busy_s()
+        if math.isfinite(passed_s):
+            self._gateway.note(work, busy_s - self._ticked_busy_s, passed_s)
+            self._late_s += LATE_WEIGHT * (max(0.0, passed_s - GOVERN_S) - self._late_s)
+        self._ticked_at_s, self._ticked_busy_s = now_s, busy_s
+        self._metrics.gateway_load.set(self._gateway.load_ratio)
+
+    def _pressure(self, load: EngineLoad) -> float:
+        """1 is all that can be done: the engine's and the gateway's own word, or what the streams
+        have to suffer."""
+        suffered = sorted(
+            DROPPING_LOAD if stream.take_lost() else stream.behind_s / stream.service.slo.lag_s
+            for stream in self._streams.values()
+        )
+        # The upper quartile: one stream's own trouble is not the engine's.
+        worst = suffered[len(suffered) * 3 // 4] if suffered else 0.0
+        late = self._late_s / (self._section.interactive.ttft_s / 2)
+        return max(load.load_ratio, self._gateway.load_ratio, late, worst)

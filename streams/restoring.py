@@ -1,0 +1,154 @@
+"""`Restorer`: makes clips again of what the journal has of a stream."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from onlooker.cache_store.journal_log import JournalEntry
+from onlooker.core.clock import Clock
+from onlooker.core.guarantee import Guarantee
+from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip, Frame
+from onlooker.engine.interface import Remembered
+from onlooker.streams.journaling import StreamJournal
+from onlooker.streams.perception.stills import Undecodable, decode_still
+
+_log = logging.getLogger("onlooker.streams.restoring")
+
+
+@dataclass(slots=True)
+class Found:
+    """What a journal had."""
+
+    next_clip_index: int
+    """For the stream's next clip."""
+    num_after: int = 0
+    """Clips found after those that the engine remembers."""
+    filled: set[int] = field(default_factory=set)
+    """Indices of clips found between or before those that the engine remembers."""
+    waiting: Frame | None = None
+    """The frame that waited for its partner when the process ended; its clip is the next."""
+    newest_s: float | None = None
+    """Stream time of the newest frame."""
+
+
+class Restorer:
+    """Of one stream.
+
+    Args:
+        width, height: pixels of the engine's frames.
+        pool: where pictures are decoded.
+    """
+
+    def __init__(
+        self,
+        stream_id: StreamId,
+        journal: StreamJournal,
+        *,
+        width: int,
+        height: int,
+        max_pixels: int,
+        pool: Executor,
+        clock: Clock,
+    ) -> None:
+        self._stream_id, self.journal = stream_id, journal
+        self._width, self._height, self._max_pixels = width, height, max_pixels
+        self._pool, self._clock = pool, clock
+
+    async def restore(
+        self,
+        remembered: Remembered,
+        below: int | None,
+        show: Callable[[Clip], Awaitable[None]],
+    ) -> Found:
+        """Show every clip that the journal has and the engine does not remember, in order.
+
+        `below`: only clips of a lower index, since later ones are still under way in this process;
+        None: all there are. Then a last clip that is not whole is not shown: its frame waits for a
+        partner.
+        """
+        found = Found(remembered.next_clip_index)
+        last: tuple[int, list[Frame]] | None = None
+        is_whole = True
+        async for index, entries in self.journal.groups():
+            if below is not None and index >= below:
+                break
+            if remembered.has(index):
+                self.journal.settle((index,))
+                continue
+            if last is not None:
+                await self._show(last, found, show)
+            frames = await self._frames(entries)
+            last = (index, frames) if frames else None
+            is_whole = entries[-1].is_last
+        if last is not None:
+            index, frames = last
+            if below is None and not is_whole and index >= found.next_clip_index:
+                found.next_clip_index, found.waiting = index, frames[0]
+                found.newest_s = frames[0].capture_s
+            else:
+                await self._show(last, found, show)
+        return found
+
+    async def _show(
+        self,
+        group: tuple[int, list[Frame]],
+        found: Found,
+        show: Callable[[Clip], Awaitable[None]],
+    ) -> None:
+        index, frames = group
+        await show(Clip(self._stream_id, index, (frames[0], frames[-1])))
+        if index >= found.next_clip_index:
+            found.next_clip_index = index + 1
+            found.num_after += 1
+            found.newest_s = frames[-1].capture_s
+        else:
+            found.filled.add(index)
+
+    async def _frames(self, entries: Sequence[JournalEntry]) -> list[Frame]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._decoded, entries)
+
+    def _decoded(self, entries: Sequence[JournalEntry]) -> list[Frame]:
+        frames = []
+        for entry in entries:
+            try:
+                pixels = decode_still(
+                    entry.payload,
+                    entry.codec,
+                    width=self._width,
+                    height=self._height,
+                    max_pixels=self._max_pixels,
+                )
+            except Undecodable as error:  # its digest was right: another version wrote it
+                _log.warning("a journaled frame cannot be read", extra={"detail": str(error)})
+                continue
+            frames.append(Frame(entry.sequence, entry.capture_s, self._clock.now_s(), pixels))
+        return frames
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """How a stream begins."""
+
+    life: int
+    """Of the engine that it was opened with."""
+    remembered: Remembered
+    """What that engine said."""
+    restorer: Restorer | None = None
+    """Finds again what the engine does not remember; None without a journal."""
+
+    @property
+    def newest_s(self) -> float | None:
+        """Stream time of the newest frame that is stored in any way."""
+        known_s = [self.remembered.seen_until_s]
+        if self.restorer is not None:
+            known_s.append(self.restorer.journal.newest_s)
+        return max((time_s for time_s in known_s if time_s is not None), default=None)
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What a frame that is kept now survives."""
+        return Guarantee.NONE if self.restorer is None else self.restorer.journal.guarantee

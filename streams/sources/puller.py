@@ -1,0 +1,250 @@
+"""Feeds streams from sources that the server opens by itself: paced, looped, opened again."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from onlooker.core.address import AddressPolicy
+from onlooker.core.clock import Clock
+from onlooker.core.errors import NotFound, Overloaded
+from onlooker.core.media import Codec, EncodedFrame
+from onlooker.core.metrics import Metrics
+from onlooker.engine.interface import EngineInfo
+from onlooker.streams.config import StreamsSection
+from onlooker.streams.lease import SourceLease
+from onlooker.streams.perception.stills import encode_png
+from onlooker.streams.sources.reader import Sample, SourceReader
+from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec, redacted
+from onlooker.streams.stream import Stream
+
+_log = logging.getLogger("onlooker.streams.sources")
+
+JUMP_S = 10.0
+"""A source's time that goes on by more than this from one picture to the next has jumped."""
+
+
+class Reader(Protocol):
+    """What is asked of `SourceReader`."""
+
+    is_recorded: bool
+
+    def open(self) -> None: ...
+    def samples(self) -> Any: ...
+    def stop(self) -> None: ...
+    def close(self) -> None: ...
+
+
+MakeReader = Callable[[SourceSpec, float], Reader]
+
+
+class Puller:
+    """All pulled sources of a server."""
+
+    def __init__(
+        self,
+        *,
+        settings: StreamsSection,
+        clock: Clock,
+        metrics: Metrics,
+        info: Callable[[], EngineInfo],
+        make_reader: MakeReader | None = None,
+        make_executor: Callable[[], Executor] = lambda: ThreadPoolExecutor(1, "source"),
+    ) -> None:
+        """`make_reader` and `make_executor` (one thread for each source) are for tests."""
+        self._settings, self._clock, self._metrics, self._info = settings, clock, metrics, info
+        self._policy = AddressPolicy(settings.sources.rules)
+        self._make_reader = make_reader or self._source_reader
+        self._make_executor = make_executor
+        self._num_active = 0
+
+    async def prepare(self, stream: Stream, source: SourceSpec) -> Coroutine[Any, Any, None]:
+        """Check `source`, claim `stream` for it, and return the work that feeds it.
+
+        Raises: see `StreamHub.pull`.
+        """
+        await asyncio.get_running_loop().run_in_executor(None, self._check, source)
+        if self._num_active >= self._settings.sources.max_sources:
+            raise Overloaded(
+                f"{self._num_active} sources are being pulled, which is this server's limit "
+                "(setting streams.sources.max_sources)"
+            )
+        lease = stream.claim_source(redacted(source.url))
+        self._num_active += 1
+        interval_s = 1 / source.fps if source.fps else stream.interval_s
+        pull = _Pull(
+            stream,
+            lease,
+            source,
+            settings=self._settings,
+            clock=self._clock,
+            metrics=self._metrics,
+            make_reader=lambda: self._make_reader(source, max(interval_s, stream.interval_s)),
+            executor=self._make_executor(),
+        )
+        return self._run(pull)
+
+    async def _run(self, pull: "_Pull") -> None:
+        try:
+            await pull.run()
+        finally:
+            self._num_active -= 1
+
+    def _check(self, source: SourceSpec) -> None:
+        """Raise what is wrong with the address; names that do not resolve may do so later."""
+        if source.url.startswith(("file:", "/")):
+            self._policy.file(source.url)
+            return
+        target = self._policy.parse(source.url)
+        with contextlib.suppress(OSError):
+            self._policy.addresses(target.host, target.port)
+
+    def _source_reader(self, source: SourceSpec, interval_s: float) -> Reader:
+        info = self._info()
+        return SourceReader(
+            source,
+            settings=self._settings,
+            policy=self._policy,
+            interval_s=interval_s,
+            width=info.frame_width,
+            height=info.frame_height,
+        )
+
+
+@dataclass(slots=True)
+class _StreamTime:
+    """A source's time laid out as stream time: starts at 0 and never jumps or runs back."""
+
+    last_s: float | None = None
+    _shift_s: float = 0.0
+    _is_fresh: bool = True
+
+    def begin_again(self) -> None:
+        """The source is opened again: its time has nothing to do with what it was."""
+        self._is_fresh = True
+
+    def place(self, time_s: float, *, step_s: float) -> float:
+        """Stream time of a picture; after a jump it follows the last by `step_s`."""
+        placed_s = time_s + self._shift_s
+        jumped = self.last_s is not None and not 0 < placed_s - self.last_s <= JUMP_S
+        if self._is_fresh or jumped:
+            begin_s = 0.0 if self.last_s is None else self.last_s + step_s
+            self._shift_s, self._is_fresh = begin_s - time_s, False
+            placed_s = begin_s
+        self.last_s = placed_s
+        return placed_s
+
+
+class _Pull:
+    """One source that feeds one stream, from beginning to end."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        lease: SourceLease,
+        source: SourceSpec,
+        *,
+        settings: StreamsSection,
+        clock: Clock,
+        metrics: Metrics,
+        make_reader: Callable[[], Reader],
+        executor: Executor,
+    ) -> None:
+        self._stream, self._lease, self._source = stream, lease, source
+        self._settings, self._clock, self._metrics = settings.sources, clock, metrics
+        self._make_reader, self._executor = make_reader, executor
+        self._time = _StreamTime()
+        self._sequence = 0
+        self._failures = 0
+        self._lost_at_s: float | None = None
+
+    async def run(self) -> None:
+        """Feed until the source ends for good or the stream is closed."""
+        reason = "it ended"
+        try:
+            while True:
+                try:
+                    if not await self._play_once():
+                        break
+                except SourceLost as error:
+                    if not await self._back_off(str(error)):
+                        reason = f"given up after {self._failures} attempts: {error}"
+                        break
+        except SourceBroken as error:
+            reason = str(error)
+        except NotFound:
+            pass  # the stream was closed
+        except Exception:
+            _log.exception("pulling failed")
+            reason = "internal error while pulling"
+        finally:
+            self._executor.shutdown(wait=False)  # the reader's close still runs
+            self._lease.release(reason)
+
+    async def _play_once(self) -> bool:
+        """Open the source and feed all it gives; returns whether to open it again."""
+        loop = asyncio.get_running_loop()
+        reader = self._make_reader()
+        try:
+            await loop.run_in_executor(self._executor, reader.open)
+            samples = reader.samples()
+            self._time.begin_again()
+            begun: tuple[float, float] | None = None
+            while True:
+                sample = await loop.run_in_executor(self._executor, next, samples, None)
+                if sample is None:
+                    break
+                begun = await self._feed(sample, begun, is_recorded=reader.is_recorded)
+        finally:
+            reader.stop()
+            self._executor.submit(reader.close)
+        if not reader.is_recorded:
+            raise SourceLost("the source stopped sending")
+        return self._source.loop and begun is not None
+
+    async def _feed(
+        self, sample: Sample, begun: tuple[float, float] | None, *, is_recorded: bool
+    ) -> tuple[float, float]:
+        """Push one picture when its time has come; `begun` is (stream time, clock time) of the
+        first since the source was opened."""
+        live = self._stream.is_live
+        now_s = self._clock.now_s()
+        step_s = self._stream.interval_s
+        if live and self._lost_at_s is not None:
+            step_s = max(step_s, now_s - self._lost_at_s)
+        capture_s = self._time.place(sample.time_s, step_s=step_s)
+        if self._failures:
+            self._failures = 0
+            self._stream.note_source("found again", self._lease.owner)
+        self._lost_at_s = None
+        if begun is None:
+            begun = (capture_s, now_s)
+        elif live and is_recorded:
+            await self._clock.sleep(begun[1] + (capture_s - begun[0]) - now_s)
+        loop = asyncio.get_running_loop()
+        payload = await loop.run_in_executor(self._executor, encode_png, sample.pixels)
+        self._sequence += 1
+        frame = EncodedFrame(self._sequence, capture_s, Codec.PNG, payload, self._clock.now_s())
+        if live:
+            self._stream.push(frame)
+        else:
+            await self._stream.push_wait(frame)
+        return begun
+
+    async def _back_off(self, why: str) -> bool:
+        """Wait before the next attempt; False when there were enough of them."""
+        self._failures += 1
+        if self._lost_at_s is None:
+            self._lost_at_s = self._clock.now_s()
+        if self._stream.closed_reason is not None:
+            return False
+        if self._failures > self._settings.max_reconnects:
+            return False
+        self._stream.note_source("lost", f"{self._lease.owner}: {why}")
+        self._metrics.source_reconnects.inc()
+        wait_s = self._settings.reconnect_min_s * 2 ** (self._failures - 1)
+        await self._clock.sleep(min(wait_s, self._settings.reconnect_max_s))
+        return True

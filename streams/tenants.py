@@ -1,0 +1,56 @@
+"""`TenantStreams`: the streams of one tenant, and no others."""
+
+from onlooker.core.ids import StreamId, is_stream_id, new_id, split_stream_id, tenant_stream_id
+from onlooker.streams.hub import StreamHub, check_name, not_found
+from onlooker.streams.sources.spec import SourceSpec
+from onlooker.streams.stream import Stream, StreamOptions
+
+
+class TenantStreams:
+    """What a caller may see of a hub. Names are the tenant's own: another tenant's stream of the
+    same name is another stream, with another memory, in every tier."""
+
+    def __init__(self, hub: StreamHub, tenant: str) -> None:
+        self.tenant = tenant
+        self._hub = hub
+
+    async def open_stream(
+        self, name: str | None = None, options: StreamOptions | None = None
+    ) -> Stream:
+        """Open a stream; without a name, one is made.
+
+        Raises: what `StreamHub.open_stream` does.
+        """
+        name = new_id("stream") if name is None else name
+        check_name(name)
+        return await self._hub.open_stream(self._id(name), options)
+
+    def get(self, name: str) -> Stream:
+        """The open stream of this name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._hub.get(self._id(name))
+
+    def streams(self) -> list[Stream]:
+        """All open streams, oldest first."""
+        found = self._hub.streams()
+        return [stream for stream in found if split_stream_id(stream.id)[0] == self.tenant]
+
+    async def close_stream(self, name: str, reason: str) -> None:
+        """Close a stream and forget what is remembered of it.
+
+        Raises:
+            NotFound: there is none.
+        """
+        await self._hub.close_stream(self._id(name), reason)
+
+    async def pull(self, stream: Stream, source: SourceSpec) -> None:
+        """See `StreamHub.pull`."""
+        await self._hub.pull(stream, source)
+
+    def _id(self, name: str) -> StreamId:
+        if not is_stream_id(name):  # with a slash in it, it could be another's
+            raise not_found(name[:80])
+        return tenant_stream_id(self.tenant, name)

@@ -1,0 +1,228 @@
+import asyncio
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+
+from onlooker.core.clock import ManualClock
+from onlooker.core.errors import Conflict, Forbidden, Overloaded
+from onlooker.core.metrics import Metrics
+from onlooker.streams.config import SourcesSection, StreamsSection
+from onlooker.streams.events import ClipSeen, SourceChanged
+from onlooker.streams.fanout import Subscription
+from onlooker.streams.hub import StreamHub
+from onlooker.streams.sources.puller import Puller, Reader
+from onlooker.streams.sources.reader import Sample
+from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
+from onlooker.streams.stream import Stream, StreamOptions
+from tests.fakes.pictures import make_pixels
+from tests.fakes.streams import SMALL, InlineExecutor, ask, driven, running_hub
+
+URL = "http://8.8.8.8/video.mp4"
+LIVE, VIRTUAL = StreamOptions(clock="live"), StreamOptions(clock="virtual")
+
+
+class ScriptedReader:
+    """Gives pictures of one turn: a list of times, or an exception to end with."""
+
+    def __init__(self, turn: list[float | Exception], *, is_recorded: bool) -> None:
+        self._turn = turn
+        self.is_recorded = is_recorded
+        self.is_closed = False
+
+    def open(self) -> None:
+        if self._turn and isinstance(self._turn[0], Exception):
+            raise self._turn[0]
+
+    def samples(self) -> Iterator[Sample]:
+        for item in self._turn:
+            if isinstance(item, Exception):
+                raise item
+            yield Sample(item, make_pixels((100 + int(item * 2) % 50, 0, 0), width=32, height=32))
+
+    def stop(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Turns:
+    """One reader after another; the last turn stays."""
+
+    def __init__(self, *turns: list[float | Exception], is_recorded: bool = True) -> None:
+        self._turns = list(turns)
+        self._is_recorded = is_recorded
+        self.readers: list[ScriptedReader] = []
+
+    def __call__(self, source: SourceSpec, interval_s: float) -> Reader:
+        turn = self._turns.pop(0) if len(self._turns) > 1 else self._turns[0]
+        self.readers.append(ScriptedReader(turn, is_recorded=self._is_recorded))
+        return self.readers[-1]
+
+
+def make_puller(
+    turns: Turns, clock: ManualClock, *, metrics: Metrics | None = None, **settings: object
+) -> Puller:
+    return Puller(
+        settings=StreamsSection(sources=SourcesSection.model_validate(settings)),
+        clock=clock,
+        metrics=metrics or Metrics(),
+        info=lambda: SMALL,
+        make_reader=turns,
+        make_executor=InlineExecutor,
+    )
+
+
+async def pull(
+    hub: StreamHub, turns: Turns, clock: ManualClock, *, stream: Stream, loop: bool = False,
+    step_s: float = 0.05, metrics: Metrics | None = None, **settings: object,
+) -> list[tuple[float, object]]:  # fmt: skip
+    """Pull to the end; (clock time, event) of all that was told."""
+    events = stream.subscribe(max_events=1000)
+    puller = make_puller(turns, clock, metrics=metrics, **settings)
+    work = await puller.prepare(stream, SourceSpec(URL, loop=loop))
+    told: list[tuple[float, object]] = []
+
+    async def listen(subscription: Subscription) -> None:
+        async for _, event in subscription:
+            told.append((clock.now_s(), event))
+
+    listening = asyncio.ensure_future(listen(events))
+    await driven(clock, work, step_s=step_s)
+    await driven(clock, ask(stream, "wait for what is on its way"), step_s=step_s)
+    events.close()
+    await listening
+    return told
+
+
+def changes(told: list[tuple[float, object]]) -> list[tuple[str, str]]:
+    return [(e.state, e.detail) for _, e in told if isinstance(e, SourceChanged)]
+
+
+async def test_a_recording_is_played_at_its_own_pace_on_a_live_stream() -> None:
+    clock = ManualClock()
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        told = await pull(hub, Turns([5.0, 5.5, 6.0, 6.5]), clock, stream=stream, step_s=0.01)
+        begun_at_s = told[0][0]
+        seen = [(at_s - begun_at_s, e) for at_s, e in told if isinstance(e, ClipSeen)]
+        assert [(e.start_s, e.end_s) for _, e in seen] == [(0.0, 0.5), (1.0, 1.5)]
+        assert seen[0][0] == pytest.approx(0.5, abs=0.02)
+        assert seen[1][0] == pytest.approx(1.5, abs=0.02)
+        assert changes(told)[-1] == ("ended", "http://8.8.8.8/video.mp4: it ended")
+        assert stream.status().source is None
+
+
+async def test_on_the_virtual_clock_a_recording_takes_no_time() -> None:
+    clock = ManualClock()
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        turns = Turns([float(i) / 2 for i in range(200)])
+        await pull(hub, turns, clock, stream=stream, step_s=0.0)
+        assert (stream.status().kept, stream.status().clips) == (200, 100)
+        assert clock.now_s() == 0.0
+
+
+async def test_a_looped_recording_goes_on_in_stream_time() -> None:
+    clock = ManualClock()
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        turns = Turns([0.0, 0.5], [0.0, 0.5], [SourceBroken("the file is gone")])
+        told = await pull(hub, turns, clock, stream=stream, loop=True)
+        spans = [(e.start_s, e.end_s) for _, e in told if isinstance(e, ClipSeen)]
+        assert spans == [(0.0, 0.5), (1.0, 1.5)]
+        assert changes(told)[-1][1].endswith("the file is gone")
+
+
+async def test_a_jump_in_a_sources_time_does_not_show_in_stream_time() -> None:
+    clock = ManualClock()
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        turns = Turns([1000.0, 1000.5, 20.0, 20.5, 90000.0, 90000.5])
+        told = await pull(hub, turns, clock, stream=stream)
+        spans = [(e.start_s, e.end_s) for _, e in told if isinstance(e, ClipSeen)]
+        assert spans == [(0.0, 0.5), (1.0, 1.5), (2.0, 2.5)]
+
+
+async def test_a_lost_camera_is_opened_again_after_growing_waits() -> None:
+    clock, metrics = ManualClock(), Metrics()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        lost = SourceLost("no answer")
+        turns = Turns([lost], [lost], [lost], [1.0, lost], [lost], is_recorded=False)
+        told = await pull(
+            hub, turns, clock, stream=stream, metrics=metrics,
+            reconnect_min_s=1.0, reconnect_max_s=3.0, max_reconnects=3,
+        )  # fmt: skip
+        lost_at_s = [at_s for at_s, e in told if isinstance(e, SourceChanged) and e.state == "lost"]
+        waits = [after - before for before, after in pairwise(lost_at_s)]
+        assert waits[:3] == pytest.approx([1.0, 2.0, 3.0], abs=0.06)
+        states = [state for state, _ in changes(told)]
+        assert states == ["began", *["lost"] * 3, "found again", *["lost"] * 3, "ended"]
+        assert "given up after 4 attempts" in changes(told)[-1][1]
+        assert all(reader.is_closed for reader in turns.readers[:-1])
+        assert metrics.registry.get_sample_value("onlooker_source_reconnects_total") == 6
+
+
+async def test_a_camera_that_ends_by_itself_counts_as_lost() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        turns = Turns([1.0], [SourceBroken("not found")], is_recorded=False)
+        told = await pull(hub, turns, clock, stream=stream)
+        assert [state for state, _ in changes(told)] == ["began", "lost", "ended"]
+
+
+async def test_after_a_pause_stream_time_has_gone_on_by_the_pause() -> None:
+    clock = ManualClock()
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        turns = Turns([1.0, SourceLost("x")], [7.0, SourceBroken("enough")], is_recorded=False)
+        await pull(hub, turns, clock, stream=stream, reconnect_min_s=20.0)
+        newest_s = stream.status().newest_s
+        assert newest_s == pytest.approx(20.0, abs=0.1)
+
+
+async def test_an_address_inside_the_network_is_refused_before_anything_is_opened() -> None:
+    async with running_hub() as hub:
+        stream = await hub.open_stream(options=LIVE)
+        for url in ("http://127.0.0.1/x", "rtsp://[::1]/x", "http://localhost:1/x", "/etc/passwd"):
+            with pytest.raises(Forbidden):
+                await hub.pull(stream, SourceSpec(url))
+        assert stream.status().source is None
+
+
+async def test_pulled_sources_are_limited_and_exclusive() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        streams = [await hub.open_stream(options=LIVE) for _ in range(2)]
+        puller = make_puller(Turns([1.0]), clock, max_sources=1)
+        work = await puller.prepare(streams[0], SourceSpec(URL))
+        with pytest.raises(Overloaded, match="max_sources"):
+            _ = await puller.prepare(streams[1], SourceSpec(URL))
+        await driven(clock, work)
+        streams[1].claim_source("a browser")
+        with pytest.raises(Conflict, match="a browser"):
+            _ = await puller.prepare(streams[1], SourceSpec(URL))
+
+
+async def test_closing_the_stream_ends_the_pull() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        puller = make_puller(Turns([float(i) for i in range(100)]), clock)
+        task = asyncio.ensure_future(await puller.prepare(stream, SourceSpec(URL)))
+        await asyncio.sleep(0)
+        await hub.close_stream(stream.id, "enough")
+        await driven(clock, task)

@@ -1,0 +1,151 @@
+"""What a watch is created with, checked."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from onlooker.core.errors import InvalidRequest, TooLarge
+from onlooker.engine.wording import Wording
+from onlooker.watches.config import WatchesSection
+from onlooker.watches.schema import check_schema
+
+WatchKind = Literal["alert", "commentary", "question"]
+TriggerName = Literal[
+    "change", "yes_no", "silence", "drift", "sum", "outlier", "evidence", "interval"
+]
+
+DEFAULT_TRIGGERS: dict[WatchKind, tuple[TriggerName, ...]] = {
+    "alert": ("change", "yes_no"),
+    "commentary": ("change", "silence"),
+    "question": ("change", "evidence"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Where the alerts of one watch are posted to."""
+
+    url: str
+    secret: str = field(default="", repr=False)
+    """Key of the HMAC-SHA256 signature; empty: unsigned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchOptions:
+    """Exactly one of `condition`, `instruction` and `question` is set: it makes the kind."""
+
+    condition: str | None = None
+    """An alert's: "tell me when a red circle appears"."""
+    instruction: str | None = None
+    """A commentary's; empty takes the model's own."""
+    question: str | None = None
+    """Asked now, answered when it can be told."""
+    trigger: tuple[TriggerName, ...] = ()
+    """When to speak: a chain, cheap first. Empty: what suits the kind."""
+    while_true: bool = False
+    """Alert about every clip of which the condition holds, not only when it becomes true."""
+    repeat: bool = True
+    """False: the watch ends with its first alert. A question always does."""
+    cooldown_s: float = 0.0
+    """Stream time after an alert in which the watch stays silent."""
+    min_confidence: float | None = None
+    """Probability from which a yes counts; None: the model's own threshold."""
+    max_alerts_per_minute: float | None = None
+    answer_prompt: str | None = None
+    """Asked when the condition is met; the reply is the alert's text."""
+    json_schema: Mapping[str, Any] | None = None
+    """The reply must fit it, and becomes the alert's data."""
+    expires_after_s: float | None = None
+    """Stream time after which the watch ends."""
+    paused: bool = False
+    include_frame: bool = False
+    """Whether alerts bring the JPEG of their newest frame along."""
+    supersede: bool | None = None
+    """Whether a reply that is being written is broken off for a newer one; None: in a
+    commentary."""
+    interval_s: float = 10.0
+    """Of the trigger ``interval``."""
+    alpha: float = 1.03
+    """Of the trigger ``drift``."""
+    quantile: float = 0.9
+    """Of the trigger ``change`` where it stands alone."""
+    webhook: Webhook | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> WatchKind:
+        """Which of the three it is."""
+        if self.condition is not None:
+            return "alert"
+        return "commentary" if self.instruction is not None else "question"
+
+    def triggers(self, wording: Wording) -> tuple[TriggerName, ...]:
+        """The chain in force, cheap first."""
+        if self.kind == "alert" and not self.trigger and wording.gates_by_silence:
+            assert self.condition is not None
+            if wording.question_for(self.condition).needs is None:
+                return ("change", "silence", "yes_no")
+        return self.trigger or DEFAULT_TRIGGERS[self.kind]
+
+    @property
+    def supersedes(self) -> bool:
+        """Whether a newer reply breaks off the one that is being written."""
+        return self.kind == "commentary" if self.supersede is None else self.supersede
+
+
+def check_options(options: WatchOptions, settings: WatchesSection) -> None:
+    """Refuse options that make no watch.
+
+    Raises:
+        InvalidRequest, TooLarge: naming the field and saying what to do.
+    """
+    asked = {
+        name: text
+        for name in ("condition", "instruction", "question")
+        if (text := getattr(options, name)) is not None
+    }
+    if len(asked) != 1:
+        raise InvalidRequest(
+            "a watch has exactly one of 'condition' (alert me when ...), 'instruction' (comment on "
+            "...) and 'question' (answer when it can be told)",
+            param="condition",
+        )
+    ((name, text),) = asked.items()
+    if name != "instruction" and not text.strip():
+        raise InvalidRequest(f"the watch's {name} is empty", param=name)
+    for param, words in {**asked, "answer_prompt": options.answer_prompt or ""}.items():
+        if len(words) > settings.max_condition_chars:
+            raise TooLarge(
+                f"'{param}' has {len(words)} characters; {settings.max_condition_chars} are "
+                "allowed (setting watches.max_condition_chars): say it more briefly",
+                param=param,
+            )
+    _check_numbers(options, settings)
+    if options.json_schema is not None:
+        check_schema(options.json_schema, param="json_schema")
+        if len(json.dumps(options.json_schema)) > settings.max_schema_bytes:
+            raise TooLarge(
+                f"a schema may have {settings.max_schema_bytes} bytes (setting "
+                "watches.max_schema_bytes)",
+                param="json_schema",
+            )
+    if "evidence" in options.trigger[:-1]:
+        raise InvalidRequest("'evidence' is the last trigger of its chain", param="trigger")
+
+
+def _check_numbers(options: WatchOptions, settings: WatchesSection) -> None:
+    ranges = {
+        "cooldown_s": (0.0, 86_400.0),
+        "min_confidence": (0.0, 1.0),
+        "max_alerts_per_minute": (0.0, settings.max_alerts_per_minute),
+        "expires_after_s": (0.0, 10_000_000.0),
+        "interval_s": (0.1, 86_400.0),
+        "alpha": (0.5, 100.0),
+        "quantile": (0.0, 1.0),
+    }
+    for name, (low, high) in ranges.items():
+        value = getattr(options, name)
+        if value is not None and not (math.isfinite(value) and low <= value <= high):
+            raise InvalidRequest(f"'{name}' is a number from {low:g} to {high:g}", param=name)

@@ -1,0 +1,94 @@
+"""Watches and alerts as the wire tells them, and the way back."""
+
+import base64
+from typing import Any
+
+from onlooker.core.protocol.watches import (
+    AlertObject,
+    EvidenceObject,
+    WatchChanges,
+    WatchCountsObject,
+    WatchObject,
+    WebhookConfig,
+)
+from onlooker.watches.alert import Alert
+from onlooker.watches.options import WatchOptions, Webhook
+from onlooker.watches.watch import Watch
+
+_MAY_BE_NULL = {
+    "condition", "instruction", "question", "min_confidence", "max_alerts_per_minute",
+    "answer_prompt", "json_schema", "expires_after_s", "supersede", "webhook",
+}  # fmt: skip
+
+
+def option_changes(config: WatchChanges) -> dict[str, Any]:
+    """The fields of `WatchOptions` that a client named. Null takes an option back."""
+    named = {name: getattr(config, name) for name in config.model_fields_set if name != "id"}
+    changes = {n: value for n, value in named.items() if value is not None or n in _MAY_BE_NULL}
+    if changes.get("trigger") is not None:
+        changes["trigger"] = tuple(changes["trigger"])
+    hook = changes.get("webhook")
+    if isinstance(hook, WebhookConfig):
+        changes["webhook"] = Webhook(hook.url, hook.secret)
+    return changes
+
+
+def watch_options(config: WatchChanges) -> WatchOptions:
+    """The options of a new watch."""
+    return WatchOptions(**option_changes(config))
+
+
+def watch_object(watch: Watch) -> WatchObject:
+    """A watch as it is now. A webhook's secret is never told."""
+    options, counts = watch.options, watch.counts
+    return WatchObject(
+        id=watch.watch_id,
+        kind=options.kind,
+        condition=options.condition,
+        instruction=options.instruction,
+        question=options.question,
+        asks=watch.prompts.check.text,
+        trigger=list(watch.trigger_names),
+        state=watch.state,
+        why_ended=watch.why_ended,
+        while_true=options.while_true,
+        repeat=options.repeat,
+        cooldown_s=options.cooldown_s,
+        min_confidence=options.min_confidence,
+        max_alerts_per_minute=watch.max_per_minute,
+        answer_prompt=options.answer_prompt,
+        json_schema=None if options.json_schema is None else dict(options.json_schema),
+        expires_after_s=options.expires_after_s,
+        include_frame=options.include_frame,
+        webhook_url=None if options.webhook is None else options.webhook.url,
+        metadata=dict(options.metadata),
+        created_at=watch.created_wall_s,
+        created_s=watch.created_s,
+        last_confidence=watch.last_confidence,
+        counts=WatchCountsObject(
+            clips=counts.clips,
+            deferred=counts.deferred,
+            passed_over=counts.passed_over,
+            alerts=counts.alerts,
+            held_back=counts.held_back,
+        ),
+    )
+
+
+def alert_object(alert: Alert) -> AlertObject:
+    """An alert, its picture in base64."""
+    frame = None if alert.frame_jpeg is None else base64.b64encode(alert.frame_jpeg).decode()
+    return AlertObject(
+        id=alert.alert_id,
+        number=alert.number,
+        watch=alert.watch_id,
+        kind=alert.kind,
+        text=alert.text,
+        data=alert.data,
+        problem=alert.problem,
+        confidence=alert.confidence,
+        evidence=EvidenceObject(start_s=alert.start_s, end_s=alert.end_s),
+        decided_at=alert.decided_wall_s,
+        staleness_s=alert.staleness_s,
+        frame=frame,
+    )

@@ -1,0 +1,50 @@
+"""Triggers one behind the other, cheap first: each asks only where all before it would speak.
+
+A check that was lost is made up for on the next clip, whatever the links before it say of that.
+"""
+
+from collections.abc import Sequence
+
+from onlooker.core.media import Clip
+from onlooker.watches.triggers.interface import CheckLost, Decision, Score, Signals, Speak, Trigger
+
+
+class ChainTrigger:
+    """Speaks when all its links do; what the last of them says counts."""
+
+    def __init__(self, links: Sequence[Trigger]) -> None:
+        if not links:
+            raise ValueError("a chain has at least one trigger")
+        self._links = tuple(links)
+        self._owed = 0
+        """The link whose check was lost: what those before it let pass is still to be asked."""
+
+    async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
+        decision: Decision = Speak()
+        first, self._owed = self._owed, 0
+        for link in self._links[:first]:
+            link.passed_over(clip)
+        for index, link in enumerate(self._links[first:], first):
+            try:
+                decision = await link.on_clip(clip, signals, score)
+            except CheckLost:
+                self._owed = index
+                self._pass_over(index + 1, clip)
+                raise
+            if not isinstance(decision, Speak):
+                self._pass_over(index + 1, clip)
+                break
+        return decision
+
+    def passed_over(self, clip: Clip) -> None:
+        """None of the links is asked."""
+        self._pass_over(0, clip)
+
+    async def spoke(self, text: str, score: Score) -> None:
+        """Every link is told."""
+        for link in self._links:
+            await link.spoke(text, score)
+
+    def _pass_over(self, first: int, clip: Clip) -> None:
+        for link in self._links[first:]:
+            link.passed_over(clip)

@@ -1,0 +1,76 @@
+"""Speak when the model answers a standing question with yes: one token on a fork, nothing saved.
+
+The margin of "yes" over "no" becomes a probability by Platt's calibration, so that a threshold
+means the same for every model. With bias 0 and threshold 0.5 this is Dispider's rule (logit > 0)
+and StreamingBench's yes/no form.
+"""
+
+import math
+
+from onlooker.core.media import Clip
+from onlooker.watches.triggers.interface import (
+    Decision,
+    Rule,
+    Score,
+    Signals,
+    Silent,
+    Speak,
+)
+from onlooker.watches.triggers.sight import SightGate
+
+
+def probability(margin: float, *, bias: float = 0.0, temperature: float = 1.0) -> float:
+    """Calibrated probability of yes: the logistic function of (margin - bias) / temperature."""
+    scaled = max(-60.0, min(60.0, (margin - bias) / temperature))
+    return 1.0 / (1.0 + math.exp(-scaled))
+
+
+class YesNoTrigger(Rule):
+    """Speaks on a yes.
+
+    Args:
+        threshold: probability from which it is a yes.
+        hysteresis: a yes holds until the probability falls below `threshold - hysteresis`.
+        while_true: speak about every clip that is a yes, not only when it becomes one.
+        about_event: the question asks what has just happened, between the last clip and this one.
+            Then every yes is an event of its own, and there is no edge to wait for.
+        bias, temperature: the model's calibration.
+        gate: keeps the last answer over clips that cannot have changed it; None: asks about all.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float,
+        hysteresis: float = 0.2,
+        while_true: bool = False,
+        about_event: bool = True,
+        bias: float = 0.0,
+        temperature: float = 1.0,
+        gate: SightGate | None = None,
+    ) -> None:
+        self._threshold = threshold
+        self._release = threshold - hysteresis
+        self._while_true = while_true
+        self._about_event = about_event
+        self._bias, self._temperature = bias, temperature
+        self._gate = gate
+        self.is_on = False
+        """Whether the last clip that was asked about was a yes."""
+
+    async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
+        sight = signals.sight
+        if self._gate is not None and sight is not None:
+            if not self._gate.is_open(sight, is_on=self.is_on):
+                return Silent(why="unneeded")
+            margin = await score.margin()
+            self._gate.note(sight)
+        else:
+            margin = await score.margin()
+        chance = probability(margin, bias=self._bias, temperature=self._temperature)
+        was_on = self.is_on and not self._about_event
+        self.is_on = chance >= (self._release if was_on else self._threshold)
+        is_new = self.is_on and (self._while_true or not was_on)
+        if is_new and chance >= self._threshold:
+            return Speak(confidence=chance)
+        return Silent(confidence=chance)

@@ -1,0 +1,126 @@
+"""One watch: its options, what it may still say, and how often it did."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from onlooker.core.media import Clip
+from onlooker.engine.wording import Wording
+from onlooker.watches.config import WatchesSection
+from onlooker.watches.making import Prompts, make_prompts, make_trigger
+from onlooker.watches.options import TriggerName, WatchOptions
+from onlooker.watches.triggers.interface import Trigger
+
+WatchState = Literal["active", "paused", "ended"]
+
+_MINUTE_S = 60.0
+
+KEEPS_TRIGGER = {"cooldown_s", "max_alerts_per_minute", "expires_after_s", "paused", "repeat",
+                 "include_frame", "supersede", "webhook", "metadata"}  # fmt: skip
+"""Options that can change without the trigger beginning anew."""
+
+
+@dataclass(slots=True)
+class WatchCounts:
+    """What became of the clips that a watch looked at."""
+
+    clips: int = 0
+    deferred: int = 0
+    passed_over: int = 0
+    alerts: int = 0
+    held_back: int = 0
+    """Alerts that cooldown or rate kept in."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """Made by `Watch.make`; owned by its stream's keeper."""
+
+    watch_id: str
+    options: WatchOptions
+    created_wall_s: float
+    created_s: float
+    """Stream time."""
+    trigger: Trigger
+    trigger_names: Sequence[TriggerName]
+    prompts: Prompts
+    max_per_minute: float
+    counts: WatchCounts = field(default_factory=WatchCounts)
+    last_confidence: float | None = None
+    why_ended: str | None = None
+    _alerts_s: deque[float] = field(default_factory=deque)
+
+    @classmethod
+    def make(
+        cls,
+        watch_id: str,
+        options: WatchOptions,
+        *,
+        wording: Wording,
+        settings: WatchesSection,
+        created_wall_s: float,
+        created_s: float,
+    ) -> "Watch":
+        """A watch with checked options."""
+        prompts = make_prompts(options, wording)
+        return cls(
+            watch_id=watch_id,
+            options=options,
+            created_wall_s=created_wall_s,
+            created_s=created_s,
+            trigger=make_trigger(options, prompts, wording, settings),
+            trigger_names=options.triggers(wording),
+            prompts=prompts,
+            max_per_minute=options.max_alerts_per_minute or settings.max_alerts_per_minute,
+        )
+
+    @property
+    def state(self) -> WatchState:
+        """Whether it looks."""
+        if self.why_ended is not None:
+            return "ended"
+        return "paused" if self.options.paused else "active"
+
+    def updated(
+        self, changes: dict[str, Any], *, wording: Wording, settings: WatchesSection
+    ) -> "Watch":
+        """The same watch with other options; its trigger begins anew where they concern it."""
+        options = replace(self.options, **changes)
+        fresh = Watch.make(
+            self.watch_id,
+            options,
+            wording=wording,
+            settings=settings,
+            created_wall_s=self.created_wall_s,
+            created_s=self.created_s,
+        )
+        fresh.counts, fresh._alerts_s = self.counts, self._alerts_s
+        if set(changes) <= KEEPS_TRIGGER:
+            fresh.trigger = self.trigger
+        return fresh
+
+    def expire(self, now_s: float) -> bool:
+        """End it when its time has passed; returns whether that happened now."""
+        limit_s = self.options.expires_after_s
+        if self.why_ended is None and limit_s is not None and now_s > self.created_s + limit_s:
+            self.why_ended = "expired"
+            return True
+        return False
+
+    def may_alert(self, clip: Clip) -> bool:
+        """Whether cooldown and rate allow an alert about `clip`; counts it either way."""
+        now_s = clip.end_s
+        longest_s = max(_MINUTE_S, self.options.cooldown_s)
+        while self._alerts_s and self._alerts_s[0] <= now_s - longest_s:
+            self._alerts_s.popleft()
+        resting = self._alerts_s and now_s - self._alerts_s[-1] < self.options.cooldown_s
+        recent = sum(at_s > now_s - _MINUTE_S for at_s in self._alerts_s)
+        if resting or recent >= self.max_per_minute:
+            self.counts.held_back += 1
+            return False
+        self._alerts_s.append(now_s)
+        self.counts.alerts += 1
+        if not self.options.repeat or self.options.kind == "question":
+            self.why_ended = "answered" if self.options.kind == "question" else "alerted once"
+        return True

@@ -1,0 +1,166 @@
+"""Alerts posted to webhooks: signed, in order, tried again, and never in anybody's way.
+
+Every watch with a webhook has a bounded queue of its own, emptied by a task that ends with it. An
+alert that cannot be delivered is given up after some attempts, and the next one gets its turn.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+
+import httpcore
+
+from onlooker.core.address import AddressPolicy, Target
+from onlooker.core.clock import Clock
+from onlooker.core.errors import Forbidden, InvalidRequest
+from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.metrics import Metrics
+from onlooker.core.network import AsyncGuardedBackend
+from onlooker.core.protocol.watches import WebhookBody
+from onlooker.watches.alert import Alert
+from onlooker.watches.config import WebhooksSection
+from onlooker.watches.options import Webhook
+from onlooker.watches.public import alert_object
+from onlooker.watches.watch import Watch
+
+_log = logging.getLogger("onlooker.watches")
+
+FINAL_STATUSES = range(400, 500)
+"""The receiver will not take this alert however often it comes; 408 and 429 are no such answer."""
+
+_TRY_AGAIN = (408, 429)
+
+
+def signature(secret: str, timestamp: int, body: bytes) -> str:
+    """``t=TIMESTAMP,v1=HEX``: HMAC-SHA256 of the timestamp, a full stop and the body."""
+    signed = f"{timestamp}.".encode() + body
+    return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
+
+
+@dataclass(slots=True)
+class _Line:
+    """What waits for one watch's webhook."""
+
+    hook: Webhook
+    waiting: deque[tuple[str, bytes]] = field(default_factory=deque)
+    task: "asyncio.Task[None] | None" = None
+
+
+class WebhookSender:
+    """All webhooks of a server."""
+
+    def __init__(self, settings: WebhooksSection, clock: Clock, metrics: Metrics) -> None:
+        self._settings, self._clock, self._metrics = settings, clock, metrics
+        self._policy = AddressPolicy(settings.rules)
+        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._lines: dict[tuple[StreamId, str], _Line] = {}
+
+    async def check(self, hook: Webhook | None) -> None:
+        """Refuse a webhook that may not be posted to.
+
+        Raises:
+            InvalidRequest: its URL is none, or does not resolve.
+            Forbidden: webhooks are off, or its address is not allowed.
+        """
+        if hook is None:
+            return
+        if not self._settings.enabled:
+            raise Forbidden(
+                "this server posts to no webhooks (setting watches.webhooks.enabled)",
+                param="webhook",
+            )
+        target = self._target(hook)
+        try:
+            await asyncio.to_thread(self._policy.addresses, target.host, target.port)
+        except OSError:
+            raise InvalidRequest(
+                f"the webhook's host '{target.host}' does not resolve", param="webhook.url"
+            ) from None
+
+    def send(self, stream_id: StreamId, watch: Watch, alert: Alert) -> None:
+        """Queue an alert for its watch's webhook, if there is one. Never waits."""
+        hook = watch.options.webhook
+        if hook is None:
+            return
+        stream = split_stream_id(stream_id)[1]
+        body = WebhookBody(stream=stream, alert=alert_object(alert)).model_dump_json().encode()
+        key = (stream_id, watch.watch_id)
+        line = self._lines.setdefault(key, _Line(hook))
+        line.hook = hook
+        line.waiting.append((alert.alert_id, body))
+        if len(line.waiting) > self._settings.max_queued:
+            line.waiting.popleft()
+            self._metrics.webhook_deliveries.labels(outcome="dropped").inc()
+        if line.task is None:
+            line.task = asyncio.create_task(self._empty(key, line))
+
+    async def close(self) -> None:
+        """Stop; what waits is let go."""
+        tasks = [line.task for line in self._lines.values() if line.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._pool is not None:
+            await self._pool.aclose()
+
+    async def _empty(self, key: tuple[StreamId, str], line: _Line) -> None:
+        while line.waiting:
+            alert_id, body = line.waiting.popleft()
+            outcome = await self._deliver(line.hook, alert_id, body)
+            self._metrics.webhook_deliveries.labels(outcome=outcome).inc()
+        del self._lines[key]
+
+    async def _deliver(self, hook: Webhook, alert_id: str, body: bytes) -> str:
+        wait_s = self._settings.backoff_min_s
+        for attempt in range(1, self._settings.max_attempts + 1):
+            try:
+                status = await self._post(hook, alert_id, attempt, body)
+            except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError,
+                    Forbidden, OSError) as error:  # fmt: skip
+                _log.info("a webhook failed", extra={"why": type(error).__name__})
+                status = 0
+            if 200 <= status < 300:
+                return "delivered"
+            if status in FINAL_STATUSES and status not in _TRY_AGAIN:
+                return "given_up"
+            if attempt < self._settings.max_attempts:
+                self._metrics.webhook_deliveries.labels(outcome="retried").inc()
+                await self._clock.sleep(wait_s)
+                wait_s = min(2 * wait_s, self._settings.backoff_max_s)
+        return "given_up"
+
+    async def _post(self, hook: Webhook, alert_id: str, attempt: int, body: bytes) -> int:
+        """One delivery; returns the status. Redirects are not followed."""
+        target = self._target(hook)
+        timestamp = int(self._clock.wall_s())
+        headers = [
+            ("Host", target.netloc),
+            ("User-Agent", "onlooker"),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            ("Onlooker-Delivery", alert_id),
+            ("Onlooker-Attempt", str(attempt)),
+        ]
+        if hook.secret:
+            headers.append(("Onlooker-Signature", signature(hook.secret, timestamp, body)))
+        limit_s = self._settings.timeout_s
+        limits = {"connect": limit_s, "read": limit_s, "write": limit_s, "pool": limit_s}
+        if self._pool is None:
+            self._pool = httpcore.AsyncConnectionPool(
+                max_connections=32,
+                keepalive_expiry=30,
+                network_backend=AsyncGuardedBackend(self._policy),
+            )
+        async with self._pool.stream(
+            "POST", target.url, headers=headers, content=body, extensions={"timeout": limits}
+        ) as response:
+            return response.status
+
+    def _target(self, hook: Webhook) -> Target:
+        try:
+            return self._policy.parse(hook.url)
+        except Forbidden as error:  # no webhook has another scheme, whatever the settings
+            raise InvalidRequest(error.message, param=error.param) from None
