@@ -181,6 +181,15 @@ class AnswerEnd:
     that were only compared."""
     fetched_ratio: float | None = None
     """`fetched_bytes` in all, as a share of the KV of the whole stream; None where it has none."""
+    asked_s: float | None = None
+    """Stream time of the question. Filled in by the stream, not by the engine."""
+    seen_until_s: float | None = None
+    """Stream time up to which the context showed the stream; None where it showed none of it."""
+    ttft_s: float | None = None
+    """From the question's arrival to the first piece of the answer; None where there was none.
+    Filled in by the stream."""
+    reason: str | None = None
+    """Why the answer was cut short, in words, where it was: such as a stream that closed."""
     details: dict[str, object] = field(default_factory=dict)
 
 
