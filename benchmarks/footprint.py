@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from onlooker.benchmarks.cpu import process_rss_bytes
 from onlooker.engine.interface import Engine
 from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
+from onlooker.engine.vllm_adapter.wire import worker_stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +28,10 @@ class Footprint:
 
     async def read(self, pids: Sequence[int]) -> State:
         """The state now; resident memory is that of the processes `pids`."""
-        stats = (await self._runner.ask_workers("segment_stats"))[0]
+        stats = (await self._runner.ask_workers(worker_stats()))[0]
         return State(
-            device_bytes=int(stats["bytes"]),
+            device_bytes=stats.bytes,
             rss_bytes=sum(process_rss_bytes(pid) for pid in pids),
-            stored_bytes={name: tier["used_bytes"] for name, tier in stats["tiers"].items()},
-            index_rows=int(stats["index_rows"]),
+            stored_bytes={name: tier["used_bytes"] for name, tier in stats.tiers.items()},
+            index_rows=stats.index_rows,
         )

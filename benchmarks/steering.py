@@ -9,6 +9,7 @@ from onlooker.core.ids import StreamId
 from onlooker.engine.interface import AnswerEvent, Engine, Question
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory, spread
 from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
+from onlooker.engine.vllm_adapter.wire import flush_segments
 
 PLACED = 8
 """Clips at most that the oracle is handed, as many as retrieval brings back by default."""
@@ -50,7 +51,7 @@ class Steered:
 
     async def flush(self) -> None:
         """Wait until all segments are stored."""
-        await self.engine.runner.ask_workers("flush_segments", 120.0)
+        await self.engine.runner.ask_workers(flush_segments(120.0))
 
     async def answer(
         self, question: Question, way: Way, evidence: Sequence[int], *, is_timed: bool

@@ -124,11 +124,13 @@ def core_places() -> list[Place]:
 
 def gateway_places(llm: Any) -> list[Place]:
     """Where the gateway's process spends its time on requests. `llm`: the running ``AsyncLLM``."""
-    from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
+    from onlooker.engine.memory.prompt import PromptBuilder
+    from onlooker.engine.vllm_adapter.gateway import segment_engine as features
     from onlooker.engine.vllm_adapter.gateway.preparer import _Template
 
     built = ("load_text", "load_clip", "save_clip", "retrieve", "question", "build")
     return [
+        (features, "engine_input", "compose"),
         (llm.renderer.get_mm_processor(), "apply", "preprocess"),
         (_Template, "fill", "preprocess"),
         *((PromptBuilder, name, "compose") for name in built),

@@ -1,11 +1,7 @@
 """How busy the engine is, as it tells the gateway with every request that ends."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
-
-LOAD_KEY = "onlooker_load"
-"""Where it stands in a finished request's output."""
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +37,3 @@ class EngineLoad:
     """The fields of the `CostTable`, in order."""
     has_fallen_back: bool = False
     """Whether the policy failed and the engine serves in order of arrival."""
-
-    def to_params(self) -> dict[str, Any]:
-        """As part of a request's output."""
-        return {LOAD_KEY: asdict(self)}
-
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any] | None) -> "EngineLoad | None":
-        """Read back what `to_params` wrote; None where there is nothing."""
-        plain = (params or {}).get(LOAD_KEY)
-        return None if plain is None else cls(**plain)

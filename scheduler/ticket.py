@@ -1,17 +1,9 @@
-"""What the policy must know of a request, as plain data that crosses processes."""
+"""What the policy must know of a request, and what it tells of it at the end."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.slo import Tier
-
-TICKET_KEY = "onlooker_ticket"
-"""Where the ticket stands among a request's ``extra_args``."""
-
-SERVED_KEY = "onlooker_served"
-"""Where a finished request's output says how it was served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,30 +22,16 @@ class Ticket:
     stream: str = ""
     tier: Tier = Tier.STANDARD
 
-    def to_params(self) -> dict[str, Any]:
-        """As ``extra_args`` of a request."""
-        return {
-            TICKET_KEY: {
-                "request_class": int(self.request_class),
-                "arrived_at_s": self.arrived_at_s,
-                "due_at_s": self.due_at_s,
-                "tpot_s": self.tpot_s,
-                "stream": self.stream,
-                "tier": str(self.tier),
-            }
-        }
 
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any] | None) -> "Ticket | None":
-        """Read back what `to_params` wrote; None for a request without a ticket."""
-        plain = (params or {}).get(TICKET_KEY)
-        if plain is None:
-            return None
-        return cls(
-            request_class=RequestClass(plain["request_class"]),
-            arrived_at_s=float(plain["arrived_at_s"]),
-            due_at_s=float(plain["due_at_s"]),
-            tpot_s=float(plain["tpot_s"]),
-            stream=str(plain["stream"]),
-            tier=Tier(plain["tier"]),
-        )
+@dataclass(frozen=True, slots=True)
+class Served:
+    """How a request was served."""
+
+    request_class: str
+    """Label of its class."""
+    queue_s: float
+    """From its arrival until its first step."""
+    slack_s: float
+    """What was left until its deadline when it was started."""
+    missed: tuple[str, ...]
+    """Labels of the classes whose deadlines it missed."""

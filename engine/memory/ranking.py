@@ -8,6 +8,9 @@ from onlooker.core.settings import Section
 
 ScoreName = Literal["mean_key", "representatives", "page_mean", "late_interaction"]
 
+LayerTrace = dict[ScoreName, list[float]]
+"""What every score says of all candidates of a retrieval in one layer, in their order."""
+
 
 class Ranking(Section):
     """Which score, of which layers. ``python -m onlooker.demo_model.calibrate`` finds it for
@@ -44,3 +47,13 @@ class Ranking(Section):
             ):
                 raise ValueError("voting_layers are different numbers from 0")
         return self
+
+
+class RetrievalPolicy(Section):
+    """How the scores of candidates become a choice. Handed to the model's workers."""
+
+    ranking: Ranking = Ranking()
+    mass: float | None = None
+    """See ``memory.mass``."""
+    gates: bool = False
+    """Whether a probe chooses nothing when the recent window matches as well."""

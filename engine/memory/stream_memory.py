@@ -1,4 +1,4 @@
-"""What one stream remembers, on the gateway's side: its clips in order, not their KV."""
+"""What one stream remembers: its clips in order, and which of them an answer may see. No KV."""
 
 import hashlib
 import math
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from onlooker.cache_store.key import SegmentKind, StreamKey
-from onlooker.engine.memory.context import GrowingContext
+from onlooker.engine.memory.notes import Notes
+from onlooker.engine.memory.plan import Reads
 from onlooker.engine.memory.timeline import Passage, RememberedClip, Timeline
 from onlooker.engine.memory.times import TimeAsked
-from onlooker.engine.vllm_adapter.gateway.notes import Notes
-from onlooker.engine.vllm_adapter.worker.arena import Reads
+from onlooker.engine.memory.window import RecentWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class StreamMemory:
         """Keys of system prompts that are stored."""
         self.notes = Notes(key)
         self._clips = Timeline()
-        self.context: GrowingContext[RememberedClip] = GrowingContext()
+        self.window: RecentWindow[RememberedClip] = RecentWindow()
 
     @property
     def prefix(self) -> str:
@@ -116,13 +116,13 @@ class StreamMemory:
         self, start_s: float, max_clips: int, stride_clips: int
     ) -> tuple[list[RememberedClip], str | None]:
         """The context of the clip that starts at `start_s`, and the salt of its request; see
-        `GrowingContext`. One that was missing and comes late has a context and a salt of its own.
+        `RecentWindow`. One that was missing and comes late has a context and a salt of its own.
         """
         if self._clips and self._clips[-1].end_s > start_s:
             return self.recent(max_clips, until_s=start_s), None
         known = self._clips[-max_clips - 1 :]
-        clips, salt = self.context.begin(known, max_clips=max_clips, stride_clips=stride_clips)
-        return list(clips), salt
+        clips = self.window.before_next(known, max_clips=max_clips, stride_clips=stride_clips)
+        return list(clips), self.window.name
 
     def recall(
         self,

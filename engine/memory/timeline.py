@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
+from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.key_runs import KeyRuns
-from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
 
 SizeClass = tuple[int, int]
 """See `ClipTokens.size_class`."""

@@ -1,16 +1,14 @@
 """The recent window: the last clips of a stream, dropped a stride at a time.
 
-A window that slides by one clip changes the start of every prompt, so that a prefix cache never
-hits once the window is full. Dropping a whole stride at once keeps the start still for `stride`
-clips: of these only the first pays for the window again, the others find all but the new clip
-cached.
+A window that slides by one clip puts every clip in another place each time, so that nothing of the
+last prompt can be used again. This one grows clip by clip and drops a whole stride when it is full.
+While it only grows, each prompt begins as the one before, and vLLM's prefix cache finds that
+beginning in the blocks where it was left.
 """
 
-from collections import deque
+import secrets
 from collections.abc import Sequence
-from typing import Protocol
-
-from onlooker.core.media import Clip
+from typing import Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
@@ -26,49 +24,50 @@ class Timed(Protocol):
     def end_s(self) -> float: ...
 
 
-class RecentWindow:
-    """At most `max_clips` clips, in time order.
+C = TypeVar("C", bound=Timed)
 
-    Args:
-        max_clips: the bound, at least 1.
-        stride_clips: how many of the oldest go at once when the bound is passed, 1 to `max_clips`.
+
+class RecentWindow(Generic[C]):
+    """Where one stream's window begins, and a name for the stretch in which it only grows.
+
+    Where KV is loaded rather than computed, vLLM must find it again for this stream and this
+    stretch alone: the name is the salt of its requests. It changes whenever the beginning does.
     """
 
-    def __init__(self, *, max_clips: int, stride_clips: int) -> None:
-        if not 1 <= stride_clips <= max_clips:
-            raise ValueError(
-                f"a window of {max_clips} clips cannot drop {stride_clips} clips at a time"
-            )
-        self._max_clips = max_clips
-        self._stride_clips = stride_clips
-        self._clips: deque[Clip] = deque()
+    def __init__(self) -> None:
+        self._first_index: int | None = None
+        self._name = ""
+        self._is_whole = False
 
-    def add(self, clip: Clip) -> None:
-        """Take the newest clip; drops a stride when the window is full."""
-        assert not self._clips or clip.clip_index > self._clips[-1].clip_index
-        if len(self._clips) == self._max_clips:
-            for _ in range(self._stride_clips):
-                self._clips.popleft()
-        self._clips.append(clip)
+    @property
+    def name(self) -> str:
+        """Of the stretch that the last call of `before_next` began or went on with."""
+        return self._name
 
-    def discard(self, clip: Clip) -> None:
-        """Take back the newest clip: its ingest failed, so no answer may rest on it."""
-        if self._clips and self._clips[-1] is clip:
-            self._clips.pop()
+    def before_next(self, clips: Sequence[C], *, max_clips: int, stride_clips: int) -> Sequence[C]:
+        """The clips before the next one: at most `max_clips` of the newest of `clips`. When they
+        are too many, `stride_clips` go at once.
 
-    def until(self, time_s: float) -> Sequence[Clip]:
-        """What had been captured by stream time `time_s`, which is what an answer then may know.
-
-        A clip that this time cuts in two shows its first frame only.
+        A request that was not `done` before the next begins may have left blocks that do not hold
+        what they should: what follows it has a new name.
         """
-        return [part for clip in self._clips if (part := clip.until(time_s)) is not None]
+        start = 0
+        if self._first_index is not None:
+            while start < len(clips) and clips[start].clip_index < self._first_index:
+                start += 1
+        if len(clips) - start > max_clips:
+            start = len(clips) - max(0, max_clips - stride_clips + 1)
+        context = clips[start:]
+        first_index = context[0].clip_index if context else None
+        if not self._is_whole or first_index != self._first_index:
+            self._name = secrets.token_hex(8)
+        self._first_index = first_index
+        self._is_whole = False
+        return context
 
-    def clips(self) -> Sequence[Clip]:
-        """All clips, oldest first."""
-        return list(self._clips)
-
-    def __len__(self) -> int:
-        return len(self._clips)
+    def done(self) -> None:
+        """The request ended well: its blocks hold what its prompt says."""
+        self._is_whole = True
 
 
 def spans_s(clips: Sequence[Timed]) -> tuple[tuple[float, float], ...]:

@@ -9,7 +9,7 @@ import torch
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.cache_store.key import StreamKey
-from onlooker.engine.vllm_adapter.spec import SaveSpan
+from onlooker.engine.memory.plan import SaveSpan
 from onlooker.engine.vllm_adapter.worker.arena import Segment
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.vault import Vault

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
+from onlooker.engine.memory.ranking import RetrievalPolicy
+from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.vllm_adapter.config import VllmSection
-from onlooker.engine.vllm_adapter.family import FAMILIES
+from onlooker.engine.vllm_adapter.families import FAMILIES
 from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
+from onlooker.engine.vllm_adapter.wire import plan_params, ticket_params
 from onlooker.scheduler.ticket import Ticket
 
 prepare_environment(VllmSection(), cpu=True, model_is_local=True)
@@ -59,6 +62,8 @@ class SegmentVllm:
         self.num_frames = 2
         architectures = json.loads((folder / "config.json").read_text())["architectures"]
         self.family = FAMILIES[architectures[0]]
+        guarded = self.family.guarded
+        assert guarded is not None
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import LLM
         from vllm.config import KVTransferConfig
@@ -69,7 +74,7 @@ class SegmentVllm:
             max_num_seqs=8, block_size=32, max_num_batched_tokens=2048, seed=0,
             limit_mm_per_prompt={"video": 32, "image": 0}, mm_processor_cache_gb=0,
             enable_prefix_caching=True, disable_log_stats=True, use_tqdm_on_load=False,
-            hf_overrides={"architectures": [self.family.guarded]},
+            hf_overrides={"architectures": [guarded.name]},
             scheduler_cls=f"{entry}.scheduler.{scheduler}",
             worker_extension_cls=f"{entry}.extension.SegmentExtension",
             kv_transfer_config=KVTransferConfig(
@@ -83,10 +88,8 @@ class SegmentVllm:
         self._ids = itertools.count()
 
     @property
-    def places(self) -> Any:
-        from onlooker.engine.memory.places import Places
-
-        return Places.of(self.family, self.engine.model_config.hf_config)
+    def layout(self) -> RotaryLayout:
+        return self.family.rotary_layout(self.engine.model_config.hf_config)
 
     def text(self, index: int) -> str:
         """What a prompt says for clip `index`."""
@@ -119,12 +122,11 @@ class SegmentVllm:
         return self.worker.arena
 
     def choose_by(self, **settings: Any) -> None:
-        """Let the worker choose another way (`Choosing.from_settings`), by an index made anew."""
-        from onlooker.engine.vllm_adapter.worker.retrieval import Choosing
+        """Let the worker choose another way (a `RetrievalPolicy`), by an index made anew."""
         from onlooker.engine.vllm_adapter.worker.scores import SCORES
 
-        self.worker._choosing = Choosing.from_settings(settings)
-        score = self.arena.score = SCORES[self.worker._choosing.ranking.score]
+        self.worker.policy = RetrievalPolicy.model_validate(settings)
+        score = self.arena.score = SCORES[self.worker.policy.ranking.score]
         for key in list(self.arena.index):
             self.arena.index.put(key, score.entries(self.arena.get(key).plain_keys, None))
 
@@ -132,7 +134,7 @@ class SegmentVllm:
         """Clip `index` as (`ClipTokens`, features with pixels)."""
         from vllm.renderers.inputs.preprocess import parse_model_prompt
 
-        from onlooker.engine.vllm_adapter.gateway.composer import clip_tokens
+        from onlooker.engine.vllm_adapter.gateway.features import clip_tokens
 
         prompt = {
             "prompt": self.text(index),
@@ -140,8 +142,7 @@ class SegmentVllm:
         }
         parsed = parse_model_prompt(self.engine.model_config, prompt)
         (rendered,) = self.engine.renderer.render_cmpl([parsed])
-        tokens = clip_tokens(f"clip/{index}", rendered, self.places)
-        return tokens, rendered["mm_kwargs"]["video"][0]
+        return clip_tokens(f"clip/{index}", rendered, self.layout)
 
     def ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
@@ -157,15 +158,18 @@ class SegmentVllm:
         """Hand a `PromptBuilder`'s request to the engine; returns its id."""
         from vllm import SamplingParams
 
-        prompt, spec = builder.build()
+        from onlooker.engine.vllm_adapter.gateway.features import engine_input
+
+        prompt = builder.build()
         request_id = f"r{next(self._ids)}"
         params = SamplingParams(
             temperature=0, max_tokens=max_tokens, logprobs=logprobs, ignore_eos=True,
             extra_args={
-                "kv_transfer_params": spec.to_params(), **(ticket.to_params() if ticket else {})
+                "kv_transfer_params": plan_params(prompt.plan),
+                **(ticket_params(ticket) if ticket else {}),
             },
         )  # fmt: skip
-        self.engine.add_request(request_id, prompt, params)
+        self.engine.add_request(request_id, engine_input(prompt), params)
         return request_id
 
     def step(self) -> list[Any]:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 
+from onlooker.engine.memory.prompt import PromptBuilder
+from onlooker.engine.vllm_adapter.wire import read_report
+
 NUM_CLIPS = 8
 WINDOW = 3
 QUESTION = "What colour is the circle?"
@@ -16,8 +19,6 @@ TOLERANCE = 1e-4
 
 
 def new_prompt(salt: str | None = None) -> Any:
-    from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
-
     return PromptBuilder(salt)
 
 
@@ -84,10 +85,8 @@ def retrieving(vllm: Any, num_slots: int, recent: Sequence[int]) -> Any:
 
 
 def picks(output: Any) -> list[list[int]]:
-    from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
-
-    picked = output.kv_transfer_params[PARAMS_KEY]["picked"]
-    return [[int(key.split("/")[1]) for key in layer] for layer in picked]
+    report = read_report(output.kv_transfer_params)
+    return [[int(key.split("/")[1]) for key in layer] for layer in report.picked]
 
 
 def ingest_all(vllm: Any) -> None:

@@ -44,13 +44,15 @@ DOOR = StreamId("door")
 THEN = "What was there at 3 seconds?"
 EVER = "Was there ever a red circle?"
 SETTINGS: dict[str, Any] = {
-    "model": MODEL,
-    "mode": "segments",
-    "clock": "virtual",
-    "perception": {"gate_threshold": 0.0},
-    "memory": {"recent_clips": 4, "retrieved_clips": 3},
-    "restarts": {"wait_s": 600.0},
-    "vllm": {"max_model_len": 1024},
+    "engine": {
+        "model": MODEL,
+        "mode": "segments",
+        "memory": {"recent_clips": 4, "retrieved_clips": 3},
+        "restarts": {"wait_s": 600.0},
+        "vllm": {"max_model_len": 1024},
+    },
+    "streams": {"clock": "virtual", "perception": {"gate_threshold": 0.0}},
+    "scheduler": {"policy": "fcfs"},
 }
 
 

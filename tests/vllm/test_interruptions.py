@@ -91,7 +91,8 @@ def test_a_check_leaves_the_stored_memory_bit_identical(vllm: Any) -> None:
     """The two forms of check: how a reply begins, and how well a given reply fits."""
     from onlooker.core.ids import StreamId
     from onlooker.engine.checks import Check
-    from onlooker.engine.vllm_adapter.gateway.checks import check_sampling
+    from onlooker.engine.vllm_adapter.gateway import sampling
+    from onlooker.engine.vllm_adapter.gateway.features import engine_input
 
     def memory() -> dict[str, tuple[bytes, bytes]]:
         segments = {key: vllm.arena.get(key) for key in [f"whole/{i}" for i in range(NUM_CLIPS)]}
@@ -105,9 +106,9 @@ def test_a_check_leaves_the_stored_memory_bit_identical(vllm: Any) -> None:
     asked = Check(StreamId("x"), QUESTION, 0.0, answers=(("yes",), ("no",)))
     given = Check(StreamId("x"), QUESTION, 0.0, given="red")
     for check, groups in ((asked, yes_no), (given, [])):
-        prompt, spec = asking(vllm, [5, 6, 7]).build()
-        sampling = check_sampling(check, groups, kv_transfer_params=spec.to_params())
-        vllm.engine.add_request(f"check-{len(groups)}", prompt, sampling)
+        prompt = asking(vllm, [5, 6, 7]).build()
+        options = sampling.for_check(check, groups, plan=prompt.plan)
+        vllm.engine.add_request(f"check-{len(groups)}", engine_input(prompt), options)
         while not vllm.step():
             pass
     assert memory() == before

@@ -12,7 +12,7 @@ import pytest
 from onlooker import demo_model
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
-from onlooker.engine.vllm_adapter.family import FAMILIES
+from onlooker.engine.vllm_adapter.families import FAMILIES
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
@@ -44,7 +44,7 @@ class VllmProcessor:
         self.num_rendered = 0
 
     async def render(self, prompt: dict[str, Any]) -> Any:
-        from onlooker.engine.vllm_adapter.gateway.boot import render
+        from onlooker.engine.vllm_adapter.seams import render
 
         self.num_rendered += 1
         rendered = await render(self.llm, prompt)
@@ -65,13 +65,12 @@ def processor(stock: VllmProcessor) -> VllmProcessor:
 
 
 def _preparer(processor: VllmProcessor) -> Any:
-    from onlooker.engine.memory.places import Places
+    from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
     from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
-    from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer
 
     family = FAMILIES[processor.config.architectures[0]]
     composer = PromptComposer(processor.tokenizer, instructions="", family=family)
-    return ClipPreparer(processor, composer.clip_text, Places.of(family, processor.config))
+    return ClipPreparer(processor, composer.clip_text, family.rotary_layout(processor.config))
 
 
 def _clip(start_s: float, *, width: int = SIDE, height: int = SIDE, alone: bool = False) -> Clip:

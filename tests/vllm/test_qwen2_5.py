@@ -5,7 +5,6 @@ Its clips tell time by place, so they are tried with one pair of frames and with
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +79,18 @@ def test_the_comparison_notices_clips_in_another_order(vllm: Any) -> None:
 
 def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any) -> None:
     from vllm.model_executor.models.qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
-    from vllm.multimodal.inputs import MultiModalFeatureSpec, MultiModalKwargsItem
+    from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
 
-    from onlooker.engine.vllm_adapter.gateway.composer import POSITIONS_FIELD
+    from onlooker.engine.vllm_adapter.gateway.features import engine_input
+    from onlooker.engine.vllm_adapter.wire import POSITIONS_FIELD
 
-    prompt, _ = asking(vllm, range(NUM_CLIPS)).build()
+    prompt = engine_input(asking(vllm, range(NUM_CLIPS)).build())
     start = len(sink_ids(vllm))
     features = []
     for index in range(NUM_CLIPS):
-        clip, _ = clip_of(vllm, index, "whole")
-        place = replace(clip.placeholder, offset=start + clip.placeholder.offset)
-        grid = MultiModalKwargsItem(clip.grid)
-        features.append(MultiModalFeatureSpec(grid, "video", str(index), place))
+        clip, pixels = clip_of(vllm, index, "whole")
+        place = PlaceholderRange(start + clip.placeholder.offset, clip.placeholder.length)
+        features.append(MultiModalFeatureSpec(pixels, "video", str(index), place))
         start += len(clip.token_ids)
 
     def stock(model: Any) -> Any:
@@ -105,10 +104,10 @@ def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any)
 
 
 def test_a_clip_is_restored_from_what_was_stored_with_it(vllm: Any) -> None:
-    from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
+    from onlooker.engine.memory.clip_tokens import ClipTokens
 
     clip, _ = clip_of(vllm, 3, "whole")
-    restored = ClipTokens.restored(clip.key, clip.meta(), vllm.places)
+    restored = ClipTokens.restored(clip.key, clip.meta(), vllm.layout)
     assert restored.token_ids == clip.token_ids
     assert restored.offsets.tolist() == clip.offsets.tolist()
     assert restored.extent == clip.extent

@@ -18,6 +18,7 @@ from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import AnswerEnd
 from onlooker.engine.vllm_adapter.engine import make_engine
+from onlooker.engine.vllm_adapter.wire import flush_segments, stored_lives
 from onlooker.streams.stock import StockTaker
 from tests.contract.redis_server import RedisServer
 from tests.vllm.test_engines import MODEL, ask, make_clip, open_with_clips, question
@@ -91,7 +92,7 @@ class Scenario:
             await open_with_clips(self.engine, name, NUM_CLIPS)
             self.lives[name] = Life(before=await self.look_back(name))
         await open_with_clips(self.engine, f"filling-before-{streams[0]}", NUM_FILLING)
-        assert (await self.engine.runner.ask_workers("flush_segments", 60.0)) == [True]
+        assert (await self.engine.runner.ask_workers(flush_segments(60.0))) == [True]
 
     async def meet(self, name: str) -> None:
         """Ask about one of them while the fault is there, and watch on."""
@@ -122,8 +123,10 @@ class Scenario:
 
     async def reached(self) -> None:
         """Wait until the engine's worker finds Redis again, which it left alone for a while."""
-        while not (await self.engine.runner.ask_workers("stored_generations", "m/t/none/"))[0][1]:
-            pass
+        is_reached = False
+        while not is_reached:
+            (found,) = await self.engine.runner.ask_workers(stored_lives("m/t/none/"))
+            is_reached = found.is_complete
 
     def shrink(self) -> None:
         """From now on Redis has room for three quarters of what it holds; some clips of "full" are

@@ -18,6 +18,7 @@ from onlooker.engine.interface import Remembered
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
+from onlooker.engine.vllm_adapter.wire import flush_segments
 from tests.vllm.test_engines import MODEL, ask, make_clip, open_with_clips, question
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -56,7 +57,7 @@ async def without_room(engine: Any, stream_id: StreamId) -> dict[str, Any]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (10_000, hard))
     try:
         await open_with_clips(engine, stream_id, 2)
-        assert (await engine.runner.ask_workers("flush_segments", 60.0)) == [True]
+        assert (await engine.runner.ask_workers(flush_segments(60.0))) == [True]
         stock = await engine.take_stock(waiting)
         _, end = await ask(engine, question(stream_id, "What was there at 1 seconds?"))
     finally:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from onlooker.engine.vllm_adapter.wire import read_report
 from tests.vllm.rig import (
     NUM_CLIPS,
     NUM_TOKENS,
@@ -130,14 +131,12 @@ def test_a_second_look_over_all_candidates_is_the_finer_score(vllm: Any, choosin
 def test_a_second_look_stays_within_the_shortlist_and_reads_no_more(
     vllm: Any, choosing: Any
 ) -> None:
-    from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
-
     choosing(ranking={"voting_layers": [2]})
     short = _probed(vllm, 2)
     choosing(ranking={"second_look": "page_mean", "shortlist_clips": 2, "voting_layers": [2]})
     output = vllm.run(_probe(vllm, 1, range(6), [6, 7]))
     assert set(picks(output)[0]) <= set(short)
-    read = output.kv_transfer_params[PARAMS_KEY]["read"]
+    read = read_report(output.kv_transfer_params).read
     assert set(read) == {"sink", *(f"whole/{index}" for index in (*short, 6, 7))}
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from onlooker import demo_model
-from onlooker.scheduler.load import EngineLoad
+from onlooker.engine.vllm_adapter.wire import read_load, read_served
 from onlooker.scheduler.request_class import RequestClass
-from onlooker.scheduler.ticket import SERVED_KEY, Ticket
+from onlooker.scheduler.ticket import Ticket
 from tests.vllm.rig import at_most
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -38,7 +38,7 @@ def vllm(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 def make_builder() -> Any:
-    from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
+    from onlooker.engine.memory.prompt import PromptBuilder
 
     return PromptBuilder()
 
@@ -118,18 +118,21 @@ def test_of_one_class_the_one_with_least_slack_goes_first(vllm: Any) -> None:
 def test_outputs_say_how_they_were_served_and_how_busy_the_engine_is(vllm: Any) -> None:
     late = Ticket(RequestClass.QUESTION, time.monotonic() - 5, time.monotonic() - 4, tpot_s=1e-6)
     output = vllm.run(asking(vllm), max_tokens=4, ticket=late)
-    served = output.kv_transfer_params[SERVED_KEY]
-    assert served["request_class"] == "question"
-    assert served["queue_s"] >= 5.0
-    assert served["slack_s"] < 0
-    assert served["missed"] == ["question", "decode"]
-    load = EngineLoad.from_params(output.kv_transfer_params)
+    served = read_served(output.kv_transfer_params)
+    assert served is not None
+    assert served.request_class == "question"
+    assert served.queue_s >= 5.0
+    assert served.slack_s < 0
+    assert served.missed == ("question", "decode")
+    load = read_load(output.kv_transfer_params)
     assert load is not None
     assert load.question_s > 0
     assert 0 < load.kv_free_ratio <= 1
     assert not load.has_fallen_back
     in_time = vllm.run(asking(vllm), ticket=ticket(RequestClass.QUESTION, 60.0))
-    assert in_time.kv_transfer_params[SERVED_KEY]["missed"] == []
+    served = read_served(in_time.kv_transfer_params)
+    assert served is not None
+    assert served.missed == ()
 
 
 def test_running_answers_take_turns_with_clips(vllm: Any) -> None:
@@ -144,7 +147,7 @@ def test_running_answers_take_turns_with_clips(vllm: Any) -> None:
 
 
 def test_a_context_that_stayed_in_its_blocks_does_not_count_as_loaded(vllm: Any) -> None:
-    from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
+    from onlooker.engine.memory.prompt import PromptBuilder
 
     docket = vllm.scheduler.steward._docket
     before = docket._load_shares[RequestClass.INGEST]
@@ -182,7 +185,7 @@ def test_when_the_policy_fails_requests_are_served_all_the_same(
         for _ in range(2):
             output = vllm.run(asking(vllm), max_tokens=4, ticket=ticket(RequestClass.QUESTION))
             assert output.outputs[0].token_ids == expected.outputs[0].token_ids
-    load = EngineLoad.from_params(output.kv_transfer_params)
+    load = read_load(output.kv_transfer_params)
     assert load is not None
     assert load.has_fallen_back
     assert sum("scheduling policy failed" in record.message for record in caplog.records) == 1

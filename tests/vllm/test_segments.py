@@ -1,6 +1,5 @@
 """KV segments are correct to the number: against stock vLLM and an independent reference."""
 
-import dataclasses
 import random
 from typing import Any
 
@@ -54,19 +53,19 @@ def test_ingest_in_small_chunks_gives_the_same_segments(vllm: Any) -> None:
 
 
 def test_the_places_of_all_tokens_are_those_that_the_model_gives_them(vllm: Any) -> None:
-    from vllm.multimodal.inputs import MultiModalFeatureSpec, MultiModalKwargsItem
+    from vllm.multimodal.inputs import MultiModalFeatureSpec, PlaceholderRange
 
-    from onlooker.engine.vllm_adapter.gateway.composer import POSITIONS_FIELD
+    from onlooker.engine.vllm_adapter.gateway.features import engine_input
+    from onlooker.engine.vllm_adapter.wire import POSITIONS_FIELD
 
-    prompt, _ = asking(vllm, range(NUM_CLIPS)).build()
+    prompt = engine_input(asking(vllm, range(NUM_CLIPS)).build())
     (carrier,) = prompt["mm_kwargs"]["video"]  # one feature, however many clips
     start = len(sink_ids(vllm))
     features = []
     for index in range(NUM_CLIPS):
-        clip, _ = clip_of(vllm, index, "whole")
-        place = dataclasses.replace(clip.placeholder, offset=start + clip.placeholder.offset)
-        grid = MultiModalKwargsItem(clip.grid)
-        features.append(MultiModalFeatureSpec(grid, "video", str(index), place))
+        clip, pixels = clip_of(vllm, index, "whole")
+        place = PlaceholderRange(start + clip.placeholder.offset, clip.placeholder.length)
+        features.append(MultiModalFeatureSpec(pixels, "video", str(index), place))
         start += len(clip.token_ids)
 
     def stock(model: Any) -> Any:

@@ -1,9 +1,11 @@
 """`SegmentConnector`: vLLM's KV connector that loads, saves and retrieves segments.
 
-vLLM makes two of them: one in the scheduler, which turns each request's `SegmentSpec` into slots,
-and one in each worker, which moves KV. They talk through the step's metadata only.
+vLLM makes two of them: one in the scheduler, which turns each request's plan into slots, and one in
+each worker, which moves KV. They talk through the step's metadata only.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from vllm.config import VllmConfig
@@ -14,14 +16,37 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorWorkerMetadata,
     SupportsHMA,
 )
-from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.outputs import KVConnectorOutput
-from vllm.v1.request import Request
 
-from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
+from onlooker.engine.vllm_adapter import seams
+from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
 from onlooker.engine.vllm_adapter.step.planner import StepPlanner
-from onlooker.engine.vllm_adapter.steps import StepPlan, StepReport
+from onlooker.engine.vllm_adapter.wire import (
+    AdapterSettings,
+    WorkerPlan,
+    WorkerReport,
+    report_params,
+)
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
+
+
+@dataclass(slots=True)
+class StepMetadata(KVConnectorMetadata):
+    """Takes a step's plan to the workers."""
+
+    plan: WorkerPlan
+
+
+@dataclass(slots=True)
+class StepOutcome(KVConnectorWorkerMetadata):
+    """Takes a worker's report to the scheduler."""
+
+    report: WorkerReport = field(default_factory=WorkerReport)
+
+    def aggregate(self, other: KVConnectorWorkerMetadata) -> "StepOutcome":
+        """Join the reports of two workers."""
+        assert isinstance(other, StepOutcome)
+        self.report.join(other.report)
+        return self
 
 
 class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
@@ -33,10 +58,18 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         super().__init__(vllm_config, role, kv_cache_config)
         self._planner: StepPlanner | None = None
         self._worker: SegmentWorker | None = None
+        self.scheduled: Sequence[ScheduledRequest] = ()
+        """In the scheduler: what the newest step does for each request."""
+        self.plan = WorkerPlan()
+        """In the scheduler: what the workers are told of the newest step."""
         if role == KVConnectorRole.SCHEDULER:
             self._planner = StepPlanner(block_size=vllm_config.cache_config.block_size)
         else:
-            self._worker = SegmentWorker(vllm_config)
+            settings = AdapterSettings.from_config(
+                vllm_config.kv_transfer_config.kv_connector_extra_config
+            )
+            self._worker = SegmentWorker(settings, seams.rotary_parameters(vllm_config))
+            self._config = vllm_config
 
     @property
     def requires_kv_delivery(self) -> bool:
@@ -45,48 +78,49 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
 
     # ---- scheduler ----
 
-    def num_covered(self, request: Request) -> int:
+    def num_covered(self, request: RequestState) -> int:
         """Tokens at the start of the request's prompt that are loaded, not computed."""
         assert self._planner is not None
         return self._planner.num_covered(request)
 
-    def retrieves(self, request: Request) -> bool:
+    def retrieves(self, request: RequestState) -> bool:
         """Whether the request's question chooses clips."""
         assert self._planner is not None
         return self._planner.retrieves(request)
 
     def get_num_new_matched_tokens(
-        self, request: Request, num_computed_tokens: int
+        self, request: Any, num_computed_tokens: int
     ) -> tuple[int | None, bool]:
         assert self._planner is not None
-        return self._planner.num_to_load(request, num_computed_tokens), False
+        state = seams.request_state(request)
+        return self._planner.num_to_load(state, num_computed_tokens), False
 
-    def update_state_after_alloc(
-        self, request: Request, blocks: Any, num_external_tokens: int
-    ) -> None:
+    def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:
         assert self._planner is not None
         if num_external_tokens:
-            self._planner.to_load(request, num_external_tokens)
+            self._planner.to_load(seams.request_state(request), num_external_tokens)
 
-    def build_connector_meta(self, scheduler_output: SchedulerOutput) -> KVConnectorMetadata:
+    def build_connector_meta(self, scheduler_output: Any) -> KVConnectorMetadata:
         assert self._planner is not None
-        return self._planner.plan(scheduler_output)
+        self.scheduled = seams.scheduled_requests(scheduler_output)
+        self.plan = self._planner.plan(self.scheduled)
+        return StepMetadata(self.plan)
 
-    def update_connector_output(self, connector_output: KVConnectorOutput) -> None:
+    def update_connector_output(self, connector_output: Any) -> None:
         assert self._planner is not None
-        report = connector_output.kv_connector_worker_meta
-        if isinstance(report, StepReport):
-            self._planner.note(report)
+        outcome = seams.worker_report(connector_output)
+        if isinstance(outcome, StepOutcome):
+            self._planner.note(outcome.report)
 
     def request_finished(
-        self, request: Request, block_ids: list[int]
+        self, request: Any, block_ids: list[int]
     ) -> tuple[bool, dict[str, Any] | None]:
         assert self._planner is not None
-        outcome = self._planner.finish(request)
-        return False, None if outcome is None else {PARAMS_KEY: outcome}
+        report = self._planner.finish(seams.request_state(request).request_id)
+        return False, None if report is None else report_params(report)
 
     def request_finished_all_groups(
-        self, request: Request, block_ids: tuple[list[int], ...]
+        self, request: Any, block_ids: tuple[list[int], ...]
     ) -> tuple[bool, dict[str, Any] | None]:
         return self.request_finished(request, block_ids[0] if block_ids else [])
 
@@ -100,13 +134,13 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
 
     def register_kv_caches(self, kv_caches: dict[str, Any]) -> None:
         assert self._worker is not None
-        self._worker.attach(kv_caches)
+        self._worker.attach(seams.attention_layers(self._config, kv_caches))
 
     def bind_connector_metadata(self, connector_metadata: KVConnectorMetadata) -> None:
         super().bind_connector_metadata(connector_metadata)
         assert self._worker is not None
-        assert isinstance(connector_metadata, StepPlan)
-        self._worker.begin(connector_metadata)
+        assert isinstance(connector_metadata, StepMetadata)
+        self._worker.begin(connector_metadata.plan)
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
         """Before the forward pass in steps that load something, after it in others: so what a step
@@ -136,4 +170,4 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
 
     def build_connector_worker_meta(self) -> KVConnectorWorkerMetadata | None:
         assert self._worker is not None
-        return self._worker.take_report()
+        return StepOutcome(self._worker.take_report())

@@ -1,70 +1,85 @@
-"""What the gateway may ask of a worker beside requests, through vLLM's ``collective_rpc``."""
+"""What the server may ask of a worker beside requests; see `wire.WorkerCall`."""
 
+from dataclasses import asdict
 from typing import Any
 
-from vllm.distributed.kv_transfer import get_kv_transfer_group
+from onlooker.engine.vllm_adapter import seams
+from onlooker.engine.vllm_adapter.wire import (
+    StoredLives,
+    StoredSegments,
+    StoreStock,
+    WorkerStats,
+)
+from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 
 
 class SegmentExtension:
-    """Mixed into vLLM's worker class (``worker_extension_cls``)."""
+    """Mixed into vLLM's worker class (``worker_extension_cls``). Answers in plain data."""
 
     def drop_segments(self, keys: list[str]) -> int:
-        """Forget segments; returns how many were held ready."""
-        return int(self._segments().arena.drop(keys))
+        """See `wire.drop_segments`."""
+        return self._worker().arena.drop(keys)
 
     def drop_stream(self, prefix: str, forget: bool) -> int:
-        """Let go of a stream's segments; with `forget`, in the store below too."""
-        worker = self._segments()
+        """See `wire.drop_stream`."""
+        worker = self._worker()
         if forget and worker.vault is not None:
             worker.vault.forget_stream(prefix)
-        return int(worker.arena.drop_prefix(prefix))
+        return worker.arena.drop_prefix(prefix)
 
     def missing_segments(self, keys: list[str]) -> list[str]:
-        """Which of `keys` can be read nowhere."""
-        missing: list[str] = self._segments().arena.missing(keys)
-        return missing
+        """See `wire.missing_segments`."""
+        return self._worker().arena.missing(keys)
 
-    def stored_generations(self, prefix: str) -> tuple[list[int], bool]:
-        """The lives of a stream that the store knows; see `Vault.generations`."""
-        vault = self._segments().vault
-        return ([], True) if vault is None else vault.generations(prefix)
+    def stored_lives(self, prefix: str) -> dict[str, Any]:
+        """See `wire.stored_lives`."""
+        vault = self._worker().vault
+        if vault is None:
+            return asdict(StoredLives([], is_complete=True))
+        generations, is_complete = vault.generations(prefix)
+        return asdict(StoredLives(generations, is_complete))
 
-    def restore_stream(self, prefix: str) -> tuple[list[tuple[str, dict[str, Any]]], bool]:
-        """Know a stored life of a stream again; returns keys and what a prompt needs of each, and
-        whether that is all of it."""
-        worker = self._segments()
+    def restore_stream(self, prefix: str) -> dict[str, Any]:
+        """See `wire.restore_stream`."""
+        worker = self._worker()
         if worker.vault is None:
-            return [], True
+            return asdict(StoredSegments([], is_complete=True))
         rows, is_complete = worker.vault.rows(prefix)
-        for key, _, entries in rows:
+        for segment, entries in rows:
             if entries is not None:
-                worker.arena.add_entries(key, entries)
-        return [(key, plain) for key, plain, _ in rows], is_complete
+                worker.arena.add_entries(segment.key, entries)
+        return asdict(StoredSegments([segment for segment, _ in rows], is_complete))
 
     def flush_segments(self, timeout_s: float) -> bool:
-        """Wait until all is written that was handed over to the store."""
-        vault = self._segments().vault
-        return vault is None or bool(vault.flush(timeout_s))
+        """See `wire.flush_segments`."""
+        vault = self._worker().vault
+        return vault is None or vault.flush(timeout_s)
 
-    def take_stock(self, keys: list[str]) -> tuple[list[str], dict[str, dict[str, int]]]:
-        """Which of `keys` would not outlive this process, and the store's totals by tier."""
-        vault = self._segments().vault
-        return (keys, {}) if vault is None else (vault.undurable(keys), vault.totals())
+    def store_stock(self, keys: list[str]) -> dict[str, Any]:
+        """See `wire.store_stock`."""
+        vault = self._worker().vault
+        if vault is None:
+            return asdict(StoreStock(keys, {}))
+        return asdict(StoreStock(vault.undurable(keys), vault.totals()))
 
-    def segment_stats(self) -> dict[str, Any]:
-        """Counts and bytes; ``tiers`` is what each tier of the store below tells of itself."""
-        worker = self._segments()
+    def worker_stats(self) -> dict[str, Any]:
+        """See `wire.worker_stats`."""
+        worker = self._worker()
         arena, vault = worker.arena, worker.vault
-        return {
-            "segments": len(arena),
-            "bytes": arena.num_bytes,
-            "fetched": arena.num_fetched,
-            "tiers": {} if vault is None else vault.tier_stats(),
-            "moves": {} if vault is None else vault.moves(),
-            "index_rows": len(arena.index),
-            "index_bytes": arena.index.num_bytes,
-            "index_row_bytes": arena.index.max_row_bytes,
-        }
+        return asdict(
+            WorkerStats(
+                segments=len(arena),
+                bytes=arena.num_bytes,
+                fetched=arena.num_fetched,
+                tiers={} if vault is None else vault.tier_stats(),
+                moves={} if vault is None else vault.moves(),
+                index_rows=len(arena.index),
+                index_bytes=arena.index.num_bytes,
+                index_row_bytes=arena.index.max_row_bytes,
+            )
+        )
 
-    def _segments(self) -> Any:
-        return get_kv_transfer_group().segment_worker
+    def _worker(self) -> SegmentWorker:
+        worker = seams.worker_connector().segment_worker
+        assert isinstance(worker, SegmentWorker)
+        return worker

@@ -1,35 +1,27 @@
 """Model classes for prompts of segments: positions that come with the prompt, and a crash guard.
 
-The places of a prompt's tokens are composed with it (`composer.POSITIONS_FIELD`): features of every
-loaded clip would only be there to compute them again.
+The places of a prompt's tokens are composed with it: features of every loaded clip would only be
+there to compute them again.
 
-The guard: a clip whose pixels are not there never reaches the vision tower.
+The guard: a clip whose pixels are not there never reaches the vision tower. Segments stand in a
+prompt as features that hold only their grid, for the positions. If one of them were scheduled for
+encoding after all, vLLM's worker would fail an assertion and take every stream with it. Here it
+becomes zeros, and its request fails by itself because its segment was missing.
 
-Segments stand in a prompt as features that hold only their grid, for the positions. If one of them
-were scheduled for encoding after all, vLLM's worker would fail an assertion and take every stream
-with it. Here it becomes zeros, and its request fails by itself because its segment was missing.
+vLLM asks this module for a class by the name that `plugin.register` gave it; the class is made from
+the family's description then.
 """
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from vllm.model_executor.models.qwen2_5_vl import (
-    Qwen2_5_VLDummyInputsBuilder,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen2_5_VLMultiModalProcessor,
-    Qwen2_5_VLProcessingInfo,
-)
-from vllm.model_executor.models.qwen3_vl import (
-    Qwen3VLDummyInputsBuilder,
-    Qwen3VLForConditionalGeneration,
-    Qwen3VLMultiModalProcessor,
-    Qwen3VLProcessingInfo,
-)
 from vllm.multimodal import MULTIMODAL_REGISTRY
-from vllm.multimodal.inputs import MultiModalFeatureSpec
 
-from onlooker.engine.vllm_adapter.gateway.composer import GRID_FIELD, POSITIONS_FIELD
+from onlooker.engine.vllm_adapter.families import GUARDED
+from onlooker.engine.vllm_adapter.families.family import GuardedClass
+from onlooker.engine.vllm_adapter.wire import GRID_FIELD, POSITIONS_FIELD
 
 Positions = tuple[torch.Tensor, int]
 """[3, tokens], and by how much the next position is ahead of the number of tokens."""
@@ -39,13 +31,10 @@ class Guarded:
     """Stands before a model's class: takes positions as they come, and encodes only clips that come
     with pixels."""
 
-    @property
-    def num_levels(self) -> int:
-        """Embeddings of a token that the vision tower puts side by side."""
-        return 1
+    described: GuardedClass
 
     def get_mrope_input_positions(
-        self, input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]
+        self, input_tokens: list[int], mm_features: list[Any]
     ) -> Positions:
         carried = _carried(input_tokens, mm_features)
         model: Any = super()
@@ -53,32 +42,34 @@ class Guarded:
 
     def embed_multimodal(self, **kwargs: Any) -> Any:
         model: Any = super()
-        return _blanks(self, kwargs, self.num_levels) or model.embed_multimodal(**kwargs)
+        levels = self.described.num_levels(self)
+        return _blanks(self, kwargs, levels) or model.embed_multimodal(**kwargs)
 
 
-@MULTIMODAL_REGISTRY.register_processor(
-    Qwen3VLMultiModalProcessor,
-    info=Qwen3VLProcessingInfo,
-    dummy_inputs=Qwen3VLDummyInputsBuilder,
-)
-class GuardedQwen3VL(Guarded, Qwen3VLForConditionalGeneration):
-    """Qwen3-VL for prompts of segments."""
-
-    @property
-    def num_levels(self) -> int:
-        return 1 + (self.deepstack_num_level if self.use_deepstack else 0)
-
-
-@MULTIMODAL_REGISTRY.register_processor(
-    Qwen2_5_VLMultiModalProcessor,
-    info=Qwen2_5_VLProcessingInfo,
-    dummy_inputs=Qwen2_5_VLDummyInputsBuilder,
-)
-class GuardedQwen25VL(Guarded, Qwen2_5_VLForConditionalGeneration):
-    """Qwen2.5-VL for prompts of segments."""
+def guarded(described: GuardedClass) -> type[Any]:
+    """vLLM's model class of a family behind the guard, with its processor registered."""
+    module = importlib.import_module(described.module)
+    base = getattr(module, described.model)
+    made = type(described.name, (Guarded, base), {"described": described, "__module__": __name__})
+    register = MULTIMODAL_REGISTRY.register_processor(
+        getattr(module, described.processor),
+        info=getattr(module, described.processing_info),
+        dummy_inputs=getattr(module, described.dummy_inputs),
+    )
+    registered: type[Any] = register(made)
+    return registered
 
 
-def _carried(input_tokens: list[int], mm_features: list[MultiModalFeatureSpec]) -> Positions | None:
+def __getattr__(name: str) -> type[Any]:
+    """The guarded class of this name; made once."""
+    family = GUARDED.get(name)
+    if family is None or family.guarded is None:
+        raise AttributeError(f"no family has a guarded class '{name}'")
+    made = globals()[name] = guarded(family.guarded)
+    return made
+
+
+def _carried(input_tokens: list[int], mm_features: list[Any]) -> Positions | None:
     """The positions that came with a prompt, if any did."""
     for feature in mm_features:
         if feature.data is not None and POSITIONS_FIELD in feature.data:

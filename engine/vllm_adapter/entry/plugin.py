@@ -5,11 +5,10 @@ import multiprocessing.connection
 import os
 import threading
 
-ARCHITECTURES = {
-    "OnlookerQwen3VL": "onlooker.engine.vllm_adapter.entry.models:GuardedQwen3VL",
-    "OnlookerQwen25VL": "onlooker.engine.vllm_adapter.entry.models:GuardedQwen25VL",
-}
-"""Model classes by the architecture name under which segment mode asks for them."""
+from onlooker.engine.vllm_adapter.families import GUARDED
+
+MODELS = "onlooker.engine.vllm_adapter.entry.models"
+"""The module that has the guarded classes."""
 
 
 def register() -> None:
@@ -18,8 +17,8 @@ def register() -> None:
         threading.Thread(target=_end_with_parent, name=_WATCH, daemon=True).start()
     from vllm import ModelRegistry
 
-    for name, path in ARCHITECTURES.items():
-        ModelRegistry.register_model(name, path)
+    for name in GUARDED:
+        ModelRegistry.register_model(name, f"{MODELS}:{name}")
 
 
 _WATCH = "end-with-parent"

@@ -5,22 +5,16 @@ vLLM makes it in the engine's process, from the class's name. Two of them, since
 
 from typing import Any
 
-from vllm.v1.core.sched.async_scheduler import AsyncScheduler
-from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.core.sched.scheduler import Scheduler
-from vllm.v1.outputs import ModelRunnerOutput
-
 from onlooker.core.clock import SystemClock
+from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.entry.connector import SegmentConnector
+from onlooker.engine.vllm_adapter.seams import AsyncScheduler, Scheduler
 from onlooker.engine.vllm_adapter.step.docket import Docket
 from onlooker.engine.vllm_adapter.step.steward import Steward
-from onlooker.scheduler.config import SchedulerSection
+from onlooker.engine.vllm_adapter.wire import AdapterSettings
 from onlooker.scheduler.load_meter import LoadMeter, longest_step_s
 from onlooker.scheduler.slo_policy import SloPolicy
 from onlooker.scheduler.step_plan import StepLimits
-
-SETTINGS_KEY = "scheduler"
-"""Where the settings stand in the connector's configuration, the one that reaches this process."""
 
 
 class SegmentScheduler(Scheduler):
@@ -30,73 +24,65 @@ class SegmentScheduler(Scheduler):
         super().__init__(*args, **kwargs)
         self._clock = SystemClock()
         self.steward: Steward | None = None
-        config = self.vllm_config.kv_transfer_config
-        section = SchedulerSection.model_validate(
-            config.kv_connector_extra_config.get(SETTINGS_KEY, {"policy": "fcfs"})
-        )
+        section = AdapterSettings.from_config(seams.connector_config(self)).scheduler
         if section.policy == "slo" and isinstance(self.connector, SegmentConnector):
             docket = Docket(
                 num_covered=self.connector.num_covered,
                 retrieves=self.connector.retrieves,
-                token_bytes=self._token_bytes(),
+                token_bytes=seams.token_bytes(self),
             )
             meter = LoadMeter(longest_step_s(section), self._clock.now_s())
             self.steward = Steward(
-                SloPolicy(section), docket, self._clock, meter, self._free_ratios
+                SloPolicy(section), docket, self._clock, meter, lambda: seams.free_ratios(self)
             )
 
-    def schedule(self, throttle_prefills: bool = False) -> SchedulerOutput:
+    def schedule(self, throttle_prefills: bool = False) -> Any:
         if self.steward is None:
             return super().schedule(throttle_prefills)
         began_s = self._clock.now_s()
-        limits = StepLimits(self.max_num_scheduled_tokens, self.max_num_running_reqs)
-        lineup = self.steward.lineup(self.running, list(self.waiting), limits)
+        running, waiting = seams.queues(self)
+        lineup = self.steward.lineup(
+            [seams.request_state(request) for request in running],
+            [seams.request_state(request) for request in waiting],
+            StepLimits(*seams.step_limits(self)),
+        )
         if lineup is None:
-            self._queue_by_arrival()
+            # What waits may still stand in the order of a policy that has failed since.
+            seams.requeue(self, sorted(waiting, key=seams.arrived_at))
             output = super().schedule(throttle_prefills)
         else:
-            with lineup.arranged(self):
+            with seams.arranged(
+                self,
+                running=[self.requests[key] for key in lineup.running],
+                aside=[self.requests[key] for key in lineup.aside],
+                waiting=[self.requests[key] for key in lineup.waiting],
+                token_budget=lineup.token_budget,
+                chunk_limit=lineup.chunk_limit,
+            ):
                 output = super().schedule(throttle_prefills)
-        self.steward.begun(output, self.requests, began_s)
+        self.steward.begun(
+            output,
+            self.connector.scheduled,
+            self.connector.plan,
+            lambda key: seams.num_output_tokens(self.requests[key]),
+            began_s,
+        )
         return output
 
-    def update_from_output(
-        self, scheduler_output: SchedulerOutput, model_runner_output: ModelRunnerOutput
-    ) -> dict[int, Any]:
+    def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> dict[int, Any]:
         # Before requests finish, so that their outputs carry the connector's report.
-        report = model_runner_output.kv_connector_output
+        report = seams.connector_report(model_runner_output)
         if report is not None and self.connector is not None:
             self.connector.update_connector_output(report)  # again by super(): it is idempotent
         if self.steward is not None:
-            tokens = zip(
-                model_runner_output.req_ids, model_runner_output.sampled_token_ids, strict=False
-            )
-            sampled = {request_id: len(ids) for request_id, ids in tokens}
+            sampled = seams.sampled_counts(model_runner_output)
             self.steward.ended(scheduler_output, self.requests, sampled)
-        outputs = super().update_from_output(scheduler_output, model_runner_output)
+        outputs: dict[int, Any] = super().update_from_output(scheduler_output, model_runner_output)
         if self.steward is not None:
-            self.steward.tell(o for client in outputs.values() for o in client.outputs)
+            finished = {output.request_id: output for output in seams.finished_outputs(outputs)}
+            for request_id, params in self.steward.told(finished).items():
+                seams.add_output_params(finished[request_id], params)
         return outputs
-
-    def _queue_by_arrival(self) -> None:
-        """What waits may still stand in the order of a policy that has failed since."""
-        waiting = sorted(self.waiting, key=lambda request: request.arrival_time)
-        self.waiting.clear()
-        self.waiting.extend(waiting)
-
-    def _token_bytes(self) -> int:
-        groups = self.kv_cache_config.kv_cache_groups
-        return sum(
-            group.kv_cache_spec.page_size_bytes
-            * len(group.layer_names)
-            // group.kv_cache_spec.block_size
-            for group in groups
-        )
-
-    def _free_ratios(self) -> tuple[float, float]:
-        encoder = self.encoder_cache_manager
-        free = encoder.num_freeable_slots / max(1, encoder.cache_size)
-        return 1 - self.kv_cache_manager.usage, free
 
 
 class AsyncSegmentScheduler(SegmentScheduler, AsyncScheduler):

@@ -1,5 +1,5 @@
-"""Starting vLLM and speaking its types. vLLM itself is imported only inside these functions, after
-the environment that it reads at import has been set.
+"""Starting vLLM. It is imported only inside these functions, after the environment that it reads at
+import has been set.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.checks import Check
 from onlooker.engine.interface import Progress
+from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
 from onlooker.engine.vllm_adapter.gateway.platform import (
@@ -22,7 +23,6 @@ from onlooker.engine.vllm_adapter.gateway.platform import (
     prepare_environment,
     set_while,
 )
-from onlooker.scheduler.ticket import Ticket
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -40,7 +40,7 @@ async def start_vllm(
     progress: Progress,
     clock: Clock,
 ) -> Any:
-    """Load `model` and return a running ``vllm.v1.engine.async_llm.AsyncLLM``.
+    """Load `model` and return a running ``vllm.AsyncLLMEngine``.
 
     `arguments` are vLLM engine arguments beside those that the settings say.
 
@@ -69,15 +69,13 @@ async def start_vllm(
 
 
 def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: bool) -> Any:
-    from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
-    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+    from vllm import AsyncEngineArgs, AsyncLLMEngine
 
     threads = model_threads() if cpu and settings.tensor_parallel_size == 1 else None
     if threads is not None:
         # Else vLLM puts the model of a CPU into a process of its own, for the sake of its threads'
         # environment, and every step is pickled, copied and waited for by looking again and again.
-        arguments = {"distributed_executor_backend": UniProcExecutor, **arguments}
+        arguments = {"distributed_executor_backend": seams.in_process_executor(), **arguments}
     eager = settings.enforce_eager if settings.enforce_eager is not None else cpu
     engine_arguments = AsyncEngineArgs(
         model=model.source,
@@ -97,84 +95,7 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
         **arguments,
     )
     with set_while(threads or {}):
-        return AsyncLLM.from_engine_args(engine_arguments)
-
-
-async def stop_vllm(llm: Any, *, timeout_s: float) -> None:
-    """End vLLM's processes; they get `timeout_s` to do so by themselves."""
-    if (handler := llm.output_handler) is not None:
-        # Else it takes the end of the processes for a crash and writes a stack trace.
-        handler.cancel()
-        await asyncio.wait([handler])
-        llm.output_handler = None
-    await asyncio.to_thread(llm.shutdown, timeout_s)
-    # Its finaliser shuts down once more, at the interpreter's exit, when what it calls is gone.
-    llm.shutdown = lambda timeout=None: None
-
-
-async def render(llm: Any, prompt: dict[str, Any]) -> Any:
-    """Tokenise a prompt and preprocess its clips, in vLLM's own threads."""
-    from vllm.renderers.inputs.preprocess import parse_model_prompt
-
-    parsed = parse_model_prompt(llm.model_config, prompt)
-    (rendered,) = await llm.renderer.render_cmpl_async([parsed])
-    return rendered
-
-
-def kv_transfer_config(name: str, module: str, extra: dict[str, Any]) -> Any:
-    """vLLM's configuration of a KV connector that both loads and saves."""
-    from vllm.config import KVTransferConfig
-
-    return KVTransferConfig(
-        kv_connector=name,
-        kv_connector_module_path=module,
-        kv_role="kv_both",
-        kv_connector_extra_config=extra,
-    )
-
-
-def sampling(
-    *,
-    max_tokens: int,
-    temperature: float,
-    seed: int | None = None,
-    kv_transfer_params: dict[str, Any] | None = None,
-    ticket: Ticket | None = None,
-    for_text: bool = True,
-) -> Any:
-    """vLLM sampling parameters that yield each new piece of text once.
-
-    `ticket`: what the scheduler is told of the request. `for_text`: whether anybody reads the
-    answer; where nobody does, it is not made into text.
-    """
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
-
-    extra: dict[str, Any] = {} if ticket is None else ticket.to_params()
-    if kv_transfer_params is not None:
-        extra["kv_transfer_params"] = kv_transfer_params
-    return SamplingParams(
-        extra_args=extra or None,
-        max_tokens=max_tokens,
-        temperature=temperature,
-        seed=seed,
-        detokenize=for_text,
-        skip_clone=True,  # nobody else holds it
-        output_kind=RequestOutputKind.DELTA,
-    )
-
-
-def is_engine_dead(error: Exception) -> bool:
-    """Whether vLLM's engine process is gone."""
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    return isinstance(error, EngineDeadError)
-
-
-def is_client_error(error: Exception) -> bool:
-    """Whether vLLM refused the request for what it asked."""
-    from vllm.exceptions import VLLMClientError
-
-    return isinstance(error, VLLMClientError | ValueError)
+        return AsyncLLMEngine.from_engine_args(engine_arguments)
 
 
 def blank_clips(model: Model, num_clips: int) -> list[Clip]:

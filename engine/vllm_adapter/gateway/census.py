@@ -7,19 +7,19 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, OnlookerError
 from onlooker.core.metrics import Metrics
+from onlooker.engine.vllm_adapter.wire import WorkerStats
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
 INTERVAL_S = 5.0
 
-Ask = Callable[[], Awaitable[list[dict[str, Any]]]]
-"""Gets ``segment_stats`` of every worker."""
+Ask = Callable[[], Awaitable[list[WorkerStats]]]
+"""Gets the figures of every worker."""
 
 MOVES = ("demoted", "forgotten", "not_durable", "prefetched")
 """Totals of the store that become `Metrics.store_moves`."""
@@ -50,16 +50,16 @@ class Census:
         """Ask once. Raises what `VllmRunner.ask_workers` does."""
         workers = await self._ask()
         metrics = self._metrics
-        metrics.memory_device_bytes.set(_sum(workers, "bytes"))
-        metrics.memory_device_segments.set(_sum(workers, "segments"))
-        metrics.memory_indexed_clips.set(_sum(workers, "index_rows"))
-        metrics.memory_index_bytes.set(_sum(workers, "index_bytes"))
-        for tier in workers[0]["tiers"]:
-            held = [worker["tiers"][tier] for worker in workers]
+        metrics.memory_device_bytes.set(sum(worker.bytes for worker in workers))
+        metrics.memory_device_segments.set(sum(worker.segments for worker in workers))
+        metrics.memory_indexed_clips.set(sum(worker.index_rows for worker in workers))
+        metrics.memory_index_bytes.set(sum(worker.index_bytes for worker in workers))
+        for tier in workers[0].tiers:
+            held = [worker.tiers[tier] for worker in workers]
             metrics.store_records.labels(tier).set(_sum(held, "num_records"))
             metrics.store_queued_bytes.labels(tier).set(_sum(held, "queued_bytes"))
         for move in MOVES:
-            total = sum(worker["moves"].get(move, 0) for worker in workers)
+            total = sum(worker.moves.get(move, 0) for worker in workers)
             # An engine that was started again counts from 0.
             metrics.store_moves.labels(move).inc(max(0, total - self._moves[move]))
             self._moves[move] = total
@@ -76,5 +76,5 @@ class Census:
                     _log.warning("the workers could not be counted", exc_info=error)
 
 
-def _sum(parts: list[Any] | list[Mapping[str, int]], name: str) -> int:
+def _sum(parts: list[dict[str, int]], name: str) -> int:
     return sum(int(part[name]) for part in parts)

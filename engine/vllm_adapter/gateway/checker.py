@@ -11,16 +11,12 @@ from onlooker.core.errors import EngineFailed
 from onlooker.core.ids import new_id
 from onlooker.core.metrics import Metrics
 from onlooker.engine.checks import Check, CheckResult
-from onlooker.engine.vllm_adapter.gateway.checks import (
-    answer_tokens,
-    check_result,
-    check_sampling,
-    count_check,
-    last_output,
-)
+from onlooker.engine.vllm_adapter.gateway import sampling
+from onlooker.engine.vllm_adapter.gateway.checks import answer_tokens, check_result, count_check
+from onlooker.engine.vllm_adapter.gateway.features import engine_input
+from onlooker.engine.vllm_adapter.gateway.memories import StreamMemories
 from onlooker.engine.vllm_adapter.gateway.prompts import CheckTokens, SegmentPrompts
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
-from onlooker.engine.vllm_adapter.gateway.streams import StreamMemories
 
 MAX_WORDED = 1024
 """Checks whose words are kept as tokens: a watch asks the same again and again."""
@@ -54,10 +50,10 @@ class Checker:
         memory = self._streams[check.stream_id]
         worded = self._words(check)
         builder = await self._prompts.checking(memory, check, worded.tokens)
-        prompt, spec = builder.build()
-        sampling = check_sampling(check, worded.groups, kv_transfer_params=spec.to_params())
+        prompt = builder.build()
+        options = sampling.for_check(check, worded.groups, plan=prompt.plan)
         try:
-            output = await last_output(self._runner.generate(prompt, sampling, new_id("check")))
+            output = await self._runner.last_output(engine_input(prompt), options, new_id("check"))
             result = check_result(output, check, worded.groups, worded.tokens.given)
         except EngineFailed:
             await self._streams.forget_missing(memory)

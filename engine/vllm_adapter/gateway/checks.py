@@ -1,4 +1,4 @@
-"""Checks on vLLM: one token, whose alternatives are read, or a given reply that is scored.
+"""What vLLM says to a check: one token, whose alternatives are read, or a given reply scored.
 
 The log probabilities of named first tokens come with the one token that is generated. A given reply
 is scored in the same forward pass that computes the question, as log probabilities of the prompt.
@@ -17,47 +17,6 @@ from onlooker.core.metrics import Metrics
 from onlooker.engine.checks import Check, CheckResult, log_sum
 
 _NOWHERE = -math.inf
-
-
-def check_sampling(
-    check: Check,
-    groups: Sequence[Sequence[int]],
-    *,
-    cached: bool = True,
-    kv_transfer_params: dict[str, Any] | None = None,
-) -> Any:
-    """vLLM sampling parameters of a check.
-
-    `groups`: token ids of the check's answers. `cached`: whether KV that is there already may be
-    used when a reply is scored.
-    """
-    from vllm.sampling_params import RequestOutputKind, SamplingParams
-
-    ticket = check.care.ticket
-    extra_args: dict[str, Any] = {} if ticket is None else ticket.to_params()
-    if kv_transfer_params is not None:
-        extra_args["kv_transfer_params"] = kv_transfer_params
-    if check.given is not None:
-        return SamplingParams(
-            max_tokens=1,
-            temperature=0.0,
-            prompt_logprobs=0,
-            skip_reading_prefix_cache=not cached,
-            detokenize=False,
-            skip_clone=True,  # nobody else holds it
-            extra_args=extra_args or None,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-    return SamplingParams(
-        max_tokens=1,
-        temperature=0.0,
-        logprob_token_ids=sorted({token for group in groups for token in group}) or None,
-        logprobs=None if any(groups) else 0,
-        detokenize=False,
-        skip_clone=True,
-        extra_args=extra_args or None,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )
 
 
 def answer_tokens(tokenizer: Any, check: Check) -> list[list[int]]:
@@ -113,23 +72,6 @@ def check_result(
         best=step[chosen].logprob,
         best_answer=next((i for i, group in enumerate(groups) if chosen in group), None),
     )
-
-
-async def last_output(outputs: Any) -> Any:
-    """The finished output of a request that yields only that.
-
-    Raises:
-        EngineFailed: there was none.
-    """
-    last = None
-    try:
-        async for output in outputs:
-            last = output
-    finally:
-        await outputs.aclose()
-    if last is None or not last.finished:
-        raise EngineFailed("the engine gave no result")
-    return last
 
 
 def count_check(metrics: Metrics, result: CheckResult) -> None:

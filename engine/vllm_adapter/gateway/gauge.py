@@ -1,10 +1,12 @@
 """`LoadGauge`: what the scheduler's process tells with each request that ends."""
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from onlooker.core.metrics import Metrics
-from onlooker.scheduler.load import LOAD_KEY, EngineLoad
-from onlooker.scheduler.ticket import SERVED_KEY
+from onlooker.engine.vllm_adapter.gateway.outcome import Outcome
+from onlooker.scheduler.load import EngineLoad
 
 
 class LoadGauge:
@@ -13,37 +15,40 @@ class LoadGauge:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._load = EngineLoad()
-        self.num_running = 0
-        """Requests that the engine has."""
+        self._num_running = 0
 
     @property
     def load(self) -> EngineLoad:
         """How busy the engine is. One that has nothing to do tells nothing, and is idle."""
-        if self.num_running:
+        if self._num_running:
             return self._load
-        now = self._load
-        return EngineLoad(
-            question_s=now.question_s,
-            clip_s=now.clip_s,
-            context_s=now.context_s,
-            room_ratio=now.room_ratio,
-            num_steps=now.num_steps,
-            costs=now.costs,
-            cost_error_ratio=now.cost_error_ratio,
-            has_fallen_back=now.has_fallen_back,
+        return replace(
+            self._load,
+            busy_ratio=0.0,
+            load_ratio=0.0,
+            question_wait_s=0.0,
+            frame_wait_s=0.0,
+            frames_ratio=0.0,
+            kv_free_ratio=1.0,
+            encoder_free_ratio=1.0,
         )
 
-    def note(self, details: dict[str, Any]) -> None:
-        """Take what a finished request carries out of its `details`."""
-        load = EngineLoad.from_params(details)
-        details.pop(LOAD_KEY, None)
-        if load is not None:
-            self._load = load
-        served = details.pop(SERVED_KEY, None)
-        if served is None:
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While the engine has a request."""
+        self._num_running += 1
+        try:
+            yield
+        finally:
+            self._num_running -= 1
+
+    def note(self, outcome: Outcome) -> None:
+        """Take what a finished request tells."""
+        if outcome.load is not None:
+            self._load = outcome.load
+        if (served := outcome.served) is None:
             return
-        name = served["request_class"]
-        self._metrics.queue_seconds.labels(name).observe(served["queue_s"])
-        self._metrics.slack_seconds.labels(name).observe(served["slack_s"])
-        for missed in served["missed"]:
+        self._metrics.queue_seconds.labels(served.request_class).observe(served.queue_s)
+        self._metrics.slack_seconds.labels(served.request_class).observe(served.slack_s)
+        for missed in served.missed:
             self._metrics.deadlines_missed.labels(missed).inc()

@@ -22,7 +22,8 @@ from onlooker.core.errors import ConfigError
 from onlooker.core.settings import Section
 from onlooker.engine.interface import EngineInfo
 from onlooker.engine.memory.ranking import Ranking
-from onlooker.engine.vllm_adapter.family import FAMILIES, WITH_MEMORY, Family
+from onlooker.engine.vllm_adapter.families import FAMILIES, WITH_MEMORY
+from onlooker.engine.vllm_adapter.families.family import Family
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
 
 _log = logging.getLogger("onlooker.engine.vllm")

@@ -10,23 +10,24 @@ on preparing clips of that size.
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from vllm.multimodal.inputs import MultiModalFieldElem, MultiModalKwargsItem, PlaceholderRange
 
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
-from onlooker.engine.memory.places import Places
-from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens, clip_tokens, offsets_of
-from onlooker.engine.vllm_adapter.gateway.prompt import stamp, stamp_s, video_item
+from onlooker.engine.memory.clip_tokens import ClipTokens, Placeholder
+from onlooker.engine.memory.rotary_layout import RotaryLayout
+from onlooker.engine.vllm_adapter import seams
+from onlooker.engine.vllm_adapter.gateway.composer import stamp, stamp_s, video_item
+from onlooker.engine.vllm_adapter.gateway.features import STAMPS_FIELD, clip_tokens
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
-Prepared: TypeAlias = tuple[ClipTokens, MultiModalKwargsItem]
+Prepared: TypeAlias = tuple[ClipTokens, Any]
 """A clip as tokens, and its features with pixels."""
 
 MAX_SIZES = 16
@@ -57,10 +58,12 @@ class ClipPreparer:
         text: what a prompt says for a clip.
     """
 
-    def __init__(self, processor: Processor, text: Callable[[Clip], str], places: Places) -> None:
+    def __init__(
+        self, processor: Processor, text: Callable[[Clip], str], layout: RotaryLayout
+    ) -> None:
         self._processor = processor
         self._text = text
-        self._places = places
+        self._layout = layout
         self._templates: dict[tuple[int, ...], _Template | None] = {}
 
     async def prepare(self, key: str, clip: Clip) -> Prepared:
@@ -86,8 +89,7 @@ class ClipPreparer:
                 "multi_modal_uuids": {"video": [key]},
             }
         )
-        tokens = clip_tokens(key, rendered, self._places)
-        return tokens, rendered["mm_kwargs"]["video"][0]
+        return clip_tokens(key, rendered, self._layout)
 
     async def _template(self, size: tuple[int, ...]) -> "_Template | None":
         """How clips of frames of `size` are prepared; None: as the processor does it."""
@@ -103,24 +105,24 @@ class ClipPreparer:
         return template
 
     def _learnt(self, clip: Clip, expected: Prepared) -> "_Template | None":
-        tokens, item = expected
+        tokens, features = expected
         encoded = _encoded_stamp(self._processor.tokenizer, clip)
         at = _find(tokens.token_ids, encoded)
         height, width = clip.frames[0].pixels.shape[:2]
-        tile = self._places.patch * self._places.merge
+        tile = self._layout.patch * self._layout.merge
         if at is None or height % tile or width % tile:
             return None
         return _Template(
             tokenizer=self._processor.tokenizer,
             before=tokens.token_ids[:at],
             after=tokens.token_ids[at + len(encoded) :],
-            item=item,
-            placeholder=tokens.placeholder,
+            features=features,
+            like=tokens,
             holds_stamp=tokens.placeholder.offset <= at,
             num_behind=len(tokens.token_ids)
             - (tokens.placeholder.offset + tokens.placeholder.length),
-            places=self._places,
-            layouts={},
+            layout=self._layout,
+            shapes={},
         )
 
 
@@ -132,53 +134,59 @@ class _Template:
     before: list[int]
     after: list[int]
     """Token ids around the stamp."""
-    item: MultiModalKwargsItem
-    placeholder: PlaceholderRange
+    features: Any
+    """Of one clip, with pixels."""
+    like: ClipTokens
+    """The same clip as tokens."""
     holds_stamp: bool
     """Whether the stamp is inside the placeholder, or before it."""
     num_behind: int
     """Tokens behind the placeholder."""
-    places: Places
-    layouts: "dict[int, _Layout]"
+    layout: RotaryLayout
+    shapes: "dict[int, _Shape]"
     """By the number of tokens of the stamp."""
 
     def fill(self, key: str, clip: Clip) -> Prepared:
         encoded = _encoded_stamp(self.tokenizer, clip)
         ids = [*self.before, *encoded, *self.after]
-        layout = self.layouts.get(len(encoded))
-        if layout is None:
-            layout = self.layouts[len(encoded)] = self._layout(ids)
+        shape = self.shapes.get(len(encoded))
+        if shape is None:
+            shape = self.shapes[len(encoded)] = self._shape(ids)
         frames = np.stack([frame.pixels for frame in clip.frames])
-        pixels = patches(frames, self.places.patch, self.places.merge)
-        changed = {
-            "pixel_values_videos": torch.from_numpy(pixels),
-            "timestamps": [stamp_s(clip)],
-        }
-        item = MultiModalKwargsItem(
-            {
-                name: replace(elem, data=changed[name]) if name in changed else elem
-                for name, elem in self.item.items()
-            }
+        pixels = patches(frames, self.layout.patch, self.layout.merge)
+        stamps = None if self.like.stamps is None else (stamp_s(clip),)
+        changed: dict[str, Any] = {"pixel_values_videos": torch.from_numpy(pixels)}
+        if stamps is not None:
+            changed[STAMPS_FIELD] = list(stamps)
+        tokens = ClipTokens(
+            key,
+            ids,
+            shape.placeholder,
+            self.like.grid,
+            shape.offsets,
+            shape.extent,
+            stamps,
+            self.like.second_per_grid,
         )
-        grid = MultiModalKwargsItem({k: elem for k, elem in item.items() if elem.field.keep_on_cpu})
-        tokens = ClipTokens(key, ids, layout.placeholder, grid, layout.offsets, layout.extent)
-        return tokens, item
+        return tokens, seams.with_feature_data(self.features, changed)
 
-    def _layout(self, ids: list[int]) -> "_Layout":
-        offsets, extent = offsets_of(ids, self.item, self.places)
+    def _shape(self, ids: list[int]) -> "_Shape":
+        like = self.like
+        seconds = 1.0 if like.second_per_grid is None else like.second_per_grid
+        offsets, extent = self.layout.offsets(ids, like.grid, seconds)
         end = len(ids) - self.num_behind
-        start = self.placeholder.offset if self.holds_stamp else end - self.placeholder.length
-        length = end - start
+        start = like.placeholder.offset if self.holds_stamp else end - like.placeholder.length
         is_embed = None
-        if self.placeholder.is_embed is not None:
-            is_embed = torch.tensor(ids[start : start + length]) == self.places.video_token
-        placeholder = PlaceholderRange(offset=start, length=length, is_embed=is_embed)
-        return _Layout(placeholder, offsets, extent)
+        if like.placeholder.is_embed is not None:
+            is_embed = np.array(ids[start:end]) == self.layout.video_token
+        return _Shape(Placeholder(start, end - start, is_embed), offsets, extent)
 
 
 @dataclass(frozen=True, slots=True)
-class _Layout:
-    placeholder: PlaceholderRange
+class _Shape:
+    """What clips have in common whose stamps have equally many tokens."""
+
+    placeholder: Placeholder
     offsets: NDArray[np.int32]
     extent: int
 
@@ -217,33 +225,36 @@ def _noise(size: tuple[int, ...], start_s: float) -> Clip:
 
 
 def _same(found: Prepared, expected: Prepared) -> bool:
-    mine, theirs = found[0], expected[0]
+    """Whether two ways to prepare a clip come bit by bit to the same."""
+    (mine, my_features), (theirs, their_features) = found, expected
+    my_fields, their_fields = map(seams.feature_fields, (my_features, their_features))
     return (
-        mine.token_ids == theirs.token_ids
-        and _same_place(mine.placeholder, theirs.placeholder)
+        (mine.token_ids, mine.grid, mine.extent) == (theirs.token_ids, theirs.grid, theirs.extent)
+        and (mine.stamps, mine.second_per_grid) == (theirs.stamps, theirs.second_per_grid)
         and np.array_equal(mine.offsets, theirs.offsets)
-        and mine.extent == theirs.extent
-        and set(mine.grid) == set(theirs.grid)
-        and set(found[1]) == set(expected[1])
-        and all(_same_elem(elem, expected[1][name]) for name, elem in found[1].items())
+        and _same_place(mine.placeholder, theirs.placeholder)
+        and set(my_fields) == set(their_fields)
+        and all(_same_field(field, their_fields[name]) for name, field in my_fields.items())
     )
 
 
-def _same_place(mine: PlaceholderRange, theirs: PlaceholderRange) -> bool:
+def _same_place(mine: Placeholder, theirs: Placeholder) -> bool:
     if (mine.offset, mine.length) != (theirs.offset, theirs.length):
         return False
     if mine.is_embed is None or theirs.is_embed is None:
         return mine.is_embed is theirs.is_embed
-    return torch.equal(mine.is_embed, theirs.is_embed)
+    return np.array_equal(mine.is_embed, theirs.is_embed)
 
 
-def _same_elem(mine: MultiModalFieldElem, theirs: MultiModalFieldElem) -> bool:
-    if mine.field != theirs.field:
+def _same_field(mine: tuple[Any, Any], theirs: tuple[Any, Any]) -> bool:
+    """`mine`, `theirs`: how vLLM batches a field, and its data."""
+    (my_kind, my_data), (their_kind, their_data) = mine, theirs
+    if my_kind != their_kind:
         return False
-    if not isinstance(mine.data, torch.Tensor):
-        return bool(mine.data == theirs.data)
+    if not isinstance(my_data, torch.Tensor):
+        return bool(my_data == their_data)
     return (
-        isinstance(theirs.data, torch.Tensor)
-        and mine.data.dtype == theirs.data.dtype
-        and torch.equal(mine.data, theirs.data)
+        isinstance(their_data, torch.Tensor)
+        and my_data.dtype == their_data.dtype
+        and torch.equal(my_data, their_data)
     )

@@ -9,12 +9,13 @@ from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check
 from onlooker.engine.interface import Question
+from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.memory.notes import Note
+from onlooker.engine.memory.prompt import PromptBuilder
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
-from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens, PromptBuilder
-from onlooker.engine.vllm_adapter.gateway.notes import Note
+from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer, clip_uuid
 from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
-from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer, clip_uuid
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 
 MAX_HEADS = 64

@@ -7,8 +7,9 @@ a time so that the cache is hit (`onlooker.engine.memory.window`). It forgets wh
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
@@ -19,7 +20,7 @@ from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
-    AnswerEnd,
+    AnswerDelta,
     AnswerEvent,
     EngineInfo,
     IngestResult,
@@ -30,17 +31,11 @@ from onlooker.engine.interface import (
     Waiting,
 )
 from onlooker.engine.memory.window import RecentWindow, spans_s
-from onlooker.engine.vllm_adapter.gateway import boot
-from onlooker.engine.vllm_adapter.gateway.answers import answer_events, count_tokens, only_end
-from onlooker.engine.vllm_adapter.gateway.checks import (
-    answer_tokens,
-    check_result,
-    check_sampling,
-    count_check,
-    last_output,
-)
+from onlooker.engine.vllm_adapter.gateway import boot, sampling
+from onlooker.engine.vllm_adapter.gateway.checks import answer_tokens, check_result, count_check
+from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
-from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer
+from onlooker.engine.vllm_adapter.gateway.outcome import Outcome
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 from onlooker.scheduler.load import EngineLoad
 
@@ -51,7 +46,16 @@ class _StreamState:
 
     salt: str
     """Keeps one stream's cached KV from ever being served to another."""
-    window: RecentWindow
+    clips: Sequence[Clip] = ()
+    """The recent window, oldest first."""
+    window: RecentWindow[Clip] = field(default_factory=RecentWindow)
+
+    def until(self, time_s: float) -> list[Clip]:
+        """What had been captured by stream time `time_s`, which is what an answer then may know.
+
+        A clip that this time cuts in two shows its first frame only.
+        """
+        return [part for clip in self.clips if (part := clip.until(time_s)) is not None]
 
 
 class ResendEngine:
@@ -92,11 +96,12 @@ class ResendEngine:
             family=model.family,
         )
         progress("looking at two blank clips to warm up")
-        self._info = model.info(
+        info = model.info(
             mode="resend",
             tokens_per_clip=await self._measure_clip(model),
             max_clips=self._window_clips,
         )
+        self._info = replace(info, max_images=settings.max_question_images)
 
     async def close(self) -> None:
         await self._runner.close()
@@ -108,10 +113,7 @@ class ResendEngine:
         return EngineLoad()  # it does not tell
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
-        max_clips = self._window_clips
-        stride_clips = min(self._settings.stride_clips or max(1, max_clips // 2), max_clips)
-        window = RecentWindow(max_clips=max_clips, stride_clips=stride_clips)
-        self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}", window)
+        self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}")
         return Remembered()
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
@@ -119,22 +121,21 @@ class ResendEngine:
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         state = self._streams[clip.stream_id]
-        state.window.add(clip)
-        prompt = self._composed.watching(state.window.clips(), salt=state.salt)
+        max_clips = self._window_clips
+        before = state.window.before_next(
+            state.clips,
+            max_clips=max_clips - 1,
+            stride_clips=min(self._settings.stride_clips or max(1, max_clips // 2), max_clips),
+        )
+        clips = [*before, clip]
         try:
-            end = await only_end(
-                self._run(
-                    prompt,
-                    new_id("ingest"),
-                    boot.sampling(max_tokens=1, temperature=0, for_text=False),
-                )
-            )
+            outcome = await self._run(self._composed.watching(clips, salt=state.salt))
         except (EngineFailed, TooLarge, InvalidRequest) as error:
-            state.window.discard(clip)
             raise EngineFailed(f"clip {clip.clip_index} was lost: {error.message}") from error
-        count_tokens(self._metrics, "ingest", end)
+        state.clips = clips
+        outcome.count(self._metrics, "ingest", num_output_tokens=1)
         return IngestResult(
-            num_tokens=end.num_prompt_tokens, num_cached_tokens=end.num_cached_tokens
+            num_tokens=outcome.num_prompt_tokens, num_cached_tokens=outcome.num_cached_tokens
         )
 
     async def take_stock(self, waiting: Waiting) -> Stock:
@@ -142,7 +143,7 @@ class ResendEngine:
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         state = self._streams.get(question.stream_id)
-        clips = [] if state is None else list(state.window.until(question.asked_s))
+        clips = [] if state is None else state.until(question.asked_s)
         if question.pending is not None:
             clips.append(question.pending)
         spans = spans_s(clips)  # of the stream only: pictures that came along have no time
@@ -154,22 +155,24 @@ class ResendEngine:
             instructions=question.instructions,
             salt=question.response_id if state is None else state.salt,
         )
-        sampling = boot.sampling(
-            max_tokens=question.max_tokens, temperature=question.temperature, seed=question.seed
-        )
-        events = self._run(prompt, question.response_id, sampling, spans)
-        try:
-            async for event in events:
-                if isinstance(event, AnswerEnd):
-                    count_tokens(self._metrics, "answer", event)
-                yield event
-        finally:
-            await events.aclose()
+        rendered = await self._runner.render(prompt)
+        num_tokens = 0
+        async with self._runner.outputs(
+            rendered, sampling.for_answer(question), question.response_id
+        ) as outputs:
+            async for output in outputs:
+                num_tokens += len(output.outputs[0].token_ids)
+                if text := output.outputs[0].text:
+                    yield AnswerDelta(text)
+                if output.finished:
+                    outcome = Outcome.of(output)
+        outcome.count(self._metrics, "answer", num_tokens)
+        yield replace(outcome.answer_end(num_tokens), clip_spans_s=spans)
 
     async def check(self, check: Check) -> CheckResult:
         state = self._streams.get(check.stream_id)
         prompt = self._composed.asking(
-            [] if state is None else list(state.window.until(check.asked_s)),
+            [] if state is None else state.until(check.asked_s),
             question=check.text,
             dialogue=(),
             instructions=check.instructions,
@@ -183,8 +186,8 @@ class ResendEngine:
             given_ids = tokenizer.encode(given, add_special_tokens=False)
         for cached in (True, False):  # once more where the cache held a part of the reply
             rendered = await self._runner.render(prompt)
-            sampling = check_sampling(check, groups, cached=cached)
-            output = await last_output(self._runner.generate(rendered, sampling, new_id("check")))
+            options = sampling.for_check(check, groups, cached=cached)
+            output = await self._runner.last_output(rendered, options, new_id("check"))
             result = check_result(output, check, groups, given_ids)
             if result is not None:
                 count_check(self._metrics, result)
@@ -196,29 +199,18 @@ class ResendEngine:
         assert self._composer is not None, "the engine has not been started"
         return self._composer
 
-    async def _run(
-        self,
-        prompt: dict[str, object],
-        request_id: str,
-        sampling: object,
-        spans: tuple[tuple[float, float], ...] = (),
-    ) -> AsyncGenerator[AnswerEvent, None]:
+    async def _run(self, prompt: dict[str, Any]) -> Outcome:
+        """Run a request for what it leaves in the prefix cache."""
         rendered = await self._runner.render(prompt)
-        outputs = self._runner.generate(rendered, sampling, request_id)
-        try:
-            async for event in answer_events(outputs, spans_s=spans):
-                yield event
-        finally:
-            await outputs.aclose()
+        output = await self._runner.last_output(rendered, sampling.for_effect(), new_id("ingest"))
+        return Outcome.of(output)
 
     async def _measure_clip(self, model: Model) -> int:
         """Tokens that one more clip adds; the requests also warm the engine up."""
         lengths: list[int] = []
         for num_clips in (1, 2):
             prompt = self._composed.watching(boot.blank_clips(model, num_clips), salt="warm-up")
-            sampling = boot.sampling(max_tokens=1, temperature=0)
-            end = await only_end(self._run(prompt, new_id("warmup"), sampling))
-            lengths.append(end.num_prompt_tokens)
+            lengths.append((await self._run(prompt)).num_prompt_tokens)
         # vLLM compiles what reads alternatives when it is first asked for them, for seconds.
         await self.check(boot.blank_check(model, boot.blank_clips(model, 1)[0]))
         return lengths[1] - lengths[0]

@@ -2,18 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, EngineFailed, InvalidRequest, OnlookerError, TooLarge
 from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import Progress
+from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.gateway import boot
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
+from onlooker.engine.vllm_adapter.wire import WorkerCall
 
 _log = logging.getLogger("onlooker.engine.vllm")
+
+R = TypeVar("R")
 
 SHUTDOWN_TIMEOUT_S = 5.0
 """How long vLLM's processes get to end by themselves."""
@@ -32,7 +37,7 @@ class VllmRunner:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._llm: Any = None  # vllm.AsyncLLM; vLLM is imported only when it is started
+        self._llm: Any = None  # vllm.AsyncLLMEngine; vLLM is imported only when it is started
         self._dead = False
 
     async def start(self, model: Model, arguments: dict[str, Any], progress: Progress) -> None:
@@ -50,13 +55,13 @@ class VllmRunner:
     async def close(self) -> None:
         """Stop vLLM's processes. Idempotent."""
         if self._llm is not None:
-            await boot.stop_vllm(self._llm, timeout_s=SHUTDOWN_TIMEOUT_S)
+            await seams.stop(self._llm, timeout_s=SHUTDOWN_TIMEOUT_S)
             self._llm = None
         self._metrics.engine_up.set(0)
 
     def healthy(self) -> bool:
         """Whether requests can still run."""
-        alive = self._llm is not None and not self._dead and not self._llm.errored
+        alive = self._llm is not None and not self._dead and not seams.has_failed(self._llm)
         self._metrics.engine_up.set(int(alive))
         return bool(alive)
 
@@ -68,55 +73,67 @@ class VllmRunner:
     @property
     def model_config(self) -> Any:
         """The model's Hugging Face config."""
-        return self._running.model_config.hf_config
+        return seams.hf_config(self._running)
 
     async def render(self, prompt: dict[str, Any]) -> Any:
         """Tokenise a prompt and preprocess its clips, in vLLM's own threads."""
         try:
-            return await boot.render(self._running, prompt)
+            return await seams.render(self._running, prompt)
         except Exception as error:
             raise self._translated(error) from error
 
-    async def ask_workers(self, method: str, *arguments: Any) -> list[Any]:
-        """Call a method of the worker extension in every worker.
+    async def ask_workers(self, call: WorkerCall[R]) -> list[R]:
+        """Ask every worker; see `onlooker.engine.vllm_adapter.wire.WorkerCall`.
 
         Raises:
             EngineDead: the engine is gone.
         """
         llm = self._running
-        calling = asyncio.ensure_future(llm.collective_rpc(method, args=arguments))
+        calling = asyncio.ensure_future(llm.collective_rpc(call.method, args=call.args))
         try:
             # vLLM leaves such calls without an end when the process that should answer dies.
             while not (await asyncio.wait((calling,), timeout=CALL_CHECK_S))[0]:
-                if llm.errored:
+                if seams.has_failed(llm):
                     raise EngineDead("the engine died before it answered")
-            answers: list[Any] = calling.result()
+            return [call.read(answer) for answer in calling.result()]
         except Exception as error:
             raise self._translated(error) from error
         finally:
             calling.cancel()
-        return answers
 
-    async def generate(
+    @asynccontextmanager
+    async def outputs(
         self, prompt: Any, sampling: Any, request_id: str
-    ) -> AsyncGenerator[Any, None]:
-        """Run one rendered request; yields vLLM's outputs. Closing the iterator aborts it.
+    ) -> AsyncGenerator[AsyncIterator[Any], None]:
+        """Run one request; gives vLLM's own iterator of its outputs. Leaving the block aborts it.
 
-        Raises:
+        Raises, out of the block:
             TooLarge, InvalidRequest: vLLM refuses what was asked.
             EngineFailed: this request failed.
             EngineDead: the engine is gone.
         """
         outputs = self._running.generate(prompt, sampling, request_id)
         try:
-            async for output in outputs:
-                yield output
+            yield outputs
         except (GeneratorExit, asyncio.CancelledError, OnlookerError):
             raise
         except Exception as error:
             raise self._translated(error) from error
         finally:
             await outputs.aclose()
+
+    async def last_output(self, prompt: Any, sampling: Any, request_id: str) -> Any:
+        """Run one request to its end and return the output that says so.
+
+        Raises: what `outputs` does.
+        """
+        last = None
+        async with self.outputs(prompt, sampling, request_id) as outputs:
+            async for output in outputs:
+                last = output
+        if last is None or not last.finished:
+            raise EngineFailed("the engine gave no result")
+        return last
 
     @property
     def llm(self) -> Any:
@@ -132,12 +149,12 @@ class VllmRunner:
     def _translated(self, error: Exception) -> Exception:
         if isinstance(error, OnlookerError):
             return error
-        if boot.is_engine_dead(error) or self._llm is None or self._llm.errored:
+        if seams.is_engine_dead(error) or self._llm is None or seams.has_failed(self._llm):
             self._dead = True
             self._metrics.engine_up.set(0)
             _log.error("the engine is dead", exc_info=error)
             return EngineDead("the engine stopped")
-        if boot.is_client_error(error):
+        if seams.is_client_error(error):
             if any(hint in str(error) for hint in _TOO_LONG):
                 return TooLarge(
                     "the question and the clips in view do not fit the model's context of "

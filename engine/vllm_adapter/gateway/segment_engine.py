@@ -1,12 +1,12 @@
 """`SegmentEngine`: every clip is computed once and remembered; questions bring old ones back.
 
-The gateway's half of stream memory. KV stays in vLLM's worker; here are the prompts' plans.
+KV stays in vLLM's worker; here are the prompts and what becomes of them.
 """
 
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,13 +17,11 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
-from onlooker.core.settings import with_secrets
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
     AnswerDelta,
-    AnswerEnd,
     AnswerEvent,
     EngineInfo,
     IngestResult,
@@ -33,37 +31,33 @@ from onlooker.engine.interface import (
     Stock,
     Waiting,
 )
-from onlooker.engine.memory.places import Places
-from onlooker.engine.vllm_adapter.family import Family
-from onlooker.engine.vllm_adapter.gateway import boot
-from onlooker.engine.vllm_adapter.gateway.answers import (
-    answer_events,
-    count_fetched,
-    count_tokens,
-    only_end,
-)
-from onlooker.engine.vllm_adapter.gateway.census import Census
-from onlooker.engine.vllm_adapter.gateway.checker import Checker
-from onlooker.engine.vllm_adapter.gateway.composer import EngineInput, PromptBuilder
-from onlooker.engine.vllm_adapter.gateway.evidence import with_evidence
-from onlooker.engine.vllm_adapter.gateway.gauge import LoadGauge
-from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
-from onlooker.engine.vllm_adapter.gateway.notes import NoteTaker
-from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build
-from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
-from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer
-from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
-from onlooker.engine.vllm_adapter.gateway.recaller import (
+from onlooker.engine.memory.evidence import with_evidence
+from onlooker.engine.memory.note_taker import NoteTaker
+from onlooker.engine.memory.plan import RequestReport
+from onlooker.engine.memory.prompt import PromptBuilder
+from onlooker.engine.memory.recaller import (
     Recaller,
     Trace,
     check_budgets,
     check_layers,
-    choosing,
+    retrieval_policy,
 )
+from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.vllm_adapter import wire
+from onlooker.engine.vllm_adapter.families.family import Family
+from onlooker.engine.vllm_adapter.gateway import boot, sampling
+from onlooker.engine.vllm_adapter.gateway.census import Census
+from onlooker.engine.vllm_adapter.gateway.checker import Checker
+from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
+from onlooker.engine.vllm_adapter.gateway.features import engine_input
+from onlooker.engine.vllm_adapter.gateway.gauge import LoadGauge
+from onlooker.engine.vllm_adapter.gateway.memories import StreamMemories
+from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
+from onlooker.engine.vllm_adapter.gateway.outcome import Outcome, count_fetched
+from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build
+from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
+from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
-from onlooker.engine.vllm_adapter.gateway.streams import StreamMemories
-from onlooker.engine.vllm_adapter.spec import PARAMS_KEY, SegmentSpec
-from onlooker.engine.vllm_adapter.worker.retrieval import Choosing
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load import EngineLoad
 
@@ -107,8 +101,8 @@ class SegmentEngine:
         self._info: EngineInfo | None = None
         self._made: _Made | None = None
         self._recent_clips = 0
-        self._choosing = Choosing()
-        self._census = Census(lambda: self._runner.ask_workers("segment_stats"), clock, metrics)
+        self._policy = retrieval_policy(settings.memory, None)
+        self._census = Census(lambda: self._runner.ask_workers(wire.worker_stats()), clock, metrics)
 
     @property
     def info(self) -> EngineInfo:
@@ -125,23 +119,18 @@ class SegmentEngine:
             settings.window_clips or model.profile.window_clips
         ) - settings.memory.retrieved_clips
         self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, room))
-        self._choosing = choosing(settings.memory, model.profile.ranking)
+        self._policy = retrieval_policy(settings.memory, model.profile.ranking)
         await self._runner.start(model, self._arguments(family), progress)
-        check_layers(
-            self._choosing.ranking, self._runner.model_config.text_config.num_hidden_layers
-        )
+        num_layers = self._runner.model_config.text_config.num_hidden_layers
+        check_layers(self._policy.ranking, num_layers)
         self._made = self._make(model, family)
         progress("looking at a blank clip to warm up")
         tokens_per_clip = await self._warm_up(model)
         max_clips = self._recent_clips + settings.memory.retrieved_clips
         check_budgets(settings.memory, settings.vllm.max_model_len, max_clips, tokens_per_clip)
-        info = model.info(
-            mode="segments",
-            tokens_per_clip=tokens_per_clip,
-            max_clips=max_clips,
-        )
+        info = model.info(mode="segments", tokens_per_clip=tokens_per_clip, max_clips=max_clips)
         survives = Guarantee.NONE if self._store is None else self._store.survives
-        self._info = replace(info, survives=survives)
+        self._info = replace(info, survives=survives, max_images=settings.max_question_images)
         self._census.start()
 
     async def close(self) -> None:
@@ -167,58 +156,60 @@ class SegmentEngine:
         while True:
             builder, tokens = await self._prompts.ingesting(memory, clip, care)
             try:
-                end = await self._effect(builder, care)
+                outcome = await self._run(builder, care)
                 break
             except (EngineFailed, TooLarge, InvalidRequest) as error:
                 # A segment of the window may be gone: the clip is seen after what is left.
                 if not await self._streams.forget_missing(memory):
                     lost = f"clip {clip.clip_index} was lost: {error.message}"
                     raise EngineFailed(lost) from error
-        if tokens.key not in end.details.get(PARAMS_KEY, {}).get("saved", ()):  # type: ignore[attr-defined]
+        if tokens.key not in outcome.report.saved:
             raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
-        memory.context.done()
+        memory.window.done()
         await self._streams.add(clip, tokens)
-        count_tokens(self._metrics, "ingest", end)
-        report: Any = end.details[PARAMS_KEY]
-        self._metrics.memory_index_bytes.set(report["index_bytes"])
-        return IngestResult(end.num_prompt_tokens, end.num_cached_tokens)
+        outcome.count(self._metrics, "ingest", num_output_tokens=1)
+        self._metrics.memory_index_bytes.set(outcome.report.index_bytes)
+        return IngestResult(outcome.num_prompt_tokens, outcome.num_cached_tokens)
 
     async def take_stock(self, waiting: Waiting) -> Stock:
         return await self._streams.take_stock(waiting)
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         memory = self._streams[question.stream_id]
-        incomplete, has_begun = memory.is_incomplete, False
+        incomplete = memory.is_incomplete
         pieces: list[str] = []
         while True:
-            events: AsyncGenerator[AnswerEvent, None] | None = None
             try:
                 recall = await self.recaller.recall(memory, question)
                 newest = self._streams.newest(question.stream_id)
-                builder = await self._prompts.asking(memory, question, recall, newest)
-                events = self._run(
-                    builder, question.response_id, self._sampling(question), question.care
-                )
-                async for event in events:
-                    has_begun = True
-                    if isinstance(event, AnswerDelta):
-                        pieces.append(event.text)
-                    if isinstance(event, AnswerEnd):
-                        self._parts.notes.take(memory, question, "".join(pieces))
-                        count_tokens(self._metrics, "answer", event)
-                        event = with_evidence(event, recall, memory, incomplete=incomplete)
-                        count_fetched(self._metrics, event)
-                    yield event
+                prompt = (await self._prompts.asking(memory, question, recall, newest)).build()
+                options = sampling.for_answer(question, prompt.plan)
+                num_tokens = 0
+                with self._gauge.running():
+                    async with self._runner.outputs(
+                        engine_input(prompt), options, question.response_id
+                    ) as outputs:
+                        async for output in outputs:
+                            num_tokens += len(output.outputs[0].token_ids)
+                            if text := output.outputs[0].text:
+                                pieces.append(text)
+                                yield AnswerDelta(text)
+                            if output.finished:
+                                outcome = Outcome.of(output)
+                self._gauge.note(outcome)
+                self._parts.notes.take(memory, question, "".join(pieces))
+                outcome.count(self._metrics, "answer", num_tokens)
+                end = outcome.answer_end(num_tokens)
+                end = with_evidence(end, outcome.report, recall, memory, incomplete=incomplete)
+                count_fetched(self._metrics, end)
+                yield end
                 return
             except EngineFailed:
                 # A segment may be gone. Answer from what is left, and say so; if nothing is
                 # missing the failure was another one.
-                if has_begun or not await self._streams.forget_missing(memory):
+                if pieces or not await self._streams.forget_missing(memory):
                     raise
                 incomplete = True
-            finally:
-                if events is not None:
-                    await events.aclose()
 
     async def trace(self, question: Question) -> Trace:
         """What every score of every layer says to `question`, to calibrate a model."""
@@ -234,74 +225,52 @@ class SegmentEngine:
 
     # ---- requests ----
 
-    async def _effect(self, builder: PromptBuilder, care: Care = NO_CARE) -> AnswerEnd:
-        """Run a request for what it saves."""
-        options = {"max_tokens": 1, "temperature": 0.0, "for_text": False}
-        return await only_end(self._run(builder, new_id("ingest"), options, care))
+    async def _run(self, builder: PromptBuilder, care: Care = NO_CARE) -> Outcome:
+        """Run a request for what it saves or reports."""
+        prompt = builder.build()
+        options = sampling.for_effect(care.ticket, prompt.plan)
+        with self._gauge.running():
+            output = await self._runner.last_output(engine_input(prompt), options, new_id("ingest"))
+        outcome = Outcome.of(output)
+        self._gauge.note(outcome)
+        return outcome
 
-    def _sampling(self, question: Question) -> dict[str, Any]:
-        return {
-            "max_tokens": question.max_tokens,
-            "temperature": question.temperature,
-            "seed": question.seed,
-        }
-
-    async def _run(
-        self, builder: PromptBuilder, request_id: str, options: dict[str, Any], care: Care
-    ) -> AsyncGenerator[AnswerEvent, None]:
-        prompt: EngineInput
-        spec: SegmentSpec
-        prompt, spec = builder.build()
-        sampling = boot.sampling(**options, kv_transfer_params=spec.to_params(), ticket=care.ticket)
-        outputs = self._runner.generate(prompt, sampling, request_id)
-        self._gauge.num_running += 1
-        try:
-            async for event in answer_events(outputs):
-                if isinstance(event, AnswerEnd):
-                    self._gauge.note(event.details)
-                yield event
-        finally:
-            self._gauge.num_running -= 1
-            await outputs.aclose()
+    async def _probe(
+        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+    ) -> RequestReport:
+        builder = await self._prompts.probing(memory, question, recall, traces=traces)
+        return (await self._run(builder, question.care)).report
 
     # ---- starting ----
 
     def _make(self, model: Model, family: Family) -> _Made:
         """What needs to know the running model."""
-        places = Places.of(family, self._runner.model_config)
+        memory = self._settings.memory
+        layout = family.rotary_layout(self._runner.model_config)
         streams = StreamMemories(
-            self._runner,
-            self._clock,
-            fingerprint=model.fingerprint(),
-            places=places,
+            self._runner, self._clock, fingerprint=model.fingerprint(), layout=layout
         )
         composer = PromptComposer(
             self._runner.tokenizer, instructions=model.profile.instructions, family=family
         )
-        clips = ClipPreparer(self._runner, composer.clip_text, places)
         prompts = SegmentPrompts(
             self._runner,
             composer,
-            clips,
-            settings=self._settings.memory,
+            ClipPreparer(self._runner, composer.clip_text, layout),
+            settings=memory,
             recent_clips=self._recent_clips,
-            stride_clips=self._settings.memory.stride_clips,
-            run_for_effect=self._effect,
+            stride_clips=memory.stride_clips,
+            run_for_effect=self._run,
         )
         recaller = Recaller(
-            self._settings.memory,
-            self._choosing,
-            prompts,
-            recent_clips=self._recent_clips,
-            probe=self._effect,
+            memory, self._policy, recent_clips=self._recent_clips, probe=self._probe
         )
-        memory = self._settings.memory
         notes = NoteTaker(
             self._metrics,
             budget_tokens=memory.notes_tokens if memory.notes == "notes" else 0,
             prompt=prompts.noting,
-            run=self._effect,
-            drop=lambda keys: self._runner.ask_workers("drop_segments", keys),
+            run=self._run,
+            drop=lambda keys: self._runner.ask_workers(wire.drop_segments(keys)),
         )
         checker = Checker(self._runner, prompts, streams, self._metrics)
         return _Made(streams, prompts, recaller, notes, checker)
@@ -311,8 +280,7 @@ class SegmentEngine:
         (clip,) = boot.blank_clips(model, 1)
         await self.open_stream(clip.stream_id)
         await self.ingest(clip)
-        stats = (await self._runner.ask_workers("segment_stats"))[0]
-        clip_bytes = max(1, int(stats["bytes"]))
+        stats = (await self._runner.ask_workers(wire.worker_stats()))[0]
         room = self._settings.memory.arena_gib * 2**30
         if self._store is not None:
             # What does not fit the arena sinks to the tiers; only its index row stays.
@@ -321,9 +289,9 @@ class SegmentEngine:
                 room = float(self._store.disk.budget_bytes)
             if self._store.redis is not None:
                 room = math.inf  # Redis bounds itself, by `maxmemory` and the time to live
-        row_bytes = max(1, int(stats["index_row_bytes"]))
         index_room = self._settings.memory.index_gib * 2**30
-        self._streams.max_clips = max(1, int(min(room / clip_bytes, index_room / row_bytes)))
+        num_clips = min(room / max(1, stats.bytes), index_room / max(1, stats.index_row_bytes))
+        self._streams.max_clips = max(1, int(num_clips))
         tokens = len(self._streams[clip.stream_id].recent(1)[0].tokens.token_ids)
         # vLLM compiles what reads alternatives when it is first asked for them, for seconds.
         await self.check(boot.blank_check(model, clip))
@@ -332,33 +300,32 @@ class SegmentEngine:
 
     def _arguments(self, family: Family) -> dict[str, Any]:
         """vLLM engine arguments of segments mode."""
+        from vllm.config import KVTransferConfig
+
+        assert family.guarded is not None
         settings = self._settings
         memory = settings.memory
         in_context = self._recent_clips + memory.retrieved_clips + settings.max_question_images + 2
+        adapter = wire.AdapterSettings(scheduler=self._scheduler, policy=self._policy)
+        if self._store is not None:
+            arena_bytes = int(memory.arena_gib * 2**30)
+            adapter = replace(adapter, arena_bytes=arena_bytes, store=self._store)
         return {
             # Loaded KV is hashed as if it were a true prefix: every request has a salt of its own,
-            # but those that grow one context (see `GrowingContext`).
+            # but those that grow one window (see `RecentWindow`).
             "enable_prefix_caching": True,
             "mm_processor_cache_gb": 0,
             "limit_mm_per_prompt": {"video": in_context, "image": 0},
-            "hf_overrides": {"architectures": [family.guarded]},
+            "hf_overrides": {"architectures": [family.guarded.name]},
             "scheduler_cls": f"{_ENTRY}.scheduler.{_scheduler_class()}",
             "worker_extension_cls": f"{_ENTRY}.extension.SegmentExtension",
-            "kv_transfer_config": boot.kv_transfer_config(
-                "SegmentConnector", f"{_ENTRY}.connector", self._connector_settings()
+            "kv_transfer_config": KVTransferConfig(
+                kv_connector="SegmentConnector",
+                kv_connector_module_path=f"{_ENTRY}.connector",
+                kv_role="kv_both",
+                kv_connector_extra_config=adapter.to_config(),
             ),
         }
-
-    def _connector_settings(self) -> dict[str, Any]:
-        memory = self._settings.memory
-        settings: dict[str, Any] = {
-            "retrieval": self._choosing.to_settings(),
-            "scheduler": self._scheduler.model_dump(),
-        }
-        if self._store is not None:
-            settings["arena_bytes"] = int(memory.arena_gib * 2**30)
-            settings["store"] = with_secrets(self._store)
-        return settings
 
     @property
     def _parts(self) -> _Made:

@@ -4,14 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.request import Request
-
-from onlooker.engine.vllm_adapter.steps import StepPlan as KvPlan
+from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
+from onlooker.engine.vllm_adapter.wire import WorkerPlan, read_ticket
 from onlooker.scheduler.cost_model import CostTable, StepWork
 from onlooker.scheduler.job import Job, slack_s
 from onlooker.scheduler.request_class import RequestClass
-from onlooker.scheduler.ticket import Ticket
+from onlooker.scheduler.ticket import Served, Ticket
 
 UNTOLD_DUE_S = 1.0
 """Requests without a ticket are due so long after they come in."""
@@ -50,8 +48,8 @@ class Docket:
     def __init__(
         self,
         *,
-        num_covered: Callable[[Request], int],
-        retrieves: Callable[[Request], bool],
+        num_covered: Callable[[RequestState], int],
+        retrieves: Callable[[RequestState], bool],
         token_bytes: int,
     ) -> None:
         self._num_covered = num_covered
@@ -62,36 +60,44 @@ class Docket:
         # starts. Until then it counts with the share that others of its class had to load.
         self._load_shares = dict.fromkeys(RequestClass, 1.0)
 
-    def jobs(self, requests: Iterable[Request], now_s: float) -> list[Job]:
+    def jobs(self, requests: Iterable[RequestState], now_s: float) -> list[Job]:
         """The requests as jobs, in no order."""
         return [self._job(request, now_s) for request in requests]
 
     def works(
-        self, output: SchedulerOutput, requests: dict[str, Request]
+        self,
+        scheduled: Iterable[ScheduledRequest],
+        plan: WorkerPlan,
+        num_output_tokens: Callable[[str], int],
     ) -> dict[str, tuple[StepWork, RequestClass]]:
         """What a step that vLLM has scheduled computes for each request; learns how much of their
-        covered tokens requests really load."""
-        loaded = _loaded_tokens(output)
+        covered tokens requests really load.
+
+        Args:
+            plan: what the workers are told to load in the step.
+            num_output_tokens: tokens that a request has generated so far.
+        """
+        loaded = _loaded_tokens(plan)
         found: dict[str, tuple[StepWork, RequestClass]] = {}
-        for request_id, num_tokens in output.num_scheduled_tokens.items():
-            request, entry = requests.get(request_id), self._entries.get(request_id)
-            if request is None or entry is None:
+        for request in scheduled:
+            entry = self._entries.get(request.request_id)
+            if entry is None:
                 continue
-            is_decode = num_tokens == 1 and request.num_output_tokens > 0
-            num_loaded = loaded.get(request_id, 0)
+            is_decode = request.num_tokens == 1 and num_output_tokens(request.request_id) > 0
+            num_loaded = loaded.get(request.request_id, 0)
             name = entry.ticket.request_class
             if entry.num_covered and not entry.has_loaded and not is_decode:
                 entry.has_loaded = True
                 share = min(1.0, num_loaded / entry.num_covered)
                 self._load_shares[name] += LEARN * (share - self._load_shares[name])
             work = StepWork(
-                prefill_tokens=0 if is_decode else num_tokens,
+                prefill_tokens=0 if is_decode else request.num_tokens,
                 decode_tokens=int(is_decode),
                 loaded_bytes=num_loaded * self._token_bytes,
                 batch_size=1,
-                encoder_clips=len(output.scheduled_encoder_inputs.get(request_id, ())),
+                encoder_clips=request.num_encoded_clips,
             )
-            found[request_id] = work, RequestClass.DECODE if is_decode else name
+            found[request.request_id] = work, RequestClass.DECODE if is_decode else name
         return found
 
     def note_started(self, jobs: Iterable[Job], now_s: float, costs: CostTable) -> None:
@@ -112,7 +118,7 @@ class Docket:
         entry.last_token_at_s = now_s
         entry.num_tokens_out += count
 
-    def close(self, request_id: str) -> dict[str, object] | None:
+    def close(self, request_id: str) -> Served | None:
         """Forget a request; returns how it was served, for its output."""
         entry = self._entries.pop(request_id, None)
         if entry is None or entry.started_at_s is None or entry.first_token_at_s is None:
@@ -125,12 +131,12 @@ class Docket:
             decode_s = entry.last_token_at_s - entry.first_token_at_s
             if decode_s > ticket.tpot_s * (entry.num_tokens_out - 1):
                 missed.append(RequestClass.DECODE.label)
-        return {
-            "request_class": ticket.request_class.label,
-            "queue_s": max(0.0, entry.started_at_s - ticket.arrived_at_s),
-            "slack_s": entry.slack_s,
-            "missed": missed,
-        }
+        return Served(
+            request_class=ticket.request_class.label,
+            queue_s=max(0.0, entry.started_at_s - ticket.arrived_at_s),
+            slack_s=entry.slack_s,
+            missed=tuple(missed),
+        )
 
     def keep_only(self, request_ids: Iterable[str]) -> None:
         """Forget requests that ended without an output, such as aborted ones."""
@@ -141,19 +147,18 @@ class Docket:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _job(self, request: Request, now_s: float) -> Job:
+    def _job(self, request: RequestState, now_s: float) -> Job:
         entry = self._entries.get(request.request_id)
         if entry is None:
-            params = request.sampling_params.extra_args if request.sampling_params else None
             due_at_s = now_s + UNTOLD_DUE_S
             entry = self._entries[request.request_id] = _Entry(
-                ticket=Ticket.from_params(params) or Ticket(RequestClass.QUESTION, now_s, due_at_s),
+                ticket=read_ticket(request.extra_args)
+                or Ticket(RequestClass.QUESTION, now_s, due_at_s),
                 num_covered=self._num_covered(request),
                 is_whole=self._retrieves(request),
             )
         computed = request.num_computed_tokens
-        # Of a running request the tokens in flight count as computed (asynchronous scheduling).
-        left = request.num_tokens_with_spec + request.num_output_placeholders - computed
+        left = request.num_left_tokens
         if entry.first_token_at_s is not None and computed and left <= 1:
             due_at_s = entry.first_token_at_s + entry.num_tokens_out * entry.ticket.tpot_s
             return Job(request.request_id, entry.ticket, 1, next_token_due_at_s=due_at_s)
@@ -163,9 +168,7 @@ class Docket:
             entry.ticket,
             num_tokens=max(1, left + computed - covered),
             loaded_bytes=0 if computed else self._expected_bytes(entry),
-            encoder_clips=sum(
-                feature.mm_position.offset >= covered for feature in request.mm_features
-            ),
+            encoder_clips=sum(start >= covered for start in request.feature_starts),
             is_whole=entry.is_whole and not computed,
         )
 
@@ -174,12 +177,11 @@ class Docket:
         return int(share * entry.num_covered) * self._token_bytes
 
 
-def _loaded_tokens(output: SchedulerOutput) -> dict[str, int]:
-    """Tokens whose KV the connector brings back in this step, by request."""
-    plan, loaded = output.kv_connector_metadata, Counter[str]()
-    if isinstance(plan, KvPlan):
-        for load in plan.loads:
-            loaded[load.request_id] += len(load.slots)
-        for retrieval in plan.retrievals:
-            loaded[retrieval.request_id] += sum(len(slots) for slots in retrieval.place_slots)
+def _loaded_tokens(plan: WorkerPlan) -> Counter[str]:
+    """Tokens whose KV the workers bring back in this step, by request."""
+    loaded = Counter[str]()
+    for load in plan.loads:
+        loaded[load.request_id] += len(load.slots)
+    for retrieval in plan.retrievals:
+        loaded[retrieval.request_id] += sum(len(slots) for slots in retrieval.place_slots)
     return loaded

@@ -6,12 +6,8 @@ gives out, and running requests that the plan leaves out of this step are set as
 budget had ended before them; vLLM copes with that in any step.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from vllm.v1.request import Request
 
 from onlooker.scheduler.step_plan import StepPlan
 
@@ -20,25 +16,25 @@ from onlooker.scheduler.step_plan import StepPlan
 class Lineup:
     """Who runs, who is set aside, who waits, and the limits of the step."""
 
-    running: list[Request]
-    aside: list[Request]
-    waiting: list[Request]
+    running: list[str]
+    """Ids of requests in order, as in the next two."""
+    aside: list[str]
+    waiting: list[str]
     token_budget: int
     chunk_limit: int
     """Most tokens of one prefill; 0: no limit."""
 
     @classmethod
-    def of(cls, plan: StepPlan, running: list[Request], waiting: list[Request]) -> "Lineup":
+    def of(cls, plan: StepPlan, running: Sequence[str], waiting: Sequence[str]) -> "Lineup":
         """Split the plan by where vLLM keeps each request."""
-        is_running = {request.request_id: request for request in running}
-        is_waiting = {request.request_id: request for request in waiting}
+        is_waiting = set(waiting)
         budget, chunk_limit = plan.token_budget, 0
-        chosen: list[Request] = []
-        ahead: list[Request] = []
+        chosen: list[str] = []
+        ahead: list[str] = []
         for allotment in plan.served:
             key, num_tokens = allotment.job.key, allotment.num_tokens
             if key in is_waiting:
-                ahead.append(is_waiting[key])
+                ahead.append(key)
                 continue
             if num_tokens < allotment.job.num_tokens and ahead:
                 # A piece of a running prefill: vLLM would give it all that is meant for those
@@ -48,34 +44,13 @@ class Lineup:
                     budget -= num_tokens
                     continue
                 chunk_limit = num_tokens
-            chosen.append(is_running[key])
-        kept = {request.request_id for request in (*chosen, *ahead)}
-        rest = [is_waiting[job.key] for job in plan.waiting if job.key in is_waiting]
+            chosen.append(key)
+        kept = {*chosen, *ahead}
+        rest = [job.key for job in plan.waiting if job.key in is_waiting]
         return cls(
             running=chosen,
-            aside=[request for request in running if request.request_id not in kept],
+            aside=[key for key in running if key not in kept],
             waiting=[*ahead, *rest],
             token_budget=max(1, budget),
             chunk_limit=chunk_limit,
         )
-
-    @contextmanager
-    def arranged(self, scheduler: Any) -> Iterator[None]:
-        """Let `scheduler` schedule one step in this order; its limits are restored after it."""
-        config = scheduler.scheduler_config
-        tokens, active = scheduler.max_num_scheduled_tokens, scheduler.max_num_active_reqs
-        threshold = config.long_prefill_token_threshold
-        scheduler.running = self.running
-        scheduler.waiting.clear()
-        scheduler.waiting.extend(self.waiting)
-        scheduler.max_num_scheduled_tokens = min(tokens, self.token_budget)
-        scheduler.max_num_active_reqs = max(0, active - len(self.aside))
-        if self.chunk_limit:
-            config.long_prefill_token_threshold = self.chunk_limit
-        try:
-            yield
-        finally:
-            scheduler.running += self.aside
-            scheduler.max_num_scheduled_tokens = tokens
-            scheduler.max_num_active_reqs = active
-            config.long_prefill_token_threshold = threshold

@@ -1,22 +1,21 @@
-"""`StepPlanner`: the scheduler's half. Turns each request's plan into KV slots, step by step."""
+"""`StepPlanner`: turns each request's plan into KV slots, step by step."""
 
-from typing import Any
+from collections.abc import Iterable
 
-from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.request import Request
-
-from onlooker.engine.vllm_adapter.spec import SegmentSpec
-from onlooker.engine.vllm_adapter.steps import (
+from onlooker.engine.memory.plan import RequestPlan, RequestReport
+from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
+from onlooker.engine.vllm_adapter.wire import (
     LoadOp,
     RetrieveOp,
     SaveOp,
-    StepPlan,
-    StepReport,
+    WorkerPlan,
+    WorkerReport,
+    read_plan,
 )
 
 
 class StepPlanner:
-    """Remembers the specs of unfinished requests.
+    """Remembers the plans of unfinished requests.
 
     Args:
         block_size: tokens of one KV block.
@@ -24,89 +23,80 @@ class StepPlanner:
 
     def __init__(self, *, block_size: int) -> None:
         self._block_size = block_size
-        self._specs: dict[str, SegmentSpec] = {}
+        self._plans: dict[str, RequestPlan] = {}
         self._covered: dict[str, int] = {}
         """Tokens at the start of each prompt that are not computed."""
         self._loading: dict[str, int] = {}
         """Requests that load in this step, and how many tokens vLLM has in its blocks already."""
-        self._outcomes: dict[str, dict[str, Any]] = {}
+        self._reports: dict[str, RequestReport] = {}
         self._ended: list[str] = []
 
-    def num_covered(self, request: Request) -> int:
+    def num_covered(self, request: RequestState) -> int:
         """Tokens at the start of the request's prompt that are not computed: vLLM still has them in
         its blocks, or they are loaded."""
-        return 0 if self._spec(request) is None else self._covered[request.request_id]
+        return 0 if self._plan_of(request) is None else self._covered[request.request_id]
 
-    def num_to_load(self, request: Request, num_found: int) -> int:
+    def num_to_load(self, request: RequestState, num_found: int) -> int:
         """Of these, the tokens after the first `num_found`, which vLLM has found."""
         return max(0, self.num_covered(request) - num_found)
 
-    def retrieves(self, request: Request) -> bool:
+    def retrieves(self, request: RequestState) -> bool:
         """Whether the request's question chooses clips: it must be computed in one step."""
-        spec = self._spec(request)
+        spec = self._plan_of(request)
         return spec is not None and spec.retrieval is not None
 
-    def to_load(self, request: Request, num_tokens: int) -> None:
+    def to_load(self, request: RequestState, num_tokens: int) -> None:
         """The request got its blocks: load into them in this step (again after preemption)."""
         self._loading[request.request_id] = self._covered[request.request_id] - num_tokens
 
-    def plan(self, output: SchedulerOutput) -> StepPlan:
+    def plan(self, scheduled: Iterable[ScheduledRequest]) -> WorkerPlan:
         """The step's work; forgets what it has handed out."""
-        plan = StepPlan(dropped_requests=self._ended)
+        plan = WorkerPlan(dropped_requests=self._ended)
         self._ended = []
-        computed = {r.req_id: r.num_computed_tokens for r in output.scheduled_new_reqs}
-        cached = output.scheduled_cached_reqs
-        computed.update(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
-        for request_id, num_tokens in output.num_scheduled_tokens.items():
-            spec = self._specs.get(request_id)
-            if spec is None:
-                continue
-            blocks = output.kv_connector_block_state.get_block_ids(request_id)
-            assert blocks is not None
-            assert len(blocks) == 1
-            self._plan_request(plan, request_id, spec, blocks[0], computed[request_id], num_tokens)
+        for request in scheduled:
+            spec = self._plans.get(request.request_id)
+            if spec is not None:
+                self._plan_request(plan, spec, request)
         self._loading.clear()
         return plan
 
-    def note(self, report: StepReport) -> None:
-        """Take what the worker reported, for the outputs of the requests. Idempotent."""
-        told = {*report.saved, *report.missing, *report.picked, *report.read}
-        for request_id in told & set(self._specs):
-            outcome = self._outcomes.setdefault(request_id, {})
+    def note(self, report: WorkerReport) -> None:
+        """Take what the workers reported, for the outputs of the requests. Idempotent."""
+        for request_id in report.request_ids & set(self._plans):
             news = report.of(request_id)
-            # After preemption all is read again, then from nearer: the first time is what counts.
-            news["read"] = {**news.get("read", {}), **outcome.get("read", {})}
-            outcome.update(news)
+            known = self._reports.get(request_id, RequestReport())
+            self._reports[request_id] = RequestReport(
+                saved=news.saved or known.saved,
+                missing=news.missing or known.missing,
+                picked=news.picked or known.picked,
+                # After preemption all is read again, then from nearer: the first time counts.
+                read={**news.read, **known.read},
+                traced=news.traced or known.traced,
+                index_bytes=news.index_bytes or known.index_bytes,
+            )
 
-    def finish(self, request: Request) -> dict[str, Any] | None:
+    def finish(self, request_id: str) -> RequestReport | None:
         """The request ended; returns what its output should carry."""
-        self._covered.pop(request.request_id, None)
-        if self._specs.pop(request.request_id, None) is not None:
-            self._ended.append(request.request_id)
-        return self._outcomes.pop(request.request_id, None)
+        self._covered.pop(request_id, None)
+        if self._plans.pop(request_id, None) is not None:
+            self._ended.append(request_id)
+        return self._reports.pop(request_id, None)
 
-    def _spec(self, request: Request) -> SegmentSpec | None:
-        if request.request_id not in self._specs:
-            spec = SegmentSpec.from_params(request.kv_transfer_params)
+    def _plan_of(self, request: RequestState) -> RequestPlan | None:
+        if request.request_id not in self._plans:
+            spec = read_plan(request.plan_params)
             if spec is None:
                 return None
-            self._specs[request.request_id] = spec
+            self._plans[request.request_id] = spec
             # vLLM wants to compute one token at least.
             covered = min(spec.num_covered_tokens, request.num_prompt_tokens - 1)
             self._covered[request.request_id] = covered
-        return self._specs[request.request_id]
+        return self._plans[request.request_id]
 
-    def _plan_request(
-        self,
-        plan: StepPlan,
-        request_id: str,
-        spec: SegmentSpec,
-        block_ids: list[int],
-        start: int,
-        num_tokens: int,
-    ) -> None:
-        """`start`: tokens computed before this step; it computes the next `num_tokens`."""
-        end = start + num_tokens
+    def _plan_request(self, plan: WorkerPlan, spec: RequestPlan, request: ScheduledRequest) -> None:
+        request_id, block_ids = request.request_id, request.find_block_ids()
+        start = request.num_computed_tokens
+        end = start + request.num_tokens
         if request_id in self._loading:
             num_blocks = -(-self._covered[request_id] // self._block_size)
             covered_blocks = block_ids[:num_blocks]
@@ -149,7 +139,7 @@ class StepPlanner:
     def _retrieve(
         self,
         request_id: str,
-        spec: SegmentSpec,
+        spec: RequestPlan,
         block_ids: list[int],
         covered_blocks: list[int],
         start: int,

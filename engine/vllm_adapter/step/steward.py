@@ -6,23 +6,21 @@ what vLLM does by itself.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 
-from vllm.v1.core.sched.output import SchedulerOutput
-from vllm.v1.request import Request
-
 from onlooker.core.clock import Clock
+from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
 from onlooker.engine.vllm_adapter.step.docket import Docket
 from onlooker.engine.vllm_adapter.step.lineup import Lineup
+from onlooker.engine.vllm_adapter.wire import WorkerPlan, load_params, served_params
 from onlooker.scheduler.cost_model import StepWork
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.load_meter import LoadMeter
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.slo_policy import SloPolicy
 from onlooker.scheduler.step_plan import StepLimits, StepPlan
-from onlooker.scheduler.ticket import SERVED_KEY
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -58,7 +56,7 @@ class Steward:
         self.has_fallen_back = False
 
     def lineup(
-        self, running: list[Request], waiting: list[Request], limits: StepLimits
+        self, running: Sequence[RequestState], waiting: Sequence[RequestState], limits: StepLimits
     ) -> Lineup | None:
         """The order of this step; None leaves it to vLLM."""
         if self.has_fallen_back or not (running or waiting):
@@ -69,28 +67,46 @@ class Steward:
             self._plan = self._policy.plan(jobs, now_s, limits)
             started = [allotment.job for allotment in self._plan.served]
             self._docket.note_started(started, now_s, self._policy.costs.table)
-            return Lineup.of(self._plan, running, waiting)
+            return Lineup.of(
+                self._plan,
+                [request.request_id for request in running],
+                [request.request_id for request in waiting],
+            )
         except Exception as error:
             self._fall_back(error)
             return None
 
-    def begun(self, output: SchedulerOutput, requests: dict[str, Request], began_s: float) -> None:
-        """vLLM has scheduled a step."""
-        if self.has_fallen_back or not output.total_num_scheduled_tokens:
+    def begun(
+        self,
+        step: object,
+        scheduled: Sequence[ScheduledRequest],
+        plan: WorkerPlan,
+        num_output_tokens: Callable[[str], int],
+        began_s: float,
+    ) -> None:
+        """A step has been scheduled.
+
+        Args:
+            step: known again by its identity when the step has ended.
+            scheduled: what it does for each request.
+            plan: what the workers are told to load in it.
+            num_output_tokens: tokens that a request has generated so far.
+            began_s: clock time at which scheduling it began.
+        """
+        if self.has_fallen_back or not scheduled:
             return
         try:
-            works = self._docket.works(output, requests)
+            works = self._docket.works(scheduled, plan, num_output_tokens)
             total = sum((work for work, _ in works.values()), StepWork())
             clips = [work for work, name in works.values() if name is RequestClass.INGEST]
-            self._in_flight.append((id(output), began_s, total, clips))
+            self._in_flight.append((id(step), began_s, total, clips))
         except Exception as error:
             self._fall_back(error)
 
-    def ended(
-        self, output: SchedulerOutput, requests: dict[str, Request], sampled: dict[str, int]
-    ) -> None:
-        """A step has run; `sampled`: tokens that it gave each request."""
-        if self.has_fallen_back or not self._in_flight or self._in_flight[0][0] != id(output):
+    def ended(self, step: object, known: Iterable[str], sampled: Mapping[str, int]) -> None:
+        """A step has run; `known`: ids of all requests that vLLM has, `sampled`: tokens that the
+        step gave each request."""
+        if self.has_fallen_back or not self._in_flight or self._in_flight[0][0] != id(step):
             return
         try:
             now_s = self._clock.now_s()
@@ -105,24 +121,23 @@ class Steward:
                 self._docket.note_tokens(request_id, count, now_s)
             self._num_steps += 1
             if self._num_steps % SWEEP_STEPS == 0:
-                self._docket.keep_only(requests)
+                self._docket.keep_only(known)
         except Exception as error:
             self._fall_back(error)
 
-    def tell(self, outputs: Iterable[Any]) -> None:
-        """Let outputs of requests that have ended carry how they were served, and the load."""
+    def told(self, request_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """What the outputs of requests that have ended should carry: how they were served, and the
+        load, by request."""
+        found: dict[str, dict[str, Any]] = {}
         try:
             params: dict[str, Any] | None = None
-            for output in outputs:
-                if output.finish_reason is None:
-                    continue
-                params = params or self._load().to_params()
-                told = {**(output.kv_transfer_params or {}), **params}
-                if (served := self._docket.close(output.request_id)) is not None:
-                    told[SERVED_KEY] = served
-                output.kv_transfer_params = told
+            for request_id in request_ids:
+                params = params or load_params(self._load())
+                served = self._docket.close(request_id)
+                found[request_id] = {**params, **({} if served is None else served_params(served))}
         except Exception as error:
             self._fall_back(error)
+        return found
 
     def _load(self) -> EngineLoad:
         costs = self._policy.costs.table

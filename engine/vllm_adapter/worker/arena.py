@@ -8,21 +8,16 @@ so that retrieval can rank what is not here itself.
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import torch
 
+from onlooker.engine.memory.plan import DEVICE, Reads
 from onlooker.engine.vllm_adapter.worker.index import Index
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, Score
 
 _AT_ONCE = 64
 """Segments read together where many are."""
-
-DEVICE = "device"
-"""The tier that is the arena itself: what the worker holds ready."""
-
-Reads: TypeAlias = dict[str, tuple[str, int]]
-"""What a request read: key to the tier where it lay at first, and its bytes of KV."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 import torch
 
-from onlooker.engine.vllm_adapter.spec import SaveSpan
-from onlooker.engine.vllm_adapter.steps import SaveOp
+from onlooker.engine.memory.plan import SaveSpan
+from onlooker.engine.vllm_adapter.wire import SaveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment
 
 

@@ -8,21 +8,21 @@ Where layers vote, their scores are standardised and added up. In one pass a lay
 the votes of layers before it and its own; those before the first voter choose by themselves.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from onlooker.engine.memory.key_runs import KeyRuns
-from onlooker.engine.memory.ranking import Ranking
-from onlooker.engine.vllm_adapter.steps import RetrieveOp
-from onlooker.engine.vllm_adapter.worker.arena import Reads, SegmentArena
+from onlooker.engine.memory.plan import Reads
+from onlooker.engine.memory.ranking import LayerTrace, RetrievalPolicy
+from onlooker.engine.vllm_adapter.wire import RetrieveOp
+from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
 from onlooker.engine.vllm_adapter.worker.index import Group
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, compared
 from onlooker.engine.vllm_adapter.worker.selection import best, filled, standardised
-from onlooker.engine.vllm_adapter.worker.tracing import LayerTrace, traced
+from onlooker.engine.vllm_adapter.worker.tracing import traced
 
 FindRows = Callable[[list[int]], torch.Tensor]
 """Which rows of this step's batch belong to given KV slots."""
@@ -39,33 +39,6 @@ class Placement:
     values: torch.Tensor
     """[tokens, kv_heads, head_dim], the keys rotated to their new place."""
     slots: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Choosing:
-    """How scores become a choice."""
-
-    ranking: Ranking = field(default_factory=Ranking)
-    mass: float | None = None
-    gates: bool = False
-    """Whether a probe chooses nothing when the recent window matches as well."""
-
-    @classmethod
-    def from_settings(cls, plain: Mapping[str, Any]) -> "Choosing":
-        """From what `to_settings` wrote; defaults for what is not there."""
-        return cls(
-            Ranking.model_validate(plain.get("ranking", {})),
-            plain.get("mass"),
-            plain.get("gates", False),
-        )
-
-    def to_settings(self) -> dict[str, Any]:
-        """As plain data for the worker."""
-        return {
-            "ranking": self.ranking.model_dump(mode="json"),
-            "mass": self.mass,
-            "gates": self.gates,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +81,15 @@ class LayerRetriever:
         rotary: Rotary,
         *,
         num_layers: int,
-        choosing: Choosing,
+        policy: RetrievalPolicy,
         reads: dict[str, Reads] | None = None,
     ) -> None:
         self._arena = arena
         self._rotary = rotary
-        self._choosing = choosing
+        self._policy = policy
         self._reads = {} if reads is None else reads
-        self._score = SCORES[choosing.ranking.score]
-        voters = choosing.ranking.voting_layers
+        self._score = SCORES[policy.ranking.score]
+        voters = policy.ranking.voting_layers
         self._voters = None if voters is None else frozenset(voters)
         self._last_voter = num_layers - 1 if voters is None else max(voters)
         self._retrievals: list[_Retrieval] = []
@@ -130,7 +103,7 @@ class LayerRetriever:
         """Requests of which a chosen segment was gone in some layer, and their blocks."""
         for op in ops:
             keys = op.retrieval.candidates
-            if choosing.gates:
+            if policy.gates:
                 keys += op.retrieval.recent
             if missing := arena.index_missing(keys):
                 self.refused.append((op.request_id, missing, op.block_ids))
@@ -198,18 +171,18 @@ class LayerRetriever:
         return best(
             scores[: retrieval.num_candidates],
             count,
-            mass=self._choosing.mass,
-            temperature=self._choosing.ranking.temperature,
+            mass=self._policy.mass,
+            temperature=self._policy.ranking.temperature,
         )
 
     def _ranked(self, retrieval: _Retrieval, looks: Sequence[_Look], is_vote: bool) -> torch.Tensor:
         """The scores of `looks` as one, after the second look, if there is one."""
         total = _added((look.scores for look in looks), is_vote)
-        second_look = self._choosing.ranking.second_look
+        second_look = self._policy.ranking.second_look
         if second_look is None:
             return total
         num_wanted = max(len(retrieval.op.place_slots), retrieval.op.retrieval.num_wanted)
-        num_short = max(self._choosing.ranking.shortlist_clips, num_wanted)
+        num_short = max(self._policy.ranking.shortlist_clips, num_wanted)
         short = torch.topk(total, min(len(total), num_short)).indices
         segments = self._arena.get_all(
             [retrieval.keys[place] for place in short.tolist()], self._reads_of(retrieval)

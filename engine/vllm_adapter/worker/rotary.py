@@ -6,10 +6,12 @@ One canonical copy is kept and rotated on load; rotating in place again and agai
 error grow. Positions stay small (every request starts at 0), where float32 angles are exact enough.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+
+from onlooker.engine.vllm_adapter.seams import RotaryParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +26,16 @@ class Rotary:
     axis: torch.Tensor
 
     @classmethod
-    def of(cls, rotary_emb: Any) -> "Rotary":
-        """Read the parameters of a vLLM rotary embedding module.
+    def of(cls, parameters: RotaryParameters) -> "Rotary":
+        """Of a model.
 
         Raises:
             ValueError: a layout that a uniform shift does not move as a plain rotation.
         """
-        if not getattr(rotary_emb, "is_neox_style", False):
+        if not parameters.is_neox:
             raise ValueError("only rotary embeddings in the NeoX layout can be moved")
-        inv_freq = rotary_emb._compute_inv_freq(rotary_emb.base).float().cpu()
-        section = getattr(rotary_emb, "mrope_section", None)
-        return cls(
-            inv_freq=inv_freq,
-            axis=_axes(
-                len(inv_freq), section, bool(getattr(rotary_emb, "mrope_interleaved", False))
-            ),
-        )
+        axis = _axes(len(parameters.inv_freq), parameters.section, parameters.is_interleaved)
+        return cls(parameters.inv_freq, axis)
 
     def shift(self, keys: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """Move keys by `delta` positions.
@@ -59,11 +55,11 @@ class Rotary:
         return _rotate(x, -angles)
 
 
-def _axes(num_freqs: int, section: list[int] | None, interleaved: bool) -> torch.Tensor:
+def _axes(num_freqs: int, section: Sequence[int] | None, interleaved: bool) -> torch.Tensor:
     if section is None:
         return torch.zeros(num_freqs, dtype=torch.long)
     if not interleaved:
-        return torch.repeat_interleave(torch.arange(3), torch.tensor(section))
+        return torch.repeat_interleave(torch.arange(3), torch.tensor(list(section)))
     channel = torch.arange(num_freqs)
     axis = torch.zeros(num_freqs, dtype=torch.long)
     axis[(channel % 3 == 1) & (channel < 3 * section[1])] = 1

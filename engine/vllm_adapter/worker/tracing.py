@@ -7,12 +7,9 @@ from collections.abc import Sequence
 
 import torch
 
-from onlooker.engine.memory.ranking import ScoreName
+from onlooker.engine.memory.ranking import LayerTrace, ScoreName
 from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, compared
-
-LayerTrace = dict[ScoreName, list[float]]
-"""Scores of all candidates, in their order."""
 
 
 def traced(

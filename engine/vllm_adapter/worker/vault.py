@@ -17,12 +17,12 @@ import torch
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.cache_store.key import SegmentKey, StreamKey, parse_key
-from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.opening import open_store
 from onlooker.cache_store.record import SegmentRecord
 from onlooker.core.clock import SystemClock
+from onlooker.engine.memory.plan import SaveSpan
 from onlooker.engine.memory.ranking import ScoreName
-from onlooker.engine.vllm_adapter.spec import SaveSpan
+from onlooker.engine.vllm_adapter.wire import StoredSegment
 from onlooker.engine.vllm_adapter.worker.arena import Segment
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 
@@ -48,9 +48,8 @@ class Vault:
         self._rotary = rotary
         self._score_name = score
 
-    def save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> bool:
-        """Hand a segment and its index entries over for writing; returns whether it is on its way
-        to a tier that outlives this process."""
+    def save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> None:
+        """Hand a segment and its index entries over for writing."""
         with self._lock:
             self._undurable.add(span.key)
         record = SegmentRecord(
@@ -70,7 +69,7 @@ class Vault:
                 **span.meta,
             },
         )
-        return self._store.put(record).result is PutResult.QUEUED
+        self._store.put(record)
 
     def load(self, keys: Sequence[str]) -> dict[str, tuple[Segment, str]]:
         """`onlooker.engine.vllm_adapter.worker.arena.Backing`."""
@@ -120,20 +119,19 @@ class Vault:
         streams, is_complete = self._store.streams(prefix)
         return sorted(stream.generation for stream in streams), is_complete
 
-    def rows(
-        self, prefix: str
-    ) -> tuple[list[tuple[str, dict[str, Any], torch.Tensor | None]], bool]:
-        """What is stored of one life of a stream: (key, what a prompt needs of it, index entries);
-        and whether every tier could be asked, so that this is all. No entries where they were made
-        for another score."""
+    def rows(self, prefix: str) -> tuple[list[tuple[StoredSegment, torch.Tensor | None]], bool]:
+        """What is stored of one life of a stream, each with its index entries, and whether every
+        tier could be asked, so that this is all. No entries where they were made for another
+        score."""
         found = []
         stored = self._store.rows(_stream_key(prefix))
         for head in stored.rows:
-            plain = {"start_s": head.start_s, "end_s": head.end_s, **head.meta}
+            meta = {name: str(value) for name, value in head.meta.items()}
+            segment = StoredSegment(head.key.text, head.start_s, head.end_s, meta)
             entries = None
-            if head.index_row.size and head.meta.get("index") == self._score_name:
+            if head.index_row.size and meta.get("index") == self._score_name:
                 entries = torch.from_numpy(np.array(head.index_row)).to(_TORCH[head.dtype])
-            found.append((head.key.text, plain, entries))
+            found.append((segment, entries))
         return found, stored.is_complete
 
     def tier_stats(self) -> dict[str, dict[str, int]]:

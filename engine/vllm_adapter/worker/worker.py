@@ -1,55 +1,46 @@
-"""`SegmentWorker`: the worker's half. Moves KV between vLLM's cache and the arena.
-
-Keys and values are taken from, and given to, the attention layers' own cache-update call, so
-nothing here depends on how a backend lays its cache out inside (CPU backends pack it privately).
+"""`SegmentWorker`: moves KV between vLLM's cache and the arena.
 
 Order in a step: `begin` → `load` (before the forward pass) → per layer: it writes this step's KV
 (captured for saves), retrieval fills its slots, it attends → `end` (saves become segments).
 """
 
-import logging
-from collections.abc import Callable
-from typing import Any
+from functools import partial
 
 import torch
-from vllm.config import VllmConfig, get_layers_from_vllm_config
-from vllm.model_executor.layers.attention import Attention
-from vllm.model_executor.layers.rotary_embedding import get_rope
 
-from onlooker.cache_store.config import CacheStoreSection
-from onlooker.engine.vllm_adapter.steps import LoadOp, SaveOp, StepPlan, StepReport
+from onlooker.engine.memory.plan import Reads
+from onlooker.engine.vllm_adapter.seams import AttentionLayer, RotaryParameters
+from onlooker.engine.vllm_adapter.wire import (
+    AdapterSettings,
+    LoadOp,
+    SaveOp,
+    WorkerPlan,
+    WorkerReport,
+)
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.partial import PartialSegment, saved_positions
-from onlooker.engine.vllm_adapter.worker.retrieval import Choosing, LayerRetriever
+from onlooker.engine.vllm_adapter.worker.retrieval import LayerRetriever
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.scores import SCORES
 from onlooker.engine.vllm_adapter.worker.vault import Vault
-
-_log = logging.getLogger("onlooker.engine.vllm")
-
-Write = Callable[[Any, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], None]
-"""An attention backend's ``do_kv_cache_update(layer, key, value, kv_cache, slot_mapping)``."""
 
 
 class SegmentWorker:
     """One per worker process; holds the arena."""
 
-    def __init__(self, vllm_config: VllmConfig) -> None:
-        self._config = vllm_config
-        extra = vllm_config.kv_transfer_config.kv_connector_extra_config
-        self._choosing = Choosing.from_settings(extra.get("retrieval", {}))
-        score = self._choosing.ranking.score
-        self._rotary = Rotary.of(_rotary_module(vllm_config))
+    def __init__(self, settings: AdapterSettings, rotary: RotaryParameters) -> None:
+        self.policy = settings.policy
+        score = self.policy.ranking.score
+        self._rotary = Rotary.of(rotary)
         self.vault: Vault | None = None
-        if (store := extra.get("store")) is not None:
-            self.vault = Vault(CacheStoreSection.model_validate(store), self._rotary, score=score)
+        if settings.store is not None:
+            self.vault = Vault(settings.store, self._rotary, score=score)
         self.arena = SegmentArena(
-            budget_bytes=extra.get("arena_bytes"), backing=self.vault, score=SCORES[score]
+            budget_bytes=settings.arena_bytes, backing=self.vault, score=SCORES[score]
         )
-        self._layers: list[Any] = []
-        self._writes: list[Write] = []
-        self._plan = StepPlan()
-        self._report = StepReport()
+        self._layers: list[AttentionLayer] = []
+        self._plan = WorkerPlan()
+        self._report = WorkerReport()
         self._bad_blocks: set[int] = set()
         self._slot_mapping: torch.Tensor | None = None
         self._rows: torch.Tensor | None = None
@@ -60,54 +51,44 @@ class SegmentWorker:
 
     # ---- attaching ----
 
-    def attach(self, kv_caches: dict[str, torch.Tensor]) -> None:
-        """Wrap the attention layers whose caches vLLM has just made, in layer order."""
-        layers = get_layers_from_vllm_config(self._config, Attention)
-        for index, name in enumerate(name for name in layers if name in kv_caches):
-            layer = layers[name]
-            self._layers.append(layer)
-            self._writes.append(layer.impl.do_kv_cache_update)
-            layer.impl.do_kv_cache_update = self._captured(index, layer.impl.do_kv_cache_update)
-            layer.impl.forward = self._retrieved(index, layer.impl.forward)
+    def attach(self, layers: list[AttentionLayer]) -> None:
+        """Work with these layers of the model, which are all of it, in order."""
+        self._layers = layers
+        for index, layer in enumerate(layers):
+            layer.watch(
+                written=partial(self._note_written, index),
+                before_attention=partial(self._retrieve, index),
+            )
 
-    def _captured(self, index: int, write: Write) -> Write:
-        def do_kv_cache_update(
-            layer: Any,
-            key: torch.Tensor,
-            value: torch.Tensor,
-            kv_cache: torch.Tensor,
-            slot_mapping: torch.Tensor,
-        ) -> None:
-            write(layer, key, value, kv_cache, slot_mapping)
-            if index == 0:
-                self._slot_mapping = slot_mapping
-                self._taken, self._queries, self._rows = [], [], None
-            if self._plan.saves:
-                self._take(key, value)
+    def _note_written(
+        self, index: int, key: torch.Tensor, value: torch.Tensor, slot_mapping: torch.Tensor
+    ) -> None:
+        """Layer `index` has put this step's KV into its cache."""
+        if index == 0:
+            self._slot_mapping = slot_mapping
+            self._taken, self._queries, self._rows = [], [], None
+        if self._plan.saves:
+            self._take(key, value)
 
-        return do_kv_cache_update
-
-    def _retrieved(self, index: int, attend: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(layer: Any, query: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-            if self._plan.saves and self.arena.score.needs_queries:
-                self._queries.append(self._saved_rows(query))
-            if self._retriever is not None:
-                for place in self._retriever.choose(index, query, self._find_rows):
-                    self._write(index, place.keys, place.values, place.slots)
-                    self._report.picked.setdefault(place.request_id, []).append(place.chosen)
-                self._report.traced.update(self._retriever.traced)
-                for request_id, chosen in self._retriever.probed.items():
-                    self._report.picked[request_id] = [chosen]
-                for request_id, blocks in self._retriever.lost:
-                    self._report.missing.setdefault(request_id, [])
-                    self._bad_blocks.update(blocks)
-            return attend(layer, query, *args, **kwargs)
-
-        return forward
+    def _retrieve(self, index: int, query: torch.Tensor) -> None:
+        """Layer `index` is about to attend: fill the slots of its retrievals."""
+        if self._plan.saves and self.arena.score.needs_queries:
+            self._queries.append(self._saved_rows(query))
+        if self._retriever is None:
+            return
+        for place in self._retriever.choose(index, query, self._find_rows):
+            self._write(index, place.keys, place.values, place.slots)
+            self._report.picked.setdefault(place.request_id, []).append(place.chosen)
+        self._report.traced.update(self._retriever.traced)
+        for request_id, chosen in self._retriever.probed.items():
+            self._report.picked[request_id] = [chosen]
+        for request_id, blocks in self._retriever.lost:
+            self._report.missing.setdefault(request_id, [])
+            self._bad_blocks.update(blocks)
 
     # ---- one step ----
 
-    def begin(self, plan: StepPlan) -> None:
+    def begin(self, plan: WorkerPlan) -> None:
         """Take the step's plan."""
         self._plan, self._rows, self._slot_mapping = plan, None, None
         for request_id in plan.dropped_requests:
@@ -125,7 +106,7 @@ class SegmentWorker:
                 self.arena,
                 self._rotary,
                 num_layers=len(self._layers),
-                choosing=self._choosing,
+                policy=self.policy,
                 reads=self._report.read,
             )
             for request_id, missing, blocks in self._retriever.refused:
@@ -146,12 +127,12 @@ class SegmentWorker:
                 rows = slice(row, row + len(op.slots))
                 self._save(op, [part[:, rows] for part in parts])
                 row = rows.stop
-        self._taken, self._queries, self._rows, self._plan = [], [], None, StepPlan()
+        self._taken, self._queries, self._rows, self._plan = [], [], None, WorkerPlan()
         self._retriever = None
 
-    def take_report(self) -> StepReport:
+    def take_report(self) -> WorkerReport:
         """What happened since the last call."""
-        report, self._report = self._report, StepReport()
+        report, self._report = self._report, WorkerReport()
         report.index_bytes = self.arena.index.num_bytes
         return report
 
@@ -184,7 +165,7 @@ class SegmentWorker:
             slots += op.slots
         if not pieces:
             return
-        device = self._layers[0].kv_cache.device
+        device = self._layers[0].device
         keys = torch.cat([piece[0] for piece in pieces], dim=1).to(device)
         values = torch.cat([piece[1] for piece in pieces], dim=1).to(device)
         if any(deltas):
@@ -200,7 +181,9 @@ class SegmentWorker:
 
     def _found(self, op: LoadOp) -> list[Segment] | None:
         """The segments that `op` places; None, and told, when one is missing."""
-        reads = self._report.read.setdefault(op.request_id, {}) if op.tells_reads else None
+        reads: Reads | None = None
+        if op.tells_reads:
+            reads = self._report.read.setdefault(op.request_id, {})
         segments = self.arena.get_all(op.keys, reads)
         if segments is None:
             self._report.missing[op.request_id] = self.arena.missing(op.keys)
@@ -212,13 +195,10 @@ class SegmentWorker:
     ) -> None:
         """`keys`, `values`: [tokens, kv_heads, head_dim] into layer `index`."""
         layer = self._layers[index]
-        cache = layer.kv_cache
-        self._writes[index](
-            layer,
-            keys.to(cache.device).contiguous(),
-            values.to(cache.device).contiguous(),
-            cache,
-            torch.tensor(slots, dtype=torch.int64, device=cache.device),
+        layer.write(
+            keys.to(layer.device).contiguous(),
+            values.to(layer.device).contiguous(),
+            torch.tensor(slots, dtype=torch.int64, device=layer.device),
         )
 
     # ---- saves ----
@@ -246,25 +226,16 @@ class SegmentWorker:
     def _save(self, op: SaveOp, parts: list[torch.Tensor]) -> None:
         """`parts`: see `PartialSegment.add`."""
         name = (op.request_id, op.span.key)
-        partial = self._partial.setdefault(name, PartialSegment())
-        if not partial.add(op.first, *parts):
+        found = self._partial.setdefault(name, PartialSegment())
+        if not found.add(op.first, *parts):
             return  # a part was lost to preemption; the whole span comes again
-        if partial.num_tokens == op.span.num_tokens:
+        if found.num_tokens == op.span.num_tokens:
             del self._partial[name]
-            segment, queries = partial.segment(op.span)
+            segment, queries = found.segment(op.span)
             entries = None
             if segment.plain_keys is not None:
                 entries = self.arena.score.entries(segment.plain_keys, queries)
             self.arena.put(op.span.key, segment, entries)
-            if self.vault is not None and self.vault.save(op.span, segment, entries):
-                self._report.durable.setdefault(op.request_id, []).append(op.span.key)
+            if self.vault is not None:
+                self.vault.save(op.span, segment, entries)
             self._report.saved.setdefault(op.request_id, []).append(op.span.key)
-
-
-def _rotary_module(vllm_config: VllmConfig) -> torch.nn.Module:
-    config = vllm_config.model_config.hf_text_config
-    return get_rope(
-        vllm_config.model_config.get_head_size(),
-        max_position=config.max_position_embeddings,
-        rope_parameters=config.rope_parameters,
-    )

@@ -60,9 +60,3 @@ def test_a_stream_is_let_in_as_long_as_the_lowest_rung_carries_all(
     decision = ADMISSION.stream(IDLE, clips_per_s=1.0, others_clips_per_s=others, retry_s=8.0)
     assert decision.verdict is verdict
     assert (decision.retry_after_s == 8.0) == (verdict is Verdict.REFUSE)
-
-
-def test_load_survives_being_written_down() -> None:
-    load = replace(IDLE, has_fallen_back=True)
-    assert EngineLoad.from_params(load.to_params()) == load
-    assert EngineLoad.from_params({}) is None

@@ -1,4 +1,4 @@
-"""The recent window: bounded, in order, and dropped a stride at a time."""
+"""The recent window grows and drops strides; its name says when KV may be found again."""
 
 import itertools
 
@@ -21,56 +21,91 @@ def make_clip(index: int, *, at_s: float | None = None) -> Clip:
     return Clip(StreamId("door"), index, (first, second))
 
 
-@given(max_clips=st.integers(1, 20), stride=st.integers(1, 20), num_clips=st.integers(0, 100))
-def test_holds_the_newest_clips_and_never_more_than_its_bound(
-    max_clips: int, stride: int, num_clips: int
-) -> None:
-    stride = min(stride, max_clips)
-    window = RecentWindow(max_clips=max_clips, stride_clips=stride)
+def _shown(
+    num_clips: int, *, max_clips: int, stride_clips: int, fails: frozenset[int] = frozenset()
+) -> list[tuple[list[int], str]]:
+    """The context of every clip in turn: indices and name. Clips in `fails` are not kept."""
+    window: RecentWindow[Clip] = RecentWindow()
+    kept: list[Clip] = []
+    found = []
     for index in range(num_clips):
-        window.add(make_clip(index))
-        held = [clip.clip_index for clip in window.clips()]
-        assert len(held) <= max_clips
-        assert held == list(range(held[0], index + 1))
-        assert len(held) >= min(index + 1, max_clips - stride + 1)
+        clips = window.before_next(kept, max_clips=max_clips, stride_clips=stride_clips)
+        found.append(([clip.clip_index for clip in clips], window.name))
+        if index not in fails:
+            window.done()
+            kept.append(make_clip(index))
+    return found
+
+
+@given(num_clips=st.integers(1, 60), max_clips=st.integers(1, 12), data=st.data())
+def test_a_context_is_the_newest_clips_and_never_too_many_or_too_few(
+    num_clips: int, max_clips: int, data: st.DataObject
+) -> None:
+    stride_clips = data.draw(st.integers(1, max_clips))
+    contexts = _shown(num_clips, max_clips=max_clips, stride_clips=stride_clips)
+    for index, (clips, _) in enumerate(contexts):
+        assert clips == list(range(index - len(clips), index))
+        assert len(clips) <= max_clips
+        assert len(clips) >= min(index, max_clips - stride_clips + 1)
+
+
+@given(num_clips=st.integers(1, 60), max_clips=st.integers(1, 12), data=st.data())
+def test_one_name_never_stands_for_two_beginnings(
+    num_clips: int, max_clips: int, data: st.DataObject
+) -> None:
+    fails = frozenset(data.draw(st.sets(st.integers(0, num_clips))))
+    contexts = _shown(num_clips, max_clips=max_clips, stride_clips=1 + max_clips // 3, fails=fails)
+    longest: dict[str, list[int]] = {}
+    for clips, name in contexts:
+        before = longest.setdefault(name, clips)
+        assert clips[: len(before)] == before
+        longest[name] = clips
+
+
+def test_the_name_stays_while_the_context_grows_and_goes_with_a_stride() -> None:
+    contexts = _shown(11, max_clips=6, stride_clips=3)
+    names = [name for _, name in contexts]
+    assert len(set(names[1:7])) == 1
+    assert contexts[7][0] == [3, 4, 5, 6]
+    assert names[7] not in names[:7]
+    assert names[7] == names[8] == names[9]
+
+
+@pytest.mark.parametrize("failed", [2, 5])
+def test_after_a_request_that_did_not_end_well_nothing_is_found_again(failed: int) -> None:
+    contexts = _shown(8, max_clips=20, stride_clips=5, fails=frozenset({failed}))
+    assert contexts[failed][1] != contexts[failed + 1][1]
+
+
+def test_a_context_whose_first_clip_is_forgotten_has_another_name() -> None:
+    window: RecentWindow[Clip] = RecentWindow()
+    clips = [make_clip(index) for index in range(5)]
+    window.before_next(clips, max_clips=9, stride_clips=3)
+    before = window.name
+    window.done()
+    shown = window.before_next(clips[1:], max_clips=9, stride_clips=3)
+    assert [clip.clip_index for clip in shown] == [1, 2, 3, 4]
+    assert before != window.name
+
+
+def test_a_narrower_limit_drops_at_once_and_a_wider_one_lets_it_grow_again() -> None:
+    window: RecentWindow[Clip] = RecentWindow()
+    clips = [make_clip(index) for index in range(10)]
+    narrow = window.before_next(clips[-5:], max_clips=4, stride_clips=1)
+    assert [clip.clip_index for clip in narrow] == [6, 7, 8, 9]
+    wide = window.before_next(clips, max_clips=8, stride_clips=2)
+    assert [clip.clip_index for clip in wide] == [6, 7, 8, 9]
 
 
 @given(max_clips=st.integers(2, 20), stride=st.integers(1, 20))
-def test_start_stands_still_for_a_whole_stride(max_clips: int, stride: int) -> None:
+def test_the_beginning_stands_still_for_a_whole_stride(max_clips: int, stride: int) -> None:
     stride = min(stride, max_clips)
-    window = RecentWindow(max_clips=max_clips, stride_clips=stride)
-    starts = []
-    for index in range(max_clips + 4 * stride):
-        window.add(make_clip(index))
-        starts.append(window.clips()[0].clip_index)
-    moves = [i for i in range(1, len(starts)) if starts[i] != starts[i - 1]]
-    assert moves
+    contexts = _shown(max_clips + 4 * stride + 1, max_clips=max_clips, stride_clips=stride)
+    starts = [clips[0] for clips, _ in contexts if clips]
+    moves = [i for i in range(1, len(starts)) if starts[i] > starts[i - 1]]
+    if stride < max_clips:
+        assert moves
     assert all(later - earlier == stride for earlier, later in itertools.pairwise(moves))
-
-
-def test_an_answer_about_a_time_knows_nothing_later() -> None:
-    window = RecentWindow(max_clips=8, stride_clips=4)
-    for index in range(5):
-        window.add(make_clip(index))
-    assert [clip.end_s for clip in window.until(2.5)] == [0.5, 1.5, 2.5]
-    assert [clip.end_s for clip in window.until(2.4)] == [0.5, 1.5, 2.0]  # half of the last
-    assert [clip.end_s for clip in window.until(1.9)] == [0.5, 1.5]
-
-
-def test_a_clip_whose_ingest_failed_is_taken_back() -> None:
-    window = RecentWindow(max_clips=2, stride_clips=1)
-    kept, lost = make_clip(0), make_clip(1)
-    window.add(kept)
-    window.add(lost)
-    window.discard(lost)
-    window.discard(lost)
-    assert window.clips() == [kept]
-
-
-@pytest.mark.parametrize(("max_clips", "stride"), [(0, 1), (4, 0), (4, 5)])
-def test_a_stride_that_does_not_fit_is_refused(max_clips: int, stride: int) -> None:
-    with pytest.raises(ValueError, match="cannot drop"):
-        RecentWindow(max_clips=max_clips, stride_clips=stride)
 
 
 def test_spans_merge_neighbours_and_keep_gaps() -> None:

@@ -1,29 +1,29 @@
 """`Census`: what the workers hold becomes metrics, over all workers and restarts."""
 
 import asyncio
-from typing import Any
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import EngineDead, EngineFailed
 from onlooker.core.metrics import Metrics
 from onlooker.engine.vllm_adapter.gateway.census import INTERVAL_S, Census
+from onlooker.engine.vllm_adapter.wire import WorkerStats
 
 
-def worker(num: int, **moves: int) -> dict[str, Any]:
+def worker(num: int, **moves: int) -> WorkerStats:
     tier = {"num_records": num, "queued_bytes": 10 * num}
-    return {
-        "bytes": 100 * num, "segments": num, "index_rows": 2 * num, "index_bytes": 7 * num,
-        "tiers": {"disk": tier}, "moves": moves,
-    }  # fmt: skip
+    return WorkerStats(
+        bytes=100 * num, segments=num, index_rows=2 * num, index_bytes=7 * num, fetched=0,
+        tiers={"disk": tier}, moves=moves, index_row_bytes=1,
+    )  # fmt: skip
 
 
 class Workers:
     """Answers one after the other; an exception is raised."""
 
-    def __init__(self, *answers: list[dict[str, Any]] | Exception) -> None:
+    def __init__(self, *answers: list[WorkerStats] | Exception) -> None:
         self.answers = list(answers)
 
-    async def __call__(self) -> list[dict[str, Any]]:
+    async def __call__(self) -> list[WorkerStats]:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer

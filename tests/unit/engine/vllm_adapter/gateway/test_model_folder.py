@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from onlooker.core.errors import ConfigError
-from onlooker.engine.vllm_adapter.entry.plugin import ARCHITECTURES
-from onlooker.engine.vllm_adapter.family import FAMILIES, WITH_MEMORY
+from onlooker.engine.vllm_adapter.families import FAMILIES, GUARDED, WITH_MEMORY
 from onlooker.engine.vllm_adapter.gateway.model_folder import find_model
 
 
@@ -89,7 +88,8 @@ def test_a_family_that_stream_memory_does_not_know_is_offered_resend(
 
 
 def test_a_family_with_memory_has_a_class_under_the_name_that_is_asked_for() -> None:
-    assert {FAMILIES[name].guarded for name in WITH_MEMORY} == set(ARCHITECTURES)
+    named = {FAMILIES[name].guarded for name in WITH_MEMORY}
+    assert {described.name for described in named if described} == set(GUARDED)
 
 
 def test_a_profile_sets_the_frame_size(folder: Path) -> None:

@@ -2,22 +2,19 @@
 
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+from onlooker.cache_store.key import StreamKey
+from onlooker.engine.memory.stream_memory import StreamMemory
+from onlooker.engine.memory.timeline import Passage, RememberedClip, Timeline
+from onlooker.engine.memory.times import TimeAsked
+from tests.fakes.memory import remembered
 
 
-def make_clip(index: int, *, num_tokens: int = 3) -> Any:
+def make_clip(index: int, *, num_tokens: int = 3) -> RememberedClip:
     """A clip of half a second that ends at `index` + 0.5."""
-    from onlooker.engine.memory.timeline import RememberedClip
-    from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
-
-    nothing: Any = None
-    key = f"m/default/s/0/clip/{index:010d}"
-    tokens = ClipTokens(key, [0] * num_tokens, nothing, nothing, nothing, num_tokens)
-    return RememberedClip(tokens, index, float(index), index + 0.5)
+    return remembered(f"m/default/s/0/clip/{index:010d}", index, num_tokens=num_tokens)
 
 
 clip_sizes = st.dictionaries(st.integers(0, 40), st.sampled_from([3, 4]), min_size=1)
@@ -30,8 +27,6 @@ spans = st.lists(st.tuples(st.floats(-1, 45), st.floats(-1, 45)), max_size=3)
 @settings(deadline=None)
 @given(steps, st.data())
 def test_a_memory_is_its_clips_in_order(drawn: list[tuple[str, int]], data: st.DataObject) -> None:
-    from onlooker.cache_store.key import StreamKey
-    from onlooker.engine.memory.stream_memory import StreamMemory
 
     memory = StreamMemory(StreamKey("m", "default", "s"))
     expected: dict[int, Any] = {}
@@ -60,7 +55,6 @@ def test_a_memory_is_its_clips_in_order(drawn: list[tuple[str, int]], data: st.D
 def test_a_passage_is_the_clips_of_its_times(
     sizes: dict[int, int], drawn: list[tuple[float, float]]
 ) -> None:
-    from onlooker.engine.memory.timeline import Passage, Timeline
 
     clips = [make_clip(index, num_tokens=sizes[index]) for index in sorted(sizes)]
     timeline = Timeline(clips)
@@ -84,9 +78,6 @@ def test_a_passage_is_the_clips_of_its_times(
 
 
 def test_a_passage_stays_what_it_was() -> None:
-    from onlooker.cache_store.key import StreamKey
-    from onlooker.engine.memory.stream_memory import StreamMemory
-    from onlooker.engine.memory.times import TimeAsked
 
     memory = StreamMemory(StreamKey("m", "default", "s"))
     for index in [*range(10), *range(11, 20)]:
@@ -103,7 +94,6 @@ def test_a_passage_stays_what_it_was() -> None:
 
 
 def test_what_a_question_takes_goes_by_runs_not_by_clips() -> None:
-    from onlooker.engine.memory.timeline import Passage, Timeline
 
     timeline = Timeline(make_clip(i, num_tokens=3 + (i > 99)) for i in range(5000) if i != 3000)
     passage = Passage(timeline, [(0, 4000)])

@@ -9,14 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onlooker.cache_store.key import StreamKey, parse_key
 from onlooker.core.errors import ConfigError, EngineFailed, TooLarge
 from onlooker.core.ids import ResponseId, StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import Question, Turn
 from onlooker.engine.memory.config import MemorySection
-
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+from onlooker.engine.memory.note_taker import MAX_WAITING, NoteTaker
+from onlooker.engine.memory.notes import Note
+from onlooker.engine.memory.recaller import check_budgets
+from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
+from tests.fakes.memory import make_tokens
 
 
 class Runner:
@@ -49,22 +54,10 @@ class Clips:
     """Stands in for `ClipPreparer`."""
 
     async def prepare(self, key: str, clip: Clip) -> Any:
-        from vllm.multimodal.inputs import MultiModalKwargsItem, PlaceholderRange
-
-        from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
-
-        class Bare(ClipTokens):
-            def meta(self) -> dict[str, str]:
-                return {}
-
-        nothing = MultiModalKwargsItem({})
-        tokens = Bare(key, [1, 1], PlaceholderRange(0, 2), nothing, np.zeros((3, 2), np.int32), 1)
-        return tokens, nothing
+        return make_tokens(key, num_tokens=2, extent=1), None
 
 
 def make_prompts(**options: Any) -> Any:
-    from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
-
     async def run(builder: Any) -> None:
         return None
 
@@ -75,17 +68,12 @@ def make_prompts(**options: Any) -> Any:
     )
 
 
-def make_memory() -> Any:
-    from onlooker.cache_store.key import StreamKey
-    from onlooker.engine.memory.stream_memory import StreamMemory
-
+def make_memory() -> StreamMemory:
     return StreamMemory(StreamKey("m", "default", "s"))
 
 
 def make_taker(prompts: Any, *, fails: bool = False, budget: int = 256) -> tuple[Any, Any, Any]:
     """A taker, the keys of what it saved, and what it dropped."""
-    from onlooker.engine.vllm_adapter.gateway.notes import NoteTaker
-
     saved: list[Any] = []
     dropped: list[str] = []
 
@@ -106,8 +94,6 @@ def asked(text: str = "what is it?", **options: Any) -> Question:
 
 
 def no_recall() -> Any:
-    from onlooker.engine.memory.stream_memory import Recall
-
     return Recall([], [])
 
 
@@ -195,8 +181,6 @@ def test_a_note_that_fails_costs_nothing_else() -> None:
 
 def test_notes_that_wait_are_bounded() -> None:
     async def scenario() -> None:
-        from onlooker.engine.vllm_adapter.gateway.notes import MAX_WAITING
-
         memory, prompts = make_memory(), make_prompts()
         taker, saved, _ = make_taker(prompts)
         for _ in range(MAX_WAITING + 3):
@@ -223,9 +207,6 @@ def test_the_newest_notes_that_fit_are_shown(lengths: list[int], budget: int) ->
 
 
 def test_a_note_is_found_again_after_a_restart() -> None:
-    from onlooker.cache_store.key import parse_key
-    from onlooker.engine.vllm_adapter.gateway.notes import Note
-
     memory = make_memory()
     note = memory.notes.next_note([1, 2, 3])
     again = make_memory()
@@ -256,8 +237,6 @@ def test_what_is_over_its_budget_is_refused(question: Question, param: str | Non
 
 
 def test_clips_that_leave_no_room_for_a_question_are_refused_at_the_start() -> None:
-    from onlooker.engine.vllm_adapter.gateway.recaller import check_budgets
-
     check_budgets(MemorySection(), 1024, max_clips=20, tokens_per_clip=48)
     with pytest.raises(ConfigError, match="retrieved_clips"):
         check_budgets(MemorySection(), 1024, max_clips=21, tokens_per_clip=48)

@@ -3,25 +3,26 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource
+from onlooker.engine.memory.plan import DEVICE, Reads, RequestReport
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.memory.timeline import RememberedClip
 from onlooker.engine.memory.window import spans_s
-from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
-from onlooker.engine.vllm_adapter.worker.arena import DEVICE, Reads
 
 
 def with_evidence(
-    end: AnswerEnd, recall: Recall, memory: StreamMemory, *, incomplete: bool
+    end: AnswerEnd,
+    report: RequestReport,
+    recall: Recall,
+    memory: StreamMemory,
+    *,
+    incomplete: bool,
 ) -> AnswerEnd:
     """Say which time spans were in the context, which of them retrieval brought back, and what
-    that took."""
-    details = dict(end.details)
-    report: Any = details.pop(PARAMS_KEY, {})
-    reads: Reads = {**report.get("read", {}), **recall.reads}
-    picked = {key for layer in report.get("picked", ()) for key in layer}
+    that took. `report`: of the request that answered."""
+    reads: Reads = {**report.read, **recall.reads}
+    picked = {key for layer in report.picked for key in layer}
     # Of the older clips either all are placed, or some were picked.
     retrieved = [*recall.candidates.find(picked), *recall.placed]
     older = EvidenceSource.NAMED if recall.is_named else EvidenceSource.RETRIEVED
@@ -37,7 +38,6 @@ def with_evidence(
         ),
         fetched_bytes=fetched_bytes,
         fetched_ratio=fetched_ratio,
-        details=details,
     )
 
 

@@ -1,4 +1,4 @@
-"""`Places`: which rotary positions the tokens of a clip take, from the clip's first on.
+"""`RotaryLayout`: which rotary positions the tokens of a clip take, from the clip's first on.
 
 Text advances all three axes (t, h, w) by one. A block of pictures starts at one position on all
 axes; its tokens then differ by patch row and column and, where a model tells time by position, by
@@ -7,16 +7,13 @@ patch in time. What follows goes on past the largest of all of them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from onlooker.engine.vllm_adapter.family import Family
-
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class RotaryLayout:
     """M-RoPE inside clips, and the sizes it depends on, for one model."""
 
     video_token: int
@@ -28,13 +25,6 @@ class Places:
     tokens_per_second: float | None
     """Positions on the time axis that a second takes; None: each patch in time is a block of its
     own, behind the text with its time."""
-
-    @classmethod
-    def of(cls, family: Family, config: Any) -> "Places":
-        """Of a model of `family` with this Hugging Face `config`."""
-        vision = config.vision_config
-        rate = None if family.stamps_clips else float(getattr(vision, "tokens_per_second", 1.0))
-        return cls(config.video_token_id, vision.patch_size, vision.spatial_merge_size, rate)
 
     def offsets(
         self, token_ids: Sequence[int], grid: Sequence[int], second_per_grid: float = 1.0

@@ -2,17 +2,13 @@
 
 from typing import Any
 
-import pytest
+import torch
 
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+from onlooker.engine.memory.plan import SaveSpan
+from onlooker.engine.vllm_adapter.worker.partial import PartialSegment
 
 
 def test_tokens_that_are_computed_again_after_preemption_follow_those_still_in_blocks() -> None:
-    import torch
-
-    from onlooker.engine.vllm_adapter.spec import SaveSpan
-    from onlooker.engine.vllm_adapter.worker.partial import PartialSegment
-
     def rows(first: int, last: int) -> tuple[Any, Any, Any]:
         part = torch.arange(first, last, dtype=torch.float32).view(1, -1, 1, 1)
         return part, part + 100, part + 200

@@ -1,27 +1,27 @@
-"""`Recaller`: which remembered clips an answer sees; asks the model first where that is needed."""
+"""`Recaller`: which remembered clips an answer sees. Asks the model first where that is needed."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Protocol
 
 from onlooker.core.errors import ConfigError
-from onlooker.engine.care import Care
-from onlooker.engine.interface import AnswerEnd, Question
+from onlooker.engine.interface import Question
 from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.memory.ranking import Ranking
+from onlooker.engine.memory.plan import RequestReport
+from onlooker.engine.memory.ranking import LayerTrace, Ranking, RetrievalPolicy
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.memory.times import Now, time_asked
-from onlooker.engine.vllm_adapter.gateway.composer import PromptBuilder
-from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
-from onlooker.engine.vllm_adapter.spec import PARAMS_KEY
-from onlooker.engine.vllm_adapter.worker.retrieval import Choosing
-from onlooker.engine.vllm_adapter.worker.tracing import LayerTrace
 
 MIN_ROOM_TOKENS = 64
 """For the system prompt, the question and the answer, at least."""
 
-Probe = Callable[[PromptBuilder, Care], Awaitable[AnswerEnd]]
-"""Runs a request for what it reports."""
+
+class Probe(Protocol):
+    """Runs a request that asks which of the candidates of `recall` the question wants, or, with
+    `traces`, for all that can be said of them; returns its report."""
+
+    async def __call__(
+        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+    ) -> RequestReport: ...
 
 
 def check_budgets(
@@ -52,9 +52,9 @@ class Trace:
     layers: list[LayerTrace]
 
 
-def choosing(settings: MemorySection, calibrated: Ranking | None) -> Choosing:
+def retrieval_policy(settings: MemorySection, calibrated: Ranking | None) -> RetrievalPolicy:
     """How the workers choose: as the settings say, else as it was calibrated for the model."""
-    return Choosing(
+    return RetrievalPolicy(
         ranking=settings.ranking or calibrated or Ranking(),
         mass=settings.mass,
         gates=settings.recency_gate == "scores",
@@ -85,22 +85,18 @@ class Recaller:
     def __init__(
         self,
         settings: MemorySection,
-        choosing: Choosing,
-        prompts: SegmentPrompts,
+        policy: RetrievalPolicy,
         *,
         recent_clips: int,
         probe: Probe,
     ) -> None:
         self._settings = settings
-        self._prompts = prompts
         self._recent_clips = recent_clips
         self._probe = probe
         self._always_asks = settings.retrieval == "probe" or (
             settings.retrieval == "auto"
             and (
-                choosing.ranking.voting_layers is not None
-                or choosing.mass is not None
-                or choosing.gates
+                policy.ranking.voting_layers is not None or policy.mass is not None or policy.gates
             )
         )
 
@@ -114,19 +110,15 @@ class Recaller:
         if not recall.candidates:
             return recall
         if self._always_asks or (self._settings.retrieval == "auto" and not recall.is_one_size):
-            prompt = await self._prompts.probing(memory, question, recall)
-            end = await self._probe(prompt, question.care)
-            report: Any = end.details.get(PARAMS_KEY, {})
-            return recall.chosen(report["picked"][0], report.get("read", {}))
+            report = await self._probe(memory, question, recall)
+            return recall.chosen(report.picked[0], dict(report.read))
         return recall.of_one_size()
 
     async def trace(self, memory: StreamMemory, question: Question) -> Trace:
         """What every score of every layer says of the clips that left the window."""
         recall = self._recalled(memory, question)
-        prompt = await self._prompts.probing(memory, question, recall, traces=True)
-        end = await self._probe(prompt, question.care)
-        report: Any = end.details.get(PARAMS_KEY, {})
-        return Trace([clip.clip_index for clip in recall.candidates], report["traced"])
+        report = await self._probe(memory, question, recall, traces=True)
+        return Trace([clip.clip_index for clip in recall.candidates], report.traced)
 
     def _recalled(self, memory: StreamMemory, question: Question) -> Recall:
         now = Now(question.asked_s, question.zero_wall_s, self._settings.zone)

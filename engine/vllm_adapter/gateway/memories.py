@@ -11,11 +11,12 @@ from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Clip
 from onlooker.engine.interface import Remembered, Stock, Waiting
-from onlooker.engine.memory.places import Places
+from onlooker.engine.memory.clip_tokens import ClipTokens
+from onlooker.engine.memory.notes import Note
+from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.memory.stream_memory import StreamMemory
 from onlooker.engine.memory.timeline import RememberedClip
-from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
-from onlooker.engine.vllm_adapter.gateway.notes import Note
+from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 
 _log = logging.getLogger("onlooker.engine.vllm")
@@ -30,12 +31,12 @@ class StreamMemories:
         clock: Clock,
         *,
         fingerprint: str,
-        places: Places,
+        layout: RotaryLayout,
     ) -> None:
         self._runner = runner
         self._clock = clock
         self._fingerprint = fingerprint
-        self._places = places
+        self._layout = layout
         self._memories: dict[StreamId, StreamMemory] = {}
         self._newest: dict[StreamId, Clip] = {}
         self.max_clips = 1
@@ -55,15 +56,15 @@ class StreamMemories:
         """Make room for a stream, or remember what an earlier server stored of it."""
         tenant, name = split_stream_id(stream_id)
         lives_of = f"{self._fingerprint}/{tenant}/{name}/"
-        stored = await self._runner.ask_workers("stored_generations", lives_of)
+        stored = await self._runner.ask_workers(wire.stored_lives(lives_of))
         # Only what every worker has is whole; the newest life is the one to go on with.
-        lives = set.intersection(*(set(generations) for generations, _ in stored))
+        lives = set.intersection(*(set(one.generations) for one in stored))
         generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
         key = StreamKey(self._fingerprint, tenant, name, generation)
         memory = self._memories[stream_id] = StreamMemory(key)
         if lives:
             await self._restore(memory)
-        memory.is_unsure |= not all(is_complete for _, is_complete in stored)
+        memory.is_unsure |= not all(one.is_complete for one in stored)
         gaps = memory.note_gaps()
         if not len(memory):
             return Remembered()
@@ -75,7 +76,7 @@ class StreamMemories:
         memory = self._memories.pop(stream_id, None)
         self._newest.pop(stream_id, None)
         if memory is not None and self._runner.healthy():
-            await self._runner.ask_workers("drop_stream", memory.prefix, forget)
+            await self._runner.ask_workers(wire.drop_stream(memory.prefix, forget=forget))
 
     async def add(self, clip: Clip, tokens: ClipTokens) -> None:
         """Remember a clip whose segment was saved; makes room where there are too many."""
@@ -93,15 +94,15 @@ class StreamMemories:
             if stream_id in self._memories
             for index in indices
         }
-        answers = await self._runner.ask_workers("take_stock", [*keys.values()])
-        undurable = {key for found, _ in answers for key in found}
+        stocks = await self._runner.ask_workers(wire.store_stock([*keys.values()]))
+        undurable = {key for stock in stocks for key in stock.undurable}
         durable: dict[StreamId, list[int]] = {}
         for (stream_id, index), key in keys.items():
             if key not in undurable:
                 durable.setdefault(stream_id, []).append(index)
         totals: dict[str, dict[str, int]] = {}
-        for _, tiers in answers:
-            for tier, counts in tiers.items():
+        for stock in stocks:
+            for tier, counts in stock.totals.items():
                 sums = totals.setdefault(tier, {})
                 for name, count in counts.items():
                     sums[name] = sums.get(name, 0) + count
@@ -110,7 +111,7 @@ class StreamMemories:
     async def forget_missing(self, memory: StreamMemory) -> bool:
         """Compare what should be stored with what is; returns whether anything was gone."""
         keys = [*memory.keys()]
-        answers = await self._runner.ask_workers("missing_segments", keys)
+        answers = await self._runner.ask_workers(wire.missing_segments(keys))
         missing = {key for answer in answers for key in answer}
         memory.forget(missing)
         if missing:
@@ -118,24 +119,24 @@ class StreamMemories:
         return bool(missing)
 
     async def _restore(self, memory: StreamMemory) -> None:
-        stored = await self._runner.ask_workers("restore_stream", memory.prefix)
-        known = set.intersection(*({key for key, _ in rows} for rows, _ in stored))
-        memory.is_unsure = not all(is_complete for _, is_complete in stored)
-        for key, meta in sorted(stored[0][0], key=lambda row: row[0]):
-            parsed = parse_key(key)
-            if key not in known:
+        stored = await self._runner.ask_workers(wire.restore_stream(memory.prefix))
+        known = set.intersection(*({one.key for one in part.segments} for part in stored))
+        memory.is_unsure = not all(part.is_complete for part in stored)
+        for segment in sorted(stored[0].segments, key=lambda one: one.key):
+            parsed = parse_key(segment.key)
+            if segment.key not in known:
                 continue
             if parsed.kind is SegmentKind.SINK:
-                memory.sinks.add(key)
+                memory.sinks.add(segment.key)
             elif parsed.kind is SegmentKind.TEXT:
-                memory.notes.add(Note.restored(key, meta), index=parsed.index)
+                memory.notes.add(Note.restored(segment.key, segment.meta), index=parsed.index)
             elif parsed.kind is SegmentKind.CLIP:
-                tokens = ClipTokens.restored(key, meta, self._places)
-                memory.add(RememberedClip(tokens, parsed.index, meta["start_s"], meta["end_s"]))
+                tokens = ClipTokens.restored(segment.key, segment.meta, self._layout)
+                memory.add(RememberedClip(tokens, parsed.index, segment.start_s, segment.end_s))
         _log.info("a stream's memory was found again", extra={"clips": len(memory)})
 
     async def _make_room(self) -> None:
         while sum(map(len, self)) > self.max_clips:
             longest = max(self, key=len)
             keys = longest.forget_oldest(max(1, len(longest) // 20))
-            await self._runner.ask_workers("drop_segments", keys)
+            await self._runner.ask_workers(wire.drop_segments(keys))

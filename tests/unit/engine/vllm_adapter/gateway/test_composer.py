@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.interface import Turn
-from onlooker.engine.vllm_adapter.family import FAMILIES
-from onlooker.engine.vllm_adapter.gateway.prompt import PromptComposer, clip_uuid, video_item
+from onlooker.engine.vllm_adapter.families import FAMILIES
+from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer, clip_uuid, video_item
 
 PIXELS = np.zeros((4, 6, 3), np.uint8)
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<|video_pad|>", "<|vision_start|>"]

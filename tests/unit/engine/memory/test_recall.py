@@ -1,87 +1,82 @@
 """Which clips an answer may see, before any model is asked."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from onlooker.cache_store.key import StreamKey
 from onlooker.core.errors import ConfigError
 from onlooker.core.ids import ResponseId, StreamId
 from onlooker.engine.care import NO_CARE, Care
-from onlooker.engine.interface import AnswerEnd, FinishReason, Question
+from onlooker.engine.interface import Question
 from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.memory.plan import RequestReport
 from onlooker.engine.memory.ranking import Ranking
-
-pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+from onlooker.engine.memory.recaller import Recaller, check_layers, retrieval_policy
+from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.memory.timeline import RememberedClip
+from tests.fakes.memory import remembered
 
 NUM_CLIPS = 100
 RECENT = 4
 RETRIEVED = 3
 
 
-def make_memory(num_clips: int = NUM_CLIPS, *, longer_from: int = NUM_CLIPS) -> Any:
+def make_memory(num_clips: int = NUM_CLIPS, *, longer_from: int = NUM_CLIPS) -> StreamMemory:
     """A clip a second; those from `longer_from` on are a token longer."""
-    from onlooker.cache_store.key import StreamKey
-    from onlooker.engine.memory.stream_memory import StreamMemory
-    from onlooker.engine.memory.timeline import RememberedClip
-    from onlooker.engine.vllm_adapter.gateway.composer import ClipTokens
-
     memory = StreamMemory(StreamKey("m", "default", "s"))
     for index in range(num_clips):
-        ids = [0] * (10 + (index >= longer_from))
-        nothing: Any = None
-        tokens = ClipTokens(memory.clip_key(index), ids, nothing, nothing, nothing, 5)
-        memory.add(RememberedClip(tokens, index, float(index), index + 0.5))
+        num_tokens = 10 + (index >= longer_from)
+        memory.add(remembered(memory.clip_key(index), index, num_tokens=num_tokens, extent=5))
     return memory
 
 
-class Prompts:
-    """Stands in for `SegmentPrompts`: notes what it was asked."""
+class FirstOnes:
+    """A probe that chooses the first candidates, and notes what it was asked."""
 
     def __init__(self) -> None:
         self.asked_among: list[int] = []
         self.recent: list[int] = []
 
-    async def probing(self, memory: Any, question: Question, recall: Any) -> Any:
+    async def __call__(
+        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+    ) -> RequestReport:
         self.asked_among = indices(recall.candidates)
         self.recent = indices(recall.recent)
-        return recall
+        keys = [clip.tokens.key for clip in recall.candidates[: recall.num_slots]]
+        return RequestReport(picked=[keys], read=dict.fromkeys(keys, ("disk", 1)))
 
 
-def indices(clips: Any) -> list[int]:
+def indices(clips: Iterable[RememberedClip]) -> list[int]:
     return [clip.clip_index for clip in clips]
 
 
 def recalled(
     text: str,
-    memory: Any = None,
+    memory: StreamMemory | None = None,
     *,
     asked_s: float = 1e6,
     care: Care = NO_CARE,
     **settings: Any,
-) -> tuple[Any, Prompts]:
-    """The recall of a question; a probe takes the first candidates."""
-    from onlooker.engine.vllm_adapter.gateway.recaller import Recaller, choosing
-
-    async def probe(recall: Any, care: Care) -> AnswerEnd:
-        keys = [clip.tokens.key for clip in recall.candidates[: recall.num_slots]]
-        found = {"picked": [keys], "read": dict.fromkeys(keys, ("disk", 1))}
-        return AnswerEnd(FinishReason.LENGTH, 1, 1, 1, details={"onlooker_segments": found})
-
+) -> tuple[Recall, FirstOnes]:
+    """The recall of a question, and what the model was asked for it."""
     section = MemorySection(recent_clips=RECENT, retrieved_clips=RETRIEVED, **settings)
-    prompts: Any = Prompts()
-    recaller = Recaller(section, choosing(section, None), prompts, recent_clips=RECENT, probe=probe)
+    probe = FirstOnes()
+    policy = retrieval_policy(section, None)
+    recaller = Recaller(section, policy, recent_clips=RECENT, probe=probe)
     asked = Question(StreamId("s"), ResponseId("r"), text, asked_s, care=care)
     memory = make_memory() if memory is None else memory
-    return asyncio.run(recaller.recall(memory, asked)), prompts
+    return asyncio.run(recaller.recall(memory, asked)), probe
 
 
 def test_one_pass_chooses_among_all_that_left_the_window() -> None:
-    recall, prompts = recalled("was there ever a red circle?")
+    recall, probe = recalled("was there ever a red circle?")
     assert indices(recall.candidates) == list(range(NUM_CLIPS - RECENT))
     assert indices(recall.recent) == [96, 97, 98, 99]
     assert recall.num_slots == RETRIEVED
-    assert prompts.asked_among == []
+    assert probe.asked_among == []
 
 
 def test_what_is_few_is_shown_without_choosing() -> None:
@@ -97,9 +92,9 @@ def test_nothing_later_than_the_question_is_seen() -> None:
 
 
 def test_clips_of_two_sizes_are_chosen_among_by_asking_first() -> None:
-    recall, prompts = recalled("was there ever a red circle?", make_memory(longer_from=30))
-    assert prompts.asked_among == list(range(NUM_CLIPS - RECENT))
-    assert prompts.recent == [96, 97, 98, 99]
+    recall, probe = recalled("was there ever a red circle?", make_memory(longer_from=30))
+    assert probe.asked_among == list(range(NUM_CLIPS - RECENT))
+    assert probe.recent == [96, 97, 98, 99]
     assert indices(recall.placed) == [0, 1, 2]
     assert set(recall.reads.values()) == {("disk", 1)}
 
@@ -121,8 +116,8 @@ def test_in_one_pass_only_clips_of_the_commonest_size_take_part() -> None:
     ids=str,
 )
 def test_what_one_pass_cannot_do_asks_first(settings: dict[str, Any]) -> None:
-    recall, prompts = recalled("was there ever a red circle?", **settings)
-    assert len(prompts.asked_among) == NUM_CLIPS - RECENT
+    recall, probe = recalled("was there ever a red circle?", **settings)
+    assert len(probe.asked_among) == NUM_CLIPS - RECENT
     assert indices(recall.placed) == [0, 1, 2]
 
 
@@ -177,8 +172,6 @@ def test_load_takes_its_share_of_the_memory() -> None:
 
 
 def test_a_layer_that_the_model_does_not_have_cannot_vote() -> None:
-    from onlooker.engine.vllm_adapter.gateway.recaller import check_layers
-
     check_layers(Ranking(voting_layers=(0, 4)), 5)
     with pytest.raises(ConfigError, match="layer 5"):
         check_layers(Ranking(voting_layers=(5,)), 5)

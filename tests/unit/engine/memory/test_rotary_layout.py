@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.engine.memory.places import Places
+from onlooker.engine.memory.rotary_layout import RotaryLayout
 
 TEXT, VIDEO = 1, 9
-BY_TEXT = Places(VIDEO, patch=16, merge=2, tokens_per_second=None)
-BY_PLACE = Places(VIDEO, patch=14, merge=2, tokens_per_second=2.0)
+BY_TEXT = RotaryLayout(VIDEO, patch=16, merge=2, tokens_per_second=None)
+BY_PLACE = RotaryLayout(VIDEO, patch=14, merge=2, tokens_per_second=2.0)
 
 
 def test_a_picture_behind_its_time_stands_at_one_place_in_time() -> None:
@@ -39,7 +39,7 @@ def test_pictures_follow_each_other_on_the_time_axis_where_that_tells_time() -> 
     st.floats(0.01, 10),
 )
 def test_what_follows_a_clip_stands_past_all_of_it(
-    places: Places, before: int, after: int, height: int, width: int, seconds: float
+    places: RotaryLayout, before: int, after: int, height: int, width: int, seconds: float
 ) -> None:
     ids = [TEXT] * before + [VIDEO] * (height * width) + [TEXT] * after
     offsets, extent = places.offsets(ids, (1, 2 * height, 2 * width), seconds)

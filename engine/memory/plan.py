@@ -1,4 +1,4 @@
-"""What a request tells the connector about its prompt, as plain data that crosses processes.
+"""What one request does with stored segments, and what came of it.
 
 A prompt is ``[loaded and retrieved segments | computed tokens]``. The first part is contiguous from
 token 0 and is never computed; any run of the second part may be saved as new segments:
@@ -7,15 +7,17 @@ token 0 and is never computed; any run of the second part may be saved as new se
             | load/slot |  save (a new clip) | question |
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.ranking import LayerTrace
 
-PARAMS_KEY = "onlooker_segments"
-"""Where the spec stands in a request's ``kv_transfer_params``, and the result in its output."""
+DEVICE = "device"
+"""The tier of segments that the model's worker holds ready."""
+
+Reads = dict[str, tuple[str, int]]
+"""What a request read: by key, the tier where it lay at first, and its bytes of KV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class SaveSpan:
     offsets: list[list[int]] = field(default_factory=list)
     """Rotary offsets of its tokens from `position`, [3][num_tokens] (t, h, w)."""
     retrievable: bool = True
-    """Whether retrieval may pick it: clips yes, the sink no."""
+    """Whether retrieval may pick it: clips yes, the sink and notes no."""
     start_s: float = 0.0
     end_s: float = 0.0
     """Stream time that it shows."""
@@ -50,7 +52,7 @@ class SaveSpan:
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class MemorySlot:
     """A place that retrieval fills with a stored segment of exactly this size."""
 
     start: int
@@ -59,11 +61,11 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class RetrievalSpec:
+class RetrievalPlan:
     """What the queries of a question are to choose among, and what for."""
 
-    slots: list[Slot]
-    """Filled by each layer in one pass; none: a probe, whose report says what was chosen."""
+    slots: list[MemorySlot]
+    """Filled by each layer in one pass; empty in a probe, whose report says what was chosen."""
     candidates: KeyRuns
     """Keys of the segments to choose from, in time order; at least as many as slots."""
     recent: KeyRuns
@@ -80,16 +82,20 @@ class RetrievalSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class SegmentSpec:
+class RequestPlan:
     """The whole plan of one request."""
 
     loads: list[LoadSpan] = field(default_factory=list)
     saves: list[SaveSpan] = field(default_factory=list)
-    retrieval: RetrievalSpec | None = None
+    retrieval: RetrievalPlan | None = None
 
     @property
     def num_covered_tokens(self) -> int:
-        """Tokens from the start of the prompt whose KV is loaded rather than computed."""
+        """Tokens from the start of the prompt whose KV is loaded rather than computed.
+
+        Raises:
+            ValueError: they do not follow each other without a hole.
+        """
         spans = [(span.start, span.num_tokens) for span in self.loads]
         if self.retrieval is not None:
             spans += [(slot.start, slot.num_tokens) for slot in self.retrieval.slots]
@@ -100,41 +106,20 @@ class SegmentSpec:
             covered += num_tokens
         return covered
 
-    def to_params(self) -> dict[str, Any]:
-        """As ``kv_transfer_params``: one string, as vLLM looks at every value of a nested one."""
-        retrieval = None
-        if self.retrieval is not None:
-            asked = self.retrieval
-            slots = [_values(slot) for slot in asked.slots]
-            others = _values(asked)[3:]
-            retrieval = [slots, asked.candidates.runs, asked.recent.runs, *others]
-        plain = (
-            [_values(span) for span in self.loads],
-            [_values(span) for span in self.saves],
-            retrieval,
-        )
-        return {PARAMS_KEY: json.dumps(plain, separators=(",", ":"))}
 
-    @classmethod
-    def from_params(cls, params: Mapping[str, Any] | None) -> "SegmentSpec | None":
-        """Read back what `to_params` wrote; None for a request that has no plan."""
-        text = (params or {}).get(PARAMS_KEY)
-        if text is None:
-            return None
-        loads, saves, retrieval = json.loads(text)
-        found = None
-        if retrieval is not None:
-            slots, candidates, recent, *others = retrieval
-            found = RetrievalSpec(
-                [Slot(*values) for values in slots], KeyRuns(candidates), KeyRuns(recent), *others
-            )
-        return cls(
-            [LoadSpan(*values) for values in loads],
-            [SaveSpan(*values) for values in saves],
-            found,
-        )
+@dataclass(frozen=True, slots=True)
+class RequestReport:
+    """What came of one request's plan."""
 
-
-def _values(span: LoadSpan | SaveSpan | Slot | RetrievalSpec) -> list[Any]:
-    """The fields in their order; `dataclasses.astuple` would copy all that is in them."""
-    return [getattr(span, name) for name in span.__slots__]
+    saved: list[str] = field(default_factory=list)
+    """Keys of segments that were computed and kept whole."""
+    missing: list[str] = field(default_factory=list)
+    """Keys that were asked for and are gone."""
+    picked: list[list[str]] = field(default_factory=list)
+    """By layer, the keys that retrieval placed; of a probe, one list of what it chose."""
+    read: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """See `Reads`. Of answers and probes only."""
+    traced: list[LayerTrace] = field(default_factory=list)
+    """By layer, all scores, where the plan asked for them."""
+    index_bytes: int = 0
+    """Memory that the index takes, all streams together; 0 where nothing was saved."""

@@ -1,0 +1,211 @@
+"""Prompts made of segments: token ids, where clips stand, and the plan of what is loaded and saved.
+
+    token   [ sink | retrieved or named clips | recent window | new clip or dialogue and question ]
+             loaded ............................................ computed
+
+Every prompt is counted from position 0. A clip advances the rotary position by its *extent*, which
+is less than its tokens: the tokens of a picture share one place in time.
+
+The model needs a clip's features only to encode it and to place its tokens. Clips that are loaded
+are not encoded, and the positions of all tokens are known here: they travel with the first stored
+clip, so that what a request costs outside the model does not grow with its window.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlooker.engine.memory.clip_tokens import ClipTokens
+from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.plan import (
+    LoadSpan,
+    MemorySlot,
+    RequestPlan,
+    RetrievalPlan,
+    SaveSpan,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedClip:
+    """A clip in a prompt."""
+
+    start: int
+    """The prompt token at which the clip begins."""
+    tokens: ClipTokens
+    features: object = None
+    """Its features with pixels, in the engine's own form; None where it is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPrompt:
+    """A whole prompt and its plan."""
+
+    token_ids: list[int]
+    salt: str
+    """Under which vLLM may keep and find KV of this prompt's beginning."""
+    plan: RequestPlan
+    stored: PlacedClip | None
+    """The first clip that is loaded or left to retrieval; it carries the positions of all tokens.
+    None where there is none."""
+    computed: list[PlacedClip]
+    """Clips that are encoded and computed now, in order."""
+    positions: NDArray[np.int32] | None
+    """Rotary positions of all tokens, [3, tokens] (t, h, w), where `stored` carries them."""
+
+
+class PromptBuilder:
+    """Collects one prompt from left to right.
+
+    Args:
+        salt: under which vLLM may keep and find KV of this prompt's beginning; None: nobody else
+            may ever find it.
+    """
+
+    def __init__(self, salt: str | None = None) -> None:
+        self._salt = salt or secrets.token_hex(8)
+        self._ids: list[int] = []
+        self._position = 0
+        self._loads: list[LoadSpan] = []
+        self._saves: list[SaveSpan] = []
+        self._slots: list[MemorySlot] = []
+        self._candidates = KeyRuns()
+        self._num_wanted = 0
+        self._traces = False
+        self._recent = KeyRuns()
+        self._question: tuple[int, int, int] | None = None
+        self._placed: list[tuple[NDArray[np.int32], int]] = []
+        self._stored: PlacedClip | None = None
+        self._computed: list[PlacedClip] = []
+
+    def load_text(self, key: str, token_ids: Sequence[int]) -> None:
+        """A stored text segment (the sink, a note)."""
+        self._loads.append(LoadSpan(key, len(self._ids), len(token_ids), self._position))
+        self._text(token_ids)
+
+    def save_text(
+        self, key: str, token_ids: Sequence[int], meta: Mapping[str, str] | None = None
+    ) -> None:
+        """Text that is computed now and kept, with what it takes to place it after a restart."""
+        self._saves.append(
+            SaveSpan(
+                key,
+                len(self._ids),
+                len(token_ids),
+                self._position,
+                retrievable=False,
+                meta=dict(meta or {}),
+            )
+        )
+        self._text(token_ids)
+
+    def load_clip(self, clip: ClipTokens) -> None:
+        """A stored clip."""
+        start = len(self._ids)
+        self._loads.append(LoadSpan(clip.key, start, len(clip.token_ids), self._position))
+        self._store(clip)
+
+    def save_clip(
+        self, clip: ClipTokens, features: object, span_s: tuple[float, float] = (0, 0)
+    ) -> None:
+        """The new clip: encoded and computed now, and kept. `span_s`: stream time it shows."""
+        self._saves.append(
+            SaveSpan(
+                clip.key,
+                len(self._ids),
+                len(clip.token_ids),
+                self._position,
+                clip.offsets.tolist(),
+                start_s=span_s[0],
+                end_s=span_s[1],
+                meta=clip.meta(),
+            )
+        )
+        self.picture(clip, features)
+
+    def retrieve(self, candidates: Iterable[str], shapes: Sequence[ClipTokens]) -> None:
+        """Slots that the question fills with the best of `candidates` (keys), which are all of one
+        size class. `shapes`: as many of them as there are slots."""
+        self._candidates, self._num_wanted = KeyRuns.of(candidates), len(shapes)
+        assert len({clip.size_class for clip in shapes}) == 1
+        for clip in shapes:
+            self._slots.append(MemorySlot(len(self._ids), len(clip.token_ids), self._position))
+            self._store(clip)
+
+    def probe(
+        self,
+        candidates: Iterable[str],
+        num_wanted: int,
+        recent: Iterable[str],
+        *,
+        traces: bool = False,
+    ) -> None:
+        """Ask which of `candidates` (keys) the question wants; none is shown."""
+        self._traces = traces
+        self._candidates, self._num_wanted = KeyRuns.of(candidates), num_wanted
+        self._recent = KeyRuns.of(recent)
+
+    def picture(self, clip: ClipTokens, features: object) -> None:
+        """A clip that is computed now; unless `save_clip` has added it, it is not kept: a picture
+        that came with the question."""
+        self._computed.append(PlacedClip(len(self._ids), clip, features))
+        self._clip(clip)
+
+    def question(self, token_ids: Sequence[int]) -> None:
+        """What is asked, to the end of the prompt."""
+        self._question = (len(self._ids), len(token_ids), self._position)
+        self._text(token_ids)
+
+    def build(self) -> SegmentPrompt:
+        """The prompt and its plan."""
+        retrieval = None
+        if self._candidates:
+            assert self._question is not None
+            start, num_tokens, position = self._question
+            retrieval = RetrievalPlan(
+                slots=self._slots,
+                candidates=self._candidates,
+                num_wanted=self._num_wanted,
+                recent=self._recent,
+                traces=self._traces,
+                question_start=start,
+                question_tokens=num_tokens,
+                question_position=position,
+            )
+        return SegmentPrompt(
+            token_ids=self._ids,
+            salt=self._salt,
+            plan=RequestPlan(self._loads, self._saves, retrieval),
+            stored=self._stored,
+            computed=self._computed,
+            positions=None if self._stored is None else self._positions(),
+        )
+
+    def _positions(self) -> NDArray[np.int32]:
+        """Of all tokens, [3, tokens]."""
+        offsets = [offsets for offsets, _ in self._placed]
+        lengths = [part.shape[1] for part in offsets]
+        bases = np.array([position for _, position in self._placed], np.int32)
+        positions: NDArray[np.int32] = np.concatenate(offsets, axis=1) + bases.repeat(lengths)
+        return positions
+
+    def _text(self, token_ids: Sequence[int]) -> None:
+        count = len(token_ids)
+        offsets = np.broadcast_to(np.arange(count, dtype=np.int32), (3, count))
+        self._placed.append((offsets, self._position))
+        self._ids += token_ids
+        self._position += count
+
+    def _store(self, clip: ClipTokens) -> None:
+        """A clip that is not computed."""
+        if self._stored is None:
+            self._stored = PlacedClip(len(self._ids), clip)
+        self._clip(clip)
+
+    def _clip(self, clip: ClipTokens) -> None:
+        self._placed.append((clip.offsets, self._position))
+        self._ids += clip.token_ids
+        self._position += clip.extent

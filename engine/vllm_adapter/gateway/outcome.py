@@ -1,0 +1,70 @@
+"""`Outcome`: how a request ended, read from vLLM's last output of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from onlooker.core.errors import EngineFailed
+from onlooker.core.metrics import Metrics
+from onlooker.engine.interface import AnswerEnd, FinishReason
+from onlooker.engine.memory.plan import RequestReport
+from onlooker.engine.vllm_adapter.wire import read_load, read_report, read_served
+from onlooker.scheduler.load import EngineLoad
+from onlooker.scheduler.ticket import Served
+
+_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended."""
+
+    finish_reason: FinishReason
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    report: RequestReport
+    """What came of its plan."""
+    served: Served | None
+    """How the scheduler served it, where a policy did."""
+    load: EngineLoad | None
+    """How busy the engine was then, where a policy tells."""
+
+    @classmethod
+    def of(cls, output: Any) -> "Outcome":
+        """Read a finished ``vllm.RequestOutput``.
+
+        Raises:
+            EngineFailed: the request ended in error (for instance a stored segment was missing).
+        """
+        reason = output.outputs[0].finish_reason
+        if reason not in _FINISH:
+            raise EngineFailed(f"the engine ended with '{reason}'")
+        params = output.kv_transfer_params
+        return cls(
+            _FINISH[reason],
+            len(output.prompt_token_ids or ()),
+            output.num_cached_tokens or 0,
+            read_report(params),
+            read_served(params),
+            read_load(params),
+        )
+
+    def answer_end(self, num_output_tokens: int) -> AnswerEnd:
+        """The end of an answer of so many tokens."""
+        return AnswerEnd(
+            self.finish_reason, self.num_prompt_tokens, self.num_cached_tokens, num_output_tokens
+        )
+
+    def count(self, metrics: Metrics, work: str, num_output_tokens: int) -> None:
+        """Add it to the token counters; `work` is ``ingest`` or ``answer``."""
+        computed = self.num_prompt_tokens - self.num_cached_tokens
+        metrics.tokens.labels(work, "computed").inc(computed)
+        metrics.tokens.labels(work, "cached").inc(self.num_cached_tokens)
+        metrics.tokens.labels(work, "generated").inc(num_output_tokens)
+
+
+def count_fetched(metrics: Metrics, end: AnswerEnd) -> None:
+    """Add what an answer read of its stream's memory."""
+    for tier, num_bytes in end.fetched_bytes.items():
+        metrics.memory_fetched_bytes.labels(tier).inc(num_bytes)
+    if end.memory_incomplete:
+        metrics.answers_incomplete.inc()

@@ -1,0 +1,84 @@
+"""vLLM's sampling parameters for each kind of request."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from onlooker.engine.checks import Check
+from onlooker.engine.interface import Question
+from onlooker.engine.memory.plan import RequestPlan
+from onlooker.engine.vllm_adapter.wire import plan_params, ticket_params
+from onlooker.scheduler.ticket import Ticket
+
+
+def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
+    """Of a question: each new piece of text comes once."""
+    return _sampling(
+        max_tokens=question.max_tokens,
+        temperature=question.temperature,
+        seed=question.seed,
+        extra_args=_extra_args(question.care.ticket, plan),
+        output_kind="DELTA",
+    )
+
+
+def for_effect(ticket: Ticket | None = None, plan: RequestPlan | None = None) -> Any:
+    """Of a request that is run for what it saves or reports. vLLM wants one token of it."""
+    return _sampling(
+        max_tokens=1,
+        temperature=0.0,
+        detokenize=False,
+        extra_args=_extra_args(ticket, plan),
+        output_kind="DELTA",
+    )
+
+
+def for_check(
+    check: Check,
+    groups: Sequence[Sequence[int]],
+    *,
+    cached: bool = True,
+    plan: RequestPlan | None = None,
+) -> Any:
+    """Of a check: one token, whose alternatives are read, or a given reply that is scored.
+
+    `groups`: token ids of the check's answers. `cached`: whether KV that is there already may be
+    used when a reply is scored.
+    """
+    extra_args = _extra_args(check.care.ticket, plan)
+    if check.given is not None:
+        return _sampling(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            skip_reading_prefix_cache=not cached,
+            detokenize=False,
+            extra_args=extra_args,
+            output_kind="FINAL_ONLY",
+        )
+    return _sampling(
+        max_tokens=1,
+        temperature=0.0,
+        logprob_token_ids=sorted({token for group in groups for token in group}) or None,
+        logprobs=None if any(groups) else 0,
+        detokenize=False,
+        extra_args=extra_args,
+        output_kind="FINAL_ONLY",
+    )
+
+
+def _extra_args(ticket: Ticket | None, plan: RequestPlan | None) -> dict[str, Any] | None:
+    """What the scheduler and the connector are told of a request."""
+    extra: dict[str, Any] = {} if ticket is None else ticket_params(ticket)
+    if plan is not None:
+        extra["kv_transfer_params"] = plan_params(plan)
+    return extra or None
+
+
+def _sampling(*, output_kind: str, **options: Any) -> Any:
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    return SamplingParams(
+        skip_clone=True,  # nobody else holds it
+        output_kind=RequestOutputKind[output_kind],
+        **options,
+    )

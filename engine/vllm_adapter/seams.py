@@ -1,0 +1,486 @@
+"""Every name of vLLM 0.32 that its authors do not document as public, used here and nowhere else.
+
+vLLM changes these without notice. `tests/vllm/test_seams.py` has one test for each, whose failure
+says which one moved. The rest of the adapter imports of vLLM only what is documented: the engine
+and its arguments, sampling parameters, the model registry, and the bases of KV connectors.
+
+vLLM is imported inside the functions: each process needs only a few of them, and those that plan
+requests and steps are tested without it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+# ---- the server's process: the running engine
+
+
+def in_process_executor() -> type[Any]:
+    """The executor that runs the model in the engine core's own process."""
+    from vllm.v1.executor.uniproc_executor import UniProcExecutor
+
+    return UniProcExecutor
+
+
+async def stop(llm: Any, *, timeout_s: float) -> None:
+    """End the processes of an ``AsyncLLMEngine``; they get `timeout_s` to do so by themselves."""
+    if (handler := llm.output_handler) is not None:
+        # Else it takes the end of the processes for a crash and writes a stack trace.
+        handler.cancel()
+        await asyncio.wait([handler])
+        llm.output_handler = None
+    await asyncio.to_thread(llm.shutdown, timeout_s)
+    # Its finaliser shuts down once more, at the interpreter's exit, when what it calls is gone.
+    llm.shutdown = lambda timeout=None: None
+
+
+async def render(llm: Any, prompt: dict[str, Any]) -> Any:
+    """Tokenise a prompt and preprocess its clips, in vLLM's own threads."""
+    from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+    parsed = parse_model_prompt(llm.model_config, prompt)
+    (rendered,) = await llm.renderer.render_cmpl_async([parsed])
+    return rendered
+
+
+def has_failed(llm: Any) -> bool:
+    """Whether the engine core of an ``AsyncLLMEngine`` has died."""
+    return bool(llm.errored)
+
+
+def hf_config(llm: Any) -> Any:
+    """The Hugging Face config of the model that an ``AsyncLLMEngine`` runs."""
+    return llm.model_config.hf_config
+
+
+def is_engine_dead(error: Exception) -> bool:
+    """Whether `error` says that vLLM's engine process is gone."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    return isinstance(error, EngineDeadError)
+
+
+def is_client_error(error: Exception) -> bool:
+    """Whether vLLM refused a request for what it asked."""
+    from vllm.exceptions import VLLMClientError
+
+    return isinstance(error, VLLMClientError | ValueError)
+
+
+# ---- the server's process: prompts with the features of clips
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedClip:
+    """A rendered prompt that holds nothing but one clip."""
+
+    token_ids: list[int]
+    features: Any
+    """Its ``MultiModalKwargsItem``, with pixels."""
+    offset: int
+    length: int
+    is_embed: Any
+    """Its placeholder, as vLLM's ``PlaceholderRange`` has it."""
+
+
+def rendered_clip(rendered: Any) -> RenderedClip:
+    """Take apart what `render` made of a prompt with one video and nothing else."""
+    placeholder = rendered["mm_placeholders"]["video"][0]
+    return RenderedClip(
+        list(rendered["prompt_token_ids"]),
+        rendered["mm_kwargs"]["video"][0],
+        placeholder.offset,
+        placeholder.length,
+        placeholder.is_embed,
+    )
+
+
+def feature_data(features: Any, name: str) -> Any:
+    """The data of one field of a clip's features; None where there is no such field."""
+    elem = features.get(name)
+    return None if elem is None else elem.data
+
+
+def feature_fields(features: Any) -> dict[str, Any]:
+    """All fields of a clip's features, by name: (how vLLM batches it, its data)."""
+    return {name: (elem.field, elem.data) for name, elem in features.items()}
+
+
+def with_feature_data(features: Any, changed: Mapping[str, Any]) -> Any:
+    """The same features with other data in some fields that are there."""
+    from vllm.multimodal.inputs import MultiModalKwargsItem
+
+    return MultiModalKwargsItem(
+        {
+            name: replace(elem, data=changed[name]) if name in changed else elem
+            for name, elem in features.items()
+        }
+    )
+
+
+def features_without_pixels(data: Mapping[str, Any]) -> Any:
+    """Features of a clip that is not to be encoded: fields that stay on the CPU."""
+    from vllm.multimodal.inputs import (
+        MultiModalFieldConfig,
+        MultiModalFieldElem,
+        MultiModalKwargsItem,
+    )
+
+    field = MultiModalFieldConfig.batched("video", keep_on_cpu=True).field
+    return MultiModalKwargsItem(
+        {name: MultiModalFieldElem(data=value, field=field) for name, value in data.items()}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFeature:
+    """A clip in a prompt, as vLLM is told of it."""
+
+    features: Any
+    identity: str
+    """Under which vLLM may keep what it makes of the clip."""
+    offset: int
+    length: int
+    is_embed: Any
+    """See `RenderedClip`."""
+
+
+def engine_input(token_ids: list[int], salt: str, features: Sequence[PromptFeature]) -> Any:
+    """A prompt that is tokenised already, for ``AsyncLLMEngine.generate``."""
+    from vllm.inputs.engine import mm_input, tokens_input
+    from vllm.multimodal.inputs import MultiModalKwargsItems, PlaceholderRange
+
+    if not features:
+        return tokens_input(token_ids, cache_salt=salt)
+    return mm_input(
+        token_ids,
+        MultiModalKwargsItems({"video": [feature.features for feature in features]}),
+        {"video": [feature.identity for feature in features]},
+        {
+            "video": [
+                PlaceholderRange(
+                    offset=feature.offset, length=feature.length, is_embed=feature.is_embed
+                )
+                for feature in features
+            ]
+        },
+        cache_salt=salt,
+    )
+
+
+# ---- the scheduler's process
+
+
+@dataclass(frozen=True, slots=True)
+class RequestState:
+    """One of vLLM's requests at this moment."""
+
+    request_id: str
+    plan_params: Mapping[str, Any] | None
+    """Its ``kv_transfer_params``."""
+    extra_args: Mapping[str, Any] | None
+    num_prompt_tokens: int
+    num_computed_tokens: int
+    """Tokens in flight count as computed."""
+    num_left_tokens: int
+    """Still to be computed, before the request has all that it knows of."""
+    num_output_tokens: int
+    feature_starts: tuple[int, ...]
+    """Prompt tokens at which the placeholders of its clips begin."""
+
+
+def request_state(request: Any) -> RequestState:
+    """Read a ``vllm.v1.request.Request``."""
+    sampling = request.sampling_params
+    computed = request.num_computed_tokens
+    return RequestState(
+        request_id=request.request_id,
+        plan_params=request.kv_transfer_params,
+        extra_args=sampling.extra_args if sampling else None,
+        num_prompt_tokens=request.num_prompt_tokens,
+        num_computed_tokens=computed,
+        # Asynchronous scheduling: what is in flight counts as computed, and as a placeholder here.
+        num_left_tokens=request.num_tokens_with_spec + request.num_output_placeholders - computed,
+        num_output_tokens=request.num_output_tokens,
+        feature_starts=tuple(feature.mm_position.offset for feature in request.mm_features),
+    )
+
+
+def num_output_tokens(request: Any) -> int:
+    """Tokens that a ``vllm.v1.request.Request`` has generated so far."""
+    return int(request.num_output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduledRequest:
+    """What one step does for one request."""
+
+    request_id: str
+    num_computed_tokens: int
+    """Before the step."""
+    num_tokens: int
+    """That the step computes."""
+    num_encoded_clips: int
+    find_block_ids: Callable[[], list[int]]
+    """Gives all blocks of the request, in order. Few requests of a step need them."""
+
+
+def scheduled_requests(output: Any) -> list[ScheduledRequest]:
+    """Read a ``SchedulerOutput``, in its order."""
+    computed = {r.req_id: r.num_computed_tokens for r in output.scheduled_new_reqs}
+    cached = output.scheduled_cached_reqs
+    computed.update(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
+    found = []
+    for request_id, num_tokens in output.num_scheduled_tokens.items():
+        num_clips = len(output.scheduled_encoder_inputs.get(request_id, ()))
+        found.append(
+            ScheduledRequest(
+                request_id,
+                computed[request_id],
+                num_tokens,
+                num_clips,
+                partial(_block_ids, output, request_id),
+            )
+        )
+    return found
+
+
+def _block_ids(output: Any, request_id: str) -> list[int]:
+    blocks = output.kv_connector_block_state.get_block_ids(request_id)
+    assert blocks is not None
+    assert len(blocks) == 1, "plain attention in all layers has one group of blocks"
+    found: list[int] = blocks[0]
+    return found
+
+
+def sampled_counts(runner_output: Any) -> dict[str, int]:
+    """How many tokens a ``ModelRunnerOutput`` gives each request."""
+    tokens = zip(runner_output.req_ids, runner_output.sampled_token_ids, strict=False)
+    return {request_id: len(ids) for request_id, ids in tokens}
+
+
+def connector_report(runner_output: Any) -> Any:
+    """What the workers' connectors report in a ``ModelRunnerOutput``; None: nothing."""
+    return runner_output.kv_connector_output
+
+
+def worker_report(connector_output: Any) -> Any:
+    """Our own part of a ``KVConnectorOutput``; None where there is none."""
+    return connector_output.kv_connector_worker_meta
+
+
+def finished_outputs(outputs: Mapping[int, Any]) -> Iterator[Any]:
+    """Of what ``Scheduler.update_from_output`` returns, the outputs of requests that have ended."""
+    for client in outputs.values():
+        yield from (output for output in client.outputs if output.finish_reason is not None)
+
+
+def add_output_params(output: Any, params: Mapping[str, Any]) -> None:
+    """Let the output of a request that has ended carry `params` to the server, too."""
+    output.kv_transfer_params = {**(output.kv_transfer_params or {}), **params}
+
+
+def step_limits(scheduler: Any) -> tuple[int, int]:
+    """The most tokens and the most requests of one step."""
+    return scheduler.max_num_scheduled_tokens, scheduler.max_num_running_reqs
+
+
+@contextmanager
+def arranged(
+    scheduler: Any,
+    *,
+    running: list[Any],
+    aside: list[Any],
+    waiting: Iterable[Any],
+    token_budget: int,
+    chunk_limit: int,
+) -> Iterator[None]:
+    """Let `scheduler` schedule one step with its two queues in this order.
+
+    Args:
+        running: requests that run on, in order. Must stay the list that vLLM appends to.
+        aside: running requests that are left out of this step, as if the budget had ended before
+            them.
+        waiting: requests that wait, in order.
+        token_budget: most tokens of the step.
+        chunk_limit: most tokens of one prefill; 0: no limit.
+
+    The scheduler's own limits are restored after the step.
+    """
+    config = scheduler.scheduler_config
+    tokens, active = scheduler.max_num_scheduled_tokens, scheduler.max_num_active_reqs
+    threshold = config.long_prefill_token_threshold
+    scheduler.running = running
+    requeue(scheduler, waiting)
+    scheduler.max_num_scheduled_tokens = min(tokens, token_budget)
+    scheduler.max_num_active_reqs = max(0, active - len(aside))
+    if chunk_limit:
+        config.long_prefill_token_threshold = chunk_limit
+    try:
+        yield
+    finally:
+        scheduler.running += aside
+        scheduler.max_num_scheduled_tokens = tokens
+        scheduler.max_num_active_reqs = active
+        config.long_prefill_token_threshold = threshold
+
+
+def queues(scheduler: Any) -> tuple[list[Any], list[Any]]:
+    """The running and the waiting requests, in order."""
+    return scheduler.running, list(scheduler.waiting)
+
+
+def requeue(scheduler: Any, waiting: Iterable[Any]) -> None:
+    """Let the waiting requests stand in this order."""
+    waiting = list(waiting)
+    scheduler.waiting.clear()
+    scheduler.waiting.extend(waiting)
+
+
+def arrived_at(request: Any) -> float:
+    """When a ``vllm.v1.request.Request`` came in, for ordering."""
+    return float(request.arrival_time)
+
+
+def connector_config(scheduler: Any) -> Mapping[str, Any]:
+    """The connector's extra configuration, the one that reaches the scheduler's process."""
+    found: Mapping[str, Any] = scheduler.vllm_config.kv_transfer_config.kv_connector_extra_config
+    return found
+
+
+def token_bytes(scheduler: Any) -> int:
+    """KV of one token."""
+    return sum(
+        group.kv_cache_spec.page_size_bytes
+        * len(group.layer_names)
+        // group.kv_cache_spec.block_size
+        for group in scheduler.kv_cache_config.kv_cache_groups
+    )
+
+
+def free_ratios(scheduler: Any) -> tuple[float, float]:
+    """Free KV and encoder memory, each as a share of all."""
+    encoder = scheduler.encoder_cache_manager
+    free = encoder.num_freeable_slots / max(1, encoder.cache_size)
+    return 1 - scheduler.kv_cache_manager.usage, free
+
+
+# ---- the worker's process
+
+
+class AttentionLayer:
+    """One attention layer: its KV cache, and where its work can be watched.
+
+    Keys and values are taken from, and given to, the layer's own cache-update call, so that nothing
+    depends on how a backend lays its cache out inside (CPU backends pack it privately).
+    """
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+        self._update = layer.impl.do_kv_cache_update
+
+    @property
+    def head_size(self) -> int:
+        return int(self._layer.head_size)
+
+    @property
+    def device(self) -> "torch.device":
+        """Of its cache."""
+        device: torch.device = self._layer.kv_cache.device
+        return device
+
+    def write(self, keys: "torch.Tensor", values: "torch.Tensor", slots: "torch.Tensor") -> None:
+        """Put KV into the cache. `keys`, `values`: [tokens, kv_heads, head_dim], contiguous;
+        `slots`: [tokens] int64; all on the layer's device."""
+        self._update(self._layer, keys, values, self._layer.kv_cache, slots)
+
+    def watch(
+        self,
+        *,
+        written: "Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]",
+        before_attention: "Callable[[torch.Tensor], None]",
+    ) -> None:
+        """From now on, call `written` (key, value, slot mapping) when a step's KV has been written,
+        and `before_attention` (query, with rotary position) just before the layer attends."""
+        update, attend = self._update, self._layer.impl.forward
+
+        def do_kv_cache_update(
+            layer: Any, key: Any, value: Any, kv_cache: Any, slot_mapping: Any
+        ) -> None:
+            update(layer, key, value, kv_cache, slot_mapping)
+            written(key, value, slot_mapping)
+
+        def forward(layer: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+            before_attention(query)
+            return attend(layer, query, *args, **kwargs)
+
+        self._layer.impl.do_kv_cache_update = do_kv_cache_update
+        self._layer.impl.forward = forward
+
+
+def attention_layers(vllm_config: Any, kv_caches: Mapping[str, Any]) -> list[AttentionLayer]:
+    """The attention layers whose caches vLLM has just made, in layer order."""
+    from vllm.config import get_layers_from_vllm_config
+    from vllm.model_executor.layers.attention import Attention
+
+    layers = get_layers_from_vllm_config(vllm_config, Attention)
+    return [AttentionLayer(layers[name]) for name in layers if name in kv_caches]
+
+
+@dataclass(frozen=True, slots=True)
+class RotaryParameters:
+    """The rotary embedding of a model."""
+
+    inv_freq: "torch.Tensor"
+    """[rotary_dim / 2] float32, on the CPU."""
+    section: Sequence[int] | None
+    """Frequencies that each of the three position axes has; None: one axis."""
+    is_interleaved: bool
+    """Whether the axes take turns, rather than following each other."""
+    is_neox: bool
+    """Whether a head is turned by its halves, rather than by pairs."""
+
+
+def rotary_parameters(vllm_config: Any) -> RotaryParameters:
+    """Read those of the model that a worker is about to run."""
+    from vllm.model_executor.layers.rotary_embedding import get_rope
+
+    config = vllm_config.model_config.hf_text_config
+    rope = get_rope(
+        vllm_config.model_config.get_head_size(),
+        max_position=config.max_position_embeddings,
+        rope_parameters=config.rope_parameters,
+    )
+    return RotaryParameters(
+        inv_freq=rope._compute_inv_freq(rope.base).float().cpu(),
+        section=getattr(rope, "mrope_section", None),
+        is_interleaved=bool(getattr(rope, "mrope_interleaved", False)),
+        is_neox=bool(getattr(rope, "is_neox_style", False)),
+    )
+
+
+def worker_connector() -> Any:
+    """The KV connector of this worker."""
+    from vllm.distributed.kv_transfer import get_kv_transfer_group
+
+    return get_kv_transfer_group()
+
+
+def __getattr__(name: str) -> Any:
+    """The scheduler classes to derive from."""
+    if name == "Scheduler":
+        from vllm.v1.core.sched.scheduler import Scheduler
+
+        return Scheduler
+    if name == "AsyncScheduler":
+        from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+
+        return AsyncScheduler
+    raise AttributeError(name)

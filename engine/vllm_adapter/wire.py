@@ -1,0 +1,434 @@
+"""All that crosses between the server, vLLM's scheduler process and vLLM's workers, with its types.
+
+    server ──── request plans, tickets ────► scheduler ──── worker plans ───► worker
+           ◄─── request reports, load ─────            ◄─── worker reports ──
+    server ──────────────────────── worker calls ───────────────────────────► worker
+
+vLLM carries it as plain data: request plans in a request's ``kv_transfer_params``, tickets in its
+``extra_args``, reports in its output, calls over ``collective_rpc``, settings in the connector's
+configuration. What is written in one process is read back here in the other. Nothing here imports
+vLLM.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Generic, TypeVar
+
+from onlooker.cache_store.config import CacheStoreSection
+from onlooker.core.settings import with_secrets
+from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.plan import (
+    LoadSpan,
+    MemorySlot,
+    Reads,
+    RequestPlan,
+    RequestReport,
+    RetrievalPlan,
+    SaveSpan,
+)
+from onlooker.engine.memory.ranking import LayerTrace, RetrievalPolicy
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.load import EngineLoad
+from onlooker.scheduler.request_class import RequestClass
+from onlooker.scheduler.slo import Tier
+from onlooker.scheduler.ticket import Served, Ticket
+
+R = TypeVar("R")
+
+Params = Mapping[str, Any] | None
+
+# ---- features of a prompt: server to model
+
+POSITIONS_FIELD = "prompt_positions"
+"""Field of a feature that holds the rotary positions of a whole prompt, [3][tokens] (t, h, w)."""
+
+GRID_FIELD = "video_grid_thw"
+"""Field of a clip's feature: its patches in time, height and width."""
+
+# ---- requests: server to scheduler, and back with the output
+
+PLAN_KEY = "onlooker_segments"
+"""Where the plan stands in a request's ``kv_transfer_params``, and the report in its output."""
+
+TICKET_KEY = "onlooker_ticket"
+"""Where the ticket stands among a request's ``extra_args``."""
+
+SERVED_KEY = "onlooker_served"
+"""Where a finished request's output says how it was served."""
+
+LOAD_KEY = "onlooker_load"
+"""Where a finished request's output says how busy the engine is."""
+
+
+def plan_params(plan: RequestPlan) -> dict[str, Any]:
+    """As ``kv_transfer_params``: one string, since vLLM looks at every value of a nested one."""
+    retrieval = None
+    if (asked := plan.retrieval) is not None:
+        slots = [_values(slot) for slot in asked.slots]
+        others = _values(asked)[3:]
+        retrieval = [slots, asked.candidates.runs, asked.recent.runs, *others]
+    plain = (
+        [_values(span) for span in plan.loads],
+        [_values(span) for span in plan.saves],
+        retrieval,
+    )
+    return {PLAN_KEY: json.dumps(plain, separators=(",", ":"))}
+
+
+def read_plan(params: Params) -> RequestPlan | None:
+    """Read back what `plan_params` wrote; None for a request that has no plan."""
+    text = (params or {}).get(PLAN_KEY)
+    if text is None:
+        return None
+    loads, saves, retrieval = json.loads(text)
+    found = None
+    if retrieval is not None:
+        slots, candidates, recent, *others = retrieval
+        found = RetrievalPlan(
+            [MemorySlot(*values) for values in slots],
+            KeyRuns(candidates),
+            KeyRuns(recent),
+            *others,
+        )
+    return RequestPlan(
+        [LoadSpan(*values) for values in loads],
+        [SaveSpan(*values) for values in saves],
+        found,
+    )
+
+
+def report_params(report: RequestReport) -> dict[str, Any]:
+    """As part of a request's output."""
+    told = {name: getattr(report, name) for name in report.__slots__}
+    return {PLAN_KEY: {name: value for name, value in told.items() if value}}
+
+
+def read_report(params: Params) -> RequestReport:
+    """Read back what `report_params` wrote; an empty one where there is nothing."""
+    plain = dict((params or {}).get(PLAN_KEY) or {})
+    plain["read"] = {key: (tier, size) for key, (tier, size) in plain.get("read", {}).items()}
+    return RequestReport(**plain)
+
+
+def ticket_params(ticket: Ticket) -> dict[str, Any]:
+    """As ``extra_args`` of a request."""
+    return {
+        TICKET_KEY: {
+            "request_class": int(ticket.request_class),
+            "arrived_at_s": ticket.arrived_at_s,
+            "due_at_s": ticket.due_at_s,
+            "tpot_s": ticket.tpot_s,
+            "stream": ticket.stream,
+            "tier": str(ticket.tier),
+        }
+    }
+
+
+def read_ticket(params: Params) -> Ticket | None:
+    """Read back what `ticket_params` wrote; None for a request without a ticket."""
+    plain = (params or {}).get(TICKET_KEY)
+    if plain is None:
+        return None
+    return Ticket(
+        request_class=RequestClass(plain["request_class"]),
+        arrived_at_s=float(plain["arrived_at_s"]),
+        due_at_s=float(plain["due_at_s"]),
+        tpot_s=float(plain["tpot_s"]),
+        stream=str(plain["stream"]),
+        tier=Tier(plain["tier"]),
+    )
+
+
+def served_params(served: Served) -> dict[str, Any]:
+    """As part of a request's output."""
+    plain = asdict(served)
+    plain["missed"] = list(served.missed)
+    return {SERVED_KEY: plain}
+
+
+def read_served(params: Params) -> Served | None:
+    """Read back what `served_params` wrote; None where there is nothing."""
+    plain = (params or {}).get(SERVED_KEY)
+    return None if plain is None else Served(**{**plain, "missed": tuple(plain["missed"])})
+
+
+def load_params(load: EngineLoad) -> dict[str, Any]:
+    """As part of a request's output."""
+    return {LOAD_KEY: asdict(load)}
+
+
+def read_load(params: Params) -> EngineLoad | None:
+    """Read back what `load_params` wrote; None where there is nothing."""
+    plain = (params or {}).get(LOAD_KEY)
+    return None if plain is None else EngineLoad(**plain)
+
+
+# ---- steps: scheduler to worker, and back
+#
+# Everything is resolved to KV slots (``block_id * block_size + offset``) on the scheduler's side,
+# so that the worker needs no request state.
+
+
+@dataclass(slots=True)
+class LoadOp:
+    """Place stored segments: `keys[i]` at position `positions[i]`, all into `slots` in order, but
+    for the first `skip` tokens."""
+
+    request_id: str
+    keys: list[str]
+    positions: list[int]
+    skip: int
+    slots: list[int]
+    block_ids: list[int]
+    """Blocks that would hold garbage if a segment is missing."""
+    tells_reads: bool
+    """Whether the request's output says what was read, and where."""
+
+
+@dataclass(slots=True)
+class SaveOp:
+    """Keep tokens computed in this step: rows `first` to `first + len(slots)` of the span."""
+
+    request_id: str
+    span: SaveSpan
+    first: int
+    slots: list[int]
+
+
+@dataclass(slots=True)
+class RetrieveOp:
+    """Fill the slots of one request in each layer before it attends."""
+
+    request_id: str
+    retrieval: RetrievalPlan
+    place_slots: list[list[int]]
+    """KV slots of each memory slot."""
+    question_slots: list[int]
+    question_positions: list[int]
+    block_ids: list[int]
+
+
+@dataclass(slots=True)
+class WorkerPlan:
+    """All of a step's work for the worker."""
+
+    loads: list[LoadOp] = field(default_factory=list)
+    saves: list[SaveOp] = field(default_factory=list)
+    retrievals: list[RetrieveOp] = field(default_factory=list)
+    dropped_requests: list[str] = field(default_factory=list)
+    """Requests that ended: whatever was saved of them in part is forgotten."""
+
+
+@dataclass(slots=True)
+class WorkerReport:
+    """What came of a step, by request."""
+
+    saved: dict[str, list[str]] = field(default_factory=dict)
+    """Keys of segments that are now whole."""
+    missing: dict[str, list[str]] = field(default_factory=dict)
+    """Keys that were asked for and are gone."""
+    picked: dict[str, list[list[str]]] = field(default_factory=dict)
+    """Per layer, the keys that retrieval placed."""
+    read: dict[str, Reads] = field(default_factory=dict)
+    """What an answer read of the stored segments, and where."""
+    traced: dict[str, list[LayerTrace]] = field(default_factory=dict)
+    """All scores, by layer, where a request wants them."""
+    index_bytes: int = 0
+    """That the index takes, all streams together."""
+
+    def join(self, other: "WorkerReport") -> None:
+        """Add the report of another worker, which holds its own heads of the same segments."""
+        for mine, theirs in ((self.saved, other.saved), (self.missing, other.missing)):
+            for request_id, keys in theirs.items():
+                known = mine.setdefault(request_id, [])
+                known += [key for key in keys if key not in known]
+        for request_id, traces in other.traced.items():
+            self.traced.setdefault(request_id, traces)
+        for request_id, layers in other.picked.items():
+            self.picked.setdefault(request_id, layers)
+        self.index_bytes += other.index_bytes
+        for request_id, reads in other.read.items():
+            mine_read = self.read.setdefault(request_id, {})
+            for key, (tier, num_bytes) in reads.items():
+                first_tier, known_bytes = mine_read.get(key, (tier, 0))
+                mine_read[key] = (first_tier, known_bytes + num_bytes)
+
+    @property
+    def request_ids(self) -> set[str]:
+        """Of whom it tells anything."""
+        return {*self.saved, *self.missing, *self.picked, *self.read, *self.traced}
+
+    def of(self, request_id: str) -> RequestReport:
+        """What it tells of one request."""
+        saved = self.saved.get(request_id, [])
+        return RequestReport(
+            saved=saved,
+            missing=self.missing.get(request_id, []),
+            picked=self.picked.get(request_id, []),
+            read=self.read.get(request_id, {}),
+            traced=self.traced.get(request_id, []),
+            index_bytes=self.index_bytes if saved else 0,
+        )
+
+
+# ---- settings: server to scheduler and worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSettings:
+    """What the other two processes are started with."""
+
+    scheduler: SchedulerSection = field(default_factory=lambda: SchedulerSection(policy="fcfs"))
+    policy: RetrievalPolicy = field(default_factory=RetrievalPolicy)
+    arena_bytes: int | None = None
+    """KV that a worker holds ready; None: all that it has, as nothing is below it."""
+    store: CacheStoreSection | None = None
+
+    def to_config(self) -> dict[str, Any]:
+        """As the connector's ``kv_connector_extra_config``. Secrets are readable in it."""
+        found: dict[str, Any] = {
+            "scheduler": self.scheduler.model_dump(),
+            "retrieval": self.policy.model_dump(mode="json"),
+        }
+        if self.arena_bytes is not None:
+            found["arena_bytes"] = self.arena_bytes
+        if self.store is not None:
+            found["store"] = with_secrets(self.store)
+        return found
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "AdapterSettings":
+        """Read back what `to_config` wrote; defaults for what is not there."""
+        store = config.get("store")
+        return cls(
+            scheduler=SchedulerSection.model_validate(config.get("scheduler", {"policy": "fcfs"})),
+            policy=RetrievalPolicy.model_validate(config.get("retrieval", {})),
+            arena_bytes=config.get("arena_bytes"),
+            store=None if store is None else CacheStoreSection.model_validate(store),
+        )
+
+
+# ---- calls: server to every worker
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCall(Generic[R]):
+    """One question to every worker. The functions below make them."""
+
+    method: str
+    """Of `entry.extension.SegmentExtension`."""
+    args: tuple[Any, ...]
+    """Plain data."""
+    read: Callable[[Any], R]
+    """Makes the answer of the plain data that one worker sends back."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLives:
+    """What a worker's store knows of the lives of a stream."""
+
+    generations: list[int]
+    is_complete: bool
+    """Whether every tier could be asked, so that these are all."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegment:
+    """What the server must know of a stored segment to place it."""
+
+    key: str
+    start_s: float
+    end_s: float
+    meta: dict[str, str]
+    """See `SaveSpan.meta`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSegments:
+    """What a worker's store has of one life of a stream."""
+
+    segments: list[StoredSegment]
+    is_complete: bool
+    """Whether every tier could be asked, so that these are all."""
+
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> "StoredSegments":
+        """From the plain data that a worker sends."""
+        found = [StoredSegment(**segment) for segment in plain["segments"]]
+        return cls(found, plain["is_complete"])
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStock:
+    """How a worker's store is."""
+
+    undurable: list[str]
+    """Which of the keys that were asked about would not outlive the process."""
+    totals: dict[str, dict[str, int]]
+    """Since the start, by tier and name; see `cache_store.counters`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """What a worker holds now."""
+
+    segments: int
+    """Held ready."""
+    bytes: int
+    """Of their KV."""
+    fetched: int
+    """Segments that came from the store below, since the start."""
+    tiers: dict[str, dict[str, int]]
+    """What each tier of the store below tells of itself."""
+    moves: dict[str, int]
+    """Totals of what went between the tiers."""
+    index_rows: int
+    index_bytes: int
+    index_row_bytes: int
+    """The most that one more segment can take in the index."""
+
+
+def drop_segments(keys: Sequence[str]) -> WorkerCall[int]:
+    """Forget segments; answers how many were held ready."""
+    return WorkerCall("drop_segments", (list(keys),), int)
+
+
+def drop_stream(prefix: str, *, forget: bool) -> WorkerCall[int]:
+    """Let go of a stream's segments; with `forget`, in the store below too."""
+    return WorkerCall("drop_stream", (prefix, forget), int)
+
+
+def missing_segments(keys: Sequence[str]) -> WorkerCall[list[str]]:
+    """Which of `keys` can be read nowhere."""
+    return WorkerCall("missing_segments", (list(keys),), list)
+
+
+def stored_lives(prefix: str) -> WorkerCall[StoredLives]:
+    """The lives of a stream (``model/tenant/stream/``) that the store knows."""
+    return WorkerCall("stored_lives", (prefix,), lambda plain: StoredLives(**plain))
+
+
+def restore_stream(prefix: str) -> WorkerCall[StoredSegments]:
+    """Know a stored life of a stream again."""
+    return WorkerCall("restore_stream", (prefix,), StoredSegments.read)
+
+
+def flush_segments(timeout_s: float) -> WorkerCall[bool]:
+    """Wait until all is written that was handed over to the store; answers whether it is."""
+    return WorkerCall("flush_segments", (timeout_s,), bool)
+
+
+def store_stock(keys: Sequence[str]) -> WorkerCall[StoreStock]:
+    """Which of `keys` would not outlive the process, and the store's totals."""
+    return WorkerCall("store_stock", (list(keys),), lambda plain: StoreStock(**plain))
+
+
+def worker_stats() -> WorkerCall[WorkerStats]:
+    """Counts and bytes."""
+    return WorkerCall("worker_stats", (), lambda plain: WorkerStats(**plain))
+
+
+def _values(span: LoadSpan | SaveSpan | MemorySlot | RetrievalPlan) -> list[Any]:
+    """The fields in their order; `dataclasses.astuple` would copy all that is in them."""
+    return [getattr(span, name) for name in span.__slots__]

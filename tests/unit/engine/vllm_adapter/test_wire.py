@@ -1,0 +1,182 @@
+"""What crosses between processes comes out as it went in, through whatever plain data it takes."""
+
+import inspect
+import json
+from dataclasses import asdict
+from typing import Any, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from onlooker.cache_store.config import CacheStoreSection, RedisSection
+from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.plan import (
+    LoadSpan,
+    MemorySlot,
+    RequestPlan,
+    RequestReport,
+    RetrievalPlan,
+    SaveSpan,
+)
+from onlooker.engine.memory.ranking import Ranking, RetrievalPolicy
+from onlooker.engine.vllm_adapter import wire
+from onlooker.engine.vllm_adapter.entry.extension import SegmentExtension
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.load import EngineLoad
+from onlooker.scheduler.request_class import RequestClass
+from onlooker.scheduler.slo import Tier
+from onlooker.scheduler.ticket import Served, Ticket
+
+
+def sent(plain: Any) -> Any:
+    """As it arrives: tuples have become lists."""
+    return json.loads(json.dumps(plain))
+
+
+keys = st.text("abc/0123456789", min_size=1, max_size=12)
+counts = st.integers(0, 1 << 20)
+loads = st.lists(st.builds(LoadSpan, keys, counts, counts, counts), max_size=4)
+saves = st.lists(
+    st.builds(
+        SaveSpan, keys, counts, counts, counts,
+        offsets=st.lists(st.lists(counts, max_size=3), max_size=3),
+        retrievable=st.booleans(),
+        start_s=st.floats(0, 1e6),
+        end_s=st.floats(0, 1e6),
+        meta=st.dictionaries(keys, keys, max_size=2),
+    ),
+    max_size=2,
+)  # fmt: skip
+retrievals = st.builds(
+    RetrievalPlan,
+    slots=st.lists(st.builds(MemorySlot, counts, counts, counts), max_size=3),
+    candidates=st.lists(keys, max_size=5).map(KeyRuns.of),
+    recent=st.lists(keys, max_size=3).map(KeyRuns.of),
+    num_wanted=counts,
+    traces=st.booleans(),
+    question_start=counts,
+    question_tokens=counts,
+    question_position=counts,
+)
+
+
+@given(st.builds(RequestPlan, loads, saves, st.none() | retrievals))
+def test_a_plan_survives_the_way_to_the_scheduler(plan: RequestPlan) -> None:
+    assert wire.read_plan(sent(wire.plan_params(plan))) == plan
+
+
+def test_a_request_without_a_plan_has_none() -> None:
+    assert wire.read_plan(None) is None
+    assert wire.read_plan({"other": 1}) is None
+
+
+reports = st.builds(
+    RequestReport,
+    saved=st.lists(keys, max_size=3),
+    missing=st.lists(keys, max_size=3),
+    picked=st.lists(st.lists(keys, max_size=3), max_size=3),
+    read=st.dictionaries(keys, st.tuples(keys, counts), max_size=3),
+    traced=st.lists(st.dictionaries(st.just("mean_key"), st.lists(st.floats(0, 1))), max_size=2),
+    index_bytes=counts,
+)
+
+
+@given(reports)
+def test_a_report_survives_the_way_back(report: RequestReport) -> None:
+    assert wire.read_report(sent(wire.report_params(report))) == report
+
+
+def test_an_output_that_reports_nothing_reads_as_empty() -> None:
+    assert wire.read_report(None) == RequestReport()
+
+
+def test_a_ticket_survives_beside_a_plan() -> None:
+    ticket = Ticket(RequestClass.CHECK, 12.5, 13.25, 0.1, "door", Tier.BACKGROUND)
+    params = sent({"kv_transfer_params": {}, **wire.ticket_params(ticket)})
+    assert wire.read_ticket(params) == ticket
+
+
+def test_a_request_without_a_ticket_has_none() -> None:
+    assert wire.read_ticket(None) is None
+    assert wire.read_ticket({"kv_transfer_params": {}}) is None
+
+
+def test_how_a_request_was_served_and_the_load_survive() -> None:
+    served = Served("question", 0.25, -1.0, ("question", "decode"))
+    load = EngineLoad(busy_ratio=0.5, costs=[1.0, 2.0], has_fallen_back=True)
+    params = sent({**wire.served_params(served), **wire.load_params(load)})
+    assert wire.read_served(params) == served
+    assert wire.read_load(params) == load
+    assert wire.read_served({}) is None
+    assert wire.read_load(None) is None
+
+
+def test_settings_survive_with_their_secrets() -> None:
+    store = CacheStoreSection(redis=RedisSection(url=SecretStr("redis://:secret@127.0.0.1/0")))
+    settings = wire.AdapterSettings(
+        scheduler=SchedulerSection(policy="fcfs"),
+        policy=RetrievalPolicy(ranking=Ranking(voting_layers=(2,)), mass=0.5),
+        arena_bytes=1 << 20,
+        store=store,
+    )
+    assert wire.AdapterSettings.from_config(sent(settings.to_config())) == settings
+    assert wire.AdapterSettings.from_config({}) == wire.AdapterSettings()
+
+
+def test_the_reports_of_two_workers_are_one() -> None:
+    mine = wire.WorkerReport(
+        saved={"r": ["a"]}, read={"r": {"a": ("disk", 2)}}, picked={"r": [["a"]]}, index_bytes=3
+    )
+    mine.join(
+        wire.WorkerReport(
+            saved={"r": ["a", "b"]}, read={"r": {"a": ("memory", 5)}}, missing={"q": ["c"]},
+            index_bytes=4,
+        )
+    )  # fmt: skip
+    report = mine.of("r")
+    assert report.saved == ["a", "b"]
+    assert report.read == {"a": ("disk", 7)}
+    assert report.picked == [["a"]]
+    assert report.index_bytes == 7
+    assert mine.of("q").missing == ["c"]
+    assert mine.request_ids == {"r", "q"}
+
+
+CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
+    (wire.drop_segments(["a"]), 1),
+    (wire.drop_stream("p/", forget=True), 1),
+    (wire.missing_segments(["a"]), ["a"]),
+    (wire.stored_lives("p/"), wire.StoredLives([1], is_complete=True)),
+    (
+        wire.restore_stream("p/"),
+        wire.StoredSegments([wire.StoredSegment("a", 0.0, 1.0, {"x": "y"})], is_complete=False),
+    ),
+    (wire.flush_segments(1.0), True),
+    (wire.store_stock(["a"]), wire.StoreStock(["a"], {"disk": {"hits": 1}})),
+    (wire.worker_stats(), wire.WorkerStats(1, 2, 3, {"disk": {"num_records": 1}}, {}, 4, 5, 6)),
+]
+
+
+@pytest.mark.parametrize(("call", "answer"), CALLS, ids=[call.method for call, _ in CALLS])
+def test_a_call_to_the_workers_and_its_answer_are_plain_data(
+    call: wire.WorkerCall[Any], answer: Any
+) -> None:
+    assert sent(call.args) == list(call.args)
+    plain = asdict(answer) if hasattr(answer, "__dataclass_fields__") else answer
+    assert call.read(sent(plain)) == answer
+
+
+def test_every_call_to_the_workers_is_tried_here() -> None:
+    makers = [
+        name
+        for name, maker in inspect.getmembers(wire, inspect.isfunction)
+        if get_origin(get_type_hints(maker).get("return")) is wire.WorkerCall
+    ]
+    assert sorted(makers) == sorted(call.method for call, _ in CALLS)
+
+
+@pytest.mark.parametrize("call", [call for call, _ in CALLS], ids=lambda call: call.method)
+def test_every_call_finds_its_method_in_the_workers(call: wire.WorkerCall[Any]) -> None:
+    inspect.signature(getattr(SegmentExtension, call.method)).bind(None, *call.args)
