@@ -29,12 +29,11 @@ from onlooker.demo_model.examples import VALIDATION_SEED
 from onlooker.demo_model.questions import Question, View, ask_view
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import Question as EngineQuestion
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.ranking import Ranking
 from onlooker.engine.memory.times import Now, named_spans
-from onlooker.engine.vllm_adapter.config import VllmSection
 
 FAMILIES = ("ever", "when_appeared", "when_changed", "first_seen", "last_seen")
 """What is found by content; what names a time is found by time."""

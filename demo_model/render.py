@@ -8,7 +8,7 @@ millisecond.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -35,7 +35,7 @@ from onlooker.demo_model.table import (
     TRIANGLE_OUTER,
     Rng,
 )
-from onlooker.demo_model.world import Background, Scene
+from onlooker.demo_model.world import Background, Scene, World
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -217,6 +217,28 @@ def _blur(pixels: Floats, side: float) -> Floats:
         sides = np.roll(pixels, 1, axis) + np.roll(pixels, -1, axis)
         pixels = pixels * np.float32(1.0 - 2.0 * side) + sides * np.float32(side)
     return pixels
+
+
+def frames(
+    seed: int,
+    fps: float,
+    width: int,
+    height: int,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Iterator[tuple[float, Image]]:
+    """(t, uint8[height, width, 3]) at a constant rate, endless unless a duration is given.
+
+    Frame n shows the world at start_s + n / fps; t is that time. Pacing is the caller's.
+    """
+    if not fps > 0:
+        raise ValueError(f"frames a second must be above 0, not {fps}")
+    world = World(seed)
+    number = 0
+    while duration_s is None or number < duration_s * fps - 1e-6:
+        t = start_s + number / fps
+        yield t, render(world.state_at(t), width, height)
+        number += 1
 
 
 def jpeg(image: Image, quality: int) -> Image:

@@ -19,7 +19,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from onlooker.demo_model.world import MAX_TIME_S, frames
+from onlooker.demo_model.render import frames
+from onlooker.demo_model.world import MAX_TIME_S
 
 Image = NDArray[np.uint8]
 

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import floor
-from typing import TYPE_CHECKING
 
 from onlooker.demo_model.rolling import (
     COLOR_NAMES,
@@ -35,10 +33,6 @@ from onlooker.demo_model.rolling import (
 )
 from onlooker.demo_model.table import SCENE_MS, SIZES
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 __all__ = [
     "COLOR_NAMES",
     "MAX_OBJECTS",
@@ -48,7 +42,6 @@ __all__ = [
     "Obj",
     "Scene",
     "World",
-    "frames",
 ]
 
 CACHED_SCENES = 64
@@ -186,27 +179,3 @@ class World:
         old = next((_obj(k, step.ms - 1) for k in before.tracks if k.ident == step.changed), None)
         new = next((_obj(k, step.ms) for k in step.tracks if k.ident == step.changed), None)
         return Event(t, step.kind, old, new, before.sign, step.sign)
-
-
-def frames(
-    seed: int,
-    fps: float,
-    width: int,
-    height: int,
-    start_s: float = 0.0,
-    duration_s: float | None = None,
-) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """(t, uint8[height, width, 3]) at a constant rate, endless unless a duration is given.
-
-    Frame n shows the world at start_s + n / fps; t is that time. Pacing is the caller's.
-    """
-    from onlooker.demo_model.render import render
-
-    if not fps > 0:
-        raise ValueError(f"frames a second must be above 0, not {fps}")
-    world = World(seed)
-    number = 0
-    while duration_s is None or number < duration_s * fps - 1e-6:
-        t = start_s + number / fps
-        yield t, render(world.state_at(t), width, height)
-        number += 1

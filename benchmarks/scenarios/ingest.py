@@ -26,10 +26,9 @@ from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.showing import ShownStream
 from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import Engine, IngestResult
 from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.engine.vllm_adapter.gateway.model_folder import find_model
 
@@ -74,7 +73,7 @@ def _engine(mode: Mode, window: int, model: str) -> Engine:
         model=model,
         mode="segments" if mode == "segments" else "resend",
         window_clips=window,
-        stride_clips=1 if mode == "recompute" else max(1, window // 2),
+        stride_clips=1 if mode == "recompute" else None,
         memory=MemorySection(recent_clips=window),
         vllm=VllmSection(),
     )

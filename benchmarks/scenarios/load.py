@@ -129,7 +129,7 @@ class _Side:
         self._section, metrics = SchedulerSection(policy=policy), Metrics()
         settings = Settings(
             engine=EngineSection(
-                model=options.model, mode=mode, window_clips=WINDOW, stride_clips=WINDOW // 2,
+                model=options.model, mode=mode, window_clips=WINDOW,
                 memory=MemorySection(recent_clips=WINDOW, retrieved_clips=4),
             ),
             streams=StreamsSection(max_streams=2 * options.most),

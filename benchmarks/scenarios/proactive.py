@@ -37,10 +37,9 @@ from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model.examples import TEST_SEED, VALIDATION_SEED
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import AnswerDelta
 from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
@@ -103,7 +102,7 @@ async def _measure_mode(mode: Mode, seconds: int, options: argparse.Namespace) -
     clock, metrics = SystemClock(), Metrics()
     settings = Settings(
         engine=EngineSection(
-            model=options.model, mode=mode, window_clips=WINDOW, stride_clips=WINDOW // 2,
+            model=options.model, mode=mode, window_clips=WINDOW,
             memory=MemorySection(recent_clips=WINDOW), vllm=VllmSection(max_num_seqs=64),
         ),
         streams=StreamsSection(

@@ -55,7 +55,8 @@ async def _measure_mode(
     clock, metrics = SystemClock(), Metrics()
     settings = Settings(
         engine=EngineSection(
-            model=options.model, mode=mode, window_clips=WINDOW, stride_clips=stride,
+            model=options.model, mode=mode, window_clips=WINDOW,
+            stride_clips=stride if mode == "resend" else None,
             memory=MemorySection(recent_clips=WINDOW),
         ),
         scheduler=SchedulerSection(policy="fcfs"),

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
+from onlooker.engine.config import VllmSection
 from onlooker.engine.memory.ranking import RetrievalPolicy
 from onlooker.engine.memory.rotary_layout import RotaryLayout
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.families import FAMILIES
 from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
 from onlooker.engine.vllm_adapter.wire import plan_params, ticket_params

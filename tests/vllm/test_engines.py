@@ -19,7 +19,7 @@ from onlooker.core.ids import ResponseId, StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.checks import Check
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
@@ -29,7 +29,6 @@ from onlooker.engine.interface import (
     Question,
 )
 from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -57,7 +56,6 @@ def engine(request: pytest.FixtureRequest, run: Run) -> Iterator[Engine]:
         model=MODEL,
         mode=request.param,
         window_clips=8,
-        stride_clips=4,
         memory=MemorySection(recent_clips=4, retrieved_clips=2),
         vllm=VllmSection(max_model_len=1024),
     )

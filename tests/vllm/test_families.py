@@ -12,10 +12,9 @@ from onlooker.core.clock import SystemClock
 from onlooker.core.ids import ResponseId, StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Engine, Question
 from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]

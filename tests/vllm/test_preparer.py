@@ -24,7 +24,7 @@ class VllmProcessor:
     """vLLM's renderer of the model, without an engine; counts what it is asked."""
 
     def __init__(self, folder: Path) -> None:
-        from onlooker.engine.vllm_adapter.config import VllmSection
+        from onlooker.engine.config import VllmSection
         from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
 
         prepare_environment(VllmSection(), cpu=True, model_is_local=True)

@@ -13,10 +13,9 @@ from onlooker.cache_store.config import CacheStoreSection, DiskSection
 from onlooker.core.clock import SystemClock
 from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.core.metrics import Metrics
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import Remembered
 from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.engine.vllm_adapter.wire import flush_segments
 from tests.vllm.test_engines import MODEL, ask, make_clip, open_with_clips, question

@@ -13,8 +13,7 @@ from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model.examples import VALIDATION_SEED
 from onlooker.demo_model.render import render
-from onlooker.engine.config import EngineSection
-from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings

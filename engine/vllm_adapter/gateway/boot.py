@@ -13,9 +13,9 @@ from onlooker.core.errors import ConfigError
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.checks import Check
+from onlooker.engine.config import VllmSection
 from onlooker.engine.interface import Progress
 from onlooker.engine.vllm_adapter import seams
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
 from onlooker.engine.vllm_adapter.gateway.platform import (
     is_cpu_build,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from onlooker.core.errors import ConfigError
-from onlooker.engine.vllm_adapter.config import VllmSection
+from onlooker.engine.config import VllmSection
 
 QUIET = {
     "VLLM_NO_USAGE_STATS": "1",

@@ -156,7 +156,7 @@ class ResendEngine:
             salt=question.response_id if state is None else state.salt,
         )
         rendered = await self._runner.render(prompt)
-        num_tokens = 0
+        num_tokens, outcome = 0, None
         async with self._runner.outputs(
             rendered, sampling.for_answer(question), question.response_id
         ) as outputs:
@@ -166,6 +166,8 @@ class ResendEngine:
                     yield AnswerDelta(text)
                 if output.finished:
                     outcome = Outcome.of(output)
+        if outcome is None:
+            raise EngineFailed("the engine ended an answer without saying so")
         outcome.count(self._metrics, "answer", num_tokens)
         yield replace(outcome.answer_end(num_tokens), clip_spans_s=spans)
 

@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, EngineFailed, InvalidRequest, OnlookerError, TooLarge
 from onlooker.core.metrics import Metrics
+from onlooker.engine.config import VllmSection
 from onlooker.engine.interface import Progress
 from onlooker.engine.vllm_adapter import seams
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.gateway import boot
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
 from onlooker.engine.vllm_adapter.wire import WorkerCall

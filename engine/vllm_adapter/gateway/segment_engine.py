@@ -184,7 +184,7 @@ class SegmentEngine:
                 newest = self._streams.newest(question.stream_id)
                 prompt = (await self._prompts.asking(memory, question, recall, newest)).build()
                 options = sampling.for_answer(question, prompt.plan)
-                num_tokens = 0
+                num_tokens, outcome = 0, None
                 with self._gauge.running():
                     async with self._runner.outputs(
                         engine_input(prompt), options, question.response_id
@@ -196,6 +196,8 @@ class SegmentEngine:
                                 yield AnswerDelta(text)
                             if output.finished:
                                 outcome = Outcome.of(output)
+                if outcome is None:
+                    raise EngineFailed("the engine ended an answer without saying so")
                 self._gauge.note(outcome)
                 self._parts.notes.take(memory, question, "".join(pieces))
                 outcome.count(self._metrics, "answer", num_tokens)

@@ -70,7 +70,7 @@ async def test_files_that_are_no_video_are_refused(tmp_path: Path) -> None:
 async def test_a_broken_tail_ends_a_file_without_losing_its_head(
     grey_video: Path, tmp_path: Path
 ) -> None:
-    from onlooker.demo_model.world import frames
+    from onlooker.demo_model.render import frames
 
     whole = tmp_path / "whole.webm"
     write_video(whole, (picture for _, picture in frames(7, 5, 64, 48, 0, 4)), fps=5)

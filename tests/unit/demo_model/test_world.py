@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onlooker.demo_model.render import frames
 from onlooker.demo_model.table import COLORS, MIN_GAP_MS, PLACES, SHAPES, SIZES
-from onlooker.demo_model.world import CACHED_SCENES, Event, Obj, World, frames
+from onlooker.demo_model.world import CACHED_SCENES, Event, Obj, World
 
 seeds = st.integers(0, 2**32 - 1)
 times = st.floats(0.0, 100_000.0, allow_nan=False)

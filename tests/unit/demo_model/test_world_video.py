@@ -9,9 +9,9 @@ import av
 import numpy as np
 import pytest
 
-from onlooker.demo_model.render import Image, render
+from onlooker.demo_model.render import Image, frames, render
 from onlooker.demo_model.video import VideoError, main, read_video, write_video
-from onlooker.demo_model.world import World, frames
+from onlooker.demo_model.world import World
 
 
 @pytest.mark.parametrize(

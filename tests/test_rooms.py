@@ -1,0 +1,50 @@
+"""What needs no model does not import one: rooms that load neither torch nor vLLM."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "vllm", "transformers")
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    for found in pkgutil.walk_packages(getattr(module, "__path__", []), name + "."):
+        if not found.name.endswith("__main__"):
+            importlib.import_module(found.name)
+print(*sorted({name.split(".")[0] for name in sys.modules}))
+"""
+
+
+def loaded_by(*rooms: str) -> set[str]:
+    """Top-level packages that a fresh interpreter has after it imported all of `rooms`."""
+    command = [sys.executable, "-c", IMPORT_ALL, *rooms]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    return set(ran.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "rooms",
+    [
+        ("onlooker.core", "onlooker.scheduler", "onlooker.cache_store"),
+        ("onlooker.engine.memory",),
+        (
+            "onlooker.engine.vllm_adapter.wire",
+            "onlooker.engine.vllm_adapter.seams",
+            "onlooker.engine.vllm_adapter.step",
+            "onlooker.engine.vllm_adapter.families",
+            "onlooker.engine.vllm_adapter.entry.plugin",
+        ),
+        ("onlooker.streams", "onlooker.watches", "onlooker.server"),
+        ("onlooker.clients",),
+    ],
+    ids=lambda rooms: rooms[0].removeprefix("onlooker."),
+)
+def test_a_room_that_needs_no_model_imports_none(rooms: tuple[str, ...]) -> None:
+    assert loaded_by(*rooms) & set(HEAVY) == set()
+
+
+def test_the_rule_sees_a_room_that_needs_torch() -> None:
+    assert "torch" in loaded_by("onlooker.engine.vllm_adapter.worker.rotary")

@@ -1,0 +1,318 @@
+"""Each name of vLLM that is not documented as public still is what `seams.py` takes it for.
+
+No engine is started. A failure here says which seam of vLLM moved, before anything else breaks in
+ways that are harder to read.
+"""
+
+import ast
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from onlooker.engine.config import VllmSection
+from onlooker.engine.vllm_adapter import seams
+from onlooker.engine.vllm_adapter.families import FAMILIES, GUARDED
+from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
+
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
+
+ADAPTER = Path(inspect.getfile(seams)).resolve().parent
+
+PUBLIC = {
+    "vllm": {"AsyncEngineArgs", "AsyncLLMEngine", "ModelRegistry"},
+    "vllm.config": {"KVTransferConfig", "VllmConfig"},
+    "vllm.sampling_params": {"RequestOutputKind", "SamplingParams"},
+    "vllm.multimodal": {"MULTIMODAL_REGISTRY"},
+    "vllm.distributed.kv_transfer.kv_connector.v1.base": {
+        "KVConnectorBase_V1", "KVConnectorMetadata", "KVConnectorRole", "KVConnectorWorkerMetadata",
+        "SupportsHMA",
+    },
+}  # fmt: skip
+"""What the rest of the adapter may import: the engine, its arguments, and what vLLM documents for
+those who extend it (sampling, the model and processor registries, KV connectors)."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _environment() -> None:
+    prepare_environment(VllmSection(), cpu=True, model_is_local=True)
+
+
+def imported(path: Path) -> Iterable[tuple[str, str]]:
+    """What a file imports of vLLM: module and name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "vllm":
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((a.name, "") for a in node.names if a.name.split(".")[0] == "vllm")
+
+
+def test_what_is_not_public_is_imported_in_one_file() -> None:
+    strangers = {
+        f"{path.relative_to(ADAPTER)}: {module}.{name}"
+        for path in ADAPTER.rglob("*.py")
+        if path.name != "seams.py"
+        for module, name in imported(path)
+        if name not in PUBLIC.get(module, ())
+    }
+    assert strangers == set()
+
+
+def has(owner: Any, *names: str) -> None:
+    """Fail for attributes that `owner` does not have; fields of dataclasses count."""
+    fields = {f.name for f in dataclasses.fields(owner)} if dataclasses.is_dataclass(owner) else ()
+    source = inspect.getsource(owner) if inspect.isclass(owner) else ""
+    missing = [
+        name
+        for name in names
+        if not hasattr(owner, name) and name not in fields and f"self.{name}" not in source
+    ]
+    assert missing == [], f"{owner} has moved"
+
+
+def takes(function: Callable[..., Any], *names: str) -> None:
+    """Fail unless a function's parameters begin with these names."""
+    assert tuple(inspect.signature(function).parameters)[: len(names)] == names
+
+
+# ---- the server's process
+
+
+def test_the_executor_that_runs_in_the_cores_process() -> None:
+    from vllm.v1.executor.abstract import Executor
+
+    assert issubclass(seams.in_process_executor(), Executor)
+
+
+def test_the_running_engine_can_be_stopped_and_asked() -> None:
+    from vllm import AsyncLLMEngine
+
+    has(AsyncLLMEngine, "output_handler", "errored", "model_config", "renderer", "collective_rpc")
+    takes(AsyncLLMEngine.shutdown, "self", "timeout")
+
+
+def test_a_prompt_can_be_rendered() -> None:
+    from vllm.renderers import BaseRenderer
+    from vllm.renderers.inputs.preprocess import parse_model_prompt
+
+    takes(parse_model_prompt, "model_config", "prompt")
+    has(BaseRenderer, "render_cmpl_async", "render_cmpl")
+
+
+def test_errors_are_told_apart() -> None:
+    from vllm.exceptions import VLLMClientError
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    assert seams.is_engine_dead(EngineDeadError())
+    assert not seams.is_engine_dead(ValueError("x"))
+    assert seams.is_client_error(ValueError("x"))
+    assert issubclass(VLLMClientError, Exception)
+    assert not seams.is_client_error(KeyError("x"))
+
+
+def test_features_of_a_clip_can_be_made_read_and_changed() -> None:
+    features = seams.features_without_pixels({"a": 1, "b": [2]})
+    assert seams.feature_data(features, "a") == 1
+    assert seams.feature_data(features, "c") is None
+    changed = seams.with_feature_data(features, {"b": [3], "c": 4})
+    assert {name: data for name, (_, data) in seams.feature_fields(changed).items()} == {
+        "a": 1, "b": [3],
+    }  # fmt: skip
+    (kind, _), *_ = seams.feature_fields(features).values()
+    assert kind.keep_on_cpu
+
+
+def test_a_tokenised_prompt_is_what_the_engine_takes() -> None:
+    text = seams.engine_input([1, 2], "salt", [])
+    assert (text["prompt_token_ids"], text["cache_salt"]) == ([1, 2], "salt")
+    features = seams.features_without_pixels({"a": 1})
+    clip = seams.PromptFeature(features, "clip:k", offset=1, length=2, is_embed=None)
+    prompt = seams.engine_input([1, 2, 3, 4], "salt", [clip])
+    assert list(prompt["mm_kwargs"]["video"]) == [features]
+    assert prompt["mm_hashes"]["video"] == ["clip:k"]
+    (place,) = prompt["mm_placeholders"]["video"]
+    assert (place.offset, place.length) == (1, 2)
+
+
+# ---- the scheduler's process
+
+
+def test_a_request_can_be_read() -> None:
+    from vllm import SamplingParams
+    from vllm.v1.request import Request
+
+    takes(Request.__init__, "self", "request_id", "prompt_token_ids", "sampling_params")
+    params = SamplingParams(extra_args={"kv_transfer_params": {"x": 1}, "y": 2})
+    request = Request("r", [1, 2, 3], params, None)
+    state = seams.request_state(request)
+    assert state.plan_params == {"x": 1}
+    assert state.extra_args is not None
+    assert state.extra_args["y"] == 2
+    assert (state.num_prompt_tokens, state.num_computed_tokens, state.num_left_tokens) == (3, 0, 3)
+    assert (state.num_output_tokens, state.feature_starts) == (0, ())
+    assert seams.num_output_tokens(request) == 0
+    assert seams.arrived_at(request) > 0
+
+
+def test_a_scheduled_step_can_be_read() -> None:
+    from vllm.v1.core.sched.output import (
+        CachedRequestData,
+        KVConnectorBlockState,
+        NewRequestData,
+        SchedulerOutput,
+    )
+
+    has(SchedulerOutput, "scheduled_new_reqs", "scheduled_cached_reqs", "num_scheduled_tokens")
+    has(SchedulerOutput, "scheduled_encoder_inputs", "kv_connector_block_state")
+    has(NewRequestData, "req_id", "num_computed_tokens")
+    has(CachedRequestData, "req_ids", "num_computed_tokens")
+    blocks = KVConnectorBlockState({"r"}, lambda request_id: ([4, 5],), {})
+    step = SimpleNamespace(
+        scheduled_new_reqs=[SimpleNamespace(req_id="r", num_computed_tokens=7)],
+        scheduled_cached_reqs=CachedRequestData.make_empty(),
+        num_scheduled_tokens={"r": 3},
+        scheduled_encoder_inputs={"r": [0]},
+        kv_connector_block_state=blocks,
+    )
+    (request,) = seams.scheduled_requests(step)
+    assert (request.num_computed_tokens, request.num_tokens) == (7, 3)
+    assert request.num_encoded_clips == 1
+    assert request.find_block_ids() == [4, 5]
+
+
+def test_what_a_step_gave_can_be_read() -> None:
+    from vllm.v1.engine import EngineCoreOutput, EngineCoreOutputs
+    from vllm.v1.outputs import KVConnectorOutput, ModelRunnerOutput
+
+    has(ModelRunnerOutput, "req_ids", "sampled_token_ids", "kv_connector_output")
+    assert seams.worker_report(KVConnectorOutput()) is None
+    output = EngineCoreOutput("r", [1], kv_transfer_params={"x": 1})
+    assert list(seams.finished_outputs({0: EngineCoreOutputs(outputs=[output])})) == []
+    seams.add_output_params(output, {"y": 2})
+    assert output.kv_transfer_params == {"x": 1, "y": 2}
+
+
+def test_the_schedulers_queues_and_limits() -> None:
+    from vllm.config import SchedulerConfig
+    from vllm.v1.core.sched.request_queue import FCFSRequestQueue
+
+    has(
+        seams.Scheduler, "running", "waiting", "requests", "max_num_scheduled_tokens",
+        "max_num_running_reqs", "max_num_active_reqs", "scheduler_config", "vllm_config",
+        "kv_cache_config", "kv_cache_manager", "encoder_cache_manager", "connector",
+    )  # fmt: skip
+    has(SchedulerConfig, "long_prefill_token_threshold")
+    takes(seams.Scheduler.schedule, "self", "throttle_prefills")
+    takes(seams.Scheduler.update_from_output, "self", "scheduler_output", "model_runner_output")
+    assert issubclass(seams.AsyncScheduler, seams.Scheduler)
+    scheduler = SimpleNamespace(waiting=FCFSRequestQueue([3, 1, 2]))
+    seams.requeue(scheduler, sorted(scheduler.waiting))
+    assert list(scheduler.waiting) == [1, 2, 3]
+
+
+def test_memory_that_the_scheduler_accounts_for() -> None:
+    from vllm.v1.core.encoder_cache_manager import EncoderCacheManager
+    from vllm.v1.core.kv_cache_manager import KVCacheManager
+    from vllm.v1.kv_cache_interface import FullAttentionSpec, KVCacheGroupSpec
+
+    has(EncoderCacheManager, "num_freeable_slots", "cache_size")
+    has(KVCacheManager, "usage")
+    has(KVCacheGroupSpec, "layer_names", "kv_cache_spec")
+    has(FullAttentionSpec, "block_size", "page_size_bytes")
+
+
+# ---- the worker's process
+
+
+def test_attention_layers_write_and_attend_through_their_backend() -> None:
+    from vllm.model_executor.layers.attention import Attention
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackendImpl
+
+    has(Attention, "impl", "kv_cache", "head_size")
+    takes(
+        CPUAttentionBackendImpl.do_kv_cache_update,
+        "self", "layer", "key", "value", "kv_cache", "slot_mapping",
+    )  # fmt: skip
+    takes(CPUAttentionBackendImpl.forward, "self", "layer", "query")
+
+
+def test_a_layer_that_is_watched_tells_and_does_its_work() -> None:
+    done: list[Any] = []
+    impl = SimpleNamespace(
+        do_kv_cache_update=lambda *args: done.append(("update", *args)),
+        forward=lambda layer, query, *args: done.append(("attend", query)),
+    )
+    layer = SimpleNamespace(impl=impl, kv_cache="cache", head_size=4)
+    found = seams.AttentionLayer(layer)
+    found.watch(
+        written=lambda *args: done.append(("written", *args)),
+        before_attention=lambda query: done.append(("before", query)),
+    )
+    layer.impl.do_kv_cache_update(layer, "k", "v", "cache", "slots")
+    layer.impl.forward(layer, "q", "k", "v")
+    assert done == [
+        ("update", layer, "k", "v", "cache", "slots"),
+        ("written", "k", "v", "slots"),
+        ("before", "q"),
+        ("attend", "q"),
+    ]
+    unwatched: Any = ("k2", "v2", "slots2")
+    found.write(*unwatched)
+    assert done[4:] == [("update", layer, "k2", "v2", "cache", "slots2")], "writes are not told"
+
+
+def test_rotary_embeddings_tell_their_frequencies_and_axes() -> None:
+    import torch
+
+    config = SimpleNamespace(
+        get_head_size=lambda: 8,
+        hf_text_config=SimpleNamespace(
+            max_position_embeddings=64,
+            rope_parameters={
+                "rope_type": "default", "rope_theta": 100.0, "mrope_section": [2, 1, 1],
+                "mrope_interleaved": True,
+            },
+        ),
+    )  # fmt: skip
+    from vllm.config import VllmConfig, set_current_vllm_config
+
+    with set_current_vllm_config(VllmConfig()):
+        found = seams.rotary_parameters(SimpleNamespace(model_config=config))
+    expected = 100.0 ** (-torch.arange(0, 8, 2) / 8)
+    assert torch.allclose(found.inv_freq, expected)
+    assert (list(found.section or ()), found.is_interleaved, found.is_neox) == (
+        [2, 1, 1], True, True,
+    )  # fmt: skip
+
+
+def test_the_workers_connector_can_be_found() -> None:
+    from vllm.distributed import kv_transfer
+
+    has(kv_transfer, "get_kv_transfer_group")
+
+
+# ---- families
+
+
+@pytest.mark.parametrize("family", GUARDED.values(), ids=lambda family: family.guarded.name)
+def test_a_familys_model_stands_behind_the_guard(family: Any) -> None:
+    from onlooker.engine.vllm_adapter.entry import models
+
+    found: Any = getattr(models, family.guarded.name)
+    assert found is getattr(models, family.guarded.name), "it is made once"
+    stock = found.__mro__[2]
+    assert stock.__name__ == family.guarded.model
+    has(stock, "get_mrope_input_positions", "embed_multimodal")
+    assert "_processor_factory" in vars(found)
+
+
+def test_no_other_name_is_a_model() -> None:
+    from onlooker.engine.vllm_adapter.entry import models
+
+    with pytest.raises(AttributeError, match="no family"):
+        _ = models.OnlookerSomethingElse
+    assert set(GUARDED) == {f.guarded.name for f in FAMILIES.values() if f.guarded}
