@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from onlooker.benchmarks.alert_truth import Marks, Standing, mark, pauc, right_in_time
+from onlooker.benchmarks.alert_truth import AlertMarks, Standing, mark, pauc, right_in_time
 from onlooker.benchmarks.report import percentile
 from onlooker.benchmarks.watched import FRAME_S, NUM_STREAMS, Watched
 
@@ -12,7 +12,7 @@ POLLS_AFTER_S = 10
 
 def watch_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
     """Of alerts: how they fit the events."""
-    total, sorts = Marks(), dict[str, Marks]()
+    total, sorts = AlertMarks(), dict[str, AlertMarks]()
     push: list[bool] = []
     for watched in worlds:
         for number, standing in enumerate(watched.standing):
@@ -22,7 +22,7 @@ def watch_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
             ]  # fmt: skip
             marks = mark(standing, alerts, watched.shown.times)
             total.add(marks)
-            sorts.setdefault(standing.sort, Marks()).add(marks)
+            sorts.setdefault(standing.sort, AlertMarks()).add(marks)
             push += _in_time(standing, [index for index, _ in alerts])
     return {
         **_mark_figures(total, seconds),
@@ -32,7 +32,7 @@ def watch_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
     }
 
 
-def _mark_figures(marks: Marks, seconds: int) -> dict[str, Any]:
+def _mark_figures(marks: AlertMarks, seconds: int) -> dict[str, Any]:
     hours = NUM_STREAMS * seconds / 3600
     return {
         "events": marks.hits + marks.misses,
@@ -74,7 +74,7 @@ def comment_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
 
 def poll_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
     """Of polls: the same as of alerts, where a yes after no yes is one."""
-    total = Marks()
+    total = AlertMarks()
     in_time: list[bool] = []
     for watched in worlds:
         for number, standing in enumerate(watched.standing):

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from onlooker.demo_model.changes import narrate
 from onlooker.demo_model.phrases import a
 from onlooker.demo_model.things import Kind, name
-from onlooker.demo_model.view import Clip, View, differences
+from onlooker.demo_model.view import DrawnClip, View, differences
 from onlooker.demo_model.world import World
 
 TOLERANCE = 1
@@ -33,7 +33,7 @@ class Standing:
 
 
 @dataclass(slots=True)
-class Marks:
+class AlertMarks:
     """How alerts fit their events."""
 
     hits: int = 0
@@ -51,7 +51,7 @@ class Marks:
     def precision(self) -> float:
         return self.hits / max(1, self.hits + self.false)
 
-    def add(self, other: "Marks") -> None:
+    def add(self, other: "AlertMarks") -> None:
         """Add another watch's marks to these."""
         self.hits += other.hits
         self.misses += other.misses
@@ -66,7 +66,7 @@ class Shown:
     def __init__(self, seed: int, *, num_frames: int, start_s: float) -> None:
         self.world = World(seed)
         self.times = [start_s + index for index in range(num_frames)]
-        self.view = View(self.world, [Clip(t, (t, t)) for t in self.times])
+        self.view = View(self.world, [DrawnClip(t, (t, t)) for t in self.times])
 
     def watches(self, rng: random.Random) -> list[Standing]:
         """Two kinds of objects that appear, the sign, and the scene."""
@@ -133,12 +133,14 @@ class Shown:
         return self.times[index]
 
 
-def mark(watch: Standing, alerts: Sequence[tuple[int, float]], times: Sequence[float]) -> Marks:
+def mark(
+    watch: Standing, alerts: Sequence[tuple[int, float]], times: Sequence[float]
+) -> AlertMarks:
     """Match alerts, as (frame index, stream time at which it was told), to events.
 
     Each event takes the first alert of its frame or the next; every other alert is a false one.
     """
-    marks, left = Marks(), sorted(alerts)
+    marks, left = AlertMarks(), sorted(alerts)
     for index, event_s in sorted(watch.events.items()):
         found = next((a for a in left if index <= a[0] <= index + TOLERANCE), None)
         if found is None:

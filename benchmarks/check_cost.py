@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from onlooker.benchmarks.cpu import Cost
-from onlooker.benchmarks.measured import Work
+from onlooker.benchmarks.measured import MeasuredWork
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class CostPart:
     """One stretch of a run."""
 
-    work: Work
+    work: MeasuredWork
     cost: Cost
 
     @property
@@ -19,7 +19,7 @@ class Part:
         return self.cost.cpu_s / max(1, len(self.work.ingest_s))
 
 
-def cost_figures(part: Part, base_s: float) -> dict[str, Any]:
+def cost_figures(part: CostPart, base_s: float) -> dict[str, Any]:
     """Tokens and CPU time of a run, and its surplus over the bare ingest: `base_s` of CPU time a
     clip."""
     work = part.work

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
-from onlooker.demo_model.answers import Question
+from onlooker.demo_model.answers import DrawnQuestion
 from onlooker.demo_model.questions import ask_view
 from onlooker.demo_model.render import render
 from onlooker.demo_model.table import COLORS, SHAPES
 from onlooker.demo_model.things import Kind
-from onlooker.demo_model.view import Clip as SeenClip
+from onlooker.demo_model.view import DrawnClip as SeenClip
 from onlooker.demo_model.view import View
 from onlooker.demo_model.world import World
 
@@ -36,11 +36,11 @@ _TRIES = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class HourQuestion:
     """A question, and how old its evidence is (clips are a second each); None where it has none,
     as something that was never there."""
 
-    quiz: Question
+    quiz: DrawnQuestion
     age_s: float | None
 
 
@@ -72,9 +72,9 @@ class Hour:
             frame = Frame(index, float(index), 0.0, pixels)
             yield Clip(stream_id, index, (frame, frame))
 
-    def questions(self, count: int) -> list[Asked]:
+    def questions(self, count: int) -> list[HourQuestion]:
         """About `count`, of all families alike; of those about rare things, half have a "no"."""
-        found: list[Asked] = []
+        found: list[HourQuestion] = []
         for index in range(count):
             family = FAMILIES[index % len(FAMILIES)]
             wants_no = family == "ever" and index // len(FAMILIES) % 2 == 1
@@ -82,10 +82,10 @@ class Hour:
             if quiz is not None:
                 newest = max(quiz.evidence) if quiz.evidence else None
                 age_s = None if newest is None else float(self.num_clips - 1 - newest)
-                found.append(Asked(quiz, age_s))
+                found.append(HourQuestion(quiz, age_s))
         return found
 
-    def _question(self, family: str, *, wants_no: bool) -> Question | None:
+    def _question(self, family: str, *, wants_no: bool) -> DrawnQuestion | None:
         for _ in range(_TRIES):
             quiz = ask_view(self.view, self._random, family)
             if quiz is None or len(quiz.evidence) > MAX_EVIDENCE:

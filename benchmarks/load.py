@@ -44,7 +44,7 @@ class Load:
 
 
 @dataclass(slots=True)
-class Outcome:
+class LoadOutcome:
     """What came of it, beside what the engine noted."""
 
     lag_s: list[float] = field(default_factory=list)
@@ -70,14 +70,14 @@ def draw_frames(seed: int, count: int, fps: float) -> list[bytes]:
     return pictures
 
 
-async def run(hub: StreamHub, load: Load, clock: Clock) -> Outcome:
+async def run(hub: StreamHub, load: Load, clock: Clock) -> LoadOutcome:
     """Run `load` against a started hub; returns when all of it has arrived and been answered."""
     count = int(load.seconds * load.fps)
     pictures = [
         await asyncio.to_thread(draw_frames, load.seed * 1000 + n, count, load.fps)
         for n in range(load.num_streams)
     ]
-    outcome = Outcome()
+    outcome = LoadOutcome()
     start_s = clock.now_s() + 0.5
     async with asyncio.TaskGroup() as group:
         for number, frames in enumerate(pictures):
@@ -92,7 +92,7 @@ async def _stream(
     frames: Sequence[bytes],
     clock: Clock,
     start_s: float,
-    outcome: Outcome,
+    outcome: LoadOutcome,
 ) -> None:
     rng = random.Random(load.seed * 7919 + number)
     stream = await hub.open_stream(
@@ -122,13 +122,13 @@ async def _stream(
     await listening
 
 
-async def _listen(stream: Stream, outcome: Outcome) -> None:
+async def _listen(stream: Stream, outcome: LoadOutcome) -> None:
     async for _, event in stream.subscribe(max_events=10_000):
         if isinstance(event, ClipSeen):
             outcome.lag_s.append(event.lag_s)
 
 
-async def _ask(stream: Stream, question: str, outcome: Outcome) -> None:
+async def _ask(stream: Stream, question: str, outcome: LoadOutcome) -> None:
     outcome.asked += 1
     try:
         async for _ in stream.ask(question, response_id=ResponseId(new_id("resp")), max_tokens=16):

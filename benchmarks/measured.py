@@ -24,7 +24,7 @@ from onlooker.scheduler.load import EngineLoad
 
 
 @dataclass(slots=True)
-class Work:
+class MeasuredWork:
     """What was asked of the engine since the last `MeasuredEngine.take`."""
 
     ingest_s: list[float] = field(default_factory=list)
@@ -48,13 +48,13 @@ class MeasuredEngine:
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
-        self._work = Work()
+        self._work = MeasuredWork()
         self._num_ingesting = 0
         self._busy_since_s = 0.0
 
-    def take(self) -> Work:
+    def take(self) -> MeasuredWork:
         """What was noted since the last call."""
-        work, self._work = self._work, Work()
+        work, self._work = self._work, MeasuredWork()
         return work
 
     @property

@@ -69,7 +69,7 @@ class StreamScore:
 
 
 @dataclass(slots=True)
-class Score:
+class LoadScore:
     """All streams of a trial."""
 
     trial: Trial
@@ -111,9 +111,9 @@ class Score:
         """The promise that was kept worst: what a trial is judged by."""
         return min(self.answers_in_time, self.frames_in_time)
 
-    def with_(self, other: "Score") -> "Score":
+    def with_(self, other: "LoadScore") -> "LoadScore":
         """Both trials as one."""
-        return Score(self.trial, [*self.streams, *other.streams])
+        return LoadScore(self.trial, [*self.streams, *other.streams])
 
     def figures(self) -> dict[str, object]:
         """As plain data."""
@@ -145,7 +145,7 @@ class Score:
 
 async def run_trial(
     hub: StreamHub, trial: Trial, pictures: Sequence[Sequence[bytes]], clock: Clock
-) -> Score:
+) -> LoadScore:
     """Run one trial on a started hub. `pictures`: worlds as frames a second of stream time apart;
     stream n shows world n modulo their number, beginning at a place of its own."""
     drivers = [_Driver(hub, trial, number, pictures, clock) for number in range(trial.num_streams)]
@@ -154,7 +154,7 @@ async def run_trial(
     start_s = clock.now_s() + 0.5
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(driver.run(start_s)) for driver in drivers]
-    return Score(trial, [task.result() for task in tasks])
+    return LoadScore(trial, [task.result() for task in tasks])
 
 
 class _Driver:

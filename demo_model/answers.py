@@ -29,7 +29,7 @@ _ALIKE = {"zero": "none", "nothing": "none", **{str(n): w for n, w in enumerate(
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class DrawnQuestion:
     """One question about some clips.
 
     `answer` is what the model is taught to say; `accepted` holds every right answer, it included.
@@ -62,7 +62,7 @@ def normalize(text: str) -> str:
     return re.sub(r"(\d)seconds", r"\1 seconds", " ".join(kept))
 
 
-def correct(question: Question, reply: str) -> bool:
+def correct(question: DrawnQuestion, reply: str) -> bool:
     """Whether a reply says the same as one of the accepted answers. Silence is an empty reply."""
     said = normalize(reply)
     return any(said == normalize(answer) for answer in question.all_accepted)

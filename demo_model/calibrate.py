@@ -25,8 +25,9 @@ from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model import view as drawn
+from onlooker.demo_model.answers import DrawnQuestion
 from onlooker.demo_model.examples import VALIDATION_SEED
-from onlooker.demo_model.questions import Question, View, ask_view
+from onlooker.demo_model.questions import View, ask_view
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
 from onlooker.engine.config import EngineSection, VllmSection
@@ -68,9 +69,9 @@ def stream_of(world: World, count: int, name: str, size: tuple[int, int]) -> Ite
         yield Clip(StreamId(name), index, (first, second))
 
 
-def questions(world: World, plan: Plan, rng: np.random.Generator) -> Iterator[Question]:
+def questions(world: World, plan: Plan, rng: np.random.Generator) -> Iterator[DrawnQuestion]:
     """Questions about a stream whose evidence left the window."""
-    clips = [drawn.Clip(i + 0.25, (float(i), i + 0.5)) for i in range(plan.clips)]
+    clips = [drawn.DrawnClip(i + 0.25, (float(i), i + 0.5)) for i in range(plan.clips)]
     view = View(world, clips)
     for family in FAMILIES:
         for _ in range(plan.each):
@@ -121,7 +122,7 @@ async def traces(plan: Plan, say: Say) -> list[Any]:
     return found
 
 
-async def _asked(engine: Any, name: str, question: Question, plan: Plan) -> Any:
+async def _asked(engine: Any, name: str, question: DrawnQuestion, plan: Plan) -> Any:
     from onlooker.demo_model.calibration import Traced
 
     asked = EngineQuestion(

@@ -48,7 +48,7 @@ class Traced:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RankingQuality:
     """How good a ranking is, as the mean of the kinds."""
 
     recall: float
@@ -74,7 +74,7 @@ def ranked(trace: Traced, ranking: Ranking) -> Floats:
     return finer
 
 
-def evaluate(traces: Sequence[Traced], ranking: Ranking, k: int) -> Found:
+def evaluate(traces: Sequence[Traced], ranking: Ranking, k: int) -> RankingQuality:
     """How well `ranking` finds the evidence within the first `k`."""
     recalls: dict[str, list[float]] = defaultdict(list)
     ranks: dict[str, list[float]] = defaultdict(list)
@@ -83,7 +83,7 @@ def evaluate(traces: Sequence[Traced], ranking: Ranking, k: int) -> Found:
         above = int((scores > scores[list(trace.evidence)].max()).sum())
         recalls[trace.kind].append(above < k)
         ranks[trace.kind].append(1 / (1 + above))
-    return Found(
+    return RankingQuality(
         float(np.mean([np.mean(found) for found in recalls.values()])),
         float(np.mean([np.mean(found) for found in ranks.values()])),
     )
@@ -91,10 +91,10 @@ def evaluate(traces: Sequence[Traced], ranking: Ranking, k: int) -> Found:
 
 def best_voters(
     traces: Sequence[Traced], score: ScoreName, second_look: ScoreName | None, k: int
-) -> tuple[Ranking, Found]:
+) -> tuple[Ranking, RankingQuality]:
     """The voters of one score: the best layer, then whichever helps most, until none does."""
     layers: tuple[int, ...] = ()
-    best: tuple[Ranking, Found] | None = None
+    best: tuple[Ranking, RankingQuality] | None = None
     while len(layers) < traces[0].num_layers:
         tried = [
             Ranking(
@@ -114,7 +114,9 @@ def best_voters(
     return best
 
 
-def calibrated(traces: Sequence[Traced], k: int) -> tuple[Ranking, list[tuple[Ranking, Found]]]:
+def calibrated(
+    traces: Sequence[Traced], k: int
+) -> tuple[Ranking, list[tuple[Ranking, RankingQuality]]]:
     """The ranking to use, and the best of each kind of score."""
     found = [best_voters(traces, score, second_look, k) for score, second_look in RANKINGS]
     top = max(result.recall for _, result in found)

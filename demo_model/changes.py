@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import permutations
 
-from onlooker.demo_model.answers import SILENCE, Question
+from onlooker.demo_model.answers import SILENCE, DrawnQuestion
 from onlooker.demo_model.phrases import a
 from onlooker.demo_model.things import Kind, name, phrase, pick_kind, similar
 from onlooker.demo_model.view import Difference, Random, View, differences, pick, shuffled
@@ -15,7 +15,7 @@ _YES = 0.5
 _MAX_SENTENCES = 2
 
 
-def check(view: View, rng: Random) -> Question | None:
+def check(view: View, rng: Random) -> DrawnQuestion | None:
     """Has this just happened? Every "no" is a near miss where one can be found."""
     at = len(view) - 1
     if not view.near(at):
@@ -37,13 +37,15 @@ def check(view: View, rng: Random) -> Question | None:
     return None if wanted else _plain(view, "cut", wanted, rng)
 
 
-def _answer(family: str, yes: bool, at: int, rng: Random, **words: str) -> Question:
-    return Question("check", phrase(rng, family, **words), "yes" if yes else "no", (at - 1, at))
+def _answer(family: str, yes: bool, at: int, rng: Random, **words: str) -> DrawnQuestion:
+    return DrawnQuestion(
+        "check", phrase(rng, family, **words), "yes" if yes else "no", (at - 1, at)
+    )
 
 
 def _came_or_went(
     view: View, found: list[Difference], sort: str, wanted: bool, rng: Random
-) -> Question | None:
+) -> DrawnQuestion | None:
     """Whether an object of a kind came in (or left); a repainted one counts as neither."""
     at = len(view) - 1
     before = {o.kind for o in view.last(at - 1).objects}
@@ -65,7 +67,7 @@ def _came_or_went(
     return None
 
 
-def _digit(view: View, wanted: bool, rng: Random) -> Question | None:
+def _digit(view: View, wanted: bool, rng: Random) -> DrawnQuestion | None:
     at = len(view) - 1
     sign = view.agreed((at,), lambda s: -1 if s.sign is None else s.sign)
     if sign is None or (wanted and sign < 0):
@@ -76,7 +78,7 @@ def _digit(view: View, wanted: bool, rng: Random) -> Question | None:
     return _answer("check_digit", wanted, at, rng, digit=str(digit))
 
 
-def _turned(view: View, found: list[Difference], wanted: bool, rng: Random) -> Question | None:
+def _turned(view: View, found: list[Difference], wanted: bool, rng: Random) -> DrawnQuestion | None:
     at = len(view) - 1
     turned = sorted({d.after.color for d in found if d.kind == "color" and d.after})
     if wanted:
@@ -90,14 +92,14 @@ def _turned(view: View, found: list[Difference], wanted: bool, rng: Random) -> Q
     return _answer("check_turned", False, at, rng, color=pick(rng, pool)) if pool else None
 
 
-def _plain(view: View, sort: str, wanted: bool, rng: Random) -> Question | None:
+def _plain(view: View, sort: str, wanted: bool, rng: Random) -> DrawnQuestion | None:
     at = len(view) - 1
     before, after = view.last(at - 1), view.last(at)
     yes = before.sign != after.sign if sort == "sign" else before.index != after.index
     return _answer(f"check_{sort}", yes, at, rng) if yes == wanted else None
 
 
-def narrate(view: View, rng: Random) -> Question | None:
+def narrate(view: View, rng: Random) -> DrawnQuestion | None:
     """What just changed, in a sentence; silence when nothing did.
 
     Not asked when more than two things changed, or when it is not clear to see whether an object
@@ -111,10 +113,10 @@ def narrate(view: View, rng: Random) -> Question | None:
         return None
     text = phrase(rng, "narrate")
     if not found:
-        return Question("narrate", text, SILENCE, (at - 1, at), ("",))
+        return DrawnQuestion("narrate", text, SILENCE, (at - 1, at), ("",))
     said = [sentence(d) for d in found]
     orders = tuple(" ".join(order) for order in permutations(said))
-    return Question("narrate", text, " ".join(said), (at - 1, at), orders)
+    return DrawnQuestion("narrate", text, " ".join(said), (at - 1, at), orders)
 
 
 def _clear_motion(view: View, found: list[Difference]) -> bool:

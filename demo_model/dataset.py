@@ -35,7 +35,7 @@ def sink_text(system: str | None = SYSTEM_PROMPTS[0]) -> str:
 
 
 @dataclass(frozen=True)
-class Turn:
+class DrawnTurn:
     """One exchange as token ids; `answer` holds the end of the turn."""
 
     question: tuple[int, ...]
@@ -81,9 +81,9 @@ class Layout:
         """The 15 tokens of a clip."""
         return [*self.stamp(seconds), self._start, *[self.video] * VIDEO_TOKENS, self._stop]
 
-    def turn(self, question: str, answer: str) -> Turn:
+    def turn(self, question: str, answer: str) -> DrawnTurn:
         """A question with what follows up to the answer, and the answer with the turn's end."""
-        return Turn(self.encode(question + ASK_SUFFIX), (*self.encode(answer), self.end))
+        return DrawnTurn(self.encode(question + ASK_SUFFIX), (*self.encode(answer), self.end))
 
 
 def clip_positions() -> Ids:

@@ -26,14 +26,14 @@ from onlooker.demo_model.examples import (
     SETTINGS,
     TEST_SEED,
     VALIDATION_SEED,
+    ExampleItem,
     Filmed,
-    Item,
     all_families,
     draw_context,
     draw_items,
     reported_family,
 )
-from onlooker.demo_model.questions import Question, correct
+from onlooker.demo_model.questions import DrawnQuestion, correct
 from onlooker.demo_model.tokenizer import VIDEO_PAD
 
 CLOCK = 1000.0
@@ -67,7 +67,7 @@ def video_item(filmed: Filmed) -> tuple[Any, dict[str, Any]]:
     }
 
 
-def prompt_text(question: Question, clips: int) -> str:
+def prompt_text(question: DrawnQuestion, clips: int) -> str:
     """The whole prompt of a question about so many clips."""
     parts = [sink_text(), VIDEO_PAD * clips]
     for earlier, answer in question.history:
@@ -75,7 +75,7 @@ def prompt_text(question: Question, clips: int) -> str:
     return "".join([*parts, question.text, ASK_SUFFIX])
 
 
-class Watcher:
+class ModelWatcher:
     """A model folder behind vLLM's offline interface."""
 
     def __init__(self, folder: Path, dtype: str = "float32", max_clips: int = 64) -> None:
@@ -108,7 +108,7 @@ class Watcher:
         tokenizer = self.llm.get_tokenizer()
         self.yes, self.no = (tokenizer.convert_tokens_to_ids(word) for word in ("yes", "no"))
 
-    def answer(self, clips: Sequence[Filmed], questions: Sequence[Question]) -> list[Reply]:
+    def answer(self, clips: Sequence[Filmed], questions: Sequence[DrawnQuestion]) -> list[Reply]:
         """Greedy answers to questions about the same clips."""
         from vllm import SamplingParams
 
@@ -136,7 +136,7 @@ class Watcher:
 class Results:
     """Marks of one setting."""
 
-    items: list[tuple[Item, Reply]]
+    items: list[tuple[ExampleItem, Reply]]
 
     def table(self) -> dict[str, dict[str, float]]:
         """Accuracy and count per reported family."""
@@ -180,13 +180,13 @@ class Results:
 
 
 def evaluate_setting(
-    watcher: Watcher, name: str, seed: int, contexts: int, repeat: int, families: Sequence[str]
+    watcher: ModelWatcher, name: str, seed: int, contexts: int, repeat: int, families: Sequence[str]
 ) -> Results:
     """`repeat` questions of each family about each of `contexts` held-out worlds."""
     from tqdm import tqdm
 
     rng = np.random.default_rng((seed, len(name)))
-    found: list[tuple[Item, Reply]] = []
+    found: list[tuple[ExampleItem, Reply]] = []
     for number in tqdm(range(contexts), desc=name, leave=False):
         _, clips, view = draw_context(SETTINGS[name], seed + number, rng)
         items = list(draw_items(view, number, rng, list(families) * repeat))
@@ -214,7 +214,7 @@ def evaluate(
     """Everything that is reported, as one JSON object."""
     sizes = check_folder(folder)
     started = time.time()
-    watcher = Watcher(folder)
+    watcher = ModelWatcher(folder)
     report: dict[str, Any] = {"parameters": sizes.parameters, "bytes": sizes.folder_bytes}
     report["settings"] = {}
     mistakes: list[str] = []

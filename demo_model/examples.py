@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from onlooker.demo_model.model import FRAME_SIZE
-from onlooker.demo_model.questions import FAMILIES, Question, View, ask_view
+from onlooker.demo_model.questions import FAMILIES, DrawnQuestion, View, ask_view
 from onlooker.demo_model.render import jpeg, render, resize
-from onlooker.demo_model.view import Clip
+from onlooker.demo_model.view import DrawnClip
 from onlooker.demo_model.world import World
 
 VALIDATION_SEED = 1_000_000
@@ -24,16 +24,16 @@ Pixels = NDArray[np.uint8]
 class Filmed:
     """A clip and its frames, uint8[2, side, side, 3], after JPEG and the server's resize."""
 
-    clip: Clip
+    clip: DrawnClip
     pixels: Pixels
 
 
 @dataclass(frozen=True)
-class Item:
+class ExampleItem:
     """A question, the index of its context, and how old its evidence is in seconds (or None)."""
 
     context: int
-    question: Question
+    question: DrawnQuestion
     age_s: float | None
 
 
@@ -55,7 +55,7 @@ SETTINGS = {
 }
 
 
-def film(world: World, clip: Clip, quality: int) -> Filmed:
+def film(world: World, clip: DrawnClip, quality: int) -> Filmed:
     """The frames of a clip as the server's perception hands them to the model."""
     frames = [
         resize(jpeg(render(world.state_at(t), *FILM_SIZE), quality), FRAME_SIZE, FRAME_SIZE)
@@ -64,14 +64,14 @@ def film(world: World, clip: Clip, quality: int) -> Filmed:
     return Filmed(clip, np.stack(frames if len(frames) == 2 else frames * 2))
 
 
-def draw_clips(setting: Setting, rng: np.random.Generator) -> list[Clip]:
+def draw_clips(setting: Setting, rng: np.random.Generator) -> list[DrawnClip]:
     """Clips of a second each, with an arbitrary phase; half of the streams are hours old."""
     total = setting.recent + setting.span
     start = float(rng.uniform(0.0, 36_000.0) if rng.random() < 0.5 else rng.uniform(0.0, 60.0))
     times = [start + i for i in range(total)]
     old = sorted(rng.choice(setting.span, setting.old, replace=False)) if setting.old else []
     kept = [times[int(i)] for i in old] + times[total - setting.recent :]
-    return [Clip(t + 0.25, (t, t + 0.5)) for t in kept]
+    return [DrawnClip(t + 0.25, (t, t + 0.5)) for t in kept]
 
 
 def draw_context(
@@ -86,7 +86,7 @@ def draw_context(
 
 def draw_items(
     view: View, context: int, rng: np.random.Generator, families: Sequence[str]
-) -> Iterator[Item]:
+) -> Iterator[ExampleItem]:
     """One question of each family named, where this view allows one."""
     for family in families:
         question = ask_view(view, rng, family)
@@ -94,10 +94,10 @@ def draw_items(
             continue
         evidence = question.evidence
         age = view.stamps[-1] - view.stamps[evidence[-1]] if evidence else None
-        yield Item(context, question, age)
+        yield ExampleItem(context, question, age)
 
 
-def reported_family(question: Question) -> str:
+def reported_family(question: DrawnQuestion) -> str:
     """The family a result counts for: narrations are told apart by whether anything changed."""
     if question.family == "narrate":
         return "narrate_silent" if question.answer.startswith("<|") else "narrate_change"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from onlooker.demo_model.answers import CANNOT_TELL, NUMBER_WORDS, Question, time_answer
+from onlooker.demo_model.answers import CANNOT_TELL, NUMBER_WORDS, DrawnQuestion, time_answer
 from onlooker.demo_model.outside import HELD_OUT, TAUGHT
 from onlooker.demo_model.phrases import a
 from onlooker.demo_model.things import (
@@ -26,7 +26,7 @@ MAX_COUNT = 6
 _NEVER = 0.08
 
 
-def timed(view: View, family: str, text: str, at: int) -> Question:
+def timed(view: View, family: str, text: str, at: int) -> DrawnQuestion:
     """A question whose answer is the time of one clip; the clips next to it are right as well."""
     near = [at]
     if view.near(at):
@@ -34,15 +34,15 @@ def timed(view: View, family: str, text: str, at: int) -> Question:
     if at + 1 < len(view) and view.near(at + 1):
         near.append(at + 1)
     accepted = tuple(time_answer(view.second(i)) for i in near)
-    return Question(family, text, time_answer(view.second(at)), (at,), accepted)
+    return DrawnQuestion(family, text, time_answer(view.second(at)), (at,), accepted)
 
 
-def seen(which: int) -> Callable[[View, Random], Question | None]:
+def seen(which: int) -> Callable[[View, Random], DrawnQuestion | None]:
     """When something was seen first (which = 0) or last (which = -1); digits one time in four."""
     word = "first" if which == 0 else "last"
     family = f"{word}_seen"
 
-    def asked(view: View, rng: Random) -> Question | None:
+    def asked(view: View, rng: Random) -> DrawnQuestion | None:
         if rng.random() < 0.25:
             return _seen_digit(view, rng, which, word)
         everything = frozenset[Kind]().union(*view.shown)
@@ -50,7 +50,7 @@ def seen(which: int) -> Callable[[View, Random], Question | None]:
             missing = absent_thing(rng, everything)
             if missing is None:
                 return None
-            return Question(family, phrase(rng, family, thing=missing.text), "never")
+            return DrawnQuestion(family, phrase(rng, family, thing=missing.text), "never")
         # Asking for what is shown at the near end would make "now" the usual answer.
         far = everything - view.shown[which]
         pool = far if far and rng.random() < 0.75 else everything
@@ -61,7 +61,7 @@ def seen(which: int) -> Callable[[View, Random], Question | None]:
     return asked
 
 
-def _seen_digit(view: View, rng: Random, which: int, word: str) -> Question | None:
+def _seen_digit(view: View, rng: Random, which: int, word: str) -> DrawnQuestion | None:
     signs = [{s.sign for s in scenes} for scenes in view.scenes]
     digits = sorted({d for group in signs for d in group if d is not None})
     if not digits:
@@ -104,7 +104,7 @@ def _repainted(view: View, without: int, having: int, kind: Kind) -> bool:
     return any((s.index, o.ident) in idents for s in view.scenes[without] for o in s.objects)
 
 
-def when_appeared(view: View, rng: Random) -> Question | None:
+def when_appeared(view: View, rng: Random) -> DrawnQuestion | None:
     """When an object came in; it did so once in the view."""
     kinds = sorted(frozenset[Kind]().union(*view.shown) - view.shown[0])
     if not kinds:
@@ -117,7 +117,7 @@ def when_appeared(view: View, rng: Random) -> Question | None:
     return timed(view, "when_appeared", text, starts[0])
 
 
-def when_changed(view: View, rng: Random) -> Question | None:
+def when_changed(view: View, rng: Random) -> DrawnQuestion | None:
     """When an object left, the sign changed to a digit, or the scene changed: once in the view."""
     choice = pick(rng, ("left", "left", "sign", "sign", "cut"))
     if choice == "left":
@@ -147,7 +147,7 @@ def when_changed(view: View, rng: Random) -> Question | None:
     return timed(view, "when_changed", phrase(rng, "when_cut"), cuts[0])
 
 
-def ever(view: View, rng: Random) -> Question | None:
+def ever(view: View, rng: Random) -> DrawnQuestion | None:
     """Whether something was ever there; "no" asks for what shares a colour or shape with it."""
     everything = frozenset[Kind]().union(*view.shown)
     wanted = rng.random() < 0.5
@@ -157,15 +157,15 @@ def ever(view: View, rng: Random) -> Question | None:
         missing = absent_thing(rng, everything)
         if missing is None:
             return None
-        return Question("ever", phrase(rng, "ever", thing=missing.text), "no")
+        return DrawnQuestion("ever", phrase(rng, "ever", thing=missing.text), "no")
     gone = everything - view.shown[-1]
     pool = gone if gone and rng.random() < 0.75 else everything
     found = thing(rng, pick(rng, sorted(pool)))
     clips = [i for i, kinds in enumerate(view.shown) if any(found.fits(k) for k in kinds)]
-    return Question("ever", phrase(rng, "ever", thing=found.text), "yes", tuple(clips))
+    return DrawnQuestion("ever", phrase(rng, "ever", thing=found.text), "yes", tuple(clips))
 
 
-def _ever_digit(view: View, rng: Random, wanted: bool) -> Question | None:
+def _ever_digit(view: View, rng: Random, wanted: bool) -> DrawnQuestion | None:
     signs = [{s.sign for s in scenes} for scenes in view.scenes]
     shown = {d for group in signs for d in group}
     pool = [d for d in range(10) if (d in shown) == wanted]
@@ -174,17 +174,17 @@ def _ever_digit(view: View, rng: Random, wanted: bool) -> Question | None:
     digit = pick(rng, pool)
     clips = tuple(i for i, group in enumerate(signs) if digit in group)
     text = phrase(rng, "ever_digit", digit=str(digit))
-    return Question("ever", text, "yes" if wanted else "no", clips)
+    return DrawnQuestion("ever", text, "yes" if wanted else "no", clips)
 
 
-def _counted(family: str, text: str, count: int, at: tuple[int, ...]) -> Question | None:
+def _counted(family: str, text: str, count: int, at: tuple[int, ...]) -> DrawnQuestion | None:
     if count > MAX_COUNT:
         return None
     accepted = (str(count), "never") if count == 0 else (str(count),)
-    return Question(family, text, NUMBER_WORDS[count], at, accepted)
+    return DrawnQuestion(family, text, NUMBER_WORDS[count], at, accepted)
 
 
-def how_many_times(view: View, rng: Random) -> Question | None:
+def how_many_times(view: View, rng: Random) -> DrawnQuestion | None:
     """How often the sign or the scene changed, or an object came in; at most six times."""
     if not view.unbroken():
         return None
@@ -208,7 +208,7 @@ def how_many_times(view: View, rng: Random) -> Question | None:
     )
 
 
-def how_many_so_far(view: View, rng: Random) -> Question | None:
+def how_many_so_far(view: View, rng: Random) -> DrawnQuestion | None:
     """How many different shapes, colours, or (colour, shape) kinds of some sort were shown."""
     everything = sorted(frozenset[Kind]().union(*view.shown))
     choice = pick(rng, ("shapes", "colors", "of", "of"))
@@ -229,11 +229,11 @@ def how_many_so_far(view: View, rng: Random) -> Question | None:
     return _counted("how_many_so_far", text, len(known), tuple(at))
 
 
-def unknown(view: View, rng: Random) -> Question | None:
+def unknown(view: View, rng: Random) -> DrawnQuestion | None:
     """What cannot be known: outside the world, or at a time that no clip is near."""
     if rng.random() < 0.7:
         texts = HELD_OUT if view.seed >= HELD_OUT_SEED else TAUGHT
-        return Question("unknown", pick(rng, texts), CANNOT_TELL)
+        return DrawnQuestion("unknown", pick(rng, texts), CANNOT_TELL)
     first, last = view.second(0), view.second(len(view) - 1)
     second = last + 5 + below(rng, 600)
     if first > 10 and rng.random() < 0.5:
@@ -242,4 +242,4 @@ def unknown(view: View, rng: Random) -> Question | None:
     prop = pick(rng, ("color", "shape", "digit", "count", "place"))
     ref = {"color": f"the {kind[1]}", "shape": f"the {kind[0]} object"}.get(prop, f"the {kind[1]}")
     text = phrase(rng, f"at_time_{prop}", ref=ref, at=time_answer(second))
-    return Question("unknown", text, CANNOT_TELL)
+    return DrawnQuestion("unknown", text, CANNOT_TELL)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from onlooker.demo_model.answers import (
     CANNOT_TELL,
     SILENCE,
-    Question,
+    DrawnQuestion,
     correct,
     normalize,
     spoken_time,
@@ -42,15 +42,15 @@ from onlooker.demo_model.states import (
     now_place,
     now_shape,
 )
-from onlooker.demo_model.view import Clip, Random, View, below, clip_at
+from onlooker.demo_model.view import DrawnClip, Random, View, below, clip_at
 from onlooker.demo_model.world import World
 
 __all__ = [
     "CANNOT_TELL",
     "FAMILIES",
     "SILENCE",
-    "Clip",
-    "Question",
+    "DrawnClip",
+    "DrawnQuestion",
     "View",
     "ask",
     "ask_view",
@@ -62,7 +62,7 @@ __all__ = [
     "vocabulary",
 ]
 
-Asker = Callable[[View, Random], Question | None]
+Asker = Callable[[View, Random], DrawnQuestion | None]
 
 FAMILIES: dict[str, tuple[float, Asker]] = {
     "now_color": (3, now_color),
@@ -97,7 +97,7 @@ NEEDS_CHANGE = ("check", "narrate")
 _TRIES = 12
 
 
-def ask_view(view: View, rng: Random, family: str) -> Question | None:
+def ask_view(view: View, rng: Random, family: str) -> DrawnQuestion | None:
     """A question of one family about everything in a view, or None when none can be asked."""
     try:
         asker = FAMILIES[family][1]
@@ -112,8 +112,8 @@ def ask_view(view: View, rng: Random, family: str) -> Question | None:
 
 
 def ask(
-    world: World, clips: Sequence[Clip], now_s: float, rng: Random, family: str | None = None
-) -> Question | None:
+    world: World, clips: Sequence[DrawnClip], now_s: float, rng: Random, family: str | None = None
+) -> DrawnQuestion | None:
     """A question about clips (those stamped after `now_s` are not seen yet).
 
     rng is a `random.Random` or a numpy Generator. Without a family one is drawn by its share.
@@ -146,14 +146,14 @@ def draw_family(rng: Random, families: Sequence[str] | None = None) -> str:
 
 def branches(
     view: View, rng: Random, count: int, families: Sequence[str] | None = None
-) -> list[tuple[int, Question]]:
+) -> list[tuple[int, DrawnQuestion]]:
     """Up to `count` pairs (number of clips seen, question) about one run of clips.
 
     Half of the questions are asked at the end of the run, the others after some earlier clip;
     checks and narrations mostly where something changed.
     """
     moving = [i + 1 for i in range(1, len(view)) if view.events(i)]
-    found: list[tuple[int, Question]] = []
+    found: list[tuple[int, DrawnQuestion]] = []
     for _ in range(count * 3):
         if len(found) == count:
             break

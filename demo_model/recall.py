@@ -22,11 +22,11 @@ from onlooker.demo_model.check import check_folder
 from onlooker.demo_model.dataset import Layout
 from onlooker.demo_model.examples import TEST_SEED
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
-from onlooker.demo_model.questions import Question, View, ask_view
+from onlooker.demo_model.questions import DrawnQuestion, View, ask_view
 from onlooker.demo_model.training.contexts import Branch, Context
 from onlooker.demo_model.training.language import forward, mean_scores
 from onlooker.demo_model.training.packing import pack
-from onlooker.demo_model.training.pool import Pool, Timeline, write_pool
+from onlooker.demo_model.training.pool import DrawnTimeline, Pool, write_pool
 from onlooker.demo_model.world import World
 
 FAMILIES = ("at_time_color", "at_time_digit", "ever", "when_appeared", "when_changed")
@@ -35,15 +35,15 @@ WINDOW = 8
 RUN = 64
 
 
-def hour(seed: int, clips: int) -> Timeline:
+def hour(seed: int, clips: int) -> DrawnTimeline:
     """A clip a second, from an arbitrary second of the world on."""
     firsts = [120.3 + i for i in range(clips)]
     seconds = [t + 0.5 for t in firsts]
     stamps = [t + 0.25 for t in firsts]
-    return Timeline(seed, tuple(stamps), tuple(firsts), tuple(seconds), 0)
+    return DrawnTimeline(seed, tuple(stamps), tuple(firsts), tuple(seconds), 0)
 
 
-def context_of(timeline: Timeline, rows: list[int], branches: list[Branch]) -> Context:
+def context_of(timeline: DrawnTimeline, rows: list[int], branches: list[Branch]) -> Context:
     every = np.arange(len(rows))
     return Context(timeline, np.array(rows), WINDOW, every, 0, branches)
 
@@ -55,7 +55,7 @@ def mean_keys(
     """Per layer float[clips, key heads, width]; in runs that start with a window of clips again."""
     timeline = pool.timelines[0]
     parts: list[list[Tensor]] = [[] for _ in layers]
-    nothing = Branch(1, Question("none", "What do you see?", "nothing"))
+    nothing = Branch(1, DrawnQuestion("none", "What do you see?", "nothing"))
     for start in range(0, len(timeline), RUN):
         first = max(0, start - WINDOW)
         rows = list(range(first, min(start + RUN, len(timeline))))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import permutations
 
-from onlooker.demo_model.answers import NUMBER_WORDS, Question
+from onlooker.demo_model.answers import NUMBER_WORDS, DrawnQuestion
 from onlooker.demo_model.phrases import AT_FORMS, PLACE_PHRASES, a
 from onlooker.demo_model.table import SHAPES
 from onlooker.demo_model.things import (
@@ -79,34 +79,46 @@ def about(view: View, at: At, prop: str, rng: Random) -> tuple[Ref, str] | None:
 
 def property_question(
     view: View, at: At, prop: str, family: str, rng: Random, when: str = ""
-) -> Question | None:
+) -> DrawnQuestion | None:
     """Colour, shape or place of an object; now and then of one that is not there."""
     if prop != "shape" and rng.random() < _ABSENT:
         shape = pick(rng, SHAPES)
         if all(o.shape != shape for i in at for s in view.scenes[i] for o in s.objects):
             text = phrase(rng, family, ref=f"the {shape}", at=when)
-            return Question(family, text, f"there is no {shape}", at, (f"there was no {shape}",))
+            return DrawnQuestion(
+                family, text, f"there is no {shape}", at, (f"there was no {shape}",)
+            )
     found = about(view, at, prop, rng)
     if found is None:
         return None
     answer, accepted = say(prop, found[1])
-    return Question(family, phrase(rng, family, ref=found[0].text, at=when), answer, at, accepted)
+    return DrawnQuestion(
+        family, phrase(rng, family, ref=found[0].text, at=when), answer, at, accepted
+    )
 
 
-def count_question(view: View, at: At, family: str, rng: Random, when: str = "") -> Question | None:
+def count_question(
+    view: View, at: At, family: str, rng: Random, when: str = ""
+) -> DrawnQuestion | None:
     """How many objects there are."""
     count = view.agreed(at, lambda s: len(s.objects))
     if count is None:
         return None
-    return Question(family, phrase(rng, family, at=when), NUMBER_WORDS[count], at, (str(count),))
+    return DrawnQuestion(
+        family, phrase(rng, family, at=when), NUMBER_WORDS[count], at, (str(count),)
+    )
 
 
-def digit_question(view: View, at: At, family: str, rng: Random, when: str = "") -> Question | None:
+def digit_question(
+    view: View, at: At, family: str, rng: Random, when: str = ""
+) -> DrawnQuestion | None:
     """What the sign shows; a missing sign is asked about one time in three."""
     digit = view.agreed(at, lambda s: -1 if s.sign is None else s.sign)
     if digit is None or (digit < 0 and rng.random() < 0.67):
         return None
-    return Question(family, phrase(rng, family, at=when), *say_digit(digit), at, sign_words(digit))
+    return DrawnQuestion(
+        family, phrase(rng, family, at=when), *say_digit(digit), at, sign_words(digit)
+    )
 
 
 def say_digit(digit: int) -> tuple[str]:
@@ -119,19 +131,19 @@ def sign_words(digit: int) -> tuple[str, ...]:
     return ("there was no sign", "no sign") if digit < 0 else (NUMBER_WORDS[digit],)
 
 
-def now_color(view: View, rng: Random) -> Question | None:
+def now_color(view: View, rng: Random) -> DrawnQuestion | None:
     return property_question(view, (len(view) - 1,), "color", "now_color", rng)
 
 
-def now_shape(view: View, rng: Random) -> Question | None:
+def now_shape(view: View, rng: Random) -> DrawnQuestion | None:
     return property_question(view, (len(view) - 1,), "shape", "now_shape", rng)
 
 
-def now_digit(view: View, rng: Random) -> Question | None:
+def now_digit(view: View, rng: Random) -> DrawnQuestion | None:
     return digit_question(view, (len(view) - 1,), "now_digit", rng)
 
 
-def now_place(view: View, rng: Random) -> Question | None:
+def now_place(view: View, rng: Random) -> DrawnQuestion | None:
     """Where an object is, or what is at a place."""
     at = (len(view) - 1,)
     if rng.random() < 0.55:
@@ -145,10 +157,10 @@ def now_place(view: View, rng: Random) -> Question | None:
     if there is None:
         return None
     text = phrase(rng, "now_what", place=PLACE_PHRASES[place])
-    return Question("now_place", text, a(there) if there else "nothing", at)
+    return DrawnQuestion("now_place", text, a(there) if there else "nothing", at)
 
 
-def now_count(view: View, rng: Random) -> Question | None:
+def now_count(view: View, rng: Random) -> DrawnQuestion | None:
     """How many objects there are, of any kind or of one."""
     at = (len(view) - 1,)
     if rng.random() < 0.6:
@@ -159,23 +171,23 @@ def now_count(view: View, rng: Random) -> Question | None:
     if count is None:
         return None
     text = phrase(rng, "now_count_of", plural=words)
-    return Question("now_count", text, NUMBER_WORDS[count], at, (str(count),))
+    return DrawnQuestion("now_count", text, NUMBER_WORDS[count], at, (str(count),))
 
 
-def now_list(view: View, rng: Random) -> Question | None:
+def now_list(view: View, rng: Random) -> DrawnQuestion | None:
     """Everything there is; the order does not matter."""
     at = (len(view) - 1,)
     kinds = view.agreed(at, lambda s: tuple(in_order(o.kind for o in s.objects)))
     if kinds is None:
         return None
-    return Question("now_list", phrase(rng, "now_list"), listing(kinds), at, _any_order(kinds))
+    return DrawnQuestion("now_list", phrase(rng, "now_list"), listing(kinds), at, _any_order(kinds))
 
 
 def _any_order(kinds: tuple[Kind, ...]) -> tuple[str, ...]:
     return tuple(listing(order) for order in permutations(kinds))
 
 
-def now_moving(view: View, rng: Random) -> Question | None:
+def now_moving(view: View, rng: Random) -> DrawnQuestion | None:
     """Whether an object moves, or which one does; only when the clip shows it clearly."""
     at = len(view) - 1
     moved = {o.ident: view.moved(at, o.ident) for o in view.last(-1).objects}
@@ -185,18 +197,20 @@ def now_moving(view: View, rng: Random) -> Question | None:
     if rng.random() < 0.3:
         text = phrase(rng, "now_mover")
         if not movers:
-            return Question("now_moving", text, "nothing", (at,))
-        return Question("now_moving", text, listing(movers), (at,), _any_order(movers))
+            return DrawnQuestion("now_moving", text, "nothing", (at,))
+        return DrawnQuestion("now_moving", text, listing(movers), (at,), _any_order(movers))
     for o in sorted(shuffled(rng, view.last(-1).objects), key=lambda o: not moved[o.ident]):
         if moved[o.ident] or not movers or rng.random() < 0.5:
             for ref in refs(view, (at,), o, "place", rng):
                 if view.agreed((at,), reader(ref, "ident")) == str(o.ident):
                     text = phrase(rng, "now_moving", ref=ref.text)
-                    return Question("now_moving", text, "yes" if moved[o.ident] else "no", (at,))
+                    return DrawnQuestion(
+                        "now_moving", text, "yes" if moved[o.ident] else "no", (at,)
+                    )
     return None
 
 
-def now_exists(view: View, rng: Random) -> Question | None:
+def now_exists(view: View, rng: Random) -> DrawnQuestion | None:
     """Whether there is such an object in the newest clip."""
     at = (len(view) - 1,)
     kinds = [o.kind for o in view.last(-1).objects]
@@ -207,14 +221,14 @@ def now_exists(view: View, rng: Random) -> Question | None:
     if there is None:
         return None
     text = phrase(rng, "now_exists", thing=found.text)
-    return Question("now_exists", text, "yes" if there else "no", at)
+    return DrawnQuestion("now_exists", text, "yes" if there else "no", at)
 
 
-def at_time(prop: str) -> Callable[[View, Random], Question | None]:
+def at_time(prop: str) -> Callable[[View, Random], DrawnQuestion | None]:
     """A question about a moment that is named in seconds."""
     family = f"at_time_{prop}"
 
-    def asked(view: View, rng: Random) -> Question | None:
+    def asked(view: View, rng: Random) -> DrawnQuestion | None:
         when, at = moment(view, rng)
         if prop == "digit":
             return digit_question(view, at, family, rng, when)
@@ -225,7 +239,7 @@ def at_time(prop: str) -> Callable[[View, Random], Question | None]:
     return asked
 
 
-def follow_up(view: View, rng: Random) -> Question | None:
+def follow_up(view: View, rng: Random) -> DrawnQuestion | None:
     """A second question about the object, or the moment, of the first one."""
     now = rng.random() < 0.5
     when, at = ("", (len(view) - 1,)) if now else moment(view, rng)
@@ -241,12 +255,12 @@ def follow_up(view: View, rng: Random) -> Question | None:
         if digit is None:
             return None
         text = phrase(rng, "follow_digit")
-        return Question("follow_up", text, *say_digit(digit), at, sign_words(digit), history)
+        return DrawnQuestion("follow_up", text, *say_digit(digit), at, sign_words(digit), history)
     rest = [p for p in ("color", "shape", "place") if p != first_prop and p not in ref.tells]
     for prop in shuffled(rng, rest):
         second = view.agreed(at, reader(ref, prop))
         if second is not None:
             text = phrase(rng, f"follow_{prop}", be="is" if now else "was")
             answer, accepted = say(prop, second)
-            return Question("follow_up", text, answer, at, accepted, history)
+            return DrawnQuestion("follow_up", text, answer, at, accepted, history)
     return None

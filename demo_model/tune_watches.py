@@ -154,7 +154,9 @@ class Tuner:
         world, rng, meter = World(seed), random.Random(seed), ChangeMeter()
         stream = StreamId(f"tune-{seed}")
         size = self._engine.info.frame_width, self._engine.info.frame_height
-        view = View(world, [drawn.Clip(float(i), (float(i), float(i))) for i in range(num_clips)])
+        view = View(
+            world, [drawn.DrawnClip(float(i), (float(i), float(i))) for i in range(num_clips)]
+        )
         await self._engine.open_stream(stream)
         before: Sight | None = None
         for clip in clips_of(world, num_clips, stream, size):

@@ -46,22 +46,22 @@ def shuffled(rng: Random, options: Sequence[T]) -> list[T]:
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class DrawnClip:
     """A few frames that the model sees as one: its stamp and the times its frames were taken."""
 
     t_s: float
     frame_times: tuple[float, ...]
 
 
-def clip_at(t_s: float, gap_s: float = 0.5) -> Clip:
+def clip_at(t_s: float, gap_s: float = 0.5) -> DrawnClip:
     """A clip of two frames, `gap_s` apart, stamped with their mean as Qwen3-VL stamps it."""
-    return Clip(t_s, (max(t_s - gap_s / 2, 0.0), t_s + gap_s / 2))
+    return DrawnClip(t_s, (max(t_s - gap_s / 2, 0.0), t_s + gap_s / 2))
 
 
 class View:
     """Clips in order, with the state of the world at each of their frames."""
 
-    def __init__(self, world: World, clips: Sequence[Clip]) -> None:
+    def __init__(self, world: World, clips: Sequence[DrawnClip]) -> None:
         if not clips:
             raise ValueError("a view needs at least one clip")
         self.seed = world.seed

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from onlooker.benchmarks.load import draw_frames
-from onlooker.benchmarks.open_loop import Score, Trial, run_trial
+from onlooker.benchmarks.open_loop import LoadScore, Trial, run_trial
 from onlooker.benchmarks.plots import plot_load
 from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.search import most
@@ -161,7 +161,7 @@ class _Side:
         finally:
             await self._hub.close()
 
-    async def _tried(self, num_streams: int, **changes: Any) -> Score:
+    async def _tried(self, num_streams: int, **changes: Any) -> LoadScore:
         chosen = {
             "slo": self._section.slo(Tier.STANDARD),
             "seconds": self._options.seconds,

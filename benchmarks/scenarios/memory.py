@@ -149,7 +149,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MemorySample:
     """The state after some of the stream."""
 
     hour: float
@@ -165,7 +165,7 @@ class Sample:
 async def _measure_long(options: argparse.Namespace) -> dict[str, Any]:
     num_clips = int(3600 * options.hours)
     step = max(60, num_clips // 40)
-    samples: list[Sample] = []
+    samples: list[MemorySample] = []
     with tempfile.TemporaryDirectory(prefix="memory") as folder, CpuMeter() as meter:
         engine = _small_engine(options.model, Path(folder))
         await engine.start(lambda line: print(f"  long: {line}", flush=True))
@@ -179,7 +179,7 @@ async def _measure_long(options: argparse.Namespace) -> dict[str, Any]:
                 cost = await meter.end()
                 state = await footprint.read(meter.pids())
                 hour = stream.num_shown / 3600
-                samples.append(Sample(hour, 1000 * cost.cpu_s / step, **asdict(state)))
+                samples.append(MemorySample(hour, 1000 * cost.cpu_s / step, **asdict(state)))
                 print(f"  long: {samples[-1]}", flush=True)
         finally:
             await engine.close()
@@ -197,12 +197,12 @@ def _small_engine(model: str, folder: Path) -> Engine:
     return make_engine(settings, SystemClock(), Metrics(), store)
 
 
-def _growth(samples: list[Sample]) -> dict[str, Any]:
+def _growth(samples: list[MemorySample]) -> dict[str, Any]:
     part = max(1, int(SHARE * len(samples)))
     first, last = samples[1 : 1 + part] or samples, samples[-part:]
     late = samples[len(samples) // 2 :]  # by then every budget is reached
 
-    def mean(chosen: list[Sample]) -> float:
+    def mean(chosen: list[MemorySample]) -> float:
         return float(statistics.mean([sample.cpu_ms_per_clip for sample in chosen]))
 
     def spread(name: str) -> float:

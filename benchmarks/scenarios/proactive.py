@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from onlooker.benchmarks.alert_figures import comment_figures, poll_figures, watch_figures
-from onlooker.benchmarks.check_cost import Part, cost_figures
+from onlooker.benchmarks.check_cost import CostPart, cost_figures
 from onlooker.benchmarks.cpu import CpuMeter
 from onlooker.benchmarks.measured import MeasuredEngine
 from onlooker.benchmarks.report import rows
@@ -135,7 +135,7 @@ async def _measure_mode(mode: Mode, seconds: int, options: argparse.Namespace) -
 
 
 Prepare = Callable[[Stream, Watched], None]
-Phase = tuple[Part, list[Watched]]
+Phase = tuple[CostPart, list[Watched]]
 
 
 def _phases(mode: Mode) -> dict[str, Prepare]:
@@ -185,7 +185,7 @@ class _Run:
             for number, watched in enumerate(shown):
                 group.create_task(self._show(number, watched, prepare, polls))
         cost = await self.meter.end()
-        return Part(self.engine.take(), cost), shown
+        return CostPart(self.engine.take(), cost), shown
 
     async def _show(
         self,

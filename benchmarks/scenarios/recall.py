@@ -25,7 +25,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from onlooker.benchmarks.hour import TIMED, Asked, Hour
+from onlooker.benchmarks.hour import TIMED, Hour, HourQuestion
 from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.steering import Steered, Way
 from onlooker.benchmarks.transcoding import transcode_folder
@@ -52,7 +52,7 @@ MAX_TOKENS = 12
 class Mark:
     """One answered question."""
 
-    asked: Asked
+    asked: HourQuestion
     is_right: bool
     fetched_ratio: float | None
 
@@ -134,7 +134,7 @@ async def _watch(steered: Steered, hours: Sequence[Hour]) -> None:
 
 
 async def _ask_all(
-    steered: Steered, hours: Sequence[Hour], asked: Sequence[list[Asked]], way: Way
+    steered: Steered, hours: Sequence[Hour], asked: Sequence[list[HourQuestion]], way: Way
 ) -> list[Mark]:
     marks = []
     for number, (hour, questions) in enumerate(zip(hours, asked, strict=True)):
@@ -146,7 +146,9 @@ async def _ask_all(
     return marks
 
 
-async def _ask(steered: Steered, stream_id: StreamId, hour: Hour, asked: Asked, way: Way) -> Mark:
+async def _ask(
+    steered: Steered, stream_id: StreamId, hour: Hour, asked: HourQuestion, way: Way
+) -> Mark:
     question = Question(
         stream_id, ResponseId(new_id("resp")), asked.quiz.text, float(hour.num_clips),
         max_tokens=MAX_TOKENS,
@@ -161,7 +163,7 @@ async def _ask(steered: Steered, stream_id: StreamId, hour: Hour, asked: Asked, 
     return Mark(asked, _correct(asked, text), ratio)
 
 
-def _correct(asked: Asked, text: str) -> bool:
+def _correct(asked: HourQuestion, text: str) -> bool:
     from onlooker.demo_model.questions import correct
 
     return correct(asked.quiz, text)

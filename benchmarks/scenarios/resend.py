@@ -12,8 +12,8 @@ cores that the model uses too).
 import argparse
 from typing import Any, Literal
 
-from onlooker.benchmarks.load import Load, Outcome, run
-from onlooker.benchmarks.measured import MeasuredEngine, Work
+from onlooker.benchmarks.load import Load, LoadOutcome, run
+from onlooker.benchmarks.measured import MeasuredEngine, MeasuredWork
 from onlooker.benchmarks.report import percentile, rows
 from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
@@ -77,7 +77,7 @@ async def _measure_mode(
     return found
 
 
-def _figures(work: Work, outcome: Outcome) -> dict[str, Any]:
+def _figures(work: MeasuredWork, outcome: LoadOutcome) -> dict[str, Any]:
     cached, tokens = work.ingest_cached_tokens, work.ingest_tokens
     return {
         "clips": outcome.clips,

@@ -13,7 +13,7 @@ from onlooker.clients.python.errors import (
 )
 from onlooker.clients.python.events import Connected, Disconnected, Event, Problem
 from onlooker.clients.python.options import ClientOptions, Reconnect
-from onlooker.clients.python.stream import Stream
+from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.media import Codec
 from onlooker.core.protocol.server_events import (
     StreamAlert,
@@ -37,8 +37,8 @@ __all__ = [
     "PendingAnswer",
     "Problem",
     "Reconnect",
+    "RemoteStream",
     "ServerUnreachable",
-    "Stream",
     "StreamAlert",
     "StreamClosed",
     "StreamWatch",

@@ -13,7 +13,7 @@ from onlooker.clients.python.demo import Demo, DemoPlan
 from onlooker.clients.python.errors import ServerUnreachable
 from onlooker.clients.python.options import DEFAULT_URL
 from onlooker.clients.python.sources import SOURCE_HELP, open_source
-from onlooker.clients.python.watch import Watch, WatchPlan
+from onlooker.clients.python.watch import WatchCommand, WatchPlan
 from onlooker.core.errors import ClientError, OnlookerError
 
 EXIT_FAILED = 1
@@ -81,7 +81,7 @@ def watch(
 
     async def run() -> int:
         async with Client(server, api_key) as client:
-            watching = Watch(client, open_source(source, loop=loop), plan, console)
+            watching = WatchCommand(client, open_source(source, loop=loop), plan, console)
             await watching.run()
         return EXIT_FAILED if watching.num_failed and not watching.num_answered else 0
 

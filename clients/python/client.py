@@ -24,7 +24,7 @@ from onlooker.clients.python.connection import dial
 from onlooker.clients.python.encode import guess_codec
 from onlooker.clients.python.errors import ServerUnreachable, error_from, error_from_reply
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base, is_loopback
-from onlooker.clients.python.stream import Stream
+from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import is_stream_id, new_id
@@ -99,12 +99,12 @@ class Client:
         instructions: str | None = None,
         max_output_tokens: int | None = None,
         resumed_at_s: float = 0.0,
-    ) -> Stream:
+    ) -> RemoteStream:
         """A live connection to a stream, which is created if it does not exist.
 
         Without a name it is a fresh one that is closed on leaving.
 
-        `resumed_at_s` is the stream time with which `Stream.now_s` begins: pass the stream's
+        `resumed_at_s` is the stream time with which `RemoteStream.now_s` begins: pass the stream's
         `seen_until_s` when a new source goes on where an earlier one ended.
 
         Raises:
@@ -119,7 +119,7 @@ class Client:
             )
         session = {"instructions": instructions, "max_output_tokens": max_output_tokens}
         video = {"clock": clock, "max_fps": max_fps, "gate_threshold": gate_threshold}
-        return Stream(
+        return RemoteStream(
             stream_id,
             dial=partial(self._dial, stream_id, _given(video)),
             options=self.options,

@@ -20,7 +20,7 @@ from onlooker.clients.python.feed import Feed, run_beside
 from onlooker.clients.python.progress import Progress
 from onlooker.clients.python.quiz import Quiz
 from onlooker.clients.python.sources import DrawnSource
-from onlooker.clients.python.stream import Stream
+from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import OnlookerError
 
@@ -47,7 +47,7 @@ class DemoPlan:
 
 
 @dataclass(slots=True)
-class Score:
+class QuizScore:
     """What came of the questions."""
 
     num_right: int = 0
@@ -71,7 +71,7 @@ class Demo:
         self._console = console
         self._clock = clock or SystemClock()
         self._is_ready = False
-        self.score = Score()
+        self.score = QuizScore()
 
     async def run(self) -> int:
         """0: something was answered and the server lived to the end; else 1."""
@@ -196,7 +196,7 @@ class Demo:
         if not self._is_ready:
             self._say(f"  server: {line}", "dim")
 
-    def _introduce(self, address: str, stream: Stream) -> None:
+    def _introduce(self, address: str, stream: RemoteStream) -> None:
         assert stream.session is not None
         can = stream.session.capabilities
         self._say(f"\nReady: {stream.session.model} ({can.engine_mode}) knows {can.knows}")

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from onlooker.clients.python.sources.interface import Source
-from onlooker.clients.python.stream import Stream
+from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock, SystemClock
 
 SPEED_WINDOW = 20
@@ -20,7 +20,7 @@ class Feed:
     """
 
     source: Source
-    stream: Stream
+    stream: RemoteStream
     fps: float
     duration_s: float | None = None
     clock: Clock = field(default_factory=SystemClock)

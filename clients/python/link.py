@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedOK
 
 from onlooker.clients.python.connection import Dial, why_closed
 from onlooker.clients.python.options import Reconnect
-from onlooker.clients.python.outbox import Outbox
+from onlooker.clients.python.outbox import FrameOutbox
 from onlooker.core.clock import Clock
 from onlooker.core.errors import CapacityError, InvalidRequest, OnlookerError
 from onlooker.core.protocol.server_events import (
@@ -33,7 +33,7 @@ class Link:
         dial: Dial,
         policy: Reconnect,
         clock: Clock,
-        outbox: Outbox,
+        outbox: FrameOutbox,
         greeting: str | None,
         on_session: Callable[[SessionObject], None],
         on_event: Callable[[AnyEvent], None],

@@ -8,7 +8,7 @@ from onlooker.core.errors import Overloaded
 MAX_EVENTS = 256
 
 
-class Outbox:
+class FrameOutbox:
     """The queue between callers and the one task that writes to the socket.
 
     Live: events go before frames, and a frame never waits: the oldest unsent one gives way.

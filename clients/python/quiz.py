@@ -8,7 +8,7 @@ import random
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from onlooker.demo_model.questions import Clip, Question
+    from onlooker.demo_model.questions import DrawnClip, DrawnQuestion
     from onlooker.demo_model.world import World
 
 FAMILIES = (
@@ -39,7 +39,7 @@ class Quiz:
         self._world = world
         self._rng = random.Random(seed)  # noqa: S311 - which question, not a secret
 
-    def next(self, now_s: float) -> "Question | None":
+    def next(self, now_s: float) -> "DrawnQuestion | None":
         """A question that can be asked at world time `now_s`; None when too much is going on."""
         from onlooker.demo_model.questions import ask, draw_family
 
@@ -60,19 +60,20 @@ class Quiz:
         return None
 
     @staticmethod
-    def is_right(question: "Question", reply: str) -> bool:
+    def is_right(question: "DrawnQuestion", reply: str) -> bool:
         """Whether a reply answers the question truly."""
         from onlooker.demo_model.questions import correct
 
         return correct(question, reply)
 
 
-def _clips(now_s: float, shift_s: float) -> "list[Clip]":
-    from onlooker.demo_model.questions import Clip
+def _clips(now_s: float, shift_s: float) -> "list[DrawnClip]":
+    from onlooker.demo_model.questions import DrawnClip
 
     newest_s = now_s + shift_s
     count = int(min(HISTORY_S, max(newest_s - 0.5, 0.0))) + 1
     ends = [newest_s - age for age in range(count)]
     return [
-        Clip(end_s - 0.25, (max(0.0, end_s - 0.5), max(0.0, end_s))) for end_s in reversed(ends)
+        DrawnClip(end_s - 0.25, (max(0.0, end_s - 0.5), max(0.0, end_s)))
+        for end_s in reversed(ends)
     ]

@@ -26,7 +26,7 @@ from onlooker.clients.python.errors import ConnectionLost, error_from
 from onlooker.clients.python.events import Connected, Disconnected, Event, EventLine, Problem
 from onlooker.clients.python.link import Link
 from onlooker.clients.python.options import ClientOptions
-from onlooker.clients.python.outbox import Outbox
+from onlooker.clients.python.outbox import FrameOutbox
 from onlooker.clients.python.questions import Questions
 from onlooker.clients.python.watches import Watches
 from onlooker.core.clock import Clock, SystemClock
@@ -55,7 +55,7 @@ LEAVE_TIMEOUT_S = 3.0
 """How long leaving a stream waits for its last frames to be sent."""
 
 
-class Stream:
+class RemoteStream:
     """Made by `Client.stream`; enter it before use."""
 
     def __init__(
@@ -75,7 +75,7 @@ class Stream:
         self._options = options
         self._clock = clock or SystemClock()
         self.is_virtual = is_virtual
-        self._outbox = Outbox(
+        self._outbox = FrameOutbox(
             max_frames=options.max_pending_frames * (8 if self.is_virtual else 1),
             keep_unacknowledged=self.is_virtual,
         )

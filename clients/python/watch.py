@@ -13,7 +13,7 @@ from onlooker.clients.python.events import Connected, Disconnected, EventLine, P
 from onlooker.clients.python.feed import Feed, run_beside
 from onlooker.clients.python.progress import Progress
 from onlooker.clients.python.sources import DrawnSource, Source
-from onlooker.clients.python.stream import Stream
+from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, OnlookerError
 from onlooker.core.protocol.server_events import StreamAlert
@@ -38,7 +38,7 @@ class WatchPlan:
     as_json: bool = False
 
 
-class Watch:
+class WatchCommand:
     """One run. Prints to `console`: people's text, or one JSON object a line."""
 
     def __init__(
@@ -81,7 +81,7 @@ class Watch:
             finally:
                 self._conclude(progress)
 
-    async def _watch(self, feed: Feed, stream: Stream, progress: Progress) -> None:
+    async def _watch(self, feed: Feed, stream: RemoteStream, progress: Progress) -> None:
         await run_beside(
             feed,
             asyncio.create_task(self._listen(stream.events(), progress)),
@@ -92,7 +92,7 @@ class Watch:
 
     # ---- watches ----
 
-    async def _leave_watches(self, stream: Stream) -> None:
+    async def _leave_watches(self, stream: RemoteStream) -> None:
         for condition in self._plan.alerts:
             watch = await stream.alert_when(condition)
             self._note("watch", f"{condition}: the model is asked '{watch.asks}'")
@@ -142,7 +142,7 @@ class Watch:
 
     # ---- printing ----
 
-    def _introduce(self, stream: Stream) -> None:
+    def _introduce(self, stream: RemoteStream) -> None:
         assert stream.session is not None
         if self._plan.as_json:
             self._print_json(

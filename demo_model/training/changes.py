@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from onlooker.demo_model.table import SHAPES
 from onlooker.demo_model.training.clips import CELLS, FIELDS, cell_of, frame_labels
-from onlooker.demo_model.training.pool import Timeline
+from onlooker.demo_model.training.pool import DrawnTimeline
 from onlooker.demo_model.training.vision import SIGN_CELL
 from onlooker.demo_model.view import NEAR_S, differences
 from onlooker.demo_model.world import COLOR_NAMES, Scene, World
@@ -149,27 +149,27 @@ class Lessons:
         self._shown: dict[int, Labels] = {}
         self._count: dict[int, Labels] = {}
 
-    def content(self, timeline: Timeline, row: int) -> Labels:
+    def content(self, timeline: DrawnTimeline, row: int) -> Labels:
         """int64[9, 3] of one clip; after `of` for its timeline."""
         found: Labels = self._content[timeline.start][row]
         return found
 
-    def occupied(self, timeline: Timeline, row: int) -> NDArray[np.bool_]:
+    def occupied(self, timeline: DrawnTimeline, row: int) -> NDArray[np.bool_]:
         """bool[9]: the cells in which one clip shows an object; after `of` for its timeline."""
         found: NDArray[np.bool_] = self.content(timeline, row)[:, 0] > 0
         return found
 
-    def changed(self, timeline: Timeline, row: int) -> NDArray[np.bool_]:
+    def changed(self, timeline: DrawnTimeline, row: int) -> NDArray[np.bool_]:
         """bool[9]: the cells that changed since the clip before; after `of` for its timeline."""
         found: NDArray[np.bool_] = self._change[timeline.start][row] > 0
         return found
 
-    def shown(self, timeline: Timeline, rows: Labels) -> Labels:
+    def shown(self, timeline: DrawnTimeline, rows: Labels) -> Labels:
         """int64[3]: the bits of all that these clips show; after `of` for their timeline."""
         found: Labels = np.bitwise_or.reduce(self._shown[timeline.start][rows], axis=0, initial=0)
         return found
 
-    def _watch(self, timeline: Timeline) -> None:
+    def _watch(self, timeline: DrawnTimeline) -> None:
         world = World(timeline.seed)
         scenes = [world.state_at(t) for t in timeline.seconds]
         firsts = [world.state_at(t) for t in timeline.firsts]
@@ -182,7 +182,7 @@ class Lessons:
         self._shown[timeline.start] = np.stack([shown_bits(pair) for pair in both])
         self._count[timeline.start] = np.array([a if a == b else IGNORE for a, b in counts])
 
-    def of(self, timeline: Timeline, rows: Labels, window: int | None) -> Labelled:
+    def of(self, timeline: DrawnTimeline, rows: Labels, window: int | None) -> Labelled:
         """The labels of a context's clips, with a batch axis of one."""
         if timeline.start not in self._content:
             self._watch(timeline)

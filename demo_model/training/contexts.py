@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from onlooker.demo_model.answers import CANNOT_TELL, Question, spoken_time
+from onlooker.demo_model.answers import CANNOT_TELL, DrawnQuestion, spoken_time
 from onlooker.demo_model.dataset import (
     Ids,
 )
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.questions import ask_view
 from onlooker.demo_model.questions import branches as ask_branches
-from onlooker.demo_model.training.pool import Pool, Timeline
-from onlooker.demo_model.view import Clip, View
+from onlooker.demo_model.training.pool import DrawnTimeline, Pool
+from onlooker.demo_model.view import DrawnClip, View
 from onlooker.demo_model.world import World
 
 UNSEEN_SHARE = 0.025
@@ -45,7 +45,7 @@ class Branch:
     """A question about the first `seen` viewed clips."""
 
     seen: int
-    question: Question
+    question: DrawnQuestion
     as_notes: bool = False
     """Whether its history stands before the clips instead of after them."""
 
@@ -54,7 +54,7 @@ class Branch:
 class Context:
     """One stretch of a timeline, how it is computed and how it is looked at."""
 
-    timeline: Timeline
+    timeline: DrawnTimeline
     rows: Ids
     """Which clips of the timeline are computed, in order."""
     window: int | None
@@ -70,11 +70,11 @@ class Context:
         """Of the computed clips."""
         return [self.timeline.stamps[i] + self.shift for i in self.rows]
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DrawnClip]:
         """The viewed clips."""
         clips = self.timeline.clips()
         picked = [clips[self.rows[i]] for i in self.viewed]
-        return [Clip(clip.t_s + self.shift, clip.frame_times) for clip in picked]
+        return [DrawnClip(clip.t_s + self.shift, clip.frame_times) for clip in picked]
 
 
 class Drawer:
@@ -148,8 +148,8 @@ def draw_recent(rng: np.random.Generator, clips: int) -> int:
 
 
 def retrieved(
-    rng: np.random.Generator, clips: int, asked: Sequence[tuple[int, Question]]
-) -> tuple[Ids, list[tuple[int, Question]]]:
+    rng: np.random.Generator, clips: int, asked: Sequence[tuple[int, DrawnQuestion]]
+) -> tuple[Ids, list[tuple[int, DrawnQuestion]]]:
     """What retrieval leaves of `clips` clips: evidence, some others, and the newest in a row.
 
     The questions (as `questions.branches` draws them) are true of all clips, also where the view
@@ -177,7 +177,7 @@ def retrieved(
     return viewed, kept
 
 
-def unseen_moments(view: View, rng: np.random.Generator, branches: int) -> list[Question]:
+def unseen_moments(view: View, rng: np.random.Generator, branches: int) -> list[DrawnQuestion]:
     """Now and then a question about a second that no clip shows, with the only honest answer."""
     if rng.random() > UNSEEN_SHARE * branches:
         return []
@@ -192,7 +192,7 @@ def unseen_moments(view: View, rng: np.random.Generator, branches: int) -> list[
     near = named is None or any(abs(stamp - named) < 2.5 for stamp in view.stamps)
     if near or question.history:
         return []
-    return [Question("unseen_moment", question.text, CANNOT_TELL)]
+    return [DrawnQuestion("unseen_moment", question.text, CANNOT_TELL)]
 
 
 def draw_shift(rng: np.random.Generator, last: float) -> int:

@@ -93,7 +93,7 @@ class Packed:
 
 
 @dataclass
-class Seen:
+class SeenTokens:
     """What a forward pass yields."""
 
     logits: Tensor
@@ -197,7 +197,7 @@ def forward(
     tap_layers: tuple[int, ...] = (),
     point_layers: tuple[int, ...] = (),
     point_groups: int = 1,
-) -> Seen:
+) -> SeenTokens:
     """Logits at the answers of every branch, and what the asked layers hold.
 
     The last layer computes nothing but keys and values for the context.
@@ -237,7 +237,7 @@ def forward(
             taps.append(clips[:, :, STAMP_TOKENS + 1 :])
     wanted = packed.targets >= 0
     logits = functional.linear(model.norm(x[wanted]), model.embed_tokens.weight)
-    return Seen(logits.float(), summaries, pointers, taps)
+    return SeenTokens(logits.float(), summaries, pointers, taps)
 
 
 def mean_scores(queries: Tensor, keys: Tensor) -> Tensor:

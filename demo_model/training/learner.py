@@ -23,7 +23,7 @@ from onlooker.demo_model.training.changes import ChangeHeads, Lessons
 from onlooker.demo_model.training.contexts import Context, Drawer, draw_system
 from onlooker.demo_model.training.language import (
     Packed,
-    Seen,
+    SeenTokens,
     forward,
     pointer_loss,
     retrieval_loss,
@@ -108,7 +108,7 @@ class Marks:
         return means
 
 
-def question_results(packed: Packed, seen: Seen) -> tuple[Tensor, list[bool]]:
+def question_results(packed: Packed, seen: SeenTokens) -> tuple[Tensor, list[bool]]:
     """The mean answer loss, and for each question whether every token of its answer is on top.
 
     Each question weighs the same, however long its answer.

@@ -22,7 +22,7 @@ from onlooker.demo_model.model import FRAME_SIZE
 from onlooker.demo_model.render import augment_clip, jpeg, render, render_batch, resize
 from onlooker.demo_model.training.clips import CELLS
 from onlooker.demo_model.training.vision import encode, patches_of
-from onlooker.demo_model.view import Clip
+from onlooker.demo_model.view import DrawnClip
 from onlooker.demo_model.world import World
 
 Pixels = NDArray[np.uint8]
@@ -30,7 +30,7 @@ ASPECTS = (4 / 3, 4 / 3, 4 / 3, 16 / 9, 1.0, 3 / 4)
 
 
 @dataclass(frozen=True)
-class Timeline:
+class DrawnTimeline:
     """Clips of one world in order: stamps, and the times of the two frames of each."""
 
     seed: int
@@ -43,14 +43,14 @@ class Timeline:
     def __len__(self) -> int:
         return len(self.stamps)
 
-    def clips(self) -> list[Clip]:
+    def clips(self) -> list[DrawnClip]:
         return [
-            Clip(stamp, (first,) if first == second else (first, second))
+            DrawnClip(stamp, (first,) if first == second else (first, second))
             for stamp, first, second in zip(self.stamps, self.firsts, self.seconds, strict=True)
         ]
 
 
-def draw_timeline(rng: np.random.Generator, seed: int, clips: int, start: int) -> Timeline:
+def draw_timeline(rng: np.random.Generator, seed: int, clips: int, start: int) -> DrawnTimeline:
     """One stretch of a stream, or several with minutes to an hour between them.
 
     Half of the streams have run for hours when they are looked at.
@@ -67,10 +67,10 @@ def draw_timeline(rng: np.random.Generator, seed: int, clips: int, start: int) -
         at = firsts[-1] + float(np.exp(rng.uniform(np.log(20.0), np.log(3_600.0))))
     seconds = [first + gap for first in firsts]
     stamps = [(a + b) / 2 for a, b in zip(firsts, seconds, strict=True)]
-    return Timeline(seed, tuple(stamps), tuple(firsts), tuple(seconds), start)
+    return DrawnTimeline(seed, tuple(stamps), tuple(firsts), tuple(seconds), start)
 
 
-def film(timeline: Timeline, rng: np.random.Generator) -> Iterator[Pixels]:
+def film(timeline: DrawnTimeline, rng: np.random.Generator) -> Iterator[Pixels]:
     """uint8[2, side, side, 3] of each clip: one camera (aspect, light, quality) a timeline.
 
     Three cameras in four keep their light and quality throughout; the others vary by clip.
@@ -103,7 +103,7 @@ class Pool:
     def __init__(self, folder: Path, hidden: int) -> None:
         rows = [json.loads(line) for line in (folder / "timelines.jsonl").read_text().splitlines()]
         self.timelines = [
-            Timeline(
+            DrawnTimeline(
                 row["seed"],
                 tuple(row["stamps"]),
                 tuple(row["firsts"]),
@@ -131,7 +131,7 @@ def build_pool(
 def write_pool(
     tower: Qwen3VLVisionModel,
     folder: Path,
-    timelines: Sequence[Timeline],
+    timelines: Sequence[DrawnTimeline],
     rng: np.random.Generator,
     batch: int = 64,
 ) -> None:

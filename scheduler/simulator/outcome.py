@@ -25,7 +25,7 @@ def _rounded(values: Sequence[float], share: float) -> float | None:
 
 
 @dataclass(slots=True)
-class Outcome:
+class SimulationOutcome:
     """Counts and times of all requests that arrived after the warm-up."""
 
     seconds: float = 0.0

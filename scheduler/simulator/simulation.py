@@ -19,7 +19,7 @@ from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.load_meter import LoadMeter, longest_step_s
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.simulator.costs import Machine
-from onlooker.scheduler.simulator.outcome import Outcome
+from onlooker.scheduler.simulator.outcome import SimulationOutcome
 from onlooker.scheduler.simulator.stream import SimulatedStream
 from onlooker.scheduler.simulator.workload import Arrival, Kind, Workload
 from onlooker.scheduler.slo import Slo
@@ -95,9 +95,9 @@ class Simulation:
         self._governed_at_s = 0.0
         self._pricing = Pricing(most_rest=self._section.most_rest)
         self._num = 0
-        self.outcome = Outcome()
+        self.outcome = SimulationOutcome()
 
-    def run(self) -> Outcome:
+    def run(self) -> SimulationOutcome:
         """Play the workload to its end."""
         arrivals = iter(self._workload.arrivals())
         pending = next(arrivals, None)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from onlooker.demo_model.questions import Question, ask, clip_at, correct
+from onlooker.demo_model.questions import DrawnQuestion, ask, clip_at, correct
 from onlooker.demo_model.render import render
 from onlooker.demo_model.video import write_video
 from onlooker.demo_model.world import World
@@ -33,7 +33,7 @@ def quiet_moment() -> float:
     raise AssertionError("this world never rests")
 
 
-def questions(at_s: float) -> list[Question]:
+def questions(at_s: float) -> list[DrawnQuestion]:
     """One question of each family about that moment."""
     clips = [clip_at(at_s)]
     found = [ask(WORLD, clips, at_s + 1, random.Random(1), family) for family in FAMILIES]

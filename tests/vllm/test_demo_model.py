@@ -11,8 +11,8 @@ import pytest
 
 from onlooker import demo_model
 from onlooker.demo_model.examples import TEST_SEED, Filmed, film
-from onlooker.demo_model.questions import CANNOT_TELL, Question, View, ask_view, correct
-from onlooker.demo_model.view import Clip
+from onlooker.demo_model.questions import CANNOT_TELL, DrawnQuestion, View, ask_view, correct
+from onlooker.demo_model.view import DrawnClip
 from onlooker.demo_model.world import World
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -24,19 +24,19 @@ TOLERANCE = 1e-3
 
 @pytest.fixture(scope="module")
 def watcher() -> Any:
-    from onlooker.demo_model.evaluate import Watcher
+    from onlooker.demo_model.evaluate import ModelWatcher
 
-    return Watcher(MODEL)
+    return ModelWatcher(MODEL)
 
 
 def scene_clips(seed: int, start: float, count: int) -> tuple[list[Filmed], View]:
     world = World(seed)
     times = [start + i for i in range(count)]
-    clips = [Clip(t + 0.25, (t, t + 0.5)) for t in times]
+    clips = [DrawnClip(t + 0.25, (t, t + 0.5)) for t in times]
     return [film(world, clip, 80) for clip in clips], View(world, clips)
 
 
-def reference_logprobs(filmed: list[Filmed], question: Question) -> tuple[list[int], Any]:
+def reference_logprobs(filmed: list[Filmed], question: DrawnQuestion) -> tuple[list[int], Any]:
     """Prompt ids and log probabilities of the first answer token, by transformers alone."""
     import torch
     from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
@@ -106,7 +106,7 @@ def test_known_scenes_are_seen_as_they_are(watcher: Any) -> None:
 def test_a_question_outside_the_world_is_not_answered(watcher: Any) -> None:
     filmed, _ = scene_clips(TEST_SEED + 3, 12.0, 4)
     asked = [
-        Question("unknown", text, CANNOT_TELL)
+        DrawnQuestion("unknown", text, CANNOT_TELL)
         for text in ("What is the capital of France?", "Who is speaking?", "How is the weather?")
     ]
     replies = watcher.answer(filmed, asked)
@@ -116,5 +116,5 @@ def test_a_question_outside_the_world_is_not_answered(watcher: Any) -> None:
 def test_any_text_gets_an_answer_that_ends(watcher: Any) -> None:
     filmed, _ = scene_clips(TEST_SEED + 4, 12.0, 2)
     for text in ("?", "quokka " * 200, "<b>12</b> \u00e9\u4e2d 99999999 seconds"):
-        (reply,) = watcher.answer(filmed, [Question("unknown", text, "")])
+        (reply,) = watcher.answer(filmed, [DrawnQuestion("unknown", text, "")])
         assert isinstance(reply.text, str)

@@ -6,12 +6,12 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from onlooker.clients.python.sources.drawn import DrawnSource
-from onlooker.clients.python.sources.interface import Picture, Source
+from onlooker.clients.python.sources.interface import Source, SourcePicture
 from onlooker.clients.python.sources.media import FileSource, LiveSource
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, NotFound
 
-__all__ = ["SOURCE_HELP", "DrawnSource", "FileSource", "LiveSource", "Picture", "Source"]
+__all__ = ["SOURCE_HELP", "DrawnSource", "FileSource", "LiveSource", "Source", "SourcePicture"]
 
 SOURCE_HELP = (
     "A video file; rtsp://, rtmp:// or http(s)://…; a camera: /dev/video0 (Linux), "

@@ -4,7 +4,7 @@ import asyncio
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from onlooker.clients.python.sources.interface import Picture
+from onlooker.clients.python.sources.interface import SourcePicture
 
 if TYPE_CHECKING:
     from onlooker.demo_model.world import Scene
@@ -33,12 +33,12 @@ class DrawnSource:
     ) -> None:
         return None
 
-    async def picture(self, due_s: float) -> Picture:
+    async def picture(self, due_s: float) -> SourcePicture:
         """The world as it is at that time."""
         from onlooker.demo_model.render import render
 
         scene = self.world.state_at(self.start_s + due_s)
-        return Picture(due_s, await asyncio.to_thread(render, scene, *self._size))
+        return SourcePicture(due_s, await asyncio.to_thread(render, scene, *self._size))
 
     def truth(self, at_s: float) -> str:
         """What there is to see at a source time, in words."""

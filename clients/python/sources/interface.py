@@ -8,7 +8,7 @@ from onlooker.core.media import Pixels
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class SourcePicture:
     """One picture of a source."""
 
     at_s: float
@@ -31,7 +31,7 @@ class Source(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    async def picture(self, due_s: float) -> Picture | None:
+    async def picture(self, due_s: float) -> SourcePicture | None:
         """The picture for source time `due_s`, which only grows; None when there are no more.
 
         A recording gives its last picture up to that time; a live source its newest one, and waits

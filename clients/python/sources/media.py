@@ -15,7 +15,7 @@ import av
 import av.error
 
 from onlooker.clients.python.errors import ConnectionLost
-from onlooker.clients.python.sources.interface import Picture
+from onlooker.clients.python.sources.interface import SourcePicture
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, OnlookerError, UnsupportedMedia
 
@@ -103,7 +103,7 @@ class FileSource:
         if self._container is not None:
             await asyncio.to_thread(self._container.close)
 
-    async def picture(self, due_s: float) -> Picture | None:
+    async def picture(self, due_s: float) -> SourcePicture | None:
         """The last picture up to that time; None after the end."""
         return await asyncio.to_thread(self._advance, due_s)
 
@@ -117,7 +117,7 @@ class FileSource:
         if self._next is None:
             raise UnsupportedMedia(f"{self.name} holds no picture that can be decoded")
 
-    def _advance(self, due_s: float) -> Picture | None:
+    def _advance(self, due_s: float) -> SourcePicture | None:
         taken = None
         while self._next is not None and self._time_of(self._next) <= due_s:
             taken, self._end_s = self._next, self._time_of(self._next)
@@ -131,7 +131,7 @@ class FileSource:
             return None
         else:
             taken = self._now or self._next
-        return Picture(due_s, taken.to_ndarray(format="rgb24"))
+        return SourcePicture(due_s, taken.to_ndarray(format="rgb24"))
 
     def _rate(self) -> float:
         return float(self._container.streams.video[0].average_rate or 0.0)
@@ -189,14 +189,14 @@ class LiveSource:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 2.0)
 
-    async def picture(self, due_s: float) -> Picture | None:
+    async def picture(self, due_s: float) -> SourcePicture | None:
         """The newest picture that was not taken yet; waits for one."""
         while True:
             with self._lock:
                 taken, self._newest = self._newest, None
             if taken is not None:
                 pixels = await asyncio.to_thread(taken[1].to_ndarray, format="rgb24")
-                return Picture(taken[0], pixels)
+                return SourcePicture(taken[0], pixels)
             if self._error is not None:
                 raise self._error
             if self._ended:

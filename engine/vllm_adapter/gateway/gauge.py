@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from onlooker.core.metrics import Metrics
-from onlooker.engine.vllm_adapter.gateway.outcome import Outcome
+from onlooker.engine.vllm_adapter.gateway.outcome import RequestOutcome
 from onlooker.scheduler.load import EngineLoad
 
 
@@ -42,7 +42,7 @@ class LoadGauge:
         finally:
             self._num_running -= 1
 
-    def note(self, outcome: Outcome) -> None:
+    def note(self, outcome: RequestOutcome) -> None:
         """Take what a finished request tells."""
         if outcome.load is not None:
             self._load = outcome.load

@@ -1,4 +1,4 @@
-"""`Outcome`: how a request ended, read from vLLM's last output of it."""
+"""`RequestOutcome`: how a request ended, read from vLLM's last output of it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RequestOutcome:
     """How a request ended."""
 
     finish_reason: FinishReason
@@ -29,7 +29,7 @@ class Outcome:
     """How busy the engine was then, where a policy tells."""
 
     @classmethod
-    def of(cls, output: Any) -> "Outcome":
+    def of(cls, output: Any) -> "RequestOutcome":
         """Read a finished ``vllm.RequestOutput``.
 
         Raises:

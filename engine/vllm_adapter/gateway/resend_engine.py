@@ -35,7 +35,7 @@ from onlooker.engine.vllm_adapter.gateway import boot, sampling
 from onlooker.engine.vllm_adapter.gateway.checks import answer_tokens, check_result, count_check
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
-from onlooker.engine.vllm_adapter.gateway.outcome import Outcome
+from onlooker.engine.vllm_adapter.gateway.outcome import RequestOutcome
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 from onlooker.scheduler.load import EngineLoad
 
@@ -165,7 +165,7 @@ class ResendEngine:
                 if text := output.outputs[0].text:
                     yield AnswerDelta(text)
                 if output.finished:
-                    outcome = Outcome.of(output)
+                    outcome = RequestOutcome.of(output)
         if outcome is None:
             raise EngineFailed("the engine ended an answer without saying so")
         outcome.count(self._metrics, "answer", num_tokens)
@@ -201,11 +201,11 @@ class ResendEngine:
         assert self._composer is not None, "the engine has not been started"
         return self._composer
 
-    async def _run(self, prompt: dict[str, Any]) -> Outcome:
+    async def _run(self, prompt: dict[str, Any]) -> RequestOutcome:
         """Run a request for what it leaves in the prefix cache."""
         rendered = await self._runner.render(prompt)
         output = await self._runner.last_output(rendered, sampling.for_effect(), new_id("ingest"))
-        return Outcome.of(output)
+        return RequestOutcome.of(output)
 
     async def _measure_clip(self, model: Model) -> int:
         """Tokens that one more clip adds; the requests also warm the engine up."""

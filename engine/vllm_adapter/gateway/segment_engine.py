@@ -53,7 +53,7 @@ from onlooker.engine.vllm_adapter.gateway.features import engine_input
 from onlooker.engine.vllm_adapter.gateway.gauge import LoadGauge
 from onlooker.engine.vllm_adapter.gateway.memories import StreamMemories
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
-from onlooker.engine.vllm_adapter.gateway.outcome import Outcome, count_fetched
+from onlooker.engine.vllm_adapter.gateway.outcome import RequestOutcome, count_fetched
 from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
@@ -195,7 +195,7 @@ class SegmentEngine:
                                 pieces.append(text)
                                 yield AnswerDelta(text)
                             if output.finished:
-                                outcome = Outcome.of(output)
+                                outcome = RequestOutcome.of(output)
                 if outcome is None:
                     raise EngineFailed("the engine ended an answer without saying so")
                 self._gauge.note(outcome)
@@ -227,13 +227,13 @@ class SegmentEngine:
 
     # ---- requests ----
 
-    async def _run(self, builder: PromptBuilder, care: Care = NO_CARE) -> Outcome:
+    async def _run(self, builder: PromptBuilder, care: Care = NO_CARE) -> RequestOutcome:
         """Run a request for what it saves or reports."""
         prompt = builder.build()
         options = sampling.for_effect(care.ticket, prompt.plan)
         with self._gauge.running():
             output = await self._runner.last_output(engine_input(prompt), options, new_id("ingest"))
-        outcome = Outcome.of(output)
+        outcome = RequestOutcome.of(output)
         self._gauge.note(outcome)
         return outcome
 

@@ -14,7 +14,7 @@ import torch
 
 from onlooker.engine.memory.plan import DEVICE, Reads
 from onlooker.engine.vllm_adapter.worker.index import Index
-from onlooker.engine.vllm_adapter.worker.scores import SCORES, Score
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, RetrievalScore
 
 _AT_ONCE = 64
 """Segments read together where many are."""
@@ -78,7 +78,7 @@ class SegmentArena:
         *,
         budget_bytes: int | None = None,
         backing: Backing | None = None,
-        score: Score = SCORES["mean_key"],
+        score: RetrievalScore = SCORES["mean_key"],
     ) -> None:
         self._budget_bytes = budget_bytes
         self._backing = backing

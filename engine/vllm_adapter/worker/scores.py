@@ -24,7 +24,7 @@ import torch
 from onlooker.engine.memory.ranking import ScoreName
 
 
-class Score(Protocol):
+class RetrievalScore(Protocol):
     """One way to rank segments. Stateless."""
 
     needs_queries: bool
@@ -123,7 +123,9 @@ class LateInteraction:
         return best.mean((1, 2, 3))
 
 
-def compared(score: Score, queries: torch.Tensor, keys: Sequence[torch.Tensor]) -> torch.Tensor:
+def compared(
+    score: RetrievalScore, queries: torch.Tensor, keys: Sequence[torch.Tensor]
+) -> torch.Tensor:
     """One layer's scores of segments by all their keys, [tokens, kv_heads, head_dim] each, which
     the index need not know by this score."""
     by_size: dict[int, list[int]] = {}
@@ -137,7 +139,7 @@ def compared(score: Score, queries: torch.Tensor, keys: Sequence[torch.Tensor]) 
     return found
 
 
-SCORES: Mapping[ScoreName, Score] = {
+SCORES: Mapping[ScoreName, RetrievalScore] = {
     "mean_key": MeanKey(),
     "representatives": Representatives(),
     "page_mean": PageMean(),

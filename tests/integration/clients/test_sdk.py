@@ -13,7 +13,7 @@ from onlooker.clients.python import (
     Connected,
     Problem,
     Reconnect,
-    Stream,
+    RemoteStream,
     StreamAlert,
     StreamClosed,
 )
@@ -34,7 +34,7 @@ def client_of(served: Served, api_key: str | None = None) -> Client:
     return Client(served.base, api_key, options=OPTIONS)
 
 
-async def feed_colours(stream: Stream, *colours: str) -> None:
+async def feed_colours(stream: RemoteStream, *colours: str) -> None:
     """One second of each colour at 2 fps."""
     for second, colour in enumerate(colours):
         for half in (0.0, 0.5):

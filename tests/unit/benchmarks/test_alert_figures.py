@@ -7,9 +7,9 @@ import pytest
 
 from onlooker.benchmarks.alert_figures import comment_figures, poll_figures, watch_figures
 from onlooker.benchmarks.alert_truth import Shown
-from onlooker.benchmarks.check_cost import Part, cost_figures
+from onlooker.benchmarks.check_cost import CostPart, cost_figures
 from onlooker.benchmarks.cpu import Cost
-from onlooker.benchmarks.measured import Work
+from onlooker.benchmarks.measured import MeasuredWork
 from onlooker.benchmarks.scenarios.proactive import _summary
 from onlooker.benchmarks.watched import NUM_STREAMS, Watched
 from onlooker.demo_model.examples import VALIDATION_SEED
@@ -76,11 +76,13 @@ def test_commentary_is_told_of_changes_and_spoken_over_quiet_clips(watched: Watc
     assert found["spoken_over"] == pytest.approx(1 / len(quiet), abs=1e-4)
 
 
-def make_part(clips: int, cpu_s: float, **work: Any) -> Part:
-    done = Work(ingest_s=[0.0] * clips, ingest_tokens=20 * clips, ingest_cached_tokens=5 * clips)
+def make_part(clips: int, cpu_s: float, **work: Any) -> CostPart:
+    done = MeasuredWork(
+        ingest_s=[0.0] * clips, ingest_tokens=20 * clips, ingest_cached_tokens=5 * clips
+    )
     for name, value in work.items():
         setattr(done, name, value)
-    return Part(done, Cost(10.0, cpu_s / 2, cpu_s / 2, {}, 0.0))
+    return CostPart(done, Cost(10.0, cpu_s / 2, cpu_s / 2, {}, 0.0))
 
 
 def test_cost_is_the_surplus_over_the_bare_ingest() -> None:

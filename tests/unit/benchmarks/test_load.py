@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from onlooker.benchmarks.open_loop import Score, StreamScore, Trial
+from onlooker.benchmarks.open_loop import LoadScore, StreamScore, Trial
 from onlooker.benchmarks.plots import plot_load
 from onlooker.benchmarks.scenarios import load
 from onlooker.benchmarks.validation import machine_of, validated
@@ -15,9 +15,9 @@ from onlooker.scheduler.simulator.costs import DEMO_ON_CPU
 from onlooker.scheduler.slo import Slo
 
 
-def make_score(streams: int, **of_each: Any) -> Score:
+def make_score(streams: int, **of_each: Any) -> LoadScore:
     trial = Trial(streams, Slo(1.0, 0.15, 3.0), seconds=10.0)
-    return Score(trial, [StreamScore(**of_each) for _ in range(streams)])
+    return LoadScore(trial, [StreamScore(**of_each) for _ in range(streams)])
 
 
 GOOD = {"asked": 2, "good": 2, "ttft_met": 2, "ttft_s": [0.1, 0.2], "tpot_s": [0.01, 0.01]}

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.clients.python.outbox import MAX_EVENTS, Outbox
+from onlooker.clients.python.outbox import MAX_EVENTS, FrameOutbox
 from onlooker.core.errors import Overloaded
 
 
-async def take_all(outbox: Outbox) -> list[str | bytes]:
+async def take_all(outbox: FrameOutbox) -> list[str | bytes]:
     taken: list[str | bytes] = []
     try:
         while True:
@@ -21,14 +21,14 @@ async def take_all(outbox: Outbox) -> list[str | bytes]:
 
 
 async def test_live_questions_go_before_frames() -> None:
-    outbox = Outbox(max_frames=2, keep_unacknowledged=False)
+    outbox = FrameOutbox(max_frames=2, keep_unacknowledged=False)
     outbox.put_newest(1, b"frame")
     outbox.put_event("question")
     assert await take_all(outbox) == ["question", b"frame"]
 
 
 async def test_on_the_virtual_clock_a_question_follows_the_frames_before_it() -> None:
-    outbox = Outbox(max_frames=4, keep_unacknowledged=True)
+    outbox = FrameOutbox(max_frames=4, keep_unacknowledged=True)
     await outbox.put_frame(1, b"before")
     outbox.put_event("question")
     await outbox.put_frame(2, b"after")
@@ -37,7 +37,7 @@ async def test_on_the_virtual_clock_a_question_follows_the_frames_before_it() ->
 
 
 async def test_a_full_queue_of_events_says_so() -> None:
-    outbox = Outbox(max_frames=2, keep_unacknowledged=False)
+    outbox = FrameOutbox(max_frames=2, keep_unacknowledged=False)
     for _ in range(MAX_EVENTS):
         outbox.put_event("x")
     with pytest.raises(Overloaded):
@@ -50,7 +50,7 @@ async def test_a_full_queue_of_events_says_so() -> None:
 @given(st.lists(st.sampled_from(["put", "take"]), max_size=60), st.integers(1, 4))
 def test_live_frames_come_newest_first_to_stay_and_in_order(steps: list[str], room: int) -> None:
     async def run() -> None:
-        outbox = Outbox(max_frames=room, keep_unacknowledged=False)
+        outbox = FrameOutbox(max_frames=room, keep_unacknowledged=False)
         waiting: list[int] = []
         num_put = 0
         for step in steps:
@@ -71,7 +71,7 @@ def test_live_frames_come_newest_first_to_stay_and_in_order(steps: list[str], ro
 def test_virtual_frames_are_sent_until_acknowledged(steps: list[str | int]) -> None:
     async def run() -> None:
         total, room = 12, 4
-        outbox = Outbox(max_frames=room, keep_unacknowledged=True)
+        outbox = FrameOutbox(max_frames=room, keep_unacknowledged=True)
 
         async def fill() -> None:
             for number in range(1, total + 1):

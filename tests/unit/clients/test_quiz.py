@@ -3,7 +3,7 @@
 import random
 
 from onlooker.clients.python.quiz import Quiz
-from onlooker.demo_model.questions import Clip, ask
+from onlooker.demo_model.questions import DrawnClip, ask
 from onlooker.demo_model.world import World
 
 
@@ -39,7 +39,7 @@ def test_any_choice_of_frames_gives_the_same_truth() -> None:
         if question is None or question.family != "now_digit":
             continue
         for lag in (0.0, 0.3, 0.6):
-            clip = Clip(now - lag, (now - lag, now - lag))
+            clip = DrawnClip(now - lag, (now - lag, now - lag))
             again = ask(world, [clip], float(now), random.Random(0), "now_digit")
             assert again is not None
             assert again.answer == question.answer

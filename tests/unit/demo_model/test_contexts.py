@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.demo_model.answers import Question
+from onlooker.demo_model.answers import DrawnQuestion
 from onlooker.demo_model.training.contexts import retrieved
 
 CLIPS = st.integers(12, 64)
@@ -15,20 +15,20 @@ FAMILIES = st.sampled_from(["first_seen", "when_appeared", "at_time_color", "how
 
 
 @st.composite
-def asked(draw: st.DrawFn) -> tuple[int, list[tuple[int, Question]]]:
+def asked(draw: st.DrawFn) -> tuple[int, list[tuple[int, DrawnQuestion]]]:
     """How many clips there are, and questions about all of them or the first few."""
     clips = draw(CLIPS)
     evidence = st.lists(st.integers(0, clips - 1), max_size=3, unique=True).map(sorted)
     found = []
     for number in range(draw(st.integers(0, 8))):
-        question = Question(draw(FAMILIES), str(number), "", tuple(draw(evidence)))
+        question = DrawnQuestion(draw(FAMILIES), str(number), "", tuple(draw(evidence)))
         found.append((draw(st.sampled_from([clips, clips - 3])), question))
     return clips, found
 
 
 @given(asked(), SEEDS)
 def test_questions_keep_their_evidence(
-    drawn: tuple[int, list[tuple[int, Question]]], seed: int
+    drawn: tuple[int, list[tuple[int, DrawnQuestion]]], seed: int
 ) -> None:
     clips, questions = drawn
     viewed, kept = retrieved(np.random.default_rng(seed), clips, questions)
@@ -43,7 +43,7 @@ def test_questions_keep_their_evidence(
 
 
 def test_ever_needs_one_of_the_clips_that_show_it() -> None:
-    question = Question("ever", "Was there ever a star?", "yes", tuple(range(0, 40, 8)))
+    question = DrawnQuestion("ever", "Was there ever a star?", "yes", tuple(range(0, 40, 8)))
     counts = set()
     for seed in range(40):
         viewed, kept = retrieved(np.random.default_rng(seed), 48, [(48, question)])
@@ -56,7 +56,7 @@ def test_ever_needs_one_of_the_clips_that_show_it() -> None:
 
 
 def test_a_lone_old_clip_stands_before_many_new_ones_now_and_then() -> None:
-    question = Question("when_appeared", "When did a star appear?", "at 3 seconds", (3,))
+    question = DrawnQuestion("when_appeared", "When did a star appear?", "at 3 seconds", (3,))
     old = []
     for seed in range(200):
         viewed, kept = retrieved(np.random.default_rng(seed), 64, [(64, question)])

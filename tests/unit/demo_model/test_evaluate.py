@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from onlooker.demo_model.answers import SILENCE, Question
+from onlooker.demo_model.answers import SILENCE, DrawnQuestion
 from onlooker.demo_model.dataset import Layout, sink_text
 from onlooker.demo_model.evaluate import (
     Reply,
@@ -17,7 +17,7 @@ from onlooker.demo_model.evaluate import (
 from onlooker.demo_model.examples import (
     SETTINGS,
     TEST_SEED,
-    Item,
+    ExampleItem,
     draw_context,
     draw_items,
     reported_family,
@@ -28,7 +28,9 @@ from onlooker.demo_model.tokenizer import build_tokenizer
 
 def test_prompts_have_the_tokens_that_training_has() -> None:
     layout = Layout(build_tokenizer(vocabulary()))
-    question = Question("f", "And the color?", "red", history=(("What shape is it?", "a star"),))
+    question = DrawnQuestion(
+        "f", "And the color?", "red", history=(("What shape is it?", "a star"),)
+    )
     expected = [*layout.encode(sink_text()), layout.video, layout.video]
     earlier = layout.turn("What shape is it?", "a star")
     expected += [*earlier.question, *earlier.answer, *layout.encode("<|im_start|>user\n")]
@@ -58,15 +60,15 @@ def test_stamps_in_the_metadata_are_those_of_the_clip() -> None:
 
 
 def test_results_are_counted_per_family_and_age() -> None:
-    quiet = Question("narrate", "What just changed?", SILENCE, accepted=("",))
-    moved = Question("narrate", "What just changed?", "The scene changed.", (1,))
-    yes = Question("check", "Is there a cut?", "yes", (1,))
+    quiet = DrawnQuestion("narrate", "What just changed?", SILENCE, accepted=("",))
+    moved = DrawnQuestion("narrate", "What just changed?", "The scene changed.", (1,))
+    yes = DrawnQuestion("check", "Is there a cut?", "yes", (1,))
     results = Results(
         [
-            (Item(0, quiet, 0.0), Reply("", None)),
-            (Item(0, moved, 0.0), Reply("", None)),
-            (Item(0, yes, 40.0), Reply("yes", 0.8)),
-            (Item(0, yes, 2.0), Reply("no", 0.3)),
+            (ExampleItem(0, quiet, 0.0), Reply("", None)),
+            (ExampleItem(0, moved, 0.0), Reply("", None)),
+            (ExampleItem(0, yes, 40.0), Reply("yes", 0.8)),
+            (ExampleItem(0, yes, 2.0), Reply("no", 0.3)),
         ]
     )
     table = results.table()

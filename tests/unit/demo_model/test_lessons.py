@@ -20,7 +20,7 @@ from onlooker.demo_model.training.changes import (
     stacked,
 )
 from onlooker.demo_model.training.clips import CELLS
-from onlooker.demo_model.training.pool import Timeline, draw_timeline
+from onlooker.demo_model.training.pool import DrawnTimeline, draw_timeline
 from onlooker.demo_model.view import View
 from onlooker.demo_model.world import COLOR_NAMES, World
 
@@ -148,7 +148,7 @@ def test_telling_new_from_known_counts_most_where_a_thing_comes_in() -> None:
 
 def test_a_timeline_is_watched_once() -> None:
     lessons = Lessons()
-    timeline: Timeline = draw_timeline(np.random.default_rng(0), 1, 8, 0)
+    timeline: DrawnTimeline = draw_timeline(np.random.default_rng(0), 1, 8, 0)
     first = lessons.of(timeline, np.arange(8), None)
     again = lessons.of(timeline, np.arange(2, 8), None)
     assert (first.count[0, 2:] == again.count[0]).all()

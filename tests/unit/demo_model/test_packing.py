@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import Qwen3VLForConditionalGeneration
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
-from onlooker.demo_model.answers import Question
+from onlooker.demo_model.answers import DrawnQuestion
 from onlooker.demo_model.dataset import Layout, sink_text
 from onlooker.demo_model.model import build_config, build_model
 from onlooker.demo_model.phrases import vocabulary
@@ -22,14 +22,14 @@ from onlooker.demo_model.training.changes import Lessons
 from onlooker.demo_model.training.contexts import Branch, Context, Drawer
 from onlooker.demo_model.training.language import forward, pointer_loss
 from onlooker.demo_model.training.packing import pack
-from onlooker.demo_model.training.pool import Pool, Timeline, build_pool
+from onlooker.demo_model.training.pool import DrawnTimeline, Pool, build_pool
 from onlooker.demo_model.world import COLOR_NAMES
 
 HISTORY = (("What shape is it?", "a star"),)
 QUESTIONS = [
-    Question("at", "What color was the star at 12 seconds?", "red"),
-    Question("follow", "And the color?", "green", history=HISTORY),
-    Question("now", "What do you see?", "a red circle and a blue star"),
+    DrawnQuestion("at", "What color was the star at 12 seconds?", "red"),
+    DrawnQuestion("follow", "And the color?", "green", history=HISTORY),
+    DrawnQuestion("now", "What do you see?", "a red circle and a blue star"),
 ]
 
 
@@ -184,7 +184,7 @@ def test_pointers_are_shares_of_attention_over_seen_tokens(
 
 def test_every_word_of_an_answer_points_at_the_evidence(layout: Layout, pool: Pool) -> None:
     context = make_context(pool, [0, 1, 2])
-    timed = Question("first_seen", "When did you first see a star?", "at 12 seconds", (0,))
+    timed = DrawnQuestion("first_seen", "When did you first see a star?", "at 12 seconds", (0,))
     context.branches = [Branch(3, QUESTIONS[0]), Branch(3, timed)]
     packed = pack(layout, [context], pool, None)
     at, whose = packed.pointing()
@@ -199,7 +199,7 @@ def test_attention_rests_on_the_sink_when_there_is_nothing_to_look_at(
     layout: Layout, pool: Pool, answer: str, sink: bool
 ) -> None:
     context = make_context(pool, [0, 1])
-    context.branches = [Branch(2, Question("ever", "Was there ever a red star?", answer))]
+    context.branches = [Branch(2, DrawnQuestion("ever", "Was there ever a red star?", answer))]
     packed = pack(layout, [context], pool, None)
     opening = len(layout.encode(sink_text(None)))
     assert packed.pointed[0, :opening].all() == sink
@@ -216,7 +216,7 @@ def test_gathered_contexts_hold_clips_from_far_apart(pool: Pool) -> None:
 class _Two(Lessons):
     """A blue star at the top and a red circle on the left."""
 
-    def content(self, timeline: Timeline, row: int) -> NDArray[np.int64]:
+    def content(self, timeline: DrawnTimeline, row: int) -> NDArray[np.int64]:
         labels = np.zeros((9, 3), np.int64)
         for cell, color, shape in ((1, "blue", "star"), (3, "red", "circle")):
             labels[cell, :2] = COLOR_NAMES.index(color) + 1, SHAPES.index(shape) + 1
@@ -224,7 +224,7 @@ class _Two(Lessons):
 
 
 def test_each_object_of_a_list_is_looked_at_while_it_is_named(layout: Layout, pool: Pool) -> None:
-    listed = Question("now_list", "What do you see?", "a red circle and a blue star", (1,))
+    listed = DrawnQuestion("now_list", "What do you see?", "a red circle and a blue star", (1,))
     context = make_context(pool, [0, 1])
     context.branches = [Branch(2, QUESTIONS[0]), Branch(2, listed)]
     packed = pack(layout, [context], pool, None, _Two())

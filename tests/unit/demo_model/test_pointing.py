@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from onlooker.demo_model.answers import NUMBER_WORDS, Question
+from onlooker.demo_model.answers import NUMBER_WORDS, DrawnQuestion
 from onlooker.demo_model.dataset import Layout
 from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.table import SHAPES
@@ -19,7 +19,7 @@ from onlooker.demo_model.training.contexts import COUNTED, Branch, Context, Draw
 from onlooker.demo_model.training.language import Packed, pointer_loss
 from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.pointing import counted_tokens, pointed_tokens
-from onlooker.demo_model.training.pool import Pool, Timeline, draw_timeline
+from onlooker.demo_model.training.pool import DrawnTimeline, Pool, draw_timeline
 from onlooker.demo_model.training.vision import SIGN_CELL
 from onlooker.demo_model.world import COLOR_NAMES
 
@@ -29,7 +29,7 @@ TIMELINE = draw_timeline(np.random.default_rng(0), 1, 64, 0)
 class _Shown(Lessons):
     """A red circle on the left in the first two clips only."""
 
-    def content(self, timeline: Timeline, row: int) -> NDArray[np.int64]:
+    def content(self, timeline: DrawnTimeline, row: int) -> NDArray[np.int64]:
         labels = np.zeros((9, 3), np.int64)
         if row < 2:
             labels[3, :2] = COLOR_NAMES.index("red") + 1, SHAPES.index("circle") + 1
@@ -56,7 +56,7 @@ def test_a_question_points_at_what_shows_its_answer(
     clip: int,
     tokens: set[int],
 ) -> None:
-    question = Question(family, text, "", (evidence,))
+    question = DrawnQuestion(family, text, "", (evidence,))
     branch = Branch(len(rows), question)
     context = Context(TIMELINE, np.array(rows), None, np.arange(len(rows)), 0, [branch])
     found, which = pointed_tokens(context, branch, evidence, _Shown())
@@ -65,7 +65,7 @@ def test_a_question_points_at_what_shows_its_answer(
 
 
 def test_what_was_seen_last_is_not_looked_for_in_a_clip_that_is_left_out() -> None:
-    question = Question("last_seen", "When did you last see a red circle?", "", (1,))
+    question = DrawnQuestion("last_seen", "When did you last see a red circle?", "", (1,))
     branch = Branch(3, question)
     rows, viewed = np.arange(4), np.array([0, 1, 3])
     context = Context(TIMELINE, rows, None, viewed, 0, [branch])
@@ -75,14 +75,14 @@ def test_what_was_seen_last_is_not_looked_for_in_a_clip_that_is_left_out() -> No
 class _Passing(Lessons):
     """A red circle on the left; from the second clip on a blue one on the right as well."""
 
-    def content(self, timeline: Timeline, row: int) -> NDArray[np.int64]:
+    def content(self, timeline: DrawnTimeline, row: int) -> NDArray[np.int64]:
         labels = np.zeros((9, 3), np.int64)
         labels[3, :2] = COLOR_NAMES.index("red") + 1, SHAPES.index("circle") + 1
         if row > 0:
             labels[5, :2] = COLOR_NAMES.index("blue") + 1, SHAPES.index("circle") + 1
         return labels
 
-    def shown(self, timeline: Timeline, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def shown(self, timeline: DrawnTimeline, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         bits = np.zeros(3, np.int64)
         for row in rows:
             for color, shape, _ in self.content(timeline, int(row)):
@@ -110,7 +110,7 @@ class _Passing(Lessons):
 def test_what_counts_is_one_token_for_each_thing_that_a_clip_adds(
     family: str, text: str, evidence: int, tokens: set[int]
 ) -> None:
-    branch = Branch(2, Question(family, text, "", (0, 1)))
+    branch = Branch(2, DrawnQuestion(family, text, "", (0, 1)))
     context = Context(TIMELINE, np.arange(2), None, np.arange(2), 0, [branch])
     clip, which = counted_tokens(context, branch, evidence, _Passing())
     assert clip == evidence
@@ -146,7 +146,7 @@ def test_as_many_tokens_are_pointed_at_as_an_answer_counts_and_one_in_the_openin
 def test_attention_that_counts_lies_on_all_tokens_alike() -> None:
     layout, pool = Layout(build_tokenizer(vocabulary())), _pool()
     text = "How often did the sign change?"
-    counts = Question("how_many_times", text, NUMBER_WORDS[3], (2, 5, 7))
+    counts = DrawnQuestion("how_many_times", text, NUMBER_WORDS[3], (2, 5, 7))
     context = Context(TIMELINE, np.arange(8), None, np.arange(8), 0, [Branch(8, counts)])
     packed = pack(layout, [context], pool, None)
     rows = packed.pointing()[1]

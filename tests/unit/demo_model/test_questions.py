@@ -1,4 +1,4 @@
-"""Question truth: recomputed here from the frames, by reading the question's own words."""
+"""The truth of drawn questions: recomputed from the frames, by reading the question's own words."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from onlooker.demo_model.questions import (
     CANNOT_TELL,
     FAMILIES,
     SILENCE,
-    Clip,
-    Question,
+    DrawnClip,
+    DrawnQuestion,
     View,
     ask,
     ask_view,
@@ -52,7 +52,7 @@ def views(draw: st.DrawFn) -> tuple[View, random.Random]:
     return View(World(draw(st.integers(0, 10**6))), clips), rng
 
 
-def _asked(view: View, rng: random.Random, family: str) -> Question | None:
+def _asked(view: View, rng: random.Random, family: str) -> DrawnQuestion | None:
     question = ask_view(view, rng, family)
     if question is not None:
         assert question.family == family
@@ -405,7 +405,7 @@ def test_clips_after_now_are_not_seen() -> None:
 
 def test_a_clip_of_one_frame_says_nothing_about_motion() -> None:
     for seed in range(30):
-        view = View(World(seed), [Clip(t + 0.5, (t + 0.5,)) for t in range(20)])
+        view = View(World(seed), [DrawnClip(t + 0.5, (t + 0.5,)) for t in range(20)])
         assert ask_view(view, random.Random(seed), "now_moving") is None
 
 
@@ -431,7 +431,7 @@ def test_a_clip_of_one_frame_says_nothing_about_motion() -> None:
     ],
 )
 def test_marking(answer: str, reply: str, right: bool) -> None:
-    assert correct(Question("x", "?", answer), reply) is right
+    assert correct(DrawnQuestion("x", "?", answer), reply) is right
 
 
 def test_times_next_to_the_evidence_are_right() -> None:

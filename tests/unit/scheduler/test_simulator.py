@@ -6,7 +6,7 @@ import pytest
 
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.simulator.costs import DEMO_ON_CPU, GPU_LIKE, Machine
-from onlooker.scheduler.simulator.outcome import Outcome, jain, percentile
+from onlooker.scheduler.simulator.outcome import SimulationOutcome, jain, percentile
 from onlooker.scheduler.simulator.rivals import DecodeFirst, Edf, Fcfs, FixedBudget
 from onlooker.scheduler.simulator.simulation import Simulation
 from onlooker.scheduler.simulator.workload import NAMES, Kind, Workload
@@ -14,12 +14,14 @@ from onlooker.scheduler.slo_policy import SloPolicy
 from onlooker.scheduler.step_plan import StepPolicy
 
 
-def ours(workload: Workload, machine: Machine = DEMO_ON_CPU) -> Outcome:
+def ours(workload: Workload, machine: Machine = DEMO_ON_CPU) -> SimulationOutcome:
     policy = SloPolicy(SchedulerSection())
     return Simulation(workload, machine, policy, governed=True).run()
 
 
-def rival(policy: StepPolicy, workload: Workload, machine: Machine = DEMO_ON_CPU) -> Outcome:
+def rival(
+    policy: StepPolicy, workload: Workload, machine: Machine = DEMO_ON_CPU
+) -> SimulationOutcome:
     return Simulation(workload, machine, policy).run()
 
 
