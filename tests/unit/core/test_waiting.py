@@ -1,6 +1,7 @@
 """A wait that is cut short by a future: which cancellations end at it, and which pass through."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -73,11 +74,8 @@ async def test_a_cut_that_was_swallowed_leaves_no_cancellation_behind() -> None:
     ended = make_future()
 
     async def run() -> int:
-        with CutShortBy(ended):
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                pass
+        with CutShortBy(ended), contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
         task = asyncio.current_task()
         assert task is not None
         return task.cancelling()
