@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.ids import ResponseId, StreamId, new_response_id
 from onlooker.core.media import Clip
 from onlooker.core.protocol.base import FinalStatus
 from onlooker.engine.care import NO_CARE, Care
@@ -65,7 +65,7 @@ class Question:
     """
 
     text: str
-    response_id: ResponseId = field(default_factory=lambda: ResponseId(new_id("resp")))
+    response_id: ResponseId = field(default_factory=new_response_id)
     """Of its answer."""
     at_s: float | None = None
     """Stream time that is asked about; None is now."""

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from onlooker.core.errors import EngineFailed
@@ -9,7 +11,7 @@ from tests.fakes.pictures import make_clip
 S = StreamId("s")
 
 
-async def reply(engine: ScriptedEngine, text: str, **options: object) -> str:
+async def reply(engine: ScriptedEngine, text: str, **options: Any) -> str:
     question = Question(text=text, stream_id=S, **{"asked_s": 100.0, **options})
     events = [event async for event in engine.answer(question)]
     assert [type(event) for event in events[-1:]] == [AnswerEnd]
