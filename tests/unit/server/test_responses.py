@@ -1,4 +1,4 @@
-"""A token makes no task on its way to the door, over the WebSocket or as server-sent events."""
+"""An answer on its way to the door, over the WebSocket or as server-sent events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from onlooker.core.clock import SystemClock
+from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig
 from onlooker.core.protocol.server_events import ResponseDone, ServerEvent, TextDelta
@@ -16,6 +17,7 @@ from onlooker.engine.interface import Question
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.config import ServerSection
 from onlooker.server.conversation import Conversation
+from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import Inquiry
 from onlooker.server.responses import Responses
 from onlooker.server.sse import EventResponse, NumberedText
@@ -56,7 +58,7 @@ class Told(list[ServerEvent]):
             self.done.set()
 
 
-async def over_a_connection(stream: Stream, gateway: Any) -> int:
+async def over_a_connection(stream: Stream, gateway: Gateway) -> int:
     """Ask as a WebSocket does; returns how many pieces of text came."""
     told, tasks = Told(), set[Any]()
 
@@ -76,7 +78,7 @@ async def over_a_connection(stream: Stream, gateway: Any) -> int:
     return sum(isinstance(event, TextDelta) for event in told)
 
 
-async def as_server_sent_events(stream: Stream, gateway: Any) -> int:
+async def as_server_sent_events(stream: Stream, gateway: Gateway) -> int:
     """Ask over HTTP; returns how many pieces of text came."""
     question, bodies = Question(text="go on", max_tokens=1000), []
     writer = AnswerWriter(question, stream=stream.name, clock=gateway.clock)
@@ -97,19 +99,52 @@ async def as_server_sent_events(stream: Stream, gateway: Any) -> int:
     return b"".join(bodies).count(b"event: response.output_text.delta")
 
 
+@asynccontextmanager
+async def answering(text: str) -> AsyncIterator[tuple[Gateway, Stream]]:
+    """A gateway whose engine always says `text`, and a stream to ask."""
+    settings = make_settings(server__default_output_tokens=1000)
+    gateway = make_gateway(settings, engine=ScriptedEngine([("", text)]))
+    await gateway.hub.start(lambda line: None)
+    try:
+        yield gateway, await gateway.hub.open_stream(options=StreamOptions(clock="live"))
+    finally:
+        await gateway.hub.close(deadline_s=0)
+
+
 @pytest.mark.parametrize("ask", [over_a_connection, as_server_sent_events])
 async def test_a_long_answer_makes_no_more_tasks_than_a_short_one(ask: Any) -> None:
     tasks = {}
     for num_tokens in (SHORT, LONG):
-        engine = ScriptedEngine([("", " ".join(["word"] * num_tokens))])
-        settings = make_settings(server__default_output_tokens=1000)
-        gateway = make_gateway(settings, engine=engine)
-        await gateway.hub.start(lambda line: None)
-        try:
-            stream = await gateway.hub.open_stream(options=StreamOptions(clock="live"))
-            async with asyncio.timeout(WAIT_S), counting() as num_tasks:
-                assert await ask(stream, gateway) == num_tokens
-                tasks[num_tokens] = num_tasks()
-        finally:
-            await gateway.hub.close(deadline_s=0)
+        text = " ".join(["word"] * num_tokens)
+        async with (
+            answering(text) as (gateway, stream),
+            asyncio.timeout(WAIT_S),
+            counting() as num_tasks,
+        ):
+            assert await ask(stream, gateway) == num_tokens
+            tasks[num_tokens] = num_tasks()
     assert tasks[LONG] <= tasks[SHORT]
+
+
+@pytest.mark.parametrize("image", [(), ("no picture",)])
+@pytest.mark.parametrize("is_read_to_the_end", [True, False])
+async def test_what_is_due_at_the_end_is_done_however_an_answer_ends(
+    image: tuple[str, ...], is_read_to_the_end: bool
+) -> None:
+    ends = 0
+
+    async def end() -> None:
+        nonlocal ends
+        ends += 1
+
+    async with answering("one two three") as (gateway, stream):
+        question = Question(text="go on")
+        writer = AnswerWriter(question, stream=None, clock=gateway.clock)
+        inquiry = Inquiry(question, image)
+        events = answer_events(stream, inquiry, writer, gateway.pictures, at_end=end)
+        await anext(events)
+        if is_read_to_the_end:
+            assert [event async for event in events] or writer.failure is not None
+        await events.aclose()
+        assert ends == 1
+        assert isinstance(writer.failure, InvalidRequest) == bool(image)

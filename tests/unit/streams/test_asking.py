@@ -8,6 +8,7 @@ from onlooker.core.errors import (
     Conflict,
     EngineDead,
     EngineFailed,
+    EngineRestarting,
     InvalidRequest,
     Overloaded,
     ShuttingDown,
@@ -244,6 +245,28 @@ async def test_an_answer_that_fails_in_the_engine_is_counted_and_told() -> None:
             metrics.registry.get_sample_value("onlooker_questions_total", {"outcome": "failed"})
             == 1
         )
+
+
+async def test_an_answer_whose_engine_dies_is_told_that_it_is_being_started_again() -> None:
+    clock = ManualClock()
+    engine = ScriptedEngine(clock=clock, info=SMALL)
+    async with running_hub(engine=engine, clock=clock) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        answer = stream.ask(GO_ON)
+        await anext(answer)
+        engine.die()
+        with pytest.raises(EngineRestarting):
+            await anext(answer)
+        assert engine.num_answering == 0
+        assert not hub.ready()
+
+
+async def test_an_end_is_told_when_the_engine_is_done_with_the_request() -> None:
+    engine = ScriptedEngine([("", "one")], info=SMALL)
+    async with running_hub(engine=engine) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        async for event in stream.ask(GO_ON):
+            assert engine.num_answering == (0 if isinstance(event, AnswerEnd) else 1)
 
 
 async def test_frames_are_watched_while_an_answer_runs_and_do_not_show_in_it() -> None:
