@@ -223,7 +223,6 @@ class AnswerEnd:
     Filled in by the stream."""
     reason: str | None = None
     """Why the answer was cut short, in words, where it was: such as a stream that closed."""
-    details: dict[str, object] = field(default_factory=dict)
 
 
 AnswerEvent = AnswerDelta | AnswerEnd
