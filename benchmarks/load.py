@@ -13,10 +13,11 @@ from PIL import Image
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import OnlookerError
-from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
+from onlooker.engine.interface import Question
 from onlooker.streams.events import ClipSeen
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream, StreamOptions
@@ -131,7 +132,7 @@ async def _listen(stream: Stream, outcome: LoadOutcome) -> None:
 async def _ask(stream: Stream, question: str, outcome: LoadOutcome) -> None:
     outcome.asked += 1
     try:
-        async for _ in stream.ask(question, response_id=ResponseId(new_id("resp")), max_tokens=16):
+        async for _ in stream.ask(Question(text=question, max_tokens=16)):
             pass
         outcome.answered += 1
     except OnlookerError:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from onlooker.benchmarks.load import QUESTIONS
 from onlooker.core.clock import Clock
 from onlooker.core.errors import OnlookerError
-from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
-from onlooker.engine.interface import AnswerDelta, AnswerEnd
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
 from onlooker.scheduler.simulator.outcome import jain, percentile
 from onlooker.scheduler.slo import Slo, Tier
 from onlooker.streams.events import ClipSeen
@@ -252,12 +252,8 @@ class _Driver:
         score.asked += 1
         begun_s, first_s = self._clock.now_s(), None
         try:
-            async for event in stream.ask(
-                question,
-                response_id=ResponseId(new_id("resp")),
-                max_tokens=16,
-                tier=self._trial.question_tier,
-            ):
+            asked = Question(text=question, max_tokens=16, tier=self._trial.question_tier)
+            async for event in stream.ask(asked):
                 now_s = self._clock.now_s()
                 if isinstance(event, AnswerDelta) and first_s is None:
                     first_s = now_s

@@ -51,3 +51,8 @@ def split_stream_id(stream_id: StreamId) -> tuple[str, str]:
 def new_id(prefix: str) -> str:
     """Return a fresh id such as ``resp_1f0c…`` (96 random bits: unguessable, unique for ever)."""
     return f"{prefix}_{secrets.token_hex(12)}"
+
+
+def new_response_id() -> ResponseId:
+    """Return a fresh id of an answer."""
+    return ResponseId(new_id("resp"))

@@ -1,8 +1,9 @@
-"""Waiting with a limit, on whatever clock."""
+"""Waiting with a limit: a time on whatever clock, or until something else has happened."""
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from types import TracebackType
+from typing import Any, TypeVar
 
 from onlooker.core.clock import Clock
 
@@ -25,3 +26,52 @@ async def within(clock: Clock, limit_s: float, work: Awaitable[T]) -> T:
     finally:
         task.cancel()
         limit.cancel()
+
+
+class CutShort(Exception):
+    """What was awaited is not wanted any more."""
+
+
+class CutShortBy:
+    """``with CutShortBy(ended):`` cancels what the block awaits as soon as `ended` is done.
+
+    It is to a future what `asyncio.timeout` is to a time: no task is made, the one that runs the
+    block is cancelled, and the cancellation ends at the block, which raises `CutShort` in its
+    place. What was awaited has cleaned up after itself by then. A cancellation by somebody else
+    passes through. An object serves one block.
+    """
+
+    __slots__ = ("_ended", "_is_cut", "_num_cancels", "_task")
+
+    def __init__(self, ended: "asyncio.Future[Any]") -> None:
+        self._ended = ended
+        self._task: asyncio.Task[Any] | None = None
+        self._num_cancels = 0
+        self._is_cut = False
+
+    def __enter__(self) -> None:
+        if self._ended.done():
+            raise CutShort
+        self._task = asyncio.current_task()
+        assert self._task is not None, "only a task can be cut short"
+        self._num_cancels = self._task.cancelling()
+        self._ended.add_done_callback(self._cut)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task, self._task = self._task, None
+        self._ended.remove_done_callback(self._cut)
+        if not self._is_cut:
+            return
+        assert task is not None
+        if task.uncancel() <= self._num_cancels and kind is asyncio.CancelledError:
+            raise CutShort from error
+
+    def _cut(self, ended: "asyncio.Future[Any]") -> None:
+        if self._task is not None:  # else the block ended in the same turn of the loop
+            self._is_cut = True
+            self._task.cancel()

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from onlooker.core.clock import SystemClock
-from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model import view as drawn
@@ -125,9 +125,7 @@ async def traces(plan: Plan, say: Say) -> list[Any]:
 async def _asked(engine: Any, name: str, question: DrawnQuestion, plan: Plan) -> Any:
     from onlooker.demo_model.calibration import Traced
 
-    asked = EngineQuestion(
-        StreamId(name), ResponseId(new_id("r")), question.text, asked_s=float(plan.clips)
-    )
+    asked = EngineQuestion(text=question.text, stream_id=StreamId(name), asked_s=float(plan.clips))
     trace = await engine.trace(asked)
     scores = {
         score: np.array([layer[score] for layer in trace.layers]) for score in trace.layers[0]

@@ -10,12 +10,14 @@ from enum import StrEnum
 from typing import Protocol
 
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.ids import ResponseId, StreamId, new_response_id
 from onlooker.core.media import Clip
+from onlooker.core.protocol.base import FinalStatus
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
 from onlooker.scheduler.load import EngineLoad
+from onlooker.scheduler.slo import Tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,23 @@ class Turn:
     """Stream time at which it was asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One question to a stream."""
+_NOT_YET = StreamId("")
 
-    stream_id: StreamId
-    response_id: ResponseId
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """One question to a stream: the same object from the door that read it to the engine.
+
+    A door fills in what was asked and how; the stream fills in what only it knows.
+    """
+
     text: str
-    asked_s: float
-    """Stream time. The answer depends only on frames captured at or before it: of every clip the
-    engine shows what `Clip.until` leaves of it."""
+    response_id: ResponseId = field(default_factory=new_response_id)
+    """Of its answer."""
+    at_s: float | None = None
+    """Stream time that is asked about; None is now."""
+    tier: Tier | None = None
+    """Whose targets hold for its answer; None takes the stream's."""
     dialogue: tuple[Turn, ...] = ()
     instructions: str | None = None
     """System prompt; None takes the engine's own."""
@@ -70,6 +79,13 @@ class Question:
     seed: int | None = None
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
+
+    # ---- filled in by the stream that is asked
+
+    stream_id: StreamId = _NOT_YET
+    asked_s: float = 0.0
+    """Stream time. The answer depends only on frames captured at or before it: of every clip the
+    engine shows what `Clip.until` leaves of it."""
     zero_wall_s: float | None = None
     """Wall clock (seconds since 1970) of stream time 0; None where it is not known."""
     pending: Clip | None = None
@@ -123,10 +139,27 @@ class IngestResult:
 
 
 class FinishReason(StrEnum):
+    """Why an answer ended. The first two words are vLLM's own."""
+
     STOP = "stop"
+    """It was complete."""
     LENGTH = "length"
+    """It came to its limit of tokens."""
     CANCELLED = "cancelled"
     ERROR = "error"
+
+    @property
+    def status(self) -> FinalStatus:
+        """What clients and metrics call it."""
+        return _STATUSES[self]
+
+
+_STATUSES: Mapping[FinishReason, FinalStatus] = {
+    FinishReason.STOP: "completed",
+    FinishReason.LENGTH: "incomplete",
+    FinishReason.CANCELLED: "cancelled",
+    FinishReason.ERROR: "failed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +223,6 @@ class AnswerEnd:
     Filled in by the stream."""
     reason: str | None = None
     """Why the answer was cut short, in words, where it was: such as a stream that closed."""
-    details: dict[str, object] = field(default_factory=dict)
 
 
 AnswerEvent = AnswerDelta | AnswerEnd

@@ -126,47 +126,20 @@ class EngineSupervisor:
             except TimeoutError:
                 raise self._absence() from None
 
-    async def open_stream(self, stream_id: StreamId) -> Remembered:
-        with self._noticing():
-            return await self._engine.open_stream(stream_id)
-
-    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
-        with self._noticing():
-            await self._engine.close_stream(stream_id, forget=forget)
-
-    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
-        with self._noticing():
-            return await self._engine.ingest(clip, care)
-
-    async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
-        with self._noticing():
-            events = self._engine.answer(question)
-            try:
-                async for event in events:
-                    yield event
-            finally:
-                if isinstance(events, AsyncGenerator):
-                    await events.aclose()
-
-    async def check(self, check: Check) -> CheckResult:
-        with self._noticing():
-            return await self._engine.check(check)
-
-    async def take_stock(self, waiting: Waiting) -> Stock:
-        with self._noticing():
-            return await self._engine.take_stock(waiting)
-
-    # ---- noticing that it died
-
     @contextlib.contextmanager
-    def _noticing(self) -> Iterator[None]:
-        """Turn the engine's death into what the caller should know of it."""
+    def at_work(self) -> Iterator[Engine]:
+        """The engine itself, while the block runs; its death is noticed and told as it should be.
+
+        Raises:
+            EngineRestarting: it is being started again, or died during the block.
+            EngineDead: it is gone for good.
+        """
         self._look()
         if not self._is_up:
             raise self._absence()
         life = self._life
         try:
-            yield
+            yield self._engine
         except EngineDead as error:
             self._note_death(life)
             raise self._absence() from error
@@ -175,6 +148,40 @@ class EngineSupervisor:
                 raise
             self._note_death(life)
             raise self._absence() from error
+
+    async def open_stream(self, stream_id: StreamId) -> Remembered:
+        with self.at_work() as engine:
+            return await engine.open_stream(stream_id)
+
+    async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
+        with self.at_work() as engine:
+            await engine.close_stream(stream_id, forget=forget)
+
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
+        with self.at_work() as engine:
+            return await engine.ingest(clip, care)
+
+    async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
+        """For those who know only `Engine`; whoever knows this class reads the engine's own events
+        `at_work`, and spares each of them a generator."""
+        with self.at_work() as engine:
+            events = engine.answer(question)
+            try:
+                async for event in events:
+                    yield event
+            finally:
+                if isinstance(events, AsyncGenerator):
+                    await events.aclose()
+
+    async def check(self, check: Check) -> CheckResult:
+        with self.at_work() as engine:
+            return await engine.check(check)
+
+    async def take_stock(self, waiting: Waiting) -> Stock:
+        with self.at_work() as engine:
+            return await engine.take_stock(waiting)
+
+    # ---- noticing that it died
 
     def _absence(self) -> OnlookerError:
         if self._is_gone:

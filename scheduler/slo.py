@@ -11,6 +11,11 @@ class Tier(StrEnum):
     STANDARD = "standard"
     BACKGROUND = "background"
 
+    @classmethod
+    def named(cls, name: str | None) -> "Tier | None":
+        """The tier that a client names, if any."""
+        return None if name is None else cls(name)
+
 
 @dataclass(frozen=True, slots=True)
 class Slo:

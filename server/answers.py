@@ -1,19 +1,23 @@
 """One answer's events, in OpenAI Realtime's order, whoever reads them: WebSocket or SSE.
 
-`AnswerWriter` is pure: it makes events and keeps the text. `asking.answer_events` runs it over an
-engine's answer.
+`AnswerWriter` is pure: it makes events and keeps the text. `answer_events` runs it over what a
+stream answers.
 """
 
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Literal
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import OnlookerError
-from onlooker.core.ids import ItemId, ResponseId, new_id
+from onlooker.core.ids import ItemId, new_id
+from onlooker.core.log import response_id_var
 from onlooker.core.protocol.base import (
     AnswerFacts,
     ConversationItem,
     EvidenceSpan,
+    FinalStatus,
     InputTokenDetails,
     OutputText,
     Usage,
@@ -35,18 +39,12 @@ from onlooker.core.protocol.server_events import (
     TextDelta,
     TextDone,
 )
-from onlooker.engine.interface import AnswerEnd, FinishReason
-from onlooker.server.errors import body_of
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
+from onlooker.server.errors import body_of, hide
+from onlooker.server.pictures import Inquiry, PictureReader
+from onlooker.streams.stream import Stream
 
-Status = Literal["completed", "cancelled", "incomplete", "failed"]
-
-_STATUS: dict[FinishReason, Status] = {
-    FinishReason.STOP: "completed",
-    FinishReason.LENGTH: "incomplete",
-    FinishReason.CANCELLED: "cancelled",
-    FinishReason.ERROR: "failed",
-}
-_REASON: dict[Status, str | None] = {
+_REASON: dict[FinalStatus, str | None] = {
     "completed": None,
     "incomplete": "max_output_tokens",
     "cancelled": "client_cancelled",
@@ -54,26 +52,27 @@ _REASON: dict[Status, str | None] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerFrame:
-    """What is fixed about an answer before it begins."""
-
-    stream: str | None
-    max_output_tokens: int
-    conversation_id: str | None = None
-    """Set when the answer becomes an item of the conversation."""
-    previous_item_id: str | None = None
-    metadata: dict[str, str] | None = None
-    asked_s: float | None = None
-
-
 class AnswerWriter:
     """Makes the events of one answer. Call `begin`, `delta` as often as need be, `end` once."""
 
-    def __init__(self, frame: AnswerFrame, *, clock: Clock) -> None:
-        self.response_id = ResponseId(new_id("resp"))
+    def __init__(
+        self,
+        question: Question,
+        *,
+        stream: str | None,
+        clock: Clock,
+        conversation_id: str | None = None,
+        previous_item_id: str | None = None,
+        metadata: dict[str, str] | None = None,
+    ) -> None:
+        """`stream`: the name that the client is told. `conversation_id`: set where the answer
+        becomes an item of the conversation."""
+        self.response_id = question.response_id
         self.item_id = ItemId(new_id("item"))
-        self._frame = frame
+        self._question = question
+        self._stream = stream
+        self._conversation_id, self._previous_item_id = conversation_id, previous_item_id
+        self._metadata = metadata
         self._clock = clock
         self._begun_at_s = clock.now_s()
         self._ttft_ms: float | None = None
@@ -112,11 +111,10 @@ class AnswerWriter:
             total_tokens=end.num_prompt_tokens + end.num_output_tokens,
             input_token_details=InputTokenDetails(cached_tokens=end.num_cached_tokens),
         )
-        asked_s = _seconds(end.details.get("asked_s"))
         facts = AnswerFacts(
-            stream=self._frame.stream,
-            asked_s=self._frame.asked_s if asked_s is None else asked_s,
-            seen_until_s=_seconds(end.details.get("seen_until_s")),
+            stream=self._stream,
+            asked_s=self._question.at_s if end.asked_s is None else end.asked_s,
+            seen_until_s=end.seen_until_s,
             clip_spans_s=list(end.clip_spans_s),
             retrieved_spans_s=list(end.retrieved_spans_s),
             memory_incomplete=end.memory_incomplete,
@@ -128,13 +126,7 @@ class AnswerWriter:
             fetched_ratio=end.fetched_ratio,
             ttft_ms=self._ttft_ms,
         )
-        reason = end.details.get("reason")  # such as a stream that closed under the answer
-        return self._close(
-            _STATUS[end.finish_reason],
-            usage=usage,
-            facts=facts,
-            reason=reason if isinstance(reason, str) else None,
-        )
+        return self._close(end.finish_reason.status, usage=usage, facts=facts, reason=end.reason)
 
     def cancel(self) -> list[ServerEvent]:
         """The client does not want the rest."""
@@ -150,15 +142,15 @@ class AnswerWriter:
     def _open_item(self) -> list[ServerEvent]:
         item = self._item("in_progress")
         events: list[ServerEvent] = [OutputItemAdded(response_id=self.response_id, item=item)]
-        if self._frame.conversation_id is not None:
-            before = self._frame.previous_item_id
+        if self._conversation_id is not None:
+            before = self._previous_item_id
             events.append(ItemAdded(item=item, previous_item_id=before))
         events.append(ContentPartAdded(response_id=self.response_id, item_id=self.item_id))
         return events
 
     def _close(
         self,
-        status: Status,
+        status: FinalStatus,
         *,
         usage: Usage | None = None,
         facts: AnswerFacts | None = None,
@@ -174,8 +166,8 @@ class AnswerWriter:
                 TextDone(response_id=answer_id, item_id=item_id, text=text),
                 ContentPartDone(response_id=answer_id, item_id=item_id, part=Part(text=text)),
             ]
-            if self._frame.conversation_id is not None:
-                before = self._frame.previous_item_id
+            if self._conversation_id is not None:
+                before = self._previous_item_id
                 events.append(ItemDone(item=item, previous_item_id=before))
             events.append(OutputItemDone(response_id=self.response_id, item=item))
         self.done = self._object(status)
@@ -193,7 +185,7 @@ class AnswerWriter:
             id=self.item_id, role="assistant", status=status, content=list(content)
         )
 
-    def _object(self, status: Literal["in_progress"] | Status) -> ResponseObject:
+    def _object(self, status: Literal["in_progress", FinalStatus]) -> ResponseObject:
         item_status: Literal["completed", "incomplete"] = (
             "completed" if status == "completed" else "incomplete"
         )
@@ -202,14 +194,47 @@ class AnswerWriter:
             id=self.response_id,
             status=status,
             output=[self._item(item_status)] if ended else [],
-            max_output_tokens=self._frame.max_output_tokens,
-            conversation_id=self._frame.conversation_id,
-            metadata=self._frame.metadata,
+            max_output_tokens=self._question.max_tokens,
+            conversation_id=self._conversation_id,
+            metadata=self._metadata,
             onlooker=AnswerFacts(
-                stream=self._frame.stream, asked_s=self._frame.asked_s, ttft_ms=self._ttft_ms
+                stream=self._stream, asked_s=self._question.at_s, ttft_ms=self._ttft_ms
             ),
         )
 
 
-def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+async def answer_events(
+    stream: Stream,
+    inquiry: Inquiry,
+    writer: AnswerWriter,
+    pictures: PictureReader,
+    *,
+    at_end: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncGenerator[ServerEvent]:
+    """Put a question to a stream; yield the events from after `AnswerWriter.begin` to
+    `response.done`. `at_end` is awaited last, however the answer ends.
+
+    Whatever fails ends the answer with status ``failed``; nothing is raised. Closing the generator
+    aborts the answer without a terminal event: who closes it calls `AnswerWriter.cancel`.
+    """
+    response_id_var.set(writer.response_id)
+    try:
+        question = inquiry.question
+        if inquiry.images:
+            question = replace(question, images=await pictures.read(inquiry.images))
+        async with aclosing(stream.ask(question)) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, AnswerDelta):
+                    events = writer.delta(piece.text)
+                else:
+                    events = writer.end(piece)
+                for event in events:
+                    yield event
+    except Exception as error:
+        failure = error if isinstance(error, OnlookerError) else hide(error, where="answer")
+        if writer.done is None:
+            for event in writer.fail(failure):
+                yield event
+    finally:
+        if at_end is not None:
+            await at_end()

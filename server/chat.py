@@ -1,7 +1,5 @@
 """Reads a chat completion's messages as one question: which stream, what was said before."""
 
-from dataclasses import dataclass
-
 from onlooker.core.errors import InvalidRequest, TooLarge
 from onlooker.core.ids import is_stream_id
 from onlooker.core.protocol.http import (
@@ -10,27 +8,22 @@ from onlooker.core.protocol.http import (
     ChatRequest,
     ChatVideoPart,
 )
-from onlooker.engine.interface import Turn
+from onlooker.engine.interface import Question, Turn
+from onlooker.scheduler.slo import Tier
 from onlooker.server.config import Settings
+from onlooker.server.pictures import Inquiry
 
 STREAM_SCHEME = "stream://"
 
-
-@dataclass(frozen=True, slots=True)
-class ChatQuestion:
-    """The question of a chat."""
-
-    text: str
-    stream_id: str | None
-    """The stream that is asked; None where only pictures are."""
-    images: tuple[str, ...]
-    """Data URLs."""
-    dialogue: tuple[Turn, ...]
-    instructions: str | None
+_TIERS = {"priority": Tier.INTERACTIVE, "flex": Tier.BACKGROUND}
+"""OpenAI's names of service tiers; the others leave the choice to the stream."""
 
 
-def read_chat(request: ChatRequest, settings: Settings) -> ChatQuestion:
-    """Read the messages.
+def read_chat(
+    request: ChatRequest, settings: Settings, *, max_tokens: int
+) -> tuple[Inquiry, str | None]:
+    """Read the messages; return the question, and the name of the stream that is asked (None where
+    only pictures are).
 
     Raises:
         InvalidRequest: no question, two streams, or an address of another kind.
@@ -61,13 +54,16 @@ def read_chat(request: ChatRequest, settings: Settings) -> ChatQuestion:
         raise InvalidRequest("one question is about one stream", param="messages")
     _check_size(text, instructions, images, settings)
     kept = settings.server.dialogue_turns
-    return ChatQuestion(
+    question = Question(
         text=text,
-        stream_id=streams[0] if streams else None,
-        images=tuple(images),
         dialogue=tuple(turns[-kept:]) if kept else (),
         instructions=instructions,
+        max_tokens=max_tokens,
+        temperature=request.temperature or 0.0,
+        seed=request.seed,
+        tier=_TIERS.get(request.service_tier or "auto"),
     )
+    return Inquiry(question, tuple(images)), streams[0] if streams else None
 
 
 def _collect(message: ChatMessage, index: int, images: list[str], streams: list[str]) -> None:

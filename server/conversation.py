@@ -14,7 +14,8 @@ from onlooker.core.protocol.base import (
     OutputImage,
     OutputText,
 )
-from onlooker.engine.interface import Turn
+from onlooker.engine.interface import Question, Turn
+from onlooker.server.pictures import Inquiry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +51,6 @@ class Item:
                 for part in self.message.content
             ],
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Inquiry:
-    """What is to be asked."""
-
-    text: str
-    images: tuple[ImagePart, ...]
-    dialogue: tuple[Turn, ...]
-    instructions: str | None
 
 
 class Conversation:
@@ -161,15 +152,12 @@ class Conversation:
                 f"most {self._max_text_chars} are taken (setting server.max_text_chars)"
             )
         kept = turns[-self._dialogue_turns :] if self._dialogue_turns else []
-        return Inquiry(
-            text=text,
-            images=tuple(image for item in pending for image in item.message.images),
-            dialogue=tuple(
-                Turn(question=_text_of(turn.asked), answer=turn.answer, asked_s=turn.asked_s)
-                for turn in kept
-            ),
-            instructions=joined,
+        dialogue = tuple(
+            Turn(question=_text_of(turn.asked), answer=turn.answer, asked_s=turn.asked_s)
+            for turn in kept
         )
+        images = tuple(image.image_url for item in pending for image in item.message.images)
+        return Inquiry(Question(text=text, dialogue=dialogue, instructions=joined), images)
 
     def _resolve(self, override: Sequence[InputItem]) -> list[Item]:
         return [

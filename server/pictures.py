@@ -7,10 +7,12 @@ import hashlib
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from onlooker.core.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Codec, DropReason, Frame, Pixels
+from onlooker.engine.interface import Question
 from onlooker.streams.perception.stills import Undecodable, decode_still
 
 _DATA_URL = re.compile(r"data:(image/[a-z+.-]+)(?:;[a-z0-9=-]+)*;base64,", re.IGNORECASE)
@@ -23,6 +25,15 @@ MEDIA_TYPES = {
 }
 
 _PICTURES_STREAM = StreamId("pictures")
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A question as a door read it: complete but for its pictures."""
+
+    question: Question
+    images: tuple[str, ...] = ()
+    """Data URLs, decoded when the question is put."""
 
 
 def parse_data_url(url: str, *, max_bytes: int, param: str) -> tuple[Codec, bytes]:

@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from onlooker.core.errors import Overloaded, TooLarge
 from onlooker.core.protocol.base import MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig
 from onlooker.core.protocol.server_events import ServerEvent
-from onlooker.server.answers import AnswerFrame, AnswerWriter
-from onlooker.server.asking import Ask, answer_events, tier_of
+from onlooker.scheduler.slo import Tier
+from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.conversation import Conversation
 from onlooker.server.errors import ActiveResponse, NothingToCancel
 from onlooker.server.gateway import Gateway
+from onlooker.server.pictures import Inquiry
 from onlooker.streams.stream import Stream
 
 
@@ -90,32 +91,28 @@ class Responses:
         at_s = config.at_s
         if at_s is None and not stream.is_live:
             at_s = stream.status().newest_s  # "now" is what was sent before, whatever comes next
-        writer = AnswerWriter(
-            AnswerFrame(
-                stream=stream.name,
-                max_output_tokens=max_tokens,
-                conversation_id=self._conversation.id if in_conversation else None,
-                previous_item_id=self._conversation.last_id if in_conversation else None,
-                metadata=config.metadata,
-                asked_s=at_s,
-            ),
-            clock=self._gateway.clock,
-        )
-        ask = Ask(
-            text=inquiry.text,
+        question = replace(
+            inquiry.question,
+            dialogue=inquiry.question.dialogue if in_conversation else (),
             max_tokens=max_tokens,
-            images=tuple(image.image_url for image in inquiry.images),
-            dialogue=inquiry.dialogue if in_conversation else (),
-            instructions=inquiry.instructions,
             at_s=at_s,
-            tier=tier_of(config.service_tier or self._tier),
+            tier=Tier.named(config.service_tier or self._tier),
+        )
+        writer = AnswerWriter(
+            question,
+            stream=stream.name,
+            clock=self._gateway.clock,
+            conversation_id=self._conversation.id if in_conversation else None,
+            previous_item_id=self._conversation.last_id if in_conversation else None,
+            metadata=config.metadata,
         )
         for event in writer.begin():
             self._emit(event)
-        running = _Running(writer, self._spawn(self._run(writer, ask, stream)), in_conversation)
+        task = self._spawn(self._run(replace(inquiry, question=question), writer, stream))
+        running = _Running(writer, task, in_conversation)
         self._running[writer.response_id] = running
         # In a callback, because a task that is cancelled before its first step runs no `finally`.
-        running.task.add_done_callback(lambda _: self._finish(running))
+        task.add_done_callback(lambda _: self._finish(running))
 
     async def cancel(self, response_id: str | None) -> None:
         """End an answer early and wait until its end is told.
@@ -154,8 +151,9 @@ class Responses:
                 "(setting server.max_side_answers)"
             )
 
-    async def _run(self, writer: AnswerWriter, ask: Ask, stream: Stream) -> None:
-        async with aclosing(answer_events(stream, ask, writer, self._gateway.pictures)) as events:
+    async def _run(self, inquiry: Inquiry, writer: AnswerWriter, stream: Stream) -> None:
+        pictures = self._gateway.pictures
+        async with aclosing(answer_events(stream, inquiry, writer, pictures)) as events:
             async for event in events:
                 self._emit(event)
 

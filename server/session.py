@@ -24,7 +24,7 @@ from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import VideoSettings
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
-from onlooker.server.asking import tier_of
+from onlooker.scheduler.slo import Tier
 from onlooker.server.conversation import Conversation
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
@@ -249,7 +249,7 @@ class Session:
                 clock=settings.clock,
                 max_fps=settings.max_fps,
                 gate_threshold=settings.gate_threshold,
-                tier=tier_of(settings.service_tier),
+                tier=Tier.named(settings.service_tier),
                 persistent=False,
             ),
         )

@@ -2,27 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal
+from typing import Any
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, OnlookerError
-from onlooker.core.guarantee import Guarantee, weakest
-from onlooker.core.media import EncodedFrame, FrameOutcome
-from onlooker.core.protocol.base import DroppedFrame
-from onlooker.core.protocol.server_events import (
-    ServerEvent,
-    StreamClosed,
-    VideoAck,
-    VideoPace,
-)
-from onlooker.server.views import frame_totals
-from onlooker.server.watch_calls import told_of
+from onlooker.core.media import EncodedFrame
+from onlooker.core.protocol.server_events import ServerEvent
+from onlooker.server.stream_events import AckBatch, AckMode, pace_told, told_of
 from onlooker.streams import events
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.lease import SourceLease
 from onlooker.streams.stream import Stream
-
-AckMode = Literal["all", "problems", "none"]
 
 MAX_QUEUED_STREAM_EVENTS = 2048
 """Stream events that wait between two steps of this connection; acknowledgements of a stream at its
@@ -34,65 +24,6 @@ connection is not read, which slows its sender down."""
 
 CONFLICT_REMINDER_S = 1.0
 """How often a connection is told that another source feeds the stream; not for every frame."""
-
-
-class AckBatch:
-    """What became of frames since the last acknowledgement; bounded."""
-
-    def __init__(self, *, max_listed: int) -> None:
-        self._max_listed = max_listed
-        self._kept: list[int] = []
-        self._skipped: list[int] = []
-        self._dropped: list[DroppedFrame] = []
-        self._omitted = 0
-        self._guarantee: Guarantee | None = None
-        self._last_sequence: int | None = None
-        self.is_dirty = False
-        """Whether there is anything to tell."""
-
-    def add(self, ack: events.FrameAck, *, mode: AckMode) -> None:
-        """Note an outcome. What the mode leaves out only counts in the totals."""
-        self.is_dirty = True
-        self._last_sequence = ack.sequence
-        if ack.guarantee is not None:
-            self._guarantee = weakest((ack.guarantee, self._guarantee or ack.guarantee))
-        if mode == "none" or (mode == "problems" and ack.outcome is not FrameOutcome.DROPPED):
-            return
-        if len(self._kept) + len(self._skipped) + len(self._dropped) >= self._max_listed:
-            self._omitted += 1
-        elif ack.outcome is FrameOutcome.KEPT:
-            self._kept.append(ack.sequence)
-        elif ack.outcome is FrameOutcome.SKIPPED:
-            self._skipped.append(ack.sequence)
-        else:
-            reason = ack.reason.value if ack.reason is not None else "unknown"
-            self._dropped.append(DroppedFrame(sequence=ack.sequence, reason=reason))
-
-    def take(self, slot: int, stream: Stream) -> VideoAck:
-        """Return the acknowledgement and begin a new batch."""
-        status = stream.status()
-        ack = VideoAck(
-            slot=slot,
-            stream=stream.name,
-            kept=self._kept,
-            guarantee=self._guarantee,
-            skipped=self._skipped,
-            dropped=self._dropped,
-            omitted=self._omitted,
-            last_sequence=self._last_sequence,
-            seen_until_s=status.seen_until_s,
-            lag_s=status.lag_s if status.clips else None,
-            totals=frame_totals(status),
-        )
-        self._clear()
-        return ack
-
-    def _clear(self) -> None:
-        self._kept, self._skipped, self._dropped = [], [], []
-        self._omitted = 0
-        self._guarantee = None
-        self._last_sequence = None
-        self.is_dirty = False
 
 
 class Slot:
@@ -137,27 +68,25 @@ class Slot:
 
     async def follow(self) -> None:
         """Turn the stream's events into the connection's, until either ends."""
-        self._tell_pace(self.stream.pace)
+        self._emit(pace_told(self.stream.pace, self.stream, slot=self.number))
         async for number, event in self._subscription:
-            if (told := told_of(number, event, self.stream, slot=self.number)) is not None:
-                self._emit(told)
-            if number < self._first_new and not isinstance(event, events.StreamClosed):
-                continue  # missed, and no news any more
+            is_news = number >= self._first_new
             match event:
                 case events.FrameAck() if self._lease is not None or self.has_fed:
                     self._batch.add(event, mode=self.ack_mode)
                 case events.FrameAck() | events.ClipSeen() | events.ClipLost():
-                    self._batch.is_dirty = True
-                case events.PaceChanged():
-                    self._tell_pace(event)
+                    self._batch.is_dirty |= is_news
+                case events.PaceChanged() if not is_news:
+                    continue
                 case events.StreamClosed():
                     self.flush()
                     self._lease = None
-                    self._emit(
-                        StreamClosed(slot=self.number, stream=self.stream.name, reason=event.reason)
-                    )
+                case events.AnswerStarted() | events.AnswerFinished() | events.SourceChanged():
+                    continue  # a connection hears of its own answers only
                 case _:
                     pass
+            if (told := told_of(number, event, self.stream, slot=self.number)) is not None:
+                self._emit(told)
 
     def flush(self) -> None:
         """Acknowledge what is not acknowledged yet."""
@@ -233,16 +162,3 @@ class Slot:
     def _land(self, task: "asyncio.Task[None]") -> None:
         self._in_flight.discard(task)
         self._landed.set()
-
-    def _tell_pace(self, pace: events.PaceChanged) -> None:
-        self._emit(
-            VideoPace(
-                slot=self.number,
-                stream=self.stream.name,
-                fps=pace.fps,
-                width=pace.width,
-                height=pace.height,
-                lag_s=pace.lag_s,
-                reason=pace.reason,
-            )
-        )

@@ -1,19 +1,31 @@
-"""Server-sent events: a response that ends with its reader and waits for none who stalls."""
+"""Server-sent events: a response that ends with its reader and waits for none who stalls.
+
+The package `sse-starlette` was looked at in its place (3.7). It leaves an iterator that was begun
+before the response open when the reader is gone before the first chunk; it stops at shutdown only
+where a signal stops uvicorn, which it notices by patching uvicorn's server class and by looking
+twice a second; and it lets a reader stall over the head of the response.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
+from typing import Any, Generic, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from onlooker.core.clock import Clock
 from onlooker.core.protocol.server_events import ServerEvent
+from onlooker.server.config import ServerSection
+
+T = TypeVar("T")
 
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
     "x-accel-buffering": "no",
 }
+COMMENT = b": still here\n\n"
 
 
 def sse_text(event: ServerEvent, *, event_id: int | None = None) -> bytes:
@@ -22,84 +34,95 @@ def sse_text(event: ServerEvent, *, event_id: int | None = None) -> bytes:
     return f"event: {event.type}\n{number}data: {event.model_dump_json()}\n\n".encode()  # type: ignore[attr-defined]
 
 
-def numbered(event: ServerEvent, number: int) -> ServerEvent:
-    """Fill in an event's own number, as the WebSocket's writer does."""
-    event.sequence_number = number
-    event.event_id = f"event_{number}"
-    return event
+class NumberedText:
+    """Encodes events, numbered 1, 2, 3 …, as the WebSocket's writer numbers them."""
+
+    def __init__(self) -> None:
+        self._num_sent = 0
+
+    def __call__(self, event: ServerEvent) -> bytes:
+        self._num_sent += 1
+        event.sequence_number = self._num_sent
+        event.event_id = f"event_{self._num_sent}"
+        return sse_text(event)
 
 
-class EventResponse(Response):
-    """Sends what a generator of encoded events yields.
+class EventResponse(Response, Generic[T]):
+    """Sends what a generator yields, each thing as soon as it comes.
 
-    A quiet line gets a comment now and then; a reader who takes nothing for `send_timeout_s` or
-    hangs up ends the generator.
+    One task reads the generator and sends. A quiet line gets a comment now and then; a reader who
+    takes nothing for so long as the settings allow, or hangs up, ends the generator at once.
     """
 
     def __init__(
         self,
-        events: AsyncGenerator[bytes],
+        events: AsyncGenerator[T],
+        encode: Callable[[T], bytes],
         *,
-        keepalive_s: float,
-        send_timeout_s: float,
+        clock: Clock,
+        settings: ServerSection,
+        begun: Sequence[T] = (),
         stopping: asyncio.Event | None = None,
     ) -> None:
+        """`encode` gives nothing for what is not sent. `begun`: what comes before `events`, such as
+        what was taken from them already. `stopping` ends the response."""
         super().__init__(None, 200, HEADERS)
         del self.headers["content-length"]
-        self._events = events
-        self._keepalive_s = keepalive_s
-        self._send_timeout_s = send_timeout_s
-        self._stopping = stopping
+        self._events, self._encode, self._begun = events, encode, begun
+        self._clock, self._settings = clock, settings
+        self._stopping = stopping or asyncio.Event()
+        self._sent_at_s = clock.now_s()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with suppress(TimeoutError, OSError):
             async with aclosing(self._events):
-                await self._put(
-                    send,
-                    {
-                        "type": "http.response.start",
-                        "status": self.status_code,
-                        "headers": self.raw_headers,
-                    },
-                )
-                await self._serve(receive, send)
+                head = {"status": self.status_code, "headers": self.raw_headers}
+                await self._put(send, {"type": "http.response.start", **head})
+                if await self._serve(receive, send):
+                    await self._put(send, {"type": "http.response.body", "body": b""})
 
-    async def _serve(self, receive: Receive, send: Send) -> None:
+    async def _serve(self, receive: Receive, send: Send) -> bool:
+        """Send until the events end, or something else ends them; returns whether the reader is
+        still there."""
         left = asyncio.ensure_future(disconnected(receive))
-        stopping = asyncio.ensure_future((self._stopping or asyncio.Event()).wait())
-        following: asyncio.Future[bytes] | None = None
+        work: list[asyncio.Future[Any]] = [
+            left,
+            asyncio.ensure_future(self._send_all(send)),
+            asyncio.ensure_future(self._fill_silence(send)),
+            asyncio.ensure_future(self._stopping.wait()),
+        ]
         try:
-            while True:
-                following = following or asyncio.ensure_future(anext(self._events))
-                done, _ = await asyncio.wait(
-                    (following, left, stopping),
-                    timeout=self._keepalive_s,
-                    return_when=asyncio.FIRST_COMPLETED,
-                )
-                if following in done:
-                    try:
-                        chunk = following.result()
-                    except StopAsyncIteration:
-                        break
-                    following = None
-                elif done:
-                    break
-                else:
-                    chunk = b": still here\n\n"
-                await self._put(
-                    send, {"type": "http.response.body", "body": chunk, "more_body": True}
-                )
-            if not left.done():
-                await self._put(send, {"type": "http.response.body", "body": b""})
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            return left not in done
         finally:
-            for waiting in (left, stopping, following):
-                if waiting is not None:
-                    waiting.cancel()
-                    with suppress(asyncio.CancelledError, Exception):
-                        await waiting
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
 
-    async def _put(self, send: Send, message: dict[str, object]) -> None:
-        async with asyncio.timeout(self._send_timeout_s):
+    async def _send_all(self, send: Send) -> None:
+        for event in self._begun:
+            await self._put_body(send, self._encode(event))
+        async for event in self._events:
+            await self._put_body(send, self._encode(event))
+
+    async def _fill_silence(self, send: Send) -> None:
+        keepalive_s = self._settings.sse_keepalive_s
+        while True:
+            quiet_s = self._clock.now_s() - self._sent_at_s
+            if quiet_s >= keepalive_s:
+                await self._put_body(send, COMMENT)
+            else:
+                await self._clock.sleep(keepalive_s - quiet_s)
+
+    async def _put_body(self, send: Send, chunk: bytes) -> None:
+        if chunk:
+            await self._put(send, {"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def _put(self, send: Send, message: dict[str, Any]) -> None:
+        self._sent_at_s = self._clock.now_s()
+        async with asyncio.timeout(self._settings.send_timeout_s):
             await send(message)
 
 

@@ -1,17 +1,13 @@
-"""What clients ask about watches over a connection, and how a connection is told of them."""
+"""What clients ask about watches over a connection."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from onlooker.core.errors import NotFound
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
-from onlooker.streams import events
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream
-from onlooker.watches.events import AlertRaised, WatchChanged
 from onlooker.watches.public import (
-    alert_object,
     option_changes,
     watch_object,
     watch_options,
@@ -54,29 +50,3 @@ class WatchCalls:
         stream = self._find(event.stream)
         watches = [watch_object(watch) for watch in stream.watches.watches()]
         self._emit(told.StreamWatches(stream=stream.name, watches=watches))
-
-
-def told_of(
-    number: int, event: events.StreamEvent, stream: Stream, *, slot: int | None = None
-) -> told.ServerEvent | None:
-    """An alert, a change of a watch or a new scene for the wire; None for other events."""
-    if isinstance(event, events.SceneChanged):
-        return told.StreamScene(slot=slot, stream=stream.name, event_number=number, at_s=event.at_s)
-    if isinstance(event, AlertRaised):
-        return told.StreamAlert(
-            slot=slot, stream=stream.name, event_number=number, alert=alert_object(event.alert)
-        )
-    if isinstance(event, WatchChanged):
-        try:
-            watch = watch_object(stream.watches.get(event.watch_id))
-        except NotFound:
-            watch = None
-        return told.StreamWatch(
-            slot=slot,
-            stream=stream.name,
-            event_number=number,
-            change=event.change,  # type: ignore[arg-type]  # one of the four words
-            watch_id=event.watch_id,
-            watch=watch,
-        )
-    return None

@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import (
@@ -17,9 +16,8 @@ from onlooker.core.errors import (
     Overloaded,
     ShuttingDown,
 )
-from onlooker.core.ids import ResponseId
 from onlooker.core.metrics import Metrics
-from onlooker.core.waiting import within
+from onlooker.core.waiting import CutShort, CutShortBy, within
 from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
@@ -28,22 +26,12 @@ from onlooker.engine.interface import (
     Question,
 )
 from onlooker.engine.supervisor import RETRY_AFTER_S, EngineSupervisor
-from onlooker.scheduler.slo import Tier
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import AnswerFinished, AnswerStarted, StreamEvent
 from onlooker.streams.mailbox import Barrier, Mailbox, Reached
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.quality.service import StreamService
 from onlooker.streams.watching import Watcher
-
-T = TypeVar("T")
-
-_OUTCOMES = {
-    FinishReason.STOP: "completed",
-    FinishReason.LENGTH: "incomplete",
-    FinishReason.CANCELLED: "cancelled",
-    FinishReason.ERROR: "failed",
-}
 
 
 class QuestionSlots:
@@ -93,58 +81,56 @@ class Asker:
     governor: Governor
     num_active: int = 0
 
-    async def ask(
-        self, question: Question, asked_s: float | None, tier: Tier | None = None
-    ) -> AsyncGenerator[AnswerEvent]:
-        """See `Stream.ask`. `question.asked_s` and `care` are filled in here."""
-        arrived_at_s = self.clock.now_s()
-        is_degraded = self._admit(question, asked_s, tier)
+    async def ask(self, question: Question) -> AsyncGenerator[AnswerEvent]:
+        """See `Stream.ask`. What only the stream knows of a question is filled in here."""
+        measures_ttft = self.is_live and question.at_s is None
+        answer = _Answer(arrived_at_s=self.clock.now_s(), measures_ttft=measures_ttft)
+        is_degraded = self._admit(question)
         self.num_active += 1
         self.governor.num_unstarted += 1
         self.slots.num_taken += 1
         self.metrics.questions_active.inc()
-        record = _Record(question.response_id, self.newest_s() if asked_s is None else asked_s)
-        started = False
-        measures_ttft = self.is_live and asked_s is None
         try:
-            question = await self._prepared(question, asked_s)
-            since_s = arrived_at_s if measures_ttft else self.clock.now_s()
-            care = self.service.question_care(since_s, tier, is_degraded=is_degraded)
+            question = await self._prepared(question)
+            since_s = answer.arrived_at_s if measures_ttft else self.clock.now_s()
+            care = self.service.question_care(since_s, question.tier, is_degraded=is_degraded)
             question = replace(question, care=care)
-            record.asked_s = question.asked_s
             self.publish(AnswerStarted(question.response_id, question.asked_s))
-            started = True
-            async with contextlib.aclosing(self._events(question)) as events:
-                async for event in events:
-                    now_s = self.clock.now_s()
-                    if isinstance(event, AnswerDelta):
-                        if record.first_at_s is None:
-                            record.first_at_s = now_s
-                            self.governor.num_unstarted -= 1
-                            if measures_ttft:
-                                self.metrics.ttft_seconds.observe(now_s - arrived_at_s)
-                        record.pieces.append(event.text)
-                    else:
-                        event = self._completed(event, record, arrived_at_s, now_s)
-                        record.finish_reason = event.finish_reason
-                    yield event
+            answer.is_told = True
+            end: AnswerEnd | None = None
+            with self.engine.at_work() as engine:
+                events = engine.answer(question)
+                try:
+                    while end is None:
+                        event = await self._next(events)
+                        if isinstance(event, AnswerEnd):
+                            end = event
+                        else:
+                            self._note(event, answer)
+                            yield event
+                finally:  # the engine is done with the request before its end is told
+                    if isinstance(events, AsyncGenerator):
+                        await events.aclose()
+            answer.finish_reason = end.finish_reason
+            yield self._completed(end, question, answer)
         except OnlookerError:
-            record.finish_reason = FinishReason.ERROR
+            answer.finish_reason = FinishReason.ERROR
             raise
         finally:
             self.num_active -= 1
-            self.governor.num_unstarted -= record.first_at_s is None
+            self.governor.num_unstarted -= answer.first_at_s is None
             self.slots.num_taken -= 1
             self.metrics.questions_active.dec()
-            self.metrics.questions.labels(outcome=_OUTCOMES[record.finish_reason]).inc()
-            if started:
-                self.publish(record.finished())
+            self.metrics.questions.labels(outcome=answer.finish_reason.status).inc()
+            if answer.is_told:
+                self.publish(answer.finished(question))
 
-    def _admit(self, question: Question, asked_s: float | None, tier: Tier | None) -> bool:
+    def _admit(self, question: Question) -> bool:
         """Check a question; returns whether it is let in with less to look at."""
-        if asked_s is not None and not (math.isfinite(asked_s) and asked_s >= 0):
+        at_s = question.at_s
+        if at_s is not None and not (math.isfinite(at_s) and at_s >= 0):
             raise InvalidRequest(
-                f"at_s must be a stream time in seconds, 0 or more; got {asked_s}", param="at_s"
+                f"at_s must be a stream time in seconds, 0 or more; got {at_s}", param="at_s"
             )
         if not question.text.strip():
             raise InvalidRequest("the question is empty", param="question")
@@ -162,29 +148,37 @@ class Asker:
                     "(setting streams.max_questions_per_stream): wait for one to end or cancel it"
                 )
             return self.governor.admit_question(
-                self.service, tier, has_pictures=bool(question.images)
+                self.service, question.tier, has_pictures=bool(question.images)
             )
         except OnlookerError:
             self.metrics.questions.labels(outcome="refused").inc()
             raise
 
-    async def _prepared(self, question: Question, asked_s: float | None) -> Question:
-        """Wait for what must be seen first; fill in when it is asked and the pending frame."""
-        if asked_s is not None and self.is_live:
-            await self._or_closed(self._wait_for(asked_s))
-        newest_s = self.newest_s()
-        reached = asyncio.get_running_loop().create_future()
-        self.mailbox.put_barrier(Barrier(math.inf if asked_s is None else asked_s, reached))
-        if not self.watcher.is_caught_up:
-            await self._or_closed(self._caught_up())
-        if self.is_live and asked_s is None:
-            seen = await self._or_closed(self._seen_soon(reached))
-        else:
-            seen = await self._or_closed(self._seen(reached))
-        if asked_s is None:
-            asked_s = max(newest_s, seen.newest_s)
-        zero_wall_s = self.clock.wall_s() - self.now_s() if self.is_live else None
-        return replace(question, asked_s=asked_s, pending=seen.pending, zero_wall_s=zero_wall_s)
+    async def _prepared(self, question: Question) -> Question:
+        """Wait for what must be seen first; fill in when it is asked and the pending frame.
+
+        Raises:
+            Conflict: the stream was closed meanwhile.
+        """
+        at_s = question.at_s
+        with self._while_open():
+            if at_s is not None and self.is_live:
+                await self._wait_for(at_s)
+            newest_s = self.newest_s()
+            reached = asyncio.get_running_loop().create_future()
+            self.mailbox.put_barrier(Barrier(math.inf if at_s is None else at_s, reached))
+            if not self.watcher.is_caught_up:
+                await self._caught_up()
+            if self.is_live and at_s is None:
+                seen = await self._seen_soon(reached)
+            else:
+                seen = await self._seen(reached)
+        return replace(
+            question,
+            asked_s=max(newest_s, seen.newest_s) if at_s is None else at_s,
+            pending=seen.pending,
+            zero_wall_s=self.clock.wall_s() - self.now_s() if self.is_live else None,
+        )
 
     async def _caught_up(self) -> None:
         """Wait a bounded time for an engine that is being started, and for what it is shown again.
@@ -234,82 +228,73 @@ class Asker:
             self.service.num_awaited -= 1
         return seen
 
-    async def _or_closed(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await `work`, unless the stream closes first.
+    @contextlib.contextmanager
+    def _while_open(self) -> Iterator[None]:
+        """Cut the block short when the stream closes.
 
         Raises:
-            Conflict: the stream was closed.
+            Conflict: it did.
         """
-        task = asyncio.ensure_future(work)
         try:
-            await asyncio.wait((task, self.closed), return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise Conflict(f"the stream was closed: {self.closed.result()}")
-            return task.result()
-        finally:
-            task.cancel()
+            with CutShortBy(self.closed):
+                yield
+        except CutShort:
+            raise Conflict(f"the stream was closed: {self.closed.result()}") from None
 
-    async def _events(self, question: Question) -> AsyncGenerator[AnswerEvent]:
-        """The engine's events; ends with an `AnswerEnd` of its own when the stream closes.
-
-        The engine is done with the request before its end is told.
-        """
-        events = self.engine.answer(question)
-        following: asyncio.Future[AnswerEvent] | None = None
-        end: AnswerEnd | None = None
+    async def _next(self, events: AsyncIterator[AnswerEvent]) -> AnswerEvent:
+        """The engine's next event; an `AnswerEnd` of our own when the stream closes."""
         try:
-            while end is None:
-                following = asyncio.ensure_future(anext(events))
-                await asyncio.wait((following, self.closed), return_when=asyncio.FIRST_COMPLETED)
-                if not following.done():
-                    why = {"reason": f"the stream was closed: {self.closed.result()}"}
-                    end = AnswerEnd(FinishReason.CANCELLED, 0, 0, 0, details=dict(why))
-                    break
-                try:
-                    event = following.result()
-                except StopAsyncIteration:
-                    raise EngineFailed("the engine ended an answer without saying so") from None
-                if isinstance(event, AnswerEnd):
-                    end = event
-                else:
-                    yield event
-        finally:
-            if following is not None and not following.done():
-                following.cancel()
-                await asyncio.wait((following,))
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                await close()
-        yield end
+            with CutShortBy(self.closed):
+                return await anext(events)
+        except CutShort:
+            reason = f"the stream was closed: {self.closed.result()}"
+            return AnswerEnd(FinishReason.CANCELLED, 0, 0, 0, reason=reason)
+        except StopAsyncIteration:
+            raise EngineFailed("the engine ended an answer without saying so") from None
 
-    def _completed(
-        self, end: AnswerEnd, record: "_Record", arrived_at_s: float, now_s: float
-    ) -> AnswerEnd:
-        details = dict(end.details)
-        details["asked_s"] = record.asked_s
-        details["seen_until_s"] = end.clip_spans_s[-1][1] if end.clip_spans_s else None
-        if record.first_at_s is not None:
-            details["ttft_s"] = record.first_at_s - arrived_at_s
+    def _note(self, delta: AnswerDelta, answer: "_Answer") -> None:
+        if answer.first_at_s is None:
+            answer.first_at_s = self.clock.now_s()
+            self.governor.num_unstarted -= 1
+            if answer.measures_ttft:
+                self.metrics.ttft_seconds.observe(answer.first_at_s - answer.arrived_at_s)
+        answer.pieces.append(delta.text)
+
+    def _completed(self, end: AnswerEnd, question: Question, answer: "_Answer") -> AnswerEnd:
+        """The engine's end, with what the stream knows of it."""
+        ttft_s = None
+        if answer.first_at_s is not None:
+            ttft_s = answer.first_at_s - answer.arrived_at_s
             if end.num_output_tokens > 1:
-                per_token_s = (now_s - record.first_at_s) / (end.num_output_tokens - 1)
+                per_token_s = (self.clock.now_s() - answer.first_at_s) / (end.num_output_tokens - 1)
                 self.metrics.tpot_seconds.observe(per_token_s)
-        since_s = end.clip_spans_s[0][0] if end.clip_spans_s else math.inf
-        incomplete = end.memory_incomplete or self.watcher.lacks_any(since_s)
-        return replace(end, details=details, memory_incomplete=incomplete)
+        spans_s = end.clip_spans_s
+        since_s = spans_s[0][0] if spans_s else math.inf
+        return replace(
+            end,
+            asked_s=question.asked_s,
+            seen_until_s=spans_s[-1][1] if spans_s else None,
+            ttft_s=ttft_s,
+            memory_incomplete=end.memory_incomplete or self.watcher.lacks_any(since_s),
+        )
 
 
-@dataclass(slots=True)
-class _Record:
-    """What is known of an answer under way, for the event that tells of its end."""
+@dataclass(slots=True, kw_only=True)
+class _Answer:
+    """An answer under way."""
 
-    response_id: ResponseId
-    asked_s: float
-    finish_reason: FinishReason = FinishReason.CANCELLED
-    """Until it is known: whoever goes away early has cancelled."""
+    arrived_at_s: float
+    """Clock time of its question."""
+    measures_ttft: bool
+    """Whether its first word counts: only where nothing is waited for that is yet to come."""
     first_at_s: float | None = None
     pieces: list[str] = field(default_factory=list)
+    is_told: bool = False
+    """Whether viewers know of it, and so are to be told of its end."""
+    finish_reason: FinishReason = FinishReason.CANCELLED
+    """Until it is known: whoever goes away early has cancelled."""
 
-    def finished(self) -> AnswerFinished:
+    def finished(self, question: Question) -> AnswerFinished:
         return AnswerFinished(
-            self.response_id, self.asked_s, self.finish_reason, "".join(self.pieces)
+            question.response_id, question.asked_s, self.finish_reason, "".join(self.pieces)
         )

@@ -6,17 +6,17 @@ closed, its idle limit passes, or its own task fails; no failure of one reaches 
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
+from dataclasses import replace
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
-from onlooker.core.ids import ResponseId, StreamId, split_stream_id
-from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameOutcome
+from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.media import DropReason, EncodedFrame, FrameOutcome
 from onlooker.core.metrics import Metrics
-from onlooker.engine.interface import AnswerEvent, EngineInfo, Question, Turn
+from onlooker.engine.interface import AnswerEvent, EngineInfo, Question
 from onlooker.engine.supervisor import EngineSupervisor
-from onlooker.scheduler.slo import Tier
 from onlooker.streams.asking import Asker, QuestionSlots
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import (
@@ -234,27 +234,12 @@ class Stream:
         self.active_at_s = self._clock.now_s()
         return self._events.subscribe(max_events=max_events, after=after)
 
-    def ask(
-        self,
-        text: str,
-        *,
-        response_id: ResponseId,
-        asked_s: float | None = None,
-        max_tokens: int = 128,
-        instructions: str | None = None,
-        dialogue: Sequence[Turn] = (),
-        images: Sequence[Clip] = (),
-        temperature: float = 0.0,
-        seed: int | None = None,
-        tier: Tier | None = None,
-    ) -> AsyncGenerator[AnswerEvent]:
-        """Ask; yields deltas, then exactly one `AnswerEnd` (whose details hold ``asked_s``,
-        ``seen_until_s`` and ``ttft_s``). Close the generator to cancel.
+    def ask(self, question: Question) -> AsyncGenerator[AnswerEvent]:
+        """Ask; yields deltas, then exactly one `AnswerEnd`. Close the generator to cancel.
 
-        Live without `asked_s` is about now. With `asked_s`, or on the virtual clock, the answer
+        Live without `Question.at_s` is about now. With it, or on the virtual clock, the answer
         waits until everything that came in with an earlier capture time has been seen; it depends
         on nothing captured later, and neither on when or whether other questions are asked.
-        `tier`: whose targets hold for this answer; None takes the stream's.
 
         Raises, at the first step:
             Overloaded: too many answers are under way, or the first word would come far too late.
@@ -264,19 +249,7 @@ class Stream:
         """
         self._check_open()
         self.active_at_s = self._clock.now_s()
-        question = Question(
-            stream_id=self.id,
-            response_id=response_id,
-            text=text,
-            asked_s=0.0,
-            dialogue=tuple(dialogue),
-            instructions=instructions,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-            images=tuple(images),
-        )
-        return self._asker.ask(question, asked_s, tier)
+        return self._asker.ask(replace(question, stream_id=self.id))
 
     @property
     def last_event(self) -> int:

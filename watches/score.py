@@ -147,9 +147,9 @@ class ForkScore:
     async def reply(self) -> str:
         clip = self.shared.clip
         question = Question(
-            clip.stream_id,
-            ResponseId(new_id("alert")),
-            self._reply_prompt,
+            text=self._reply_prompt,
+            response_id=ResponseId(new_id("alert")),
+            stream_id=clip.stream_id,
             asked_s=clip.end_s,
             max_tokens=self.max_tokens,
             care=self.runner.care(clip.stream_id, RequestClass.QUESTION),

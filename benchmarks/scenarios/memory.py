@@ -27,7 +27,6 @@ from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.showing import ShownStream
 from onlooker.cache_store.config import MIB, CacheStoreSection, DiskSection, MemorySection
 from onlooker.core.clock import SystemClock
-from onlooker.core.ids import ResponseId, new_id
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import AnswerDelta, Engine, Question
@@ -115,7 +114,7 @@ async def _ask(engine: Engine, stream: ShownStream) -> float:
     """Seconds to the first token, which is the only one."""
     clock = SystemClock()
     question = Question(
-        stream.id, ResponseId(new_id("resp")), QUESTION, float(stream.num_shown), max_tokens=1
+        text=QUESTION, stream_id=stream.id, asked_s=float(stream.num_shown), max_tokens=1
     )
     begun_s = clock.now_s()
     first_s = begun_s

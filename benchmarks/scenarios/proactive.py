@@ -33,12 +33,12 @@ from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.watched import FRAME_S, NUM_STREAMS, Watched, worlds
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import OnlookerError
-from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model.examples import TEST_SEED, VALIDATION_SEED
 from onlooker.engine.config import EngineSection, VllmSection
-from onlooker.engine.interface import AnswerDelta
+from onlooker.engine.interface import AnswerDelta, Question
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.scheduler.config import SchedulerSection
@@ -260,12 +260,8 @@ class _Run:
         async def ask(number: int, question: str) -> None:
             text = ""
             try:
-                async for event in stream.ask(
-                    question,
-                    response_id=ResponseId(new_id("poll")),
-                    max_tokens=2,
-                    asked_s=at_s if self.virtual else None,
-                ):
+                asked = Question(text=question, max_tokens=2, at_s=at_s if self.virtual else None)
+                async for event in stream.ask(asked):
                     if isinstance(event, AnswerDelta):
                         text += event.text
             except OnlookerError:

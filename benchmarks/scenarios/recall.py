@@ -31,7 +31,7 @@ from onlooker.benchmarks.steering import Steered, Way
 from onlooker.benchmarks.transcoding import transcode_folder
 from onlooker.cache_store.config import CacheStoreSection, CodecName, DiskSection, MemorySection
 from onlooker.core.clock import SystemClock
-from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.ids import StreamId
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
@@ -150,9 +150,11 @@ async def _ask(
     steered: Steered, stream_id: StreamId, hour: Hour, asked: HourQuestion, way: Way
 ) -> Mark:
     question = Question(
-        stream_id, ResponseId(new_id("resp")), asked.quiz.text, float(hour.num_clips),
+        text=asked.quiz.text,
+        stream_id=stream_id,
+        asked_s=float(hour.num_clips),
         max_tokens=MAX_TOKENS,
-    )  # fmt: skip
+    )
     text, ratio = "", None
     is_timed = asked.quiz.family in TIMED
     async for event in steered.answer(question, way, asked.quiz.evidence, is_timed=is_timed):

@@ -15,6 +15,8 @@ CodecName = Literal["jpeg", "png", "webp", "h264", "vp8", "vp9", "webm", "fmp4"]
 ClockName = Literal["live", "virtual"]
 TierName = Literal["interactive", "standard", "background"]
 """How much somebody minds waiting: whose targets hold."""
+FinalStatus = Literal["completed", "cancelled", "incomplete", "failed"]
+"""How an answer ended."""
 StreamIdText = Annotated[str, Field(pattern=f"^{STREAM_ID_PATTERN}$")]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]],

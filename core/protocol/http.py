@@ -9,6 +9,7 @@ from onlooker.core.protocol.base import (
     AnswerFacts,
     ClockName,
     ErrorBody,
+    FinalStatus,
     Inbound,
     Metadata,
     Outbound,
@@ -87,7 +88,7 @@ class AnswerReply(Outbound):
 
     id: str
     object: Literal["answer"] = "answer"
-    status: Literal["completed", "incomplete", "cancelled", "failed"]
+    status: FinalStatus
     stream: str
     question: str
     answer: str

@@ -16,6 +16,7 @@ from onlooker.core.protocol.base import (
     ConversationItem,
     DroppedFrame,
     ErrorBody,
+    FinalStatus,
     FrameTotals,
     Limits,
     Outbound,
@@ -120,7 +121,7 @@ class ResponseError(Outbound):
 
 
 class ResponseStatusDetails(Outbound):
-    type: Literal["completed", "cancelled", "incomplete", "failed"]
+    type: FinalStatus
     reason: str | None = None
     """``client_cancelled``, ``max_output_tokens`` …"""
     error: ResponseError | None = None
@@ -131,7 +132,7 @@ class ResponseObject(Outbound):
 
     object: Literal["realtime.response"] = "realtime.response"
     id: str
-    status: Literal["in_progress", "completed", "cancelled", "incomplete", "failed"]
+    status: Literal["in_progress", FinalStatus]
     status_details: ResponseStatusDetails | None = None
     output: list[ConversationItem] = []
     output_modalities: list[str] = ["text"]
@@ -284,7 +285,7 @@ class StreamAnswer(ServerEvent):
     stream: str
     response_id: str
     text: str = ""
-    status: Literal["in_progress", "completed", "cancelled", "incomplete", "failed"]
+    status: Literal["in_progress", FinalStatus]
     asked_s: float | None = None
 
 

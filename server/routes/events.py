@@ -1,16 +1,14 @@
 """What happens on a stream, as server-sent events."""
 
-from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Response
 
 from onlooker.core.errors import InvalidRequest
+from onlooker.core.protocol.server_events import ServerEvent
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
-from onlooker.server.event_feed import stream_events
-from onlooker.server.gateway import Gateway
 from onlooker.server.sse import EventResponse, sse_text
-from onlooker.streams.stream import Stream
+from onlooker.server.stream_events import followed
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"])
 
@@ -45,25 +43,21 @@ async def follow_stream(
     """
     stream = streams.get(stream_id)
     server = gateway.settings.server
-    return EventResponse(
-        _encoded(gateway, stream, _number(last_event_id or after)),
-        keepalive_s=server.sse_keepalive_s,
-        send_timeout_s=server.send_timeout_s,
-        stopping=gateway.stopping,
-    )
-
-
-async def _encoded(gateway: Gateway, stream: Stream, after: int | None) -> AsyncGenerator[bytes]:
-    server = gateway.settings.server
-    events = stream_events(
+    events = followed(
         stream,
-        after=after,
+        after=_number(last_event_id or after),
         interval_s=server.ack_interval_s,
         max_listed_acks=server.max_listed_acks,
         max_queued=server.max_queued_events,
     )
-    async for number, event in events:
-        yield sse_text(event, event_id=number)
+    return EventResponse(
+        events, _encoded, clock=gateway.clock, settings=server, stopping=gateway.stopping
+    )
+
+
+def _encoded(numbered: tuple[int | None, ServerEvent]) -> bytes:
+    number, event = numbered
+    return sse_text(event, event_id=number)
 
 
 def _number(text: str | None) -> int | None:

@@ -1,7 +1,5 @@
 """Ask a stream over HTTP."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
@@ -11,11 +9,13 @@ from onlooker.core.errors import TooLarge
 from onlooker.core.protocol.base import ErrorBody, Usage
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
 from onlooker.core.protocol.server_events import ResponseObject
+from onlooker.engine.interface import Question
+from onlooker.scheduler.slo import Tier
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
-from onlooker.server.answers import AnswerFrame, AnswerWriter
-from onlooker.server.asking import Ask, answer_events, answer_whole, failure_reply, tier_of
-from onlooker.server.gateway import Gateway
-from onlooker.server.sse import EventResponse, numbered, sse_text
+from onlooker.server.answers import AnswerWriter, answer_events
+from onlooker.server.pictures import Inquiry
+from onlooker.server.replies import answer_whole, failure_reply
+from onlooker.server.sse import EventResponse, NumberedText
 from onlooker.streams.stream import Stream
 
 router = APIRouter(prefix="/v1/streams", tags=["questions"])
@@ -59,40 +59,28 @@ async def ask_stream(
             f"question and instructions may have {max_chars} characters", param="question"
         )
     max_tokens = gateway.output_tokens(request.max_output_tokens, param="max_output_tokens")
-    frame = AnswerFrame(stream=stream.name, max_output_tokens=max_tokens, asked_s=request.at_s)
-    writer = AnswerWriter(frame, clock=gateway.clock)
-    ask = Ask(
+    question = Question(
         text=request.question,
         max_tokens=max_tokens,
         instructions=request.instructions,
         at_s=request.at_s,
-        tier=tier_of(request.service_tier),
+        tier=Tier.named(request.service_tier),
     )
+    writer = AnswerWriter(question, stream=stream.name, clock=gateway.clock)
+    inquiry = Inquiry(question)
     if request.stream:
-        server = gateway.settings.server
         return EventResponse(
-            _as_sse(gateway, stream, ask, writer),
-            keepalive_s=server.sse_keepalive_s,
-            send_timeout_s=server.send_timeout_s,
+            answer_events(stream, inquiry, writer, gateway.pictures),
+            NumberedText(),
+            clock=gateway.clock,
+            settings=gateway.settings.server,
+            begun=writer.begin(),
         )
-    await answer_whole(http_request, stream, ask, writer, gateway.pictures)
+    await answer_whole(http_request, stream, inquiry, writer, gateway.pictures)
     assert writer.done is not None
     if writer.failure is not None and not writer.text:
         return failure_reply(writer.failure)
     return JSONResponse(_reply(writer.done, stream, request.question).model_dump())
-
-
-async def _as_sse(
-    gateway: Gateway, stream: Stream, ask: Ask, writer: AnswerWriter
-) -> AsyncGenerator[bytes]:
-    number = 0
-    for event in writer.begin():
-        number += 1
-        yield sse_text(numbered(event, number))
-    async with aclosing(answer_events(stream, ask, writer, gateway.pictures)) as events:
-        async for event in events:
-            number += 1
-            yield sse_text(numbered(event, number))
 
 
 def _reply(done: ResponseObject, stream: Stream, question: str) -> AnswerReply:

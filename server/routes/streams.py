@@ -7,8 +7,8 @@ from fastapi import APIRouter, Body, Query, Response
 from onlooker.core.errors import InvalidRequest, OnlookerError
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList
+from onlooker.scheduler.slo import Tier
 from onlooker.server.access import CallerStreams, error_docs
-from onlooker.server.asking import tier_of
 from onlooker.server.views import stream_object
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import StreamOptions
@@ -45,7 +45,7 @@ async def create_stream(
         clock=request.clock,
         max_fps=request.max_fps,
         gate_threshold=request.gate_threshold,
-        tier=tier_of(request.service_tier),
+        tier=Tier.named(request.service_tier),
         metadata=request.metadata,
     )
     stream = await streams.open_stream(request.id, options)

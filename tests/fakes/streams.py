@@ -10,10 +10,9 @@ from typing import Any, TypeVar
 from onlooker.cache_store.config import JournalSection
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, ManualClock
-from onlooker.core.ids import ResponseId, new_id
 from onlooker.core.metrics import Metrics
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo, Question
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
 from onlooker.server.wiring import make_hub
@@ -116,11 +115,10 @@ async def ask(stream: Stream, text: str = "digest?", **options: Any) -> str:
 
 
 async def ask_fully(stream: Stream, text: str = "digest?", **options: Any) -> tuple[str, AnswerEnd]:
-    """The whole answer and its end."""
+    """The whole answer and its end. `options`: fields of the `Question`."""
     pieces: list[str] = []
     end: AnswerEnd | None = None
-    options.setdefault("response_id", ResponseId(new_id("resp")))
-    async for event in stream.ask(text, **options):
+    async for event in stream.ask(Question(text=text, **options)):
         if isinstance(event, AnswerDelta):
             pieces.append(event.text)
         else:

@@ -129,7 +129,7 @@ def test_no_frame_captured_later_changes_an_answer(
 async def driven_ask(hub: StreamHub, stream: Stream, at_s: float) -> str:
     clock = hub._clock
     assert isinstance(clock, ManualClock)
-    return await driven(clock, ask(stream, "digest", asked_s=at_s), step_s=0.5)
+    return await driven(clock, ask(stream, "digest", at_s=at_s), step_s=0.5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -159,7 +159,7 @@ def test_coded_video_keeps_the_same_promise(num_sent: int, at_s: float) -> None:
                 stream = await hub.open_stream(options=StreamOptions(clock="virtual"))
                 for index, chunk in enumerate(chunks[:num]):
                     await stream.push_wait(make_message(index / 10, codec=Codec.VP8, payload=chunk))
-                texts.add(await ask(stream, "digest", asked_s=at_s))
+                texts.add(await ask(stream, "digest", at_s=at_s))
             return texts
 
     assert len(asyncio.run(answers())) == 1

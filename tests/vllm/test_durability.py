@@ -20,10 +20,10 @@ from onlooker.clients.python import Client, ClientOptions
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import EngineRestarting
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.metrics import Metrics
-from onlooker.engine.interface import AnswerDelta, AnswerEnd
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.server.config import Settings
 from onlooker.server.wiring import make_hub
@@ -66,7 +66,7 @@ def pictures(first: int, end: int) -> list[EncodedFrame]:
 
 
 async def answer(stream: Stream, text: str, **options: Any) -> tuple[str, AnswerEnd]:
-    events = stream.ask(text, response_id=ResponseId(new_id("r")), max_tokens=8, **options)
+    events = stream.ask(Question(text=text, max_tokens=8, **options))
     found = [event async for event in events]
     assert isinstance(found[-1], AnswerEnd)
     return "".join(e.text for e in found if isinstance(e, AnswerDelta)), found[-1]
@@ -122,7 +122,7 @@ async def killed_while_answering(stream: Stream, folder: Path, found: dict[str, 
 async def answer_and_kill(stream: Stream) -> None:
     """Ask, and end vLLM's process at the first event."""
     is_killed = False
-    async for _ in stream.ask(EVER, response_id=ResponseId("killed"), max_tokens=400):
+    async for _ in stream.ask(Question(text=EVER, max_tokens=400)):
         if not is_killed:
             kill_core()
             is_killed = True

@@ -15,7 +15,7 @@ import pytest
 from onlooker import demo_model
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import ConfigError, EngineDead, TooLarge
-from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.checks import Check
@@ -82,7 +82,7 @@ async def open_with_clips(engine: Engine, stream: str, num_clips: int) -> None:
 
 def question(stream: str, text: str, **options: Any) -> Question:
     options = {"asked_s": 1e6, "max_tokens": 8, **options}
-    return Question(StreamId(stream), ResponseId(f"r-{os.urandom(6).hex()}"), text, **options)
+    return Question(text=text, stream_id=StreamId(stream), **options)
 
 
 async def ask(engine: Engine, asked: Question) -> tuple[str, AnswerEnd]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from onlooker.core.clock import SystemClock
-from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection, VllmSection
@@ -64,7 +64,7 @@ async def _asked(engine: Engine, num_clips: int, text: str) -> tuple[str, Answer
     await engine.open_stream(StreamId("s"))
     for index in range(num_clips):
         await engine.ingest(make_clip(index))
-    asked = Question(StreamId("s"), ResponseId(os.urandom(6).hex()), text, 1e6, max_tokens=12)
+    asked = Question(text=text, stream_id=StreamId("s"), asked_s=1e6, max_tokens=12)
     events: list[Any] = [event async for event in engine.answer(asked)]
     await engine.close_stream(StreamId("s"))
     return "".join(e.text for e in events if isinstance(e, AnswerDelta)), events[-1]

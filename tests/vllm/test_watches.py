@@ -14,6 +14,7 @@ from onlooker.core.metrics import Metrics
 from onlooker.demo_model.examples import VALIDATION_SEED
 from onlooker.demo_model.render import render
 from onlooker.engine.config import EngineSection, VllmSection
+from onlooker.engine.interface import Question
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
@@ -65,7 +66,7 @@ async def _alerts(shown: Shown) -> list[Alert]:
             Image.fromarray(render(shown.world.state_at(time_s), 320, 240)).save(picture, "JPEG")
             frame = EncodedFrame(index, float(index), Codec.JPEG, picture.getvalue(), 0.0)
             await stream.push_wait(frame)
-        async for _ in stream.ask("What do you see?", response_id="r", asked_s=1e6):  # type: ignore[arg-type]
+        async for _ in stream.ask(Question(text="What do you see?", at_s=1e6)):
             pass
         found = []
         while (numbered := events.take()) is not None:

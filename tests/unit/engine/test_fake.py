@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 
 from onlooker.core.errors import EngineFailed
-from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.ids import StreamId
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
 from tests.fakes.pictures import make_clip
@@ -9,8 +11,8 @@ from tests.fakes.pictures import make_clip
 S = StreamId("s")
 
 
-async def reply(engine: ScriptedEngine, text: str, **options: object) -> str:
-    question = Question(S, ResponseId("r"), text, **{"asked_s": 100.0, **options})  # type: ignore[arg-type]
+async def reply(engine: ScriptedEngine, text: str, **options: Any) -> str:
+    question = Question(text=text, stream_id=S, **{"asked_s": 100.0, **options})
     events = [event async for event in engine.answer(question)]
     assert [type(event) for event in events[-1:]] == [AnswerEnd]
     return "".join(event.text for event in events if isinstance(event, AnswerDelta))

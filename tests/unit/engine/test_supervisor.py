@@ -9,7 +9,7 @@ import pytest
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import EngineDead, EngineFailed, EngineRestarting
-from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
 from onlooker.engine.care import NO_CARE, Care
@@ -51,7 +51,7 @@ async def test_whatever_is_asked_of_a_dead_engine_says_that_it_is_being_started(
     async with supervised(clock, metrics) as (supervisor, engine):
         await supervisor.open_stream(S)
         engine.die()
-        question = Question(S, ResponseId("r"), "what?", 0.0)
+        question = Question(text="what?", stream_id=S)
         for asked in (
             supervisor.ingest(make_clip()),
             supervisor.open_stream(S),

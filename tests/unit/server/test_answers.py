@@ -6,17 +6,18 @@ import pytest
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import EngineFailed
 from onlooker.core.protocol.server_events import ItemAdded, ResponseCreated, ResponseDone
-from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource, FinishReason
-from onlooker.server.answers import AnswerFrame, AnswerWriter
+from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource, FinishReason, Question
+from onlooker.server.answers import AnswerWriter
 
 
-def make_writer(clock: ManualClock | None = None, **fields: Any) -> AnswerWriter:
-    defaults: dict[str, Any] = {"stream": "s", "max_output_tokens": 10, "conversation_id": "conv"}
-    return AnswerWriter(AnswerFrame(**{**defaults, **fields}), clock=clock or ManualClock())
+def make_writer(clock: ManualClock | None = None, **options: Any) -> AnswerWriter:
+    defaults: dict[str, Any] = {"stream": "s", "conversation_id": "conv"}
+    question = Question(text="?", max_tokens=10)
+    return AnswerWriter(question, clock=clock or ManualClock(), **{**defaults, **options})
 
 
-def make_end(finish: FinishReason = FinishReason.STOP, **details: object) -> AnswerEnd:
-    return AnswerEnd(finish, 100, 80, 5, ((0.0, 1.0),), details=dict(details))
+def make_end(finish: FinishReason = FinishReason.STOP, **fields: Any) -> AnswerEnd:
+    return AnswerEnd(finish, 100, 80, 5, ((0.0, 1.0),), **fields)
 
 
 def done_of(events: list[Any]) -> ResponseDone:
@@ -50,9 +51,9 @@ def test_the_end_tells_text_usage_and_what_it_was_based_on() -> None:
     writer.delta("Hello")
     clock.advance(1)
     writer.delta(" there")
-    response = done_of(writer.end(make_end(asked_s=3, seen_until_s=2.5))).response
+    response = done_of(writer.end(make_end(asked_s=3.0, seen_until_s=2.5))).response
     assert response.text == "Hello there"
-    assert response.metadata == {"a": "b"}
+    assert (response.metadata, response.max_output_tokens) == ({"a": "b"}, 10)
     assert response.usage is not None
     assert response.usage.total_tokens == 105
     assert response.usage.input_token_details.cached_tokens == 80

@@ -4,13 +4,16 @@ import pytest
 
 from onlooker.core.errors import InvalidRequest, TooLarge
 from onlooker.core.protocol.http import ChatRequest
-from onlooker.server.chat import ChatQuestion, read_chat
+from onlooker.scheduler.slo import Tier
+from onlooker.server.chat import read_chat
+from onlooker.server.pictures import Inquiry
 from tests.fakes.served import make_settings
 
 
-def read(*messages: dict[str, Any]) -> ChatQuestion:
-    request = ChatRequest.model_validate({"model": "m", "messages": messages})
-    return read_chat(request, make_settings(server__max_text_chars=50, server__dialogue_turns=2))
+def read(*messages: dict[str, Any], **options: Any) -> tuple[Inquiry, str | None]:
+    request = ChatRequest.model_validate({"model": "m", "messages": messages, **options})
+    settings = make_settings(server__max_text_chars=50, server__dialogue_turns=2)
+    return read_chat(request, settings, max_tokens=7)
 
 
 def user(*parts: str) -> dict[str, Any]:
@@ -26,25 +29,34 @@ def user(*parts: str) -> dict[str, Any]:
 
 
 def test_messages_become_dialogue_question_and_instructions() -> None:
-    found = read(
+    found, name = read(
         {"role": "system", "content": "Be brief."},
         user("stream://door", "One?"),
         {"role": "assistant", "content": "1"},
         user("Two?", "data:x"),
     )
-    assert (found.text, found.stream_id, found.instructions) == ("Two?", "door", "Be brief.")
-    assert [(turn.question, turn.answer) for turn in found.dialogue] == [("One?", "1")]
+    question = found.question
+    assert (question.text, name, question.instructions) == ("Two?", "door", "Be brief.")
+    assert [(turn.question, turn.answer) for turn in question.dialogue] == [("One?", "1")]
     assert found.images == ("data:x",)
 
 
+def test_how_it_is_to_be_answered_goes_with_the_question() -> None:
+    question = read(user("What?"), temperature=0.5, seed=3, service_tier="flex")[0].question
+    assert (question.max_tokens, question.temperature, question.seed) == (7, 0.5, 3)
+    assert question.tier is Tier.BACKGROUND
+    assert read(user("What?"), service_tier="auto")[0].question.tier is None
+
+
 def test_pictures_of_answered_questions_are_not_asked_again() -> None:
-    found = read(user("data:x", "One?"), {"role": "assistant", "content": "1"}, user("Two?"))
+    found, _ = read(user("data:x", "One?"), {"role": "assistant", "content": "1"}, user("Two?"))
     assert found.images == ()
 
 
 def test_only_the_last_turns_stay() -> None:
     turns = [m for n in range(4) for m in (user(f"q{n}"), {"role": "assistant", "content": "a"})]
-    assert [t.question for t in read(*turns, user("q")).dialogue] == ["q2", "q3"]
+    found, _ = read(*turns, user("q"))
+    assert [turn.question for turn in found.question.dialogue] == ["q2", "q3"]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +80,7 @@ def test_a_stream_address_must_name_a_stream(url: str) -> None:
 
 
 def test_one_question_is_about_one_stream() -> None:
-    assert read(user("stream://a", "stream://a", "What?")).stream_id == "a"
+    assert read(user("stream://a", "stream://a", "What?"))[1] == "a"
     with pytest.raises(InvalidRequest, match="one stream"):
         read(user("stream://a", "stream://b", "What?"))
 

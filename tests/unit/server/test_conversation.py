@@ -4,7 +4,8 @@ import pytest
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from onlooker.core.protocol.base import ImagePart, InputItem, ItemReference, MessageItem, TextPart
-from onlooker.server.conversation import Conversation, Inquiry
+from onlooker.engine.interface import Question
+from onlooker.server.conversation import Conversation
 
 
 def make_conversation(**limits: int) -> Conversation:
@@ -27,8 +28,12 @@ def message(
     return MessageItem(role=role, content=content, id=item_id)
 
 
-def inquiry(conversation: Conversation, instructions: str | None = None) -> Inquiry:
-    return conversation.inquiry(instructions=instructions, override=None)
+def question(conversation: Conversation, instructions: str | None = None) -> Question:
+    return conversation.inquiry(instructions=instructions, override=None).question
+
+
+def pictures(conversation: Conversation) -> tuple[str, ...]:
+    return conversation.inquiry(instructions=None, override=None).images
 
 
 def test_the_question_is_what_the_user_said_since_the_last_answer() -> None:
@@ -37,9 +42,9 @@ def test_the_question_is_what_the_user_said_since_the_last_answer() -> None:
     conversation.add(message("1", "assistant"))
     conversation.add(message("Look.", image="data:a"))
     conversation.add(message("Two?"))
-    found = inquiry(conversation)
+    found = question(conversation)
     assert found.text == "Look.\nTwo?"
-    assert [image.image_url for image in found.images] == ["data:a"]
+    assert pictures(conversation) == ("data:a",)
     assert [(turn.question, turn.answer) for turn in found.dialogue] == [("One?", "1")]
 
 
@@ -49,8 +54,8 @@ def test_only_the_last_turns_are_the_dialogue() -> None:
         conversation.add(message(f"q{number}"))
         conversation.add(message(f"a{number}", "assistant"))
     conversation.add(message("q"))
-    assert [turn.question for turn in inquiry(conversation).dialogue] == ["q2", "q3"]
-    assert inquiry(make_with(conversation, dialogue_turns=0)).dialogue == ()
+    assert [turn.question for turn in question(conversation).dialogue] == ["q2", "q3"]
+    assert question(make_with(conversation, dialogue_turns=0)).dialogue == ()
 
 
 def make_with(source: Conversation, **limits: int) -> Conversation:
@@ -63,26 +68,26 @@ def test_with_nothing_new_the_last_question_is_asked_again_with_its_picture() ->
     conversation = make_conversation()
     conversation.add(message("Now?", image="data:a"))
     conversation.add(message("yes", "assistant"))
-    found = inquiry(conversation)
+    found = question(conversation)
     assert (found.text, found.dialogue) == ("Now?", ())
-    assert len(found.images) == 1
+    assert pictures(conversation) == ("data:a",)
 
 
 def test_system_messages_join_the_instructions() -> None:
     conversation = make_conversation()
     conversation.add(message("Be brief.", "system"))
     conversation.add(message("What?"))
-    assert inquiry(conversation, "Answer.").instructions == "Answer.\nBe brief."
-    assert inquiry(make_with(conversation), None).instructions == "Be brief."
+    assert question(conversation, "Answer.").instructions == "Answer.\nBe brief."
+    assert question(make_with(conversation), None).instructions == "Be brief."
 
 
 def test_without_a_question_it_is_said_what_to_do() -> None:
     conversation = make_conversation()
     with pytest.raises(InvalidRequest, match=r"conversation\.item\.create"):
-        inquiry(conversation)
+        question(conversation)
     conversation.add(message("Be brief.", "system"))
     with pytest.raises(InvalidRequest):
-        inquiry(conversation)
+        question(conversation)
 
 
 def test_an_override_replaces_the_conversation_and_may_refer_to_it() -> None:
@@ -90,7 +95,7 @@ def test_an_override_replaces_the_conversation_and_may_refer_to_it() -> None:
     conversation.add(message("Old?", item_id="old"))
     override: list[InputItem] = [ItemReference(type="item_reference", id="old"), message("New?")]
     found = conversation.inquiry(instructions=None, override=override)
-    assert found.text == "Old?\nNew?"
+    assert found.question.text == "Old?\nNew?"
     unknown = [ItemReference(type="item_reference", id="none")]
     with pytest.raises(NotFound, match="none"):
         conversation.inquiry(instructions=None, override=unknown)
@@ -103,7 +108,7 @@ def test_an_item_can_be_put_anywhere() -> None:
     assert conversation.add(message("a"), after="root")[1] is None
     assert conversation.add(message("c"), after=first.id)[1] == first.id
     conversation.add(message("d"))
-    assert inquiry(conversation).text == "a\nb\nc\nd"
+    assert question(conversation).text == "a\nb\nc\nd"
     with pytest.raises(NotFound):
         conversation.add(message("x"), after="nowhere")
 
@@ -121,20 +126,20 @@ def test_a_text_over_the_limit_is_refused() -> None:
         conversation.add(message("x" * 11))
     conversation.add(message("x" * 8))
     with pytest.raises(TooLarge):
-        inquiry(conversation, "y" * 5)
+        question(conversation, "y" * 5)
 
 
 def test_the_oldest_items_go_when_there_are_too_many_or_they_weigh_too_much() -> None:
     few = make_conversation(max_items=2)
     for text in "abc":
         few.add(message(text))
-    assert inquiry(few).text == "b\nc"
+    assert question(few).text == "b\nc"
     light = make_conversation(max_bytes=3000)
     for text in "abc":
         light.add(message(text, image="x" * 1000))
-    assert inquiry(light).text == "c"
+    assert question(light).text == "c"
     light.add(message("heavy", image="x" * 10**5))  # the newest always stays
-    assert inquiry(light).text == "heavy"
+    assert question(light).text == "heavy"
 
 
 def test_an_answer_of_any_length_is_kept() -> None:
@@ -144,7 +149,7 @@ def test_an_answer_of_any_length_is_kept() -> None:
         message("x" * 50, "assistant", item_id="a"), asked_s=3.0, is_whole=False
     )
     conversation.add(message("r"))
-    turn = inquiry(conversation).dialogue[0]
+    turn = question(conversation).dialogue[0]
     assert (turn.answer, turn.asked_s) == ("x" * 50, 3.0)
     assert conversation.get("a").public().status == "incomplete"
 

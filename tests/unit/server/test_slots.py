@@ -2,7 +2,7 @@ from typing import Any, cast
 
 from onlooker.core.media import DropReason, FrameOutcome
 from onlooker.scheduler.slo import Tier
-from onlooker.server.slots import AckBatch, AckMode
+from onlooker.server.stream_events import AckBatch, AckMode
 from onlooker.streams.events import FrameAck
 from onlooker.streams.stream import Stream, StreamStatus
 

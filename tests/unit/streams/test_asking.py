@@ -8,6 +8,7 @@ from onlooker.core.errors import (
     Conflict,
     EngineDead,
     EngineFailed,
+    EngineRestarting,
     InvalidRequest,
     Overloaded,
     ShuttingDown,
@@ -15,7 +16,7 @@ from onlooker.core.errors import (
 from onlooker.core.ids import ResponseId
 from onlooker.core.metrics import Metrics
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.interface import AnswerDelta, AnswerEnd, FinishReason, Turn
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, FinishReason, Question, Turn
 from onlooker.streams.events import AnswerFinished, AnswerStarted, ClipSeen
 from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.pictures import make_clip, make_message
@@ -31,7 +32,8 @@ from tests.fakes.streams import (
 )
 
 LIVE, VIRTUAL = StreamOptions(clock="live"), StreamOptions(clock="virtual")
-R = ResponseId("resp_1")
+GO_ON = Question(text="go on", response_id=ResponseId("resp_1"))
+R = GO_ON.response_id
 
 
 async def feed(stream: Stream, colours: str, *, begin_s: float = 0.0) -> None:
@@ -49,7 +51,7 @@ async def test_an_answer_about_a_time_depends_on_nothing_captured_later() -> Non
             await feed(whole, "rrggbbwwrr")
             await feed(part, "rrgg")
             for at_s in (0.0, 0.25, 0.5, 0.9, 1.0, 1.4, 1.5):
-                texts = {await ask(stream, "digest", asked_s=at_s) for stream in (whole, part)}
+                texts = {await ask(stream, "digest", at_s=at_s) for stream in (whole, part)}
                 assert len(texts) == 1, (options.clock, at_s)
 
 
@@ -57,12 +59,12 @@ async def test_an_answer_tells_what_it_had_seen() -> None:
     async with running_hub() as hub:
         stream = await hub.open_stream(options=VIRTUAL)
         await feed(stream, "rrggb")
-        _, end = await ask_fully(stream, "Which colours?", asked_s=1.2)
+        _, end = await ask_fully(stream, "Which colours?", at_s=1.2)
         assert end.clip_spans_s == ((0.0, 0.5), (1.0, 1.0))
-        assert end.details["asked_s"] == 1.2
-        assert end.details["seen_until_s"] == 1.0
+        assert end.asked_s == 1.2
+        assert end.seen_until_s == 1.0
         _, end = await ask_fully(stream)
-        assert end.details["seen_until_s"] == 2.0  # the lone last frame, too
+        assert end.seen_until_s == 2.0  # the lone last frame, too
 
 
 async def test_a_stream_without_frames_can_be_asked() -> None:
@@ -71,7 +73,7 @@ async def test_a_stream_without_frames_can_be_asked() -> None:
             stream = await hub.open_stream(options=options)
             text, end = await ask_fully(stream, "how many?")
             assert text == "I have seen 0 clips up to 0.00 s."
-            assert end.details["seen_until_s"] is None
+            assert end.seen_until_s is None
 
 
 async def test_a_virtual_question_waits_for_what_was_pushed_before_it() -> None:
@@ -104,7 +106,7 @@ async def test_a_live_question_about_a_coming_time_waits_for_it() -> None:
     async with running_hub(clock=clock) as hub:
         stream = await hub.open_stream(options=LIVE)
         await feed(stream, "r")
-        asking = asyncio.ensure_future(ask(stream, "Which colours?", asked_s=5.0))
+        asking = asyncio.ensure_future(ask(stream, "Which colours?", at_s=5.0))
         await asyncio.sleep(0)
         clock.advance(4.0)
         await stream.push_wait(make_message(4.0, colour="blue", received_at_s=clock.now_s()))
@@ -112,16 +114,16 @@ async def test_a_live_question_about_a_coming_time_waits_for_it() -> None:
         clock.advance(1.5)
         assert await asking == "I have seen these colours: red, blue."
         with pytest.raises(InvalidRequest, match="ahead of the stream"):
-            await ask(stream, asked_s=1000.0)
+            await ask(stream, at_s=1000.0)
 
 
 @pytest.mark.parametrize(
     ("text", "options", "match"),
     [
         ("  ", {}, "empty"),
-        ("?", {"asked_s": float("nan")}, "stream time"),
-        ("?", {"asked_s": -1.0}, "stream time"),
-        ("?", {"images": [make_clip()] * 9}, "4 pictures"),
+        ("?", {"at_s": float("nan")}, "stream time"),
+        ("?", {"at_s": -1.0}, "stream time"),
+        ("?", {"images": (make_clip(),) * 9}, "4 pictures"),
     ],
 )
 async def test_a_question_that_is_none_is_refused(
@@ -135,7 +137,7 @@ async def test_a_question_that_is_none_is_refused(
 
 async def begin(stream: Stream) -> object:
     """An answer that has begun and goes on."""
-    answer = stream.ask("go on", response_id=R)
+    answer = stream.ask(GO_ON)
     await anext(answer)
     return answer
 
@@ -165,7 +167,7 @@ async def test_cancelling_ends_the_engines_work_and_tells_the_viewers() -> None:
     async with running_hub(engine=engine) as hub:
         stream = await hub.open_stream(options=LIVE)
         events = stream.subscribe(max_events=10)
-        answer = stream.ask("go on", response_id=R)
+        answer = stream.ask(GO_ON)
         await anext(answer)
         assert engine.num_answering == 1
         await answer.aclose()
@@ -192,7 +194,7 @@ async def test_cancelling_the_reading_task_while_the_engine_thinks_ends_it_too()
 async def test_an_answer_ends_when_its_stream_closes() -> None:
     async with running_hub() as hub:
         stream = await hub.open_stream(options=LIVE)
-        answer = stream.ask("go on", response_id=R)
+        answer = stream.ask(GO_ON)
         await anext(answer)
         await hub.close_stream(stream.id, "enough")
         rest = [event async for event in answer]
@@ -205,7 +207,7 @@ async def test_an_answer_that_hangs_ends_when_its_stream_closes() -> None:
     engine = ScriptedEngine(clock=clock, info=SMALL, tpot_s=1000.0)
     async with running_hub(engine=engine, clock=clock) as hub:
         stream = await hub.open_stream(options=LIVE)
-        answer = stream.ask("go on", response_id=R)
+        answer = stream.ask(GO_ON)
         assert isinstance(await anext(answer), AnswerDelta)
         waiting = asyncio.ensure_future(anext(answer))
         await asyncio.sleep(0)
@@ -213,7 +215,7 @@ async def test_an_answer_that_hangs_ends_when_its_stream_closes() -> None:
         end = await waiting
         assert isinstance(end, AnswerEnd)
         assert end.finish_reason is FinishReason.CANCELLED
-        assert "enough" in str(end.details["reason"])
+        assert "enough" in str(end.reason)
         assert engine.num_answering == 0
 
 
@@ -221,7 +223,7 @@ async def test_a_question_that_still_waits_is_told_that_its_stream_closed() -> N
     clock = ManualClock()
     async with running_hub(clock=clock) as hub:
         stream = await hub.open_stream(options=LIVE)
-        asking = asyncio.ensure_future(ask(stream, asked_s=30.0))
+        asking = asyncio.ensure_future(ask(stream, at_s=30.0))
         await asyncio.sleep(0)
         await hub.close_stream(stream.id, "enough")
         with pytest.raises(Conflict, match="enough"):
@@ -245,6 +247,28 @@ async def test_an_answer_that_fails_in_the_engine_is_counted_and_told() -> None:
         )
 
 
+async def test_an_answer_whose_engine_dies_is_told_that_it_is_being_started_again() -> None:
+    clock = ManualClock()
+    engine = ScriptedEngine(clock=clock, info=SMALL)
+    async with running_hub(engine=engine, clock=clock) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        answer = stream.ask(GO_ON)
+        await anext(answer)
+        engine.die()
+        with pytest.raises(EngineRestarting):
+            await anext(answer)
+        assert engine.num_answering == 0
+        assert not hub.ready()
+
+
+async def test_an_end_is_told_when_the_engine_is_done_with_the_request() -> None:
+    engine = ScriptedEngine([("", "one")], info=SMALL)
+    async with running_hub(engine=engine) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        async for event in stream.ask(GO_ON):
+            assert engine.num_answering == (0 if isinstance(event, AnswerEnd) else 1)
+
+
 async def test_frames_are_watched_while_an_answer_runs_and_do_not_show_in_it() -> None:
     clock = ManualClock()
     engine = ScriptedEngine(clock=clock, info=SMALL, tpot_s=1.0)
@@ -265,8 +289,8 @@ async def test_dialogue_pictures_and_limits_reach_the_engine() -> None:
         engine=ScriptedEngine([("", "{num_turns} {num_images} a b c")], info=SMALL)
     ) as hub:
         stream = await hub.open_stream(options=LIVE)
-        turns = [Turn("q", "a", 0.0)] * 3
-        text, end = await ask_fully(stream, dialogue=turns, images=[make_clip()] * 2, max_tokens=4)
+        turns, images = (Turn("q", "a", 0.0),) * 3, (make_clip(),) * 2
+        text, end = await ask_fully(stream, dialogue=turns, images=images, max_tokens=4)
         assert text == "3 2 a b"
         assert end.finish_reason is FinishReason.LENGTH
 

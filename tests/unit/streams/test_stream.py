@@ -10,6 +10,7 @@ from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.media import Codec, DropReason, FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.engine.fake import ScriptedEngine
+from onlooker.engine.interface import Question
 from onlooker.streams.events import (
     ClipLost,
     ClipSeen,
@@ -334,7 +335,7 @@ async def test_closing_settles_every_frame_and_ends_every_subscription() -> None
         for use in (
             lambda: stream.push(make_message(50.0)),
             lambda: stream.claim_source("x"),
-            lambda: stream.ask("?", response_id="r"),  # type: ignore[arg-type]
+            lambda: stream.ask(Question(text="?")),
         ):
             with pytest.raises(NotFound, match="enough"):
                 use()

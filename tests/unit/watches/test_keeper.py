@@ -13,6 +13,7 @@ from onlooker.core.clock import ManualClock
 from onlooker.core.errors import InvalidRequest, NotFound, TooLarge
 from onlooker.core.metrics import Metrics
 from onlooker.engine.fake import ScriptedEngine
+from onlooker.engine.interface import Question
 from onlooker.engine.wording import Wording, WordingRule
 from onlooker.streams.events import ClipSeen
 from onlooker.streams.fanout import Subscription
@@ -52,7 +53,7 @@ async def show(stream: Stream, colours: Sequence[str], first: int = 0) -> None:
 
 async def finish(stream: Stream) -> None:
     """Wait for the frame that waits for its partner, too."""
-    async for _ in stream.ask("digest?", response_id="r", asked_s=1e6):  # type: ignore[arg-type]
+    async for _ in stream.ask(Question(text="digest?", at_s=1e6)):
         pass
 
 

@@ -9,6 +9,7 @@ import pytest
 from onlooker.core.errors import NotFound
 from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.core.metrics import Metrics
+from onlooker.engine.interface import Question
 from onlooker.engine.wording import DEFAULT_WORDING
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import StreamOptions
@@ -144,7 +145,7 @@ async def test_a_restarted_server_goes_on_looking(tmp_path: Path) -> None:
         assert (watch.watch_id, watch.options.cooldown_s) == ("kept", 1.0)
         events = stream.subscribe(max_events=100)
         await show(stream, ["blue", "red", "blue", "blue"])
-        async for _ in stream.ask("digest?", response_id="r", asked_s=2.0):  # type: ignore[arg-type]
+        async for _ in stream.ask(Question(text="digest?", at_s=2.0)):
             pass
         assert [alert.watch_id for alert in alerts_of(events)] == ["kept"]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from onlooker.cache_store.key import StreamKey, parse_key
 from onlooker.core.errors import ConfigError, EngineFailed, TooLarge
-from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import Question, Turn
@@ -90,7 +90,7 @@ def make_taker(prompts: Any, *, fails: bool = False, budget: int = 256) -> tuple
 
 
 def asked(text: str = "what is it?", **options: Any) -> Question:
-    return Question(StreamId("s"), ResponseId("r"), text, 12.0, **options)
+    return Question(text=text, stream_id=StreamId("s"), asked_s=12.0, **options)
 
 
 def no_recall() -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from onlooker.cache_store.key import StreamKey
 from onlooker.core.errors import ConfigError
-from onlooker.core.ids import ResponseId, StreamId
+from onlooker.core.ids import StreamId
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.interface import Question
 from onlooker.engine.memory.config import MemorySection
@@ -66,7 +66,7 @@ def recalled(
     probe = FirstOnes()
     policy = retrieval_policy(section, None)
     recaller = Recaller(section, policy, recent_clips=RECENT, probe=probe)
-    asked = Question(StreamId("s"), ResponseId("r"), text, asked_s, care=care)
+    asked = Question(text=text, stream_id=StreamId("s"), asked_s=asked_s, care=care)
     memory = make_memory() if memory is None else memory
     return asyncio.run(recaller.recall(memory, asked)), probe
 

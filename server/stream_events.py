@@ -1,0 +1,196 @@
+"""What happens on a stream as the wire tells it, over the WebSocket and as server-sent events.
+
+`told_of` is the one translation. What differs between the two is left to who follows: a connection
+knows its streams by slots, acknowledges by its own clock, and is not told of everything.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Literal
+
+from onlooker.core.errors import NotFound
+from onlooker.core.guarantee import Guarantee, weakest
+from onlooker.core.media import FrameOutcome
+from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.base import DroppedFrame
+from onlooker.server.views import frame_totals, stream_object
+from onlooker.streams import events
+from onlooker.streams.stream import Stream
+from onlooker.watches.events import AlertRaised, WatchChanged
+from onlooker.watches.public import alert_object, watch_object
+
+AckMode = Literal["all", "problems", "none"]
+
+
+def told_of(
+    number: int, event: events.StreamEvent, stream: Stream, *, slot: int | None = None
+) -> told.ServerEvent | None:
+    """Event `number` of `stream` for the wire; None for frames and clips, which are acknowledged
+    together (see `AckBatch`). `slot`: the connection's number for the stream, where there is one.
+    """
+    name = stream.name
+    match event:
+        case AlertRaised():
+            alert = alert_object(event.alert)
+            return told.StreamAlert(slot=slot, stream=name, event_number=number, alert=alert)
+        case WatchChanged():
+            return _watch(number, event, stream, slot)
+        case events.SceneChanged():
+            return told.StreamScene(slot=slot, stream=name, event_number=number, at_s=event.at_s)
+        case events.PaceChanged():
+            return pace_told(event, stream, slot=slot or 0)
+        case events.SourceChanged():
+            reason = f"source {event.state}"
+            return told.StreamUpdated(stream=stream_object(stream), reason=reason)
+        case events.AnswerStarted() | events.AnswerFinished():
+            return _answer(event, stream)
+        case events.StreamClosed():
+            return told.StreamClosed(slot=slot, stream=name, reason=event.reason)
+        case events.FrameAck() | events.ClipSeen() | events.ClipLost():
+            return None
+
+
+def pace_told(pace: events.PaceChanged, stream: Stream, *, slot: int = 0) -> told.VideoPace:
+    """What the server would like to be sent, for the wire."""
+    return told.VideoPace(
+        slot=slot,
+        stream=stream.name,
+        fps=pace.fps,
+        width=pace.width,
+        height=pace.height,
+        lag_s=pace.lag_s,
+        reason=pace.reason,
+    )
+
+
+def _watch(number: int, event: WatchChanged, stream: Stream, slot: int | None) -> told.StreamWatch:
+    try:
+        watch = watch_object(stream.watches.get(event.watch_id))
+    except NotFound:
+        watch = None
+    return told.StreamWatch(
+        slot=slot,
+        stream=stream.name,
+        event_number=number,
+        change=event.change,  # type: ignore[arg-type]  # one of the four words
+        watch_id=event.watch_id,
+        watch=watch,
+    )
+
+
+def _answer(
+    event: events.AnswerStarted | events.AnswerFinished, stream: Stream
+) -> told.StreamAnswer:
+    answer = told.StreamAnswer(
+        stream=stream.name,
+        response_id=event.response_id,
+        status="in_progress",
+        asked_s=event.asked_s,
+    )
+    if isinstance(event, events.AnswerFinished):
+        answer.status, answer.text = event.finish_reason.status, event.text
+    return answer
+
+
+class AckBatch:
+    """What became of frames since the last acknowledgement; bounded."""
+
+    def __init__(self, *, max_listed: int) -> None:
+        self._max_listed = max_listed
+        self._kept: list[int] = []
+        self._skipped: list[int] = []
+        self._dropped: list[DroppedFrame] = []
+        self._omitted = 0
+        self._guarantee: Guarantee | None = None
+        self._last_sequence: int | None = None
+        self.is_dirty = False
+        """Whether there is anything to tell."""
+
+    def add(self, ack: events.FrameAck, *, mode: AckMode) -> None:
+        """Note an outcome. What the mode leaves out only counts in the totals."""
+        self.is_dirty = True
+        self._last_sequence = ack.sequence
+        if ack.guarantee is not None:
+            self._guarantee = weakest((ack.guarantee, self._guarantee or ack.guarantee))
+        if mode == "none" or (mode == "problems" and ack.outcome is not FrameOutcome.DROPPED):
+            return
+        if len(self._kept) + len(self._skipped) + len(self._dropped) >= self._max_listed:
+            self._omitted += 1
+        elif ack.outcome is FrameOutcome.KEPT:
+            self._kept.append(ack.sequence)
+        elif ack.outcome is FrameOutcome.SKIPPED:
+            self._skipped.append(ack.sequence)
+        else:
+            reason = ack.reason.value if ack.reason is not None else "unknown"
+            self._dropped.append(DroppedFrame(sequence=ack.sequence, reason=reason))
+
+    def take(self, slot: int, stream: Stream) -> told.VideoAck:
+        """Return the acknowledgement and begin a new batch."""
+        status = stream.status()
+        ack = told.VideoAck(
+            slot=slot,
+            stream=stream.name,
+            kept=self._kept,
+            guarantee=self._guarantee,
+            skipped=self._skipped,
+            dropped=self._dropped,
+            omitted=self._omitted,
+            last_sequence=self._last_sequence,
+            seen_until_s=status.seen_until_s,
+            lag_s=status.lag_s if status.clips else None,
+            totals=frame_totals(status),
+        )
+        self._clear()
+        return ack
+
+    def _clear(self) -> None:
+        self._kept, self._skipped, self._dropped = [], [], []
+        self._omitted = 0
+        self._guarantee = None
+        self._last_sequence = None
+        self.is_dirty = False
+
+
+async def followed(
+    stream: Stream,
+    *,
+    after: int | None,
+    interval_s: float,
+    max_listed_acks: int,
+    max_queued: int,
+) -> AsyncGenerator[tuple[int | None, told.ServerEvent]]:
+    """Yield (event number, event), from after number `after` or from now, until the stream closes.
+
+    The first event of who begins now tells of the stream as it is and has no number.
+    Acknowledgements are gathered for `interval_s` and carry the number of the newest of them.
+    """
+    subscription = stream.subscribe(max_events=max_queued, after=after)
+    batch = AckBatch(max_listed=max_listed_acks)
+    number = after or 0
+    try:
+        if after is None:
+            yield None, told.StreamUpdated(stream=stream_object(stream))
+        while True:
+            try:
+                async with asyncio.timeout(interval_s if batch.is_dirty else None):
+                    number, event = await anext(subscription)
+            except TimeoutError:
+                yield _counted(number, batch.take(0, stream))
+                continue
+            except StopAsyncIteration:
+                return
+            if isinstance(event, events.FrameAck):
+                batch.add(event, mode="all")
+                continue
+            if batch.is_dirty:
+                yield _counted(number, batch.take(0, stream))
+            if (wired := told_of(number, event, stream)) is not None:
+                yield _counted(number, wired)
+    finally:
+        subscription.close()
+
+
+def _counted(number: int, event: told.ServerEvent) -> tuple[int, told.ServerEvent]:
+    event.sequence_number = number
+    event.event_id = f"event_{number}"
+    return number, event
