@@ -31,22 +31,6 @@ class Catalogue:
                     break
         return found
 
-    def locate(self, keys: Sequence[SegmentKey]) -> list[str | None]:
-        """See `TieredStore.locate`."""
-        present = self._memory.contains_many(keys)
-        rest = [key for key, is_there in zip(keys, present, strict=True) if not is_there]
-        waiting = self.find_waiting(rest)
-        rest = [key for key in rest if key not in waiting]
-        absent = set(rest)
-        places = {key: self._memory.name for key in keys if key not in absent}
-        for write_out in self._write_outs:
-            present = write_out.tier.contains_many(rest)
-            for key, is_there in zip(rest, present, strict=True):
-                if is_there:
-                    places[key] = write_out.tier.name
-            rest = [key for key in rest if key not in places]
-        return [places.get(key) for key in keys]
-
     def rows(self, stream: StreamKey) -> StreamRows:
         """See `TieredStore.rows`."""
         heads: dict[SegmentKey, SegmentHead] = {}

@@ -104,7 +104,8 @@ class RedisSection(Section):
     """The most segments in one round trip."""
 
     max_connections: int = Field(default=16, ge=2, le=1000)
-    """Open connections; at least the loader threads, the writer and the engine's own reads."""
+    """Connections that may be open at once. Each thread that talks to Redis takes one: the engine's
+    reader, the writer, and the one that writes again."""
 
 
 class WriteOutSection(Section):
@@ -171,12 +172,6 @@ class CacheStoreSection(Section):
     write_out: WriteOutSection = WriteOutSection()
     journal: JournalSection | None = None
     """Null: frames whose segment is not yet durable are lost in a crash."""
-
-    loader_threads: int = Field(default=2, ge=1, le=64)
-    """Threads that bring segments up ahead of their use."""
-
-    max_loading: int = Field(default=1024, ge=1, le=1_000_000)
-    """Segments on their way up at once; more are not prefetched."""
 
     @property
     def survives(self) -> Guarantee:

@@ -1,13 +1,11 @@
 """Which records a full tier gives up first."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Container
 from random import Random
 from typing import Protocol
 
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
-
-Excluded = Callable[[SegmentKey], bool]
 
 
 class EvictionPolicy(Protocol):
@@ -25,9 +23,9 @@ class EvictionPolicy(Protocol):
         """A record is gone, by eviction or deletion. Unknown keys are ignored."""
         ...
 
-    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
-        """Records whose sizes sum to at least `needed_bytes`, first to go first; fewer when there
-        are not enough that are not excluded. Changes nothing: `removed` follows for each."""
+    def victims(self, needed_bytes: int) -> list[SegmentKey]:
+        """Records whose sizes sum to at least `needed_bytes`, or all records when they sum to less.
+        The first to go comes first. Changes nothing: the tier calls `removed` for each."""
         ...
 
 
@@ -48,14 +46,13 @@ class Lru:
     def removed(self, key: SegmentKey) -> None:
         self._sizes.pop(key, None)
 
-    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
+    def victims(self, needed_bytes: int) -> list[SegmentKey]:
         chosen: list[SegmentKey] = []
         for key, num_bytes in self._sizes.items():
             if needed_bytes <= 0:
                 break
-            if not excluded(key):
-                chosen.append(key)
-                needed_bytes -= num_bytes
+            chosen.append(key)
+            needed_bytes -= num_bytes
         return chosen
 
 
@@ -115,27 +112,25 @@ class AgeAware:
         if not self._counts[line]:
             del self._counts[line], self._newest[line]
 
-    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
+    def victims(self, needed_bytes: int) -> list[SegmentKey]:
         chosen: dict[SegmentKey, None] = {}
-        while needed_bytes > 0:
-            candidates = self._candidates(lambda key: key in chosen or excluded(key))
-            if not candidates:
-                break
+        while needed_bytes > 0 and (candidates := self._candidates(chosen)):
             victim = min(candidates, key=self._rank)
             chosen[victim] = None
             needed_bytes -= self._sizes[victim]
         return list(chosen)
 
-    def _candidates(self, excluded: Excluded) -> list[SegmentKey]:
+    def _candidates(self, chosen: Container[SegmentKey]) -> list[SegmentKey]:
+        """Records among which the next victim is looked for; none that is `chosen` already."""
         if len(self._keys) > _SAMPLE_SIZE:
             for _ in range(_MAX_TRIES):
                 sample = self._random.sample(self._keys, _SAMPLE_SIZE)
                 # A sample of text alone says nothing about clips.
                 if found := [
-                    key for key in sample if not excluded(key) and not _KIND_RANK[key.kind]
+                    key for key in sample if key not in chosen and not _KIND_RANK[key.kind]
                 ]:
                     return found
-        return [key for key in self._keys if not excluded(key)]
+        return [key for key in self._keys if key not in chosen]
 
     def _rank(self, key: SegmentKey) -> tuple[int, float, int]:
         age = self._newest[(key.stream_key, key.kind)] - key.index + 1

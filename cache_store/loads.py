@@ -70,6 +70,3 @@ class Loads:
 
     def keys(self) -> Sequence[SegmentKey]:
         return list(self._by_key)
-
-    def __len__(self) -> int:
-        return len(self._by_key)

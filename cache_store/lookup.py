@@ -46,7 +46,7 @@ class PutResult(StrEnum):
     """It can be read, but only from RAM: the write queues are full, or there is no lower tier.
     Slow down, or put it again later."""
     REFUSED = "refused"
-    """It could not be kept at all: larger than the budgets, or all of RAM is pinned."""
+    """It could not be kept at all: it is larger than the budgets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,3 @@ class StoreStats:
     """Records lost to eviction: the last copy went and no tier below took it."""
     demoted: int
     """Records written further down as they were evicted."""
-    prefetched: int
-    prefetch_refused: int
-    """Keys not prefetched because too many were being loaded."""
-    num_loading: int
-    num_pinned: int

@@ -55,8 +55,6 @@ def open_store(
         memory,
         write_outs,
         memory_codec=CODECS[section.memory.codec],
-        loader_threads=section.loader_threads,
-        max_loading=section.max_loading,
         on_durable=on_durable,
     )
     if disk is not None:

@@ -10,11 +10,10 @@ leave what they found in the tiers above.
                                       and not there)   <-- Redis - promoted
 """
 
-import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
@@ -40,13 +39,7 @@ logger = logging.getLogger(__name__)
 
 OnDurable = Callable[[SegmentKey, str], None]
 
-_COUNTED = (
-    "misses", "joined", "not_durable", "refused", "forgotten", "demoted", "prefetched",
-    "prefetch_refused",
-)  # fmt: skip
-
-_PREFETCH_CHUNK = 16
-"""Keys that one loader thread fetches at a time: large enough to batch, small enough to share."""
+_COUNTED = ("misses", "joined", "not_durable", "refused", "forgotten", "demoted")
 
 
 class TieredStore:
@@ -58,8 +51,6 @@ class TieredStore:
         memory: the top tier; the store takes over its `on_evicted`.
         write_outs: the lower tiers, upper first. Not yet started.
         memory_codec: applied in the caller's thread by `put`.
-        loader_threads: that `prefetch` uses.
-        max_loading: keys that may be on their way up before `prefetch` refuses more.
         on_durable: called in a writer thread with each key that a lower tier has stored, and that
             tier's name.
     """
@@ -70,14 +61,11 @@ class TieredStore:
         write_outs: Sequence[WriteOut],
         *,
         memory_codec: Codec,
-        loader_threads: int,
-        max_loading: int,
         on_durable: OnDurable | None = None,
     ) -> None:
         self._memory = memory
         self._write_outs = tuple(write_outs)
         self._memory_codec = memory_codec
-        self._max_loading = max_loading
         self._on_durable = on_durable
         # Guards between which tiers a key is being moved; taken before the tiers' own locks and
         # never held during I/O.
@@ -87,7 +75,7 @@ class TieredStore:
         self._only_in_memory: set[SegmentKey] = set()
         self._counts: Counter[str] = Counter()
         self._hits: Counter[str] = Counter()
-        self._loaders = ThreadPoolExecutor(loader_threads, thread_name_prefix="segment-loader")
+        self._rewriter = ThreadPoolExecutor(1, thread_name_prefix="segment-rewriter")
 
     def start(self) -> None:
         """Start the writer threads. Call once, before anything else."""
@@ -100,7 +88,7 @@ class TieredStore:
     def close(self, timeout_s: float) -> bool:
         """Flush, stop all threads and close the tiers; False when not all was written in time."""
         flushed = self.flush(timeout_s)
-        self._loaders.shutdown(wait=True, cancel_futures=True)
+        self._rewriter.shutdown(wait=True, cancel_futures=True)
         for write_out in self._write_outs:
             write_out.close()
             write_out.tier.close()
@@ -134,8 +122,8 @@ class TieredStore:
 
     def write_again(self, keys: Sequence[SegmentKey], tier_name: str) -> Future[int]:
         """Queue once more what a tier does not have (it was away for long, or full), as far as RAM
-        still has it. Done by a loader; its result is how many were queued."""
-        return self._loaders.submit(self._write_again, keys, tier_name)
+        still has it. Done in a thread of its own; the result is how many were queued."""
+        return self._rewriter.submit(self._write_again, keys, tier_name)
 
     def delete_stream(self, stream: StreamKey) -> tuple[str, ...]:
         """Forget a stream in all tiers. Nothing of it may be put meanwhile.
@@ -196,30 +184,6 @@ class TieredStore:
         lookups = {key: lookup(key, arrival) for key, arrival in found.items()}
         return [lookups[key] for key in keys]
 
-    def prefetch(self, keys: Sequence[SegmentKey]) -> int:
-        """Start to bring records up into RAM; a `get_many` that comes meanwhile joins in.
-
-        Returns how many loads were started: fewer than keys when some are in RAM, on their way, or
-        too many are being loaded.
-        """
-        unique = list(dict.fromkeys(keys))
-        with self._lock:
-            present = self._memory.contains_many(unique)
-            rest = [key for key, is_there in zip(unique, present, strict=True) if not is_there]
-            waiting = self._catalogue.find_waiting(rest)
-            room = max(0, self._max_loading - len(self._loads))
-            absent = [key for key in rest if key not in waiting and self._loads.get(key) is None]
-            mine, _ = self._begin(absent[:room])
-            self._counts["prefetched"] += len(mine)
-            self._counts["prefetch_refused"] += len(absent) - len(mine)
-        for start in range(0, len(mine), _PREFETCH_CHUNK):
-            self._run_in_background(mine[start : start + _PREFETCH_CHUNK])
-        return len(mine)
-
-    def locate(self, keys: Sequence[SegmentKey]) -> list[str | None]:
-        """The uppermost tier that has each key now. Moves nothing; may ask Redis."""
-        return self._catalogue.locate(keys)
-
     def rows(self, stream: StreamKey) -> StreamRows:
         """All that is known of a stream's segments but their KV, from all tiers."""
         return self._catalogue.rows(stream)
@@ -231,15 +195,6 @@ class TieredStore:
         generations of one stream.
         """
         return self._catalogue.streams(prefix)
-
-    @contextlib.contextmanager
-    def pinned(self, keys: Sequence[SegmentKey]) -> Iterator[None]:
-        """Keep these in RAM, once there, for the time of a request."""
-        self._memory.pin(keys)
-        try:
-            yield
-        finally:
-            self._memory.unpin(keys)
 
     # ---- what is going on ----
 
@@ -253,8 +208,6 @@ class TieredStore:
                 queues=queues,
                 hits={tier.name: self._hits[tier.name] for tier in tiers},
                 **{name: self._counts[name] for name in _COUNTED},
-                num_loading=len(self._loads),
-                num_pinned=self._memory.num_pinned(),
             )
 
     def check_integrity(self) -> None:
@@ -273,19 +226,6 @@ class TieredStore:
         others = [load for key in keys if (load := self._loads.get(key)) is not None]
         mine = [self._loads.begin(key) for key in keys if self._loads.get(key) is None]
         return mine, others
-
-    def _run_in_background(self, loads: list[Load]) -> None:
-        try:
-            running = self._loaders.submit(self._run, loads)
-        except RuntimeError:  # closed
-            self._end(loads)
-            return
-
-        def cancelled(future: Future[None]) -> None:
-            if future.cancelled():
-                self._end(loads)
-
-        running.add_done_callback(cancelled)
 
     def _run(self, loads: Sequence[Load]) -> None:
         """Ask the lower tiers, top down; ends every load whatever happens."""

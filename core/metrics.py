@@ -228,7 +228,7 @@ class Metrics:
         self.store_moves = Counter(
             "onlooker_store_moves_total",
             "Segments between tiers: demoted to a lower one, forgotten as the last copy went, "
-            "not_durable for want of room below, prefetched.",
+            "or not_durable for want of room below.",
             ["move"],
             registry=registry,
         )

@@ -185,7 +185,7 @@ class DiskTier:
             found = {file.key: file.num_bytes for file in files}
             assert found == sizes
             assert sum(sizes.values()) == self._used_bytes <= self.budget_bytes
-            assert set(self._policy.victims(1 << 62, lambda _: False)) == sizes.keys()
+            assert set(self._policy.victims(1 << 62)) == sizes.keys()
             assert leftovers == []
 
     def close(self) -> None:
@@ -327,7 +327,7 @@ class DiskTier:
             excess_bytes = self._used_bytes + needed_bytes - self.budget_bytes
             if excess_bytes <= 0:
                 return
-            victims = self._policy.victims(excess_bytes, lambda _: False)
+            victims = self._policy.victims(excess_bytes)
         if self.on_evicting is not None:
             self.on_evicting(victims, self._read_quietly)
         before_bytes = self._used_bytes

@@ -94,7 +94,6 @@ def make_store(
     *tiers: Tier,
     memory: MemoryTier | None = None,
     memory_codec: Codec = RAW,
-    max_loading: int = 64,
     on_durable: OnDurable | None = None,
     **queue: Any,
 ) -> TieredStore:
@@ -103,8 +102,6 @@ def make_store(
         memory or make_memory(),
         [make_write_out(tier, **queue) for tier in tiers],
         memory_codec=memory_codec,
-        loader_threads=2,
-        max_loading=max_loading,
         on_durable=on_durable,
     )
     for tier in tiers:
