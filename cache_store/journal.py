@@ -16,8 +16,8 @@ from pathlib import Path
 
 from onlooker.cache_store.config import SyncPolicy
 from onlooker.cache_store.files import Files, lock_folder
-from onlooker.cache_store.journal_entry import HEADER_BYTES, MAX_PAYLOAD_BYTES
-from onlooker.cache_store.journal_log import JournalEntry, JournalLog
+from onlooker.cache_store.journal_entry import HEADER_BYTES, MAX_PAYLOAD_BYTES, JournalEntry
+from onlooker.cache_store.journal_log import JournalLog
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import is_stream_id
 from onlooker.core.media import Codec
@@ -130,14 +130,17 @@ class FrameJournal:
         capture_s: float,
         codec: Codec,
         payload: bytes,
-        is_key: bool = True,
         is_last: bool = False,
     ) -> JournalReceipt:
         """Write one frame; returns when the guarantee in the receipt holds.
 
-        `is_key` is False for a frame that needs earlier ones to be decoded (H.264, VP8 between key
-        frames; all pieces of a container but the first).
+        Args:
+            sequence: the caller's number for the frame, returned by a replay; any number of frames
+                may share one.
+            codec: of a whole picture, so that each frame can be decoded without any other.
+            is_last: the caller's mark, returned by a replay: no more frames share `sequence`.
         """
+        assert codec.is_still
         num_bytes = HEADER_BYTES + len(payload)
         with self._lock:
             has_room = (
@@ -156,7 +159,6 @@ class FrameJournal:
                     capture_s=capture_s,
                     codec=codec,
                     payload=payload,
-                    is_key=is_key,
                     is_last=is_last,
                 )
                 guarantee = self._settle(found.log)
@@ -184,11 +186,10 @@ class FrameJournal:
     def replay(
         self, stream: str, *, after: int = -1, max_bytes: int | None = None
     ) -> list[JournalEntry]:
-        """The frames that are not durable, in order of arrival, and those before that decoding
-        needs. Ends where a crash tore the last entry.
+        """The frames after position `after` that are not durable, in order of arrival.
 
-        A part at a time where `max_bytes` is given: one frame more than fits, then on from `after`,
-        the position of the last. An empty list is the end.
+        With `max_bytes` only the first of them: as many as fit and one more. The position of the
+        last one is `after` for the next call, and an empty list says that there are no more.
         """
         found = self._streams.get(stream)
         if found is None:

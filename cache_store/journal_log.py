@@ -4,8 +4,7 @@
 
 No id begins with ``@``, so a stream's files and the folders of longer names are not mixed up.
 Each opening of the folder begins a new file, so that a torn end is never written after. A file goes
-once nothing in it is needed: its frames are durable elsewhere, and no later frame needs one of them
-to be decoded. Not thread-safe.
+once all its frames are durable elsewhere. Not thread-safe.
 """
 
 import contextlib
@@ -18,6 +17,7 @@ from onlooker.cache_store.files import Files
 from onlooker.cache_store.journal_entry import (
     EntryHeader,
     EntryKind,
+    JournalEntry,
     pack_entry,
     unpack_entry,
 )
@@ -37,21 +37,6 @@ class _LogFile:
     path: Path
     num_bytes: int = 0
     frames: list[_Frame] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One frame that a replay returns."""
-
-    position: int
-    sequence: int
-    capture_s: float
-    codec: Codec
-    is_key: bool
-    is_last: bool
-    payload: bytes
-    is_durable: bool
-    """Its segment is durable: it is here only because a later frame cannot be decoded without."""
 
 
 class JournalLog:
@@ -82,15 +67,6 @@ class JournalLog:
             return None
         return frames[-1].header.capture_s
 
-    @property
-    def num_pending(self) -> int:
-        """Frames that are not durable elsewhere."""
-        return sum(
-            frame.header.position > self._durable_position
-            for file in self._files
-            for frame in file.frames
-        )
-
     def append(
         self,
         *,
@@ -98,7 +74,6 @@ class JournalLog:
         capture_s: float,
         codec: Codec,
         payload: bytes,
-        is_key: bool,
         is_last: bool,
     ) -> int:
         """Write one frame and return its position. After an error nothing of it remains."""
@@ -108,7 +83,6 @@ class JournalLog:
             sequence=sequence,
             capture_s=capture_s,
             codec=codec,
-            is_key=is_key,
             is_last=is_last,
             payload_bytes=len(payload),
         )
@@ -118,8 +92,8 @@ class JournalLog:
         return header.position
 
     def mark_durable(self, position: int) -> bool:
-        """Mark the pending frames up to `position`; False if there is none. Removes files that are
-        no longer needed."""
+        """Mark the pending frames up to `position`; False if there is none. Removes files whose
+        frames are all durable."""
         header = self._last_pending(position)
         if header is None:
             return False
@@ -128,27 +102,33 @@ class JournalLog:
         # Lost, a mark only makes a replay longer; a file left over is found again.
         with contextlib.suppress(OSError):
             self._write(mark, b"")
-            self._remove_unneeded()
+            self._remove_durable()
         return True
 
     def replay(self, after: int = -1) -> Iterator[JournalEntry]:
-        """The frames that are not durable, and those before them that decoding needs, as far as
-        they stand after position `after`. Frames that can no longer be read are left out."""
-        if not self.num_pending:
-            return
-        first = max(self._first_needed(), after + 1)
+        """The frames after position `after` that are not durable. Those that can no longer be read
+        are left out."""
+        after = max(after, self._durable_position)
         for file in list(self._files):
-            if not file.frames or file.frames[-1].header.position < first:
+            if not file.frames or file.frames[-1].header.position <= after:
                 continue
             data, _ = self._os.read(file.path)
             for frame in list(file.frames):
-                if frame.header.position < first:
+                if frame.header.position <= after:
                     continue
                 entry = unpack_entry(memoryview(data)[frame.offset :])
                 if entry is None or entry[0] != frame.header:
                     self.damaged_bytes += frame.header.num_bytes
                     continue
-                yield self._entry(frame.header, bytes(entry[1]))
+                header = frame.header
+                yield JournalEntry(
+                    position=header.position,
+                    sequence=header.sequence,
+                    capture_s=header.capture_s,
+                    codec=header.codec,
+                    is_last=header.is_last,
+                    payload=bytes(entry[1]),
+                )
 
     def sync(self) -> bool:
         """Have all that was appended on the disk; whether there was anything to do."""
@@ -190,7 +170,7 @@ class JournalLog:
                 offset += header.num_bytes
             self.damaged_bytes += len(data) - offset
             self._files.append(file)
-        self._remove_unneeded()
+        self._remove_durable()
 
     # ---- writing ----
 
@@ -233,7 +213,7 @@ class JournalLog:
         self._os.sync_path(self._folder)
         return self._files[-1]
 
-    # ---- what is needed ----
+    # ---- what is durable ----
 
     def _last_pending(self, position: int) -> EntryHeader | None:
         """The last frame up to `position`, unless it is durable."""
@@ -244,54 +224,29 @@ class JournalLog:
                     return frame.header if is_pending else None
         return None
 
-    def _first_needed(self) -> int:
-        """The position from which frames must be kept: the last key frame at or before the first
-        pending frame or, where none is pending, before the next frame to come."""
-        first = 0
-        for file in self._files:
-            for frame in file.frames:
-                header = frame.header
-                if header.is_key:
-                    first = header.position
-                if header.position > self._durable_position:
-                    return first
-                if header.codec.is_still:
-                    first = header.position + 1
-        return first
-
-    def _remove_unneeded(self) -> None:
-        first = self._first_needed()
+    def _remove_durable(self) -> None:
         kept = []
         for place, file in enumerate(self._files):
             is_current = self._descriptor is not None and place == len(self._files) - 1
-            if is_current or (file.frames and file.frames[-1].header.position >= first):
+            if is_current or (
+                file.frames and file.frames[-1].header.position > self._durable_position
+            ):
                 kept.append(file)
             else:
                 file.path.unlink(missing_ok=True)
         self._files = kept
-        self._empty_current(first)
+        self._empty_current()
 
-    def _empty_current(self, first: int) -> None:
-        """Give back the room of a file that is still written to but holds nothing needed."""
+    def _empty_current(self) -> None:
+        """Give back the room of a file that is still written to but holds only durable frames."""
         if self._descriptor is None or not self._files[-1].frames:
             return
         file = self._files[-1]
         last = file.frames[-1].header
-        if last.position < first and file.num_bytes > self._rotate_bytes // 4:
+        is_durable = last.position <= self._durable_position
+        if is_durable and file.num_bytes > self._rotate_bytes // 4:
             self._os.shorten(self._descriptor, 0)
             file.frames.clear()
             file.num_bytes = 0
             # Keeps the count of positions going over a restart.
             self._write(replace(last, kind=EntryKind.MARK, payload_bytes=0), b"")
-
-    def _entry(self, header: EntryHeader, payload: bytes) -> JournalEntry:
-        return JournalEntry(
-            position=header.position,
-            sequence=header.sequence,
-            capture_s=header.capture_s,
-            codec=header.codec,
-            is_key=header.is_key,
-            is_last=header.is_last,
-            payload=payload,
-            is_durable=header.position <= self._durable_position,
-        )
