@@ -13,7 +13,7 @@ from onlooker.cache_store.key import SegmentKey, StreamKey
 from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.tier import FetchOutcome
 from onlooker.cache_store.tiers.disk import DiskTier
-from onlooker.cache_store.tiers.faulty import FaultRates, FaultyTier
+from tests.fakes.faulty_tier import FaultRates, FaultyTier
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,

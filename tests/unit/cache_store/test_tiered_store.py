@@ -11,8 +11,8 @@ from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
 from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.tier import Fetch, FetchOutcome, PutOutcome
 from onlooker.cache_store.tiered_store import TieredStore
-from onlooker.cache_store.tiers.faulty import FaultRates, FaultyTier
 from onlooker.cache_store.tiers.memory import MemoryTier
+from tests.fakes.faulty_tier import FaultRates, FaultyTier
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,

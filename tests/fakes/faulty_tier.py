@@ -1,4 +1,4 @@
-"""A tier that breaks on purpose, by a seed. Ships because the tests of whatever stores need it."""
+"""A tier that breaks on purpose, in ways that its seed repeats."""
 
 import threading
 from collections.abc import Container, Iterator, Sequence
@@ -41,7 +41,7 @@ class FaultyTier:
         self.name = inner.name
         self.rates = rates or FaultRates()
         self._inner = inner
-        self._random = Random(seed)  # noqa: S311 - rejection: faults must repeat
+        self._random = Random(seed)
         self._lock = threading.Lock()
         self._running = threading.Event()
         self._running.set()
