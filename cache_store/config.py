@@ -12,7 +12,7 @@ from onlooker.core.settings import Section
 MIB = 1 << 20
 GIB = 1 << 30
 
-CodecName = Literal["raw", "int8", "int4"]
+KvCodecName = Literal["raw", "int8", "int4"]
 PolicyName = Literal["age", "lru"]
 
 
@@ -24,14 +24,14 @@ class SyncPolicy(StrEnum):
     NEVER = "never"
 
 
-class MemorySection(Section):
+class RamSection(Section):
     """Segments in this process' RAM."""
 
     budget_bytes: int = Field(default=GIB, ge=MIB)
     """All records together. Records that wait to be written may take as much as the write queues
     hold on top of it."""
 
-    codec: CodecName = "raw"
+    codec: KvCodecName = "raw"
     """How KV is kept: ``raw`` is exact and free; ``int8`` and ``int4`` take a half or a quarter of
     bfloat16's room, some precision, and time in the engine's own thread at each save and load."""
 
@@ -49,11 +49,11 @@ class DiskSection(Section):
     budget_bytes: int = Field(default=16 * GIB, ge=MIB)
     """All files together; leave room for the journal and the file system."""
 
-    codec: CodecName = "raw"
-    """See `MemorySection.codec`; the work is done by the writer thread."""
+    codec: KvCodecName = "raw"
+    """The same choices as for `cache_store.memory.codec`; the work is done by the writer thread."""
 
     policy: PolicyName = "age"
-    """See `MemorySection.policy`."""
+    """The same choices as for `cache_store.memory.policy`."""
 
     read_threads: int = Field(default=4, ge=1, le=64)
     """Threads that share a large read: one alone leaves a disk half idle."""
@@ -72,8 +72,8 @@ class RedisSection(Section):
     namespace: str = Field(default="onlooker:1", pattern=r"^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$")
     """Starts the name of every key."""
 
-    codec: CodecName = "raw"
-    """See `MemorySection.codec`; the work is done by the writer thread."""
+    codec: KvCodecName = "raw"
+    """The same choices as for `cache_store.memory.codec`; the work is done by the writer thread."""
 
     ttl_s: int | None = Field(default=7 * 86400, ge=1)
     """After how long a segment expires; null for never (then give Redis an eviction policy)."""
@@ -164,7 +164,7 @@ class JournalSection(Section):
 class CacheStoreSection(Section):
     """Where the KV of segments is kept beside the device."""
 
-    memory: MemorySection = MemorySection()
+    memory: RamSection = RamSection()
     disk: DiskSection | None = None
     """Null: nothing survives a restart but what Redis has."""
     redis: RedisSection | None = None

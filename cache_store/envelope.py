@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from onlooker.cache_store.codecs.base import Buffer, Codec
+from onlooker.cache_store.codecs.base import Buffer, KvCodec
 from onlooker.cache_store.codecs.table import CODECS, RAW
 from onlooker.cache_store.errors import NotEncodable, RecordCorrupt, RecordForeign
 from onlooker.cache_store.head import SegmentHead, head_from_json, head_to_json
@@ -61,7 +61,7 @@ class EncodedRecord:
         return self.payload.nbytes + self.head.index_row.nbytes + _RESIDENT_OVERHEAD_BYTES
 
 
-def encode(record: SegmentRecord, codec: Codec = RAW) -> EncodedRecord:
+def encode(record: SegmentRecord, codec: KvCodec = RAW) -> EncodedRecord:
     """Encode a record's KV. With the raw codec the payload is the record's own array, not a copy.
 
     Values that a lossy codec cannot hold (infinities, beyond float16's range) are kept raw.
@@ -105,7 +105,7 @@ def decode(encoded: EncodedRecord) -> SegmentRecord:
     )
 
 
-def transcode(encoded: EncodedRecord, codec: Codec) -> EncodedRecord:
+def transcode(encoded: EncodedRecord, codec: KvCodec) -> EncodedRecord:
     """Encode a raw record with `codec`. What is already lossy stays as it is: coding it again would
     only add error."""
     if encoded.head.codec == codec.name or encoded.head.codec != RAW.name:

@@ -8,7 +8,7 @@ from onlooker.cache_store.counters import TierStats
 from onlooker.cache_store.envelope import decode
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
-from onlooker.cache_store.loads import Arrival
+from onlooker.cache_store.loads import LoadResult
 from onlooker.cache_store.record import SegmentRecord
 from onlooker.cache_store.tier import FetchOutcome
 from onlooker.cache_store.write_out import QueueStats
@@ -26,14 +26,14 @@ class Lookup:
     """Which tier had it: ``memory`` also while it waits to be written further down."""
 
 
-def lookup(key: SegmentKey, arrival: Arrival) -> Lookup:
+def lookup(key: SegmentKey, result: LoadResult) -> Lookup:
     """A key's result with its KV decoded."""
-    record = arrival.fetch.record
+    record = result.fetch.record
     return Lookup(
         key=key,
-        outcome=arrival.fetch.outcome,
+        outcome=result.fetch.outcome,
         record=None if record is None else decode(record),
-        tier=arrival.tier,
+        tier=result.tier,
     )
 
 

@@ -14,7 +14,7 @@ from onlooker.cache_store.config import (
 )
 from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
 from onlooker.cache_store.journal import FrameJournal
-from onlooker.cache_store.tier import Tier
+from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiered_store import OnDurable, TieredStore
 from onlooker.cache_store.tiers.disk import DiskTier
 from onlooker.cache_store.tiers.memory import MemoryTier
@@ -130,7 +130,7 @@ def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
     )
 
 
-def _write_out(tier: Tier, codec: str, section: WriteOutSection) -> WriteOut:
+def _write_out(tier: StoreTier, codec: str, section: WriteOutSection) -> WriteOut:
     return WriteOut(
         tier,
         codec=CODECS[codec],

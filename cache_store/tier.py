@@ -45,7 +45,7 @@ class Fetch:
 MISS = Fetch(FetchOutcome.MISS)
 
 
-class Tier(Protocol):
+class StoreTier(Protocol):
     """A store of records by key. Batched, blocking, safe to call from any thread.
 
     The caller is a `TieredStore`, from its reader, loader and writer threads at once. A tier:

@@ -18,10 +18,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from onlooker.cache_store.catalogue import Catalogue
-from onlooker.cache_store.codecs.base import Codec
+from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.envelope import EncodedRecord, encode, transcode
 from onlooker.cache_store.key import SegmentKey, StreamKey
-from onlooker.cache_store.loads import Arrival, Load, Loads
+from onlooker.cache_store.loads import KeyLoad, LoadResult, Loads
 from onlooker.cache_store.lookup import (
     Lookup,
     PutReceipt,
@@ -60,7 +60,7 @@ class TieredStore:
         memory: MemoryTier,
         write_outs: Sequence[WriteOut],
         *,
-        memory_codec: Codec,
+        memory_codec: KvCodec,
         on_durable: OnDurable | None = None,
     ) -> None:
         self._memory = memory
@@ -161,14 +161,14 @@ class TieredStore:
         unique = list(dict.fromkeys(keys))
         with self._lock:
             found = {
-                key: Arrival(fetch, self._memory.name)
+                key: LoadResult(fetch, self._memory.name)
                 for key, fetch in zip(unique, self._memory.get_many(unique), strict=True)
                 if fetch.record is not None
             }
             rest = [key for key in unique if key not in found]
             waiting = self._catalogue.find_waiting(rest)
             found.update(
-                (key, Arrival(Fetch(FetchOutcome.HIT, record), self._memory.name))
+                (key, LoadResult(Fetch(FetchOutcome.HIT, record), self._memory.name))
                 for key, record in waiting.items()
             )
             mine, others = self._begin([key for key in rest if key not in found])
@@ -176,12 +176,12 @@ class TieredStore:
         self._run(mine)
         found.update((load.key, load.done.result()) for load in (*mine, *others))
         with self._lock:
-            for arrival in found.values():
-                if arrival.tier is None:
+            for result in found.values():
+                if result.tier is None:
                     self._counts["misses"] += 1
                 else:
-                    self._hits[arrival.tier] += 1
-        lookups = {key: lookup(key, arrival) for key, arrival in found.items()}
+                    self._hits[result.tier] += 1
+        lookups = {key: lookup(key, result) for key, result in found.items()}
         return [lookups[key] for key in keys]
 
     def rows(self, stream: StreamKey) -> StreamRows:
@@ -221,13 +221,13 @@ class TieredStore:
 
     # ---- loads ----
 
-    def _begin(self, keys: Sequence[SegmentKey]) -> tuple[list[Load], list[Load]]:
+    def _begin(self, keys: Sequence[SegmentKey]) -> tuple[list[KeyLoad], list[KeyLoad]]:
         """Loads that the caller must now run, and those that others run. Under the lock."""
         others = [load for key in keys if (load := self._loads.get(key)) is not None]
         mine = [self._loads.begin(key) for key in keys if self._loads.get(key) is None]
         return mine, others
 
-    def _run(self, loads: Sequence[Load]) -> None:
+    def _run(self, loads: Sequence[KeyLoad]) -> None:
         """Ask the lower tiers, top down; ends every load whatever happens."""
         rest = list(loads)
         for depth, write_out in enumerate(self._write_outs):
@@ -246,16 +246,16 @@ class TieredStore:
             rest = [load for load, fetch in zip(rest, fetches, strict=True) if not fetch.record]
         self._end(rest)
 
-    def _arrived(self, load: Load, fetch: Fetch, record: EncodedRecord, depth: int) -> None:
+    def _arrived(self, load: KeyLoad, fetch: Fetch, record: EncodedRecord, depth: int) -> None:
         """Keep a record in the tiers above the one it came from, unless it was overtaken."""
         with self._lock:
             if self._loads.finish(load):
                 self._memory.put_many([record])
                 for write_out in self._write_outs[:depth]:
                     write_out.offer(record)
-        load.end(Arrival(fetch, self._write_outs[depth].tier.name))
+        load.end(LoadResult(fetch, self._write_outs[depth].tier.name))
 
-    def _end(self, loads: Sequence[Load]) -> None:
+    def _end(self, loads: Sequence[KeyLoad]) -> None:
         """End loads that brought nothing."""
         for load in loads:
             with self._lock:

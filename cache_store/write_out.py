@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from onlooker.cache_store.codecs.base import Codec
+from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.envelope import EncodedRecord, transcode
 from onlooker.cache_store.key import SegmentKey
-from onlooker.cache_store.tier import PutOutcome, Tier
+from onlooker.cache_store.tier import PutOutcome, StoreTier
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +51,9 @@ class WriteOut:
 
     def __init__(
         self,
-        tier: Tier,
+        tier: StoreTier,
         *,
-        codec: Codec,
+        codec: KvCodec,
         max_bytes: int,
         max_records: int,
         batch_bytes: int,

@@ -7,7 +7,7 @@ from onlooker.cache_store.record import KvArray
 Buffer = bytes | bytearray | memoryview
 
 
-class Codec(Protocol):
+class KvCodec(Protocol):
     """Turns KV into a payload and back. Stateless, so any thread may call it.
 
     The size of a payload follows from dtype and shape alone: a payload of another size is damaged.

@@ -49,7 +49,7 @@ _FIRST_PROBE_BYTES = 4096
 
 
 class DiskTier:
-    """See `Tier`. Reads go on while a batch is written; writes and deletions take turns.
+    """See `StoreTier`. Reads go on while a batch is written; writes and deletions take turns.
 
     Args:
         budget_bytes: of file sizes in all.

@@ -13,7 +13,7 @@ from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
 
 
 class MemoryTier:
-    """See `Tier`. A record that is larger than the whole budget is refused.
+    """See `StoreTier`. A record that is larger than the whole budget is refused.
 
     Args:
         budget_bytes: of `EncodedRecord.resident_bytes` in all.

@@ -38,7 +38,7 @@ _WRONG_TYPE = "WRONGTYPE"
 
 
 class RedisTier:
-    """See `Tier`. Each call takes as many round trips as its batches need, each bounded in bytes.
+    """See `StoreTier`. A call takes as many round trips as its batches need, each bounded in bytes.
 
     After the first failed round trip of a call the rest of it is not tried: a call blocks for about
     one time limit at most, and not at all while the circuit breaker is open.

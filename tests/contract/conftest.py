@@ -9,7 +9,7 @@ import pytest
 
 from onlooker.cache_store.config import RedisSection
 from onlooker.cache_store.opening import open_redis
-from onlooker.cache_store.tier import Tier
+from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiers.redis import RedisTier
 from onlooker.core.clock import Clock, ManualClock
 from tests.contract.redis_server import RedisServer, flush
@@ -64,9 +64,9 @@ def make_redis(redis_clean: RedisServer) -> Iterator[MakeRedis]:
         "faulty-disk",
     ]
 )
-def tier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tier]:
+def tier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreTier]:
     kind: str = request.param
-    made: Tier
+    made: StoreTier
     if kind.endswith("memory"):
         made = make_memory()
     elif kind == "redis":

@@ -10,7 +10,7 @@ from onlooker.cache_store.envelope import EncodedRecord, seal, unseal
 from onlooker.cache_store.errors import RecordCorrupt, RecordForeign
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
-from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, Tier
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, StoreTier
 
 
 @dataclass(slots=True)
@@ -32,12 +32,12 @@ class FaultRates:
 
 
 class FaultyTier:
-    """Wraps a tier; see `Tier`. The faults it makes are in its own counts, beside the inner ones.
+    """Wraps a tier and makes faults, which it counts beside those of the inner one.
 
     `pause` holds writers off until `resume`, so that a test can fill a queue.
     """
 
-    def __init__(self, inner: Tier, *, seed: int, rates: FaultRates | None = None) -> None:
+    def __init__(self, inner: StoreTier, *, seed: int, rates: FaultRates | None = None) -> None:
         self.name = inner.name
         self.rates = rates or FaultRates()
         self._inner = inner
