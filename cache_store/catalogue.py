@@ -1,4 +1,4 @@
-"""What is stored where, over all tiers. Reads heads and names, never KV, and moves nothing."""
+"""Tells what is stored in which tier. Reads heads and names, never KV, and moves nothing."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,8 +13,8 @@ from onlooker.cache_store.write_out import WriteOut
 class Catalogue:
     """Looks through RAM, the write queues and the lower tiers, in this order.
 
-    A record moves downwards only, and is in the next place before it leaves the last: so none that
-    is there all along is missed.
+    A record moves downwards only, and is in the next place before it leaves the last. So a record
+    that is stored all the while is never missed.
     """
 
     def __init__(self, memory: MemoryTier, write_outs: Sequence[WriteOut]) -> None:
@@ -22,7 +22,7 @@ class Catalogue:
         self._write_outs = write_outs
 
     def find_waiting(self, keys: Iterable[SegmentKey]) -> dict[SegmentKey, EncodedRecord]:
-        """Of these keys the records that wait to be written."""
+        """The records of these keys that wait to be written, as far as there are any."""
         found = {}
         for key in keys:
             for write_out in self._write_outs:

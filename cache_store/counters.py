@@ -11,15 +11,17 @@ class TierStats:
     hits: int = 0
     misses: int = 0
     corrupt: int = 0
-    """Damaged records met, each a miss."""
+    """Damaged records that were read. The caller sees a miss; `misses` does not count them."""
     foreign: int = 0
-    """Records of something else under the name, each a miss."""
+    """Records of something else that were read. The caller sees a miss; `misses` does not count
+    them."""
     read_errors: int = 0
+    """Keys that could not be read for now: unreachable, timed out, or an I/O error."""
     write_errors: int = 0
-    """Keys whose read or write failed for now: unreachable, timed out, I/O error."""
+    """Keys that could not be written for now: unreachable, timed out, or an I/O error."""
     stored: int = 0
     refused: int = 0
-    """Records that found no room."""
+    """Records for which there was no room."""
     deleted: int = 0
     evicted: int = 0
     evicted_bytes: int = 0

@@ -57,23 +57,25 @@ class Lru:
 
 
 _KIND_RANK = {SegmentKind.CLIP: 0, SegmentKind.TEXT: 1, SegmentKind.SINK: 2}
-"""Clips go before text (dialogue, notes), text before sinks: they open every context."""
+"""Clips are given up before text (dialogue, notes), and text before sinks, since a sink opens every
+context of its stream."""
 
 _MAX_USES = 255
 
 _SAMPLE_SIZE = 32
-"""Candidates looked at for one victim where there are more: Redis finds 10 close to exact."""
+"""How many records a victim is chosen among where there are more. Redis found that 10 come close to
+an exact choice."""
 
 _MAX_TRIES = 4
 
 
 class AgeAware:
-    """Old stream time that is rarely retrieved goes first; text and sinks last.
+    """Old clips that are rarely retrieved go first, then text, and sinks last.
 
-    Age is how many segments of its kind the stream has gone on since; each retrieval makes up for
-    its share of it: the victim has the largest age / (1 + uses). With more than `_SAMPLE_SIZE`
-    records the choice is made among a sample, as Redis does, so that a victim costs the same
-    however many there are.
+    The age of a segment is how many segments of its kind its stream has made since. The victim is
+    the one of the largest age / (1 + uses), so that retrievals make up for age. With more than
+    `_SAMPLE_SIZE` records the choice is made among a sample, as in Redis, so that a victim costs
+    the same however many records there are.
     """
 
     def __init__(self, *, seed: int = 0) -> None:
@@ -125,7 +127,7 @@ class AgeAware:
         if len(self._keys) > _SAMPLE_SIZE:
             for _ in range(_MAX_TRIES):
                 sample = self._random.sample(self._keys, _SAMPLE_SIZE)
-                # A sample of text alone says nothing about clips.
+                # A sample that holds only text says nothing about clips: draw another one.
                 if found := [
                     key for key in sample if key not in chosen and not _KIND_RANK[key.kind]
                 ]:

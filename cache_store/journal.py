@@ -1,9 +1,9 @@
 """Encoded frames on disk until the segments made of them are durable.
 
 What was acknowledged as remembered survives a crash: a frame is appended before it is acknowledged,
-marked once its segment is durable, and replayed into the engine after a restart otherwise. A crash
-between the two can bring a frame back whose segment is durable already; the reader tells by its
-capture time.
+and is marked once its segment is durable. A frame without a mark is replayed into the engine after
+a restart. A crash just before the mark brings back a frame whose segment is durable already; its
+sequence number tells the caller.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ class JournalReceipt:
 
     guarantee: Guarantee
     position: int | None
-    """The frame's place in its stream's journal; None when it is not in it."""
+    """The place of the frame in the journal of its stream; None when it was not journaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class JournalStats:
 
     appended: int
     refused: int
-    """Frames that found the journal full."""
+    """Frames for which the journal had no room."""
     errors: int
     """Frames that could not be written, and syncs that failed."""
     marked: int
     syncs: int
     damaged_bytes: int
-    """Found while reading back: torn ends of files, and damage."""
+    """Bytes that could not be read back: torn ends of files, and damage."""
     num_streams: int
     num_bytes: int
 
@@ -68,14 +68,16 @@ class _Stream:
 
 
 class FrameJournal:
-    """Thread-safe; calls for one stream take turns, those for different streams do not.
+    """The journals of all streams. Thread-safe: calls for one stream take turns, those for
+    different streams do not.
 
     A stream is named by 1-4 ids with ``/`` between them, such as ``tenant/camera/1``.
 
     Args:
-        max_bytes: of all streams; frames beyond are taken without a guarantee.
-        rotate_bytes: at which size a stream's file is ended.
-        max_streams: open at once; frames of others are taken without a guarantee.
+        max_bytes: limit for all streams together; frames beyond it are taken without a guarantee.
+        rotate_bytes: the size at which a new file of a stream is begun.
+        max_streams: how many streams may be in the journal at once; frames of others are taken
+            without a guarantee.
 
     Raises:
         StoreLocked: another process has the folder open.
@@ -111,11 +113,11 @@ class FrameJournal:
 
     @property
     def guarantee(self) -> Guarantee:
-        """What a frame that is taken survives."""
+        """What a frame survives that has a position in the journal."""
         return _GUARANTEES[self._sync]
 
     def start(self) -> None:
-        """Start to sync every second, where the policy says so."""
+        """Start to sync every second, if the policy says so."""
         if self._sync is SyncPolicy.EVERY_SECOND:
             self._syncer = threading.Thread(
                 target=self._sync_regularly, name="journal-sync", daemon=True
@@ -170,9 +172,9 @@ class FrameJournal:
         return JournalReceipt(guarantee, position)
 
     def mark_durable(self, stream: str, position: int) -> bool:
-        """The frames up to `position` (see `JournalReceipt`) are in durable segments.
+        """Note that the frames up to `position` (see `JournalReceipt`) are in durable segments.
 
-        Returns False when none of them was still pending.
+        Returns False when all of them were marked before.
         """
         found = self._streams.get(stream)
         if found is None:
@@ -229,7 +231,8 @@ class FrameJournal:
                 self._num_bytes -= num_bytes
 
     def sync(self) -> None:
-        """Have everything on the disk now. Failures are counted and tried again the next time."""
+        """Force everything to the disk now. A failure is counted, and tried again at the next
+        call."""
         with self._lock:
             streams = list(self._streams.values())
         for found in streams:
@@ -242,6 +245,7 @@ class FrameJournal:
                     self._count("errors")
 
     def stats(self) -> JournalStats:
+        """Totals since opening, and what is held now."""
         with self._lock:
             damaged_bytes = sum(found.log.damaged_bytes for found in self._streams.values())
             return JournalStats(
@@ -267,7 +271,7 @@ class FrameJournal:
     # ---- inside ----
 
     def _stream(self, name: str) -> _Stream:
-        """The stream of that name, opened or made."""
+        """The stream of that name, which is opened or made where it is not open."""
         with self._lock:
             found = self._streams.get(name)
             if found is None:
@@ -282,7 +286,7 @@ class FrameJournal:
 
     @contextlib.contextmanager
     def _counting(self, log: JournalLog) -> Iterator[None]:
-        """Keep the total of bytes right, whatever the block does to one stream."""
+        """Keep the total of bytes right while the block changes the files of one stream."""
         before = log.num_bytes
         try:
             yield

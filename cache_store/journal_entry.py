@@ -34,7 +34,7 @@ class EntryKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntryHeader:
-    """What stands before the payload."""
+    """What stands before the payload of an entry."""
 
     kind: EntryKind
     position: int
@@ -47,7 +47,7 @@ class EntryHeader:
 
     @property
     def num_bytes(self) -> int:
-        """Of the whole entry."""
+        """Size of the whole entry."""
         return HEADER_BYTES + self.payload_bytes
 
 
@@ -64,7 +64,7 @@ class JournalEntry:
 
 
 def pack_entry(header: EntryHeader, payload: bytes | memoryview) -> bytes:
-    """Everything that stands before the payload."""
+    """The bytes that stand before the payload."""
     fields = _FIELDS.pack(
         MAGIC,
         header.kind,
@@ -79,7 +79,8 @@ def pack_entry(header: EntryHeader, payload: bytes | memoryview) -> bytes:
 
 
 def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
-    """The entry at the start of `view` and its payload; None when there is no whole, sound one."""
+    """Read the entry at the start of `view`. Returns its header and payload, or None when no whole
+    and undamaged entry stands there."""
     if len(view) < HEADER_BYTES:
         return None
     magic, kind, codec, flags, size, position, sequence, capture_s = _FIELDS.unpack(
@@ -100,7 +101,7 @@ def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
             is_last=bool(flags & _LAST_FLAG),
             payload_bytes=size,
         )
-    except ValueError:  # sound, but of a later version
+    except ValueError:  # undamaged, but written by a later version
         return None
     return header, payload
 

@@ -26,7 +26,7 @@ from onlooker.core.media import Codec
 
 @dataclass(slots=True)
 class _Frame:
-    """Where one frame stands."""
+    """A frame and where in its file it stands."""
 
     header: EntryHeader
     offset: int
@@ -40,7 +40,13 @@ class _LogFile:
 
 
 class JournalLog:
-    """Args: rotate_bytes: at which size a file is ended. Raises OSError from all methods."""
+    """The journal of one stream. All methods may raise OSError.
+
+    Args:
+        folder: of this stream alone; made where it does not exist.
+        rotate_bytes: the size at which a new file is begun.
+        files: the calls of the operating system; tests hand in failing ones.
+    """
 
     def __init__(self, folder: Path, *, rotate_bytes: int, files: Files) -> None:
         self._folder = folder
@@ -51,7 +57,7 @@ class JournalLog:
         self._next_position = 0
         self._durable_position = -1
         self.damaged_bytes = 0
-        """Bytes found at opening that are no sound entry: a torn end, or damage."""
+        """Bytes that could not be read as entries: torn ends of files, and damage."""
         self._is_dirty = False
         self._read_folder()
 
@@ -92,14 +98,14 @@ class JournalLog:
         return header.position
 
     def mark_durable(self, position: int) -> bool:
-        """Mark the pending frames up to `position`; False if there is none. Removes files whose
-        frames are all durable."""
+        """Mark the frames up to `position` as durable and remove the files in which all are.
+        Returns False when all of them were marked before."""
         header = self._last_pending(position)
         if header is None:
             return False
         self._durable_position = header.position
         mark = replace(header, kind=EntryKind.MARK, payload_bytes=0)
-        # Lost, a mark only makes a replay longer; a file left over is found again.
+        # A mark that is lost only makes a replay longer, and a file left over is removed later.
         with contextlib.suppress(OSError):
             self._write(mark, b"")
             self._remove_durable()
@@ -131,7 +137,7 @@ class JournalLog:
                 )
 
     def sync(self) -> bool:
-        """Have all that was appended on the disk; whether there was anything to do."""
+        """Force all that was appended to the disk. Returns whether there was anything to do."""
         if not self._is_dirty or self._descriptor is None:
             return False
         self._os.sync(self._descriptor)
@@ -188,7 +194,7 @@ class JournalLog:
         return file, offset
 
     def _undo(self, file: _LogFile) -> None:
-        """Cut off a half-written entry, or, where that fails too, write to this file no more."""
+        """Cut off a half-written entry. Where that fails too, no more is written to this file."""
         assert self._descriptor is not None
         try:
             self._os.shorten(self._descriptor, file.num_bytes)
@@ -202,7 +208,7 @@ class JournalLog:
         if self._descriptor is not None:
             self.sync()
             self.close()
-        # Restarts without a frame in between would else name two files alike.
+        # Two restarts without a frame in between would otherwise name two files alike.
         number = self._next_position
         while (path := self._folder / f"@{number:020d}").exists():
             number += 1
@@ -216,7 +222,7 @@ class JournalLog:
     # ---- what is durable ----
 
     def _last_pending(self, position: int) -> EntryHeader | None:
-        """The last frame up to `position`, unless it is durable."""
+        """The header of the last frame up to `position`; None where that is durable or missing."""
         for file in reversed(self._files):
             for frame in reversed(file.frames):
                 if frame.header.position <= position:
@@ -248,5 +254,5 @@ class JournalLog:
             self._os.shorten(self._descriptor, 0)
             file.frames.clear()
             file.num_bytes = 0
-            # Keeps the count of positions going over a restart.
+            # The mark tells the next opening where the count of positions goes on.
             self._write(replace(last, kind=EntryKind.MARK, payload_bytes=0), b"")

@@ -1,4 +1,4 @@
-"""Which keys are on their way up from lower tiers, so that none is fetched twice at once."""
+"""The keys that are on their way up from lower tiers, so that none is fetched twice at once."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -12,7 +12,7 @@ _SEVERITY = (FetchOutcome.MISS, FetchOutcome.ERROR, FetchOutcome.FOREIGN, FetchO
 
 @dataclass(frozen=True, slots=True)
 class LoadResult:
-    """How a load ended: a hit and its tier, or the worst that any tier reported."""
+    """How a load ended: a hit and its tier, or the worst outcome that any tier reported."""
 
     fetch: Fetch
     tier: str | None
@@ -27,11 +27,12 @@ class KeyLoad:
     worst: FetchOutcome = FetchOutcome.MISS
 
     def missed(self, outcome: FetchOutcome) -> None:
-        """Note that a tier did not have it."""
+        """Note that a tier did not have the record, and why."""
         self.worst = max(self.worst, outcome, key=_SEVERITY.index)
 
     def end(self, result: LoadResult | None = None) -> None:
-        """Let those who wait go on; without an `result` it is a miss. Once is enough."""
+        """Let those who wait go on. Without a `result` the load is a miss. Only the first call
+        counts."""
         if not self.done.done():
             self.done.set_result(result or LoadResult(Fetch(self.worst), None))
 
@@ -62,7 +63,7 @@ class Loads:
             del self._by_key[key]
 
     def finish(self, load: KeyLoad) -> bool:
-        """Take a load off the board; whether what it brought is still wanted."""
+        """Remove a load. Returns whether what it brought is still wanted."""
         if self._by_key.get(load.key) is not load:
             return False
         del self._by_key[load.key]

@@ -1,4 +1,4 @@
-"""What the tiered store answers."""
+"""The answers of the tiered store to its callers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +20,15 @@ class Lookup:
 
     key: SegmentKey
     outcome: FetchOutcome
-    """HIT, or why there is no record; the worst that any tier reported."""
+    """HIT, or why there is no record: the worst outcome that any tier reported."""
     record: SegmentRecord | None = None
     tier: str | None = None
-    """Which tier had it: ``memory`` also while it waits to be written further down."""
+    """The tier that had it. It is ``memory`` also while the record waits to be written further
+    down."""
 
 
 def lookup(key: SegmentKey, result: LoadResult) -> Lookup:
-    """A key's result with its KV decoded."""
+    """The result for one key, with its KV decoded."""
     record = result.fetch.record
     return Lookup(
         key=key,
@@ -60,7 +61,7 @@ class PutReceipt:
 
 @dataclass(frozen=True, slots=True)
 class StreamRows:
-    """A stream's index."""
+    """The heads of a stream's segments."""
 
     rows: tuple[SegmentHead, ...]
     """In key order: by kind, then index."""
@@ -70,18 +71,18 @@ class StreamRows:
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """Totals since start, and what is held now."""
+    """Totals since the store was started, and what each tier and queue holds now."""
 
     tiers: Mapping[str, TierStats]
     queues: Mapping[str, QueueStats]
     hits: Mapping[str, int]
     """Keys found, by the tier that had them."""
     misses: int
-    """Keys found nowhere, whatever the reason; the reasons are in `tiers`."""
+    """Keys that were found nowhere, for whatever reason; the reasons are in `tiers`."""
     joined: int
-    """Keys that a load already under way brought."""
+    """Keys that were brought by a load that another reader had begun."""
     not_durable: int
-    """Puts that no lower tier had room for."""
+    """Puts for which no lower tier had room in its queue."""
     refused: int
     """Puts that were not kept at all."""
     forgotten: int

@@ -30,12 +30,12 @@ POLICIES: dict[PolicyName, Callable[[], EvictionPolicy]] = {"age": AgeAware, "lr
 def open_store(
     section: CacheStoreSection, *, clock: Clock, on_durable: OnDurable | None = None
 ) -> TieredStore:
-    """A started store; close it to have everything written.
+    """Open a store and start it; closing it writes what still waits.
 
     Redis need not be there yet. `on_durable` is called in a writer thread.
 
     Raises:
-        ConfigError: a folder that cannot be used, or an address that Redis does not understand.
+        ConfigError: a folder cannot be used, or the address of Redis is malformed.
     """
     memory = MemoryTier(
         budget_bytes=section.memory.budget_bytes, policy=POLICIES[section.memory.policy]()
@@ -65,7 +65,7 @@ def open_store(
 
 
 def open_disk(section: DiskSection) -> DiskTier:
-    """The disk tier. Raises ConfigError when its folder cannot be used."""
+    """Open the disk tier. Raises ConfigError when its folder cannot be used."""
     try:
         return DiskTier(
             section.path,
@@ -81,7 +81,7 @@ def open_disk(section: DiskSection) -> DiskTier:
 
 
 def open_journal(section: JournalSection) -> FrameJournal:
-    """A started journal. Raises ConfigError when its folder cannot be used."""
+    """Open a journal and start it. Raises ConfigError when its folder cannot be used."""
     try:
         journal = FrameJournal(
             section.path,
@@ -99,7 +99,8 @@ def open_journal(section: JournalSection) -> FrameJournal:
 
 
 def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
-    """The Redis tier. Connects when first used."""
+    """Make the Redis tier, which connects when it is first used. Raises ConfigError when the
+    address is malformed."""
     breaker = CircuitBreaker(
         max_failures=section.max_failures,
         min_backoff_s=section.min_backoff_s,

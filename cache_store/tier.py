@@ -1,4 +1,4 @@
-"""What every place that keeps records must do: RAM, disk, Redis."""
+"""What every place that keeps records must do, be it RAM, disk or Redis."""
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from onlooker.cache_store.key import SegmentKey
 
 
 class FetchOutcome(StrEnum):
-    """What became of one key of a read. All but HIT are misses to the caller."""
+    """What became of one key of a read. To the caller all but HIT are misses."""
 
     HIT = "hit"
     MISS = "miss"
@@ -29,14 +29,15 @@ class PutOutcome(StrEnum):
 
     STORED = "stored"
     REFUSED = "refused"
-    """No room: over the budget, disk full, Redis out of memory. Trying again soon is pointless."""
+    """There was no room: the record is over the budget, the disk is full, or Redis is out of
+    memory. Trying again soon is pointless."""
     ERROR = "error"
     """The tier could not be written now; trying again later may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """One key's result; `record` is there exactly when the outcome is HIT."""
+    """The result for one key; there is a `record` exactly when the outcome is HIT."""
 
     outcome: FetchOutcome
     record: EncodedRecord | None = None
@@ -62,22 +63,24 @@ class StoreTier(Protocol):
     """
 
     name: str
-    """``memory``, ``disk`` or ``redis``: the label in statistics."""
+    """``memory``, ``disk`` or ``redis``; also the label in statistics."""
 
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
-        """Read records. A damaged one is deleted, so that it is met once only."""
+        """Read records. A damaged one is deleted, so that it is met only once."""
         ...
 
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
-        """Write records. STORED means as durable as the tier ever makes it."""
+        """Write records. STORED means that the record is as durable as this tier ever makes it."""
         ...
 
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
-        """Delete what is there of these; False when the tier could not be reached for all."""
+        """Delete the records of these keys, where there are any. Returns False when the tier could
+        not be reached for all of them."""
         ...
 
     def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
-        """Whether each is there; False also where the tier cannot tell. Not counted as a use."""
+        """Whether each key has a record; False also where the tier cannot tell. This does not count
+        as a use of the record."""
         ...
 
     def keys(self, prefix: str = "") -> list[SegmentKey] | None:
@@ -88,21 +91,21 @@ class StoreTier(Protocol):
     def scan(
         self, prefix: str = "", *, skip: Container[SegmentKey] = ()
     ) -> Iterator[SegmentHead | None]:
-        """The heads of `keys(prefix)` but those in `skip`, without reading any KV.
+        """The heads of `keys(prefix)` but for those in `skip`, without reading any KV.
 
-        Yields None in place of what could not be read for now, is damaged or is foreign: there may
-        be more than was found.
+        Yields None in place of heads that could not be read for now, are damaged or are foreign: a
+        None means that there may be more than was found.
         """
         ...
 
     def used_bytes(self) -> int:
-        """What it holds now. A shared, remote tier tells what its server says, or 0."""
+        """Bytes that the tier holds now. Redis says what its server uses, or 0 when it is away."""
         ...
 
     def stats(self) -> TierStats:
-        """Counts since it was opened."""
+        """Totals since the tier was opened, and what it holds now."""
         ...
 
     def close(self) -> None:
-        """Release threads, files, connections. Stored records stay, where the medium lasts."""
+        """Release threads, files and connections. Records stay where the medium outlives them."""
         ...

@@ -49,7 +49,7 @@ class TieredStore:
 
     Args:
         memory: the top tier; the store takes over its `on_evicted`.
-        write_outs: the lower tiers, upper first. Not yet started.
+        write_outs: the lower tiers, from the top down, not yet started.
         memory_codec: applied in the caller's thread by `put`.
         on_durable: called in a writer thread with each key that a lower tier has stored, and that
             tier's name.
@@ -67,8 +67,8 @@ class TieredStore:
         self._write_outs = tuple(write_outs)
         self._memory_codec = memory_codec
         self._on_durable = on_durable
-        # Guards between which tiers a key is being moved; taken before the tiers' own locks and
-        # never held during I/O.
+        # Guards where each key is while it moves between tiers. It is taken before the locks of the
+        # tiers, and never held during I/O.
         self._lock = threading.RLock()
         self._catalogue = Catalogue(memory, self._write_outs)
         self._loads = Loads()
@@ -121,8 +121,11 @@ class TieredStore:
             return PutReceipt(PutResult.NOT_DURABLE, ())
 
     def write_again(self, keys: Sequence[SegmentKey], tier_name: str) -> Future[int]:
-        """Queue once more what a tier does not have (it was away for long, or full), as far as RAM
-        still has it. Done in a thread of its own; the result is how many were queued."""
+        """Queue these keys once more for a tier that does not have them because it was full or was
+        away for long, as far as RAM still has them.
+
+        The work is done in a thread of its own; the result is how many were queued.
+        """
         return self._rewriter.submit(self._write_again, keys, tier_name)
 
     def delete_stream(self, stream: StreamKey) -> tuple[str, ...]:
@@ -137,8 +140,8 @@ class TieredStore:
             keys = self._memory.keys(prefix)
             self._memory.delete_many(keys)
             self._only_in_memory.difference_update(keys)
-        # Top down, and each tier only after its queue: what a tier above still demoted meanwhile
-        # is deleted further down.
+        # The tiers are emptied from the top down, each after its queue, so that what a tier above
+        # still demotes meanwhile is deleted further down.
         unreached = []
         for write_out in self._write_outs:
             write_out.discard(prefix)
@@ -150,14 +153,15 @@ class TieredStore:
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was put is written or given up; False when time ran out.
 
-        The time is for each lower tier by itself.
+        Each lower tier may take `timeout_s` by itself.
         """
         return all(write_out.flush(timeout_s) for write_out in self._write_outs)
 
     # ---- reading ----
 
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Lookup]:
-        """Read records, in the order of `keys`. Blocks for the slowest tier that must be asked."""
+        """Read records, in the order of `keys`. Blocks for as long as the tiers take that must be
+        asked."""
         unique = list(dict.fromkeys(keys))
         with self._lock:
             found = {
@@ -185,11 +189,11 @@ class TieredStore:
         return [lookups[key] for key in keys]
 
     def rows(self, stream: StreamKey) -> StreamRows:
-        """All that is known of a stream's segments but their KV, from all tiers."""
+        """Everything but the KV of a stream's segments, from all tiers."""
         return self._catalogue.rows(stream)
 
     def streams(self, prefix: str = "") -> tuple[list[StreamKey], bool]:
-        """Streams of which something is stored, and whether every tier could be asked.
+        """The streams of which something is stored, and whether every tier could be asked.
 
         `prefix` starts a key's text and ends with ``/``: ``model/tenant/stream/`` finds the
         generations of one stream.
@@ -199,6 +203,7 @@ class TieredStore:
     # ---- what is going on ----
 
     def stats(self) -> StoreStats:
+        """Totals since the store was started, and what each tier and queue holds now."""
         tiers = (self._memory, *(write_out.tier for write_out in self._write_outs))
         tier_stats = {tier.name: tier.stats() for tier in tiers}
         queues = {out.tier.name: out.stats() for out in self._write_outs}
@@ -222,13 +227,14 @@ class TieredStore:
     # ---- loads ----
 
     def _begin(self, keys: Sequence[SegmentKey]) -> tuple[list[KeyLoad], list[KeyLoad]]:
-        """Loads that the caller must now run, and those that others run. Under the lock."""
+        """The loads that the caller must now run, and those that others run. The caller holds the
+        lock."""
         others = [load for key in keys if (load := self._loads.get(key)) is not None]
         mine = [self._loads.begin(key) for key in keys if self._loads.get(key) is None]
         return mine, others
 
     def _run(self, loads: Sequence[KeyLoad]) -> None:
-        """Ask the lower tiers, top down; ends every load whatever happens."""
+        """Ask the lower tiers from the top down. Every load has ended when this returns."""
         rest = list(loads)
         for depth, write_out in enumerate(self._write_outs):
             if not rest:
@@ -247,7 +253,8 @@ class TieredStore:
         self._end(rest)
 
     def _arrived(self, load: KeyLoad, fetch: Fetch, record: EncodedRecord, depth: int) -> None:
-        """Keep a record in the tiers above the one it came from, unless it was overtaken."""
+        """Keep a record in the tiers above the one it came from, unless a put or a deletion took
+        its key over meanwhile."""
         with self._lock:
             if self._loads.finish(load):
                 self._memory.put_many([record])
@@ -256,7 +263,7 @@ class TieredStore:
         load.end(LoadResult(fetch, self._write_outs[depth].tier.name))
 
     def _end(self, loads: Sequence[KeyLoad]) -> None:
-        """End loads that brought nothing."""
+        """End loads that found nothing."""
         for load in loads:
             with self._lock:
                 self._loads.finish(load)
@@ -282,7 +289,8 @@ class TieredStore:
         keys: Sequence[SegmentKey],
         read: Callable[[SegmentKey], EncodedRecord | None],
     ) -> None:
-        """Write what `tier_name` is about to evict to the tier below it, where it is not there.
+        """Write what `tier_name` is about to evict to the tier below it, unless that has it
+        already.
 
         Called by that tier; may block for the lower tier's time limits.
         """
@@ -305,7 +313,8 @@ class TieredStore:
         self._forgot_unless_in_memory([key for key in absent if key not in stored])
 
     def _memory_evicted(self, records: Sequence[EncodedRecord]) -> None:
-        """Called under the lock, from `put` and `_arrived`: nobody sees a key that is nowhere."""
+        """Write down what RAM evicts and no lower tier has. `put` and `_arrived` call this under
+        the lock, so that nobody meets a moment at which the record is nowhere."""
         for record in records:
             if record.key in self._only_in_memory:
                 self._only_in_memory.discard(record.key)
@@ -320,14 +329,16 @@ class TieredStore:
                 self._on_durable(key, tier_name)
 
     def _write_failed(self, keys: Sequence[SegmentKey]) -> None:
-        """A lower tier gave these up; they may still be in another one, or only in RAM."""
+        """Note that a lower tier gave these up; they may still be in another one, or only in
+        RAM."""
         for write_out in self._write_outs:
             present = write_out.tier.contains_many(keys)
             keys = [key for key, is_there in zip(keys, present, strict=True) if not is_there]
         self._forgot_unless_in_memory(keys)
 
     def _forgot_unless_in_memory(self, keys: Sequence[SegmentKey]) -> None:
-        """No lower tier has these: RAM, where it does, has the last copy."""
+        """Note that no lower tier has these. Where RAM has one, that is the last copy; the others
+        are forgotten."""
         with self._lock:
             waiting = self._catalogue.find_waiting(keys)
             lost = [key for key in keys if key not in waiting]

@@ -1,4 +1,4 @@
-"""What a codec must do."""
+"""What a codec of KV must do."""
 
 from typing import Protocol
 
@@ -14,13 +14,13 @@ class KvCodec(Protocol):
     """
 
     name: str
-    """Stands in each record; never reused for another layout."""
+    """Each record carries this name, so it is never reused for another layout."""
 
     def encode(self, kv: KvArray, dtype: str) -> Buffer:
         """Return the payload; it may be a view of `kv`, which must be C-contiguous.
 
         Raises:
-            NotEncodable: values that the codec cannot hold within its error bound.
+            NotEncodable: the codec cannot hold some values within its error bound.
         """
         ...
 

@@ -1,7 +1,7 @@
 """Records as files in a folder that this process has to itself, within a budget.
 
-`tiers/disk_layout.py` says where each file lies and why. STORED means that a crash of the process
-cannot take the record back; with `sync` nor can a loss of power.
+`tiers/disk_layout.py` says where each file lies and why. STORED means that a record survives a
+crash of the process and, with `sync`, a loss of power.
 """
 
 import contextlib
@@ -39,24 +39,24 @@ from onlooker.cache_store.tiers.disk_layout import (
 logger = logging.getLogger(__name__)
 
 OnEvicting = Callable[[Sequence[SegmentKey], Callable[[SegmentKey], EncodedRecord | None]], None]
-"""Gets the keys of records about to go and a function that reads one of them."""
+"""Gets the keys of records that are about to be evicted, and a function that reads one of them."""
 
 _MIN_PARALLEL_BYTES = 1 << 20
-"""Of a batch; below this handing it to other threads costs more than it saves."""
+"""Smaller batches are read in one thread: handing them to others costs more than it saves."""
 
 _FIRST_PROBE_BYTES = 4096
-"""What a scan reads of each file at first; grows to the largest head it meets."""
+"""What a scan reads of each file at first. It grows to the largest head that is met."""
 
 
 class DiskTier:
     """See `StoreTier`. Reads go on while a batch is written; writes and deletions take turns.
 
     Args:
-        budget_bytes: of file sizes in all.
-        sync: whether each record is on the medium before it counts as stored.
-        read_threads: that share the records of a large read: one alone leaves a disk half idle.
-        files: the operating system's calls; tests hand in failing ones.
-        on_evicting: called before victims are removed, in the writing thread.
+        budget_bytes: limit for the sizes of all files together.
+        sync: whether a record counts as stored only once it is on the medium.
+        read_threads: how many threads share a large read; one alone leaves a disk half idle.
+        files: the calls of the operating system; tests hand in failing ones.
+        on_evicting: called in the writing thread before victims are removed.
 
     Raises:
         StoreLocked: another process has the folder open.
@@ -177,7 +177,7 @@ class DiskTier:
         return self._counters.snapshot(num_records=len(self._sizes), used_bytes=self._used_bytes)
 
     def check_integrity(self) -> None:
-        """Assert that the index is what lies in the folder. For tests; no write may be going on."""
+        """Assert that the index matches the folder. For tests, while nothing is being written."""
         with self._write_lock, self._index_lock:
             sizes = dict(self._sizes.items())
             leftovers: list[Path] = []
@@ -258,7 +258,7 @@ class DiskTier:
         with self._write_lock:
             try:
                 self._read(key)
-            except RecordCorrupt:  # still: it was not written anew meanwhile
+            except RecordCorrupt:  # it is still damaged: nobody wrote it anew meanwhile
                 self._remove(key)
             except (OSError, RecordForeign):
                 return
@@ -286,7 +286,7 @@ class DiskTier:
         written: Sequence[Path | None],
         outcomes: list[PutOutcome],
     ) -> None:
-        """Give the written files their names, then have the names on the disk too."""
+        """Give the written files their names, then force the names to the disk too."""
         folders: dict[Path, list[int]] = {}
         for place, (record, size, path) in enumerate(zip(records, sizes, written, strict=True)):
             if path is None:
@@ -345,7 +345,7 @@ class DiskTier:
             return self._sizes.get(key) or 0
 
     def _remove(self, key: SegmentKey) -> bool:
-        """Remove a record's file and entry; False when it is still there."""
+        """Remove the file and the entry of a record. Returns False when the file is still there."""
         path = path_of(self._root, key)
         try:
             path.unlink(missing_ok=True)
@@ -361,7 +361,7 @@ class DiskTier:
             try:
                 folder.rmdir()
             except OSError:
-                break  # not empty, most often
+                break  # most often because it is not empty
         return True
 
 

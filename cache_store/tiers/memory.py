@@ -1,4 +1,4 @@
-"""Records in this process' RAM, within a budget. Nothing is copied in or out."""
+"""Records in the RAM of this process, within a budget. Nothing is copied in or out."""
 
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -16,7 +16,7 @@ class MemoryTier:
     """See `StoreTier`. A record that is larger than the whole budget is refused.
 
     Args:
-        budget_bytes: of `EncodedRecord.resident_bytes` in all.
+        budget_bytes: limit for the sum of `EncodedRecord.resident_bytes`.
         on_evicted: called with the victims, outside the lock, in the thread whose put evicted them.
     """
 
@@ -127,7 +127,7 @@ class MemoryTier:
             self._used_bytes = 0
 
     def _make_room(self, needed_bytes: int) -> list[EncodedRecord]:
-        """Evict until `needed_bytes` fit; nothing at all when they never can."""
+        """Evict until `needed_bytes` fit, or nothing when they are more than the whole budget."""
         excess_bytes = self._used_bytes + needed_bytes - self.budget_bytes
         if excess_bytes <= 0 or needed_bytes > self.budget_bytes:
             return []

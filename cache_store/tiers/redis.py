@@ -4,8 +4,9 @@
     <namespace>:members:<prefix>     set: key texts of one stream, and ``*`` once it is known to be
                                      complete; without that the stream's records are found by SCAN
 
-Redis may lose any of these at any time (eviction, restart, expiry): a record lost is a miss, a set
-lost is made again by the next listing. Only records are believed, and only after their checksums.
+Redis may lose any of these at any time (eviction, restart, expiry): a lost record is a miss, and a
+lost set is made again by the next listing. Only records are believed, and only after their
+checksums were found right.
 """
 
 import threading
@@ -31,7 +32,7 @@ from onlooker.cache_store.tiers.redis_link import Command, RedisLink, Reply
 _COMPLETE = "*"
 _FIRST_PROBE_BYTES = 4096
 _FIRST_RECORD_BYTES = 1 << 20
-"""Record size assumed until one was seen."""
+"""The size that a record is assumed to have until one was seen."""
 _SCAN_COUNT = 2000
 _LIST_BATCH = 512
 _WRONG_TYPE = "WRONGTYPE"
@@ -44,9 +45,9 @@ class RedisTier:
     one time limit at most, and not at all while the circuit breaker is open.
 
     Args:
-        namespace: starts the name of every key.
-        ttl_s: after how long a record that was not written again expires; None for never.
-        batch_bytes: aimed at for one round trip.
+        namespace: the name of every key starts with it.
+        ttl_s: after how long a record that was not written again expires; None means never.
+        batch_bytes: how many bytes are aimed at for one round trip.
         batch_records: the most records in one round trip.
     """
 
@@ -167,7 +168,8 @@ class RedisTier:
         return int(used or 0)
 
     def stats(self) -> TierStats:
-        """Asks no server: what a shared Redis holds is for its own monitoring to tell."""
+        """Totals of this process. No server is asked: what a shared Redis holds, its own monitoring
+        tells."""
         return self._counters.snapshot(num_records=0, used_bytes=0)
 
     def close(self) -> None:
@@ -198,7 +200,7 @@ class RedisTier:
         return records
 
     def _put_batch(self, batch: Sequence[EncodedRecord]) -> list[PutOutcome] | None:
-        """Outcomes of one round trip; None when the server could not be reached."""
+        """Write a batch in one round trip; None when the server could not be reached."""
         expiry: tuple[object, ...] = () if self._ttl_s is None else ("EX", self._ttl_s)
         commands: list[Command] = [
             ("SET", self._name(record.key), value, *expiry)
@@ -212,14 +214,14 @@ class RedisTier:
         if replies is None:
             return None
         if any(isinstance(reply, Exception) for reply in replies[len(batch) :]):
-            # A set without some record would hide it: no set is better.
+            # A set that lacks a record would hide it, so no set is better.
             prefixes = _by_stream([record.key for record in batch])
             self._link.send([("UNLINK", *(self._members(prefix) for prefix in prefixes))])
         return [_put_outcome(reply) for reply in replies[: len(batch)]]
 
     def _values(self, batch: Sequence[EncodedRecord]) -> list[memoryview]:
-        """The binary forms, in a buffer that the thread's next batch writes over: touching fresh
-        memory for each record costs more than sending it."""
+        """The binary forms, in a buffer that the next batch of this thread overwrites: touching
+        fresh memory for each record costs more than sending it."""
         sealed = [seal(record) for record in batch]
         total = sum(len(head) + payload.nbytes for head, payload in sealed)
         if len(getattr(self._scratch, "buffer", b"")) < total:
@@ -319,7 +321,8 @@ class RedisTier:
         return [text for text in members if text != _COMPLETE and text.startswith(prefix)]
 
     def _write_members(self, stream_prefix: str, texts: Sequence[str]) -> None:
-        """Make a stream's set complete. The mark goes in last, and only after all others."""
+        """Make the set of a stream complete. The mark goes in last, once all other members are
+        in."""
         name = self._members(stream_prefix)
         members = [*texts, _COMPLETE] if texts else []
         for start in range(0, len(members), _LIST_BATCH):
@@ -348,8 +351,8 @@ class RedisTier:
         replies = self._link.send([("SCARD", self._members(prefix)) for prefix in prefixes])
         for prefix, count in zip(prefixes, replies or (), strict=bool(replies)):
             if count == 1:
-                # A member that another server adds right now goes with it: then the stream has no
-                # complete set and is listed by SCAN.
+                # A member that another server adds right now goes with it. Then the stream has no
+                # complete set, and is listed by SCAN.
                 self._link.send([("UNLINK", self._members(prefix))])
 
 
