@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from onlooker.cache_store.counters import TierStats
 from onlooker.cache_store.envelope import decode
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.loads import LoadResult
 from onlooker.cache_store.record import SegmentRecord
-from onlooker.cache_store.tier import FetchOutcome
+from onlooker.cache_store.tier import FetchOutcome, TierStats
 from onlooker.cache_store.write_out import QueueStats
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from onlooker.cache_store.counters import TierStats
 from onlooker.cache_store.envelope import EncodedRecord
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
@@ -44,6 +43,33 @@ class Fetch:
 
 
 MISS = Fetch(FetchOutcome.MISS)
+
+
+@dataclass(frozen=True, slots=True)
+class TierStats:
+    """Totals since the tier was opened, and what it holds now."""
+
+    hits: int = 0
+    misses: int = 0
+    corrupt: int = 0
+    """Damaged records that were read. The caller sees a miss; `misses` does not count them."""
+    foreign: int = 0
+    """Records of something else that were read. The caller sees a miss; `misses` does not count
+    them."""
+    read_errors: int = 0
+    """Keys that could not be read for now: unreachable, timed out, or an I/O error."""
+    write_errors: int = 0
+    """Keys that could not be written for now: unreachable, timed out, or an I/O error."""
+    stored: int = 0
+    refused: int = 0
+    """Records for which there was no room."""
+    deleted: int = 0
+    evicted: int = 0
+    evicted_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    num_records: int = 0
+    used_bytes: int = 0
 
 
 class StoreTier(Protocol):

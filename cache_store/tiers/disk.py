@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.counters import TierCounters
 from onlooker.cache_store.envelope import (
     PREFIX_BYTES,
     EncodedRecord,
@@ -28,7 +28,7 @@ from onlooker.cache_store.files import Files, is_no_room, lock_folder
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.key_index import KeyIndex
-from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, TierStats
 from onlooker.cache_store.tiers.disk_layout import (
     list_records,
     path_of,
@@ -96,16 +96,7 @@ class DiskTier:
 
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
         fetches = self._get_all(keys)
-        hits = [fetch.record for fetch in fetches if fetch.record is not None]
-        outcomes = [fetch.outcome for fetch in fetches]
-        self._counters.add(
-            hits=len(hits),
-            misses=outcomes.count(FetchOutcome.MISS),
-            corrupt=outcomes.count(FetchOutcome.CORRUPT),
-            foreign=outcomes.count(FetchOutcome.FOREIGN),
-            read_errors=outcomes.count(FetchOutcome.ERROR),
-            read_bytes=sum(record.payload.nbytes for record in hits),
-        )
+        self._counters.add_fetches(fetches)
         return fetches
 
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
@@ -120,16 +111,7 @@ class DiskTier:
                 written.append(path)
                 outcomes.append(outcome)
             self._publish(records, sizes, written, outcomes)
-        self._counters.add(
-            stored=outcomes.count(PutOutcome.STORED),
-            refused=outcomes.count(PutOutcome.REFUSED),
-            write_errors=outcomes.count(PutOutcome.ERROR),
-            written_bytes=sum(
-                size
-                for size, outcome in zip(sizes, outcomes, strict=True)
-                if outcome is PutOutcome.STORED
-            ),
-        )
+        self._counters.add_puts(outcomes, sizes)
         return outcomes
 
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:

@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 
-from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.counters import TierCounters
 from onlooker.cache_store.envelope import EncodedRecord
 from onlooker.cache_store.eviction import EvictionPolicy
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.key_index import KeyIndex
-from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, TierStats
 
 
 class MemoryTier:
@@ -43,13 +43,9 @@ class MemoryTier:
             for key, record in zip(keys, found, strict=True):
                 if record is not None:
                     self._policy.used(key)
-        hits = [record for record in found if record is not None]
-        self._counters.add(
-            hits=len(hits),
-            misses=len(keys) - len(hits),
-            read_bytes=sum(record.payload.nbytes for record in hits),
-        )
-        return [Fetch(FetchOutcome.HIT, record) if record else MISS for record in found]
+        fetches = [Fetch(FetchOutcome.HIT, record) if record else MISS for record in found]
+        self._counters.add_fetches(fetches)
+        return fetches
 
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
         outcomes = []
@@ -65,17 +61,9 @@ class MemoryTier:
                 self._used_bytes += record.resident_bytes
                 self._policy.added(record.key, record.resident_bytes)
                 outcomes.append(PutOutcome.STORED)
-        num_stored = outcomes.count(PutOutcome.STORED)
+        self._counters.add_puts(outcomes, [record.payload.nbytes for record in records])
         self._counters.add(
-            stored=num_stored,
-            refused=len(records) - num_stored,
-            evicted=len(evicted),
-            evicted_bytes=sum(record.resident_bytes for record in evicted),
-            written_bytes=sum(
-                record.payload.nbytes
-                for record, outcome in zip(records, outcomes, strict=True)
-                if outcome is PutOutcome.STORED
-            ),
+            evicted=len(evicted), evicted_bytes=sum(record.resident_bytes for record in evicted)
         )
         if evicted and self.on_evicted is not None:
             self.on_evicted(evicted)

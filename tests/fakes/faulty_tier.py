@@ -5,12 +5,12 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.counters import TierCounters
 from onlooker.cache_store.envelope import EncodedRecord, seal, unseal
 from onlooker.cache_store.errors import RecordCorrupt, RecordForeign
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
-from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, StoreTier
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, StoreTier, TierStats
 
 
 @dataclass(slots=True)
