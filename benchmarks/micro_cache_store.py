@@ -37,7 +37,7 @@ from onlooker.cache_store.eviction import Lru
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
 from onlooker.cache_store.opening import open_disk, open_redis
 from onlooker.cache_store.record import SegmentRecord
-from onlooker.cache_store.tier import FetchOutcome, PutOutcome, Tier
+from onlooker.cache_store.tier import FetchOutcome, PutOutcome, StoreTier
 from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.core.clock import SystemClock
 
@@ -211,7 +211,7 @@ def _redis_figures(records: Sequence[SegmentRecord], url: str) -> dict[str, Any]
     return found
 
 
-def _steps(tier: Tier, encoded: Sequence[EncodedRecord]) -> tuple[Step, Step]:
+def _steps(tier: StoreTier, encoded: Sequence[EncodedRecord]) -> tuple[Step, Step]:
     """Saving and loading all records, without coding: a writer thread does that off the path."""
 
     def key(record: EncodedRecord, round_: int) -> SegmentKey:

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from onlooker.cache_store.codecs.table import CODECS
-from onlooker.cache_store.config import CodecName, DiskSection
+from onlooker.cache_store.config import DiskSection, KvCodecName
 from onlooker.cache_store.envelope import decode, encode
 from onlooker.cache_store.opening import open_disk
 
 BATCH = 64
 
 
-def transcode_folder(source: Path, target: Path, codec: CodecName) -> int:
+def transcode_folder(source: Path, target: Path, codec: KvCodecName) -> int:
     """Write all records of one disk tier into another, coded anew; returns how many."""
     reading = open_disk(DiskSection(path=source, sync=False))
     writing = open_disk(DiskSection(path=target, sync=False))

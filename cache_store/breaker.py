@@ -6,13 +6,13 @@ from onlooker.core.clock import Clock
 
 
 class CircuitBreaker:
-    """Open after several failures in a row, for a time that doubles up to a limit.
+    """Opens after several failures in a row, for a time that doubles up to a limit.
 
-    While it is open nobody asks. When the time is over one caller may try: success closes it,
+    While it is open nobody asks. When the time is over one caller may try: a success closes it, a
     failure opens it again for longer. Thread-safe.
 
     Args:
-        max_failures: failures in a row that open it.
+        max_failures: how many failures in a row open it.
         min_backoff_s: how long it stays open the first time.
         max_backoff_s: the longest it stays open.
     """
@@ -55,12 +55,14 @@ class CircuitBreaker:
             return True
 
     def succeeded(self) -> None:
+        """Note that the service answered, and close."""
         with self._lock:
             self._failures = 0
             self._backoff_s = self._min_backoff_s
             self._open_until_s = None
 
     def failed(self) -> None:
+        """Note that the service failed or was slow, and open if that was once too often."""
         with self._lock:
             self._failures += 1
             if self._failures < self._max_failures:

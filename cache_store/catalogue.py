@@ -1,4 +1,4 @@
-"""What is stored where, over all tiers. Reads heads and names, never KV, and moves nothing."""
+"""Tells what is stored in which tier. Reads heads and names, never KV, and moves nothing."""
 
 from collections.abc import Iterable, Sequence
 
@@ -13,8 +13,8 @@ from onlooker.cache_store.write_out import WriteOut
 class Catalogue:
     """Looks through RAM, the write queues and the lower tiers, in this order.
 
-    A record moves downwards only, and is in the next place before it leaves the last: so none that
-    is there all along is missed.
+    A record moves downwards only, and is in the next place before it leaves the last. So a record
+    that is stored all the while is never missed.
     """
 
     def __init__(self, memory: MemoryTier, write_outs: Sequence[WriteOut]) -> None:
@@ -22,7 +22,7 @@ class Catalogue:
         self._write_outs = write_outs
 
     def find_waiting(self, keys: Iterable[SegmentKey]) -> dict[SegmentKey, EncodedRecord]:
-        """Of these keys the records that wait to be written."""
+        """The records of these keys that wait to be written, as far as there are any."""
         found = {}
         for key in keys:
             for write_out in self._write_outs:
@@ -30,22 +30,6 @@ class Catalogue:
                     found[key] = record
                     break
         return found
-
-    def locate(self, keys: Sequence[SegmentKey]) -> list[str | None]:
-        """See `TieredStore.locate`."""
-        present = self._memory.contains_many(keys)
-        rest = [key for key, is_there in zip(keys, present, strict=True) if not is_there]
-        waiting = self.find_waiting(rest)
-        rest = [key for key in rest if key not in waiting]
-        absent = set(rest)
-        places = {key: self._memory.name for key in keys if key not in absent}
-        for write_out in self._write_outs:
-            present = write_out.tier.contains_many(rest)
-            for key, is_there in zip(rest, present, strict=True):
-                if is_there:
-                    places[key] = write_out.tier.name
-            rest = [key for key in rest if key not in places]
-        return [places.get(key) for key in keys]
 
     def rows(self, stream: StreamKey) -> StreamRows:
         """See `TieredStore.rows`."""

@@ -1,33 +1,10 @@
-"""Counts of what a tier did."""
+"""Counts of what a tier does, as all tiers count."""
 
 import threading
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import fields
 
-
-@dataclass(frozen=True, slots=True)
-class TierStats:
-    """Totals since the tier was opened, and what it holds now."""
-
-    hits: int = 0
-    misses: int = 0
-    corrupt: int = 0
-    """Damaged records met, each a miss."""
-    foreign: int = 0
-    """Records of something else under the name, each a miss."""
-    read_errors: int = 0
-    write_errors: int = 0
-    """Keys whose read or write failed for now: unreachable, timed out, I/O error."""
-    stored: int = 0
-    refused: int = 0
-    """Records that found no room."""
-    deleted: int = 0
-    evicted: int = 0
-    evicted_bytes: int = 0
-    read_bytes: int = 0
-    written_bytes: int = 0
-    num_records: int = 0
-    used_bytes: int = 0
-
+from onlooker.cache_store.tier import Fetch, FetchOutcome, PutOutcome, TierStats
 
 _NAMES = frozenset(field.name for field in fields(TierStats))
 
@@ -45,6 +22,31 @@ class TierCounters:
         with self._lock:
             for name, amount in amounts.items():
                 self._totals[name] = self._totals.get(name, 0) + amount
+
+    def add_fetches(self, fetches: Sequence[Fetch]) -> None:
+        """Count what became of the keys of a read."""
+        outcomes = [fetch.outcome for fetch in fetches]
+        self.add(
+            hits=outcomes.count(FetchOutcome.HIT),
+            misses=outcomes.count(FetchOutcome.MISS),
+            corrupt=outcomes.count(FetchOutcome.CORRUPT),
+            foreign=outcomes.count(FetchOutcome.FOREIGN),
+            read_errors=outcomes.count(FetchOutcome.ERROR),
+            read_bytes=sum(fetch.record.payload.nbytes for fetch in fetches if fetch.record),
+        )
+
+    def add_puts(self, outcomes: Sequence[PutOutcome], sizes: Sequence[int]) -> None:
+        """Count what became of the records of a write; `sizes` are theirs in bytes."""
+        self.add(
+            stored=outcomes.count(PutOutcome.STORED),
+            refused=outcomes.count(PutOutcome.REFUSED),
+            write_errors=outcomes.count(PutOutcome.ERROR),
+            written_bytes=sum(
+                num_bytes
+                for num_bytes, outcome in zip(sizes, outcomes, strict=True)
+                if outcome is PutOutcome.STORED
+            ),
+        )
 
     def snapshot(self, *, num_records: int, used_bytes: int) -> TierStats:
         with self._lock:

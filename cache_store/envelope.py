@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import xxhash
 
-from onlooker.cache_store.codecs.base import Buffer, Codec
+from onlooker.cache_store.codecs.base import Buffer, KvCodec
 from onlooker.cache_store.codecs.table import CODECS, RAW
 from onlooker.cache_store.errors import NotEncodable, RecordCorrupt, RecordForeign
 from onlooker.cache_store.head import SegmentHead, head_from_json, head_to_json
@@ -37,12 +37,12 @@ _FIELDS = struct.Struct("<4sHHIIQ8x16s")
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_INDEX_BYTES = 1 << 28
 _RESIDENT_OVERHEAD_BYTES = 1024
-"""About what one record's Python objects take, so that a budget of many tiny records holds."""
+"""About what the Python objects of one record take, so that a budget of many tiny records holds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodedRecord:
-    """A record as tiers pass it on: checked head, KV as its codec wrote it.
+    """A record as tiers pass it on: its head, which was checked, and its KV as the codec wrote it.
 
     Inside the process it is trusted; digests are made where it leaves (`seal`) and checked where it
     comes in (`unseal`).
@@ -57,11 +57,11 @@ class EncodedRecord:
 
     @property
     def resident_bytes(self) -> int:
-        """What it takes in RAM, roughly."""
+        """Roughly the RAM that the record takes."""
         return self.payload.nbytes + self.head.index_row.nbytes + _RESIDENT_OVERHEAD_BYTES
 
 
-def encode(record: SegmentRecord, codec: Codec = RAW) -> EncodedRecord:
+def encode(record: SegmentRecord, codec: KvCodec = RAW) -> EncodedRecord:
     """Encode a record's KV. With the raw codec the payload is the record's own array, not a copy.
 
     Values that a lossy codec cannot hold (infinities, beyond float16's range) are kept raw.
@@ -105,7 +105,7 @@ def decode(encoded: EncodedRecord) -> SegmentRecord:
     )
 
 
-def transcode(encoded: EncodedRecord, codec: Codec) -> EncodedRecord:
+def transcode(encoded: EncodedRecord, codec: KvCodec) -> EncodedRecord:
     """Encode a raw record with `codec`. What is already lossy stays as it is: coding it again would
     only add error."""
     if encoded.head.codec == codec.name or encoded.head.codec != RAW.name:
@@ -166,7 +166,7 @@ def unseal(buffer: Buffer, key: SegmentKey) -> EncodedRecord:
 
 
 class _Layout(NamedTuple):
-    """What the first bytes tell."""
+    """The layout of a record, as its first bytes tell it."""
 
     index_start: int
     index_end: int
@@ -177,14 +177,14 @@ class _Layout(NamedTuple):
 
 def _read_layout(view: memoryview) -> _Layout:
     if len(view) < PREFIX_BYTES:
-        raise RecordCorrupt(f"a record of {len(view)} bytes")
+        raise RecordCorrupt(f"a record of {len(view)} bytes is shorter than any record")
     magic, version, zero, header_bytes, index_bytes, payload_bytes, digest = _FIELDS.unpack_from(
         view
     )
     if magic != MAGIC:
-        raise RecordForeign("not a record of a segment")
+        raise RecordForeign("these bytes are not a record of a segment")
     if version != VERSION:
-        raise RecordForeign(f"a record of format {version}; this is format {VERSION}")
+        raise RecordForeign(f"a record has format {version}, and this version reads {VERSION}")
     if zero or header_bytes > _MAX_HEADER_BYTES or index_bytes > _MAX_INDEX_BYTES:
         raise RecordCorrupt("the lengths in a record make no sense")
     start = PREFIX_BYTES + header_bytes
@@ -197,7 +197,7 @@ def _unseal_head(
 ) -> SegmentHead:
     expected_bytes = layout.head_bytes + layout.payload_bytes
     if len(view) < layout.head_bytes or total_bytes != expected_bytes:
-        raise RecordCorrupt(f"a record of {total_bytes} bytes, not {expected_bytes}")
+        raise RecordCorrupt(f"a record has {total_bytes} bytes and should have {expected_bytes}")
     signed = b"".join((view[:48], view[PREFIX_BYTES : layout.head_bytes]))
     if xxhash.xxh3_128_digest(signed) != view[48:64]:
         raise RecordCorrupt("the head of a record does not match its checksum")
@@ -207,7 +207,7 @@ def _unseal_head(
         key,
     )
     if head.codec not in CODECS:
-        raise RecordForeign(f"a record of an unknown codec {head.codec!r}")
+        raise RecordForeign(f"a record has the unknown codec {head.codec!r}")
     if CODECS[head.codec].payload_bytes(head.dtype, head.shape) != layout.payload_bytes:
         raise RecordCorrupt("the KV of a record is not as long as its shape says")
     return head

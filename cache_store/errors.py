@@ -1,4 +1,4 @@
-"""What can go wrong with stored records. None of these reaches a user.
+"""What can go wrong with stored records. Only StoreLocked reaches a user, at start.
 
     CacheStoreError
       RecordCorrupt      damaged or truncated bytes

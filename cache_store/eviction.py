@@ -1,13 +1,11 @@
 """Which records a full tier gives up first."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Container
 from random import Random
 from typing import Protocol
 
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
-
-Excluded = Callable[[SegmentKey], bool]
 
 
 class EvictionPolicy(Protocol):
@@ -25,9 +23,9 @@ class EvictionPolicy(Protocol):
         """A record is gone, by eviction or deletion. Unknown keys are ignored."""
         ...
 
-    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
-        """Records whose sizes sum to at least `needed_bytes`, first to go first; fewer when there
-        are not enough that are not excluded. Changes nothing: `removed` follows for each."""
+    def victims(self, needed_bytes: int) -> list[SegmentKey]:
+        """Records whose sizes sum to at least `needed_bytes`, or all records when they sum to less.
+        The first to go comes first. Changes nothing: the tier calls `removed` for each."""
         ...
 
 
@@ -48,35 +46,36 @@ class Lru:
     def removed(self, key: SegmentKey) -> None:
         self._sizes.pop(key, None)
 
-    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
+    def victims(self, needed_bytes: int) -> list[SegmentKey]:
         chosen: list[SegmentKey] = []
         for key, num_bytes in self._sizes.items():
             if needed_bytes <= 0:
                 break
-            if not excluded(key):
-                chosen.append(key)
-                needed_bytes -= num_bytes
+            chosen.append(key)
+            needed_bytes -= num_bytes
         return chosen
 
 
 _KIND_RANK = {SegmentKind.CLIP: 0, SegmentKind.TEXT: 1, SegmentKind.SINK: 2}
-"""Clips go before text (dialogue, notes), text before sinks: they open every context."""
+"""Clips are given up before text (dialogue, notes), and text before sinks, since a sink opens every
+context of its stream."""
 
 _MAX_USES = 255
 
 _SAMPLE_SIZE = 32
-"""Candidates looked at for one victim where there are more: Redis finds 10 close to exact."""
+"""How many records a victim is chosen among where there are more. Redis found that 10 come close to
+an exact choice."""
 
 _MAX_TRIES = 4
 
 
 class AgeAware:
-    """Old stream time that is rarely retrieved goes first; text and sinks last.
+    """Old clips that are rarely retrieved go first, then text, and sinks last.
 
-    Age is how many segments of its kind the stream has gone on since; each retrieval makes up for
-    its share of it: the victim has the largest age / (1 + uses). With more than `_SAMPLE_SIZE`
-    records the choice is made among a sample, as Redis does, so that a victim costs the same
-    however many there are.
+    The age of a segment is how many segments of its kind its stream has made since. The victim is
+    the one of the largest age / (1 + uses), so that retrievals make up for age. With more than
+    `_SAMPLE_SIZE` records the choice is made among a sample, as in Redis, so that a victim costs
+    the same however many records there are.
     """
 
     def __init__(self, *, seed: int = 0) -> None:
@@ -115,27 +114,25 @@ class AgeAware:
         if not self._counts[line]:
             del self._counts[line], self._newest[line]
 
-    def victims(self, needed_bytes: int, excluded: Excluded) -> list[SegmentKey]:
+    def victims(self, needed_bytes: int) -> list[SegmentKey]:
         chosen: dict[SegmentKey, None] = {}
-        while needed_bytes > 0:
-            candidates = self._candidates(lambda key: key in chosen or excluded(key))
-            if not candidates:
-                break
+        while needed_bytes > 0 and (candidates := self._candidates(chosen)):
             victim = min(candidates, key=self._rank)
             chosen[victim] = None
             needed_bytes -= self._sizes[victim]
         return list(chosen)
 
-    def _candidates(self, excluded: Excluded) -> list[SegmentKey]:
+    def _candidates(self, chosen: Container[SegmentKey]) -> list[SegmentKey]:
+        """Records among which the next victim is looked for; none that is `chosen` already."""
         if len(self._keys) > _SAMPLE_SIZE:
             for _ in range(_MAX_TRIES):
                 sample = self._random.sample(self._keys, _SAMPLE_SIZE)
-                # A sample of text alone says nothing about clips.
+                # A sample that holds only text says nothing about clips: draw another one.
                 if found := [
-                    key for key in sample if not excluded(key) and not _KIND_RANK[key.kind]
+                    key for key in sample if key not in chosen and not _KIND_RANK[key.kind]
                 ]:
                     return found
-        return [key for key in self._keys if not excluded(key)]
+        return [key for key in self._keys if key not in chosen]
 
     def _rank(self, key: SegmentKey) -> tuple[int, float, int]:
         age = self._newest[(key.stream_key, key.kind)] - key.index + 1

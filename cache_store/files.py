@@ -1,4 +1,4 @@
-"""The file operations that may fail: the seam where tests break a disk."""
+"""The file operations that may fail, in one place, so that tests can put a broken disk there."""
 
 import contextlib
 import fcntl
@@ -22,11 +22,12 @@ class Files:
     """Plain calls of the operating system. Methods raise OSError."""
 
     def write(self, descriptor: int, parts: Sequence[Buffer]) -> int:
-        """One write of several buffers; may write less than all, as `os.writev` may."""
+        """Write several buffers at once and return the number of bytes written, which may be less
+        than all, as with `os.writev`."""
         return os.writev(descriptor, parts)
 
     def sync(self, descriptor: int) -> None:
-        """Have a file's bytes, or a folder's names, on the disk before returning."""
+        """Return once the bytes of a file, or the names in a folder, are on the disk."""
         os.fsync(descriptor)
 
     def write_all(self, descriptor: int, parts: Sequence[Buffer]) -> None:
@@ -52,28 +53,29 @@ class Files:
             os.close(descriptor)
 
     def rename(self, path: Path, target: Path) -> None:
-        """Give a file its name, in place of one that has it."""
+        """Give a file the name `target`, in place of a file that has it."""
         path.rename(target)
 
     def shorten(self, descriptor: int, num_bytes: int) -> None:
-        """Cut a file off."""
+        """Cut off what a file has beyond its first `num_bytes`."""
         os.ftruncate(descriptor, num_bytes)
 
     def read(self, path: Path, num_bytes: int | None = None) -> tuple[bytes, int]:
-        """A file's first `num_bytes` (all of it by default), and its size."""
+        """Return the first `num_bytes` of a file (by default all of it), and the size of the
+        file."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
             wanted = size if num_bytes is None else min(size, num_bytes)
             data = os.read(descriptor, wanted)
             while len(data) < wanted and (more := os.read(descriptor, wanted - len(data))):
-                data += more  # only past 2 GiB, or where the file is cut off meanwhile
+                data += more  # needed past 2 GiB, and where the file shrinks meanwhile
             return data, size
         finally:
             os.close(descriptor)
 
     def sync_path(self, path: Path) -> None:
-        """Have the bytes of a file, or the names in a folder, on the disk."""
+        """Return once the bytes of a file, or the names in a folder, are on the disk."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self.sync(descriptor)
@@ -84,7 +86,7 @@ class Files:
 def lock_folder(root: Path, *, setting: str) -> int:
     """Make a folder and take it for this process until the returned descriptor is closed.
 
-    The lock goes with the process however it ends.
+    The lock ends with the process, however that ends.
 
     Raises:
         StoreLocked: another process has it.

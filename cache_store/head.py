@@ -38,14 +38,14 @@ class SegmentHead:
     end_s: float
     dtype: str
     shape: tuple[int, ...]
-    """Of the decoded KV: [layers, 2, kv_heads, tokens, head_dim]."""
+    """Shape of the decoded KV: [layers, 2, kv_heads, tokens, head_dim]."""
     codec: str
     index_row: NDArray[Any]
     meta: Meta
 
     @property
     def kv_bytes(self) -> int:
-        """Size of the decoded KV."""
+        """Size of the decoded KV in bytes."""
         return math.prod(self.shape) * DTYPES[self.dtype].itemsize
 
 
@@ -71,8 +71,8 @@ def head_from_json(text: bytes, index_bytes: memoryview, key: SegmentKey) -> Seg
     """Read what `head_to_json` wrote. The index row is copied, so that it keeps no buffer alive.
 
     Raises:
-        RecordCorrupt: not such JSON, or its parts contradict each other.
-        RecordForeign: of another key, or of a dtype that this version does not know.
+        RecordCorrupt: this is not such JSON, or its parts contradict each other.
+        RecordForeign: the record is of another key, or of a dtype that this version does not know.
     """
     try:
         fields = json.loads(text)
@@ -89,14 +89,16 @@ def head_from_json(text: bytes, index_bytes: memoryview, key: SegmentKey) -> Seg
 def _build(fields: Mapping[str, Any], index_bytes: memoryview, key: SegmentKey) -> SegmentHead:
     dtype, index_dtype = fields["dtype"], fields["index_dtype"]
     if dtype not in DTYPES or index_dtype not in INDEX_DTYPES:
-        raise RecordForeign(f"a record of unknown dtype {dtype!r} or {index_dtype!r}")
+        raise RecordForeign(f"a record has an unknown dtype, {dtype!r} or {index_dtype!r}")
     shape = _dims(fields["shape"])
     index_shape = _dims(fields["index_shape"])
     if len(index_shape) > MAX_INDEX_DIMS:
-        raise RecordCorrupt(f"an index row of {len(index_shape)} dimensions")
+        raise RecordCorrupt(
+            f"an index row has {len(index_shape)} dimensions, over {MAX_INDEX_DIMS}"
+        )
     expected = math.prod(index_shape) * INDEX_DTYPES[index_dtype].itemsize
     if expected != len(index_bytes):
-        raise RecordCorrupt(f"an index row of {len(index_bytes)} bytes, not {expected}")
+        raise RecordCorrupt(f"an index row has {len(index_bytes)} bytes, not {expected}")
     row = np.frombuffer(bytes(index_bytes), INDEX_DTYPES[index_dtype]).reshape(index_shape)
     check_shape(shape, fields["num_tokens"])
     check_place(fields["base"], fields["start_s"], fields["end_s"])
@@ -119,7 +121,7 @@ def _build(fields: Mapping[str, Any], index_bytes: memoryview, key: SegmentKey) 
 def _dims(values: list[Any]) -> tuple[int, ...]:
     for value in values:
         if not isinstance(value, int) or not 0 <= value < MAX_DIM:
-            raise RecordCorrupt(f"a dimension of {value!r}")
+            raise RecordCorrupt(f"a shape has the dimension {value!r}")
     return tuple(values)
 
 

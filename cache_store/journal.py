@@ -1,9 +1,9 @@
 """Encoded frames on disk until the segments made of them are durable.
 
 What was acknowledged as remembered survives a crash: a frame is appended before it is acknowledged,
-marked once its segment is durable, and replayed into the engine after a restart otherwise. A crash
-between the two can bring a frame back whose segment is durable already; the reader tells by its
-capture time.
+and is marked once its segment is durable. A frame without a mark is replayed into the engine after
+a restart. A crash just before the mark brings back a frame whose segment is durable already; its
+sequence number tells the caller.
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from onlooker.cache_store.config import SyncPolicy
 from onlooker.cache_store.files import Files, lock_folder
-from onlooker.cache_store.journal_entry import HEADER_BYTES, MAX_PAYLOAD_BYTES
-from onlooker.cache_store.journal_log import JournalEntry, JournalLog
+from onlooker.cache_store.journal_entry import HEADER_BYTES, MAX_PAYLOAD_BYTES, JournalEntry
+from onlooker.cache_store.journal_log import JournalLog
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import is_stream_id
 from onlooker.core.media import Codec
@@ -41,7 +41,7 @@ class JournalReceipt:
 
     guarantee: Guarantee
     position: int | None
-    """The frame's place in its stream's journal; None when it is not in it."""
+    """The place of the frame in the journal of its stream; None when it was not journaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class JournalStats:
 
     appended: int
     refused: int
-    """Frames that found the journal full."""
+    """Frames for which the journal had no room."""
     errors: int
     """Frames that could not be written, and syncs that failed."""
     marked: int
     syncs: int
     damaged_bytes: int
-    """Found while reading back: torn ends of files, and damage."""
+    """Bytes that could not be read back: torn ends of files, and damage."""
     num_streams: int
     num_bytes: int
 
@@ -68,14 +68,16 @@ class _Stream:
 
 
 class FrameJournal:
-    """Thread-safe; calls for one stream take turns, those for different streams do not.
+    """The journals of all streams. Thread-safe: calls for one stream take turns, those for
+    different streams do not.
 
     A stream is named by 1-4 ids with ``/`` between them, such as ``tenant/camera/1``.
 
     Args:
-        max_bytes: of all streams; frames beyond are taken without a guarantee.
-        rotate_bytes: at which size a stream's file is ended.
-        max_streams: open at once; frames of others are taken without a guarantee.
+        max_bytes: limit for all streams together; frames beyond it are taken without a guarantee.
+        rotate_bytes: the size at which a new file of a stream is begun.
+        max_streams: how many streams may be in the journal at once; frames of others are taken
+            without a guarantee.
 
     Raises:
         StoreLocked: another process has the folder open.
@@ -111,11 +113,11 @@ class FrameJournal:
 
     @property
     def guarantee(self) -> Guarantee:
-        """What a frame that is taken survives."""
+        """What a frame survives that has a position in the journal."""
         return _GUARANTEES[self._sync]
 
     def start(self) -> None:
-        """Start to sync every second, where the policy says so."""
+        """Start to sync every second, if the policy says so."""
         if self._sync is SyncPolicy.EVERY_SECOND:
             self._syncer = threading.Thread(
                 target=self._sync_regularly, name="journal-sync", daemon=True
@@ -130,14 +132,17 @@ class FrameJournal:
         capture_s: float,
         codec: Codec,
         payload: bytes,
-        is_key: bool = True,
         is_last: bool = False,
     ) -> JournalReceipt:
         """Write one frame; returns when the guarantee in the receipt holds.
 
-        `is_key` is False for a frame that needs earlier ones to be decoded (H.264, VP8 between key
-        frames; all pieces of a container but the first).
+        Args:
+            sequence: the caller's number for the frame, returned by a replay; any number of frames
+                may share one.
+            codec: of a whole picture, so that each frame can be decoded without any other.
+            is_last: the caller's mark, returned by a replay: no more frames share `sequence`.
         """
+        assert codec.is_still
         num_bytes = HEADER_BYTES + len(payload)
         with self._lock:
             has_room = (
@@ -156,7 +161,6 @@ class FrameJournal:
                     capture_s=capture_s,
                     codec=codec,
                     payload=payload,
-                    is_key=is_key,
                     is_last=is_last,
                 )
                 guarantee = self._settle(found.log)
@@ -168,9 +172,9 @@ class FrameJournal:
         return JournalReceipt(guarantee, position)
 
     def mark_durable(self, stream: str, position: int) -> bool:
-        """The frames up to `position` (see `JournalReceipt`) are in durable segments.
+        """Note that the frames up to `position` (see `JournalReceipt`) are in durable segments.
 
-        Returns False when none of them was still pending.
+        Returns False when all of them were marked before.
         """
         found = self._streams.get(stream)
         if found is None:
@@ -184,11 +188,10 @@ class FrameJournal:
     def replay(
         self, stream: str, *, after: int = -1, max_bytes: int | None = None
     ) -> list[JournalEntry]:
-        """The frames that are not durable, in order of arrival, and those before that decoding
-        needs. Ends where a crash tore the last entry.
+        """The frames after position `after` that are not durable, in order of arrival.
 
-        A part at a time where `max_bytes` is given: one frame more than fits, then on from `after`,
-        the position of the last. An empty list is the end.
+        With `max_bytes` only the first of them: as many as fit and one more. The position of the
+        last one is `after` for the next call, and an empty list says that there are no more.
         """
         found = self._streams.get(stream)
         if found is None:
@@ -228,7 +231,8 @@ class FrameJournal:
                 self._num_bytes -= num_bytes
 
     def sync(self) -> None:
-        """Have everything on the disk now. Failures are counted and tried again the next time."""
+        """Force everything to the disk now. A failure is counted, and tried again at the next
+        call."""
         with self._lock:
             streams = list(self._streams.values())
         for found in streams:
@@ -241,6 +245,7 @@ class FrameJournal:
                     self._count("errors")
 
     def stats(self) -> JournalStats:
+        """Totals since opening, and what is held now."""
         with self._lock:
             damaged_bytes = sum(found.log.damaged_bytes for found in self._streams.values())
             return JournalStats(
@@ -266,7 +271,7 @@ class FrameJournal:
     # ---- inside ----
 
     def _stream(self, name: str) -> _Stream:
-        """The stream of that name, opened or made."""
+        """The stream of that name, which is opened or made where it is not open."""
         with self._lock:
             found = self._streams.get(name)
             if found is None:
@@ -281,7 +286,7 @@ class FrameJournal:
 
     @contextlib.contextmanager
     def _counting(self, log: JournalLog) -> Iterator[None]:
-        """Keep the total of bytes right, whatever the block does to one stream."""
+        """Keep the total of bytes right while the block changes the files of one stream."""
         before = log.num_bytes
         try:
             yield

@@ -1,11 +1,13 @@
-"""The binary form of a journal's entries.
+"""The entries of a journal, and their binary form.
 
     0   magic "OLJ1" | kind u8 | codec u8 | flags u16 | payload bytes u32
     12  position u64 | sequence i64 | capture time f64
     36  digest (16 bytes): XXH3-128 of bytes 0-35 and the payload
     52  payload
 
-Little-endian. A *mark* has no payload: all frames up to its position are durable elsewhere.
+Little-endian. A *mark* has no payload: all frames up to its position are durable elsewhere. Bit 1
+of the flags says that a frame is the last of its sequence number. The other bits mean nothing; an
+earlier version may have set bit 0.
 """
 
 import struct
@@ -22,7 +24,6 @@ MAX_PAYLOAD_BYTES = 256 << 20
 _FIELDS = struct.Struct("<4sBBHIQqd")
 _DIGEST_BYTES = 16
 HEADER_BYTES = _FIELDS.size + _DIGEST_BYTES
-_KEY_FLAG = 1
 _LAST_FLAG = 2
 
 
@@ -33,7 +34,7 @@ class EntryKind(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class EntryHeader:
-    """What stands before the payload."""
+    """What stands before the payload of an entry."""
 
     kind: EntryKind
     position: int
@@ -41,23 +42,34 @@ class EntryHeader:
     sequence: int
     capture_s: float
     codec: Codec
-    is_key: bool
     is_last: bool
     payload_bytes: int
 
     @property
     def num_bytes(self) -> int:
-        """Of the whole entry."""
+        """Size of the whole entry."""
         return HEADER_BYTES + self.payload_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One frame with its payload, as a replay returns it; the fields are those of its header."""
+
+    position: int
+    sequence: int
+    capture_s: float
+    codec: Codec
+    is_last: bool
+    payload: bytes
+
+
 def pack_entry(header: EntryHeader, payload: bytes | memoryview) -> bytes:
-    """Everything that stands before the payload."""
+    """The bytes that stand before the payload."""
     fields = _FIELDS.pack(
         MAGIC,
         header.kind,
         header.codec,
-        header.is_key * _KEY_FLAG | header.is_last * _LAST_FLAG,
+        header.is_last * _LAST_FLAG,
         header.payload_bytes,
         header.position,
         header.sequence,
@@ -67,7 +79,8 @@ def pack_entry(header: EntryHeader, payload: bytes | memoryview) -> bytes:
 
 
 def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
-    """The entry at the start of `view` and its payload; None when there is no whole, sound one."""
+    """Read the entry at the start of `view`. Returns its header and payload, or None when no whole
+    and undamaged entry stands there."""
     if len(view) < HEADER_BYTES:
         return None
     magic, kind, codec, flags, size, position, sequence, capture_s = _FIELDS.unpack(
@@ -85,11 +98,10 @@ def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
             sequence=sequence,
             capture_s=capture_s,
             codec=Codec(codec),
-            is_key=bool(flags & _KEY_FLAG),
             is_last=bool(flags & _LAST_FLAG),
             payload_bytes=size,
         )
-    except ValueError:  # sound, but of a later version
+    except ValueError:  # undamaged, but written by a later version
         return None
     return header, payload
 

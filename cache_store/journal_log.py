@@ -4,8 +4,7 @@
 
 No id begins with ``@``, so a stream's files and the folders of longer names are not mixed up.
 Each opening of the folder begins a new file, so that a torn end is never written after. A file goes
-once nothing in it is needed: its frames are durable elsewhere, and no later frame needs one of them
-to be decoded. Not thread-safe.
+once all its frames are durable elsewhere. Not thread-safe.
 """
 
 import contextlib
@@ -18,6 +17,7 @@ from onlooker.cache_store.files import Files
 from onlooker.cache_store.journal_entry import (
     EntryHeader,
     EntryKind,
+    JournalEntry,
     pack_entry,
     unpack_entry,
 )
@@ -26,7 +26,7 @@ from onlooker.core.media import Codec
 
 @dataclass(slots=True)
 class _Frame:
-    """Where one frame stands."""
+    """A frame and where in its file it stands."""
 
     header: EntryHeader
     offset: int
@@ -39,23 +39,14 @@ class _LogFile:
     frames: list[_Frame] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One frame that a replay returns."""
-
-    position: int
-    sequence: int
-    capture_s: float
-    codec: Codec
-    is_key: bool
-    is_last: bool
-    payload: bytes
-    is_durable: bool
-    """Its segment is durable: it is here only because a later frame cannot be decoded without."""
-
-
 class JournalLog:
-    """Args: rotate_bytes: at which size a file is ended. Raises OSError from all methods."""
+    """The journal of one stream. All methods may raise OSError.
+
+    Args:
+        folder: of this stream alone; made where it does not exist.
+        rotate_bytes: the size at which a new file is begun.
+        files: the calls of the operating system; tests hand in failing ones.
+    """
 
     def __init__(self, folder: Path, *, rotate_bytes: int, files: Files) -> None:
         self._folder = folder
@@ -66,7 +57,7 @@ class JournalLog:
         self._next_position = 0
         self._durable_position = -1
         self.damaged_bytes = 0
-        """Bytes found at opening that are no sound entry: a torn end, or damage."""
+        """Bytes that could not be read as entries: torn ends of files, and damage."""
         self._is_dirty = False
         self._read_folder()
 
@@ -82,15 +73,6 @@ class JournalLog:
             return None
         return frames[-1].header.capture_s
 
-    @property
-    def num_pending(self) -> int:
-        """Frames that are not durable elsewhere."""
-        return sum(
-            frame.header.position > self._durable_position
-            for file in self._files
-            for frame in file.frames
-        )
-
     def append(
         self,
         *,
@@ -98,7 +80,6 @@ class JournalLog:
         capture_s: float,
         codec: Codec,
         payload: bytes,
-        is_key: bool,
         is_last: bool,
     ) -> int:
         """Write one frame and return its position. After an error nothing of it remains."""
@@ -108,7 +89,6 @@ class JournalLog:
             sequence=sequence,
             capture_s=capture_s,
             codec=codec,
-            is_key=is_key,
             is_last=is_last,
             payload_bytes=len(payload),
         )
@@ -118,40 +98,46 @@ class JournalLog:
         return header.position
 
     def mark_durable(self, position: int) -> bool:
-        """Mark the pending frames up to `position`; False if there is none. Removes files that are
-        no longer needed."""
+        """Mark the frames up to `position` as durable and remove the files in which all are.
+        Returns False when all of them were marked before."""
         header = self._last_pending(position)
         if header is None:
             return False
         self._durable_position = header.position
         mark = replace(header, kind=EntryKind.MARK, payload_bytes=0)
-        # Lost, a mark only makes a replay longer; a file left over is found again.
+        # A mark that is lost only makes a replay longer, and a file left over is removed later.
         with contextlib.suppress(OSError):
             self._write(mark, b"")
-            self._remove_unneeded()
+            self._remove_durable()
         return True
 
     def replay(self, after: int = -1) -> Iterator[JournalEntry]:
-        """The frames that are not durable, and those before them that decoding needs, as far as
-        they stand after position `after`. Frames that can no longer be read are left out."""
-        if not self.num_pending:
-            return
-        first = max(self._first_needed(), after + 1)
+        """The frames after position `after` that are not durable. Those that can no longer be read
+        are left out."""
+        after = max(after, self._durable_position)
         for file in list(self._files):
-            if not file.frames or file.frames[-1].header.position < first:
+            if not file.frames or file.frames[-1].header.position <= after:
                 continue
             data, _ = self._os.read(file.path)
             for frame in list(file.frames):
-                if frame.header.position < first:
+                if frame.header.position <= after:
                     continue
                 entry = unpack_entry(memoryview(data)[frame.offset :])
                 if entry is None or entry[0] != frame.header:
                     self.damaged_bytes += frame.header.num_bytes
                     continue
-                yield self._entry(frame.header, bytes(entry[1]))
+                header = frame.header
+                yield JournalEntry(
+                    position=header.position,
+                    sequence=header.sequence,
+                    capture_s=header.capture_s,
+                    codec=header.codec,
+                    is_last=header.is_last,
+                    payload=bytes(entry[1]),
+                )
 
     def sync(self) -> bool:
-        """Have all that was appended on the disk; whether there was anything to do."""
+        """Force all that was appended to the disk. Returns whether there was anything to do."""
         if not self._is_dirty or self._descriptor is None:
             return False
         self._os.sync(self._descriptor)
@@ -190,7 +176,7 @@ class JournalLog:
                 offset += header.num_bytes
             self.damaged_bytes += len(data) - offset
             self._files.append(file)
-        self._remove_unneeded()
+        self._remove_durable()
 
     # ---- writing ----
 
@@ -208,7 +194,7 @@ class JournalLog:
         return file, offset
 
     def _undo(self, file: _LogFile) -> None:
-        """Cut off a half-written entry, or, where that fails too, write to this file no more."""
+        """Cut off a half-written entry. Where that fails too, no more is written to this file."""
         assert self._descriptor is not None
         try:
             self._os.shorten(self._descriptor, file.num_bytes)
@@ -222,7 +208,7 @@ class JournalLog:
         if self._descriptor is not None:
             self.sync()
             self.close()
-        # Restarts without a frame in between would else name two files alike.
+        # Two restarts without a frame in between would otherwise name two files alike.
         number = self._next_position
         while (path := self._folder / f"@{number:020d}").exists():
             number += 1
@@ -233,10 +219,10 @@ class JournalLog:
         self._os.sync_path(self._folder)
         return self._files[-1]
 
-    # ---- what is needed ----
+    # ---- what is durable ----
 
     def _last_pending(self, position: int) -> EntryHeader | None:
-        """The last frame up to `position`, unless it is durable."""
+        """The header of the last frame up to `position`; None where that is durable or missing."""
         for file in reversed(self._files):
             for frame in reversed(file.frames):
                 if frame.header.position <= position:
@@ -244,54 +230,29 @@ class JournalLog:
                     return frame.header if is_pending else None
         return None
 
-    def _first_needed(self) -> int:
-        """The position from which frames must be kept: the last key frame at or before the first
-        pending frame or, where none is pending, before the next frame to come."""
-        first = 0
-        for file in self._files:
-            for frame in file.frames:
-                header = frame.header
-                if header.is_key:
-                    first = header.position
-                if header.position > self._durable_position:
-                    return first
-                if header.codec.is_still:
-                    first = header.position + 1
-        return first
-
-    def _remove_unneeded(self) -> None:
-        first = self._first_needed()
+    def _remove_durable(self) -> None:
         kept = []
         for place, file in enumerate(self._files):
             is_current = self._descriptor is not None and place == len(self._files) - 1
-            if is_current or (file.frames and file.frames[-1].header.position >= first):
+            if is_current or (
+                file.frames and file.frames[-1].header.position > self._durable_position
+            ):
                 kept.append(file)
             else:
                 file.path.unlink(missing_ok=True)
         self._files = kept
-        self._empty_current(first)
+        self._empty_current()
 
-    def _empty_current(self, first: int) -> None:
-        """Give back the room of a file that is still written to but holds nothing needed."""
+    def _empty_current(self) -> None:
+        """Give back the room of a file that is still written to but holds only durable frames."""
         if self._descriptor is None or not self._files[-1].frames:
             return
         file = self._files[-1]
         last = file.frames[-1].header
-        if last.position < first and file.num_bytes > self._rotate_bytes // 4:
+        is_durable = last.position <= self._durable_position
+        if is_durable and file.num_bytes > self._rotate_bytes // 4:
             self._os.shorten(self._descriptor, 0)
             file.frames.clear()
             file.num_bytes = 0
-            # Keeps the count of positions going over a restart.
+            # The mark tells the next opening where the count of positions goes on.
             self._write(replace(last, kind=EntryKind.MARK, payload_bytes=0), b"")
-
-    def _entry(self, header: EntryHeader, payload: bytes) -> JournalEntry:
-        return JournalEntry(
-            position=header.position,
-            sequence=header.sequence,
-            capture_s=header.capture_s,
-            codec=header.codec,
-            is_key=header.is_key,
-            is_last=header.is_last,
-            payload=payload,
-            is_durable=header.position <= self._durable_position,
-        )

@@ -1,4 +1,5 @@
-"""What names a segment: everything that makes its bytes interchangeable, and nothing else.
+"""The names of segments and streams. A key holds all that two segments must share for their bytes
+to be interchangeable, and nothing else.
 
 The text form serves as a Redis key and inside each record; the disk tier makes a path of it. All
 parts are checked, so that no id can step out of its folder or into another stream's names.
@@ -49,7 +50,8 @@ class StreamKey:
 
     @property
     def prefix(self) -> str:
-        """Starts the text of each of the stream's keys, and of no other's."""
+        """The text of each key of the stream starts with this, and the text of no other key
+        does."""
         return f"{self.model}/{self.tenant}/{self.stream}/{self.generation}/"
 
     def segment(self, kind: SegmentKind, index: int) -> "SegmentKey":
@@ -83,6 +85,7 @@ class SegmentKey:
 
     @property
     def stream_prefix(self) -> str:
+        """The `StreamKey.prefix` of the stream, without making a `StreamKey`."""
         return f"{self.model}/{self.tenant}/{self.stream}/{self.generation}/"
 
     def __lt__(self, other: "SegmentKey") -> bool:
@@ -102,7 +105,7 @@ def parse_key(text: str) -> SegmentKey:
     """Read a key's text form.
 
     Raises:
-        ValueError: not the canonical text of any key.
+        ValueError: this is not the canonical text of any key.
     """
     parts = text.split("/")
     if len(parts) != 6 or not (_is_decimal(parts[3]) and _is_decimal(parts[5])):

@@ -44,7 +44,7 @@ class KeyIndex(Generic[ValueT]):
         return self._count
 
     def items(self) -> list[tuple[SegmentKey, ValueT]]:
-        """All of them, in no order."""
+        """All keys and values, in no particular order."""
         return [item for stream in self._streams.values() for item in stream.items()]
 
     def keys(self, prefix: str = "") -> list[SegmentKey]:

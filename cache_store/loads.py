@@ -1,4 +1,4 @@
-"""Which keys are on their way up from lower tiers, so that none is fetched twice at once."""
+"""The keys that are on their way up from lower tiers, so that none is fetched twice at once."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -11,29 +11,30 @@ _SEVERITY = (FetchOutcome.MISS, FetchOutcome.ERROR, FetchOutcome.FOREIGN, FetchO
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """How a load ended: a hit and its tier, or the worst that any tier reported."""
+class LoadResult:
+    """How a load ended: a hit and its tier, or the worst outcome that any tier reported."""
 
     fetch: Fetch
     tier: str | None
 
 
 @dataclass(slots=True, eq=False)
-class Load:
+class KeyLoad:
     """One key on its way up. Whoever started it runs it; any number may wait for `done`."""
 
     key: SegmentKey
-    done: Future[Arrival] = field(default_factory=Future)
+    done: Future[LoadResult] = field(default_factory=Future)
     worst: FetchOutcome = FetchOutcome.MISS
 
     def missed(self, outcome: FetchOutcome) -> None:
-        """Note that a tier did not have it."""
+        """Note that a tier did not have the record, and why."""
         self.worst = max(self.worst, outcome, key=_SEVERITY.index)
 
-    def end(self, arrival: Arrival | None = None) -> None:
-        """Let those who wait go on; without an `arrival` it is a miss. Once is enough."""
+    def end(self, result: LoadResult | None = None) -> None:
+        """Let those who wait go on. Without a `result` the load is a miss. Only the first call
+        counts."""
         if not self.done.done():
-            self.done.set_result(arrival or Arrival(Fetch(self.worst), None))
+            self.done.set_result(result or LoadResult(Fetch(self.worst), None))
 
 
 class Loads:
@@ -44,14 +45,14 @@ class Loads:
     """
 
     def __init__(self) -> None:
-        self._by_key: dict[SegmentKey, Load] = {}
+        self._by_key: dict[SegmentKey, KeyLoad] = {}
 
-    def get(self, key: SegmentKey) -> Load | None:
+    def get(self, key: SegmentKey) -> KeyLoad | None:
         return self._by_key.get(key)
 
-    def begin(self, key: SegmentKey) -> Load:
+    def begin(self, key: SegmentKey) -> KeyLoad:
         assert key not in self._by_key
-        self._by_key[key] = load = Load(key)
+        self._by_key[key] = load = KeyLoad(key)
         return load
 
     def take_over(self, key: SegmentKey) -> None:
@@ -61,8 +62,8 @@ class Loads:
         for key in [key for key in self._by_key if key.stream_prefix == stream_prefix]:
             del self._by_key[key]
 
-    def finish(self, load: Load) -> bool:
-        """Take a load off the board; whether what it brought is still wanted."""
+    def finish(self, load: KeyLoad) -> bool:
+        """Remove a load. Returns whether what it brought is still wanted."""
         if self._by_key.get(load.key) is not load:
             return False
         del self._by_key[load.key]
@@ -70,6 +71,3 @@ class Loads:
 
     def keys(self) -> Sequence[SegmentKey]:
         return list(self._by_key)
-
-    def __len__(self) -> int:
-        return len(self._by_key)

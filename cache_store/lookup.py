@@ -1,16 +1,15 @@
-"""What the tiered store answers."""
+"""The answers of the tiered store to its callers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from onlooker.cache_store.counters import TierStats
 from onlooker.cache_store.envelope import decode
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
-from onlooker.cache_store.loads import Arrival
+from onlooker.cache_store.loads import LoadResult
 from onlooker.cache_store.record import SegmentRecord
-from onlooker.cache_store.tier import FetchOutcome
+from onlooker.cache_store.tier import FetchOutcome, TierStats
 from onlooker.cache_store.write_out import QueueStats
 
 
@@ -20,20 +19,21 @@ class Lookup:
 
     key: SegmentKey
     outcome: FetchOutcome
-    """HIT, or why there is no record; the worst that any tier reported."""
+    """HIT, or why there is no record: the worst outcome that any tier reported."""
     record: SegmentRecord | None = None
     tier: str | None = None
-    """Which tier had it: ``memory`` also while it waits to be written further down."""
+    """The tier that had it. It is ``memory`` also while the record waits to be written further
+    down."""
 
 
-def lookup(key: SegmentKey, arrival: Arrival) -> Lookup:
-    """A key's result with its KV decoded."""
-    record = arrival.fetch.record
+def lookup(key: SegmentKey, result: LoadResult) -> Lookup:
+    """The result for one key, with its KV decoded."""
+    record = result.fetch.record
     return Lookup(
         key=key,
-        outcome=arrival.fetch.outcome,
+        outcome=result.fetch.outcome,
         record=None if record is None else decode(record),
-        tier=arrival.tier,
+        tier=result.tier,
     )
 
 
@@ -46,7 +46,7 @@ class PutResult(StrEnum):
     """It can be read, but only from RAM: the write queues are full, or there is no lower tier.
     Slow down, or put it again later."""
     REFUSED = "refused"
-    """It could not be kept at all: larger than the budgets, or all of RAM is pinned."""
+    """It could not be kept at all: it is larger than the budgets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class PutReceipt:
 
 @dataclass(frozen=True, slots=True)
 class StreamRows:
-    """A stream's index."""
+    """The heads of a stream's segments."""
 
     rows: tuple[SegmentHead, ...]
     """In key order: by kind, then index."""
@@ -70,26 +70,21 @@ class StreamRows:
 
 @dataclass(frozen=True, slots=True)
 class StoreStats:
-    """Totals since start, and what is held now."""
+    """Totals since the store was started, and what each tier and queue holds now."""
 
     tiers: Mapping[str, TierStats]
     queues: Mapping[str, QueueStats]
     hits: Mapping[str, int]
     """Keys found, by the tier that had them."""
     misses: int
-    """Keys found nowhere, whatever the reason; the reasons are in `tiers`."""
+    """Keys that were found nowhere, for whatever reason; the reasons are in `tiers`."""
     joined: int
-    """Keys that a load already under way brought."""
+    """Keys that were brought by a load that another reader had begun."""
     not_durable: int
-    """Puts that no lower tier had room for."""
+    """Puts for which no lower tier had room in its queue."""
     refused: int
     """Puts that were not kept at all."""
     forgotten: int
     """Records lost to eviction: the last copy went and no tier below took it."""
     demoted: int
     """Records written further down as they were evicted."""
-    prefetched: int
-    prefetch_refused: int
-    """Keys not prefetched because too many were being loaded."""
-    num_loading: int
-    num_pinned: int

@@ -14,7 +14,7 @@ from onlooker.cache_store.config import (
 )
 from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
 from onlooker.cache_store.journal import FrameJournal
-from onlooker.cache_store.tier import Tier
+from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiered_store import OnDurable, TieredStore
 from onlooker.cache_store.tiers.disk import DiskTier
 from onlooker.cache_store.tiers.memory import MemoryTier
@@ -30,12 +30,12 @@ POLICIES: dict[PolicyName, Callable[[], EvictionPolicy]] = {"age": AgeAware, "lr
 def open_store(
     section: CacheStoreSection, *, clock: Clock, on_durable: OnDurable | None = None
 ) -> TieredStore:
-    """A started store; close it to have everything written.
+    """Open a store and start it; closing it writes what still waits.
 
     Redis need not be there yet. `on_durable` is called in a writer thread.
 
     Raises:
-        ConfigError: a folder that cannot be used, or an address that Redis does not understand.
+        ConfigError: a folder cannot be used, or the address of Redis is malformed.
     """
     memory = MemoryTier(
         budget_bytes=section.memory.budget_bytes, policy=POLICIES[section.memory.policy]()
@@ -55,8 +55,6 @@ def open_store(
         memory,
         write_outs,
         memory_codec=CODECS[section.memory.codec],
-        loader_threads=section.loader_threads,
-        max_loading=section.max_loading,
         on_durable=on_durable,
     )
     if disk is not None:
@@ -67,7 +65,7 @@ def open_store(
 
 
 def open_disk(section: DiskSection) -> DiskTier:
-    """The disk tier. Raises ConfigError when its folder cannot be used."""
+    """Open the disk tier. Raises ConfigError when its folder cannot be used."""
     try:
         return DiskTier(
             section.path,
@@ -83,7 +81,7 @@ def open_disk(section: DiskSection) -> DiskTier:
 
 
 def open_journal(section: JournalSection) -> FrameJournal:
-    """A started journal. Raises ConfigError when its folder cannot be used."""
+    """Open a journal and start it. Raises ConfigError when its folder cannot be used."""
     try:
         journal = FrameJournal(
             section.path,
@@ -101,7 +99,8 @@ def open_journal(section: JournalSection) -> FrameJournal:
 
 
 def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
-    """The Redis tier. Connects when first used."""
+    """Make the Redis tier, which connects when it is first used. Raises ConfigError when the
+    address is malformed."""
     breaker = CircuitBreaker(
         max_failures=section.max_failures,
         min_backoff_s=section.min_backoff_s,
@@ -132,7 +131,7 @@ def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
     )
 
 
-def _write_out(tier: Tier, codec: str, section: WriteOutSection) -> WriteOut:
+def _write_out(tier: StoreTier, codec: str, section: WriteOutSection) -> WriteOut:
     return WriteOut(
         tier,
         codec=CODECS[codec],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onlooker.cache_store.key import SegmentKey
 
 KvArray = NDArray[Any]
-"""Shape [layers, 2 (K, V), kv_heads, tokens, head_dim]."""
+"""KV of shape [layers, 2 (K, V), kv_heads, tokens, head_dim]."""
 
 MetaValue = str | int | float | bool | None
 Meta = Mapping[str, MetaValue]
@@ -21,7 +21,7 @@ Meta = Mapping[str, MetaValue]
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "float32": np.dtype("<f4"),
     "float16": np.dtype("<f2"),
-    "bfloat16": np.dtype("<u2"),  # numpy has no bfloat16: its bits
+    "bfloat16": np.dtype("<u2"),  # the bits, as numpy has no bfloat16
 }
 INDEX_DTYPES: Mapping[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
@@ -42,16 +42,17 @@ class SegmentRecord:
     """Rotary position of the first token when the keys were computed."""
     num_tokens: int
     start_s: float
-    """Stream time."""
+    """Stream time at which the segment begins."""
     end_s: float
+    """Stream time at which the segment ends."""
     dtype: str
     """``float32``, ``float16`` or ``bfloat16`` (carried as uint16 bits)."""
     kv: KvArray
     index_row: NDArray[Any]
-    """What retrieval scores against (mean keys, representatives ...): float32 or float16, any
-    shape, possibly empty."""
+    """What retrieval compares questions with (mean keys, representatives ...): float32 or float16,
+    of any shape, possibly empty."""
     meta: Meta = field(default_factory=dict)
-    """A few plain values; `MAX_META_BYTES` as JSON at most."""
+    """A few plain values, which take at most `MAX_META_BYTES` as JSON."""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

@@ -1,18 +1,17 @@
-"""What every place that keeps records must do: RAM, disk, Redis."""
+"""What every place that keeps records must do, be it RAM, disk or Redis."""
 
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from onlooker.cache_store.counters import TierStats
 from onlooker.cache_store.envelope import EncodedRecord
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 
 
 class FetchOutcome(StrEnum):
-    """What became of one key of a read. All but HIT are misses to the caller."""
+    """What became of one key of a read. To the caller all but HIT are misses."""
 
     HIT = "hit"
     MISS = "miss"
@@ -29,14 +28,15 @@ class PutOutcome(StrEnum):
 
     STORED = "stored"
     REFUSED = "refused"
-    """No room: over the budget, disk full, Redis out of memory. Trying again soon is pointless."""
+    """There was no room: the record is over the budget, the disk is full, or Redis is out of
+    memory. Trying again soon is pointless."""
     ERROR = "error"
     """The tier could not be written now; trying again later may help."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """One key's result; `record` is there exactly when the outcome is HIT."""
+    """The result for one key; there is a `record` exactly when the outcome is HIT."""
 
     outcome: FetchOutcome
     record: EncodedRecord | None = None
@@ -45,7 +45,34 @@ class Fetch:
 MISS = Fetch(FetchOutcome.MISS)
 
 
-class Tier(Protocol):
+@dataclass(frozen=True, slots=True)
+class TierStats:
+    """Totals since the tier was opened, and what it holds now."""
+
+    hits: int = 0
+    misses: int = 0
+    corrupt: int = 0
+    """Damaged records that were read. The caller sees a miss; `misses` does not count them."""
+    foreign: int = 0
+    """Records of something else that were read. The caller sees a miss; `misses` does not count
+    them."""
+    read_errors: int = 0
+    """Keys that could not be read for now: unreachable, timed out, or an I/O error."""
+    write_errors: int = 0
+    """Keys that could not be written for now: unreachable, timed out, or an I/O error."""
+    stored: int = 0
+    refused: int = 0
+    """Records for which there was no room."""
+    deleted: int = 0
+    evicted: int = 0
+    evicted_bytes: int = 0
+    read_bytes: int = 0
+    written_bytes: int = 0
+    num_records: int = 0
+    used_bytes: int = 0
+
+
+class StoreTier(Protocol):
     """A store of records by key. Batched, blocking, safe to call from any thread.
 
     The caller is a `TieredStore`, from its reader, loader and writer threads at once. A tier:
@@ -62,22 +89,24 @@ class Tier(Protocol):
     """
 
     name: str
-    """``memory``, ``disk`` or ``redis``: the label in statistics."""
+    """``memory``, ``disk`` or ``redis``; also the label in statistics."""
 
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
-        """Read records. A damaged one is deleted, so that it is met once only."""
+        """Read records. A damaged one is deleted, so that it is met only once."""
         ...
 
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
-        """Write records. STORED means as durable as the tier ever makes it."""
+        """Write records. STORED means that the record is as durable as this tier ever makes it."""
         ...
 
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
-        """Delete what is there of these; False when the tier could not be reached for all."""
+        """Delete the records of these keys, where there are any. Returns False when the tier could
+        not be reached for all of them."""
         ...
 
     def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
-        """Whether each is there; False also where the tier cannot tell. Not counted as a use."""
+        """Whether each key has a record; False also where the tier cannot tell. This does not count
+        as a use of the record."""
         ...
 
     def keys(self, prefix: str = "") -> list[SegmentKey] | None:
@@ -88,21 +117,21 @@ class Tier(Protocol):
     def scan(
         self, prefix: str = "", *, skip: Container[SegmentKey] = ()
     ) -> Iterator[SegmentHead | None]:
-        """The heads of `keys(prefix)` but those in `skip`, without reading any KV.
+        """The heads of `keys(prefix)` but for those in `skip`, without reading any KV.
 
-        Yields None in place of what could not be read for now, is damaged or is foreign: there may
-        be more than was found.
+        Yields None in place of heads that could not be read for now, are damaged or are foreign: a
+        None means that there may be more than was found.
         """
         ...
 
     def used_bytes(self) -> int:
-        """What it holds now. A shared, remote tier tells what its server says, or 0."""
+        """Bytes that the tier holds now. Redis says what its server uses, or 0 when it is away."""
         ...
 
     def stats(self) -> TierStats:
-        """Counts since it was opened."""
+        """Totals since the tier was opened, and what it holds now."""
         ...
 
     def close(self) -> None:
-        """Release threads, files, connections. Stored records stay, where the medium lasts."""
+        """Release threads, files and connections. Records stay where the medium outlives them."""
         ...

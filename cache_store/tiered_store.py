@@ -10,19 +10,18 @@ leave what they found in the tiers above.
                                       and not there)   <-- Redis - promoted
 """
 
-import contextlib
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from onlooker.cache_store.catalogue import Catalogue
-from onlooker.cache_store.codecs.base import Codec
+from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.envelope import EncodedRecord, encode, transcode
 from onlooker.cache_store.key import SegmentKey, StreamKey
-from onlooker.cache_store.loads import Arrival, Load, Loads
+from onlooker.cache_store.loads import KeyLoad, LoadResult, Loads
 from onlooker.cache_store.lookup import (
     Lookup,
     PutReceipt,
@@ -40,13 +39,7 @@ logger = logging.getLogger(__name__)
 
 OnDurable = Callable[[SegmentKey, str], None]
 
-_COUNTED = (
-    "misses", "joined", "not_durable", "refused", "forgotten", "demoted", "prefetched",
-    "prefetch_refused",
-)  # fmt: skip
-
-_PREFETCH_CHUNK = 16
-"""Keys that one loader thread fetches at a time: large enough to batch, small enough to share."""
+_COUNTED = ("misses", "joined", "not_durable", "refused", "forgotten", "demoted")
 
 
 class TieredStore:
@@ -56,10 +49,8 @@ class TieredStore:
 
     Args:
         memory: the top tier; the store takes over its `on_evicted`.
-        write_outs: the lower tiers, upper first. Not yet started.
+        write_outs: the lower tiers, from the top down, not yet started.
         memory_codec: applied in the caller's thread by `put`.
-        loader_threads: that `prefetch` uses.
-        max_loading: keys that may be on their way up before `prefetch` refuses more.
         on_durable: called in a writer thread with each key that a lower tier has stored, and that
             tier's name.
     """
@@ -69,25 +60,22 @@ class TieredStore:
         memory: MemoryTier,
         write_outs: Sequence[WriteOut],
         *,
-        memory_codec: Codec,
-        loader_threads: int,
-        max_loading: int,
+        memory_codec: KvCodec,
         on_durable: OnDurable | None = None,
     ) -> None:
         self._memory = memory
         self._write_outs = tuple(write_outs)
         self._memory_codec = memory_codec
-        self._max_loading = max_loading
         self._on_durable = on_durable
-        # Guards between which tiers a key is being moved; taken before the tiers' own locks and
-        # never held during I/O.
+        # Guards where each key is while it moves between tiers. It is taken before the locks of the
+        # tiers, and never held during I/O.
         self._lock = threading.RLock()
         self._catalogue = Catalogue(memory, self._write_outs)
         self._loads = Loads()
         self._only_in_memory: set[SegmentKey] = set()
         self._counts: Counter[str] = Counter()
         self._hits: Counter[str] = Counter()
-        self._loaders = ThreadPoolExecutor(loader_threads, thread_name_prefix="segment-loader")
+        self._rewriter = ThreadPoolExecutor(1, thread_name_prefix="segment-rewriter")
 
     def start(self) -> None:
         """Start the writer threads. Call once, before anything else."""
@@ -100,7 +88,7 @@ class TieredStore:
     def close(self, timeout_s: float) -> bool:
         """Flush, stop all threads and close the tiers; False when not all was written in time."""
         flushed = self.flush(timeout_s)
-        self._loaders.shutdown(wait=True, cancel_futures=True)
+        self._rewriter.shutdown(wait=True, cancel_futures=True)
         for write_out in self._write_outs:
             write_out.close()
             write_out.tier.close()
@@ -133,9 +121,12 @@ class TieredStore:
             return PutReceipt(PutResult.NOT_DURABLE, ())
 
     def write_again(self, keys: Sequence[SegmentKey], tier_name: str) -> Future[int]:
-        """Queue once more what a tier does not have (it was away for long, or full), as far as RAM
-        still has it. Done by a loader; its result is how many were queued."""
-        return self._loaders.submit(self._write_again, keys, tier_name)
+        """Queue these keys once more for a tier that does not have them because it was full or was
+        away for long, as far as RAM still has them.
+
+        The work is done in a thread of its own; the result is how many were queued.
+        """
+        return self._rewriter.submit(self._write_again, keys, tier_name)
 
     def delete_stream(self, stream: StreamKey) -> tuple[str, ...]:
         """Forget a stream in all tiers. Nothing of it may be put meanwhile.
@@ -149,8 +140,8 @@ class TieredStore:
             keys = self._memory.keys(prefix)
             self._memory.delete_many(keys)
             self._only_in_memory.difference_update(keys)
-        # Top down, and each tier only after its queue: what a tier above still demoted meanwhile
-        # is deleted further down.
+        # The tiers are emptied from the top down, each after its queue, so that what a tier above
+        # still demotes meanwhile is deleted further down.
         unreached = []
         for write_out in self._write_outs:
             write_out.discard(prefix)
@@ -162,25 +153,26 @@ class TieredStore:
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was put is written or given up; False when time ran out.
 
-        The time is for each lower tier by itself.
+        Each lower tier may take `timeout_s` by itself.
         """
         return all(write_out.flush(timeout_s) for write_out in self._write_outs)
 
     # ---- reading ----
 
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Lookup]:
-        """Read records, in the order of `keys`. Blocks for the slowest tier that must be asked."""
+        """Read records, in the order of `keys`. Blocks for as long as the tiers take that must be
+        asked."""
         unique = list(dict.fromkeys(keys))
         with self._lock:
             found = {
-                key: Arrival(fetch, self._memory.name)
+                key: LoadResult(fetch, self._memory.name)
                 for key, fetch in zip(unique, self._memory.get_many(unique), strict=True)
                 if fetch.record is not None
             }
             rest = [key for key in unique if key not in found]
             waiting = self._catalogue.find_waiting(rest)
             found.update(
-                (key, Arrival(Fetch(FetchOutcome.HIT, record), self._memory.name))
+                (key, LoadResult(Fetch(FetchOutcome.HIT, record), self._memory.name))
                 for key, record in waiting.items()
             )
             mine, others = self._begin([key for key in rest if key not in found])
@@ -188,62 +180,30 @@ class TieredStore:
         self._run(mine)
         found.update((load.key, load.done.result()) for load in (*mine, *others))
         with self._lock:
-            for arrival in found.values():
-                if arrival.tier is None:
+            for result in found.values():
+                if result.tier is None:
                     self._counts["misses"] += 1
                 else:
-                    self._hits[arrival.tier] += 1
-        lookups = {key: lookup(key, arrival) for key, arrival in found.items()}
+                    self._hits[result.tier] += 1
+        lookups = {key: lookup(key, result) for key, result in found.items()}
         return [lookups[key] for key in keys]
 
-    def prefetch(self, keys: Sequence[SegmentKey]) -> int:
-        """Start to bring records up into RAM; a `get_many` that comes meanwhile joins in.
-
-        Returns how many loads were started: fewer than keys when some are in RAM, on their way, or
-        too many are being loaded.
-        """
-        unique = list(dict.fromkeys(keys))
-        with self._lock:
-            present = self._memory.contains_many(unique)
-            rest = [key for key, is_there in zip(unique, present, strict=True) if not is_there]
-            waiting = self._catalogue.find_waiting(rest)
-            room = max(0, self._max_loading - len(self._loads))
-            absent = [key for key in rest if key not in waiting and self._loads.get(key) is None]
-            mine, _ = self._begin(absent[:room])
-            self._counts["prefetched"] += len(mine)
-            self._counts["prefetch_refused"] += len(absent) - len(mine)
-        for start in range(0, len(mine), _PREFETCH_CHUNK):
-            self._run_in_background(mine[start : start + _PREFETCH_CHUNK])
-        return len(mine)
-
-    def locate(self, keys: Sequence[SegmentKey]) -> list[str | None]:
-        """The uppermost tier that has each key now. Moves nothing; may ask Redis."""
-        return self._catalogue.locate(keys)
-
     def rows(self, stream: StreamKey) -> StreamRows:
-        """All that is known of a stream's segments but their KV, from all tiers."""
+        """Everything but the KV of a stream's segments, from all tiers."""
         return self._catalogue.rows(stream)
 
     def streams(self, prefix: str = "") -> tuple[list[StreamKey], bool]:
-        """Streams of which something is stored, and whether every tier could be asked.
+        """The streams of which something is stored, and whether every tier could be asked.
 
         `prefix` starts a key's text and ends with ``/``: ``model/tenant/stream/`` finds the
         generations of one stream.
         """
         return self._catalogue.streams(prefix)
 
-    @contextlib.contextmanager
-    def pinned(self, keys: Sequence[SegmentKey]) -> Iterator[None]:
-        """Keep these in RAM, once there, for the time of a request."""
-        self._memory.pin(keys)
-        try:
-            yield
-        finally:
-            self._memory.unpin(keys)
-
     # ---- what is going on ----
 
     def stats(self) -> StoreStats:
+        """Totals since the store was started, and what each tier and queue holds now."""
         tiers = (self._memory, *(write_out.tier for write_out in self._write_outs))
         tier_stats = {tier.name: tier.stats() for tier in tiers}
         queues = {out.tier.name: out.stats() for out in self._write_outs}
@@ -253,8 +213,6 @@ class TieredStore:
                 queues=queues,
                 hits={tier.name: self._hits[tier.name] for tier in tiers},
                 **{name: self._counts[name] for name in _COUNTED},
-                num_loading=len(self._loads),
-                num_pinned=self._memory.num_pinned(),
             )
 
     def check_integrity(self) -> None:
@@ -268,27 +226,15 @@ class TieredStore:
 
     # ---- loads ----
 
-    def _begin(self, keys: Sequence[SegmentKey]) -> tuple[list[Load], list[Load]]:
-        """Loads that the caller must now run, and those that others run. Under the lock."""
+    def _begin(self, keys: Sequence[SegmentKey]) -> tuple[list[KeyLoad], list[KeyLoad]]:
+        """The loads that the caller must now run, and those that others run. The caller holds the
+        lock."""
         others = [load for key in keys if (load := self._loads.get(key)) is not None]
         mine = [self._loads.begin(key) for key in keys if self._loads.get(key) is None]
         return mine, others
 
-    def _run_in_background(self, loads: list[Load]) -> None:
-        try:
-            running = self._loaders.submit(self._run, loads)
-        except RuntimeError:  # closed
-            self._end(loads)
-            return
-
-        def cancelled(future: Future[None]) -> None:
-            if future.cancelled():
-                self._end(loads)
-
-        running.add_done_callback(cancelled)
-
-    def _run(self, loads: Sequence[Load]) -> None:
-        """Ask the lower tiers, top down; ends every load whatever happens."""
+    def _run(self, loads: Sequence[KeyLoad]) -> None:
+        """Ask the lower tiers from the top down. Every load has ended when this returns."""
         rest = list(loads)
         for depth, write_out in enumerate(self._write_outs):
             if not rest:
@@ -306,17 +252,18 @@ class TieredStore:
             rest = [load for load, fetch in zip(rest, fetches, strict=True) if not fetch.record]
         self._end(rest)
 
-    def _arrived(self, load: Load, fetch: Fetch, record: EncodedRecord, depth: int) -> None:
-        """Keep a record in the tiers above the one it came from, unless it was overtaken."""
+    def _arrived(self, load: KeyLoad, fetch: Fetch, record: EncodedRecord, depth: int) -> None:
+        """Keep a record in the tiers above the one it came from, unless a put or a deletion took
+        its key over meanwhile."""
         with self._lock:
             if self._loads.finish(load):
                 self._memory.put_many([record])
                 for write_out in self._write_outs[:depth]:
                     write_out.offer(record)
-        load.end(Arrival(fetch, self._write_outs[depth].tier.name))
+        load.end(LoadResult(fetch, self._write_outs[depth].tier.name))
 
-    def _end(self, loads: Sequence[Load]) -> None:
-        """End loads that brought nothing."""
+    def _end(self, loads: Sequence[KeyLoad]) -> None:
+        """End loads that found nothing."""
         for load in loads:
             with self._lock:
                 self._loads.finish(load)
@@ -342,7 +289,8 @@ class TieredStore:
         keys: Sequence[SegmentKey],
         read: Callable[[SegmentKey], EncodedRecord | None],
     ) -> None:
-        """Write what `tier_name` is about to evict to the tier below it, where it is not there.
+        """Write what `tier_name` is about to evict to the tier below it, unless that has it
+        already.
 
         Called by that tier; may block for the lower tier's time limits.
         """
@@ -365,7 +313,8 @@ class TieredStore:
         self._forgot_unless_in_memory([key for key in absent if key not in stored])
 
     def _memory_evicted(self, records: Sequence[EncodedRecord]) -> None:
-        """Called under the lock, from `put` and `_arrived`: nobody sees a key that is nowhere."""
+        """Write down what RAM evicts and no lower tier has. `put` and `_arrived` call this under
+        the lock, so that nobody meets a moment at which the record is nowhere."""
         for record in records:
             if record.key in self._only_in_memory:
                 self._only_in_memory.discard(record.key)
@@ -380,14 +329,16 @@ class TieredStore:
                 self._on_durable(key, tier_name)
 
     def _write_failed(self, keys: Sequence[SegmentKey]) -> None:
-        """A lower tier gave these up; they may still be in another one, or only in RAM."""
+        """Note that a lower tier gave these up; they may still be in another one, or only in
+        RAM."""
         for write_out in self._write_outs:
             present = write_out.tier.contains_many(keys)
             keys = [key for key, is_there in zip(keys, present, strict=True) if not is_there]
         self._forgot_unless_in_memory(keys)
 
     def _forgot_unless_in_memory(self, keys: Sequence[SegmentKey]) -> None:
-        """No lower tier has these: RAM, where it does, has the last copy."""
+        """Note that no lower tier has these. Where RAM has one, that is the last copy; the others
+        are forgotten."""
         with self._lock:
             waiting = self._catalogue.find_waiting(keys)
             lost = [key for key in keys if key not in waiting]

@@ -6,10 +6,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from onlooker.cache_store.codecs.base import Codec
+from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.envelope import EncodedRecord, transcode
 from onlooker.cache_store.key import SegmentKey
-from onlooker.cache_store.tier import PutOutcome, Tier
+from onlooker.cache_store.tier import PutOutcome, StoreTier
 
 logger = logging.getLogger(__name__)
 
@@ -18,15 +18,15 @@ OnWritten = Callable[[Sequence[SegmentKey]], None]
 
 @dataclass(frozen=True, slots=True)
 class QueueStats:
-    """What waits to be written to one tier, and what became of the rest."""
+    """What waits to be written to one tier now, and totals of what did not go smoothly."""
 
     num_records: int
     num_bytes: int
     refused: int
-    """Records that found the queue full."""
+    """Records for which the queue had no room."""
     retried: int
     failed: int
-    """Records given up: the tier refused them, or failed each time it was tried."""
+    """Records given up because the tier refused them, or failed each time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,22 +38,22 @@ class _Job:
 class WriteOut:
     """One tier's queue and its writer thread. Safe to call from any thread.
 
-    A record can be read from the queue until its write has ended, so that it is never nowhere.
-    A tier that fails (not: refuses) is tried again after `retry_s`, up to `max_attempts` times in
-    all; meanwhile the queue fills, and `offer` says no once it is full.
+    A record can be read from the queue until its write has ended, so that it is always somewhere.
+    When a tier fails, which is not to refuse, it is tried again after `retry_s`, up to
+    `max_attempts` times in all. Meanwhile the queue fills, and `offer` says no once it is full.
 
     Args:
-        max_bytes: of records waiting or being written.
-        max_records: likewise.
-        batch_records: the most handed to the tier at once.
-        batch_bytes: where a batch ends, too.
+        max_bytes: limit for the records that wait or are being written.
+        max_records: limit for the number of these records.
+        batch_bytes: a batch ends before it exceeds this, unless a single record does.
+        batch_records: the most records that are handed to the tier at once.
     """
 
     def __init__(
         self,
-        tier: Tier,
+        tier: StoreTier,
         *,
-        codec: Codec,
+        codec: KvCodec,
         max_bytes: int,
         max_records: int,
         batch_bytes: int,
@@ -92,7 +92,8 @@ class WriteOut:
         self._thread.start()
 
     def offer(self, record: EncodedRecord) -> bool:
-        """Queue a record, in place of a waiting one of its key; False when the queue is full."""
+        """Queue a record, in place of one of its key that waits. Returns False when the queue is
+        full."""
         with self._changed:
             replaced = self._waiting.get(record.key)
             freed_bytes = replaced.record.resident_bytes if replaced else 0
@@ -116,7 +117,7 @@ class WriteOut:
             return job.record if job is not None and key not in self._cancelled else None
 
     def keys(self, prefix: str) -> list[SegmentKey]:
-        """Keys still to be written whose text starts with `prefix`."""
+        """The keys still to be written whose text starts with `prefix`."""
         with self._changed:
             keys = {*self._waiting, *self._writing} - self._cancelled
         return sorted(key for key in keys if key.text.startswith(prefix))
@@ -133,13 +134,15 @@ class WriteOut:
             )
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was offered is written or given up; False when time ran out."""
+        """Wait until all that was offered is written or given up. Returns False when time ran
+        out."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: not self._waiting and not self._is_busy, timeout_s
             )
 
     def stats(self) -> QueueStats:
+        """What waits now, and totals since the start."""
         with self._changed:
             return QueueStats(
                 num_records=len(self._waiting) + len(self._writing),
@@ -193,7 +196,7 @@ class WriteOut:
             self._rest(self._retry_s if again else 0.0)
 
     def _next_batch(self) -> list[_Job]:
-        """Wait for work; empty when closing."""
+        """Wait for work and take it; nothing when the queue is closing."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             if self._closing:

@@ -30,7 +30,7 @@ class Target:
     host: str
     port: int
     path: str
-    """Path and query."""
+    """Path and query of the URL."""
     username: str | None
     password: str | None
 
@@ -41,7 +41,7 @@ class Target:
 
     @property
     def url(self) -> str:
-        """Without user and password."""
+        """The URL without user and password."""
         return f"{self.scheme}://{self.netloc}{self.path}"
 
 
@@ -84,8 +84,8 @@ class AddressPolicy:
         """Take a network URL apart.
 
         Raises:
-            InvalidRequest: it is malformed.
-            Forbidden: its scheme may not be used.
+            InvalidRequest: the URL is malformed.
+            Forbidden: the scheme of the URL may not be used.
         """
         try:
             parts = urlsplit(url)
@@ -121,7 +121,7 @@ class AddressPolicy:
         """Resolve `host` and return the addresses that may be connected to. Blocks.
 
         Raises:
-            Forbidden: none may.
+            Forbidden: none of its addresses may be connected to.
             OSError: the name does not resolve.
         """
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -148,8 +148,8 @@ class AddressPolicy:
         """The file behind a ``file:`` URL or absolute path, links followed.
 
         Raises:
-            Forbidden: it is not below an allowed directory (or not known to be).
-            InvalidRequest: it does not exist, or is no plain file.
+            Forbidden: the file is not below an allowed directory, or that cannot be told.
+            InvalidRequest: the file does not exist, or is no plain file.
         """
         parts = urlsplit(url) if url.startswith("file:") else None
         text = unquote(parts.path) if parts is not None else url
@@ -181,7 +181,7 @@ def _ip(text: str) -> IpAddress:
 
 
 def _faces(address: IpAddress) -> list[IpAddress]:
-    """An address and the IPv4 addresses it reaches under another form; the innermost last."""
+    """An address, and the IPv4 address in it where it is another form of one, which comes last."""
     faces: list[IpAddress] = [address]
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour

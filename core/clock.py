@@ -1,4 +1,4 @@
-"""The only readers of time. Everything else receives a `Clock`, or an instant as an argument.
+"""The clocks. Nothing else reads the time: it receives a `Clock`, or an instant as an argument.
 
 Two kinds of time run through the system. *Stream time* is when a frame was captured, in seconds
 from the start of its stream; it comes with the frame. *Clock time* is when something happened
@@ -29,7 +29,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """Real time."""
+    """The clock of this machine."""
 
     def now_s(self) -> float:
         return time.monotonic()
@@ -42,7 +42,8 @@ class SystemClock:
 
 
 class ManualClock:
-    """Time that moves only when told to. For tests, simulation and the virtual clock of replays."""
+    """A clock that moves only when told to. For tests, simulation and the virtual clock of
+    replays."""
 
     def __init__(self, start_s: float = 0.0, epoch_s: float = 1_700_000_000.0) -> None:
         self._now_s = start_s

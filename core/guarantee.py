@@ -1,25 +1,26 @@
-"""What is survived by a frame or a segment that was taken in."""
+"""What a frame or a segment survives once it was taken in."""
 
 from collections.abc import Iterable
 from enum import StrEnum
 
 
 class Guarantee(StrEnum):
-    """From nothing to most."""
+    """How much a frame or a segment survives, from nothing to the most."""
 
     NONE = "none"
-    """Nothing."""
+    """It survives no crash."""
     PROCESS = "process"
-    """The death of the process; that of the machine when its system has written it out."""
+    """It survives the death of the process, and that of the machine once the operating system has
+    written it out."""
     SECOND = "second"
-    """The death of the process; that of the machine after about a second."""
+    """It survives the death of the process, and that of the machine after about a second."""
     MACHINE = "machine"
-    """The death of the machine: it is on the medium."""
+    """It survives the death of the machine, since it is on the medium."""
 
 
 _ORDER = tuple(Guarantee)
 
 
 def weakest(guarantees: Iterable[Guarantee]) -> Guarantee:
-    """The least of them; NONE of none."""
+    """The weakest guarantee; NONE if `guarantees` is empty."""
     return min(guarantees, key=_ORDER.index, default=Guarantee.NONE)

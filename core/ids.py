@@ -9,17 +9,17 @@ import secrets
 from typing import NewType
 
 StreamId = NewType("StreamId", str)
-"""A video source and all that is remembered of it: whose it is and the name that its owner chose
-(see `tenant_stream_id`), or one made by `new_id`."""
+"""Names a video source and all that is remembered of it. It is made of the tenant and the name that
+its owner chose (see `tenant_stream_id`), or by `new_id`."""
 
 ResponseId = NewType("ResponseId", str)
-"""One answer, from its acceptance to its terminal event."""
+"""Names one answer, from its acceptance to its terminal event."""
 
 ItemId = NewType("ItemId", str)
-"""One item of a conversation: a question, an image, a reply."""
+"""Names one item of a conversation: a question, an image or a reply."""
 
 ConnectionId = NewType("ConnectionId", str)
-"""One viewer's live connection."""
+"""Names the live connection of one viewer."""
 
 STREAM_ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 """A stream id is 1-64 of these characters: it appears in URLs, file names and store keys."""
@@ -33,12 +33,12 @@ def is_stream_id(text: str) -> bool:
 
 
 DEFAULT_TENANT = "default"
-"""Whose streams those are that a key without a tenant opens, or anybody where there are no keys."""
+"""The tenant of streams that are opened with a key that names no tenant, or without any key."""
 
 
 def tenant_stream_id(tenant: str, name: str) -> StreamId:
-    """The id under which a server keeps a tenant's stream: ``tenant/name``, and of the default
-    tenant the name alone. No name holds a slash, so those of two tenants never meet."""
+    """The id under which a server keeps the stream of a tenant: ``tenant/name``, or the name alone
+    for the default tenant. No name holds a slash, so the ids of two tenants are never the same."""
     return StreamId(name if tenant == DEFAULT_TENANT else f"{tenant}/{name}")
 
 
@@ -49,7 +49,7 @@ def split_stream_id(stream_id: StreamId) -> tuple[str, str]:
 
 
 def new_id(prefix: str) -> str:
-    """Return a fresh id such as ``resp_1f0c…`` (96 random bits: unguessable, unique for ever)."""
+    """Return a fresh id such as ``resp_1f0c…``. Its 96 random bits are unique and unguessable."""
     return f"{prefix}_{secrets.token_hex(12)}"
 
 

@@ -1,7 +1,8 @@
-"""Log lines: one JSON object each, or short text for a terminal.
+"""The form of log lines: one JSON object each, or short text for a terminal.
 
-Constant message, values in ``extra``; ids come from context variables, so that a line written deep
-inside names its stream. Frame bytes, questions and answers are never logged.
+The message of a line is constant, and its values come in ``extra``. Ids come from context
+variables, so that a line written deep inside names its stream. Frame bytes, questions and answers
+are never logged.
 """
 
 import json
@@ -26,7 +27,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, for log collectors."""
+    """Writes one JSON object a line, for log collectors."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -42,7 +43,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """``12:00:01 info onlooker.server: message key=value``, for people."""
+    """Writes ``12:00:01 info onlooker.server: message key=value``, for people."""
 
     def format(self, record: logging.LogRecord) -> str:
         instant = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onlooker.core.ids import StreamId
 
 Pixels = NDArray[np.uint8]
-"""RGB, shape [height, width, 3]."""
+"""RGB of shape [height, width, 3]."""
 
 
 class Codec(IntEnum):
@@ -23,7 +23,7 @@ class Codec(IntEnum):
     PNG = 2
     WEBP = 3
     H264 = 4
-    """Annex B access units; SPS and PPS precede each key frame."""
+    """Each message is an Annex B access unit; SPS and PPS precede each key frame."""
     VP8 = 5
     VP9 = 6
     WEBM = 7
@@ -92,7 +92,8 @@ class Clip:
         return (self.start_s + self.end_s) / 2
 
     def until(self, at_s: float) -> "Clip | None":
-        """What of this clip was captured by `at_s`: all, its first frame repeated, or nothing."""
+        """The part of this clip that was captured by `at_s`: all of it, its first frame repeated,
+        or None."""
         if self.end_s <= at_s:
             return self
         if self.start_s <= at_s:
@@ -105,10 +106,10 @@ class FrameOutcome(StrEnum):
 
     KEPT = "kept"
     SKIPPED = "skipped"
-    """Not needed: a near-duplicate of the last kept frame, or between the moments that clips are
-    made of."""
+    """It was not needed: it is nearly the same as the last kept frame, or lies between the moments
+    that clips are made of."""
     DROPPED = "dropped"
-    """Lost on purpose; the reason is told and counted."""
+    """It was lost on purpose; the reason is told and counted."""
 
 
 class DropReason(StrEnum):
@@ -117,14 +118,14 @@ class DropReason(StrEnum):
     MAILBOX_FULL = "mailbox_full"
     """A newer frame took its place before it could be decoded."""
     RATE_LIMIT = "rate_limit"
-    """More frames a second than the stream may send."""
+    """There were more frames a second than the stream may send."""
     OVERLOAD = "overload"
-    """Left out at the stream's present quality, to carry the load."""
+    """It was left out at the present quality of the stream, to carry the load."""
     LATE = "late"
-    """Captured before a frame that was already kept, or older than the lag limit."""
+    """It was captured before a frame that was already kept, or is older than the lag limit."""
     UNDECODABLE = "undecodable"
     TOO_LARGE = "too_large"
     NO_KEYFRAME = "no_keyframe"
-    """A delta frame whose reference was never received."""
+    """It builds on a frame that was never received."""
     STREAM_CLOSED = "stream_closed"
     ENGINE_FAILED = "engine_failed"

@@ -11,12 +11,14 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 LATENCY_BUCKETS_S = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
-"""From a cached token to an answer nobody waits for any more; dense where targets usually lie."""
+"""Buckets from a cached token to an answer that nobody waits for any more; dense where targets
+usually lie."""
 
 STEP_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-"""Decoding one picture, one gap between tokens."""
+"""Buckets for the decoding of one picture, and for one gap between tokens."""
 
 SLACK_BUCKETS_S = (-10.0, -2.5, -1.0, -0.5, -0.1, 0.0, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+"""Buckets for the time left until a deadline, negative once it has passed."""
 
 
 class Metrics:
@@ -214,7 +216,9 @@ class Metrics:
             registry=registry,
         )
         self.memory_device_segments = Gauge(
-            "onlooker_memory_device_segments", "Likewise, as a count.", registry=registry
+            "onlooker_memory_device_segments",
+            "Segments whose KV the workers hold ready, above the tiers.",
+            registry=registry,
         )
         self.store_records = Gauge(
             "onlooker_store_records", "Segments in a tier.", ["tier"], registry=registry
@@ -228,7 +232,7 @@ class Metrics:
         self.store_moves = Counter(
             "onlooker_store_moves_total",
             "Segments between tiers: demoted to a lower one, forgotten as the last copy went, "
-            "not_durable for want of room below, prefetched.",
+            "or not_durable for want of room below.",
             ["move"],
             registry=registry,
         )

@@ -1,7 +1,7 @@
 """HTTP connections that go only to addresses which the operator allows.
 
 A name is resolved where the connection is made, and the connection goes to an address that was
-checked: a name that changes its mind in between gains nothing.
+checked, so a name that changes its mind in between gains nothing.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ CONNECT_ERRORS = (httpcore.ConnectError, httpcore.ConnectTimeout)
 
 
 class GuardedBackend(httpcore.SyncBackend):
-    """For threads."""
+    """Connections for HTTP clients that block their thread."""
 
     def __init__(self, policy: AddressPolicy) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class GuardedBackend(httpcore.SyncBackend):
 
 
 class AsyncGuardedBackend(httpcore.AnyIOBackend):
-    """For the event loop."""
+    """Connections for HTTP clients on the event loop."""
 
     def __init__(self, policy: AddressPolicy) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ def checked_addresses(policy: AddressPolicy, host: str, port: int) -> list[str]:
     """The addresses of `host` that may be connected to, at least one. Blocks.
 
     Raises:
-        Forbidden: none may.
+        Forbidden: none of them may be connected to.
         httpcore.ConnectError: the name does not resolve.
     """
     try:

@@ -18,7 +18,8 @@ from onlooker.core.errors import ConfigError
 ENV_PREFIX = "ONLOOKER_"
 ENV_CONFIG_FILE = "ONLOOKER_CONFIG"
 NOT_SETTINGS = frozenset({ENV_CONFIG_FILE, "ONLOOKER_API_KEY", "ONLOOKER_URL"})
-"""Variables with our prefix that others read: which file, and the clients' key and address."""
+"""Variables with our prefix that are no settings: they tell which file to read, and to the clients
+the key and address of a server."""
 
 
 class Section(BaseModel):
@@ -64,8 +65,8 @@ def load_settings(
 
 
 def setting_names(tree: type[Section], *, ending: str = "") -> list[str]:
-    """Dotted names of all settings and sections of a tree whose last parts are `ending`; none
-    where it is empty."""
+    """Dotted names of all settings and sections of a tree whose last parts are `ending`; none where
+    `ending` is empty."""
     found: list[str] = []
     pending: list[tuple[str, type[Section]]] = [("", tree)]
     while pending and ending:
@@ -81,7 +82,7 @@ def setting_names(tree: type[Section], *, ending: str = "") -> list[str]:
 
 
 def with_secrets(section: Section) -> dict[str, Any]:
-    """A section as plain data, secrets readable: only for handing it to a process of ours."""
+    """A section as plain data with readable secrets, only for handing it to a process of ours."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, SecretStr):

@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 async def within(clock: Clock, limit_s: float, work: Awaitable[T]) -> T:
-    """Await `work`, but not longer than `limit_s` seconds of `clock`; it is cancelled then.
+    """Await `work` for at most `limit_s` seconds of `clock`, after which `work` is cancelled.
 
     Raises:
-        TimeoutError: the limit passed.
+        TimeoutError: the work was not done within the limit.
     """
     task = asyncio.ensure_future(work)
     limit = asyncio.ensure_future(clock.sleep(limit_s))

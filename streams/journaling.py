@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from onlooker.cache_store.config import JournalSection
 from onlooker.cache_store.journal import FrameJournal, JournalReceipt, JournalStats
-from onlooker.cache_store.journal_log import JournalEntry
+from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.clock import Clock
 from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.ids import StreamId

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-from onlooker.cache_store.journal_log import JournalEntry
+from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.clock import Clock
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId

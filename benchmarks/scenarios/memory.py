@@ -25,7 +25,7 @@ from onlooker.benchmarks.cpu import CpuMeter
 from onlooker.benchmarks.footprint import Footprint
 from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.showing import ShownStream
-from onlooker.cache_store.config import MIB, CacheStoreSection, DiskSection, MemorySection
+from onlooker.cache_store.config import MIB, CacheStoreSection, DiskSection, RamSection
 from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
@@ -190,7 +190,7 @@ def _small_engine(model: str, folder: Path) -> Engine:
         model=model, mode="segments", memory=memory.MemorySection(arena_gib=SMALL_ARENA_GIB)
     )
     store = CacheStoreSection(
-        memory=MemorySection(budget_bytes=SMALL_RAM_BYTES),
+        memory=RamSection(budget_bytes=SMALL_RAM_BYTES),
         disk=DiskSection(path=folder, budget_bytes=SMALL_DISK_BYTES, sync=False),
     )
     return make_engine(settings, SystemClock(), Metrics(), store)

@@ -29,7 +29,7 @@ from onlooker.benchmarks.hour import TIMED, Hour, HourQuestion
 from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.steering import Steered, Way
 from onlooker.benchmarks.transcoding import transcode_folder
-from onlooker.cache_store.config import CacheStoreSection, CodecName, DiskSection, MemorySection
+from onlooker.cache_store.config import CacheStoreSection, DiskSection, KvCodecName, RamSection
 from onlooker.core.clock import SystemClock
 from onlooker.core.ids import StreamId
 from onlooker.core.metrics import Metrics
@@ -44,7 +44,7 @@ FIRST_SEED = 1_600_000
 
 AGES_MIN = ((0, 1), (1, 10), (10, 20), (20, 40), (40, 60))
 NEVER = "never there"
-CODECS: tuple[CodecName, ...] = ("int8", "int4")
+CODECS: tuple[KvCodecName, ...] = ("int8", "int4")
 MAX_TOKENS = 12
 
 
@@ -106,7 +106,7 @@ async def _running(
 ) -> Any:
     """An engine on a folder. RAM and arena are small, so that most answers read the disk."""
     store = CacheStoreSection(
-        memory=MemorySection(budget_bytes=64 << 20), disk=DiskSection(path=folder, sync=False)
+        memory=RamSection(budget_bytes=64 << 20), disk=DiskSection(path=folder, sync=False)
     )
     section = section.model_copy(update={"arena_gib": 0.05})
     settings = EngineSection(model=options.model, mode="segments", memory=section)

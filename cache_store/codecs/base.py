@@ -1,4 +1,4 @@
-"""What a codec must do."""
+"""What a codec of KV must do."""
 
 from typing import Protocol
 
@@ -7,20 +7,20 @@ from onlooker.cache_store.record import KvArray
 Buffer = bytes | bytearray | memoryview
 
 
-class Codec(Protocol):
+class KvCodec(Protocol):
     """Turns KV into a payload and back. Stateless, so any thread may call it.
 
     The size of a payload follows from dtype and shape alone: a payload of another size is damaged.
     """
 
     name: str
-    """Stands in each record; never reused for another layout."""
+    """Each record carries this name, so it is never reused for another layout."""
 
     def encode(self, kv: KvArray, dtype: str) -> Buffer:
         """Return the payload; it may be a view of `kv`, which must be C-contiguous.
 
         Raises:
-            NotEncodable: values that the codec cannot hold within its error bound.
+            NotEncodable: the codec cannot hold some values within its error bound.
         """
         ...
 

@@ -7,7 +7,7 @@ gets its own range over the head's channels. A value x is stored as the nearest 
     x' = low + level * step        |x - x'| <= step / 2
 
 with `low` (rounded down) and `step` (rounded up, so that the highest level still reaches the
-largest value) as float16. To that bound comes only the rounding of x' to the KV's own dtype.
+largest value) as float16. On top of that bound comes only the rounding of x' to the KV's own dtype.
 
     payload:  low and step of all keys, then of all values    float16
               levels of keys and values in the KV's order     1 byte each, or 4 bits each:
@@ -29,7 +29,8 @@ Floats = NDArray[np.float32]
 
 _HALF = np.dtype("<f2")
 _MAX_VALUE = 60_000.0
-"""Below float16's 65,504 by more than what the highest level can overshoot the largest value."""
+"""The highest level can overshoot the largest value; this leaves more than that below the 65,504 of
+float16."""
 
 
 class QuantisedCodec:
@@ -46,7 +47,7 @@ class QuantisedCodec:
         exact = from_bfloat16(kv) if dtype == "bfloat16" else kv.astype(np.float32, copy=False)
         levels = np.empty(kv.shape, np.uint8)
         ranges: list[NDArray[Any]] = []
-        for part, axis in ((0, 2), (1, 3)):  # keys over tokens, values over channels
+        for part, axis in ((0, 2), (1, 3)):  # keys range over tokens, values over channels
             low, step = self._ranges(exact[:, part], axis)
             scaled = exact[:, part] - low
             # A step of zero means that all values are `low`: any divisor gives level 0.
@@ -80,12 +81,13 @@ class QuantisedCodec:
         return packed + self._num_halves(shape) * _HALF.itemsize
 
     def _ranges(self, exact: Floats, axis: int) -> tuple[Floats, Floats]:
-        """`low` and `step` over `axis` of [layers, kv_heads, tokens, head_dim], float16-exact."""
+        """`low` and `step` over `axis` of [layers, kv_heads, tokens, head_dim]. Each value can be
+        written as float16 without a change."""
         lowest = exact.min(axis=axis, keepdims=True)
         highest = exact.max(axis=axis, keepdims=True)
         # Also false for NaN, which passes through both min and max.
         if not (lowest.min() >= -_MAX_VALUE and highest.max() <= _MAX_VALUE):
-            raise NotEncodable("values beyond the range of float16, or not finite")
+            raise NotEncodable("some values are not finite or beyond the range of float16")
         low = _half_below(lowest)
         step = _half_above((highest - low) / self._max_level)
         return low, step

@@ -1,4 +1,4 @@
-"""KV as it is: bit-exact, and without a copy in either direction."""
+"""Keeps KV as it is, to the bit and without a copy in either direction."""
 
 import math
 
@@ -9,7 +9,7 @@ from onlooker.cache_store.record import DTYPES, KvArray
 
 
 class RawCodec:
-    """The array's own bytes, little-endian."""
+    """The payload is the bytes of the array, little-endian."""
 
     name = "raw"
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from onlooker.cache_store.codecs.base import Codec
+from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.codecs.quantised import QuantisedCodec
 from onlooker.cache_store.codecs.raw import RawCodec
 
-RAW: Codec = RawCodec()
+RAW: KvCodec = RawCodec()
 
-CODECS: Mapping[str, Codec] = {
+CODECS: Mapping[str, KvCodec] = {
     codec.name: codec for codec in (RAW, QuantisedCodec(num_bits=8), QuantisedCodec(num_bits=4))
 }

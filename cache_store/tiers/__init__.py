@@ -1,1 +1,1 @@
-"""The tiers: RAM, disk, Redis, and one that breaks on purpose."""
+"""The tiers: RAM, disk and Redis."""

@@ -1,7 +1,7 @@
 """Records as files in a folder that this process has to itself, within a budget.
 
-`tiers/disk_layout.py` says where each file lies and why. STORED means that a crash of the process
-cannot take the record back; with `sync` nor can a loss of power.
+`tiers/disk_layout.py` says where each file lies and why. STORED means that a record survives a
+crash of the process and, with `sync`, a loss of power.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.counters import TierCounters
 from onlooker.cache_store.envelope import (
     PREFIX_BYTES,
     EncodedRecord,
@@ -28,7 +28,7 @@ from onlooker.cache_store.files import Files, is_no_room, lock_folder
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.key_index import KeyIndex
-from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, TierStats
 from onlooker.cache_store.tiers.disk_layout import (
     list_records,
     path_of,
@@ -39,24 +39,24 @@ from onlooker.cache_store.tiers.disk_layout import (
 logger = logging.getLogger(__name__)
 
 OnEvicting = Callable[[Sequence[SegmentKey], Callable[[SegmentKey], EncodedRecord | None]], None]
-"""Gets the keys of records about to go and a function that reads one of them."""
+"""Gets the keys of records that are about to be evicted, and a function that reads one of them."""
 
 _MIN_PARALLEL_BYTES = 1 << 20
-"""Of a batch; below this handing it to other threads costs more than it saves."""
+"""Smaller batches are read in one thread: handing them to others costs more than it saves."""
 
 _FIRST_PROBE_BYTES = 4096
-"""What a scan reads of each file at first; grows to the largest head it meets."""
+"""What a scan reads of each file at first. It grows to the largest head that is met."""
 
 
 class DiskTier:
-    """See `Tier`. Reads go on while a batch is written; writes and deletions take turns.
+    """See `StoreTier`. Reads go on while a batch is written; writes and deletions take turns.
 
     Args:
-        budget_bytes: of file sizes in all.
-        sync: whether each record is on the medium before it counts as stored.
-        read_threads: that share the records of a large read: one alone leaves a disk half idle.
-        files: the operating system's calls; tests hand in failing ones.
-        on_evicting: called before victims are removed, in the writing thread.
+        budget_bytes: limit for the sizes of all files together.
+        sync: whether a record counts as stored only once it is on the medium.
+        read_threads: how many threads share a large read; one alone leaves a disk half idle.
+        files: the calls of the operating system; tests hand in failing ones.
+        on_evicting: called in the writing thread before victims are removed.
 
     Raises:
         StoreLocked: another process has the folder open.
@@ -96,16 +96,7 @@ class DiskTier:
 
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
         fetches = self._get_all(keys)
-        hits = [fetch.record for fetch in fetches if fetch.record is not None]
-        outcomes = [fetch.outcome for fetch in fetches]
-        self._counters.add(
-            hits=len(hits),
-            misses=outcomes.count(FetchOutcome.MISS),
-            corrupt=outcomes.count(FetchOutcome.CORRUPT),
-            foreign=outcomes.count(FetchOutcome.FOREIGN),
-            read_errors=outcomes.count(FetchOutcome.ERROR),
-            read_bytes=sum(record.payload.nbytes for record in hits),
-        )
+        self._counters.add_fetches(fetches)
         return fetches
 
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
@@ -120,16 +111,7 @@ class DiskTier:
                 written.append(path)
                 outcomes.append(outcome)
             self._publish(records, sizes, written, outcomes)
-        self._counters.add(
-            stored=outcomes.count(PutOutcome.STORED),
-            refused=outcomes.count(PutOutcome.REFUSED),
-            write_errors=outcomes.count(PutOutcome.ERROR),
-            written_bytes=sum(
-                size
-                for size, outcome in zip(sizes, outcomes, strict=True)
-                if outcome is PutOutcome.STORED
-            ),
-        )
+        self._counters.add_puts(outcomes, sizes)
         return outcomes
 
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
@@ -177,7 +159,7 @@ class DiskTier:
         return self._counters.snapshot(num_records=len(self._sizes), used_bytes=self._used_bytes)
 
     def check_integrity(self) -> None:
-        """Assert that the index is what lies in the folder. For tests; no write may be going on."""
+        """Assert that the index matches the folder. For tests, while nothing is being written."""
         with self._write_lock, self._index_lock:
             sizes = dict(self._sizes.items())
             leftovers: list[Path] = []
@@ -185,7 +167,7 @@ class DiskTier:
             found = {file.key: file.num_bytes for file in files}
             assert found == sizes
             assert sum(sizes.values()) == self._used_bytes <= self.budget_bytes
-            assert set(self._policy.victims(1 << 62, lambda _: False)) == sizes.keys()
+            assert set(self._policy.victims(1 << 62)) == sizes.keys()
             assert leftovers == []
 
     def close(self) -> None:
@@ -258,7 +240,7 @@ class DiskTier:
         with self._write_lock:
             try:
                 self._read(key)
-            except RecordCorrupt:  # still: it was not written anew meanwhile
+            except RecordCorrupt:  # it is still damaged: nobody wrote it anew meanwhile
                 self._remove(key)
             except (OSError, RecordForeign):
                 return
@@ -286,7 +268,7 @@ class DiskTier:
         written: Sequence[Path | None],
         outcomes: list[PutOutcome],
     ) -> None:
-        """Give the written files their names, then have the names on the disk too."""
+        """Give the written files their names, then force the names to the disk too."""
         folders: dict[Path, list[int]] = {}
         for place, (record, size, path) in enumerate(zip(records, sizes, written, strict=True)):
             if path is None:
@@ -327,7 +309,7 @@ class DiskTier:
             excess_bytes = self._used_bytes + needed_bytes - self.budget_bytes
             if excess_bytes <= 0:
                 return
-            victims = self._policy.victims(excess_bytes, lambda _: False)
+            victims = self._policy.victims(excess_bytes)
         if self.on_evicting is not None:
             self.on_evicting(victims, self._read_quietly)
         before_bytes = self._used_bytes
@@ -345,7 +327,7 @@ class DiskTier:
             return self._sizes.get(key) or 0
 
     def _remove(self, key: SegmentKey) -> bool:
-        """Remove a record's file and entry; False when it is still there."""
+        """Remove the file and the entry of a record. Returns False when the file is still there."""
         path = path_of(self._root, key)
         try:
             path.unlink(missing_ok=True)
@@ -361,7 +343,7 @@ class DiskTier:
             try:
                 folder.rmdir()
             except OSError:
-                break  # not empty, most often
+                break  # most often because it is not empty
         return True
 
 

@@ -1,16 +1,16 @@
-"""Where a record's file lies.
+"""Where the file of a record lies.
 
     <root>/LOCK                      held by the one process that has the folder open
     <root>/v1/<model>/<tenant>/<stream>/<generation>/<index // 1024>/
         <index>.<kind>               a record
         .<number>                    a record being written; what is left of it is removed at open
 
-One file per record: a rename makes it appear whole or not at all, damage is contained in it, and
-evicting any record frees its space at once, where a log per stream would have to be rewritten.
-It is written beside its place: file systems make many new files much faster in many folders.
-A stream's folder lists it without looking at others, and no folder holds more than a few thousand
-names. The price, one fsync per record instead of one per batch, is paid off the critical path and
-shrinks as the file system commits a batch's files together.
+Each record has a file of its own: a rename makes it appear whole or not at all, damage stays within
+it, and its eviction frees its space at once, where a log for each stream would have to be
+rewritten. A file is written beside its place, since file systems make many new files much faster in
+many folders. A stream is listed without looking at others, and no folder holds more than a few
+thousand names. The price is one fsync per record instead of one per batch. It is paid off the
+critical path, and shrinks as the file system commits the files of a batch together.
 """
 
 import os
@@ -22,7 +22,7 @@ from onlooker.cache_store.envelope import VERSION
 from onlooker.cache_store.key import SegmentKey, parse_key
 
 _FOLDER_SPAN = 1024
-"""Indexes per folder."""
+"""How many indices share a folder."""
 
 
 def records_folder(root: Path) -> Path:
@@ -30,7 +30,7 @@ def records_folder(root: Path) -> Path:
 
 
 def path_of(root: Path, key: SegmentKey) -> Path:
-    """The file of a key's record."""
+    """The file in which the record of a key lies."""
     folder = f"{key.stream_prefix}{key.index // _FOLDER_SPAN:07d}"
     return Path(f"{root}/v{VERSION}/{folder}/{key.index:010d}.{key.kind.value}")
 
@@ -42,14 +42,15 @@ class RecordFile(NamedTuple):
 
 
 def temporary_path(folder: Path, number: int) -> Path:
-    """Where a record that belongs into `folder` is written first."""
+    """The file into which a record that belongs into `folder` is written first."""
     return folder / f".{number}"
 
 
 def list_records(root: Path, *, leftovers: list[Path] | None = None) -> Iterator[RecordFile]:
-    """Each record file. Half-written ones are added to `leftovers`, others are passed over.
+    """Each file of a record. Half-written files are added to `leftovers`; other files are passed
+    over.
 
-    Reads names only: damage inside is found when a record is read.
+    Only names are read: damage inside a file is found when the record is read.
     """
     top = records_folder(root)
     for folder, _, _ in os.walk(top):

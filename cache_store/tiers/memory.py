@@ -1,23 +1,22 @@
-"""Records in this process' RAM, within a budget. Nothing is copied in or out."""
+"""Records in the RAM of this process, within a budget. Nothing is copied in or out."""
 
 import threading
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 
-from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.counters import TierCounters
 from onlooker.cache_store.envelope import EncodedRecord
 from onlooker.cache_store.eviction import EvictionPolicy
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.key_index import KeyIndex
-from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, TierStats
 
 
 class MemoryTier:
-    """See `Tier`. Pinned records are not evicted; where they fill the budget, others are refused.
+    """See `StoreTier`. A record that is larger than the whole budget is refused.
 
     Args:
-        budget_bytes: of `EncodedRecord.resident_bytes` in all.
+        budget_bytes: limit for the sum of `EncodedRecord.resident_bytes`.
         on_evicted: called with the victims, outside the lock, in the thread whose put evicted them.
     """
 
@@ -36,7 +35,6 @@ class MemoryTier:
         self._lock = threading.Lock()
         self._records: KeyIndex[EncodedRecord] = KeyIndex()
         self._used_bytes = 0
-        self._pins: Counter[SegmentKey] = Counter()
         self._counters = TierCounters()
 
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
@@ -45,13 +43,9 @@ class MemoryTier:
             for key, record in zip(keys, found, strict=True):
                 if record is not None:
                     self._policy.used(key)
-        hits = [record for record in found if record is not None]
-        self._counters.add(
-            hits=len(hits),
-            misses=len(keys) - len(hits),
-            read_bytes=sum(record.payload.nbytes for record in hits),
-        )
-        return [Fetch(FetchOutcome.HIT, record) if record else MISS for record in found]
+        fetches = [Fetch(FetchOutcome.HIT, record) if record else MISS for record in found]
+        self._counters.add_fetches(fetches)
+        return fetches
 
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
         outcomes = []
@@ -67,17 +61,9 @@ class MemoryTier:
                 self._used_bytes += record.resident_bytes
                 self._policy.added(record.key, record.resident_bytes)
                 outcomes.append(PutOutcome.STORED)
-        num_stored = outcomes.count(PutOutcome.STORED)
+        self._counters.add_puts(outcomes, [record.payload.nbytes for record in records])
         self._counters.add(
-            stored=num_stored,
-            refused=len(records) - num_stored,
-            evicted=len(evicted),
-            evicted_bytes=sum(record.resident_bytes for record in evicted),
-            written_bytes=sum(
-                record.payload.nbytes
-                for record, outcome in zip(records, outcomes, strict=True)
-                if outcome is PutOutcome.STORED
-            ),
+            evicted=len(evicted), evicted_bytes=sum(record.resident_bytes for record in evicted)
         )
         if evicted and self.on_evicted is not None:
             self.on_evicted(evicted)
@@ -105,24 +91,6 @@ class MemoryTier:
             if record is not None and key not in skip:
                 yield record.head
 
-    def pin(self, keys: Iterable[SegmentKey]) -> None:
-        """Keep these from eviction, also those that come in later; `unpin` as often as pinned."""
-        with self._lock:
-            self._pins.update(keys)
-
-    def unpin(self, keys: Iterable[SegmentKey]) -> None:
-        """Take pins back. Unpinning what is not pinned is a fault of the caller."""
-        with self._lock:
-            for key in keys:
-                assert self._pins[key] > 0, "unpinned more often than pinned"
-                self._pins[key] -= 1
-                if not self._pins[key]:
-                    del self._pins[key]
-
-    def num_pinned(self) -> int:
-        with self._lock:
-            return len(self._pins)
-
     def used_bytes(self) -> int:
         return self._used_bytes
 
@@ -137,10 +105,9 @@ class MemoryTier:
             assert total == self._used_bytes, (total, self._used_bytes)
             assert self._used_bytes <= self.budget_bytes
             assert all(key == record.key for key, record in records.items())
-            everything = set(self._policy.victims(1 << 62, lambda _: False))
+            everything = set(self._policy.victims(1 << 62))
             assert everything == records.keys()
             assert len(records) == len(self._records)
-            assert all(count > 0 for count in self._pins.values())
 
     def close(self) -> None:
         with self._lock:
@@ -148,17 +115,12 @@ class MemoryTier:
             self._used_bytes = 0
 
     def _make_room(self, needed_bytes: int) -> list[EncodedRecord]:
-        """Evict until `needed_bytes` fit, or nothing at all when that cannot be reached."""
+        """Evict until `needed_bytes` fit, or nothing when they are more than the whole budget."""
         excess_bytes = self._used_bytes + needed_bytes - self.budget_bytes
         if excess_bytes <= 0 or needed_bytes > self.budget_bytes:
             return []
-        victims = self._policy.victims(excess_bytes, self._pins.__contains__)
-        found = [record for key in victims if (record := self._records.get(key)) is not None]
-        if sum(record.resident_bytes for record in found) < excess_bytes:
-            return []
-        for key in victims:
-            self._drop(key)
-        return found
+        victims = self._policy.victims(excess_bytes)
+        return [record for key in victims if (record := self._drop(key)) is not None]
 
     def _drop(self, key: SegmentKey) -> EncodedRecord | None:
         record = self._records.pop(key)

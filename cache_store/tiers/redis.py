@@ -1,11 +1,11 @@
 """Records in a Redis that several servers share, so that another replica can take a stream over.
 
     <namespace>:<key text>           string: the record
-    <namespace>:members:<prefix>     set: key texts of one stream, and ``*`` once it is known to be
-                                     complete; without that the stream's records are found by SCAN
+    <namespace>:members:<prefix>     set: which segments of a stream are there (see `RedisMembers`)
 
-Redis may lose any of these at any time (eviction, restart, expiry): a record lost is a miss, a set
-lost is made again by the next listing. Only records are believed, and only after their checksums.
+Redis may lose any of these at any time (eviction, restart, expiry): a lost record is a miss, and a
+lost set is made again by the next listing. Only records are believed, and only after their
+checksums were found right.
 """
 
 import threading
@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator, Sequence
 
 from redis.exceptions import OutOfMemoryError
 
-from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.counters import TierCounters
 from onlooker.cache_store.envelope import (
     PREFIX_BYTES,
     EncodedRecord,
@@ -25,28 +25,28 @@ from onlooker.cache_store.envelope import (
 from onlooker.cache_store.errors import RecordCorrupt, RecordForeign
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey, parse_key
-from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, TierStats
 from onlooker.cache_store.tiers.redis_link import Command, RedisLink, Reply
+from onlooker.cache_store.tiers.redis_members import RedisMembers
 
-_COMPLETE = "*"
 _FIRST_PROBE_BYTES = 4096
 _FIRST_RECORD_BYTES = 1 << 20
-"""Record size assumed until one was seen."""
-_SCAN_COUNT = 2000
+"""The size that a record is assumed to have until one was seen."""
 _LIST_BATCH = 512
+"""How many keys one round trip deletes, or reads the heads of."""
 _WRONG_TYPE = "WRONGTYPE"
 
 
 class RedisTier:
-    """See `Tier`. Each call takes as many round trips as its batches need, each bounded in bytes.
+    """See `StoreTier`. A call takes as many round trips as its batches need, each bounded in bytes.
 
     After the first failed round trip of a call the rest of it is not tried: a call blocks for about
     one time limit at most, and not at all while the circuit breaker is open.
 
     Args:
-        namespace: starts the name of every key.
-        ttl_s: after how long a record that was not written again expires; None for never.
-        batch_bytes: aimed at for one round trip.
+        namespace: the name of every key starts with it.
+        ttl_s: after how long a record that was not written again expires; None means never.
+        batch_bytes: how many bytes are aimed at for one round trip.
         batch_records: the most records in one round trip.
     """
 
@@ -63,6 +63,7 @@ class RedisTier:
     ) -> None:
         self._link = link
         self._namespace = namespace
+        self._members = RedisMembers(link, namespace=namespace, ttl_s=ttl_s)
         self._ttl_s = ttl_s
         self._batch_bytes = batch_bytes
         self._batch_records = batch_records
@@ -81,7 +82,7 @@ class RedisTier:
                 fetches += [Fetch(FetchOutcome.ERROR)] * (len(keys) - len(fetches))
                 break
             fetches += [self._fetch(key, reply) for key, reply in zip(batch, replies, strict=True)]
-        self._count_fetches(fetches)
+        self._counters.add_fetches(fetches)
         damaged = [
             self._name(key)
             for key, fetch in zip(keys, fetches, strict=True)
@@ -99,30 +100,23 @@ class RedisTier:
                 outcomes += [PutOutcome.ERROR] * (len(records) - len(outcomes))
                 break
             outcomes += stored
-        self._counters.add(
-            stored=outcomes.count(PutOutcome.STORED),
-            refused=outcomes.count(PutOutcome.REFUSED),
-            write_errors=outcomes.count(PutOutcome.ERROR),
-            written_bytes=sum(
-                record.payload.nbytes
-                for record, outcome in zip(records, outcomes, strict=True)
-                if outcome is PutOutcome.STORED
-            ),
-        )
+        self._counters.add_puts(outcomes, [record.payload.nbytes for record in records])
         return outcomes
 
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
         num_deleted = 0
         for start in range(0, len(keys), _LIST_BATCH):
             batch = keys[start : start + _LIST_BATCH]
-            commands: list[Command] = [("UNLINK", *(self._name(key) for key in batch))]
-            for prefix, texts in _by_stream(batch).items():
-                commands.append(("SREM", self._members(prefix), *texts))
-            replies = self._link.send(commands)
+            replies = self._link.send(
+                [
+                    ("UNLINK", *(self._name(key) for key in batch)),
+                    *self._members.removing(batch),
+                ]
+            )
             if replies is None or any(isinstance(reply, Exception) for reply in replies):
                 return False
             num_deleted += int(replies[0])
-            self._drop_empty_members(list(_by_stream(batch)))
+            self._members.drop_empty(batch)
         self._counters.add(deleted=num_deleted)
         return True
 
@@ -135,7 +129,7 @@ class RedisTier:
         return found
 
     def keys(self, prefix: str = "") -> list[SegmentKey] | None:
-        texts = self._list_stream(prefix) if prefix.count("/") >= 4 else self._list_by_scan(prefix)
+        texts = self._members.texts(prefix)
         if texts is None:
             return None
         keys = []
@@ -167,7 +161,8 @@ class RedisTier:
         return int(used or 0)
 
     def stats(self) -> TierStats:
-        """Asks no server: what a shared Redis holds is for its own monitoring to tell."""
+        """Totals of this process. No server is asked: what a shared Redis holds, its own monitoring
+        tells."""
         return self._counters.snapshot(num_records=0, used_bytes=0)
 
     def close(self) -> None:
@@ -198,28 +193,24 @@ class RedisTier:
         return records
 
     def _put_batch(self, batch: Sequence[EncodedRecord]) -> list[PutOutcome] | None:
-        """Outcomes of one round trip; None when the server could not be reached."""
+        """Write a batch in one round trip; None when the server could not be reached."""
         expiry: tuple[object, ...] = () if self._ttl_s is None else ("EX", self._ttl_s)
         commands: list[Command] = [
             ("SET", self._name(record.key), value, *expiry)
             for record, value in zip(batch, self._values(batch), strict=True)
         ]
-        for prefix, texts in _by_stream([record.key for record in batch]).items():
-            commands.append(("SADD", self._members(prefix), *texts))
-            if self._ttl_s is not None:
-                commands.append(("EXPIRE", self._members(prefix), self._ttl_s))
-        replies = self._link.send(commands)
+        keys = [record.key for record in batch]
+        replies = self._link.send([*commands, *self._members.adding(keys)])
         if replies is None:
             return None
         if any(isinstance(reply, Exception) for reply in replies[len(batch) :]):
-            # A set without some record would hide it: no set is better.
-            prefixes = _by_stream([record.key for record in batch])
-            self._link.send([("UNLINK", *(self._members(prefix) for prefix in prefixes))])
+            # A set that lacks a record would hide it, so no set is better.
+            self._members.drop(keys)
         return [_put_outcome(reply) for reply in replies[: len(batch)]]
 
     def _values(self, batch: Sequence[EncodedRecord]) -> list[memoryview]:
-        """The binary forms, in a buffer that the thread's next batch writes over: touching fresh
-        memory for each record costs more than sending it."""
+        """The binary forms, in a buffer that the next batch of this thread overwrites: touching
+        fresh memory for each record costs more than sending it."""
         sealed = [seal(record) for record in batch]
         total = sum(len(head) + payload.nbytes for head, payload in sealed)
         if len(getattr(self._scratch, "buffer", b"")) < total:
@@ -256,7 +247,7 @@ class RedisTier:
             else:
                 self._read_head(key, start, size, heads, longer)
         if gone:
-            self._forget(gone)
+            self._link.send(self._members.removing(gone))
         if longer:
             self._probe_bytes = max(longer.values())
             if (more := self._read_heads(list(longer), self._probe_bytes)) is None:
@@ -286,78 +277,8 @@ class RedisTier:
             self._counters.add(foreign=1)
             heads.append(None)
 
-    def _count_fetches(self, fetches: Sequence[Fetch]) -> None:
-        outcomes = [fetch.outcome for fetch in fetches]
-        self._counters.add(
-            hits=outcomes.count(FetchOutcome.HIT),
-            misses=outcomes.count(FetchOutcome.MISS),
-            corrupt=outcomes.count(FetchOutcome.CORRUPT),
-            foreign=outcomes.count(FetchOutcome.FOREIGN),
-            read_errors=outcomes.count(FetchOutcome.ERROR),
-            read_bytes=sum(fetch.record.payload.nbytes for fetch in fetches if fetch.record),
-        )
-
-    # ---- names ----
-
     def _name(self, key: SegmentKey) -> str:
         return f"{self._namespace}:{key.text}"
-
-    def _members(self, stream_prefix: str) -> str:
-        return f"{self._namespace}:members:{stream_prefix}"
-
-    def _list_stream(self, prefix: str) -> list[str] | None:
-        stream_prefix = "/".join(prefix.split("/")[:4]) + "/"
-        members = self._link.scan_set(self._members(stream_prefix), count=_SCAN_COUNT)
-        if members is None:
-            return None
-        if _COMPLETE not in members:
-            found = self._list_by_scan(stream_prefix)
-            if found is None:
-                return None
-            self._write_members(stream_prefix, found)
-            members = {*members, *found}
-        return [text for text in members if text != _COMPLETE and text.startswith(prefix)]
-
-    def _write_members(self, stream_prefix: str, texts: Sequence[str]) -> None:
-        """Make a stream's set complete. The mark goes in last, and only after all others."""
-        name = self._members(stream_prefix)
-        members = [*texts, _COMPLETE] if texts else []
-        for start in range(0, len(members), _LIST_BATCH):
-            replies = self._link.send([("SADD", name, *members[start : start + _LIST_BATCH])])
-            if replies is None or isinstance(replies[0], Exception):
-                return
-        if members and self._ttl_s is not None:
-            self._link.send([("EXPIRE", name, self._ttl_s)])
-
-    def _list_by_scan(self, prefix: str) -> list[str] | None:
-        start = f"{self._namespace}:"
-        # No character of a key or namespace has a meaning in a pattern.
-        names = self._link.scan_names(f"{start}{prefix}*", count=_SCAN_COUNT)
-        if names is None:
-            return None
-        texts = [name.removeprefix(start) for name in names]
-        return [text for text in texts if not text.startswith("members:")]
-
-    def _forget(self, keys: Sequence[SegmentKey]) -> None:
-        """Take records that Redis has lost out of their streams' sets."""
-        self._link.send(
-            [("SREM", self._members(prefix), *texts) for prefix, texts in _by_stream(keys).items()]
-        )
-
-    def _drop_empty_members(self, prefixes: Sequence[str]) -> None:
-        replies = self._link.send([("SCARD", self._members(prefix)) for prefix in prefixes])
-        for prefix, count in zip(prefixes, replies or (), strict=bool(replies)):
-            if count == 1:
-                # A member that another server adds right now goes with it: then the stream has no
-                # complete set and is listed by SCAN.
-                self._link.send([("UNLINK", self._members(prefix))])
-
-
-def _by_stream(keys: Sequence[SegmentKey]) -> dict[str, list[str]]:
-    streams: dict[str, list[str]] = {}
-    for key in keys:
-        streams.setdefault(key.stream_prefix, []).append(key.text)
-    return streams
 
 
 def _put_outcome(reply: Reply) -> PutOutcome:

@@ -27,8 +27,8 @@ class RedisLink:
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
-        timeout_s: for each wait on the socket.
-        connect_timeout_s: for making a connection.
+        timeout_s: limit for each wait on the socket.
+        connect_timeout_s: limit for making a connection.
         slow_s: a round trip that takes longer counts as a failure with the breaker.
     """
 
@@ -54,8 +54,8 @@ class RedisLink:
             protocol=2,
             parser_class=DirectParser,
             decode_responses=False,
-            # Once, and only for a connection that broke while it lay idle: a server that does not
-            # answer in time is not asked a second time.
+            # There is one retry, and only for a connection that broke while it lay idle: a server
+            # that does not answer in time is not asked a second time.
             retry=Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
         )
         self._client = redis.Redis(connection_pool=pool)
@@ -79,7 +79,8 @@ class RedisLink:
         return self._guarded(run)
 
     def scan_names(self, pattern: str, *, count: int) -> list[str] | None:
-        """All key names that match, looking at `count` keys a round trip; each name once."""
+        """All names of keys that match, each once; None when the server cannot be reached in time.
+        Each round trip looks at about `count` keys."""
         names: set[str] = set()
         cursor = 0
         while True:
@@ -92,7 +93,8 @@ class RedisLink:
                 return sorted(names)
 
     def scan_set(self, name: str, *, count: int) -> set[str] | None:
-        """A set's members, about `count` a round trip; empty also for a key of another type."""
+        """The members of a set, about `count` a round trip; None when the server cannot be reached
+        in time. The set is empty also where the key is of another type."""
         members: set[str] = set()
         cursor = 0
         while True:
@@ -107,6 +109,7 @@ class RedisLink:
                 return members
 
     def close(self) -> None:
+        """Close all connections."""
         self._client.connection_pool.disconnect()
 
     def _guarded(self, run: Callable[[], ResultT]) -> ResultT | None:

@@ -9,11 +9,11 @@ import pytest
 
 from onlooker.cache_store.config import RedisSection
 from onlooker.cache_store.opening import open_redis
-from onlooker.cache_store.tier import Tier
-from onlooker.cache_store.tiers.faulty import FaultyTier
+from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiers.redis import RedisTier
 from onlooker.core.clock import Clock, ManualClock
 from tests.contract.redis_server import RedisServer, flush
+from tests.fakes.faulty_tier import FaultyTier
 from tests.unit.cache_store.factories import make_disk, make_memory
 
 
@@ -64,9 +64,9 @@ def make_redis(redis_clean: RedisServer) -> Iterator[MakeRedis]:
         "faulty-disk",
     ]
 )
-def tier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Tier]:
+def tier(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreTier]:
     kind: str = request.param
-    made: Tier
+    made: StoreTier
     if kind.endswith("memory"):
         made = make_memory()
     elif kind == "redis":

@@ -1,4 +1,4 @@
-"""What `Tier` promises, for every kind of tier."""
+"""What `StoreTier` promises, for every kind of tier."""
 
 import threading
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pytest
 from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.envelope import EncodedRecord, decode, encode
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
-from onlooker.cache_store.tier import FetchOutcome, PutOutcome, Tier
+from onlooker.cache_store.tier import FetchOutcome, PutOutcome, StoreTier
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,
@@ -27,7 +27,7 @@ OTHERS = [
 ]
 
 
-def put(tier: Tier, records: Sequence[EncodedRecord]) -> None:
+def put(tier: StoreTier, records: Sequence[EncodedRecord]) -> None:
     assert tier.put_many(records) == [PutOutcome.STORED] * len(records)
 
 
@@ -38,7 +38,7 @@ def indexes(keys: Sequence[SegmentKey] | None) -> list[int]:
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("codec", list(CODECS))
-def test_what_is_put_comes_back_to_the_bit(tier: Tier, dtype: str, codec: str) -> None:
+def test_what_is_put_comes_back_to_the_bit(tier: StoreTier, dtype: str, codec: str) -> None:
     records = [make_encoded(i, dtype=dtype, codec=CODECS[codec]) for i in range(12)]
     put(tier, records)
     fetches = tier.get_many([record.key for record in records])
@@ -49,7 +49,7 @@ def test_what_is_put_comes_back_to_the_bit(tier: Tier, dtype: str, codec: str) -
         assert_same(decode(fetch.record), decode(record))
 
 
-def test_large_records_come_back_to_the_bit(tier: Tier) -> None:
+def test_large_records_come_back_to_the_bit(tier: StoreTier) -> None:
     record = make_record(1, shape=(4, 2, 2, 16, 128))
     put(tier, [make_encoded(1, shape=(4, 2, 2, 16, 128))])
     fetch = tier.get_many([record.key])[0]
@@ -57,7 +57,7 @@ def test_large_records_come_back_to_the_bit(tier: Tier) -> None:
     assert_same(decode(fetch.record), record)
 
 
-def test_a_batch_mixes_hits_and_misses_in_order(tier: Tier) -> None:
+def test_a_batch_mixes_hits_and_misses_in_order(tier: StoreTier) -> None:
     put(tier, [make_encoded(index) for index in range(0, 20, 2)])
     fetches = tier.get_many([make_key(index) for index in (5, 4, 3, 2, 2)])
     assert [fetch.outcome.value for fetch in fetches] == ["miss", "hit", "miss", "hit", "hit"]
@@ -65,7 +65,7 @@ def test_a_batch_mixes_hits_and_misses_in_order(tier: Tier) -> None:
     assert (tier.stats().hits, tier.stats().misses) == (3, 2)
 
 
-def test_empty_batches_are_fine(tier: Tier) -> None:
+def test_empty_batches_are_fine(tier: StoreTier) -> None:
     assert tier.get_many([]) == []
     assert tier.put_many([]) == []
     assert tier.contains_many([]) == []
@@ -74,7 +74,7 @@ def test_empty_batches_are_fine(tier: Tier) -> None:
     assert list(tier.scan()) == []
 
 
-def test_a_second_put_takes_the_place_of_the_first(tier: Tier) -> None:
+def test_a_second_put_takes_the_place_of_the_first(tier: StoreTier) -> None:
     put(tier, [make_encoded(1, seed=1)])
     newer = make_record(1, seed=2, shape=(1, 2, 1, 3, 4))
     put(tier, [make_encoded(1, seed=2, shape=(1, 2, 1, 3, 4))])
@@ -84,7 +84,7 @@ def test_a_second_put_takes_the_place_of_the_first(tier: Tier) -> None:
     assert indexes(tier.keys()) == [1]
 
 
-def test_deleting_takes_just_those(tier: Tier) -> None:
+def test_deleting_takes_just_those(tier: StoreTier) -> None:
     put(tier, [make_encoded(index) for index in range(4)])
     assert tier.delete_many([make_key(1), make_key(9)])
     assert tier.contains_many([make_key(index) for index in range(4)]) == [True, False, True, True]
@@ -94,7 +94,9 @@ def test_deleting_takes_just_those(tier: Tier) -> None:
 
 
 @pytest.mark.parametrize("other", OTHERS, ids=lambda stream: stream.prefix)
-def test_streams_tenants_models_and_generations_are_apart(tier: Tier, other: StreamKey) -> None:
+def test_streams_tenants_models_and_generations_are_apart(
+    tier: StoreTier, other: StreamKey
+) -> None:
     put(tier, [make_encoded(0, seed=1), make_encoded(key=make_key(0, stream=other), seed=2)])
     for stream, seed in ((STREAM, 1), (other, 2)):
         key = make_key(0, stream=stream)
@@ -106,7 +108,7 @@ def test_streams_tenants_models_and_generations_are_apart(tier: Tier, other: Str
     assert tier.keys() == [make_key(0, stream=other)]
 
 
-def test_keys_are_listed_by_prefix_in_order(tier: Tier) -> None:
+def test_keys_are_listed_by_prefix_in_order(tier: StoreTier) -> None:
     keys = [make_key(index) for index in (30, 2, 1)] + [make_key(0, kind=SegmentKind.TEXT)]
     keys += [make_key(7, stream=other) for other in OTHERS]
     put(tier, [make_encoded(key=key) for key in keys])
@@ -118,7 +120,7 @@ def test_keys_are_listed_by_prefix_in_order(tier: Tier) -> None:
     assert tier.keys("model-a/tenant-a/camera-3/") == []
 
 
-def test_a_scan_yields_heads_without_those_to_skip(tier: Tier) -> None:
+def test_a_scan_yields_heads_without_those_to_skip(tier: StoreTier) -> None:
     put(tier, [make_encoded(index) for index in range(30)])
     put(tier, [make_encoded(key=make_key(1, stream=OTHERS[0]))])
     heads = list(tier.scan(STREAM.prefix, skip={make_key(3)}))
@@ -129,7 +131,7 @@ def test_a_scan_yields_heads_without_those_to_skip(tier: Tier) -> None:
         assert (head.base, head.start_s) == (7 * head.key.index, float(head.key.index))
 
 
-def test_a_scan_reads_heads_of_any_size(tier: Tier) -> None:
+def test_a_scan_reads_heads_of_any_size(tier: StoreTier) -> None:
     rows = [np.arange(size, dtype=np.float32) for size in (0, 10, 3000, 9000)]
     for index, row in enumerate(rows):
         put(tier, [encode(replace(make_record(index), index_row=row))])
@@ -137,7 +139,7 @@ def test_a_scan_reads_heads_of_any_size(tier: Tier) -> None:
     assert [head.index_row.tolist() for head in heads] == [row.tolist() for row in rows]
 
 
-def test_used_bytes_grow_and_shrink(tier: Tier) -> None:
+def test_used_bytes_grow_and_shrink(tier: StoreTier) -> None:
     before = tier.used_bytes()
     records = [make_encoded(index, shape=(4, 2, 2, 16, 32)) for index in range(20)]
     put(tier, records)
@@ -147,7 +149,7 @@ def test_used_bytes_grow_and_shrink(tier: Tier) -> None:
     assert tier.used_bytes() - before < held / 2
 
 
-def test_many_threads_at_once_get_only_whole_records(tier: Tier) -> None:
+def test_many_threads_at_once_get_only_whole_records(tier: StoreTier) -> None:
     keys = [make_key(index) for index in range(6)]
     wrong: list[str] = []
 

@@ -3,7 +3,7 @@
 import pytest
 
 from onlooker.cache_store.envelope import decode
-from onlooker.cache_store.tiers.faulty import FaultRates, FaultyTier
+from tests.fakes.faulty_tier import FaultRates, FaultyTier
 from tests.unit.cache_store.factories import (
     assert_same,
     make_encoded,

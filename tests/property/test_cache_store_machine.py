@@ -13,7 +13,7 @@ from onlooker.cache_store.key import SegmentKey, StreamKey
 from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.tier import FetchOutcome
 from onlooker.cache_store.tiers.disk import DiskTier
-from onlooker.cache_store.tiers.faulty import FaultRates, FaultyTier
+from tests.fakes.faulty_tier import FaultRates, FaultyTier
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,
@@ -126,17 +126,10 @@ class Roomy(Machine):
             assert lookup.key == key
             self.expect(key, lookup.record, lookup.outcome)
 
-    @rule(keys=st.lists(KEYS, max_size=8))
-    def prefetch(self, keys: list[SegmentKey]) -> None:
-        self.store.prefetch(keys)
-
-    @rule(keys=st.lists(KEYS, max_size=3))
-    def pin_while_reading(self, keys: list[SegmentKey]) -> None:
-        with self.store.pinned(keys):
-            self.get(keys)
-
     @rule(stream=st.sampled_from(STREAMS))
     def delete(self, stream: StreamKey) -> None:
+        """A deletion waits for what is being written, so writes must not be held meanwhile."""
+        self.faulty.resume()
         assert self.store.delete_stream(stream) == ()
         for key in [key for key in self.versions if key.stream_key == stream]:
             del self.versions[key]
@@ -206,7 +199,6 @@ class Cramped(Machine):
     def get(self, data: st.DataObject) -> None:
         known = sorted(self.put_keys | self.deleted)
         keys = data.draw(st.lists(st.sampled_from(known), max_size=6))
-        self.store.prefetch(keys[:2])
         for key, lookup in zip(keys, self.store.get_many(keys), strict=True):
             if lookup.record is not None:
                 assert key in self.put_keys, "a deleted record"

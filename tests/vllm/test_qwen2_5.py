@@ -184,7 +184,9 @@ def test_a_clip_without_pixels_never_reaches_the_vision_tower(vllm: Any) -> None
     """The guard: vLLM's worker would fail an assertion, and take every stream with it."""
     from vllm import SamplingParams
 
-    prompt, _ = asking(vllm, [2]).build()  # loaded, but nobody is told
+    from onlooker.engine.vllm_adapter.gateway.features import engine_input
+
+    prompt = engine_input(asking(vllm, [2]).build())  # loaded, but nobody is told
     vllm.engine.add_request("unguarded", prompt, SamplingParams(max_tokens=1, temperature=0))
     while not vllm.step():
         pass

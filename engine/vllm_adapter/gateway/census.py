@@ -21,7 +21,7 @@ INTERVAL_S = 5.0
 Ask = Callable[[], Awaitable[list[WorkerStats]]]
 """Gets the figures of every worker."""
 
-MOVES = ("demoted", "forgotten", "not_durable", "prefetched")
+MOVES = ("demoted", "forgotten", "not_durable")
 """Totals of the store that become `Metrics.store_moves`."""
 
 

@@ -151,7 +151,6 @@ class Vault:
             "demoted": stats.demoted,
             "forgotten": stats.forgotten,
             "not_durable": stats.not_durable,
-            "prefetched": stats.prefetched,
         }
 
     def flush(self, timeout_s: float) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from onlooker.benchmarks.transcoding import transcode_folder
-from onlooker.cache_store.config import CodecName, DiskSection
+from onlooker.cache_store.config import DiskSection, KvCodecName
 from onlooker.cache_store.envelope import decode, encode
 from onlooker.cache_store.opening import open_disk
 from tests.unit.cache_store.factories import make_record
@@ -14,7 +14,7 @@ from tests.unit.cache_store.factories import make_record
 
 @pytest.mark.parametrize(("codec", "tolerance"), [("int8", 0.1), ("int4", 2.0)])
 def test_every_record_is_there_in_the_other_codec(
-    tmp_path: Path, codec: CodecName, tolerance: float
+    tmp_path: Path, codec: KvCodecName, tolerance: float
 ) -> None:
     records = [make_record(index, shape=(2, 2, 2, 16, 32)) for index in range(70)]
     source = open_disk(DiskSection(path=tmp_path / "raw", sync=False))

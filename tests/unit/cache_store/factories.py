@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from onlooker.cache_store.codecs.base import Codec
+from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.codecs.table import RAW
 from onlooker.cache_store.envelope import EncodedRecord, encode
 from onlooker.cache_store.eviction import Lru
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
 from onlooker.cache_store.record import DTYPES, SegmentRecord
-from onlooker.cache_store.tier import Tier
+from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiered_store import OnDurable, TieredStore
 from onlooker.cache_store.tiers.disk import DiskTier
 from onlooker.cache_store.tiers.memory import MemoryTier
@@ -63,7 +63,7 @@ def make_record(
     )
 
 
-def make_encoded(index: int = 0, *, codec: Codec = RAW, **fields: Any) -> EncodedRecord:
+def make_encoded(index: int = 0, *, codec: KvCodec = RAW, **fields: Any) -> EncodedRecord:
     return encode(make_record(index, **fields), codec)
 
 
@@ -77,7 +77,7 @@ def make_disk(
     return DiskTier(root, budget_bytes=budget_bytes, policy=Lru(), sync=sync, files=files)
 
 
-def make_write_out(tier: Tier, **settings: Any) -> WriteOut:
+def make_write_out(tier: StoreTier, **settings: Any) -> WriteOut:
     values: dict[str, Any] = {
         "codec": RAW,
         "max_bytes": 1 << 24,
@@ -91,10 +91,9 @@ def make_write_out(tier: Tier, **settings: Any) -> WriteOut:
 
 
 def make_store(
-    *tiers: Tier,
+    *tiers: StoreTier,
     memory: MemoryTier | None = None,
-    memory_codec: Codec = RAW,
-    max_loading: int = 64,
+    memory_codec: KvCodec = RAW,
     on_durable: OnDurable | None = None,
     **queue: Any,
 ) -> TieredStore:
@@ -103,8 +102,6 @@ def make_store(
         memory or make_memory(),
         [make_write_out(tier, **queue) for tier in tiers],
         memory_codec=memory_codec,
-        loader_threads=2,
-        max_loading=max_loading,
         on_durable=on_durable,
     )
     for tier in tiers:

@@ -76,17 +76,14 @@ def append(
     journal: FrameJournal,
     *sequences: int,
     stream: str = STREAM,
-    codec: Codec = Codec.JPEG,
-    keys: Sequence[int] | None = None,
 ) -> list[Guarantee]:
     return [
         journal.append(
             stream,
             sequence=sequence,
             capture_s=sequence / 2,
-            codec=codec,
+            codec=Codec.JPEG,
             payload=payload_of(sequence),
-            is_key=keys is None or sequence in keys,
         ).guarantee
         for sequence in sequences
     ]
@@ -244,29 +241,6 @@ def test_a_long_replay_comes_in_parts(tmp_path: Path, max_bytes: int) -> None:
         found += [entry.sequence for entry in part]
         after = part[-1].position
     assert found == list(range(5, 30))
-    journal.close()
-
-
-def test_what_decoding_needs_is_replayed_too_and_marked_as_durable(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path, rotate_bytes=300)
-    append(journal, *range(20), codec=Codec.H264, keys=[0, 8, 16])
-    journal.mark_durable(STREAM, 13)
-    journal.close()
-    again = open_journal(tmp_path, rotate_bytes=300)
-    entries = again.replay(STREAM)
-    assert [entry.sequence for entry in entries] == list(range(8, 20))
-    assert [entry.sequence for entry in entries if entry.is_durable] == list(range(8, 14))
-    assert [entry.sequence for entry in entries if entry.is_key] == [8, 16]
-    again.close()
-
-
-def test_the_key_frame_of_frames_to_come_is_kept(tmp_path: Path) -> None:
-    journal = open_journal(tmp_path, rotate_bytes=300)
-    append(journal, *range(10), codec=Codec.H264, keys=[0, 4])
-    journal.mark_durable(STREAM, 9)
-    assert replayed(journal) == []
-    append(journal, 10, codec=Codec.H264, keys=[])
-    assert replayed(journal) == [4, 5, 6, 7, 8, 9, 10]
     journal.close()
 
 

@@ -1,4 +1,4 @@
-from onlooker.cache_store.loads import Arrival, Load, Loads
+from onlooker.cache_store.loads import KeyLoad, LoadResult, Loads
 from onlooker.cache_store.tier import Fetch, FetchOutcome
 from tests.unit.cache_store.factories import STREAM, make_encoded, make_key
 
@@ -9,7 +9,7 @@ def test_what_a_load_brings_is_wanted_unless_its_key_was_taken_over() -> None:
     loads.take_over(make_key(2))
     assert loads.finish(first)
     assert not loads.finish(second)
-    assert len(loads) == 0
+    assert loads.keys() == []
 
 
 def test_an_overtaken_load_does_not_end_the_next_one_of_its_key() -> None:
@@ -23,16 +23,16 @@ def test_an_overtaken_load_does_not_end_the_next_one_of_its_key() -> None:
 
 
 def test_the_worst_reason_is_kept_whatever_comes_after() -> None:
-    load = Load(make_key(1))
+    load = KeyLoad(make_key(1))
     for outcome in (FetchOutcome.ERROR, FetchOutcome.CORRUPT, FetchOutcome.MISS):
         load.missed(outcome)
     load.end()
-    assert load.done.result(0) == Arrival(Fetch(FetchOutcome.CORRUPT), None)
+    assert load.done.result(0) == LoadResult(Fetch(FetchOutcome.CORRUPT), None)
 
 
 def test_a_load_ends_once() -> None:
-    load = Load(make_key(1))
-    arrival = Arrival(Fetch(FetchOutcome.HIT, make_encoded(1)), "disk")
-    load.end(arrival)
+    load = KeyLoad(make_key(1))
+    result = LoadResult(Fetch(FetchOutcome.HIT, make_encoded(1)), "disk")
+    load.end(result)
     load.end()
-    assert load.done.result(0) is arrival
+    assert load.done.result(0) is result

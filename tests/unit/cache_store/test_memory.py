@@ -1,5 +1,3 @@
-import pytest
-
 from onlooker.cache_store.envelope import EncodedRecord
 from onlooker.cache_store.tier import PutOutcome
 from tests.unit.cache_store.factories import make_encoded, make_key, make_memory
@@ -18,31 +16,6 @@ def test_the_oldest_goes_when_it_is_full_and_the_victims_are_told() -> None:
     assert tier.keys() == [make_key(2), make_key(3), make_key(4)]
     assert (tier.stats().evicted, tier.stats().evicted_bytes) == (2, 2 * SIZE)
     tier.check_integrity()
-
-
-def test_pinned_records_stay_and_what_finds_no_room_is_refused() -> None:
-    tier = make_memory(2 * SIZE)
-    tier.put_many([make_encoded(0), make_encoded(1)])
-    tier.pin([make_key(0), make_key(1)])
-    assert tier.put_many([make_encoded(2)]) == [PutOutcome.REFUSED]
-    tier.unpin([make_key(1)])
-    assert tier.put_many([make_encoded(2)]) == [PutOutcome.STORED]
-    assert tier.keys() == [make_key(0), make_key(2)]
-    tier.check_integrity()
-
-
-def test_a_pin_holds_until_it_was_taken_back_as_often() -> None:
-    tier = make_memory(SIZE)
-    tier.pin([make_key(0)])
-    tier.put_many([make_encoded(0)])
-    tier.pin([make_key(0)])
-    tier.unpin([make_key(0)])
-    assert tier.put_many([make_encoded(1)]) == [PutOutcome.REFUSED]
-    tier.unpin([make_key(0)])
-    assert tier.num_pinned() == 0
-    assert tier.put_many([make_encoded(1)]) == [PutOutcome.STORED]
-    with pytest.raises(AssertionError):
-        tier.unpin([make_key(0)])
 
 
 def test_a_record_over_the_budget_evicts_nothing_but_the_one_it_replaces() -> None:

@@ -70,7 +70,7 @@ def test_an_address_that_is_none_is_said_at_start_without_its_password() -> None
         {"redis": {"url": "redis://localhost", "namespace": "a*b"}},
         {"redis": {"url": "redis://localhost", "timeout_s": 0}},
         {"disk": {}},
-        {"loader_threads": 0},
+        {"write_out": {"max_attempts": 0}},
         {"journal": {"path": "/nowhere"}},  # without a tier that would empty it
     ],
 )

@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
 from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.tier import Fetch, FetchOutcome, PutOutcome
 from onlooker.cache_store.tiered_store import TieredStore
-from onlooker.cache_store.tiers.faulty import FaultRates, FaultyTier
 from onlooker.cache_store.tiers.memory import MemoryTier
+from tests.fakes.faulty_tier import FaultRates, FaultyTier
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,
@@ -127,7 +128,7 @@ def test_a_full_queue_tells_the_caller_and_the_record_stays_readable() -> None:
     assert tiers_of(store, 0, 1, 2, 3) == ["memory"] * 4
     disk.resume()
     assert store.flush(WAIT_S)
-    assert store.locate([make_key(3)]) == ["memory"]
+    assert tiers_of(store, 3) == ["memory"]
     assert disk.keys() == [make_key(0), make_key(1)]
     store.check_integrity()
     store.close(WAIT_S)
@@ -241,41 +242,24 @@ def test_a_tier_with_a_fault_of_its_own_is_a_miss_and_does_not_end_anything() ->
     store.close(WAIT_S)
 
 
-def test_prefetching_brings_records_up_and_reads_join_it(tmp_path: Path) -> None:
-    store = make_store(make_disk(tmp_path), memory=make_memory(40 * SIZE))
-    put_all(store, 60)
-    keys = [make_key(index) for index in range(20)]
-    assert store.prefetch(keys) == 20
-    assert store.prefetch(keys[:3]) == 0
-    assert set(tiers_of(store, *range(20))) <= {"disk", "memory"}
-    assert store.stats().tiers["disk"].hits == 20  # each was fetched once
-    assert store.locate(keys) == ["memory"] * 20
-    store.close(WAIT_S)
+def test_two_reads_of_a_key_at_once_fetch_it_once() -> None:
+    class Waiting(Slot):
+        def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
+            second.start()
+            deadline_s = time.monotonic() + WAIT_S
+            while store.stats().joined == 0 and time.monotonic() < deadline_s:
+                second.join(0.001)
+            return super().get_many(keys)
 
-
-def test_prefetching_is_bounded(tmp_path: Path) -> None:
-    store = make_store(make_disk(tmp_path), memory=make_memory(SIZE), max_loading=5)
-    put_all(store, 30)
-    assert store.prefetch([make_key(index) for index in range(20)]) == 5
-    assert store.stats().prefetch_refused == 15
-    assert all(tiers_of(store, *range(30)))
-    store.close(WAIT_S)
-
-
-def test_closing_lets_waiting_reads_go_on(tmp_path: Path) -> None:
-    store = make_store(make_disk(tmp_path), memory=make_memory(SIZE))
-    put_all(store, 40)
-    store.prefetch([make_key(index) for index in range(40)])
-    results: list[int] = []
-    reader = threading.Thread(
-        target=lambda: results.append(len(store.get_many([make_key(index) for index in range(40)])))
-    )
-    reader.start()
-    store._loaders.shutdown(wait=True, cancel_futures=True)
-    reader.join(WAIT_S)
-    assert results == [40]
-    assert store.prefetch([make_key(1)]) == 1
-    assert store.stats().num_loading == 0
+    disk = Waiting("disk")
+    disk.put_many([make_encoded(1)])
+    store = make_store(disk)
+    tiers: list[str | None] = []
+    second = threading.Thread(target=lambda: tiers.extend(tiers_of(store, 1)))
+    assert tiers_of(store, 1) == ["disk"]
+    second.join(WAIT_S)
+    assert tiers == ["disk"]
+    assert disk.stats().hits == 1
     store.close(WAIT_S)
 
 
@@ -313,21 +297,6 @@ def test_a_deletion_overtakes_a_load() -> None:
     assert tiers_of(store, 1) == ["disk"]
     assert tiers_of(store, 1) == [None]
     assert store.streams() == ([], True)
-    store.close(WAIT_S)
-
-
-def test_pinned_records_stay_in_ram_while_the_request_runs(tmp_path: Path) -> None:
-    store = make_store(make_disk(tmp_path), memory=make_memory(4 * SIZE))
-    put_all(store, 8)
-    keys = [make_key(0), make_key(1)]
-    with store.pinned(keys):
-        assert store.stats().num_pinned == 2
-        tiers_of(store, 0, 1)
-        tiers_of(store, 2, 3, 4, 5, 6, 7)
-        assert store.locate(keys) == ["memory"] * 2
-    tiers_of(store, 2, 3, 4, 5)
-    assert store.locate(keys) == ["disk"] * 2
-    assert store.stats().num_pinned == 0
     store.close(WAIT_S)
 
 
@@ -415,7 +384,7 @@ def test_the_callers_array_may_change_after_a_put() -> None:
     store.close(WAIT_S)
 
 
-def test_readers_writers_and_prefetches_at_once_see_only_right_records(tmp_path: Path) -> None:
+def test_readers_and_writers_at_once_see_only_right_records(tmp_path: Path) -> None:
     disk = FaultyTier(
         make_disk(tmp_path, budget_bytes=30_000),
         seed=5,
@@ -431,12 +400,10 @@ def test_readers_writers_and_prefetches_at_once_see_only_right_records(tmp_path:
     def read() -> None:
         for index in range(60):
             keys = [make_key(index), make_key(index // 2)]
-            store.prefetch([make_key(index + 1)])
-            with store.pinned(keys[:1]):
-                for lookup in store.get_many(keys):
-                    expected = make_record(lookup.key.index).kv.tobytes()
-                    if lookup.record is not None and lookup.record.kv.tobytes() != expected:
-                        wrong.append(lookup.key)
+            for lookup in store.get_many(keys):
+                expected = make_record(lookup.key.index).kv.tobytes()
+                if lookup.record is not None and lookup.record.kv.tobytes() != expected:
+                    wrong.append(lookup.key)
 
     threads = [threading.Thread(target=write, args=(start,)) for start in range(3)]
     threads += [threading.Thread(target=read) for _ in range(3)]
@@ -447,5 +414,4 @@ def test_readers_writers_and_prefetches_at_once_see_only_right_records(tmp_path:
     assert store.flush(WAIT_S)
     assert wrong == []
     store.check_integrity()
-    assert store.stats().num_pinned == 0
     assert store.close(WAIT_S)

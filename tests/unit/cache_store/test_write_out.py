@@ -8,9 +8,9 @@ from onlooker.cache_store.envelope import EncodedRecord
 from onlooker.cache_store.eviction import Lru
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.tier import PutOutcome
-from onlooker.cache_store.tiers.faulty import FaultRates, FaultyTier
 from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.cache_store.write_out import WriteOut
+from tests.fakes.faulty_tier import FaultRates, FaultyTier
 from tests.unit.cache_store.factories import (
     STREAM,
     make_encoded,

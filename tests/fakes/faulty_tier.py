@@ -1,16 +1,16 @@
-"""A tier that breaks on purpose, by a seed. Ships because the tests of whatever stores need it."""
+"""A tier that breaks on purpose, in ways that its seed repeats."""
 
 import threading
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from onlooker.cache_store.counters import TierCounters, TierStats
+from onlooker.cache_store.counters import TierCounters
 from onlooker.cache_store.envelope import EncodedRecord, seal, unseal
 from onlooker.cache_store.errors import RecordCorrupt, RecordForeign
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
-from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, Tier
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, StoreTier, TierStats
 
 
 @dataclass(slots=True)
@@ -32,16 +32,16 @@ class FaultRates:
 
 
 class FaultyTier:
-    """Wraps a tier; see `Tier`. The faults it makes are in its own counts, beside the inner ones.
+    """Wraps a tier and makes faults, which it counts beside those of the inner one.
 
     `pause` holds writers off until `resume`, so that a test can fill a queue.
     """
 
-    def __init__(self, inner: Tier, *, seed: int, rates: FaultRates | None = None) -> None:
+    def __init__(self, inner: StoreTier, *, seed: int, rates: FaultRates | None = None) -> None:
         self.name = inner.name
         self.rates = rates or FaultRates()
         self._inner = inner
-        self._random = Random(seed)  # noqa: S311 - rejection: faults must repeat
+        self._random = Random(seed)
         self._lock = threading.Lock()
         self._running = threading.Event()
         self._running.set()
