@@ -1,6 +1,5 @@
 """What a watch is created with, checked."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -124,13 +123,7 @@ def check_options(options: WatchOptions, settings: WatchesSection) -> None:
             )
     _check_numbers(options, settings)
     if options.json_schema is not None:
-        check_schema(options.json_schema, param="json_schema")
-        if len(json.dumps(options.json_schema)) > settings.max_schema_bytes:
-            raise TooLarge(
-                f"a schema may have {settings.max_schema_bytes} bytes (setting "
-                "watches.max_schema_bytes)",
-                param="json_schema",
-            )
+        check_schema(options.json_schema, max_bytes=settings.max_schema_bytes, param="json_schema")
     if "evidence" in options.trigger[:-1]:
         raise InvalidRequest("'evidence' is the last trigger of its chain", param="trigger")
 
