@@ -7,7 +7,7 @@ Two implementations: `onlooker.engine.fake.ScriptedEngine` (deterministic, no mo
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId, StreamId
@@ -38,6 +38,8 @@ class EngineInfo:
     """How it is asked on behalf of watches."""
     max_images: int = 4
     """The most pictures that one question may bring along."""
+    writes_json: bool = False
+    """Whether answers can be held to a JSON schema; see `Question.json_schema`."""
     survives: Guarantee = Guarantee.NONE
     """What a clip survives once the engine says that it is durable; NONE: it never is."""
 
@@ -68,6 +70,10 @@ class Question:
     max_tokens: int = 128
     temperature: float = 0.0
     seed: int | None = None
+    json_schema: Mapping[str, Any] | None = None
+    """The answer must fit this JSON Schema, whose top is an object. An engine that writes JSON
+    (`EngineInfo.writes_json`) holds the model to it token by token, and raises `InvalidRequest` or
+    `EngineFailed` where it cannot. Another engine takes no notice of it."""
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
     zero_wall_s: float | None = None

@@ -6,16 +6,12 @@ from typing import Any
 from onlooker.core.errors import NotFound
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.server.watch_wire import option_changes, watch_object, watch_options
 from onlooker.streams import events
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream
 from onlooker.watches.events import AlertRaised, WatchChanged
-from onlooker.watches.public import (
-    alert_object,
-    option_changes,
-    watch_object,
-    watch_options,
-)
+from onlooker.watches.wire import alert_object
 
 
 class WatchCalls:

@@ -8,13 +8,17 @@ from typing import Any, Literal
 from onlooker.core.media import Clip
 from onlooker.engine.wording import Wording
 from onlooker.watches.config import WatchesSection
-from onlooker.watches.making import Prompts, make_prompts, make_trigger
 from onlooker.watches.options import TriggerName, WatchOptions
-from onlooker.watches.triggers.interface import Trigger
+from onlooker.watches.prompts import Prompts
+from onlooker.watches.trigger_chain import make_trigger
+from onlooker.watches.triggers.interface import Decision, Defer, Speak, Trigger
 
 WatchState = Literal["active", "paused", "ended"]
 
 _MINUTE_S = 60.0
+
+COMPARES_REPLIES = {"drift"}
+"""Triggers that compare the next clip with what was said about the last one."""
 
 KEEPS_TRIGGER = {"cooldown_s", "max_alerts_per_minute", "expires_after_s", "paused", "repeat",
                  "include_frame", "supersede", "webhook", "metadata"}  # fmt: skip
@@ -30,18 +34,18 @@ class WatchCounts:
     passed_over: int = 0
     alerts: int = 0
     held_back: int = 0
-    """Alerts that cooldown or rate kept in."""
+    """Alerts that were not raised, because of the cooldown or the rate."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """Made by `Watch.make`; owned by its stream's keeper."""
+    """A standing question to one stream. Made by `Watch.make`, and owned by the stream's keeper."""
 
     watch_id: str
     options: WatchOptions
     created_wall_s: float
     created_s: float
-    """Stream time."""
+    """Stream time at which it was created."""
     trigger: Trigger
     trigger_names: Sequence[TriggerName]
     prompts: Prompts
@@ -63,13 +67,13 @@ class Watch:
         created_s: float,
     ) -> "Watch":
         """A watch with checked options."""
-        prompts = make_prompts(options, wording)
+        prompts = Prompts.of(options, wording)
         return cls(
             watch_id=watch_id,
             options=options,
             created_wall_s=created_wall_s,
             created_s=created_s,
-            trigger=make_trigger(options, prompts, wording, settings),
+            trigger=make_trigger(options, prompts.check, wording, settings),
             trigger_names=options.triggers(wording),
             prompts=prompts,
             max_per_minute=options.max_alerts_per_minute or settings.max_alerts_per_minute,
@@ -77,10 +81,23 @@ class Watch:
 
     @property
     def state(self) -> WatchState:
-        """Whether it looks."""
+        """Whether it looks at clips. A paused watch may go on; one that has ended does not."""
         if self.why_ended is not None:
             return "ended"
         return "paused" if self.options.paused else "active"
+
+    @property
+    def compares_replies(self) -> bool:
+        """Whether what it says must be known before it looks at the next clip."""
+        return not COMPARES_REPLIES.isdisjoint(self.trigger_names)
+
+    def note(self, decision: Decision) -> None:
+        """Count what the trigger decided about a clip."""
+        self.counts.clips += 1
+        if isinstance(decision, Defer):
+            self.counts.deferred += 1
+        elif isinstance(decision, Speak) or decision.confidence is not None:
+            self.last_confidence = decision.confidence
 
     def updated(
         self, changes: dict[str, Any], *, wording: Wording, settings: WatchesSection

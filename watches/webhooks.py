@@ -23,8 +23,8 @@ from onlooker.core.protocol.watches import WebhookBody
 from onlooker.watches.alert import Alert
 from onlooker.watches.config import WebhooksSection
 from onlooker.watches.options import Webhook
-from onlooker.watches.public import alert_object
 from onlooker.watches.watch import Watch
+from onlooker.watches.wire import alert_object
 
 _log = logging.getLogger("onlooker.watches")
 

@@ -41,7 +41,7 @@ INFO = dataclasses.replace(SMALL, wording=JUST)
 
 
 def make_engine(**options: Any) -> ScriptedEngine:
-    return ScriptedEngine(info=INFO, **options)
+    return ScriptedEngine(**{"info": INFO, **options})
 
 
 async def show(stream: Stream, colours: Sequence[str], first: int = 0) -> None:
@@ -135,31 +135,6 @@ async def test_an_alert_brings_a_picture_and_words_along_when_asked_to() -> None
     assert alert.text == "The newest clip is mostly red."
     assert alert.frame_jpeg is not None
     assert alert.frame_jpeg.startswith(b"\xff\xd8")
-
-
-SCHEMA = {
-    "type": "object",
-    "properties": {"colour": {"enum": ["red"]}, "at": {"type": "number"}},
-    "required": ["colour"],
-}
-
-
-@pytest.mark.parametrize(
-    ("reply", "data", "problem"),
-    [
-        ('{{"colour": "red", "at": 2}}', {"colour": "red", "at": 2}, None),
-        ('Sure! {{"colour": "red"}}.', {"colour": "red"}, None),
-        ('{{"colour": "pink"}}', None, "data.colour: 'pink' is not one of ['red']"),
-        ('{{"at": 1}}', None, "data: 'colour' is a required property"),
-        ("no idea", None, "the reply holds no JSON object"),
-    ],
-)
-async def test_a_structured_alert_fits_its_schema_or_says_why_not(
-    reply: str, data: Any, problem: str | None
-) -> None:
-    options = dataclasses.replace(RED, json_schema=SCHEMA)
-    (alert,) = await alerts_about(["blue", "red"], options, script=[("JSON", reply)])
-    assert (alert.data, alert.problem, alert.text) == (data, problem, RED.condition)
 
 
 async def test_commentary_is_silent_while_nothing_changes() -> None:
