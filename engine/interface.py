@@ -39,7 +39,7 @@ class EngineInfo:
     max_images: int = 4
     """The most pictures that one question may bring along."""
     writes_json: bool = False
-    """Whether answers can be held to a JSON schema; see `Question.json_schema`."""
+    """Whether an answer can be held to `Question.json_schema`."""
     survives: Guarantee = Guarantee.NONE
     """What a clip survives once the engine says that it is durable; NONE: it never is."""
 
@@ -71,9 +71,9 @@ class Question:
     temperature: float = 0.0
     seed: int | None = None
     json_schema: Mapping[str, Any] | None = None
-    """The answer must fit this JSON Schema, whose top is an object. An engine that writes JSON
-    (`EngineInfo.writes_json`) holds the model to it token by token, and raises `InvalidRequest` or
-    `EngineFailed` where it cannot. Another engine takes no notice of it."""
+    """The JSON Schema of an object, to which the model is held token by token. Only an engine whose
+    `EngineInfo.writes_json` is true takes one, and it raises `InvalidRequest` or `EngineFailed` for
+    one that it cannot compile."""
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
     zero_wall_s: float | None = None
