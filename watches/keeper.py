@@ -1,9 +1,14 @@
-"""`WatchKeeper`: one stream's watches. Each looks at every clip after the model has seen it.
+"""`WatchKeeper`: the watches of one stream, from a clip that the model has seen to alerts.
 
-Every watch has a short queue of clips and a task of its own, so that neither ingest nor another
-watch waits for it; checks that are asked for at the same moment share the engine's steps, and equal
-ones are asked once. Live, a watch that falls behind passes the oldest clips over and counts them;
-on the virtual clock ingest waits, so that the same video raises the same alerts at any speed.
+A clip comes in by `on_clip` or `see`, is compared with the one before, and goes to the `Looker` of
+every active watch, which asks the watch's trigger. What a looker wants to say becomes an `Alert`
+with the stream's next number.
+
+Every looker has a short queue of clips and a task of its own, so that neither ingest nor another
+watch waits for it. Checks that are asked for at the same moment share the engine's steps, and equal
+ones are asked once. On the live clock a watch that falls behind passes the oldest clips over and
+counts them. On the virtual clock ingest waits, so that the same video raises the same alerts at any
+speed.
 """
 
 import asyncio
@@ -88,8 +93,9 @@ class WatchKeeper:
         """Add a watch.
 
         Raises:
-            InvalidRequest, TooLarge: see `check_options`; as many as a stream takes.
-            Conflict: there is one of this id.
+            InvalidRequest: see `check_options`.
+            TooLarge: see `check_options`; or the stream has as many watches as it takes.
+            Conflict: there is a watch of this id already.
         """
         watch_id = watch_id or new_id("watch")
         watch = self._add(watch_id, options, self._service.clock.wall_s(), self._now_s())
@@ -97,7 +103,7 @@ class WatchKeeper:
         return watch
 
     def restore(self, kept: Sequence[KeptWatch]) -> None:
-        """Go on with the watches of an earlier server; they look anew."""
+        """Go on with the watches of an earlier server. They have seen nothing yet."""
         for one in kept:
             try:
                 watch = self._add(one.watch_id, one.options, one.created_wall_s, one.created_s)
@@ -109,7 +115,8 @@ class WatchKeeper:
         """Change options of a watch. What it looks for begins anew only where that changes.
 
         Raises:
-            NotFound: there is none; InvalidRequest, TooLarge: see `check_options`.
+            NotFound: there is no watch of this id.
+            InvalidRequest, TooLarge: see `check_options`.
         """
         settings = self._service.settings
         wording = self._service.model.wording
@@ -121,14 +128,22 @@ class WatchKeeper:
         return watch
 
     def delete(self, watch_id: str) -> None:
-        """Take a watch away; a text that it is writing is broken off. Raises `NotFound`."""
+        """Take a watch away, and break off a text that it is writing.
+
+        Raises:
+            NotFound: there is no watch of this id.
+        """
         watch = self.get(watch_id)
         self._lookers.pop(watch_id).stop()
         self._service.count_watches(-1)
         self._tell(watch, "deleted")
 
     def get(self, watch_id: str) -> Watch:
-        """The watch of this id. Raises `NotFound`."""
+        """The watch of this id.
+
+        Raises:
+            NotFound: there is none.
+        """
         looker = self._lookers.get(watch_id)
         if looker is None:
             raise NotFound(
@@ -137,20 +152,20 @@ class WatchKeeper:
         return looker.watch
 
     def watches(self) -> list[Watch]:
-        """All of them, oldest first; those whose time has passed have ended."""
+        """All watches, oldest first, those that have ended among them."""
         if self._is_live:
             self._expire(self._now_s())
         return self._all()
 
     @property
     def num_active(self) -> int:
-        """Watches that look."""
+        """How many watches look at clips."""
         return sum(watch.state == "active" for watch in self._all())
 
     # ---- clips
 
     def on_clip(self, clip: Clip) -> None:
-        """Live: the model has seen `clip`. Never waits."""
+        """Take a clip of a live stream that the model has seen. Never waits."""
         if not self._lookers:
             return
         self._arrived.append(clip)
@@ -160,7 +175,7 @@ class WatchKeeper:
         self._arrival.set()
 
     async def see(self, clip: Clip) -> None:
-        """Virtual clock: the same, and return when all that is to be said has been said.
+        """Take a clip of a stream on the virtual clock, and return when all has been said about it.
 
         Alerts about one clip are raised in the order in which their watches were created.
         """
@@ -175,7 +190,7 @@ class WatchKeeper:
             self._raise(*said)
 
     async def run(self) -> None:
-        """Live: hand clips to the watches until cancelled."""
+        """Hand the clips of a live stream to its watches, until cancelled."""
         while True:
             while not self._arrived:
                 self._arrival.clear()
@@ -185,7 +200,7 @@ class WatchKeeper:
                 looker.take(shared)
 
     async def close(self) -> None:
-        """Break everything off; after `run` has ended."""
+        """Break everything off. Call it after `run` has ended."""
         running: list[asyncio.Task[Any]] = [*self._checks]
         for check in self._checks:
             check.cancel()
@@ -256,7 +271,7 @@ class WatchKeeper:
         self._on_change(self._stream_id, self._all())
 
     def _raise(self, watch: Watch, clip: Clip, statement: Statement) -> None:
-        """Give an alert its number and tell everybody."""
+        """Make an alert of a statement, give it the next number, and tell everybody."""
         if self._held is not None:
             self._held.append((watch, clip, statement))
             return
@@ -283,7 +298,8 @@ class WatchKeeper:
 
 
 def _jpeg(clip: Clip) -> bytes:
-    """The newest frame. It is as small as the model wants it, so this takes a millisecond."""
+    """The newest frame of `clip`. It is as small as the model wants it: this takes a
+    millisecond."""
     data = io.BytesIO()
     Image.fromarray(clip.frames[1].pixels).save(data, "JPEG", quality=FRAME_QUALITY)
     return data.getvalue()

@@ -1,4 +1,4 @@
-"""One watch: its options, what it may still say, and how often it did."""
+"""`Watch`: a standing question with its trigger, its counts, and what it may still say."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ COMPARES_REPLIES = {"drift"}
 
 KEEPS_TRIGGER = {"cooldown_s", "max_alerts_per_minute", "expires_after_s", "paused", "repeat",
                  "include_frame", "supersede", "webhook", "metadata"}  # fmt: skip
-"""Options that can change without the trigger beginning anew."""
+"""Options that can change while the trigger goes on with what it has seen."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Watch:
         created_wall_s: float,
         created_s: float,
     ) -> "Watch":
-        """A watch with checked options."""
+        """A new watch with these options, which must have been checked."""
         prompts = Prompts.of(options, wording)
         return cls(
             watch_id=watch_id,
@@ -102,7 +102,7 @@ class Watch:
     def updated(
         self, changes: dict[str, Any], *, wording: Wording, settings: WatchesSection
     ) -> "Watch":
-        """The same watch with other options; its trigger begins anew where they concern it."""
+        """The same watch with other options. The trigger begins anew where a change concerns it."""
         options = replace(self.options, **changes)
         fresh = Watch.make(
             self.watch_id,
@@ -118,7 +118,7 @@ class Watch:
         return fresh
 
     def expire(self, now_s: float) -> bool:
-        """End it when its time has passed; returns whether that happened now."""
+        """End the watch if its time has passed; returns whether it has ended just now."""
         limit_s = self.options.expires_after_s
         if self.why_ended is None and limit_s is not None and now_s > self.created_s + limit_s:
             self.why_ended = "expired"
@@ -126,7 +126,8 @@ class Watch:
         return False
 
     def may_alert(self, clip: Clip) -> bool:
-        """Whether cooldown and rate allow an alert about `clip`; counts it either way."""
+        """Whether cooldown and rate allow an alert about `clip`. The alert counts as raised or as
+        held back, and a watch that does not repeat ends with it."""
         now_s = clip.end_s
         longest_s = max(_MINUTE_S, self.options.cooldown_s)
         while self._alerts_s and self._alerts_s[0] <= now_s - longest_s:
