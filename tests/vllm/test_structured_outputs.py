@@ -13,10 +13,9 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import AnswerDelta, Engine, Question
 from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.vllm_adapter.config import VllmSection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.watches.schema import misfit
 from tests.fakes.byte_tokenizer import byte_tokenizer
