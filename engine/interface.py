@@ -7,7 +7,7 @@ Two implementations: `onlooker.engine.fake.ScriptedEngine` (deterministic, no mo
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId, StreamId, new_response_id
@@ -40,6 +40,8 @@ class EngineInfo:
     """How it is asked on behalf of watches."""
     max_images: int = 4
     """The most pictures that one question may bring along."""
+    writes_json: bool = False
+    """Whether an answer can be held to `Question.json_schema`."""
     survives: Guarantee = Guarantee.NONE
     """What a clip survives once the engine says that it is durable; NONE: it never is."""
 
@@ -77,6 +79,10 @@ class Question:
     max_tokens: int = 128
     temperature: float = 0.0
     seed: int | None = None
+    json_schema: Mapping[str, Any] | None = None
+    """The JSON Schema of an object, to which the model is held token by token. Only an engine whose
+    `EngineInfo.writes_json` is true takes one, and it raises `InvalidRequest` or `EngineFailed` for
+    one that it cannot compile."""
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
 

@@ -14,10 +14,11 @@ from onlooker.core.media import FrameOutcome
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import DroppedFrame
 from onlooker.server.views import frame_totals, stream_object
+from onlooker.server.watch_wire import watch_object
 from onlooker.streams import events
 from onlooker.streams.stream import Stream
 from onlooker.watches.events import AlertRaised, WatchChanged
-from onlooker.watches.public import alert_object, watch_object
+from onlooker.watches.wire import alert_object
 
 AckMode = Literal["all", "problems", "none"]
 

@@ -5,13 +5,9 @@ from typing import Any
 
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.server.watch_wire import option_changes, watch_object, watch_options
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream
-from onlooker.watches.public import (
-    option_changes,
-    watch_object,
-    watch_options,
-)
 
 
 class WatchCalls:

@@ -21,7 +21,7 @@ from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.sources.puller import Puller
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
-from onlooker.watches.score import CheckRunner
+from onlooker.watches.service import WatchService
 from onlooker.watches.shelf import WatchShelf
 from onlooker.watches.webhooks import WebhookSender
 
@@ -106,10 +106,9 @@ def make_hub(
     webhooks = WebhookSender(settings.watches.webhooks, clock, metrics)
     make_keeper: MakeKeeper = partial(
         WatchKeeper,
-        runner=CheckRunner(supervised, clock, settings.watches, metrics),
-        clock=clock,
-        metrics=metrics,
-        pool=pool,
+        service=WatchService(
+            supervised, clock=clock, settings=settings.watches, metrics=metrics, pool=pool
+        ),
         on_alert=webhooks.send,
         on_change=shelf.keep if shelf is not None else lambda *_: None,
     )

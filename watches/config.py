@@ -20,19 +20,19 @@ class WebhooksSection(Section):
     Off, only a network or an address written out in `allow_hosts` opens them."""
 
     timeout_s: float = Field(default=5.0, gt=0, le=120)
-    """Time for one delivery."""
+    """How long one delivery may take."""
 
     max_attempts: int = Field(default=6, ge=1, le=100)
-    """Deliveries tried of one alert before it is given up."""
+    """How often the delivery of one alert is tried before it is given up."""
 
     backoff_min_s: float = Field(default=0.5, gt=0, le=300)
-    """Wait after a first failure; doubles each time."""
+    """How long to wait after the first failure; the wait doubles with each further one."""
 
     backoff_max_s: float = Field(default=30.0, gt=0, le=3600)
-    """Longest wait between two attempts."""
+    """The longest wait between two attempts."""
 
     max_queued: int = Field(default=256, ge=1, le=65536)
-    """Alerts that wait for one webhook; beyond, the oldest is given up."""
+    """The most alerts that wait for one webhook; when another comes, the oldest is given up."""
 
     @property
     def rules(self) -> AddressRules:
@@ -52,41 +52,42 @@ class WatchesSection(Section):
     """Standing questions to streams."""
 
     max_per_stream: int = Field(default=32, ge=0, le=10_000)
-    """Watches of one stream."""
+    """The most watches of one stream."""
 
     max_condition_chars: int = Field(default=500, ge=1, le=100_000)
-    """Characters of a condition, instruction, question or answer prompt."""
+    """The most characters of a condition, instruction, question or answer prompt."""
 
     max_schema_bytes: int = Field(default=4096, ge=2, le=1 << 20)
-    """Size of a JSON schema for structured alerts."""
+    """The most bytes of a JSON schema for the data of alerts."""
 
     max_alerts_per_minute: float = Field(default=20.0, gt=0, le=6000)
-    """Alerts a minute of stream time that one watch may raise, whatever it asks for."""
+    """The most alerts that one watch may raise in a minute of stream time, whatever it asks for."""
 
     max_tokens: int = Field(default=64, ge=1, le=4096)
-    """Tokens of the text that goes with an alert."""
+    """The most tokens of the text or JSON that goes with an alert."""
 
     max_checks: int = Field(default=32, ge=1, le=4096)
-    """Checks under way in all. More wait; one that had to wait counts as skipped until it is made
-    up."""
+    """The most checks that are under way at the same time, all streams together. Further ones wait,
+    and count as skipped until they are made up."""
 
     max_check_wait_s: float = Field(default=10.0, gt=0, le=3600)
-    """A live check that could not begin for so long is given up."""
+    """How long a check of a live stream may wait to begin before it is given up."""
 
     check_target_s: float = Field(default=0.5, gt=0, le=60)
-    """How soon after its clip a check should be done; what the scheduler is told."""
+    """How soon a check should be done, which is what the scheduler is told."""
 
     backlog_clips: int = Field(default=8, ge=1, le=1024)
-    """Live: clips that wait to be checked by one watch; beyond, the oldest is passed over."""
+    """The most clips of a live stream that wait to be checked by one watch; when another comes, the
+    oldest is passed over."""
 
     max_replies: int = Field(default=16, ge=1, le=1024)
-    """Texts of alerts that are written at the same time, all streams together."""
+    """The most texts of alerts that are written at the same time, all streams together."""
 
     min_change: float = Field(default=0.006, ge=0, le=1)
-    """Share of the picture that must differ from the clip before for a model to be asked."""
+    """Share of the picture that must differ from the clip before, or the model is not asked."""
 
     min_color: float = Field(default=0.008, ge=0, le=1)
-    """Share of the picture that a colour must gain or lose for a question about a thing of that
-    colour to be asked, where the model's wording says so."""
+    """Share of the picture that a colour must gain or lose, or the model is not asked about a thing
+    of that colour, where its wording says so."""
 
     webhooks: WebhooksSection = WebhooksSection()

@@ -1,4 +1,4 @@
-"""What happens to a stream's watches, as its viewers are told."""
+"""What the viewers of a stream are told of its watches."""
 
 from dataclasses import dataclass
 

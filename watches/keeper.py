@@ -1,9 +1,14 @@
-"""`WatchKeeper`: one stream's watches. Each looks at every clip after the model has seen it.
+"""`WatchKeeper`: the watches of one stream, from a clip that the model has seen to alerts.
 
-Every watch has a short queue of clips and a task of its own, so that neither ingest nor another
-watch waits for it; checks that are asked for at the same moment share the engine's steps, and equal
-ones are asked once. Live, a watch that falls behind passes the oldest clips over and counts them;
-on the virtual clock ingest waits, so that the same video raises the same alerts at any speed.
+A clip comes in by `on_clip` or `see`, is compared with the one before, and goes to the `Looker` of
+every active watch, which asks the watch's trigger. What a looker wants to say becomes an `Alert`
+with the stream's next number.
+
+Every looker has a short queue of clips and a task of its own, so that neither ingest nor another
+watch waits for it. Checks that are asked for at the same moment share the engine's steps, and equal
+ones are asked once. On the live clock a watch that falls behind passes the oldest clips over and
+counts them. On the virtual clock ingest waits, so that the same video raises the same alerts at any
+speed.
 """
 
 import asyncio
@@ -11,22 +16,21 @@ import io
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from functools import partial
 from typing import Any, Protocol
 
 from PIL import Image
 
-from onlooker.core.clock import Clock
 from onlooker.core.errors import ClientError, Conflict, NotFound, TooLarge
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip
-from onlooker.core.metrics import Metrics
 from onlooker.engine.checks import CheckResult
-from onlooker.watches.alert import Alert
+from onlooker.watches.alert import Alert, Statement
 from onlooker.watches.events import AlertRaised, WatchChanged, WatchEvent
-from onlooker.watches.looking import Looker
+from onlooker.watches.looker import Looker
 from onlooker.watches.options import WatchOptions, check_options
-from onlooker.watches.score import CheckRunner, SharedClip
+from onlooker.watches.score import SharedClip
+from onlooker.watches.service import WatchService
 from onlooker.watches.shelf import KeptWatch
 from onlooker.watches.triggers.change import ChangeMeter
 from onlooker.watches.watch import Watch
@@ -37,7 +41,7 @@ FRAME_QUALITY = 85
 
 
 class MakeKeeper(Protocol):
-    """Makes a new stream's keeper; the hub knows the parts that all of them share."""
+    """Makes a new stream's keeper; wiring knows the parts that all of them share."""
 
     def __call__(
         self,
@@ -57,10 +61,7 @@ class WatchKeeper:
         self,
         stream_id: StreamId,
         *,
-        runner: CheckRunner,
-        clock: Clock,
-        metrics: Metrics,
-        pool: Executor,
+        service: WatchService,
         publish: Callable[[WatchEvent], None],
         is_live: bool,
         now_s: Callable[[], float],
@@ -68,24 +69,23 @@ class WatchKeeper:
         on_change: Callable[[StreamId, Sequence[Watch]], None] = lambda *_: None,
         is_kept: bool = True,
     ) -> None:
-        """`now_s`: stream time now. `on_alert` is told of every alert beside the subscribers;
-        where `is_kept`, `on_change` is told of all watches when one of them comes, changes, ends
-        or goes."""
-        self._stream_id = stream_id
-        self._runner, self._clock, self._metrics, self._pool = runner, clock, metrics, pool
+        """`now_s` tells the stream time now. `on_alert` is told of every alert beside the
+        subscribers. Where `is_kept`, `on_change` is told of all watches when one of them comes,
+        changes, ends or goes."""
+        self._stream_id, self._service = stream_id, service
         self._publish, self._on_alert = publish, on_alert
         self._on_change = on_change if is_kept else lambda *_: None
         self._is_live, self._now_s = is_live, now_s
-        self._watches: dict[str, Watch] = {}
         self._lookers: dict[str, Looker] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """By the id of their watch, oldest first."""
         self._arrived: deque[Clip] = deque()
         self._arrival = asyncio.Event()
         self._meter = ChangeMeter()
         self._newest: SharedClip | None = None
         self._checks: set[asyncio.Task[CheckResult]] = set()
         self._num_alerts = 0
-        self._held: list[tuple[Watch, Clip, dict[str, Any]]] | None = None
+        self._held: list[tuple[Watch, Clip, Statement]] | None = None
+        """On the virtual clock, what was said about the clip that the watches look at."""
 
     # ---- watches
 
@@ -93,16 +93,17 @@ class WatchKeeper:
         """Add a watch.
 
         Raises:
-            InvalidRequest, TooLarge: see `check_options`; as many as a stream takes.
-            Conflict: there is one of this id.
+            InvalidRequest: see `check_options`.
+            TooLarge: see `check_options`; or the stream has as many watches as it takes.
+            Conflict: there is a watch of this id already.
         """
         watch_id = watch_id or new_id("watch")
-        watch = self._add(watch_id, options, self._clock.wall_s(), self._now_s())
+        watch = self._add(watch_id, options, self._service.clock.wall_s(), self._now_s())
         self._tell(watch, "created")
         return watch
 
     def restore(self, kept: Sequence[KeptWatch]) -> None:
-        """Go on with the watches of an earlier server; they look anew."""
+        """Go on with the watches of an earlier server. They have seen nothing yet."""
         for one in kept:
             try:
                 watch = self._add(one.watch_id, one.options, one.created_wall_s, one.created_s)
@@ -114,171 +115,168 @@ class WatchKeeper:
         """Change options of a watch. What it looks for begins anew only where that changes.
 
         Raises:
-            NotFound: there is none; InvalidRequest, TooLarge: see `check_options`.
+            NotFound: there is no watch of this id.
+            InvalidRequest, TooLarge: see `check_options`.
         """
-        old = self.get(watch_id)
-        settings = self._runner.settings
-        watch = old.updated(changes, wording=self._runner.wording, settings=settings)
+        settings = self._service.settings
+        wording = self._service.model.wording
+        watch = self.get(watch_id).updated(changes, wording=wording, settings=settings)
         check_options(watch.options, settings)
-        self._end(watch_id)
+        self._lookers[watch_id].stop()
         self._begin(watch)
         self._tell(watch, "updated")
         return watch
 
     def delete(self, watch_id: str) -> None:
-        """Take a watch away; a text that it is writing is broken off. Raises `NotFound`."""
+        """Take a watch away, and break off a text that it is writing.
+
+        Raises:
+            NotFound: there is no watch of this id.
+        """
         watch = self.get(watch_id)
-        self._end(watch_id)
-        del self._watches[watch_id]
-        self._metrics.watches.dec()
+        self._lookers.pop(watch_id).stop()
+        self._service.count_watches(-1)
         self._tell(watch, "deleted")
 
     def get(self, watch_id: str) -> Watch:
-        """The watch of this id. Raises `NotFound`."""
-        watch = self._watches.get(watch_id)
-        if watch is None:
+        """The watch of this id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        looker = self._lookers.get(watch_id)
+        if looker is None:
             raise NotFound(
                 f"stream '{self._stream_id}' has no watch '{watch_id[:80]}'", param="watch"
             )
-        return watch
+        return looker.watch
 
     def watches(self) -> list[Watch]:
-        """All of them, oldest first; those whose time has passed have ended."""
+        """All watches, oldest first, those that have ended among them."""
         if self._is_live:
             self._expire(self._now_s())
-        return list(self._watches.values())
+        return self._all()
 
     @property
     def num_active(self) -> int:
-        """Watches that look."""
-        return sum(watch.state == "active" for watch in self._watches.values())
+        """How many watches look at clips."""
+        return sum(watch.state == "active" for watch in self._all())
 
     # ---- clips
 
     def on_clip(self, clip: Clip) -> None:
-        """Live: the model has seen `clip`. Never waits."""
-        if not self._watches:
+        """Take a clip of a live stream that the model has seen. Never waits."""
+        if not self._lookers:
             return
         self._arrived.append(clip)
-        if len(self._arrived) > self._runner.settings.backlog_clips:
+        if len(self._arrived) > self._service.settings.backlog_clips:
             self._arrived.popleft()
-            self._metrics.checks.labels(outcome="passed_over").inc(len(self._watches))
+            self._service.count_checks("passed_over", len(self._lookers))
         self._arrival.set()
 
     async def see(self, clip: Clip) -> None:
-        """Virtual clock: the same, and return when all that is to be said has been said.
+        """Take a clip of a stream on the virtual clock, and return when all has been said about it.
 
         Alerts about one clip are raised in the order in which their watches were created.
         """
-        if not self._watches:
+        if not self._lookers:
             return
         shared = await self._shared(clip)
-        lookers = [self._lookers[watch.watch_id] for watch in self._active(clip)]
         self._held = []
-        await asyncio.gather(*(looker.look(shared) for looker in lookers))
+        await asyncio.gather(*(looker.look(shared) for looker in self._active(clip)))
         held, self._held = self._held, None
-        order = {watch_id: index for index, watch_id in enumerate(self._watches)}
+        order = {watch_id: index for index, watch_id in enumerate(self._lookers)}
         for said in sorted(held, key=lambda said: order.get(said[0].watch_id, -1)):
             self._raise(*said)
 
     async def run(self) -> None:
-        """Live: hand clips to the watches until cancelled."""
+        """Hand the clips of a live stream to its watches, until cancelled."""
         while True:
             while not self._arrived:
                 self._arrival.clear()
                 await self._arrival.wait()
             shared = await self._shared(self._arrived.popleft())
-            for watch in self._active(shared.clip):
-                self._lookers[watch.watch_id].take(shared)
+            for looker in self._active(shared.clip):
+                looker.take(shared)
 
     async def close(self) -> None:
-        """Break everything off; after `run` has ended."""
-        running: list[asyncio.Task[Any]] = [*self._tasks.values(), *self._checks]
-        for watch_id in list(self._tasks):
-            self._end(watch_id)
-        for task in running:
-            task.cancel()
+        """Break everything off. Call it after `run` has ended."""
+        running: list[asyncio.Task[Any]] = [*self._checks]
+        for check in self._checks:
+            check.cancel()
+        for looker in self._lookers.values():
+            running += looker.stop()
         await asyncio.gather(*running, return_exceptions=True)
-        self._metrics.watches.dec(len(self._watches))
-        self._watches.clear()
-
-    async def _shared(self, clip: Clip) -> SharedClip:
-        loop = asyncio.get_running_loop()
-        signals = await loop.run_in_executor(self._pool, self._meter.measure, clip)
-        self._newest = SharedClip(clip, signals, self._checks)
-        return self._newest
-
-    def _active(self, clip: Clip) -> list[Watch]:
-        self._expire(clip.end_s)
-        return [watch for watch in self._watches.values() if watch.state == "active"]
-
-    def _expire(self, now_s: float) -> None:
-        for watch in self._watches.values():
-            if watch.expire(now_s):
-                self._tell(watch, "ended")
+        self._service.count_watches(-len(self._lookers))
+        self._lookers.clear()
 
     # ---- inside
 
-    def _begin(self, watch: Watch) -> None:
-        is_new = watch.watch_id not in self._watches
-        self._watches[watch.watch_id] = watch
-        if is_new:
-            self._metrics.watches.inc()
-        looker = Looker(
-            watch,
-            runner=self._runner,
-            metrics=self._metrics,
-            clock=self._clock,
-            is_live=self._is_live,
-            raise_alert=self._raise,
-            note_ended=lambda: self._tell(watch, "ended"),
-        )
-        self._lookers[watch.watch_id] = looker
-        self._tasks[watch.watch_id] = asyncio.create_task(
-            looker.run(), name=f"watch {watch.watch_id}"
-        )
-        if is_new and watch.options.kind == "question" and self._newest is not None:
-            looker.take(self._newest)  # it may be told already
+    async def _shared(self, clip: Clip) -> SharedClip:
+        signals = await self._service.in_pool(partial(self._meter.measure, clip))
+        self._newest = SharedClip(clip, signals, self._service, self._is_live, self._checks)
+        return self._newest
 
-    def _end(self, watch_id: str) -> None:
-        self._lookers.pop(watch_id).stop()
-        self._tasks.pop(watch_id).cancel()
+    def _all(self) -> list[Watch]:
+        return [looker.watch for looker in self._lookers.values()]
+
+    def _active(self, clip: Clip) -> list[Looker]:
+        self._expire(clip.end_s)
+        return [looker for looker in self._lookers.values() if looker.watch.state == "active"]
+
+    def _expire(self, now_s: float) -> None:
+        for watch in self._all():
+            if watch.expire(now_s):
+                self._tell(watch, "ended")
 
     def _add(
         self, watch_id: str, options: WatchOptions, created_wall_s: float, created_s: float
     ) -> Watch:
-        settings = self._runner.settings
+        settings = self._service.settings
         check_options(options, settings)
-        if len(self._watches) >= settings.max_per_stream:
+        if len(self._lookers) >= settings.max_per_stream:
             raise TooLarge(
                 f"a stream takes {settings.max_per_stream} watches (setting "
                 "watches.max_per_stream); delete one first",
                 param="watch",
             )
-        if watch_id in self._watches:
+        if watch_id in self._lookers:
             raise Conflict(f"watch '{watch_id[:80]}' exists already", param="id")
         watch = Watch.make(
             watch_id,
             options,
-            wording=self._runner.wording,
+            wording=self._service.model.wording,
             settings=settings,
             created_wall_s=created_wall_s,
             created_s=created_s,
         )
         self._begin(watch)
+        self._service.count_watches(1)
+        if options.kind == "question" and self._newest is not None:
+            self._lookers[watch_id].take(self._newest)  # it may be told already
         return watch
+
+    def _begin(self, watch: Watch) -> None:
+        looker = self._lookers[watch.watch_id] = Looker(
+            watch,
+            service=self._service,
+            is_live=self._is_live,
+            raise_alert=self._raise,
+            tell_ended=lambda ended: self._tell(ended, "ended"),
+        )
+        looker.start()
 
     def _tell(self, watch: Watch, change: str) -> None:
         self._publish(WatchChanged(watch.watch_id, change))
-        self._on_change(self._stream_id, [*self._watches.values()])
+        self._on_change(self._stream_id, self._all())
 
-    def _raise(self, watch: Watch, clip: Clip, said: dict[str, Any]) -> None:
-        """Give an alert its number and tell everybody."""
+    def _raise(self, watch: Watch, clip: Clip, statement: Statement) -> None:
+        """Make an alert of a statement, give it the next number, and tell everybody."""
         if self._held is not None:
-            self._held.append((watch, clip, said))
+            self._held.append((watch, clip, statement))
             return
         self._num_alerts += 1
-        staleness_s = max(0.0, self._clock.now_s() - clip.frames[1].received_at_s)
+        now_s = self._service.clock.now_s()
         alert = Alert(
             alert_id=new_id("alert"),
             number=self._num_alerts,
@@ -286,18 +284,22 @@ class WatchKeeper:
             kind=watch.options.kind,
             start_s=clip.start_s,
             end_s=clip.end_s,
-            staleness_s=staleness_s,
+            decided_wall_s=statement.decided_wall_s,
+            staleness_s=max(0.0, now_s - clip.frames[1].received_at_s),
+            text=statement.words.text,
+            confidence=statement.confidence,
+            data=statement.words.data,
+            problem=statement.words.problem,
             frame_jpeg=_jpeg(clip) if watch.options.include_frame else None,
-            **said,
         )
-        self._metrics.alerts.labels(outcome="raised").inc()
-        self._metrics.alert_staleness_seconds.observe(staleness_s)
+        self._service.count_raised(alert.staleness_s)
         self._publish(AlertRaised(alert))
         self._on_alert(self._stream_id, watch, alert)
 
 
 def _jpeg(clip: Clip) -> bytes:
-    """The newest frame. It is as small as the model wants it, so this takes a millisecond."""
+    """The newest frame of `clip`. It is as small as the model wants it: this takes a
+    millisecond."""
     data = io.BytesIO()
     Image.fromarray(clip.frames[1].pixels).save(data, "JPEG", quality=FRAME_QUALITY)
     return data.getvalue()

@@ -1,6 +1,5 @@
-"""What a watch is created with, checked."""
+"""`WatchOptions`: what a viewer may ask of a watch, and which of it is refused."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,60 +28,67 @@ class Webhook:
 
     url: str
     secret: str = field(default="", repr=False)
-    """Key of the HMAC-SHA256 signature; empty: unsigned."""
+    """Key of the HMAC-SHA256 signature. Where it is empty nothing is signed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """Exactly one of `condition`, `instruction` and `question` is set: it makes the kind."""
+    """What a watch is created with. Exactly one of `condition`, `instruction` and `question` is
+    set, and says which kind of watch it is."""
 
     condition: str | None = None
-    """An alert's: "tell me when a red circle appears"."""
+    """When to alert, such as "tell me when a red circle appears"."""
     instruction: str | None = None
-    """A commentary's; empty takes the model's own."""
+    """How to comment on what changes. An empty one is replaced by the model's own."""
     question: str | None = None
-    """Asked now, answered when it can be told."""
+    """What to answer as soon as it can be told."""
     trigger: tuple[TriggerName, ...] = ()
-    """When to speak: a chain, cheap first. Empty: what suits the kind."""
+    """When to speak: a chain of triggers, cheap ones first. An empty one is replaced by what suits
+    the kind."""
     while_true: bool = False
     """Alert about every clip of which the condition holds, not only when it becomes true."""
     repeat: bool = True
-    """False: the watch ends with its first alert. A question always does."""
+    """Whether the watch goes on after its first alert. A question never does."""
     cooldown_s: float = 0.0
     """Stream time after an alert in which the watch stays silent."""
     min_confidence: float | None = None
-    """Probability from which a yes counts; None: the model's own threshold."""
+    """Probability from which a yes counts; None takes the model's own threshold."""
     max_alerts_per_minute: float | None = None
+    """In stream time; None takes the most that the settings allow."""
     answer_prompt: str | None = None
-    """Asked when the condition is met; the reply is the alert's text."""
+    """What to ask when the condition is met. The reply is the alert's text."""
     json_schema: Mapping[str, Any] | None = None
-    """The reply must fit it, and becomes the alert's data."""
+    """What a reply must fit to become the alert's data; see `onlooker.watches.schema`."""
     expires_after_s: float | None = None
     """Stream time after which the watch ends."""
     paused: bool = False
+    """Whether the watch looks at nothing until it is changed again."""
     include_frame: bool = False
     """Whether alerts bring the JPEG of their newest frame along."""
     supersede: bool | None = None
-    """Whether a reply that is being written is broken off for a newer one; None: in a
-    commentary."""
+    """Whether a reply that is being written is broken off for a newer one. None means: in a
+    commentary, and nowhere else."""
     interval_s: float = 10.0
-    """Of the trigger ``interval``."""
+    """Stream time between two alerts of the trigger ``interval``."""
     alpha: float = 1.03
-    """Of the trigger ``drift``."""
+    """How many times its reference perplexity an answer may have before it has drifted, for the
+    trigger ``drift``."""
     quantile: float = 0.9
-    """Of the trigger ``change`` where it stands alone."""
+    """Share of earlier changes that a change must exceed, for the trigger ``change`` where it
+    stands alone."""
     webhook: Webhook | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    """The viewer's own notes, which are given back and not read."""
 
     @property
     def kind(self) -> WatchKind:
-        """Which of the three it is."""
+        """Which kind of watch these options make."""
         if self.condition is not None:
             return "alert"
         return "commentary" if self.instruction is not None else "question"
 
     def triggers(self, wording: Wording) -> tuple[TriggerName, ...]:
-        """The chain in force, cheap first."""
+        """The chain of triggers in force, cheap ones first."""
         if self.kind == "alert" and not self.trigger and wording.gates_by_silence:
             assert self.condition is not None
             if wording.question_for(self.condition).needs is None:
@@ -99,7 +105,7 @@ def check_options(options: WatchOptions, settings: WatchesSection) -> None:
     """Refuse options that make no watch.
 
     Raises:
-        InvalidRequest, TooLarge: naming the field and saying what to do.
+        InvalidRequest, TooLarge: the message names the field and says what to do.
     """
     asked = {
         name: text
@@ -124,15 +130,12 @@ def check_options(options: WatchOptions, settings: WatchesSection) -> None:
             )
     _check_numbers(options, settings)
     if options.json_schema is not None:
-        check_schema(options.json_schema, param="json_schema")
-        if len(json.dumps(options.json_schema)) > settings.max_schema_bytes:
-            raise TooLarge(
-                f"a schema may have {settings.max_schema_bytes} bytes (setting "
-                "watches.max_schema_bytes)",
-                param="json_schema",
-            )
+        check_schema(options.json_schema, max_bytes=settings.max_schema_bytes, param="json_schema")
     if "evidence" in options.trigger[:-1]:
-        raise InvalidRequest("'evidence' is the last trigger of its chain", param="trigger")
+        raise InvalidRequest(
+            "'evidence' writes the answer, so it must be the last trigger of its chain",
+            param="trigger",
+        )
 
 
 def _check_numbers(options: WatchOptions, settings: WatchesSection) -> None:

@@ -1,8 +1,8 @@
 """`WatchShelf`: watches on disk beside the journal, so that a restarted server goes on looking.
 
-One small file a stream, written anew when its watches change: never in the way of the event loop,
-and whole or not at all. What was asked for is kept; what a watch had seen is not, so that it looks
-anew. Watches that have ended are not kept.
+There is one small file for each stream. It is written anew when the stream's watches change, in a
+thread, and is either whole or not there. What was asked for is kept, but not what a watch had seen,
+so that it begins to look anew. Watches that have ended are not kept.
 """
 
 import asyncio
@@ -25,24 +25,24 @@ _log = logging.getLogger("onlooker.watches")
 
 @dataclass(frozen=True, slots=True)
 class KeptWatch:
-    """What of a watch outlives the server."""
+    """The part of a watch that outlives the server."""
 
     watch_id: str
     options: WatchOptions
     created_wall_s: float
     created_s: float
-    """Stream time, which a stream that is found again goes on with."""
+    """Stream time at which it was created. A stream that is found again goes on with its time."""
 
 
 _KEPT = TypeAdapter(list[KeptWatch])
 
 
 class WatchShelf:
-    """The files of all streams. Calls on the event loop; one thread does the work.
+    """The files of all streams. It is called on the event loop, and one thread does the work.
 
     Args:
-        folder: made where it does not exist; its files are for their owner alone, as they hold
-            the secrets of webhooks.
+        folder: where the files lie. It is made when the first is written. The files can be read
+            by their owner alone, because they hold the secrets of webhooks.
         max_streams: files; beyond, the one that was not written for longest goes.
         executor: of one thread, for tests.
     """
@@ -61,7 +61,8 @@ class WatchShelf:
         self._lock = threading.Lock()
 
     def keep(self, stream_id: StreamId, watches: Sequence[Watch]) -> None:
-        """These are the stream's watches now. Never waits; a disk that hangs holds the newest."""
+        """Write down that these are the stream's watches now. Never waits: while the disk hangs,
+        only the newest call for each stream is held."""
         kept = [
             KeptWatch(w.watch_id, w.options, w.created_wall_s, w.created_s)
             for w in watches
@@ -74,16 +75,16 @@ class WatchShelf:
             self._executor.submit(self._write_pending)
 
     async def find(self, stream_id: StreamId) -> list[KeptWatch]:
-        """The watches of a stream that is opened again; of a file that cannot be read, none."""
+        """The watches of a stream that is opened again. A file that cannot be read holds none."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._executor, self._read, stream_id)
 
     def forget(self, stream_id: StreamId) -> None:
-        """The stream is to be forgotten."""
+        """Delete the file of a stream that is to be forgotten."""
         self.keep(stream_id, ())
 
     async def close(self) -> None:
-        """Write everything down."""
+        """Write down what waits, and stop."""
         await asyncio.get_running_loop().run_in_executor(self._executor, self._write_pending)
         self._executor.shutdown(wait=False)
 

@@ -1,4 +1,4 @@
-"""One watch: its options, what it may still say, and how often it did."""
+"""`Watch`: a standing question with its trigger, its counts, and what it may still say."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -8,17 +8,21 @@ from typing import Any, Literal
 from onlooker.core.media import Clip
 from onlooker.engine.wording import Wording
 from onlooker.watches.config import WatchesSection
-from onlooker.watches.making import Prompts, make_prompts, make_trigger
 from onlooker.watches.options import TriggerName, WatchOptions
-from onlooker.watches.triggers.interface import Trigger
+from onlooker.watches.prompts import Prompts
+from onlooker.watches.trigger_chain import make_trigger
+from onlooker.watches.triggers.interface import Decision, Defer, Speak, Trigger
 
 WatchState = Literal["active", "paused", "ended"]
 
 _MINUTE_S = 60.0
 
+COMPARES_REPLIES = {"drift"}
+"""Triggers that compare the next clip with what was said about the last one."""
+
 KEEPS_TRIGGER = {"cooldown_s", "max_alerts_per_minute", "expires_after_s", "paused", "repeat",
                  "include_frame", "supersede", "webhook", "metadata"}  # fmt: skip
-"""Options that can change without the trigger beginning anew."""
+"""Options that can change while the trigger goes on with what it has seen."""
 
 
 @dataclass(slots=True)
@@ -30,18 +34,18 @@ class WatchCounts:
     passed_over: int = 0
     alerts: int = 0
     held_back: int = 0
-    """Alerts that cooldown or rate kept in."""
+    """Alerts that were not raised, because of the cooldown or the rate."""
 
 
 @dataclass(slots=True)
 class Watch:
-    """Made by `Watch.make`; owned by its stream's keeper."""
+    """A standing question to one stream. Made by `Watch.make`, and owned by the stream's keeper."""
 
     watch_id: str
     options: WatchOptions
     created_wall_s: float
     created_s: float
-    """Stream time."""
+    """Stream time at which it was created."""
     trigger: Trigger
     trigger_names: Sequence[TriggerName]
     prompts: Prompts
@@ -62,14 +66,14 @@ class Watch:
         created_wall_s: float,
         created_s: float,
     ) -> "Watch":
-        """A watch with checked options."""
-        prompts = make_prompts(options, wording)
+        """A new watch with these options, which must have been checked."""
+        prompts = Prompts.of(options, wording)
         return cls(
             watch_id=watch_id,
             options=options,
             created_wall_s=created_wall_s,
             created_s=created_s,
-            trigger=make_trigger(options, prompts, wording, settings),
+            trigger=make_trigger(options, prompts.check, wording, settings),
             trigger_names=options.triggers(wording),
             prompts=prompts,
             max_per_minute=options.max_alerts_per_minute or settings.max_alerts_per_minute,
@@ -77,15 +81,28 @@ class Watch:
 
     @property
     def state(self) -> WatchState:
-        """Whether it looks."""
+        """Whether it looks at clips. A paused watch may go on; one that has ended does not."""
         if self.why_ended is not None:
             return "ended"
         return "paused" if self.options.paused else "active"
 
+    @property
+    def compares_replies(self) -> bool:
+        """Whether what it says must be known before it looks at the next clip."""
+        return not COMPARES_REPLIES.isdisjoint(self.trigger_names)
+
+    def note(self, decision: Decision) -> None:
+        """Count what the trigger decided about a clip."""
+        self.counts.clips += 1
+        if isinstance(decision, Defer):
+            self.counts.deferred += 1
+        elif isinstance(decision, Speak) or decision.confidence is not None:
+            self.last_confidence = decision.confidence
+
     def updated(
         self, changes: dict[str, Any], *, wording: Wording, settings: WatchesSection
     ) -> "Watch":
-        """The same watch with other options; its trigger begins anew where they concern it."""
+        """The same watch with other options. The trigger begins anew where a change concerns it."""
         options = replace(self.options, **changes)
         fresh = Watch.make(
             self.watch_id,
@@ -101,7 +118,7 @@ class Watch:
         return fresh
 
     def expire(self, now_s: float) -> bool:
-        """End it when its time has passed; returns whether that happened now."""
+        """End the watch if its time has passed; returns whether it has ended just now."""
         limit_s = self.options.expires_after_s
         if self.why_ended is None and limit_s is not None and now_s > self.created_s + limit_s:
             self.why_ended = "expired"
@@ -109,7 +126,8 @@ class Watch:
         return False
 
     def may_alert(self, clip: Clip) -> bool:
-        """Whether cooldown and rate allow an alert about `clip`; counts it either way."""
+        """Whether cooldown and rate allow an alert about `clip`. The alert counts as raised or as
+        held back, and a watch that does not repeat ends with it."""
         now_s = clip.end_s
         longest_s = max(_MINUTE_S, self.options.cooldown_s)
         while self._alerts_s and self._alerts_s[0] <= now_s - longest_s:

@@ -1,7 +1,8 @@
-"""Alerts posted to webhooks: signed, in order, tried again, and never in anybody's way.
+"""`WebhookSender`: posts alerts to webhooks, signed, in order, and again where it fails.
 
-Every watch with a webhook has a bounded queue of its own, emptied by a task that ends with it. An
-alert that cannot be delivered is given up after some attempts, and the next one gets its turn.
+Every watch with a webhook has a bounded queue of its own, so that a receiver that hangs holds up
+nothing but its own alerts. A task empties the queue and ends with it. An alert that cannot be
+delivered is given up after some attempts, and the next one gets its turn.
 """
 
 import asyncio
@@ -23,15 +24,16 @@ from onlooker.core.protocol.watches import WebhookBody
 from onlooker.watches.alert import Alert
 from onlooker.watches.config import WebhooksSection
 from onlooker.watches.options import Webhook
-from onlooker.watches.public import alert_object
 from onlooker.watches.watch import Watch
+from onlooker.watches.wire import alert_object
 
 _log = logging.getLogger("onlooker.watches")
 
 FINAL_STATUSES = range(400, 500)
-"""The receiver will not take this alert however often it comes; 408 and 429 are no such answer."""
+"""Answers by which a receiver says that it will not take this alert, however often it comes."""
 
 _TRY_AGAIN = (408, 429)
+"""Answers in the range of `FINAL_STATUSES` that say the opposite: too slow, and too many."""
 
 
 def signature(secret: str, timestamp: int, body: bytes) -> str:
@@ -42,15 +44,17 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
 
 @dataclass(slots=True)
 class _Line:
-    """What waits for one watch's webhook."""
+    """The alerts that wait for the webhook of one watch."""
 
     hook: Webhook
     waiting: deque[tuple[str, bytes]] = field(default_factory=deque)
+    """The id and the body of each, oldest first."""
     task: "asyncio.Task[None] | None" = None
 
 
 class WebhookSender:
-    """All webhooks of a server."""
+    """Posts to all webhooks of a server. Everything runs on the event loop, but for resolving
+    names."""
 
     def __init__(self, settings: WebhooksSection, clock: Clock, metrics: Metrics) -> None:
         self._settings, self._clock, self._metrics = settings, clock, metrics
@@ -62,7 +66,7 @@ class WebhookSender:
         """Refuse a webhook that may not be posted to.
 
         Raises:
-            InvalidRequest: its URL is none, or does not resolve.
+            InvalidRequest: its URL is no URL of a webhook, or its host does not resolve.
             Forbidden: webhooks are off, or its address is not allowed.
         """
         if hook is None:
@@ -98,7 +102,7 @@ class WebhookSender:
             line.task = asyncio.create_task(self._empty(key, line))
 
     async def close(self) -> None:
-        """Stop; what waits is let go."""
+        """Stop, and let go of the alerts that wait."""
         tasks = [line.task for line in self._lines.values() if line.task is not None]
         for task in tasks:
             task.cancel()
@@ -133,7 +137,7 @@ class WebhookSender:
         return "given_up"
 
     async def _post(self, hook: Webhook, alert_id: str, attempt: int, body: bytes) -> int:
-        """One delivery; returns the status. Redirects are not followed."""
+        """Try one delivery; returns the HTTP status of the answer. Redirects are not followed."""
         target = self._target(hook)
         timestamp = int(self._clock.wall_s())
         headers = [
@@ -162,5 +166,5 @@ class WebhookSender:
     def _target(self, hook: Webhook) -> Target:
         try:
             return self._policy.parse(hook.url)
-        except Forbidden as error:  # no webhook has another scheme, whatever the settings
+        except Forbidden as error:  # its scheme is not HTTP, which no setting allows
             raise InvalidRequest(error.message, param=error.param) from None

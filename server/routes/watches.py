@@ -12,13 +12,9 @@ from onlooker.core.protocol.watches import (
     WatchObject,
 )
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
+from onlooker.server.watch_wire import option_changes, watch_object, watch_options
 from onlooker.watches.events import AlertRaised
-from onlooker.watches.public import (
-    alert_object,
-    option_changes,
-    watch_object,
-    watch_options,
-)
+from onlooker.watches.wire import alert_object
 
 router = APIRouter(prefix="/v1/streams", tags=["watches"])
 

@@ -24,9 +24,9 @@ SIDE, PATCH = 72, 12
 LAYERS = 3
 
 
-def write_tiny_qwen2_5(folder: Path) -> Path:
-    """Write the model into `folder`."""
-    tokenizer = words.build_tokenizer(vocabulary())
+def write_tiny_qwen2_5(folder: Path, tokenizer: Tokenizer | None = None) -> Path:
+    """Write the model into `folder`; None takes the demo model's tokenizer, which knows words."""
+    tokenizer = tokenizer or words.build_tokenizer(vocabulary())
     torch.manual_seed(3)
     model = Qwen2_5_VLForConditionalGeneration(_config(tokenizer)).float().eval()
     _draw(model)

@@ -1,7 +1,8 @@
-"""Speak when evidence has added up (MMDuet's other two policies, on the yes/no probability).
+"""Speak when the evidence of several clips has added up, or stands out from theirs.
 
-MMDuet reads its score from trained heads; any probability will do. Its first policy, a plain
-threshold, is `YesNoTrigger` with ``while_true``.
+These are two of the three policies of MMDuet. There the score comes from heads that were trained
+for it; here it is the probability of yes. The third policy is a plain threshold, which is
+`YesNoTrigger` with ``while_true``.
 """
 
 import math
@@ -12,11 +13,12 @@ from onlooker.watches.triggers.interface import Decision, Rule, Score, Signals, 
 from onlooker.watches.triggers.yes_no import probability
 
 OUTLIER_WINDOW = 20
-"""Scores whose mean and deviation an outlier is compared with."""
+"""How many earlier scores an outlier is compared with, by their mean and standard deviation."""
 
 
 class SumTrigger(Rule):
-    """Adds up the probability of yes, clip by clip; speaks above the threshold and begins anew."""
+    """Adds up the probability of yes clip by clip, speaks when the sum is above `threshold`, and
+    begins anew."""
 
     def __init__(self, *, threshold: float, bias: float = 0.0, temperature: float = 1.0) -> None:
         self._threshold = threshold
@@ -33,7 +35,8 @@ class SumTrigger(Rule):
 
 
 class OutlierTrigger(Rule):
-    """Speaks when the probability of yes is above mean + z standard deviations of the last 20."""
+    """Speaks when the probability of yes is more than `z` standard deviations above the mean of the
+    last `OUTLIER_WINDOW` clips."""
 
     def __init__(self, *, z: float, bias: float = 0.0, temperature: float = 1.0) -> None:
         self._z = z

@@ -1,6 +1,7 @@
-"""Triggers one behind the other, cheap first: each asks only where all before it would speak.
+"""`ChainTrigger`: several triggers, cheap ones first, all of which must agree.
 
-A check that was lost is made up for on the next clip, whatever the links before it say of that.
+A trigger is asked only about clips on which all before it would speak. A check that was lost is
+made up for on the next clip, whatever the triggers before it say of that clip.
 """
 
 from collections.abc import Sequence
@@ -10,14 +11,15 @@ from onlooker.watches.triggers.interface import CheckLost, Decision, Score, Sign
 
 
 class ChainTrigger:
-    """Speaks when all its links do; what the last of them says counts."""
+    """Speaks when all its links do, and says what the last of them says."""
 
     def __init__(self, links: Sequence[Trigger]) -> None:
         if not links:
             raise ValueError("a chain has at least one trigger")
         self._links = tuple(links)
         self._owed = 0
-        """The link whose check was lost: what those before it let pass is still to be asked."""
+        """The index of the link whose check was lost. The links before it have spoken already, so
+        the next clip begins with this one."""
 
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
         decision: Decision = Speak()
@@ -37,11 +39,11 @@ class ChainTrigger:
         return decision
 
     def passed_over(self, clip: Clip) -> None:
-        """None of the links is asked."""
+        """Tell every link that it is not asked about `clip`."""
         self._pass_over(0, clip)
 
     async def spoke(self, text: str, score: Score) -> None:
-        """Every link is told."""
+        """Tell every link what was said about the newest clip."""
         for link in self._links:
             await link.spoke(text, score)
 

@@ -1,9 +1,10 @@
 """Speak when the picture changes more than it usually does.
 
-From TimeChat-Online's differential token drop: a token's patch is dropped when it hardly differs
-from the same patch of the frame before, and frames in which few are dropped start a new scene.
-Theirs ranks the frames of the whole clip afterwards; this is the causal form: the share of patches
-that changed is compared with a running quantile of the clips before.
+The idea is the differential token drop of TimeChat-Online, where the token of a patch is dropped
+when the patch hardly differs from the same one of the frame before, and frames in which few tokens
+are dropped start a new scene. There the frames of a whole video are ranked afterwards. Here nothing
+later may count, so the share of patches that changed is compared with a running quantile of the
+clips before.
 """
 
 from bisect import bisect_left, insort
@@ -15,17 +16,17 @@ from onlooker.watches.triggers.patches import changed_share
 from onlooker.watches.triggers.sight import Sight, look_at
 
 CUT_CHANGE = 0.5
-"""Share of the picture that differs from the clip before where another scene begins."""
+"""Share of the picture that must differ from the clip before for a new scene to begin."""
 
 
 class ChangeMeter:
-    """`Signals` of one stream's clips: each compared with the one before, newest frame first."""
+    """Measures the clips of one stream in order, each against the one before."""
 
     def __init__(self) -> None:
         self._before: Pixels | None = None
 
     def measure(self, clip: Clip) -> Signals:
-        """Of the next clip."""
+        """The signals of the stream's next clip."""
         change = self._change(clip)
         return Signals(change, Sight(look_at(clip), is_cut=change >= CUT_CHANGE))
 
@@ -42,16 +43,17 @@ class ChangeMeter:
 
 
 class ChangeTrigger(Rule):
-    """Speaks when a clip's change lies above the quantile of the clips before it, and the floor.
+    """Speaks when a clip changed more than most clips before it, and more than the floor.
 
     Args:
-        quantile: 0-1; 0 lets everything above `floor` pass.
-        floor: smallest change that counts at all.
-        window: clips whose changes make up the quantile.
+        quantile: the share of earlier changes that must be smaller (0-1). With 0, everything above
+            `floor` passes.
+        floor: the smallest change that counts, as a share of the picture (0-1).
+        window: how many earlier changes the quantile is taken of.
         refractory_s: stream time after speaking in which it stays silent.
-        min_history: clips that must have been seen before it speaks.
-        passes_first: let the first clip through, whatever it shows: before a dearer trigger, which
-            knows nothing yet.
+        min_history: how many clips it must have seen before it speaks.
+        passes_first: whether it speaks on the first clip, whatever that shows. It should where a
+            dearer trigger comes after it, which knows nothing yet.
     """
 
     def __init__(
@@ -84,7 +86,7 @@ class ChangeTrigger(Rule):
         return Speak()
 
     def _limit(self) -> float:
-        """The quantile of what came before; 0 while nothing did."""
+        """The quantile of the earlier changes; 0 while there are none."""
         if not self._sorted or self._quantile <= 0:
             return 0.0
         return self._sorted[min(len(self._sorted) - 1, int(self._quantile * len(self._sorted)))]

@@ -1,7 +1,7 @@
-"""Ask now, be answered when the evidence is there (AViLA: evidence may lie in the future).
+"""Answer a question when its evidence is there, which may be later than the question.
 
-The question is asked again as the video goes on. While the reply says that it cannot be told yet,
-the answer is deferred; the first other reply is the answer.
+The idea is AViLA's. The question is asked again as the video goes on. While the reply says that it
+cannot be told yet, the answer is deferred; the first other reply is the answer.
 """
 
 import re
@@ -12,7 +12,7 @@ from onlooker.watches.triggers.interface import Decision, Defer, Rule, Score, Si
 
 
 class EvidenceTrigger(Rule):
-    """`not_yet`: regular expressions of replies that are no answer yet."""
+    """Speaks with the first reply that matches none of the regular expressions `not_yet`."""
 
     def __init__(self, *, not_yet: Sequence[str]) -> None:
         self._not_yet = re.compile("|".join(f"(?:{p})" for p in not_yet) or r"(?!)", re.IGNORECASE)

@@ -1,8 +1,8 @@
-"""The one interface of all triggers: a clip comes in, `Silent`, `Speak` or `Defer` comes out.
+"""`Trigger`: a clip comes in, and `Silent`, `Speak` or `Defer` comes out.
 
 A trigger belongs to one watch on one stream. It sees every clip once, in time order, and may keep
-state; what it says of a clip depends on this clip and earlier ones only. What it needs to know of
-the model it asks of a `Score`, which answers for exactly this clip however late the question is.
+state. What it says of a clip depends on this clip and on earlier ones only. What it needs to know
+from the model it asks of a `Score`, which answers for exactly this clip, however late it is asked.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Signals:
     change: float
     """Share of the picture that differs from the clip before, 0-1; 1 for a stream's first clip."""
     sight: Sight | None = None
-    """What else the picture shows; None: not measured."""
+    """What else the picture shows; None where that was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,15 @@ class Silence:
     """How a model would begin its reply, if it were to speak now."""
 
     probability: float
-    """Of the token that says nothing (end of turn, or the model's own silence token)."""
+    """Probability of the token that says nothing: the end of the turn, or the model's own token."""
     best_other: float
-    """Of the likeliest other token."""
+    """Probability of the likeliest other token."""
 
 
 class Score(Protocol):
     """The model's opinion of one clip, on a fork of the stream's context that is never kept.
 
-    Every method raises `CheckLost` when the check could not be run in time.
+    Every method raises `CheckLost` when the model could not be asked.
     """
 
     async def margin(self) -> float:
@@ -43,8 +43,8 @@ class Score(Protocol):
         ...
 
     async def perplexity(self, text: str) -> float:
-        """Of `text` as the reply to the watch's question: exp of its mean negative log
-        probability a token."""
+        """How surprising `text` would be as the reply to the watch's prompt: e to the power of the
+        mean negative log probability of its tokens."""
         ...
 
     async def silence(self) -> Silence:
@@ -57,32 +57,33 @@ class Score(Protocol):
 
 
 class CheckLost(Exception):
-    """A check was not run: there was no room for it before its clip was too old."""
+    """The model could not be asked: there was no room in time, or the engine failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """Nothing to say of this clip."""
+    """There is nothing to say about this clip."""
 
     confidence: float | None = None
-    """Probability that there would have been, where the trigger has one."""
+    """Probability that there was something to say, where the trigger knows one."""
     why: Literal["unchanged", "unneeded", "quiet"] | None = None
-    """Why the model was not asked (all there was to ask): the picture has not changed, or not in
-    what the question is about, or the model would say nothing of it."""
+    """Why the model was not asked, or not asked any further: the picture has not changed, or not in
+    what the question is about, or the model would keep silent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speak:
-    """Speak now."""
+    """There is something to say about this clip."""
 
     confidence: float | None = None
+    """Probability of that, where the trigger knows one."""
     text: str | None = None
-    """What to say, where the trigger knows it already."""
+    """What there is to say, where the trigger knows it already."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Not yet: the evidence is not there, or it could not be looked at."""
+    """It cannot be told yet: the evidence is not there, or it could not be looked at."""
 
     reason: str
 
@@ -97,21 +98,23 @@ class Trigger(Protocol):
         """Decide about the next clip.
 
         Raises:
-            CheckLost: from `score`; the state is then as if the clip had been passed over.
+            CheckLost: `score` did. The trigger is then as if the clip had been passed over.
         """
         ...
 
     def passed_over(self, clip: Clip) -> None:
-        """This clip is not asked about: a cheaper trigger was silent, or there was no room."""
+        """Take note of a clip that is not asked about, because a cheaper trigger was silent or
+        because the watch has fallen behind."""
         ...
 
     async def spoke(self, text: str, score: Score) -> None:
-        """What was said about the newest clip, for rules that compare with it."""
+        """Take note of what was said about the newest clip."""
         ...
 
 
 class Rule:
-    """What a trigger does that keeps no state of these kinds."""
+    """The base of triggers that take no note of clips that were passed over, or of what was
+    said."""
 
     def passed_over(self, clip: Clip) -> None:
         """Nothing to note."""

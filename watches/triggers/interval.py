@@ -5,9 +5,9 @@ from onlooker.watches.triggers.interface import Decision, Rule, Score, Signals, 
 
 
 class IntervalTrigger(Rule):
-    """Speaks about the first clip, and then about the first that ends `every_s` later or more.
+    """Speaks on the first clip, and then on the first that ends `every_s` later.
 
-    It keeps to the grid of its first time, so that late clips do not add up.
+    Times are multiples of `every_s` after the first clip, so that late clips do not add up.
     """
 
     def __init__(self, *, every_s: float) -> None:

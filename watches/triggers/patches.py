@@ -5,14 +5,15 @@ import numpy as np
 from onlooker.core.media import Pixels
 
 PATCHES_PER_SIDE = 12
-"""Patches along each side; about the tokens of a small picture."""
+"""Patches along each side of a picture, about as many as a small picture has tokens."""
 
 PATCH_THRESHOLD = 0.04
 """Mean difference of brightness and colour (0-1) above which a patch counts as changed."""
 
 
 def changed_share(before: Pixels, after: Pixels) -> float:
-    """Share of patches whose mean |ΔRGB| is above `PATCH_THRESHOLD`; both uint8 [h, w, 3]."""
+    """Share of the patches (0-1) whose mean |ΔRGB| is above `PATCH_THRESHOLD`. Both pictures are
+    uint8 [height, width, 3] and of the same size."""
     difference = np.abs(before.astype(np.int16) - after.astype(np.int16)).mean(axis=2) / 255
     rows, columns = (_edges(size) for size in difference.shape)
     sums = np.add.reduceat(np.add.reduceat(difference, rows, axis=0), columns, axis=1)
@@ -21,7 +22,7 @@ def changed_share(before: Pixels, after: Pixels) -> float:
 
 
 def _edges(size: int) -> np.ndarray:
-    """Where the patches along a side of `size` pixels begin."""
+    """The pixels at which the patches along a side of `size` pixels begin."""
     count = min(PATCHES_PER_SIDE, size)
     return np.arange(count) * size // count
 

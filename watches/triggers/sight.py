@@ -1,12 +1,13 @@
 """What a clip shows without asking the model, and whether that makes a question worth asking.
 
-A colour that has not grown cannot have come, a corner in which nothing moved shows what it showed.
-`Sight` is measured once a clip for all watches of a stream; a `SightGate` compares it with what the
-picture was like when its watch's question was last answered, so that slow changes add up, and a
-check that was lost is due again. It looks at no clip but this one and earlier ones.
+A thing cannot have come where its colour has not grown, and a corner in which nothing moved shows
+what it showed before. `Sight` is measured once for each clip, for all watches of a stream. The
+`SightGate` of a watch compares it with the picture on which the watch's question was last answered,
+so that slow changes add up, and a check that was lost is due again. It looks at no clip but this
+one and earlier ones.
 
-Neither knows objects: that a thing of a colour came is seen from the share of the picture that has
-the colour, which moving about does not change.
+Neither knows objects. That a thing of a colour has come is seen from the share of the picture that
+has the colour, which a thing that only moves does not change.
 """
 
 import re
@@ -31,13 +32,13 @@ HUE_DEGREES = {
     "purple": (255, 310),
     "pink": (310, 340),
 }
-"""Where the colours of everyday words lie on the circle of hues; the end is excluded."""
+"""Where the colours of everyday words begin and end on the circle of hues; the end is excluded."""
 
 MIN_SATURATION, MIN_VALUE = 0.43, 0.24
-"""Of a pixel that has a hue worth naming."""
+"""Saturation and value (0-1) from which a pixel has a hue worth naming."""
 
 MAX_SIDE = 96
-"""Pixels a side of the pictures that are compared."""
+"""The longest side, in pixels, of the pictures that are compared."""
 
 Hues = NDArray[np.float64]
 """Shares of the picture, 0-1, one for each colour of `HUE_DEGREES`, in their order."""
@@ -47,7 +48,7 @@ _COLORS = tuple(HUE_DEGREES)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One frame, made small."""
+    """One frame, made small for comparison."""
 
     pixels: Pixels
     hues: Hues
@@ -55,16 +56,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What is known of a clip."""
+    """What a clip shows."""
 
     looks: tuple[Look, ...]
-    """Of its frames in time order; one where both are the same."""
+    """Its frames in time order; a single one where both are the same."""
     is_cut: bool
     """Whether most of the picture differs from the clip before."""
 
 
 def look_at(clip: Clip) -> tuple[Look, ...]:
-    """Both frames of `clip`, small."""
+    """The frames of `clip`, made small, in time order; a single one where both are the same."""
     first, last = clip.frames
     frames = (last,) if first is last else (first, last)
     return tuple(_look(frame.pixels) for frame in frames)
@@ -76,14 +77,14 @@ def colors_in(text: str) -> tuple[str, ...]:
 
 
 class SightGate:
-    """Whether a watch's question can have a new answer, clip by clip.
+    """Says clip by clip whether a watch's question can have a new answer.
 
     Args:
-        needs: what must have changed; a cut always suffices.
-        about_event: whether the question asks what has just happened, for which each clip is
-            compared with the one before.
-        min_change: share of a region's patches that must differ.
-        min_color: share of the picture that a colour must have gained or lost.
+        needs: what must have changed. A cut always suffices.
+        about_event: whether the question asks what has just happened. Each clip is then compared
+            with the one before, rather than with the one that was last asked about.
+        min_change: share of a region's patches that must differ (0-1).
+        min_color: share of the picture that a colour must have gained or lost (0-1).
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class SightGate:
         self._shares = np.zeros(len(self._colors))
 
     def is_open(self, sight: Sight, *, is_on: bool) -> bool:
-        """Whether to ask about a clip. `is_on`: whether the last answer was yes.
+        """Whether to ask about a clip. `is_on` says whether the last answer was yes.
 
         A stream's first clip shows no event, and no thing of a colour that it does not have.
         """
@@ -116,13 +117,14 @@ class SightGate:
         return is_open
 
     def note(self, sight: Sight) -> None:
-        """The question was answered about this clip."""
+        """Remember that the question was answered about this clip."""
         self._answered = sight.looks[-1]
         self._shares = self._answered.hues[self._colors]
 
     def _has_other_colors(self, looks: Sequence[Look], is_on: bool) -> bool:
-        """While the answer was no, only more of a colour can turn it, and less while it was yes;
-        what to compare with follows the picture the other way."""
+        """Whether a colour has changed in the direction that can turn the answer: more of it after
+        a no, less of it after a yes. What the next clip is compared with follows the picture in the
+        other direction."""
         if not self._colors:
             return True
         shares = np.array([look.hues[self._colors] for look in looks])
@@ -166,7 +168,8 @@ def _hues(picture: Image.Image) -> Hues:
 
 
 def _cut_out(pixels: Pixels, region: tuple[float, float, float, float]) -> Pixels:
-    """At least one pixel of `region`: left, top, right, bottom as shares of the picture."""
+    """The part of a picture in `region`, at least one pixel. The region is left, top, right and
+    bottom, as shares of the picture (0-1)."""
     height, width = pixels.shape[:2]
     left, top = int(region[0] * width), int(region[1] * height)
     right, bottom = round(region[2] * width), round(region[3] * height)

@@ -1,8 +1,8 @@
-"""Speak when the model would: its reply does not begin with silence.
+"""Speak when the model would, which is when its reply does not begin with silence.
 
-VideoLLM-online's rule. After each frame the token that means "go on watching" counts only when its
-probability reaches the threshold; the likeliest token that is left decides. LiveCC ends its pieces
-of commentary by the same idea, with a threshold that rises within the reply.
+This is the rule of VideoLLM-online. The token that means "go on watching" counts only when its
+probability reaches a threshold, and then the likeliest token decides. LiveCC ends its pieces of
+commentary by the same idea, with a threshold that rises within the reply.
 """
 
 from onlooker.core.media import Clip
@@ -10,7 +10,8 @@ from onlooker.watches.triggers.interface import Decision, Rule, Score, Signals, 
 
 
 class SilenceTrigger(Rule):
-    """`threshold`: 0.725 in the paper; higher speaks more often."""
+    """Speaks when something else is likelier than silence. The paper takes a `threshold` of 0.725;
+    a higher one makes it speak more often."""
 
     def __init__(self, *, threshold: float = 0.725) -> None:
         self._threshold = threshold

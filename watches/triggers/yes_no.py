@@ -1,8 +1,9 @@
-"""Speak when the model answers a standing question with yes: one token on a fork, nothing saved.
+"""Speak when the model answers a standing question with yes.
 
-The margin of "yes" over "no" becomes a probability by Platt's calibration, so that a threshold
-means the same for every model. With bias 0 and threshold 0.5 this is Dispider's rule (logit > 0)
-and StreamingBench's yes/no form.
+The answer is one token on a fork of the context, of which nothing is saved. The margin of "yes"
+over "no" becomes a probability by Platt's calibration, so that a threshold means the same for every
+model. With bias 0 and threshold 0.5 this is Dispider's rule (logit > 0) and StreamingBench's yes/no
+form.
 """
 
 import math
@@ -20,22 +21,24 @@ from onlooker.watches.triggers.sight import SightGate
 
 
 def probability(margin: float, *, bias: float = 0.0, temperature: float = 1.0) -> float:
-    """Calibrated probability of yes: the logistic function of (margin - bias) / temperature."""
+    """The calibrated probability of yes, which is the logistic function of (margin - bias) /
+    temperature."""
     scaled = max(-60.0, min(60.0, (margin - bias) / temperature))
     return 1.0 / (1.0 + math.exp(-scaled))
 
 
 class YesNoTrigger(Rule):
-    """Speaks on a yes.
+    """Speaks when the answer is yes.
 
     Args:
-        threshold: probability from which it is a yes.
+        threshold: the probability from which the answer is yes.
         hysteresis: a yes holds until the probability falls below `threshold - hysteresis`.
-        while_true: speak about every clip that is a yes, not only when it becomes one.
-        about_event: the question asks what has just happened, between the last clip and this one.
-            Then every yes is an event of its own, and there is no edge to wait for.
-        bias, temperature: the model's calibration.
-        gate: keeps the last answer over clips that cannot have changed it; None: asks about all.
+        while_true: whether to speak on every yes, and not only when no turns into yes.
+        about_event: whether the question asks what has just happened, between the last clip and
+            this one. Then every yes is an event of its own, and none has to come after a no.
+        bias, temperature: the model's calibration; see `probability`.
+        gate: keeps the last answer over clips that cannot have changed it. Without one, the model
+            is asked about every clip.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class YesNoTrigger(Rule):
         self._bias, self._temperature = bias, temperature
         self._gate = gate
         self.is_on = False
-        """Whether the last clip that was asked about was a yes."""
+        """Whether the answer was yes on the last clip that was asked about."""
 
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
         sight = signals.sight

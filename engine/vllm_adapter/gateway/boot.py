@@ -70,6 +70,7 @@ async def start_vllm(
 
 def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: bool) -> Any:
     from vllm import AsyncEngineArgs, AsyncLLMEngine
+    from vllm.config import StructuredOutputsConfig
 
     threads = model_threads() if cpu and settings.tensor_parallel_size == 1 else None
     if threads is not None:
@@ -89,6 +90,11 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
         enforce_eager=eager,
         # Only whole blocks are found again; vLLM's default of 128 on a CPU is many clips.
         **({"block_size": CPU_BLOCK_TOKENS} if cpu else {}),
+        # Named, because vLLM keeps the first request's backend for all others. Without white space
+        # a model cannot fill its answer with it, and the few tokens of an answer go further.
+        structured_outputs_config=StructuredOutputsConfig(
+            backend="xgrammar", disable_any_whitespace=True
+        ),
         disable_log_stats=True,
         use_tqdm_on_load=False,
         seed=0,

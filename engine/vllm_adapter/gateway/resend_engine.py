@@ -101,7 +101,11 @@ class ResendEngine:
             tokens_per_clip=await self._measure_clip(model),
             max_clips=self._window_clips,
         )
-        self._info = replace(info, max_images=settings.max_question_images)
+        self._info = replace(
+            info,
+            max_images=settings.max_question_images,
+            writes_json=sampling.writes_json(self._runner.tokenizer),
+        )
 
     async def close(self) -> None:
         await self._runner.close()

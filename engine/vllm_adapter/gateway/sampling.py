@@ -1,6 +1,6 @@
 """vLLM's sampling parameters for each kind of request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onlooker.engine.checks import Check
@@ -9,6 +9,16 @@ from onlooker.engine.memory.plan import RequestPlan
 from onlooker.engine.vllm_adapter.wire import plan_params, ticket_params
 from onlooker.scheduler.ticket import Ticket
 
+JSON_SAMPLE = '{"a_b": [-0.5, "Is it?", true, null], "C": {"d": 12}}'
+"""A tokenizer that gives this text back can write any JSON; one that knows only words cannot."""
+
+
+def writes_json(tokenizer: Any) -> bool:
+    """Whether a model with this Hugging Face tokenizer can write any JSON. Some put a space before
+    the first word, which does no harm."""
+    ids = tokenizer.encode(JSON_SAMPLE, add_special_tokens=False)
+    return bool(tokenizer.decode(ids).strip() == JSON_SAMPLE)
+
 
 def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
     """Of a question: each new piece of text comes once."""
@@ -16,6 +26,7 @@ def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
         max_tokens=question.max_tokens,
         temperature=question.temperature,
         seed=question.seed,
+        structured_outputs=_held_to(question.json_schema),
         extra_args=_extra_args(question.care.ticket, plan),
         output_kind="DELTA",
     )
@@ -72,6 +83,15 @@ def _extra_args(ticket: Ticket | None, plan: RequestPlan | None) -> dict[str, An
     if plan is not None:
         extra["kv_transfer_params"] = plan_params(plan)
     return extra or None
+
+
+def _held_to(json_schema: Mapping[str, Any] | None) -> Any:
+    """What vLLM holds an answer to, token by token."""
+    if json_schema is None:
+        return None
+    from vllm.sampling_params import StructuredOutputsParams
+
+    return StructuredOutputsParams(json=dict(json_schema))
 
 
 def _sampling(*, output_kind: str, **options: Any) -> Any:

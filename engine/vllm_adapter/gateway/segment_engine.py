@@ -130,7 +130,12 @@ class SegmentEngine:
         check_budgets(settings.memory, settings.vllm.max_model_len, max_clips, tokens_per_clip)
         info = model.info(mode="segments", tokens_per_clip=tokens_per_clip, max_clips=max_clips)
         survives = Guarantee.NONE if self._store is None else self._store.survives
-        self._info = replace(info, survives=survives, max_images=settings.max_question_images)
+        self._info = replace(
+            info,
+            survives=survives,
+            max_images=settings.max_question_images,
+            writes_json=sampling.writes_json(self._runner.tokenizer),
+        )
         self._census.start()
 
     async def close(self) -> None:

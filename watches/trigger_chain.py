@@ -1,6 +1,4 @@
-"""From a watch's options to its trigger and the question that the trigger asks."""
-
-from dataclasses import dataclass
+"""The trigger of a watch: a chain of the rules that its options name."""
 
 from onlooker.engine.wording import CheckQuestion, Wording
 from onlooker.watches.config import WatchesSection
@@ -17,53 +15,32 @@ from onlooker.watches.triggers.silence import SilenceTrigger
 from onlooker.watches.triggers.yes_no import YesNoTrigger
 
 LONE_HISTORY = 8
-"""Clips that a change alert by itself has to see first: it tells the unusual from the usual."""
+"""Clips that ``change`` has to see before it speaks where it stands alone: it has to know the usual
+before it can tell the unusual."""
 
 LONE_REFRACTORY_S = 5.0
+"""Stream time after speaking in which ``change`` stays silent where it stands alone."""
 
 SUM_THRESHOLD = 1.0
+"""What the probabilities of yes have to add up to: one certain yes, or several doubtful ones."""
+
 OUTLIER_Z = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Prompts:
-    """What the model is asked on behalf of one watch."""
-
-    check: CheckQuestion
-    """For yes/no margins."""
-    silence: str
-    """To which the model keeps silent where there is nothing to say."""
-    reply: str | None
-    """For the text of an alert, perplexity and evidence; None: nothing is to be said."""
-
-
-def make_prompts(options: WatchOptions, wording: Wording) -> Prompts:
-    """The prompts of a watch, in the words that the model understands."""
-    if options.kind == "alert":
-        assert options.condition is not None
-        question = wording.question_for(options.condition)
-        return Prompts(question, wording.commentary, options.answer_prompt)
-    if options.kind == "commentary":
-        instruction = options.instruction or wording.commentary
-        return Prompts(CheckQuestion(instruction, about_event=True), instruction, instruction)
-    assert options.question is not None
-    deferred = wording.deferred.replace("{question}", options.question.strip())
-    return Prompts(CheckQuestion(options.question, about_event=False), deferred, deferred)
+"""Standard deviations above the mean from which a probability of yes is out of the ordinary."""
 
 
 def make_trigger(
-    options: WatchOptions, prompts: Prompts, wording: Wording, settings: WatchesSection
+    options: WatchOptions, question: CheckQuestion, wording: Wording, settings: WatchesSection
 ) -> Trigger:
-    """The chain of triggers that the options name."""
+    """The trigger of a watch with these checked options, which asks `question` for yes or no."""
     names = options.triggers(wording)
-    links = [_make(name, options, prompts, wording, settings) for name in names]
+    links = [_make(name, options, question, wording, settings) for name in names]
     return links[0] if len(links) == 1 else ChainTrigger(links)
 
 
 def _make(
     name: TriggerName,
     options: WatchOptions,
-    prompts: Prompts,
+    question: CheckQuestion,
     wording: Wording,
     settings: WatchesSection,
 ) -> Trigger:
@@ -78,14 +55,14 @@ def _make(
             refractory_s=LONE_REFRACTORY_S,
         )
     if name == "yes_no":
-        chosen = (options.min_confidence, prompts.check.threshold, wording.threshold)
+        chosen = (options.min_confidence, question.threshold, wording.threshold)
         return YesNoTrigger(
             threshold=next(value for value in chosen if value is not None),
             while_true=options.while_true,
-            about_event=prompts.check.about_event,
+            about_event=question.about_event,
             bias=bias,
             temperature=temperature,
-            gate=_gate(options, prompts.check, settings),
+            gate=_gate(options, question, settings),
         )
     if name == "silence":
         return SilenceTrigger(threshold=wording.silence_threshold)
@@ -103,7 +80,8 @@ def _make(
 def _gate(
     options: WatchOptions, question: CheckQuestion, settings: WatchesSection
 ) -> SightGate | None:
-    """What may spare a check its question; nothing, where the viewer says when to ask."""
+    """What may spare the model a check. None where the wording does not say what must have changed,
+    or where the viewer has said when to ask."""
     if question.needs is None or options.trigger or options.while_true:
         return None
     return SightGate(

@@ -1,17 +1,13 @@
-"""Watches and alerts as the wire tells them, and the way back."""
+"""Watches as they travel: their options in, what they are now out."""
 
-import base64
 from typing import Any
 
 from onlooker.core.protocol.watches import (
-    AlertObject,
-    EvidenceObject,
     WatchChanges,
     WatchCountsObject,
     WatchObject,
     WebhookConfig,
 )
-from onlooker.watches.alert import Alert
 from onlooker.watches.options import WatchOptions, Webhook
 from onlooker.watches.watch import Watch
 
@@ -22,7 +18,8 @@ _MAY_BE_NULL = {
 
 
 def option_changes(config: WatchChanges) -> dict[str, Any]:
-    """The fields of `WatchOptions` that a client named. Null takes an option back."""
+    """The fields of `WatchOptions` that a client named, with their new values. Null takes an option
+    back."""
     named = {name: getattr(config, name) for name in config.model_fields_set if name != "id"}
     changes = {n: value for n, value in named.items() if value is not None or n in _MAY_BE_NULL}
     if changes.get("trigger") is not None:
@@ -72,23 +69,4 @@ def watch_object(watch: Watch) -> WatchObject:
             alerts=counts.alerts,
             held_back=counts.held_back,
         ),
-    )
-
-
-def alert_object(alert: Alert) -> AlertObject:
-    """An alert, its picture in base64."""
-    frame = None if alert.frame_jpeg is None else base64.b64encode(alert.frame_jpeg).decode()
-    return AlertObject(
-        id=alert.alert_id,
-        number=alert.number,
-        watch=alert.watch_id,
-        kind=alert.kind,
-        text=alert.text,
-        data=alert.data,
-        problem=alert.problem,
-        confidence=alert.confidence,
-        evidence=EvidenceObject(start_s=alert.start_s, end_s=alert.end_s),
-        decided_at=alert.decided_wall_s,
-        staleness_s=alert.staleness_s,
-        frame=frame,
     )

@@ -1,0 +1,33 @@
+"""`Prompts`: what the model is asked on behalf of one watch."""
+
+from dataclasses import dataclass
+
+from onlooker.engine.wording import CheckQuestion, Wording
+from onlooker.watches.options import WatchOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of one watch, in the words that the model understands."""
+
+    check: CheckQuestion
+    """Asked for the margin of yes over no."""
+    silence: str
+    """The model answers this with silence where there is nothing to say."""
+    reply: str | None
+    """Asked for the text of an alert, for perplexity and for evidence. None: an alert says no more
+    than its condition."""
+
+    @classmethod
+    def of(cls, options: WatchOptions, wording: Wording) -> "Prompts":
+        """The prompts that the checked `options` of a watch lead to."""
+        if options.kind == "alert":
+            assert options.condition is not None
+            question = wording.question_for(options.condition)
+            return cls(question, wording.commentary, options.answer_prompt)
+        if options.kind == "commentary":
+            instruction = options.instruction or wording.commentary
+            return cls(CheckQuestion(instruction, about_event=True), instruction, instruction)
+        assert options.question is not None
+        deferred = wording.deferred.replace("{question}", options.question.strip())
+        return cls(CheckQuestion(options.question, about_event=False), deferred, deferred)

@@ -1,0 +1,25 @@
+"""An alert as it travels, to connections and to webhooks alike."""
+
+import base64
+
+from onlooker.core.protocol.watches import AlertObject, EvidenceObject
+from onlooker.watches.alert import Alert
+
+
+def alert_object(alert: Alert) -> AlertObject:
+    """`alert` for the wire, its picture in base64."""
+    frame = None if alert.frame_jpeg is None else base64.b64encode(alert.frame_jpeg).decode()
+    return AlertObject(
+        id=alert.alert_id,
+        number=alert.number,
+        watch=alert.watch_id,
+        kind=alert.kind,
+        text=alert.text,
+        data=alert.data,
+        problem=alert.problem,
+        confidence=alert.confidence,
+        evidence=EvidenceObject(start_s=alert.start_s, end_s=alert.end_s),
+        decided_at=alert.decided_wall_s,
+        staleness_s=alert.staleness_s,
+        frame=frame,
+    )
