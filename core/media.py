@@ -127,4 +127,3 @@ class DropReason(StrEnum):
     NO_KEYFRAME = "no_keyframe"
     """A delta frame whose reference was never received."""
     STREAM_CLOSED = "stream_closed"
-    ENGINE_FAILED = "engine_failed"

@@ -6,10 +6,11 @@ import math
 from onlooker.core.clock import Clock
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.media import DropReason, EncodedFrame, FrameOutcome
+from onlooker.core.token_bucket import TokenBucket
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import FrameAck
 from onlooker.streams.mailbox import Entry
-from onlooker.streams.perception.sampler import FloodLimit, RateMeter, Sampler
+from onlooker.streams.perception.sampler import RateMeter, Sampler
 from onlooker.streams.quality.service import StreamService
 from onlooker.streams.watching import Watcher
 
@@ -37,7 +38,9 @@ class Intake:
         self._settings, self._clock, self._is_live = settings, clock, is_live
         self._interval_s = interval_s
         self._sampler = Sampler(interval_s)
-        self._flood = FloodLimit(settings.max_fps)
+        self._flood = TokenBucket(
+            rate_per_s=settings.max_fps, burst=max(1.0, settings.max_fps), clock=clock
+        )
         self._fps = RateMeter()
         self._shift_s: float | None = 0.0
         self.pushed_s = pushed_s
@@ -96,7 +99,7 @@ class Intake:
         return None
 
     def _reason_to_drop(self, frame: EncodedFrame, now_s: float) -> DropReason | None:
-        if self._is_live and not self._flood.allows(now_s):
+        if self._is_live and not self._flood.try_take():
             return DropReason.RATE_LIMIT
         if len(frame.payload) > self._settings.max_frame_bytes:
             return DropReason.TOO_LARGE

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onlooker.core.address import AddressPolicy
+from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
 from onlooker.core.media import Codec, EncodedFrame
@@ -156,6 +157,7 @@ class _Pull:
         self._stream, self._lease, self._source = stream, lease, source
         self._settings, self._clock, self._metrics = settings.sources, clock, metrics
         self._make_reader, self._executor = make_reader, executor
+        self._backoff = Backoff(self._settings.reconnect_min_s, self._settings.reconnect_max_s)
         self._time = _StreamTime()
         self._sequence = 0
         self._failures = 0
@@ -245,6 +247,5 @@ class _Pull:
             return False
         self._stream.note_source("lost", f"{self._lease.owner}: {why}")
         self._metrics.source_reconnects.inc()
-        wait_s = self._settings.reconnect_min_s * 2 ** (self._failures - 1)
-        await self._clock.sleep(min(wait_s, self._settings.reconnect_max_s))
+        await self._clock.sleep(self._backoff.wait_s(self._failures))
         return True
