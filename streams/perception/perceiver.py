@@ -6,15 +6,16 @@ goes wrong with a message is an outcome, never an exception.
 
 from dataclasses import dataclass, field
 
-from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Codec, DropReason, EncodedFrame, Frame, FrameOutcome
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import ChunkDecoder, Picture
 from onlooker.streams.perception.clips import ClipBuilder
 from onlooker.streams.perception.gate import Gate
+from onlooker.streams.perception.pacing import Pacing
 from onlooker.streams.perception.pieces import PieceDecoder
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable, decode_still
+from onlooker.streams.state import StreamTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +47,24 @@ class Perceiver:
 
     def __init__(
         self,
-        stream_id: StreamId,
-        *,
+        terms: StreamTerms,
         settings: StreamsSection,
-        gate_threshold: float | None,
-        sample_interval_s: float,
+        *,
         width: int,
         height: int,
     ) -> None:
+        """`width`, `height`: pixels of the frames that are given out."""
         perception = settings.perception
         self._settings = settings
         self._width, self._height = width, height
         self._gate = Gate(
-            threshold=perception.gate_threshold if gate_threshold is None else gate_threshold,
+            threshold=terms.gate_threshold,
             cut_threshold=perception.cut_threshold,
             refresh_s=perception.refresh_s,
         )
-        self._builder = ClipBuilder(stream_id, max_pair_gap_s=perception.max_pair_gap_s)
-        self._sample_interval_s = sample_interval_s
-        self._sampler = Sampler(sample_interval_s)
+        self._builder = ClipBuilder(terms.stream_id, max_pair_gap_s=perception.max_pair_gap_s)
+        self._interval_s = terms.interval_s
+        self._sampler = Sampler(terms.interval_s)
         self._decoder: ChunkDecoder | PieceDecoder | None = None
         self._codec: Codec | None = None
         self._last_message: EncodedFrame | None = None
@@ -119,17 +119,13 @@ class Perceiver:
         self._last_message = message
         return seen
 
-    def set_pace(
-        self, *, sample_interval_s: float, max_pair_gap_s: float, comes_in_twos: bool
-    ) -> None:
-        """From now on, look at video so often, and let a frame wait so long for its partner, as one
-        of two that come together or not.
-
-        Safe while another thread is in `see`: each is a value that is read once a frame.
-        """
-        self._sample_interval_s = sample_interval_s
-        self._sampler.set_interval(sample_interval_s)
-        self._builder.set_pairing(max_pair_gap_s=max_pair_gap_s, comes_in_twos=comes_in_twos)
+    def set_pacing(self, pacing: Pacing) -> None:
+        """From now on, pick and pair frames so."""
+        self._interval_s = pacing.interval_s
+        self._sampler.set_interval(pacing.interval_s)
+        self._builder.set_pairing(
+            max_pair_gap_s=pacing.pair_gap_s, comes_in_twos=pacing.comes_in_twos
+        )
 
     def flush(self) -> list[Clip]:
         """Make a clip of a frame that waits for its partner."""
@@ -144,7 +140,7 @@ class Perceiver:
                 self._look_at(picture, self._last_message, seen)
         self._close_decoder()
         seen.clips += self._builder.flush()
-        self._sampler = Sampler(self._sample_interval_s)
+        self._sampler = Sampler(self._interval_s)
         return seen
 
     def close(self) -> None:

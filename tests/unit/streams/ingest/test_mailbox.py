@@ -4,7 +4,7 @@ import math
 import pytest
 
 from onlooker.core.media import Codec, DropReason
-from onlooker.streams.mailbox import Barrier, Entry, Mailbox
+from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox
 from tests.fakes.pictures import make_message
 
 KEY, DELTA = b"\x10" + bytes(9), b"\x11" + bytes(9)  # VP8: the first bit tells
