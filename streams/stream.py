@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import ResponseId, StreamId, split_stream_id
-from onlooker.core.media import Clip, EncodedFrame
+from onlooker.core.media import Clip, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question, Turn
 from onlooker.scheduler.slo import Tier
 from onlooker.streams.asking import Asker, QuestionSlots
@@ -116,8 +116,9 @@ class Stream:
         """Tell viewers how the source is: ``began``, ``lost``, ``found again`` or ``ended``."""
         self._events.publish(SourceChanged(state, detail))
 
-    def push(self, frame: EncodedFrame) -> None:
-        """Take a live frame; never waits. What becomes of it arrives as a `FrameAck`.
+    def push(self, frame: FrameMessage) -> None:
+        """Take a live frame, encoded or as pixels of the engine's size; never waits. What becomes
+        of it arrives as a `FrameAck`.
 
         Raises:
             InvalidRequest: a capture time that is no time; a stream on the virtual clock.
@@ -130,7 +131,7 @@ class Stream:
         self._note_feeding()
         self.ingest.push(frame)
 
-    async def push_wait(self, frame: EncodedFrame) -> FrameAck:
+    async def push_wait(self, frame: FrameMessage) -> FrameAck:
         """Take a frame, wait for room (virtual clock) and for what becomes of it.
 
         Raises: as `push`.

@@ -12,7 +12,7 @@ fills, the looker stops, and the mailbox drops the oldest pictures.
 import asyncio
 from collections.abc import Callable
 
-from onlooker.core.media import DropReason, EncodedFrame, FrameOutcome
+from onlooker.core.media import DropReason, FrameMessage, FrameOutcome
 from onlooker.scheduler.gateway_meter import GatewayWork
 from onlooker.streams.events import FrameAck, StreamEvent
 from onlooker.streams.ingest.intake import Intake
@@ -92,7 +92,7 @@ class Ingest:
         """Nothing more comes from the source that fed the stream so far."""
         self._mailbox.put(SourceEnd())
 
-    def push(self, message: EncodedFrame, outcome: Outcome | None = None) -> None:
+    def push(self, message: FrameMessage, outcome: Outcome | None = None) -> None:
         """Take a message at once; others may be dropped for it, or it for others. `outcome` is told
         what became of it.
 
@@ -103,7 +103,7 @@ class Ingest:
             for dropped, reason in self._mailbox.offer(entry):
                 self.tally.settle(dropped, FrameOutcome.DROPPED, reason)
 
-    async def push_in_turn(self, message: EncodedFrame, outcome: Outcome) -> None:
+    async def push_in_turn(self, message: FrameMessage, outcome: Outcome) -> None:
         """Take a message as soon as there is room for it, so that none is dropped. One call at a
         time.
 
@@ -116,7 +116,7 @@ class Ingest:
             else:
                 self._mailbox.put(entry)
 
-    def _admitted(self, message: EncodedFrame, outcome: Outcome | None) -> Entry | None:
+    def _admitted(self, message: FrameMessage, outcome: Outcome | None) -> Entry | None:
         """Count and check a message; None when its outcome is already known."""
         admission = self._intake.admit(message, self.newest_s)
         self.tally.note_received()

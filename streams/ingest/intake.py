@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from onlooker.core.errors import InvalidRequest
-from onlooker.core.media import DropReason, EncodedFrame, FrameOutcome
+from onlooker.core.media import DropReason, EncodedFrame, FrameMessage, FrameOutcome
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.streams.perception.sampler import RateMeter, Sampler
 from onlooker.streams.quality.stream_quality import StreamQuality
@@ -16,7 +16,7 @@ from onlooker.streams.state import StreamTerms
 class Admission:
     """What was found of one message."""
 
-    message: EncodedFrame
+    message: FrameMessage
     """With its time laid out as the stream's."""
     outcome: FrameOutcome | None = None
     """What became of it already; None: it may wait to be decoded."""
@@ -64,7 +64,7 @@ class Intake:
         """The same once it has been counted for a while; 0 before."""
         return self._fps.settled_rate(self._clock.now_s())
 
-    def admit(self, message: EncodedFrame, newest_s: float | None) -> Admission:
+    def admit(self, message: FrameMessage, newest_s: float | None) -> Admission:
         """Check a message. `newest_s`: the newest stream time that came in or was seen.
 
         Raises:
@@ -82,23 +82,23 @@ class Intake:
         if reason is not None:
             return Admission(message, FrameOutcome.DROPPED, reason)
         self.pushed_s, self.pushed_at_s = message.capture_s, now_s
-        if message.codec.is_still:
+        if message.is_still:
             if not self._sampler.pick(message.capture_s):
                 return Admission(message, FrameOutcome.SKIPPED)
             if not self._quality.keeps(message.capture_s):
                 return Admission(message, FrameOutcome.DROPPED, DropReason.OVERLOAD)
         return Admission(message)
 
-    def _reason_to_drop(self, message: EncodedFrame) -> DropReason | None:
+    def _reason_to_drop(self, message: FrameMessage) -> DropReason | None:
         if self._terms.is_live and not self._flood.try_take():
             return DropReason.RATE_LIMIT
-        if len(message.payload) > self._max_bytes:
+        if isinstance(message, EncodedFrame) and len(message.payload) > self._max_bytes:
             return DropReason.TOO_LARGE
         if self.pushed_s is not None and message.capture_s < self.pushed_s:
             return DropReason.LATE
         return None
 
-    def _shifted(self, message: EncodedFrame, now_s: float, newest_s: float | None) -> EncodedFrame:
+    def _shifted(self, message: FrameMessage, now_s: float, newest_s: float | None) -> FrameMessage:
         """Move a new source's time behind what the stream has seen; 0 for most."""
         if self._shift_s is None:
             self._shift_s = 0.0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameOutcome
+from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameMessage, FrameOutcome
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.streams.ingest.showing import Presenter
 from onlooker.streams.ingest.tally import Tally
@@ -122,7 +122,7 @@ class Looker:
             barrier.reached.set_result(Reached(self._presenter.num_made, pending, newest_s))
 
     async def _look_at(self, entry: Entry) -> None:
-        is_live_video = self._is_live and not entry.message.codec.is_still
+        is_live_video = self._is_live and not entry.message.is_still
         if self._is_live and not is_live_video and self._is_late(entry.message):
             self._tally.settle(entry, FrameOutcome.DROPPED, DropReason.LATE)
             return
@@ -145,21 +145,20 @@ class Looker:
         """Have what was kept survive as far as may be, before anybody is told that it was kept."""
         return Guarantee.NONE if self._journal is None else await self._journal.append(pictures)
 
-    def _is_late(self, message: EncodedFrame) -> bool:
+    def _is_late(self, message: FrameMessage) -> bool:
         waited_s = self._shared.clock.now_s() - message.received_at_s
         return waited_s > self._shared.settings.max_lag_s or self._quality.is_too_late(
             age_s=waited_s, has_newer=len(self._mailbox) > 0, num_ahead=self._presenter.num_ahead
         )
 
     def _see(self, entry: Entry, *, is_hurried: bool) -> "_Looked":
-        clock = self._shared.clock
+        message, clock = entry.message, self._shared.clock
         started_s = clock.now_s()
-        seen = self._perceiver.see(
-            entry.message, follows_gap=entry.follows_gap, is_hurried=is_hurried
-        )
-        codec = entry.message.codec.name.lower()
-        self._shared.metrics.decode_seconds.labels(codec=codec).observe(clock.now_s() - started_s)
-        return seen, [] if self._journal is None else as_pictures(seen.kept, entry.message)
+        seen = self._perceiver.see(message, follows_gap=entry.follows_gap, is_hurried=is_hurried)
+        if isinstance(message, EncodedFrame):
+            seconds = self._shared.metrics.decode_seconds.labels(codec=message.codec.name.lower())
+            seconds.observe(clock.now_s() - started_s)
+        return seen, [] if self._journal is None else as_pictures(seen.kept, message)
 
     def _end_source(self) -> "_Looked":
         seen = self._perceiver.end_source()

@@ -6,7 +6,15 @@ goes wrong with a message is an outcome, never an exception.
 
 from dataclasses import dataclass, field
 
-from onlooker.core.media import Clip, Codec, DropReason, EncodedFrame, Frame, FrameOutcome
+from onlooker.core.media import (
+    Clip,
+    Codec,
+    DropReason,
+    EncodedFrame,
+    Frame,
+    FrameMessage,
+    FrameOutcome,
+)
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import ChunkDecoder, Picture
 from onlooker.streams.perception.clips import ClipBuilder
@@ -95,7 +103,7 @@ class Perceiver:
             self._gate.judge(waiting.pixels, waiting.capture_s)
 
     def see(
-        self, message: EncodedFrame, *, follows_gap: bool = False, is_hurried: bool = False
+        self, message: FrameMessage, *, follows_gap: bool = False, is_hurried: bool = False
     ) -> Seen:
         """Take the next message.
 
@@ -106,17 +114,17 @@ class Perceiver:
         seen = Seen()
         self._is_hurried, self._num_passed_over = is_hurried, 0
         try:
-            if message.codec.is_still:
+            if isinstance(message, Frame) or message.is_still:
                 self._close_decoder()
                 self._look_at(self._still(message), message, seen)
             else:
+                self._last_message = message
                 for picture in self._pictures(message, follows_gap):
                     self._look_at(picture, message, seen)
         except Undecodable as error:
             seen.outcome, seen.reason, seen.detail = FrameOutcome.DROPPED, error.reason, str(error)
         if self._num_passed_over:
             seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
-        self._last_message = message
         return seen
 
     def set_pacing(self, pacing: Pacing) -> None:
@@ -147,9 +155,14 @@ class Perceiver:
         """Let go of decoders."""
         self._close_decoder()
 
-    def _still(self, message: EncodedFrame) -> Picture:
+    def _still(self, message: FrameMessage) -> Picture:
         if self._newest_s is not None and message.capture_s <= self._newest_s:
             raise Undecodable(DropReason.LATE, "video that was already seen is newer")
+        if isinstance(message, Frame):
+            shape = message.pixels.shape
+            if shape != (self._height, self._width, 3):
+                raise Undecodable(DropReason.UNDECODABLE, f"pixels of shape {shape}")
+            return Picture(message.capture_s, message.pixels)
         pixels = decode_still(
             message.payload,
             Codec(message.codec),
@@ -189,7 +202,7 @@ class Perceiver:
             self._decoder.close()
             self._decoder = None
 
-    def _look_at(self, picture: Picture, message: EncodedFrame, seen: Seen) -> None:
+    def _look_at(self, picture: Picture, message: FrameMessage, seen: Seen) -> None:
         """Judge a decoded picture; what it completes goes into `seen`."""
         capture_s = picture.capture_s
         seen.clips += self._builder.pass_time(capture_s)

@@ -12,12 +12,11 @@ from onlooker.core.address import AddressPolicy
 from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
-from onlooker.core.media import Codec, EncodedFrame
+from onlooker.core.media import Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import EngineInfo
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceLease
-from onlooker.streams.perception.stills import encode_png
 from onlooker.streams.sources.reader import Sample, SourceReader
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec, redacted
 from onlooker.streams.stream import Stream
@@ -226,10 +225,8 @@ class _Pull:
             begun = (capture_s, now_s)
         elif live and is_recorded:
             await self._clock.sleep(begun[1] + (capture_s - begun[0]) - now_s)
-        loop = asyncio.get_running_loop()
-        payload = await loop.run_in_executor(self._executor, encode_png, sample.pixels)
         self._sequence += 1
-        frame = EncodedFrame(self._sequence, capture_s, Codec.PNG, payload, self._clock.now_s())
+        frame = Frame(self._sequence, capture_s, self._clock.now_s(), sample.pixels)
         if live:
             self._stream.push(frame)
         else:
