@@ -1,7 +1,7 @@
 """Frames and clips: what travels from a camera to the model.
 
-Encoded frames come in from clients; decoded frames exist only between perception and the engine;
-a clip is the unit of memory (one temporal patch of the model: two frames, or one frame repeated).
+Encoded frames come in from clients, decoded ones from sources that the server itself opens; a clip
+is the unit of memory (one temporal patch of the model: two frames, or one frame repeated).
 """
 
 from dataclasses import dataclass
@@ -55,6 +55,16 @@ class EncodedFrame:
     received_at_s: float
     """Clock time of arrival, for lag."""
 
+    @property
+    def is_still(self) -> bool:
+        """Whether it is a whole picture by itself, so that it may be dropped without harm."""
+        return self.codec.is_still
+
+    @property
+    def num_bytes(self) -> int:
+        """Room that it takes while it waits."""
+        return len(self.payload)
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -64,6 +74,20 @@ class Frame:
     capture_s: float
     received_at_s: float
     pixels: Pixels
+
+    @property
+    def is_still(self) -> bool:
+        """As of `EncodedFrame`: always."""
+        return True
+
+    @property
+    def num_bytes(self) -> int:
+        """Room that it takes while it waits."""
+        return self.pixels.nbytes
+
+
+FrameMessage = EncodedFrame | Frame
+"""What a source may feed a stream with: bytes to decode, or pixels of the engine's size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,4 +152,3 @@ class DropReason(StrEnum):
     NO_KEYFRAME = "no_keyframe"
     """It builds on a frame that was never received."""
     STREAM_CLOSED = "stream_closed"
-    ENGINE_FAILED = "engine_failed"

@@ -124,14 +124,32 @@ Waiting = Mapping[StreamId, Sequence[int]]
 """Indices of clips, by stream."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What an engine's workers hold ready above the tiers of its store, all streams together."""
+
+    num_segments: int
+    num_bytes: int
+    """Of the segments' KV."""
+    num_indexed: int
+    """Clips that retrieval can find, ready or stored."""
+    index_bytes: int
+    """Memory of the index that it ranks them by."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """What an engine tells of its store."""
+    """What an engine tells of its memory."""
 
     durable: Waiting = field(default_factory=dict)
     """Of the clips that were asked about, those that outlive the engine and this process."""
     tiers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """Totals since the engine was started, by tier and name; see `cache_store.counters`."""
+    """By tier: totals since the engine was started, and what is in it and waits to be, by the names
+    of `cache_store.counters` and ``failed`` and ``queued_bytes``."""
+    moves: Mapping[str, int] = field(default_factory=dict)
+    """Totals since the engine was started: segments that went from a tier to another or to none."""
+    held: Held | None = None
+    """None from an engine without stream memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """`EngineSupervisor`: an engine that is started again when it dies, a bounded number of times.
 
 Between two starts lies a *life*. Whoever keeps something with the engine notes the life in which it
-did, and does it again in the next one: see `onlooker.streams.watching`.
+did, and does it again in the next one: see `onlooker.streams.ingest.showing`.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any
 
+from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, EngineFailed, EngineRestarting, OnlookerError
 from onlooker.core.ids import StreamId
@@ -52,6 +53,7 @@ class EngineSupervisor:
     ) -> None:
         self._engine = engine
         self._clock, self._settings, self._metrics = clock, settings, metrics
+        self._backoff = Backoff(settings.min_backoff_s, settings.max_backoff_s)
         self._life = 0
         self._is_up = self._is_gone = self._is_closing = False
         self._started_at_s: deque[float] = deque(maxlen=max(1, settings.max_restarts))
@@ -218,12 +220,11 @@ class EngineSupervisor:
 
     def _wait_s(self) -> float | None:
         """How long to wait before the next start; None when there were enough."""
-        settings = self._settings
-        since_s = self._clock.now_s() - settings.window_s
+        since_s = self._clock.now_s() - self._settings.window_s
         num = sum(started_at_s > since_s for started_at_s in self._started_at_s)
-        if num >= settings.max_restarts:
+        if num >= self._settings.max_restarts:
             return None
-        return float(min(settings.min_backoff_s * 2.0 ** min(num, 30), settings.max_backoff_s))
+        return self._backoff.wait_s(num + 1)
 
     async def _start_again(self) -> None:
         while (wait_s := self._wait_s()) is not None:

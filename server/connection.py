@@ -17,10 +17,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from onlooker.core.errors import OnlookerError
 from onlooker.core.protocol.server_events import SessionClosing
+from onlooker.core.token_bucket import TokenBucket
 from onlooker.server import errors
 from onlooker.server.auth import REALTIME_SUBPROTOCOL, Grant, bearer, from_subprotocols
 from onlooker.server.gateway import Gateway, Phase
-from onlooker.server.limits import TokenBucket
 from onlooker.server.outbox import Outbox, SlowReader
 from onlooker.server.session import Session, TooManyErrors, stream_for_session
 from onlooker.streams.stream import Stream

@@ -24,11 +24,11 @@ from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import VideoSettings
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
+from onlooker.core.token_bucket import TokenBucket
 from onlooker.scheduler.slo import Tier
 from onlooker.server.conversation import Conversation
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
-from onlooker.server.limits import TokenBucket
 from onlooker.server.outbox import Outbox
 from onlooker.server.pictures import decode_base64, parse_data_url
 from onlooker.server.responses import Responses

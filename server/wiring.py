@@ -19,6 +19,7 @@ from onlooker.server.pushers import HttpPushers
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.quality.governor import Governor
+from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.watches.service import WatchService
@@ -112,13 +113,12 @@ def make_hub(
         on_alert=webhooks.send,
         on_change=shelf.keep if shelf is not None else lambda *_: None,
     )
+    shared = Shared(
+        engine=supervised, clock=clock, metrics=metrics, settings=settings.streams, pool=pool
+    )
     return StreamHub(
-        engine=supervised,
-        clock=clock,
-        settings=settings.streams,
-        metrics=metrics,
-        pool=pool,
-        governor=Governor(settings.scheduler, clock=clock, metrics=metrics, load=engine.load),
+        shared,
+        governor=Governor(settings.scheduler, shared),
         puller=Puller(
             settings=settings.streams, clock=clock, metrics=metrics, info=lambda: engine.info
         ),

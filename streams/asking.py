@@ -28,10 +28,10 @@ from onlooker.engine.interface import (
 from onlooker.engine.supervisor import RETRY_AFTER_S, EngineSupervisor
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import AnswerFinished, AnswerStarted, StreamEvent
-from onlooker.streams.mailbox import Barrier, Mailbox, Reached
+from onlooker.streams.ingest.ingest import Ingest
+from onlooker.streams.ingest.mailbox import Reached
 from onlooker.streams.quality.governor import Governor
-from onlooker.streams.quality.service import StreamService
-from onlooker.streams.watching import Watcher
+from onlooker.streams.quality.stream_quality import StreamQuality
 
 
 class QuestionSlots:
@@ -67,17 +67,12 @@ class Asker:
     metrics: Metrics
     settings: StreamsSection
     slots: QuestionSlots
-    mailbox: Mailbox
-    watcher: Watcher
+    ingest: Ingest
     publish: Callable[[StreamEvent], None]
     closed: "asyncio.Future[str]"
     """Done, with the reason, when the stream closes."""
     is_live: bool
-    now_s: Callable[[], float]
-    """Stream time now: live, it goes on between frames."""
-    newest_s: Callable[[], float]
-    """Capture time of the newest frame that came in; 0 before the first."""
-    service: StreamService
+    quality: StreamQuality
     governor: Governor
     num_active: int = 0
 
@@ -93,7 +88,7 @@ class Asker:
         try:
             question = await self._prepared(question)
             since_s = answer.arrived_at_s if measures_ttft else self.clock.now_s()
-            care = self.service.question_care(since_s, question.tier, is_degraded=is_degraded)
+            care = self.quality.question_care(since_s, question.tier, is_degraded=is_degraded)
             question = replace(question, care=care)
             self.publish(AnswerStarted(question.response_id, question.asked_s))
             answer.is_told = True
@@ -148,7 +143,7 @@ class Asker:
                     "(setting streams.max_questions_per_stream): wait for one to end or cancel it"
                 )
             return self.governor.admit_question(
-                self.service, question.tier, has_pictures=bool(question.images)
+                self.quality, question.tier, has_pictures=bool(question.images)
             )
         except OnlookerError:
             self.metrics.questions.labels(outcome="refused").inc()
@@ -164,10 +159,9 @@ class Asker:
         with self._while_open():
             if at_s is not None and self.is_live:
                 await self._wait_for(at_s)
-            newest_s = self.newest_s()
-            reached = asyncio.get_running_loop().create_future()
-            self.mailbox.put_barrier(Barrier(math.inf if at_s is None else at_s, reached))
-            if not self.watcher.is_caught_up:
+            newest_s = self.ingest.newest_s or 0.0
+            reached = self.ingest.reach(math.inf if at_s is None else at_s)
+            if not self.ingest.is_caught_up:
                 await self._caught_up()
             if self.is_live and at_s is None:
                 seen = await self._seen_soon(reached)
@@ -177,7 +171,7 @@ class Asker:
             question,
             asked_s=max(newest_s, seen.newest_s) if at_s is None else at_s,
             pending=seen.pending,
-            zero_wall_s=self.clock.wall_s() - self.now_s() if self.is_live else None,
+            zero_wall_s=self.clock.wall_s() - self.ingest.now_s() if self.is_live else None,
         )
 
     async def _caught_up(self) -> None:
@@ -189,7 +183,7 @@ class Asker:
         """
         await self.engine.wait_ready()
         try:
-            await within(self.clock, self.engine.wait_limit_s, self.watcher.wait_caught_up())
+            await within(self.clock, self.engine.wait_limit_s, self.ingest.wait_caught_up())
         except TimeoutError:
             raise EngineRestarting(
                 "this stream is being restored: ask again in a moment", retry_after_s=RETRY_AFTER_S
@@ -197,10 +191,11 @@ class Asker:
 
     async def _wait_for(self, at_s: float) -> None:
         """Live: wait until stream time has come to `at_s`."""
-        ahead_s = at_s - self.now_s()
+        now_s = self.ingest.now_s()
+        ahead_s = at_s - now_s
         if ahead_s > self.settings.max_ask_wait_s:
             raise InvalidRequest(
-                f"at_s is {ahead_s:.1f} s ahead of the stream, which is at {self.now_s():.1f} s; a "
+                f"at_s is {ahead_s:.1f} s ahead of the stream, which is at {now_s:.1f} s; a "
                 f"question may wait {self.settings.max_ask_wait_s:g} s (streams.max_ask_wait_s)",
                 param="at_s",
             )
@@ -209,23 +204,20 @@ class Asker:
 
     async def _seen(self, reached: "asyncio.Future[Reached]") -> Reached:
         seen = await reached
-        await self.watcher.wait_ingested(seen.num_clips)
+        await self.ingest.wait_shown(seen.num_clips)
         return seen
 
     async def _seen_soon(self, reached: "asyncio.Future[Reached]") -> Reached:
         """Live and about now: wait a little for what has come in; do without it if need be."""
-        is_first = self.watcher.seen_until_s is None and self.watcher.counters.received > 0
+        tally = self.ingest.tally
+        is_first = tally.seen_until_s is None and tally.received > 0
         limit_s = self.settings.first_clip_wait_s if is_first else self.settings.fresh_wait_s
         until_s = self.clock.now_s() + limit_s
         seen = Reached(num_clips=0, pending=None, newest_s=0.0)
-        self.service.num_awaited += 1
-        try:
-            with contextlib.suppress(TimeoutError):
-                seen = await within(self.clock, limit_s, reached)
-                remaining_s = until_s - self.clock.now_s()
-                await within(self.clock, remaining_s, self.watcher.wait_ingested(seen.num_clips))
-        finally:
-            self.service.num_awaited -= 1
+        with self.quality.awaiting(), contextlib.suppress(TimeoutError):
+            seen = await within(self.clock, limit_s, reached)
+            remaining_s = until_s - self.clock.now_s()
+            await within(self.clock, remaining_s, self.ingest.wait_shown(seen.num_clips))
         return seen
 
     @contextlib.contextmanager
@@ -275,7 +267,7 @@ class Asker:
             asked_s=question.asked_s,
             seen_until_s=spans_s[-1][1] if spans_s else None,
             ttft_s=ttft_s,
-            memory_incomplete=end.memory_incomplete or self.watcher.lacks_any(since_s),
+            memory_incomplete=end.memory_incomplete or self.ingest.lacks_any(since_s),
         )
 
 

@@ -4,10 +4,8 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
-from concurrent.futures import Executor
 from typing import Any
 
-from onlooker.core.clock import Clock
 from onlooker.core.errors import (
     Conflict,
     EngineDead,
@@ -20,14 +18,12 @@ from onlooker.core.errors import (
 from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
-from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import EngineInfo, Progress
-from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.asking import QuestionSlots
-from onlooker.streams.config import StreamsSection
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.quality.governor import GOVERN_S, Governor
 from onlooker.streams.restoring import Opened, Restorer
+from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stock import StockTaker
@@ -65,12 +61,8 @@ class StreamHub:
 
     def __init__(
         self,
+        shared: Shared,
         *,
-        engine: EngineSupervisor,
-        clock: Clock,
-        settings: StreamsSection,
-        metrics: Metrics,
-        pool: Executor,
         governor: Governor,
         puller: Puller,
         webhooks: WebhookSender,
@@ -78,15 +70,14 @@ class StreamHub:
         journal: JournalKeeper | None = None,
         shelf: WatchShelf | None = None,
     ) -> None:
-        """All parts are started and closed with the hub. `pool`: where pictures are decoded and
-        compared. `journal`: keeps frames until their clips are durable. `shelf`: keeps the watches
-        of streams that outlive their connections."""
-        self._clock, self._settings, self._metrics = clock, settings, metrics
-        self._engine = engine
-        self._stock = StockTaker(engine, journal, clock=clock, metrics=metrics)
+        """All parts are started and closed with the hub. `journal`: keeps frames until their clips
+        are durable. `shelf`: keeps the watches of streams that outlive their connections."""
+        self._shared, self._engine = shared, shared.engine
+        self._clock, self._settings, self._metrics = shared.clock, shared.settings, shared.metrics
+        self._stock = StockTaker(shared.engine, journal, clock=shared.clock, metrics=shared.metrics)
         self._journal, self._shelf = journal, shelf
-        self._slots = QuestionSlots(settings.max_questions)
-        self._pool, self._governor, self._puller = pool, governor, puller
+        self._slots = QuestionSlots(shared.settings.max_questions)
+        self._governor, self._puller = governor, puller
         self.webhooks = webhooks
         """Where alerts are posted to."""
         self._make_keeper = make_keeper
@@ -151,7 +142,7 @@ class StreamHub:
             await self._journal.close()
         if self._shelf is not None:
             await self._shelf.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._shared.pool.shutdown(wait=False, cancel_futures=True)
 
     # ---- streams
 
@@ -182,18 +173,14 @@ class StreamHub:
         stream = Stream(
             stream_id,
             options,
-            engine=self._engine,
+            self._shared,
             opened=opened,
-            clock=self._clock,
-            settings=self._settings,
-            metrics=self._metrics,
-            pool=self._pool,
-            slots=self._slots,
-            make_keeper=self._make_keeper,
             governor=self._governor,
+            make_keeper=self._make_keeper,
+            slots=self._slots,
         )
         stream.watches.restore(kept)
-        self._governor.join(stream.quality_control)
+        self._governor.join(stream.ingest)
         self._streams[stream_id] = stream
         self._metrics.streams.set(len(self._streams))
         self._runs[stream_id] = asyncio.create_task(self._run(stream), name=f"stream {stream_id}")
@@ -263,16 +250,8 @@ class StreamHub:
         if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
             # Who ends with their connection cannot be opened again.
             return Opened(life, remembered)
-        restorer = Restorer(
-            stream_id,
-            await self._journal.open(stream_id, info.survives),
-            width=info.frame_width,
-            height=info.frame_height,
-            max_pixels=self._settings.max_frame_pixels,
-            pool=self._pool,
-            clock=self._clock,
-        )
-        return Opened(life, remembered, restorer)
+        journal = await self._journal.open(stream_id, info.survives)
+        return Opened(life, remembered, Restorer(stream_id, journal, self._shared))
 
     async def _run(self, stream: Stream) -> None:
         """The root of a stream's task: whatever goes wrong ends this stream only."""

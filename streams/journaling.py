@@ -1,9 +1,9 @@
 """The frame journal as streams use it: off the event loop, and never in the way.
 
 What is journaled is what the model is shown: the kept pictures, each under the index of the clip
-that it belongs to. A picture that came as one stands as it came, one that came out of coded video
-as PNG of the model's size. So a replay needs no key frame and no decoder's state, makes the very
-same clips, and takes nothing for what was skipped.
+that it belongs to. A picture that came encoded stands as it came; one that came as pixels, or out
+of coded video, as PNG of the model's size. So a replay needs no key frame and no decoder's state,
+makes the very same clips, and takes nothing for what was skipped.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.clock import Clock
 from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.ids import StreamId
-from onlooker.core.media import Codec, EncodedFrame
+from onlooker.core.media import Codec, EncodedFrame, FrameMessage
 from onlooker.core.metrics import Metrics
 from onlooker.core.waiting import within
 from onlooker.streams.perception.perceiver import KeptFrame
@@ -47,14 +47,14 @@ class KeptPicture:
     """Whether the clip is whole with it."""
 
 
-def as_pictures(kept: Sequence[KeptFrame], message: EncodedFrame | None) -> list[KeptPicture]:
+def as_pictures(kept: Sequence[KeptFrame], message: FrameMessage | None) -> list[KeptPicture]:
     """What the journal takes of frames that were kept of `message` (None: of the end of a source).
     Encodes: off the event loop."""
     pictures = []
     for one in kept:
         frame = one.frame
         codec, payload = Codec.PNG, b""
-        if message is not None and message.codec.is_still:
+        if isinstance(message, EncodedFrame) and message.is_still:
             codec, payload = message.codec, message.payload
         if not 0 < len(payload) <= frame.pixels.nbytes:  # a large photograph of a small picture
             codec, payload = Codec.PNG, encode_png(frame.pixels)

@@ -3,17 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from onlooker.cache_store.journal_entry import JournalEntry
-from onlooker.core.clock import Clock
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.interface import Remembered
 from onlooker.streams.journaling import StreamJournal
 from onlooker.streams.perception.stills import Undecodable, decode_still
+from onlooker.streams.shared import Shared
 
 _log = logging.getLogger("onlooker.streams.restoring")
 
@@ -35,27 +34,10 @@ class Found:
 
 
 class Restorer:
-    """Of one stream.
+    """Of one stream."""
 
-    Args:
-        width, height: pixels of the engine's frames.
-        pool: where pictures are decoded.
-    """
-
-    def __init__(
-        self,
-        stream_id: StreamId,
-        journal: StreamJournal,
-        *,
-        width: int,
-        height: int,
-        max_pixels: int,
-        pool: Executor,
-        clock: Clock,
-    ) -> None:
-        self._stream_id, self.journal = stream_id, journal
-        self._width, self._height, self._max_pixels = width, height, max_pixels
-        self._pool, self._clock = pool, clock
+    def __init__(self, stream_id: StreamId, journal: StreamJournal, shared: Shared) -> None:
+        self._stream_id, self.journal, self._shared = stream_id, journal, shared
 
     async def restore(
         self,
@@ -109,23 +91,24 @@ class Restorer:
 
     async def _frames(self, entries: Sequence[JournalEntry]) -> list[Frame]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._decoded, entries)
+        return await loop.run_in_executor(self._shared.pool, self._decoded, entries)
 
     def _decoded(self, entries: Sequence[JournalEntry]) -> list[Frame]:
-        frames = []
+        info, frames = self._shared.engine.info, []
         for entry in entries:
             try:
                 pixels = decode_still(
                     entry.payload,
                     entry.codec,
-                    width=self._width,
-                    height=self._height,
-                    max_pixels=self._max_pixels,
+                    width=info.frame_width,
+                    height=info.frame_height,
+                    max_pixels=self._shared.settings.max_frame_pixels,
                 )
             except Undecodable as error:  # its digest was right: another version wrote it
                 _log.warning("a journaled frame cannot be read", extra={"detail": str(error)})
                 continue
-            frames.append(Frame(entry.sequence, entry.capture_s, self._clock.now_s(), pixels))
+            now_s = self._shared.clock.now_s()
+            frames.append(Frame(entry.sequence, entry.capture_s, now_s, pixels))
         return frames
 
 
@@ -141,14 +124,19 @@ class Opened:
     """Finds again what the engine does not remember; None without a journal."""
 
     @property
+    def journal(self) -> StreamJournal | None:
+        """Where the stream's kept frames are written."""
+        return None if self.restorer is None else self.restorer.journal
+
+    @property
     def newest_s(self) -> float | None:
         """Stream time of the newest frame that is stored in any way."""
         known_s = [self.remembered.seen_until_s]
-        if self.restorer is not None:
-            known_s.append(self.restorer.journal.newest_s)
+        if self.journal is not None:
+            known_s.append(self.journal.newest_s)
         return max((time_s for time_s in known_s if time_s is not None), default=None)
 
     @property
     def guarantee(self) -> Guarantee:
         """What a frame that is kept now survives."""
-        return Guarantee.NONE if self.restorer is None else self.restorer.journal.guarantee
+        return Guarantee.NONE if self.journal is None else self.journal.guarantee

@@ -1,5 +1,6 @@
 """What a stream is opened with, and what can be read of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,6 +9,7 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
 from onlooker.core.media import DropReason
 from onlooker.scheduler.slo import Tier
+from onlooker.streams.config import StreamsSection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,33 @@ class StreamOptions:
     persistent: bool = True
     """Whether it outlives the connection that opened it; kept for the server, which acts on it."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTerms:
+    """How one stream is taken in: its options, with the server's settings where it chose none."""
+
+    stream_id: StreamId
+    is_live: bool
+    interval_s: float
+    """Stream time between two frames that are looked at, at full quality."""
+    gate_threshold: float
+    tier: Tier | None
+    """None: the server's default."""
+
+    @classmethod
+    def of(
+        cls, stream_id: StreamId, options: StreamOptions, settings: StreamsSection
+    ) -> "StreamTerms":
+        perception = settings.perception
+        threshold = options.gate_threshold
+        return cls(
+            stream_id,
+            is_live=(options.clock or settings.clock) == "live",
+            interval_s=max(perception.clip_interval_s / 2, 1 / (options.max_fps or math.inf)),
+            gate_threshold=perception.gate_threshold if threshold is None else threshold,
+            tier=options.tier,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +89,3 @@ class StreamStatus:
     """Why it was closed."""
     guarantee: Guarantee = Guarantee.NONE
     """What a frame that is kept now survives."""
-
-
-@dataclass(slots=True)
-class Counters:
-    """What became of a stream's frames and clips, since it was opened."""
-
-    received: int = 0
-    kept: int = 0
-    skipped: int = 0
-    dropped: dict[DropReason, int] = field(default_factory=dict)
-    clips: int = 0
-    clips_lost: int = 0

@@ -1,14 +1,17 @@
-"""`StockTaker`: asks the engine now and then what is durable, and how its store is."""
+"""`StockTaker`: asks the engine now and then what is durable, and what it holds."""
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Protocol
 
 from onlooker.core.clock import Clock
-from onlooker.core.errors import EngineDead, EngineRestarting
+from onlooker.core.errors import EngineDead, EngineRestarting, OnlookerError
 from onlooker.core.metrics import Metrics
-from onlooker.engine.interface import Stock, Waiting
+from onlooker.engine.interface import Held, Stock, Waiting
 from onlooker.streams.journaling import JournalKeeper
+
+_log = logging.getLogger("onlooker.streams.stock")
 
 COUNTED = (
     "hits", "misses", "corrupt", "foreign", "read_errors", "write_errors", "refused", "stored",
@@ -30,7 +33,7 @@ class TakesStock(Protocol):
 
 
 class StockTaker:
-    """Lets the journal go of what is durable, and turns the store's totals into metrics."""
+    """Lets the journal go of what is durable, and turns what the engine holds into metrics."""
 
     def __init__(
         self,
@@ -43,7 +46,7 @@ class StockTaker:
         self._engine, self._journal = engine, journal
         self._clock, self._metrics = clock, metrics
         self._interval_s = INTERVAL_S if journal is None else journal.settle_s
-        self._totals: dict[tuple[str, str], int] = {}
+        self._totals: dict[tuple[str, ...], int] = {}
 
     async def run(self) -> None:
         """Take stock until cancelled, or the engine is gone for good."""
@@ -51,27 +54,44 @@ class StockTaker:
             while True:
                 await self._clock.sleep(self._interval_s)
                 await self._engine.next_life(0)
-                with contextlib.suppress(EngineRestarting):
+                try:
                     await self.take()
+                except (EngineDead, EngineRestarting):
+                    continue  # `next_life` waits for another life, or ends this
+                except OnlookerError as error:
+                    _log.warning("the engine could not be asked what it holds", exc_info=error)
 
     async def take(self) -> None:
         """Once. Raises what `Engine.take_stock` raises."""
         waiting = {} if self._journal is None else self._journal.waiting()
         stock = await self._engine.take_stock(waiting)
-        for tier, totals in stock.tiers.items():
-            self._count(tier, totals)
+        for tier, counts in stock.tiers.items():
+            self._tell_tier(tier, counts)
+        for move, total in stock.moves.items():
+            self._metrics.store_moves.labels(move).inc(self._gained(total, "moves", move))
+        if stock.held is not None:
+            self._tell_held(stock.held)
         if self._journal is not None:
             for stream_id, indices in stock.durable.items():
                 self._journal.settle(stream_id, indices)
             self._metrics.journal_bytes.set((await self._journal.stats()).num_bytes)
 
-    def _count(self, tier: str, totals: Mapping[str, int]) -> None:
+    def _tell_tier(self, tier: str, counts: Mapping[str, int]) -> None:
+        metrics = self._metrics
         for name in COUNTED:
-            total = totals.get(name, 0)
-            before = self._totals.get((tier, name), 0)
-            self._totals[tier, name] = total
-            # An engine that was started again counts from 0.
-            self._metrics.store_events.labels(tier, name).inc(
-                total - before if total >= before else total
-            )
-        self._metrics.store_bytes.labels(tier).set(totals.get("used_bytes", 0))
+            gained = self._gained(counts.get(name, 0), "tier", tier, name)
+            metrics.store_events.labels(tier, name).inc(gained)
+        metrics.store_bytes.labels(tier).set(counts.get("used_bytes", 0))
+        metrics.store_records.labels(tier).set(counts.get("num_records", 0))
+        metrics.store_queued_bytes.labels(tier).set(counts.get("queued_bytes", 0))
+
+    def _tell_held(self, held: Held) -> None:
+        self._metrics.memory_device_segments.set(held.num_segments)
+        self._metrics.memory_device_bytes.set(held.num_bytes)
+        self._metrics.memory_indexed_clips.set(held.num_indexed)
+        self._metrics.memory_index_bytes.set(held.index_bytes)
+
+    def _gained(self, total: int, *name: str) -> int:
+        """By how much a total has grown; an engine that was started again counts from 0."""
+        before, self._totals[name] = self._totals.get(name, 0), total
+        return total - before if total >= before else total

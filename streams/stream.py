@@ -5,39 +5,22 @@ closed, its idle limit passes, or its own task fails; no failure of one reaches 
 """
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator
-from concurrent.futures import Executor
 from dataclasses import replace
 
-from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import StreamId, split_stream_id
-from onlooker.core.media import DropReason, EncodedFrame, FrameOutcome
-from onlooker.core.metrics import Metrics
-from onlooker.engine.interface import AnswerEvent, EngineInfo, Question
-from onlooker.engine.supervisor import EngineSupervisor
+from onlooker.core.media import FrameMessage
+from onlooker.engine.interface import AnswerEvent, Question
 from onlooker.streams.asking import Asker, QuestionSlots
-from onlooker.streams.config import StreamsSection
-from onlooker.streams.events import (
-    ClipSeen,
-    FrameAck,
-    PaceChanged,
-    SourceChanged,
-    StreamClosed,
-    StreamEvent,
-)
+from onlooker.streams.events import FrameAck, PaceChanged, SourceChanged, StreamClosed
 from onlooker.streams.fanout import EventLog, Subscription
-from onlooker.streams.intake import Intake
+from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceLease
-from onlooker.streams.mailbox import Entry, Mailbox, SourceEnd
-from onlooker.streams.perception.perceiver import Perceiver
-from onlooker.streams.quality.control import QualityControl
 from onlooker.streams.quality.governor import Governor
-from onlooker.streams.quality.pace import PaceAdvisor
 from onlooker.streams.restoring import Opened
-from onlooker.streams.state import StreamOptions, StreamStatus
-from onlooker.streams.watching import Watcher
+from onlooker.streams.shared import Shared
+from onlooker.streams.state import StreamOptions, StreamStatus, StreamTerms
 from onlooker.watches.keeper import MakeKeeper
 
 __all__ = ["Stream", "StreamOptions", "StreamStatus"]
@@ -50,120 +33,59 @@ class Stream:
         self,
         stream_id: StreamId,
         options: StreamOptions,
+        shared: Shared,
         *,
-        engine: EngineSupervisor,
         opened: Opened,
-        clock: Clock,
-        settings: StreamsSection,
-        metrics: Metrics,
-        pool: Executor,
-        slots: QuestionSlots,
-        make_keeper: MakeKeeper,
         governor: Governor,
+        make_keeper: MakeKeeper,
+        slots: QuestionSlots,
     ) -> None:
         self.id, self.name = stream_id, split_stream_id(stream_id)[1]
         self.options = options
-        self.is_live = (options.clock or settings.clock) == "live"
-        self.created_wall_s = clock.wall_s()
-        self.active_at_s = clock.now_s()
-        """Clock time at which somebody last fed, watched or asked."""
-        self._clock, self._settings, self._metrics = clock, settings, metrics
-        self._events = EventLog.of(settings, metrics)
-        info, perception = engine.info, settings.perception
-        interval_s = max(perception.clip_interval_s / 2, 1 / (options.max_fps or math.inf))
-        self.interval_s = interval_s
+        terms = StreamTerms.of(stream_id, options, shared.settings)
+        self.is_live = terms.is_live
+        self.interval_s = terms.interval_s
         """Stream time between two frames that are looked at."""
-        self._governor = governor
-        self.service = governor.serve(
-            stream_id,
-            options.tier,
-            is_live=self.is_live,
-            interval_s=interval_s,
-            max_pair_gap_s=perception.max_pair_gap_s,
-        )
-        self._mailbox = Mailbox.of(settings)
-        self._perceiver = self._make_perceiver(info)
+        self._clock = shared.clock
+        self.created_wall_s = self._clock.wall_s()
+        self.active_at_s = self._clock.now_s()
+        """Clock time at which somebody last fed, watched or asked."""
+        self._events = EventLog.of(shared.settings, shared.metrics)
+        self._quality = governor.serve(terms, self._events.publish)
+        self._opened = opened
         self.watches = make_keeper(
             stream_id,
-            publish=self._publish,
+            publish=self._events.publish,
             is_live=self.is_live,
             now_s=self._now_s,
             is_kept=options.persistent,
         )
         """Standing questions to this stream."""
-        self._opened = opened
-        self._watcher = self._make_watcher(engine, pool, opened)
-        self._intake = self._make_intake(opened.newest_s)
+        self.ingest = Ingest(
+            terms,
+            shared,
+            opened=opened,
+            quality=self._quality,
+            watches=self.watches,
+            publish=self._events.publish,
+        )
+        """What comes in, on its way to the model; the governor reads how it fares."""
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._asker = self._make_asker(engine, slots)
-        width, height = info.frame_width, info.frame_height
-        self._pace = PaceAdvisor(
-            fps=1 / interval_s, width=width, height=height, max_lag_s=settings.max_lag_s
+        self._asker = Asker(
+            engine=shared.engine,
+            clock=shared.clock,
+            metrics=shared.metrics,
+            settings=shared.settings,
+            slots=slots,
+            ingest=self.ingest,
+            publish=self._events.publish,
+            closed=self._closed,
+            is_live=self.is_live,
+            quality=self._quality,
+            governor=governor,
         )
         self._lease: SourceLease | None = None
         self._turn = asyncio.Lock()
-        self._publish(self._pace.current)
-        self.quality_control = QualityControl(
-            self.service, self._perceiver, self._watcher, self._intake, self._pace, self._publish
-        )
-        """For the governor."""
-        self.quality_control.begin()
-
-    def _make_perceiver(self, info: EngineInfo) -> Perceiver:
-        return Perceiver(
-            self.id,
-            settings=self._settings,
-            gate_threshold=self.options.gate_threshold,
-            sample_interval_s=self.service.interval_s,
-            width=info.frame_width,
-            height=info.frame_height,
-        )
-
-    def _make_intake(self, pushed_s: float | None) -> Intake:
-        return Intake(
-            watcher=self._watcher,
-            service=self.service,
-            settings=self._settings,
-            clock=self._clock,
-            is_live=self.is_live,
-            interval_s=self.interval_s,
-            pushed_s=pushed_s,
-        )
-
-    def _make_watcher(self, engine: EngineSupervisor, pool: Executor, opened: Opened) -> Watcher:
-        return Watcher(
-            self.id,
-            mailbox=self._mailbox,
-            perceiver=self._perceiver,
-            engine=engine,
-            opened=opened,
-            pool=pool,
-            clock=self._clock,
-            metrics=self._metrics,
-            publish=self._publish,
-            keeper=self.watches,
-            is_live=self.is_live,
-            max_lag_s=self._settings.max_lag_s,
-            service=self.service,
-        )
-
-    def _make_asker(self, engine: EngineSupervisor, slots: QuestionSlots) -> Asker:
-        return Asker(
-            engine=engine,
-            clock=self._clock,
-            metrics=self._metrics,
-            settings=self._settings,
-            slots=slots,
-            mailbox=self._mailbox,
-            watcher=self._watcher,
-            publish=self._publish,
-            closed=self._closed,
-            is_live=self.is_live,
-            now_s=self._now_s,
-            newest_s=lambda: self._newest_s or 0.0,
-            service=self.service,
-            governor=self._governor,
-        )
 
     # ---- the source
 
@@ -185,17 +107,18 @@ class Stream:
                 param="stream",
             )
         self._lease = SourceLease(owner, self._release)
-        self._intake.begin_source()
+        self.ingest.begin_source()
         self.active_at_s = self._clock.now_s()
         self.note_source("began", owner)
         return self._lease
 
     def note_source(self, state: str, detail: str) -> None:
         """Tell viewers how the source is: ``began``, ``lost``, ``found again`` or ``ended``."""
-        self._publish(SourceChanged(state, detail))
+        self._events.publish(SourceChanged(state, detail))
 
-    def push(self, frame: EncodedFrame) -> None:
-        """Take a live frame; never waits. What becomes of it arrives as a `FrameAck`.
+    def push(self, frame: FrameMessage) -> None:
+        """Take a live frame, encoded or as pixels of the engine's size; never waits. What becomes
+        of it arrives as a `FrameAck`.
 
         Raises:
             InvalidRequest: a capture time that is no time; a stream on the virtual clock.
@@ -205,26 +128,22 @@ class Stream:
             raise InvalidRequest(
                 f"stream '{self.name}' runs on the virtual clock, where the sender waits: push_wait"
             )
-        if (entry := self._admitted(frame, None)) is not None:
-            self._offer(entry)
+        self._note_feeding()
+        self.ingest.push(frame)
 
-    async def push_wait(self, frame: EncodedFrame) -> FrameAck:
+    async def push_wait(self, frame: FrameMessage) -> FrameAck:
         """Take a frame, wait for room (virtual clock) and for what becomes of it.
 
         Raises: as `push`.
         """
         outcome: asyncio.Future[FrameAck] = asyncio.get_running_loop().create_future()
         if self.is_live:
-            if (entry := self._admitted(frame, outcome)) is not None:
-                self._offer(entry)
+            self._note_feeding()
+            self.ingest.push(frame, outcome)
             return await outcome
         async with self._turn:
-            if (entry := self._admitted(frame, outcome)) is not None:
-                await self._mailbox.wait_room(entry)
-                if self._closed.done():
-                    self._watcher.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
-                else:
-                    self._mailbox.put(entry)
+            self._note_feeding()
+            await self.ingest.push_in_turn(frame, outcome)
         return await outcome
 
     # ---- viewers
@@ -259,7 +178,7 @@ class Stream:
     @property
     def pace(self) -> PaceChanged:
         """What the server would like to be sent now."""
-        return self._pace.current
+        return self._quality.pace
 
     @property
     def closed_reason(self) -> str | None:
@@ -272,34 +191,33 @@ class Stream:
             self._events.num_subscribers
             or self._asker.num_active
             or self._turn.locked()
-            or len(self._mailbox)
-            or self._watcher.is_busy
+            or self.ingest.is_busy
         )
 
     def status(self) -> StreamStatus:
-        """The counters now."""
-        watcher, counters = self._watcher, self._watcher.counters
+        """How the stream is now."""
+        ingest, tally = self.ingest, self.ingest.tally
         return StreamStatus(
             stream_id=self.id,
             clock="live" if self.is_live else "virtual",
             created_wall_s=self.created_wall_s,
             metadata=dict(self.options.metadata),
-            received=counters.received,
-            kept=counters.kept,
-            skipped=counters.skipped,
-            dropped=dict(counters.dropped),
-            waiting=len(self._mailbox),
-            clips=counters.clips,
-            clips_lost=counters.clips_lost,
-            newest_s=self._newest_s,
-            seen_until_s=watcher.seen_until_s,
-            lag_s=watcher.lag_s,
+            received=tally.received,
+            kept=tally.kept,
+            skipped=tally.skipped,
+            dropped=dict(tally.dropped),
+            waiting=ingest.num_waiting,
+            clips=tally.clips,
+            clips_lost=tally.clips_lost,
+            newest_s=ingest.newest_s,
+            seen_until_s=tally.seen_until_s,
+            lag_s=tally.lag_s,
             source=self._lease.owner if self._lease is not None else None,
             subscribers=self._events.num_subscribers,
             questions=self._asker.num_active,
-            fps=self._intake.fps(),
-            tier=self.service.tier,
-            quality_level=self.service.quality.level,
+            fps=ingest.fps(),
+            tier=self._quality.tier,
+            quality_level=self._quality.rung.level,
             closed=self.closed_reason,
             guarantee=self._opened.guarantee,
         )
@@ -309,7 +227,7 @@ class Stream:
     async def run(self) -> None:
         """Watch until cancelled; raises what ended it."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._watcher.run())
+            tasks.create_task(self.ingest.run())
             tasks.create_task(self.watches.run())
 
     async def close(self, reason: str) -> None:
@@ -320,50 +238,24 @@ class Stream:
         self._closed.set_result(reason)
         self._lease = None
         await self.watches.close()
-        await self._watcher.close()
+        await self.ingest.close()
         self._events.publish(StreamClosed(reason))
 
     # ---- inside
 
-    @property
-    def _newest_s(self) -> float | None:
-        looked_at_s = self._perceiver.newest_s
-        if self._intake.pushed_s is None or looked_at_s is None:
-            return looked_at_s if self._intake.pushed_s is None else self._intake.pushed_s
-        return max(self._intake.pushed_s, looked_at_s)
-
     def _now_s(self) -> float:
-        newest_s = self._newest_s
-        if newest_s is None:
-            return 0.0
-        return newest_s + (self._clock.now_s() - self._intake.pushed_at_s)
+        return self.ingest.now_s()
 
     def _release(self, lease: SourceLease, detail: str) -> None:
         if self._lease is lease:
             self._lease = None
-            self._mailbox.put(SourceEnd())
+            self.ingest.end_source()
             self.note_source("ended", f"{lease.owner}: {detail}" if detail else lease.owner)
 
     def _check_open(self) -> None:
         if self._closed.done():
             raise NotFound(f"stream '{self.name}' is closed: {self.closed_reason}", param="stream")
 
-    def _admitted(
-        self, frame: EncodedFrame, outcome: "asyncio.Future[FrameAck] | None"
-    ) -> Entry | None:
-        """Count and check a message; None when its outcome is already known."""
+    def _note_feeding(self) -> None:
         self._check_open()
-        entry = self._intake.admit(frame, outcome, self._newest_s)
         self.active_at_s = self._clock.now_s()
-        return entry
-
-    def _offer(self, entry: Entry) -> None:
-        for dropped, reason in self._mailbox.offer(entry):
-            self._watcher.settle(dropped, FrameOutcome.DROPPED, reason)
-
-    def _publish(self, event: StreamEvent) -> None:
-        self._events.publish(event)
-        if isinstance(event, ClipSeen) and self.is_live and not self.service.is_governed:
-            wish = self._pace.note_lag(event.lag_s, self._clock.now_s())
-            if wish is not None:
-                self._events.publish(wish)

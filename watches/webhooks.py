@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import httpcore
 
 from onlooker.core.address import AddressPolicy, Target
+from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Forbidden, InvalidRequest
 from onlooker.core.ids import StreamId, split_stream_id
@@ -58,6 +59,7 @@ class WebhookSender:
 
     def __init__(self, settings: WebhooksSection, clock: Clock, metrics: Metrics) -> None:
         self._settings, self._clock, self._metrics = settings, clock, metrics
+        self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
         self._policy = AddressPolicy(settings.rules)
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._lines: dict[tuple[StreamId, str], _Line] = {}
@@ -118,7 +120,6 @@ class WebhookSender:
         del self._lines[key]
 
     async def _deliver(self, hook: Webhook, alert_id: str, body: bytes) -> str:
-        wait_s = self._settings.backoff_min_s
         for attempt in range(1, self._settings.max_attempts + 1):
             try:
                 status = await self._post(hook, alert_id, attempt, body)
@@ -132,8 +133,7 @@ class WebhookSender:
                 return "given_up"
             if attempt < self._settings.max_attempts:
                 self._metrics.webhook_deliveries.labels(outcome="retried").inc()
-                await self._clock.sleep(wait_s)
-                wait_s = min(2 * wait_s, self._settings.backoff_max_s)
+                await self._clock.sleep(self._backoff.wait_s(attempt))
         return "given_up"
 
     async def _post(self, hook: Webhook, alert_id: str, attempt: int, body: bytes) -> int:

@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
+from onlooker.core.backoff import Backoff
 from onlooker.core.errors import InvalidRequest
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -26,7 +27,7 @@ class Reconnect:
 
     def wait_s(self, attempt: int, at_least_s: float, rng: random.Random) -> float:
         """Seconds before attempt number `attempt` (0, 1, 2 …)."""
-        bare_s = min(self.max_s, self.first_s * 2.0 ** min(attempt, 30))
+        bare_s = Backoff(self.first_s, self.max_s).wait_s(attempt + 1)
         return max(at_least_s, bare_s * rng.uniform(0.8, 1.2))
 
 

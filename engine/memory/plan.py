@@ -121,5 +121,3 @@ class RequestReport:
     """See `Reads`. Of answers and probes only."""
     traced: list[LayerTrace] = field(default_factory=list)
     """By layer, all scores, where the plan asked for them."""
-    index_bytes: int = 0
-    """Memory that the index takes, all streams together; 0 where nothing was saved."""

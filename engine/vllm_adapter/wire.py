@@ -234,8 +234,6 @@ class WorkerReport:
     """What an answer read of the stored segments, and where."""
     traced: dict[str, list[LayerTrace]] = field(default_factory=dict)
     """All scores, by layer, where a request wants them."""
-    index_bytes: int = 0
-    """That the index takes, all streams together."""
 
     def join(self, other: "WorkerReport") -> None:
         """Add the report of another worker, which holds its own heads of the same segments."""
@@ -247,7 +245,6 @@ class WorkerReport:
             self.traced.setdefault(request_id, traces)
         for request_id, layers in other.picked.items():
             self.picked.setdefault(request_id, layers)
-        self.index_bytes += other.index_bytes
         for request_id, reads in other.read.items():
             mine_read = self.read.setdefault(request_id, {})
             for key, (tier, num_bytes) in reads.items():
@@ -261,14 +258,12 @@ class WorkerReport:
 
     def of(self, request_id: str) -> RequestReport:
         """What it tells of one request."""
-        saved = self.saved.get(request_id, [])
         return RequestReport(
-            saved=saved,
+            saved=self.saved.get(request_id, []),
             missing=self.missing.get(request_id, []),
             picked=self.picked.get(request_id, []),
             read=self.read.get(request_id, {}),
             traced=self.traced.get(request_id, []),
-            index_bytes=self.index_bytes if saved else 0,
         )
 
 
@@ -360,16 +355,6 @@ class StoredSegments:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreStock:
-    """How a worker's store is."""
-
-    undurable: list[str]
-    """Which of the keys that were asked about would not outlive the process."""
-    totals: dict[str, dict[str, int]]
-    """Since the start, by tier and name; see `cache_store.counters`."""
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerStats:
     """What a worker holds now."""
 
@@ -380,13 +365,24 @@ class WorkerStats:
     fetched: int
     """Segments that came from the store below, since the start."""
     tiers: dict[str, dict[str, int]]
-    """What each tier of the store below tells of itself."""
+    """By tier of the store below: totals since the start and what it holds, by the names of
+    `cache_store.counters`, with what waits to be written to it (``queued_bytes``) and what could
+    not be (``failed``)."""
     moves: dict[str, int]
     """Totals of what went between the tiers."""
     index_rows: int
     index_bytes: int
     index_row_bytes: int
     """The most that one more segment can take in the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStock:
+    """What is durable of what a worker was asked about, and what it holds."""
+
+    undurable: list[str]
+    """Which of the keys that were asked about would not outlive the process."""
+    stats: WorkerStats
 
 
 def drop_segments(keys: Sequence[str]) -> WorkerCall[int]:
@@ -419,9 +415,13 @@ def flush_segments(timeout_s: float) -> WorkerCall[bool]:
     return WorkerCall("flush_segments", (timeout_s,), bool)
 
 
-def store_stock(keys: Sequence[str]) -> WorkerCall[StoreStock]:
-    """Which of `keys` would not outlive the process, and the store's totals."""
-    return WorkerCall("store_stock", (list(keys),), lambda plain: StoreStock(**plain))
+def worker_stock(keys: Sequence[str]) -> WorkerCall[WorkerStock]:
+    """Which of `keys` would not outlive the process, and what `worker_stats` tells."""
+    return WorkerCall(
+        "worker_stock",
+        (list(keys),),
+        lambda plain: WorkerStock(plain["undurable"], WorkerStats(**plain["stats"])),
+    )
 
 
 def worker_stats() -> WorkerCall[WorkerStats]:

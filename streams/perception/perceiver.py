@@ -6,15 +6,24 @@ goes wrong with a message is an outcome, never an exception.
 
 from dataclasses import dataclass, field
 
-from onlooker.core.ids import StreamId
-from onlooker.core.media import Clip, Codec, DropReason, EncodedFrame, Frame, FrameOutcome
+from onlooker.core.media import (
+    Clip,
+    Codec,
+    DropReason,
+    EncodedFrame,
+    Frame,
+    FrameMessage,
+    FrameOutcome,
+)
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import ChunkDecoder, Picture
 from onlooker.streams.perception.clips import ClipBuilder
 from onlooker.streams.perception.gate import Gate
+from onlooker.streams.perception.pacing import Pacing
 from onlooker.streams.perception.pieces import PieceDecoder
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable, decode_still
+from onlooker.streams.state import StreamTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +55,24 @@ class Perceiver:
 
     def __init__(
         self,
-        stream_id: StreamId,
-        *,
+        terms: StreamTerms,
         settings: StreamsSection,
-        gate_threshold: float | None,
-        sample_interval_s: float,
+        *,
         width: int,
         height: int,
     ) -> None:
+        """`width`, `height`: pixels of the frames that are given out."""
         perception = settings.perception
         self._settings = settings
         self._width, self._height = width, height
         self._gate = Gate(
-            threshold=perception.gate_threshold if gate_threshold is None else gate_threshold,
+            threshold=terms.gate_threshold,
             cut_threshold=perception.cut_threshold,
             refresh_s=perception.refresh_s,
         )
-        self._builder = ClipBuilder(stream_id, max_pair_gap_s=perception.max_pair_gap_s)
-        self._sample_interval_s = sample_interval_s
-        self._sampler = Sampler(sample_interval_s)
+        self._builder = ClipBuilder(terms.stream_id, max_pair_gap_s=perception.max_pair_gap_s)
+        self._interval_s = terms.interval_s
+        self._sampler = Sampler(terms.interval_s)
         self._decoder: ChunkDecoder | PieceDecoder | None = None
         self._codec: Codec | None = None
         self._last_message: EncodedFrame | None = None
@@ -95,7 +103,7 @@ class Perceiver:
             self._gate.judge(waiting.pixels, waiting.capture_s)
 
     def see(
-        self, message: EncodedFrame, *, follows_gap: bool = False, is_hurried: bool = False
+        self, message: FrameMessage, *, follows_gap: bool = False, is_hurried: bool = False
     ) -> Seen:
         """Take the next message.
 
@@ -106,30 +114,26 @@ class Perceiver:
         seen = Seen()
         self._is_hurried, self._num_passed_over = is_hurried, 0
         try:
-            if message.codec.is_still:
+            if isinstance(message, Frame) or message.is_still:
                 self._close_decoder()
                 self._look_at(self._still(message), message, seen)
             else:
+                self._last_message = message
                 for picture in self._pictures(message, follows_gap):
                     self._look_at(picture, message, seen)
         except Undecodable as error:
             seen.outcome, seen.reason, seen.detail = FrameOutcome.DROPPED, error.reason, str(error)
         if self._num_passed_over:
             seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
-        self._last_message = message
         return seen
 
-    def set_pace(
-        self, *, sample_interval_s: float, max_pair_gap_s: float, comes_in_twos: bool
-    ) -> None:
-        """From now on, look at video so often, and let a frame wait so long for its partner, as one
-        of two that come together or not.
-
-        Safe while another thread is in `see`: each is a value that is read once a frame.
-        """
-        self._sample_interval_s = sample_interval_s
-        self._sampler.set_interval(sample_interval_s)
-        self._builder.set_pairing(max_pair_gap_s=max_pair_gap_s, comes_in_twos=comes_in_twos)
+    def set_pacing(self, pacing: Pacing) -> None:
+        """From now on, pick and pair frames so."""
+        self._interval_s = pacing.interval_s
+        self._sampler.set_interval(pacing.interval_s)
+        self._builder.set_pairing(
+            max_pair_gap_s=pacing.pair_gap_s, comes_in_twos=pacing.comes_in_twos
+        )
 
     def flush(self) -> list[Clip]:
         """Make a clip of a frame that waits for its partner."""
@@ -144,16 +148,21 @@ class Perceiver:
                 self._look_at(picture, self._last_message, seen)
         self._close_decoder()
         seen.clips += self._builder.flush()
-        self._sampler = Sampler(self._sample_interval_s)
+        self._sampler = Sampler(self._interval_s)
         return seen
 
     def close(self) -> None:
         """Let go of decoders."""
         self._close_decoder()
 
-    def _still(self, message: EncodedFrame) -> Picture:
+    def _still(self, message: FrameMessage) -> Picture:
         if self._newest_s is not None and message.capture_s <= self._newest_s:
             raise Undecodable(DropReason.LATE, "video that was already seen is newer")
+        if isinstance(message, Frame):
+            shape = message.pixels.shape
+            if shape != (self._height, self._width, 3):
+                raise Undecodable(DropReason.UNDECODABLE, f"pixels of shape {shape}")
+            return Picture(message.capture_s, message.pixels)
         pixels = decode_still(
             message.payload,
             Codec(message.codec),
@@ -193,7 +202,7 @@ class Perceiver:
             self._decoder.close()
             self._decoder = None
 
-    def _look_at(self, picture: Picture, message: EncodedFrame, seen: Seen) -> None:
+    def _look_at(self, picture: Picture, message: FrameMessage, seen: Seen) -> None:
         """Judge a decoded picture; what it completes goes into `seen`."""
         capture_s = picture.capture_s
         seen.clips += self._builder.pass_time(capture_s)

@@ -56,26 +56,6 @@ class Sampler:
         return False
 
 
-class FloodLimit:
-    """A token bucket on arrival times: at most `rate` a second, with bursts of one second."""
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
-        self._tokens = max(1.0, rate)
-        self._updated_s: float | None = None
-
-    def allows(self, now_s: float) -> bool:
-        """Whether one more may pass at clock time `now_s`."""
-        if self._updated_s is not None:
-            gained = (now_s - self._updated_s) * self._rate
-            self._tokens = min(max(1.0, self._rate), self._tokens + gained)
-        self._updated_s = now_s
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
-
-
 class RateMeter:
     """Events a second, over the last few seconds."""
 

@@ -5,13 +5,11 @@ The policy itself is in `onlooker.scheduler`; here it meets the streams.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded
-from onlooker.core.ids import StreamId, split_stream_id
-from onlooker.core.metrics import Metrics
+from onlooker.core.ids import split_stream_id
 from onlooker.scheduler.admission import Admission, Decision, Verdict
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.forecast import Pricing
@@ -20,7 +18,11 @@ from onlooker.scheduler.ladder import Ladder
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.quality import RUNGS, Quality
 from onlooker.scheduler.slo import Tier
-from onlooker.streams.quality.service import StreamService
+from onlooker.streams.events import PaceChanged
+from onlooker.streams.quality.strain import Strain
+from onlooker.streams.quality.stream_quality import StreamQuality
+from onlooker.streams.shared import Shared
+from onlooker.streams.state import StreamTerms
 
 GOVERN_S = 0.25
 """Between two ticks."""
@@ -33,59 +35,33 @@ DROPPING_LOAD = 1.5
 
 
 class Governed(Protocol):
-    """What the governor must know of a stream, and can tell it."""
+    """What the governor must know of a stream."""
 
     @property
-    def service(self) -> StreamService: ...
+    def quality(self) -> StreamQuality: ...
 
-    @property
-    def behind_s(self) -> float:
-        """How far the model is behind the stream now."""
+    def strain(self) -> Strain:
+        """How it fares now."""
         ...
-
-    @property
-    def source_fps(self) -> float:
-        """Frames a second that come in; 0 while that is not known."""
-        ...
-
-    @property
-    def gateway_work(self) -> GatewayWork:
-        """What the gateway has done for this stream so far; questions are not in it."""
-        ...
-
-    @property
-    def num_unseen(self) -> int:
-        """Frames and clips that wait to be seen."""
-        ...
-
-    def take_lost(self) -> int:
-        """Frames lost since the last call because the model was behind."""
-        ...
-
-    def set_quality(self, quality: Quality) -> None: ...
 
 
 class Governor:
     """One per hub.
 
     Args:
-        load: tells how busy the engine is.
         busy_s: seconds for which the calling thread has been busy so far.
     """
 
     def __init__(
         self,
         section: SchedulerSection,
+        shared: Shared,
         *,
-        clock: Clock,
-        metrics: Metrics,
-        load: Callable[[], EngineLoad],
         busy_s: Callable[[], float] = time.thread_time,
     ) -> None:
-        self._section = section
-        self._clock = clock
-        self._metrics = metrics
-        self._load = load
+        self._section, self._shared = section, shared
+        self._clock, self._metrics = shared.clock, shared.metrics
+        self._load = shared.engine.load
         self._admission = Admission(
             target_load=section.target_load, refuse_after=section.refuse_after
         )
@@ -100,8 +76,8 @@ class Governor:
         self._busy_s = busy_s
         self._ticked_at_s = -math.inf
         self._ticked_busy_s = 0.0
-        self._done: dict[str, GatewayWork] = {}
-        """Of each stream at the last tick."""
+        self._strains: dict[str, Strain] = {}
+        """How each stream fares, by the newest tick."""
         self._num_asked = 0
         self._late_s = 0.0
         self.num_unstarted = 0
@@ -114,46 +90,27 @@ class Governor:
 
     # ---- streams
 
-    def serve(
-        self,
-        stream_id: str,
-        tier: Tier | None,
-        *,
-        is_live: bool,
-        interval_s: float,
-        max_pair_gap_s: float,
-    ) -> StreamService:
-        """The service of a stream that is being opened. On the virtual clock nothing gives way."""
-        tier = tier or Tier(self._section.default_tier)
-        is_governed = self.is_on and is_live
-        section = self._section
-        tenant, _ = split_stream_id(StreamId(stream_id))
-        if not is_governed:
-            section = section.model_copy(update={"policy": "fcfs"})
-        service = StreamService(
-            stream_id,
-            section=section,
-            tier=tier,
-            clock=self._clock,
-            load=self._load,
-            interval_s=interval_s,
-            max_pair_gap_s=max_pair_gap_s,
-            quality=Quality(),
+    def serve(self, terms: StreamTerms, publish: Callable[[PaceChanged], None]) -> StreamQuality:
+        """The quality of a stream that is being opened; `publish` tells its viewers."""
+        quality = StreamQuality(
+            terms, self._shared, section=self._section, load=self._load, publish=publish
         )
-        if is_governed:
-            quality = self._ladder.join(stream_id, tier, tenant, service.demand(0.0))
-            service.set_quality(quality, source_fps=0.0)
-        return service
+        rung = Quality()
+        if quality.is_governed:
+            tenant, _ = split_stream_id(terms.stream_id)
+            rung = self._ladder.join(terms.stream_id, quality.tier, tenant, quality.demand(0.0))
+        quality.begin(rung)
+        return quality
 
     def join(self, stream: Governed) -> None:
         """A stream is open."""
-        if stream.service.is_governed:
-            self._streams[stream.service.stream_id] = stream
+        if stream.quality.is_governed:
+            self._streams[stream.quality.stream_id] = stream
 
     def leave(self, stream_id: str) -> None:
         """A stream is closed. Unknown ones are ignored."""
         self._streams.pop(stream_id, None)
-        self._done.pop(stream_id, None)
+        self._strains.pop(stream_id, None)
         self._ladder.leave(stream_id)
 
     def admit_stream(self, clips_per_s: float) -> None:
@@ -174,19 +131,19 @@ class Governor:
         self._note("stream", decision)
 
     def admit_question(
-        self, service: StreamService, tier: Tier | None, *, has_pictures: bool
+        self, quality: StreamQuality, tier: Tier | None, *, has_pictures: bool
     ) -> bool:
         """Let a question in; returns whether it has to do with less.
 
         Raises:
             Overloaded: its first word would come far too late.
         """
-        if not service.is_governed:
+        if not quality.is_governed:
             return False
         self._num_asked += 1
         decision = self._admission.question(
             self._load(),
-            self._section.slo(tier or service.tier),
+            self._section.slo(tier or quality.tier),
             num_ahead=self.num_unstarted,
             has_pictures=has_pictures,
         )
@@ -214,32 +171,33 @@ class Governor:
         if not self.is_on:
             return
         now_s = self._clock.now_s()
-        self._note_gateway(now_s)
-        for stream_id, stream in self._streams.items():
-            self._ladder.note_demand(stream_id, stream.service.demand(stream.source_fps))
-            if stream.service.must_learn_fps and stream.source_fps:
-                stream.set_quality(stream.service.quality)
+        before, strains = self._strains, {name: one.strain() for name, one in self._streams.items()}
+        self._strains = strains
+        self._note_gateway(now_s, before)
+        for stream_id, strain in strains.items():
+            quality = self._streams[stream_id].quality
+            self._ladder.note_demand(stream_id, quality.demand(strain.source_fps))
+            if quality.must_learn_fps and strain.source_fps:
+                quality.take(quality.rung, strain)
         changed = self._ladder.update(
-            self._pressure(load),
+            self._pressure(load, before),
             now_s,
-            backlog=sum(stream.num_unseen for stream in self._streams.values()),
+            backlog=sum(strain.num_unseen for strain in strains.values()),
             prices=self._pricing.prices(load, self._ladder.work(), self._gateway),
         )
-        for stream_id, quality in changed.items():
+        for stream_id, rung in changed.items():
             if (governed := self._streams.get(stream_id)) is not None:
-                governed.set_quality(quality)
+                governed.quality.take(rung, strains[stream_id])
         levels = self._ladder.levels()
         for rung in RUNGS:
             self._metrics.streams_at_level.labels(str(rung.level)).set(levels[rung.level])
 
-    def _note_gateway(self, now_s: float) -> None:
+    def _note_gateway(self, now_s: float, before: Mapping[str, Strain]) -> None:
         """Measure what the gateway's thread has spent since the last tick, and on what."""
         work = GatewayWork(questions=self._num_asked)
         self._num_asked = 0
-        for stream_id, stream in self._streams.items():
-            done = stream.gateway_work
-            work += done - self._done.get(stream_id, GatewayWork())
-            self._done[stream_id] = done
+        for stream_id, strain in self._strains.items():
+            work += strain.work - before.get(stream_id, Strain()).work
         passed_s, busy_s = now_s - self._ticked_at_s, self._busy_s()
         if math.isfinite(passed_s):
             self._gateway.note(work, busy_s - self._ticked_busy_s, passed_s)
@@ -247,12 +205,14 @@ class Governor:
         self._ticked_at_s, self._ticked_busy_s = now_s, busy_s
         self._metrics.gateway_load.set(self._gateway.load_ratio)
 
-    def _pressure(self, load: EngineLoad) -> float:
+    def _pressure(self, load: EngineLoad, before: Mapping[str, Strain]) -> float:
         """1 is all that can be done: the engine's and the gateway's own word, or what the streams
         have to suffer."""
         suffered = sorted(
-            DROPPING_LOAD if stream.take_lost() else stream.behind_s / stream.service.slo.lag_s
-            for stream in self._streams.values()
+            DROPPING_LOAD
+            if strain.num_lost > before.get(stream_id, Strain()).num_lost
+            else strain.behind_s / self._streams[stream_id].quality.slo.lag_s
+            for stream_id, strain in self._strains.items()
         )
         # The upper quartile: one stream's own trouble is not the engine's.
         worst = suffered[len(suffered) * 3 // 4] if suffered else 0.0

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onlooker.core.address import AddressPolicy
+from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
-from onlooker.core.media import Codec, EncodedFrame
+from onlooker.core.media import Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import EngineInfo
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceLease
-from onlooker.streams.perception.stills import encode_png
 from onlooker.streams.sources.reader import Sample, SourceReader
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec, redacted
 from onlooker.streams.stream import Stream
@@ -156,6 +156,7 @@ class _Pull:
         self._stream, self._lease, self._source = stream, lease, source
         self._settings, self._clock, self._metrics = settings.sources, clock, metrics
         self._make_reader, self._executor = make_reader, executor
+        self._backoff = Backoff(self._settings.reconnect_min_s, self._settings.reconnect_max_s)
         self._time = _StreamTime()
         self._sequence = 0
         self._failures = 0
@@ -224,10 +225,8 @@ class _Pull:
             begun = (capture_s, now_s)
         elif live and is_recorded:
             await self._clock.sleep(begun[1] + (capture_s - begun[0]) - now_s)
-        loop = asyncio.get_running_loop()
-        payload = await loop.run_in_executor(self._executor, encode_png, sample.pixels)
         self._sequence += 1
-        frame = EncodedFrame(self._sequence, capture_s, Codec.PNG, payload, self._clock.now_s())
+        frame = Frame(self._sequence, capture_s, self._clock.now_s(), sample.pixels)
         if live:
             self._stream.push(frame)
         else:
@@ -245,6 +244,5 @@ class _Pull:
             return False
         self._stream.note_source("lost", f"{self._lease.owner}: {why}")
         self._metrics.source_reconnects.inc()
-        wait_s = self._settings.reconnect_min_s * 2 ** (self._failures - 1)
-        await self._clock.sleep(min(wait_s, self._settings.reconnect_max_s))
+        await self._clock.sleep(self._backoff.wait_s(self._failures))
         return True

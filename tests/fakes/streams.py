@@ -11,15 +11,19 @@ from onlooker.cache_store.config import JournalSection
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, ManualClock
 from onlooker.core.metrics import Metrics
+from onlooker.engine.config import RestartSection
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo, Question
+from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
 from onlooker.server.wiring import make_hub
+from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import StreamEvent
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.shared import Shared
 from onlooker.streams.stream import Stream
 from onlooker.watches.shelf import WatchShelf
 
@@ -46,6 +50,19 @@ class InlineExecutor(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def make_shared(clock: Clock, **settings: Any) -> Shared:
+    """What streams share, for tests of their parts; the scripted engine is not started."""
+    metrics = Metrics()
+    engine = ScriptedEngine(clock=clock, info=SMALL)
+    return Shared(
+        engine=EngineSupervisor(engine, clock=clock, settings=RestartSection(), metrics=metrics),
+        clock=clock,
+        metrics=metrics,
+        settings=StreamsSection.model_validate(settings),
+        pool=InlineExecutor(),
+    )
 
 
 def make_tree(scheduler: SchedulerSection, **settings: Any) -> Settings:

@@ -10,7 +10,7 @@ import pytest
 
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import InvalidRequest
-from onlooker.core.ids import ResponseId, StreamId, new_id
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection, VllmSection
@@ -37,7 +37,7 @@ SCHEMA = {
 
 async def answer(engine: Engine, schema: dict[str, Any] | None) -> str:
     question = Question(
-        STREAM, ResponseId(new_id("resp")), "What is there?", 1e6, max_tokens=80, json_schema=schema
+        text="What is there?", stream_id=STREAM, asked_s=1e6, max_tokens=80, json_schema=schema
     )
     events = engine.answer(question)
     return "".join([event.text async for event in events if isinstance(event, AnswerDelta)])

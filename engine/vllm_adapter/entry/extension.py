@@ -7,8 +7,8 @@ from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.wire import (
     StoredLives,
     StoredSegments,
-    StoreStock,
     WorkerStats,
+    WorkerStock,
 )
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 
@@ -55,28 +55,28 @@ class SegmentExtension:
         vault = self._worker().vault
         return vault is None or vault.flush(timeout_s)
 
-    def store_stock(self, keys: list[str]) -> dict[str, Any]:
-        """See `wire.store_stock`."""
+    def worker_stock(self, keys: list[str]) -> dict[str, Any]:
+        """See `wire.worker_stock`."""
         vault = self._worker().vault
-        if vault is None:
-            return asdict(StoreStock(keys, {}))
-        return asdict(StoreStock(vault.undurable(keys), vault.totals()))
+        undurable = keys if vault is None else vault.undurable(keys)
+        return asdict(WorkerStock(undurable, self._stats()))
 
     def worker_stats(self) -> dict[str, Any]:
         """See `wire.worker_stats`."""
+        return asdict(self._stats())
+
+    def _stats(self) -> WorkerStats:
         worker = self._worker()
         arena, vault = worker.arena, worker.vault
-        return asdict(
-            WorkerStats(
-                segments=len(arena),
-                bytes=arena.num_bytes,
-                fetched=arena.num_fetched,
-                tiers={} if vault is None else vault.tier_stats(),
-                moves={} if vault is None else vault.moves(),
-                index_rows=len(arena.index),
-                index_bytes=arena.index.num_bytes,
-                index_row_bytes=arena.index.max_row_bytes,
-            )
+        return WorkerStats(
+            segments=len(arena),
+            bytes=arena.num_bytes,
+            fetched=arena.num_fetched,
+            tiers={} if vault is None else vault.totals(),
+            moves={} if vault is None else vault.moves(),
+            index_rows=len(arena.index),
+            index_bytes=arena.index.num_bytes,
+            index_row_bytes=arena.index.max_row_bytes,
         )
 
     def _worker(self) -> SegmentWorker:

@@ -4,13 +4,14 @@ The clips that prompts are made of are known here; their KV stays with the worke
 """
 
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
 from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Clip
-from onlooker.engine.interface import Remembered, Stock, Waiting
+from onlooker.engine.interface import Held, Remembered, Stock, Waiting
 from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.notes import Note
 from onlooker.engine.memory.rotary_layout import RotaryLayout
@@ -87,26 +88,33 @@ class StreamMemories:
         await self._make_room()
 
     async def take_stock(self, waiting: Waiting) -> Stock:
-        """Which clips every worker has stored for good, and what befell their stores."""
+        """Which clips every worker has stored for good, and what all workers hold."""
         keys = {
             (stream_id, index): self._memories[stream_id].clip_key(index)
             for stream_id, indices in waiting.items()
             if stream_id in self._memories
             for index in indices
         }
-        stocks = await self._runner.ask_workers(wire.store_stock([*keys.values()]))
+        stocks = await self._runner.ask_workers(wire.worker_stock([*keys.values()]))
         undurable = {key for stock in stocks for key in stock.undurable}
         durable: dict[StreamId, list[int]] = {}
         for (stream_id, index), key in keys.items():
             if key not in undurable:
                 durable.setdefault(stream_id, []).append(index)
-        totals: dict[str, dict[str, int]] = {}
-        for stock in stocks:
-            for tier, counts in stock.totals.items():
-                sums = totals.setdefault(tier, {})
-                for name, count in counts.items():
-                    sums[name] = sums.get(name, 0) + count
-        return Stock(durable, totals)
+        stats = [stock.stats for stock in stocks]
+        held = Held(
+            num_segments=sum(worker.segments for worker in stats),
+            num_bytes=sum(worker.bytes for worker in stats),
+            num_indexed=sum(worker.index_rows for worker in stats),
+            index_bytes=sum(worker.index_bytes for worker in stats),
+        )
+        tiers: dict[str, Counter[str]] = defaultdict(Counter)
+        moves: Counter[str] = Counter()
+        for worker in stats:
+            moves.update(worker.moves)
+            for tier, counts in worker.tiers.items():
+                tiers[tier].update(counts)
+        return Stock(durable, tiers, moves, held)
 
     async def forget_missing(self, memory: StreamMemory) -> bool:
         """Compare what should be stored with what is; returns whether anything was gone."""

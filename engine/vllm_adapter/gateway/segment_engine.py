@@ -46,7 +46,6 @@ from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.families.family import Family
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
-from onlooker.engine.vllm_adapter.gateway.census import Census
 from onlooker.engine.vllm_adapter.gateway.checker import Checker
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
 from onlooker.engine.vllm_adapter.gateway.features import engine_input
@@ -102,7 +101,6 @@ class SegmentEngine:
         self._made: _Made | None = None
         self._recent_clips = 0
         self._policy = retrieval_policy(settings.memory, None)
-        self._census = Census(lambda: self._runner.ask_workers(wire.worker_stats()), clock, metrics)
 
     @property
     def info(self) -> EngineInfo:
@@ -136,10 +134,8 @@ class SegmentEngine:
             max_images=settings.max_question_images,
             writes_json=sampling.writes_json(self._runner.tokenizer),
         )
-        self._census.start()
 
     async def close(self) -> None:
-        await self._census.close()
         if self._made is not None:
             await self._parts.notes.close()
         await self._runner.close()
@@ -173,7 +169,6 @@ class SegmentEngine:
         memory.window.done()
         await self._streams.add(clip, tokens)
         outcome.count(self._metrics, "ingest", num_output_tokens=1)
-        self._metrics.memory_index_bytes.set(outcome.report.index_bytes)
         return IngestResult(outcome.num_prompt_tokens, outcome.num_cached_tokens)
 
     async def take_stock(self, waiting: Waiting) -> Stock:

@@ -72,7 +72,6 @@ class StepPlanner:
                 # After preemption all is read again, then from nearer: the first time counts.
                 read={**news.read, **known.read},
                 traced=news.traced or known.traced,
-                index_bytes=news.index_bytes or known.index_bytes,
             )
 
     def finish(self, request_id: str) -> RequestReport | None:

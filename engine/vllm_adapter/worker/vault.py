@@ -97,13 +97,12 @@ class Vault:
     def totals(self) -> dict[str, dict[str, int]]:
         """By tier, its counts and those of the queue before it."""
         stats = self._store.stats()
-        return {
-            name: {
-                **asdict(tier),
-                "failed": stats.queues[name].failed if name in stats.queues else 0,
-            }
-            for name, tier in stats.tiers.items()
-        }
+        totals = {name: asdict(tier) for name, tier in stats.tiers.items()}
+        for name, counts in totals.items():
+            queue = stats.queues.get(name)
+            counts["failed"] = 0 if queue is None else queue.failed
+            counts["queued_bytes"] = 0 if queue is None else queue.num_bytes
+        return totals
 
     def forget_stream(self, prefix: str) -> None:
         """Delete all of one life of a stream, in every tier."""
@@ -133,16 +132,6 @@ class Vault:
                 entries = torch.from_numpy(np.array(head.index_row)).to(_TORCH[head.dtype])
             found.append((segment, entries))
         return found, stored.is_complete
-
-    def tier_stats(self) -> dict[str, dict[str, int]]:
-        """What each tier holds, what waits to be written to it, and what it did since it was
-        opened."""
-        stats = self._store.stats()
-        queued = {name: queue.num_bytes for name, queue in stats.queues.items()}
-        return {
-            name: {**asdict(tier), "queued_bytes": queued.get(name, 0)}
-            for name, tier in stats.tiers.items()
-        }
 
     def moves(self) -> dict[str, int]:
         """Totals of what went between the tiers."""

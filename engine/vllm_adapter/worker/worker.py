@@ -133,7 +133,6 @@ class SegmentWorker:
     def take_report(self) -> WorkerReport:
         """What happened since the last call."""
         report, self._report = self._report, WorkerReport()
-        report.index_bytes = self.arena.index.num_bytes
         return report
 
     def close(self) -> None:

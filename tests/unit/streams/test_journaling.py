@@ -19,14 +19,14 @@ from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import ManualClock
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
-from onlooker.core.media import Clip, Codec, EncodedFrame, FrameOutcome
+from onlooker.core.media import Clip, Codec, EncodedFrame, FrameMessage, FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.fake import ScriptedEngine, ScriptedStore
 from onlooker.engine.interface import IngestResult
 from onlooker.streams.journaling import JournalKeeper, KeptPicture
 from onlooker.streams.stream import Stream, StreamOptions
-from tests.fakes.pictures import encode_chunks, make_message
+from tests.fakes.pictures import encode_chunks, make_frame, make_message
 from tests.fakes.streams import SMALL, InlineExecutor, ask, ask_fully, driven, running_hub, until
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def messages(colours: str, *, begin: int = 0) -> list[EncodedFrame]:
     ]
 
 
-async def feed(stream: Stream, frames: Sequence[EncodedFrame]) -> list[Guarantee | None]:
+async def feed(stream: Stream, frames: Sequence[FrameMessage]) -> list[Guarantee | None]:
     """Push `frames`; returns the guarantees of their acknowledgements."""
     lease = stream.claim_source("test")
     acks = [await stream.push_wait(frame) for frame in frames]
@@ -57,7 +57,7 @@ async def feed(stream: Stream, frames: Sequence[EncodedFrame]) -> list[Guarantee
     return [ack.guarantee for ack in acks]
 
 
-async def without_a_crash(frames: Sequence[EncodedFrame], **options: Any) -> str:
+async def without_a_crash(frames: Sequence[FrameMessage], **options: Any) -> str:
     async with running_hub(engine=make_engine(None), **KEEP_ALL) as hub:
         stream = await hub.open_stream(DOOR, VIRTUAL)
         await feed(stream, frames)
@@ -84,6 +84,17 @@ async def test_what_no_segment_has_is_seen_again_after_a_restart(tmp_path: Path)
         await feed(stream, more)  # the first of them joins the frame that waited
         assert await ask(stream) == await without_a_crash([*frames, *more])
         assert stream.status().clips == 4
+
+
+async def test_pixels_are_journaled_as_a_picture_and_found_again(tmp_path: Path) -> None:
+    store = ScriptedStore(is_writing=False)
+    frames = [make_frame(i / 2, colour=c, sequence=i) for i, c in enumerate(("red", "blue", "red"))]
+    async with running_hub(engine=make_engine(store), journal=tmp_path, **KEEP_ALL) as hub:
+        stream = await hub.open_stream(DOOR, VIRTUAL)
+        assert await feed(stream, frames) == [Guarantee.SECOND] * 3
+    async with running_hub(engine=make_engine(store), journal=tmp_path, **KEEP_ALL) as hub:
+        stream = await hub.open_stream(DOOR, VIRTUAL)
+        assert await ask(stream) == await without_a_crash(frames)
 
 
 async def test_a_clip_that_comes_again_and_again_is_in_the_journal_until_it_is_durable(

@@ -7,7 +7,7 @@ import pytest
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
-from onlooker.core.media import Codec, DropReason, FrameOutcome
+from onlooker.core.media import Codec, DropReason, Frame, FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question
@@ -20,7 +20,14 @@ from onlooker.streams.events import (
     StreamClosed,
 )
 from onlooker.streams.stream import StreamOptions
-from tests.fakes.pictures import encode_chunks, in_pieces, make_message, record
+from tests.fakes.pictures import (
+    encode_chunks,
+    in_pieces,
+    make_frame,
+    make_message,
+    make_pixels,
+    record,
+)
 from tests.fakes.streams import (
     SMALL,
     InlineExecutor,
@@ -360,3 +367,37 @@ async def test_a_sender_that_waits_for_room_is_let_go_when_the_stream_closes() -
         await hub.close_stream(stream.id, "enough")
         await feeding
         assert outcomes[-1].reason in (None, DropReason.STREAM_CLOSED)
+
+
+async def test_pixels_go_the_way_of_the_same_picture_encoded() -> None:
+    async with running_hub() as hub:
+        told = []
+        for as_pixels in (False, True):
+            stream = await hub.open_stream(options=LIVE)
+            events = stream.subscribe(max_events=50)
+            for index, colour in enumerate(("red", "red", "red", "blue", "red")):
+                if as_pixels:
+                    frame = make_frame(index / 2, colour=colour, sequence=index)
+                    await stream.push_wait(frame)
+                else:
+                    message = make_message(
+                        index / 2, colour=colour, sequence=index, codec=Codec.PNG, size=(32, 32)
+                    )
+                    await stream.push_wait(message)
+            answer = await ask(stream)
+            told.append((answer, waiting_events(events)[:-2]))  # answers have names of their own
+        assert told[0] == told[1]
+
+
+async def test_pixels_of_another_size_are_dropped_and_the_stream_goes_on() -> None:
+    async with running_hub() as hub:
+        stream = await hub.open_stream(options=LIVE)
+        wrong = Frame(0, 0.0, 0.0, make_pixels("red", width=64, height=32))
+        assert (await stream.push_wait(wrong)).reason is DropReason.UNDECODABLE
+        assert (await stream.push_wait(make_frame(1.0))).outcome is FrameOutcome.KEPT
+
+
+async def test_the_limit_on_encoded_bytes_is_none_on_pixels() -> None:
+    async with running_hub(max_frame_bytes=1024) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        assert (await stream.push_wait(make_frame(0.0))).outcome is FrameOutcome.KEPT

@@ -79,7 +79,6 @@ reports = st.builds(
     picked=st.lists(st.lists(keys, max_size=3), max_size=3),
     read=st.dictionaries(keys, st.tuples(keys, counts), max_size=3),
     traced=st.lists(st.dictionaries(st.just("mean_key"), st.lists(st.floats(0, 1))), max_size=2),
-    index_bytes=counts,
 )
 
 
@@ -127,19 +126,17 @@ def test_settings_survive_with_their_secrets() -> None:
 
 def test_the_reports_of_two_workers_are_one() -> None:
     mine = wire.WorkerReport(
-        saved={"r": ["a"]}, read={"r": {"a": ("disk", 2)}}, picked={"r": [["a"]]}, index_bytes=3
+        saved={"r": ["a"]}, read={"r": {"a": ("disk", 2)}}, picked={"r": [["a"]]}
     )
     mine.join(
         wire.WorkerReport(
-            saved={"r": ["a", "b"]}, read={"r": {"a": ("memory", 5)}}, missing={"q": ["c"]},
-            index_bytes=4,
+            saved={"r": ["a", "b"]}, read={"r": {"a": ("memory", 5)}}, missing={"q": ["c"]}
         )
     )  # fmt: skip
     report = mine.of("r")
     assert report.saved == ["a", "b"]
     assert report.read == {"a": ("disk", 7)}
     assert report.picked == [["a"]]
-    assert report.index_bytes == 7
     assert mine.of("q").missing == ["c"]
     assert mine.request_ids == {"r", "q"}
 
@@ -154,7 +151,10 @@ CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
         wire.StoredSegments([wire.StoredSegment("a", 0.0, 1.0, {"x": "y"})], is_complete=False),
     ),
     (wire.flush_segments(1.0), True),
-    (wire.store_stock(["a"]), wire.StoreStock(["a"], {"disk": {"hits": 1}})),
+    (
+        wire.worker_stock(["a"]),
+        wire.WorkerStock(["a"], wire.WorkerStats(1, 2, 3, {"disk": {"hits": 1}}, {}, 4, 5, 6)),
+    ),
     (wire.worker_stats(), wire.WorkerStats(1, 2, 3, {"disk": {"num_records": 1}}, {}, 4, 5, 6)),
 ]
 

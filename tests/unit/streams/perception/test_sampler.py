@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from onlooker.streams.perception.sampler import FloodLimit, RateMeter, Sampler
+from onlooker.streams.perception.sampler import RateMeter, Sampler
 
 
 def picked(times: list[float], interval_s: float = 0.5) -> list[float]:
@@ -70,11 +70,6 @@ def test_a_rate_is_settled_when_a_window_has_been_counted() -> None:
     for index in range(5):
         meter.note(index / 2)
         assert bool(meter.settled_rate(index / 2)) is (index == 4)
-
-
-def test_a_flood_passes_one_burst_and_then_the_rate() -> None:
-    limit = FloodLimit(60)
-    assert sum(limit.allows(index / 10_000) for index in range(10_000)) == pytest.approx(120, abs=1)
 
 
 def test_a_rate_meter_forgets_a_source_that_went_away() -> None:

@@ -4,8 +4,8 @@ import math
 import pytest
 
 from onlooker.core.media import Codec, DropReason
-from onlooker.streams.mailbox import Barrier, Entry, Mailbox
-from tests.fakes.pictures import make_message
+from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox
+from tests.fakes.pictures import make_frame, make_message
 
 KEY, DELTA = b"\x10" + bytes(9), b"\x11" + bytes(9)  # VP8: the first bit tells
 FULL, NO_KEY = DropReason.MAILBOX_FULL, DropReason.NO_KEYFRAME
@@ -123,3 +123,16 @@ def test_no_codec_gets_past_the_bounds(codec: Codec) -> None:
         mailbox.offer(chunk(number, payload, codec))
         assert len(mailbox) <= 4
         assert mailbox.num_bytes <= 200
+
+
+def test_pixels_wait_as_pictures_do_and_count_with_their_bytes() -> None:
+    mailbox = make_mailbox(stills=2, num_bytes=100_000)
+    frames = [Entry(make_frame(float(number), sequence=number)) for number in range(4)]
+    assert [drop for entry in frames[:2] for drop in mailbox.offer(entry)] == []
+    assert mailbox.num_bytes == 2 * 32 * 32 * 3
+    assert mailbox.is_still_next()
+    assert mailbox.offer(frames[2]) == [(frames[0], FULL)]
+    small = make_mailbox(stills=100, num_bytes=32 * 32 * 3)
+    small.offer(frames[0])
+    assert small.offer(frames[1]) == [(frames[0], FULL)]
+    assert sequences(small) == [1]

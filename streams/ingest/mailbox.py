@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from onlooker.core.media import Clip, DropReason, EncodedFrame
+from onlooker.core.media import Clip, DropReason, Frame, FrameMessage
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import FrameAck
 from onlooker.streams.perception.keyframes import is_key_frame
@@ -20,7 +20,7 @@ from onlooker.streams.perception.keyframes import is_key_frame
 class Entry:
     """A frame message in the line."""
 
-    message: EncodedFrame
+    message: FrameMessage
     outcome: "asyncio.Future[FrameAck] | None" = None
     """Where somebody waits to hear what became of it."""
     follows_gap: bool = False
@@ -84,18 +84,18 @@ class Mailbox:
 
     def offer(self, entry: Entry) -> list[tuple[Entry, DropReason]]:
         """Put a message in at once; return what was dropped for it, possibly itself."""
-        codec = entry.message.codec
-        if codec.is_still:
+        message = entry.message
+        if isinstance(message, Frame) or message.is_still:
             dropped = []
             while not self.has_room(entry):
                 dropped.append((self._drop_oldest(), DropReason.MAILBOX_FULL))
-        elif codec.is_container:
+        elif message.codec.is_container:
             if not self.has_room(entry):
                 self._has_gap = True
                 return [(entry, DropReason.MAILBOX_FULL)]
             entry.follows_gap, self._has_gap, dropped = self._has_gap, False, []
         else:
-            is_key = is_key_frame(codec, entry.message.payload)
+            is_key = is_key_frame(message.codec, message.payload)
             if self._has_gap and not is_key:
                 return [(entry, DropReason.NO_KEYFRAME)]
             if not self.has_room(entry) and not is_key:
@@ -115,7 +115,7 @@ class Mailbox:
         """Put `item` in line, limits or not: for those who waited for room."""
         if isinstance(item, Entry):
             self._num_messages += 1
-            self._num_bytes += len(item.message.payload)
+            self._num_bytes += item.message.num_bytes
         self._items.append(item)
         self._arrived.set()
 
@@ -133,8 +133,8 @@ class Mailbox:
         """Whether one more message fits; an empty line takes any."""
         if not self._num_messages:
             return True
-        limit = self._max_stills if entry.message.codec.is_still else self._max_chunks
-        num_bytes = self._num_bytes + len(entry.message.payload)
+        limit = self._max_stills if entry.message.is_still else self._max_chunks
+        num_bytes = self._num_bytes + entry.message.num_bytes
         return self._num_messages < limit and num_bytes <= self._max_bytes
 
     async def wait_room(self, entry: Entry) -> None:
@@ -152,7 +152,7 @@ class Mailbox:
     def is_still_next(self) -> bool:
         """Whether the first in line is a picture."""
         first = self._items[0] if self._items else None
-        return isinstance(first, Entry) and first.message.codec.is_still
+        return isinstance(first, Entry) and first.message.is_still
 
     def take(self) -> Item | None:
         """Take the first in line, or None when there is none."""
@@ -181,5 +181,5 @@ class Mailbox:
 
     def _forget(self, entry: Entry) -> None:
         self._num_messages -= 1
-        self._num_bytes -= len(entry.message.payload)
+        self._num_bytes -= entry.message.num_bytes
         self._left.set()

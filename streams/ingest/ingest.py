@@ -1,0 +1,197 @@
+"""`Ingest`: one stream's way from a message to a clip that the model has seen.
+
+    push ─► Intake ─► Mailbox ─► Looker ─► Presenter ─► engine
+            checks    waits      decodes,   one clip at
+            and thins            compares   a time
+                                    └─► journal
+
+`Tally` counts what becomes of everything, and tells it. When the engine is slow its short queue
+fills, the looker stops, and the mailbox drops the oldest pictures.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from onlooker.core.media import DropReason, FrameMessage, FrameOutcome
+from onlooker.scheduler.gateway_meter import GatewayWork
+from onlooker.streams.events import FrameAck, StreamEvent
+from onlooker.streams.ingest.intake import Intake
+from onlooker.streams.ingest.looking import Looker
+from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
+from onlooker.streams.ingest.showing import Presenter
+from onlooker.streams.ingest.tally import Tally
+from onlooker.streams.quality.strain import Strain
+from onlooker.streams.quality.stream_quality import StreamQuality
+from onlooker.streams.restoring import Opened
+from onlooker.streams.shared import Shared
+from onlooker.streams.state import StreamTerms
+from onlooker.watches.keeper import WatchKeeper
+
+Outcome = asyncio.Future[FrameAck]
+
+
+class Ingest:
+    """All calls on the event loop. `run` ends only by cancellation or a failure.
+
+    Args:
+        opened: how the stream begins.
+        watches: are told of each clip that the model has seen.
+        publish: tells the stream's viewers.
+    """
+
+    def __init__(
+        self,
+        terms: StreamTerms,
+        shared: Shared,
+        *,
+        opened: Opened,
+        quality: StreamQuality,
+        watches: WatchKeeper,
+        publish: Callable[[StreamEvent], None],
+    ) -> None:
+        self.quality = quality
+        self.tally = Tally(shared.metrics, publish, seen_until_s=opened.remembered.seen_until_s)
+        self._clock, self._engine = shared.clock, shared.engine
+        self._intake = Intake(terms, shared, quality=quality, pushed_s=opened.newest_s)
+        self._mailbox = Mailbox.of(shared.settings)
+        self._presenter = Presenter(
+            terms, shared, opened=opened, quality=quality, tally=self.tally, watches=watches
+        )
+        self._looker = Looker(
+            terms,
+            shared,
+            mailbox=self._mailbox,
+            presenter=self._presenter,
+            quality=quality,
+            tally=self.tally,
+            journal=opened.journal,
+        )
+        self._is_closed = False
+
+    async def run(self) -> None:
+        """Watch until cancelled. Raises what ended it: `EngineDead` or a fault of ours."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._presenter.run())
+            tasks.create_task(self._looker.run())
+
+    async def close(self) -> None:
+        """Let go of what waits and of the decoders; after `run` has ended."""
+        self._is_closed = True
+        for item in self._mailbox.clear():
+            if isinstance(item, Entry):
+                self.tally.settle(item, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
+        await self._looker.close()
+
+    # ---- for sources
+
+    def begin_source(self) -> None:
+        """Another source begins; its time is shifted to follow what was seen before it."""
+        self._intake.begin_source()
+
+    def end_source(self) -> None:
+        """Nothing more comes from the source that fed the stream so far."""
+        self._mailbox.put(SourceEnd())
+
+    def push(self, message: FrameMessage, outcome: Outcome | None = None) -> None:
+        """Take a message at once; others may be dropped for it, or it for others. `outcome` is told
+        what became of it.
+
+        Raises:
+            InvalidRequest: a capture time that is no time.
+        """
+        if (entry := self._admitted(message, outcome)) is not None:
+            for dropped, reason in self._mailbox.offer(entry):
+                self.tally.settle(dropped, FrameOutcome.DROPPED, reason)
+
+    async def push_in_turn(self, message: FrameMessage, outcome: Outcome) -> None:
+        """Take a message as soon as there is room for it, so that none is dropped. One call at a
+        time.
+
+        Raises: as `push`.
+        """
+        if (entry := self._admitted(message, outcome)) is not None:
+            await self._mailbox.wait_room(entry)
+            if self._is_closed:
+                self.tally.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
+            else:
+                self._mailbox.put(entry)
+
+    def _admitted(self, message: FrameMessage, outcome: Outcome | None) -> Entry | None:
+        """Count and check a message; None when its outcome is already known."""
+        admission = self._intake.admit(message, self.newest_s)
+        self.tally.note_received()
+        entry = Entry(admission.message, outcome)
+        if admission.outcome is None:
+            return entry
+        self.tally.settle(entry, admission.outcome, admission.reason)
+        return None
+
+    # ---- for questions
+
+    def reach(self, at_s: float) -> "asyncio.Future[Reached]":
+        """Stand in the line of messages, before the first that was captured after `at_s`; done when
+        all before it have been looked at."""
+        reached: asyncio.Future[Reached] = asyncio.get_running_loop().create_future()
+        self._mailbox.put_barrier(Barrier(at_s, reached))
+        return reached
+
+    async def wait_shown(self, num_clips: int) -> None:
+        """Return when the engine is done with the first `num_clips` clips."""
+        await self._presenter.wait_shown(num_clips)
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the engine takes work and remembers all that it can of this stream."""
+        return self._presenter.is_caught_up
+
+    async def wait_caught_up(self) -> None:
+        """Return when `is_caught_up`."""
+        await self._presenter.wait_caught_up()
+
+    def lacks_any(self, since_s: float) -> bool:
+        """Whether clips were lost that an answer about the time from `since_s` on could need; an
+        engine that remembers what left its window could need all."""
+        return self.tally.lost_until_s >= (since_s if self._engine.info.mode == "resend" else 0.0)
+
+    # ---- how it fares
+
+    @property
+    def newest_s(self) -> float | None:
+        """Newest stream time that came in or was looked at; None before the first."""
+        known_s = (self._intake.pushed_s, self._looker.newest_s)
+        return max((time_s for time_s in known_s if time_s is not None), default=None)
+
+    def now_s(self) -> float:
+        """Stream time now; it goes on between frames. 0 before the first."""
+        newest_s = self.newest_s
+        if newest_s is None:
+            return 0.0
+        return newest_s + (self._clock.now_s() - self._intake.pushed_at_s)
+
+    def fps(self) -> float:
+        """Messages a second that come in."""
+        return self._intake.fps()
+
+    @property
+    def num_waiting(self) -> int:
+        """Messages that wait to be decoded."""
+        return len(self._mailbox)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether messages wait or are looked at, or clips are on their way to the model."""
+        return bool(len(self._mailbox) or self._looker.is_busy or self._presenter.num_ahead)
+
+    def strain(self) -> Strain:
+        """What the governor must know."""
+        tally = self.tally
+        return Strain(
+            source_fps=self._intake.settled_fps(),
+            behind_s=self._presenter.behind_s,
+            lag_s=tally.lag_s,
+            num_unseen=len(self._mailbox) + self._presenter.num_ahead,
+            num_lost=tally.num_behind,
+            work=GatewayWork(
+                offered=tally.received, looked=tally.kept + tally.skipped, clips=tally.clips
+            ),
+        )

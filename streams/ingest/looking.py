@@ -1,0 +1,176 @@
+"""`Looker`: from one stream's mailbox to its clips.
+
+Live, it takes no picture from the mailbox while the model is busy with earlier ones: the picture
+waits there, where the newest wins. Coded video has to be decoded on, but its pictures are passed
+over then, so that it does not fall behind either. On the virtual clock everything waits instead.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from onlooker.core.guarantee import Guarantee
+from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameMessage, FrameOutcome
+from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
+from onlooker.streams.ingest.showing import Presenter
+from onlooker.streams.ingest.tally import Tally
+from onlooker.streams.journaling import KeptPicture, StreamJournal, as_pictures
+from onlooker.streams.perception.perceiver import Perceiver, Seen
+from onlooker.streams.quality.stream_quality import StreamQuality
+from onlooker.streams.shared import Shared
+from onlooker.streams.state import StreamTerms
+
+_log = logging.getLogger("onlooker.streams.ingest")
+
+
+class Looker:
+    """Has messages decoded and compared in the pool, one at a time, and hands on the clips.
+
+    Args:
+        presenter: takes the clips, and tells how far the model is behind.
+        journal: keeps what was kept; None where nothing does.
+    """
+
+    def __init__(
+        self,
+        terms: StreamTerms,
+        shared: Shared,
+        *,
+        mailbox: Mailbox,
+        presenter: Presenter,
+        quality: StreamQuality,
+        tally: Tally,
+        journal: StreamJournal | None,
+    ) -> None:
+        self._is_live, self._shared = terms.is_live, shared
+        self._mailbox, self._presenter, self._quality = mailbox, presenter, quality
+        self._tally, self._journal = tally, journal
+        info = shared.engine.info
+        self._perceiver = Perceiver(
+            terms, shared.settings, width=info.frame_width, height=info.frame_height
+        )
+        self._job: asyncio.Future[_Looked] | None = None
+
+    @property
+    def newest_s(self) -> float | None:
+        """Stream time of the newest picture that was looked at."""
+        return self._perceiver.newest_s
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a message is being looked at."""
+        return self._job is not None and not self._job.done()
+
+    async def run(self) -> None:
+        """Look until cancelled, from where the stream was when the engine had caught up."""
+        found = await self._presenter.wait_begun()
+        self._perceiver.resume(found.next_clip_index, found.waiting, found.newest_s)
+        while True:
+            if self._is_live and self._mailbox.is_still_next():
+                await self._wait_for_engine()
+            self._perceiver.set_pacing(self._quality.pacing)
+            item = self._mailbox.take()
+            if item is None:
+                await self._wait_for_more()
+            elif isinstance(item, Barrier):
+                self._reach(item)
+            elif isinstance(item, SourceEnd):
+                seen, pictures = await self._in_pool(self._end_source)
+                await self._keep(pictures)
+                await self._hand_on(seen.clips)
+            else:
+                await self._look_at(item)
+
+    async def close(self) -> None:
+        """Let go of the decoders; after `run` has ended."""
+        if self._job is not None:  # a thread may still be busy with this stream's decoder
+            with contextlib.suppress(Exception):
+                await self._job
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._shared.pool, self._perceiver.close)
+
+    async def _wait_for_more(self) -> None:
+        """Wait for the line to move; live, no longer than a lone frame may wait for a partner."""
+        expires_s, newest_s = self._perceiver.expires_s, self._perceiver.newest_s
+        if not self._is_live or expires_s is None or newest_s is None:
+            await self._mailbox.wait()
+            return
+        arrived = asyncio.ensure_future(self._mailbox.wait())
+        expired = asyncio.ensure_future(self._shared.clock.sleep(expires_s - newest_s))
+        try:
+            await asyncio.wait((arrived, expired), return_when=asyncio.FIRST_COMPLETED)
+            if not arrived.done():
+                await self._hand_on(self._perceiver.flush())
+        finally:
+            arrived.cancel()
+            expired.cancel()
+
+    async def _wait_for_engine(self) -> None:
+        """Wait until no clip waits for the engine, and the next would not come too late."""
+        presenter = self._presenter
+        while presenter.is_full or self._quality.should_hold(presenter.num_ahead):
+            await presenter.wait_moved()
+
+    def _reach(self, barrier: Barrier) -> None:
+        pending = self._perceiver.pending
+        if pending is not None and pending.end_s > barrier.at_s:
+            pending = None
+        if not barrier.reached.done():
+            newest_s = self._perceiver.newest_s or 0.0
+            barrier.reached.set_result(Reached(self._presenter.num_made, pending, newest_s))
+
+    async def _look_at(self, entry: Entry) -> None:
+        is_live_video = self._is_live and not entry.message.is_still
+        if self._is_live and not is_live_video and self._is_late(entry.message):
+            self._tally.settle(entry, FrameOutcome.DROPPED, DropReason.LATE)
+            return
+        try:
+            is_hurried = is_live_video and self._presenter.is_full
+            seen, pictures = await self._in_pool(partial(self._see, entry, is_hurried=is_hurried))
+            guarantee = await self._keep(pictures)
+        except BaseException:
+            self._tally.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
+            raise
+        if seen.reason is DropReason.UNDECODABLE:
+            _log.info("a message could not be decoded", extra={"detail": seen.detail})
+        is_kept = seen.outcome is FrameOutcome.KEPT
+        self._tally.settle(entry, seen.outcome, seen.reason, guarantee if is_kept else None)
+        for at_s in seen.scenes_s:
+            self._tally.note_scene(at_s)
+        await self._hand_on(seen.clips)
+
+    async def _keep(self, pictures: list[KeptPicture]) -> Guarantee:
+        """Have what was kept survive as far as may be, before anybody is told that it was kept."""
+        return Guarantee.NONE if self._journal is None else await self._journal.append(pictures)
+
+    def _is_late(self, message: FrameMessage) -> bool:
+        waited_s = self._shared.clock.now_s() - message.received_at_s
+        return waited_s > self._shared.settings.max_lag_s or self._quality.is_too_late(
+            age_s=waited_s, has_newer=len(self._mailbox) > 0, num_ahead=self._presenter.num_ahead
+        )
+
+    def _see(self, entry: Entry, *, is_hurried: bool) -> "_Looked":
+        message, clock = entry.message, self._shared.clock
+        started_s = clock.now_s()
+        seen = self._perceiver.see(message, follows_gap=entry.follows_gap, is_hurried=is_hurried)
+        if isinstance(message, EncodedFrame):
+            seconds = self._shared.metrics.decode_seconds.labels(codec=message.codec.name.lower())
+            seconds.observe(clock.now_s() - started_s)
+        return seen, [] if self._journal is None else as_pictures(seen.kept, message)
+
+    def _end_source(self) -> "_Looked":
+        seen = self._perceiver.end_source()
+        return seen, [] if self._journal is None else as_pictures(seen.kept, None)
+
+    async def _in_pool(self, work: Callable[[], "_Looked"]) -> "_Looked":
+        self._job = asyncio.get_running_loop().run_in_executor(self._shared.pool, work)
+        return await asyncio.shield(self._job)
+
+    async def _hand_on(self, clips: list[Clip]) -> None:
+        for clip in clips:
+            await self._presenter.put(clip)
+
+
+_Looked = tuple[Seen, list[KeptPicture]]

@@ -1,0 +1,218 @@
+"""`Presenter`: shows one stream's clips to the engine, one at a time.
+
+Before the first, and again whenever the engine has been started anew, the stream is *caught up*:
+what the engine does not remember and the journal still has is shown to it once more.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from onlooker.core.errors import EngineFailed, EngineRestarting
+from onlooker.core.media import Clip
+from onlooker.engine.interface import Remembered
+from onlooker.streams.ingest.tally import Tally
+from onlooker.streams.quality.stream_quality import StreamQuality
+from onlooker.streams.restoring import Found, Opened
+from onlooker.streams.shared import Shared
+from onlooker.streams.state import StreamTerms
+from onlooker.watches.keeper import WatchKeeper
+
+_log = logging.getLogger("onlooker.streams.ingest")
+
+CLIP_QUEUE = 1
+"""Clips that wait for the engine beside the one it has. More would only be lag."""
+
+
+class Presenter:
+    """A short queue of clips, and the engine at its end.
+
+    Args:
+        opened: how the stream begins.
+        watches: are told of each clip that the model has seen.
+    """
+
+    def __init__(
+        self,
+        terms: StreamTerms,
+        shared: Shared,
+        *,
+        opened: Opened,
+        quality: StreamQuality,
+        tally: Tally,
+        watches: WatchKeeper,
+    ) -> None:
+        self._terms, self._engine, self._clock = terms, shared.engine, shared.clock
+        self._opened, self._remembered = opened, opened.remembered
+        self._quality, self._tally, self._watches = quality, tally, watches
+        self._clips: asyncio.Queue[Clip] = asyncio.Queue(CLIP_QUEUE)
+        self._moved = asyncio.Event()
+        self._progress = asyncio.Condition()
+        self._oldest_at_s: float | None = None
+        self._num_done = 0
+        self._next_index = 0
+        self._begun: Found | None = None
+        self._caught_up_in_life = 0
+        self.num_made = 0
+        """Clips that were put in the queue so far."""
+
+    async def run(self) -> None:
+        """Show clips until cancelled. Raises what ended it: `EngineDead` or a fault of ours."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stay_caught_up())
+            tasks.create_task(self._show_all())
+
+    # ---- the queue
+
+    async def put(self, clip: Clip) -> None:
+        """Have a clip shown; waits while the queue is full."""
+        self.num_made += 1
+        await self._clips.put(clip)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a clip waits for the engine beside the one it has."""
+        return self._clips.full()
+
+    @property
+    def num_ahead(self) -> int:
+        """Clips on their way to the model."""
+        return self.num_made - self._num_done
+
+    @property
+    def behind_s(self) -> float:
+        """How long the oldest clip that is not yet seen has waited; 0 when there is none."""
+        if self._oldest_at_s is None:
+            return 0.0
+        return max(0.0, self._clock.now_s() - self._oldest_at_s)
+
+    async def wait_moved(self) -> None:
+        """Return when the engine has taken a clip, or is done with one."""
+        self._moved.clear()
+        await self._moved.wait()
+
+    async def wait_shown(self, num_clips: int) -> None:
+        """Return when the engine is done with the first `num_clips` clips."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: self._num_done >= num_clips)
+
+    async def _show_all(self) -> None:
+        while True:
+            clip = await self._clips.get()
+            self._moved.set()
+            self._oldest_at_s = clip.frames[1].received_at_s
+            await self._show(clip)
+            self._oldest_at_s = None
+            async with self._progress:
+                self._num_done += 1
+                self._progress.notify_all()
+            self._moved.set()
+
+    async def _show(self, clip: Clip) -> None:
+        """Have the engine take a clip, in this life or another one."""
+        while True:
+            await self.wait_caught_up()
+            started_s = self._clock.now_s()
+            try:
+                # A life may have ended after it stored the clip and before it said so.
+                if not self._remembered.has(clip.clip_index):
+                    await self._engine.ingest(clip, self._quality.clip_care(clip))
+            except EngineRestarting:
+                continue
+            except EngineFailed as error:
+                self._lose(clip, error.message)
+            else:
+                self._note_seen(clip, started_s)
+                if self._terms.is_live:
+                    self._watches.on_clip(clip)
+                else:
+                    await self._watches.see(clip)
+            self._pass(clip.clip_index + 1)
+            return
+
+    def _note_seen(self, clip: Clip, started_s: float) -> None:
+        now_s = self._clock.now_s()
+        took_s, lag_s = now_s - started_s, max(0.0, now_s - clip.frames[1].received_at_s)
+        self._tally.note_seen(clip, lag_s=lag_s, took_s=took_s)
+        self._quality.note_seen(lag_s=lag_s, took_s=took_s)
+
+    # ---- catching up
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the engine takes work and remembers all that it can of this stream."""
+        return self._engine.ready() and self._caught_up_in_life == self._engine.life
+
+    async def wait_caught_up(self) -> None:
+        """Return when `is_caught_up`."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.is_caught_up)
+
+    async def wait_begun(self) -> Found:
+        """Return, once the stream is caught up for the first time, where it goes on."""
+        await self.wait_caught_up()
+        assert self._begun is not None, "caught up without having begun"
+        return self._begun
+
+    async def _stay_caught_up(self) -> None:
+        """After the start, and after each restart of the engine: open the stream with it again and
+        show it what it no longer knows."""
+        life, remembered = self._opened.life, self._opened.remembered
+        while True:
+            with contextlib.suppress(EngineRestarting):
+                await self._catch_up(remembered)
+                async with self._progress:
+                    self._caught_up_in_life = life
+                    self._progress.notify_all()
+            life, remembered = await self._open_again(life)
+
+    async def _open_again(self, after: int) -> tuple[int, Remembered]:
+        while True:
+            after = await self._engine.next_life(after)
+            with contextlib.suppress(EngineRestarting):
+                return after, await self._engine.open_stream(self._terms.stream_id)
+
+    async def _catch_up(self, remembered: Remembered) -> None:
+        self._remembered = remembered
+        if self._begun is None:
+            found = await self._restored(None)
+            if found.newest_s is None:
+                found.newest_s = self._tally.seen_until_s
+            self._pass(found.next_clip_index)
+            self._tally.note_found(found.next_clip_index - len(remembered.missing - found.filled))
+            self._begun = found
+            return
+        found = await self._restored(self._next_index)
+        num_lost = self._next_index - remembered.next_clip_index - found.num_after
+        if self._engine.info.mode == "resend":  # which forgets all that left its window
+            num_lost = min(num_lost, self._engine.info.max_clips)
+        if num_lost > 0:
+            _log.warning("the engine lost clips when it died", extra={"clips": num_lost})
+            self._tally.note_lost_clips(num_lost, self._tally.seen_until_s)
+
+    async def _restored(self, below: int | None) -> Found:
+        """Show what the journal has of the clips with an index under `below`; None: of all."""
+        if self._opened.restorer is None:
+            return Found(self._remembered.next_clip_index)
+        return await self._opened.restorer.restore(self._remembered, below, self._show_again)
+
+    async def _show_again(self, clip: Clip) -> None:
+        try:
+            await self._engine.ingest(clip, self._quality.clip_care(clip))
+        except EngineFailed as error:
+            self._lose(clip, error.message)
+        else:
+            self._tally.note_restored(clip)
+
+    # ---- for the journal
+
+    def _pass(self, next_index: int) -> None:
+        """The engine is done with all clips below `next_index`."""
+        self._next_index = next_index
+        if self._opened.journal is not None:
+            self._opened.journal.seen_below = next_index
+
+    def _lose(self, clip: Clip, reason: str) -> None:
+        if self._opened.journal is not None:  # shown again it would fail again
+            self._opened.journal.settle((clip.clip_index,))
+        self._tally.note_lost(clip, reason)

@@ -1,0 +1,111 @@
+"""`Tally`: counts what became of one stream's frames and clips, and tells it."""
+
+import math
+from collections.abc import Callable
+
+from onlooker.core.guarantee import Guarantee
+from onlooker.core.media import Clip, DropReason, FrameOutcome
+from onlooker.core.metrics import Metrics
+from onlooker.streams.events import ClipLost, ClipSeen, FrameAck, SceneChanged, StreamEvent
+from onlooker.streams.ingest.mailbox import Entry
+
+BEHIND = (DropReason.MAILBOX_FULL, DropReason.LATE)
+"""Why frames are dropped when the model does not keep up."""
+
+
+class Tally:
+    """The one owner of a stream's counters: others read them, and tell it what has happened.
+
+    Args:
+        publish: tells the stream's viewers.
+        seen_until_s: end of the newest clip that the model remembers; None of a stream that is new.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        publish: Callable[[StreamEvent], None],
+        *,
+        seen_until_s: float | None,
+    ) -> None:
+        self._metrics, self._publish = metrics, publish
+        self.received = 0
+        """Messages that came in; each of them is settled once."""
+        self.kept = self.skipped = 0
+        self.dropped: dict[DropReason, int] = {}
+        self.num_behind = 0
+        """Of those that were dropped, the ones for which the model was too slow."""
+        self.clips = self.clips_lost = 0
+        self.seen_until_s = seen_until_s
+        """End of the newest clip that the model has seen."""
+        self.lost_until_s = -math.inf
+        """End of the newest clip that was lost; before all time when there is none."""
+        self.lag_s = 0.0
+        """Arrival of the newest seen clip's last frame to the end of its prefill."""
+
+    # ---- frames
+
+    def note_received(self) -> None:
+        """A message came in."""
+        self.received += 1
+
+    def settle(
+        self,
+        entry: Entry,
+        outcome: FrameOutcome,
+        reason: DropReason | None = None,
+        guarantee: Guarantee | None = None,
+    ) -> None:
+        """Tell everyone what became of a message; exactly once for each.
+
+        `reason`: why it was dropped. `guarantee`: what it survives, where it was kept.
+        """
+        if reason is not None:
+            self.num_behind += reason in BEHIND
+            self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        elif outcome is FrameOutcome.KEPT:
+            self.kept += 1
+        else:
+            self.skipped += 1
+        self._metrics.frames.labels(outcome=outcome, reason=reason or "").inc()
+        message = entry.message
+        ack = FrameAck(message.sequence, outcome, reason, message.capture_s, guarantee)
+        if entry.outcome is not None and not entry.outcome.done():
+            entry.outcome.set_result(ack)
+        self._publish(ack)
+
+    def note_scene(self, at_s: float) -> None:
+        """The picture became another one at once, at stream time `at_s`."""
+        self._publish(SceneChanged(at_s))
+
+    # ---- clips
+
+    def note_found(self, num_clips: int) -> None:
+        """So many clips are remembered from an earlier life of the stream."""
+        self.clips += num_clips
+
+    def note_seen(self, clip: Clip, *, lag_s: float, took_s: float) -> None:
+        """The model has seen a clip, in `took_s` seconds, `lag_s` after its last frame came in."""
+        self.clips += 1
+        self.seen_until_s, self.lag_s = clip.end_s, lag_s
+        self._metrics.clips.labels(result="seen").inc()
+        self._metrics.ingest_seconds.observe(took_s)
+        self._metrics.frame_lag_seconds.observe(lag_s)
+        self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, lag_s))
+
+    def note_restored(self, clip: Clip) -> None:
+        """The model was shown a clip again, which it had forgotten."""
+        self.seen_until_s = max(clip.end_s, self.seen_until_s or 0.0)
+        self._metrics.clips.labels(result="restored").inc()
+        self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, self.lag_s))
+
+    def note_lost(self, clip: Clip, reason: str) -> None:
+        """The engine failed on a clip."""
+        self.note_lost_clips(1, clip.end_s)
+        self._publish(ClipLost(clip.clip_index, clip.start_s, clip.end_s, reason))
+
+    def note_lost_clips(self, num_clips: int, until_s: float | None) -> None:
+        """Clips of up to `until_s` are lost, each of which had been told as seen."""
+        self.clips_lost += num_clips
+        self.lost_until_s = max(self.lost_until_s, until_s or 0.0)
+        self._metrics.clips.labels(result="lost").inc(num_clips)

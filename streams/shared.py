@@ -1,0 +1,21 @@
+"""`Shared`: what all streams of a server have in common."""
+
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from onlooker.core.clock import Clock
+from onlooker.core.metrics import Metrics
+from onlooker.engine.supervisor import EngineSupervisor
+from onlooker.streams.config import StreamsSection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """Made once, with the hub."""
+
+    engine: EngineSupervisor
+    clock: Clock
+    metrics: Metrics
+    settings: StreamsSection
+    pool: Executor
+    """Where pictures are decoded and compared, off the event loop."""
