@@ -63,9 +63,12 @@ bench: setup ## One benchmark: SCENARIO=resend; without it, the list of scenario
 -include demo_model/demo_model.mk
 
 # ---- maintain ----
-.PHONY: docs lock dist clean
+.PHONY: docs sizes lock dist clean
 docs: setup ## Rewrite the generated parts of the docs (settings, metrics)
 	@$(PY) deploy/reference_docs.py --write
+
+sizes: setup ## The longest files, functions and constructors, and the lines of each room
+	@$(PY) -m deploy.sizes $(ARGS)
 
 lock: setup ## Rewrite deploy/setup/constraints.txt from this environment
 	@$(PY) deploy/setup/lock.py

@@ -1,1 +1,1 @@
-"""Perception, stream memory, triggers and the engine seam with its two implementations."""
+"""The `Engine` seam with its two implementations, its supervisor, and stream memory."""

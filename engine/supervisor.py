@@ -1,7 +1,7 @@
 """`EngineSupervisor`: an engine that is started again when it dies, a bounded number of times.
 
 Between two starts lies a *life*. Whoever keeps something with the engine notes the life in which it
-did, and does it again in the next one: see `onlooker.streams.ingest.showing`.
+did, and does it again in the next one: see `onlooker.streams.ingest.presenter`.
 """
 
 import asyncio

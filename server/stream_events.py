@@ -45,7 +45,7 @@ def told_of(
             return told.StreamUpdated(stream=stream_object(stream), reason=reason)
         case events.AnswerStarted() | events.AnswerFinished():
             return _answer(event, stream)
-        case events.StreamClosed():
+        case events.StreamEnded():
             return told.StreamClosed(slot=slot, stream=name, reason=event.reason)
         case events.FrameAck() | events.ClipSeen() | events.ClipLost():
             return None

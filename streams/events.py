@@ -90,7 +90,7 @@ class AnswerFinished:
 
 
 @dataclass(frozen=True, slots=True)
-class StreamClosed:
+class StreamEnded:
     """The last event of a stream."""
 
     reason: str
@@ -106,5 +106,5 @@ StreamEvent = (
     | AnswerStarted
     | AnswerFinished
     | WatchEvent
-    | StreamClosed
+    | StreamEnded
 )

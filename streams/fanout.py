@@ -14,14 +14,14 @@ from operator import itemgetter
 
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import StreamsSection
-from onlooker.streams.events import FrameAck, StreamClosed, StreamEvent
+from onlooker.streams.events import FrameAck, StreamEnded, StreamEvent
 from onlooker.watches.events import AlertRaised
 
 Numbered = tuple[int, StreamEvent]
 
 
 class Subscription(AsyncIterator[Numbered]):
-    """An async iterator of (event number, event) that ends after `StreamClosed` or `close`."""
+    """An async iterator of (event number, event) that ends after `StreamEnded` or `close`."""
 
     def __init__(self, log: "EventLog", *, max_events: int) -> None:
         self._log = log
@@ -71,7 +71,7 @@ class Subscription(AsyncIterator[Numbered]):
         if lost is not None:
             self.num_dropped += 1
         queue.append(numbered)
-        if isinstance(numbered[1], StreamClosed):
+        if isinstance(numbered[1], StreamEnded):
             self._closed = True
         self._arrived.set()
         return lost
@@ -110,7 +110,7 @@ class EventLog:
         return self._last_number
 
     def publish(self, event: StreamEvent) -> None:
-        """Number `event` and give it to everyone. Nothing follows a `StreamClosed`."""
+        """Number `event` and give it to everyone. Nothing follows a `StreamEnded`."""
         if self._is_closed:
             return
         self._last_number += 1
@@ -122,7 +122,7 @@ class EventLog:
         for subscription in self._subscriptions:
             if (lost := subscription._offer(numbered)) is not None:
                 self._metrics.events_dropped.labels(kind=type(lost).__name__).inc()
-        if isinstance(event, StreamClosed):
+        if isinstance(event, StreamEnded):
             self._is_closed = True
             self._subscriptions.clear()
 

@@ -19,10 +19,10 @@ from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
 from onlooker.engine.interface import EngineInfo, Progress
-from onlooker.streams.asking import QuestionSlots
+from onlooker.streams.asker import QuestionSlots
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.quality.governor import GOVERN_S, Governor
-from onlooker.streams.restoring import Opened, Restorer
+from onlooker.streams.restorer import Opened, Restorer
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.spec import SourceSpec

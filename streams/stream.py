@@ -12,13 +12,13 @@ from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
-from onlooker.streams.asking import Asker, QuestionSlots
-from onlooker.streams.events import FrameAck, PaceChanged, SourceChanged, StreamClosed
+from onlooker.streams.asker import Asker, QuestionSlots
+from onlooker.streams.events import FrameAck, PaceChanged, SourceChanged, StreamEnded
 from onlooker.streams.fanout import EventLog, Subscription
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceLease
 from onlooker.streams.quality.governor import Governor
-from onlooker.streams.restoring import Opened
+from onlooker.streams.restorer import Opened
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamOptions, StreamStatus, StreamTerms
 from onlooker.watches.keeper import MakeKeeper
@@ -239,7 +239,7 @@ class Stream:
         self._lease = None
         await self.watches.close()
         await self.ingest.close()
-        self._events.publish(StreamClosed(reason))
+        self._events.publish(StreamEnded(reason))
 
     # ---- inside
 

@@ -155,6 +155,30 @@ def test_what_is_imported_is_required(
     assert strangers == {}
 
 
+# ---- one word for one idea: who reads a name must not have to ask which one is meant ----
+def public_classes(sources: list[tuple[str, ast.Module, str]]) -> dict[str, list[str]]:
+    """Public classes of the packages, by name, with the files that declare one of that name."""
+    found: dict[str, list[str]] = {}
+    for name, tree, _ in sources:
+        if name.split("/")[0] not in folders_with_code():
+            continue
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, []).append(name)
+    return found
+
+
+def test_no_public_class_name_is_used_twice(sources: list[tuple[str, ast.Module, str]]) -> None:
+    classes = public_classes(sources)
+    assert len(classes) > 300
+    assert {name: files for name, files in classes.items() if len(files) > 1} == {}
+
+
+def test_the_rule_of_one_name_sees_a_second_class_of_that_name() -> None:
+    twice = [(f"core/{file}.py", ast.parse("class Clip: ..."), "") for file in ("one", "two")]
+    assert public_classes(twice) == {"Clip": ["core/one.py", "core/two.py"]}
+
+
 # ---- time comes from a Clock, or tests and replays cannot control it ----
 def clock_reads(tree: ast.Module) -> list[str]:
     """Calls such as `time.monotonic()` and imports such as `from time import time`, with lines."""

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, WebSocket
 
-from onlooker.server.connection import serve_realtime
 from onlooker.server.gateway import Gateway
+from onlooker.server.realtime.connection import serve_realtime
 
 router = APIRouter()
 

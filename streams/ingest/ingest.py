@@ -1,12 +1,12 @@
 """`Ingest`: one stream's way from a message to a clip that the model has seen.
 
-    push ─► Intake ─► Mailbox ─► Looker ─► Presenter ─► engine
+    push ─► Intake ─► Mailbox ─► ClipMaker ─► Presenter ─► engine
             checks    waits      decodes,   one clip at
             and thins            compares   a time
                                     └─► journal
 
 `Tally` counts what becomes of everything, and tells it. When the engine is slow its short queue
-fills, the looker stops, and the mailbox drops the oldest pictures.
+fills, the clip maker stops, and the mailbox drops the oldest pictures.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from collections.abc import Callable
 from onlooker.core.media import DropReason, FrameMessage, FrameOutcome
 from onlooker.scheduler.gateway_meter import GatewayWork
 from onlooker.streams.events import FrameAck, StreamEvent
+from onlooker.streams.ingest.clip_maker import ClipMaker
 from onlooker.streams.ingest.intake import Intake
-from onlooker.streams.ingest.looking import Looker
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
-from onlooker.streams.ingest.showing import Presenter
+from onlooker.streams.ingest.presenter import Presenter
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.quality.strain import Strain
 from onlooker.streams.quality.stream_quality import StreamQuality
-from onlooker.streams.restoring import Opened
+from onlooker.streams.restorer import Opened
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
 from onlooker.watches.keeper import WatchKeeper
@@ -57,7 +57,7 @@ class Ingest:
         self._presenter = Presenter(
             terms, shared, opened=opened, quality=quality, tally=self.tally, watches=watches
         )
-        self._looker = Looker(
+        self._clips = ClipMaker(
             terms,
             shared,
             mailbox=self._mailbox,
@@ -72,7 +72,7 @@ class Ingest:
         """Watch until cancelled. Raises what ended it: `EngineDead` or a fault of ours."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._presenter.run())
-            tasks.create_task(self._looker.run())
+            tasks.create_task(self._clips.run())
 
     async def close(self) -> None:
         """Let go of what waits and of the decoders; after `run` has ended."""
@@ -80,7 +80,7 @@ class Ingest:
         for item in self._mailbox.clear():
             if isinstance(item, Entry):
                 self.tally.settle(item, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
-        await self._looker.close()
+        await self._clips.close()
 
     # ---- for sources
 
@@ -118,12 +118,12 @@ class Ingest:
 
     def _admitted(self, message: FrameMessage, outcome: Outcome | None) -> Entry | None:
         """Count and check a message; None when its outcome is already known."""
-        admission = self._intake.admit(message, self.newest_s)
+        received = self._intake.admit(message, self.newest_s)
         self.tally.note_received()
-        entry = Entry(admission.message, outcome)
-        if admission.outcome is None:
+        entry = Entry(received.message, outcome)
+        if received.outcome is None:
             return entry
-        self.tally.settle(entry, admission.outcome, admission.reason)
+        self.tally.settle(entry, received.outcome, received.reason)
         return None
 
     # ---- for questions
@@ -158,7 +158,7 @@ class Ingest:
     @property
     def newest_s(self) -> float | None:
         """Newest stream time that came in or was looked at; None before the first."""
-        known_s = (self._intake.pushed_s, self._looker.newest_s)
+        known_s = (self._intake.pushed_s, self._clips.newest_s)
         return max((time_s for time_s in known_s if time_s is not None), default=None)
 
     def now_s(self) -> float:
@@ -180,7 +180,7 @@ class Ingest:
     @property
     def is_busy(self) -> bool:
         """Whether messages wait or are looked at, or clips are on their way to the model."""
-        return bool(len(self._mailbox) or self._looker.is_busy or self._presenter.num_ahead)
+        return bool(len(self._mailbox) or self._clips.is_busy or self._presenter.num_ahead)
 
     def strain(self) -> Strain:
         """What the governor must know."""

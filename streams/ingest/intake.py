@@ -13,7 +13,7 @@ from onlooker.streams.state import StreamTerms
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class Received:
     """What was found of one message."""
 
     message: FrameMessage
@@ -64,7 +64,7 @@ class Intake:
         """The same once it has been counted for a while; 0 before."""
         return self._fps.settled_rate(self._clock.now_s())
 
-    def admit(self, message: FrameMessage, newest_s: float | None) -> Admission:
+    def admit(self, message: FrameMessage, newest_s: float | None) -> Received:
         """Check a message. `newest_s`: the newest stream time that came in or was seen.
 
         Raises:
@@ -80,14 +80,14 @@ class Intake:
         message = self._shifted(message, now_s, newest_s)
         reason = self._reason_to_drop(message)
         if reason is not None:
-            return Admission(message, FrameOutcome.DROPPED, reason)
+            return Received(message, FrameOutcome.DROPPED, reason)
         self.pushed_s, self.pushed_at_s = message.capture_s, now_s
         if message.is_still:
             if not self._sampler.pick(message.capture_s):
-                return Admission(message, FrameOutcome.SKIPPED)
+                return Received(message, FrameOutcome.SKIPPED)
             if not self._quality.keeps(message.capture_s):
-                return Admission(message, FrameOutcome.DROPPED, DropReason.OVERLOAD)
-        return Admission(message)
+                return Received(message, FrameOutcome.DROPPED, DropReason.OVERLOAD)
+        return Received(message)
 
     def _reason_to_drop(self, message: FrameMessage) -> DropReason | None:
         if self._terms.is_live and not self._flood.try_take():

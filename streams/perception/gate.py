@@ -30,7 +30,7 @@ _WEIGHTS = np.array([1.0, CHROMA_WEIGHT, CHROMA_WEIGHT], dtype=np.float32) / np.
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GateVerdict:
     is_kept: bool
     is_cut: bool
     """Whether a new scene begins with this frame; a cut is always kept."""
@@ -56,7 +56,7 @@ class Gate:
         self._kept_s = 0.0
         self._previous: Thumbnail | None = None
 
-    def judge(self, pixels: Pixels, capture_s: float, *, is_wanted: bool = False) -> Verdict:
+    def judge(self, pixels: Pixels, capture_s: float, *, is_wanted: bool = False) -> GateVerdict:
         """Judge the next frame. `is_wanted` keeps it whatever it shows (a clip's second frame)."""
         seen = thumbnail(pixels)
         is_cut = self._previous is not None and self._is_cut(self._previous, seen)
@@ -71,7 +71,7 @@ class Gate:
         )
         if is_kept:
             self._kept, self._kept_s = seen, capture_s
-        return Verdict(is_kept=is_kept, is_cut=is_cut, difference=difference)
+        return GateVerdict(is_kept=is_kept, is_cut=is_cut, difference=difference)
 
     def _difference(self, kept: Thumbnail, seen: Thumbnail) -> float:
         change = seen - kept

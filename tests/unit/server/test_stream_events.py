@@ -84,7 +84,7 @@ EVENTS = [
     (events.PaceChanged(2.0, 32, 32, 0.0, "load"), "input_video.pace"),
     (events.SceneChanged(1.0), "stream.scene"),
     (WatchChanged("gone", "deleted"), "stream.watch"),
-    (events.StreamClosed("enough"), "stream.closed"),
+    (events.StreamEnded("enough"), "stream.closed"),
 ]
 
 

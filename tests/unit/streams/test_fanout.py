@@ -4,7 +4,7 @@ import pytest
 
 from onlooker.core.media import FrameOutcome
 from onlooker.core.metrics import Metrics
-from onlooker.streams.events import ClipSeen, FrameAck, StreamClosed, StreamEvent
+from onlooker.streams.events import ClipSeen, FrameAck, StreamEnded, StreamEvent
 from onlooker.streams.fanout import EventLog
 from tests.fakes.streams import waiting_events
 
@@ -24,7 +24,7 @@ def seen(index: int) -> ClipSeen:
 async def test_every_subscriber_gets_every_event_in_order() -> None:
     log = make_log()
     first, second = log.subscribe(max_events=10), log.subscribe(max_events=10)
-    events: list[StreamEvent] = [ack(1), seen(0), ack(2), seen(1), StreamClosed("done")]
+    events: list[StreamEvent] = [ack(1), seen(0), ack(2), seen(1), StreamEnded("done")]
     for event in events:
         log.publish(event)
     assert [event async for _, event in first] == events
@@ -58,8 +58,8 @@ async def test_the_end_reaches_even_a_subscriber_whose_queue_is_full() -> None:
     slow = log.subscribe(max_events=2)
     for index in range(50):
         log.publish(seen(index))
-    log.publish(StreamClosed("done"))
-    assert [event async for _, event in slow][-1] == StreamClosed("done")
+    log.publish(StreamEnded("done"))
+    assert [event async for _, event in slow][-1] == StreamEnded("done")
 
 
 async def test_who_comes_back_gets_what_was_missed_once_and_in_order() -> None:
@@ -83,9 +83,9 @@ async def test_acknowledgements_do_not_push_other_events_out_of_what_is_retained
 @pytest.mark.parametrize("after", [None, 0])
 async def test_subscribing_to_a_closed_stream_tells_that_it_is_closed(after: int | None) -> None:
     log = make_log()
-    log.publish(StreamClosed("done"))
+    log.publish(StreamEnded("done"))
     events = [event async for _, event in log.subscribe(max_events=5, after=after)]
-    assert events == [StreamClosed("done")]
+    assert events == [StreamEnded("done")]
 
 
 async def test_closing_a_subscription_ends_its_iteration_and_frees_it() -> None:

@@ -17,7 +17,7 @@ from onlooker.streams.events import (
     FrameAck,
     PaceChanged,
     SourceChanged,
-    StreamClosed,
+    StreamEnded,
 )
 from onlooker.streams.stream import StreamOptions
 from tests.fakes.pictures import (
@@ -337,7 +337,7 @@ async def test_closing_settles_every_frame_and_ends_every_subscription() -> None
             stream.push(make_message(index / 2, sequence=index))
         await hub.close_stream(stream.id, "enough")
         told = [event async for _, event in events]
-        assert told[-1] == StreamClosed("enough")
+        assert told[-1] == StreamEnded("enough")
         assert sorted(e.sequence for e in told if isinstance(e, FrameAck)) == list(range(12))
         for use in (
             lambda: stream.push(make_message(50.0)),

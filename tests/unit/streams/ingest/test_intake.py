@@ -8,7 +8,7 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Codec, DropReason, FrameOutcome
 from onlooker.scheduler.config import SchedulerSection
-from onlooker.streams.ingest.intake import Admission, Intake
+from onlooker.streams.ingest.intake import Intake, Received
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.state import StreamOptions, StreamTerms
 from tests.fakes.pictures import make_message
@@ -22,8 +22,8 @@ def make_intake(clock: ManualClock, *, pushed_s: float | None = None, **settings
     return Intake(terms, shared, quality=quality, pushed_s=pushed_s)
 
 
-def told(admission: Admission) -> tuple[FrameOutcome | None, DropReason | None]:
-    return admission.outcome, admission.reason
+def told(received: Received) -> tuple[FrameOutcome | None, DropReason | None]:
+    return received.outcome, received.reason
 
 
 DROPPED, SKIPPED = FrameOutcome.DROPPED, FrameOutcome.SKIPPED

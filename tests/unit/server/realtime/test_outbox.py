@@ -6,7 +6,7 @@ import pytest
 
 from onlooker.core.protocol.base import DroppedFrame, FrameTotals
 from onlooker.core.protocol.server_events import Pong, TextDelta, VideoAck
-from onlooker.server.outbox import Outbox, SlowReader, merge_acks
+from onlooker.server.realtime.outbox import Outbox, SlowReader, merge_acks
 
 
 def make_outbox(**limits: Any) -> tuple[Outbox, list[str]]:

@@ -13,7 +13,7 @@ from onlooker.core.media import Clip
 from onlooker.engine.interface import Remembered
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.quality.stream_quality import StreamQuality
-from onlooker.streams.restoring import Found, Opened
+from onlooker.streams.restorer import Found, Opened
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
 from onlooker.watches.keeper import WatchKeeper

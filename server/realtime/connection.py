@@ -21,8 +21,8 @@ from onlooker.core.token_bucket import TokenBucket
 from onlooker.server import errors
 from onlooker.server.auth import REALTIME_SUBPROTOCOL, Grant, bearer, from_subprotocols
 from onlooker.server.gateway import Gateway, Phase
-from onlooker.server.outbox import Outbox, SlowReader
-from onlooker.server.session import Session, TooManyErrors, stream_for_session
+from onlooker.server.realtime.outbox import Outbox, SlowReader
+from onlooker.server.realtime.session import Session, TooManyErrors, stream_for_session
 from onlooker.streams.stream import Stream
 from onlooker.streams.tenants import TenantStreams
 

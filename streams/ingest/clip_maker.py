@@ -1,4 +1,4 @@
-"""`Looker`: from one stream's mailbox to its clips.
+"""`ClipMaker`: from one stream's mailbox to its clips.
 
 Live, it takes no picture from the mailbox while the model is busy with earlier ones: the picture
 waits there, where the newest wins. Coded video has to be decoded on, but its pictures are passed
@@ -14,7 +14,7 @@ from functools import partial
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameMessage, FrameOutcome
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
-from onlooker.streams.ingest.showing import Presenter
+from onlooker.streams.ingest.presenter import Presenter
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.journaling import KeptPicture, StreamJournal, as_pictures
 from onlooker.streams.perception.perceiver import Perceiver, Seen
@@ -25,7 +25,7 @@ from onlooker.streams.state import StreamTerms
 _log = logging.getLogger("onlooker.streams.ingest")
 
 
-class Looker:
+class ClipMaker:
     """Has messages decoded and compared in the pool, one at a time, and hands on the clips.
 
     Args:

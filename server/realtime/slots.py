@@ -78,7 +78,7 @@ class Slot:
                     self._batch.is_dirty |= is_news
                 case events.PaceChanged() if not is_news:
                     continue
-                case events.StreamClosed():
+                case events.StreamEnded():
                     self.flush()
                     self._lease = None
                 case events.AnswerStarted() | events.AnswerFinished() | events.SourceChanged():

@@ -12,10 +12,10 @@ from onlooker.core.protocol.client_events import ResponseConfig
 from onlooker.core.protocol.server_events import ServerEvent
 from onlooker.scheduler.slo import Tier
 from onlooker.server.answers import AnswerWriter, answer_events
-from onlooker.server.conversation import Conversation
 from onlooker.server.errors import ActiveResponse, NothingToCancel
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import Inquiry
+from onlooker.server.realtime.conversation import Conversation
 from onlooker.streams.stream import Stream
 
 

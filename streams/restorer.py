@@ -14,7 +14,7 @@ from onlooker.streams.journaling import StreamJournal
 from onlooker.streams.perception.stills import Undecodable, decode_still
 from onlooker.streams.shared import Shared
 
-_log = logging.getLogger("onlooker.streams.restoring")
+_log = logging.getLogger("onlooker.streams.restorer")
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ import pytest
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from onlooker.core.protocol.base import ImagePart, InputItem, ItemReference, MessageItem, TextPart
 from onlooker.engine.interface import Question
-from onlooker.server.conversation import Conversation
+from onlooker.server.realtime.conversation import Conversation
 
 
 def make_conversation(**limits: int) -> Conversation:

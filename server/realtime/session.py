@@ -26,15 +26,15 @@ from onlooker.core.protocol.base import VideoSettings
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.scheduler.slo import Tier
-from onlooker.server.conversation import Conversation
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
-from onlooker.server.outbox import Outbox
 from onlooker.server.pictures import decode_base64, parse_data_url
-from onlooker.server.responses import Responses
-from onlooker.server.slots import Slot
+from onlooker.server.realtime.conversation import Conversation
+from onlooker.server.realtime.outbox import Outbox
+from onlooker.server.realtime.responses import Responses
+from onlooker.server.realtime.slots import Slot
+from onlooker.server.realtime.watch_calls import WatchCalls
 from onlooker.server.views import CONNECTION_OWNER, capabilities, limits, stream_object
-from onlooker.server.watch_calls import WatchCalls
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
 

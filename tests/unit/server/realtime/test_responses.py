@@ -16,10 +16,10 @@ from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.config import ServerSection
-from onlooker.server.conversation import Conversation
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import Inquiry
-from onlooker.server.responses import Responses
+from onlooker.server.realtime.conversation import Conversation
+from onlooker.server.realtime.responses import Responses
 from onlooker.server.sse import EventResponse, NumberedText
 from onlooker.server.wiring import make_gateway
 from onlooker.streams.stream import Stream, StreamOptions
