@@ -289,6 +289,21 @@ def test_the_readme_names_the_two_commands_and_make_knows_them() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
 
 
+def test_every_room_is_in_the_table_of_rooms() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page[page.index("### Rooms") : page.index("### Promises")]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {room for row in rows for room in re.findall(r"`([a-z_/]+)/`", row)}
+    named |= {"cache_store/codecs", "benchmarks/scenarios", "clients"}  # said beside another
+    rooms = {
+        path.parent.relative_to(ROOT).as_posix()
+        for folder in folders_with_code()
+        for path in tracked(f"{folder}/*.py")
+    }
+    assert rooms - named == set(), "rooms that docs/architecture.md does not tell of"
+    assert {room for room in named if not (ROOT / room).is_dir()} - {"codecs"} == set()
+
+
 def make_targets() -> set[str]:
     files = [ROOT / "Makefile", *ROOT.glob("*/*.mk")]
     return {

@@ -25,8 +25,8 @@ ADAPTER = Path(inspect.getfile(seams)).resolve().parent
 
 PUBLIC = {
     "vllm": {"AsyncEngineArgs", "AsyncLLMEngine", "ModelRegistry"},
-    "vllm.config": {"KVTransferConfig", "VllmConfig"},
-    "vllm.sampling_params": {"RequestOutputKind", "SamplingParams"},
+    "vllm.config": {"KVTransferConfig", "StructuredOutputsConfig", "VllmConfig"},
+    "vllm.sampling_params": {"RequestOutputKind", "SamplingParams", "StructuredOutputsParams"},
     "vllm.multimodal": {"MULTIMODAL_REGISTRY"},
     "vllm.distributed.kv_transfer.kv_connector.v1.base": {
         "KVConnectorBase_V1", "KVConnectorMetadata", "KVConnectorRole", "KVConnectorWorkerMetadata",
