@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,9 +21,7 @@ from onlooker.server.gateway import Gateway
 from onlooker.server.serving import GatewayServer, address, bind, make_server
 from onlooker.server.wiring import make_gateway
 from tests.fakes.pictures import Colour, encode, make_pixels
-
-WAIT_S = 20.0
-"""No test waits longer for anything."""
+from tests.fakes.waiting import WAIT_S, limited
 
 KEY = "a-key-for-tests"
 
@@ -81,12 +79,12 @@ async def serving(
     task = asyncio.create_task(server._serve([bound]))
     try:
         if wait:
-            async with asyncio.timeout(WAIT_S):
+            async with limited("the server to be ready"):
                 await ready.wait()
         yield Served(address(settings.server, bound), gateway, server)
     finally:
         server.should_exit = True
-        async with asyncio.timeout(WAIT_S):
+        async with limited("the server to stop"):
             await task
         bound.close()
         assert failures == []
@@ -102,7 +100,7 @@ def frame_message(
 
 async def next_event(ws: ClientConnection, *types: str) -> dict[str, Any]:
     """Read on to the next event of one of `types` (any, when none is given)."""
-    async with asyncio.timeout(WAIT_S):
+    async with limited(" or ".join(types) or "an event"):
         while True:
             event: dict[str, Any] = json.loads(await ws.recv())
             if not types or event["type"] in types:
@@ -129,13 +127,6 @@ def jpeg(colour: Colour = "red", *, width: int = 64, height: int = 48) -> bytes:
 def data_url(picture: bytes, media_type: str = "image/jpeg") -> str:
     """A picture as clients put it into JSON."""
     return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that no event tells of."""
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110 - the condition is outside of this process's tasks
-            await asyncio.sleep(0.005)
 
 
 async def errors_of(ws: ClientConnection) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from onlooker.engine.fake import ScriptedEngine
-from tests.fakes.served import WAIT_S, Served, jpeg, serving, until
+from tests.fakes.served import Served, jpeg, serving
+from tests.fakes.waiting import limited, until
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ async def read_events(reply: httpx.Response, last: str) -> list[dict[str, Any]]:
     """Server-sent events up to one of type `last`, each with its `id` as ``_id``."""
     events: list[dict[str, Any]] = []
     number: str | None = None
-    async with asyncio.timeout(WAIT_S):
+    async with limited("the end of the events"):
         async for line in reply.aiter_lines():
             if line.startswith("id: "):
                 number = line.removeprefix("id: ")

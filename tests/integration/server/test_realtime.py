@@ -10,17 +10,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from onlooker.engine.fake import ScriptedEngine
-from tests.fakes.served import (
-    WAIT_S,
-    Served,
-    frame_message,
-    jpeg,
-    next_event,
-    send,
-    serving,
-    until,
-    user_item,
-)
+from tests.fakes.served import Served, frame_message, jpeg, next_event, send, serving, user_item
+from tests.fakes.waiting import limited, until
 
 
 @pytest.fixture
@@ -339,7 +330,7 @@ async def test_event_readers_end_when_the_server_stops() -> None:
             lines = reply.aiter_lines()
             await anext(lines)
             served.server.should_exit = True
-            async with asyncio.timeout(WAIT_S):
+            async with limited("the end of the lines"):
                 assert [line async for line in lines]
 
 
@@ -353,7 +344,7 @@ async def test_a_reader_that_stalls_is_let_go_and_nothing_grows() -> None:
         await send(bad, "conversation.item.create", item={**long, "id": "long"})
         await next_event(bad, "conversation.item.done")
         bad.transport.pause_reading()
-        async with asyncio.timeout(WAIT_S):
+        async with limited("the slow reader to be let go"):
             while not served.metric("onlooker_connections_total", outcome="slow_reader"):
                 for _ in range(50):
                     await send(bad, "conversation.item.retrieve", item_id="long")

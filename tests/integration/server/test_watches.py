@@ -12,17 +12,8 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from tests.fakes.served import (
-    WAIT_S,
-    Served,
-    errors_of,
-    frame_message,
-    jpeg,
-    next_event,
-    send,
-    serving,
-    until,
-)
+from tests.fakes.served import Served, errors_of, frame_message, jpeg, next_event, send, serving
+from tests.fakes.waiting import limited, until
 
 ALONE: dict[str, Any] = {"streams__perception__max_pair_gap_s": 0.02}
 """One clip for every frame."""
@@ -80,7 +71,7 @@ async def sse_alerts(
     """(event id, event) of the next alerts of the stream."""
     headers = {} if after is None else {"Last-Event-ID": after}
     found: list[tuple[str, dict[str, Any]]] = []
-    async with asyncio.timeout(WAIT_S), http.stream("GET", f"{HOUSE}/events", headers=headers) as r:
+    async with limited("alerts"), http.stream("GET", f"{HOUSE}/events", headers=headers) as r:
         event_id = ""
         async for line in r.aiter_lines():
             if line.startswith("id: "):

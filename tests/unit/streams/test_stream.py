@@ -35,9 +35,9 @@ from tests.fakes.streams import (
     driven,
     next_event,
     running_hub,
-    until,
     waiting_events,
 )
+from tests.fakes.waiting import until
 
 LIVE, VIRTUAL = StreamOptions(clock="live"), StreamOptions(clock="virtual")
 COLOURS = ("red", "blue", "white")
