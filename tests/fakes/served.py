@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
+from onlooker.core.clock import Clock
 from onlooker.core.media import Codec
 from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
 from onlooker.core.settings import load_settings
@@ -46,7 +47,9 @@ class Served:
         return httpx.AsyncClient(base_url=self.base, timeout=WAIT_S, trust_env=False, **options)
 
     def ws(self, query: str = "", **options: Any) -> connect:
-        return connect(f"{self.realtime}{query}", proxy=None, open_timeout=WAIT_S, **options)
+        """A connection. What a test leaves unread is no reason not to hear the server's goodbye."""
+        options = {"open_timeout": WAIT_S, "max_queue": None, **options}
+        return connect(f"{self.realtime}{query}", proxy=None, **options)
 
     def metric(self, name: str, **labels: str) -> float:
         """A metric's value now; 0 when it was never counted."""
@@ -68,11 +71,11 @@ def make_settings(**overrides: Any) -> Settings:
 
 @asynccontextmanager
 async def serving(
-    *, engine: Engine | None = None, wait: bool = True, **overrides: Any
+    *, engine: Engine | None = None, clock: Clock | None = None, wait: bool = True, **overrides: Any
 ) -> AsyncIterator[Served]:
     """Run a server while the block runs, then stop it in order."""
     settings = make_settings(**overrides)
-    gateway = make_gateway(settings, engine=engine or ScriptedEngine())
+    gateway = make_gateway(settings, engine=engine or ScriptedEngine(), clock=clock)
     bound = bind(settings.server)
     ready = asyncio.Event()
     server, failures = make_server(gateway, on_ready=ready.set)

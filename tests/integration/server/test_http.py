@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -311,3 +312,13 @@ async def test_while_starting_the_port_answers_and_says_so() -> None:
         refused = await http.get("/v1/models")
         assert error_of(refused)["code"] == "starting"
         assert "loading the weights" in error_of(refused)["message"]
+
+
+async def test_the_pieces_of_an_answer_are_sent_at_once(served: Served) -> None:
+    """Not held until the peer has acknowledged the piece before: that costs 40 ms for each."""
+    async with served.http() as http:
+        await http.get("/readyz")
+        for connection in served.server.server_state.connections:
+            peer = connection.transport.get_extra_info("socket")
+            assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert served.server.server_state.connections

@@ -9,8 +9,11 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from onlooker.core.clock import ManualClock
 from onlooker.engine.fake import ScriptedEngine
+from onlooker.server.connection import RealtimeConnection
 from tests.fakes.served import Served, frame_message, jpeg, next_event, send, serving, user_item
+from tests.fakes.streams import driven
 from tests.fakes.waiting import limited, until
 
 
@@ -253,11 +256,22 @@ async def test_a_vanished_connection_stops_its_answer() -> None:
 
 
 async def test_a_silent_connection_is_closed_one_that_awaits_an_answer_is_not() -> None:
-    engine = ScriptedEngine(ttft_s=0.5)
-    async with serving(engine=engine, server__idle_timeout_s=0.1) as served, served.ws() as ws:
+    clock = ManualClock()
+    engine = ScriptedEngine(clock=clock, ttft_s=500.0)
+    async with (
+        serving(engine=engine, clock=clock, server__idle_timeout_s=60.0) as served,
+        served.ws() as ws,
+    ):
         await send(ws, "conversation.item.create", item=user_item("How many?"))
         await send(ws, "response.create")
+        await until(lambda: engine.num_answering == 1)
+        (connection,) = served.gateway.connections
+        assert isinstance(connection, RealtimeConnection)
+        clock.advance(499.0)
+        await until(lambda: connection._heard_at_s == clock.now_s())
+        clock.advance(1.0)
         assert (await next_event(ws, "response.done", "session.closing"))["type"] == "response.done"
+        clock.advance(61.0)
         closing = await next_event(ws, "session.closing")
         assert closing["reason"] == "idle"
         assert await close_code(ws) == 1000
@@ -265,7 +279,8 @@ async def test_a_silent_connection_is_closed_one_that_awaits_an_answer_is_not() 
 
 
 async def test_a_draining_server_lets_answers_end_and_says_goodbye() -> None:
-    engine = ScriptedEngine(tpot_s=0.02)
+    clock = ManualClock()
+    engine = ScriptedEngine(clock=clock, tpot_s=1.0)
     async with (
         serving(engine=engine, server__drain_s=20.0) as served,
         served.ws() as busy,
@@ -278,7 +293,7 @@ async def test_a_draining_server_lets_answers_end_and_says_goodbye() -> None:
         served.server.should_exit = True
         assert (await next_event(idle, "session.closing"))["reason"] == "shutting_down"
         assert (await next_event(busy, "session.closing"))["retry_after_s"] > 0
-        done = await next_event(busy, "response.done")
+        done = await driven(clock, next_event(busy, "response.done"), step_s=1.0)
         assert done["response"]["status"] == "completed"
         for ws in (busy, idle):
             assert await close_code(ws) == 1001
