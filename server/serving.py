@@ -35,7 +35,8 @@ def bind(section: ServerSection) -> socket.socket:
     host, port = section.host.strip("[]"), section.port
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        bound = socket.socket(found[0], found[1])
+        # With the protocol's number: asyncio sends small writes at once only where it is TCP's.
+        bound = socket.socket(*found[:3])
     except OSError as error:
         raise ConfigError(f"cannot listen on '{section.host}': {error.strerror}") from error
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

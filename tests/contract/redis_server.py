@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.fakes.waiting import WAIT_S, in_time
+
 
 class RedisServer:
     """One server process; `start` begins with an empty memory every time."""
@@ -21,7 +23,7 @@ class RedisServer:
         return f"unix://{self._socket}"
 
     def client(self) -> "redis.Redis":
-        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=10)
+        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=WAIT_S)
 
     def start(self, *options: str) -> None:
         """`options` as on the command line of redis-server."""
@@ -29,12 +31,8 @@ class RedisServer:
             "redis-server", "--port", "0", "--unixsocket", str(self._socket), "--save", "",
             "--appendonly", "no", "--dir", str(self._folder), *options,
         ]  # fmt: skip
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if b"eady to accept connections" in line:
-                return
-        pytest.fail("redis-server ended before it was ready")
+        process = self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        in_time("redis-server to be ready", lambda: _read_until_ready(process))
 
     def kill(self) -> None:
         """End it without warning."""
@@ -51,6 +49,14 @@ class RedisServer:
     def go_on(self) -> None:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+
+def _read_until_ready(process: "subprocess.Popen[bytes]") -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if b"eady to accept connections" in line:
+            return
+    pytest.fail("redis-server ended before it was ready")
 
 
 def flush(server: RedisServer) -> None:

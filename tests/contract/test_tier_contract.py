@@ -11,6 +11,7 @@ from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.envelope import EncodedRecord, decode, encode
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
 from onlooker.cache_store.tier import FetchOutcome, PutOutcome, StoreTier
+from tests.fakes.waiting import WAIT_S
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,
@@ -180,5 +181,6 @@ def test_many_threads_at_once_get_only_whole_records(tier: StoreTier) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
     assert wrong == []

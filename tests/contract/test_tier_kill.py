@@ -13,6 +13,7 @@ from onlooker.cache_store.envelope import decode
 from onlooker.cache_store.journal import FrameJournal
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import Codec
+from tests.fakes.waiting import WAIT_S
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,
@@ -98,7 +99,7 @@ def test_a_store(tmp_path: Path, num_acknowledged: int) -> None:
     for lookup in store.get_many([row.key for row in rows.rows]):
         assert_same(lookup.record, make_record(lookup.key.index, shape=SHAPE))
     assert store.stats().tiers["disk"].corrupt == 0
-    store.close(10.0)
+    store.close(WAIT_S)
 
 
 def open_journal(root: Path) -> FrameJournal:

@@ -14,11 +14,11 @@ from onlooker.engine.vllm_adapter.worker.arena import Segment
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.vault import Vault
 from tests.contract.redis_server import RedisServer
+from tests.fakes.waiting import WAIT_S
 
 pytestmark = pytest.mark.redis
 
 STREAM = StreamKey("model-a", "tenant-a", "door", 7)
-WAIT_S = 20.0
 NUM = 6
 """Of 384 KiB each: two fit RAM."""
 

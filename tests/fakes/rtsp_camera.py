@@ -5,6 +5,8 @@ import socket
 import struct
 import threading
 
+from tests.fakes.waiting import WAIT_S
+
 NAL_START = b"\x00\x00\x01"
 
 
@@ -53,7 +55,7 @@ class RtspCamera:
                 return
             self.num_connections += 1
             with connection:
-                connection.settimeout(5)
+                connection.settimeout(WAIT_S)
                 try:
                     self._talk(connection)
                 except OSError:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
+from onlooker.core.clock import Clock
 from onlooker.core.media import Codec
 from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
 from onlooker.core.settings import load_settings
@@ -21,9 +22,7 @@ from onlooker.server.gateway import Gateway
 from onlooker.server.serving import GatewayServer, address, bind, make_server
 from onlooker.server.wiring import make_gateway
 from tests.fakes.pictures import Colour, encode, make_pixels
-
-WAIT_S = 20.0
-"""No test waits longer for anything."""
+from tests.fakes.waiting import WAIT_S, limited
 
 KEY = "a-key-for-tests"
 
@@ -48,7 +47,9 @@ class Served:
         return httpx.AsyncClient(base_url=self.base, timeout=WAIT_S, trust_env=False, **options)
 
     def ws(self, query: str = "", **options: Any) -> connect:
-        return connect(f"{self.realtime}{query}", proxy=None, open_timeout=WAIT_S, **options)
+        """A connection. What a test leaves unread is no reason not to hear the server's goodbye."""
+        options = {"open_timeout": WAIT_S, "max_queue": None, **options}
+        return connect(f"{self.realtime}{query}", proxy=None, **options)
 
     def metric(self, name: str, **labels: str) -> float:
         """A metric's value now; 0 when it was never counted."""
@@ -70,23 +71,23 @@ def make_settings(**overrides: Any) -> Settings:
 
 @asynccontextmanager
 async def serving(
-    *, engine: Engine | None = None, wait: bool = True, **overrides: Any
+    *, engine: Engine | None = None, clock: Clock | None = None, wait: bool = True, **overrides: Any
 ) -> AsyncIterator[Served]:
     """Run a server while the block runs, then stop it in order."""
     settings = make_settings(**overrides)
-    gateway = make_gateway(settings, engine=engine or ScriptedEngine())
+    gateway = make_gateway(settings, engine=engine or ScriptedEngine(), clock=clock)
     bound = bind(settings.server)
     ready = asyncio.Event()
     server, failures = make_server(gateway, on_ready=ready.set)
     task = asyncio.create_task(server._serve([bound]))
     try:
         if wait:
-            async with asyncio.timeout(WAIT_S):
+            async with limited("the server to be ready"):
                 await ready.wait()
         yield Served(address(settings.server, bound), gateway, server)
     finally:
         server.should_exit = True
-        async with asyncio.timeout(WAIT_S):
+        async with limited("the server to stop"):
             await task
         bound.close()
         assert failures == []
@@ -102,7 +103,7 @@ def frame_message(
 
 async def next_event(ws: ClientConnection, *types: str) -> dict[str, Any]:
     """Read on to the next event of one of `types` (any, when none is given)."""
-    async with asyncio.timeout(WAIT_S):
+    async with limited(" or ".join(types) or "an event"):
         while True:
             event: dict[str, Any] = json.loads(await ws.recv())
             if not types or event["type"] in types:
@@ -129,13 +130,6 @@ def jpeg(colour: Colour = "red", *, width: int = 64, height: int = 48) -> bytes:
 def data_url(picture: bytes, media_type: str = "image/jpeg") -> str:
     """A picture as clients put it into JSON."""
     return f"data:{media_type};base64,{base64.b64encode(picture).decode()}"
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that no event tells of."""
-    async with asyncio.timeout(WAIT_S):
-        while not condition():  # noqa: ASYNC110 - the condition is outside of this process's tasks
-            await asyncio.sleep(0.005)
 
 
 async def errors_of(ws: ClientConnection) -> list[dict[str, Any]]:

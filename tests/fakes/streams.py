@@ -26,6 +26,7 @@ from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.shared import Shared
 from onlooker.streams.stream import Stream
 from onlooker.watches.shelf import WatchShelf
+from tests.fakes.waiting import limited
 
 T = TypeVar("T")
 
@@ -90,8 +91,14 @@ async def running_hub(
     shelf: Path | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
-    """A started hub; fails when anything of it is left behind. `journal`, `shelf`: folders."""
+    """A started hub; fails when anything of it is left behind. `journal`, `shelf`: folders.
+
+    `pool`: where pictures are decoded; None decodes at once where time is manual, since it would
+    pass the faster the busier the machine is.
+    """
     clock = clock or ManualClock()
+    if pool is None and isinstance(clock, ManualClock):
+        pool = InlineExecutor()
     engine = engine or ScriptedEngine(clock=clock, info=SMALL)
     metrics = metrics or Metrics()
     keeper = None
@@ -121,7 +128,8 @@ async def running_hub(
     try:
         yield hub
     finally:
-        await hub.close(deadline_s=0.0)
+        async with limited("the hub to close"):
+            await hub.close(deadline_s=0.0)
     left = [task for task in asyncio.all_tasks() - before if not task.done()]
     assert not left, f"tasks left behind: {left}"
 
@@ -135,21 +143,23 @@ async def ask_fully(stream: Stream, text: str = "digest?", **options: Any) -> tu
     """The whole answer and its end. `options`: fields of the `Question`."""
     pieces: list[str] = []
     end: AnswerEnd | None = None
-    async for event in stream.ask(Question(text=text, **options)):
-        if isinstance(event, AnswerDelta):
-            pieces.append(event.text)
-        else:
-            assert end is None, "two ends"
-            end = event
+    async with limited(f"the answer to {text!r}"):
+        async for event in stream.ask(Question(text=text, **options)):
+            if isinstance(event, AnswerDelta):
+                pieces.append(event.text)
+            else:
+                assert end is None, "two ends"
+                end = event
     assert end is not None, "no end"
     return "".join(pieces), end
 
 
 async def next_event(subscription: Subscription, kind: type[T]) -> T:
     """The next event of a kind; others are passed over."""
-    async for _, event in subscription:
-        if isinstance(event, kind):
-            return event
+    async with limited(f"a {kind.__name__}"):
+        async for _, event in subscription:
+            if isinstance(event, kind):
+                return event
     raise AssertionError(f"the stream closed before a {kind.__name__}")
 
 
@@ -161,21 +171,16 @@ def waiting_events(subscription: Subscription) -> list[StreamEvent]:
     return events
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the event loop turn until `condition` holds."""
-    while not condition():  # noqa: ASYNC110 -- what is waited for has no event
-        await asyncio.sleep(0)
-
-
 async def driven(clock: ManualClock, work: Awaitable[T], *, step_s: float = 0.05) -> T:
     """Await `work` while time passes, a step whenever everybody had time to react."""
     task = asyncio.ensure_future(work)
     try:
-        while not task.done():
-            for _ in range(20):
-                await asyncio.sleep(0)
-            if not task.done():
-                clock.advance(step_s)
+        async with limited(f"{task} on a clock that is moved by {step_s} s at a time"):
+            while not task.done():
+                for _ in range(20):
+                    await asyncio.sleep(0)
+                if not task.done():
+                    clock.advance(step_s)
         return task.result()
     finally:
         task.cancel()

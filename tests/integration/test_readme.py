@@ -10,6 +10,7 @@ import pytest
 
 from tests.fakes.pictures import encode, make_pixels
 from tests.fakes.served import serving
+from tests.fakes.waiting import limited
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = "127.0.0.1:8000"
@@ -32,7 +33,8 @@ async def run(program: str, folder: Path) -> str:
         sys.executable, "-c", program, cwd=folder, env=environ,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    async with limited("a program of the README to end"):
+        out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     return out.decode()
 

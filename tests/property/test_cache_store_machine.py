@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -14,6 +14,7 @@ from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.tier import FetchOutcome
 from onlooker.cache_store.tiers.disk import DiskTier
 from tests.fakes.faulty_tier import FaultRates, FaultyTier
+from tests.fakes.waiting import WAIT_S, in_time
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,
@@ -25,7 +26,6 @@ from tests.unit.cache_store.factories import (
     make_store,
 )
 
-WAIT_S = 30.0
 SIZE = make_encoded().resident_bytes
 STREAMS = [STREAM, StreamKey("model-a", "tenant-b", "camera-1"), StreamKey("m", "t", "s", 2)]
 KEYS = st.builds(
@@ -37,8 +37,6 @@ KEYS = st.builds(
 SETTINGS = settings(
     max_examples=40,
     stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
 )
 
 
@@ -122,7 +120,8 @@ class Roomy(Machine):
 
     @rule(keys=st.lists(KEYS, max_size=8))
     def get(self, keys: list[SegmentKey]) -> None:
-        for key, lookup in zip(keys, self.store.get_many(keys), strict=True):
+        found = in_time("a read", lambda: self.store.get_many(keys))
+        for key, lookup in zip(keys, found, strict=True):
             assert lookup.key == key
             self.expect(key, lookup.record, lookup.outcome)
 
@@ -130,7 +129,7 @@ class Roomy(Machine):
     def delete(self, stream: StreamKey) -> None:
         """A deletion waits for what is being written, so writes must not be held meanwhile."""
         self.faulty.resume()
-        assert self.store.delete_stream(stream) == ()
+        assert in_time("a deletion", lambda: self.store.delete_stream(stream)) == ()
         for key in [key for key in self.versions if key.stream_key == stream]:
             del self.versions[key]
             self.uncertain.discard(key)
@@ -199,7 +198,8 @@ class Cramped(Machine):
     def get(self, data: st.DataObject) -> None:
         known = sorted(self.put_keys | self.deleted)
         keys = data.draw(st.lists(st.sampled_from(known), max_size=6))
-        for key, lookup in zip(keys, self.store.get_many(keys), strict=True):
+        found = in_time("a read", lambda: self.store.get_many(keys))
+        for key, lookup in zip(keys, found, strict=True):
             if lookup.record is not None:
                 assert key in self.put_keys, "a deleted record"
                 assert_same(lookup.record, make_record(key=key))
@@ -207,7 +207,7 @@ class Cramped(Machine):
     @rule(stream=st.sampled_from(STREAMS))
     def delete(self, stream: StreamKey) -> None:
         self.faulty.rates = FaultRates()
-        assert self.store.delete_stream(stream) == ()
+        assert in_time("a deletion", lambda: self.store.delete_stream(stream)) == ()
         gone = {key for key in self.put_keys if key.stream_key == stream}
         self.put_keys -= gone
         self.deleted |= gone

@@ -18,7 +18,7 @@ from onlooker.cache_store.key import SegmentKey, SegmentKind, parse_key
 from onlooker.cache_store.record import DTYPES, SegmentRecord
 from tests.unit.cache_store.factories import assert_same, make_encoded, make_key, make_record
 
-SETTINGS = settings(max_examples=40, deadline=None)
+SETTINGS = settings(max_examples=40)
 
 IDS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
 KEYS = st.builds(

@@ -175,7 +175,7 @@ def test_what_will_be_too_much_makes_quality_fall_at_once_as_far_as_needed_and_n
         )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(members, prices, st.floats(0.1, 4))
 def test_looking_ahead_keeps_equals_together_and_tiers_in_order(
     who: list[tuple[Tier, str]], price: Prices, fps: float
@@ -206,7 +206,7 @@ def test_more_demand_never_means_more_quality(
         assert fallen[1] >= fallen[0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(members, prices, st.floats(0.1, 4), st.sampled_from([0.5, 0.8, 1.0, 1.3, 2.0]))
 def test_constant_demand_settles(
     who: list[tuple[Tier, str]], price: Prices, fps: float, error: float
@@ -223,7 +223,7 @@ def test_constant_demand_settles(
         assert not [at_s for at_s in moves if at_s > 100]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(members, prices, st.floats(0.1, 4))
 def test_when_demand_goes_quality_comes_back(
     who: list[tuple[Tier, str]], price: Prices, fps: float

@@ -39,7 +39,7 @@ def test_any_messages_get_errors_or_are_accepted_and_never_crash_the_connection(
         try:
 
             @settings(
-                max_examples=150, deadline=None, suppress_health_check=list(HealthCheck),
+                max_examples=150, suppress_health_check=list(HealthCheck),
                 derandomize=True,
             )  # fmt: skip
             @given(_messages)

@@ -95,7 +95,7 @@ def test_frames_make_no_answer_stutter(jobs: list[Job]) -> None:
     assert plan.predicted_s <= min(job.due_at_s - NOW_S for job in decoding)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.sampled_from(LOWER),
     st.integers(1, 6),

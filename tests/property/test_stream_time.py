@@ -13,7 +13,8 @@ from onlooker.engine.fake import ScriptedEngine
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.pictures import encode_chunks, make_message
-from tests.fakes.streams import SMALL, ask, driven, running_hub, until
+from tests.fakes.streams import SMALL, ask, driven, running_hub
+from tests.fakes.waiting import until
 
 COLOURS = [(220, 30, 30), (226, 36, 30), (30, 200, 40), (250, 250, 250)]
 """The first two are alike enough to be near-duplicates."""
@@ -77,7 +78,7 @@ async def play(shots: list[Shot], *, seed: int) -> list[str]:
         return [await driven(clock, task, step_s=0.5) for task in asking]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(scripts(), st.integers(0, 1 << 16), st.integers(0, 1 << 16))
 def test_the_same_input_gives_the_same_answers_at_any_speed(
     shots: list[Shot], seed: int, other_seed: int
@@ -96,7 +97,7 @@ def arriving(hub: StreamHub, shot: Shot) -> EncodedFrame:
     return make_message(shot.capture_s, colour=shot.colour, received_at_s=hub._clock.now_s())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     scripts(),
     scripts(max_size=5),
@@ -132,7 +133,7 @@ async def driven_ask(hub: StreamHub, stream: Stream, at_s: float) -> str:
     return await driven(clock, ask(stream, "digest", at_s=at_s), step_s=0.5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(scripts(), st.sets(st.integers(0, 15)))
 def test_questions_do_not_change_what_is_remembered(shots: list[Shot], asked: set[int]) -> None:
     async def final(with_questions: bool) -> str:
@@ -147,7 +148,7 @@ def test_questions_do_not_change_what_is_remembered(shots: list[Shot], asked: se
     assert asyncio.run(final(True)) == asyncio.run(final(False))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 39), st.floats(0, 4))
 def test_coded_video_keeps_the_same_promise(num_sent: int, at_s: float) -> None:
     chunks = VP8_CHUNKS

@@ -144,7 +144,7 @@ def test_clips_computed_under_a_sliding_window_equal_the_recursive_reference(
 
 
 @settings(
-    max_examples=12, deadline=None, derandomize=True,
+    max_examples=12, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 @given(data=st.data())

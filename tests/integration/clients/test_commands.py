@@ -14,6 +14,7 @@ import numpy as np
 from onlooker.clients.python.child import free_port
 from onlooker.demo_model.video import write_video
 from tests.fakes.served import serving
+from tests.fakes.waiting import limited
 
 START = "from onlooker.server.cli import main; main()"
 
@@ -30,10 +31,32 @@ async def start(*arguments: str, **environ: str) -> asyncio.subprocess.Process:
 async def run(*arguments: str, **environ: str) -> tuple[int, str, str]:
     """Exit status, standard output, standard error."""
     process = await start(*arguments, **environ)
-    async with asyncio.timeout(90):
-        out, err = await process.communicate()
+    return await end_of(process)
+
+
+async def end_of(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
+    """Exit status, standard output, standard error once it has ended by itself."""
+    try:
+        async with limited("the end of a command"):
+            out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
+
+
+async def interrupted(process: asyncio.subprocess.Process, text: bytes) -> tuple[int, str, str]:
+    """Press Ctrl-C once it has printed `text`; how it ended, and what it printed from then on."""
+    assert process.stdout is not None
+    line = b""
+    async with limited(f"a command to print {text!r}"):
+        async for line in process.stdout:
+            if text in line:
+                break
+    assert text in line, await end_of(process)
+    process.send_signal(signal.SIGINT)
+    return await end_of(process)
 
 
 def objects(out: str) -> list[dict[str, Any]]:
@@ -74,14 +97,9 @@ async def test_watch_ends_in_order_on_ctrl_c() -> None:
             "watch", "demo://", "--ask", "How many?", "--every", "0.3", "--json",
             "--server", served.base,
         )  # fmt: skip
-        assert process.stdout is not None
-        async with asyncio.timeout(60):
-            while b'"answer"' not in await process.stdout.readline():
-                pass
-            process.send_signal(signal.SIGINT)
-            out, err = await process.communicate()
-    assert (process.returncode, err) == (0, b"")
-    assert objects(out.decode())[-1]["type"] == "ended"
+        status, out, err = await interrupted(process, b'"answer"')
+    assert (status, err) == (0, "")
+    assert objects(out)[-1]["type"] == "ended"
 
 
 async def test_watch_says_how_to_start_a_server() -> None:
@@ -118,23 +136,19 @@ async def test_the_demo_answers_and_ends_by_itself() -> None:
 
 async def test_the_demo_says_why_its_server_died() -> None:
     status, out, _ = await run(
-        "demo", "--port", str(free_port(0)), "--seconds", "5", "--model", "/nowhere/at/all"
+        "demo", "--port", str(free_port(0)), "--seconds", "5", ONLOOKER_SERVER__MAX_CONNECTIONS="no"
     )
     assert status == 1
     assert "the server ended with status 2" in out
     assert "Its last words:" in out
+    assert "server.max_connections" in out
 
 
 async def test_the_demo_stops_its_server_on_ctrl_c() -> None:
     port = free_port(0)
     process = await start("demo", "--port", str(port), "--mode", "fake")
-    assert process.stdout is not None
-    async with asyncio.timeout(60):
-        while b"Streaming the drawn world" not in await process.stdout.readline():
-            pass
-        process.send_signal(signal.SIGINT)
-        out, err = await process.communicate()
-    assert (process.returncode, err) == (0, b""), out
+    status, out, err = await interrupted(process, b"Streaming the drawn world")
+    assert (status, err) == (0, ""), out
     assert free_port(port) == port, "the server must be gone"
 
 

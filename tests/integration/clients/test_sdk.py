@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,14 +24,26 @@ from onlooker.clients.python.sources import FileSource
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.protocol.watches import AlertObject
 from onlooker.demo_model.video import write_video
-from tests.fakes.pictures import make_pixels
+from tests.fakes.pictures import Colour, make_pixels
 from tests.fakes.served import Served, jpeg, serving
+from tests.fakes.waiting import WAIT_S, limited, until
 
-OPTIONS = ClientOptions(answer_timeout_s=20)
+T = TypeVar("T")
+
+OPTIONS = ClientOptions(answer_timeout_s=WAIT_S)
 
 
 def client_of(served: Served, api_key: str | None = None) -> Client:
     return Client(served.base, api_key, options=OPTIONS)
+
+
+async def next_event(events: EventLine, kind: type[T]) -> T:
+    """The next event of a kind; others are passed over."""
+    async with limited(f"a {kind.__name__}"):
+        async for event in events:
+            if isinstance(event, kind):
+                return event
+    raise AssertionError(f"the stream closed before a {kind.__name__}")
 
 
 async def feed_colours(stream: RemoteStream, *colours: str) -> None:
@@ -45,7 +57,7 @@ async def test_what_was_sent_is_what_is_answered_about() -> None:
     async with serving() as served, client_of(served) as client:
         async with client.stream("door", clock="virtual") as stream:
             await feed_colours(stream, "red", "blue", "green")
-            await stream.drain(20)
+            await stream.drain(WAIT_S)
             assert "mostly green" in (await stream.ask("What colour?")).text
             then = await stream.ask("What colour?", at_s=1.5)
             assert "mostly blue" in then.text
@@ -125,7 +137,7 @@ async def test_a_named_stream_outlives_its_connection_and_an_unnamed_one_does_no
         async with client.stream("kept", resumed_at_s=resumed_at_s) as again:
             assert again.now_s() >= 0.5
             await again.send_frame(make_pixels("blue"))
-            await again.drain(20)
+            await again.drain(WAIT_S)
             assert again.last_ack is not None
             assert again.last_ack.totals.dropped == {}
         await client.close_stream("kept")
@@ -140,18 +152,14 @@ async def test_two_sources_and_a_closed_stream_are_told() -> None:
         client.stream("s") as two,
     ):
         await one.send_frame(make_pixels("red"), at_s=0.0)
-        await one.drain(20)
-        events = aiter(two.events())
+        await one.drain(WAIT_S)
+        events = two.events()
         await two.send_frame(make_pixels("blue"), at_s=1.0)
-        async with asyncio.timeout(20):
-            while not isinstance(event := await anext(events), Problem):
-                pass
+        event = await next_event(events, Problem)
         assert isinstance(event.error, Conflict)
         assert (await two.ask("What colour?")).status == "completed"
         await client.close_stream("s")
-        async with asyncio.timeout(20):
-            while not isinstance(await anext(events), StreamClosed):
-                pass
+        await next_event(events, StreamClosed)
         with pytest.raises(NotFound, match="closed"):
             await two.ask("Anything?")
 
@@ -204,14 +212,18 @@ async def test_a_key_works_for_both_ways_in() -> None:
 
 
 async def alerts_from(events: EventLine, count: int) -> list[AlertObject]:
-    found: list[AlertObject] = []
-    async with asyncio.timeout(20):
-        async for event in events:
-            if isinstance(event, StreamAlert):
-                found.append(event.alert)
-                if len(found) == count:
-                    break
-    return found
+    return [(await next_event(events, StreamAlert)).alert for _ in range(count)]
+
+
+async def feed_one_by_one(
+    served: Served, feeder: RemoteStream, *colours: Colour, first: int = 0
+) -> None:
+    """One frame after another, each when the one before it has become a clip."""
+    seen = served.gateway.hub.get("house")
+    for second, colour in enumerate(colours, first):
+        num_clips = seen.status().clips + 1
+        await feeder.send_frame(make_pixels(colour), at_s=float(second))
+        await until(lambda: seen.status().clips == num_clips)  # noqa: B023
 
 
 async def test_alerts_arrive_once_and_in_order_over_a_broken_connection() -> None:
@@ -226,19 +238,12 @@ async def test_alerts_arrive_once_and_in_order_over_a_broken_connection() -> Non
         events = viewer.events()
         watch = await viewer.alert_when("it is red", include_frame=True)
         assert watch.state == "active"
-        for second, colour in enumerate(["red", "blue", "red", "blue"]):
-            await feeder.send_frame(make_pixels(colour), at_s=float(second))
-            await asyncio.sleep(0.1)
+        await feed_one_by_one(served, feeder, "red", "blue", "red", "blue")
         first = await alerts_from(events, 2)
         for connection in list(served.gateway.connections):
             connection.end_now()  # everybody is thrown out
-        async with asyncio.timeout(20):
-            async for event in events:
-                if isinstance(event, Connected):
-                    break
-        for second, colour in enumerate(["red", "blue"], 4):
-            await feeder.send_frame(make_pixels(colour), at_s=float(second))
-            await asyncio.sleep(0.1)
+        await next_event(events, Connected)
+        await feed_one_by_one(served, feeder, "red", "blue", first=4)
         (last,) = await alerts_from(events, 1)
         assert [alert.number for alert in (*first, last)] == [1, 2, 3]
         assert first[0].frame is not None

@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from onlooker.server.cli import app
+from tests.fakes.waiting import WAIT_S, in_time
 
-WAIT_S = 60
 IMPORTS_VLLM = pytest.mark.filterwarnings("ignore")  # of other people's packages
 
 
@@ -113,13 +113,13 @@ def test_it_serves_until_it_is_told_to_stop() -> None:
         try:
             lines: list[str] = []
             while not lines or not lines[-1].startswith("page "):
-                lines.append(process.stdout.readline())
+                lines.append(in_time("a line of the server", process.stdout.readline))
                 assert lines[-1], lines
             page = lines[-1].split()[1]
             with urllib.request.urlopen(f"{page}readyz", timeout=WAIT_S) as reply:
                 assert json.load(reply)["status"] == "ok"
             process.send_signal(signal.SIGTERM)
-            rest = process.stdout.read()
+            rest = in_time("the server to stop", process.stdout.read)
             assert process.wait(WAIT_S) == 0
         finally:
             process.kill()

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.fakes.served import WAIT_S, Served, errors_of, serving, until
+from tests.fakes.served import Served, errors_of, serving
+from tests.fakes.waiting import limited, until
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ async def raw(served: Served) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 async def closed(reader: asyncio.StreamReader) -> bytes:
     """Everything until the server hangs up."""
-    async with asyncio.timeout(WAIT_S):
+    async with limited("the server to hang up"):
         try:
             return await reader.read()
         except ConnectionResetError:
@@ -127,7 +128,7 @@ async def test_a_body_without_an_end_is_hung_up_on(served: Served) -> None:
 
 
 async def send_until_refused(writer: asyncio.StreamWriter, data: bytes) -> None:
-    async with asyncio.timeout(WAIT_S):
+    async with limited("the server to refuse more"):
         with suppress(ConnectionError):
             while not writer.transport.is_closing():
                 writer.write(data)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,7 +10,8 @@ import httpx
 import pytest
 
 from onlooker.engine.fake import ScriptedEngine
-from tests.fakes.served import WAIT_S, Served, jpeg, serving, until
+from tests.fakes.served import Served, jpeg, serving
+from tests.fakes.waiting import limited, until
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ async def read_events(reply: httpx.Response, last: str) -> list[dict[str, Any]]:
     """Server-sent events up to one of type `last`, each with its `id` as ``_id``."""
     events: list[dict[str, Any]] = []
     number: str | None = None
-    async with asyncio.timeout(WAIT_S):
+    async with limited("the end of the events"):
         async for line in reply.aiter_lines():
             if line.startswith("id: "):
                 number = line.removeprefix("id: ")
@@ -310,3 +312,13 @@ async def test_while_starting_the_port_answers_and_says_so() -> None:
         refused = await http.get("/v1/models")
         assert error_of(refused)["code"] == "starting"
         assert "loading the weights" in error_of(refused)["message"]
+
+
+async def test_the_pieces_of_an_answer_are_sent_at_once(served: Served) -> None:
+    """Not held until the peer has acknowledged the piece before: that costs 40 ms for each."""
+    async with served.http() as http:
+        await http.get("/readyz")
+        for connection in served.server.server_state.connections:
+            peer = connection.transport.get_extra_info("socket")
+            assert peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert served.server.server_state.connections

@@ -8,7 +8,8 @@ import pytest
 from openai import AsyncOpenAI
 
 from onlooker.engine.fake import ScriptedEngine
-from tests.fakes.served import KEY, WAIT_S, Served, data_url, frame_message, jpeg, serving
+from tests.fakes.served import KEY, Served, data_url, frame_message, jpeg, serving
+from tests.fakes.waiting import limited
 
 SCRIPT = (
     (r"(?i)colou?r", "The newest clip is mostly {colour}."),
@@ -36,7 +37,7 @@ async def client(served: Served) -> AsyncIterator[AsyncOpenAI]:
 async def read_until(connection: Any, event_type: str) -> list[Any]:
     """All events up to the first of `event_type`."""
     events = []
-    async with asyncio.timeout(WAIT_S):
+    async with limited(event_type):
         async for event in connection:
             events.append(event)
             if event.type == event_type:

@@ -6,7 +6,8 @@ import pytest
 
 from onlooker.core.media import Codec
 from tests.fakes.pictures import record
-from tests.fakes.served import Served, serving, until
+from tests.fakes.served import Served, serving
+from tests.fakes.waiting import until
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,12 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
+from onlooker.core.clock import ManualClock
 from onlooker.engine.fake import ScriptedEngine
-from tests.fakes.served import (
-    WAIT_S,
-    Served,
-    frame_message,
-    jpeg,
-    next_event,
-    send,
-    serving,
-    until,
-    user_item,
-)
+from onlooker.server.connection import RealtimeConnection
+from tests.fakes.served import Served, frame_message, jpeg, next_event, send, serving, user_item
+from tests.fakes.streams import driven
+from tests.fakes.waiting import limited, until
 
 
 @pytest.fixture
@@ -262,11 +256,22 @@ async def test_a_vanished_connection_stops_its_answer() -> None:
 
 
 async def test_a_silent_connection_is_closed_one_that_awaits_an_answer_is_not() -> None:
-    engine = ScriptedEngine(ttft_s=0.5)
-    async with serving(engine=engine, server__idle_timeout_s=0.1) as served, served.ws() as ws:
+    clock = ManualClock()
+    engine = ScriptedEngine(clock=clock, ttft_s=500.0)
+    async with (
+        serving(engine=engine, clock=clock, server__idle_timeout_s=60.0) as served,
+        served.ws() as ws,
+    ):
         await send(ws, "conversation.item.create", item=user_item("How many?"))
         await send(ws, "response.create")
+        await until(lambda: engine.num_answering == 1)
+        (connection,) = served.gateway.connections
+        assert isinstance(connection, RealtimeConnection)
+        clock.advance(499.0)
+        await until(lambda: connection._heard_at_s == clock.now_s())
+        clock.advance(1.0)
         assert (await next_event(ws, "response.done", "session.closing"))["type"] == "response.done"
+        clock.advance(61.0)
         closing = await next_event(ws, "session.closing")
         assert closing["reason"] == "idle"
         assert await close_code(ws) == 1000
@@ -274,7 +279,8 @@ async def test_a_silent_connection_is_closed_one_that_awaits_an_answer_is_not() 
 
 
 async def test_a_draining_server_lets_answers_end_and_says_goodbye() -> None:
-    engine = ScriptedEngine(tpot_s=0.02)
+    clock = ManualClock()
+    engine = ScriptedEngine(clock=clock, tpot_s=1.0)
     async with (
         serving(engine=engine, server__drain_s=20.0) as served,
         served.ws() as busy,
@@ -287,7 +293,7 @@ async def test_a_draining_server_lets_answers_end_and_says_goodbye() -> None:
         served.server.should_exit = True
         assert (await next_event(idle, "session.closing"))["reason"] == "shutting_down"
         assert (await next_event(busy, "session.closing"))["retry_after_s"] > 0
-        done = await next_event(busy, "response.done")
+        done = await driven(clock, next_event(busy, "response.done"), step_s=1.0)
         assert done["response"]["status"] == "completed"
         for ws in (busy, idle):
             assert await close_code(ws) == 1001
@@ -339,7 +345,7 @@ async def test_event_readers_end_when_the_server_stops() -> None:
             lines = reply.aiter_lines()
             await anext(lines)
             served.server.should_exit = True
-            async with asyncio.timeout(WAIT_S):
+            async with limited("the end of the lines"):
                 assert [line async for line in lines]
 
 
@@ -353,7 +359,7 @@ async def test_a_reader_that_stalls_is_let_go_and_nothing_grows() -> None:
         await send(bad, "conversation.item.create", item={**long, "id": "long"})
         await next_event(bad, "conversation.item.done")
         bad.transport.pause_reading()
-        async with asyncio.timeout(WAIT_S):
+        async with limited("the slow reader to be let go"):
             while not served.metric("onlooker_connections_total", outcome="slow_reader"):
                 for _ in range(50):
                     await send(bad, "conversation.item.retrieve", item_id="long")

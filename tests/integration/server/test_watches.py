@@ -12,17 +12,8 @@ import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from tests.fakes.served import (
-    WAIT_S,
-    Served,
-    errors_of,
-    frame_message,
-    jpeg,
-    next_event,
-    send,
-    serving,
-    until,
-)
+from tests.fakes.served import Served, errors_of, frame_message, jpeg, next_event, send, serving
+from tests.fakes.waiting import limited, until
 
 ALONE: dict[str, Any] = {"streams__perception__max_pair_gap_s": 0.02}
 """One clip for every frame."""
@@ -55,7 +46,7 @@ async def test_a_watch_created_over_the_websocket_alerts_every_viewer(served: Se
         async with served.http() as http:
             listed = (await http.get(f"{HOUSE}/watches")).json()["data"]
             assert [watch["id"] for watch in listed] == ["red"]
-        pushing = asyncio.create_task(push(feeder, "blue", "red", "blue", "red"))
+        pushing = asyncio.create_task(push(served, feeder, "blue", "red", "blue", "red"))
         found = await alerts(viewer, 2)
         await pushing
         assert seen(found) == [(1, 1.0), (2, 3.0)]
@@ -67,11 +58,13 @@ async def test_a_watch_created_over_the_websocket_alerts_every_viewer(served: Se
         assert seen(await alerts(feeder, 2)) == seen(found)
 
 
-async def push(ws: ClientConnection, *colours: str, first: int = 0, step_s: float = 0.1) -> None:
-    """One frame after another, slowly enough for each to become a clip."""
+async def push(served: Served, ws: ClientConnection, *colours: str, first: int = 0) -> None:
+    """One frame after another, each when the one before it has become a clip."""
+    stream = served.gateway.hub.get("house")
     for index, colour in enumerate(colours, first):
+        num_clips = stream.status().clips + 1
         await ws.send(frame_message(jpeg(colour), sequence=index, at_s=index))
-        await asyncio.sleep(step_s)
+        await until(lambda: stream.status().clips == num_clips)  # noqa: B023
 
 
 async def sse_alerts(
@@ -80,7 +73,7 @@ async def sse_alerts(
     """(event id, event) of the next alerts of the stream."""
     headers = {} if after is None else {"Last-Event-ID": after}
     found: list[tuple[str, dict[str, Any]]] = []
-    async with asyncio.timeout(WAIT_S), http.stream("GET", f"{HOUSE}/events", headers=headers) as r:
+    async with limited("alerts"), http.stream("GET", f"{HOUSE}/events", headers=headers) as r:
         event_id = ""
         async for line in r.aiter_lines():
             if line.startswith("id: "):
@@ -96,13 +89,13 @@ async def test_who_comes_back_gets_what_was_missed_once_and_in_order(served: Ser
     async with served.http() as http, served.ws("?stream=house") as feeder:
         assert (await http.post(f"{HOUSE}/watches", json=RED)).status_code == 201
         async with served.ws("?stream=house") as viewer:
-            await push(feeder, "blue", "red")
+            await push(served, feeder, "blue", "red")
             (first,) = await alerts(viewer, 1)
-        await push(feeder, "blue", "red", "blue", "red", first=2)  # nobody listens
+        await push(served, feeder, "blue", "red", "blue", "red", first=2)  # nobody listens
         token = first["event_number"]
         async with served.ws(f"?stream=house&after={token}") as viewer:
             missed = await alerts(viewer, 2)
-            await push(feeder, "blue", "red", first=6)
+            await push(served, feeder, "blue", "red", first=6)
             missed += await alerts(viewer, 1)
         assert seen(missed) == [(2, 3.0), (3, 5.0), (4, 7.0)]
         by_sse = await sse_alerts(http, 3, after=str(token))
@@ -125,7 +118,7 @@ async def test_watches_survive_the_connection_that_made_them(served: Served) -> 
         await send(other, "stream.watch.list")
         told = await next_event(other, "stream.watches", "error")
         assert [watch["id"] for watch in told["watches"]] == ["red"]
-        await push(other, "red")
+        await push(served, other, "red")
         assert seen(await alerts(other, 1)) == [(1, 0.0)]
 
 
@@ -135,7 +128,7 @@ async def test_a_watch_is_changed_paused_and_deleted_over_http(served: Served) -
         assert (made["kind"], made["trigger"]) == ("alert", ["change", "yes_no"])
         paused = await http.patch(f"{HOUSE}/watches/red", json={"paused": True, "cooldown_s": 3})
         assert (paused.json()["state"], paused.json()["cooldown_s"]) == ("paused", 3.0)
-        await push(feeder, "red", "blue")
+        await push(served, feeder, "red", "blue")
         assert (await http.get(f"{HOUSE}/watches/red")).json()["counts"]["clips"] == 0
         changed = await http.patch(
             f"{HOUSE}/watches/red", json={"paused": False, "condition": "it is blue"}
@@ -191,7 +184,7 @@ async def test_a_thousand_watches_meet_the_limit_and_the_stream_goes_on() -> Non
             for _ in range(50)
         ]
         assert codes == [201] * 3 + [413] * 47
-        await push(ws, "red")
+        await push(served, ws, "red")
         assert len({e["alert"]["watch"] for e in await alerts(ws, 3)}) == 3
 
 
@@ -259,7 +252,7 @@ async def test_a_webhook_gets_signed_alerts_once_and_in_order_through_failures()
         made = await http.post(f"{HOUSE}/watches", json={**RED, "webhook": webhook})
         assert made.json()["webhook_url"] == hook.url
         assert "s3cret" not in made.text
-        await push(feeder, "red", "blue", "red", "blue", "red")
+        await push(served, feeder, "red", "blue", "red", "blue", "red")
         await until(lambda: len([n for n in hook.numbers() if n == 3]) == 1)
     delivered = [body for headers, body in hook.got if headers["onlooker-attempt"] == "1"]
     assert hook.numbers() == [1, 2, 2, 3], "the second was tried again until it was taken"
@@ -285,7 +278,7 @@ async def test_a_dead_webhook_holds_nothing_up() -> None:
         for name, hook in (("dead", dead), ("good", good)):
             body = {"id": name, "condition": "it is red", "webhook": {"url": hook.url}}
             assert (await http.post(f"{HOUSE}/watches", json=body)).status_code == 201
-        await push(feeder, "red", "blue", "red")
+        await push(served, feeder, "red", "blue", "red")
         assert len(await alerts(feeder, 4)) == 4
         await until(lambda: len(good.got) == 2)
         assert dead.got == []
@@ -299,7 +292,7 @@ async def test_an_alert_that_a_receiver_refuses_is_given_up_and_the_next_one_com
         served.ws("?stream=house") as feeder,
     ):
         await http.post(f"{HOUSE}/watches", json={**RED, "webhook": {"url": hook.url}})
-        await push(feeder, "red", "blue", "red")
+        await push(served, feeder, "red", "blue", "red")
         await until(lambda: len(hook.got) == 2)
         assert hook.numbers() == [1, 2]
         name = "onlooker_webhook_deliveries_total"

@@ -13,6 +13,7 @@ from onlooker.cache_store.tier import Fetch, FetchOutcome, PutOutcome
 from onlooker.cache_store.tiered_store import TieredStore
 from onlooker.cache_store.tiers.memory import MemoryTier
 from tests.fakes.faulty_tier import FaultRates, FaultyTier
+from tests.fakes.waiting import WAIT_S
 from tests.unit.cache_store.factories import (
     STREAM,
     assert_same,
@@ -24,7 +25,6 @@ from tests.unit.cache_store.factories import (
     make_store,
 )
 
-WAIT_S = 10.0
 SIZE = make_encoded().resident_bytes
 OTHER = StreamKey("model-a", "tenant-a", "camera-2")
 
@@ -410,7 +410,8 @@ def test_readers_and_writers_at_once_see_only_right_records(tmp_path: Path) -> N
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(WAIT_S)
+        assert not thread.is_alive()
     assert store.flush(WAIT_S)
     assert wrong == []
     store.check_integrity()

@@ -11,6 +11,7 @@ from onlooker.cache_store.tier import PutOutcome
 from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.cache_store.write_out import WriteOut
 from tests.fakes.faulty_tier import FaultRates, FaultyTier
+from tests.fakes.waiting import WAIT_S, in_time
 from tests.unit.cache_store.factories import (
     STREAM,
     make_encoded,
@@ -18,8 +19,6 @@ from tests.unit.cache_store.factories import (
     make_memory,
     make_write_out,
 )
-
-WAIT_S = 10.0
 
 
 class Held(MemoryTier):
@@ -42,8 +41,12 @@ class Held(MemoryTier):
 
 def wait_until_gone(write_out: WriteOut, index: int) -> None:
     """Until a discarding in another thread has begun."""
-    while write_out.get(make_key(index)) is not None:
-        threading.Event().wait(0.001)
+
+    def wait() -> None:
+        while write_out.get(make_key(index)) is not None:
+            threading.Event().wait(0.001)
+
+    in_time(f"record {index} to be discarded", wait)
 
 
 def started(write_out: WriteOut) -> tuple[list[SegmentKey], list[SegmentKey]]:
@@ -236,6 +239,7 @@ def test_what_was_discarded_while_it_failed_is_not_tried_again() -> None:
     wait_until_gone(write_out, 0)
     tier.may_go_on.set()
     discarding.join(WAIT_S)
+    assert not discarding.is_alive()
     assert write_out.flush(WAIT_S)
     assert tier.keys() == []
     write_out.close()

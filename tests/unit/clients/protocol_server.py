@@ -5,6 +5,7 @@ question with the words that the test gives.
 """
 
 import asyncio
+import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from onlooker.core.protocol.base import (
 )
 from onlooker.core.protocol.client_events import parse_client_event
 from onlooker.core.protocol.frame_header import FrameHeader, unpack_frame
+from tests.fakes.waiting import limited
 
 CAPABILITIES = Capabilities(
     protocol_version=1, codecs=["jpeg"], engine_mode="fake", knows="what the test says",
@@ -73,7 +75,7 @@ class ProtocolServer:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something that a client sent makes it true."""
-        async with asyncio.timeout(10):
+        async with limited(inspect.getsource(holds).strip()):
             while not holds():
                 self.arrived.clear()
                 await self.arrived.wait()

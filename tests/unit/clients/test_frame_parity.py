@@ -52,7 +52,7 @@ def flags_of(header: FrameHeader) -> int:
     return header.key_frame + 2 * header.last_frame
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.lists(headers, min_size=50, max_size=200))
 def test_both_pack_and_unpack_the_same_bytes(cases: list[FrameHeader]) -> None:
     packed = [header.pack().hex() for header in cases]
@@ -83,7 +83,7 @@ spoiled = st.one_of(
 )
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.lists(spoiled, min_size=50, max_size=200))
 def test_both_refuse_the_same_bytes(cases: list[bytes]) -> None:
     def accepted(message: bytes) -> bool:

@@ -33,9 +33,10 @@ from onlooker.core.media import Codec
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import ErrorBody, StreamObject
+from tests.fakes.waiting import WAIT_S
 from tests.unit.clients.protocol_server import ProtocolServer, protocol_server
 
-QUICK = ClientOptions(reconnect=Reconnect(first_s=0.001, max_s=0.01), answer_timeout_s=10)
+QUICK = ClientOptions(reconnect=Reconnect(first_s=0.001, max_s=0.01), answer_timeout_s=WAIT_S)
 JPEG = b"\xff\xd8\xff\xe0 not decoded here"
 
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from onlooker.demo_model.model import build_config, build_model
 from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.tokenizer import build_tokenizer
 from onlooker.demo_model.train import Options, language_trainer, train_language
 from onlooker.demo_model.training.peers import Peers, joined_by
 from onlooker.demo_model.training.pool import build_pool
+from tests.unit.demo_model.small import small_model
 
+TOKENIZER = build_tokenizer(vocabulary())
 SHAPES = ((2, 3), (4,))
 
 
@@ -69,7 +70,7 @@ def test_a_process_that_fails_ends_the_others() -> None:
 
 def learn_and_keep(peers: Peers, options: Options) -> None:
     """As `learn_beside`, and leaves its weights behind."""
-    trainer = language_trainer(options)
+    trainer = language_trainer(options, small_model(TOKENIZER, options.seed))
     trainer.run(options.seed, peers)
     torch.save({"text": trainer.text.state_dict(), "step": trainer.step}, options.out)
 
@@ -77,7 +78,7 @@ def learn_and_keep(peers: Peers, options: Options) -> None:
 def test_two_processes_end_with_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = build_model(build_config(build_tokenizer(vocabulary())), 4)
+    model = small_model(TOKENIZER, 4)
     first = {name: value.clone() for name, value in model.model.language_model.state_dict().items()}
     build_pool(model.model.visual.eval(), tmp_path / "pool", range(2), clips=24)
     options = Options(

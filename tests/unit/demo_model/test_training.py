@@ -33,6 +33,7 @@ from onlooker.demo_model.training.plots import plot_run
 from onlooker.demo_model.training.pool import Pool, build_pool, draw_timeline
 from onlooker.demo_model.training.vision import VisionPlan, VisionTrainer
 from onlooker.demo_model.world import World
+from tests.unit.demo_model.small import HIDDEN, small_model
 
 TOKENIZER = build_tokenizer(vocabulary())
 
@@ -52,8 +53,8 @@ def ring(tmp_path_factory: pytest.TempPathFactory) -> ClipRing:
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
     folder = tmp_path_factory.mktemp("pool")
-    build_pool(build_model(build_config(TOKENIZER)).model.visual, folder, range(3), clips=24)
-    return Pool(folder, 256)
+    build_pool(small_model(TOKENIZER).model.visual, folder, range(3), clips=24)
+    return Pool(folder, HIDDEN)
 
 
 def test_held_out_seeds_lie_beyond_all_training_seeds() -> None:
@@ -99,15 +100,13 @@ def test_change_labels_name_each_kind_where_it_shows() -> None:
 
 def test_the_vision_stage_learns_and_resumes(ring: ClipRing, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    tower = build_model(build_config(TOKENIZER)).model.visual.train()
+    tower = small_model(TOKENIZER).model.visual.train()
     trainer = VisionTrainer(tower, VisionPlan(batch=16, warmup=5), tmp_path)
     rng = np.random.default_rng(0)
-    losses = [trainer.learn(*ring.batch(16, rng), 0.0)["loss"] for _ in range(25)]
+    losses = [trainer.learn(*ring.batch(16, rng), 0.0)["loss"] for _ in range(15)]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     trainer.save()
-    again = VisionTrainer(
-        build_model(build_config(TOKENIZER), 9).model.visual.train(), VisionPlan(), tmp_path
-    )
+    again = VisionTrainer(small_model(TOKENIZER, 9).model.visual.train(), VisionPlan(), tmp_path)
     again.load(torch.load(tmp_path / "vision.pt", weights_only=True))
     assert again.step == trainer.step
     batch = ring.batch(8, np.random.default_rng(1))
@@ -118,13 +117,14 @@ def test_the_vision_stage_learns_and_resumes(ring: ClipRing, tmp_path: Path) -> 
 
 def test_the_language_stage_learns_resumes_and_logs(pool: Pool, tmp_path: Path) -> None:
     plan = LanguagePlan(
-        warmup=5, questions_a_batch=24, clips_a_batch=8, log_every=1, seconds=1e9, level_up_at=2.0
-    )
+        rate=4e-3, warmup=2, questions_a_batch=24, clips_a_batch=8, log_every=1, seconds=1e9,
+        level_up_at=2.0,
+    )  # fmt: skip
     layout = Layout(TOKENIZER)
-    trainer = LanguageTrainer(build_model(build_config(TOKENIZER)), layout, pool, plan, tmp_path)
+    trainer = LanguageTrainer(small_model(TOKENIZER), layout, pool, plan, tmp_path)
     rng = np.random.default_rng(0)
     losses = []
-    for _ in range(14):
+    for _ in range(10):
         clips, _ = trainer.size(rng)
         assert clips <= 2
         trainer.learn(trainer.batch(rng, clips), clips)
@@ -132,9 +132,9 @@ def test_the_language_stage_learns_resumes_and_logs(pool: Pool, tmp_path: Path) 
     assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
     trainer.save()
     plan.seconds = 0.0
-    again = LanguageTrainer(build_model(build_config(TOKENIZER), 5), layout, pool, plan, tmp_path)
+    again = LanguageTrainer(small_model(TOKENIZER, 5), layout, pool, plan, tmp_path)
     again.load(torch.load(tmp_path / "language.pt", weights_only=True))
-    assert again.step == 14
+    assert again.step == 10
     again.run(0)
     for name, value in again.text.state_dict().items():
         assert torch.equal(value, trainer.text.state_dict()[name])
@@ -143,7 +143,7 @@ def test_the_language_stage_learns_resumes_and_logs(pool: Pool, tmp_path: Path) 
 def test_where_nothing_can_be_asked_of_some_families_all_are_tried(
     pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, layout = build_model(build_config(TOKENIZER)), Layout(TOKENIZER)
+    model, layout = small_model(TOKENIZER), Layout(TOKENIZER)
     trainer = LanguageTrainer(model, layout, pool, LanguagePlan(clips_a_batch=4), tmp_path)
     draw, asked = trainer.drawer.context, []
 
@@ -163,7 +163,7 @@ def test_where_nothing_can_be_asked_of_some_families_all_are_tried(
 
 def test_weak_families_get_contexts_of_their_own(pool: Pool, tmp_path: Path) -> None:
     plan = LanguagePlan(weak_below=0.9, weak_share=0.5)
-    model, layout = build_model(build_config(TOKENIZER)), Layout(TOKENIZER)
+    model, layout = small_model(TOKENIZER), Layout(TOKENIZER)
     trainer = LanguageTrainer(model, layout, pool, plan, tmp_path)
     rng = np.random.default_rng(0)
     trainer.smooth = dict.fromkeys(FAMILIES, 0.95)

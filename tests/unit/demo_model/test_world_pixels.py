@@ -64,15 +64,15 @@ def test_truth_survives_jpeg_at_72() -> None:
 @pytest.mark.parametrize(("name", "bitrate"), [("a.webm", 400_000), ("a.mp4", 400_000)])
 def test_truth_survives_webcam_codecs(tmp_path: Path, name: str, bitrate: int) -> None:
     world = World(11)
-    times = [50.0 + i / 15 for i in range(180)]
+    times = [50.0 + i / 15 for i in range(90)]
     pictures = (render(world.state_at(t), 640, 480) for t in times)
-    assert write_video(tmp_path / name, pictures, 15.0, bitrate) == 180
+    assert write_video(tmp_path / name, pictures, 15.0, bitrate) == 90
     shown = read_video(tmp_path / name)
-    assert len(shown) == 180
+    assert len(shown) == 90
     # The first frames after a start or a cut may still be coarse at this rate.
     settled = [
         i
-        for i in range(8, 180, 6)
+        for i in range(8, 90, 3)
         if world.state_at(times[i] - 0.5).index == world.state_at(times[i]).index
     ]
     color, shape, sign = _tally([(world.state_at(times[i]), shown[i]) for i in settled])
@@ -149,6 +149,7 @@ def test_drawing_small_frames_is_fast() -> None:
 
 
 def _seconds(scenes: list[Scene]) -> float:
-    start = time.perf_counter()
+    """Of the processor, which nobody else takes from us."""
+    start_s = time.thread_time()
     render_batch(scenes, 72, 72)
-    return time.perf_counter() - start
+    return time.thread_time() - start_s

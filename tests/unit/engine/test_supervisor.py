@@ -18,7 +18,8 @@ from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import IngestResult, Question
 from onlooker.engine.supervisor import EngineSupervisor
 from tests.fakes.pictures import make_clip
-from tests.fakes.streams import SMALL, driven, until
+from tests.fakes.streams import SMALL, driven
+from tests.fakes.waiting import until
 
 S = StreamId("s")
 

@@ -7,7 +7,7 @@ from onlooker.core.clock import SystemClock
 from onlooker.core.protocol.server_events import Pong
 from onlooker.server.config import ServerSection
 from onlooker.server.sse import EventResponse, NumberedText, sse_text
-from tests.fakes.served import WAIT_S, until
+from tests.fakes.waiting import limited, until
 
 
 def test_an_event_as_text_has_its_type_number_and_json() -> None:
@@ -73,7 +73,7 @@ async def respond(
         stopping=stopping,
         begun=begun,
     )
-    async with asyncio.timeout(WAIT_S):
+    async with limited("the response to end"):
         await response({"type": "http"}, reader.receive, reader.send)
 
 

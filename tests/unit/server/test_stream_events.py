@@ -20,8 +20,9 @@ from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.watches.events import WatchChanged
 from tests.fakes.pictures import make_message
-from tests.fakes.served import WAIT_S, make_settings
+from tests.fakes.served import make_settings
 from tests.fakes.streams import ask
+from tests.fakes.waiting import limited
 
 
 @asynccontextmanager
@@ -39,7 +40,7 @@ async def follow(stream: Stream, **options: Any) -> list[tuple[int | None, Serve
     defaults: dict[str, Any] = {
         "after": None, "interval_s": 0.001, "max_listed_acks": 100, "max_queued": 100,
     }  # fmt: skip
-    async with asyncio.timeout(WAIT_S):
+    async with limited("the stream to close"):
         return [pair async for pair in followed(stream, **{**defaults, **options})]
 
 

@@ -27,9 +27,9 @@ from tests.fakes.streams import (
     driven,
     next_event,
     running_hub,
-    until,
     waiting_events,
 )
+from tests.fakes.waiting import until
 
 LIVE, VIRTUAL = StreamOptions(clock="live"), StreamOptions(clock="virtual")
 GO_ON = Question(text="go on", response_id=ResponseId("resp_1"))

@@ -27,7 +27,8 @@ from onlooker.engine.interface import IngestResult
 from onlooker.streams.journaling import JournalKeeper, KeptPicture
 from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.pictures import encode_chunks, make_frame, make_message
-from tests.fakes.streams import SMALL, InlineExecutor, ask, ask_fully, driven, running_hub, until
+from tests.fakes.streams import SMALL, InlineExecutor, ask, ask_fully, driven, running_hub
+from tests.fakes.waiting import until
 
 T = TypeVar("T")
 
@@ -159,7 +160,7 @@ async def test_coded_video_is_seen_again_from_the_middle_on(
         assert await ask(stream) == await without_a_crash(frames)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
 @given(
     letters=st.text("rgbw", min_size=1, max_size=10),
     gaps=st.lists(st.sampled_from([0.5, 0.6, 1.0, 6.0]), min_size=10, max_size=10),

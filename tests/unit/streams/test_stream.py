@@ -35,9 +35,9 @@ from tests.fakes.streams import (
     driven,
     next_event,
     running_hub,
-    until,
     waiting_events,
 )
+from tests.fakes.waiting import until
 
 LIVE, VIRTUAL = StreamOptions(clock="live"), StreamOptions(clock="virtual")
 COLOURS = ("red", "blue", "white")
@@ -133,11 +133,11 @@ async def test_ten_thousand_tiny_frames_a_second_are_dropped_undecoded_and_cheap
         other = await hub.open_stream(options=LIVE)
         events = flooded.subscribe(max_events=100)
         message = make_message(0.0, size=(8, 8))
-        started_s = time.perf_counter()
+        started_s = time.thread_time()
         for index in range(10_000):
             clock.advance(1e-4)
             flooded.push(make_message(index / 10_000, sequence=index, payload=message.payload))
-        per_push_s = (time.perf_counter() - started_s) / 10_000
+        per_push_s = (time.thread_time() - started_s) / 10_000
         assert (await other.push_wait(make_message(0.0))).outcome is FrameOutcome.KEPT
         await ask(flooded, "wait for what is on its way")
         status = flooded.status()
@@ -175,10 +175,10 @@ async def test_a_slow_engine_sees_less_but_does_not_fall_behind(codec: Codec) ->
     clock = ManualClock()
     engine = ScriptedEngine(clock=clock, info=SMALL, ingest_s=2.0)
     messages = {
-        Codec.JPEG: [make_message(colour=COLOURS[i // 10 % 3]).payload for i in range(200)],
-        Codec.VP8: encode_chunks("libvpx", 200),
-        Codec.WEBM: in_pieces(record(Codec.WEBM, 200), 150),
-    }[codec]
+        Codec.JPEG: lambda: [make_message(colour=COLOURS[i // 10 % 3]).payload for i in range(200)],
+        Codec.VP8: lambda: encode_chunks("libvpx", 200),
+        Codec.WEBM: lambda: in_pieces(record(Codec.WEBM, 200), 150),
+    }[codec]()
     async with running_hub(
         engine=engine, clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
     ) as hub:

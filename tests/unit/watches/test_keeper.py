@@ -196,7 +196,7 @@ async def test_equal_checks_of_one_clip_are_run_once_and_still_clips_not_at_all(
         ]  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     past=st.lists(st.sampled_from(["red", "blue", "green"]), min_size=1, max_size=6),
     one=st.lists(st.sampled_from(["red", "blue"]), max_size=4),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.cache_store.key import StreamKey, parse_key
@@ -192,7 +192,6 @@ def test_notes_that_wait_are_bounded() -> None:
     asyncio.run(scenario())
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 50), max_size=20), st.integers(0, 200))
 def test_the_newest_notes_that_fit_are_shown(lengths: list[int], budget: int) -> None:
     memory = make_memory()

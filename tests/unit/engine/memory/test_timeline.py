@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.cache_store.key import StreamKey
@@ -24,7 +24,6 @@ steps = st.lists(
 spans = st.lists(st.tuples(st.floats(-1, 45), st.floats(-1, 45)), max_size=3)
 
 
-@settings(deadline=None)
 @given(steps, st.data())
 def test_a_memory_is_its_clips_in_order(drawn: list[tuple[str, int]], data: st.DataObject) -> None:
 
@@ -50,7 +49,6 @@ def test_a_memory_is_its_clips_in_order(drawn: list[tuple[str, int]], data: st.D
     assert found == [expected[index] for index in sorted({*wanted} & {*expected})]
 
 
-@settings(deadline=None)
 @given(clip_sizes, spans)
 def test_a_passage_is_the_clips_of_its_times(
     sizes: dict[int, int], drawn: list[tuple[float, float]]

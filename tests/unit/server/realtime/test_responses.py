@@ -23,7 +23,8 @@ from onlooker.server.realtime.responses import Responses
 from onlooker.server.sse import EventResponse, NumberedText
 from onlooker.server.wiring import make_gateway
 from onlooker.streams.stream import Stream, StreamOptions
-from tests.fakes.served import WAIT_S, make_settings
+from tests.fakes.served import make_settings
+from tests.fakes.waiting import limited
 
 SHORT, LONG = 2, 200
 
@@ -118,7 +119,7 @@ async def test_a_long_answer_makes_no_more_tasks_than_a_short_one(ask: Any) -> N
         text = " ".join(["word"] * num_tokens)
         async with (
             answering(text) as (gateway, stream),
-            asyncio.timeout(WAIT_S),
+            limited("the end of the responses"),
             counting() as num_tasks,
         ):
             assert await ask(stream, gateway) == num_tokens

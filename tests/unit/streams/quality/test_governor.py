@@ -22,7 +22,8 @@ from onlooker.streams.events import ClipSeen, FrameAck, PaceChanged
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import StreamOptions
 from tests.fakes.pictures import make_message
-from tests.fakes.streams import SMALL, InlineExecutor, ask, running_hub, until, waiting_events
+from tests.fakes.streams import SMALL, InlineExecutor, ask, running_hub, waiting_events
+from tests.fakes.waiting import until
 
 
 class LoadedEngine(ScriptedEngine):

@@ -224,7 +224,7 @@ CLIP = st.tuples(st.floats(0.01, 0.99), st.floats(0, 1), st.sampled_from(["no", 
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(past=st.lists(CLIP, min_size=1, max_size=12), one=st.lists(CLIP), other=st.lists(CLIP))
 def test_what_comes_later_changes_nothing_that_was_decided(
     name: str,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.engine.vllm_adapter.worker.index import Index
@@ -18,7 +18,6 @@ def made(number: int, step: int) -> torch.Tensor:
     return torch.full((LAYERS, 1 + number % 2, 2, 4), float(step))
 
 
-@settings(deadline=None)
 @given(steps)
 def test_the_index_is_a_dictionary(drawn: list[tuple[str, int]]) -> None:
     index, expected = Index(), dict[str, torch.Tensor]()

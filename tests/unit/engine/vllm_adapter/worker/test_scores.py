@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.engine.memory.ranking import ScoreName
@@ -59,7 +59,6 @@ def test_every_score_of_the_settings_is_there() -> None:
     assert set(SCORES) == set(get_args(ScoreName))
 
 
-@settings(deadline=None)
 @given(shapes)
 def test_mean_key_is_the_mean_of_all_logits(shape: tuple[int, ...]) -> None:
     queries, keys, _ = drawn(shape)
@@ -68,7 +67,6 @@ def test_mean_key_is_the_mean_of_all_logits(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-4)
 
 
-@settings(deadline=None)
 @given(shapes)
 def test_late_interaction_is_the_mean_of_each_query_s_best_key(shape: tuple[int, ...]) -> None:
     queries, keys, _ = drawn(shape)
@@ -77,7 +75,6 @@ def test_late_interaction_is_the_mean_of_each_query_s_best_key(shape: tuple[int,
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=1e-4)
 
 
-@settings(deadline=None)
 @given(shapes, st.integers(1, 20))
 def test_page_mean_is_the_best_page(shape: tuple[int, ...], page: int) -> None:
     queries, keys, _ = drawn(shape)
@@ -90,7 +87,6 @@ def test_page_mean_is_the_best_page(shape: tuple[int, ...], page: int) -> None:
     assert found.tolist() == pytest.approx(expected, abs=1e-4)
 
 
-@settings(deadline=None)
 @given(shapes, st.integers(1, 6))
 def test_representatives_are_the_keys_that_later_tokens_attend_to_most(
     shape: tuple[int, ...], count: int
@@ -108,7 +104,6 @@ def test_representatives_are_the_keys_that_later_tokens_attend_to_most(
         assert float(score.compare(queries, entries[1:])[0]) == pytest.approx(expected, abs=1e-4)
 
 
-@settings(deadline=None)
 @given(shapes)
 def test_what_is_one_token_is_the_same_by_any_score(shape: tuple[int, ...]) -> None:
     queries, keys, _ = drawn((*shape[:5], 1, shape[6]))

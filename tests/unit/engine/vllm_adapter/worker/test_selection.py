@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.engine.vllm_adapter.worker.selection import best, filled, standardised
@@ -14,7 +14,6 @@ def as_scores(drawn: list[int]) -> torch.Tensor:
     return torch.tensor(drawn, dtype=torch.float32) / 20
 
 
-@settings(deadline=None)
 @given(scores_lists, st.integers(1, 50))
 def test_fixed_k_takes_the_best_in_time_order(drawn: list[int], count: int) -> None:
     scores = as_scores(drawn)
@@ -22,7 +21,6 @@ def test_fixed_k_takes_the_best_in_time_order(drawn: list[int], count: int) -> N
     assert best(scores, count, mass=None, temperature=1.0) == expected
 
 
-@settings(deadline=None)
 @given(scores_lists, st.integers(1, 50), st.floats(0.01, 0.99), st.sampled_from([0.3, 1.0, 3.0]))
 def test_mass_takes_the_smallest_set_that_reaches_it(
     drawn: list[int], count: int, mass: float, temperature: float
@@ -38,7 +36,6 @@ def test_mass_takes_the_smallest_set_that_reaches_it(
     assert len(found) == 1 or reached - weakest < mass + 1e-9
 
 
-@settings(deadline=None)
 @given(st.sets(st.integers(0, 29), min_size=1), st.integers(1, 30))
 def test_slots_that_are_not_needed_show_the_newest(chosen: set[int], num_slots: int) -> None:
     found = filled(sorted(chosen), 30, num_slots)
@@ -49,7 +46,6 @@ def test_slots_that_are_not_needed_show_the_newest(chosen: set[int], num_slots: 
     assert not added or not left or min(added) > max(left)
 
 
-@settings(deadline=None)
 @given(scores_lists, st.floats(0.1, 10), st.floats(-50, 50))
 def test_a_vote_does_not_depend_on_its_layer_s_scale(
     drawn: list[int], scale: float, shift: float
