@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from onlooker.core.clock import ManualClock
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.server.connection import RealtimeConnection
+from onlooker.server.realtime.connection import RealtimeConnection
 from tests.fakes.served import Served, frame_message, jpeg, next_event, send, serving, user_item
 from tests.fakes.streams import driven
 from tests.fakes.waiting import limited, until
