@@ -20,7 +20,8 @@ class Check:
     text: str
     """The question, as the model is to read it."""
     asked_s: float
-    """Stream time: of clips that end later nothing is seen."""
+    """Stream time at which the check is asked, in seconds; nothing that was captured later is
+    seen."""
     answers: tuple[tuple[str, ...], ...] = ()
     """Answers whose probability as the first word is wanted; each in all its spellings."""
     given: str | None = None
@@ -30,7 +31,7 @@ class Check:
     num_clips: int = 4
     """Newest clips in view. Resend mode shows its whole window, which its cache holds."""
     care: Care = NO_CARE
-    """Class and deadlines."""
+    """How the check is to be served: class and deadlines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +39,23 @@ class CheckResult:
     """What the model would say, as natural logarithms of probabilities."""
 
     logprobs: tuple[float, ...] = ()
-    """Of each of the check's answers, all its spellings together; -inf of one that the model has no
-    word for."""
+    """Log probability of each of the check's answers, all its spellings together; -inf for an
+    answer that the model has no word for."""
     best: float = -math.inf
-    """Of the likeliest first token."""
+    """Log probability of the likeliest first token."""
     best_answer: int | None = None
-    """Which of the answers the likeliest first token belongs to; None: to none of them."""
+    """Index of the answer to which the likeliest first token belongs; None where it belongs to
+    none."""
     perplexity: float | None = None
-    """Of `Check.given`: exp of the mean negative log probability of its tokens."""
+    """Perplexity of `Check.given`, which is exp of the mean negative log probability of its tokens;
+    None where no reply was given."""
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
-    """Of the prompt: what was loaded or found, and not computed."""
+    """Tokens of the prompt whose KV was loaded or found, and not computed."""
 
 
 def log_sum(values: Sequence[float]) -> float:
-    """Logarithm of the sum of the exponentials; -inf of nothing."""
+    """Logarithm of the sum of the exponentials of `values`; -inf where there are none."""
     finite = [value for value in values if value > -math.inf]
     if not finite:
         return -math.inf

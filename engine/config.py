@@ -12,20 +12,20 @@ class RestartSection(Section):
     """What happens when the engine's processes die under a running server."""
 
     max_restarts: int = Field(default=5, ge=0, le=1000)
-    """Times that the engine is started again within `window_s`; one more and it counts as gone for
-    good. 0: never started again."""
+    """Times that the engine is started again within `window_s`; when it dies once more it counts as
+    gone for good. 0: it is never started again."""
 
     window_s: float = Field(default=600.0, gt=0)
-    """Restarts longer ago do not count."""
+    """How long a restart counts towards `max_restarts`."""
 
     min_backoff_s: float = Field(default=0.5, ge=0, le=3600)
-    """Wait before the first restart; doubles with each that still counts."""
+    """The wait before the first restart; it doubles with each restart that still counts."""
 
     max_backoff_s: float = Field(default=30.0, gt=0, le=3600)
     """The longest wait before a restart."""
 
     check_interval_s: float = Field(default=0.5, gt=0, le=60)
-    """How often an engine that nobody uses is looked at."""
+    """How often it is checked that the engine still lives, even when nobody uses it."""
 
     wait_s: float = Field(default=60.0, ge=0, le=3600)
     """How long a question or a new stream waits for an engine that is being started, and a question
@@ -36,10 +36,12 @@ class VllmSection(Section):
     """How vLLM runs the model. What is not here keeps vLLM's own default."""
 
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Arithmetic. ``auto``: float32 on a CPU, else what the model's config says."""
+    """The number format in which the model computes. ``auto``: float32 on a CPU, else what the
+    model's config says."""
 
     max_model_len: int = Field(default=8192, ge=256, le=1_048_576)
-    """The most tokens of one context. Capped at what the model was made for."""
+    """The most tokens of one context. vLLM refuses to start with more than the model was made
+    for."""
 
     max_num_seqs: int = Field(default=32, ge=1, le=4096)
     """The most requests in one engine step."""
@@ -66,7 +68,7 @@ class VllmSection(Section):
     """Memory for preprocessed clips, so that resending one does not prepare it again."""
 
     boot_timeout_s: float = Field(default=900, gt=0)
-    """Give up when the model is not loaded by then."""
+    """How long the model may take to load before the start is given up."""
 
 
 class EngineSection(Section):
@@ -85,8 +87,10 @@ class EngineSection(Section):
     ``fake``: scripted answers, no model."""
 
     window_clips: int | None = Field(default=None, ge=1, le=4096)
-    """Clips of the recent window, always in an answer's context. None: as many as the model says
-    that it answers well about (its ``onlooker.json``), else 64."""
+    """The most clips in an answer's context. In resend mode these are the recent window; in
+    segments mode they bound the recent window and ``memory.retrieved_clips`` together, unless
+    ``memory.recent_clips`` is set. None: as many as the model says that it answers well about (its
+    ``onlooker.json``), else 64."""
 
     stride_clips: int | None = Field(default=None, ge=1, le=4096)
     """Resend mode only: clips that leave a full window at once. Larger finds more of the prompt in
@@ -94,7 +98,7 @@ class EngineSection(Section):
     segments mode see ``memory.stride_clips``."""
 
     max_question_images: int = Field(default=4, ge=0, le=64)
-    """Pictures that one question may bring along."""
+    """The most pictures that one question may bring along."""
 
     memory: MemorySection = MemorySection()
     restarts: RestartSection = RestartSection()

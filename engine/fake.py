@@ -69,11 +69,12 @@ class _SeenClip:
     pixels: bytes
     """A digest of its frames."""
     first_half: "_SeenClip | None"
-    """What of it had been captured before its end; None where the clip is one frame repeated."""
+    """The clip as it was when only its first frame had been captured; None where the clip is one
+    frame repeated."""
 
 
 class ScriptedStore:
-    """What of a `ScriptedEngine` survives it: clips that were written by then."""
+    """What survives a `ScriptedEngine`: the clips that had been written before it died."""
 
     def __init__(self, *, is_writing: bool = True) -> None:
         self.is_writing = is_writing
@@ -87,17 +88,17 @@ class ScriptedStore:
             self.write()
 
     def write(self, *clip_indices: int) -> None:
-        """Make what waits durable: the clips of these indices, or all."""
+        """Make waiting clips durable: those with these indices, or all where none is given."""
         for stream_id, clips in self._waiting.items():
             for index in [i for i in clips if not clip_indices or i in clip_indices]:
                 self._clips.setdefault(stream_id, {})[index] = clips.pop(index)
 
     def lose_waiting(self) -> None:
-        """The engine died: what was not written is gone."""
+        """Lose what is not written yet, as when the engine dies."""
         self._waiting.clear()
 
     def clips(self, stream_id: StreamId) -> "dict[int, _SeenClip]":
-        """What is durable of a stream, by clip index, in order."""
+        """The durable clips of a stream, by clip index and in order."""
         return dict(sorted(self._clips.get(stream_id, {}).items()))
 
     def forget(self, stream_id: StreamId) -> None:
@@ -110,7 +111,7 @@ class ScriptedEngine:
 
     Latencies pass on `clock`, so a test decides with a `ManualClock` when they are over.
     `fail_ingest` and `fail_answer` are asked before each call and make it raise `EngineFailed`,
-    `fail_start` makes a start fail. `store`: what survives this engine; None: nothing does.
+    `fail_start` makes a start fail. `store` is what survives this engine; None: nothing does.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class ScriptedEngine:
         self.num_answering = 0
         """Answers under way: 0 once everything that was started has ended."""
         self.checks: list[Check] = []
-        """Every check so far."""
+        """Every check that was asked so far, in order."""
 
     @property
     def info(self) -> EngineInfo:
@@ -174,11 +175,11 @@ class ScriptedEngine:
         return self._is_healthy
 
     def die(self) -> None:
-        """Until it is started again every call raises `EngineDead`."""
+        """Make every call raise `EngineDead` until the engine is started again."""
         self._is_healthy = False
 
     def load(self) -> EngineLoad:
-        return EngineLoad()  # it does not tell
+        return EngineLoad()  # this engine does not tell its load
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
         self._check_alive()
@@ -219,7 +220,7 @@ class ScriptedEngine:
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         self.num_answering += 1
         try:
-            # Fixed before the first wait: what comes later must not show.
+            # What is visible is fixed before the first wait: what comes later must not show.
             visible = self._visible(question)
             self._check_alive()
             if self._fail_answer(question):
@@ -244,9 +245,10 @@ class ScriptedEngine:
             self.num_answering -= 1
 
     async def check(self, check: Check) -> CheckResult:
-        """Yes means: the newest clip has a colour that the question names, and with "just", the one
-        before it had not. Silence means: the newest clip has the colour of the one before it. A
-        given reply is a surprise (4) when it does not name the newest clip's colour."""
+        """Answer from colours. Yes means that the question names the colour of the newest clip and,
+        where it says "just", that the clip before had another. Silence means that the newest clip
+        has the colour of the one before it. A given reply is a surprise (perplexity 4) when it does
+        not name the newest clip's colour."""
         by_index = self._seen.get(check.stream_id, {})
         seen = [by_index[index] for index in sorted(by_index)]
         seen = seen[: bisect_right(seen, check.asked_s, key=lambda clip: clip.end_s)]

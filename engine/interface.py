@@ -37,7 +37,7 @@ class EngineInfo:
     knows: str
     """One sentence on what the model can be asked about."""
     wording: Wording = DEFAULT_WORDING
-    """How it is asked on behalf of watches."""
+    """How the model is asked on behalf of watches."""
     max_images: int = 4
     """The most pictures that one question may bring along."""
     writes_json: bool = False
@@ -53,7 +53,7 @@ class Turn:
     question: str
     answer: str
     asked_s: float
-    """Stream time at which it was asked."""
+    """Stream time at which the question was asked, in seconds."""
 
 
 _NOT_YET = StreamId("")
@@ -68,11 +68,11 @@ class Question:
 
     text: str
     response_id: ResponseId = field(default_factory=new_response_id)
-    """Of its answer."""
+    """The id of the question's answer."""
     at_s: float | None = None
     """Stream time that is asked about; None is now."""
     tier: Tier | None = None
-    """Whose targets hold for its answer; None takes the stream's."""
+    """The tier whose targets hold for the answer; None takes the stream's."""
     dialogue: tuple[Turn, ...] = ()
     instructions: str | None = None
     """System prompt; None takes the engine's own."""
@@ -90,15 +90,15 @@ class Question:
 
     stream_id: StreamId = _NOT_YET
     asked_s: float = 0.0
-    """Stream time. The answer depends only on frames captured at or before it: of every clip the
-    engine shows what `Clip.until` leaves of it."""
+    """Stream time at which the question was asked, in seconds. The answer depends only on frames
+    captured at or before it: of every clip the engine shows what `Clip.until` leaves."""
     zero_wall_s: float | None = None
     """Wall clock (seconds since 1970) of stream time 0; None where it is not known."""
     pending: Clip | None = None
     """The stream's newest frame while it waits for its partner, as a clip of its own: it belongs
     after the stream's clips in this answer's context and is never remembered."""
     care: Care = NO_CARE
-    """Class, deadlines and quality."""
+    """How the question is to be served: class, deadlines and quality."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +108,14 @@ class Remembered:
     next_clip_index: int = 0
     """The index for the stream's next clip."""
     seen_until_s: float | None = None
-    """Stream time of the end of its newest clip; None of a stream that is new."""
+    """Stream time at which the stream's newest clip ends; None for a new stream."""
     first_clip_index: int = 0
-    """Of its oldest clip."""
+    """The index of the stream's oldest clip."""
     missing: frozenset[int] = frozenset()
-    """Indices between its clips of which nothing is remembered."""
+    """Indices of the clips, between the oldest and the newest, of which nothing is remembered."""
 
     def has(self, clip_index: int) -> bool:
-        """Whether that clip is remembered."""
+        """Whether the clip with this index is remembered."""
         is_within = self.first_clip_index <= clip_index < self.next_clip_index
         return is_within and clip_index not in self.missing
 
@@ -130,11 +130,12 @@ class Held:
 
     num_segments: int
     num_bytes: int
-    """Of the segments' KV."""
+    """Bytes that the segments take: keys, values and, for retrieval, keys without rotary
+    position."""
     num_indexed: int
     """Clips that retrieval can find, ready or stored."""
     index_bytes: int
-    """Memory of the index that it ranks them by."""
+    """Bytes of the index by which retrieval ranks clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,14 +143,16 @@ class Stock:
     """What an engine tells of its memory."""
 
     durable: Waiting = field(default_factory=dict)
-    """Of the clips that were asked about, those that outlive the engine and this process."""
+    """Those of the clips that were asked about which outlive the engine and this process."""
     tiers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """By tier: totals since the engine was started, and what is in it and waits to be, by the names
-    of `cache_store.counters` and ``failed`` and ``queued_bytes``."""
+    """Counts by tier of the store, then by name: totals since the engine was started, and what the
+    tier holds now. The names are those of `cache_store.counters`, ``failed`` for records that could
+    not be written to the tier, and ``queued_bytes`` for what waits to be."""
     moves: Mapping[str, int] = field(default_factory=dict)
-    """Totals since the engine was started: segments that went from a tier to another or to none."""
+    """Segments that went from one tier to another or to none, by what became of them: totals since
+    the engine was started."""
     held: Held | None = None
-    """None from an engine without stream memory."""
+    """What the workers hold ready; None from an engine without stream memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +162,22 @@ class IngestResult:
     num_tokens: int
     """Tokens of the request, cached ones included."""
     num_cached_tokens: int
-    """Of these, the tokens whose KV was reused rather than computed."""
+    """Tokens of the request whose KV was reused rather than computed."""
 
 
 class FinishReason(StrEnum):
     """Why an answer ended. The first two words are vLLM's own."""
 
     STOP = "stop"
-    """It was complete."""
+    """The answer was complete."""
     LENGTH = "length"
-    """It came to its limit of tokens."""
+    """The answer came to its limit of tokens."""
     CANCELLED = "cancelled"
     ERROR = "error"
 
     @property
     def status(self) -> FinalStatus:
-        """What clients and metrics call it."""
+        """The word that clients and metrics use for the reason."""
         return _STATUSES[self]
 
 
@@ -197,11 +200,11 @@ class EvidenceSource(StrEnum):
     """Why a clip was in an answer's context."""
 
     RECENT = "recent"
-    """It was in the recent window."""
+    """The clip was in the recent window."""
     RETRIEVED = "retrieved"
-    """It had left the window and was brought back."""
+    """The clip had left the window and was brought back."""
     NAMED = "named"
-    """The question named its time."""
+    """The question named the clip's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +215,8 @@ class Evidence:
     end_s: float
     source: EvidenceSource
     tier: str
-    """Where its KV lay: ``device`` (held ready by the model's worker), ``memory``, ``disk`` or
-    ``redis``."""
+    """The place where the KV of the span lay: ``device`` (held ready by the model's worker),
+    ``memory``, ``disk`` or ``redis``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,34 +228,37 @@ class AnswerEnd:
     num_cached_tokens: int
     num_output_tokens: int
     clip_spans_s: tuple[tuple[float, float], ...] = ()
-    """Stream time spans that were in the context, as (start, end)."""
+    """Spans of stream time that were in the context, as (start, end) in seconds."""
     retrieved_spans_s: tuple[tuple[float, float], ...] = ()
-    """Of these, what had left the recent window and was brought back for this question."""
+    """Those of `clip_spans_s` that had left the recent window and were brought back for this
+    question."""
     memory_incomplete: bool = False
     """Whether something that should have been remembered could not be read."""
     evidence: tuple[Evidence, ...] = ()
     """The clips of `clip_spans_s` by why they were shown and where they came from; neighbours that
     share both are one span. Empty from an engine without stream memory."""
     fetched_bytes: Mapping[str, int] = field(default_factory=dict)
-    """By tier, KV read for this answer beyond the recent window: clips brought back, and clips
-    that were only compared."""
+    """Bytes of KV that were read for this answer beyond the recent window, by the tier where they
+    lay: clips that were brought back, and clips that were only compared."""
     fetched_ratio: float | None = None
-    """`fetched_bytes` in all, as a share of the KV of the whole stream; None where it has none."""
+    """`fetched_bytes` in all, as a share (0-1) of the KV of the whole stream; None where the stream
+    has none."""
     asked_s: float | None = None
-    """Stream time of the question. Filled in by the stream, not by the engine."""
+    """Stream time of the question, in seconds. Filled in by the stream, not by the engine."""
     seen_until_s: float | None = None
     """Stream time up to which the context showed the stream; None where it showed none of it."""
     ttft_s: float | None = None
-    """From the question's arrival to the first piece of the answer; None where there was none.
-    Filled in by the stream."""
+    """Seconds from the question's arrival to the first piece of the answer; None where there was no
+    piece. Filled in by the stream."""
     reason: str | None = None
-    """Why the answer was cut short, in words, where it was: such as a stream that closed."""
+    """Why the answer was cut short, in words, such as that the stream was closed; None where it was
+    not."""
 
 
 AnswerEvent = AnswerDelta | AnswerEnd
 
 Progress = Callable[[str], None]
-"""Told in plain words what a slow start is waiting for."""
+"""A function that is told in plain words what a slow start is waiting for."""
 
 
 class Engine(Protocol):
@@ -276,7 +282,7 @@ class Engine(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop; every running answer ends. Idempotent."""
+        """Stop the engine; every running answer ends. Idempotent."""
         ...
 
     def healthy(self) -> bool:
@@ -284,7 +290,7 @@ class Engine(Protocol):
         ...
 
     def load(self) -> EngineLoad:
-        """How busy it is now, as far as it tells."""
+        """How busy the engine is now, as far as it tells."""
         ...
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
@@ -292,10 +298,9 @@ class Engine(Protocol):
         ...
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
-        """Let go of a stream; with `forget`, of all that is stored of it too. Without, a stream
-        that is opened again under its name goes on where it was, as far as the engine stores.
-        Unknown streams are ignored.
-        """
+        """Let go of a stream and, with `forget`, of all that is stored of it. Without `forget`, a
+        stream that is opened again under the same name goes on where it was, as far as the engine
+        stored it. Unknown streams are ignored."""
         ...
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
@@ -310,7 +315,7 @@ class Engine(Protocol):
         ...
 
     def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
-        """Answer; yields deltas, then exactly one `AnswerEnd`.
+        """Answer a question: yields deltas, then exactly one `AnswerEnd`.
 
         Closing the iterator (``aclose`` or cancelling the task that reads it) aborts the request.
 
@@ -333,7 +338,8 @@ class Engine(Protocol):
         ...
 
     async def take_stock(self, waiting: Waiting) -> Stock:
-        """Tell how the store is, and which of the clips in `waiting` are durable by now.
+        """Tell what the store and the workers hold, and which of the clips in `waiting` are durable
+        by now.
 
         Raises:
             EngineDead: the engine is gone.

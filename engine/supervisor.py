@@ -37,12 +37,13 @@ from onlooker.scheduler.load import EngineLoad
 _log = logging.getLogger("onlooker.engine.supervisor")
 
 RETRY_AFTER_S = 5.0
-"""What who is turned away is told: about how long a small model takes to load."""
+"""Seconds after which callers that are turned away may try again: about as long as a small model
+takes to load."""
 
 
 class EngineSupervisor:
-    """`onlooker.engine.interface.Engine` around another one. All calls on the event loop, but that
-    `ready` and `healthy` may be asked from any thread.
+    """An `onlooker.engine.interface.Engine` around another one. All calls are made on the event
+    loop, but `ready` and `healthy` may be asked from any thread.
 
     While the engine is being started again its methods raise `EngineRestarting`; once it was
     started too often, `EngineDead`, for good.
@@ -98,10 +99,11 @@ class EngineSupervisor:
         self._wake()
 
     async def next_life(self, after: int) -> int:
-        """Wait until the engine takes work in a later life than `after`; returns which.
+        """Wait until the engine takes work in a later life than `after`; returns the number of that
+        life.
 
         Raises:
-            EngineDead: there will be none.
+            EngineDead: there will be no later life.
         """
         self._look()
         while not (self._is_up and self._life > after):
@@ -116,11 +118,11 @@ class EngineSupervisor:
         return self._settings.wait_s
 
     async def wait_ready(self) -> None:
-        """Wait for an engine that takes work, as long as the settings let one wait.
+        """Wait for an engine that takes work, for at most `wait_limit_s`.
 
         Raises:
-            EngineRestarting: it took too long.
-            EngineDead: it is gone.
+            EngineRestarting: the engine was not ready in time.
+            EngineDead: the engine is gone for good.
         """
         if not self.ready():
             try:
@@ -130,11 +132,12 @@ class EngineSupervisor:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[Engine]:
-        """The engine itself, while the block runs; its death is noticed and told as it should be.
+        """The engine itself, while the block runs; its death is noticed, and raised as one of the
+        errors below.
 
         Raises:
-            EngineRestarting: it is being started again, or died during the block.
-            EngineDead: it is gone for good.
+            EngineRestarting: the engine is being started again, or died during the block.
+            EngineDead: the engine is gone for good.
         """
         self._look()
         if not self._is_up:
@@ -164,8 +167,8 @@ class EngineSupervisor:
             return await engine.ingest(clip, care)
 
     async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
-        """For those who know only `Engine`; whoever knows this class reads the engine's own events
-        `at_work`, and spares each of them a generator."""
+        """Answer callers that know only `Engine`. Whoever knows this class reads the engine's own
+        events inside `at_work`, which spares each of them a generator."""
         with self.at_work() as engine:
             events = engine.answer(question)
             try:
@@ -204,7 +207,7 @@ class EngineSupervisor:
             self._look()
 
     def _note_death(self, life: int) -> None:
-        """The engine died in `life`; later news of the same death change nothing."""
+        """Note that the engine died in `life`; later news of the same death changes nothing."""
         if life != self._life or not self._is_up or self._is_closing:
             return
         self._is_up = False
@@ -219,7 +222,7 @@ class EngineSupervisor:
     # ---- starting again
 
     def _wait_s(self) -> float | None:
-        """How long to wait before the next start; None when there were enough."""
+        """Seconds to wait before the next start; None when there have been enough."""
         since_s = self._clock.now_s() - self._settings.window_s
         num = sum(started_at_s > since_s for started_at_s in self._started_at_s)
         if num >= self._settings.max_restarts:

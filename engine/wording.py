@@ -27,16 +27,18 @@ _ASKS_TO_BE_TOLD = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What must have changed in the picture for a question to be worth asking: all that is set.
-    Another scene always suffices."""
+    """What must have changed in the picture for a question to be worth asking: everything that is
+    set here, or the whole scene."""
 
     cut: bool = False
-    """Nothing less than another scene."""
+    """Whether nothing less than another scene suffices."""
     color: str | None = None
-    """The share of the picture that has one of the colours named here; ``{1}`` as in a rule's
-    question. Colours without a usual name are not known, and words beside them do no harm."""
+    """Words among which colours are named: the share of the picture that has one of these colours
+    must have changed. ``{1}`` stands for a group, as in a rule's question. Colours without a usual
+    name are not known, and other words do no harm."""
     region: tuple[float, float, float, float] | None = None
-    """Something in this part: left, top, right, bottom as shares of the picture."""
+    """The part of the picture in which something must have changed: left, top, right and bottom as
+    shares (0-1) of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,13 @@ class WordingRule:
     question: str
     """The question; ``{1}`` stands for the first group of the pattern, and so on."""
     about_event: bool = True
-    """Whether it asks what has just happened, rather than how things are."""
+    """Whether the question asks what has just happened, rather than how things are."""
     threshold: float | None = None
-    """Calibrated probability from which yes is yes; None: the model's."""
+    """Calibrated probability of yes from which the answer is yes; None takes
+    `Wording.threshold`."""
     needs: Needs | None = None
-    """Where this is set, it stands before the model instead of `Wording.gates_by_silence`."""
+    """What must have changed before the model is asked; where it is set it takes the place of
+    `Wording.gates_by_silence`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +66,22 @@ class CheckQuestion:
     text: str
     about_event: bool
     threshold: float | None = None
-    """See `WordingRule.threshold`."""
+    """The threshold of the rule, see `WordingRule.threshold`."""
     needs: Needs | None = None
-    """See `WordingRule.needs`."""
+    """The needs of the rule, see `WordingRule.needs`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """The forms of one model. The defaults suit a general vision-language model."""
+    """How one model wants to be asked. The defaults suit a general vision-language model."""
 
     rules: tuple[WordingRule, ...] = ()
-    """Tried in order."""
+    """Rules that are tried in order; the first whose pattern fits gives the question."""
     condition: str = (
         'Look at the newest frames only. Is this so in them: "{condition}"? Answer with one word, '
         "yes or no."
     )
-    """Where no rule fits. The question is then about a state: it is or it is not so."""
+    """The question where no rule fits. It is then about a state: it is or it is not so."""
     yes: tuple[str, ...] = ("yes", "Yes", "YES")
     no: tuple[str, ...] = ("no", "No", "NO")
     commentary: str = (
@@ -86,25 +90,26 @@ class Wording:
     )
     """The instruction of a commentary that names none."""
     silence: tuple[str, ...] = ("nothing", "Nothing")
-    """How a reply begins that means silence."""
+    """Beginnings of replies that mean silence."""
     deferred: str = '{question} If that cannot be seen yet, say only "not yet".'
     not_yet: tuple[str, ...] = (r"^\W*not yet\b", r"\bcannot be (?:seen|told)\b")
     """Regular expressions of replies that are no answer yet."""
     threshold: float = 0.5
-    """Calibrated probability from which yes is yes."""
+    """Calibrated probability of yes from which the answer is yes."""
     bias: float = 0.0
     temperature: float = 1.0
     """Calibration of the margin of yes over no."""
     silence_threshold: float = 0.725
-    """Probability from which silence counts."""
+    """Probability of silence from which the model counts as silent."""
     gates_by_silence: bool = False
     """Whether the model keeps silent so reliably while nothing changes that its conditions need be
     checked only where it would not. One check then stands before those of all watches."""
     num_clips: NumClips = 4
     """Newest clips that a check looks at."""
     num_state_clips: NumClips | None = None
-    """The same of a question about how things are; None: as many. A small model does best with the
-    newest alone, where the clips before still show what has just left."""
+    """Newest clips that the check of a question about how things are looks at; None: `num_clips`. A
+    small model does best with the newest clip alone, since the clips before it still show what has
+    just left."""
 
     def num_clips_for(self, question: CheckQuestion) -> int:
         """Newest clips that the check of a condition looks at."""

@@ -12,13 +12,13 @@ from onlooker.engine.memory.rotary_layout import RotaryLayout
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """The tokens of a clip that its pictures stand behind."""
+    """The tokens of a clip behind which its pictures stand."""
 
     offset: int
-    """The first of them, counted from the clip's first token."""
+    """The first token of the placeholder, counted from the clip's first token."""
     length: int
     is_embed: NDArray[np.bool_] | None = None
-    """[length]: which of them become a piece of picture; None: all do."""
+    """Which tokens of the placeholder become a piece of picture, [length]; None: all do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +26,20 @@ class ClipTokens:
     """One clip as tokens. Holds no pixels."""
 
     key: str
-    """The key of its segment."""
+    """The key of the clip's segment."""
     token_ids: list[int]
     placeholder: Placeholder
     grid: tuple[int, ...]
     """Patches in time, height and width."""
     offsets: NDArray[np.int32]
-    """Rotary offsets of its tokens, [3, tokens] (t, h, w)."""
+    """Rotary offsets of the clip's tokens, [3, tokens] (t, h, w)."""
     extent: int
-    """Rotary positions that it takes."""
+    """Number of rotary positions that the clip takes."""
     stamps: tuple[float, ...] | None = None
-    """Seconds with which its patches in time are stamped, where the model's processor does so."""
+    """Stream times, in seconds, with which the clip's patches in time are stamped; None where the
+    model's processor does not stamp them."""
     second_per_grid: float | None = None
-    """Seconds between two patches in time, where the model tells time by position."""
+    """Seconds between two patches in time; None where the model does not tell time by position."""
 
     def meta(self) -> dict[str, str]:
         """What `ClipTokens.restored` needs beside the key."""
@@ -79,7 +80,7 @@ class ClipTokens:
         stamps: list[float] | None,
         second_per_grid: float | None,
     ) -> "ClipTokens":
-        """A clip whose positions are still to be laid out."""
+        """A clip whose rotary offsets `layout` has still to lay out."""
         seconds = 1.0 if second_per_grid is None else second_per_grid
         offsets, extent = layout.offsets(token_ids, grid, seconds)
         return cls(

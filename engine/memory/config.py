@@ -14,35 +14,37 @@ class MemorySection(Section):
     """What a stream remembers, and what an answer may see of it (segments mode)."""
 
     recent_clips: int | None = Field(default=None, ge=1, le=4096)
-    """Clips of the recent window, in the context of every answer and, at most, of every clip. None:
-    16, or what the model's window leaves beside `retrieved_clips`."""
+    """The most clips of the recent window, which answers and new clips have in their context. None:
+    16, or what the model's window leaves beside `retrieved_clips`, if that is less."""
 
     stride_clips: int | None = Field(default=None, ge=1, le=4096)
-    """Clips that leave the context of new clips at once when it is full. Until then its KV stays
-    where it is; 1 moves all of it for every clip. None: a quarter of `recent_clips`."""
+    """Clips that leave the context of new clips at once when it is full. Until then the context's
+    KV stays where it is; 1 moves all of it for every clip. None: a quarter of `recent_clips`."""
 
     recent_s: float | None = Field(default=None, gt=0)
-    """The recent window in seconds: clips that ended longer ago are not in it, however few are
-    left. None: `recent_clips` alone bounds it."""
+    """Length of the recent window in seconds: clips that ended longer ago are not in it, however
+    few are left. None: `recent_clips` alone bounds it."""
 
     retrieved_clips: int = Field(default=8, ge=0, le=512)
-    """Older clips that a question brings back at most. 0: none, what left the window is not seen
-    again."""
+    """The most older clips that a question brings back. 0: none, so that what left the window is
+    not seen again."""
 
     ranking: Ranking | None = None
     """How older clips are ranked for a question. None: as calibrated for the model (its
     ``onlooker.json``), else by ReKV's mean key in each layer by itself."""
 
     retrieval: Literal["auto", "layers", "probe"] = "auto"
-    """``layers``: in one pass, each layer fills the slots just before it attends; only clips of one
-    size can be chosen. ``probe``: a short request asks first, then the chosen clips are placed as
-    they are; one more engine step, and what is wanted can be of any size and number. ``auto``:
-    ``probe`` where layers vote, sizes differ or `mass` is set, else ``layers``."""
+    """How older clips are chosen. ``layers``: in one pass, where each layer fills the slots just
+    before it attends; only clips of one size can be chosen. ``probe``: a short request asks first,
+    then the chosen clips are placed as they are; that takes one more engine step, and clips of any
+    size and number can be chosen. ``auto``: ``probe`` where layers vote, sizes differ, `mass` is
+    set or the recency gate goes by scores, else ``layers``."""
 
     mass: float | None = Field(default=None, gt=0, lt=1)
-    """Bring back only as many clips as it takes for this probability, by a softmax over all
-    scores, up to `retrieved_clips`. None: always `retrieved_clips`. In one pass a slot cannot be
-    left empty; what is not needed shows the clips just before the recent window."""
+    """Probability that the clips that are brought back must reach together, by a softmax over all
+    scores: only as many as that takes come back, up to `retrieved_clips`. None: always
+    `retrieved_clips`. In one pass a slot cannot be left empty; slots that are not needed show the
+    clips just before the recent window."""
 
     notes: Literal["off", "notes"] = "off"
     """What becomes of questions and their answers. ``notes``: each is kept as a text segment, and
@@ -50,22 +52,23 @@ class MemorySection(Section):
     the dialogue that a client sends along is then left out. Clips are computed without them."""
 
     notes_tokens: int = Field(default=256, ge=16, le=65536)
-    """Of all notes in a context; older ones are forgotten."""
+    """The most tokens of all notes in a context; older notes are forgotten."""
 
     sink_tokens: int = Field(default=2048, ge=16, le=1_048_576)
-    """Of a system prompt; a question that brings a longer one is refused."""
+    """The most tokens of a system prompt; a question that brings a longer one is refused."""
 
     question_tokens: int = Field(default=4096, ge=16, le=1_048_576)
-    """Of a question with its dialogue; a longer one is refused."""
+    """The most tokens of a question with its dialogue; a longer one is refused."""
 
     recency_gate: Literal["off", "words", "scores"] = "words"
-    """When nothing is brought back, since the question is about now. ``words``: it says so ("now",
-    "currently") and speaks of nothing past. ``scores``: that, or a clip of the recent window
-    matches it as well as the best older one (asks first, as ``probe`` does)."""
+    """When nothing is brought back, since the question is about now. ``off``: never. ``words``: the
+    question says so ("now", "currently") and speaks of nothing past. ``scores``: the question says
+    so, or a clip of the recent window matches it as well as the best older one (which a request
+    asks first, as ``probe`` does)."""
 
     timezone: str | None = None
-    """In which clock times in questions are meant ("at 12:30"), such as ``Europe/Berlin``. None:
-    the server's own."""
+    """The time zone in which clock times in questions ("at 12:30") are meant, such as
+    ``Europe/Berlin``. None: the server's own."""
 
     index_gib: float = Field(default=1.0, gt=0, le=4096)
     """Memory for the index of all clips, all streams together. When it is full the oldest clips of
@@ -79,7 +82,7 @@ class MemorySection(Section):
 
     @property
     def zone(self) -> tzinfo | None:
-        """The time zone, None for the server's own."""
+        """The time zone of `timezone`; None for the server's own."""
         return None if self.timezone is None else ZoneInfo(self.timezone)
 
     @field_validator("timezone")

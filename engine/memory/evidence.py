@@ -19,8 +19,8 @@ def with_evidence(
     *,
     incomplete: bool,
 ) -> AnswerEnd:
-    """Say which time spans were in the context, which of them retrieval brought back, and what
-    that took. `report`: of the request that answered."""
+    """`end`, with which time spans were in the context, which of them retrieval brought back, and
+    what that took. `report` is that of the request that answered."""
     reads: Reads = {**report.read, **recall.reads}
     picked = {key for layer in report.picked for key in layer}
     # Of the older clips either all are placed, or some were picked.
@@ -44,7 +44,8 @@ def with_evidence(
 def _evidence(
     clips: Sequence[RememberedClip], source: EvidenceSource, reads: Reads
 ) -> list[Evidence]:
-    """`clips` in time order as spans; neighbours from one tier are one."""
+    """The spans of `clips`, which are in time order; neighbours that came from one tier make one
+    span."""
     found: list[Evidence] = []
     run: list[RememberedClip] = []
     tiers = [reads.get(clip.tokens.key, (DEVICE, 0))[0] for clip in clips]
@@ -59,7 +60,8 @@ def _evidence(
 def _fetched(
     reads: Reads, recall: Recall, memory: StreamMemory
 ) -> tuple[dict[str, int], float | None]:
-    """Bytes by tier, and the share of the stream's KV; a token takes the same in every clip."""
+    """Bytes that were read, by tier, and their share of the stream's KV (None where it has none). A
+    token takes the same in every clip."""
     by_tier: dict[str, int] = defaultdict(int)
     num_read = 0
     recent = {clip.tokens.key for clip in recall.recent}

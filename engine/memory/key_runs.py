@@ -7,12 +7,12 @@ from itertools import accumulate
 from typing import overload
 
 MAX_DIGITS = 18
-"""Of a key's number: it fits 64 bits."""
+"""The most digits of a key's number, so that it fits 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyParts:
-    """A key as the number that it ends in, and what stands before."""
+    """A key taken apart: the number that it ends in, and what stands before it."""
 
     stem: str
     number: int
@@ -20,14 +20,14 @@ class KeyParts:
 
     @classmethod
     def of(cls, key: str) -> "KeyParts":
-        """A key without a number at its end has 0 digits."""
+        """Take `key` apart; a key without a number at its end has 0 digits."""
         tail = key[-MAX_DIGITS:]
         num_digits = len(tail) - len(tail.rstrip("0123456789"))
         start = len(key) - num_digits
         return cls(key[:start], int(key[start:] or 0), num_digits)
 
     def after(self, count: int) -> str:
-        """The key that comes `count` later."""
+        """The key whose number is higher by `count`."""
         return f"{self.stem}{self.number + count:0{self.num_digits}d}" if count else self.text
 
     @property
@@ -36,9 +36,10 @@ class KeyParts:
 
 
 class KeyRuns(Sequence[str]):
-    """A sequence of keys. A *run* is its first key and how many follow each other by number.
+    """A sequence of keys, kept as runs. A *run* is a key and how many keys, from it on, follow each
+    other by number.
 
-    What it takes to make, send and read one goes by its runs, not by its keys.
+    What it takes to make, send and read a sequence goes by its runs, not by its keys.
     """
 
     def __init__(self, runs: Iterable[tuple[str, int]] = ()) -> None:
@@ -47,7 +48,7 @@ class KeyRuns(Sequence[str]):
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> "KeyRuns":
-        """Any `keys` in their order."""
+        """The sequence of any `keys`, in their order."""
         if isinstance(keys, KeyRuns):
             return keys
         runs: list[tuple[str, int]] = []

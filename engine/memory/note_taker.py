@@ -1,4 +1,4 @@
-"""`NoteTaker`: writes notes after answers, beside them."""
+"""`NoteTaker`: writes notes in the background, after answers."""
 
 import asyncio
 import contextlib
@@ -15,17 +15,17 @@ from onlooker.engine.memory.stream_memory import StreamMemory
 _log = logging.getLogger("onlooker.engine.memory")
 
 MAX_WAITING = 32
-"""Notes to be computed, all streams together; what comes on top is not noted."""
+"""The most notes that wait to be computed, all streams together; what comes on top is not noted."""
 
 NotePrompt = Callable[[StreamMemory, str], Awaitable[tuple[PromptBuilder, Note]]]
-"""Makes the prompt that computes a note of the given text."""
+"""A function that makes the prompt which computes a note of the given text, and the note."""
 
 
 class NoteTaker:
-    """Writes notes after answers, beside them.
+    """Writes notes in the background, after answers.
 
     Args:
-        budget_tokens: of all notes in a context; 0 takes none.
+        budget_tokens: the most tokens of all notes in a context; 0: no notes are taken.
         run: runs a prompt for what it saves.
         drop: forgets segments.
     """

@@ -38,14 +38,15 @@ class Notes:
         self._notes: list[Note] = []
         self._next_index = 0
         self.turn = asyncio.Lock()
-        """Held while one is computed: each is computed behind those before it."""
+        """Held while a note is computed, since each is computed behind the notes before it."""
 
     def next_note(self, token_ids: list[int]) -> Note:
-        """A note that is not yet stored."""
+        """A new note, which is not yet stored."""
         return Note(self._key.segment(SegmentKind.TEXT, self._next_index).text, token_ids)
 
     def add(self, note: Note, *, index: int | None = None) -> None:
-        """Know a stored note. `index`: of one that was stored before a restart."""
+        """Take up a stored note. `index`: the number in the key of a note that was stored before a
+        restart."""
         self._next_index = (self._next_index if index is None else index) + 1
         self._notes.append(note)
 
@@ -60,7 +61,7 @@ class Notes:
         return found
 
     def forget_all_but(self, kept: Sequence[Note]) -> list[str]:
-        """Take out the others; returns their keys."""
+        """Take out all notes but `kept`; returns the keys of those that went."""
         gone = [note.key for note in self._notes if note not in kept]
         self._notes = list(kept)
         return gone

@@ -17,7 +17,8 @@ DEVICE = "device"
 """The tier of segments that the model's worker holds ready."""
 
 Reads = dict[str, tuple[str, int]]
-"""What a request read: by key, the tier where it lay at first, and its bytes of KV."""
+"""What a request read: by a segment's key, the tier where the segment lay at first and its bytes of
+KV."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,10 @@ class LoadSpan:
 
     key: str
     start: int
-    """First prompt token that it covers."""
+    """First prompt token that the segment covers."""
     num_tokens: int
     position: int
-    """Rotary position of its first token here."""
+    """Rotary position of the segment's first token in this prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,14 @@ class SaveSpan:
     num_tokens: int
     position: int
     offsets: list[list[int]] = field(default_factory=list)
-    """Rotary offsets of its tokens from `position`, [3][num_tokens] (t, h, w)."""
+    """Rotary offsets of the segment's tokens from `position`, [3][num_tokens] (t, h, w)."""
     retrievable: bool = True
-    """Whether retrieval may pick it: clips yes, the sink and notes no."""
+    """Whether retrieval may pick the segment: clips yes, the sink and notes no."""
     start_s: float = 0.0
     end_s: float = 0.0
-    """Stream time that it shows."""
+    """End of the stream time that the segment shows, which begins at `start_s`; in seconds."""
     meta: dict[str, str] = field(default_factory=dict)
-    """What a prompt needs to place it again after a restart, stored with it."""
+    """What a prompt needs to place the segment again after a restart; stored with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +66,14 @@ class RetrievalPlan:
     """What the queries of a question are to choose among, and what for."""
 
     slots: list[MemorySlot]
-    """Filled by each layer in one pass; empty in a probe, whose report says what was chosen."""
+    """Places that each layer fills in one pass; none in a probe, whose report says what was
+    chosen."""
     candidates: KeyRuns
     """Keys of the segments to choose from, in time order; at least as many as slots."""
     recent: KeyRuns
     """Keys of the recent window, which a probe may compare (see ``memory.recency_gate``)."""
     num_wanted: int
-    """The most that a probe may choose."""
+    """The most segments that a probe may choose."""
     traces: bool
     """Whether the report shall hold all scores of all layers (to calibrate a model)."""
     question_start: int
@@ -94,7 +96,7 @@ class RequestPlan:
         """Tokens from the start of the prompt whose KV is loaded rather than computed.
 
         Raises:
-            ValueError: they do not follow each other without a hole.
+            ValueError: these tokens do not follow each other without a hole.
         """
         spans = [(span.start, span.num_tokens) for span in self.loads]
         if self.retrieval is not None:
@@ -114,10 +116,12 @@ class RequestReport:
     saved: list[str] = field(default_factory=list)
     """Keys of segments that were computed and kept whole."""
     missing: list[str] = field(default_factory=list)
-    """Keys that were asked for and are gone."""
+    """Keys of segments that were asked for and are gone."""
     picked: list[list[str]] = field(default_factory=list)
-    """By layer, the keys that retrieval placed; of a probe, one list of what it chose."""
+    """Keys that retrieval placed, one list for each layer; from a probe, one list of what it
+    chose."""
     read: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    """See `Reads`. Of answers and probes only."""
+    """What the request read of the stored segments (see `Reads`); empty where it saves some
+    itself."""
     traced: list[LayerTrace] = field(default_factory=list)
-    """By layer, all scores, where the plan asked for them."""
+    """All scores of the candidates, one entry for each layer, where the plan asked for them."""

@@ -37,7 +37,7 @@ class PlacedClip:
     """The prompt token at which the clip begins."""
     tokens: ClipTokens
     features: object = None
-    """Its features with pixels, in the engine's own form; None where it is loaded."""
+    """The clip's features with pixels, in the engine's own form; None where the clip is loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class SegmentPrompt:
 
     token_ids: list[int]
     salt: str
-    """Under which vLLM may keep and find KV of this prompt's beginning."""
+    """The salt under which vLLM may keep and find KV of this prompt's beginning."""
     plan: RequestPlan
     stored: PlacedClip | None
     """The first clip that is loaded or left to retrieval; it carries the positions of all tokens.
-    None where there is none."""
+    None where no clip is."""
     computed: list[PlacedClip]
     """Clips that are encoded and computed now, in order."""
     positions: NDArray[np.int32] | None
@@ -61,8 +61,8 @@ class PromptBuilder:
     """Collects one prompt from left to right.
 
     Args:
-        salt: under which vLLM may keep and find KV of this prompt's beginning; None: nobody else
-            may ever find it.
+        salt: the salt under which vLLM may keep and find KV of this prompt's beginning; None:
+            nobody else may ever find that KV.
     """
 
     def __init__(self, salt: str | None = None) -> None:
@@ -82,14 +82,15 @@ class PromptBuilder:
         self._computed: list[PlacedClip] = []
 
     def load_text(self, key: str, token_ids: Sequence[int]) -> None:
-        """A stored text segment (the sink, a note)."""
+        """Add a stored text segment (the sink, a note)."""
         self._loads.append(LoadSpan(key, len(self._ids), len(token_ids), self._position))
         self._text(token_ids)
 
     def save_text(
         self, key: str, token_ids: Sequence[int], meta: Mapping[str, str] | None = None
     ) -> None:
-        """Text that is computed now and kept, with what it takes to place it after a restart."""
+        """Add text that is computed now and kept; `meta` is what it takes to place it after a
+        restart."""
         self._saves.append(
             SaveSpan(
                 key,
@@ -103,7 +104,7 @@ class PromptBuilder:
         self._text(token_ids)
 
     def load_clip(self, clip: ClipTokens) -> None:
-        """A stored clip."""
+        """Add a stored clip."""
         start = len(self._ids)
         self._loads.append(LoadSpan(clip.key, start, len(clip.token_ids), self._position))
         self._store(clip)
@@ -111,7 +112,8 @@ class PromptBuilder:
     def save_clip(
         self, clip: ClipTokens, features: object, span_s: tuple[float, float] = (0, 0)
     ) -> None:
-        """The new clip: encoded and computed now, and kept. `span_s`: stream time it shows."""
+        """Add the new clip, which is encoded and computed now, and kept. `span_s`: the stream time
+        that it shows, in seconds."""
         self._saves.append(
             SaveSpan(
                 clip.key,
@@ -127,8 +129,8 @@ class PromptBuilder:
         self.picture(clip, features)
 
     def retrieve(self, candidates: Iterable[str], shapes: Sequence[ClipTokens]) -> None:
-        """Slots that the question fills with the best of `candidates` (keys), which are all of one
-        size class. `shapes`: as many of them as there are slots."""
+        """Add slots that the question fills with the best of `candidates` (keys), which are all of
+        one size class. `shapes`: clips of that class, as many as there are slots."""
         self._candidates, self._num_wanted = KeyRuns.of(candidates), len(shapes)
         assert len({clip.size_class for clip in shapes}) == 1
         for clip in shapes:
@@ -143,19 +145,20 @@ class PromptBuilder:
         *,
         traces: bool = False,
     ) -> None:
-        """Ask which of `candidates` (keys) the question wants; none is shown."""
+        """Ask which of `candidates` (keys) the question wants, at most `num_wanted`; none of them
+        is shown."""
         self._traces = traces
         self._candidates, self._num_wanted = KeyRuns.of(candidates), num_wanted
         self._recent = KeyRuns.of(recent)
 
     def picture(self, clip: ClipTokens, features: object) -> None:
-        """A clip that is computed now; unless `save_clip` has added it, it is not kept: a picture
-        that came with the question."""
+        """Add a clip that is computed now. It is kept only when `save_clip` adds it; by itself it
+        is a picture that came with the question."""
         self._computed.append(PlacedClip(len(self._ids), clip, features))
         self._clip(clip)
 
     def question(self, token_ids: Sequence[int]) -> None:
-        """What is asked, to the end of the prompt."""
+        """Add what is asked, to the end of the prompt."""
         self._question = (len(self._ids), len(token_ids), self._position)
         self._text(token_ids)
 
@@ -185,7 +188,7 @@ class PromptBuilder:
         )
 
     def _positions(self) -> NDArray[np.int32]:
-        """Of all tokens, [3, tokens]."""
+        """Rotary positions of all tokens, [3, tokens] (t, h, w)."""
         offsets = [offsets for offsets, _ in self._placed]
         lengths = [part.shape[1] for part in offsets]
         bases = np.array([position for _, position in self._placed], np.int32)
@@ -200,7 +203,7 @@ class PromptBuilder:
         self._position += count
 
     def _store(self, clip: ClipTokens) -> None:
-        """A clip that is not computed."""
+        """Add a clip that is not computed."""
         if self._stored is None:
             self._stored = PlacedClip(len(self._ids), clip)
         self._clip(clip)

@@ -9,17 +9,19 @@ from onlooker.core.settings import Section
 ScoreName = Literal["mean_key", "representatives", "page_mean", "late_interaction"]
 
 LayerTrace = dict[ScoreName, list[float]]
-"""What every score says of all candidates of a retrieval in one layer, in their order."""
+"""What every score says of all candidates of a retrieval in one layer, in the order of the
+candidates."""
 
 
 class Ranking(Section):
-    """Which score, of which layers. ``python -m onlooker.demo_model.calibrate`` finds it for
-    a model and keeps it in its ``onlooker.json``; the defaults are ReKV's."""
+    """Which score ranks clips, and in which layers. ``python -m onlooker.demo_model.calibrate``
+    finds it for a model and keeps it in its ``onlooker.json``; the defaults are ReKV's."""
 
     score: ScoreName = "mean_key"
-    """What the index is made for: ``mean_key`` (ReKV) one entry for each layer of a clip;
-    ``representatives`` (InfLLM) four; ``page_mean`` (LiveVLM) one for each 16 tokens;
-    ``late_interaction`` (SAVEMem) every token: the finest, and an index of half the KV."""
+    """The score for which the index is made: ``mean_key`` (ReKV) keeps one entry for each layer of
+    a clip; ``representatives`` (InfLLM) four; ``page_mean`` (LiveVLM) one for each 16 tokens;
+    ``late_interaction`` (SAVEMem) every token, which is the finest, with an index of half the
+    KV."""
 
     second_look: ScoreName | None = None
     """A finer score that takes a second look at the best clips by `score`. It reads their whole
@@ -33,7 +35,8 @@ class Ranking(Section):
     layer chooses by itself, as ReKV does."""
 
     temperature: float = Field(default=1.0, gt=0, le=1000)
-    """Scores are divided by it before they count as log probabilities (see ``memory.mass``)."""
+    """The number by which scores are divided before they count as log probabilities (see
+    ``memory.mass``)."""
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -54,6 +57,6 @@ class RetrievalPolicy(Section):
 
     ranking: Ranking = Ranking()
     mass: float | None = None
-    """See ``memory.mass``."""
+    """Probability that the chosen clips must reach together; see ``memory.mass``."""
     gates: bool = False
     """Whether a probe chooses nothing when the recent window matches as well."""

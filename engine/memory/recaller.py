@@ -12,12 +12,12 @@ from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.memory.times import Now, time_asked
 
 MIN_ROOM_TOKENS = 64
-"""For the system prompt, the question and the answer, at least."""
+"""The fewest tokens that must be left for the system prompt, the question and the answer."""
 
 
 class Probe(Protocol):
-    """Runs a request that asks which of the candidates of `recall` the question wants, or, with
-    `traces`, for all that can be said of them; returns its report."""
+    """A function that runs a request which asks which of the candidates of `recall` the question
+    wants or, with `traces`, for all scores of them; returns the request's report."""
 
     async def __call__(
         self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
@@ -48,7 +48,7 @@ class Trace:
     """All scores of one question's candidates."""
 
     clip_indices: list[int]
-    """Of the candidates."""
+    """Clip indices of the candidates, in time order."""
     layers: list[LayerTrace]
 
 
@@ -76,10 +76,10 @@ def check_layers(ranking: Ranking, num_layers: int) -> None:
 
 
 class Recaller:
-    """One per engine.
+    """Finds out which clips answers see. One per engine.
 
     Args:
-        recent_clips: of the recent window.
+        recent_clips: the most clips of the recent window.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Recaller:
         """Which clips an answer to `question` sees.
 
         Raises:
-            EngineFailed: of the request that asks, such as when a segment is gone.
+            EngineFailed: the request that asks failed, for instance as a segment is gone.
         """
         recall = self._recalled(memory, question)
         if not recall.candidates:
@@ -115,7 +115,7 @@ class Recaller:
         return recall.of_one_size()
 
     async def trace(self, memory: StreamMemory, question: Question) -> Trace:
-        """What every score of every layer says of the clips that left the window."""
+        """All scores, in every layer, of the clips that left the window."""
         recall = self._recalled(memory, question)
         report = await self._probe(memory, question, recall, traces=True)
         return Trace([clip.clip_index for clip in recall.candidates], report.traced)

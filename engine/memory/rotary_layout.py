@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class RotaryLayout:
-    """M-RoPE inside clips, and the sizes it depends on, for one model."""
+    """How M-RoPE places the tokens of a clip, and the sizes that this depends on, for one model."""
 
     video_token: int
     """The id of the token that stands for a piece of picture."""
     patch: int
-    """Pixels of a side of one patch."""
+    """Length of one side of a patch, in pixels."""
     merge: int
-    """Patches of a side that become one token."""
+    """Length, in patches, of one side of the square that becomes one token."""
     tokens_per_second: float | None
     """Positions on the time axis that a second takes; None: each patch in time is a block of its
     own, behind the text with its time."""
@@ -29,9 +29,11 @@ class RotaryLayout:
     def offsets(
         self, token_ids: Sequence[int], grid: Sequence[int], second_per_grid: float = 1.0
     ) -> tuple[NDArray[np.int32], int]:
-        """Of the tokens of one clip, [3, tokens] (t, h, w), and the extent: positions it takes.
+        """Rotary offsets of the tokens of one clip, [3, tokens] (t, h, w), and the clip's extent:
+        the number of positions that it takes.
 
-        `grid`: its patches in time, height and width. `second_per_grid`: between two in time.
+        `grid`: the clip's patches in time, height and width. `second_per_grid`: seconds between two
+        patches in time.
         """
         num_times, height, width = grid[0], grid[1] // self.merge, grid[2] // self.merge
         if self.tokens_per_second is None:

@@ -1,6 +1,7 @@
-"""Numbers, amounts of time and clock times as people write them: regular expressions, seconds.
+"""Numbers, amounts of time and clock times as people write them: patterns, and what they mean.
 
-The patterns have no named groups, so that they can be put together; each has a reader beside it.
+The patterns have no named groups, so that they can be put together; each has a function that reads
+what it matched.
 """
 
 import re
@@ -39,16 +40,17 @@ NUMBER = rf"(?:{_DIGITS}|{_TENS_AND_ONES}|{_alternatives(_ONES)}|{_alternatives(
 UNIT = r"(?:seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?)(?![a-z])"
 _AND_A_HALF = r"(?:\s+and\s+a\s+half)?"
 _NO_ORDINAL = r"(?!a\s+second\s+(?!ago|earlier|before|after|later|in\b|into|or\b|and\b)[a-z])"
-"""``a second star`` is no second."""
+"""Keeps ``a second star`` from being read as an amount of time."""
 _PART = rf"{_NO_ORDINAL}{NUMBER}{_AND_A_HALF}\s*-?\s*{UNIT}{_AND_A_HALF}"
 AMOUNT = rf"(?:{_PART}(?:(?:\s*,\s*|\s+and\s+|\s*){_PART}){{0,2}})"
-"""``two minutes``, ``1 hour and 5 min``, ``2m30s``, ``half an hour``, ``a minute and a half``."""
+"""Matches amounts of time: ``two minutes``, ``1 hour and 5 min``, ``2m30s``, ``half an hour``,
+``a minute and a half``."""
 
 CLOCK = (
     r"(?:\d{1,3}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?(?:\s*[ap]\.?m\b\.?)?"
     r"|\d{1,2}\s*[ap]\.?m\b\.?|\d{1,2}\s+o'?clock|noon|midnight)"
 )
-"""``12:30``, ``0:01:05``, ``3 pm``, ``9 o'clock``, ``noon``."""
+"""Matches clock times: ``12:30``, ``0:01:05``, ``3 pm``, ``9 o'clock``, ``noon``."""
 
 _PARTS = re.compile(rf"({NUMBER})({_AND_A_HALF})\s*-?\s*({UNIT})({_AND_A_HALF})")
 _CLOCK_PARTS = re.compile(
@@ -82,7 +84,8 @@ def amount_s(text: str) -> float:
 
 
 def clock_parts(text: str) -> tuple[list[float], str | None]:
-    """What `CLOCK` matched as its numbers, and ``a`` or ``p`` where it says so."""
+    """The numbers in what `CLOCK` matched, in order, and its half of the day: ``a``, ``p``, or None
+    where it names none."""
     if text.startswith("noon"):
         return [12.0, 0.0], "p"
     if text.startswith("midnight"):

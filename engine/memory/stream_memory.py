@@ -21,9 +21,9 @@ class Recall:
     """Older clips that are placed as they are: nothing is to be chosen among them any more."""
     recent: list[RememberedClip]
     candidates: Passage = field(default_factory=Passage)
-    """Older clips among which is chosen; empty where nothing is."""
+    """Older clips among which a choice is to be made; empty where there is none to make."""
     num_slots: int = 0
-    """The most that may be chosen."""
+    """The most candidates that may be chosen."""
     is_named: bool = False
     """Whether the question named the time of the older clips."""
     reads: Reads = field(default_factory=dict)
@@ -35,13 +35,14 @@ class Recall:
         return len(self.candidates.size_classes) <= 1
 
     def chosen(self, keys: Iterable[str], reads: Reads) -> "Recall":
-        """After a probe chose the candidates of `keys`."""
+        """What is recalled after a probe chose the candidates of `keys`."""
         placed = self.candidates.find(keys)
         return Recall(placed, self.recent, is_named=self.is_named, reads=reads)
 
     def of_one_size(self) -> "Recall":
-        """With the candidates of the commonest size only, so that they fit the same slots; all
-        over the time where these are too few to choose among."""
+        """What is recalled with the candidates of the commonest size only, so that they fit the
+        same slots. Where these are too few to choose among, some of all candidates are placed,
+        spread over their time."""
         alike = max(self.candidates.size_classes.values(), key=len)
         if len(alike) <= self.num_slots:
             placed = spread(self.candidates, self.num_slots)
@@ -66,7 +67,8 @@ class StreamMemory:
 
     @property
     def prefix(self) -> str:
-        """Begins the keys of all its segments; another life of the stream shares none."""
+        """Beginning of the keys of all segments of this life of the stream; other lives share
+        none."""
         return self._key.prefix
 
     def clip_key(self, clip_index: int) -> str:
@@ -80,12 +82,12 @@ class StreamMemory:
 
     @property
     def ends(self) -> tuple[RememberedClip, RememberedClip]:
-        """The oldest and the newest clip; there must be one."""
+        """The oldest and the newest clip; there must be one clip at least."""
         return self._clips[0], self._clips[-1]
 
     @property
     def num_tokens(self) -> int:
-        """Of all its clips; their KV takes room in proportion."""
+        """Tokens of all clips; the room that their KV takes is in proportion."""
         return self._clips.num_tokens
 
     def add(self, clip: RememberedClip) -> None:
@@ -97,7 +99,7 @@ class StreamMemory:
         self._gone.discard(clip.clip_index)
 
     def note_gaps(self) -> frozenset[int]:
-        """Clips between those that were found again are missing; returns their indices."""
+        """Note as missing the clips between those that were found again; returns their indices."""
         known = {clip.clip_index for clip in self._clips}
         self._gone = set(range(min(known), max(known))) - known if known else set()
         return frozenset(self._gone)
@@ -108,7 +110,7 @@ class StreamMemory:
         return self.is_unsure or bool(self._gone)
 
     def recent(self, num_clips: int, *, until_s: float = math.inf) -> list[RememberedClip]:
-        """The newest clips; of those that end at `until_s` or before."""
+        """The newest `num_clips` of the clips that end at stream time `until_s` or before."""
         num_known = self._clips.num_before(until_s)
         return self._clips[max(0, num_known - num_clips) : num_known]
 
@@ -116,8 +118,8 @@ class StreamMemory:
         self, start_s: float, max_clips: int, stride_clips: int
     ) -> tuple[list[RememberedClip], str | None]:
         """The context of the clip that starts at `start_s`, and the salt of its request; see
-        `RecentWindow`. One that was missing and comes late has a context and a salt of its own.
-        """
+        `RecentWindow`. A clip that was missing and comes late has a context of its own, and no salt
+        that others share (None)."""
         if self._clips and self._clips[-1].end_s > start_s:
             return self.recent(max_clips, until_s=start_s), None
         known = self._clips[-max_clips - 1 :]
@@ -132,11 +134,11 @@ class StreamMemory:
         retrieved_clips: int,
         recent_s: float | None = None,
     ) -> Recall:
-        """What an answer may see: nothing that ends after it was asked.
+        """The clips that an answer may see: none that ends after the question was asked.
 
         A question that names a time and does not speak of now gets the clips of that time alone:
-        newer ones would only be there to be mistaken for them. Of a time with more clips than fit,
-        the content chooses.
+        newer ones would only be there to be mistaken for them. Where that time has more clips than
+        fit, the content chooses.
         """
         num_known = self._clips.num_before(about.asked_s)
         since_s = -math.inf if recent_s is None else about.asked_s - recent_s
@@ -159,11 +161,12 @@ class StreamMemory:
         return _to_show(passage, retrieved_clips, recent, is_named=bool(about.spans))
 
     def find(self, keys: Iterable[str]) -> list[RememberedClip]:
-        """The clips whose segments have these keys, in order; others are passed over."""
+        """The clips whose segments have these keys, in order; unknown keys are passed over."""
         return self._clips.find(keys)
 
     def forget(self, keys: set[str]) -> None:
-        """Take out clips whose segments are gone; from now on answers say that some are."""
+        """Take out the clips, sinks and notes whose segments are gone; where clips are, answers say
+        from now on that memory is incomplete."""
         self._gone |= {clip.clip_index for clip in self._clips if clip.tokens.key in keys}
         self._clips = self._clips.without(lambda clip: clip.tokens.key in keys)
         self.sinks -= keys

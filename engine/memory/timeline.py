@@ -13,7 +13,7 @@ from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.key_runs import KeyRuns
 
 SizeClass = tuple[int, int]
-"""See `ClipTokens.size_class`."""
+"""Number of tokens and extent of a clip, see `ClipTokens.size_class`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +27,16 @@ class RememberedClip:
 
 
 class Timeline(Sequence[RememberedClip]):
-    """Clips by index, which is by time. It only ever grows at its end; see `with_clip` and
-    `without` for the rest. So a `Passage` stays what it was."""
+    """Clips in the order of their indices, which is that of time. A timeline only ever grows at its
+    end, so a `Passage` of it stays what it was; for other changes `with_clip` and `without` make a
+    new one."""
 
     def __init__(self, clips: Iterable[RememberedClip] = ()) -> None:
         self._clips: list[RememberedClip] = []
         self._run_starts: list[int] = []
         """Where in the list each run begins."""
         self.num_tokens = 0
-        """Of all clips; their KV takes room in proportion."""
+        """Tokens of all clips; the room that their KV takes is in proportion."""
         for clip in clips:
             self.append(clip)
 
@@ -52,12 +53,13 @@ class Timeline(Sequence[RememberedClip]):
         self.num_tokens += len(clip.tokens.token_ids)
 
     def with_clip(self, clip: RememberedClip) -> "Timeline":
-        """With a clip that came late; a clip of the same index stays before it."""
+        """A new timeline that also has a clip that came late; a clip of the same index stays before
+        it."""
         at = bisect_right(self._clips, clip.clip_index, key=_index_of)
         return Timeline([*self._clips[:at], clip, *self._clips[at:]])
 
     def without(self, is_gone: Callable[[RememberedClip], bool]) -> "Timeline":
-        """Without some of its clips."""
+        """A new timeline without the clips that are gone."""
         return Timeline(clip for clip in self._clips if not is_gone(clip))
 
     def num_before(self, end_s: float) -> int:
@@ -65,13 +67,14 @@ class Timeline(Sequence[RememberedClip]):
         return bisect_right(self._clips, end_s, key=lambda clip: clip.end_s)
 
     def stretch(self, start_s: float, end_s: float, num_known: int) -> tuple[int, int]:
-        """Of the first `num_known` clips, those that show some of this time, as places."""
+        """Places of those of the first `num_known` clips that show some of this time: from the
+        first place up to, and without, the second."""
         first = bisect_left(self._clips, start_s, 0, num_known, key=lambda clip: clip.end_s)
         last = bisect_left(self._clips, end_s, first, num_known, key=lambda clip: clip.start_s)
         return first, last
 
     def find(self, keys: Iterable[str]) -> list[RememberedClip]:
-        """The clips whose segments have these keys, in order; others are passed over."""
+        """The clips whose segments have these keys, in order; unknown keys are passed over."""
         found = {}
         for key in keys:
             number = key.rpartition("/")[2]
@@ -81,7 +84,8 @@ class Timeline(Sequence[RememberedClip]):
         return [found[at] for at in sorted(found)]
 
     def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
-        """The clips from place `first` up to `last` by their runs, as places."""
+        """The clips from place `first` up to `last` by their runs, each as the places from which
+        and up to which it goes."""
         run = bisect_right(self._run_starts, first)
         while first < last:
             end = self._run_starts[run] if run < len(self._run_starts) else last
@@ -106,7 +110,8 @@ class Passage(Sequence[RememberedClip]):
     """Some clips of a timeline, in order, as they were when it was made.
 
     Args:
-        stretches: places in the timeline, from and up to; in order, not empty, none overlaps.
+        stretches: pairs of places in the timeline, from the first up to, and without, the second;
+            in any order. Those that overlap or touch are joined.
     """
 
     def __init__(
@@ -118,20 +123,21 @@ class Passage(Sequence[RememberedClip]):
 
     @property
     def keys(self) -> KeyRuns:
-        """Of their segments."""
+        """Keys of the clips' segments, in order."""
         runs = [(self._timeline[first].tokens.key, last - first) for first, last in self._runs()]
         return KeyRuns(runs)
 
     @property
     def size_classes(self) -> dict[SizeClass, "Passage"]:
-        """The clips by what can take each other's place in a slot."""
+        """The clips by size class; those of one class can take each other's place in a slot."""
         found: dict[SizeClass, list[tuple[int, int]]] = {}
         for first, last in self._runs():
             found.setdefault(self._timeline[first].tokens.size_class, []).append((first, last))
         return {size: Passage(self._timeline, runs) for size, runs in found.items()}
 
     def find(self, keys: Iterable[str]) -> list[RememberedClip]:
-        """See `Timeline.find`; the keys are those of clips of the passage."""
+        """The clips whose segments have these keys, which are keys of the passage; see
+        `Timeline.find`."""
         return self._timeline.find(keys)
 
     def _runs(self) -> Iterator[tuple[int, int]]:
@@ -163,7 +169,7 @@ class Passage(Sequence[RememberedClip]):
 
 
 def _joined(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Stretches in any order, as few that do not touch."""
+    """`stretches`, which come in any order, as few that do not touch."""
     found: list[tuple[int, int]] = []
     for first, last in sorted(stretches):
         if found and first <= found[-1][1]:

@@ -35,11 +35,11 @@ class Now:
     """When a question is asked."""
 
     asked_s: float
-    """Stream time."""
+    """Stream time at which the question is asked, in seconds."""
     zero_wall_s: float | None = None
     """Wall clock (seconds since 1970) of stream time 0, where it is known."""
     zone: tzinfo | None = None
-    """In which clock times are meant; None: the machine's own."""
+    """The time zone in which clock times are meant; None: the machine's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +47,17 @@ class TimeAsked:
     """What a question says about time."""
 
     asked_s: float
-    """Stream time at which it is asked."""
+    """Stream time at which the question is asked, in seconds."""
     spans: tuple[Span, ...] = ()
-    """Of the past, that it names; in order, none meets another."""
+    """Spans of the past that the question names, in order; no two overlap."""
     speaks_of_now: bool = False
-    """Whether it asks about the present too."""
+    """Whether the question asks about the present too."""
     is_only_now: bool = False
-    """Whether it asks about the present alone."""
+    """Whether the question asks about the present alone."""
 
 
 def time_asked(question: str, now: Now) -> TimeAsked:
-    """Read a question."""
+    """What `question`, asked at `now`, says about time."""
     spans = tuple(named_spans(question, now))
     only_now = not spans and speaks_only_of_now(question)
     return TimeAsked(now.asked_s, spans, speaks_of_now(question), only_now)
@@ -75,7 +75,8 @@ def named_spans(question: str, now: Now) -> list[Span]:
             span = meaning(match, now)
             if span is not None and span[1] > 0 and span[0] <= min(now.asked_s, span[1]):
                 spans.append((max(0.0, span[0]), min(span[1], now.asked_s)))
-        # "five seconds ago" also reads as "five seconds": what was read is read once.
+        # "five seconds ago" also reads as "five seconds": what one rule has read is hidden from
+        # the next.
         text = pattern.sub(lambda match: "#" * len(match[0]), text)
     return _merged(spans)
 
@@ -120,7 +121,8 @@ _NAMED_PARTS = re.compile(rf"(second|minute|hour)\s+({NUMBER})")
 
 
 def _point(text: str, now: Now) -> Span | None:
-    """What `_POINT` matched, as the time that it takes: a second, or a minute of the wall."""
+    """The span that a match of `_POINT` names: as long as its unit, a second or a minute of the
+    wall clock, or as inexact as people are. None for a clock time that cannot be placed."""
     if match := _AGO.match(text):
         ago_s = amount_s(match[1])
         return _around(now.asked_s - ago_s, ago_s)
@@ -138,13 +140,15 @@ def _point(text: str, now: Now) -> Span | None:
 
 
 def _around(time_s: float, distance_s: float) -> Span:
-    """People are as exact as the distance is short: a twentieth of it, a second at least."""
+    """The span that people mean by `time_s`, who are as exact as they are close to it: on either
+    side a twentieth of `distance_s`, a second at least."""
     half_s = max(1.0, distance_s * 0.05)
     return time_s - half_s, time_s + half_s
 
 
 def _clock(text: str, now: Now) -> Span | None:
-    """A clock time: on the wall where that was seen, else from the start of the stream."""
+    """The span of a clock time: on the wall clock where that time was seen, else from the start of
+    the stream. None where it is neither."""
     parts, half = clock_parts(text)
     width_s = 1.0 if len(parts) == 3 else _MINUTE_S
     for time_s in _on_the_wall(parts, half, now):
@@ -159,7 +163,7 @@ def _clock(text: str, now: Now) -> Span | None:
 
 
 def _on_the_wall(parts: list[float], half: str | None, now: Now) -> list[float]:
-    """Stream times at which a clock on the wall showed it, the latest first."""
+    """Stream times at which a clock on the wall showed the time of `parts`, the latest first."""
     if now.zero_wall_s is None or parts[0] >= 24 or parts[1] >= 60 or parts[-1] >= 60:
         return []
     hour = int(parts[0])
@@ -186,10 +190,10 @@ def _on_the_wall(parts: list[float], half: str | None, now: Now) -> list[float]:
 # ---- rules ----
 
 _JUST_S = 10.0
-"""How long "just before" lasts."""
+"""How long "just before" lasts, in seconds."""
 
 _LOOSE_WALL_S = 120.0
-"""On both sides of "around 12:30"."""
+"""Seconds that "around 12:30" adds on either side."""
 
 
 _SHARED = re.compile(rf"[ap]\.?m\b.*$|o'?clock$|(?<![a-z]){UNIT}.*$")
@@ -210,7 +214,7 @@ def _between(match: re.Match[str], now: Now) -> Span | None:
 
 
 def _beside(match: re.Match[str], now: Now) -> Span | None:
-    """``since 12:30``, ``just before the end``, ``ten seconds after 1:05``."""
+    """The span of ``since 12:30``, ``just before the end`` or ``ten seconds after 1:05``."""
     point = _point(match["point"], now)
     if point is None:
         return None
@@ -229,7 +233,7 @@ def _beside(match: re.Match[str], now: Now) -> Span | None:
 
 
 def _part_of(match: re.Match[str], now: Now) -> Span:
-    """``the first minute``, ``the last two hours``, ``the past ten seconds``."""
+    """The span of ``the first minute``, ``the last two hours`` or ``the past ten seconds``."""
     length_s = amount_s(match["amount"]) if match["amount"] else unit_s(match["unit"])
     if match["which"] == "first":
         return 0.0, length_s
@@ -237,14 +241,14 @@ def _part_of(match: re.Match[str], now: Now) -> Span:
 
 
 def _nth(match: re.Match[str], now: Now) -> Span:
-    """``the third minute``."""
+    """The span of ``the third minute``."""
     length_s = unit_s(match["unit"])
     start_s = (ORDINALS[match["which"]] - 1) * length_s
     return start_s, start_s + length_s
 
 
 def _share(match: re.Match[str], now: Now) -> Span:
-    """``the first half``, ``the last third``."""
+    """The span of ``the first half`` or ``the last third``."""
     length_s = now.asked_s / {"half": 2, "third": 3, "quarter": 4}[match["share"]]
     if match["which"] == "first":
         return 0.0, length_s
@@ -252,7 +256,8 @@ def _share(match: re.Match[str], now: Now) -> Span:
 
 
 def _edge(match: re.Match[str], now: Now) -> Span:
-    """``at the start``, ``near the end``: a twentieth of what was seen, 5 s to a minute."""
+    """The span of ``at the start`` or ``near the end``: a twentieth of what was seen, 5 s to a
+    minute."""
     length_s = min(_MINUTE_S, max(5.0, now.asked_s / 20))
     if "end" in match[0]:
         return now.asked_s - length_s, now.asked_s
@@ -260,7 +265,7 @@ def _edge(match: re.Match[str], now: Now) -> Span:
 
 
 def _at(match: re.Match[str], now: Now) -> Span | None:
-    """``at 12 seconds``, ``around 12:30``, ``ten minutes ago``."""
+    """The span of ``at 12 seconds``, ``around 12:30`` or ``ten minutes ago``."""
     point = _point(match["point"], now)
     if point is None or not match["loose"]:
         return point
@@ -271,7 +276,7 @@ def _at(match: re.Match[str], now: Now) -> Span | None:
 
 
 def _day_part(match: re.Match[str], now: Now) -> Span | None:
-    """``this morning``, ``yesterday``: where the wall clock is known."""
+    """The span of ``this morning`` or ``yesterday``; None where the wall clock is not known."""
     if now.zero_wall_s is None:
         return None
     asked = datetime.fromtimestamp(now.zero_wall_s + now.asked_s, UTC).astimezone(now.zone)

@@ -41,7 +41,7 @@ class RecentWindow(Generic[C]):
 
     @property
     def name(self) -> str:
-        """Of the stretch that the last call of `before_next` began or went on with."""
+        """The name of the stretch that the last call of `before_next` began or went on with."""
         return self._name
 
     def before_next(self, clips: Sequence[C], *, max_clips: int, stride_clips: int) -> Sequence[C]:
@@ -66,7 +66,7 @@ class RecentWindow(Generic[C]):
         return context
 
     def done(self) -> None:
-        """The request ended well: its blocks hold what its prompt says."""
+        """Note that the request ended well: its blocks hold what its prompt says."""
         self._is_whole = True
 
 

@@ -22,7 +22,7 @@ def make_engine(
     `store`: where segments sink to; None keeps them in the worker's memory alone.
     """
     if settings.mode == "segments":
-        # Imports vLLM, whose environment the settings decide.
+        # The segment engine imports vLLM, whose environment the settings decide.
         from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build, prepare_environment
 
         prepare_environment(settings.vllm, cpu=is_cpu_build(), model_is_local=True)

@@ -32,12 +32,13 @@ def in_process_executor() -> type[Any]:
 async def stop(llm: Any, *, timeout_s: float) -> None:
     """End the processes of an ``AsyncLLMEngine``; they get `timeout_s` to do so by themselves."""
     if (handler := llm.output_handler) is not None:
-        # Else it takes the end of the processes for a crash and writes a stack trace.
+        # Else the handler takes the end of the processes for a crash and writes a stack trace.
         handler.cancel()
         await asyncio.wait([handler])
         llm.output_handler = None
     await asyncio.to_thread(llm.shutdown, timeout_s)
-    # Its finaliser shuts down once more, at the interpreter's exit, when what it calls is gone.
+    # The engine's finaliser shuts down once more at the interpreter's exit, when what it calls is
+    # gone.
     llm.shutdown = lambda timeout=None: None
 
 
@@ -83,11 +84,12 @@ class RenderedClip:
 
     token_ids: list[int]
     features: Any
-    """Its ``MultiModalKwargsItem``, with pixels."""
+    """The clip's ``MultiModalKwargsItem``, with pixels."""
     offset: int
     length: int
     is_embed: Any
-    """Its placeholder, as vLLM's ``PlaceholderRange`` has it."""
+    """Which tokens of the placeholder become a piece of picture; `offset`, `length` and this are
+    what vLLM's ``PlaceholderRange`` has."""
 
 
 def rendered_clip(rendered: Any) -> RenderedClip:
@@ -114,7 +116,8 @@ def feature_fields(features: Any) -> dict[str, Any]:
 
 
 def with_feature_data(features: Any, changed: Mapping[str, Any]) -> Any:
-    """The same features with other data in some fields that are there."""
+    """A copy of `features` with other data in the fields of `changed`, as far as `features` has
+    them."""
     from vllm.multimodal.inputs import MultiModalKwargsItem
 
     return MultiModalKwargsItem(
@@ -145,11 +148,11 @@ class PromptFeature:
 
     features: Any
     identity: str
-    """Under which vLLM may keep what it makes of the clip."""
+    """The name under which vLLM may keep what it makes of the clip."""
     offset: int
     length: int
     is_embed: Any
-    """See `RenderedClip`."""
+    """Which tokens of the placeholder become a piece of picture, see `RenderedClip`."""
 
 
 def engine_input(token_ids: list[int], salt: str, features: Sequence[PromptFeature]) -> Any:
@@ -184,16 +187,16 @@ class RequestState:
 
     request_id: str
     plan_params: Mapping[str, Any] | None
-    """Its ``kv_transfer_params``."""
+    """The request's ``kv_transfer_params``."""
     extra_args: Mapping[str, Any] | None
     num_prompt_tokens: int
     num_computed_tokens: int
-    """Tokens in flight count as computed."""
+    """Tokens that are computed; tokens in flight count, too."""
     num_left_tokens: int
-    """Still to be computed, before the request has all that it knows of."""
+    """Tokens still to be computed before the request has KV of all the tokens that it knows of."""
     num_output_tokens: int
     feature_starts: tuple[int, ...]
-    """Prompt tokens at which the placeholders of its clips begin."""
+    """Prompt tokens at which the placeholders of the request's clips begin."""
 
 
 def request_state(request: Any) -> RequestState:
@@ -224,16 +227,16 @@ class ScheduledRequest:
 
     request_id: str
     num_computed_tokens: int
-    """Before the step."""
+    """Tokens that were computed before the step."""
     num_tokens: int
-    """That the step computes."""
+    """Tokens that the step computes."""
     num_encoded_clips: int
     find_block_ids: Callable[[], list[int]]
-    """Gives all blocks of the request, in order. Few requests of a step need them."""
+    """Gives the ids of all blocks of the request, in order. Few requests of a step need them."""
 
 
 def scheduled_requests(output: Any) -> list[ScheduledRequest]:
-    """Read a ``SchedulerOutput``, in its order."""
+    """What a ``SchedulerOutput`` does for each request, in its order."""
     computed = {r.req_id: r.num_computed_tokens for r in output.scheduled_new_reqs}
     cached = output.scheduled_cached_reqs
     computed.update(zip(cached.req_ids, cached.num_computed_tokens, strict=True))
@@ -277,7 +280,8 @@ def worker_report(connector_output: Any) -> Any:
 
 
 def finished_outputs(outputs: Mapping[int, Any]) -> Iterator[Any]:
-    """Of what ``Scheduler.update_from_output`` returns, the outputs of requests that have ended."""
+    """The outputs of requests that have ended, from what ``Scheduler.update_from_output``
+    returns."""
     for client in outputs.values():
         yield from (output for output in client.outputs if output.finish_reason is not None)
 
@@ -356,7 +360,7 @@ def connector_config(scheduler: Any) -> Mapping[str, Any]:
 
 
 def token_bytes(scheduler: Any) -> int:
-    """KV of one token."""
+    """Bytes of KV that one token takes in all layers."""
     return sum(
         group.kv_cache_spec.page_size_bytes
         * len(group.layer_names)
@@ -392,7 +396,7 @@ class AttentionLayer:
 
     @property
     def device(self) -> "torch.device":
-        """Of its cache."""
+        """The device that holds the layer's KV cache."""
         device: torch.device = self._layer.kv_cache.device
         return device
 
@@ -439,7 +443,7 @@ class RotaryParameters:
     """The rotary embedding of a model."""
 
     inv_freq: "torch.Tensor"
-    """[rotary_dim / 2] float32, on the CPU."""
+    """Inverse frequencies, [rotary_dim / 2] float32, on the CPU."""
     section: Sequence[int] | None
     """Frequencies that each of the three position axes has; None: one axis."""
     is_interleaved: bool
@@ -449,7 +453,7 @@ class RotaryParameters:
 
 
 def rotary_parameters(vllm_config: Any) -> RotaryParameters:
-    """Read those of the model that a worker is about to run."""
+    """The rotary embedding of the model that a worker is about to run."""
     from vllm.model_executor.layers.rotary_embedding import get_rope
 
     config = vllm_config.model_config.hf_text_config
@@ -474,7 +478,7 @@ def worker_connector() -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    """The scheduler classes to derive from."""
+    """vLLM's scheduler classes, to derive ours from."""
     if name == "Scheduler":
         from vllm.v1.core.sched.scheduler import Scheduler
 

@@ -62,7 +62,8 @@ LOAD_KEY = "onlooker_load"
 
 
 def plan_params(plan: RequestPlan) -> dict[str, Any]:
-    """As ``kv_transfer_params``: one string, since vLLM looks at every value of a nested one."""
+    """`plan` as ``kv_transfer_params``: one string, since vLLM looks at every value of nested
+    ones."""
     retrieval = None
     if (asked := plan.retrieval) is not None:
         slots = [_values(slot) for slot in asked.slots]
@@ -99,7 +100,7 @@ def read_plan(params: Params) -> RequestPlan | None:
 
 
 def report_params(report: RequestReport) -> dict[str, Any]:
-    """As part of a request's output."""
+    """`report` as a part of a request's output, without what is empty in it."""
     told = {name: getattr(report, name) for name in report.__slots__}
     return {PLAN_KEY: {name: value for name, value in told.items() if value}}
 
@@ -112,7 +113,7 @@ def read_report(params: Params) -> RequestReport:
 
 
 def ticket_params(ticket: Ticket) -> dict[str, Any]:
-    """As ``extra_args`` of a request."""
+    """`ticket` as ``extra_args`` of a request."""
     return {
         TICKET_KEY: {
             "request_class": int(ticket.request_class),
@@ -141,7 +142,7 @@ def read_ticket(params: Params) -> Ticket | None:
 
 
 def served_params(served: Served) -> dict[str, Any]:
-    """As part of a request's output."""
+    """`served` as a part of a request's output."""
     plain = asdict(served)
     plain["missed"] = list(served.missed)
     return {SERVED_KEY: plain}
@@ -154,7 +155,7 @@ def read_served(params: Params) -> Served | None:
 
 
 def load_params(load: EngineLoad) -> dict[str, Any]:
-    """As part of a request's output."""
+    """`load` as a part of a request's output."""
     return {LOAD_KEY: asdict(load)}
 
 
@@ -227,13 +228,14 @@ class WorkerReport:
     saved: dict[str, list[str]] = field(default_factory=dict)
     """Keys of segments that are now whole."""
     missing: dict[str, list[str]] = field(default_factory=dict)
-    """Keys that were asked for and are gone."""
+    """Keys of segments that were asked for and are gone."""
     picked: dict[str, list[list[str]]] = field(default_factory=dict)
-    """Per layer, the keys that retrieval placed."""
+    """Keys that retrieval placed, one list for each layer; from a probe, one list of what it
+    chose."""
     read: dict[str, Reads] = field(default_factory=dict)
     """What an answer read of the stored segments, and where."""
     traced: dict[str, list[LayerTrace]] = field(default_factory=dict)
-    """All scores, by layer, where a request wants them."""
+    """All scores of the candidates, one entry for each layer, where a request wants them."""
 
     def join(self, other: "WorkerReport") -> None:
         """Add the report of another worker, which holds its own heads of the same segments."""
@@ -253,11 +255,11 @@ class WorkerReport:
 
     @property
     def request_ids(self) -> set[str]:
-        """Of whom it tells anything."""
+        """Ids of the requests of which the report tells anything."""
         return {*self.saved, *self.missing, *self.picked, *self.read, *self.traced}
 
     def of(self, request_id: str) -> RequestReport:
-        """What it tells of one request."""
+        """What the report tells of one request."""
         return RequestReport(
             saved=self.saved.get(request_id, []),
             missing=self.missing.get(request_id, []),
@@ -272,16 +274,18 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterSettings:
-    """What the other two processes are started with."""
+    """Settings with which vLLM's scheduler process and workers are started."""
 
     scheduler: SchedulerSection = field(default_factory=lambda: SchedulerSection(policy="fcfs"))
     policy: RetrievalPolicy = field(default_factory=RetrievalPolicy)
     arena_bytes: int | None = None
-    """KV that a worker holds ready; None: all that it has, as nothing is below it."""
+    """Bytes of segments that a worker holds ready; None: all that it has, as no store is below
+    it."""
     store: CacheStoreSection | None = None
 
     def to_config(self) -> dict[str, Any]:
-        """As the connector's ``kv_connector_extra_config``. Secrets are readable in it."""
+        """The settings as the connector's ``kv_connector_extra_config``. Secrets are readable in
+        it."""
         found: dict[str, Any] = {
             "scheduler": self.scheduler.model_dump(),
             "retrieval": self.policy.model_dump(mode="json"),
@@ -312,11 +316,11 @@ class WorkerCall(Generic[R]):
     """One question to every worker. The functions below make them."""
 
     method: str
-    """Of `entry.extension.SegmentExtension`."""
+    """Name of a method of `entry.extension.SegmentExtension`."""
     args: tuple[Any, ...]
-    """Plain data."""
+    """Arguments of the method, as plain data."""
     read: Callable[[Any], R]
-    """Makes the answer of the plain data that one worker sends back."""
+    """A function that makes the answer of the plain data that one worker sends back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +340,7 @@ class StoredSegment:
     start_s: float
     end_s: float
     meta: dict[str, str]
-    """See `SaveSpan.meta`."""
+    """What a prompt needs to place the segment, see `SaveSpan.meta`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,7 +353,7 @@ class StoredSegments:
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> "StoredSegments":
-        """From the plain data that a worker sends."""
+        """Make a `StoredSegments` of the plain data that a worker sends."""
         found = [StoredSegment(**segment) for segment in plain["segments"]]
         return cls(found, plain["is_complete"])
 
@@ -359,21 +363,23 @@ class WorkerStats:
     """What a worker holds now."""
 
     segments: int
-    """Held ready."""
+    """Segments that the worker holds ready."""
     bytes: int
-    """Of their KV."""
+    """Bytes that these segments take: keys, values and, for retrieval, keys without rotary
+    position."""
     fetched: int
     """Segments that came from the store below, since the start."""
     tiers: dict[str, dict[str, int]]
-    """By tier of the store below: totals since the start and what it holds, by the names of
-    `cache_store.counters`, with what waits to be written to it (``queued_bytes``) and what could
-    not be (``failed``)."""
+    """Counts by tier of the store below, then by name: totals since the start and what the tier
+    holds. The names are those of `cache_store.counters`, ``queued_bytes`` for what waits to be
+    written to the tier, and ``failed`` for records that could not be."""
     moves: dict[str, int]
-    """Totals of what went between the tiers."""
+    """Segments that went from one tier to another or to none, by what became of them: totals since
+    the start."""
     index_rows: int
     index_bytes: int
     index_row_bytes: int
-    """The most that one more segment can take in the index."""
+    """The most bytes that one more segment can take in the index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +412,7 @@ def stored_lives(prefix: str) -> WorkerCall[StoredLives]:
 
 
 def restore_stream(prefix: str) -> WorkerCall[StoredSegments]:
-    """Know a stored life of a stream again."""
+    """Have the workers know a stored life of a stream again; answers what is stored of it."""
     return WorkerCall("restore_stream", (prefix,), StoredSegments.read)
 
 
@@ -425,10 +431,11 @@ def worker_stock(keys: Sequence[str]) -> WorkerCall[WorkerStock]:
 
 
 def worker_stats() -> WorkerCall[WorkerStats]:
-    """Counts and bytes."""
+    """What a worker holds now, in counts and bytes."""
     return WorkerCall("worker_stats", (), lambda plain: WorkerStats(**plain))
 
 
 def _values(span: LoadSpan | SaveSpan | MemorySlot | RetrievalPlan) -> list[Any]:
-    """The fields in their order; `dataclasses.astuple` would copy all that is in them."""
+    """The values of the fields, in their order; `dataclasses.astuple` would copy all that is in
+    them."""
     return [getattr(span, name) for name in span.__slots__]

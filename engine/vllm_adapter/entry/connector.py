@@ -50,7 +50,8 @@ class StepOutcome(KVConnectorWorkerMetadata):
 
 
 class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
-    """See the module. One KV cache group only: plain attention in all layers."""
+    """vLLM's connector for segments; see the module. It serves one KV cache group only: plain
+    attention in all layers."""
 
     def __init__(
         self, vllm_config: VllmConfig, role: KVConnectorRole, kv_cache_config: Any
@@ -73,7 +74,8 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
 
     @property
     def requires_kv_delivery(self) -> bool:
-        """A lost save is a clip to be ingested again, never a reason to keep a request."""
+        """False, since a lost save is a clip to be ingested again, never a reason to keep a
+        request."""
         return False
 
     # ---- scheduler ----
@@ -143,8 +145,8 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         self._worker.begin(connector_metadata.plan)
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
-        """Before the forward pass in steps that load something, after it in others: so what a step
-        saves is told to the worker earlier, when the metadata is bound."""
+        """Called before the forward pass in steps that load something, after it in others. So what
+        a step saves is told to the worker earlier, when the metadata is bound."""
         assert self._worker is not None
         self._worker.load()
 

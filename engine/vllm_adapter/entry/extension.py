@@ -14,25 +14,26 @@ from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 
 
 class SegmentExtension:
-    """Mixed into vLLM's worker class (``worker_extension_cls``). Answers in plain data."""
+    """Methods that are mixed into vLLM's worker class (``worker_extension_cls``). They answer in
+    plain data."""
 
     def drop_segments(self, keys: list[str]) -> int:
-        """See `wire.drop_segments`."""
+        """Answers `wire.drop_segments`."""
         return self._worker().arena.drop(keys)
 
     def drop_stream(self, prefix: str, forget: bool) -> int:
-        """See `wire.drop_stream`."""
+        """Answers `wire.drop_stream`."""
         worker = self._worker()
         if forget and worker.vault is not None:
             worker.vault.forget_stream(prefix)
         return worker.arena.drop_prefix(prefix)
 
     def missing_segments(self, keys: list[str]) -> list[str]:
-        """See `wire.missing_segments`."""
+        """Answers `wire.missing_segments`."""
         return self._worker().arena.missing(keys)
 
     def stored_lives(self, prefix: str) -> dict[str, Any]:
-        """See `wire.stored_lives`."""
+        """Answers `wire.stored_lives`."""
         vault = self._worker().vault
         if vault is None:
             return asdict(StoredLives([], is_complete=True))
@@ -40,7 +41,7 @@ class SegmentExtension:
         return asdict(StoredLives(generations, is_complete))
 
     def restore_stream(self, prefix: str) -> dict[str, Any]:
-        """See `wire.restore_stream`."""
+        """Answers `wire.restore_stream`."""
         worker = self._worker()
         if worker.vault is None:
             return asdict(StoredSegments([], is_complete=True))
@@ -51,18 +52,18 @@ class SegmentExtension:
         return asdict(StoredSegments([segment for segment, _ in rows], is_complete))
 
     def flush_segments(self, timeout_s: float) -> bool:
-        """See `wire.flush_segments`."""
+        """Answers `wire.flush_segments`."""
         vault = self._worker().vault
         return vault is None or vault.flush(timeout_s)
 
     def worker_stock(self, keys: list[str]) -> dict[str, Any]:
-        """See `wire.worker_stock`."""
+        """Answers `wire.worker_stock`."""
         vault = self._worker().vault
         undurable = keys if vault is None else vault.undurable(keys)
         return asdict(WorkerStock(undurable, self._stats()))
 
     def worker_stats(self) -> dict[str, Any]:
-        """See `wire.worker_stats`."""
+        """Answers `wire.worker_stats`."""
         return asdict(self._stats())
 
     def _stats(self) -> WorkerStats:

@@ -24,7 +24,8 @@ from onlooker.engine.vllm_adapter.families.family import GuardedClass
 from onlooker.engine.vllm_adapter.wire import GRID_FIELD, POSITIONS_FIELD
 
 Positions = tuple[torch.Tensor, int]
-"""[3, tokens], and by how much the next position is ahead of the number of tokens."""
+"""Rotary positions, [3, tokens] (t, h, w), and by how much the next position is ahead of the number
+of tokens."""
 
 
 class Guarded:
@@ -61,7 +62,7 @@ def guarded(described: GuardedClass) -> type[Any]:
 
 
 def __getattr__(name: str) -> type[Any]:
-    """The guarded class of this name; made once."""
+    """The guarded class called `name`; made once."""
     family = GUARDED.get(name)
     if family is None or family.guarded is None:
         raise AttributeError(f"no family has a guarded class '{name}'")

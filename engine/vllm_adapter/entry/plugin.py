@@ -29,9 +29,9 @@ def _is_watching() -> bool:
 
 
 def _end_with_parent() -> None:
-    """A process of an engine whose server was killed holds its memory and the store's folder for
-    ever, so that no other server can go on with the streams. What it had to write is in the
-    journal."""
+    """End this process when its parent has ended. A process of an engine whose server was killed
+    would hold its memory and the store's folder for ever, so that no other server could go on with
+    the streams. What it had to write is in the journal."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])

@@ -1,6 +1,6 @@
 """vLLM's scheduler, with what segments need of it, and with our order of work.
 
-vLLM makes it in the engine's process, from the class's name. Two of them, since vLLM has two.
+vLLM makes it in the engine's process, from the class's name. There are two, since vLLM has two.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from onlooker.scheduler.step_plan import StepLimits
 
 
 class SegmentScheduler(Scheduler):
-    """One step after the other."""
+    """The scheduler that plans one step after the other, as vLLM does on a CPU."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,10 +70,10 @@ class SegmentScheduler(Scheduler):
         return output
 
     def update_from_output(self, scheduler_output: Any, model_runner_output: Any) -> dict[int, Any]:
-        # Before requests finish, so that their outputs carry the connector's report.
+        # The report is taken before requests finish, so that their outputs carry it.
         report = seams.connector_report(model_runner_output)
         if report is not None and self.connector is not None:
-            self.connector.update_connector_output(report)  # again by super(): it is idempotent
+            self.connector.update_connector_output(report)  # super() does it again: idempotent
         if self.steward is not None:
             sampled = seams.sampled_counts(model_runner_output)
             self.steward.ended(scheduler_output, self.requests, sampled)
@@ -86,4 +86,4 @@ class SegmentScheduler(Scheduler):
 
 
 class AsyncSegmentScheduler(SegmentScheduler, AsyncScheduler):
-    """The next step is scheduled while one runs, as vLLM does by default on a GPU."""
+    """The scheduler that plans the next step while one runs, as vLLM does by default on a GPU."""

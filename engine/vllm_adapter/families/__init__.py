@@ -14,7 +14,7 @@ def _declared() -> Iterator[Family]:
 
 
 FAMILIES: Mapping[str, Family] = {family.architecture: family for family in _declared()}
-"""By the architecture that a model's config names."""
+"""All families, by the architecture that a model's config names."""
 
 WITH_MEMORY = tuple(family.architecture for family in FAMILIES.values() if family.guarded)
 """Architectures that stream memory knows."""

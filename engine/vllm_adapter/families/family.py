@@ -18,17 +18,18 @@ class GuardedClass:
     """The model class that stream memory needs of a family, and what of vLLM's it is made of."""
 
     name: str
-    """Under which vLLM loads it: an architecture of ours."""
+    """The name under which vLLM loads the class: an architecture of ours."""
     module: str
-    """vLLM's module of the family."""
+    """Name of vLLM's module for the family."""
     model: str
-    """vLLM's model class there."""
+    """Name of vLLM's model class in `module`."""
     processor: str
     processing_info: str
     dummy_inputs: str
-    """vLLM's three classes that prepare the model's inputs."""
+    """Name of a class in `module` that, with `processor` and `processing_info`, prepares the
+    model's inputs."""
     num_levels: Callable[[Any], int] = lambda model: 1
-    """Of a loaded model, how many embeddings of a token its vision tower puts side by side."""
+    """How many embeddings of a token the vision tower of a loaded model puts side by side."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,23 +37,26 @@ class Family:
     """One family. Its clips are video items of two frames, placed by the model's chat template."""
 
     architecture: str
-    """As the config of a model says it."""
+    """The name of the architecture, as the config of a model says it."""
 
     guarded: GuardedClass | None = None
-    """None: it is served without stream memory."""
+    """The model class that stream memory needs; None: the family is served without stream
+    memory."""
 
     stamps_clips: bool
-    """Whether its processor writes the time of each temporal patch before the patch, as text.
+    """Whether the family's processor writes the time of each temporal patch before the patch, as
+    text.
 
     Then all patches stand at one place in time. Where it does not, the patches of a clip follow
     each other on the time axis, and the prompt writes the clip's time, as nothing else tells it.
     """
 
     frame_width: int
-    """Pixels to which frames are brought where the model's profile says nothing else."""
+    """Width in pixels to which frames are brought where the model's profile says nothing else."""
 
     frame_height: int
-    """See `frame_width`. Whole numbers of tokens, so that the processor has nothing to resize."""
+    """Height in pixels to which frames are brought, see `frame_width`. Both are whole numbers of
+    tokens, so that the processor has nothing to resize."""
 
     def rotary_layout(self, config: Any) -> RotaryLayout:
         """How the tokens of a clip are placed. `config`: the model's Hugging Face config."""

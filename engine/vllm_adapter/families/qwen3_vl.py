@@ -6,7 +6,8 @@ from onlooker.engine.vllm_adapter.families.family import Family, GuardedClass
 
 
 def _num_levels(model: Any) -> int:
-    """The vision tower adds features of its inner layers (deepstack) to those of the last."""
+    """Embeddings of a token: that of the vision tower's last layer and, with deepstack, those of
+    inner layers."""
     return 1 + (model.deepstack_num_level if model.use_deepstack else 0)
 
 

@@ -42,7 +42,7 @@ async def start_vllm(
 ) -> Any:
     """Load `model` and return a running ``vllm.AsyncLLMEngine``.
 
-    `arguments` are vLLM engine arguments beside those that the settings say.
+    `arguments`: vLLM engine arguments beside those that the settings give.
 
     Raises:
         ConfigError: vLLM is missing or refuses the model, or the start takes too long.
@@ -90,8 +90,9 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
         enforce_eager=eager,
         # Only whole blocks are found again; vLLM's default of 128 on a CPU is many clips.
         **({"block_size": CPU_BLOCK_TOKENS} if cpu else {}),
-        # Named, because vLLM keeps the first request's backend for all others. Without white space
-        # a model cannot fill its answer with it, and the few tokens of an answer go further.
+        # The backend is named, because vLLM keeps the first request's for all others. A model that
+        # may write no white space cannot fill its answer with it, and the few tokens of an answer
+        # go further.
         structured_outputs_config=StructuredOutputsConfig(
             backend="xgrammar", disable_any_whitespace=True
         ),

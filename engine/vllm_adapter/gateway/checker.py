@@ -24,11 +24,11 @@ MAX_WORDED = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Worded:
-    """What of a check is the same about every clip."""
+    """The part of a check that is the same for every clip."""
 
     tokens: CheckTokens
     groups: list[list[int]]
-    """See `answer_tokens`."""
+    """Token ids with which each of the check's answers may begin; see `answer_tokens`."""
 
 
 class Checker:

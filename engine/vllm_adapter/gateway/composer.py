@@ -39,9 +39,10 @@ class PromptComposer:
     """Builds vLLM prompts for one model.
 
     Args:
-        tokenizer: the served model's.
-        instructions: system prompt where a question brings none of its own.
-        family: the model's, None where it is not known: then nothing is written before its clips.
+        tokenizer: the served model's tokenizer.
+        instructions: the system prompt where a question brings none of its own.
+        family: the model's family; None where it is not known: then nothing is written before
+            clips.
     """
 
     def __init__(
@@ -77,14 +78,16 @@ class PromptComposer:
 
     @cached_property
     def watched_parts(self) -> tuple[str, str]:
-        """The text before the clips, and the template's of each, where nothing is asked."""
+        """The prompt's text before the clips and the template's text for each clip, where nothing
+        is asked."""
         head, clip, _ = self.parts("", (), None)
         return head, clip
 
     def parts(
         self, question: str, dialogue: Sequence[Turn], instructions: str | None
     ) -> tuple[str, str, str]:
-        """The prompt's text before the clips, the template's of each clip, and after the clips.
+        """The prompt's text before the clips, the template's text for each clip, and the text after
+        the clips.
 
         Clips stand before the dialogue, so that a new turn leaves their KV valid.
 
@@ -111,7 +114,8 @@ class PromptComposer:
         return text
 
     def _render(self, system: str, num_clips: int, texts: Sequence[str]) -> str:
-        """`texts`: what user and assistant said in turn; the clips go into the first."""
+        """The template's text for a dialogue. `texts`: what user and assistant said in turn; the
+        clips go into the first."""
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
         for index, text in enumerate(texts):
             videos = [{"type": "video"}] * (num_clips if index == 0 else 0)
@@ -144,8 +148,8 @@ def stamp_s(clip: Clip) -> float:
 def video_item(clip: Clip) -> tuple[np.ndarray, dict[str, Any]]:
     """A clip as vLLM's video item: uint8 [2, height, width, 3] and the metadata with its stamp.
 
-    A family that tells time by place also reads from it how far apart the patches in time are; of
-    those a clip has one, so that whatever it reads changes nothing.
+    A family that tells time by place also reads from the metadata how far apart the patches in time
+    are. A clip has only one of those, so that whatever is read changes nothing.
     """
     indices = [round(frame.capture_s * STAMP_RATE) for frame in clip.frames]
     metadata = {

@@ -35,7 +35,7 @@ class LoadGauge:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """While the engine has a request."""
+        """Count a request as running while the block lasts."""
         self._num_running += 1
         try:
             yield

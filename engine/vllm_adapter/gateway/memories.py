@@ -41,7 +41,7 @@ class StreamMemories:
         self._memories: dict[StreamId, StreamMemory] = {}
         self._newest: dict[StreamId, Clip] = {}
         self.max_clips = 1
-        """Clips of all streams together; the oldest of the longest stream make room."""
+        """The most clips of all streams together; the oldest of the longest stream make room."""
 
     def __getitem__(self, stream_id: StreamId) -> StreamMemory:
         return self._memories[stream_id]
@@ -117,7 +117,8 @@ class StreamMemories:
         return Stock(durable, tiers, moves, held)
 
     async def forget_missing(self, memory: StreamMemory) -> bool:
-        """Compare what should be stored with what is; returns whether anything was gone."""
+        """Compare what should be stored with what is, and forget what is gone; returns whether
+        anything was."""
         keys = [*memory.keys()]
         answers = await self._runner.ask_workers(wire.missing_segments(keys))
         missing = {key for answer in answers for key in answer}

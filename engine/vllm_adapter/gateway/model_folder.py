@@ -32,7 +32,7 @@ DEMO = "demo"
 """The name of the model that comes with Onlooker."""
 
 _SAMPLE_BYTES = 1 << 20
-"""Of the beginning and the end of each weights file, for the fingerprint."""
+"""Bytes of the beginning, and of the end, of each weights file that the fingerprint covers."""
 
 _MAX_HEADER_BYTES = 100_000_000
 """Safetensors' own limit on the length of a file's header."""
@@ -45,10 +45,10 @@ class Profile(Section):
     model_config = ConfigDict(extra="ignore")  # later releases may say more
 
     frame_width: int = Field(default=512, ge=16, le=4096)
-    """Pixels to which every frame is brought, so that every clip costs the same."""
+    """Width in pixels to which every frame is brought, so that every clip costs the same."""
 
     frame_height: int = Field(default=384, ge=16, le=4096)
-    """See `frame_width`."""
+    """Height in pixels to which every frame is brought."""
 
     window_clips: int = Field(default=64, ge=1, le=4096)
     """How many clips at once the model answers well about."""
@@ -74,20 +74,21 @@ class Model:
     """What vLLM loads: a folder, or a hub name."""
     is_local: bool
     architecture: str | None
-    """What the model's config says; None where it lies on a hub and cannot be read."""
+    """The architecture that the model's config names; None where it lies on a hub and cannot be
+    read."""
     served_name: str
     profile: Profile
 
     @property
     def family(self) -> Family | None:
-        """None where it is not known."""
+        """The model's family; None where it is not known."""
         return FAMILIES.get(self.architecture or "")
 
     def family_with_memory(self) -> Family:
         """The family, which stream memory must know.
 
         Raises:
-            ConfigError: it does not.
+            ConfigError: stream memory does not know it.
         """
         if self.family is not None and self.family.guarded is not None:
             return self.family
@@ -102,8 +103,8 @@ class Model:
     def fingerprint(self) -> str:
         """A short name for everything that changes what stored KV means: weights and config.
 
-        Of a folder: its config and, of each weights file, size, first and last megabyte, so that
-        it takes milliseconds. Of a hub name: the name.
+        For a folder it covers the config and the size, the first and the last megabyte of each
+        weights file, so that it takes milliseconds; for a hub name, the name.
         """
         digest = hashlib.blake2b(digest_size=12)
         if not self.is_local:
@@ -224,15 +225,16 @@ def _read_profile(folder: Path, architecture: str) -> Profile:
 
 
 def _profile(said: dict[str, Any], architecture: str | None) -> Profile:
-    """The profile that `said` it, with the frame size of the family where it says none."""
+    """The profile that says what is in `said`, with the frame size of the family where it says
+    none."""
     if (family := FAMILIES.get(architecture or "")) is not None:
         said = {"frame_width": family.frame_width, "frame_height": family.frame_height, **said}
     return Profile.model_validate(said)
 
 
 def _hub_architecture(name: str) -> str | None:
-    """What the config of a model on the hub says. None where the hub cannot be reached or has no
-    such model: vLLM may know another way to it, or why there is none."""
+    """The architecture that the config of a model on the hub names. None where the hub cannot be
+    reached or has no such model: vLLM may know another way to it, or why there is none."""
     try:
         from huggingface_hub import hf_hub_download
 

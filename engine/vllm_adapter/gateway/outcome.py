@@ -22,11 +22,11 @@ class RequestOutcome:
     num_prompt_tokens: int
     num_cached_tokens: int
     report: RequestReport
-    """What came of its plan."""
+    """What came of the request's plan."""
     served: Served | None
-    """How the scheduler served it, where a policy did."""
+    """How the scheduler served the request, where a policy did."""
     load: EngineLoad | None
-    """How busy the engine was then, where a policy tells."""
+    """How busy the engine was when the request ended, where a policy tells."""
 
     @classmethod
     def of(cls, output: Any) -> "RequestOutcome":
@@ -55,7 +55,7 @@ class RequestOutcome:
         )
 
     def count(self, metrics: Metrics, work: str, num_output_tokens: int) -> None:
-        """Add it to the token counters; `work` is ``ingest`` or ``answer``."""
+        """Add the request to the token counters; `work` is ``ingest`` or ``answer``."""
         computed = self.num_prompt_tokens - self.num_cached_tokens
         metrics.tokens.labels(work, "computed").inc(computed)
         metrics.tokens.labels(work, "cached").inc(self.num_cached_tokens)
@@ -63,7 +63,7 @@ class RequestOutcome:
 
 
 def count_fetched(metrics: Metrics, end: AnswerEnd) -> None:
-    """Add what an answer read of its stream's memory."""
+    """Add what an answer read of its stream's memory to the counters."""
     for tier, num_bytes in end.fetched_bytes.items():
         metrics.memory_fetched_bytes.labels(tier).inc(num_bytes)
     if end.memory_incomplete:

@@ -37,7 +37,7 @@ INLINE_BYTES = 1 << 17
 """Pixels up to which cutting into patches is not worth a thread."""
 
 _TRIED_AT_S = (12.25, 3456.75)
-"""Stamps of the clips that are compared: of different length."""
+"""Stream times at which the clips start that are compared; their stamps differ in length."""
 
 
 class Processor(Protocol):
@@ -55,7 +55,7 @@ class ClipPreparer:
     """Prepares clips for one model.
 
     Args:
-        text: what a prompt says for a clip.
+        text: gives what a prompt says for a clip.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class ClipPreparer:
         self._templates: dict[tuple[int, ...], _Template | None] = {}
 
     async def prepare(self, key: str, clip: Clip) -> Prepared:
-        """`clip` as tokens named `key`."""
+        """`clip` as tokens named `key`, and its features with pixels."""
         size = clip.frames[0].pixels.shape
         if size not in self._templates:
             if len(self._templates) >= MAX_SIZES:
@@ -133,18 +133,18 @@ class _Template:
     tokenizer: Any
     before: list[int]
     after: list[int]
-    """Token ids around the stamp."""
+    """Token ids behind the stamp; `before` holds those before it."""
     features: Any
-    """Of one clip, with pixels."""
+    """Features of one clip of this size, with pixels."""
     like: ClipTokens
-    """The same clip as tokens."""
+    """The clip of `features` as tokens."""
     holds_stamp: bool
     """Whether the stamp is inside the placeholder, or before it."""
     num_behind: int
     """Tokens behind the placeholder."""
     layout: RotaryLayout
     shapes: "dict[int, _Shape]"
-    """By the number of tokens of the stamp."""
+    """What clips with equally long stamps have in common, by the number of tokens of the stamp."""
 
     def fill(self, key: str, clip: Clip) -> Prepared:
         encoded = _encoded_stamp(self.tokenizer, clip)
@@ -208,7 +208,7 @@ def _encoded_stamp(tokenizer: Any, clip: Clip) -> list[int]:
 
 
 def _find(ids: Sequence[int], wanted: Sequence[int]) -> int | None:
-    """Where `wanted` stands in `ids`."""
+    """Where `wanted` first stands in `ids`; None where it does not."""
     for start in range(len(ids) - len(wanted) + 1):
         if list(ids[start : start + len(wanted)]) == list(wanted):
             return start
@@ -247,7 +247,8 @@ def _same_place(mine: Placeholder, theirs: Placeholder) -> bool:
 
 
 def _same_field(mine: tuple[Any, Any], theirs: tuple[Any, Any]) -> bool:
-    """`mine`, `theirs`: how vLLM batches a field, and its data."""
+    """Whether two fields hold the same, bit by bit. `mine`, `theirs`: how vLLM batches the field,
+    and its data."""
     (my_kind, my_data), (their_kind, their_data) = mine, theirs
     if my_kind != their_kind:
         return False

@@ -22,15 +22,15 @@ MAX_HEADS = 64
 """System prompts whose tokens are remembered."""
 
 RunForEffect = Callable[[PromptBuilder], Awaitable[object]]
-"""Runs a request for what it saves."""
+"""A function that runs a request for what it saves."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckTokens:
-    """The words of a check."""
+    """The words of a check: text before the clips, and token ids of what stands behind them."""
 
     head: str
-    """What stands before the clips."""
+    """The prompt's text before the clips."""
     asked: list[int]
     given: list[int]
     """The reply whose perplexity is wanted."""
@@ -204,7 +204,7 @@ class SegmentPrompts:
 
 
 def _shown_once(question: Question, newest: Clip | None) -> list[Clip]:
-    """What is computed for this answer only: half a clip, a frame that waits, pictures."""
+    """Clips that are computed for this answer only: half a clip, a frame that waits, pictures."""
     half = None
     if newest is not None and newest.end_s > question.asked_s:
         half = newest.until(question.asked_s)

@@ -45,13 +45,14 @@ class _StreamState:
     """What resend mode remembers of a stream."""
 
     salt: str
-    """Keeps one stream's cached KV from ever being served to another."""
+    """The cache salt, which keeps one stream's cached KV from ever being served to another."""
     clips: Sequence[Clip] = ()
     """The recent window, oldest first."""
     window: RecentWindow[Clip] = field(default_factory=RecentWindow)
 
     def until(self, time_s: float) -> list[Clip]:
-        """What had been captured by stream time `time_s`, which is what an answer then may know.
+        """The clips as far as they had been captured by stream time `time_s`, which is what an
+        answer may know.
 
         A clip that this time cuts in two shows its first frame only.
         """
@@ -59,7 +60,7 @@ class _StreamState:
 
 
 class ResendEngine:
-    """`onlooker.engine.interface.Engine` on an unmodified vLLM."""
+    """An `onlooker.engine.interface.Engine` on an unmodified vLLM."""
 
     def __init__(self, settings: EngineSection, clock: Clock, metrics: Metrics) -> None:
         self._settings = settings
@@ -85,7 +86,8 @@ class ResendEngine:
             "enable_prefix_caching": True,
             "mm_processor_cache_gb": settings.vllm.processor_cache_gib,
             "limit_mm_per_prompt": {
-                "video": self._window_clips + 1 + settings.max_question_images,  # 1: pending
+                # One more for the frame that waits for its partner.
+                "video": self._window_clips + 1 + settings.max_question_images,
                 "image": 0,
             },
         }
@@ -114,7 +116,7 @@ class ResendEngine:
         return self._runner.healthy()
 
     def load(self) -> EngineLoad:
-        return EngineLoad()  # it does not tell
+        return EngineLoad()  # stock vLLM does not tell its load
 
     async def open_stream(self, stream_id: StreamId) -> Remembered:
         self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}")
@@ -150,7 +152,7 @@ class ResendEngine:
         clips = [] if state is None else state.until(question.asked_s)
         if question.pending is not None:
             clips.append(question.pending)
-        spans = spans_s(clips)  # of the stream only: pictures that came along have no time
+        spans = spans_s(clips)  # pictures that come with the question have no time
         clips += question.images
         prompt = self._composed.asking(
             clips,
@@ -217,6 +219,6 @@ class ResendEngine:
         for num_clips in (1, 2):
             prompt = self._composed.watching(boot.blank_clips(model, num_clips), salt="warm-up")
             lengths.append((await self._run(prompt)).num_prompt_tokens)
-        # vLLM compiles what reads alternatives when it is first asked for them, for seconds.
+        # Asked for alternatives for the first time, vLLM compiles what reads them, for seconds.
         await self.check(boot.blank_check(model, boot.blank_clips(model, 1)[0]))
         return lengths[1] - lengths[0]

@@ -24,7 +24,7 @@ SHUTDOWN_TIMEOUT_S = 5.0
 """How long vLLM's processes get to end by themselves."""
 
 CALL_CHECK_S = 0.5
-"""How often it is seen to that an engine that was called still lives."""
+"""How often, in seconds, it is checked that an engine that was called still lives."""
 
 _TOO_LONG = ("context length", "max_model_len", "longer than", "maximum model length")
 """What vLLM says in its several ways of refusing a prompt that does not fit."""

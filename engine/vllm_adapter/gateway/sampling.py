@@ -21,7 +21,7 @@ def writes_json(tokenizer: Any) -> bool:
 
 
 def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
-    """Of a question: each new piece of text comes once."""
+    """Parameters for the answer to a question: each new piece of text comes once."""
     return _sampling(
         max_tokens=question.max_tokens,
         temperature=question.temperature,
@@ -33,7 +33,8 @@ def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
 
 
 def for_effect(ticket: Ticket | None = None, plan: RequestPlan | None = None) -> Any:
-    """Of a request that is run for what it saves or reports. vLLM wants one token of it."""
+    """Parameters for a request that is run for what it saves or reports. vLLM wants it to generate
+    one token."""
     return _sampling(
         max_tokens=1,
         temperature=0.0,
@@ -50,7 +51,8 @@ def for_check(
     cached: bool = True,
     plan: RequestPlan | None = None,
 ) -> Any:
-    """Of a check: one token, whose alternatives are read, or a given reply that is scored.
+    """Parameters for a check: one token, whose alternatives are read, or a given reply that is
+    scored.
 
     `groups`: token ids of the check's answers. `cached`: whether KV that is there already may be
     used when a reply is scored.

@@ -70,7 +70,7 @@ _ENTRY = "onlooker.engine.vllm_adapter.entry"
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What needs to know the running model."""
+    """The parts that need to know the running model."""
 
     streams: StreamMemories
     prompts: SegmentPrompts
@@ -80,7 +80,7 @@ class _Made:
 
 
 class SegmentEngine:
-    """`onlooker.engine.interface.Engine` with stream memory."""
+    """An `onlooker.engine.interface.Engine` with stream memory."""
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ class SegmentEngine:
                 incomplete = True
 
     async def trace(self, question: Question) -> Trace:
-        """What every score of every layer says to `question`, to calibrate a model."""
+        """All scores of all layers for `question`, to calibrate a model."""
         return await self.recaller.trace(self._streams[question.stream_id], question)
 
     async def check(self, check: Check) -> CheckResult:
@@ -246,7 +246,7 @@ class SegmentEngine:
     # ---- starting ----
 
     def _make(self, model: Model, family: Family) -> _Made:
-        """What needs to know the running model."""
+        """Make the parts that need to know the running model."""
         memory = self._settings.memory
         layout = family.rotary_layout(self._runner.model_config)
         streams = StreamMemories(
@@ -295,7 +295,7 @@ class SegmentEngine:
         num_clips = min(room / max(1, stats.bytes), index_room / max(1, stats.index_row_bytes))
         self._streams.max_clips = max(1, int(num_clips))
         tokens = len(self._streams[clip.stream_id].recent(1)[0].tokens.token_ids)
-        # vLLM compiles what reads alternatives when it is first asked for them, for seconds.
+        # Asked for alternatives for the first time, vLLM compiles what reads them, for seconds.
         await self.check(boot.blank_check(model, clip))
         await self.close_stream(clip.stream_id)
         return tokens

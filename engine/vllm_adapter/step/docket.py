@@ -12,7 +12,7 @@ from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.ticket import Served, Ticket
 
 UNTOLD_DUE_S = 1.0
-"""Requests without a ticket are due so long after they come in."""
+"""Seconds after which requests without a ticket are due, from when they come in."""
 
 LEARN = 0.05
 """Weight of the newest request in what its class is expected to load."""
@@ -24,13 +24,13 @@ class _Entry:
 
     ticket: Ticket
     num_covered: int
-    """Tokens that are not computed when it starts: loaded, or still in vLLM's blocks."""
+    """Tokens that are not computed when the request starts: loaded, or still in vLLM's blocks."""
     is_whole: bool
-    """Whether retrieval needs its question in one step."""
+    """Whether retrieval needs the request's question in one step."""
     has_loaded: bool = False
     started_at_s: float | None = None
     slack_s: float = 0.0
-    """When it was started."""
+    """Seconds of slack that the request had when it was started."""
     first_token_at_s: float | None = None
     last_token_at_s: float = 0.0
     num_tokens_out: int = 0
@@ -42,7 +42,7 @@ class Docket:
     Args:
         num_covered: tokens at the start of a request's prompt that are not computed.
         retrieves: whether a request's question chooses clips.
-        token_bytes: KV of one token.
+        token_bytes: bytes of KV that one token takes.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Docket:
         return found
 
     def note_started(self, jobs: Iterable[Job], now_s: float, costs: CostTable) -> None:
-        """These are in a step that begins now."""
+        """Note that these jobs are in a step that begins now."""
         for job in jobs:
             entry = self._entries[job.key]
             if entry.started_at_s is None:
@@ -109,7 +109,7 @@ class Docket:
                 entry.slack_s = slack_s(job, now_s, costs)
 
     def note_tokens(self, request_id: str, count: int, now_s: float) -> None:
-        """A step has given a request `count` more tokens."""
+        """Note that a step has given a request `count` more tokens."""
         entry = self._entries.get(request_id)
         if entry is None or not count:
             return

@@ -17,7 +17,7 @@ class Lineup:
     """Who runs, who is set aside, who waits, and the limits of the step."""
 
     running: list[str]
-    """Ids of requests in order, as in the next two."""
+    """Ids of the requests that run, in order; `aside` and `waiting` hold ids, too."""
     aside: list[str]
     waiting: list[str]
     token_budget: int

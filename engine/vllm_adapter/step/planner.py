@@ -37,7 +37,8 @@ class StepPlanner:
         return 0 if self._plan_of(request) is None else self._covered[request.request_id]
 
     def num_to_load(self, request: RequestState, num_found: int) -> int:
-        """Of these, the tokens after the first `num_found`, which vLLM has found."""
+        """Tokens at the start of the request's prompt that are loaded: the covered tokens after the
+        first `num_found`, which vLLM has found in its blocks."""
         return max(0, self.num_covered(request) - num_found)
 
     def retrieves(self, request: RequestState) -> bool:
@@ -46,11 +47,12 @@ class StepPlanner:
         return spec is not None and spec.retrieval is not None
 
     def to_load(self, request: RequestState, num_tokens: int) -> None:
-        """The request got its blocks: load into them in this step (again after preemption)."""
+        """Note that the request got its blocks: `num_tokens` tokens are loaded into them in this
+        step (again after preemption)."""
         self._loading[request.request_id] = self._covered[request.request_id] - num_tokens
 
     def plan(self, scheduled: Iterable[ScheduledRequest]) -> WorkerPlan:
-        """The step's work; forgets what it has handed out."""
+        """The step's work for the workers; forgets what it has handed out."""
         plan = WorkerPlan(dropped_requests=self._ended)
         self._ended = []
         for request in scheduled:
@@ -75,7 +77,7 @@ class StepPlanner:
             )
 
     def finish(self, request_id: str) -> RequestReport | None:
-        """The request ended; returns what its output should carry."""
+        """Forget a request that ended; returns what its output should carry."""
         self._covered.pop(request_id, None)
         if self._plans.pop(request_id, None) is not None:
             self._ended.append(request_id)

@@ -30,7 +30,7 @@ SWEEP_STEPS = 256
 
 
 class Steward:
-    """One per engine process, held by the scheduler.
+    """Puts each step in order and measures it. One per engine process, held by the scheduler.
 
     Args:
         free_ratios: tells free KV and encoder memory, each as a share of all.
@@ -84,14 +84,14 @@ class Steward:
         num_output_tokens: Callable[[str], int],
         began_s: float,
     ) -> None:
-        """A step has been scheduled.
+        """Note that a step has been scheduled.
 
         Args:
-            step: known again by its identity when the step has ended.
-            scheduled: what it does for each request.
-            plan: what the workers are told to load in it.
+            step: an object that is known again by its identity when the step has ended.
+            scheduled: what the step does for each request.
+            plan: what the workers are told to load in the step.
             num_output_tokens: tokens that a request has generated so far.
-            began_s: clock time at which scheduling it began.
+            began_s: clock time at which scheduling the step began.
         """
         if self.has_fallen_back or not scheduled:
             return
@@ -104,14 +104,14 @@ class Steward:
             self._fall_back(error)
 
     def ended(self, step: object, known: Iterable[str], sampled: Mapping[str, int]) -> None:
-        """A step has run; `known`: ids of all requests that vLLM has, `sampled`: tokens that the
-        step gave each request."""
+        """Note that a step has run. `known`: ids of all requests that vLLM has, `sampled`: tokens
+        that the step gave each request."""
         if self.has_fallen_back or not self._in_flight or self._in_flight[0][0] != id(step):
             return
         try:
             now_s = self._clock.now_s()
             _, began_s, work, clips = self._in_flight.popleft()
-            # Where steps overlap, this one took what it ended after the one before it.
+            # Where steps overlap, this one took the time since the one before it ended.
             took_s = now_s - max(began_s, self._ended_at_s)
             self._policy.learn(work, took_s)
             self._note_questions(took_s)
@@ -126,8 +126,8 @@ class Steward:
             self._fall_back(error)
 
     def told(self, request_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """What the outputs of requests that have ended should carry: how they were served, and the
-        load, by request."""
+        """What the outputs of requests that have ended should carry, by request: how they were
+        served, and how busy the engine is."""
         found: dict[str, dict[str, Any]] = {}
         try:
             params: dict[str, Any] | None = None

@@ -17,7 +17,7 @@ from onlooker.engine.vllm_adapter.worker.index import Index
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, RetrievalScore
 
 _AT_ONCE = 64
-"""Segments read together where many are."""
+"""The most segments that are read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Segment:
     """A clip's or text's KV in all layers, as it was computed at position `base`.
 
     `keys`, `values`: [layers, tokens, kv_heads, head_dim]. `plain_keys`: the keys without rotary
-    position, for retrieval; None where it may not be retrieved.
+    position, for retrieval; None where retrieval may not pick the segment.
     """
 
     keys: torch.Tensor
@@ -39,7 +39,7 @@ class Segment:
 
     @property
     def kv_bytes(self) -> int:
-        """Of keys and values, what a prompt needs."""
+        """Bytes of keys and values, which are what a prompt needs."""
         return sum(t.numel() * t.element_size() for t in (self.keys, self.values))
 
     @property
@@ -54,12 +54,12 @@ class Backing(Protocol):
     """Where segments go that do not fit the arena."""
 
     def load(self, keys: Sequence[str]) -> dict[str, tuple[Segment, str]]:
-        """What can be read of `keys`, and the tier where it was; may block for the slowest tier.
-        Never raises."""
+        """Those of the segments of `keys` that can be read, each with the tier where it was; may
+        block for the slowest tier. Never raises."""
         ...
 
     def forget(self, keys: Sequence[str]) -> None:
-        """Some segments are not wanted any more."""
+        """Note that the segments of these keys are not wanted any more."""
         ...
 
 
@@ -67,10 +67,11 @@ class SegmentArena:
     """All segments of this worker.
 
     Args:
-        budget_bytes: of KV held here; without a `backing` it bounds nothing, since what is dropped
-            is lost: then the gateway's half bounds how many clips are remembered.
+        budget_bytes: the most bytes of segments that are held here; None: no limit. Without a
+            `backing` it bounds nothing, since what is dropped is lost: then the gateway's half
+            bounds how many clips are remembered.
         backing: the store below.
-        score: whose entries the index holds.
+        score: the score whose entries the index holds.
     """
 
     def __init__(
@@ -85,14 +86,16 @@ class SegmentArena:
         self._segments: OrderedDict[str, Segment] = OrderedDict()
         self.score = score
         self.index = Index()
-        """Of all segments that retrieval may pick, those only below included."""
+        """Entries of all segments that retrieval may pick, also of those that only the store below
+        holds."""
         self.num_bytes = 0
         self.num_fetched = 0
         """Segments that came from the store below."""
 
     def put(self, key: str, segment: Segment, entries: torch.Tensor | None = None) -> None:
-        """Keep a segment; others that were not used for longest make room. `entries`: what the
-        index shall keep of it; None: what it has, or what can be made of its keys alone."""
+        """Keep a segment; those that were not used for longest make room. `entries`: what the index
+        shall keep of the segment; None: what it has already, or what can be made of the segment's
+        keys alone."""
         self._remove(key)
         self._segments[key] = segment
         self.num_bytes += segment.num_bytes
@@ -105,7 +108,7 @@ class SegmentArena:
                 self._remove(next(iter(self._segments)))
 
     def get(self, key: str) -> Segment | None:
-        """One segment, from here or below."""
+        """One segment, from here or from below; None where it is gone."""
         return self._found([key]).get(key)
 
     def get_all(self, keys: Sequence[str], reads: Reads | None = None) -> list[Segment] | None:
@@ -124,14 +127,14 @@ class SegmentArena:
 
     def index_missing(self, keys: Sequence[str]) -> list[str]:
         """Which of `keys` cannot be compared. Segments that were stored with the entries of another
-        score are read once, to make them anew."""
+        score are read once, to make their entries anew."""
         unknown = self.index.missing(keys)
         for start in range(0, len(unknown), _AT_ONCE):
             self._found(unknown[start : start + _AT_ONCE])
         return self.index.missing(unknown)
 
     def add_entries(self, key: str, entries: torch.Tensor) -> None:
-        """Know a segment that is only below, by what the index keeps of it."""
+        """Know a segment that only the store below holds, by what the index keeps of it."""
         self.index.put(key, entries)
 
     def drop(self, keys: Iterable[str]) -> int:

@@ -2,8 +2,8 @@
 
 Entries of one shape stand in one slab of memory, and where they stand is kept in order of the keys'
 numbers: a question that asks among all clips ever seen costs a look at the ends of their run and
-one gather a layer, nothing in Python for each clip. Slabs grow by half; what is dropped is used
-again.
+one gather a layer, nothing in Python for each clip. Slabs grow by half; the rows of segments that
+are dropped are used again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ _FIRST_ROWS = 64
 _GONE = -1
 
 Places = NDArray[np.int64]
-"""[2, segments]: the number of a slab, and a row of it."""
+"""Where segments stand, [2, segments]: the number of a slab, and a row of it."""
 
 
 class _Slab:
@@ -51,8 +51,8 @@ class _Slab:
 
 
 def _empty(like: torch.Tensor, capacity: int) -> torch.Tensor:
-    # An ordinary tensor also when a forward pass asks for it: restoring a stream, which is none,
-    # writes here too.
+    # An ordinary tensor, also when a forward pass asks for it in inference mode: restoring a stream
+    # writes here too, and is no forward pass.
     with torch.inference_mode(False):
         return like.new_empty((like.shape[0], capacity, *like.shape[1:]))
 
@@ -65,7 +65,8 @@ class _Ledger:
         self._places: Places = np.empty((2, _FIRST_ROWS), np.int64)
         self._size = 0
         self.num_known = 0
-        """The others have been dropped since and go when room is needed."""
+        """Number of segments that are known; the other entries are of dropped ones and go when room
+        is needed."""
 
     def set(self, number: int, slab: int, row: int) -> None:
         """Note a segment that is not known yet."""
@@ -100,7 +101,7 @@ class _Ledger:
         return None if (found[1] == _GONE).any() else found
 
     def numbers(self) -> NDArray[np.int64]:
-        """Of all that is known, ascending."""
+        """Numbers of all segments that are known, ascending."""
         return self._numbers[: self._size][self._places[1, : self._size] != _GONE]
 
     def _at(self, number: int) -> int:
@@ -124,24 +125,26 @@ class Group:
     """Some of the candidates of one retrieval: those whose entries have one shape."""
 
     members: torch.Tensor
-    """int64: their places in the list of candidates."""
+    """Places of the group's members in the list of candidates, [members] int64."""
     slab: _Slab
     rows: torch.Tensor
-    """int64: where they stand."""
+    """Rows of the slab in which the members stand, [members] int64."""
 
     def entries(self, layer: int) -> torch.Tensor:
-        """[members, entries, kv_heads, head_dim]."""
+        """Index entries of the members in one layer, [members, entries, kv_heads, head_dim]."""
         return self.slab.data[layer].index_select(0, self.rows)
 
 
 class Index:
-    """See the module. Not bounded by itself: whoever adds segments forgets others."""
+    """What retrieval compares, see the module. It does not bound itself: whoever adds segments
+    forgets others."""
 
     def __init__(self) -> None:
         self._slabs: list[_Slab] = []
         self._slab_of: dict[tuple[int, ...], int] = {}
         self._ledgers: dict[tuple[str, int], _Ledger] = {}
-        """By what their keys have in common: the stem, and how many digits follow."""
+        """Ledgers by what the keys of their segments have in common: the stem, and how many digits
+        follow."""
 
     def put(self, key: str, entries: torch.Tensor) -> None:
         """Know a segment by its `entries`, [layers, entries, kv_heads, head_dim]."""
@@ -178,7 +181,8 @@ class Index:
         ]
 
     def groups(self, keys: Iterable[str]) -> list[Group]:
-        """All `keys`, which are known, by the shape of their entries."""
+        """The segments of `keys`, all of which are known, in groups by the shape of their
+        entries."""
         found = [self._find(first, count) for first, count in KeyRuns.of(keys).runs]
         known = [places for places in found if places is not None]
         assert len(known) == len(found), "whoever asks has made sure that all are known"
@@ -195,12 +199,13 @@ class Index:
 
     @property
     def num_bytes(self) -> int:
-        """Held, free rows included."""
+        """Bytes that are held, free rows included."""
         return sum(slab.num_bytes for slab in self._slabs)
 
     @property
     def max_row_bytes(self) -> int:
-        """The most that one more segment can take, counting what grows ahead; 0 while empty."""
+        """The most bytes that one more segment can take, counting what a slab grows ahead; 0 while
+        empty."""
         sizes = [slab.num_bytes // slab.data.shape[1] for slab in self._slabs]
         return max(sizes, default=0) * 3 // 2
 

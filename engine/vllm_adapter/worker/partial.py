@@ -18,8 +18,9 @@ class PartialSegment:
         return int(self._parts[0].shape[1]) if self._parts else 0
 
     def add(self, first: int, *parts: torch.Tensor) -> bool:
-        """Tokens from `first` on; what was there from there on was computed before preemption and
-        comes again. Returns whether they follow on what is there.
+        """Add the tokens from `first` on; tokens that are there from `first` on were computed
+        before preemption and come again. Returns whether the new tokens follow on what is there; if
+        not, none is added.
 
         `parts`, always the same ones: keys, values, plain keys and, where the index wants them,
         plain queries; [layers, tokens, heads, head_dim] each.
@@ -34,16 +35,16 @@ class PartialSegment:
         return True
 
     def segment(self, span: SaveSpan) -> tuple[Segment, torch.Tensor | None]:
-        """All of it, and its plain queries. The segment has memory of its own: the parts are views
-        of what a whole step computed."""
+        """The whole segment, and its queries without rotary position (None where there are none).
+        The segment has memory of its own: the parts are views of what a whole step computed."""
         keys, values, plain = (part.clone() for part in self._parts[:3])
         queries = self._parts[3] if len(self._parts) > 3 else None
         return Segment(keys, values, span.position, plain if span.retrievable else None), queries
 
 
 def saved_positions(saves: list[SaveOp]) -> torch.Tensor:
-    """Rotary positions of all that is saved in a step, [3, tokens]; 0 where it is not retrieved,
-    and nobody wants to know what it is without its position."""
+    """Rotary positions of all tokens that are saved in a step, [3, tokens]; 0 for segments that
+    retrieval may not pick, since nobody wants to know their keys without position."""
     parts = []
     for op in saves:
         positions = torch.zeros(3, len(op.slots), dtype=torch.int64)

@@ -25,7 +25,7 @@ from onlooker.engine.vllm_adapter.worker.selection import best, filled, standard
 from onlooker.engine.vllm_adapter.worker.tracing import traced
 
 FindRows = Callable[[list[int]], torch.Tensor]
-"""Which rows of this step's batch belong to given KV slots."""
+"""A function that finds the rows of this step's batch that belong to given KV slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Placement:
 
     request_id: str
     chosen: list[str]
-    """Keys in time order, one a slot."""
+    """Keys of the chosen segments in time order, one for each slot."""
     keys: torch.Tensor
     values: torch.Tensor
-    """[tokens, kv_heads, head_dim], the keys rotated to their new place."""
+    """Values, [tokens, kv_heads, head_dim]; so are `keys`, which are rotated to their new place."""
     slots: list[int]
 
 
@@ -47,9 +47,10 @@ class _Look:
 
     layer: int
     queries: torch.Tensor
-    """[question_tokens, heads, head_dim] without rotary position."""
+    """Queries of the question's tokens, [question_tokens, heads, head_dim], without rotary
+    position."""
     scores: torch.Tensor
-    """[candidates + recent]"""
+    """Scores of `_Retrieval.keys`, [candidates + recent]."""
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ class _Retrieval:
 
     op: RetrieveOp
     keys: KeyRuns
-    """Of the candidates, then of the recent window where the gate compares it."""
+    """Keys of the candidates, then of the recent window where the gate compares it."""
     groups: list[Group]
     votes: list[_Look] = field(default_factory=list)
 
@@ -68,10 +69,10 @@ class _Retrieval:
 
 
 class LayerRetriever:
-    """The retrievals of one step. See the module.
+    """Runs the retrievals of one step, see the module.
 
     Args:
-        reads: takes, by request, which segments were read and where they lay.
+        reads: is filled with which segments were read and where they lay, by request.
     """
 
     def __init__(
@@ -94,9 +95,10 @@ class LayerRetriever:
         self._last_voter = num_layers - 1 if voters is None else max(voters)
         self._retrievals: list[_Retrieval] = []
         self.probed: dict[str, list[str]] = {}
-        """What probes chose, by request, in time order."""
+        """Keys that probes chose, by request, in time order."""
         self.traced: dict[str, list[LayerTrace]] = {}
-        """All scores, by layer, of requests that want them."""
+        """All scores of the candidates, one entry for each layer, by the request that wants
+        them."""
         self.refused: list[tuple[str, list[str], list[int]]] = []
         """Requests whose candidates are not all there: (request, missing keys, blocks)."""
         self.lost: list[tuple[str, list[int]]] = []
@@ -111,8 +113,8 @@ class LayerRetriever:
                 self._retrievals.append(_Retrieval(op, keys, arena.index.groups(keys)))
 
     def choose(self, layer: int, query: torch.Tensor, find_rows: FindRows) -> Iterator[Placement]:
-        """Pick for `layer`. `query`: [tokens, heads, head_dim], this step's queries with rotary
-        position."""
+        """Choose what `layer` puts into each request's slots. `query`: [tokens, heads, head_dim],
+        this step's queries with rotary position."""
         for retrieval in self._retrievals:
             op = retrieval.op
             is_asked = bool(op.place_slots) or self._votes(layer)
@@ -157,7 +159,8 @@ class LayerRetriever:
         return filled(self._best(retrieval, scores, num_slots), retrieval.num_candidates, num_slots)
 
     def _asked(self, retrieval: _Retrieval) -> list[str]:
-        """What a probe answers."""
+        """Keys that a probe chooses, in time order; none where the recent window matches as well as
+        any older clip."""
         scores = self._ranked(retrieval, retrieval.votes, True)
         older, recent = scores.split(
             [retrieval.num_candidates, len(scores) - retrieval.num_candidates]
@@ -200,7 +203,8 @@ class LayerRetriever:
         return total
 
     def _place(self, retrieval: _Retrieval, layer: int, places: list[int]) -> Placement | None:
-        """Keys and values of the chosen, None when one of them is gone."""
+        """Keys and values of the candidates at `places`, for the slots of `layer`; None when one of
+        them is gone."""
         op = retrieval.op
         chosen = [retrieval.keys[place] for place in places]
         segments = self._arena.get_all(chosen, self._reads_of(retrieval))
@@ -226,7 +230,8 @@ class LayerRetriever:
 
 
 def _added(scores: Iterable[torch.Tensor], is_vote: bool) -> torch.Tensor:
-    """One layer's scores as they are; the votes of several on one scale."""
+    """One layer's scores as they are or, where layers vote, the sum of their scores on one
+    scale."""
     found = list(scores)
     if not is_vote:
         return found[0]

@@ -27,7 +27,7 @@ class Rotary:
 
     @classmethod
     def of(cls, parameters: RotaryParameters) -> "Rotary":
-        """Of a model.
+        """The rotary embedding that has these parameters.
 
         Raises:
             ValueError: a layout that a uniform shift does not move as a plain rotation.
@@ -68,7 +68,8 @@ def _axes(num_freqs: int, section: Sequence[int] | None, interleaved: bool) -> t
 
 
 def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """`angles`: [tokens, rotary_dim / 2]; dimensions past the rotary ones are left alone."""
+    """Turn `x` by `angles`, [tokens, rotary_dim / 2]; dimensions past the rotary ones are left
+    alone."""
     half = angles.shape[-1]
     cos, sin = angles.cos()[:, None, :], angles.sin()[:, None, :]
     plain = x.to(torch.float32)

@@ -61,7 +61,8 @@ class MeanKey:
 
 
 class Representatives:
-    """InfLLM: the few tokens that its own later tokens attend to most, compared by the mean.
+    """InfLLM: the few tokens of a segment to which its own later tokens attend most, compared by
+    the mean.
 
     Args:
         count: tokens kept of each segment (fewer where it has fewer).
@@ -73,7 +74,7 @@ class Representatives:
         self._count = count
 
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
-        # Read back from a store, a segment's queries are gone; its keys stand in for them.
+        # A segment that was read back from a store has no queries; its keys stand in for them.
         asked_by = keys if queries is None else queries
         kv_heads = keys.shape[2]
         grouped = asked_by.float().unflatten(2, (kv_heads, -1)).sum(3)  # [layers, tokens, kvh, d]
@@ -108,8 +109,8 @@ class PageMean:
 
 
 class LateInteraction:
-    """For each question token and head the best token of the segment, then the mean. Finds small
-    evidence that a mean dilutes; as an index it keeps every key, as a second look none."""
+    """Takes for each question token and head the best token of the segment, then the mean. Finds
+    small evidence that a mean dilutes; as an index it keeps every key, as a second look none."""
 
     needs_queries = False
 
@@ -126,8 +127,8 @@ class LateInteraction:
 def compared(
     score: RetrievalScore, queries: torch.Tensor, keys: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """One layer's scores of segments by all their keys, [tokens, kv_heads, head_dim] each, which
-    the index need not know by this score."""
+    """One layer's scores of segments, [segments], made of all their `keys` ([tokens, kv_heads,
+    head_dim] for each segment), so that the index need not hold entries of this score."""
     by_size: dict[int, list[int]] = {}
     for place, one in enumerate(keys):
         by_size.setdefault(len(one), []).append(place)
@@ -145,7 +146,7 @@ SCORES: Mapping[ScoreName, RetrievalScore] = {
     "page_mean": PageMean(),
     "late_interaction": LateInteraction(),
 }
-"""By the name that the settings use."""
+"""All scores, by the name that the settings use."""
 
 
 def _mean_query_scores(queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:

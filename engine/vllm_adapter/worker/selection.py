@@ -11,7 +11,7 @@ import torch
 
 
 def best(scores: torch.Tensor, count: int, *, mass: float | None, temperature: float) -> list[int]:
-    """At most `count` places of the best `scores`, ascending; at least one."""
+    """Places of the best `scores`, ascending: at most `count`, at least one."""
     count = min(count, len(scores))
     top = torch.topk(scores, count)
     if mass is not None:
@@ -33,5 +33,6 @@ def filled(chosen: list[int], num_candidates: int, num_slots: int) -> list[int]:
 
 
 def standardised(scores: torch.Tensor) -> torch.Tensor:
-    """Mean 0, deviation 1: so that layers of different scale have an equal vote."""
+    """`scores` moved and scaled to mean 0 and deviation 1, so that layers of different scale have
+    an equal vote."""
     return (scores - scores.mean()) / scores.std(correction=0).clamp(min=1e-6)

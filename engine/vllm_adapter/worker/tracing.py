@@ -15,7 +15,8 @@ from onlooker.engine.vllm_adapter.worker.scores import SCORES, compared
 def traced(
     arena: SegmentArena, keys: Sequence[str], layer: int, queries: torch.Tensor
 ) -> LayerTrace:
-    """Scores of one layer. The arena's own score goes by its index, the others by the keys."""
+    """All scores of one layer; none where a segment is gone. The arena's own score goes by its
+    index, the others by the segments' keys."""
     segments = arena.get_all(keys)
     if segments is None:
         return {}

@@ -29,7 +29,7 @@ from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 _log = logging.getLogger("onlooker.engine.vllm")
 
 CLOSE_TIMEOUT_S = 10.0
-"""For writing down what is still queued at the end."""
+"""Seconds for writing down, at the end, what is still queued."""
 
 _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -72,7 +72,8 @@ class Vault:
         self._store.put(record)
 
     def load(self, keys: Sequence[str]) -> dict[str, tuple[Segment, str]]:
-        """`onlooker.engine.vllm_adapter.worker.arena.Backing`."""
+        """Those of the segments of `keys` that can be read, each with its tier; see
+        `Backing.load`."""
         return {
             found.key.text: (self._segment(found.record), found.tier or "memory")
             for found in self._store.get_many([parse_key(key) for key in keys])
@@ -81,7 +82,7 @@ class Vault:
 
     def undurable(self, keys: Sequence[str]) -> list[str]:
         """Which of `keys`, saved by this process, are not yet in the tier that outlives it. They
-        are handed over for writing again where it was away."""
+        are handed over once more, in case that tier had no room or was away."""
         with self._lock:
             found = [key for key in keys if key in self._undurable]
         if found and (self._again is None or self._again.done()):
@@ -90,12 +91,13 @@ class Vault:
         return found
 
     def forget(self, keys: Sequence[str]) -> None:
-        """Single segments age out of their tiers by themselves."""
+        """Stop minding whether these segments are durable. They age out of their tiers by
+        themselves."""
         with self._lock:
             self._undurable.difference_update(keys)
 
     def totals(self) -> dict[str, dict[str, int]]:
-        """By tier, its counts and those of the queue before it."""
+        """Counts by tier, then by name: those of the tier itself and of the queue before it."""
         stats = self._store.stats()
         totals = {name: asdict(tier) for name, tier in stats.tiers.items()}
         for name, counts in totals.items():
@@ -109,19 +111,19 @@ class Vault:
         with self._lock:
             self._undurable = {key for key in self._undurable if not key.startswith(prefix)}
         if unreached := self._store.delete_stream(_stream_key(prefix)):
-            # Its generation tells what is left there from a later stream of the same name.
+            # The stream's generation tells what is left there from a later stream of the same name.
             _log.warning("a stream is not deleted everywhere", extra={"tiers": unreached})
 
     def generations(self, prefix: str) -> tuple[list[int], bool]:
-        """The lives of a stream (``model/tenant/stream/``) of which something is stored, and
-        whether every tier could be asked, so that these are all."""
+        """Numbers of the lives of a stream (``model/tenant/stream/``) of which something is stored,
+        and whether every tier could be asked, so that these are all."""
         streams, is_complete = self._store.streams(prefix)
         return sorted(stream.generation for stream in streams), is_complete
 
     def rows(self, prefix: str) -> tuple[list[tuple[StoredSegment, torch.Tensor | None]], bool]:
-        """What is stored of one life of a stream, each with its index entries, and whether every
-        tier could be asked, so that this is all. No entries where they were made for another
-        score."""
+        """The stored segments of one life of a stream, each with its index entries, and whether
+        every tier could be asked, so that these are all. There are no entries (None) where they
+        were made for another score."""
         found = []
         stored = self._store.rows(_stream_key(prefix))
         for head in stored.rows:
@@ -134,7 +136,8 @@ class Vault:
         return found, stored.is_complete
 
     def moves(self) -> dict[str, int]:
-        """Totals of what went between the tiers."""
+        """Segments that went from one tier to another or to none, by what became of them: totals
+        since the start."""
         stats = self._store.stats()
         return {
             "demoted": stats.demoted,
@@ -143,7 +146,7 @@ class Vault:
         }
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all is written that was handed over."""
+        """Wait until all is written that was handed over; returns whether it is."""
         return self._store.flush(timeout_s)
 
     def close(self) -> None:

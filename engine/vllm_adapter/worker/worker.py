@@ -52,7 +52,7 @@ class SegmentWorker:
     # ---- attaching ----
 
     def attach(self, layers: list[AttentionLayer]) -> None:
-        """Work with these layers of the model, which are all of it, in order."""
+        """Work with the model's attention layers: all of them, in order."""
         self._layers = layers
         for index, layer in enumerate(layers):
             layer.watch(
@@ -63,7 +63,8 @@ class SegmentWorker:
     def _note_written(
         self, index: int, key: torch.Tensor, value: torch.Tensor, slot_mapping: torch.Tensor
     ) -> None:
-        """Layer `index` has put this step's KV into its cache."""
+        """Note that layer `index` has put this step's KV into its cache, and take what is to be
+        saved of it."""
         if index == 0:
             self._slot_mapping = slot_mapping
             self._taken, self._queries, self._rows = [], [], None
@@ -71,7 +72,7 @@ class SegmentWorker:
             self._take(key, value)
 
     def _retrieve(self, index: int, query: torch.Tensor) -> None:
-        """Layer `index` is about to attend: fill the slots of its retrievals."""
+        """Fill the slots of retrievals in layer `index`, which is about to attend."""
         if self._plan.saves and self.arena.score.needs_queries:
             self._queries.append(self._saved_rows(query))
         if self._retriever is None:
@@ -96,7 +97,8 @@ class SegmentWorker:
                 del self._partial[name]
 
     def load(self) -> None:
-        """Load what this step needs; what is missing makes its request fail, nobody else's."""
+        """Load what this step needs; a segment that is missing makes its own request fail, and no
+        other."""
         plan = self._plan
         self._load(plan.loads)
         self._retriever = None
@@ -136,7 +138,7 @@ class SegmentWorker:
         return report
 
     def close(self) -> None:
-        """Write down what is queued."""
+        """Write down what the store has queued, and close it."""
         if self.vault is not None:
             self.vault.close()
 
@@ -179,7 +181,7 @@ class SegmentWorker:
             self._write(index, keys[index], values[index], slots)
 
     def _found(self, op: LoadOp) -> list[Segment] | None:
-        """The segments that `op` places; None, and told, when one is missing."""
+        """The segments that `op` places; None when one is missing, which the report then tells."""
         reads: Reads | None = None
         if op.tells_reads:
             reads = self._report.read.setdefault(op.request_id, {})
@@ -192,7 +194,8 @@ class SegmentWorker:
     def _write(
         self, index: int, keys: torch.Tensor, values: torch.Tensor, slots: list[int]
     ) -> None:
-        """`keys`, `values`: [tokens, kv_heads, head_dim] into layer `index`."""
+        """Put `keys` and `values`, each [tokens, kv_heads, head_dim], into the `slots` of layer
+        `index`."""
         layer = self._layers[index]
         layer.write(
             keys.to(layer.device).contiguous(),
@@ -206,7 +209,8 @@ class SegmentWorker:
         self._taken.append((self._saved_rows(key), self._saved_rows(value)))
 
     def _saved_rows(self, x: torch.Tensor) -> torch.Tensor:
-        """Of `x`, one row a token of this step, what is to be saved: [tokens, heads, head_dim]."""
+        """The rows of `x` that are to be saved, [saved tokens, heads, head_dim]. `x` has one row
+        for each token of this step."""
         if self._rows is None:
             self._rows = self._find_rows([slot for op in self._plan.saves for slot in op.slots])
         return x[self._rows].reshape(len(self._rows), -1, self._layers[0].head_size).cpu()
@@ -223,7 +227,8 @@ class SegmentWorker:
         return rows
 
     def _save(self, op: SaveOp, parts: list[torch.Tensor]) -> None:
-        """`parts`: see `PartialSegment.add`."""
+        """Add what this step computed of a segment, and keep the segment once it is whole. `parts`:
+        see `PartialSegment.add`."""
         name = (op.request_id, op.span.key)
         found = self._partial.setdefault(name, PartialSegment())
         if not found.add(op.first, *parts):
