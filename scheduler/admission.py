@@ -8,7 +8,7 @@ from onlooker.scheduler.quality import RUNGS
 from onlooker.scheduler.slo import Slo
 
 LEAST_FREE_RATIO = 0.02
-"""KV or encoder memory below which nothing more is begun: it would only push others out."""
+"""Free share of KV or encoder memory below which nothing is begun: it would push others out."""
 
 LEAST_RETRY_S = 0.5
 
@@ -21,7 +21,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do with who asks to come in."""
+    """What to do with a question or a stream that asks to come in."""
 
     verdict: Verdict
     reason: str = ""
@@ -47,7 +47,8 @@ class Admission:
     def question(
         self, load: EngineLoad, slo: Slo, *, num_ahead: int = 0, has_pictures: bool = False
     ) -> Decision:
-        """Decide on a question. `num_ahead`: admitted, and not yet known to the engine."""
+        """Decide on a question. `num_ahead`: questions that were admitted and are not yet known to
+        the engine."""
         if load.kv_free_ratio < LEAST_FREE_RATIO:
             return _refused("the engine's memory is full", LEAST_RETRY_S)
         if has_pictures and load.encoder_free_ratio < LEAST_FREE_RATIO:
@@ -65,9 +66,9 @@ class Admission:
         """Decide on a stream.
 
         Args:
-            clips_per_s: what it would bring at full quality.
-            others_clips_per_s: what all others bring at full quality.
-            retry_s: when the next place may be free, as far as anybody knows.
+            clips_per_s: clips a second that it would bring at full quality.
+            others_clips_per_s: clips a second that all others bring at full quality.
+            retry_s: seconds until the next place may be free, as far as anybody knows.
         """
         at_full = load.clip_s * (clips_per_s + others_clips_per_s)
         if at_full <= self._target_load:

@@ -62,16 +62,16 @@ class SchedulerSection(Section):
     order, nothing degraded, nothing refused but over the fixed limits."""
 
     interactive: InteractiveSection = InteractiveSection()
-    """For somebody who waits in front of a screen."""
+    """Targets for somebody who waits in front of a screen."""
 
     standard: TierSection = TierSection()
-    """For whoever does not choose."""
+    """Targets for whoever does not choose a tier."""
 
     background: BackgroundSection = BackgroundSection()
-    """For programs that can wait; degraded first."""
+    """Targets for programs that can wait; they are degraded first."""
 
     default_tier: TierName = "standard"
-    """Tier of streams and questions that do not choose."""
+    """Tier of streams and questions that do not choose one."""
 
     step_s: float = Field(default=0.05, gt=0, le=60)
     """How long one engine step may be made by frames alone: a question that arrives meanwhile waits
@@ -87,7 +87,7 @@ class SchedulerSection(Section):
     """Share of engine time that background work keeps."""
 
     target_load: float = Field(default=0.85, gt=0, lt=1)
-    """Share in use of what the engine can do at which quality is neither lowered nor raised.
+    """Load, as a share of what the engine can do, at which quality is neither lowered nor raised.
     Quality falls above the middle between it and 1."""
 
     step_down_s: float = Field(default=1.0, gt=0, le=600)

@@ -13,14 +13,14 @@ Vector = list[float]
 
 @dataclass(frozen=True, slots=True)
 class StepWork:
-    """The work of one engine step, in counts."""
+    """The work of one engine step, or a part of it, in counts."""
 
     prefill_tokens: int = 0
     decode_tokens: int = 0
     loaded_bytes: int = 0
-    """KV brought back into the step's blocks."""
+    """Bytes of KV that are brought back into the step's blocks."""
     batch_size: int = 0
-    """Requests in the step."""
+    """The number of requests in the step."""
     encoder_clips: int = 0
     """Clips that run through the vision encoder."""
 
@@ -50,7 +50,7 @@ class CostTable:
         return self.floor_s + self.extra_s(work)
 
     def extra_s(self, work: StepWork) -> float:
-        """What `work` adds to a step that is run anyway."""
+        """Predicted seconds that `work` adds to a step that is run anyway."""
         return (
             self.prefill_token_s * work.prefill_tokens
             + self.decode_token_s * work.decode_tokens
@@ -68,21 +68,22 @@ PRIOR = CostTable(
     request_s=5e-4,
     encoder_clip_s=2e-3,
 )
-"""What is believed before the first step; forgotten after a few dozen."""
+"""The costs that are believed before the first step; forgotten after a few dozen."""
 
 SCALE = (1.0, 64.0, 8.0, 1e6, 4.0, 2.0)
-"""Typical sizes of the features, so that one prior uncertainty fits them all."""
+"""Typical sizes of a step's features, in the order of `CostTable`, so that one prior uncertainty
+fits them all."""
 
 LEAST_STEP_S = 1e-5
 MOST_UNCERTAIN = 1.0
-"""Mean uncertainty per coefficient is never more than before the first step."""
+"""The highest mean uncertainty per coefficient, which is that before the first step."""
 
 
 class CostModel:
     """Learns a `CostTable` from measured steps.
 
     Args:
-        prior: believed before anything is measured.
+        prior: the costs that are believed before anything is measured.
         forgetting: weight of the past at each step (0-1); 0.998 remembers some 500 steps.
         outlier: a step longer than so many times its prediction counts as just so long: the machine
             was doing something else, such as warming up. A machine that is slower than all belief
@@ -103,7 +104,7 @@ class CostModel:
         self._table = prior
         self.num_steps = 0
         self.error_ratio = 1.0
-        """Mean of |predicted - measured| / measured over the last steps (0.5 is off by half)."""
+        """Running mean of |predicted - measured| / measured (0.5 is off by half)."""
 
     @property
     def table(self) -> CostTable:

@@ -12,13 +12,13 @@ from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.quality import Quality
 
 LEAST_STEPS = 50
-"""Steps after which the engine's costs are more than a guess."""
+"""Measured steps after which the engine's costs are more than a guess."""
 
 MOST_ERROR = 1.0
-"""Error of predicted steps above which they say nothing."""
+"""Mean relative error of predicted steps above which predictions say nothing."""
 
 SHARE_WEIGHT = 0.1
-"""Of the newest tick in the mean share of memory that contexts show."""
+"""Weight of the newest tick in the mean share of memory that contexts show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Demand:
     fps: float = 0.0
     """Frames a second that would be looked at on the first rung."""
     gap_s: float = 0.75
-    """Longest gap between two frames that share a clip anyhow."""
+    """Longest gap in seconds between two frames that share a clip at any quality."""
     pair_gap_s: float = 1.5
-    """The same where quality pairs them."""
+    """Longest gap in seconds between two frames that share a clip where quality pairs them."""
 
     def work(self, quality: Quality) -> "Work":
-        """What of it is left on a rung, a second."""
+        """The work a second that is left of it on a rung."""
         clips = quality.clips_per_s(self.fps, gap_s=self.gap_s, pair_gap_s=self.pair_gap_s)
         return Work(self.fps, self.fps * quality.fps_share, clips, clips * quality.memory_share)
 
@@ -72,14 +72,14 @@ class Prices:
     """What work costs: seconds of the engine, and of the gateway's thread."""
 
     clip_s: float
-    """Engine: a clip, but for its context."""
+    """Engine seconds of a clip, but for its context."""
     context_s: float = 0.0
-    """Engine: to bring back the whole context of a clip."""
+    """Engine seconds to bring back the whole context of a clip."""
     gateway_offered_s: float = 0.0
     gateway_looked_s: float = 0.0
     gateway_clip_s: float = 0.0
     engine_rest: float = 0.0
-    """Load of the engine that no stream of frames makes: questions, checks."""
+    """Load of the engine that is not made by streams' frames but by questions and checks."""
     gateway_rest: float = 0.0
 
     def load(self, work: Work) -> float:
@@ -98,7 +98,7 @@ class Pricing:
     """Makes prices of what engine and gateway tell.
 
     Args:
-        most_rest: what neither spends on frames counts at most so much.
+        most_rest: the load that engine and gateway do not spend on frames counts at most so much.
     """
 
     def __init__(self, *, most_rest: float) -> None:
@@ -108,11 +108,11 @@ class Pricing:
     def prices(
         self, load: EngineLoad, shown: Work, gateway: GatewayMeter | None = None
     ) -> Prices | None:
-        """What was found out so far; None while the engine has told too little.
+        """The prices found out so far; None while the engine has told too little.
 
         Args:
             shown: the streams' work as they stand now, which is what `load` was measured with.
-            gateway: None of one that takes no time.
+            gateway: None stands for a gateway that takes no time.
         """
         share = shown.contexts / shown.clips if shown.clips else 1.0
         # What is measured follows a fall with a delay. An estimate that is too low for a while is

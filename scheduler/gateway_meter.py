@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GatewayWork:
-    """What was done, in counts."""
+    """Work that the gateway's thread has done, in counts."""
 
     offered: int = 0
     looked: int = 0
@@ -34,31 +34,32 @@ class GatewayWork:
 
 
 OFFERED_S, LOOKED_S, CLIP_S, QUESTION_S = 1e-4, 6e-4, 1.6e-3, 6e-3
-"""Seconds of one core of a server of 2023; only their ratios matter for long."""
+"""Seconds for a frame that comes in, one that is looked at, a clip and a question, on one core of a
+server of 2023; only their ratios matter for long."""
 
 MEMORY_S = 20.0
-"""How far back costs are remembered."""
+"""Seconds after which what was measured has lost most of its weight in the costs."""
 
 LOAD_MEMORY_S = 2.0
 
 BELIEF_S = 0.5
-"""Seconds of work for which the ratios above count before anything is measured."""
+"""Seconds of work for which the costs above count before anything is measured."""
 
 MOST_FACTOR = 20.0
 
 
 class GatewayMeter:
-    """Learns by how much this machine is slower than the numbers above."""
+    """Learns how much slower than the costs above this machine is, and how busy it is."""
 
     def __init__(self) -> None:
         self._expected_s = BELIEF_S
         self._spent_s = BELIEF_S
         self._rest = 0.0
         self.load_ratio = 0.0
-        """Share of its thread that the gateway uses."""
+        """Share of the gateway's thread that is in use, over the last seconds."""
 
     def note(self, work: GatewayWork, spent_s: float, passed_s: float) -> None:
-        """In `passed_s` the thread has done `work` and was busy for `spent_s`."""
+        """Note that in `passed_s` the thread has done `work` and was busy for `spent_s`."""
         if passed_s <= 0 or spent_s < 0:
             return
         frames_s = OFFERED_S * work.offered + LOOKED_S * work.looked + CLIP_S * work.clips
@@ -75,7 +76,7 @@ class GatewayMeter:
 
     @property
     def factor(self) -> float:
-        """How many times as long things take here."""
+        """How many times as long work takes on this machine as the costs above say."""
         return min(MOST_FACTOR, max(1 / MOST_FACTOR, self._spent_s / self._expected_s))
 
     @property

@@ -16,13 +16,13 @@ class Job:
     num_tokens: int
     """Tokens yet to compute: of a prompt, or the one that a running answer is due."""
     loaded_bytes: int = 0
-    """KV to be brought back when it starts."""
+    """Bytes of KV to be brought back when the request starts."""
     encoder_clips: int = 0
     """Clips yet to be encoded."""
     is_whole: bool = False
-    """Its tokens must be computed in one step, as retrieval by a question's queries needs."""
+    """Whether all its tokens must be in one step, as retrieval by a question's queries needs."""
     next_token_due_at_s: float | None = None
-    """Set while it decodes: when its next token must come to hold the answer's mean TPOT."""
+    """When its next token must come to hold the answer's mean TPOT; None until it decodes."""
 
     @property
     def is_decoding(self) -> bool:
@@ -30,18 +30,18 @@ class Job:
 
     @property
     def request_class(self) -> RequestClass:
-        """P0 while it decodes, else the ticket's."""
+        """The class by which it is served: DECODE while it decodes, else the ticket's."""
         return RequestClass.DECODE if self.is_decoding else self.ticket.request_class
 
     @property
     def due_at_s(self) -> float:
-        """When what it waits for is due."""
+        """Clock time at which what it waits for is due."""
         if self.next_token_due_at_s is not None:
             return self.next_token_due_at_s
         return self.ticket.due_at_s
 
     def work(self, num_tokens: int | None = None) -> StepWork:
-        """What it adds to a step that computes `num_tokens` of it; None: all."""
+        """The work that it adds to a step that computes `num_tokens` of it; None: all."""
         if self.is_decoding:
             return StepWork(decode_tokens=1, batch_size=1)
         return StepWork(

@@ -19,7 +19,7 @@ LEAD = {Tier.BACKGROUND: 2, Tier.STANDARD: 1, Tier.INTERACTIVE: 0}
 """Rungs that a tier goes down before interactive streams go down one."""
 
 MELTING = 0.95
-"""A backlog that is so much of what it was a `step_down_s` ago is melting away."""
+"""A backlog that is less than this share of what it was at the last look is melting away."""
 
 UP_SHARE = 0.25
 """Share of the streams that rise at a time where there is no forecast: what comes of it is seen
@@ -68,30 +68,30 @@ class Ladder:
         self._changed_at_s = -math.inf
         self._busy_at_s = -math.inf
         self._backlog = 0.0
-        """At the last fall, or look at it."""
+        """Frames that waited at the last fall, or when a fall was last considered."""
         self._patience = 1.0
         self._rose_at_s = -math.inf
 
     def join(
         self, stream: str, tier: Tier, tenant: str = "", demand: Demand | None = None
     ) -> Quality:
-        """A stream begins, on the rung of its equals."""
+        """Add a stream, on the best rung of those of its tier, and return that rung."""
         equals = [s.level for s in self._standings.values() if s.tier is tier]
         standing = _Standing(tier, tenant, demand or Demand(), min(equals, default=0))
         self._standings[stream] = standing
         return self._rungs[standing.level]
 
     def leave(self, stream: str) -> None:
-        """A stream has ended. Unknown ones are ignored."""
+        """Forget a stream that has ended; unknown ones are ignored."""
         self._standings.pop(stream, None)
 
     def note_demand(self, stream: str, demand: Demand) -> None:
-        """What a stream offers now. Unknown ones are ignored."""
+        """Note what a stream offers now; unknown ones are ignored."""
         if stream in self._standings:
             self._standings[stream].demand = demand
 
     def work(self, level: int | None = None) -> Work:
-        """What all streams bring a second on their rungs; `level`: if all stood there."""
+        """The work a second of all streams on their rungs, or if all stood on rung `level`."""
         total = Work()
         for standing in self._standings.values():
             rung = self._rungs[standing.level if level is None else level]
@@ -115,14 +115,15 @@ class Ladder:
     def update(
         self, load: float, now_s: float, *, backlog: float = 0.0, prices: Prices | None = None
     ) -> dict[str, Quality]:
-        """Take the load (1 is all that the engine can do; more when work queues up).
+        """Move streams by the load (1 is all that the engine can do; more when work queues up).
 
         Args:
             backlog: frames that wait, in all. While it melts away quality does not fall by what is
                 measured: what piled up before keeps the engine busy for a while.
             prices: what work costs; None while that is not known.
 
-        Returns the streams whose rung has changed.
+        Returns:
+            The new rungs of the streams that have moved.
         """
         if load >= self._low:
             self._busy_at_s = now_s
@@ -199,7 +200,7 @@ class Ladder:
             for name, standing in self._in_turn()
             if 0 <= standing.level + direction <= bottom
         ]
-        # Stable: within a rank, tenants take turns.
+        # The sort is stable: within a rank, tenants take turns.
         movable.sort(key=lambda pair: direction * _rank(pair[1]))
         return movable
 
@@ -233,5 +234,5 @@ class Ladder:
 
 
 def _rank(standing: _Standing) -> int:
-    """Who has the least falls first: rungs, less what the tier goes ahead."""
+    """Place in the order of falling, least first: the rung, less what the tier goes ahead."""
     return standing.level - LEAD[standing.tier]

@@ -6,23 +6,23 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """The engine at one moment; all zero of an engine that does not tell."""
+    """How busy the engine is at one moment; an engine that does not tell has the defaults."""
 
     busy_ratio: float = 0.0
     """Share of the last seconds in which a step was running."""
     load_ratio: float = 0.0
-    """Share in use of what it can do, see `onlooker.scheduler.load_meter.LoadMeter`."""
+    """Share in use of what the engine can do; see `onlooker.scheduler.load_meter.LoadMeter`."""
     question_wait_s: float = 0.0
-    """Predicted time until the step that runs now has ended."""
+    """Predicted seconds until the step that runs now has ended."""
     frame_wait_s: float = 0.0
-    """Predicted time of the frames that wait."""
+    """Predicted seconds that the frames which wait will take."""
     question_s: float = 0.0
-    """What each question that is ahead adds to that: its prefill, or the time until a place is
-    free."""
+    """Seconds that each question ahead adds to `question_wait_s`: its prefill, or the time until a
+    place is free."""
     clip_s: float = 0.0
-    """Predicted time that one clip adds."""
+    """Predicted seconds that one clip adds."""
     context_s: float = 0.0
-    """Part of it that goes into bringing back its context."""
+    """Part of `clip_s` that goes into bringing back the clip's context."""
     frames_ratio: float = 0.0
     """Part of `load_ratio` that clips make."""
     room_ratio: float = 1.0
@@ -30,9 +30,9 @@ class EngineLoad:
     kv_free_ratio: float = 1.0
     encoder_free_ratio: float = 1.0
     cost_error_ratio: float = 0.0
-    """See `onlooker.scheduler.cost_model.CostModel.error_ratio`."""
+    """Mean relative error of predicted steps; see `onlooker.scheduler.cost_model.CostModel`."""
     num_steps: int = 0
-    """Steps from which costs were learned."""
+    """The number of steps from which costs were learned."""
     costs: Sequence[float] = ()
     """The fields of the `CostTable`, in order."""
     has_fallen_back: bool = False

@@ -7,14 +7,14 @@ from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.cost_model import CostTable, StepWork
 
 CLIP_WEIGHT = 0.02
-"""Of the newest clip in the mean work of clips."""
+"""Weight of the newest clip in the mean work of clips."""
 
 CostedClip = tuple[float, float, float]
 """Mean tokens, bytes and encoder runs of a clip."""
 
 
 def longest_step_s(section: SchedulerSection) -> float:
-    """How long a step of frames may become when they queue up."""
+    """Seconds that a step of frames may take when they queue up."""
     return max(section.step_s, section.interactive.ttft_s / 4)
 
 
@@ -27,7 +27,7 @@ class LoadMeter:
 
     Args:
         longest_step_s: see the function of that name.
-        memory_s: how far back it looks.
+        memory_s: how many seconds back it looks.
     """
 
     def __init__(self, longest_step_s: float, now_s: float, *, memory_s: float = 2.0) -> None:
@@ -39,20 +39,21 @@ class LoadMeter:
         self.busy_ratio = 0.0
         """Share of the time in which a step ran."""
         self.load_ratio = 0.0
-        """1 is all that the engine can do."""
+        """Share in use of what the engine can do; 1 is all of it."""
         self.frames_ratio = 0.0
-        """Part of it that clips make."""
+        """Part of `load_ratio` that clips make."""
         self.room_ratio = 1.0
         """Share of a step of full length that is left to work, beside its floor."""
         self._clip: CostedClip | None = None
 
     @property
     def question_interval_s(self) -> float:
-        """Between the starts of two questions while others wait; 0 when none had to for a while."""
+        """Seconds between two questions' starts while others wait; 0 when none had to of late."""
         return 1 / self._questions_per_s if self._questions_per_s else 0.0
 
     def note_questions(self, num_started: int, num_waiting: int, passed_s: float) -> None:
-        """A step of `passed_s` has started so many questions and left so many waiting.
+        """Note that a step of `passed_s` seconds has started `num_started` questions and left
+        `num_waiting`.
 
         Places are what runs short when answers are long: costs of prefill alone do not show it.
         """
@@ -76,7 +77,7 @@ class LoadMeter:
         now_s: float,
         clips: Sequence[StepWork] = (),
     ) -> None:
-        """A step of `work` has ended, of which `clips` is what each clip has brought."""
+        """Note that a step of `work` has ended, of which `clips` is what each clip has brought."""
         passed_s = max(1e-9, now_s - self._ended_at_s)
         self._ended_at_s = now_s
         weight = 1 - math.exp(-passed_s / self._memory_s)
@@ -92,7 +93,7 @@ class LoadMeter:
             self._clip = _mean(self._clip, clip)
 
     def clip_s(self, costs: CostTable, typical: StepWork) -> float:
-        """Predicted time that one clip adds; of a `typical` one before the first."""
+        """Predicted seconds that one clip adds; those of a `typical` one before the first."""
         if self._clip is None:
             return costs.extra_s(typical)
         tokens, loaded_bytes, encoded = self._clip
@@ -104,7 +105,7 @@ class LoadMeter:
         )
 
     def context_s(self, costs: CostTable) -> float:
-        """Part of it that goes into bringing back its context."""
+        """Part of `clip_s` that goes into bringing back the clip's context."""
         return 0.0 if self._clip is None else costs.loaded_byte_s * self._clip[1]
 
 

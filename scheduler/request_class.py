@@ -19,5 +19,5 @@ class RequestClass(IntEnum):
 
     @property
     def label(self) -> str:
-        """Its name in metrics and logs."""
+        """The class's name in metrics and logs."""
         return self.name.lower()

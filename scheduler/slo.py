@@ -22,11 +22,11 @@ class Slo:
     """Targets of one tier, in seconds."""
 
     ttft_s: float
-    """Arrival of a question to its first token."""
+    """Seconds from the arrival of a question to its first token."""
     tpot_s: float
-    """Per answer: (end to end - TTFT) / (output tokens - 1)."""
+    """Seconds a token, per answer: (end to end - TTFT) / (output tokens - 1)."""
     lag_s: float
-    """Arrival of a frame to the end of its prefill."""
+    """Seconds from the arrival of a frame to the end of its prefill."""
 
     def __post_init__(self) -> None:
         for name in ("ttft_s", "tpot_s", "lag_s"):

@@ -34,7 +34,7 @@ LOWER = (RequestClass.INGEST, RequestClass.CHECK, RequestClass.BACKGROUND)
 
 
 class SloPolicy:
-    """`onlooker.scheduler.step_plan.StepPolicy` by class, slack and measured cost."""
+    """An `onlooker.scheduler.step_plan.StepPolicy` by class, slack and measured cost."""
 
     def __init__(self, settings: SchedulerSection, costs: CostModel | None = None) -> None:
         self._settings = settings

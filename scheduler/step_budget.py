@@ -21,14 +21,14 @@ MARGIN = 0.9
 
 @dataclass(frozen=True, slots=True)
 class StepBudget:
-    """Seconds that one step may take."""
+    """Seconds that one step may take, by what is in it."""
 
     answers_s: float
-    """Before a running answer stutters: whatever else is in it."""
+    """Seconds before a running answer stutters, whatever else is in the step."""
     questions_s: float
-    """With prefill of questions in it."""
+    """Seconds with prefill of questions in the step."""
     frames_s: float
-    """With several frames or lower requests in it besides; at most `questions_s`."""
+    """Seconds with several frames or lower requests in the step besides; at most `questions_s`."""
 
     @classmethod
     def of(
@@ -40,13 +40,13 @@ class StepBudget:
         ttft_s: float,
         backlog_s: float,
     ) -> "StepBudget":
-        """The budget for now.
+        """The budget for a step that begins at `now_s`.
 
         Args:
             decoding: running answers, each with when its next token is due.
-            step_s: step that frames may fill when little waits.
+            step_s: seconds of a step that frames may fill when little waits.
             ttft_s: the shortest TTFT target: a question must get in within a part of it.
-            backlog_s: predicted time of all frames that wait; longer steps waste less of it.
+            backlog_s: predicted seconds of all frames that wait; longer steps waste less of it.
         """
         answers_s = math.inf
         for job in decoding:

@@ -21,7 +21,7 @@ class StepPlan:
 
     served: list[Allotment] = field(default_factory=list)
     waiting: list[Job] = field(default_factory=list)
-    """Who is not served, in the order in which they would be."""
+    """Requests that are not served, in the order in which they would be."""
     predicted_s: float = 0.0
 
     @property
@@ -47,12 +47,12 @@ class StepLimits:
 
 
 class StepPolicy(Protocol):
-    """Decides each step; told afterwards what the step took."""
+    """Decides each step, and is told afterwards what the step took."""
 
     def plan(self, jobs: list[Job], now_s: float, limits: StepLimits) -> StepPlan:
-        """Choose among all unfinished `jobs`."""
+        """Choose what the step computes among all unfinished `jobs`."""
         ...
 
     def learn(self, work: StepWork, took_s: float) -> None:
-        """A planned step has run."""
+        """Learn that a planned step of `work` has taken `took_s` seconds."""
         ...

@@ -16,9 +16,9 @@ class Ticket:
     request_class: RequestClass
     arrived_at_s: float
     due_at_s: float
-    """When its prefill should have ended: the first token, or the frame seen."""
+    """When its prefill should have ended: the first token is out, or the frame is seen."""
     tpot_s: float = 1.0
-    """Target of the tokens that follow the first."""
+    """Target in seconds for each of the tokens that follow the first."""
     stream: str = ""
     tier: Tier = Tier.STANDARD
 
@@ -28,10 +28,10 @@ class Served:
     """How a request was served."""
 
     request_class: str
-    """Label of its class."""
+    """The label of the request's class."""
     queue_s: float
-    """From its arrival until its first step."""
+    """Seconds from the request's arrival until its first step."""
     slack_s: float
-    """What was left until its deadline when it was started."""
+    """Seconds that were left until its deadline when it was started."""
     missed: tuple[str, ...]
     """Labels of the classes whose deadlines it missed."""

@@ -25,7 +25,7 @@ def the_gateway(request: Request) -> Gateway:
 
 
 AnyGateway = Annotated[Gateway, Depends(the_gateway)]
-"""For routes that answer everyone, at any time."""
+"""The gateway, for routes that answer everyone, at any time."""
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
@@ -36,7 +36,7 @@ def shown_credential(shown: Credentials) -> str | None:
 
 
 def check_caller(request: Request, gateway: AnyGateway, shown: Credentials) -> Grant:
-    """Check the key, or on reading calls a short-lived token, also as ``?token=``.
+    """Check the caller's key or, on reading calls, a short-lived token, also as ``?token=``.
 
     Raises:
         Unauthorized: no key, or a wrong one.

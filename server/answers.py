@@ -79,21 +79,21 @@ class AnswerWriter:
         self._pieces: list[str] = []
         self._has_item = False
         self.done: ResponseObject | None = None
-        """The whole answer, once it has ended."""
+        """The whole answer, once it has ended; None before."""
         self.failure: OnlookerError | None = None
-        """Why it failed, where it did."""
+        """Why the answer failed; None where it did not."""
 
     @property
     def text(self) -> str:
-        """What there is of the answer."""
+        """The text of the answer so far."""
         return "".join(self._pieces)
 
     def begin(self) -> list[ServerEvent]:
-        """The answer is accepted."""
+        """The events that tell that the answer is accepted."""
         return [ResponseCreated(response=self._object("in_progress"))]
 
     def delta(self, text: str) -> list[ServerEvent]:
-        """A piece of text came."""
+        """The events that tell of a piece of text."""
         events: list[ServerEvent] = []
         if not self._has_item:
             self._has_item = True
@@ -104,7 +104,7 @@ class AnswerWriter:
         return [*events, delta]
 
     def end(self, end: AnswerEnd) -> list[ServerEvent]:
-        """The engine ended the answer."""
+        """The events that end an answer which the engine has ended."""
         usage = Usage(
             input_tokens=end.num_prompt_tokens,
             output_tokens=end.num_output_tokens,
@@ -129,11 +129,11 @@ class AnswerWriter:
         return self._close(end.finish_reason.status, usage=usage, facts=facts, reason=end.reason)
 
     def cancel(self) -> list[ServerEvent]:
-        """The client does not want the rest."""
+        """The events that end an answer whose rest the client does not want."""
         return self._close("cancelled")
 
     def fail(self, error: OnlookerError) -> list[ServerEvent]:
-        """The answer cannot be given."""
+        """The events that end an answer that cannot be given."""
         self.failure = error
         body = body_of(error)
         told = ResponseError(type=body.type, code=body.code, message=body.message)

@@ -86,7 +86,7 @@ def package_version() -> str:
 
 
 def _answer_errors(app: FastAPI, gateway: Gateway) -> None:
-    """Give every error the one shape."""
+    """Give every error of the app the shape of `ErrorReply`."""
 
     def answer(error: OnlookerError) -> Response:
         gateway.metrics.client_errors.labels(code=error.code).inc()

@@ -37,16 +37,16 @@ class Grant:
     """What a caller may do."""
 
     is_token: bool
-    """Realtime connections and reading only."""
+    """Whether a token was shown, which allows realtime connections and reading only."""
     tenant: str = DEFAULT_TENANT
-    """Whose streams the caller sees."""
+    """The tenant whose streams the caller sees."""
 
 
 class Authenticator:
     """Checks credentials. Without keys, everyone may in.
 
     Args:
-        keys: as in the settings, ``KEY`` or ``TENANT:KEY``.
+        keys: the keys as in the settings, each ``KEY`` or ``TENANT:KEY``.
     """
 
     def __init__(self, keys: Sequence[str], clock: Clock) -> None:
@@ -92,7 +92,11 @@ class Authenticator:
         return f"{TOKEN_PREFIX}{_b64(claims)}.{_b64(_sign(signer, claims))}", expires_at
 
     def _check_token(self, token: str) -> str:
-        """The tenant of the key that made it."""
+        """The tenant of the key that made `token`.
+
+        Raises:
+            Unauthorized: the token is malformed, not of this server, or expired.
+        """
         try:
             claims_text, signature_text = token.removeprefix(TOKEN_PREFIX).split(".")
             claims, signature = _unb64(claims_text), _unb64(signature_text)

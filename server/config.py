@@ -34,7 +34,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 class ServerSection(Section):
     """The gateway: where it listens, whom it lets in and what it refuses."""
 
-    # Where
+    # Where it listens
     host: str = "127.0.0.1"
     """Address to listen on. Anything but loopback needs `api_keys`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
@@ -42,7 +42,7 @@ class ServerSection(Section):
     root_path: str = ""
     """Path prefix under which a proxy serves this server."""
 
-    # Who
+    # Whom it lets in
     api_keys: ApiKeys = ()
     """Keys that clients show, separated by commas. Empty: everyone who reaches the port may in.
     ``acme:KEY`` names the tenant whose streams the key sees (clients show ``KEY`` alone); a key
@@ -60,35 +60,35 @@ class ServerSection(Section):
     max_http_requests: Annotated[int, Field(ge=1)] = 512
     """Open sockets and running HTTP requests at a time, event readers included."""
     max_message_bytes: Annotated[int, Field(ge=4096)] = 8 << 20
-    """One WebSocket message; a larger one ends the connection with 1009."""
+    """Bytes of one WebSocket message; a larger one ends the connection with code 1009."""
     max_messages_per_s: Annotated[float, Field(gt=0)] = 500.0
     """Messages a second that one connection is read at (bursts of one second); a faster sender is
     slowed down by not reading."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 24 << 20
-    """One HTTP request body."""
+    """Bytes of one HTTP request body; a larger one is refused with status 413."""
     max_header_bytes: Annotated[int, Field(ge=1024)] = 64 << 10
-    """The head of one HTTP request."""
+    """Bytes of the head of one HTTP request."""
     max_slots: Annotated[int, Field(ge=1, le=256)] = 16
-    """Streams that one connection feeds."""
+    """Streams that one connection may feed."""
     max_items: Annotated[int, Field(ge=2)] = 256
-    """Items of one conversation; the oldest go."""
+    """Items that one conversation keeps; the oldest go first."""
     max_conversation_bytes: Annotated[int, Field(ge=4096)] = 16 << 20
-    """Texts and pictures of one conversation; the oldest go."""
+    """Bytes of texts and pictures that one conversation keeps; the oldest go first."""
     max_text_chars: Annotated[int, Field(ge=1)] = 8000
-    """Text of one question, with its instructions."""
+    """Characters of one question together with its instructions."""
     max_output_tokens: Annotated[int, Field(ge=1)] = 1024
-    """The longest answer anyone may ask for."""
+    """Tokens of the longest answer that anyone may ask for."""
     default_output_tokens: Annotated[int, Field(ge=1)] = 128
-    """The longest answer to those who do not say."""
+    """Tokens of the longest answer to those who do not say how long it may be."""
     max_side_answers: Annotated[int, Field(ge=0)] = 4
     """Answers beside the conversation (``conversation: none``) that one connection may have."""
     dialogue_turns: Annotated[int, Field(ge=0, le=64)] = 1
     """Earlier questions and answers that a question brings along. They tell what was true then:
     small models take old answers for new ones; raise it for models that hold long dialogues."""
 
-    # How long
+    # How long it waits
     ping_interval_s: Annotated[float, Field(gt=0)] = 20.0
-    """Heartbeat of a realtime connection."""
+    """Time between two heartbeats (pings) of a realtime connection."""
     ping_timeout_s: Annotated[float, Field(gt=0)] = 20.0
     """A peer that does not answer a heartbeat for so long is gone."""
     idle_timeout_s: Annotated[float, Field(gt=0)] = 900.0
@@ -102,17 +102,17 @@ class ServerSection(Section):
     keep_alive_s: Annotated[int, Field(ge=1)] = 15
     """An HTTP connection without a request is closed after so long."""
     drain_s: Annotated[float, Field(ge=0)] = 10.0
-    """At shutdown: time for running answers to end before their connections are closed."""
+    """Time that running answers get at shutdown before their connections are closed."""
     close_s: Annotated[float, Field(gt=0)] = 10.0
-    """At shutdown: time for the engine to stop."""
+    """Time that streams and the engine get at shutdown to stop."""
 
-    # What goes out
+    # How much waits to be sent
     max_queued_events: Annotated[int, Field(ge=16)] = 512
     """Events that wait for a slow reader; more, and it is let go with 1013."""
     max_queued_bytes: Annotated[int, Field(ge=4096)] = 4 << 20
     """Bytes that wait for a slow reader."""
     ack_interval_s: Annotated[float, Field(gt=0)] = 0.25
-    """Acknowledgements are gathered for so long."""
+    """Acknowledgements are gathered for so long before they are sent."""
     max_listed_acks: Annotated[int, Field(ge=1)] = 512
     """Frames that one acknowledgement lists; the rest only count in its totals."""
     errors_per_s: Annotated[float, Field(gt=0)] = 10.0
@@ -124,7 +124,7 @@ class ServerSection(Section):
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["auto", "json", "text"] = "auto"
-    """``auto``: text on a terminal, JSON elsewhere."""
+    """Form of log lines. ``auto``: text on a terminal, JSON elsewhere."""
 
     @model_validator(mode="after")
     def _keys_can_travel(self) -> Self:

@@ -40,7 +40,7 @@ class Face:
     http_status: int
     close_code: int
     kind: str
-    """`ErrorBody.type`."""
+    """The error's kind, as `ErrorBody.type` tells it."""
 
 
 _TABLE: dict[type[OnlookerError], Face] = {
@@ -68,13 +68,13 @@ class SlowBody(ClientError):
 
 
 class ActiveResponse(Conflict):
-    """OpenAI's word for a second answer in one conversation."""
+    """A second answer was asked for in one conversation; its code is OpenAI's word."""
 
     code = "conversation_already_has_active_response"
 
 
 class NothingToCancel(ClientError):
-    """OpenAI's word for a cancel without an answer under way."""
+    """A cancel came without an answer under way; its code is OpenAI's word."""
 
     code = "response_cancel_not_active"
 
@@ -97,7 +97,7 @@ def face_of(error: OnlookerError) -> Face:
 
 
 def body_of(error: OnlookerError, *, event_id: str | None = None) -> ErrorBody:
-    """Return what a client is told."""
+    """Return what a client is told of `error`."""
     return ErrorBody(
         type=face_of(error).kind,
         code=error.code,

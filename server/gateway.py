@@ -37,7 +37,7 @@ class Drainable(Protocol):
 
 @dataclass(slots=True, eq=False)
 class Gateway:
-    """The parts, and what is asked of them everywhere."""
+    """What routes and connections of one server share, and what is asked of it everywhere."""
 
     settings: Settings
     hub: StreamHub
@@ -54,7 +54,7 @@ class Gateway:
     """What the start is waiting for, in plain words."""
     connections: set[Drainable] = field(default_factory=set)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the server goes away: event readers end."""
+    """Set when the server goes away, which ends event readers."""
 
     def check_ready(self) -> None:
         """Let work in, or not.

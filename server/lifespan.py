@@ -110,6 +110,6 @@ class Lifecycle:
             await clock.sleep(POLL_S)
         for connection in list(connections):
             connection.end_now()
-        until_s = clock.now_s() + 2.0  # they say farewell
+        until_s = clock.now_s() + 2.0  # time for their farewells
         while connections and clock.now_s() < until_s:
             await clock.sleep(POLL_S)

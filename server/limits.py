@@ -1,4 +1,4 @@
-"""`Places`: how many at once."""
+"""`Places`: how many of something there may be at once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

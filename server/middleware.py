@@ -15,8 +15,9 @@ FRAME_PATH_END = "/frames"
 
 DISCARD_BYTES = 64 << 20
 DISCARD_S = 2.0
-"""How much of a refused body is read and thrown away. Clients send a whole body before they read
-the reply; hanging up at once would reset the connection, and they would never see why."""
+"""Bytes and seconds of a refused body that are read and thrown away. Clients send a whole body
+before they read the reply; hanging up at once would reset the connection, and they would never see
+why."""
 
 
 class RefusedBody(HTTPException):
@@ -86,7 +87,7 @@ class RequestGuard:
 
 
 async def _discard(receive: Receive) -> None:
-    """Read on without keeping anything, within bounds."""
+    """Read the rest of a body without keeping anything, within bounds."""
     left = DISCARD_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(DISCARD_S):

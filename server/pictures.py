@@ -33,7 +33,7 @@ class Inquiry:
 
     question: Question
     images: tuple[str, ...] = ()
-    """Data URLs, decoded when the question is put."""
+    """The question's pictures as data URLs, which are decoded when the question is put."""
 
 
 def parse_data_url(url: str, *, max_bytes: int, param: str) -> tuple[Codec, bytes]:
@@ -79,7 +79,7 @@ class PictureReader:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
 
     def close(self) -> None:
-        """Let go of the thread."""
+        """Let go of the decoding thread."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def read(self, urls: Sequence[str], *, param: str = "image_url") -> tuple[Clip, ...]:

@@ -9,7 +9,7 @@ from onlooker.streams.lease import SourceLease
 from onlooker.streams.stream import Stream
 
 LEASE_IDLE_S = 10.0
-"""After so long without a call, another source may feed the stream."""
+"""Seconds without a call after which another source may feed the stream."""
 
 
 class HttpPushers:

@@ -22,14 +22,14 @@ from onlooker.server.transport import TransportLimits, protocols
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 GRACE_S = 2
-"""For what uvicorn itself still has to send after everything was drained."""
+"""Seconds that uvicorn gets for what it still has to send after everything was drained."""
 
 
 def bind(section: ServerSection) -> socket.socket:
     """Take the port, before anything slow begins.
 
     Raises:
-        ConfigError: it is taken, may not be taken, or the address is none of this machine's.
+        ConfigError: the port is taken or not allowed, or the address is none of this machine's.
     """
     check_exposure(section)
     host, port = section.host.strip("[]"), section.port

@@ -64,8 +64,8 @@ class EventResponse(Response, Generic[T]):
         begun: Sequence[T] = (),
         stopping: asyncio.Event | None = None,
     ) -> None:
-        """`encode` gives nothing for what is not sent. `begun`: what comes before `events`, such as
-        what was taken from them already. `stopping` ends the response."""
+        """`encode` gives no bytes for what is not sent. `begun`: what comes before `events`, such
+        as what was taken from them already. `stopping` ends the response."""
         super().__init__(None, 200, HEADERS)
         del self.headers["content-length"]
         self._events, self._encode, self._begun = events, encode, begun

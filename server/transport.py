@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from onlooker.server.config import ServerSection
 
 MAX_MESSAGE_FRAGMENTS = 1024
-"""Fragments of one message. Each costs memory beyond its bytes."""
+"""The most fragments of one message. Each costs memory beyond its bytes."""
 
 CLOSE_TIMEOUT_S = 1.0
 """How long the peer gets to answer our close; what it sends meanwhile is read and thrown away.

@@ -16,7 +16,7 @@ from onlooker.streams.stream import Stream, StreamStatus
 
 CONNECTION_OWNER = "connection "
 HTTP_OWNER = "HTTP calls"
-"""Who feeds a stream, in its own words: a connection (with its id) or calls over HTTP."""
+"""How a stream names who feeds it: a connection (followed by its id), or calls over HTTP."""
 
 
 def stream_object(stream: Stream) -> StreamObject:

@@ -1,4 +1,4 @@
-"""Watches as they travel: their options in, what they are now out."""
+"""Watches on the wire: the options that clients send, and what they are told of a watch."""
 
 from typing import Any
 

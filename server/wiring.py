@@ -27,7 +27,7 @@ from onlooker.watches.shelf import WatchShelf
 from onlooker.watches.webhooks import WebhookSender
 
 WATCHES_FOLDER = "watches"
-"""In the journal's folder; the journal reads no names but its own."""
+"""The folder of the watches, in the journal's folder; the journal reads no names but its own."""
 
 
 def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine:
@@ -50,7 +50,7 @@ def make_gateway(
     clock: Clock | None = None,
     metrics: Metrics | None = None,
 ) -> Gateway:
-    """What routes and connections share.
+    """Make what routes and connections share.
 
     Raises:
         ConfigError: the journal's folder cannot be used.
@@ -96,8 +96,8 @@ def make_hub(
     journal: JournalKeeper | None = None,
     shelf: WatchShelf | None = None,
 ) -> StreamHub:
-    """All streams of a server, with what they share. `pool`: None makes one of
-    ``streams.perception.decode_threads``."""
+    """Make the hub of all streams of a server, with what they share. `pool`: None makes one of
+    ``streams.perception.decode_threads`` threads."""
     supervised = EngineSupervisor(
         engine, clock=clock, settings=settings.engine.restarts, metrics=metrics
     )
@@ -131,14 +131,14 @@ def make_hub(
 
 def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> JournalKeeper | None:
     section = settings.cache_store.journal
-    if section is None or settings.engine.mode == "resend":  # which stores nothing
+    if section is None or settings.engine.mode == "resend":  # it stores nothing
         return None
     return JournalKeeper(open_journal(section), settings=section, clock=clock, metrics=metrics)
 
 
 def _make_shelf(settings: Settings, metrics: Metrics) -> WatchShelf | None:
     section = settings.cache_store.journal
-    if section is None or settings.engine.mode == "resend":  # streams are not found again
+    if section is None or settings.engine.mode == "resend":  # it finds no stream again
         return None
     folder = section.path / WATCHES_FOLDER
     return WatchShelf(folder, max_streams=section.max_streams, metrics=metrics)

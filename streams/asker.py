@@ -35,7 +35,7 @@ from onlooker.streams.quality.stream_quality import StreamQuality
 
 
 class QuestionSlots:
-    """How many answers may be under way, in all; one for the whole hub."""
+    """The bound on answers that are under way at a time; one for the whole hub."""
 
     def __init__(self, max_questions: int) -> None:
         self.max_questions = max_questions
@@ -70,14 +70,14 @@ class Asker:
     ingest: Ingest
     publish: Callable[[StreamEvent], None]
     closed: "asyncio.Future[str]"
-    """Done, with the reason, when the stream closes."""
+    """A future that is done when the stream closes; its result is the reason."""
     is_live: bool
     quality: StreamQuality
     governor: Governor
     num_active: int = 0
 
     async def ask(self, question: Question) -> AsyncGenerator[AnswerEvent]:
-        """See `Stream.ask`. What only the stream knows of a question is filled in here."""
+        """Answer as `Stream.ask` says, with what only the stream knows of a question filled in."""
         measures_ttft = self.is_live and question.at_s is None
         answer = _Answer(arrived_at_s=self.clock.now_s(), measures_ttft=measures_ttft)
         is_degraded = self._admit(question)
@@ -150,7 +150,7 @@ class Asker:
             raise
 
     async def _prepared(self, question: Question) -> Question:
-        """Wait for what must be seen first; fill in when it is asked and the pending frame.
+        """Wait for what must be seen first; fill in the question's time and the pending frame.
 
         Raises:
             Conflict: the stream was closed meanwhile.
@@ -190,7 +190,11 @@ class Asker:
             ) from None
 
     async def _wait_for(self, at_s: float) -> None:
-        """Live: wait until stream time has come to `at_s`."""
+        """Wait until the time of the live stream has come to `at_s`.
+
+        Raises:
+            InvalidRequest: `at_s` is further ahead than a question may wait.
+        """
         now_s = self.ingest.now_s()
         ahead_s = at_s - now_s
         if ahead_s > self.settings.max_ask_wait_s:
@@ -208,7 +212,7 @@ class Asker:
         return seen
 
     async def _seen_soon(self, reached: "asyncio.Future[Reached]") -> Reached:
-        """Live and about now: wait a little for what has come in; do without it if need be."""
+        """For a live question about now: wait a little for what has come in, or do without it."""
         tally = self.ingest.tally
         is_first = tally.seen_until_s is None and tally.received > 0
         limit_s = self.settings.first_clip_wait_s if is_first else self.settings.fresh_wait_s
@@ -225,7 +229,7 @@ class Asker:
         """Cut the block short when the stream closes.
 
         Raises:
-            Conflict: it did.
+            Conflict: the stream was closed.
         """
         try:
             with CutShortBy(self.closed):
@@ -234,7 +238,7 @@ class Asker:
             raise Conflict(f"the stream was closed: {self.closed.result()}") from None
 
     async def _next(self, events: AsyncIterator[AnswerEvent]) -> AnswerEvent:
-        """The engine's next event; an `AnswerEnd` of our own when the stream closes."""
+        """Return the engine's next event, or an `AnswerEnd` of our own when the stream closes."""
         try:
             with CutShortBy(self.closed):
                 return await anext(events)
@@ -253,7 +257,7 @@ class Asker:
         answer.pieces.append(delta.text)
 
     def _completed(self, end: AnswerEnd, question: Question, answer: "_Answer") -> AnswerEnd:
-        """The engine's end, with what the stream knows of it."""
+        """The engine's end of an answer, completed with what the stream knows of the answer."""
         ttft_s = None
         if answer.first_at_s is not None:
             ttft_s = answer.first_at_s - answer.arrived_at_s
@@ -276,15 +280,16 @@ class _Answer:
     """An answer under way."""
 
     arrived_at_s: float
-    """Clock time of its question."""
+    """Clock time at which the question arrived."""
     measures_ttft: bool
-    """Whether its first word counts: only where nothing is waited for that is yet to come."""
+    """Whether the time to its first word is measured: only where nothing is waited for that is yet
+    to come."""
     first_at_s: float | None = None
     pieces: list[str] = field(default_factory=list)
     is_told: bool = False
-    """Whether viewers know of it, and so are to be told of its end."""
+    """Whether viewers were told that it began, and so must be told of its end."""
     finish_reason: FinishReason = FinishReason.CANCELLED
-    """Until it is known: whoever goes away early has cancelled."""
+    """How it ended; CANCELLED until that is known, since whoever goes away early has cancelled."""
 
     def finished(self, question: Question) -> AnswerFinished:
         return AnswerFinished(

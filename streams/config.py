@@ -92,7 +92,7 @@ class StreamsSection(Section):
     """Streams: what they take in, how long they stay and what may be asked of them."""
 
     clock: Literal["live", "virtual"] = "live"
-    """Clock of streams that do not choose."""
+    """Clock of streams that do not choose one."""
 
     max_streams: int = Field(default=64, ge=1)
     """Streams open at the same time."""

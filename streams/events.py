@@ -14,10 +14,10 @@ class FrameAck:
     """What became of one frame message; every accepted message gets exactly one."""
 
     sequence: int
-    """The sender's number."""
+    """The number that the sender gave the message."""
     outcome: FrameOutcome
     reason: DropReason | None
-    """Set exactly when `outcome` is DROPPED."""
+    """Why the message was dropped; set exactly when `outcome` is DROPPED."""
     capture_s: float
     guarantee: Guarantee | None = None
     """What the frame survives; set exactly when `outcome` is KEPT."""
@@ -31,7 +31,7 @@ class ClipSeen:
     start_s: float
     end_s: float
     lag_s: float
-    """Arrival of the clip's last frame to the end of its prefill."""
+    """Seconds from the arrival of the clip's last frame to the end of its prefill."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class PaceChanged:
 
 @dataclass(frozen=True, slots=True)
 class SourceChanged:
-    """A source began, ended, was lost or found again; `state` is one of these four words."""
+    """A source ``began``, was ``lost``, was ``found again`` or has ``ended``, as `state` says."""
 
     state: str
     detail: str
@@ -72,7 +72,7 @@ class SourceChanged:
 
 @dataclass(frozen=True, slots=True)
 class AnswerStarted:
-    """Somebody asked."""
+    """Somebody asked the stream, and the answer begins."""
 
     response_id: ResponseId
     asked_s: float
@@ -86,7 +86,7 @@ class AnswerFinished:
     asked_s: float
     finish_reason: FinishReason
     text: str
-    """The answer, as far as it came."""
+    """The answer's text, as far as it came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,8 @@ class EventLog:
     def __init__(
         self, *, num_retained: int, metrics: Metrics, num_alerts_retained: int = 256
     ) -> None:
-        """Alerts are retained beside the rest, so that clips do not push them out."""
+        """`num_retained` bounds the retained events other than alerts, which have a bound of their
+        own, so that clips do not push them out."""
         self._retained: deque[Numbered] = deque(maxlen=num_retained)
         self._alerts: deque[Numbered] = deque(maxlen=num_alerts_retained)
         self._subscriptions: set[Subscription] = set()
@@ -133,7 +134,7 @@ class EventLog:
         """
         subscription = Subscription(self, max_events=max(1, max_events))
         if after is not None and after > self._last_number:
-            after = 0  # of another life of this stream: all of this one is new
+            after = 0  # the number is of another life of this stream: all of this one is new
         if after is not None:
             for numbered in merge(self._retained, self._alerts, key=itemgetter(0)):
                 if numbered[0] > after:

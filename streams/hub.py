@@ -35,7 +35,7 @@ from onlooker.watches.webhooks import WebhookSender
 _log = logging.getLogger("onlooker.streams.hub")
 
 DRAIN_POLL_S = 0.05
-"""Between two looks at the load."""
+"""Seconds between two looks, at shutdown, at whether answers are still under way."""
 
 
 def check_name(name: str) -> None:
@@ -48,7 +48,7 @@ def check_name(name: str) -> None:
 
 
 def not_found(name: str) -> NotFound:
-    """Says how a stream comes to be."""
+    """Return an error that says how a stream comes to be."""
     return NotFound(
         f"there is no stream '{name}': create it with POST /v1/streams or connect to "
         f"/v1/realtime?stream={name}",
@@ -70,8 +70,9 @@ class StreamHub:
         journal: JournalKeeper | None = None,
         shelf: WatchShelf | None = None,
     ) -> None:
-        """All parts are started and closed with the hub. `journal`: keeps frames until their clips
-        are durable. `shelf`: keeps the watches of streams that outlive their connections."""
+        """`webhooks`, `journal` and `shelf` are closed with the hub, as are the engine and the
+        pool. `journal`: keeps frames until their clips are durable. `shelf`: keeps the watches of
+        streams that outlive their connections."""
         self._shared, self._engine = shared, shared.engine
         self._clock, self._settings, self._metrics = shared.clock, shared.settings, shared.metrics
         self._stock = StockTaker(shared.engine, journal, clock=shared.clock, metrics=shared.metrics)
@@ -79,7 +80,7 @@ class StreamHub:
         self._slots = QuestionSlots(shared.settings.max_questions)
         self._governor, self._puller = governor, puller
         self.webhooks = webhooks
-        """Where alerts are posted to."""
+        """The sender that posts alerts to webhooks."""
         self._make_keeper = make_keeper
         self._streams: dict[StreamId, Stream] = {}
         self._opening: set[StreamId] = set()
@@ -91,7 +92,7 @@ class StreamHub:
 
     @property
     def info(self) -> EngineInfo:
-        """What the model is and wants."""
+        """What the engine says of itself and of its model."""
         return self._engine.info
 
     def ready(self) -> bool:
@@ -99,7 +100,7 @@ class StreamHub:
         return self._is_started and not self._is_closing and self._engine.ready()
 
     def alive(self) -> bool:
-        """Whether they are taken, now or once the engine has been started again."""
+        """Whether streams and questions are taken, now or once the engine is started again."""
         return self._is_started and not self._is_closing and self._engine.healthy()
 
     @property
@@ -152,8 +153,8 @@ class StreamHub:
         """Open a stream; without an id, one is made.
 
         Raises:
-            Conflict: it exists already.
-            InvalidRequest: the id is none.
+            Conflict: a stream of this id exists already.
+            InvalidRequest: the id cannot name a stream.
             Overloaded: as many streams are open as this server takes.
             EngineRestarting: the engine is being started again, and it takes long.
             ShuttingDown, EngineDead: nothing new is taken.
@@ -190,7 +191,7 @@ class StreamHub:
         """The open stream of this id.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no stream of this id is open.
         """
         stream = self._streams.get(StreamId(stream_id))
         if stream is None:
@@ -205,7 +206,7 @@ class StreamHub:
         """Close a stream and forget what is remembered of it; its viewers are told `reason`.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no stream of this id is open.
         """
         stream = self.get(stream_id)
         await self._stop(stream, reason, outcome="closed")
@@ -248,7 +249,7 @@ class StreamHub:
         life, info = self._engine.life, self._engine.info
         remembered = await self._engine.open_stream(stream_id)
         if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
-            # Who ends with their connection cannot be opened again.
+            # A stream that ends with its connection cannot be opened again: it needs no journal.
             return Opened(life, remembered)
         journal = await self._journal.open(stream_id, info.survives)
         return Opened(life, remembered, Restorer(stream_id, journal, self._shared))

@@ -32,7 +32,7 @@ T = TypeVar("T")
 _log = logging.getLogger("onlooker.streams.journaling")
 
 REPLAY_BYTES = 16 << 20
-"""Pictures of a replay that are in memory at once."""
+"""Bytes of pictures of a replay that are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +44,26 @@ class KeptPicture:
     codec: Codec
     payload: bytes
     is_last: bool = False
-    """Whether the clip is whole with it."""
+    """Whether the clip is whole with this picture."""
 
 
 def as_pictures(kept: Sequence[KeptFrame], message: FrameMessage | None) -> list[KeptPicture]:
-    """What the journal takes of frames that were kept of `message` (None: of the end of a source).
-    Encodes: off the event loop."""
+    """The frames that were kept of `message` (None: of the end of a source) as the journal takes
+    them. It encodes, so it must be called off the event loop."""
     pictures = []
     for one in kept:
         frame = one.frame
         codec, payload = Codec.PNG, b""
         if isinstance(message, EncodedFrame) and message.is_still:
             codec, payload = message.codec, message.payload
-        if not 0 < len(payload) <= frame.pixels.nbytes:  # a large photograph of a small picture
+        if not 0 < len(payload) <= frame.pixels.nbytes:  # none, or more than its pixels take
             codec, payload = Codec.PNG, encode_png(frame.pixels)
         pictures.append(KeptPicture(one.clip_index, frame.capture_s, codec, payload, one.is_last))
     return pictures
 
 
 class JournalKeeper:
-    """The journals of all streams. All calls on the event loop.
+    """The journals of all streams. All calls are made on the event loop.
 
     One thread does all the writing. While a write hangs, whatever else comes is taken without a
     guarantee at once: a stuck disk must not keep streams from being watched.
@@ -78,7 +78,7 @@ class JournalKeeper:
         metrics: Metrics,
         executor: Executor | None = None,
     ) -> None:
-        """`executor`: of one thread, for tests."""
+        """`executor`: has one thread, and does all the work on `journal`; given by tests."""
         self._journal = journal
         self._settings, self._clock, self._metrics = settings, clock, metrics
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="journal")
@@ -92,30 +92,30 @@ class JournalKeeper:
 
     @property
     def settle_s(self) -> float:
-        """How often to ask what is durable."""
+        """Seconds between two questions of what is durable."""
         return self._settings.settle_s
 
     async def stats(self) -> JournalStats:
-        """Totals, and what is held now."""
+        """The journal's totals, and what it holds now."""
         return await self._run(self._journal.stats)
 
     async def open(self, stream_id: StreamId, survives: Guarantee) -> "StreamJournal":
-        """The journal of a stream; `survives`: what its durable clips survive."""
+        """Open the journal of a stream; `survives`: what its durable clips survive."""
         newest_s = await self._run(partial(self._journal.newest_s, stream_id))
         found = self._open[stream_id] = StreamJournal(stream_id, self, survives, newest_s)
         return found
 
     def let_go(self, stream_id: StreamId) -> None:
-        """A stream was closed; what is pending of it stays."""
+        """Let go of a stream that was closed; what is pending of it stays in the journal."""
         self._open.pop(stream_id, None)
 
     async def forget(self, stream_id: StreamId) -> None:
-        """A stream is to be forgotten."""
+        """Delete all that the journal has of a stream."""
         self.let_go(stream_id)
         await self._run(partial(self._journal.delete, stream_id))
 
     def waiting(self) -> dict[StreamId, list[int]]:
-        """Clips that the model has seen and that are not known to be durable."""
+        """By stream, the indices of clips that were seen and are not known to be durable."""
         return {
             stream_id: indices
             for stream_id, journal in self._open.items()
@@ -123,7 +123,7 @@ class JournalKeeper:
         }
 
     def settle(self, stream_id: StreamId, clip_indices: Collection[int]) -> None:
-        """Some clips are durable now."""
+        """Note that some clips of a stream are durable now."""
         if (journal := self._open.get(stream_id)) is not None:
             journal.settle(clip_indices)
 
@@ -140,8 +140,8 @@ class JournalKeeper:
         pictures: Sequence[KeptPicture],
         note: Callable[[Sequence[JournalReceipt]], None],
     ) -> Guarantee:
-        """Write pictures; returns the least guarantee. `note` hears of the places that they got,
-        even when that comes too late for a guarantee."""
+        """Write pictures; return the least guarantee that one of them got. `note` hears of the
+        places that they got, even when that comes too late for a guarantee."""
         if self._num_overdue:
             return self._counted(Guarantee.NONE, len(pictures))
         written = asyncio.ensure_future(self._run(partial(self._append, stream_id, pictures)))
@@ -156,11 +156,11 @@ class JournalKeeper:
         return self._counted(weakest(receipt.guarantee for receipt in receipts), len(pictures))
 
     def mark(self, stream_id: StreamId, position: int) -> None:
-        """Everything up to `position` is durable elsewhere."""
+        """Note that a stream's entries up to `position` are durable elsewhere."""
         self._executor.submit(self._journal.mark_durable, stream_id, position)
 
     async def read(self, stream_id: StreamId, after: int) -> list[JournalEntry]:
-        """The next part of a replay."""
+        """The next entries of a stream's replay, after position `after`; empty at the end."""
         return await self._run(
             partial(self._journal.replay, stream_id, after=after, max_bytes=REPLAY_BYTES)
         )
@@ -207,10 +207,10 @@ class StreamJournal:
         self._places: OrderedDict[int, int] = OrderedDict()
         self._durable: set[int] = set()
         self.guarantee = survives
-        """What the newest picture got."""
+        """What the newest picture survives; before the first, what a durable clip does."""
 
     async def append(self, pictures: Sequence[KeptPicture]) -> Guarantee:
-        """Write pictures down; returns what they survive from now on."""
+        """Write pictures down; returns what the newest of them survives from now on."""
         if pictures:
             written = await self._keeper.append(
                 self._stream_id, pictures, partial(self._note_places, pictures)
@@ -219,7 +219,7 @@ class StreamJournal:
         return self.guarantee
 
     async def groups(self) -> AsyncIterator[tuple[int, list[JournalEntry]]]:
-        """What is not durable, by clip: (index, pictures), in order. Notes where they stand."""
+        """Yield clips that are not durable as (index, entries), in order; note their places."""
         index, group, after = -1, list[JournalEntry](), -1
         while part := await self._keeper.read(self._stream_id, after):
             for entry in part:
@@ -234,7 +234,7 @@ class StreamJournal:
             yield index, group
 
     def waiting(self) -> list[int]:
-        """Clips that the model has seen and that are not known to be durable."""
+        """The indices of clips that the model has seen and that are not known to be durable."""
         return [
             index
             for index in self._places
@@ -242,7 +242,8 @@ class StreamJournal:
         ]
 
     def settle(self, clip_indices: Collection[int]) -> None:
-        """Some clips are durable, or lost for good. The journal lets go of whole beginnings."""
+        """Note that clips are durable, or lost for good. The journal lets go of the oldest clips as
+        long as they are either."""
         self._durable.update(index for index in clip_indices if index in self._places)
         position = None
         while self._places and (first := next(iter(self._places))) in self._durable:

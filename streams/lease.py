@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 
 class SourceLease:
-    """One at a time; its holder releases it.
+    """The right to feed one stream, which one source has at a time; its holder releases it.
 
     Args:
         owner: names the source in errors and status.
-        on_release: is told the lease and why.
+        on_release: is called with the lease and why it was released.
     """
 
     def __init__(self, owner: str, on_release: Callable[["SourceLease", str], None]) -> None:

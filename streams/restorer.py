@@ -19,10 +19,10 @@ _log = logging.getLogger("onlooker.streams.restorer")
 
 @dataclass(slots=True)
 class Found:
-    """What a journal had."""
+    """What a stream's journal had, and where the stream goes on."""
 
     next_clip_index: int
-    """For the stream's next clip."""
+    """The index of the stream's next clip."""
     num_after: int = 0
     """Clips found after those that the engine remembers."""
     filled: set[int] = field(default_factory=set)
@@ -30,11 +30,11 @@ class Found:
     waiting: Frame | None = None
     """The frame that waited for its partner when the process ended; its clip is the next."""
     newest_s: float | None = None
-    """Stream time of the newest frame."""
+    """Stream time of the newest frame that was found; None when there was none."""
 
 
 class Restorer:
-    """Of one stream."""
+    """Makes clips again of what the journal has of one stream."""
 
     def __init__(self, stream_id: StreamId, journal: StreamJournal, shared: Shared) -> None:
         self._stream_id, self.journal, self._shared = stream_id, journal, shared
@@ -117,15 +117,15 @@ class Opened:
     """How a stream begins."""
 
     life: int
-    """Of the engine that it was opened with."""
+    """The number of the engine's life in which the stream was opened."""
     remembered: Remembered
-    """What that engine said."""
+    """What the engine said that it remembers of the stream."""
     restorer: Restorer | None = None
-    """Finds again what the engine does not remember; None without a journal."""
+    """The part that finds again what the engine does not remember; None without a journal."""
 
     @property
     def journal(self) -> StreamJournal | None:
-        """Where the stream's kept frames are written."""
+        """The journal to which the stream's kept frames are written; None where there is none."""
         return None if self.restorer is None else self.restorer.journal
 
     @property

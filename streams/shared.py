@@ -11,11 +11,11 @@ from onlooker.streams.config import StreamsSection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
-    """Made once, with the hub."""
+    """What all streams of a server have in common; made once, with the hub."""
 
     engine: EngineSupervisor
     clock: Clock
     metrics: Metrics
     settings: StreamsSection
     pool: Executor
-    """Where pictures are decoded and compared, off the event loop."""
+    """The threads on which pictures are decoded and compared, off the event loop."""

@@ -17,14 +17,15 @@ class StreamOptions:
     """What a stream is opened with. None takes the server's setting."""
 
     clock: Literal["live", "virtual"] | None = None
-    """Live: frames may be dropped. Virtual: frames carry their time, the sender waits."""
+    """The stream's clock: on ``live`` frames may be dropped, on ``virtual`` the sender waits."""
     max_fps: float | None = None
     """Frames a second of stream time that are looked at, at most."""
     gate_threshold: float | None = None
     tier: Tier | None = None
-    """Whose targets hold for its frames, and for questions that choose none."""
+    """The tier whose targets hold for the stream's frames, and for questions that choose none."""
     persistent: bool = True
-    """Whether it outlives the connection that opened it; kept for the server, which acts on it."""
+    """Whether the stream outlives the connection that opened it. If not, the server closes it with
+    the connection, and its frames are not journaled."""
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -38,7 +39,7 @@ class StreamTerms:
     """Stream time between two frames that are looked at, at full quality."""
     gate_threshold: float
     tier: Tier | None
-    """None: the server's default."""
+    """The tier whose targets hold; None takes the server's default."""
 
     @classmethod
     def of(
@@ -72,11 +73,11 @@ class StreamStatus:
     clips: int
     clips_lost: int
     newest_s: float | None
-    """Capture time of the newest frame that came in."""
+    """Capture time of the newest frame that came in; None before the first."""
     seen_until_s: float | None
     lag_s: float
     source: str | None
-    """Who feeds it."""
+    """The owner of the lease that feeds the stream; None when nobody does."""
     subscribers: int
     questions: int
     """Answers under way."""
@@ -86,6 +87,6 @@ class StreamStatus:
     quality_level: int
     """Rung of the quality ladder; 0 is full quality."""
     closed: str | None
-    """Why it was closed."""
+    """Why the stream was closed; None while it is open."""
     guarantee: Guarantee = Guarantee.NONE
     """What a frame that is kept now survives."""

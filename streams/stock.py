@@ -17,15 +17,15 @@ COUNTED = (
     "hits", "misses", "corrupt", "foreign", "read_errors", "write_errors", "refused", "stored",
     "evicted", "failed",
 )  # fmt: skip
-"""Totals of a tier that become metrics."""
+"""The names of a tier's totals that become metrics."""
 
 
 INTERVAL_S = 1.0
-"""Where no journal waits to be emptied."""
+"""Seconds between two times of taking stock where no journal waits to be emptied."""
 
 
 class TakesStock(Protocol):
-    """As much of an engine as is asked here."""
+    """The part of an engine that `StockTaker` asks."""
 
     async def take_stock(self, waiting: Waiting) -> Stock: ...
 
@@ -62,7 +62,7 @@ class StockTaker:
                     _log.warning("the engine could not be asked what it holds", exc_info=error)
 
     async def take(self) -> None:
-        """Once. Raises what `Engine.take_stock` raises."""
+        """Take stock once. Raises what `Engine.take_stock` raises."""
         waiting = {} if self._journal is None else self._journal.waiting()
         stock = await self._engine.take_stock(waiting)
         for tier, counts in stock.tiers.items():

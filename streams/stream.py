@@ -60,7 +60,7 @@ class Stream:
             now_s=self._now_s,
             is_kept=options.persistent,
         )
-        """Standing questions to this stream."""
+        """The keeper of the standing questions to this stream."""
         self.ingest = Ingest(
             terms,
             shared,
@@ -69,7 +69,7 @@ class Stream:
             watches=self.watches,
             publish=self._events.publish,
         )
-        """What comes in, on its way to the model; the governor reads how it fares."""
+        """The way of frames to the model; the governor reads there how the stream fares."""
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asker = Asker(
             engine=shared.engine,
@@ -96,8 +96,8 @@ class Stream:
         on, so that a camera that restarts at 0 can go on feeding its stream.
 
         Raises:
-            Conflict: another source feeds it.
-            NotFound: it is closed.
+            Conflict: another source feeds the stream.
+            NotFound: the stream is closed.
         """
         self._check_open()
         if self._lease is not None:
@@ -121,7 +121,7 @@ class Stream:
         of it arrives as a `FrameAck`.
 
         Raises:
-            InvalidRequest: a capture time that is no time; a stream on the virtual clock.
+            InvalidRequest: the capture time is negative or not finite; the clock is virtual.
             NotFound: the stream is closed.
         """
         if not self.is_live:
@@ -156,13 +156,14 @@ class Stream:
     def ask(self, question: Question) -> AsyncGenerator[AnswerEvent]:
         """Ask; yields deltas, then exactly one `AnswerEnd`. Close the generator to cancel.
 
-        Live without `Question.at_s` is about now. With it, or on the virtual clock, the answer
-        waits until everything that came in with an earlier capture time has been seen; it depends
-        on nothing captured later, and neither on when or whether other questions are asked.
+        On the live clock a question without `Question.at_s` is about now. With it, or on the
+        virtual clock, the answer waits until everything that came in with an earlier capture time
+        has been seen; it depends on nothing captured later, and neither on when or whether other
+        questions are asked.
 
         Raises, at the first step:
             Overloaded: too many answers are under way, or the first word would come far too late.
-            InvalidRequest: an empty question; a time too far ahead.
+            InvalidRequest: the question is empty; its time is too far ahead.
             NotFound, Conflict: the stream is closed, or was while this waited.
             EngineFailed, EngineDead, TooLarge: from the engine.
         """
@@ -195,7 +196,7 @@ class Stream:
         )
 
     def status(self) -> StreamStatus:
-        """How the stream is now."""
+        """The stream's state and counters now."""
         ingest, tally = self.ingest, self.ingest.tally
         return StreamStatus(
             stream_id=self.id,
@@ -225,14 +226,14 @@ class Stream:
     # ---- for the hub
 
     async def run(self) -> None:
-        """Watch until cancelled; raises what ended it."""
+        """Take in frames and watch until cancelled; raises what ended it."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.ingest.run())
             tasks.create_task(self.watches.run())
 
     async def close(self, reason: str) -> None:
-        """Tell everyone that it is over and let go of what waits. Called by the hub, which has
-        stopped `run` before; use `StreamHub.close_stream`. Idempotent."""
+        """Tell everyone that the stream is over and let go of what waits. Called by the hub, which
+        has stopped `run` before; use `StreamHub.close_stream`. Idempotent."""
         if self._closed.done():
             return
         self._closed.set_result(reason)

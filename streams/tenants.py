@@ -7,8 +7,8 @@ from onlooker.streams.stream import Stream, StreamOptions
 
 
 class TenantStreams:
-    """What a caller may see of a hub. Names are the tenant's own: another tenant's stream of the
-    same name is another stream, with another memory, in every tier."""
+    """The part of a hub that a caller may see. Names are the tenant's own: another tenant's stream
+    of the same name is another stream, with another memory, in every tier."""
 
     def __init__(self, hub: StreamHub, tenant: str) -> None:
         self.tenant = tenant
@@ -29,12 +29,12 @@ class TenantStreams:
         """The open stream of this name.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no stream of this name is open.
         """
         return self._hub.get(self._id(name))
 
     def streams(self) -> list[Stream]:
-        """All open streams, oldest first."""
+        """All open streams of the tenant, oldest first."""
         found = self._hub.streams()
         return [stream for stream in found if split_stream_id(stream.id)[0] == self.tenant]
 
@@ -42,15 +42,15 @@ class TenantStreams:
         """Close a stream and forget what is remembered of it.
 
         Raises:
-            NotFound: there is none.
+            NotFound: no stream of this name is open.
         """
         await self._hub.close_stream(self._id(name), reason)
 
     async def pull(self, stream: Stream, source: SourceSpec) -> None:
-        """See `StreamHub.pull`."""
+        """Let the server feed `stream` from `source`, as `StreamHub.pull` does."""
         await self._hub.pull(stream, source)
 
     def _id(self, name: str) -> StreamId:
-        if not is_stream_id(name):  # with a slash in it, it could be another's
+        if not is_stream_id(name):  # a name with a slash in it could be another tenant's
             raise not_found(name[:80])
         return tenant_stream_id(self.tenant, name)

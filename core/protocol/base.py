@@ -14,7 +14,7 @@ CODEC_NAMES = tuple(codec.name.lower() for codec in Codec)
 CodecName = Literal["jpeg", "png", "webp", "h264", "vp8", "vp9", "webm", "fmp4"]
 ClockName = Literal["live", "virtual"]
 TierName = Literal["interactive", "standard", "background"]
-"""How much somebody minds waiting: whose targets hold."""
+"""How much somebody minds waiting, which decides whose targets hold."""
 FinalStatus = Literal["completed", "cancelled", "incomplete", "failed"]
 """How an answer ended."""
 StreamIdText = Annotated[str, Field(pattern=f"^{STREAM_ID_PATTERN}$")]
@@ -46,7 +46,7 @@ class ErrorBody(Outbound):
     code: str
     """Stable text for programs, such as ``unsupported_media``."""
     message: str
-    """For people: what was expected, what was found, what to do."""
+    """Text for people: what was expected, what was found, what to do."""
     param: str | None = None
     """The field that was wrong, where there is one."""
     event_id: str | None = None
@@ -54,7 +54,7 @@ class ErrorBody(Outbound):
     retryable: bool = False
     """Whether the same call may succeed later, unchanged."""
     retry_after_s: float | None = None
-    """When it makes sense to try again."""
+    """Seconds after which it makes sense to try again."""
 
 
 class ErrorReply(Outbound):
@@ -127,7 +127,7 @@ InputItem = Annotated[MessageItem | ItemReference, Field(discriminator="type")]
 
 
 class OutputText(Outbound):
-    """A part of an answer."""
+    """A text part of an item."""
 
     type: Literal["output_text", "input_text"] = "output_text"
     text: str = ""
@@ -156,7 +156,7 @@ class ConversationItem(Outbound):
 
 class InputTokenDetails(Outbound):
     cached_tokens: int = 0
-    """Of the input tokens, those whose KV was reused rather than computed."""
+    """Input tokens whose KV was reused rather than computed."""
 
 
 class Usage(Outbound):
@@ -177,7 +177,7 @@ class EvidenceSpan(Outbound):
     """``recent`` (the recent window), ``retrieved`` (brought back for this question) or ``named``
     (the question named its time)."""
     tier: str
-    """Where it lay: ``device``, ``memory``, ``disk`` or ``redis``."""
+    """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``."""
 
 
 class AnswerFacts(Outbound):
@@ -188,21 +188,21 @@ class AnswerFacts(Outbound):
     asked_s: float | None = None
     """Stream time of the question: nothing captured later can have changed the answer."""
     seen_until_s: float | None = None
-    """Stream time up to which the model had seen when the answer ended."""
+    """Stream time at which the newest clip in the model's context ends; null without one."""
     clip_spans_s: list[tuple[float, float]] = []
     """Spans of stream time that were in the model's context, as (start, end)."""
     retrieved_spans_s: list[tuple[float, float]] = []
-    """Of these, what had left the recent window and was brought back for this question."""
+    """Those of `clip_spans_s` that had left the recent window and were brought back."""
     memory_incomplete: bool = False
     """Whether something that should have been remembered could not be read."""
     evidence: list[EvidenceSpan] = []
-    """The same spans by why they were shown and where they came from."""
+    """The spans of `clip_spans_s` with why they were shown and where they came from."""
     fetched_bytes: dict[str, int] = {}
-    """By tier, what was read of the stream's memory for this answer, beyond the recent window."""
+    """Bytes of memory beyond the recent window that were read for this answer, by tier."""
     fetched_ratio: float | None = None
-    """The same as a share of all that is remembered of the stream."""
+    """The bytes of `fetched_bytes` as a share of all that is remembered of the stream."""
     ttft_ms: float | None = None
-    """Acceptance of the question to its first piece of text."""
+    """Milliseconds from the acceptance of the question to its first piece of text."""
 
 
 # ---- streams ----
@@ -215,16 +215,17 @@ class FrameTotals(Outbound):
     kept: int = 0
     skipped: int = 0
     dropped: dict[str, int] = {}
-    """By reason."""
+    """The number of dropped frames by reason."""
 
 
 class SourceInfo(Outbound):
     """Where a stream's frames come from."""
 
     kind: Literal["none", "push", "pull"] = "none"
-    """Nothing yet, a connection or HTTP calls, or an address that the server reads."""
+    """What feeds it: nothing yet, a connection or HTTP calls, or an address that the server
+    reads."""
     url: str | None = None
-    """Of a pulled source, without user name and password."""
+    """The address of a pulled source, without user name, password and query."""
 
 
 class StreamObject(Outbound):
@@ -233,10 +234,10 @@ class StreamObject(Outbound):
     id: str
     object: Literal["stream"] = "stream"
     created_at: float
-    """Seconds since the Unix epoch."""
+    """When the stream was opened, in seconds since the Unix epoch."""
     clock: ClockName = "live"
     persistent: bool = True
-    """Whether it outlives the connection that opened it (until its idle limit)."""
+    """Whether the stream outlives the connection that opened it (until its idle limit)."""
     max_fps: float | None = None
     gate_threshold: float | None = None
     metadata: dict[str, str] = {}
@@ -247,13 +248,14 @@ class StreamObject(Outbound):
     seen_until_s: float | None = None
     """Stream time up to which the model has seen; null before the first clip."""
     lag_s: float | None = None
-    """How far behind the newest frame the model is."""
+    """Seconds from the arrival of the newest seen clip's last frame until the model had seen it."""
     fps: float | None = None
     """Frames a second that come in, lately."""
     service_tier: TierName = "standard"
-    """Whose targets hold for its frames."""
+    """The tier whose targets hold for the stream's frames."""
     quality_level: int = 0
-    """0 is full quality; more is given up at each level while there is too much to do."""
+    """Rung of the quality ladder: 0 is full quality; more is given up at each level while there is
+    too much to do."""
     viewers: int = 0
     """Connections and event readers that listen."""
     guarantee: Guarantee = Guarantee.NONE
@@ -275,12 +277,12 @@ class Capabilities(Outbound):
     output_modalities: list[str] = ["text"]
     clocks: list[str] = ["live", "virtual"]
     engine_mode: str
-    """``fake``, ``resend`` or ``segments``."""
+    """The engine's mode: ``fake``, ``resend`` or ``segments``."""
     knows: str
     """One sentence on what the model can be asked about."""
     frame_width: int
     frame_height: int
-    """Pixels to which every frame is brought; sending more is a waste."""
+    """Pixels to which every frame is brought, with `frame_width`; sending more is a waste."""
     guarantee: Guarantee = Guarantee.NONE
     """What a kept frame survives at best; a stream that ends with its connection has none."""
 
@@ -298,7 +300,7 @@ class Limits(Outbound):
     max_images: int
     max_output_tokens: int
     idle_timeout_s: float
-    """A connection that sends nothing for this long, and awaits nothing, is closed."""
+    """Seconds after which a connection that sends nothing and awaits nothing is closed."""
 
 
 JsonObject = dict[str, Any]

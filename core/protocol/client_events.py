@@ -20,14 +20,14 @@ from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE, MA
 from onlooker.core.protocol.watches import WatchChanges, WatchConfig, WatchId
 
 MaxOutputTokens = Annotated[int, Field(ge=1)] | Literal["inf"]
-"""``inf`` takes the server's limit."""
+"""The most tokens that an answer may have; ``inf`` takes the server's limit."""
 
 
 class ClientEvent(Inbound):
     """The base of all client events."""
 
     event_id: Annotated[str, Field(max_length=512)] | None = None
-    """The client's own name for it; an `error` event repeats it."""
+    """The client's own name for the event; an `error` event repeats it."""
 
 
 class InputVideoConfig(Inbound):
@@ -41,7 +41,7 @@ class InputVideoConfig(Inbound):
     gate_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """How much a frame must differ from the last kept one (0-1 of full scale) to be kept."""
     service_tier: TierName | None = None
-    """Whose targets hold for the stream's frames. Can be chosen until the first frame."""
+    """The tier whose targets hold for the stream's frames. Can be chosen until the first frame."""
     ack: Literal["all", "problems", "none"] | None = None
     """Which frames acknowledgements list; the totals are always told."""
 
@@ -51,13 +51,13 @@ class SessionConfig(Inbound):
 
     type: Literal["realtime"] = "realtime"
     model: str | None = None
-    """Must be the served model."""
+    """The name of the model, which must be the served one."""
     instructions: str | None = None
     """The system prompt of coming answers; null takes the engine's own."""
     max_output_tokens: MaxOutputTokens | None = None
     output_modalities: list[Literal["text"]] | None = None
     service_tier: TierName | None = None
-    """Whose targets hold for coming answers; null takes the stream's."""
+    """The tier whose targets hold for coming answers; null takes the stream's."""
     input_video: InputVideoConfig | None = None
 
 
@@ -76,10 +76,10 @@ class FrameAppend(ClientEvent):
     timestamp_ms: Annotated[float, Field(ge=0, le=MAX_CAPTURE_US / 1000, allow_inf_nan=False)]
     """Stream time of capture in milliseconds."""
     sequence: Annotated[int, Field(ge=0, le=MAX_SEQUENCE)] | None = None
-    """Default: one more than the last of its slot."""
+    """The frame's number; default: one more than the last of its slot."""
     slot: Annotated[int, Field(ge=0, le=MAX_SLOT)] = 0
     last: bool = False
-    """The source ends with this frame."""
+    """Whether the source ends with this frame."""
 
 
 class VideoAttach(ClientEvent):
@@ -88,7 +88,7 @@ class VideoAttach(ClientEvent):
     type: Literal["input_video.attach"]
     slot: Annotated[int, Field(ge=1, le=MAX_SLOT)]
     stream: StreamIdText
-    """Created if it does not exist."""
+    """The stream to feed; created if it does not exist."""
 
 
 class VideoDetach(ClientEvent):
@@ -102,7 +102,7 @@ class ItemCreate(ClientEvent):
     type: Literal["conversation.item.create"]
     item: MessageItem
     previous_item_id: str | None = None
-    """After which item; ``root`` for the beginning; default: the end."""
+    """The item after which the new one is placed; ``root`` for the beginning; default: the end."""
 
 
 class ItemRetrieve(ClientEvent):
@@ -122,14 +122,14 @@ class ResponseConfig(Inbound):
     max_output_tokens: MaxOutputTokens | None = None
     output_modalities: list[Literal["text"]] | None = None
     input: Annotated[list[InputItem], Field(max_length=64)] | None = None
-    """Ask this instead of what the conversation holds."""
+    """Items that are asked instead of what the conversation holds."""
     conversation: Literal["auto", "none"] | None = None
     """``none``: an answer beside the conversation, neither reading nor joining its dialogue."""
     metadata: Metadata | None = None
     service_tier: TierName | None = None
-    """Whose targets hold for this answer; default: the session's, else the stream's."""
+    """The tier whose targets hold for this answer; default: the session's, else the stream's."""
     stream: StreamIdText | None = None
-    """Ask about this stream; default: the session's own."""
+    """The stream that is asked; default: the session's own."""
     at_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Stream time of the question: the answer comes when the model has seen everything up to it,
     and knows nothing later. Default: now."""
@@ -143,7 +143,7 @@ class ResponseCreate(ClientEvent):
 class ResponseCancel(ClientEvent):
     type: Literal["response.cancel"]
     response_id: str | None = None
-    """Default: the conversation's running answer."""
+    """The answer to cancel; default: the conversation's running one."""
 
 
 class WatchCreate(ClientEvent):
@@ -152,7 +152,7 @@ class WatchCreate(ClientEvent):
     type: Literal["stream.watch.create"]
     watch: WatchConfig
     stream: StreamIdText | None = None
-    """Default: the session's own."""
+    """The stream that is watched; default: the session's own."""
 
 
 class WatchUpdate(ClientEvent):

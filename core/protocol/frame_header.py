@@ -42,10 +42,10 @@ class FrameHeader:
     capture_us: int
     """Stream time of capture in microseconds."""
     slot: int = 0
-    """Which of the connection's streams; 0 is the session's own."""
+    """The number of the stream among those that the connection feeds; 0 is the session's own."""
     key_frame: bool = False
     last_frame: bool = False
-    """The source ends with this frame."""
+    """Whether the source ends with this frame."""
 
     @property
     def capture_s(self) -> float:

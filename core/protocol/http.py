@@ -26,23 +26,24 @@ class SourceRequest(Inbound):
     """An address that the server reads frames from."""
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
-    """``rtsp://…``, ``http(s)://…`` (file or HLS), ``file:///…``; only what the operator allows."""
+    """The address: ``rtsp://…``, ``http(s)://…`` (file or HLS) or ``file:///…``; only what the
+    operator allows."""
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
-    """Take at most so many frames a second of it."""
+    """Frames a second that are taken of it, at most."""
     loop: bool = False
-    """Begin again at the end of a file."""
+    """Whether to begin again at the end of a file."""
 
 
 class CreateStreamRequest(Inbound):
     id: StreamIdText | None = None
-    """Default: a fresh one."""
+    """The stream's id; default: a fresh one."""
     source: SourceRequest | None = None
-    """Default: frames are pushed by a connection or over HTTP."""
+    """The source that the server reads; default: frames are pushed by a connection or over HTTP."""
     clock: ClockName = "live"
     max_fps: Annotated[float, Field(gt=0, le=240)] | None = None
     gate_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     service_tier: TierName | None = None
-    """Whose targets hold for its frames, and for questions that choose none."""
+    """The tier whose targets hold for the stream's frames, and for questions that choose none."""
     metadata: Metadata = {}
 
 
@@ -60,9 +61,9 @@ class FrameReply(Outbound):
     sequence: int
     outcome: Literal["kept", "skipped", "dropped"]
     reason: str | None = None
-    """Why it was dropped."""
+    """Why the frame was dropped."""
     guarantee: Guarantee | None = None
-    """What it survives, when it was kept: `none`, `process`, `second` or `machine`."""
+    """What the frame survives, when it was kept: `none`, `process`, `second` or `machine`."""
     capture_s: float
     seen_until_s: float | None = None
     lag_s: float | None = None
@@ -74,13 +75,14 @@ class FrameReply(Outbound):
 class QuestionRequest(Inbound):
     question: Annotated[str, Field(min_length=1)]
     stream: bool = False
-    """Server-sent events with the WebSocket's `response.*` events instead of one JSON answer."""
+    """Whether to answer by server-sent events, with the WebSocket's `response.*` events, instead of
+    one JSON answer."""
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     at_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Stream time of the question; default: now."""
     instructions: str | None = None
     service_tier: TierName | None = None
-    """Whose targets hold for this answer; default: the stream's."""
+    """The tier whose targets hold for this answer; default: the stream's."""
 
 
 class AnswerReply(Outbound):
@@ -130,13 +132,13 @@ class ChatTextPart(Inbound):
 class ChatImagePart(Inbound):
     type: Literal["image_url"]
     image_url: UrlObject
-    """A ``data:`` URL; addresses are not fetched."""
+    """The picture as a ``data:`` URL; addresses are not fetched."""
 
 
 class ChatVideoPart(Inbound):
     type: Literal["video_url"]
     video_url: UrlObject
-    """``stream://ID``: the question is about this stream."""
+    """The stream that the question is about, as ``stream://ID``."""
 
 
 ChatPart = Annotated[ChatTextPart | ChatImagePart | ChatVideoPart, Field(discriminator="type")]
@@ -178,12 +180,13 @@ class ChatRequest(Inbound):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    """Default: 0, the likeliest words."""
+    """Sampling temperature; default: 0, which takes the likeliest words."""
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     n: Literal[1] | None = None
     user: str | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] | None = None
-    """OpenAI's names: ``priority`` is our ``interactive``, ``flex`` our ``background``."""
+    """The service tier by OpenAI's names: ``priority`` is our ``interactive``, ``flex`` our
+    ``background``."""
     metadata: Metadata | None = None
 
 
@@ -253,7 +256,7 @@ class ExpiresAfter(Inbound):
 class ClientSecretRequest(Inbound):
     expires_after: ExpiresAfter = ExpiresAfter()
     session: dict[str, Any] | None = None
-    """Only ``{"type": "realtime", "model": …}``: settings come with `session.update`."""
+    """The session: only ``{"type": "realtime", "model": …}``; the rest is for `session.update`."""
 
 
 class ClientSecretSession(Outbound):
@@ -264,9 +267,9 @@ class ClientSecretSession(Outbound):
 
 class ClientSecretReply(Outbound):
     value: str
-    """Use it as the API key of a realtime connection."""
+    """The token, which is used as the API key of a realtime connection."""
     expires_at: int
-    """Seconds since the Unix epoch."""
+    """When the token expires, in seconds since the Unix epoch."""
     session: ClientSecretSession
 
 

@@ -32,7 +32,8 @@ class ServerEvent(Outbound):
 
     event_id: str = ""
     sequence_number: int = 0
-    """1, 2, 3 … per connection, no gaps."""
+    """The event's number on its connection: 1, 2, 3 …, no gaps. Where a stream is followed over
+    HTTP, the stream's event number."""
 
 
 # ---- session ----
@@ -46,7 +47,7 @@ class SessionObject(Outbound):
     id: str
     model: str
     stream: str
-    """The session's own stream: slot 0."""
+    """The name of the session's own stream, which is slot 0."""
     instructions: str | None = None
     max_output_tokens: int | Literal["inf"] = "inf"
     output_modalities: list[str] = ["text"]
@@ -70,7 +71,8 @@ class SessionClosing(ServerEvent):
 
     type: Literal["session.closing"] = "session.closing"
     reason: str
-    """``shutting_down``, ``idle``, ``too_many_errors``, ``engine_dead`` or ``internal_error``."""
+    """Why the connection ends: ``shutting_down``, ``idle``, ``too_many_errors``, ``engine_dead`` or
+    ``internal_error``."""
     message: str = ""
     retry_after_s: float | None = None
 
@@ -123,7 +125,7 @@ class ResponseError(Outbound):
 class ResponseStatusDetails(Outbound):
     type: FinalStatus
     reason: str | None = None
-    """``client_cancelled``, ``max_output_tokens`` …"""
+    """Why the answer ended so: ``client_cancelled``, ``max_output_tokens`` …"""
     error: ResponseError | None = None
 
 
@@ -232,12 +234,12 @@ class VideoAck(ServerEvent):
     """The least that any frame kept since the last acknowledgement survives; null where none was.
     Covers those that `kept` leaves out, too."""
     skipped: list[int] = []
-    """Near-duplicates of the last kept frame."""
+    """Sequence numbers of near-duplicates of the last kept frame."""
     dropped: list[DroppedFrame] = []
     omitted: int = 0
     """Outcomes that are only in the totals, because more came than one event lists."""
     last_sequence: int | None = None
-    """Of the newest frame whose outcome is known."""
+    """Sequence number of the newest frame whose outcome is known."""
     seen_until_s: float | None = None
     lag_s: float | None = None
     totals: FrameTotals = FrameTotals()
@@ -275,7 +277,8 @@ class StreamUpdated(ServerEvent):
     type: Literal["stream.updated"] = "stream.updated"
     stream: StreamObject
     reason: str | None = None
-    """``source began``, ``source lost``, ``source found``, ``source ended``; null at first."""
+    """Why the event came: ``source began``, ``source lost``, ``source found again`` or ``source
+    ended``; null at first."""
 
 
 class StreamAnswer(ServerEvent):
@@ -296,7 +299,7 @@ class StreamAlert(ServerEvent):
     slot: int | None = None
     stream: str
     event_number: int
-    """Of the stream: who comes back says `after` this number and misses nothing."""
+    """The number of the event on its stream: who comes back with it as `after` misses nothing."""
     alert: AlertObject
 
 
@@ -310,7 +313,7 @@ class StreamWatch(ServerEvent):
     change: Literal["created", "updated", "deleted", "ended"]
     watch_id: str
     watch: WatchObject | None = None
-    """As it is now; null when it is gone."""
+    """The watch as it is now; null when it is gone."""
 
 
 class StreamScene(ServerEvent):

@@ -29,37 +29,38 @@ class WatchChanges(Inbound):
     condition: str | None = None
     """What to be told about: "tell me when a red circle appears"."""
     instruction: str | None = None
-    """Comment on what changes; empty takes the model's own instruction."""
+    """How to comment on what changes; empty takes the model's own instruction."""
     question: str | None = None
-    """Answer this as soon as it can be told."""
+    """The question to answer as soon as it can be told."""
     trigger: Triggers | None = None
-    """When to speak, cheap first; all must agree. Default: what suits the kind."""
+    """Triggers that say when to speak, cheap first; all must agree. Default: what suits the
+    kind."""
     while_true: bool | None = None
-    """Alert about every clip of which the condition holds, not only when it becomes true."""
+    """Whether to alert about every clip while the condition holds, not only when it begins to."""
     repeat: bool | None = None
-    """False: end with the first alert."""
+    """Whether the watch goes on after its first alert; a question never does."""
     cooldown_s: Seconds | None = None
     """Stream time after an alert in which the watch is silent."""
     min_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     """Probability from which a yes counts. Default: the model's own threshold."""
     max_alerts_per_minute: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     answer_prompt: str | None = None
-    """Asked when the condition is met; the reply is the alert's text."""
+    """What the model is asked when the condition is met; its reply is the alert's text."""
     json_schema: Schema | None = None
-    """The reply must fit it, and becomes the alert's data."""
+    """The JSON schema that the reply must fit; the reply becomes the alert's data."""
     expires_after_s: Seconds | None = None
     """Stream time after which the watch ends."""
     paused: bool | None = None
     include_frame: bool | None = None
-    """Alerts bring the JPEG of their newest frame along."""
+    """Whether alerts bring the JPEG of their newest frame along."""
     supersede: bool | None = None
-    """A newer reply breaks off the one that is being written. Default: in a commentary."""
+    """Whether a newer reply breaks off one that is being written. Default: in a commentary."""
     interval_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Of the trigger `interval`."""
+    """Stream time between two alerts of the trigger `interval`."""
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Of the trigger `drift`."""
+    """How many times its reference perplexity an answer may have, for the trigger `drift`."""
     quantile: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Of the trigger `change` where it stands alone."""
+    """Share of earlier changes that a change must exceed, for the trigger `change` alone."""
     webhook: WebhookConfig | None = None
     metadata: Metadata | None = None
 
@@ -68,7 +69,7 @@ class WatchConfig(WatchChanges):
     """A new watch: exactly one of `condition`, `instruction` and `question`."""
 
     id: WatchId | None = None
-    """Default: one is made."""
+    """The watch's id; default: a fresh one."""
 
 
 class WatchCountsObject(Outbound):
@@ -93,7 +94,7 @@ class WatchObject(Outbound):
     asks: str
     """What the model is asked about each clip."""
     trigger: list[str]
-    """The chain in force, cheap first."""
+    """The chain of triggers in force, cheap first."""
     state: Literal["active", "paused", "ended"]
     why_ended: str | None = None
     while_true: bool = False
@@ -108,11 +109,11 @@ class WatchObject(Outbound):
     webhook_url: str | None = None
     metadata: dict[str, str] = {}
     created_at: float
-    """Seconds since the Unix epoch."""
+    """When the watch was created, in seconds since the Unix epoch."""
     created_s: float
-    """Stream time."""
+    """Stream time at which the watch was created."""
     last_confidence: float | None = None
-    """Of the newest clip that was looked at."""
+    """The confidence of the decision about the newest clip that was looked at."""
     counts: WatchCountsObject = WatchCountsObject()
 
 
@@ -127,10 +128,10 @@ class AlertObject(Outbound):
     """What a watch says."""
 
     id: str
-    """Never used again: who sees it twice has seen it twice."""
+    """The alert's id, never used again: who sees it twice has seen the same alert twice."""
     object: Literal["stream.alert"] = "stream.alert"
     number: int
-    """1, 2, 3 … per stream, no gaps."""
+    """The alert's number on its stream: 1, 2, 3 …, no gaps."""
     watch: str
     kind: Literal["alert", "commentary", "question"]
     text: str
@@ -141,9 +142,9 @@ class AlertObject(Outbound):
     confidence: float | None = None
     evidence: EvidenceObject
     decided_at: float
-    """Seconds since the Unix epoch."""
+    """When the watch decided to speak, in seconds since the Unix epoch."""
     staleness_s: float
-    """From the arrival of the evidence until the alert was raised."""
+    """Seconds from the arrival of the evidence until the alert was raised."""
     frame: str | None = None
     """The newest frame of the evidence: JPEG in base64."""
 
@@ -159,7 +160,8 @@ class AlertList(Outbound):
     object: Literal["list"] = "list"
     data: list[AlertObject]
     last_event: int
-    """Follow on from here: `GET …/events?after=`, or `after=` of `/v1/realtime`."""
+    """The number of the stream's newest event, to follow on from: `GET …/events?after=`, or
+    `after=` of `/v1/realtime`."""
 
 
 class WebhookBody(Outbound):

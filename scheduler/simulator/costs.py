@@ -13,11 +13,11 @@ class Machine:
     clip_tokens: int
     question_tokens: int
     answer_tokens: int
-    """Mean length of an answer."""
+    """Mean length of an answer in tokens."""
     window_bytes: int
-    """KV of the recent window, loaded for each clip and each question."""
+    """Bytes of KV of the recent window, loaded for each clip and each question."""
     retrieved_bytes: int
-    """KV that a question brings back besides."""
+    """Bytes of KV that a question brings back besides."""
     noise: float = 0.1
     """Standard deviation of the logarithm of a step's time."""
     max_tokens: int = 4096
@@ -42,7 +42,7 @@ GPU_LIKE = Machine(
     max_jobs=256,
 )
 """A model of some 2B parameters on one large GPU, in round numbers: 125,000 prefill tokens a
-second, KV copied inside the GPU's memory. Not measured."""
+second, KV copied inside the GPU's memory. Nothing of it was measured."""
 
 DEMO_ON_CPU = Machine(
     costs=CostTable(
@@ -62,5 +62,5 @@ DEMO_ON_CPU = Machine(
     max_tokens=4096,
     max_jobs=32,
 )
-"""The demo model on one CPU core: fitted to 297 steps of the real engine in CPU time (mean error
-12 %; the encoder's share was not measured). The engine alone: the gateway's work is not in it."""
+"""The demo model on one CPU core: fitted to 297 steps of the real engine in CPU time, with a mean
+error of 12 % (the encoder's share was not measured). The gateway's work is not in it."""

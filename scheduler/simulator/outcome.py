@@ -7,7 +7,7 @@ from typing import Any
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` (0-1) of `values` lie; 0 of nothing."""
+    """The value below which `share` (0-1) of `values` lie; 0 where there are none."""
     if not values:
         return 0.0
     ordered = sorted(values)
@@ -32,14 +32,14 @@ class SimulationOutcome:
     asked: int = 0
     refused: int = 0
     unanswered: int = 0
-    """Late and still waiting or running at the end."""
+    """Questions that were late and still waiting or running at the end."""
     good_answers: int = 0
     """Answers that met TTFT and TPOT."""
     ttft_met: int = 0
     ttft_s: list[float] = field(default_factory=list)
     tpot_s: list[float] = field(default_factory=list)
     offered: int = 0
-    """Frames."""
+    """Frames that came in."""
     in_time: int = 0
     """Frames seen within the lag target."""
     lag_s: list[float] = field(default_factory=list)
@@ -66,7 +66,7 @@ class SimulationOutcome:
         return self.in_time / max(1, self.offered)
 
     def figures(self) -> dict[str, Any]:
-        """As plain data; a latency is None where nothing was served."""
+        """The outcome in figures, as plain data; a latency is None where nothing was served."""
         return {
             "goodput_per_s": round(self.goodput, 3),
             "answers_in_time": round(self.answers_in_time, 4),

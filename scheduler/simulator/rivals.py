@@ -22,14 +22,14 @@ def filled(order: Iterable[Job], max_tokens: int, max_jobs: int) -> StepPlan:
 
 
 class _Unlearning:
-    """Needs no costs."""
+    """A policy that needs no costs."""
 
     def learn(self, work: StepWork, took_s: float) -> None:
-        """Nothing to learn."""
+        """Learn nothing."""
 
 
 class Fcfs(_Unlearning):
-    """vLLM's own: running requests in order of their start, then waiting ones by arrival."""
+    """vLLM's own order: running requests in order of their start, then waiting ones by arrival."""
 
     def __init__(self) -> None:
         self._started: dict[str, None] = {}
@@ -58,7 +58,7 @@ class DecodeFirst(_Unlearning):
 
 
 class FixedBudget(_Unlearning):
-    """Sarathi-Serve (OSDI '24): decodes, then prefill by arrival up to a fixed number of tokens."""
+    """Sarathi-Serve (OSDI '24): decodes first, then prefill by arrival up to so many tokens."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget

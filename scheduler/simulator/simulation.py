@@ -29,7 +29,7 @@ from onlooker.scheduler.ticket import Ticket
 
 GOVERN_S = 0.25
 IDLE_S = 0.005
-"""How far time goes on when nothing is to be done."""
+"""Seconds by which time goes on when nothing is to be done."""
 SLOW_TIER_FACTOR = 30
 """Reading a byte from a slow tier takes so many times as long as from the device."""
 DROPPING_LOAD = 1.5
@@ -44,7 +44,7 @@ class _Request:
     job: Job
     stream: SimulatedStream
     frames: list[float]
-    """Arrival times; empty of a question."""
+    """Arrival times of a clip's frames, in seconds; empty for a question."""
     slo: Slo
     num_tokens: int = 0
     """Tokens that an answer will have."""
@@ -54,12 +54,12 @@ class _Request:
 
 
 class Simulation:
-    """Run it once.
+    """One workload on one machine under one policy; run it once.
 
     Args:
         policy: orders each step.
         governed: whether admission, shedding and the ladder work too.
-        warm_up_s: what arrives before is not scored.
+        warm_up_s: seconds from the beginning whose arrivals are not scored.
     """
 
     def __init__(
@@ -152,7 +152,7 @@ class Simulation:
             self.outcome.seen_by_stream[index] += 0
 
     def _last_scored_s(self, stream: SimulatedStream) -> float:
-        """Frames after it could not be seen late before the end."""
+        """The time from which frames are not scored: they cannot be seen late before the end."""
         return self._workload.seconds - stream.slo.lag_s
 
     def _note_shed(self, reason: str, at_s: float) -> None:

@@ -10,14 +10,14 @@ from onlooker.scheduler.slo import Slo, Tier
 
 MAILBOX_FRAMES = 4
 PAIR_GAP_S = 0.75
-"""As `streams.perception.max_pair_gap_s`."""
+"""Longest gap in seconds between two frames of a clip, as `streams.perception.max_pair_gap_s`."""
 
 
 class SimulatedStream:
-    """As `onlooker.streams.watching` and `service` treat a live stream of pictures.
+    """Treats a live stream of pictures as `onlooker.streams.ingest` and `quality` do.
 
     Args:
-        shed: is told why a frame goes, and when it came.
+        shed: is called with why a frame goes, and when it came.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class SimulatedStream:
         self._mailbox: deque[float] = deque()
         self._num_offered = 0
         self._due = 0.0
-        """The frame with which the next pair begins, counted."""
+        """The number of the frame with which the next pair begins."""
         self._is_second = False
 
     @property
     def is_empty(self) -> bool:
-        """Whether no frame waits."""
+        """Whether no frame waits in the mailbox."""
         return not self._mailbox
 
     @property
@@ -49,11 +49,11 @@ class SimulatedStream:
         return len(self._mailbox) + len(self.in_flight or ())
 
     def behind_s(self, now_s: float) -> float:
-        """How long the newest frame in flight has waited."""
+        """Seconds that the newest frame in flight has waited."""
         return now_s - self.in_flight[-1] if self.in_flight else 0.0
 
     def offer(self, at_s: float) -> None:
-        """A frame comes in."""
+        """Take in a frame that arrives at `at_s`."""
         self._num_offered += 1
         if not self._picks():
             self._shed("overload", at_s)
@@ -64,7 +64,8 @@ class SimulatedStream:
         self._mailbox.append(at_s)
 
     def _picks(self) -> bool:
-        """Two frames that follow each other, then a pause: so they still make a clip."""
+        """Whether the newest frame is picked: two in a row are, so that they make a clip, then none
+        for a while."""
         if self.quality.fps_share == 1.0:
             return True
         if not self._is_second:
@@ -78,7 +79,7 @@ class SimulatedStream:
     def take_clip(self, now_s: float, *, ahead_s: float | None) -> list[float] | None:
         """The next clip's frames, if one can be made now and none is in flight.
 
-        `ahead_s`: predicted time until it would be seen; None sheds nothing.
+        `ahead_s`: predicted seconds until it would be seen; None sheds nothing.
         """
         if self.in_flight is not None or not self.is_open:
             return None
@@ -104,7 +105,7 @@ class SimulatedStream:
         return frames
 
     def seen(self) -> None:
-        """The clip in flight has been prefilled."""
+        """Note that the clip in flight has been prefilled."""
         self.in_flight = None
 
     @property
@@ -113,5 +114,5 @@ class SimulatedStream:
 
     @property
     def demand(self) -> Demand:
-        """What comes in."""
+        """What the stream offers."""
         return Demand(self._fps, PAIR_GAP_S, self._pair_gap_s)

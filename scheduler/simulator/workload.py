@@ -41,7 +41,7 @@ class Workload:
     usual_tier: Tier = Tier.INTERACTIVE
 
     def tier(self, stream: int) -> Tier:
-        """All alike, except where tiers are mixed."""
+        """The tier of a stream: all have the usual one, except where tiers are mixed."""
         if self.name == "mixed_tiers":
             return list(Tier)[stream % 3]
         return self.usual_tier
@@ -51,7 +51,7 @@ class Workload:
         return self.name == "slow_store" and rng.random() < 0.2
 
     def arrivals(self) -> list[Arrival]:
-        """All of it, in order of time."""
+        """All arrivals of the workload, in order of time."""
         rng = random.Random(f"{self.name}/{self.seed}")  # noqa: S311  # seeded on purpose
         events: list[Arrival] = []
         asks = _ASKING.get(self.name, _poisson)
@@ -99,7 +99,7 @@ def _steady(load: Workload, rng: random.Random) -> list[float]:
 
 
 def _bursts(load: Workload, rng: random.Random) -> list[float]:
-    """Ten times the questions for two seconds out of ten, few between."""
+    """Times at which questions come: ten times as many for two seconds out of ten, few between."""
     times = _at_rate(rng, 0.0, load.seconds, 2 * load.question_every_s)
     for begin_s in range(5, int(load.seconds), 10):
         times += _at_rate(rng, begin_s, begin_s + 2.0, load.question_every_s / 10)
@@ -107,12 +107,12 @@ def _bursts(load: Workload, rng: random.Random) -> list[float]:
 
 
 def _everyone(load: Workload, rng: random.Random) -> list[float]:
-    """As Poisson, and all at one moment besides."""
+    """Times at which questions come: as Poisson, and from all at one moment besides."""
     return [*_poisson(load, rng), load.seconds / 2 + rng.random() * 0.1]
 
 
 def _flood(load: Workload, rng: random.Random) -> list[float]:
-    """Five times the questions, from a tenth of the time on, to the end."""
+    """Times at which questions come: five times as many, from a tenth of the time to the end."""
     begin_s = load.seconds / 10
     return [
         *_at_rate(rng, 0.0, begin_s, load.question_every_s),
@@ -137,4 +137,4 @@ NAMES = (
     "mixed_tiers",
     "slow_store",
 )
-"""All workloads."""
+"""The names of all workloads."""

@@ -99,7 +99,7 @@ def _after(websocket: WebSocket) -> int | None:
 
 
 class RealtimeConnection:
-    """One peer that was let in."""
+    """The connection of one peer that was let in."""
 
     def __init__(self, websocket: WebSocket, gateway: Gateway, streams: TenantStreams) -> None:
         self._websocket = websocket
@@ -146,7 +146,7 @@ class RealtimeConnection:
         await self._say_farewell(end)
 
     def drain(self) -> None:
-        """The server goes away: announce it, refuse new work, end when running answers have."""
+        """Announce that the server goes away, refuse new work, end when running answers have."""
         if self._session is None or self._session.is_draining:
             return
         self._session.is_draining = True
@@ -159,7 +159,7 @@ class RealtimeConnection:
         )
 
     def end_now(self) -> None:
-        """The time to drain is over."""
+        """End the connection soon, since the time to drain is over."""
         self._end_soon(_going_away())
 
     async def _accept(self) -> None:

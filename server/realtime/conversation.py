@@ -20,12 +20,12 @@ from onlooker.server.pictures import Inquiry
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One item. Pictures are kept as they came, until the item goes."""
+    """One item of a conversation. Its pictures are kept as they came, until the item goes."""
 
     id: str
     message: MessageItem
     asked_s: float = 0.0
-    """Of an answer: stream time of its question."""
+    """Stream time of the question that the item answers; 0 where it answers none."""
     status: str = "completed"
 
     @property
@@ -34,12 +34,12 @@ class Item:
 
     @property
     def num_bytes(self) -> int:
-        """About what it holds in memory; pictures weigh as much as they came with."""
+        """About how many bytes of memory it holds; pictures weigh as much as they came with."""
         pictures = sum(len(image.image_url) for image in self.message.images)
         return 500 + len(self.message.text) + pictures
 
     def public(self) -> ConversationItem:
-        """As a client is told of it."""
+        """The item as clients are told of it."""
         return ConversationItem(
             id=self.id,
             role=self.message.role,
@@ -54,7 +54,7 @@ class Item:
 
 
 class Conversation:
-    """Items in order, bounded: the oldest go when there are too many."""
+    """A conversation's items in order, bounded: the oldest go when there are too many."""
 
     def __init__(
         self, *, max_items: int, max_bytes: int, dialogue_turns: int, max_text_chars: int
@@ -105,7 +105,7 @@ class Conversation:
 
     @property
     def last_id(self) -> str | None:
-        """The newest item's."""
+        """The id of the newest item; None when there is none."""
         return next(reversed(self._items), None)
 
     def get(self, item_id: str) -> Item:
@@ -195,7 +195,7 @@ class _Answered:
 
 
 def _turns(items: Iterable[Item]) -> tuple[list[_Answered], list[Item]]:
-    """Split into answered questions and what waits for an answer."""
+    """Split items into answered questions and what waits for an answer."""
     turns: list[_Answered] = []
     pending: list[Item] = []
     for item in items:

@@ -73,7 +73,7 @@ class Outbox:
         """Return the next event as JSON, numbered; None when closed and empty.
 
         Raises:
-            SlowReader: the bounds were passed.
+            SlowReader: more was queued than the bounds allow.
         """
         while not self._waiting:
             if self._is_over:

@@ -67,8 +67,8 @@ class Responses:
         """Begin an answer; its events follow by themselves.
 
         Raises:
-            ActiveResponse: the conversation has one under way.
-            Overloaded: too many beside the conversation.
+            ActiveResponse: the conversation has an answer under way.
+            Overloaded: too many answers beside the conversation are under way.
             InvalidRequest, NotFound, TooLarge: there is no question, or too much of it.
         """
         in_conversation = config.conversation != "none"
@@ -158,7 +158,8 @@ class Responses:
                 self._emit(event)
 
     def _finish(self, running: _Running) -> None:
-        """However the task ended, by whomever it was cancelled: the terminal event always comes."""
+        """Send the terminal event of an answer whose task has ended, unless it was sent: it always
+        comes, whoever cancelled the task."""
         writer = running.writer
         if writer.done is None:
             for event in writer.cancel():

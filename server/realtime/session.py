@@ -39,7 +39,7 @@ from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
 
 ERROR_BURST_S = 10.0
-"""A connection may be faulty at its full error rate for so long at once."""
+"""Seconds for which a connection may be faulty at its full error rate at once."""
 
 OWN_SLOT = 0
 
@@ -80,7 +80,7 @@ class Session:
         outbox: Outbox,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """`streams`: those that the peer may see."""
+        """`streams`: the streams that the peer may see."""
         self.id = new_id("sess")
         self._gateway = gateway
         self._streams = streams
@@ -118,18 +118,18 @@ class Session:
         watches = WatchCalls(gateway.hub, find=self._stream, emit=outbox.put)
         self._handlers |= watches.handlers
         self.is_draining = False
-        """Set at shutdown: answers end, new ones are refused."""
+        """Whether the server shuts down: answers end, new ones are refused."""
 
     def open(self, stream: Stream, *, is_own: bool, after: int | None = None) -> None:
-        """Say hello and follow the session's stream. `is_own`: it ends with the session. `after`:
-        the last of its events that the peer saw before."""
+        """Say hello and follow the session's stream. `is_own`: the stream ends with the session.
+        `after`: the number of the last of its events that the peer saw before."""
         self._owns_stream = is_own
         self._video.clock = "live" if stream.is_live else "virtual"
         self._outbox.put(told.SessionCreated(session=self._object(stream)))
         self._follow(OWN_SLOT, stream, after=after)
 
     async def close(self) -> None:
-        """Let go of everything; a stream of our own ends with us."""
+        """Let go of all slots; a stream of our own ends with us."""
         own = self._slots.get(OWN_SLOT)
         for slot in self._slots.values():
             slot.close()
@@ -185,7 +185,7 @@ class Session:
             raise TooManyErrors
 
     def _report_late(self, error: OnlookerError) -> None:
-        """Report from a task of its own, where nobody awaits an exception."""
+        """Report an error of a task that nobody awaits, without raising anything."""
         self._gateway.metrics.client_errors.labels(code=error.code).inc()
         self._outbox.put(told.ErrorEvent(error=body_of(error)))
 

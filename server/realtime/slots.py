@@ -15,19 +15,20 @@ from onlooker.streams.lease import SourceLease
 from onlooker.streams.stream import Stream
 
 MAX_QUEUED_STREAM_EVENTS = 2048
-"""Stream events that wait between two steps of this connection; acknowledgements of a stream at its
-full rate for half a minute."""
+"""Stream events that wait between two steps of this connection: as many as the acknowledgements of
+a stream at its full rate for half a minute."""
 
 MAX_VIRTUAL_IN_FLIGHT = 8
-"""Virtual clock: frames of one slot that the stream has and has not looked at. With so many, the
-connection is not read, which slows its sender down."""
+"""Frames of one slot that a stream on the virtual clock has and has not looked at. With so many,
+the connection is not read, which slows its sender down."""
 
 CONFLICT_REMINDER_S = 1.0
-"""How often a connection is told that another source feeds the stream; not for every frame."""
+"""Seconds between two errors that tell a connection that another source feeds the stream; not every
+frame gets one."""
 
 
 class Slot:
-    """Lives as long as its stream is attached to the connection. `follow` runs as a task."""
+    """One stream, for as long as it is attached to the connection. `follow` runs as a task."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class Slot:
         self.ack_mode: AckMode = ack_mode
         self.next_sequence = 0
         self.has_fed = False
-        """Whether a frame went to this stream from here."""
+        """Whether this connection has sent a frame to the stream."""
         self._owner = owner
         self._emit = emit
         self._report = report
@@ -99,7 +100,7 @@ class Slot:
         Raises:
             Conflict: another source feeds the stream. Raised now and then, not for every frame.
             NotFound: the stream is closed.
-            InvalidRequest: a capture time that is none.
+            InvalidRequest: the capture time is negative or not finite.
         """
         if not self._may_feed():
             return

@@ -11,7 +11,7 @@ from onlooker.streams.stream import Stream
 
 
 class WatchCalls:
-    """A session's watch events. Its stream's followers, itself among them, are told of changes."""
+    """Handles a session's calls about watches. All who follow the stream are told of changes."""
 
     def __init__(
         self,
@@ -20,7 +20,7 @@ class WatchCalls:
         find: Callable[[str | None], Stream],
         emit: Callable[[told.ServerEvent], None],
     ) -> None:
-        """`find`: the stream of a name, or the session's own."""
+        """`find`: returns the stream of a name, or the session's own for None."""
         self._hub, self._find, self._emit = hub, find, emit
         self.handlers: dict[type[asked.ClientEvent], Callable[[Any], Awaitable[None]]] = {
             asked.WatchCreate: self._create,

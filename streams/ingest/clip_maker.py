@@ -64,7 +64,7 @@ class ClipMaker:
         return self._job is not None and not self._job.done()
 
     async def run(self) -> None:
-        """Look until cancelled, from where the stream was when the engine had caught up."""
+        """Make clips until cancelled, from where the stream was when the engine had caught up."""
         found = await self._presenter.wait_begun()
         self._perceiver.resume(found.next_clip_index, found.waiting, found.newest_s)
         while True:
@@ -84,7 +84,7 @@ class ClipMaker:
                 await self._look_at(item)
 
     async def close(self) -> None:
-        """Let go of the decoders; after `run` has ended."""
+        """Let go of the decoders. Call it after `run` has ended."""
         if self._job is not None:  # a thread may still be busy with this stream's decoder
             with contextlib.suppress(Exception):
                 await self._job
@@ -92,7 +92,8 @@ class ClipMaker:
         await loop.run_in_executor(self._shared.pool, self._perceiver.close)
 
     async def _wait_for_more(self) -> None:
-        """Wait for the line to move; live, no longer than a lone frame may wait for a partner."""
+        """Wait for something in the mailbox. On a live stream wait no longer than a lone frame may
+        wait for its partner, and then make a clip of it."""
         expires_s, newest_s = self._perceiver.expires_s, self._perceiver.newest_s
         if not self._is_live or expires_s is None or newest_s is None:
             await self._mailbox.wait()

@@ -31,7 +31,8 @@ Outcome = asyncio.Future[FrameAck]
 
 
 class Ingest:
-    """All calls on the event loop. `run` ends only by cancellation or a failure.
+    """One stream's ingest. All calls are made on the event loop. `run` ends only by cancellation or
+    a failure.
 
     Args:
         opened: how the stream begins.
@@ -69,13 +70,14 @@ class Ingest:
         self._is_closed = False
 
     async def run(self) -> None:
-        """Watch until cancelled. Raises what ended it: `EngineDead` or a fault of ours."""
+        """Make and show clips until cancelled. Raises what ended it: `EngineDead` or our own
+        fault."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._presenter.run())
             tasks.create_task(self._clips.run())
 
     async def close(self) -> None:
-        """Let go of what waits and of the decoders; after `run` has ended."""
+        """Let go of what waits and of the decoders. Call it after `run` has ended."""
         self._is_closed = True
         for item in self._mailbox.clear():
             if isinstance(item, Entry):
@@ -85,11 +87,11 @@ class Ingest:
     # ---- for sources
 
     def begin_source(self) -> None:
-        """Another source begins; its time is shifted to follow what was seen before it."""
+        """Begin another source, whose time is shifted to follow what was seen before it."""
         self._intake.begin_source()
 
     def end_source(self) -> None:
-        """Nothing more comes from the source that fed the stream so far."""
+        """Note that nothing more comes from the source that fed the stream so far."""
         self._mailbox.put(SourceEnd())
 
     def push(self, message: FrameMessage, outcome: Outcome | None = None) -> None:
@@ -97,7 +99,7 @@ class Ingest:
         what became of it.
 
         Raises:
-            InvalidRequest: a capture time that is no time.
+            InvalidRequest: the capture time is negative or not finite.
         """
         if (entry := self._admitted(message, outcome)) is not None:
             for dropped, reason in self._mailbox.offer(entry):
@@ -117,7 +119,7 @@ class Ingest:
                 self._mailbox.put(entry)
 
     def _admitted(self, message: FrameMessage, outcome: Outcome | None) -> Entry | None:
-        """Count and check a message; None when its outcome is already known."""
+        """Check and count a message; return its entry, or None when its outcome is known."""
         received = self._intake.admit(message, self.newest_s)
         self.tally.note_received()
         entry = Entry(received.message, outcome)
@@ -129,8 +131,8 @@ class Ingest:
     # ---- for questions
 
     def reach(self, at_s: float) -> "asyncio.Future[Reached]":
-        """Stand in the line of messages, before the first that was captured after `at_s`; done when
-        all before it have been looked at."""
+        """Take a place in the line of messages, before the first that was captured after `at_s`.
+        The future is done when all before it have been looked at."""
         reached: asyncio.Future[Reached] = asyncio.get_running_loop().create_future()
         self._mailbox.put_barrier(Barrier(at_s, reached))
         return reached
@@ -149,20 +151,20 @@ class Ingest:
         await self._presenter.wait_caught_up()
 
     def lacks_any(self, since_s: float) -> bool:
-        """Whether clips were lost that an answer about the time from `since_s` on could need; an
-        engine that remembers what left its window could need all."""
+        """Whether clips were lost that an answer about the time from `since_s` on could need. An
+        engine that remembers what left its window could need any of them."""
         return self.tally.lost_until_s >= (since_s if self._engine.info.mode == "resend" else 0.0)
 
     # ---- how it fares
 
     @property
     def newest_s(self) -> float | None:
-        """Newest stream time that came in or was looked at; None before the first."""
+        """Newest stream time that came in or was looked at; None before the first frame."""
         known_s = (self._intake.pushed_s, self._clips.newest_s)
         return max((time_s for time_s in known_s if time_s is not None), default=None)
 
     def now_s(self) -> float:
-        """Stream time now; it goes on between frames. 0 before the first."""
+        """Stream time now, which goes on between frames; 0 before the first frame."""
         newest_s = self.newest_s
         if newest_s is None:
             return 0.0
@@ -183,7 +185,7 @@ class Ingest:
         return bool(len(self._mailbox) or self._clips.is_busy or self._presenter.num_ahead)
 
     def strain(self) -> Strain:
-        """What the governor must know."""
+        """What the governor must know of how the stream fares."""
         tally = self.tally
         return Strain(
             source_fps=self._intake.settled_fps(),

@@ -14,21 +14,21 @@ from onlooker.streams.state import StreamTerms
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What was found of one message."""
+    """What the intake found of one message."""
 
     message: FrameMessage
-    """With its time laid out as the stream's."""
+    """The message, with its capture time moved to stream time."""
     outcome: FrameOutcome | None = None
-    """What became of it already; None: it may wait to be decoded."""
+    """What became of the message; None where that is open and it may wait to be decoded."""
     reason: DropReason | None = None
-    """Set exactly when it is DROPPED."""
+    """Why the message was dropped; set exactly when `outcome` is DROPPED."""
 
 
 class Intake:
     """Checks and thins one stream's messages; keeps the time of its sources in one line.
 
     Args:
-        pushed_s: stream time that earlier sources came to; None of a stream that is new.
+        pushed_s: stream time that earlier sources came to; None for a new stream.
     """
 
     def __init__(
@@ -47,9 +47,9 @@ class Intake:
         self._fps = RateMeter()
         self._shift_s: float | None = 0.0
         self.pushed_s = pushed_s
-        """Capture time of the newest message that was taken."""
+        """Capture time of the newest message that was taken; None before the first."""
         self.pushed_at_s = 0.0
-        """Clock time at which it was."""
+        """Clock time at which the newest message was taken."""
 
     def begin_source(self) -> None:
         """Another source begins; the first frame decides how its time is shifted."""
@@ -61,14 +61,14 @@ class Intake:
         return self._fps.rate(self._clock.now_s())
 
     def settled_fps(self) -> float:
-        """The same once it has been counted for a while; 0 before."""
+        """Messages a second that come in, once a whole window was counted; 0 before."""
         return self._fps.settled_rate(self._clock.now_s())
 
     def admit(self, message: FrameMessage, newest_s: float | None) -> Received:
         """Check a message. `newest_s`: the newest stream time that came in or was seen.
 
         Raises:
-            InvalidRequest: a capture time that is no time.
+            InvalidRequest: the capture time is negative or not finite.
         """
         if not (math.isfinite(message.capture_s) and message.capture_s >= 0):
             raise InvalidRequest(
@@ -99,7 +99,7 @@ class Intake:
         return None
 
     def _shifted(self, message: FrameMessage, now_s: float, newest_s: float | None) -> FrameMessage:
-        """Move a new source's time behind what the stream has seen; 0 for most."""
+        """The message; moved behind what was seen if its source's time begins before that."""
         if self._shift_s is None:
             self._shift_s = 0.0
             if newest_s is not None and message.capture_s < newest_s:

@@ -22,7 +22,7 @@ class Entry:
 
     message: FrameMessage
     outcome: "asyncio.Future[FrameAck] | None" = None
-    """Where somebody waits to hear what became of it."""
+    """A future that is told what became of the message; None when nobody waits for it."""
     follows_gap: bool = False
     """Whether messages of the same byte stream were dropped just before it."""
 
@@ -47,14 +47,15 @@ class Barrier:
 
 
 class SourceEnd:
-    """Nothing more comes from the source that fed the stream so far."""
+    """A mark in the line: nothing more comes from the source that fed the stream so far."""
 
 
 Item = Entry | Barrier | SourceEnd
 
 
 class Mailbox:
-    """The line. All calls on the event loop; only `get` and `wait_room` wait."""
+    """The line of what waits to be decoded. All calls are made on the event loop; only `wait` and
+    `wait_room` wait."""
 
     def __init__(self, *, max_stills: int, max_chunks: int, max_bytes: int) -> None:
         self._max_stills, self._max_chunks, self._max_bytes = max_stills, max_chunks, max_bytes
@@ -75,7 +76,7 @@ class Mailbox:
         )
 
     def __len__(self) -> int:
-        """Messages that wait."""
+        """The number of messages that wait."""
         return self._num_messages
 
     @property
@@ -112,7 +113,8 @@ class Mailbox:
         return dropped
 
     def put(self, item: Item) -> None:
-        """Put `item` in line, limits or not: for those who waited for room."""
+        """Put `item` at the end of the line, whatever the limits: who puts a message has made sure
+        of room."""
         if isinstance(item, Entry):
             self._num_messages += 1
             self._num_bytes += item.message.num_bytes
@@ -164,7 +166,7 @@ class Mailbox:
         return item
 
     def clear(self) -> list[Item]:
-        """Empty the line and return who stood in it."""
+        """Empty the line and return what stood in it."""
         items = list(self._items)
         self._items.clear()
         self._num_messages = self._num_bytes = 0

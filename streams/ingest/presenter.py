@@ -109,7 +109,8 @@ class Presenter:
             self._moved.set()
 
     async def _show(self, clip: Clip) -> None:
-        """Have the engine take a clip, in this life or another one."""
+        """Have the engine see a clip, in this life or a later one; if it fails, the clip is
+        lost."""
         while True:
             await self.wait_caught_up()
             started_s = self._clock.now_s()
@@ -155,8 +156,8 @@ class Presenter:
         return self._begun
 
     async def _stay_caught_up(self) -> None:
-        """After the start, and after each restart of the engine: open the stream with it again and
-        show it what it no longer knows."""
+        """Catch up after the start. After each restart of the engine, open the stream with it again
+        and catch up once more."""
         life, remembered = self._opened.life, self._opened.remembered
         while True:
             with contextlib.suppress(EngineRestarting):
@@ -184,14 +185,15 @@ class Presenter:
             return
         found = await self._restored(self._next_index)
         num_lost = self._next_index - remembered.next_clip_index - found.num_after
-        if self._engine.info.mode == "resend":  # which forgets all that left its window
+        if self._engine.info.mode == "resend":  # this mode forgets all that left its window
             num_lost = min(num_lost, self._engine.info.max_clips)
         if num_lost > 0:
             _log.warning("the engine lost clips when it died", extra={"clips": num_lost})
             self._tally.note_lost_clips(num_lost, self._tally.seen_until_s)
 
     async def _restored(self, below: int | None) -> Found:
-        """Show what the journal has of the clips with an index under `below`; None: of all."""
+        """Show the clips that the journal has and the engine does not remember: those of an index
+        under `below`, or all where that is None."""
         if self._opened.restorer is None:
             return Found(self._remembered.next_clip_index)
         return await self._opened.restorer.restore(self._remembered, below, self._show_again)
@@ -207,7 +209,7 @@ class Presenter:
     # ---- for the journal
 
     def _pass(self, next_index: int) -> None:
-        """The engine is done with all clips below `next_index`."""
+        """Note that the engine is done with all clips of an index below `next_index`."""
         self._next_index = next_index
         if self._opened.journal is not None:
             self._opened.journal.seen_below = next_index

@@ -10,7 +10,7 @@ from onlooker.streams.events import ClipLost, ClipSeen, FrameAck, SceneChanged, 
 from onlooker.streams.ingest.mailbox import Entry
 
 BEHIND = (DropReason.MAILBOX_FULL, DropReason.LATE)
-"""Why frames are dropped when the model does not keep up."""
+"""The reasons for which frames are dropped when the model does not keep up."""
 
 
 class Tally:
@@ -18,7 +18,7 @@ class Tally:
 
     Args:
         publish: tells the stream's viewers.
-        seen_until_s: end of the newest clip that the model remembers; None of a stream that is new.
+        seen_until_s: end of the newest clip that the model remembers; None for a new stream.
     """
 
     def __init__(
@@ -34,19 +34,19 @@ class Tally:
         self.kept = self.skipped = 0
         self.dropped: dict[DropReason, int] = {}
         self.num_behind = 0
-        """Of those that were dropped, the ones for which the model was too slow."""
+        """Messages that were dropped because the model was too slow."""
         self.clips = self.clips_lost = 0
         self.seen_until_s = seen_until_s
-        """End of the newest clip that the model has seen."""
+        """Stream time at which the newest seen clip ends; None before the first."""
         self.lost_until_s = -math.inf
-        """End of the newest clip that was lost; before all time when there is none."""
+        """Stream time at which the newest lost clip ends; before all time when none was lost."""
         self.lag_s = 0.0
-        """Arrival of the newest seen clip's last frame to the end of its prefill."""
+        """Seconds from the arrival of the newest seen clip's last frame until it was seen."""
 
     # ---- frames
 
     def note_received(self) -> None:
-        """A message came in."""
+        """Count a message that came in."""
         self.received += 1
 
     def settle(
@@ -75,17 +75,18 @@ class Tally:
         self._publish(ack)
 
     def note_scene(self, at_s: float) -> None:
-        """The picture became another one at once, at stream time `at_s`."""
+        """Tell that the picture became another one at once, at stream time `at_s`."""
         self._publish(SceneChanged(at_s))
 
     # ---- clips
 
     def note_found(self, num_clips: int) -> None:
-        """So many clips are remembered from an earlier life of the stream."""
+        """Count clips that are remembered from an earlier life of the stream."""
         self.clips += num_clips
 
     def note_seen(self, clip: Clip, *, lag_s: float, took_s: float) -> None:
-        """The model has seen a clip, in `took_s` seconds, `lag_s` after its last frame came in."""
+        """Count and tell a clip that the model has seen, in `took_s` seconds, `lag_s` seconds after
+        its last frame came in."""
         self.clips += 1
         self.seen_until_s, self.lag_s = clip.end_s, lag_s
         self._metrics.clips.labels(result="seen").inc()
@@ -94,18 +95,18 @@ class Tally:
         self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, lag_s))
 
     def note_restored(self, clip: Clip) -> None:
-        """The model was shown a clip again, which it had forgotten."""
+        """Tell that the model was shown a clip again, which it had forgotten."""
         self.seen_until_s = max(clip.end_s, self.seen_until_s or 0.0)
         self._metrics.clips.labels(result="restored").inc()
         self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, self.lag_s))
 
     def note_lost(self, clip: Clip, reason: str) -> None:
-        """The engine failed on a clip."""
+        """Count and tell a clip on which the engine failed."""
         self.note_lost_clips(1, clip.end_s)
         self._publish(ClipLost(clip.clip_index, clip.start_s, clip.end_s, reason))
 
     def note_lost_clips(self, num_clips: int, until_s: float | None) -> None:
-        """Clips of up to `until_s` are lost, each of which had been told as seen."""
+        """Count lost clips, the newest of which ends at stream time `until_s`."""
         self.clips_lost += num_clips
         self.lost_until_s = max(self.lost_until_s, until_s or 0.0)
         self._metrics.clips.labels(result="lost").inc(num_clips)

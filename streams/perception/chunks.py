@@ -65,7 +65,7 @@ class ChunkDecoder:
         self._codec = codec
         self._width, self._height, self._max_pixels = width, height, max_pixels
         self._context: VideoCodecContext | None = None
-        """None until a key frame comes."""
+        """The decoder; None until a key frame comes."""
 
     def decode(self, message: EncodedFrame, wanted: Wanted) -> list[Picture]:
         """The pictures that this message completes, as far as they are wanted.
@@ -90,7 +90,7 @@ class ChunkDecoder:
             raise Undecodable(DropReason.UNDECODABLE, f"{self._codec.name}: {error}") from error
 
     def finish(self, wanted: Wanted) -> list[Picture]:
-        """The source has ended: what the decoder held back."""
+        """End the source; return the wanted pictures that the decoder held back."""
         context, self._context = self._context, None
         if context is None:
             return []

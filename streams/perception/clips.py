@@ -8,8 +8,8 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 
 SLOW_AFTER = 2
-"""Where frames come two at a time a source is slow when so many have waited for their partners in
-vain. One is not enough: the second of the first two may."""
+"""Where frames come two at a time, a source is slow when so many of them have waited for their
+partners in vain. One is not enough: the second of the first two may."""
 
 
 class ClipBuilder:
@@ -23,7 +23,7 @@ class ClipBuilder:
         self._num_clips = 0
         self._comes_in_twos = False
         self._num_vain = 0
-        """Where frames come in twos: those that waited in vain since two came close together."""
+        """Where frames come in twos: how many waited in vain since two came close together."""
 
     @property
     def pending(self) -> Clip | None:
@@ -39,20 +39,22 @@ class ClipBuilder:
 
     @property
     def expires_s(self) -> float | None:
-        """Stream time until which the pending frame waits."""
+        """Stream time until which the pending frame waits; None when none is pending."""
         return None if self._waiting is None else self._waiting.capture_s + self._max_pair_gap_s
 
     def set_pairing(self, *, max_pair_gap_s: float, comes_in_twos: bool) -> None:
-        """From now on, let a frame wait so long for its partner.
+        """Set how long a frame waits for its partner from now on.
 
         Args:
+            max_pair_gap_s: stream time that a frame waits, at most.
             comes_in_twos: frames are picked two at a time, with longer gaps between: the gap before
                 a frame does not tell that none will follow it.
         """
         self._max_pair_gap_s, self._comes_in_twos = max_pair_gap_s, comes_in_twos
 
     def pass_time(self, now_s: float) -> list[Clip]:
-        """Tell that stream time has come to `now_s`, with or without a frame."""
+        """Tell that stream time has come to `now_s`, with or without a frame; return the clips that
+        this completes."""
         if (expires_s := self.expires_s) is None or now_s <= expires_s:
             return []
         return self.flush()
@@ -65,7 +67,7 @@ class ClipBuilder:
         self._looked_at_s = looked_at_s
 
     def note_looked_at(self, capture_s: float) -> None:
-        """Tell that a frame was looked at, kept or not: how fast the source is."""
+        """Tell that a frame was looked at, kept or not, which shows how fast the source is."""
         self._looked_at_s = capture_s
 
     def add(self, frame: Frame, *, is_cut: bool) -> list[Clip]:
@@ -87,7 +89,7 @@ class ClipBuilder:
         return clips
 
     def flush(self) -> list[Clip]:
-        """Stop waiting for a partner."""
+        """Stop waiting for a partner; return the clip of the pending frame, if there is one."""
         frame, self._waiting = self._waiting, None
         if frame is None:
             return []

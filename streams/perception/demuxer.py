@@ -23,10 +23,10 @@ FORMATS = {Codec.WEBM: "matroska", Codec.FMP4: "mp4"}
 VIDEO_CODECS = ("h264", "vp8", "vp9", "av1", "hevc")
 
 FEED_TIMEOUT_S = 10.0
-"""Real time that one piece may take; far more than any honest one needs."""
+"""Seconds of real time that one piece may take; far more than any honest one needs."""
 
 MAX_STREAMS = 16
-"""Tracks in a container: picture, sound, subtitles in a few languages."""
+"""The most tracks of a container: picture, sound, subtitles in a few languages."""
 
 OnFrame = Callable[[VideoFrame, float], None]
 
@@ -49,7 +49,7 @@ class _Pipe:
         """Whether the reader waits for bytes (or has gone)."""
 
     def read(self, num_bytes: int) -> bytes:
-        """Called by FFmpeg. Empty only at the end."""
+        """Return up to `num_bytes` bytes to FFmpeg; none only at the end."""
         with self.changed:
             while not self.data and not self.is_ended:
                 self.is_hungry = True
@@ -62,7 +62,7 @@ class _Pipe:
         """Give the reader `data` and wait until it has used it up.
 
         Raises:
-            Undecodable: it does not get done with it.
+            Undecodable: the reader is not done with it within `FEED_TIMEOUT_S`.
         """
         with self.changed:
             self.data = memoryview(bytes(self.data) + data)
@@ -94,7 +94,7 @@ class Demuxer:
 
     @property
     def is_dead(self) -> bool:
-        """Whether it has ended and takes nothing more."""
+        """Whether the demuxer has ended and takes nothing more."""
         return not self._thread.is_alive()
 
     def feed(self, piece: bytes, *, is_last: bool = False) -> int:

@@ -46,7 +46,7 @@ def thumbnail(pixels: Pixels) -> Thumbnail:
 
 
 class Gate:
-    """Decides for each frame in turn whether the model needs it. State: two thumbnails."""
+    """Decides for each frame in turn whether the model needs it. Its state is two thumbnails."""
 
     def __init__(self, *, threshold: float, cut_threshold: float, refresh_s: float) -> None:
         self._threshold = threshold

@@ -20,7 +20,7 @@ def is_key_frame(codec: Codec, payload: bytes) -> bool:
 
 
 def _has_idr(payload: bytes) -> bool:
-    """Annex B: a slice of an IDR picture (5) or a sequence parameter set (7)."""
+    """Whether Annex B bytes hold an IDR slice (type 5) or a sequence parameter set (7)."""
     head = payload[:_SEARCHED_BYTES]
     start = head.find(b"\x00\x00\x01")
     while 0 <= start < len(head) - 3:
@@ -34,7 +34,8 @@ def _has_idr(payload: bytes) -> bool:
 
 
 def _is_vp9_key(first: int) -> bool:
-    """Uncompressed header: marker 0b10, two profile bits, (a reserved one,) show-existing, type."""
+    """Whether the first byte of an uncompressed VP9 header is a key frame's. Its bits: marker 0b10,
+    two of the profile, (a reserved one,) show-existing, type."""
     if first >> 6 != 0b10:
         return False
     shift = 2 if (first >> 4) & 0b11 == 0b11 else 3

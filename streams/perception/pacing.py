@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pacing:
-    """Changes with the quality at which a stream is watched."""
+    """How one stream's frames are picked and paired; changes with the quality of the stream."""
 
     interval_s: float
     """Stream time between two frames that are looked at, on the mean."""

@@ -33,7 +33,7 @@ class KeptFrame:
     frame: Frame
     clip_index: int
     is_last: bool
-    """Whether that clip is whole with it."""
+    """Whether the clip is whole with this frame."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Seen:
     outcome: FrameOutcome = FrameOutcome.SKIPPED
     reason: DropReason | None = None
     detail: str = ""
-    """For the log: why it was dropped, in words."""
+    """Why the message was dropped, in words for the log."""
     clips: list[Clip] = field(default_factory=list)
     scenes_s: list[float] = field(default_factory=list)
     """Stream times at which a new scene began."""
@@ -108,7 +108,7 @@ class Perceiver:
         """Take the next message.
 
         Args:
-            follows_gap: some of its byte stream were dropped before it.
+            follows_gap: messages of the same byte stream were dropped just before this one.
             is_hurried: the model is behind: decode coded video, but pass its pictures over.
         """
         seen = Seen()
@@ -128,7 +128,7 @@ class Perceiver:
         return seen
 
     def set_pacing(self, pacing: Pacing) -> None:
-        """From now on, pick and pair frames so."""
+        """Pick and pair frames by `pacing` from now on."""
         self._interval_s = pacing.interval_s
         self._sampler.set_interval(pacing.interval_s)
         self._builder.set_pairing(
@@ -140,7 +140,7 @@ class Perceiver:
         return self._builder.flush()
 
     def end_source(self) -> Seen:
-        """The source has ended: give out what is held back. Another source may follow."""
+        """Return what is held back of a source that has ended. Another source may follow."""
         seen = Seen()
         self._is_hurried = False
         if self._decoder is not None and self._last_message is not None:

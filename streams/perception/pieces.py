@@ -17,7 +17,8 @@ MAX_HEADER_BYTES = 1 << 20
 """A header that is longer than this is none."""
 
 MAX_BARREN_BYTES = 8 << 20
-"""So many bytes without one picture: the demuxer waits for the end of something that is rubbish."""
+"""Bytes without one picture after which a demuxer is given up: it waits for the end of something
+that is rubbish."""
 
 _MARKS = {Codec.WEBM: b"\x1f\x43\xb6\x75", Codec.FMP4: b"moof"}
 """What a cluster or fragment begins with; a fragment's mark follows its 4-byte size."""
@@ -74,7 +75,7 @@ class PieceDecoder:
         return pictures
 
     def finish(self, wanted: Wanted) -> list[Picture]:
-        """The source has ended: what was held back."""
+        """End the source; return the wanted pictures that the demuxer held back."""
         self._wanted = wanted
         if self._demuxer is None:
             return []
@@ -114,7 +115,11 @@ class PieceDecoder:
             self._header, self._is_header_complete = b"", True
 
     def _from_mark(self, payload: bytes) -> bytes:
-        """Header and payload from its first cluster or fragment on."""
+        """The header, followed by the payload from its first cluster or fragment on.
+
+        Raises:
+            Undecodable: the header is missing, or no cluster or fragment has begun yet.
+        """
         if not self._is_header_complete or not self._header:
             raise Undecodable(
                 DropReason.NO_KEYFRAME, f"{self._codec.name}: the stream's beginning is missing"
@@ -134,7 +139,7 @@ class PieceDecoder:
         return at if at >= 0 else None
 
     def _take(self, frame: VideoFrame, time_s: float) -> None:
-        """On the demuxer's thread, while `decode` or `finish` waits."""
+        """Take a frame, on the demuxer's thread, while `decode` or `finish` waits."""
         self._num_barren_bytes = 0
         if self._origin_s is None:
             self._origin_s = time_s

@@ -26,7 +26,7 @@ class Sampler:
         self._num_left = 0
 
     def set_interval(self, interval_s: float) -> None:
-        """From now on, pick this often."""
+        """Pick one frame every `interval_s` from now on."""
         self._interval_s = interval_s
 
     def pick(self, capture_s: float) -> bool:
@@ -57,7 +57,7 @@ class Sampler:
 
 
 class RateMeter:
-    """Events a second, over the last few seconds."""
+    """Measures events a second, over the last few seconds."""
 
     WINDOW_S = 2.0
 
@@ -67,7 +67,7 @@ class RateMeter:
         self._last_rate = 0.0
 
     def note(self, now_s: float) -> None:
-        """One event at clock time `now_s`."""
+        """Count one event at clock time `now_s`."""
         if self._started_s is None:
             self._started_s = now_s
         elif now_s - self._started_s >= self.WINDOW_S:
@@ -76,7 +76,7 @@ class RateMeter:
         self._count += 1
 
     def rate(self, now_s: float) -> float:
-        """The rate now; falls towards 0 when nothing comes any more."""
+        """Events a second now; falls towards 0 when nothing comes any more."""
         if self._started_s is None:
             return 0.0
         elapsed_s = now_s - self._started_s
@@ -85,5 +85,5 @@ class RateMeter:
         return self._last_rate
 
     def settled_rate(self, now_s: float) -> float:
-        """The rate once a whole window has been counted; 0 before."""
+        """Events a second, once a whole window of them has been counted; 0 before."""
         return self.rate(now_s) if self._last_rate else 0.0

@@ -63,7 +63,7 @@ def decode_still(
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """Lossless, and hardly compressed: speed counts more than size where this is used."""
+    """Encode without loss, and hardly compress: speed counts more than size here."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

@@ -25,10 +25,10 @@ from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
 
 GOVERN_S = 0.25
-"""Between two ticks."""
+"""Seconds between two ticks."""
 
 LATE_WEIGHT = 0.3
-"""Of the newest tick in how late ticks are."""
+"""Weight of the newest tick in the running mean of how late ticks are."""
 
 DROPPING_LOAD = 1.5
 """The load that a stream shows whose frames were lost because the model was behind."""
@@ -41,15 +41,15 @@ class Governed(Protocol):
     def quality(self) -> StreamQuality: ...
 
     def strain(self) -> Strain:
-        """How it fares now."""
+        """How the stream fares now."""
         ...
 
 
 class Governor:
-    """One per hub.
+    """Lets in streams and questions, and moves streams on the quality ladder; one per hub.
 
     Args:
-        busy_s: seconds for which the calling thread has been busy so far.
+        busy_s: returns the seconds for which the calling thread has been busy so far.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Governor:
         self._ticked_at_s = -math.inf
         self._ticked_busy_s = 0.0
         self._strains: dict[str, Strain] = {}
-        """How each stream fares, by the newest tick."""
+        """How each governed stream fared at the newest tick, by stream id."""
         self._num_asked = 0
         self._late_s = 0.0
         self.num_unstarted = 0
@@ -103,12 +103,12 @@ class Governor:
         return quality
 
     def join(self, stream: Governed) -> None:
-        """A stream is open."""
+        """Govern a stream that is open now, if its quality is governed."""
         if stream.quality.is_governed:
             self._streams[stream.quality.stream_id] = stream
 
     def leave(self, stream_id: str) -> None:
-        """A stream is closed. Unknown ones are ignored."""
+        """Stop governing a stream that is closed; unknown ones are ignored."""
         self._streams.pop(stream_id, None)
         self._strains.pop(stream_id, None)
         self._ladder.leave(stream_id)
@@ -133,7 +133,7 @@ class Governor:
     def admit_question(
         self, quality: StreamQuality, tier: Tier | None, *, has_pictures: bool
     ) -> bool:
-        """Let a question in; returns whether it has to do with less.
+        """Let a question in; returns whether it is to have less to look at.
 
         Raises:
             Overloaded: its first word would come far too late.
@@ -206,8 +206,8 @@ class Governor:
         self._metrics.gateway_load.set(self._gateway.load_ratio)
 
     def _pressure(self, load: EngineLoad, before: Mapping[str, Strain]) -> float:
-        """1 is all that can be done: the engine's and the gateway's own word, or what the streams
-        have to suffer."""
+        """The load, of which 1 is all that can be done: as the engine and the gateway measure it,
+        or as the streams have to suffer it, whichever is more."""
         suffered = sorted(
             DROPPING_LOAD
             if strain.num_lost > before.get(stream_id, Strain()).num_lost

@@ -5,9 +5,9 @@ from onlooker.streams.events import PaceChanged
 
 MIN_FPS = 0.25
 STEP_DOWN_S = 3.0
-"""Between two requests to slow down: the last one must have had time to work."""
+"""Seconds between two requests to slow down: the last one must have had time to work."""
 STEP_UP_S = 10.0
-"""Calm time before a source may send more again."""
+"""Seconds of calm before a source may send more again."""
 
 
 class PaceAdvisor:
@@ -24,7 +24,7 @@ class PaceAdvisor:
         )
 
     def note_lag(self, lag_s: float, now_s: float) -> PaceChanged | None:
-        """Tell the lag of the newest clip; returns the new wish when it changes."""
+        """Take the lag of the newest clip; returns the new wish when it changes."""
         fps = self.current.fps
         if lag_s > self._max_lag_s / 2:
             self._high_at_s = now_s

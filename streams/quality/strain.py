@@ -7,14 +7,14 @@ from onlooker.scheduler.gateway_meter import GatewayWork
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strain:
-    """At one moment; totals count from when the stream was opened."""
+    """How one stream fares at one moment; totals count from when the stream was opened."""
 
     source_fps: float = 0.0
     """Frames a second that come in; 0 while that is not known."""
     behind_s: float = 0.0
-    """How far the model is behind now; 0 when it has seen all."""
+    """Seconds that the oldest clip on its way to the model has waited; 0 when there is none."""
     lag_s: float = 0.0
-    """How long the newest clip took from the arrival of its last frame until it was seen."""
+    """Seconds from the arrival of the newest seen clip's last frame until the clip was seen."""
     num_unseen: int = 0
     """Messages and clips that wait to be seen."""
     num_lost: int = 0

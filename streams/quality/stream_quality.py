@@ -23,7 +23,8 @@ from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
 
 DEGRADED_MEMORY_SHARE = 0.5
-"""Share of the retrieved clips that a question gets which is let in although it will be late."""
+"""Share of the recent window and of the retrieved clips that a question gets which is let in
+although it will be late."""
 
 MOST_PAIR_LAG = 0.6
 """Share of the lag target that a frame may wait for its partner."""
@@ -35,7 +36,7 @@ class StreamQuality:
     """One stream's quality. Made by the `Governor`, which changes its rung.
 
     Args:
-        load: tells how busy the engine is.
+        load: returns how busy the engine is.
         publish: tells the stream's viewers, its source among them.
     """
 
@@ -86,8 +87,8 @@ class StreamQuality:
             self.take(rung, Strain())
 
     def take(self, rung: Quality, strain: Strain) -> None:
-        """Take a rung, and tell the source. `strain`: how the stream fares; what comes in is what a
-        share of it is taken from."""
+        """Take a rung, and tell the source. `strain`: how the stream fares; a rung looks at its
+        share of the frames that come in."""
         source_fps = strain.source_fps
         if source_fps > 0 and (self.rung.fps_share == 1.0 or not self._knows_fps):
             # What the source sends unasked; it may slow down later because it was told to.
@@ -201,7 +202,7 @@ class StreamQuality:
 
     @property
     def _guessed_fps(self) -> float:
-        """Of a source that has sent nothing: a frame for each clip of two."""
+        """Frames a second assumed of a source that has sent nothing: one for each clip."""
         return self._wanted_fps / 2
 
     @property
@@ -219,5 +220,5 @@ class StreamQuality:
 
     @property
     def _most_gap_s(self) -> float:
-        """Longest time that a frame is made to wait for its partner."""
+        """The longest time in seconds that a frame is made to wait for its partner."""
         return MOST_PAIR_LAG * self.slo.lag_s

@@ -37,7 +37,7 @@ class HttpFetcher:
             "pool": settings.open_timeout_s,
         }
         self._authorization: dict[str, str] = {}
-        """By host and port: a password goes nowhere else."""
+        """The ``Authorization`` header by host and port: a password goes nowhere else."""
 
     def open(self, url: str, *, first_byte: int = 0, last_byte: int | None = None) -> "HttpFile":
         """Open `url`, from `first_byte` on.
@@ -50,7 +50,7 @@ class HttpFetcher:
         return HttpFile(self, url, first_byte=first_byte, last_byte=last_byte)
 
     def get(self, url: str, *, first_byte: int, last_byte: int | None) -> "Body":
-        """Send one GET, redirects followed."""
+        """Send one GET, follow redirects, and return the body that they lead to."""
         for _ in range(self._settings.max_redirects + 1):
             target = self._policy.parse(url)
             response = self._send(target, first_byte, last_byte)
@@ -105,7 +105,7 @@ class Body:
         self._chunks: Iterator[bytes] = response.iter_stream()
         self._rest = b""
         self.url = url
-        """Where it was found, after redirects."""
+        """The address at which the body was found, after redirects."""
         self.status = response.status
         self.media_type = (_header(response, b"content-type") or "").partition(";")[0].strip()
         length = _header(response, b"content-length")
@@ -133,7 +133,8 @@ class Body:
 
 
 class HttpFile:
-    """A file object over HTTP. `error` keeps what went wrong, since FFmpeg tells only that."""
+    """A file object over HTTP. `error` keeps what went wrong, since FFmpeg only says that it
+    did."""
 
     def __init__(
         self, fetcher: HttpFetcher, url: str, *, first_byte: int, last_byte: int | None
@@ -172,7 +173,7 @@ class HttpFile:
         return self._position
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to a place; the next read asks the server for it."""
+        """Go to a place in the file; the next read asks the server for it."""
         if self._size is None:
             raise OSError("this source cannot be sought in")
         place = {0: 0, 1: self._position, 2: self._size}[whence] + offset

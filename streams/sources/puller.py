@@ -28,7 +28,7 @@ JUMP_S = 10.0
 
 
 class Reader(Protocol):
-    """What is asked of `SourceReader`."""
+    """The part of `SourceReader` that pulling needs."""
 
     is_recorded: bool
 
@@ -123,7 +123,7 @@ class _StreamTime:
     _is_fresh: bool = True
 
     def begin_again(self) -> None:
-        """The source is opened again: its time has nothing to do with what it was."""
+        """Note that the source is opened again: its time has nothing to do with what it was."""
         self._is_fresh = True
 
     def place(self, time_s: float, *, step_s: float) -> float:

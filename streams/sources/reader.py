@@ -38,7 +38,7 @@ class Sample:
     """A picture from a source."""
 
     time_s: float
-    """In the source's own time; may jump."""
+    """Seconds in the source's own time, which may jump."""
     pixels: Pixels
 
 
@@ -47,7 +47,7 @@ class _Closes(Protocol):
 
 
 class SourceReader:
-    """One opening of one source. All methods but `stop` on one thread."""
+    """One opening of one source. All methods but `stop` are called on one thread."""
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class SourceReader:
         self._refusal: Exception | None = None
         self._stopped = threading.Event()
         self.is_recorded = False
-        """Whether it has an end, so that it is played at its own pace; else it is live."""
+        """Whether the source has an end, so that it is played at its own pace; else it is live."""
 
     def open(self) -> None:
         """Connect and find the video.
 
         Raises:
-            SourceBroken: it can never be played.
-            SourceLost: it cannot be reached now.
+            SourceBroken: the source can never be played.
+            SourceLost: the source cannot be reached now.
         """
         try:
             self._container = self._opened()
@@ -91,7 +91,7 @@ class SourceReader:
         """The pictures, thinned to one per interval; ends where the source ends.
 
         Raises:
-            SourceLost, SourceBroken: it broke.
+            SourceLost, SourceBroken: the source failed, for now or for good.
         """
         container = self._container
         assert container is not None, "the source was not opened"
@@ -125,13 +125,13 @@ class SourceReader:
                     yield Sample(frame.time, self._pixels(frame))
 
     def stop(self) -> None:
-        """End reads under way; from any thread."""
+        """End reads under way. May be called from any thread."""
         self._stopped.set()
         for helper in list(self._helpers):
             helper.close()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of the container and of all connections and files."""
         self.stop()
         if self._container is not None:
             self._container.close()
@@ -162,7 +162,7 @@ class SourceReader:
         return self._av_open(file, format="mpjpeg" if is_motion_jpeg else None)
 
     def _open_playlist(self, url: str, fetcher: HttpFetcher) -> InputContainer:
-        """HLS: FFmpeg asks for each playlist and segment by URL; all are fetched here."""
+        """Open HLS. FFmpeg asks for each playlist and segment by URL; all are fetched here."""
 
         def io_open(url: str, flags: int, options: dict[str, str]) -> HttpFile:
             if flags & 2:
@@ -256,6 +256,6 @@ class SourceReader:
         if isinstance(error, av.error.HTTPClientError | av.error.FileNotFoundError):
             return SourceBroken(str(error.strerror))
         if self._source.url.startswith(("file:", "/")):
-            why = getattr(error, "strerror", None) or type(error).__name__  # no paths
+            why = getattr(error, "strerror", None) or type(error).__name__  # without the path
             return SourceBroken(f"the file cannot be read as video: {why}")
         return SourceLost(getattr(error, "strerror", None) or type(error).__name__)

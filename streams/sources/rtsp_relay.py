@@ -15,7 +15,7 @@ from onlooker.core.address import AddressPolicy, Target
 from onlooker.streams.sources.spec import SourceLost
 
 MAX_HEADER_BYTES = 64 << 10
-"""Of one RTSP message; cameras need a few hundred."""
+"""The longest head of one RTSP message, in bytes; cameras need a few hundred."""
 
 _STATUS = re.compile(rb"RTSP/\d\.\d (\d{3})")
 _LENGTH = re.compile(rb"(?im)^content-length:\s*(\d{1,7})\s*$")
@@ -28,7 +28,7 @@ class ReplyFilter:
         self._buffer = bytearray()
         self._to_skip = 0
         self.refusal: str | None = None
-        """Why the connection must end."""
+        """Why the connection must end; None while it may go on."""
 
     def passes(self, data: bytes) -> bool:
         """Whether `data`, the next bytes, may be passed on."""
@@ -68,7 +68,7 @@ class ReplyFilter:
 
 
 class RtspRelay:
-    """One connection through: listens on loopback, connects to `target`, copies both ways."""
+    """Carries one connection: listens on loopback, connects to `target`, copies both ways."""
 
     def __init__(self, policy: AddressPolicy, target: Target, *, timeout_s: float) -> None:
         self.refusal: str | None = None
