@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from onlooker.core.guarantee import weakest
 from onlooker.core.protocol.server_events import ServerEvent, VideoAck
 
 
@@ -104,6 +105,8 @@ def merge_acks(older: VideoAck, newer: VideoAck, *, max_listed: int) -> None:
         older.omitted += len(theirs) - len(taken)
     if newer.last_sequence is not None:
         older.last_sequence = newer.last_sequence
+    if promised := [ack.guarantee for ack in (older, newer) if ack.guarantee is not None]:
+        older.guarantee = weakest(promised)
     older.seen_until_s, older.lag_s, older.totals = newer.seen_until_s, newer.lag_s, newer.totals
 
 

@@ -11,7 +11,8 @@ from onlooker.engine.vllm_adapter.wire import read_load, read_report, read_serve
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.ticket import Served
 
-_FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+_WELL_ENDED = (FinishReason.STOP, FinishReason.LENGTH)
+"""What vLLM calls the ends that are none of an error or an abort; the words are the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +37,11 @@ class RequestOutcome:
             EngineFailed: the request ended in error (for instance a stored segment was missing).
         """
         reason = output.outputs[0].finish_reason
-        if reason not in _FINISH:
+        if reason not in _WELL_ENDED:
             raise EngineFailed(f"the engine ended with '{reason}'")
         params = output.kv_transfer_params
         return cls(
-            _FINISH[reason],
+            FinishReason(reason),
             len(output.prompt_token_ids or ()),
             output.num_cached_tokens or 0,
             read_report(params),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.protocol.base import DroppedFrame, FrameTotals
 from onlooker.core.protocol.server_events import Pong, TextDelta, VideoAck
 from onlooker.server.realtime.outbox import Outbox, SlowReader, merge_acks
@@ -77,6 +78,24 @@ def test_merged_acknowledgements_list_no_more_than_they_may() -> None:
     assert older.kept == [1, 2]
     assert older.omitted == 4
     assert (older.last_sequence, older.lag_s) == (6, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "merged"),
+    [
+        (Guarantee.MACHINE, Guarantee.NONE, Guarantee.NONE),
+        (Guarantee.PROCESS, Guarantee.MACHINE, Guarantee.PROCESS),
+        (None, Guarantee.SECOND, Guarantee.SECOND),
+        (Guarantee.SECOND, None, Guarantee.SECOND),
+        (None, None, None),
+    ],
+)
+def test_merged_acknowledgements_promise_no_more_than_the_weaker_of_them(
+    older: Guarantee | None, newer: Guarantee | None, merged: Guarantee | None
+) -> None:
+    first, second = make_ack(guarantee=older), make_ack(guarantee=newer)
+    merge_acks(first, second, max_listed=4)
+    assert first.guarantee == merged
 
 
 @pytest.mark.parametrize("limit", [{"max_events": 3}, {"max_bytes": 1000}])
