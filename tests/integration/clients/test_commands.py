@@ -14,7 +14,7 @@ import numpy as np
 from onlooker.clients.python.child import free_port
 from onlooker.demo_model.video import write_video
 from tests.fakes.served import serving
-from tests.fakes.waiting import limited
+from tests.fakes.waiting import WAIT_S, limited
 
 START = "from onlooker.server.cli import main; main()"
 
@@ -22,7 +22,7 @@ START = "from onlooker.server.cli import main; main()"
 async def start(*arguments: str, **environ: str) -> asyncio.subprocess.Process:
     inherited = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", START, *arguments,
+        sys.executable, "-X", "faulthandler", "-c", START, *arguments,
         env={**inherited, "COLUMNS": "200", **environ},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
@@ -36,12 +36,12 @@ async def run(*arguments: str, **environ: str) -> tuple[int, str, str]:
 
 async def end_of(process: asyncio.subprocess.Process) -> tuple[int, str, str]:
     """Exit status, standard output, standard error once it has ended by itself."""
-    try:
-        async with limited("the end of a command"):
-            out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
+    ended = asyncio.create_task(process.communicate())
+    await asyncio.wait((ended,), timeout=WAIT_S)
+    if not (in_time := ended.done()):
+        process.send_signal(signal.SIGABRT)  # it dies saying where its threads are
+    out, err = await ended
+    assert in_time, f"it did not end within {WAIT_S:g} s: {out.decode()[-2000:]}\n{err.decode()}"
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
