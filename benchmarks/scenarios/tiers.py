@@ -9,7 +9,7 @@ from onlooker.benchmarks.report import rows
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """See `onlooker.benchmarks.micro_cache_store`."""
+    """Measure as `onlooker.benchmarks.micro_cache_store` says."""
     return await asyncio.to_thread(micro_cache_store.measure, options.seed)
 
 
