@@ -45,7 +45,7 @@ class AlertMarks:
     false: int = 0
     latency_s: list[float] = field(default_factory=list)
     delays_s: list[float | None] = field(default_factory=list)
-    """For every event, how long after the frame that shows it it was told; None: never."""
+    """For every event, how long after the frame that shows it the alert came; None: never."""
 
     @property
     def recall(self) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 FIRST_GROWTH = 1.25
-"""By how much the load grows as long as every trial held; the start is already a prediction."""
+"""The factor by which the load grows while every trial held; the start is already a prediction."""
 
 SHRINKAGE = 1.5
 

@@ -175,7 +175,7 @@ def _ratios(modes: dict[str, Any], counts: list[int]) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     modes = figures["modes"]
     titles = ("mode", "streams", "CPU ms/clip", "elapsed ms/clip", "gateway CPU", "core CPU",
               "computed tokens", "prompt tokens")  # fmt: skip

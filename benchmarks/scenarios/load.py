@@ -211,7 +211,7 @@ KEYS = ("streams", "asked", "answers_in_time", "frames_in_time", "ttft_p50_s", "
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     lines = [
         (side, *(trial[key] for key in KEYS), figures["streams_at_slo"][side])
         for side, trials in figures["trials"].items()

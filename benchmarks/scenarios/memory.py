@@ -220,7 +220,7 @@ def _growth(samples: list[MemorySample]) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     parts = []
     if "ttft" in figures:
         lines = [

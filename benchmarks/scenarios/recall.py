@@ -245,7 +245,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     ages, families = figures["by_age"], figures["by_family"]
     titles = ("row", "right", "of oracle", *ages, *families)
     lines = [

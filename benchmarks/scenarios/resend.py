@@ -118,7 +118,7 @@ def _ratios(modes: dict[str, Any], count: str) -> dict[str, float]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     titles = ("mode", "streams", "ms/clip", "tokens/clip", "cache hit", "TTFT p50 ms",
               "TTFT p95", "lag p50 s", "lag p95", "dropped")  # fmt: skip
     lines = [

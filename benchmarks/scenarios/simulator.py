@@ -98,7 +98,7 @@ def _lost(cases: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     titles = ("case", "policy", "goodput/s", "answers", "frames", "TTFT p99 s", "lag p99 s",
               "level", "refused")  # fmt: skip
     keys = ("goodput_per_s", "answers_in_time", "frames_in_time", "ttft_p99_s", "lag_p99_s",

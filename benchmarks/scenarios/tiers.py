@@ -14,7 +14,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     titles = ("tier", "codec", "save GB/s", "of limit", "load GB/s", "of limit")
     lines = [
         (
