@@ -38,7 +38,7 @@ class Traced:
     kind: str
     """The question's family. Families count alike, however many questions there are of each."""
     scores: dict[ScoreName, Floats]
-    """By score, float64[layers, candidates]."""
+    """The candidates' scores by each way of scoring, float64[layers, candidates] each."""
     evidence: tuple[int, ...]
     """The candidates that hold the answer; one of them is enough."""
 

@@ -105,7 +105,7 @@ the frame."""
 
 
 def fmix(value: int) -> int:
-    """Scrambles 32 bits."""
+    """Scrambles the 32 bits of a number."""
     value ^= value >> 16
     value = (value * 0x85EBCA6B) & MASK
     value ^= value >> 13
@@ -131,14 +131,14 @@ class Rng:
         self._state = seed & MASK
 
     def bits(self) -> int:
-        """The next 32 bits."""
+        """The next 32 random bits."""
         self._state = (self._state + 0x9E3779B9) & MASK
         return fmix(self._state)
 
     def below(self, n: int) -> int:
-        """A whole number in [0, n); n below 2**20."""
+        """A random whole number in [0, n); n must be below 2**20."""
         return (self.bits() * n) >> 32
 
     def uniform(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
+        """A random number in [low, high)."""
         return low + (high - low) * (self.bits() / 4294967296.0)

@@ -30,7 +30,7 @@ class Random(Protocol):
 
 
 def below(rng: Random, n: int) -> int:
-    """A whole number in [0, n)."""
+    """A random whole number in [0, n)."""
     return min(int(rng.random() * n), n - 1)
 
 
