@@ -1,4 +1,4 @@
-"""From what watches and polls said of the drawn world to figures."""
+"""Figures from what watches and polls said of the drawn world."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from onlooker.benchmarks.report import percentile
 from onlooker.benchmarks.watched import FRAME_S, NUM_STREAMS, Watched
 
 POLLS_AFTER_S = 10
-"""A polled event is asked about from so many seconds before it on, in StreamingBench's manner."""
+"""How many seconds before an event polling for it begins, in StreamingBench's manner."""
 
 
 def watch_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
-    """Of alerts: how they fit the events."""
+    """Figures of alerts: how they fit the events, in all and by sort."""
     total, sorts = AlertMarks(), dict[str, AlertMarks]()
     push: list[bool] = []
     for watched in worlds:
@@ -47,7 +47,10 @@ def _mark_figures(marks: AlertMarks, seconds: int) -> dict[str, Any]:
 
 
 def _in_time(standing: Standing, spoke: list[int]) -> list[bool]:
-    """Of each event, whether the first word since it was asked about came in time."""
+    """For each event, whether the first word since it was asked about came in time.
+
+    `spoke` are the indices of the frames about which something was said.
+    """
     found, before = [], -1
     for event in sorted(standing.events):
         asked = max(before, event - POLLS_AFTER_S)
@@ -57,7 +60,7 @@ def _in_time(standing: Standing, spoke: list[int]) -> list[bool]:
 
 
 def comment_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
-    """Of commentary: what it told, and what it said over quiet clips."""
+    """Figures of commentary: how many changes it told, and over how many quiet clips it spoke."""
     narrated = changes = spoken_over = num_quiet = 0
     for watched in worlds:
         changed, quiet = watched.shown.comments()
@@ -73,7 +76,7 @@ def comment_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
 
 
 def poll_figures(worlds: list[Watched], seconds: int) -> dict[str, Any]:
-    """Of polls: the same as of alerts, where a yes after no yes is one."""
+    """Figures of polls as of alerts; a yes counts as an alert if the poll before was no yes."""
     total = AlertMarks()
     in_time: list[bool] = []
     for watched in worlds:

@@ -15,17 +15,21 @@ from onlooker.demo_model.view import DrawnClip, View, differences
 from onlooker.demo_model.world import World
 
 TOLERANCE = 1
-"""Frames after its event in which an alert still counts as the event's (its latency counts too)."""
+"""How many frames late an alert still counts as its event's; it then has that latency."""
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A watch and its true events: frame index to the time of the change."""
+    """A watch and its true events.
+
+    `events` maps the index of the frame that first shows an event to the time of the change, in
+    seconds of the world.
+    """
 
     sort: str
     condition: str
     question: str
-    """For polling: the same as a question."""
+    """The condition as a question, for polling."""
     events: dict[int, float]
     ambiguous: frozenset[int] = frozenset()
     """Frames of which it is a matter of words whether it happened (an object that was repainted
@@ -34,14 +38,14 @@ class Standing:
 
 @dataclass(slots=True)
 class AlertMarks:
-    """How alerts fit their events."""
+    """How alerts fit their events: counts, and latencies in seconds."""
 
     hits: int = 0
     misses: int = 0
     false: int = 0
     latency_s: list[float] = field(default_factory=list)
     delays_s: list[float | None] = field(default_factory=list)
-    """Of every event: how late it was told after the frame that shows it; None: never."""
+    """For every event, how long after the frame that shows it the alert came; None: never."""
 
     @property
     def recall(self) -> float:
@@ -69,7 +73,7 @@ class Shown:
         self.view = View(self.world, [DrawnClip(t, (t, t)) for t in self.times])
 
     def watches(self, rng: random.Random) -> list[Standing]:
-        """Two kinds of objects that appear, the sign, and the scene."""
+        """Watches for two kinds of objects that appear, for the sign and for the scene."""
         kinds = [self._kind(kind) for kind in self._kinds_that_come()]
         chosen = rng.sample(kinds, min(2, len(kinds)))
         sign = self._standing("sign", "the sign changes", "Has the sign just changed?")
@@ -77,7 +81,8 @@ class Shown:
         return [*chosen, sign, cut]
 
     def comments(self) -> tuple[set[int], set[int]]:
-        """Frames with a change to be told, and quiet ones; of unclear ones neither."""
+        """The indices of frames with a change to be told, and of quiet ones; unclear ones are in
+        neither."""
         changed: set[int] = set()
         quiet: set[int] = set()
         for index in range(1, len(self.times)):
@@ -124,7 +129,7 @@ class Shown:
         return Standing(sort, condition, question, events)
 
     def _change_s(self, index: int, what: Kind | str) -> float:
-        """When it changed: the last change of this sort before the frame, or the cut."""
+        """The time of an event: the last change of sort `what` before the frame, or the cut."""
         changes = self.world.events(self.times[index - 1] + 1e-6, self.times[index] + 1e-6)
         for change in reversed(changes):
             is_kind = change.after is not None and change.after.kind == what
@@ -162,11 +167,12 @@ OMEGA = 0.5
 
 
 def pauc(delay_s: float | None) -> float:
-    """One event's score after ProactiveVideoQA, for replies that are right or missing (0-1).
+    """One event's score (0-1) after ProactiveVideoQA, for replies that are right or missing.
 
-    The quality of all that was said so far, over the reply's time span: 0.5 until the first reply,
-    1 from a right one on, 0 at the end where none came. The area under it counts by `OMEGA`, the
-    final level by the rest. (Our reading of a description; the judge here is the truth itself.)
+    It goes by the quality of all that was said so far, over the reply's time span: 0.5 until the
+    first reply, 1 from a right one on, 0 at the end where none came. The area under that curve
+    counts by `OMEGA`, its final level by the rest. (This is our reading of a description; the judge
+    here is the truth itself.)
     """
     if delay_s is None or delay_s > REPLY_SPAN_S:
         return OMEGA * 0.5

@@ -9,7 +9,7 @@ from onlooker.benchmarks.measured import MeasuredWork
 
 @dataclass(frozen=True, slots=True)
 class CostPart:
-    """One stretch of a run."""
+    """The work and the cost of one stretch of a run."""
 
     work: MeasuredWork
     cost: Cost
@@ -20,8 +20,8 @@ class CostPart:
 
 
 def cost_figures(part: CostPart, base_s: float) -> dict[str, Any]:
-    """Tokens and CPU time of a run, and its surplus over the bare ingest: `base_s` of CPU time a
-    clip."""
+    """Tokens and CPU time of a run, and its surplus over the bare ingest, which takes `base_s` of
+    CPU time a clip."""
     work = part.work
     clips, checks, answers = max(1, len(work.ingest_s)), len(work.check_s), len(work.answer_s)
     ingest = work.ingest_tokens - work.ingest_cached_tokens

@@ -18,18 +18,18 @@ from types import TracebackType
 from onlooker.benchmarks.stopwatch import ENV_STAGES
 
 SETTLE_S = 0.5
-"""For the processes' reports to come in."""
+"""How long to wait for the reports of vLLM's processes to come in."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Seconds: elapsed, of CPU in this process, of CPU in vLLM's, and the latter by stage."""
+    """Elapsed seconds, and CPU seconds of this process and of vLLM's, the latter by stage too."""
 
     elapsed_s: float
     gateway_s: float
     core_s: float
     stages_s: dict[str, float]
-    """Beside the stages, ``ipc_and_rest``: what vLLM's processes spent outside of them. Empty
+    """CPU seconds of vLLM's processes by stage, and outside of the stages (``ipc_and_rest``). Empty
     where nothing was reported."""
     spin_s: float
 
@@ -39,7 +39,7 @@ class Cost:
 
 
 class CpuMeter:
-    """Enter it before vLLM is started; `begin` and `end` frame what is measured."""
+    """Measures what runs between `begin` and `end`. Enter it before vLLM is started."""
 
     def __enter__(self) -> "CpuMeter":
         self._folder = tempfile.TemporaryDirectory(prefix="stages")
@@ -56,11 +56,11 @@ class CpuMeter:
         self._folder.cleanup()
 
     def pids(self) -> list[int]:
-        """This process and vLLM's."""
+        """The ids of this process and of vLLM's."""
         return [os.getpid(), *(int(path.stem) for path in Path(self._folder.name).glob("*.json"))]
 
     async def begin(self, *, settle: bool = True) -> None:
-        """Start counting. `settle`: let earlier work be reported first; not needed after `end`."""
+        """Start counting. With `settle` earlier work is reported first, as `end` makes sure too."""
         if settle:
             await asyncio.sleep(SETTLE_S)
         self._stages = self._read()
@@ -89,7 +89,7 @@ class CpuMeter:
 
 
 def process_rss_bytes(pid: int) -> int:
-    """Memory that a process has resident; 0 where the system does not tell."""
+    """The bytes of a process's resident memory; 0 where the system does not tell."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except OSError:

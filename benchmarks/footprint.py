@@ -11,7 +11,7 @@ from onlooker.engine.vllm_adapter.wire import worker_stats
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Bytes and counts now."""
+    """The memory that an engine takes at one moment: bytes by place, and rows of its index."""
 
     device_bytes: int
     rss_bytes: int
@@ -20,7 +20,7 @@ class State:
 
 
 class Footprint:
-    """Asks the workers."""
+    """Asks the workers of a segments engine how much memory they take."""
 
     def __init__(self, engine: Engine) -> None:
         assert isinstance(engine, SegmentEngine)

@@ -25,7 +25,7 @@ from onlooker.demo_model.world import World
 
 NUM_RARE = 10
 MAX_RUN = 8
-"""Clips of a rare run at most."""
+"""The greatest number of clips in a run of a rare kind."""
 
 TIMED = ("at_time_color", "at_time_shape", "at_time_digit")
 BY_CONTENT = ("ever", "when_appeared")
@@ -37,8 +37,8 @@ _TRIES = 400
 
 @dataclass(frozen=True, slots=True)
 class HourQuestion:
-    """A question, and how old its evidence is (clips are a second each); None where it has none,
-    as something that was never there."""
+    """A question, and the age of its newest evidence in seconds; None where it has no evidence, as
+    when it asks for something that was never there."""
 
     quiz: DrawnQuestion
     age_s: float | None
@@ -48,8 +48,8 @@ class Hour:
     """One stream at a frame a second: each frame is a clip by itself, as the server makes them.
 
     Args:
-        seed: of the world and the montage.
-        num_clips: its length, in seconds too.
+        seed: seed of the world and of the montage.
+        num_clips: length of the stream, which is also its length in seconds.
     """
 
     def __init__(self, seed: int, num_clips: int) -> None:
@@ -66,14 +66,14 @@ class Hour:
     def clips(
         self, stream_id: StreamId, width: int, height: int, *, first: int = 0
     ) -> Iterator[Clip]:
-        """The clips in order, from that of index `first` on."""
+        """The clips in order, from the one with index `first` on, in pictures of this size."""
         for index, time_s in enumerate(self._shown_s[first:], first):
             pixels = render(self._world.state_at(time_s), width, height)
             frame = Frame(index, float(index), 0.0, pixels)
             yield Clip(stream_id, index, (frame, frame))
 
     def questions(self, count: int) -> list[HourQuestion]:
-        """About `count`, of all families alike; of those about rare things, half have a "no"."""
+        """About `count` questions, as many of each family; half of "was there ever" get a "no"."""
         found: list[HourQuestion] = []
         for index in range(count):
             family = FAMILIES[index % len(FAMILIES)]

@@ -33,7 +33,7 @@ QUESTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What arrives."""
+    """What arrives: streams with frames and questions, for so many seconds."""
 
     num_streams: int
     seconds: float
@@ -46,7 +46,7 @@ class Load:
 
 @dataclass(slots=True)
 class LoadOutcome:
-    """What came of it, beside what the engine noted."""
+    """What became of a load's frames and questions, as counts, and the lag of every clip."""
 
     lag_s: list[float] = field(default_factory=list)
     received: int = 0
@@ -60,7 +60,7 @@ class LoadOutcome:
 
 
 def draw_frames(seed: int, count: int, fps: float) -> list[bytes]:
-    """`count` JPEG pictures of world `seed`."""
+    """`count` JPEG pictures of world `seed`, `fps` of them a second."""
     world = World(seed)
     pictures = []
     for index in range(count):

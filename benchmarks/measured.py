@@ -43,7 +43,7 @@ class MeasuredWork:
 
 
 class MeasuredEngine:
-    """Passes everything on to `engine`."""
+    """Passes every call on to `engine` and notes its time and tokens."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine

@@ -1,7 +1,7 @@
 """How fast each tier saves and loads, per codec, beside the plain limit of its medium.
 
-A record's KV is 1 MiB of bfloat16. The limits: copying the same KV in RAM; writing (and syncing)
-and reading files of the same bytes; pipelined SET and GET of the same bytes with redis-py. Each
+A record's KV is 1 MiB of bfloat16. The limits are copying the same KV in RAM; writing (and syncing)
+and reading files of the same bytes; and pipelined SET and GET of the same bytes with redis-py. Each
 figure is the median of several rounds in which the limit and the tier take turns, as a shared
 machine slows down for seconds at a time. GB/s are of decoded KV, so a lossy codec can pass its
 limit. The allocator is told to keep freed memory, as it does in a process that has run for a while:
@@ -49,7 +49,7 @@ PIPELINE = 8
 STREAM = StreamKey("benchmark", "tenant", "stream")
 
 Step = Callable[[int], None]
-"""Gets the number of the round, so that each round can write under new names."""
+"""A piece of work; it gets the number of the round, so that each can write under new names."""
 
 
 def measure(seed: int) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _memory(records: Sequence[SegmentRecord]) -> dict[str, Any]:
             np.copyto(target, record.kv)
 
     def save(_: int) -> None:
-        """From buffers that the caller goes on to use, so that the store must copy."""
+        """Save from buffers that the caller goes on to use, so that the store must copy."""
         for record, kv in zip(records, writable, strict=True):
             assert tier.put_many([encode(replace(record, kv=kv), codec)]) == [PutOutcome.STORED]
 
@@ -122,7 +122,7 @@ def _memory(records: Sequence[SegmentRecord]) -> dict[str, Any]:
 
 
 def _evict(folder: Path) -> None:
-    """Have the system forget the contents of the files below, so that the medium is read."""
+    """Have the page cache forget the files below `folder`, so that the medium is read."""
     for path in folder.rglob("*"):
         if path.is_file():
             descriptor = os.open(path, os.O_RDONLY)
@@ -162,7 +162,7 @@ def _write_files(folder: Path, contents: Sequence[bytes], sync: bool, round_: in
 
 
 def _read_files(folder: Path, round_: int) -> None:
-    # Kept until all are read, as a fetch for an answer keeps them.
+    # The contents are kept until all are read, as a fetch for an answer keeps them.
     kept = [(folder / f"{round_}-{index}").read_bytes() for index in range(NUM_RECORDS)]
     assert len(kept) == NUM_RECORDS
 
@@ -212,7 +212,8 @@ def _redis_figures(records: Sequence[SegmentRecord], url: str) -> dict[str, Any]
 
 
 def _steps(tier: StoreTier, encoded: Sequence[EncodedRecord]) -> tuple[Step, Step]:
-    """Saving and loading all records, without coding: a writer thread does that off the path."""
+    """The steps that save and load all records. Coding is left out: in the server a writer thread
+    does that off the path."""
 
     def key(record: EncodedRecord, round_: int) -> SegmentKey:
         return replace(record.key, generation=round_)
@@ -243,8 +244,11 @@ def _compare(*, save: tuple[Step, Step], load: tuple[Step, Step]) -> dict[str, f
 def _compare_one(
     step: Step, limit: Step, *, before: Callable[[], None] = os.sync
 ) -> tuple[float, float]:
-    """GB/s of `step` and its ratio to `limit`: medians over the rounds. `before` each: by default
-    what an earlier one left to write is written, and so is not this one's."""
+    """GB/s of `step` and its ratio to `limit`: medians over the rounds.
+
+    `before` is called before each piece of work. By default it writes out what earlier work left
+    to write, so that this work does not pay for it.
+    """
     rounds = [_round(step, limit, number, before) for number in range(ROUNDS)]
     step_s = statistics.median(taken_s for taken_s, _ in rounds)
     ratio = statistics.median(limit_s / taken_s for taken_s, limit_s in rounds)
@@ -252,7 +256,7 @@ def _compare_one(
 
 
 def _round(step: Step, limit: Step, number: int, before: Callable[[], None]) -> tuple[float, float]:
-    """Seconds that each took, in turns of who goes first."""
+    """The seconds that step and limit took in one round; they take turns in going first."""
     taken = {}
     for work in (step, limit) if number % 2 else (limit, step):
         before()

@@ -1,7 +1,7 @@
-"""Open-loop trials: so many streams, each with frames and questions of its own, scored by targets.
+"""Open-loop trials: many streams, each with frames and questions of its own, scored by targets.
 
-A frame counts when it was kept and the model had seen it within the lag target of its own arrival
-(not its clip's); an answer when it met TTFT and TPOT. Refusals and losses count against.
+A frame is good if it was kept and the model had seen it within the lag target of its own arrival
+(not its clip's), an answer if it met TTFT and TPOT. Refused and lost ones count as not good.
 """
 
 import asyncio
@@ -23,26 +23,26 @@ from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream, StreamOptions
 
 SETTLE_S = 6.0
-"""What arrives in the first seconds is not scored: all streams begin at once, which is another
+"""What arrives in the first seconds is not scored: all streams begin at once then, which is another
 question than how many of them a server holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What arrives, and what is promised."""
+    """What arrives in a trial, and the targets that are promised."""
 
     num_streams: int
     slo: Slo
     seconds: float = 20.0
-    """That are scored, after `settle_s`."""
+    """The length of the part that is scored, after `settle_s`."""
     settle_s: float = SETTLE_S
     fps: float = 1.0
     feed_s: float = math.inf
-    """Frames come for so long only."""
+    """How long frames come, from the start of the trial on."""
     question_every_s: float = 20.0
     """Mean time between a stream's questions (Poisson)."""
     is_regular: bool = False
-    """Questions come at even intervals, those of the streams in turns."""
+    """Whether questions come at even intervals instead, those of the streams in turns."""
     tier: Tier = Tier.STANDARD
     question_tier: Tier | None = None
     question_slo: Slo | None = None
@@ -52,7 +52,7 @@ class Trial:
 
 @dataclass(slots=True)
 class StreamScore:
-    """One stream's frames and questions."""
+    """What became of one stream's frames and questions."""
 
     asked: int = 0
     refused: int = 0
@@ -65,12 +65,12 @@ class StreamScore:
     lag_s: list[float] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     level: int = 0
-    """Rung of the quality ladder at the end."""
+    """The rung of the quality ladder on which the stream ended."""
 
 
 @dataclass(slots=True)
 class LoadScore:
-    """All streams of a trial."""
+    """The scores of all streams of a trial."""
 
     trial: Trial
     streams: list[StreamScore]
@@ -83,7 +83,7 @@ class LoadScore:
 
     @property
     def ttft_met(self) -> float:
-        """Share of the questions whose first word came in time."""
+        """Share of the questions whose first word came in time; 1 where none was asked."""
         asked = sum(s.asked for s in self.streams)
         return sum(s.ttft_met for s in self.streams) / asked if asked else 1.0
 
@@ -95,7 +95,7 @@ class LoadScore:
 
     @property
     def seen_in_time(self) -> float:
-        """Share of the frames that were seen at all that were seen in time."""
+        """Of the frames that were seen at all, the share that was seen in time."""
         return sum(s.in_time for s in self.streams) / max(
             1, sum(len(s.lag_s) for s in self.streams)
         )
@@ -108,15 +108,15 @@ class LoadScore:
 
     @property
     def share(self) -> float:
-        """The promise that was kept worst: what a trial is judged by."""
+        """The share (0-1) by which a trial is judged: that of the promise that was kept worst."""
         return min(self.answers_in_time, self.frames_in_time)
 
     def with_(self, other: "LoadScore") -> "LoadScore":
-        """Both trials as one."""
+        """The scores of this trial and another of as many streams, taken together."""
         return LoadScore(self.trial, [*self.streams, *other.streams])
 
     def figures(self) -> dict[str, object]:
-        """As plain data."""
+        """The scores as figures that can be written as JSON."""
         ttft_s = [value for s in self.streams for value in s.ttft_s]
         lag_s = [value for s in self.streams for value in s.lag_s]
         dropped: dict[str, int] = {}
@@ -146,8 +146,11 @@ class LoadScore:
 async def run_trial(
     hub: StreamHub, trial: Trial, pictures: Sequence[Sequence[bytes]], clock: Clock
 ) -> LoadScore:
-    """Run one trial on a started hub. `pictures`: worlds as frames a second of stream time apart;
-    stream n shows world n modulo their number, beginning at a place of its own."""
+    """Run one trial on a started hub.
+
+    `pictures` holds the frames of each world as JPEG. Stream n shows world n modulo their number,
+    over and over, beginning at a frame of its own.
+    """
     drivers = [_Driver(hub, trial, number, pictures, clock) for number in range(trial.num_streams)]
     for driver in drivers:
         await driver.open()
@@ -158,7 +161,7 @@ async def run_trial(
 
 
 class _Driver:
-    """One stream's camera and its viewer."""
+    """Plays the camera and the viewer of one stream."""
 
     def __init__(
         self,
@@ -178,7 +181,7 @@ class _Driver:
         self._score = StreamScore()
 
     async def open(self) -> None:
-        """Open the stream; where that is refused all that it would have brought is lost."""
+        """Open the stream; if that is refused, all frames that it would have brought are lost."""
         trial = self._trial
         options = StreamOptions(clock="live", gate_threshold=0.0, tier=trial.tier)
         try:
@@ -234,7 +237,7 @@ class _Driver:
                 group.create_task(self._ask(stream, self._rng.choice(QUESTIONS), at_s))
 
     def _asking_s(self) -> Iterator[float]:
-        """When this stream's questions come, from the start of the trial."""
+        """The times of this stream's questions, in seconds from the start of the trial."""
         trial = self._trial
         every_s = trial.question_every_s
         if trial.is_regular:

@@ -8,7 +8,7 @@ DOCS = Path("docs/plots")
 
 
 Lines = dict[str, list[tuple[float, dict[str, Any]]]]
-"""Of each side, figures by the number of streams."""
+"""For each side, its figures with the number of streams that they belong to."""
 
 PANELS = (
     ("goodput", "promises kept", ("goodput_per_s", "answers_in_time", "frames_in_time")),
@@ -17,7 +17,7 @@ PANELS = (
 
 
 def plot_simulator(loads: dict[str, Any]) -> list[Path]:
-    """Goodput, TTFT and lag over the number of streams, a line for each policy.
+    """Plot goodput, TTFT and lag over the number of streams, a line for each policy.
 
     Returns the files; none where matplotlib is not installed.
     """
@@ -29,7 +29,11 @@ def plot_simulator(loads: dict[str, Any]) -> list[Path]:
 
 
 def plot_load(trials: dict[str, list[dict[str, Any]]], folder: Path) -> list[Path]:
-    """The same of trials on a real engine, by side; of several with as many streams the last."""
+    """Plot trials on a real engine likewise, a line for each side.
+
+    Of several trials with as many streams the last is shown. Returns the files; none where
+    matplotlib is not installed.
+    """
     lines: Lines = {
         side: sorted({float(trial["streams"]): trial for trial in found}.items())
         for side, found in trials.items()

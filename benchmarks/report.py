@@ -22,7 +22,7 @@ def write(folder: Path, name: str, figures: dict[str, Any], *, seed: int) -> Pat
 
 
 def manifest(seed: int) -> dict[str, Any]:
-    """Commit, versions, machine and seed."""
+    """What figures were measured with: commit, versions, machine and seed."""
     return {
         "commit": _git("rev-parse", "--short", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
@@ -39,7 +39,7 @@ def manifest(seed: int) -> dict[str, Any]:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value below which `share` (0-1) of `values` lie; None of nothing."""
+    """The value below which `share` (0-1) of `values` lie; None if there are none."""
     if not values:
         return None
     ordered = sorted(values)

@@ -21,7 +21,7 @@ def names() -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns the exit status: 0, 1 when it failed, 2 when there is no such scenario."""
+    """Run the command; returns its exit status: 1 if it failed, 2 if there is no such scenario."""
     parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
     parser.add_argument("scenario", nargs="?", help="its name; none lists them")
     parser.add_argument("--list", action="store_true", help="list the scenarios")

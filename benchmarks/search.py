@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable
 
 FIRST_GROWTH = 1.25
-"""From a start that was predicted."""
+"""The factor by which the load grows while every trial held; the start is already a prediction."""
 
 SHRINKAGE = 1.5
 
 NEARNESS = 16
-"""Ends when what holds and what does not are closer than one part in so many."""
+"""The search ends when what holds and what does not are closer than one part in so many."""
 
 
 async def most(

@@ -9,14 +9,14 @@ from onlooker.demo_model.world import World
 from onlooker.engine.interface import Engine, IngestResult
 
 NUM_PICTURES = 64
-"""Clips that are drawn; they are shown over and over, with times that go on."""
+"""How many clips are drawn; they are shown over and over, with times that go on."""
 
 
 class ShownStream:
-    """A clip of two frames a second of stream time, as fast as the engine takes them.
+    """A stream with one clip of two frames a second of stream time, as fast as the engine takes it.
 
     Args:
-        number: of the world.
+        number: seed of the world.
     """
 
     def __init__(self, engine: Engine, number: int) -> None:

@@ -12,26 +12,26 @@ from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
 from onlooker.engine.vllm_adapter.wire import flush_segments
 
 PLACED = 8
-"""Clips at most that the oracle is handed, as many as retrieval brings back by default."""
+"""The most clips that the oracle is handed: as many as retrieval brings back by default."""
 
 ROOM_TOKENS = 256
-"""Left of the context for the system prompt, the question and the answer."""
+"""How many tokens of the context are left for the system prompt, the question and the answer."""
 
 
 class Way(StrEnum):
     """Where the clips of an answer come from."""
 
     SEGMENTS = "segments"
-    """As the engine finds them."""
+    """The clips that the engine finds."""
     ORACLE = "oracle"
-    """The true ones, and the recent window unless the question names a time."""
+    """The clips that hold the evidence, and the recent window unless the question names a time."""
     WINDOW = "window_only"
     FULL = "full_context"
-    """The newest, as many as the context holds."""
+    """The newest clips, as many as the context holds."""
 
 
 class Steered:
-    """Puts itself in the place of the engine's recaller."""
+    """A segments engine in whose place this class recalls clips."""
 
     def __init__(self, engine: Engine) -> None:
         assert isinstance(engine, SegmentEngine)

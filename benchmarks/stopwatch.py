@@ -21,24 +21,24 @@ Place = tuple[Any, str, str]
 """An object or class, the name of its method, and the stage that the method's time counts for."""
 
 SPIN = "spin"
-"""The stage of waiting for another process by looking again and again: no work."""
+"""The stage of waiting for another process by looking again and again, which is no work."""
 
 REPORT_INTERVAL_S = 0.1
 
 ENV_STAGES = "ONLOOKER_BENCHMARK_STAGES"
-"""Names the folder in which vLLM's processes report where their time goes."""
+"""The environment variable that names the folder where vLLM's processes report their stages."""
 
 
 def register() -> None:
-    """vLLM's plug-in entry point, run in every process that vLLM starts: measures where a benchmark
-    has named a folder, and does nothing else."""
+    """vLLM's plug-in entry point, run in every process that vLLM starts. It measures only if a
+    benchmark has named a folder."""
     folder = os.environ.get(ENV_STAGES)
     if folder and multiprocessing.parent_process() is not None:
         report_stages(Path(folder))
 
 
 class Stopwatch:
-    """Exclusive seconds of CPU time by stage, since the last `take`. Thread-safe."""
+    """Counts CPU seconds by stage, without those of inner stages, between takes. Thread-safe."""
 
     def __init__(self, read_s: Callable[[], float] = time.thread_time) -> None:
         self._read_s = read_s
@@ -90,7 +90,7 @@ class Stopwatch:
 
 
 def core_places() -> list[Place]:
-    """Where vLLM's processes spend their time: engine core, worker, and our halves in them."""
+    """The methods in which vLLM's processes spend time: engine core, worker, our parts of them."""
     from vllm.distributed.device_communicators import shm_broadcast
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.engine.core import EngineCoreProc
@@ -123,7 +123,10 @@ def core_places() -> list[Place]:
 
 
 def gateway_places(llm: Any) -> list[Place]:
-    """Where the gateway's process spends its time on requests. `llm`: the running ``AsyncLLM``."""
+    """The methods in which the gateway's process spends its time on requests.
+
+    `llm` is the running ``AsyncLLM``.
+    """
     from onlooker.engine.memory.prompt import PromptBuilder
     from onlooker.engine.vllm_adapter.gateway import segment_engine as features
     from onlooker.engine.vllm_adapter.gateway.preparer import _Template

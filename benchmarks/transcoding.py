@@ -1,4 +1,4 @@
-"""Stored segments in another codec."""
+"""Writes stored segments in another codec."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ BATCH = 64
 
 
 def transcode_folder(source: Path, target: Path, codec: KvCodecName) -> int:
-    """Write all records of one disk tier into another, coded anew; returns how many."""
+    """Write all records of one disk tier into another, coded with `codec`; returns how many."""
     reading = open_disk(DiskSection(path=source, sync=False))
     writing = open_disk(DiskSection(path=target, sync=False))
     keys = reading.keys() or []

@@ -21,11 +21,11 @@ from onlooker.scheduler.slo_policy import SloPolicy
 SHARES = ("answers_in_time", "frames_in_time")
 TIMES = ("ttft_p50_s", "lag_p50_s")
 POINTS = 3
-"""Trials of each side that are simulated: the smallest, one between, the largest."""
+"""The most trials of each side that are simulated: the smallest, one between, the largest."""
 
 
 def machine_of(load: EngineLoad) -> Machine:
-    """The engine that has told `load`, with the sizes of the demo model's work."""
+    """The machine of the engine that reported `load`, with the sizes of the demo model's work."""
     costs = CostTable(*load.costs)
     context = load.context_s / costs.loaded_byte_s if costs.loaded_byte_s else 0.0
     return replace(DEMO_ON_CPU, costs=costs, window_bytes=int(context))
@@ -36,8 +36,8 @@ def validated(
 ) -> dict[str, Any]:
     """Simulate some of the trials of segments mode.
 
-    Returns rows with what was measured and what was simulated, and the mean error: of shares in
-    points, of times as a share of what was measured.
+    Returns rows with what was measured and what was simulated, and the mean error of each figure:
+    the difference of shares, and of times as a share of what was measured.
     """
     lines: list[dict[str, Any]] = []
     errors: dict[str, list[float]] = {key: [] for key in (*SHARES, *TIMES)}

@@ -21,23 +21,23 @@ Told = list[tuple[Alert, float]]
 
 @dataclass(slots=True)
 class Watched:
-    """One stream: what it shows, what is watched for, and what was told."""
+    """One stream: what it shows, what is watched for, and what was told of it."""
 
     shown: Shown
     frames: list[bytes]
     standing: list[Standing]
     told: Told = field(default_factory=list)
     polled: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
-    """By watch: frames about which polling became a yes, and when it was known."""
+    """By watch, the frames about which polling became a yes, and the stream times of that."""
     yes: dict[int, list[int]] = field(default_factory=dict)
-    """By watch: frames about which polling said yes."""
+    """By watch, the frames about which polling said yes."""
     dropped: int = 0
     seen: asyncio.Event = field(default_factory=asyncio.Event)
-    """That the newest clip has been seen, where it is waited for."""
+    """Set when the newest clip has been seen or lost; cleared by whoever waits for that."""
 
 
 def worlds(seconds: int, seed: int, *, first: int = TEST_SEED) -> list[Watched]:
-    """Worlds in which there is something to watch for, from seed `first` on."""
+    """The first worlds from seed `first` on in which there is enough to watch for."""
     rng = random.Random(seed)
     found: list[Watched] = []
     number = 0

@@ -46,7 +46,7 @@ class DrawnQuestion:
 
     @property
     def all_accepted(self) -> tuple[str, ...]:
-        """Every right answer; the taught one first."""
+        """Every right answer, the one that is taught first."""
         return (self.answer, *(a for a in self.accepted if a != self.answer))
 
 
@@ -69,7 +69,7 @@ def correct(question: DrawnQuestion, reply: str) -> bool:
 
 
 def time_answer(second: int) -> str:
-    """The way answers name a moment."""
+    """The words by which an answer names the time of `second`, in seconds."""
     return f"at {second} seconds"
 
 

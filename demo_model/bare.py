@@ -1,7 +1,8 @@
 """The bare model: one forward pass over the tokens of new clips, given the KV of their contexts.
 
-What a clip would cost if nothing had to be scheduled, loaded, saved or sent anywhere: the yardstick
-of the ingest benchmark. Hugging Face's implementation, with a cache that is written in place.
+It tells what a clip would cost if nothing had to be scheduled, loaded, saved or sent anywhere: the
+yardstick of the ingest benchmark. It is Hugging Face's implementation, with a cache that is written
+in place.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class BareModel:
     """A model folder, loaded in float32 on the CPU.
 
     Args:
-        threads: of torch, as many as the engine that it is compared with has.
+        threads: number of threads of torch: as many as the engine that is compared with it has.
     """
 
     def __init__(self, folder: Path | str, *, threads: int) -> None:
@@ -36,7 +37,7 @@ class BareModel:
         frame_size: tuple[int, int],
         rounds: int,
     ) -> list[float]:
-        """CPU seconds of each of `rounds` passes over `batch` clips at once.
+        """The CPU seconds of each of `rounds` passes over `batch` clips at once.
 
         A clip of two frames of `frame_size` (width, height) in pixels is `clip_tokens` tokens; each
         has a context of its own of `context_tokens` tokens. Noise stands in for pictures and KV:
@@ -70,4 +71,4 @@ class BareModel:
                 logits_to_keep=1,
             )
             spent_s.append(time.process_time() - begun_s)
-        return spent_s[1:]  # the first one warms up
+        return spent_s[1:]  # the first pass only warms up

@@ -3,7 +3,7 @@
     python -m onlooker.demo_model.calibrate --model FOLDER --write
 
 Streams of the drawn world are watched through the server's own engine and asked about what left the
-window; every layer and every score ranks what is remembered, and the ranking that brings the most
+window. Every layer and every score ranks what is remembered; the ranking that brings the most
 evidence back is printed, and with --write kept in the model's onlooker.json. The worlds are
 those for validation; none that the model is tested on is looked at.
 """
@@ -37,29 +37,29 @@ from onlooker.engine.memory.ranking import Ranking
 from onlooker.engine.memory.times import Now, named_spans
 
 FAMILIES = ("ever", "when_appeared", "when_changed", "first_seen", "last_seen")
-"""What is found by content; what names a time is found by time."""
+"""Families of questions whose evidence is found by content; those that name a time need no rank."""
 
 FIRST_SEED = VALIDATION_SEED + 500
-"""Of the worlds; other tools take the first ones."""
+"""The seed of the first world; other tools use other validation worlds."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is watched and asked."""
+    """How much is watched and asked: streams, clips of each, questions, window and rank."""
 
     model: str
     streams: int
     clips: int
     each: int
-    """Questions of each family and stream."""
+    """The number of questions of each family about each stream."""
     recent: int
     k: int
 
 
 def stream_of(world: World, count: int, name: str, size: tuple[int, int]) -> Iterator[Clip]:
-    """A clip a second of two frames of `size` (width, height)."""
+    """A stream of `count` clips, one a second, each of two frames of `size` (width, height)."""
     for index in range(count):
         times = (float(index), index + 0.5)
         first, second = (
@@ -70,7 +70,7 @@ def stream_of(world: World, count: int, name: str, size: tuple[int, int]) -> Ite
 
 
 def questions(world: World, plan: Plan, rng: np.random.Generator) -> Iterator[DrawnQuestion]:
-    """Questions about a stream whose evidence left the window."""
+    """Questions whose evidence has left the recent window of the stream."""
     clips = [drawn.DrawnClip(i + 0.25, (float(i), i + 0.5)) for i in range(plan.clips)]
     view = View(world, clips)
     for family in FAMILIES:
@@ -85,7 +85,7 @@ def questions(world: World, plan: Plan, rng: np.random.Generator) -> Iterator[Dr
 
 
 async def traces(plan: Plan, say: Say) -> list[Any]:
-    """Watch and ask; returns `onlooker.demo_model.calibration.Traced`."""
+    """Watch and ask; returns a `onlooker.demo_model.calibration.Traced` for each question."""
     from onlooker.engine.vllm_adapter.engine import make_engine
 
     settings = EngineSection(
@@ -93,7 +93,8 @@ async def traces(plan: Plan, say: Say) -> list[Any]:
         mode="segments",
         memory=MemorySection(
             recent_clips=plan.recent,
-            # Its index needs the queries of a clip, which are gone later; the others need not.
+            # The index of this score needs a clip's queries, which are gone later; the indices of
+            # the other scores do not.
             ranking=Ranking(score="representatives"),
             arena_gib=16,
         ),
@@ -135,7 +136,7 @@ async def _asked(engine: Any, name: str, question: DrawnQuestion, plan: Plan) ->
 
 
 def table(found: list[Any], k: int) -> list[str]:
-    """Per score, how much each layer by itself finds."""
+    """Lines of text: for each score, the recall of each layer by itself."""
     from onlooker.demo_model.calibration import evaluate
 
     lines = [f"recall@{k} of {len(found)} questions, layer by layer:"]
@@ -149,7 +150,7 @@ def table(found: list[Any], k: int) -> list[str]:
 
 
 def write(folder: Path, ranking: Ranking) -> Path:
-    """Keep `ranking` in the model's profile, beside what stands there."""
+    """Write `ranking` into the model's profile, whose other entries stay; returns its path."""
     path = folder / "onlooker.json"
     profile = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     profile["ranking"] = ranking.model_dump(mode="json")

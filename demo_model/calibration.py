@@ -23,24 +23,24 @@ RANKINGS: tuple[tuple[ScoreName, ScoreName | None], ...] = (
     ("mean_key", "late_interaction"),
     ("late_interaction", None),
 )
-"""Score and second look, the cheapest first."""
+"""Pairs of a score and a second look (None: no second look), the cheapest first."""
 
 AS_GOOD = 0.02
-"""A cheaper ranking is taken when it finds at most so much less."""
+"""A cheaper ranking is taken if its recall is at most so much below the best."""
 
 TEMPERATURES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """One question."""
+    """One question with the scores that its candidates (remembered clips) got."""
 
     kind: str
-    """Kinds of questions count alike, however many there are of each."""
+    """The question's family. Families count alike, however many questions there are of each."""
     scores: dict[ScoreName, Floats]
-    """[layers, candidates]"""
+    """The candidates' scores by each way of scoring, float64[layers, candidates] each."""
     evidence: tuple[int, ...]
-    """Which candidates hold the answer; one of them is enough."""
+    """The candidates that hold the answer; one of them is enough."""
 
     @property
     def num_layers(self) -> int:
@@ -49,12 +49,12 @@ class Traced:
 
 @dataclass(frozen=True, slots=True)
 class RankingQuality:
-    """How good a ranking is, as the mean of the kinds."""
+    """How good a ranking is, as the mean over the kinds of questions."""
 
     recall: float
-    """Share of the questions of which evidence is among the first k."""
+    """The share of the questions whose best evidence is among the first k."""
     mean_reciprocal_rank: float
-    """To tell apart what recall cannot."""
+    """The mean of 1 / rank of the best evidence: tells rankings of the same recall apart."""
 
     @property
     def goodness(self) -> float:
@@ -62,7 +62,7 @@ class RankingQuality:
 
 
 def ranked(trace: Traced, ranking: Ranking) -> Floats:
-    """Scores of the candidates as a probe adds them up."""
+    """float64[candidates]: the scores of the candidates as a probe adds them up."""
     layers = ranking.voting_layers or tuple(range(trace.num_layers))
     total = _votes(trace.scores[ranking.score], layers)
     if ranking.second_look is None:
@@ -117,7 +117,7 @@ def best_voters(
 def calibrated(
     traces: Sequence[Traced], k: int
 ) -> tuple[Ranking, list[tuple[Ranking, RankingQuality]]]:
-    """The ranking to use, and the best of each kind of score."""
+    """The ranking to use, and the best ranking of each entry of `RANKINGS` with its quality."""
     found = [best_voters(traces, score, second_look, k) for score, second_look in RANKINGS]
     top = max(result.recall for _, result in found)
     ranking = next(ranking for ranking, result in found if result.recall >= top - AS_GOOD)
@@ -132,7 +132,7 @@ def _votes(scores: Floats, layers: Sequence[int]) -> Floats:
 
 
 def _temperature(traces: Sequence[Traced], ranking: Ranking) -> float:
-    """At which a softmax gives the evidence the most probability."""
+    """The temperature at which a softmax of the scores gives the evidence the most probability."""
 
     def loss(temperature: float) -> float:
         losses = []

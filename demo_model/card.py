@@ -25,7 +25,7 @@ TARGETS = {
 
 
 def target_of(family: str) -> float | None:
-    """What the project asks of a family; None where nothing was asked."""
+    """The accuracy (0-1) that the project asks of a family of questions; None: none is asked."""
     return next((value for name, value in TARGETS.items() if family.startswith(name)), None)
 
 

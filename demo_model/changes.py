@@ -11,12 +11,12 @@ from onlooker.demo_model.view import Difference, Random, View, differences, pick
 from onlooker.demo_model.world import COLOR_NAMES
 
 _YES = 0.5
-"""How often a check is one whose answer is yes."""
+"""The share of the checks whose answer is yes."""
 _MAX_SENTENCES = 2
 
 
 def check(view: View, rng: Random) -> DrawnQuestion | None:
-    """Has this just happened? Every "no" is a near miss where one can be found."""
+    """Whether something has just happened; every "no" is a near miss where one can be found."""
     at = len(view) - 1
     if not view.near(at):
         return None
@@ -46,7 +46,7 @@ def _answer(family: str, yes: bool, at: int, rng: Random, **words: str) -> Drawn
 def _came_or_went(
     view: View, found: list[Difference], sort: str, wanted: bool, rng: Random
 ) -> DrawnQuestion | None:
-    """Whether an object of a kind came in (or left); a repainted one counts as neither."""
+    """Whether an object of a kind came in (or left); a repainted object counts as neither."""
     at = len(view) - 1
     before = {o.kind for o in view.last(at - 1).objects}
     after = {o.kind for o in view.last(at).objects}
@@ -128,7 +128,7 @@ def _clear_motion(view: View, found: list[Difference]) -> bool:
         before = old.get(o.ident)
         if before is None or not (o.moving or before.moving):
             continue
-        # The clip's own frames must show what its last frame is taken to say.
+        # The frames of each clip must show the motion that its last frame is taken to have.
         if view.moved(at - 1, o.ident) != before.moving or view.moved(at, o.ident) != o.moving:
             return False
     return True

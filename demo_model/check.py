@@ -39,7 +39,7 @@ class BadInput(ValueError):
 
 @dataclass(frozen=True)
 class FolderSizes:
-    """What a good folder holds."""
+    """The sizes of a good folder: parameters of the model, and bytes of its files."""
 
     parameters: int
     weight_bytes: int
@@ -85,7 +85,7 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def _check_weights(path: Path, remedy: str) -> int:
-    """Number of parameters; the header must be sound and the file exactly as long as it says."""
+    """The number of parameters in a weights file whose length is exactly what its header says."""
     size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(8)

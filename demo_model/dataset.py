@@ -29,14 +29,14 @@ TURN_SUFFIX = f"{words.IM_END}\n{words.IM_START}user\n"
 
 
 def sink_text(system: str | None = SYSTEM_PROMPTS[0]) -> str:
-    """What opens every context; without system prompt only the user's turn."""
+    """The text that opens every context: system prompt, if there is one, and the user's turn."""
     head = "" if system is None else f"{words.IM_START}system\n{system}{words.IM_END}\n"
     return f"{head}{words.IM_START}user\n"
 
 
 @dataclass(frozen=True)
 class DrawnTurn:
-    """One exchange as token ids; `answer` holds the end of the turn."""
+    """A question and its answer as token ids; `answer` includes the end of the turn."""
 
     question: tuple[int, ...]
     answer: tuple[int, ...]

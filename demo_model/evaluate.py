@@ -37,9 +37,9 @@ from onlooker.demo_model.questions import DrawnQuestion, correct
 from onlooker.demo_model.tokenizer import VIDEO_PAD
 
 CLOCK = 1000.0
-"""Frame numbers a second in the video metadata: stamps are exact to a millisecond."""
+"""Frame numbers a second in the video metadata, so that stamps are exact to a millisecond."""
 AGES = ((0, 0.5), (1, 3.5), (4, 15.5), (16, 31.5), (32, 63.5), (64, math.inf))
-"""(first second, upper bound) of the evidence ages that results are split by."""
+"""The groups of evidence ages by which results are split: (first second, upper bound)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Reply:
 
 
 def video_item(filmed: Filmed) -> tuple[Any, dict[str, Any]]:
-    """One vLLM video item: frames and the metadata that the stamp is computed from."""
+    """One video item of vLLM: frames, and the metadata from which the stamp is computed."""
     times = filmed.clip.frame_times
     first, second = times[0], times[-1]
     shift = filmed.clip.t_s - (first + second) / 2
@@ -68,7 +68,7 @@ def video_item(filmed: Filmed) -> tuple[Any, dict[str, Any]]:
 
 
 def prompt_text(question: DrawnQuestion, clips: int) -> str:
-    """The whole prompt of a question about so many clips."""
+    """The whole prompt of a question about `clips` clips."""
     parts = [sink_text(), VIDEO_PAD * clips]
     for earlier, answer in question.history:
         parts += [earlier, ASK_SUFFIX, answer, TURN_SUFFIX]
@@ -134,7 +134,7 @@ class ModelWatcher:
 
 @dataclass
 class Results:
-    """Marks of one setting."""
+    """The questions and replies of one setting, and figures about them."""
 
     items: list[tuple[ExampleItem, Reply]]
 
@@ -161,7 +161,7 @@ class Results:
         }
 
     def checks(self) -> tuple[list[float], list[bool]]:
-        """Yes-probability and truth of every yes/no check on the newest clip."""
+        """The probability of yes, and the truth, of every yes/no check on the newest clip."""
         kept = [
             (r.yes, i.question.answer == "yes")
             for i, r in self.items
@@ -170,7 +170,7 @@ class Results:
         return [float(yes) for yes, _ in kept], [truth for _, truth in kept]
 
     def mistakes(self, count: int) -> list[str]:
-        """Some wrong answers, for reading."""
+        """Up to `count` wrong answers, for people to read."""
         wrong = [
             f"{i.question.family}: {i.question.text} -> {r.text!r}, not {i.question.answer!r}"
             for i, r in self.items
@@ -196,10 +196,11 @@ def evaluate_setting(
 
 
 def best_threshold(chances: Sequence[float], truths: Sequence[bool]) -> float:
-    """The yes-probability that parts right from wrong best; the middle of the best range.
+    """The probability of yes from which "yes" is said, so that most checks are right.
 
-    Thresholds as good as the best to within 0.005 count as well: among some hundred checks a
-    single odd one would otherwise move the threshold to where it lies itself.
+    It is the middle of the best range. Thresholds as good as the best to within 0.005 count as
+    well: among some hundred checks a single odd one would otherwise move the threshold to its own
+    probability.
     """
     candidates = np.linspace(0.02, 0.98, 97)
     truth = np.array(truths)
@@ -243,7 +244,7 @@ def evaluate(
 
 
 def print_table(report: dict[str, Any]) -> None:
-    """One row a family, one column a setting."""
+    """Print the accuracies: one row a family, one column a setting."""
     settings = report["settings"]
     print(f"{'family':18s}" + "".join(f"{s['what']:>36s}" for s in settings.values()))
     families = sorted({f for s in settings.values() for f in s["families"]})
@@ -259,7 +260,7 @@ def print_table(report: dict[str, Any]) -> None:
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
-    """Accuracy per family and setting as bars."""
+    """Draw the accuracy per family and setting as bars."""
     import matplotlib
 
     matplotlib.use("Agg")

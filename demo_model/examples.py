@@ -45,7 +45,7 @@ class Setting:
     recent: int
     old: int = 0
     span: int = 0
-    """How many clips before the recent ones the old ones are drawn from."""
+    """The number of clips, right before the recent ones, from which the old ones are drawn."""
 
 
 SETTINGS = {
@@ -65,7 +65,7 @@ def film(world: World, clip: DrawnClip, quality: int) -> Filmed:
 
 
 def draw_clips(setting: Setting, rng: np.random.Generator) -> list[DrawnClip]:
-    """Clips of a second each, with an arbitrary phase; half of the streams are hours old."""
+    """Clips that begin a second apart, at an arbitrary phase; half of the streams are hours old."""
     total = setting.recent + setting.span
     start = float(rng.uniform(0.0, 36_000.0) if rng.random() < 0.5 else rng.uniform(0.0, 60.0))
     times = [start + i for i in range(total)]
@@ -87,7 +87,7 @@ def draw_context(
 def draw_items(
     view: View, context: int, rng: np.random.Generator, families: Sequence[str]
 ) -> Iterator[ExampleItem]:
-    """One question of each family named, where this view allows one."""
+    """One question of each of `families` for which this view allows one."""
     for family in families:
         question = ask_view(view, rng, family)
         if question is None:

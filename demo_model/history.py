@@ -38,7 +38,10 @@ def timed(view: View, family: str, text: str, at: int) -> DrawnQuestion:
 
 
 def seen(which: int) -> Callable[[View, Random], DrawnQuestion | None]:
-    """When something was seen first (which = 0) or last (which = -1); digits one time in four."""
+    """An asker of when something was seen first (which = 0) or last (which = -1).
+
+    One time in four it asks about a digit.
+    """
     word = "first" if which == 0 else "last"
     family = f"{word}_seen"
 
@@ -51,7 +54,8 @@ def seen(which: int) -> Callable[[View, Random], DrawnQuestion | None]:
             if missing is None:
                 return None
             return DrawnQuestion(family, phrase(rng, family, thing=missing.text), "never")
-        # Asking for what is shown at the near end would make "now" the usual answer.
+        # Were it mostly about what the first (or last) clip shows, that clip would be the usual
+        # answer.
         far = everything - view.shown[which]
         pool = far if far and rng.random() < 0.75 else everything
         found = thing(rng, pick(rng, sorted(pool)))
@@ -105,7 +109,7 @@ def _repainted(view: View, without: int, having: int, kind: Kind) -> bool:
 
 
 def when_appeared(view: View, rng: Random) -> DrawnQuestion | None:
-    """When an object came in; it did so once in the view."""
+    """When an object came in, of a kind that did so exactly once in the view."""
     kinds = sorted(frozenset[Kind]().union(*view.shown) - view.shown[0])
     if not kinds:
         return None
@@ -118,7 +122,10 @@ def when_appeared(view: View, rng: Random) -> DrawnQuestion | None:
 
 
 def when_changed(view: View, rng: Random) -> DrawnQuestion | None:
-    """When an object left, the sign changed to a digit, or the scene changed: once in the view."""
+    """When an object left, the sign changed to a digit, or the scene changed.
+
+    Only asked about what happened exactly once in the view.
+    """
     choice = pick(rng, ("left", "left", "sign", "sign", "cut"))
     if choice == "left":
         kinds = sorted(frozenset[Kind]().union(*view.shown) - view.shown[-1])
@@ -148,7 +155,11 @@ def when_changed(view: View, rng: Random) -> DrawnQuestion | None:
 
 
 def ever(view: View, rng: Random) -> DrawnQuestion | None:
-    """Whether something was ever there; "no" asks for what shares a colour or shape with it."""
+    """Whether something was ever there.
+
+    Where the answer is no, the question mostly names what shares a colour or shape with an object
+    that was.
+    """
     everything = frozenset[Kind]().union(*view.shown)
     wanted = rng.random() < 0.5
     if rng.random() < 0.2:
@@ -230,7 +241,7 @@ def how_many_so_far(view: View, rng: Random) -> DrawnQuestion | None:
 
 
 def unknown(view: View, rng: Random) -> DrawnQuestion | None:
-    """What cannot be known: outside the world, or at a time that no clip is near."""
+    """A question about what cannot be known: outside the world, or at a time without a clip."""
     if rng.random() < 0.7:
         texts = HELD_OUT if view.seed >= HELD_OUT_SEED else TAUGHT
         return DrawnQuestion("unknown", pick(rng, texts), CANNOT_TELL)

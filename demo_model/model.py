@@ -25,9 +25,9 @@ PATCH_SIZE = 12
 MERGE_SIZE = 2
 TOKENS_PER_FRAME_PAIR = (FRAME_SIZE // PATCH_SIZE // MERGE_SIZE) ** 2
 TOKEN_SCALE = 0.3
-"""Standard deviation of the picture tokens that language training starts from."""
+"""The standard deviation of picture tokens when language training starts."""
 TRAINED_CLIPS = 64
-"""Clips of the longest contexts about which it answers well; see the model card."""
+"""The number of clips in the longest contexts about which the model answers well."""
 MAX_POSITIONS = 16384
 PIXEL_MEAN = 0.5
 PIXEL_STD = 0.5
@@ -57,7 +57,7 @@ CHAT_TEMPLATE = """\
 
 
 def build_config(tokenizer: Tokenizer) -> Qwen3VLConfig:
-    """The shipped sizes, for the vocabulary of `tokenizer`."""
+    """The configuration with the shipped sizes, for the vocabulary of `tokenizer`."""
     token = tokenizer.token_to_id
     vocabulary = tokenizer.get_vocab_size()
     return Qwen3VLConfig(
@@ -156,7 +156,7 @@ def write_folder(
     )
     (folder / "chat_template.jinja").write_text(CHAT_TEMPLATE)
     for path in folder.iterdir():
-        path.chmod(0o644)  # safetensors writes for its owner only
+        path.chmod(0o644)  # safetensors files are otherwise readable for their owner only
     _write_json(folder / "onlooker.json", _profile())
 
 
@@ -167,7 +167,8 @@ RANKING: dict[str, Any] = {
     "voting_layers": [2],
     "temperature": 1.0,
 }
-"""As ``python -m onlooker.demo_model.calibrate`` found it; to be found again for new weights."""
+"""The ranking that ``python -m onlooker.demo_model.calibrate`` found for the shipped weights; new
+weights need a new one."""
 
 
 def _profile() -> dict[str, Any]:
@@ -230,7 +231,7 @@ def _image_settings() -> dict[str, Any]:
 
 
 def _video_settings() -> dict[str, Any]:
-    """Two frames of the fixed size; frames come sampled, so none is ever dropped by rate."""
+    """Settings for two frames of the fixed size, none of which is ever dropped for its rate."""
     pixels = 2 * FRAME_SIZE * FRAME_SIZE
     return {
         **_shared_settings(),

@@ -81,7 +81,8 @@ PATTERNS: Final[tuple[tuple[str, str], ...]] = (
     ("Who are you{}?", _TOPICS),
     ("What song is playing{}?", _TOPICS),
 )
-"""A pattern whose gap touches a letter ("speaking{}") is asked without a filler."""
+"""Patterns of questions, and the words that fill their gap. A pattern whose gap touches a letter
+("speaking{}") is asked without a filler."""
 
 
 def _fill(pattern: str, filler: str) -> str:

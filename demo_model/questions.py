@@ -117,7 +117,8 @@ def ask(
     """A question about clips (those stamped after `now_s` are not seen yet).
 
     rng is a `random.Random` or a numpy Generator. Without a family one is drawn by its share.
-    None: these clips allow no question of the family (a "when did it appear" where nothing did).
+    Returns None if these clips allow no question of the family (a "when did it appear" where
+    nothing did).
     """
     known = [clip for clip in clips if clip.t_s <= now_s]
     if not known:

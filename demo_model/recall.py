@@ -36,7 +36,7 @@ RUN = 64
 
 
 def hour(seed: int, clips: int) -> DrawnTimeline:
-    """A clip a second, from an arbitrary second of the world on."""
+    """A timeline of `clips` clips, one a second, from an arbitrary second of the world on."""
     firsts = [120.3 + i for i in range(clips)]
     seconds = [t + 0.5 for t in firsts]
     stamps = [t + 0.25 for t in firsts]
@@ -52,7 +52,10 @@ def context_of(timeline: DrawnTimeline, rows: list[int], branches: list[Branch])
 def mean_keys(
     model: Qwen3VLForConditionalGeneration, layout: Layout, pool: Pool, layers: tuple[int, ...]
 ) -> list[Tensor]:
-    """Per layer float[clips, key heads, width]; in runs that start with a window of clips again."""
+    """The mean keys of all clips: per layer float[clips, key heads, width].
+
+    They are computed in runs; each run starts with a window of clips of the run before.
+    """
     timeline = pool.timelines[0]
     parts: list[list[Tensor]] = [[] for _ in layers]
     nothing = Branch(1, DrawnQuestion("none", "What do you see?", "nothing"))
@@ -70,7 +73,7 @@ def mean_keys(
 def ranks(
     model: Qwen3VLForConditionalGeneration, layout: Layout, pool: Pool, each: int, seed: int
 ) -> dict[str, list[list[int]]]:
-    """Per family and question: in each layer, how many clips outrank the best evidence clip."""
+    """How many clips outrank the best evidence clip: by family, per question and layer."""
     layers = tuple(range(model.config.text_config.num_hidden_layers))
     keys = mean_keys(model, layout, pool, layers)
     timeline = pool.timelines[0]
@@ -97,7 +100,7 @@ def ranks(
 
 
 def recall_table(found: dict[str, list[list[int]]]) -> dict[str, dict[str, list[float]]]:
-    """family -> "@k" -> share found, per layer."""
+    """The share of questions whose evidence is found: by family and "@k", per layer."""
     return {
         family: {
             f"@{k}": [

@@ -80,7 +80,7 @@ def render_batch(
 
 
 def _units(width: int, height: int, aspect: float | None) -> tuple[float, float]:
-    """Pixels, across and down, that the shorter side of the filmed frame covers."""
+    """How many pixels, across and down, the shorter side of the filmed frame covers."""
     filmed = width / height if aspect is None else aspect
     if filmed >= 1.0:
         return width / filmed, float(height)
@@ -89,7 +89,7 @@ def _units(width: int, height: int, aspect: float | None) -> tuple[float, float]
 
 @lru_cache(maxsize=16)
 def _background(background: Background, width: int, height: int) -> Floats:
-    """float32[height, width, 3] with half a level added, so that truncation rounds."""
+    """float32[height, width, 3]: the background, half a level added so that truncation rounds."""
     x = (np.arange(width, dtype=np.float32) + np.float32(0.5)) / np.float32(width)
     y = (np.arange(height, dtype=np.float32) + np.float32(0.5)) / np.float32(height)
     tilt_x, tilt_y = TILTS[background.tilt]
@@ -125,7 +125,7 @@ _kept_mask = lru_cache(maxsize=64)(_mask)
 
 
 def _distance(shape: str, u: Floats, v: Floats) -> Floats:
-    """Signed distance to the edge in radii, negative inside; u right, v down."""
+    """Signed distance to the shape's edge in radii, negative inside; u is right, v is down."""
     result: Floats
     if shape == "circle":
         result = np.sqrt(u * u + v * v) - np.float32(1.0)

@@ -37,12 +37,13 @@ PLACE_NAMES = tuple(PLACES)
 MAX_OBJECTS = 3
 
 Path = tuple[tuple[int, float, float], ...]
-"""Where an object is: (ms, x, y) corner points, travelled at constant speed; one point: at rest."""
+"""Where an object is: corner points (ms, x, y), travelled at constant speed; one point: at rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """A dull tone, the direction it brightens in, and the seed of its texture."""
+    """A dull tone and the direction in which it brightens, as indices of `TONES` and `TILTS`, and
+    the seed of its texture."""
 
     tone: int
     tilt: int
@@ -59,12 +60,13 @@ class Track(NamedTuple):
     path: Path
 
     def stops_ms(self) -> int | None:
-        """When it comes to rest; None for an object at rest."""
+        """When the object comes to rest; None if it is at rest."""
         return self.path[-1][0] if len(self.path) > 1 else None
 
 
 class Step(NamedTuple):
-    """What holds from `ms` on, the event that brought it, and the object it changed (-1: none)."""
+    """What holds from `ms` on, the kind of event that brought it, and the object that changed (-1:
+    none)."""
 
     ms: int
     kind: str
@@ -94,7 +96,7 @@ def position(path: Path, ms: float) -> tuple[float, float]:
 
 
 def velocity(path: Path, ms: float) -> tuple[float, float]:
-    """(vx, vy) in unit lengths a second."""
+    """(vx, vy) on a path, in unit lengths a second."""
     for (t0, x0, y0), (t1, x1, y1) in pairwise(path):
         if ms < t1:
             return (x1 - x0) * 1000.0 / (t1 - t0), (y1 - y0) * 1000.0 / (t1 - t0)
@@ -204,7 +206,7 @@ class Roller:
         self.steps: list[Step] = []
 
     def roll(self) -> Roll:
-        """The scene, whole."""
+        """The whole scene."""
         rng = self.rng
         tone = rng.below(len(TONES) // 2) * 2 + self.index % 2
         background = Background(tone, rng.below(len(TILTS)), rng.bits())
@@ -244,7 +246,7 @@ class Roller:
         return True
 
     def _change(self) -> None:
-        """One change of a random sort; the sign when that sort is not possible now."""
+        """Make one change of a random sort; change the sign if that sort is not possible now."""
         pick = self.rng.below(12)
         if pick < 3 and len(self.tracks) < MAX_OBJECTS and self._appear():
             self._note("appear", self.tracks[-1].ident)
@@ -286,7 +288,7 @@ class Roller:
         return True
 
     def _change_sign(self) -> None:
-        """Another digit; once in five, no sign."""
+        """Put another digit on the sign, or take the sign away (one time in five)."""
         if self.sign is not None and self.rng.below(5) == 0:
             self.sign = None
         else:
@@ -298,7 +300,7 @@ class Roller:
 
 
 def scene_start_ms(seed: int, index: int) -> int:
-    """When a scene starts, without looking at any other."""
+    """The time at which a scene starts, computed without looking at any other scene."""
     if index == 0:
         return 0
     return index * SCENE_MS + Rng(mix(seed, index, 0)).below(SCENE_JITTER_MS)

@@ -1,4 +1,4 @@
-"""Questions about one moment: now, at a given second, and what is asked right after those.
+"""Questions about one moment (now, or a given second), and follow-up questions.
 
 Each function looks at some clips of a view and returns a question whose answer is the same in
 every frame of those clips, or None when there is no such question.
@@ -46,7 +46,7 @@ def moment(view: View, rng: Random, oldest: int = 0) -> tuple[str, At]:
 
 
 def value(o: Obj | None, prop: str) -> str | None:
-    """color, shape, place or ident of an object; None for no object and for a mover's place."""
+    """The color, shape, place or ident of an object; None without one, and for a mover's place."""
     if o is None or (prop == "place" and o.moving):
         return None
     return {"color": o.color, "shape": o.shape, "place": o.place, "ident": str(o.ident)}[prop]
@@ -58,7 +58,7 @@ def reader(ref: Ref, prop: str) -> Callable[[Scene], str | None]:
 
 
 def say(prop: str, found: str) -> tuple[str, tuple[str, ...]]:
-    """The answer for a property's value, and what else is right."""
+    """The answer for a property's value, and other right answers."""
     if prop == "shape":
         return a(found), ()
     if prop == "place":
@@ -68,7 +68,7 @@ def say(prop: str, found: str) -> tuple[str, tuple[str, ...]]:
 
 
 def about(view: View, at: At, prop: str, rng: Random) -> tuple[Ref, str] | None:
-    """An object that can be asked about without doubt in these clips: its name, its value."""
+    """The name and the value of an object that can be asked about without doubt in these clips."""
     for o in shuffled(rng, view.last(at[-1]).objects):
         for ref in refs(view, at, o, prop, rng):
             found = view.agreed(at, reader(ref, prop))
@@ -80,7 +80,7 @@ def about(view: View, at: At, prop: str, rng: Random) -> tuple[Ref, str] | None:
 def property_question(
     view: View, at: At, prop: str, family: str, rng: Random, when: str = ""
 ) -> DrawnQuestion | None:
-    """Colour, shape or place of an object; now and then of one that is not there."""
+    """What colour, shape or place an object has; now and then one that is not there."""
     if prop != "shape" and rng.random() < _ABSENT:
         shape = pick(rng, SHAPES)
         if all(o.shape != shape for i in at for s in view.scenes[i] for o in s.objects):
@@ -161,7 +161,7 @@ def now_place(view: View, rng: Random) -> DrawnQuestion | None:
 
 
 def now_count(view: View, rng: Random) -> DrawnQuestion | None:
-    """How many objects there are, of any kind or of one."""
+    """How many objects there are, of any kind or of one kind."""
     at = (len(view) - 1,)
     if rng.random() < 0.6:
         return count_question(view, at, "now_count", rng)
@@ -175,7 +175,7 @@ def now_count(view: View, rng: Random) -> DrawnQuestion | None:
 
 
 def now_list(view: View, rng: Random) -> DrawnQuestion | None:
-    """Everything there is; the order does not matter."""
+    """What objects there are; they may be listed in any order."""
     at = (len(view) - 1,)
     kinds = view.agreed(at, lambda s: tuple(in_order(o.kind for o in s.objects)))
     if kinds is None:
@@ -211,7 +211,7 @@ def now_moving(view: View, rng: Random) -> DrawnQuestion | None:
 
 
 def now_exists(view: View, rng: Random) -> DrawnQuestion | None:
-    """Whether there is such an object in the newest clip."""
+    """Whether the newest clip shows an object of some kind."""
     at = (len(view) - 1,)
     kinds = [o.kind for o in view.last(-1).objects]
     found = thing(rng, pick(rng, kinds)) if rng.random() < 0.5 else absent_thing(rng, kinds)
@@ -225,7 +225,7 @@ def now_exists(view: View, rng: Random) -> DrawnQuestion | None:
 
 
 def at_time(prop: str) -> Callable[[View, Random], DrawnQuestion | None]:
-    """A question about a moment that is named in seconds."""
+    """An asker of questions about a property at a moment that is named in seconds."""
     family = f"at_time_{prop}"
 
     def asked(view: View, rng: Random) -> DrawnQuestion | None:

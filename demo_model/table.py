@@ -21,7 +21,7 @@ COLORS: Final[dict[str, tuple[int, int, int]]] = {
 }
 SHAPES: Final = ("circle", "square", "triangle", "star", "cross")
 SIZES: Final[dict[str, float]] = {"small": 0.125, "large": 0.165}
-"""Radius as a fraction of the shorter side of the frame."""
+"""Radii of objects, as fractions of the shorter side of the frame."""
 
 PLACES: Final[dict[str, tuple[float, float]]] = {
     "left": (0.17, 0.5),
@@ -32,12 +32,14 @@ PLACES: Final[dict[str, tuple[float, float]]] = {
 }
 """Where objects rest, in unit coordinates (x to the right, y down)."""
 JITTER: Final = 0.02
-"""Resting objects lie within this of their place, far from the line to the next place."""
+"""The greatest distance of a resting object from its place, in x and in y; it is far less than the
+distance to the line to the next place."""
 
 SIGN_WIDTH: Final = 0.275
 SIGN_HEIGHT: Final = 0.3
 SIGN_MARGIN: Final = 0.015
-"""The plate in the top right corner, in fractions of the shorter side of the frame."""
+"""Width, height and margin of the plate in the top right corner, in fractions of the shorter side
+of the frame."""
 
 TONES: Final[tuple[tuple[int, int, int], ...]] = (
     (58, 60, 66),
@@ -51,7 +53,8 @@ TONES: Final[tuple[tuple[int, int, int], ...]] = (
     (44, 46, 52),
     (204, 202, 204),
 )
-"""Even ones are dark and odd ones light; scenes alternate, so that a cut always shows."""
+"""Tones of backgrounds. Even ones are dark and odd ones light; scenes alternate, so that a cut
+always shows."""
 TILTS: Final[tuple[tuple[float, float], ...]] = (
     (1.0, 0.0),
     (0.7, 0.7),
@@ -91,16 +94,18 @@ PLATE: Final = (246, 246, 242)
 INK: Final = (16, 16, 20)
 
 SCENE_MS: Final = 24_000
-"""Mean length of a scene. Scene k starts at k * SCENE_MS plus a jitter below SCENE_JITTER_MS."""
+"""The mean length of a scene. Scene k starts at k * SCENE_MS, plus a jitter below SCENE_JITTER_MS
+unless k is 0."""
 SCENE_JITTER_MS: Final = 9_000
 MIN_GAP_MS: Final = 1_200
 """Two events are at least this far apart, so that clips a second long hold one at most."""
 SPEED: Final = (0.12, 0.19)
-"""Unit lengths a second: 6 to 9.5 percent of the frame in half a second."""
+"""The slowest and fastest speed in unit lengths a second: half a second covers 6 to 9.5 percent of
+the frame."""
 
 
 def fmix(value: int) -> int:
-    """Scrambles 32 bits."""
+    """Scrambles the 32 bits of a number."""
     value ^= value >> 16
     value = (value * 0x85EBCA6B) & MASK
     value ^= value >> 13
@@ -118,7 +123,7 @@ def mix(*parts: int) -> int:
 
 
 class Rng:
-    """A counter through `fmix`: 32 bits a step, the same in Python and JavaScript."""
+    """Random numbers, 32 bits a step: a counter through `fmix`, as in the JavaScript client."""
 
     __slots__ = ("_state",)
 
@@ -126,14 +131,14 @@ class Rng:
         self._state = seed & MASK
 
     def bits(self) -> int:
-        """The next 32 bits."""
+        """The next 32 random bits."""
         self._state = (self._state + 0x9E3779B9) & MASK
         return fmix(self._state)
 
     def below(self, n: int) -> int:
-        """A whole number in [0, n); n below 2**20."""
+        """A random whole number in [0, n); n must be below 2**20."""
         return (self.bits() * n) >> 32
 
     def uniform(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
+        """A random number in [low, high)."""
         return low + (high - low) * (self.bits() / 4294967296.0)

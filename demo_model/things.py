@@ -16,7 +16,7 @@ ALL_KINDS: tuple[Kind, ...] = tuple((c, s) for c in COLORS for s in SHAPES)
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A definite name ("the red circle"): its words, what it fits, what it gives away."""
+    """A definite name ("the red circle"), the objects it fits, and the properties it gives away."""
 
     text: str
     fits: Callable[[Obj], bool]
@@ -25,7 +25,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An indefinite name ("a red circle", "something red") and the (colour, shape) it fits."""
+    """An indefinite name ("a red circle", "something red") and the kinds that it fits."""
 
     text: str
     fits: Callable[[Kind], bool]
@@ -33,7 +33,7 @@ class Thing:
 
 
 def name(kind: Kind) -> str:
-    """red circle"""
+    """The words for a kind, such as "red circle"."""
     return f"{kind[0]} {kind[1]}"
 
 
@@ -50,10 +50,10 @@ def single(scene: Scene, ref: Ref) -> Obj | None:
 
 
 def refs(view: View, at: Sequence[int], o: Obj, hide: str, rng: Random) -> list[Ref]:
-    """Names for an object that do not tell the hidden property, in random order.
+    """Names for an object that do not tell its property `hide`, in random order.
 
-    A name by place is given only when nothing moves, one without properties only when the object
-    is alone.
+    A name by place is given only when nothing moves, a name without properties only when the
+    object is alone.
     """
     noun = pick(rng, OBJECT_NOUNS)
     scenes = [scene for i in at for scene in view.scenes[i]]
@@ -91,7 +91,7 @@ def thing_of(kind: Kind) -> Thing:
 
 
 def absent_thing(rng: Random, present: Iterable[Kind]) -> Thing | None:
-    """A name that fits none of these, but mostly shares a colour or a shape with one of them."""
+    """A name that fits none of `present`, but mostly shares a colour or shape with one of them."""
     there = sorted(present)
     for _ in range(12):
         kind = similar(rng, pick(rng, there)) if there and rng.random() < 0.8 else pick_kind(rng)
@@ -102,26 +102,26 @@ def absent_thing(rng: Random, present: Iterable[Kind]) -> Thing | None:
 
 
 def pick_kind(rng: Random) -> Kind:
-    """Any colour and shape."""
+    """A random colour and shape."""
     return pick(rng, ALL_KINDS)
 
 
 def similar(rng: Random, kind: Kind) -> Kind:
-    """Another colour of the same shape, or another shape of the same colour."""
+    """A kind of another colour and the same shape, or of another shape and the same colour."""
     if rng.random() < 0.5:
         return pick(rng, [c for c in COLOR_NAMES if c != kind[0]]), kind[1]
     return kind[0], pick(rng, [s for s in SHAPES if s != kind[1]])
 
 
 def plural(rng: Random, kind: Kind) -> tuple[str, Callable[[Kind], bool]]:
-    """ "circles" or "red objects", and what that fits."""
+    """A plural name such as "circles" or "red objects", and a test whether it fits a kind."""
     if rng.random() < 0.5:
         return PLURALS[kind[1]], lambda k: k[1] == kind[1]
     return f"{kind[0]} {pick(rng, ('objects', 'shapes', 'things'))}", lambda k: k[0] == kind[0]
 
 
 def listing(kinds: Sequence[Kind]) -> str:
-    """ "a red circle, a blue star and a green cross", in the order given."""
+    """The kinds as a list: "a red circle, a blue star and a green cross", in the order given."""
     names = [a(name(kind)) for kind in kinds]
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
 

@@ -36,7 +36,7 @@ SPECIAL_TOKENS = (
     SILENCE,
     UNKNOWN,
 )
-"""Their order is their id: 0 is the end of text, 2 the end of a turn."""
+"""The special tokens in the order of their ids: 0 is the end of text, 2 the end of a turn."""
 
 ROLES = ("system", "user", "assistant")
 PUNCTUATION = (".", ",", "?", "!", ":", ";", "-")
@@ -77,7 +77,7 @@ def build_tokenizer(words: Iterable[str]) -> Tokenizer:
 
 
 def _normalizer_rules() -> list[normalizers.Normalizer]:
-    """Lower-case, then spell every number of seconds as tagged groups of fixed width.
+    """Rules that lower the case, then spell every number of seconds as tagged groups.
 
     `Replace` writes literal text only, so each rule looks around the one character it rewrites.
     """
@@ -111,7 +111,8 @@ def _normalizer_rules() -> list[normalizers.Normalizer]:
 
 
 def _decoder_rules() -> list[decoders.Decoder]:
-    """Spaces between words, none before punctuation; times without tags; a capital at the start.
+    """Rules that put spaces between words but not before punctuation, take the tags off times, and
+    write a capital at the start.
 
     Each rule keeps the text of the first n tokens a prefix of the text of the first n+1, which
     incremental detokenisation relies on.

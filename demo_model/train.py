@@ -1,4 +1,4 @@
-"""Trains the demo model, from nothing or from a folder, and writes its folder; resumes.
+"""Trains the demo model, from nothing or from a folder, and writes its folder; a run can resume.
 
     python -m onlooker.demo_model.train --run runs/demo --out demo_model/weights
 
@@ -46,16 +46,16 @@ class Options:
     vision_minutes: float = 20.0
     language_minutes: float = 150.0
     timelines: int = POOL_TIMELINES
-    """Worlds in the pool."""
+    """The number of worlds in the pool."""
     workers: int = 1
-    """Processes that draw clips."""
+    """The number of processes that draw clips."""
     seed: int = 0
     resume: bool = True
     export_only: bool = False
     processes: int = 1
-    """Processes that learn the language model together."""
+    """The number of processes that learn the language model together."""
     start: Path | None = None
-    """A model folder to go on from: its tower stays as it is, so stage 1 falls away."""
+    """A model folder to go on from. Its tower stays as it is, so there is no stage 1."""
 
 
 def device() -> torch.device:
@@ -63,13 +63,13 @@ def device() -> torch.device:
 
 
 def train_vision(model: Qwen3VLForConditionalGeneration, options: Options) -> None:
-    """Stage 1, unless this run has its result; the tower's tokens come out at the right scale."""
+    """Run stage 1, unless this run has its result. The tower's tokens get the right scale."""
     done = options.run / "tower.pt"
     tower = model.model.visual
     if options.resume and done.exists():
         tower.load_state_dict(torch.load(done, weights_only=True, map_location=device()))
         return
-    if options.start is not None:  # the folder's own: what its language model was taught on
+    if options.start is not None:  # its language model was taught on this tower's tokens
         torch.save(tower.state_dict(), done)
         return
     folder = options.run / "clips"
@@ -91,7 +91,7 @@ def train_vision(model: Qwen3VLForConditionalGeneration, options: Options) -> No
 
 @torch.no_grad()
 def settle_scale(model: Qwen3VLForConditionalGeneration, ring: ClipRing) -> None:
-    """Bring the tower's tokens to the size that language training starts from."""
+    """Scale the tower's tokens to `TOKEN_SCALE`, from which language training starts."""
     tower = model.model.visual.eval()
     pixels, _ = ring.batch(256, np.random.default_rng(0))
     merged, deep = encode(tower, patches_of(torch.from_numpy(pixels).to(device())))
@@ -119,7 +119,10 @@ def load_model(tokenizer: Tokenizer, options: Options) -> Qwen3VLForConditionalG
 def language_trainer(
     options: Options, model: Qwen3VLForConditionalGeneration | None = None
 ) -> LanguageTrainer:
-    """Stage 2 as it stands in the run's folder, whose pool is there; no model: one like it."""
+    """The trainer of stage 2 in the state that the run's folder holds; the pool must be there.
+
+    Without a `model` it makes one of the same shape.
+    """
     tokenizer = build_tokenizer(vocabulary())
     model = load_model(tokenizer, options).to(device()) if model is None else model
     pool = Pool(options.run / "pool", model.config.text_config.hidden_size)
@@ -132,12 +135,12 @@ def language_trainer(
 
 
 def learn_beside(peers: Peers, options: Options) -> None:
-    """Stage 2 in one of the processes beside the first."""
+    """Run stage 2 in one of the processes beside the first."""
     language_trainer(options).run(options.seed, peers)
 
 
 def train_language(model: Qwen3VLForConditionalGeneration, options: Options) -> None:
-    """Stage 2; caches the pool first, unless this run has one."""
+    """Run stage 2; cache the pool first, unless this run has one."""
     folder = options.run / "pool"
     if not (options.resume and (folder / "timelines.jsonl").exists()):
         seeds = range(options.seed * options.timelines, (options.seed + 1) * options.timelines)

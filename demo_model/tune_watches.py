@@ -3,9 +3,9 @@
     python -m onlooker.demo_model.tune_watches --model FOLDER --write
 
 Worlds for validation are watched through the server's own engine, a frame a second. Where the
-picture shows what a form needs, its question is asked and compared with the truth. Printed are, for
-each form, how many events the picture alone would have hidden from the model, and the
-threshold in the middle of the range that is right most often; with --write it is kept in the
+picture shows what a form needs, its question is asked and compared with the truth. For each form it
+is printed how many events the picture alone would have hidden from the model, and which threshold
+lies in the middle of the range that is right most often; with --write it is kept in the
 model's onlooker.json. None of the worlds that the model is tested on is looked at.
 """
 
@@ -45,17 +45,17 @@ from onlooker.watches.triggers.sight import Sight, SightGate
 from onlooker.watches.triggers.yes_no import probability
 
 FIRST_SEED = VALIDATION_SEED + 700_000
-"""Of the worlds; other tools take others."""
+"""The seed of the first world; other tools take other worlds."""
 
 QUIET = "silence"
-"""The form of commentary: whether the model would speak at all."""
+"""The name of the form that stands for commentary: whether the model would stay silent."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A condition, and whether it is met by a clip, from the moments before it and of it."""
+    """A condition, and whether it is met: a function of the scenes before a clip and in it."""
 
     condition: str
     is_met: Callable[[Scene, Scene], bool]
@@ -66,18 +66,18 @@ class Form:
     """What was found about one form of condition."""
 
     chances: list[tuple[float, bool]] = field(default_factory=list)
-    """Of every question that was asked: the calibrated probability of yes, and the truth."""
+    """For every question that was asked, the calibrated probability of yes, and the truth."""
     hidden: int = 0
-    """Changes of the truth about which nothing would have been asked."""
+    """The number of changes of the truth about which nothing would have been asked."""
     shown: int = 0
 
     @property
     def tells(self) -> bool:
-        """Whether there was something to tell apart."""
+        """Whether both truths occurred, so that a threshold can be chosen."""
         return len({truth for _, truth in self.chances}) == 2
 
     def right(self, threshold: float) -> float:
-        """F1 of yes."""
+        """The F1 score (0-1) of saying yes from `threshold` on."""
         hits = sum(truth and chance >= threshold for chance, truth in self.chances)
         said = sum(chance >= threshold for chance, _ in self.chances)
         true = sum(truth for _, truth in self.chances)
@@ -98,7 +98,7 @@ class Form:
 
 
 def conditions(rng: random.Random, scene: Scene) -> list[Asked]:
-    """One of every form and of some several, half of them about what is there."""
+    """Conditions of every form, of some forms several, about what is there and what is not."""
     kinds = sorted({o.kind for o in scene.objects}) + rng.sample(ALL_KINDS, 2)
     found = [
         Asked("the sign changes", lambda b, s: b.sign != s.sign),
@@ -134,7 +134,7 @@ def _turned(before: Scene, after: Scene, color: str) -> bool:
 
 
 def clips_of(world: World, count: int, name: str, size: tuple[int, int]) -> Iterator[Clip]:
-    """A frame a second, filmed at 4:3 and sent as JPEG; each is a clip of its own."""
+    """The clips of a world, one a second, each of one frame filmed at 4:3 and sent as JPEG."""
     for index in range(count):
         filmed = jpeg(render(world.state_at(float(index)), 320, 240), 80)
         frame = Frame(index, float(index), 0.0, resize(filmed, *size))
@@ -150,7 +150,7 @@ class Tuner:
         self.forms: dict[str, Form] = {}
 
     async def watch(self, seed: int, num_clips: int) -> None:
-        """Show a world and ask."""
+        """Show a world to the engine and ask about every clip."""
         world, rng, meter = World(seed), random.Random(seed), ChangeMeter()
         stream = StreamId(f"tune-{seed}")
         size = self._engine.info.frame_width, self._engine.info.frame_height
@@ -200,7 +200,7 @@ class Tuner:
             form.chances.append((chance, truth))
 
     async def _ask_whether_quiet(self, clip: Clip, view: View, change: float) -> None:
-        """Silence is the yes of this form."""
+        """Ask for commentary; to be silent counts as the yes of this form."""
         index = clip.clip_index
         if narrate(view.prefix(index + 1), random.Random(0)) is None:
             return
@@ -230,19 +230,19 @@ class Tuner:
 
 
 def _logit(logprob: float) -> float:
-    """So that `probability` gives exp(logprob) back."""
+    """The margin for which `probability` returns exp(logprob)."""
     chance = min(1 - 1e-9, max(1e-9, math.exp(logprob)))
     return math.log(chance / (1 - chance))
 
 
 def form_of(wording: Wording, condition: str) -> str:
-    """The pattern of the rule that words a condition."""
+    """The pattern of the rule that words a condition; empty if there is no such rule."""
     found = (r.pattern for r in wording.rules if re.fullmatch(r.pattern, condition, re.IGNORECASE))
     return next(found, "")
 
 
 def report(forms: dict[str, Form], wording: Wording) -> list[str]:
-    """A line a form."""
+    """A heading, and one line of text for each form."""
     old = {rule.pattern: rule.threshold for rule in wording.rules}
     old[QUIET] = wording.silence_threshold
     lines = ["hidden/news  asked   true  threshold -> best  F1 -> best  form"]
@@ -258,7 +258,7 @@ def report(forms: dict[str, Form], wording: Wording) -> list[str]:
 
 
 def write(folder: Path, forms: dict[str, Form]) -> Path:
-    """Keep the thresholds in the model's profile, beside what stands there."""
+    """Write the thresholds into the model's profile, whose other entries stay; returns its path."""
     path = folder / "onlooker.json"
     profile = json.loads(path.read_text(encoding="utf-8"))
     watching = profile["watching"]
@@ -273,7 +273,7 @@ def write(folder: Path, forms: dict[str, Form]) -> Path:
 
 
 async def tune(model: str, seeds: Sequence[int], num_clips: int, say: Say) -> Tuner:
-    """Watch the worlds of `seeds`."""
+    """Watch the worlds of `seeds`; returns the tuner with what it found."""
     from onlooker.engine.vllm_adapter.engine import make_engine
 
     settings = EngineSection(model=model, mode="segments")

@@ -15,25 +15,27 @@ from onlooker.demo_model.world import Obj, Scene, World
 T = TypeVar("T")
 
 CLEARLY_MOVED = 0.035
-"""Between the frames of a clip; less than this but more than CLEARLY_STILL is not asked about."""
+"""How far an object that clearly moved went between the frames of a clip, in unit lengths. Less
+than this but more than CLEARLY_STILL is not asked about."""
 CLEARLY_STILL = 0.004
 NEAR_S = 2.1
-"""Clips further apart than this are not neighbours: what changed in between is not 'just now'."""
+"""Clips whose stamps are further apart than this are not neighbours: what changed in between is not
+'just now'."""
 
 
 class Random(Protocol):
-    """`random.Random` and `numpy.random.Generator` both have this."""
+    """The method that `random.Random` and `numpy.random.Generator` both have."""
 
     def random(self) -> float: ...
 
 
 def below(rng: Random, n: int) -> int:
-    """A whole number in [0, n)."""
+    """A random whole number in [0, n)."""
     return min(int(rng.random() * n), n - 1)
 
 
 def pick(rng: Random, options: Sequence[T]) -> T:
-    """One of the options, all alike."""
+    """One of the options, each as likely as the others."""
     return options[below(rng, len(options))]
 
 
@@ -84,7 +86,7 @@ class View:
         return view
 
     def last(self, at: int) -> Scene:
-        """The newest frame of a clip."""
+        """What the last frame of a clip shows."""
         return self.scenes[at][-1]
 
     def second(self, at: int) -> int:
@@ -105,7 +107,7 @@ class View:
         return at > 0 and self.stamps[at] - self.stamps[at - 1] <= NEAR_S
 
     def unbroken(self) -> bool:
-        """Whether no clip is missing in between."""
+        """Whether every clip is the neighbour in time of the one before."""
         return all(self.near(i) for i in range(1, len(self)))
 
     def moved(self, at: int, ident: int) -> bool | None:
@@ -131,7 +133,7 @@ def _distance(a: Obj, b: Obj) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that differs: cut, appear, leave, color, sign, start or stop."""
+    """One thing that differs; its kind is cut, appear, leave, color, sign, start or stop."""
 
     kind: str
     before: Obj | None = None

@@ -45,7 +45,7 @@ __all__ = [
 ]
 
 CACHED_SCENES = 64
-"""Rolled scenes a world keeps; the oldest is rolled again when it is needed again."""
+"""How many rolled scenes a world keeps; a dropped one is rolled again when it is needed."""
 MAX_TIME_S = 10_000_000.0
 
 
@@ -65,12 +65,12 @@ class Obj:
 
     @property
     def radius(self) -> float:
-        """As a fraction of the shorter side of the frame."""
+        """The object's radius as a fraction of the shorter side of the frame."""
         return SIZES[self.size]
 
     @property
     def place(self) -> str:
-        """left, right, top, bottom or middle; clear-cut for resting objects only."""
+        """Its place: left, right, top, bottom or middle; clear-cut for resting objects only."""
         dx, dy = self.x - 0.5, self.y - 0.5
         if abs(dx) < 0.165 and abs(dy) < 0.165:
             return "middle"
@@ -101,7 +101,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change at `t` seconds. kind: appear, leave, color, start, stop, sign or cut."""
+    """A change at `t` seconds; its kind is appear, leave, color, start, stop, sign or cut."""
 
     t: float
     kind: str
@@ -119,7 +119,7 @@ def _obj(track: Track, ms: float) -> Obj:
 
 
 def _milliseconds(t_s: float) -> float:
-    """A time in ms; within rounding of a whole one it is that one: events hit their own time."""
+    """A time in ms; one that is whole but for rounding is made whole, so that events hit theirs."""
     ms = t_s * 1000.0
     whole = float(floor(ms + 0.5))
     return whole if abs(ms - whole) < 1e-5 else ms

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 WINDOW_TOKENS = 1024
 Mode = Literal["segments", "resend", "recompute"]
 ROUNDS: dict[Mode, int] = {"segments": 24, "recompute": 4, "resend": 0}
-"""Clips of each stream that are measured; 0: one whole stride, of which one clip pays for all."""
+"""How many clips of each stream are measured; 0: one whole stride, of which one clip pays for all
+that leave the window."""
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -61,7 +62,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _tokens_per_clip(model: str) -> int:
-    """What a clip takes, as the running model says."""
+    """The number of tokens of a clip, as the running model says."""
     engine = _engine("resend", 2, model)
     await engine.start(lambda line: None)
     await engine.close()
@@ -174,7 +175,7 @@ def _ratios(modes: dict[str, Any], counts: list[int]) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     modes = figures["modes"]
     titles = ("mode", "streams", "CPU ms/clip", "elapsed ms/clip", "gateway CPU", "core CPU",
               "computed tokens", "prompt tokens")  # fmt: skip

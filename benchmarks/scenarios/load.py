@@ -50,7 +50,7 @@ FED_S = 30.0
 retrieved, so that every question has clips to choose from."""
 TIMED_S = 30.0
 QUESTION_EVERY_S = 0.5
-"""While TTFT is timed, on all streams together."""
+"""Seconds between two questions, on all streams together, while TTFT is timed."""
 
 PROMISE, NEAR = 0.95, 0.9
 
@@ -64,7 +64,7 @@ SIDES: dict[str, tuple[Mode, Policy]] = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of this scenario alone."""
+    """Add the options that only this scenario has."""
     parser.add_argument("--sides", default=",".join(SIDES), help="which to measure [all]")
     parser.add_argument("--start", default="240,180,90", help="streams at which the search of "
                         "ours, segments_fcfs, resend_fcfs begins [240,180,90]")  # fmt: skip
@@ -140,11 +140,11 @@ class _Side:
         self._trials: list[dict[str, object]] = []
 
     async def measure(self, figures: dict[str, Any], start: int) -> None:
-        """All that is measured of this side."""
+        """Measure this side and put what was found into `figures`; the search begins at `start`."""
         options = self._options
         await self._hub.start(lambda line: print(f"  {self._name}: {line}", flush=True))
         try:
-            # The first steps are slow, and teach what steps cost.
+            # The first steps are slow; from them the scheduler learns what steps cost.
             await self._tried(min(8, options.most), seconds=6.0)
             figures["trials"][self._name] = self._trials
             at_slo = await most(self._holds, start, options.most, most_trials=options.trials)
@@ -176,15 +176,16 @@ class _Side:
 
     async def _holds(self, num_streams: int) -> bool:
         score = await self._tried(num_streams)
-        if NEAR <= score.share < PROMISE:  # a few answers: another trial tells more
+        if NEAR <= score.share < PROMISE:  # a few answers decide: try again
             score = score.with_(await self._tried(num_streams, seed=self._options.seed + 1))
         self._trials.append(score.figures())
         return score.share >= PROMISE
 
     async def _beside_watching(self) -> dict[str, float]:
-        """A question's TTFT, while many streams are watched and while nothing is."""
+        """A question's TTFT while many streams are watched, and on an idle engine."""
         timed = {"seconds": self._options.timed_s, "is_regular": True}
-        # The watched ones go on to grow while they are asked: in the middle all remember as much.
+        # Watched streams go on growing while they are asked; the idle one is fed so long that all
+        # remember as much in the middle of that time.
         fed_s = FED_S + self._options.timed_s / 2
         idle = await self._tried(
             1, feed_s=fed_s, settle_s=fed_s + 2, question_every_s=QUESTION_EVERY_S, **timed
@@ -210,7 +211,7 @@ KEYS = ("streams", "asked", "answers_in_time", "frames_in_time", "ttft_p50_s", "
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     lines = [
         (side, *(trial[key] for key in KEYS), figures["streams_at_slo"][side])
         for side, trials in figures["trials"].items()

@@ -35,13 +35,13 @@ from onlooker.engine.vllm_adapter.engine import make_engine
 
 MINUTES = (1, 10, 60)
 QUESTION = "Was there ever a red star?"
-"""Names no time: retrieval ranks all clips."""
+"""A question that names no time, so that retrieval ranks all clips."""
 
 SMALL_ARENA_GIB = 16 / 1024
 SMALL_RAM_BYTES = 32 * MIB
 SMALL_DISK_BYTES = 64 * MIB
 SHARE = 0.1
-"""Of the stream, at its beginning and at its end, that the growth of a clip's cost compares."""
+"""The share of the stream, at its end and at its beginning, whose costs a clip are compared."""
 
 Mode = Literal["segments", "resend"]
 MODES: tuple[Mode, ...] = ("segments", "resend")
@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Both parts; one vLLM at a time."""
+    """Run both parts, one vLLM at a time."""
     figures: dict[str, Any] = {}
     minutes = [int(number) for number in options.minutes.split(",")] if options.minutes else []
     if minutes:
@@ -97,7 +97,7 @@ async def _measure_ttft(
                     await meter.begin(settle=False)
                     elapsed_s = await _ask(engine, stream)
                     cost = await meter.end()
-                    if index:  # the first one of each warms up
+                    if index:  # the first question only warms up
                         found[length].append((elapsed_s, cost.cpu_s))
         finally:
             await engine.close()
@@ -111,7 +111,7 @@ async def _measure_ttft(
 
 
 async def _ask(engine: Engine, stream: ShownStream) -> float:
-    """Seconds to the first token, which is the only one."""
+    """Ask one question; returns the seconds to its first token, which is the only one."""
     clock = SystemClock()
     question = Question(
         text=QUESTION, stream_id=stream.id, asked_s=float(stream.num_shown), max_tokens=1
@@ -125,7 +125,7 @@ async def _ask(engine: Engine, stream: ShownStream) -> float:
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
-    """CPU time to the first token by the stream's length."""
+    """Plot the CPU time to the first token over the length of the stream."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -149,14 +149,14 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class MemorySample:
-    """The state after some of the stream."""
+    """The state of the engine after some hours of the stream."""
 
     hour: float
     cpu_ms_per_clip: float
-    """Since the sample before."""
+    """CPU time a clip since the sample before."""
     device_bytes: int
     rss_bytes: int
-    """Of the gateway's process and vLLM's."""
+    """Resident memory of the gateway's process and of vLLM's."""
     stored_bytes: dict[str, int]
     index_rows: int
 
@@ -220,7 +220,7 @@ def _growth(samples: list[MemorySample]) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     parts = []
     if "ttft" in figures:
         lines = [

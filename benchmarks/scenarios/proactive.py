@@ -56,13 +56,13 @@ Mode = Literal["segments", "resend"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What only this scenario has."""
+    """Add the options that only this scenario has."""
     parser.add_argument("--validation", action="store_true", help="worlds that may be tuned on")
     parser.add_argument("--modes", default="segments,resend", help="[segments,resend]")
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Both modes, one vLLM at a time; held-out worlds."""
+    """Run both modes, one vLLM at a time."""
     seconds = max(20, int(options.seconds))
     figures: dict[str, Any] = {
         "streams": NUM_STREAMS, "fps": 1 / FRAME_S, "seconds": seconds, "virtual": options.virtual,
@@ -80,7 +80,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _summary(modes: dict[str, Any]) -> dict[str, Any]:
-    """What the goals are about, of the first mode measured."""
+    """The figures that the goals are about, from the first mode measured."""
     best = next(iter(modes.values()))
     names = (
         "precision", "recall", "latency_s", "false_alerts_per_hour", "pauc", "checks_per_clip",
@@ -92,7 +92,7 @@ def _summary(modes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_latency(figures: dict[str, Any]) -> None:
-    """On the virtual clock an alert is told with its evidence: how long it took says nothing."""
+    """Take latencies out: on the virtual clock no time passes between evidence and alert."""
     for found in (figures, *figures.get("by_sort", {}).values()):
         if "latency_s" in found:
             found["latency_s"] = {"p50": None, "p95": None}
@@ -139,7 +139,10 @@ Phase = tuple[CostPart, list[Watched]]
 
 
 def _phases(mode: Mode) -> dict[str, Prepare]:
-    """In their order: the bare ingest before and after, as a process gets quicker with time."""
+    """The phases in their order, each with what leaves its watches.
+
+    The bare ingest comes before and after the others, as a process gets quicker with time.
+    """
     phases: dict[str, Prepare] = {
         "alone": _leave_nothing, "watches": _leave_watches, "commentary": _leave_commentary,
     }  # fmt: skip
@@ -168,13 +171,13 @@ class _Run:
     seconds: int
     seed: int
     first_seed: int
-    """Of the worlds."""
+    """The seed from which the worlds are searched."""
     slowdown: float
     """Seconds between two frames whose stream times lie `FRAME_S` apart."""
     virtual: bool
-    """On the virtual clock nothing is dropped or late: quality without latency."""
+    """Whether the virtual clock is used, on which nothing is dropped or late."""
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Of the stream whose clip is seen, on the virtual clock: cameras are not in step."""
+    """Held, on the virtual clock, by the stream whose clip is seen: cameras are not in step."""
 
     async def phase(self, prepare: Prepare, *, polls: bool = False) -> Phase:
         """Show all worlds once; `prepare` leaves watches with each stream."""
@@ -250,7 +253,7 @@ class _Run:
                 watched.told.append((event.alert, self._told_s(event.alert.end_s, start_s)))
 
     def _told_s(self, evidence_s: float, start_s: float) -> float:
-        """Stream time now; on the virtual clock no time passes after the evidence."""
+        """Stream time now; on the virtual clock that of the evidence."""
         return evidence_s if self.virtual else (self.clock.now_s() - start_s) / self.slowdown
 
     async def _poll(self, stream: Stream, watched: Watched, index: int, start_s: float) -> None:
@@ -295,7 +298,7 @@ _FIGURES: dict[str, Callable[[list[Watched], int], dict[str, Any]]] = {
 
 
 def table(figures: dict[str, Any]) -> str:
-    """As text; the rows where we lose are there as well."""
+    """The figures for people, also those in which we lose."""
     lines: list[list[object]] = []
     for mode, parts in figures["modes"].items():
         for name in ("watches", "polling"):

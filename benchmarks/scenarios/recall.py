@@ -40,7 +40,7 @@ from onlooker.engine.memory.ranking import Ranking, ScoreName
 from onlooker.engine.vllm_adapter.engine import make_engine
 
 FIRST_SEED = 1_600_000
-"""Worlds that the model was not trained on, nor anything tuned on."""
+"""The first of the worlds on which neither the model was trained nor anything was tuned."""
 
 AGES_MIN = ((0, 1), (1, 10), (10, 20), (20, 40), (40, 60))
 NEVER = "never there"
@@ -50,7 +50,7 @@ MAX_TOKENS = 12
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One answered question."""
+    """One answered question: whether the answer is right, and the share of the KV that it read."""
 
     asked: HourQuestion
     is_right: bool
@@ -71,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Watch once, keep it on disk, and ask every way."""
+    """Watch the hours once, keep them on disk, and ask in every way."""
     hours = [
         Hour(FIRST_SEED + 100 * options.seed + number, 60 * options.minutes)
         for number in range(options.hours)
@@ -104,7 +104,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 async def _running(
     options: argparse.Namespace, folder: Path, section: memory.MemorySection, label: str
 ) -> Any:
-    """An engine on a folder. RAM and arena are small, so that most answers read the disk."""
+    """An engine whose store is in `folder`. RAM and arena are small: most answers read the disk."""
     store = CacheStoreSection(
         memory=RamSection(budget_bytes=64 << 20), disk=DiskSection(path=folder, sync=False)
     )
@@ -221,7 +221,7 @@ def _age_groups() -> dict[str, Belongs]:
 
 
 def plot(figures: dict[str, Any], path: Path) -> None:
-    """Right answers by the age of their evidence."""
+    """Plot the share of right answers over the age of their evidence."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -245,7 +245,7 @@ def plot(figures: dict[str, Any], path: Path) -> None:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     ages, families = figures["by_age"], figures["by_family"]
     titles = ("row", "right", "of oracle", *ages, *families)
     lines = [

@@ -30,7 +30,7 @@ MODES: dict[str, tuple[Literal["resend", "segments"], int]] = {
     "resend_sliding": ("resend", 1),
     "segments": ("segments", WINDOW // 2),
 }
-"""Name, mode, and clips that leave a full window at once."""
+"""By name, the engine's mode and how many clips leave a full window at once (in resend mode)."""
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _spread(values: list[float], scale: float) -> dict[str, float | None]:
 
 
 def _ratios(modes: dict[str, Any], count: str) -> dict[str, float]:
-    """How much less than the sliding baseline each mode needs for a clip (above 1: better)."""
+    """How many times as much as each mode the sliding baseline needs for a clip; more is better."""
     base = modes["resend_sliding"][count]
     return {
         f"{name}_{figure}": round(base[figure] / max(1e-9, modes[name][count][figure]), 3)
@@ -118,7 +118,7 @@ def _ratios(modes: dict[str, Any], count: str) -> dict[str, float]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     titles = ("mode", "streams", "ms/clip", "tokens/clip", "cache hit", "TTFT p50 ms",
               "TTFT p95", "lag p50 s", "lag p95", "dropped")  # fmt: skip
     lines = [

@@ -49,11 +49,11 @@ POLICIES: dict[str, Callable[[], StepPolicy]] = {
 }
 BETTER = {"goodput_per_s": 1, "answers_in_time": 1, "frames_in_time": 1, "ttft_p99_s": -1,
           "lag_p99_s": -1}  # fmt: skip
-"""Figures in which a rival may beat us, and whether more of it is better."""
+"""Figures in which a rival may beat us; 1 where more is better, -1 where less is."""
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run everything; `seconds` are of virtual time."""
+    """Run all workloads; the option `seconds` is in virtual time."""
     return await asyncio.to_thread(_measure, options.seconds, options.seed)
 
 
@@ -82,7 +82,7 @@ def _all(workload: Workload, machine: Machine) -> dict[str, Any]:
 
 
 def _lost(cases: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where a rival beats us by more than 2 %."""
+    """The rows in which a rival beats us by more than 2 %."""
     lost = []
     for case, found in cases.items():
         for figure, sign in BETTER.items():
@@ -98,7 +98,7 @@ def _lost(cases: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     titles = ("case", "policy", "goodput/s", "answers", "frames", "TTFT p99 s", "lag p99 s",
               "level", "refused")  # fmt: skip
     keys = ("goodput_per_s", "answers_in_time", "frames_in_time", "ttft_p99_s", "lag_p99_s",

@@ -9,12 +9,12 @@ from onlooker.benchmarks.report import rows
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """See `onlooker.benchmarks.micro_cache_store`."""
+    """Measure as `onlooker.benchmarks.micro_cache_store` says."""
     return await asyncio.to_thread(micro_cache_store.measure, options.seed)
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures for people."""
+    """The figures as tables in plain text."""
     titles = ("tier", "codec", "save GB/s", "of limit", "load GB/s", "of limit")
     lines = [
         (

@@ -1,4 +1,4 @@
-"""Answers: the whole thing, or piece by piece as the model says it."""
+"""Answers: as a whole, or piece by piece as the model says them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +19,7 @@ class Answer:
     status: str
     """``completed``, ``cancelled`` or ``incomplete`` (cut at the token limit)."""
     facts: AnswerFacts
-    """What it was based on: when it was asked, until when the model had seen, time to text."""
+    """What it was based on: when the question was asked, how far the model had seen."""
     usage: Usage
     response_id: str
 
@@ -39,7 +39,7 @@ class PendingAnswer:
         self.ask_id = ask_id
         self.response_id: str | None = None
         self.is_unwanted = False
-        """Cancelled before it had a name on the server."""
+        """Whether it was cancelled before the server had named it (`response_id`)."""
         self._cancel = cancel
         self._pieces: list[str] = []
         self._news = asyncio.Event()
@@ -71,7 +71,7 @@ class PendingAnswer:
                 self.cancel()
 
     async def result(self, timeout_s: float | None = None) -> Answer:
-        """Wait for the end.
+        """Wait for the answer's end and return the whole of it.
 
         Raises:
             OnlookerError: refused, failed, or the connection was lost.
@@ -97,7 +97,7 @@ class PendingAnswer:
 
     @property
     def done(self) -> bool:
-        """Whether the terminal event has come."""
+        """Whether the answer has ended, well or badly."""
         return self._answer is not None or self._error is not None
 
     @property
@@ -107,7 +107,7 @@ class PendingAnswer:
 
     @property
     def text(self) -> str:
-        """What has been said so far."""
+        """The text that has come so far."""
         return "".join(self._pieces)
 
     # ---- for the connection ----
@@ -139,7 +139,7 @@ class PendingAnswer:
 
 
 CancelAnswer = Callable[[PendingAnswer], None]
-"""How an answer is ended early: told to the server by whoever holds the connection."""
+"""Asks the server to end an answer early; whoever holds the connection provides it."""
 
 
 def _failure(response: ResponseObject) -> OnlookerError:

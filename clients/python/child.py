@@ -12,10 +12,10 @@ from contextlib import suppress
 from onlooker.core.errors import OnlookerError
 
 KEPT_LINES = 40
-"""Last lines of the server's output, shown when it dies."""
+"""How many of the server's last lines of output are kept, to be shown when it dies."""
 MAX_LINE_BYTES = 1 << 16
 STOP_S = 30.0
-"""Time to drain before the process is killed."""
+"""How long the server may drain after SIGTERM before it is killed."""
 
 
 class ServerDied(OnlookerError):
@@ -25,7 +25,7 @@ class ServerDied(OnlookerError):
 
 
 class ServerProcess:
-    """``onlooker serve`` with the same interpreter. Use as an async context manager."""
+    """``onlooker serve`` in the interpreter that runs here. Use as an async context manager."""
 
     def __init__(self, arguments: Sequence[str], on_line: Callable[[str], None]) -> None:
         self._arguments = list(arguments)
@@ -72,7 +72,7 @@ class ServerProcess:
         assert self._process is not None
         status = await self._process.wait()
         if self._reading is not None:
-            await asyncio.wait({self._reading}, timeout=2.0)  # its last words
+            await asyncio.wait({self._reading}, timeout=2.0)  # for its last lines
         return ServerDied(f"the server ended with status {status}")
 
     async def _read(self) -> None:

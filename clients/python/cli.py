@@ -31,12 +31,12 @@ def register(app: typer.Typer) -> None:
 def watch(
     source: Annotated[str, typer.Argument(help=SOURCE_HELP)],
     ask: Annotated[
-        list[str] | None, typer.Option(help="A question; give it several times for several.")
+        list[str] | None, typer.Option(help="A question to ask; repeat the option for more.")
     ] = None,
     alert: Annotated[
         list[str] | None,
         typer.Option(
-            help='Be told when it happens: "a red circle appears". Several: several times.'
+            help='Be told when this happens: "a red circle appears". Repeat the option for more.'
         ),
     ] = None,
     comment: Annotated[
@@ -44,13 +44,13 @@ def watch(
     ] = False,
     every: Annotated[
         float,
-        typer.Option(min=0, help="Seconds between rounds; 0 asks once, when the source ends."),
+        typer.Option(min=0, help="Seconds between rounds of questions; 0 asks once, at the end."),
     ] = 5.0,
     server: Annotated[
         str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
     ] = DEFAULT_URL,
     api_key: Annotated[
-        str | None, typer.Option(envvar=ENV_API_KEY, help="Key, where the server wants one.")
+        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
     ] = None,
     fps: Annotated[float, typer.Option(min=0.1, max=60, help="Pictures a second to send.")] = 4.0,
     duration: Annotated[
@@ -95,12 +95,12 @@ def demo(
         typer.Option(envvar="DEMO_SECONDS", min=1, help="Seconds to show; default: until Ctrl-C."),
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the server.")] = 8000,
-    seed: Annotated[int, typer.Option(min=0, help="Which drawn world.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the drawn world.")] = 7,
     fps: Annotated[float, typer.Option(min=0.5, max=30, help="Pictures a second to send.")] = 4.0,
     every: Annotated[float, typer.Option(min=0.5, help="Seconds between questions.")] = 4.0,
 ) -> None:
-    """Start a server, stream the drawn world to it, ask and mark the answers. Further options go to
-    `onlooker serve`."""
+    """Start a server, stream the drawn world to it, ask questions and mark the answers. All other
+    options are passed on to `onlooker serve`."""
     plan = DemoPlan(
         seconds=seconds,
         port=port,
@@ -113,7 +113,7 @@ def demo(
 
 
 def _run(main: Coroutine[Any, Any, int], server: str) -> int:
-    """Run to the end; errors become one clear line and an exit status."""
+    """Run `main` to its end; an error becomes one clear line and an exit status."""
     errors = Console(stderr=True)
     try:
         return asyncio.run(main)

@@ -44,7 +44,7 @@ ENV_API_KEY = "ONLOOKER_API_KEY"
 
 
 class Client:
-    """Cheap to make; connects when used. Enter it, so that its connections are closed."""
+    """One server. Cheap to make, as it connects only when used; enter it, so that it is closed."""
 
     def __init__(
         self,
@@ -102,13 +102,13 @@ class Client:
     ) -> RemoteStream:
         """A live connection to a stream, which is created if it does not exist.
 
-        Without a name it is a fresh one that is closed on leaving.
+        Without a `stream_id` the stream is a fresh one, which is closed when it is left.
 
         `resumed_at_s` is the stream time with which `RemoteStream.now_s` begins: pass the stream's
         `seen_until_s` when a new source goes on where an earlier one ended.
 
         Raises:
-            InvalidRequest: not a name that a stream can have.
+            InvalidRequest: `stream_id` cannot name a stream.
         """
         is_own = stream_id is None
         stream_id = stream_id or new_id("stream").replace("_", "-")
@@ -134,7 +134,12 @@ class Client:
     async def _dial(
         self, stream_id: str, video: dict[str, Any], after: int | None = None
     ) -> AsyncIterator[tuple[ClientConnection, SessionObject]]:
-        """Connect; settings of the stream itself are given when it is made."""
+        """Connect. Where `video` has settings the stream is made first: only a new one takes them.
+
+        Raises:
+            Conflict: the stream exists with another clock.
+            OnlookerError: the server cannot be reached, or refused.
+        """
         if video:
             try:
                 await self.create_stream(stream_id, **video)
@@ -162,7 +167,7 @@ class Client:
             return False
 
     async def models(self) -> ModelList:
-        """What is served."""
+        """The models that the server serves."""
         return ModelList.model_validate_json(await self._call("GET", "/v1/models"))
 
     async def create_stream(
@@ -175,7 +180,7 @@ class Client:
         gate_threshold: float | None = None,
         metadata: dict[str, str] | None = None,
     ) -> StreamObject:
-        """Make a stream; with `source_url` the server pulls it by itself."""
+        """Make a stream; with `source_url` the server pulls its video from there."""
         body = _body(
             CreateStreamRequest,
             id=stream_id,
@@ -192,7 +197,7 @@ class Client:
         return StreamList.model_validate_json(await self._call("GET", "/v1/streams")).data
 
     async def get_stream(self, stream_id: str) -> StreamObject:
-        """One stream as it is now.
+        """The state of one stream now.
 
         Raises:
             NotFound: there is none of this name.
@@ -264,7 +269,11 @@ class Client:
 
 
 def _body(kind: type[Inbound], **fields: Any) -> dict[str, Any]:
-    """A request's JSON, checked here by the same model as there."""
+    """A request's JSON, checked by the same model that the server uses.
+
+    Raises:
+        InvalidRequest: a field is missing or out of its range.
+    """
     try:
         return kind.model_validate(_given(fields)).model_dump(mode="json", exclude_unset=True)
     except ValidationError as error:

@@ -28,12 +28,12 @@ MAX_EVENT_BYTES = 4 << 20
 """No event of the server comes near this; a message over it ends the connection."""
 
 Dial = Callable[[], AbstractAsyncContextManager[tuple[ClientConnection, SessionObject]]]
-"""`dial` with its address and options given."""
+"""`dial` with all its arguments given."""
 
 DialAfter = Callable[
     [int | None], AbstractAsyncContextManager[tuple[ClientConnection, SessionObject]]
 ]
-"""The same, for who has seen the stream's events up to a number."""
+"""`dial` with all its arguments given but `after`."""
 
 _CLOSED_FOR_GOOD: dict[int, type[OnlookerError]] = {
     1003: InvalidRequest,
@@ -50,8 +50,10 @@ async def dial(
     options: ClientOptions,
     after: int | None = None,
 ) -> AsyncIterator[tuple[ClientConnection, SessionObject]]:
-    """Connect to a stream and wait for `session.created`. `after`: the number of its last event
-    that was seen before; alerts that were missed since follow.
+    """Connect to a stream and wait for `session.created`.
+
+    `after` is the number of the stream's last event that was seen here; the server then sends the
+    alerts that were missed since.
 
     Raises:
         ServerUnreachable: nothing answers there.
@@ -111,7 +113,7 @@ async def _first_event(socket: ClientConnection, options: ClientOptions) -> Sess
 
 
 def why_closed(closed: ConnectionClosed) -> OnlookerError:
-    """What a close code means for who was connected."""
+    """The error that a close code means for whoever was connected."""
     code = closed.rcvd.code if closed.rcvd else 1006
     reason = closed.rcvd.reason if closed.rcvd else ""
     if code in _CLOSED_FOR_GOOD:

@@ -34,21 +34,21 @@ class DemoPlan:
     """What to show, and for how long."""
 
     seconds: float | None
-    """Of watching, after the server is ready; None goes on until Ctrl-C."""
+    """How long to watch once the server is ready; None goes on until Ctrl-C."""
     port: int = 8000
-    """Wanted port; another one is taken where this is in use."""
+    """The wanted port; if it is in use another one is taken."""
     seed: int = 7
     fps: float = 4.0
     every_s: float = 4.0
-    """Between questions."""
+    """Seconds between questions."""
     ready_within_s: float = 300.0
     server_arguments: Sequence[str] = ()
-    """Passed on to `onlooker serve`."""
+    """Arguments that are passed on to `onlooker serve`."""
 
 
 @dataclass(slots=True)
 class QuizScore:
-    """What came of the questions."""
+    """How many questions were answered rightly, wrongly or not at all, and how quickly."""
 
     num_right: int = 0
     num_wrong: int = 0
@@ -64,7 +64,7 @@ class QuizScore:
 
 
 class Demo:
-    """One run; `run` gives the exit status."""
+    """One run of the demo; `run` returns its exit status."""
 
     def __init__(self, plan: DemoPlan, console: Console, clock: Clock | None = None) -> None:
         self._plan = plan
@@ -74,7 +74,8 @@ class Demo:
         self.score = QuizScore()
 
     async def run(self) -> int:
-        """0: something was answered and the server lived to the end; else 1."""
+        """Run to the end. Returns 1 if the server died, the demo failed, or nothing was answered
+        though nobody stopped it; else 0."""
         port = free_port(self._plan.port)
         if port != self._plan.port:
             self._say(f"Port {self._plan.port} is in use; taking {port} instead.")
@@ -101,7 +102,11 @@ class Demo:
     async def _until_stopped(
         self, server: ServerProcess, address: str, stopping: asyncio.Event
     ) -> None:
-        """Show until the time is over or somebody stops it; raises when the server dies."""
+        """Show the demo until its time is over or somebody stops it.
+
+        Raises:
+            ServerDied: the server ended by itself.
+        """
         show = asyncio.create_task(self._show(address))
         death = asyncio.create_task(server.died())
         stop = asyncio.create_task(stopping.wait())

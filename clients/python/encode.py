@@ -11,7 +11,7 @@ JPEG_QUALITY = 85
 
 
 def encode_jpeg(pixels: Pixels, cover: tuple[int, int] | None = None) -> bytes:
-    """JPEG of uint8[height, width, 3].
+    """The JPEG bytes of a picture, uint8[height, width, 3] in RGB.
 
     `cover` is the largest (width, height) that the server can use: a larger picture is made smaller
     until it just covers that, its shape kept.
@@ -36,7 +36,7 @@ def guess_codec(payload: bytes) -> Codec:
     """The codec of a still picture, from its first bytes.
 
     Raises:
-        UnsupportedMedia: no JPEG, PNG or WebP; video chunks must name their codec.
+        UnsupportedMedia: it is no JPEG, PNG or WebP; video chunks must name their codec.
     """
     if payload[:3] == b"\xff\xd8\xff":
         return Codec.JPEG

@@ -6,7 +6,7 @@ again by their code. Some kinds exist only here:
     ServerUnreachable    nothing answers at the address
     ConnectionLost       the connection broke while an answer was under way
     AnswerFailed         the server accepted the question, then failed
-    AnswerCancelled      cancelled before it was asked
+    AnswerCancelled      the answer was cancelled before its question was sent
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class ConnectionLost(OnlookerError):
 
 
 class AnswerCancelled(OnlookerError):
-    """The answer was cancelled before the server had begun it."""
+    """The answer was cancelled before its question was sent."""
 
     code = "cancelled"
 
@@ -57,8 +57,8 @@ def _all_below(root: type[OnlookerError]) -> Iterator[type[OnlookerError]]:
 
 
 def error_from(body: ErrorBody) -> OnlookerError:
-    """The exception that a server's error stands for; the most general one where it is new here."""
-    # The narrowest that names a code of its own wins.
+    """The exception that a server's error stands for; a general one if its code is unknown here."""
+    # Of several classes with one code the narrowest wins: it is listed last.
     kinds = {kind.code: kind for kind in _all_below(OnlookerError) if "code" in vars(kind)}
     kind = kinds.get(body.code) or (ServiceError if body.type == "server_error" else ClientError)
     if issubclass(kind, CapacityError):
@@ -73,7 +73,7 @@ def error_from_reply(status: int, text: str, retry_after: str | None = None) -> 
     try:
         return error_from(ErrorReply.model_validate_json(text).error)
     except ValidationError:
-        pass  # a proxy in between, or no body at all: the status has to do
+        pass  # a proxy replied, or there is no body: only the status tells what is wrong
     if status in (401, 403):
         return Unauthorized("the server wants an API key: pass api_key, or set ONLOOKER_API_KEY")
     if status in (429, 503):

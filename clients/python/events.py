@@ -18,14 +18,14 @@ from onlooker.core.protocol.server_events import (
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection stands; also after each reconnection."""
+    """The stream is connected, for the first time or again."""
 
     session: SessionObject
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is gone; unless the stream ended with it, another attempt follows."""
+    """The connection is gone. Another attempt follows in `retry_in_s` seconds; None: none does."""
 
     reason: str
     retry_in_s: float | None
@@ -33,7 +33,7 @@ class Disconnected:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error the server reported that belongs to no question."""
+    """An error that the server reported and that belongs to no question or watch."""
 
     error: OnlookerError
 
@@ -48,11 +48,14 @@ Event = (
     | StreamWatch
     | StreamClosed
 )
-"""Acknowledgements, pace and alerts are the wire's own (`onlooker.core.protocol.server_events`)."""
+"""Anything that a stream tells; from `VideoAck` on they are the protocol's own events."""
 
 
 class EventLine:
-    """One reader's events: bounded; a reader that is too slow loses the oldest, counted."""
+    """The events that wait for one reader, bounded in number.
+
+    A reader that is too slow loses the oldest; `num_lost` counts them.
+    """
 
     def __init__(self, max_events: int) -> None:
         self._waiting: deque[Event] = deque()
@@ -69,7 +72,7 @@ class EventLine:
         self._news.set()
 
     def close(self) -> None:
-        """What waits is still read; then the iteration ends."""
+        """Let the iteration end once the events that wait have been read."""
         self._closed = True
         self._news.set()
 

@@ -27,12 +27,12 @@ class Feed:
     at_s: float = 0.0
     """Source time of the last picture that was sent."""
     offset_s: float = -1.0
-    """Stream time at which the source's time begins; negative: when `run` begins."""
+    """Stream time at which the source's time begins; if negative, that at which `run` begins."""
     num_sent: int = 0
     _sent_at_s: list[float] = field(default_factory=list)
 
     async def run(self) -> None:
-        """Return at the end of the source, or after `duration_s`.
+        """Send pictures until the source ends or `duration_s` is over.
 
         Raises:
             OnlookerError: the source or the stream ended badly.

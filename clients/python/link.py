@@ -25,7 +25,10 @@ AnyEvent = AnyServerEvent | UnknownEvent
 
 
 class Link:
-    """One connection at a time. The callbacks are called on the event loop and must not wait."""
+    """The link of a stream to the server: one connection at a time.
+
+    The callbacks are called on the event loop and must not wait.
+    """
 
     def __init__(
         self,
@@ -45,12 +48,12 @@ class Link:
         self._rng = random.Random()  # noqa: S311 - spreads reconnections, guards nothing
         self._retry_after_s = 0.0
         self.established = asyncio.Event()
-        """Whether there ever was a connection."""
+        """Set from the first connection on, also while there is none."""
 
     async def run(self) -> None:
         """Connect, and connect again; returns when the stream has ended.
 
-        `on_lost` gets the reason and the seconds until the next attempt, or None: there is none.
+        `on_lost` gets the reason and the seconds until the next attempt; None: there is none.
         """
         attempt = 0
         while True:
@@ -76,7 +79,7 @@ class Link:
             await self._clock.sleep(wait_s)
 
     def _is_worth_another(self, lost: OnlookerError, attempt: int) -> bool:
-        """A first connection is not retried: whoever made the stream is there to be told."""
+        """Whether to dial again. A first attempt is not repeated: its caller waits to be told."""
         if not self.established.is_set() or not lost.retryable:
             return False
         return self._policy.attempts is None or attempt < self._policy.attempts

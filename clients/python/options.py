@@ -1,4 +1,4 @@
-"""How a client behaves when the network does not."""
+"""The options of a client: its limits, and when it dials again."""
 
 import random
 from dataclasses import dataclass
@@ -37,15 +37,17 @@ class ClientOptions:
 
     reconnect: Reconnect = Reconnect()
     connect_timeout_s: float = 10.0
-    """For one attempt, and for a question asked while there is no connection."""
+    """Time for one attempt to connect, for an HTTP reply, and for a reply about a watch."""
     answer_timeout_s: float = 120.0
-    """From asking to the terminal event; then the answer is cancelled and `TimeoutError` raised."""
+    """Time for a whole answer; then it is cancelled and `TimeoutError` raised."""
     max_pending_frames: int = 2
-    """Frames that wait to be sent. Live: the oldest gives way. Virtual: sending waits."""
+    """Live frames that may wait to be sent; beyond, the oldest gives way. On the virtual clock
+    eight times as many may be unsent or unacknowledged; beyond, sending waits."""
     max_events: int = 256
-    """Events that a reader of `Stream.events` may be behind; then the oldest are lost, counted."""
+    """Events by which a reader of `RemoteStream.events` may be behind; beyond, the oldest are lost
+    and counted."""
     max_questions: int = 32
-    """Answers under way on one connection."""
+    """Answers that may be under way on one stream; further questions are refused."""
     heartbeat_s: float = 20.0
     """A connection that stays silent for two of these counts as lost."""
 
@@ -54,7 +56,7 @@ def http_base(url: str) -> str:
     """The server's address without a trailing slash; ``host:port`` alone means http.
 
     Raises:
-        InvalidRequest: not an address of a server.
+        InvalidRequest: `url` is not the address of a server.
     """
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -66,7 +68,7 @@ def http_base(url: str) -> str:
 
 
 def websocket_base(base_url: str) -> str:
-    """The same address for WebSockets."""
+    """The WebSocket address of a server, from one that `http_base` returned."""
     return "ws" + base_url.removeprefix("http")
 
 

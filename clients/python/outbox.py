@@ -64,7 +64,7 @@ class FrameOutbox:
         self._wake()
 
     def acknowledged_until(self, sequence: int) -> None:
-        """The server knows what became of this frame and of all sent before it."""
+        """Forget this frame and all sent before it: the server has said what became of them."""
         while self._sent and next(iter(self._sent)) <= sequence:
             self._sent.popitem(last=False)
             self._room.set()
@@ -88,7 +88,7 @@ class FrameOutbox:
         return not self._keep or not self._frames or next(iter(self._frames)) > after
 
     def connection_lost(self) -> None:
-        """Events of the old connection are void; unacknowledged frames are to go again."""
+        """Drop the events of the old connection and queue unacknowledged frames again."""
         self._events.clear()
         for sequence in reversed(self._sent):
             self._frames[sequence] = self._sent[sequence]
@@ -109,5 +109,5 @@ class FrameOutbox:
 
     @property
     def num_waiting(self) -> int:
-        """Frames that have not left yet."""
+        """The number of frames that have not been sent yet."""
         return len(self._frames)

@@ -12,7 +12,7 @@ REFRESH_PER_S = 8
 
 
 class Progress:
-    """Redrawn in place on a terminal; nothing is drawn elsewhere, so that logs stay readable."""
+    """Shows the line, redrawn in place, on a terminal only, so that logs stay readable."""
 
     def __init__(self, console: Console, feed: Feed) -> None:
         self._feed = feed
@@ -36,7 +36,7 @@ class Progress:
             self._connection = f"not connected: {event.reason}{again}"
 
     def line(self) -> str:
-        """``12.4 s  4.0 fps  kept 40  skipped 8  dropped 0  behind 0.31 s``"""
+        """The line: ``12.4 s  4.0 fps  kept 40  skipped 8  dropped 0  behind 0.31 s``."""
         feed, ack = self._feed, self._feed.stream.last_ack
         parts = [f"{feed.at_s:.1f} s", f"{feed.measured_fps:.1f} fps"]
         if ack is None:

@@ -54,7 +54,7 @@ def _data_url(image: bytes) -> str:
 
 
 class Questions:
-    """Bounded; every answer that was begun ends, if only by `fail_all`.
+    """The questions under way, bounded in number. Each answer begun ends, if only by `fail_all`.
 
     A conversation has one answer at a time, so its questions wait for each other here; those beside
     it (`alone`) go out at once.
@@ -71,7 +71,7 @@ class Questions:
     def ask(
         self, text: str, *, images: Iterable[bytes], alone: bool, config: ResponseConfig
     ) -> PendingAnswer:
-        """Begin one more.
+        """Ask one more question.
 
         Raises:
             Overloaded: too many are under way.

@@ -26,9 +26,9 @@ FAMILIES = (
     "unknown",
 )
 HISTORY_S = 20
-"""How far back questions reach: well within what the model is shown."""
+"""How far back questions reach, which is well within what the model is shown."""
 SHIFTS_S = (0.0, -0.5, -0.9, 0.1)
-"""Clips shifted by these must give the same answer."""
+"""A question is asked only if clips shifted by each of these times give the same answer."""
 TRIES = 40
 
 

@@ -56,7 +56,7 @@ LEAVE_TIMEOUT_S = 3.0
 
 
 class RemoteStream:
-    """Made by `Client.stream`; enter it before use."""
+    """A stream as a client of its server sees it. Made by `Client.stream`; enter it before use."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class RemoteStream:
         )
         self._questions = Questions(options.max_questions, self._outbox.put_event)
         self.watches = Watches(self._outbox.put_event, options.connect_timeout_s, self._check_open)
-        """Standing questions: alerts, commentary, answers that come later."""
+        """The stream's standing questions: alerts, commentary, answers that come later."""
         self._lines: list[EventLine] = []
         self._acknowledged = asyncio.Event()
         self._ended: OnlookerError | None = None
@@ -101,13 +101,13 @@ class RemoteStream:
         )
         self._started_s = self._clock.now_s() - resumed_at_s
         self.session: SessionObject | None = None
-        """What the server said of itself: model, capabilities, limits. None before that."""
+        """What the server said of itself: model, capabilities, limits. None until it has."""
         self.pace: VideoPace | None = None
-        """What the server would like to be sent; None while it takes everything."""
+        """The rate and size of pictures that the server asks for; None while it takes any."""
         self.last_ack: VideoAck | None = None
-        """The newest acknowledgement: totals, lag, until when the model has seen."""
+        """The newest acknowledgement: totals, lag, how far the model has seen. None before it."""
         self.num_sent = 0
-        """Frames handed in; also the sequence number of the last one."""
+        """The number of frames handed in, which is also the sequence number of the last one."""
         self.last_capture_s: float | None = None
 
     # ---- life ----
@@ -146,8 +146,8 @@ class RemoteStream:
         await self.close()
 
     async def close(self) -> None:
-        """Leave. A stream with a name stays on the server, with its memory, until its idle limit;
-        one without goes with its only user."""
+        """Leave the stream. One that the caller named stays on the server, with its memory, until
+        its idle limit; a fresh one is closed there."""
         self._end(ConnectionLost("the stream was left"))
         if self._task is not None:
             self._task.cancel()
@@ -163,7 +163,7 @@ class RemoteStream:
     # ---- frames ----
 
     def now_s(self) -> float:
-        """Stream time now: seconds since it was entered, going on where an earlier source ended."""
+        """Stream time now: `resumed_at_s` plus the seconds since this object was made."""
         return self._clock.now_s() - self._started_s
 
     async def send_frame(
@@ -181,8 +181,8 @@ class RemoteStream:
         Returns its sequence number, which acknowledgements repeat.
 
         Raises:
-            UnsupportedMedia: not a picture.
-            InvalidRequest: time ran backwards.
+            UnsupportedMedia: `frame` is no picture, and `codec` does not say what it is.
+            InvalidRequest: `at_s` is before that of the last frame.
             OnlookerError: the stream has ended, and why.
         """
         self._check_open()
@@ -216,7 +216,7 @@ class RemoteStream:
 
     @property
     def num_replaced(self) -> int:
-        """Live frames that gave way to newer ones here, before they could be sent."""
+        """The number of live frames that gave way to newer ones before they could be sent."""
         return self._outbox.num_frames_replaced
 
     async def flush(self) -> None:
@@ -263,8 +263,8 @@ class RemoteStream:
         """Ask about the stream and wait for the whole answer.
 
         `at_s` asks about that moment: the answer knows nothing captured later, and comes when
-        everything up to it has been seen. `alone`: beside the dialogue, neither reading nor joining
-        it. `images`: JPEG, PNG or WebP pictures that belong to the question.
+        everything up to it has been seen. A question that is `alone` is asked beside the dialogue
+        and neither reads nor joins it. `images` are JPEG, PNG or WebP pictures that belong to it.
 
         Raises:
             OnlookerError: refused, failed, or the connection was lost.
@@ -315,16 +315,16 @@ class RemoteStream:
 
         Raises:
             OnlookerError: refused, or the connection was lost.
-            TimeoutError: no reply.
+            TimeoutError: the server did not reply in time.
         """
         return await self.watches.create(condition=condition, **options)
 
     # ---- events ----
 
     def events(self) -> EventLine:
-        """What happens from now on: `Connected`, `Disconnected`, `VideoAck`, `VideoPace`,
-        `Problem`, `StreamAlert`, `StreamWatch`, `StreamClosed`. Iterate with ``async for``; a slow
-        reader loses the oldest."""
+        """The events from now on: `Connected`, `Disconnected`, `VideoAck`, `VideoPace`, `Problem`,
+        `StreamAlert`, `StreamWatch`, `StreamClosed`. Iterate over them with ``async for``; a reader
+        that is too slow loses the oldest."""
         line = EventLine(self._options.max_events)
         self._lines.append(line)
         if self._ended is not None:

@@ -25,21 +25,21 @@ class WatchPlan:
 
     questions: tuple[str, ...]
     alerts: tuple[str, ...] = ()
-    """Conditions to be told about."""
+    """Conditions in words; the model alerts when one of them is met."""
     comments: bool = False
-    """Print what the model has to say by itself about what changes."""
+    """Whether to print what the model says by itself about what changes."""
     every_s: float
-    """Between rounds of questions; 0 asks once, when the source has ended."""
+    """Seconds between rounds of questions; 0 asks once, when the source has ended."""
     fps: float
     duration_s: float | None
     stream_id: str | None
     truth: bool = False
-    """Print beside each answer what the drawn world really showed."""
+    """Whether to print beside each answer what the drawn world really showed."""
     as_json: bool = False
 
 
 class WatchCommand:
-    """One run. Prints to `console`: people's text, or one JSON object a line."""
+    """One run of `onlooker watch`. It prints text for people, or one JSON object a line."""
 
     def __init__(
         self,

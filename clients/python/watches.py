@@ -1,7 +1,7 @@
-"""A stream's watches and alerts on the client's side: requests matched to what the server tells.
+"""A stream's watches and alerts on the client's side: requests matched to the server's events.
 
-Alerts come once: what a reconnection brings again is recognised by its id, and the number of the
-newest event goes along when the connection is dialled, so that nothing is missed.
+Each alert comes once: one that a reconnection brings again is recognised by its id, and the number
+of the newest event goes along when the connection is dialled, so that nothing is missed.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ from onlooker.core.protocol.server_events import (
 from onlooker.core.protocol.watches import WatchChanges, WatchConfig, WatchObject
 
 MAX_KNOWN_ALERTS = 4096
-"""Ids of alerts that are kept to recognise one that comes again."""
+"""How many ids of alerts are kept, to recognise an alert that comes again."""
 
 
 class Watches:
-    """Asks for watches, and passes on what the server tells of them."""
+    """Requests watches, and passes on what the server tells of them."""
 
     def __init__(
         self, send: Callable[[str], None], timeout_s: float, check_open: Callable[[], None]
@@ -42,15 +42,16 @@ class Watches:
         self._waiting: dict[str, tuple[str, asyncio.Future[WatchObject | None]]] = {}
         self._known: OrderedDict[str, None] = OrderedDict()
         self.last_event: int | None = None
-        """Number of the newest event of the stream that was told."""
+        """The number of the newest event that came of the stream; None before the first."""
 
     async def create(self, **options: Any) -> WatchObject:
-        """Leave a watch, with the options of the protocol's: ``instruction=""`` for commentary,
-        ``question="…"`` for an answer as soon as it can be told.
+        """Leave a watch with the stream. `options` are the protocol's: ``instruction=""`` for
+        commentary, ``question="…"`` for an answer as soon as it can be told.
 
         Raises:
-            InvalidRequest, OnlookerError: refused, here or there.
-            TimeoutError: no reply.
+            InvalidRequest: the options are wrong.
+            OnlookerError: the server refused, or the connection was lost.
+            TimeoutError: the server did not reply in time.
         """
         fields = {"id": new_id("watch"), **options}
         config = _checked(WatchConfig, fields)
@@ -60,7 +61,7 @@ class Watches:
         return watch
 
     async def update(self, watch_id: str, **options: Any) -> WatchObject:
-        """Change or pause a watch; None takes an option back. Raises as `create`."""
+        """Change or pause a watch; an option that is None is taken back. Raises as `create`."""
         changes = _checked(WatchChanges, options)
         event = WatchUpdate(
             type="stream.watch.update", event_id=new_id("ask"), watch_id=watch_id, watch=changes
@@ -95,11 +96,11 @@ class Watches:
         return True
 
     def is_waiting_for(self, event: ErrorEvent) -> bool:
-        """Whether an error belongs to a request of ours."""
+        """Whether an error is the reply to a request that was made here and still waits."""
         return event.error.event_id in self._waiting
 
     def fail_all(self, error: OnlookerError) -> None:
-        """The connection is gone: so are the replies."""
+        """End all requests that wait: with the connection their replies are gone."""
         for _, reply in self._waiting.values():
             if not reply.done():
                 reply.set_exception(error)

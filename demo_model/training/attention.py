@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 CHUNK = 192
-"""Queries that share one call, and with it the last context token that any of them sees."""
+"""How many queries share one call, which computes the context up to the last token any sees."""
 
 _flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _flash_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
@@ -36,7 +36,7 @@ def own_tokens(branch_of: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def _rows(x: Tensor, own: Tensor) -> Tensor:
-    """[B, H, Q, ...] -> [N, H, L, ...]"""
+    """[B, H, Q, ...] -> [N, H, L, ...]: the tokens `own` (from `own_tokens`), one row a branch."""
     return x.transpose(1, 2).flatten(0, 1)[own].transpose(1, 2)
 
 
@@ -53,7 +53,7 @@ def _chunks(reach: list[int], width: int) -> list[tuple[slice, int]]:
 
 
 class _Joined(torch.autograd.Function):
-    """Context part and own part as one softmax, on a CPU."""
+    """One softmax over a branch's context part and its own part, on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
@@ -82,7 +82,7 @@ class _Joined(torch.autograd.Function):
         grad_k, grad_v = torch.zeros_like(k), torch.zeros_like(v)
         pieces = []
         for at, last in _chunks(ctx.reach, q.shape[2]):
-            # The kernels read all of these with the strides that they were made with.
+            # The backward kernel assumes how its arguments lie in memory: lay them out like that.
             saved = (grad[:, :, at], q[:, :, at], k[:, :, :last], v[:, :, :last], out[:, :, at])
             piece, part_k, part_v = _flash_backward(
                 *(x.contiguous() for x in saved),
@@ -104,14 +104,17 @@ class _Joined(torch.autograd.Function):
 
 
 def _norms(x: Tensor) -> Tensor:
-    """[B, H, Q] with the heads innermost in memory, as the kernels have them."""
+    """float[B, H, Q] with the heads innermost in memory, as the kernels lay out their norms."""
     return x.transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def joined_attention(
     q: Tensor, context: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], masks: Masks
 ) -> Tensor:
-    """float[B, H, Q, D]: branch queries over (keys, values) of the context and of the branches."""
+    """float[B, H, Q, D]: attention of the branch queries `q` to the context and to the branches.
+
+    `context` and `own` are (keys, values) of the context and of the branches.
+    """
     if q.device.type != "cpu":
         k, v = (torch.cat(pair, 2) for pair in zip(context, own, strict=True))
         return functional.scaled_dot_product_attention(q, k, v, attn_mask=masks.whole())
@@ -121,7 +124,10 @@ def joined_attention(
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """float[B, H, C, D]: the context over itself; bias float[B, 1, C, C] or None for causal."""
+    """float[B, H, C, D]: attention of the context to itself.
+
+    bias float[B, 1, C, C]; None: each token sees itself and those before it.
+    """
     attention = functional.scaled_dot_product_attention
     if bias is None:
         return attention(q, k, v, is_causal=True)
@@ -139,7 +145,11 @@ class Masks:
     """What the branches of a batch see; all layers share it."""
 
     def __init__(self, branch_mask: Tensor, branch_of: Tensor, count: int) -> None:
-        """branch_mask bool[B, 1, Q, C]: context tokens that a branch token sees, one at least."""
+        """Make the masks of `count` branches.
+
+        branch_mask bool[B, 1, Q, C]: context tokens that a branch token sees, one at least;
+        branch_of int64[B, Q]: the branch that a token belongs to, -1 for padding.
+        """
         self.branch_of = branch_of
         self.bias = bias_of(branch_mask)
         self.own, self.real = own_tokens(branch_of, count)
@@ -149,12 +159,12 @@ class Masks:
         self.reach = [int(part.max()) for part in lasts.split(CHUNK)]
 
     def whole(self) -> Tensor:
-        """float[B, 1, Q, C + Q]: the same as one bias over all keys."""
+        """float[B, 1, Q, C + Q]: these masks as one bias over the keys of context and branches."""
         same = self.branch_of[:, :, None] == self.branch_of[:, None, :]
         own = (same & (self.branch_of >= 0)[:, :, None]).tril()
         return torch.cat([self.bias, bias_of(own[:, None])], 3)
 
 
 def bias_of(mask: Tensor) -> Tensor:
-    """0 where a mask allows, else minus infinity."""
+    """The bias of a mask: 0 where it allows, else minus infinity."""
     return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, float("-inf"))

@@ -34,8 +34,8 @@ SIZES = (len(COLOR_NAMES) + 1, len(SHAPES) + 1, 11)
 IGNORE = -100
 GONE = 2
 COMING_OR_GOING = 6.0
-"""How many times a thing counts in the clip in which it comes in or is gone: one in ten or so of
-those that show it, and the only one in which it is hard to tell whether it is new, or has left."""
+"""How many times a label counts in the clip in which a thing comes in or is gone. That is about one
+in ten of the clips that show it, and the only one in which the label is hard to tell."""
 
 
 def content_labels(scene: Scene) -> Labels:
@@ -71,7 +71,7 @@ def change_labels(before: Scene, after: Scene) -> Labels:
 def cell_bits(content: Labels) -> Labels:
     """int64[9, 3] -> int64[9, 3]: bits for kind or digit, colour, and shape of what a cell shows.
 
-    0: nothing, or unclear.
+    The bits are 0 where a cell shows nothing, or it is unclear what.
     """
     color, shape, digit = np.maximum(content, 0).T
     kind = np.where((color > 0) & (shape > 0), (color - 1) * len(SHAPES) + shape, 0)
@@ -81,7 +81,7 @@ def cell_bits(content: Labels) -> Labels:
 
 
 def shown_bits(scenes: Sequence[Scene]) -> Labels:
-    """int64[3]: the same bits for everything that these frames show, wherever it is."""
+    """int64[3]: the bits (see `cell_bits`) of everything that these frames show, wherever it is."""
     bits = np.zeros(3, np.int64)
     for scene in scenes:
         for thing in scene.objects:
@@ -93,9 +93,10 @@ def shown_bits(scenes: Sequence[Scene]) -> Labels:
 
 
 def fresh_labels(bits: Labels, shown: Labels, reach: int) -> Labels:
-    """int64[n, 9, 3]: 0 nothing in the cell, 1 shown in the `reach` clips before, 2 new.
+    """int64[n, 9, 3]: whether what a cell shows is new, for each of `n` clips.
 
-    bits int64[n, 9, 3] of the cells, shown int64[n, 3] of the clips.
+    0: the cell shows nothing; 1: the `reach` clips before showed it; 2: it is new. The arguments
+    are the bits of the cells, int64[n, 9, 3], and of the whole clips, int64[n, 3].
     """
     labels = np.zeros_like(bits)
     for at in range(len(bits)):
@@ -112,7 +113,10 @@ def entering(bits: Labels, shown: Labels) -> Labels:
 
 
 def gone_labels(bits: Labels, shown: Labels) -> Labels:
-    """int64[n, 9, 3]: of what the cell showed a clip ago: 0 nothing, 1 still shown, 2 gone."""
+    """int64[n, 9, 3]: what became of what the cell showed one clip ago.
+
+    0: it showed nothing; 1: the clip still shows it, wherever; 2: it is gone.
+    """
     labels = np.zeros_like(bits)
     was, now = bits[:-1], shown[1:, None]
     labels[1:] = np.where(was == 0, 0, np.where(was & now, 1, GONE))
@@ -128,13 +132,13 @@ class Labelled:
     change: Labels
     """[B, clips, 9]: what changed in a cell since the clip before."""
     fresh: Labels
-    """[B, clips, 9, 3]: whether the kind, colour or shape in a cell is new."""
+    """[B, clips, 9, 3]: whether the kind, colour or shape in a cell is new (see `fresh_labels`)."""
     enters: Labels
-    """[B, clips, 9, 3]: whether the clip before did not show it; is it new, or has it come back?"""
+    """[B, clips, 9, 3]: 1 where the clip before showed nowhere what the cell shows."""
     gone: Labels
-    """[B, clips, 9, 3]: whether the kind, colour or shape that was there a clip ago is gone."""
+    """[B, clips, 9, 3]: whether what was there one clip ago is gone (see `gone_labels`)."""
     count: Labels
-    """[B, clips]: how many objects the clip shows, for its last token."""
+    """[B, clips]: how many objects the clip shows; its last token is asked for that."""
 
     def tensors(self, device: torch.device) -> dict[str, Tensor]:
         return {name: torch.from_numpy(value).to(device) for name, value in vars(self).items()}
@@ -150,22 +154,22 @@ class Lessons:
         self._count: dict[int, Labels] = {}
 
     def content(self, timeline: DrawnTimeline, row: int) -> Labels:
-        """int64[9, 3] of one clip; after `of` for its timeline."""
+        """int64[9, 3]: the content labels of one clip; call `of` for its timeline before."""
         found: Labels = self._content[timeline.start][row]
         return found
 
     def occupied(self, timeline: DrawnTimeline, row: int) -> NDArray[np.bool_]:
-        """bool[9]: the cells in which one clip shows an object; after `of` for its timeline."""
+        """bool[9]: the cells where one clip shows an object; call `of` for its timeline before."""
         found: NDArray[np.bool_] = self.content(timeline, row)[:, 0] > 0
         return found
 
     def changed(self, timeline: DrawnTimeline, row: int) -> NDArray[np.bool_]:
-        """bool[9]: the cells that changed since the clip before; after `of` for its timeline."""
+        """bool[9]: the cells changed since the clip before; call `of` for its timeline before."""
         found: NDArray[np.bool_] = self._change[timeline.start][row] > 0
         return found
 
     def shown(self, timeline: DrawnTimeline, rows: Labels) -> Labels:
-        """int64[3]: the bits of all that these clips show; after `of` for their timeline."""
+        """int64[3]: the bits of all that these clips show; call `of` for their timeline before."""
         found: Labels = np.bitwise_or.reduce(self._shown[timeline.start][rows], axis=0, initial=0)
         return found
 
@@ -204,7 +208,7 @@ class Lessons:
 
 
 def stacked(parts: Sequence[Labelled]) -> Labelled:
-    """One batch of several contexts."""
+    """The labels of several contexts as one batch."""
     return Labelled(*(np.concatenate(labels) for labels in zip(*map(_fields, parts), strict=True)))
 
 
@@ -236,7 +240,7 @@ def named_cells(text: str, content: Labels) -> NDArray[np.bool_] | None:
 
 
 class ChangeHeads(nn.Module):
-    """Throw-away read-outs of two layers' video tokens."""
+    """Read-outs of the video tokens of two layers, thrown away after training."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -252,7 +256,7 @@ class ChangeHeads(nn.Module):
     def forward(
         self, taps: list[Tensor], labels: dict[str, Tensor], stamps: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
-        """The sum of the losses, and shares of right labels where there is something to tell.
+        """The sum of the losses, and the shares of right labels where there is something to tell.
 
         taps float[B, clips, 10, H] of two layers: the video tokens and the clip's last token;
         labels as in `Labelled`, stamps int64[B, clips, 3] (the whole tokens of a stamp).
@@ -297,7 +301,7 @@ def _loss(
 ) -> Tensor:
     """Cross-entropy in which "nothing" counts less; zero when nothing is labelled.
 
-    times float[n], or one for all: how many times each label counts.
+    times is how many times each label counts: float[n], or one number for all.
     """
     if not bool((want != IGNORE).any()):
         return logits.sum() * 0.0

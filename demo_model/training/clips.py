@@ -1,7 +1,7 @@
 """Single clips with dense labels, rendered by background processes into a ring on disk.
 
 A clip is two frames. The nine tokens that the language model gets for it tile the frame three by
-three, so each label says what stands in one cell; which cell it is, is the place.
+three, so each label says what stands in one cell, and the cell says where.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from onlooker.demo_model.world import COLOR_NAMES, Scene, World
 CELLS = 9
 FIELDS = ("color", "shape", "size", "moving")
 LABELS = 2 * (CELLS * len(FIELDS) + 1 + len(COLOR_NAMES) * len(SHAPES)) + 1
-"""Per frame: fields of each cell, the digit, which kinds are there; then whether motion shows."""
+"""The number of labels of a clip. For each frame: the fields of each cell, the digit, and which
+kinds are there; then whether the clip can show motion."""
 BORDER = 0.06
-"""Objects whose centre is this close to a cell's edge are labelled in no cell."""
+"""An object whose centre is this close to the edge of a cell, in unit lengths, gets no label."""
 IGNORE = -1
 MAX_TRAIN_SEED = 1_000_000
 
@@ -40,7 +41,7 @@ class ClipTimes:
 
 
 def draw_times(rng: np.random.Generator) -> ClipTimes:
-    """Mostly half a second apart; one clip in seven repeats one frame."""
+    """Random times, mostly half a second apart; one clip in seven repeats one frame."""
     start = float(rng.uniform(0.0, 3_600.0))
     pick = rng.random()
     gap = 0.5 if pick < 0.7 else 0.0 if pick < 0.85 else float(rng.uniform(0.25, 0.6))
@@ -48,7 +49,7 @@ def draw_times(rng: np.random.Generator) -> ClipTimes:
 
 
 def cell_of(x: float, y: float) -> int | None:
-    """The index of the cell that a point clearly lies in, row by row."""
+    """The index of the cell that a point clearly lies in, row by row; None near an edge."""
     for value in (x * 3, y * 3):
         if abs(value - round(value)) < BORDER * 3 and round(value) in (1, 2):
             return None
@@ -56,7 +57,11 @@ def cell_of(x: float, y: float) -> int | None:
 
 
 def frame_labels(scene: Scene) -> NDArray[np.int8]:
-    """int8: color, shape, size and moving of each cell (0 = nothing there), digit + 1, kinds."""
+    """int8[67]: labels of a frame: the fields of each cell, field by field, the digit, the kinds.
+
+    A field is 0 where the cell is empty and -1 where that is unclear; the digit is 0 without a
+    sign, else the digit + 1; a kind is 1 where the frame shows an object of it, else 0.
+    """
     fields = np.zeros((len(FIELDS), CELLS), np.int8)
     kinds = np.zeros((len(COLOR_NAMES), len(SHAPES)), np.int8)
     taken: set[int] = set()
@@ -84,7 +89,7 @@ def frame_labels(scene: Scene) -> NDArray[np.int8]:
 def make_clip(
     world: World, times: ClipTimes, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-    """(uint8[2, side, side, 3] spoiled pixels, int8[LABELS])."""
+    """A clip's spoiled pixels, uint8[2, side, side, 3], and its labels, int8[LABELS]."""
     scenes = (world.state_at(times.first), world.state_at(times.second))
     if times.first == times.second:
         one = training_clip(scenes[:1], FRAME_SIZE, rng)
@@ -110,13 +115,13 @@ class ClipRing:
         self.count = np.memmap(folder / "count.i8", np.int64, mode, shape=(64,))  # type: ignore[call-overload]
 
     def ready(self) -> int:
-        """Slots that hold a clip, counted as a multiple that all workers have reached."""
+        """The number of slots that hold a clip."""
         return int(min(self.count.sum(), self.size))
 
     def batch(
         self, size: int, rng: np.random.Generator
     ) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
-        """A random batch of finished clips."""
+        """A random batch of finished clips: their pixels and labels."""
         picked = rng.integers(0, self.ready(), size)
         return np.asarray(self.pixels[picked]), np.asarray(self.labels[picked])
 
@@ -159,6 +164,6 @@ def start_workers(
 
 
 def wait_for(ring: ClipRing, clips: int) -> None:
-    """Until so many clips are there."""
+    """Wait until the ring holds `clips` clips."""
     while ring.ready() < clips:
         time.sleep(0.5)

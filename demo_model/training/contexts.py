@@ -20,7 +20,7 @@ from onlooker.demo_model.view import DrawnClip, View
 from onlooker.demo_model.world import World
 
 UNSEEN_SHARE = 0.025
-"""Of the questions: those about a second that no clip shows."""
+"""The share of the questions that is about a second that no clip shows."""
 UNSEEN_FAMILIES = (
     "at_time_color",
     "at_time_shape",
@@ -29,15 +29,15 @@ UNSEEN_FAMILIES = (
     "at_time_count",
 )
 WINDOWED = 0.35
-"""Of the contexts without gaps: those computed under a sliding window."""
+"""The share of the contexts without gaps that is computed under a sliding window."""
 SPARSE_FROM, RETRIEVED_FROM = 0.65, 0.72
-"""Of draws up to 1: where those begin that leave random clips, and those that leave what retrieval
-would."""
+"""Where, in random draws up to 1, those contexts begin that are seen with random clips left out,
+and those that are seen with what retrieval would leave."""
 COUNTED = ("how_many_times", "how_many_so_far")
-"""Families that need all clips, whatever their evidence."""
+"""Families of questions that need all clips, whatever their evidence."""
 Bools = NDArray[np.bool_]
 NOTE_GAP = 40
-"""Positions kept free between sink and clips where notes of earlier turns may stand."""
+"""The number of positions that are free between sink and clips for notes of earlier turns."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Branch:
     seen: int
     question: DrawnQuestion
     as_notes: bool = False
-    """Whether its history stands before the clips instead of after them."""
+    """Whether the question's history stands before the clips instead of after them."""
 
 
 @dataclass
@@ -56,22 +56,22 @@ class Context:
 
     timeline: DrawnTimeline
     rows: Ids
-    """Which clips of the timeline are computed, in order."""
+    """int64[computed clips]: which clips of the timeline are computed, in order."""
     window: int | None
-    """How many clips before it a clip sees when it is computed; None: all."""
+    """How many of the clips before it a clip sees when it is computed; None: all."""
     viewed: Ids
-    """Which of the computed clips (by index) the questions see, in order."""
+    """int64[viewed clips]: the indices of the computed clips that the questions see, in order."""
     gap: int
     branches: list[Branch]
     shift: int = 0
     """Seconds added to every stamp, so that one timeline teaches all hours of the day."""
 
     def stamps(self) -> list[float]:
-        """Of the computed clips."""
+        """The stamps of the computed clips, in seconds, shifted."""
         return [self.timeline.stamps[i] + self.shift for i in self.rows]
 
     def clips(self) -> list[DrawnClip]:
-        """The viewed clips."""
+        """The viewed clips, with shifted stamps."""
         clips = self.timeline.clips()
         picked = [clips[self.rows[i]] for i in self.viewed]
         return [DrawnClip(clip.t_s + self.shift, clip.frame_times) for clip in picked]
@@ -91,10 +91,11 @@ class Drawer:
         families: Sequence[str] | None = None,
         gathered: bool = False,
     ) -> Context:
-        """A context of so many computed clips with up to so many questions.
+        """A context of `clips` computed clips with about `branches` questions at most.
 
-        A quarter leave clips out before anything is computed, and all that are `gathered` do; of
-        the others, many are computed whole and then seen in part, and some under a window.
+        In a quarter of the contexts clips are left out before anything is computed, and in all
+        that are `gathered`. Of the others, many are computed whole and then seen in part, and some
+        are computed under a window.
         """
         timeline = self.pool.timelines[int(rng.integers(len(self.pool.timelines)))]
         mode = 0.0 if gathered else rng.random()
@@ -114,19 +115,19 @@ class Drawer:
         context = Context(timeline, rows, window, viewed, gap, [], shift)
         view = View(World(timeline.seed), context.clips())
         asked = ask_branches(view, rng, branches * (2 if retrieves else 1), families)
-        if retrieves:  # half of the questions are about an earlier moment: they fall away
+        if retrieves:  # twice as many are asked, as half are about an earlier moment and dropped
             context.viewed, asked = retrieved(rng, clips, asked)
             view = View(World(timeline.seed), context.clips())
         asked += [(len(context.viewed), q) for q in unseen_moments(view, rng, branches)]
         for seen, question in asked:
             notes = bool(gap) and bool(question.history) and rng.random() < 0.7
             context.branches.append(Branch(seen, question, notes))
-        context.branches.sort(key=lambda branch: branch.seen)  # few see all: see attention.py
+        context.branches.sort(key=lambda branch: branch.seen)  # keeps attention's calls short
         return context
 
     @staticmethod
     def _thinned(rng: np.random.Generator, available: int, clips: int, stretch: int) -> Ids:
-        """The newest few in a row, and others at random from before."""
+        """int64[clips]: rows of the newest few clips in a row, and of random ones before them."""
         span = int(rng.integers(clips, min(available, clips * stretch) + 1))
         start = int(rng.integers(0, available - span + 1))
         recent = min(draw_recent(rng, clips), clips - 1)
@@ -143,7 +144,7 @@ class Drawer:
 
 
 def draw_recent(rng: np.random.Generator, clips: int) -> int:
-    """How many clips in a row end a context with gaps: a few, or any part of it."""
+    """A random number of clips that end a context with gaps in a row: a few, or any part of it."""
     return int(rng.integers(2, 9) if rng.random() < 0.5 else rng.integers(2, clips))
 
 
@@ -152,10 +153,10 @@ def retrieved(
 ) -> tuple[Ids, list[tuple[int, DrawnQuestion]]]:
     """What retrieval leaves of `clips` clips: evidence, some others, and the newest in a row.
 
-    The questions (as `questions.branches` draws them) are true of all clips, also where the view
-    does not show it: that a clip shows something for the first time stands in its keys and values.
-    Returns the viewed clips, in order, and the questions about the newest of them whose evidence
-    is among them, asked of the view.
+    The questions (as `questions.branches` draws them) are true of all clips, also where the viewed
+    ones alone do not show it: that a clip shows something for the first time is in its keys and
+    values. Returns int64[viewed clips], the indices of the viewed clips in order, and those of the
+    questions asked at the end whose evidence is among them, as (number of viewed clips, question).
     """
     last = [question for seen, question in asked if seen == clips]
     recent, share = min(draw_recent(rng, clips), clips - 4), rng.uniform(0.05, 0.7)
@@ -196,7 +197,7 @@ def unseen_moments(view: View, rng: np.random.Generator, branches: int) -> list[
 
 
 def draw_shift(rng: np.random.Generator, last: float) -> int:
-    """None, up to ten hours or up to the longest time that a stamp can name."""
+    """A random shift of stamps in seconds: 0, up to ten hours, or up to the largest stamp."""
     pick = rng.random()
     most = 0 if pick < 0.3 else 36_000 if pick < 0.7 else 99_000
     most = max(0, min(most, int(99_990 - last)))
@@ -204,6 +205,6 @@ def draw_shift(rng: np.random.Generator, last: float) -> int:
 
 
 def draw_system(rng: np.random.Generator) -> str | None:
-    """Mostly the usual system prompt, sometimes the other or none."""
+    """A random system prompt: mostly the usual one, sometimes the other or none."""
     pick = rng.random()
     return SYSTEM_PROMPTS[0] if pick < 0.8 else SYSTEM_PROMPTS[1] if pick < 0.9 else None

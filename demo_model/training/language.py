@@ -31,24 +31,25 @@ class Packed:
     """A batch of contexts with their branches. B contexts, C context tokens, Q branch tokens."""
 
     context_ids: Tensor
-    """int64[B, C]"""
+    """int64[B, C]: the token ids of the contexts."""
     merged: Tensor
     """float[B, clips * 9, H]: embeddings of the video tokens, in order."""
     deep: Tensor
     context_positions: Tensor
-    """int64[3, B, C]: where the context is computed."""
+    """int64[3, B, C]: the positions at which the contexts are computed."""
     view_positions: Tensor | None
-    """int64[3, B, C]: where branches see it; None: where it was computed."""
+    """int64[3, B, C]: the positions at which branches see the contexts; None: as computed."""
     context_mask: Tensor | None
-    """bool[B, 1, C, C]; None: causal."""
+    """bool[B, 1, C, C]: the context tokens that a context token sees; None: itself and those
+    before it."""
     branch_ids: Tensor
-    """int64[B, Q]"""
+    """int64[B, Q]: the token ids of the branches, side by side."""
     branch_positions: Tensor
-    """int64[3, B, Q]"""
+    """int64[3, B, Q]: the positions of the branch tokens."""
     branch_mask: Tensor
     """bool[B, 1, Q, C]: the context tokens that a branch token sees, one at least."""
     targets: Tensor
-    """int64[B, Q]: the next token where it is learnt, else -100."""
+    """int64[B, Q]: the token that should come next, where that is learnt, else -100."""
     question_of: Tensor
     """int64[B, Q]: which question a token belongs to, -1 for answers and padding."""
     evidence: Tensor
@@ -58,32 +59,33 @@ class Packed:
     pointed_by: Tensor
     """int64[B, Q]: the row of `pointed` for each branch token, -1 for padding."""
     evenly: Tensor
-    """bool[rows]: rows of `pointed` whose tokens are to be looked at alike, not any of them."""
+    """bool[rows]: the rows of `pointed` of which all tokens should get the same attention; of
+    other rows it does not matter which of the tokens gets it."""
     candidates: Tensor
-    """bool, same shape as `evidence`: clips that the question's branch sees."""
+    """bool[questions, clips of all contexts]: clips that the question's branch sees."""
     clip_of: Tensor
     """int64[C]: which clip a context token belongs to, -1 for the sink."""
     family: list[str]
-    """Of each question."""
+    """The family of each question."""
     branch_of: Tensor
     """int64[B, Q]: which question a token of any kind belongs to, -1 for padding."""
     labels: dict[str, Tensor]
-    """Of the clips' tokens, see `changes.Labelled`."""
+    """The labels of the clips' tokens by name, see `changes.Labelled`."""
     stamps: Tensor
     """int64[B, clips, 3]: the ten thousands, hundreds and seconds of the stamps."""
 
     def pointing(self) -> tuple[Tensor, Tensor]:
-        """Tokens that should attend to the evidence, in the flattened branch tokens, and whose.
+        """The branch tokens that should attend to the evidence, and their rows of `pointed`.
 
-        int64[P] each, the latter a row of `pointed`: all tokens that a word of an answer follows.
-        Each word reads the evidence for itself: "at the" is easily said, "left" or "right" needs
-        another look.
+        Both are int64[P]; the former index the flattened branch tokens. They are all tokens that a
+        word of an answer follows, as each word reads the evidence for itself: "at the" is easily
+        said, "left" or "right" needs another look.
         """
         at = torch.nonzero(self.targets.flatten() >= 0)[:, 0]
         return at, self.pointed_by.flatten()[at]
 
     def to(self, device: torch.device) -> Packed:
-        """All tensors on a device; nothing is copied when they are there."""
+        """This batch with all tensors on a device; those that are there already are not copied."""
         moved: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         for name, value in moved.items():
             if isinstance(value, Tensor):
@@ -94,24 +96,25 @@ class Packed:
 
 @dataclass
 class SeenTokens:
-    """What a forward pass yields."""
+    """What a forward pass yields: logits, and what the chosen layers hold."""
 
     logits: Tensor
-    """float[answers, vocabulary], for `targets >= 0` in order."""
+    """float[answer tokens, vocabulary]: the logits where `targets >= 0`, in order."""
     summaries: list[tuple[Tensor, Tensor]]
-    """Per asked layer: mean queries float[questions, key heads, width], summed over the heads that
-    share a key head, and mean keys float[clips, key heads, width]; both pre-rotary."""
+    """Per layer of `score_layers`, before rotation: mean queries float[questions, key heads,
+    width], summed over the heads that share a key head, and mean keys float[clips, key heads,
+    width]."""
 
     pointers: list[Tensor]
-    """Per pointing layer float[P, heads, C]: log of the attention that the tokens of
+    """Per layer of `point_layers`, float[P, heads, C]: the log of the attention that the tokens of
     `Packed.pointing` pay to each context token, in the heads of the first key heads."""
     taps: list[Tensor]
-    """Per tapped layer float[B, clips, 10, H]: what the video tokens and the last token of each
-    clip hold after it."""
+    """Per layer of `tap_layers`, float[B, clips, 10, H]: what the video tokens and the last token
+    of each clip hold after that layer."""
 
     @property
     def scores(self) -> list[Tensor]:
-        """Per asked layer float[questions, clips]: mean query against mean key."""
+        """Per layer of `score_layers`, float[questions, clips]: mean query against mean key."""
         return [mean_scores(queries, keys) for queries, keys in self.summaries]
 
 
@@ -120,7 +123,10 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _mean_by(values: Tensor, groups: Tensor, count: int) -> Tensor:
-    """float[N, ...], int[N] (-1: left out) -> the mean of each group, float[count, ...]."""
+    """float[count, ...]: the mean of each group of `values`, float[N, ...].
+
+    groups int64[N] says which group a value belongs to; -1: to none.
+    """
     kept = groups >= 0
     flat = values[kept].flatten(1)
     index = groups[kept]
@@ -130,7 +136,7 @@ def _mean_by(values: Tensor, groups: Tensor, count: int) -> Tensor:
 
 
 class _Geometry:
-    """What all layers share: angles and masks. Context tokens come before branch tokens."""
+    """The angles and masks that all layers share. Context tokens come before branch tokens."""
 
     def __init__(self, model: Qwen3VLTextModel, packed: Packed, x: Tensor) -> None:
         config = model.config
@@ -152,7 +158,10 @@ class _Geometry:
         return x.unflatten(-1, (count, self.width)).transpose(1, 2)
 
     def point(self, q: Tensor, k: Tensor, packed: Packed, groups: int) -> Tensor:
-        """Log attention over context tokens: branch queries [B, heads, Q, width], all keys."""
+        """float[P, heads, C]: log attention of the pointing tokens to the context tokens.
+
+        q float[B, heads, Q, width] of the branches, k float[B, key heads, C + Q, width].
+        """
         at, context, repeat = packed.pointing()[0], self.context, self.heads // self.groups
         of = at // q.shape[2]
         angles = (self.cos, self.sin) if self.view is None else self.view
@@ -168,7 +177,10 @@ class _Geometry:
         return logits.masked_fill(unseen[:, None], float("-inf")).log_softmax(-1)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Context over itself and branches over both, or branches alone when q has only them."""
+        """float[B, T, heads * width]: attention of the context to itself and of branches to both.
+
+        q has T tokens: those of context and branches, or of branches alone.
+        """
         context, repeat = self.context, self.heads // self.groups
         q, k, v = q.float(), k.float(), v.float()
         whole = q.shape[2] == k.shape[2]
@@ -198,7 +210,7 @@ def forward(
     point_layers: tuple[int, ...] = (),
     point_groups: int = 1,
 ) -> SeenTokens:
-    """Logits at the answers of every branch, and what the asked layers hold.
+    """Logits at the answers of every branch, and what the chosen layers hold.
 
     The last layer computes nothing but keys and values for the context.
     """
@@ -241,7 +253,7 @@ def forward(
 
 
 def mean_scores(queries: Tensor, keys: Tensor) -> Tensor:
-    """float[questions, clips]: dot products, summed over key heads."""
+    """float[questions, clips]: scaled dot products of queries and keys, summed over key heads."""
     return torch.einsum("qgd,cgd->qc", queries, keys) / keys.shape[-1] ** 0.5
 
 
@@ -260,7 +272,8 @@ def _summary(q: Tensor, k: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
 
 
 def retrieval_loss(scores: Tensor, evidence: Tensor, candidates: Tensor) -> tuple[Tensor, float]:
-    """Cross-entropy that evidence outranks other candidates; share of questions with it on top."""
+    """The cross-entropy of evidence against all candidates, and the share of the questions for
+    which evidence has the highest score."""
     has = evidence.any(1)
     if not bool(has.any()):
         return scores.sum() * 0.0, float("nan")
@@ -273,11 +286,11 @@ def retrieval_loss(scores: Tensor, evidence: Tensor, candidates: Tensor) -> tupl
 
 
 def pointer_loss(pointers: Tensor, packed: Packed) -> tuple[Tensor, float]:
-    """How far the heads' attention is from the tokens pointed at; the share that is on them.
+    """How far the heads' attention is from the tokens pointed at, and the share that is on them.
 
-    pointers float[P, heads, C] of one layer. Questions for which nothing is pointed at do not
-    count. Those that count are as far as the geometric mean of the shares tells: it is the sum of
-    them when all are the same, and less otherwise.
+    pointers float[P, heads, C] of one layer. Tokens for which nothing is pointed at do not count.
+    For rows that are `evenly` looked at, the distance goes by the geometric mean of the shares: it
+    tells their sum when all are the same, and less otherwise.
     """
     rows = packed.pointing()[1]
     pointed, evenly = packed.pointed[rows], packed.evenly[rows]

@@ -33,7 +33,8 @@ from onlooker.demo_model.training.peers import Peers
 from onlooker.demo_model.training.pool import Pool
 
 SCORED_FAMILIES = ("at_time", "ever", "when_appeared", "when_changed")
-"""Families with one or few evidence clips that their content or stamp sets apart."""
+"""Beginnings of the names of families with few evidence clips, which their content or stamp sets
+apart."""
 SIZES = (2, 4, 8, 16, 32, 64)
 
 
@@ -43,23 +44,24 @@ class LanguagePlan:
 
     rate: float = 6e-4
     sharp_scale: float = 6.0
-    """Faster learning of the norms that decide how sharply attention picks one clip of many."""
+    """How much faster the norms learn that decide how sharply attention picks one of many clips."""
     warmup: int = 200
     decay_share: float = 0.5
-    """Part of the time, at the end, over which the rate falls to a twentieth."""
+    """The share of the time, at the end, over which the rate falls to a twentieth."""
     clips_a_batch: int = 64
     questions_a_batch: int = 128
     level_up_at: float = 0.87
-    """Answers right at the longest context of a level before longer ones come."""
+    """The share of answers that must be right at a level's longest context before longer ones
+    come."""
     schedule: tuple[float, ...] = (0.05, 0.1, 0.18, 0.28, 0.4)
-    """Progress at which the next level comes at the latest."""
+    """For each level, the progress (0-1) at which the next one comes at the latest."""
     point_layers: tuple[int, ...] = (2, 3, 4)
     """Layers in which some heads are shown which clips a question is about."""
     point_groups: int = 2
-    """Key heads, with all the heads that share them, that are shown it in each of these layers."""
+    """How many key heads, with all the heads that share them, are shown that in each layer."""
     point_weight: float = 0.25
     change_layers: tuple[int, int] = (1, 2)
-    """Layers after which video tokens are asked for the clip before, and for what has changed."""
+    """The layers after which video tokens are asked for the clip before, and for changes."""
     change_weight: float = 0.2
     retrieval_layers: tuple[int, ...] = (2, 3)
     retrieval_weight: float = 0.1
@@ -72,27 +74,29 @@ class LanguagePlan:
         "now_exists",
         "now_count",
     )
-    """Families that come first: telling which object has which property is what the rest needs."""
+    """Families that are learnt first: all others need to tell which object has which property."""
     focus_share: float = 0.75
-    """Of the contexts, while `focus` families are not yet right in `focus_until` of the cases."""
+    """The share of the contexts that is only about the `focus` families, until each of them is
+    right in `focus_until` of the cases."""
     focus_until: float = 0.9
     weak_below: float = 0.95
-    """Families that are right less often get `weak_share` of the contexts for themselves."""
+    """Families that are right less often than this get `weak_share` of the contexts."""
     weak_share: float = 0.5
     hard: tuple[str, ...] = ("how_many_times", "how_many_so_far")
     """Families that stay weak in a model of this size: they get their usual share and no more."""
     gathered_share: float = 0.5
-    """Of the batches, at the last level: few clips from far apart, as retrieval gathers them."""
+    """The share of the batches, at the last level, that have few clips from far apart, as retrieval
+    gathers them."""
     log_every: int = 25
     save_every_s: float = 150.0
     seconds: float = 9_000.0
-    """Training time in all, over however many runs."""
+    """The time to train in all, over however many runs."""
     muon: bool = True
 
 
 @dataclass
 class Marks:
-    """Right answers and counts per key since the last log line."""
+    """Sums of marks and their counts, by key, since the last log line."""
 
     right: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     count: dict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -109,9 +113,9 @@ class Marks:
 
 
 def question_results(packed: Packed, seen: SeenTokens) -> tuple[Tensor, list[bool]]:
-    """The mean answer loss, and for each question whether every token of its answer is on top.
+    """The mean answer loss, and for each question whether all tokens of its answer were likeliest.
 
-    Each question weighs the same, however long its answer.
+    A token weighs one over the square root of its answer's length.
     """
     wanted = packed.targets >= 0
     targets = packed.targets[wanted]
@@ -126,7 +130,7 @@ def question_results(packed: Packed, seen: SeenTokens) -> tuple[Tensor, list[boo
 
 
 class LanguageTrainer:
-    """Draws batches from a pool, learns, logs, saves."""
+    """Draws batches from a pool, learns from them, logs and saves."""
 
     def __init__(
         self,
@@ -183,17 +187,20 @@ class LanguageTrainer:
         ]
 
     def parameters(self) -> list[nn.Parameter]:
-        """Of the model and of the throw-away heads."""
+        """The parameters of the language model and of the throw-away heads."""
         return [*self.text.parameters(), *self.heads.parameters()]
 
     def rate(self) -> float:
-        """Warm-up, a plateau, a straight way down."""
+        """The learning rate now: a warm-up, a plateau, then a straight way down."""
         warm = min(1.0, (self.step + 1) / self.plan.warmup)
         left = min(1.0, (1.0 - self.progress) / self.plan.decay_share)
         return self.plan.rate * warm * max(left, 0.05)
 
     def size(self, rng: np.random.Generator) -> tuple[int, bool]:
-        """(clips in a context, whether from far apart): half the level's longest, half shorter."""
+        """A random number of clips in a context, and whether they come from far apart.
+
+        About half of the contexts are of the level's longest size or a little shorter.
+        """
         top = SIZES[self.level]
         clips = top if rng.random() < 0.55 else int(rng.choice(SIZES[: self.level + 1]))
         gathered = self.level + 1 == len(SIZES) and rng.random() < self.plan.gathered_share
@@ -204,7 +211,7 @@ class LanguageTrainer:
         return clips, gathered
 
     def batch(self, rng: np.random.Generator, clips: int, gathered: bool = False) -> Packed:
-        """Packed contexts of so many clips: this process's part, one at least."""
+        """This process's part of a batch: contexts of `clips` clips each, at least one."""
         contexts = max(1, min(self.plan.clips_a_batch // clips, 24))
         questions = self.plan.questions_a_batch
         if clips > 8:  # attention makes a question cost more in a long context
@@ -218,12 +225,12 @@ class LanguageTrainer:
             if context.branches:
                 drawn.append(context)
                 families = self.families(rng)
-            else:  # nothing could be asked of a few families
+            else:  # these families had no question about it: ask of all
                 families = None
         return pack(self.layout, drawn, self.pool, draw_system(rng), self.lessons)
 
     def families(self, rng: np.random.Generator) -> Sequence[str] | None:
-        """Which families a context is asked about; None: all, by their shares."""
+        """The families of the questions about a context; None: all, by their shares."""
         if not self.focused:
             return self.plan.focus if rng.random() < self.plan.focus_share else None
         able = [f for f in FAMILIES if f not in self.plan.hard]
@@ -231,7 +238,7 @@ class LanguageTrainer:
         return weak if weak and rng.random() < self.plan.weak_share else None
 
     def learn(self, packed: Packed, clips: int) -> None:
-        """One step; marks go to the log."""
+        """Take one step of the optimisers and note its marks for the log."""
         packed = packed.to(self.device)
         scored = self.level >= self.plan.retrieval_from_level and clips >= 4
         layers = self.plan.retrieval_layers if scored else ()
@@ -289,7 +296,7 @@ class LanguageTrainer:
 
     @property
     def focused(self) -> bool:
-        """Whether the first families are right often enough to go on."""
+        """Whether the `focus` families are all right often enough to go on."""
         seen = [self.smooth.get(family, 0.0) for family in self.plan.focus]
         return min(seen) >= self.plan.focus_until
 
@@ -328,7 +335,10 @@ class LanguageTrainer:
         part.replace(self.folder / "language.pt")
 
     def run(self, seed: int, peers: Peers | None = None) -> None:
-        """Until the plan's time is spent; with `peers`, that started alike, the first one logs."""
+        """Learn until the plan's time is spent.
+
+        With `peers`, which must start alike, only the first process logs and saves.
+        """
         self.peers = peers
         rank = 0 if peers is None else peers.rank
         if rank:

@@ -34,7 +34,7 @@ NOWHERE = ("no", "never", CANNOT_TELL)
 
 @dataclass
 class _Tokens:
-    """A branch as tokens."""
+    """The tokens of a branch: earlier turns, question and answer; `notes` of them are notes."""
 
     ids: list[int]
     positions: list[int]
@@ -44,7 +44,10 @@ class _Tokens:
 
 
 def _branch_tokens(layout: Layout, branch: Branch, start: int, notes_end: int) -> _Tokens:
-    """`start`: the position after the last seen clip; notes end right before `notes_end`."""
+    """The tokens of a branch that begins at position `start`, after the last seen clip.
+
+    Notes end right before position `notes_end`.
+    """
     history = [layout.turn(q, a) for q, a in branch.question.history]
     again = layout.encode(TURN_SUFFIX)[1:]
     earlier: list[int] = []
@@ -81,7 +84,10 @@ class _ContextPart:
         self.mask = np.zeros((batch, 1, self.size, self.size), np.bool_)
         self.mask[:] = np.tril(np.ones((self.size, self.size), np.bool_))
         self.place_of: list[Ids] = []
-        """Per context and token: which place among the viewed clips; beyond all: not viewed."""
+        """Per context int64[size]: the place of a token's clip among the viewed clips.
+
+        It is -1 for the sink and the number of computed clips where the clip is not viewed.
+        """
         for at, context in enumerate(contexts):
             stamps = context.stamps()
             self.ids[at] = [*sink, *(t for stamp in stamps for t in layout.clip(stamp))]
@@ -96,7 +102,7 @@ class _ContextPart:
                 self.mask[at, 0] &= near | (self.clip_of < 0)[None, :]
 
     def _by_token(self, values: Ids) -> Ids:
-        """-1 for the sink, then the value of its clip for every token."""
+        """int64[size]: -1 for tokens of the sink, the value of its clip for every other token."""
         return np.concatenate([np.full(self.opening, -1), np.repeat(values, CLIP_TOKENS)])
 
 
@@ -115,7 +121,7 @@ class _BranchPart:
         self.question_of = np.full((batch, width), -1, np.int64)
         self.branch_of = np.full((batch, width), -1, np.int64)
         self.pointing = np.full((batch, width), -1, np.int64)
-        """Per token: which row of `pointed` it goes by."""
+        """int64[B, Q]: the row of `pointed` by which a token goes; -1 for padding."""
         self.asked: list[tuple[int, Context, Branch]] = []
         for at, context in enumerate(contexts):
             cursor = 0
@@ -147,30 +153,30 @@ class _BranchPart:
         self.mask[at, 0, cursor : cursor + one.notes] = place_of < 0
 
     def pointed(self, part: _ContextPart, lessons: Lessons) -> Bools:
-        """bool[rows, C]: tokens of evidence clips that show what a question names.
+        """bool[rows, C]: the tokens of evidence clips that show what a question names.
 
-        A row a question; then, for lists, a row for each object, which the words that name it go
-        by from then on (see `pointing`).
+        There is a row for each question and then, for lists, one for each object. `pointing` is
+        changed so that the words that name an object go by its row.
         """
         found = np.zeros((len(self.asked), self.size), np.bool_)
         for number, (_, context, branch) in enumerate(self.asked):
             counts = branch.question.family in COUNTED
             look = counted_tokens if counts else pointed_tokens
-            if counts:  # one token that is always there: what counts is a share
+            if counts:  # a token that is always there: its share of attention tells the count
                 found[number, 0] = True
             elif branch.question.answer in NOWHERE and not branch.question.evidence:
                 found[number, : part.opening] = True
             narrated = branch.question.family == "narrate"  # the newest clip knows the one before
             for evidence in branch.question.evidence[-1 if narrated else 0 :]:
                 if evidence >= len(context.viewed):
-                    continue  # a probe that looks for clips it does not see
+                    continue  # the branch is a probe for clips that it does not see
                 clip, tokens = look(context, branch, evidence, lessons)
                 start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1
                 found[number, start : start + VIDEO_TOKENS + 1] |= tokens
         return np.concatenate([found, *self._listed(part, lessons)])
 
     def evenly(self, rows: int) -> Bools:
-        """bool[rows of `pointed`]: those of questions that count."""
+        """bool[rows]: the rows of `pointed` that belong to questions that count."""
         counts = [branch.question.family in COUNTED for _, _, branch in self.asked]
         return np.array(counts + [False] * (rows - len(counts)), np.bool_)
 
@@ -196,12 +202,12 @@ class _BranchPart:
         return rows
 
     def list_places(self, answer: Ids) -> Ids:
-        """int64[n] token ids of a list -> which object each names; -1 for what separates them."""
+        """int64[n]: which object each token of a listing answer names; -1 for separators."""
         parts = np.isin(answer, self.separators)
         return np.where(parts, -1, np.cumsum(parts))
 
     def evidence(self, batch: int, clips: int) -> tuple[Bools, Bools]:
-        """(evidence, candidates): bool[questions, clips of all contexts]."""
+        """Evidence and candidates, both bool[questions, clips of all contexts] (see `Packed`)."""
         found = np.zeros((len(self.asked), batch * clips), np.bool_)
         candidates = np.zeros_like(found)
         for number, (at, context, branch) in enumerate(self.asked):
@@ -218,7 +224,7 @@ def pack(
     system: str | None,
     lessons: Lessons | None = None,
 ) -> Packed:
-    """Contexts of equally many computed clips under one sink."""
+    """Pack contexts, which must have equally many computed clips, under one sink."""
     lessons = Lessons() if lessons is None else lessons
     part = _ContextPart(layout, contexts, layout.encode(sink_text(system)))
     branches = _BranchPart(layout, contexts, part)

@@ -1,4 +1,4 @@
-"""Processes that learn one model together: each its own batches, all the mean of their gradients.
+"""Processes that learn one model together, each from its own batches, by the mean gradient.
 
 A step of so small a model is many short calls, which threads share badly. On two cores two
 processes with a thread each answer 1.16 times the questions a second of one with two threads at up
@@ -22,9 +22,9 @@ import torch
 from torch import nn
 
 PATIENCE_S = 600.0
-"""How long one process waits for the slowest."""
+"""How long a process waits for the slowest one."""
 MOST = 4
-"""Batches are too small to be shared among more."""
+"""The greatest number of processes by default; batches are too small to be shared among more."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Peers:
     rank: int
     count: int
     shared: Any
-    """float32[count * parameters], in memory that all of them see."""
+    """float32[count * parameters]: the gradients of each process, in memory that all share."""
     told: Any
-    """float64[2]: what the first process says."""
+    """float64[2]: the time spent and the level, as the first process says."""
     barrier: Barrier
 
     def average(self, parameters: Sequence[nn.Parameter]) -> None:
@@ -52,12 +52,12 @@ class Peers:
             part.copy_(torch.zeros_like(part) if grad is None else grad.flatten())
         self.barrier.wait()
         mean = rows.mean(0)
-        self.barrier.wait()  # or a fast process would write its next gradients under a slow reader
+        self.barrier.wait()  # no process may write its next gradients while another still reads
         for part, parameter in zip(mean.split(sizes), parameters, strict=True):
             parameter.grad = part.view_as(parameter)
 
     def agree(self, spent_s: float, level: int) -> tuple[float, int]:
-        """What the first process says of the time spent and the level; all go by it."""
+        """The time spent and the level as the first process says; all processes go by them."""
         if self.rank == 0:
             self.told[:] = [spent_s, float(level)]
         self.barrier.wait()
@@ -65,21 +65,21 @@ class Peers:
 
 
 def processes_for(device: torch.device) -> int:
-    """How many processes learn together by default: one on a GPU, else one a core, to a bound."""
+    """How many processes learn together by default: one on a GPU, else one a core up to `MOST`."""
     if device.type != "cpu":
         return 1
     return max(1, min(MOST, cores()))
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """The number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def _join(learn: Callable[..., None], peers: Peers, threads: int, given: tuple[Any, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends, and all with it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process handles it and ends the others
     torch.set_num_threads(threads)
     try:
         learn(peers, *given)
@@ -92,7 +92,9 @@ def _join(learn: Callable[..., None], peers: Peers, threads: int, given: tuple[A
 def joined_by(
     learn: Callable[..., None], count: int, parameters: int, given: tuple[Any, ...]
 ) -> Iterator[Peers | None]:
-    """The first process's place; the others call `learn(peers, *given)` beside it. None: alone.
+    """The place of the first of `count` processes; the others call `learn(peers, *given)`.
+
+    It is None where `count` is 1.
 
     `learn` is a function of a module, `parameters` the number of gradients to average.
 

@@ -19,7 +19,7 @@ LANGUAGE_GROUPS = {
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The lines of a training log; none when there is no log."""
+    """The lines of a training log; an empty list when there is no log."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
@@ -33,7 +33,7 @@ def smooth(values: list[float], span: int = 12) -> list[float]:
 
 
 def plot_run(folder: Path, out: Path | None = None) -> Path:
-    """Both stages in one picture, `training.png` in the run's folder unless `out` is given.
+    """Draw both stages into one picture: `training.png` in the run's folder, or `out`.
 
     A run that went on from a model folder has no first stage to show.
     """

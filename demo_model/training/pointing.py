@@ -1,4 +1,4 @@
-"""Which tokens of a clip some heads are shown for a question: what a right answer has to read."""
+"""Which tokens of a clip a right answer has to read: some heads are taught to look at them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Bools = NDArray[np.bool_]
 def pointed_tokens(
     context: Context, branch: Branch, evidence: int, lessons: Lessons
 ) -> tuple[int, Bools]:
-    """The computed clip to look at for one evidence clip, and bool[10]: cells, and its last token.
+    """The index of the computed clip to look at for one evidence clip, and which of its tokens.
 
-    What was seen last is looked for in the clip that no longer shows it (see `changes.py`).
+    The tokens are bool[10]: the nine cells and the clip's last token. What was seen last is looked
+    for in the clip that no longer shows it (see `changes.py`).
     """
     question, viewed = branch.question, context.viewed
     clip = int(viewed[evidence])
@@ -52,10 +53,10 @@ def named(context: Context, clip: int, text: str, lessons: Lessons) -> Bools | N
 def counted_tokens(
     context: Context, branch: Branch, evidence: int, lessons: Lessons
 ) -> tuple[int, Bools]:
-    """The same for questions that count: one token for each thing that this clip adds.
+    """The clip and tokens to look at (see `pointed_tokens`) for a question that counts.
 
-    When attention lies on these alike, and on one token that is always there, the share of that
-    one tells how many they are.
+    There is one token for each thing that this clip adds. When attention lies alike on these and on
+    one token that is always there, the share of that one tells how many they are.
     """
     text, viewed = branch.question.text.lower(), context.viewed
     clip = int(viewed[evidence])
@@ -73,6 +74,6 @@ def counted_tokens(
     for cell in np.nonzero(bits if cells is None else bits * cells)[0]:
         tokens[cell] = bool(bits[cell] & ~known)
         known |= bits[cell]
-    if not tokens.any():  # it is not clear in which cell the thing is
+    if not tokens.any():  # it is unclear in which cell the thing is
         tokens[VIDEO_TOKENS] = True
     return clip, tokens

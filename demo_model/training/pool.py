@@ -38,7 +38,7 @@ class DrawnTimeline:
     firsts: tuple[float, ...]
     seconds: tuple[float, ...]
     start: int
-    """Row of its first clip in the pool."""
+    """The row of the timeline's first clip in the pool."""
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -51,7 +51,7 @@ class DrawnTimeline:
 
 
 def draw_timeline(rng: np.random.Generator, seed: int, clips: int, start: int) -> DrawnTimeline:
-    """One stretch of a stream, or several with minutes to an hour between them.
+    """A timeline: one stretch of a stream, or three with up to an hour between them.
 
     Half of the streams have run for hours when they are looked at.
     """
@@ -71,9 +71,11 @@ def draw_timeline(rng: np.random.Generator, seed: int, clips: int, start: int) -
 
 
 def film(timeline: DrawnTimeline, rng: np.random.Generator) -> Iterator[Pixels]:
-    """uint8[2, side, side, 3] of each clip: one camera (aspect, light, quality) a timeline.
+    """The frames of each clip, uint8[2, side, side, 3], filmed by one camera.
 
-    Three cameras in four keep their light and quality throughout; the others vary by clip.
+
+    A camera has an aspect for all clips. Three in four keep their light and quality as well; with
+    the others these vary by clip.
     """
     world = World(timeline.seed)
     aspect = float(rng.choice(ASPECTS))
@@ -98,7 +100,7 @@ def film(timeline: DrawnTimeline, rng: np.random.Generator) -> Iterator[Pixels]:
 
 
 class Pool:
-    """Timelines and their tokens: float16 merged and deepstack, [clips, 9, hidden] each."""
+    """Timelines and their tokens: merged and deepstack, float16[clips, 9, hidden] each."""
 
     def __init__(self, folder: Path, hidden: int) -> None:
         rows = [json.loads(line) for line in (folder / "timelines.jsonl").read_text().splitlines()]
@@ -121,7 +123,7 @@ class Pool:
 def build_pool(
     tower: Qwen3VLVisionModel, folder: Path, seeds: range, clips: int = 192, shuffle_seed: int = 0
 ) -> None:
-    """A pool with one timeline of each seed."""
+    """Write a pool with one timeline of each seed."""
     rng = np.random.default_rng((shuffle_seed, seeds.start))
     timelines = [draw_timeline(rng, seed, clips, n * clips) for n, seed in enumerate(seeds)]
     write_pool(tower, folder, timelines, rng)
@@ -135,7 +137,7 @@ def write_pool(
     rng: np.random.Generator,
     batch: int = 64,
 ) -> None:
-    """Film the timelines, run the tower, keep its tokens. An unfinished pool has no index."""
+    """Film the timelines, run the tower, write its tokens. An unfinished pool has no index."""
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / "timelines.jsonl"
     index.unlink(missing_ok=True)

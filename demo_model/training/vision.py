@@ -33,11 +33,12 @@ GRID = FRAME_SIZE // PATCH_SIZE
 CLASSES = (len(COLOR_NAMES) + 1, len(SHAPES) + 1, len(SIZES) + 1, 3)
 KINDS = len(COLOR_NAMES) * len(SHAPES)
 SIGN_CELL = 2
-"""The plate hangs in the top right cell."""
+"""The index of the top right cell, in which the sign hangs."""
 
 
 def patches_of(pixels: Tensor) -> Tensor:
-    """uint8[B, 2, side, side, 3] -> float[B, 36, 864], in the order of the stock processor."""
+    """The patches of clips: uint8[B, 2, side, side, 3] -> float[B, 36, 864], in the order of the
+    stock processor."""
     batch = pixels.shape[0]
     blocks = GRID // MERGE_SIZE
     x = (pixels.float() / 255.0 - PIXEL_MEAN) / PIXEL_STD
@@ -54,7 +55,7 @@ def grid_positions() -> tuple[Tensor, Tensor]:
 
 
 def encode(tower: Qwen3VLVisionModel, patches: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """float[B, 36, 864] -> merged float[B, 9, hidden] and deepstack tokens of the same shape.
+    """Patches, float[B, 36, 864] -> merged tokens float[B, 9, hidden], and deepstack tokens alike.
 
     The stock forward handles one image after another; this one is the same mathematics for a batch
     of equal clips (a test compares the two).
@@ -86,7 +87,7 @@ def encode(tower: Qwen3VLVisionModel, patches: Tensor) -> tuple[Tensor, list[Ten
 
 
 class Heads(nn.Module):
-    """Linear read-outs of one kind of tokens: cells' fields, digit, kinds; for both frames."""
+    """Linear read-outs of one kind of tokens, for both frames: cells' fields, digit and kinds."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -97,9 +98,10 @@ class Heads(nn.Module):
         self.cell = nn.Linear(hidden, CELLS)
 
     def forward(self, tokens: Tensor) -> tuple[list[Tensor], Tensor, Tensor, Tensor]:
-        """[B, 9, H] -> fields [B, 9, 2, classes] each, digit [B, 2, 11], kinds [B, 2, 30], cell.
+        """Logits of tokens float[B, 9, H]: fields, digit, kinds and cell.
 
-        cell [B, 9, 9]: which token it is. Without it a token would say what it shows but not where,
+        Their shapes are [B, 9, 2, classes] for each field, [B, 2, 11], [B, 2, 30] and [B, 9, 9].
+        The cell says which token it is: without it a token would say what it shows but not where,
         and the language model would have to make out places from rotary positions alone.
         """
         x = self.norm(tokens.float())
@@ -110,7 +112,8 @@ class Heads(nn.Module):
 
 
 def split_labels(labels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """int8[B, LABELS] -> fields [B, 2, 4, 9], digit [B, 2], kinds [B, 2, 30], motion shows [B]."""
+    """Labels int8[B, LABELS] -> fields [B, 2, 4, 9], digit [B, 2], kinds [B, 2, 30], and whether
+    motion can be told [B]."""
     frames = labels[:, :-1].long().view(labels.shape[0], 2, -1)
     fields = frames[..., : CELLS * len(FIELDS)].unflatten(-1, (len(FIELDS), CELLS))
     digit = frames[..., CELLS * len(FIELDS)]
@@ -157,11 +160,11 @@ class VisionPlan:
     log_every: int = 50
     save_every_s: float = 120.0
     seconds: float = 1_200.0
-    """Training time in all, over however many runs."""
+    """The time to train in all, over however many runs."""
 
 
 class VisionTrainer:
-    """Trains the tower and its heads, logs accuracies, saves what is needed to go on."""
+    """Trains the tower and its heads, logs accuracies, and saves what is needed to go on."""
 
     def __init__(self, tower: Qwen3VLVisionModel, plan: VisionPlan, folder: Path) -> None:
         hidden = tower.config.out_hidden_size
@@ -183,14 +186,14 @@ class VisionTrainer:
         return [*self.tower.parameters(), *self.heads.parameters()]
 
     def rate(self, progress: float) -> float:
-        """Warm-up, then a cosine to a twentieth."""
+        """The learning rate at a progress of 0-1: a warm-up, then a cosine down to a twentieth."""
         warm = min(1.0, (self.step + 1) / self.plan.warmup)
         return self.plan.rate * warm * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * progress)))
 
     def learn(
         self, pixels: NDArray[np.uint8], labels: NDArray[np.int8], progress: float
     ) -> dict[str, float]:
-        """One step; returns losses and accuracies."""
+        """Take one step of the optimiser; returns losses and accuracies."""
         patches = patches_of(torch.from_numpy(pixels).to(self.device))
         targets = torch.from_numpy(labels).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -228,7 +231,7 @@ class VisionTrainer:
         part.replace(self.folder / "vision.pt")
 
     def run(self, ring: ClipRing, seed: int) -> None:
-        """Until the plan's time is spent."""
+        """Learn until the plan's time is spent."""
         rng = np.random.default_rng((seed, self.step))
         begun, last_save = time.time() - self.spent_s, time.time()
         sums: dict[str, float] = {}

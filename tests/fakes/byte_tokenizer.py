@@ -1,4 +1,4 @@
-"""A tokenizer that writes any text, one token a byte; the demo model's knows only words."""
+"""A tokenizer that writes any text, one token a byte, while the demo model's knows only words."""
 
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE

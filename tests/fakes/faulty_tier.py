@@ -15,24 +15,24 @@ from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, Sto
 
 @dataclass(slots=True)
 class FaultRates:
-    """How often each thing happens to one key, 0-1. May be changed while the tier is in use."""
+    """The share (0-1) of keys, or calls, that meet each fault. May be changed while in use."""
 
     read_error: float = 0.0
     lost: float = 0.0
-    """A read misses though the record is there."""
+    """Reads that miss though the record is there."""
     flipped: float = 0.0
-    """One bit of the record is wrong when it is read."""
+    """Reads in which one bit of the record is wrong."""
     truncated: float = 0.0
     swapped: float = 0.0
-    """Another record comes when it is read."""
+    """Reads that bring another record."""
     write_error: float = 0.0
     refused: float = 0.0
     unreachable: float = 0.0
-    """A whole call fails."""
+    """Calls that fail as a whole, for all their keys."""
 
 
 class FaultyTier:
-    """Wraps a tier and makes faults, which it counts beside those of the inner one.
+    """Wraps a tier and makes faults, which its totals count like those of the inner tier.
 
     `pause` holds writers off until `resume`, so that a test can fill a queue.
     """

@@ -7,7 +7,7 @@ from onlooker.engine.memory.timeline import RememberedClip
 
 
 def make_tokens(key: str, *, num_tokens: int = 3, extent: int | None = None) -> ClipTokens:
-    """A clip of so many tokens, each a piece of picture."""
+    """A clip of `num_tokens` tokens, all of them pieces of its picture."""
     return ClipTokens(
         key,
         [0] * num_tokens,

@@ -74,7 +74,8 @@ def _tune(context: Any, codec: str, size: tuple[int, int], fps: int) -> None:
         context.max_b_frames = 0
         context.options = {"tune": "zerolatency", "preset": "ultrafast"}
     else:
-        # Below zero, or libvpx looks at the clock: on a busy machine other bytes would come out.
+        # With a "cpu-used" of zero or more libvpx looks at the clock: a busy machine would get
+        # other bytes.
         context.options = {"deadline": "realtime", "cpu-used": "-8", "lag-in-frames": "0"}
 
 
@@ -122,7 +123,7 @@ def mux(
 
 
 def record(codec: Codec, num: int = 40, **drawn: Any) -> bytes:
-    """What a browser's recorder would send, as one byte string."""
+    """Drawn video as a browser's recorder would send it, as one byte string."""
     target = _Written()
     if codec is Codec.WEBM:
         mux(target, "webm", "libvpx", num, WEBM, **drawn)

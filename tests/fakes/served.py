@@ -29,7 +29,7 @@ KEY = "a-key-for-tests"
 
 @dataclass(slots=True)
 class Served:
-    """A server that runs."""
+    """A running server, and the ways to reach it."""
 
     base: str
     gateway: Gateway
@@ -57,7 +57,7 @@ class Served:
 
 
 def make_settings(**overrides: Any) -> Settings:
-    """Settings for tests; names with ``__`` for dots (``server__port=1``)."""
+    """Settings for tests. The names of `overrides` have ``__`` for dots: ``server__port=1``."""
     values = {
         "server.port": 0,
         "server.ack_interval_s": 0.02,
@@ -96,7 +96,7 @@ async def serving(
 def frame_message(
     payload: bytes, *, sequence: int = 1, at_s: float = 0.0, codec: Codec = Codec.JPEG, **flags: Any
 ) -> bytes:
-    """A binary message."""
+    """A binary message of the realtime socket: a frame's header and `payload`."""
     header = FrameHeader(codec=codec, sequence=sequence, capture_us=round(at_s * 1e6), **flags)
     return pack_frame(header, payload)
 
@@ -116,7 +116,7 @@ async def send(ws: ClientConnection, event_type: str, **fields: Any) -> None:
 
 
 def user_item(text: str, *images: str) -> Mapping[str, Any]:
-    """A user's message."""
+    """A user's message, with pictures as data URLs, as a conversation item."""
     content: list[dict[str, str]] = [{"type": "input_text", "text": text}]
     content += [{"type": "input_image", "image_url": image} for image in images]
     return {"type": "message", "role": "user", "content": content}
@@ -133,7 +133,7 @@ def data_url(picture: bytes, media_type: str = "image/jpeg") -> str:
 
 
 async def errors_of(ws: ClientConnection) -> list[dict[str, Any]]:
-    """The errors that came so far; shows that the connection still answers."""
+    """The errors that came so far; returning at all shows that the connection still answers."""
     await send(ws, "ping")
     found = []
     while (event := await next_event(ws, "error", "pong"))["type"] == "error":

@@ -67,7 +67,8 @@ def make_shared(clock: Clock, **settings: Any) -> Shared:
 
 
 def make_tree(scheduler: SchedulerSection, **settings: Any) -> Settings:
-    """Settings of a server: `watches`, `restarts`, and what else is given of streams."""
+    """A server's settings. `watches` and `restarts` are sections of their own; all else that is
+    given belongs to `streams`."""
     return Settings.model_validate(
         {
             "engine": {"mode": "fake", "restarts": settings.pop("restarts", {})},
@@ -91,10 +92,11 @@ async def running_hub(
     shelf: Path | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
-    """A started hub; fails when anything of it is left behind. `journal`, `shelf`: folders.
+    """A started hub, closed at the end; fails when a task of it is left behind.
 
-    `pool`: where pictures are decoded; None decodes at once where time is manual, since it would
-    pass the faster the busier the machine is.
+    `journal` and `shelf` are folders; `settings` are those of `make_tree`. `pool` is where pictures
+    are decoded; None decodes at once where time is manual, since it would pass the faster the
+    busier the machine is.
     """
     clock = clock or ManualClock()
     if pool is None and isinstance(clock, ManualClock):
@@ -135,12 +137,12 @@ async def running_hub(
 
 
 async def ask(stream: Stream, text: str = "digest?", **options: Any) -> str:
-    """The whole answer."""
+    """The text of the whole answer. `options` are fields of the `Question`."""
     return (await ask_fully(stream, text, **options))[0]
 
 
 async def ask_fully(stream: Stream, text: str = "digest?", **options: Any) -> tuple[str, AnswerEnd]:
-    """The whole answer and its end. `options`: fields of the `Question`."""
+    """The text of the whole answer, and its end. `options` are fields of the `Question`."""
     pieces: list[str] = []
     end: AnswerEnd | None = None
     async with limited(f"the answer to {text!r}"):
@@ -164,7 +166,7 @@ async def next_event(subscription: Subscription, kind: type[T]) -> T:
 
 
 def waiting_events(subscription: Subscription) -> list[StreamEvent]:
-    """All that is there now."""
+    """All events that wait in a subscription now."""
     events = []
     while (numbered := subscription.take()) is not None:
         events.append(numbered[1])
@@ -172,7 +174,7 @@ def waiting_events(subscription: Subscription) -> list[StreamEvent]:
 
 
 async def driven(clock: ManualClock, work: Awaitable[T], *, step_s: float = 0.05) -> T:
-    """Await `work` while time passes, a step whenever everybody had time to react."""
+    """Await `work` while the clock advances, `step_s` whenever all tasks had time to react."""
     task = asyncio.ensure_future(work)
     try:
         async with limited(f"{task} on a clock that is moved by {step_s} s at a time"):

@@ -1,4 +1,4 @@
-"""Waiting in tests: always with a limit, and who runs into it says what was waited for.
+"""Waiting in tests: always with a limit, and whatever runs into it says what it waited for.
 
 The limit only ends what hangs. It costs nothing when all is well, and so it is far longer than
 anything takes on a machine that is busy with other things.
@@ -15,10 +15,10 @@ from typing import TypeVar
 T = TypeVar("T")
 
 WAIT_S = 100.0
-"""No test waits longer for anything."""
+"""The longest that a test waits for anything."""
 
 _QUICK_TURNS = 1000
-"""Turns of the event loop after which what is waited for is not a matter of turns."""
+"""After so many turns of the event loop it is no matter of turns when a condition will hold."""
 
 
 @asynccontextmanager
@@ -37,8 +37,8 @@ async def limited(what: str) -> AsyncIterator[None]:
 async def until(condition: Callable[[], object]) -> None:
     """Let the event loop turn until `condition` holds, for what no event tells of.
 
-    Goes on in the very turn in which it holds. What takes many turns is done elsewhere, by a thread
-    or a process, and that one gets the processor.
+    It returns in the very turn in which that is so. What takes many turns is done elsewhere, by a
+    thread or a process, and that one then gets the processor.
     """
     async with limited(inspect.getsource(condition).strip()):
         num_turns = 0
@@ -48,7 +48,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def in_time(what: str, work: Callable[[], T]) -> T:
-    """The result of `work`, which blocks and might do so for ever; done in another thread."""
+    """The result of `work`, run in another thread as it blocks and might do so for ever."""
     done: Future[T] = Future()
 
     def run() -> None:

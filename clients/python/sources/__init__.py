@@ -27,8 +27,8 @@ def open_source(text: str, *, loop: bool = False, clock: Clock | None = None) ->
     """The source that `text` names; opened when it is entered.
 
     Raises:
-        InvalidRequest: an address of a kind that is not known here.
-        NotFound: no such file or device.
+        InvalidRequest: `text` is an address of an unknown kind, or a folder.
+        NotFound: there is no such file or device.
     """
     clock = clock or SystemClock()
     parts = urlsplit(text) if "://" in text else None

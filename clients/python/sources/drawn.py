@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class DrawnSource:
-    """``demo://?seed=7&size=640x480&start=0``."""
+    """The source ``demo://?seed=7&size=640x480&start=0``; `start_s` is in seconds of the world."""
 
     def __init__(self, *, seed: int, width: int, height: int, start_s: float = 0.0) -> None:
-        from onlooker.demo_model.world import World  # only who draws pays for it
+        from onlooker.demo_model.world import World  # imported only where something is drawn
 
         self.name = f"the drawn world (seed {seed})"
         self.seed = seed
@@ -34,7 +34,7 @@ class DrawnSource:
         return None
 
     async def picture(self, due_s: float) -> SourcePicture:
-        """The world as it is at that time."""
+        """The world as it is `due_s` seconds after `start_s`."""
         from onlooker.demo_model.render import render
 
         scene = self.world.state_at(self.start_s + due_s)

@@ -12,7 +12,7 @@ class SourcePicture:
     """One picture of a source."""
 
     at_s: float
-    """Source time: seconds since its beginning."""
+    """Source time: seconds since the source's beginning."""
     pixels: Pixels
 
 
@@ -20,7 +20,7 @@ class Source(Protocol):
     """A file, a camera, a network stream or a drawn world. Enter it before use, from one task."""
 
     name: str
-    """For people."""
+    """The source's name, for people to read."""
 
     async def __aenter__(self) -> Self: ...
 
@@ -38,7 +38,7 @@ class Source(Protocol):
         for it.
 
         Raises:
-            UnsupportedMedia: it cannot be decoded.
-            ConnectionLost: a live source broke off.
+            UnsupportedMedia: the source cannot be decoded.
+            ConnectionLost: the source broke off.
         """
         ...

@@ -20,7 +20,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, OnlookerError, UnsupportedMedia
 
 TIMEOUT_S = 10.0
-"""To open a source, and without a packet of a live one."""
+"""How long opening a source may take, and each wait for its next packet."""
 
 MAX_BAD_PACKETS = 100
 """Packets in a row that may fail to decode (a broken stretch) before the source is given up."""
@@ -30,8 +30,8 @@ def open_container(url: str, name: str, *, format_name: str | None, options: dic
     """Open a container that holds video; blocks.
 
     Raises:
-        NotFound: no such file, device or host.
-        UnsupportedMedia: there, but no video that can be read.
+        NotFound: there is no such file, device or host.
+        UnsupportedMedia: it exists but holds no video that can be read.
     """
     try:
         container = av.open(url, format=format_name, options=options, timeout=TIMEOUT_S)
@@ -104,7 +104,7 @@ class FileSource:
             await asyncio.to_thread(self._container.close)
 
     async def picture(self, due_s: float) -> SourcePicture | None:
-        """The last picture up to that time; None after the end."""
+        """The last picture up to source time `due_s`; None after the end."""
         return await asyncio.to_thread(self._advance, due_s)
 
     def _open(self) -> None:
@@ -137,7 +137,7 @@ class FileSource:
         return float(self._container.streams.video[0].average_rate or 0.0)
 
     def _time_of(self, frame: Any) -> float:
-        """Source time of a frame; a file that names none is taken at its frame rate."""
+        """Source time of a frame in seconds; counted at the frame rate if the file names none."""
         at_s = frame.time if frame.time is not None else self._end_s + 1.0 / (self._rate() or 25.0)
         if self._first_s is None:
             self._first_s = at_s
@@ -145,7 +145,7 @@ class FileSource:
 
 
 class LiveSource:
-    """A camera or a network stream: the newest picture counts."""
+    """A camera or a network stream, of which only the newest picture is kept."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class LiveSource:
             await asyncio.to_thread(self._thread.join, 2.0)
 
     async def picture(self, due_s: float) -> SourcePicture | None:
-        """The newest picture that was not taken yet; waits for one."""
+        """The newest picture that was not taken yet, once there is one; None after the end."""
         while True:
             with self._lock:
                 taken, self._newest = self._newest, None
