@@ -6,7 +6,6 @@ import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from onlooker.core.clock import Clock
 from onlooker.core.errors import (
     Conflict,
     EngineFailed,
@@ -14,9 +13,7 @@ from onlooker.core.errors import (
     InvalidRequest,
     OnlookerError,
     Overloaded,
-    ShuttingDown,
 )
-from onlooker.core.metrics import Metrics
 from onlooker.core.waiting import CutShort, CutShortBy, within
 from onlooker.engine.interface import (
     AnswerDelta,
@@ -25,98 +22,68 @@ from onlooker.engine.interface import (
     FinishReason,
     Question,
 )
-from onlooker.engine.supervisor import RETRY_AFTER_S, EngineSupervisor
-from onlooker.streams.config import StreamsSection
+from onlooker.engine.supervisor import RETRY_AFTER_S
 from onlooker.streams.events import AnswerFinished, AnswerStarted, StreamEvent
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.ingest.mailbox import Reached
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.quality.stream_quality import StreamQuality
-
-
-class QuestionSlots:
-    """The bound on answers that are under way at a time; one for the whole hub."""
-
-    def __init__(self, max_questions: int) -> None:
-        self.max_questions = max_questions
-        self.num_taken = 0
-        self.is_closing = False
-
-    def check(self) -> None:
-        """Raise when one more may not start.
-
-        Raises:
-            Overloaded: all slots are taken.
-            ShuttingDown: the server is draining.
-        """
-        if self.is_closing:
-            raise ShuttingDown("the server is shutting down and takes no more questions")
-        if self.num_taken >= self.max_questions:
-            raise Overloaded(
-                f"{self.max_questions} answers are under way on this server, which is its limit "
-                "(setting streams.max_questions): ask again in a moment"
-            )
+from onlooker.streams.question_slots import QuestionSlots
+from onlooker.streams.shared import Shared
 
 
 @dataclass(slots=True, kw_only=True)
 class Asker:
     """Answers one stream's questions. Shares the stream's parts; see `Stream.ask`."""
 
-    engine: EngineSupervisor
-    clock: Clock
-    metrics: Metrics
-    settings: StreamsSection
+    shared: Shared
     slots: QuestionSlots
+    governor: Governor
+    is_live: bool
+    quality: StreamQuality
     ingest: Ingest
     publish: Callable[[StreamEvent], None]
     closed: "asyncio.Future[str]"
     """A future that is done when the stream closes; its result is the reason."""
-    is_live: bool
-    quality: StreamQuality
-    governor: Governor
     num_active: int = 0
 
     async def ask(self, question: Question) -> AsyncGenerator[AnswerEvent]:
         """Answer as `Stream.ask` says, with what only the stream knows of a question filled in."""
         measures_ttft = self.is_live and question.at_s is None
-        answer = _Answer(arrived_at_s=self.clock.now_s(), measures_ttft=measures_ttft)
+        answer = _Answer(arrived_at_s=self.shared.clock.now_s(), measures_ttft=measures_ttft)
         is_degraded = self._admit(question)
         self.num_active += 1
-        self.governor.num_unstarted += 1
-        self.slots.num_taken += 1
-        self.metrics.questions_active.inc()
         try:
-            question = await self._prepared(question)
-            since_s = answer.arrived_at_s if measures_ttft else self.clock.now_s()
-            care = self.quality.question_care(since_s, question.tier, is_degraded=is_degraded)
-            question = replace(question, care=care)
-            self.publish(AnswerStarted(question.response_id, question.asked_s))
-            answer.is_told = True
-            end: AnswerEnd | None = None
-            with self.engine.at_work() as engine:
-                events = engine.answer(question)
-                try:
-                    while end is None:
-                        event = await self._next(events)
-                        if isinstance(event, AnswerEnd):
-                            end = event
-                        else:
-                            self._note(event, answer)
-                            yield event
-                finally:  # the engine is done with the request before its end is told
-                    if isinstance(events, AsyncGenerator):
-                        await events.aclose()
-            answer.finish_reason = end.finish_reason
-            yield self._completed(end, question, answer)
+            with self.slots.taken() as slot:
+                question = await self._prepared(question)
+                since_s = answer.arrived_at_s if measures_ttft else self.shared.clock.now_s()
+                care = self.quality.question_care(since_s, question.tier, is_degraded=is_degraded)
+                question = replace(question, care=care)
+                self.publish(AnswerStarted(question.response_id, question.asked_s))
+                answer.is_told = True
+                end: AnswerEnd | None = None
+                with self.shared.engine.at_work() as engine:
+                    events = engine.answer(question)
+                    try:
+                        while end is None:
+                            event = await self._next(events)
+                            if isinstance(event, AnswerEnd):
+                                end = event
+                            else:
+                                slot.start()
+                                self._note(event, answer)
+                                yield event
+                    finally:  # the engine is done with the request before its end is told
+                        if isinstance(events, AsyncGenerator):
+                            await events.aclose()
+                answer.finish_reason = end.finish_reason
+                yield self._completed(end, question, answer)
         except OnlookerError:
             answer.finish_reason = FinishReason.ERROR
             raise
         finally:
             self.num_active -= 1
-            self.governor.num_unstarted -= answer.first_at_s is None
-            self.slots.num_taken -= 1
-            self.metrics.questions_active.dec()
-            self.metrics.questions.labels(outcome=answer.finish_reason.status).inc()
+            self.shared.metrics.questions.labels(outcome=answer.finish_reason.status).inc()
             if answer.is_told:
                 self.publish(answer.finished(question))
 
@@ -129,24 +96,27 @@ class Asker:
             )
         if not question.text.strip():
             raise InvalidRequest("the question is empty", param="question")
-        if len(question.images) > self.engine.info.max_images:
+        if len(question.images) > self.shared.engine.info.max_images:
             raise InvalidRequest(
-                f"a question may bring {self.engine.info.max_images} pictures along, this "
+                f"a question may bring {self.shared.engine.info.max_images} pictures along, this "
                 f"one brings {len(question.images)}",
                 param="images",
             )
         try:
             self.slots.check()
-            if self.num_active >= self.settings.max_questions_per_stream:
+            if self.num_active >= self.shared.settings.max_questions_per_stream:
                 raise Overloaded(
                     f"{self.num_active} answers are under way for this stream, which is the limit "
                     "(setting streams.max_questions_per_stream): wait for one to end or cancel it"
                 )
             return self.governor.admit_question(
-                self.quality, question.tier, has_pictures=bool(question.images)
+                self.quality,
+                question.tier,
+                num_ahead=self.slots.num_unstarted,
+                has_pictures=bool(question.images),
             )
         except OnlookerError:
-            self.metrics.questions.labels(outcome="refused").inc()
+            self.shared.metrics.questions.labels(outcome="refused").inc()
             raise
 
     async def _prepared(self, question: Question) -> Question:
@@ -171,7 +141,7 @@ class Asker:
             question,
             asked_s=max(newest_s, seen.newest_s) if at_s is None else at_s,
             pending=seen.pending,
-            zero_wall_s=self.clock.wall_s() - self.ingest.now_s() if self.is_live else None,
+            zero_wall_s=self.shared.clock.wall_s() - self.ingest.now_s() if self.is_live else None,
         )
 
     async def _caught_up(self) -> None:
@@ -181,9 +151,11 @@ class Asker:
             EngineRestarting: it takes longer.
             EngineDead: it is gone.
         """
-        await self.engine.wait_ready()
+        await self.shared.engine.wait_ready()
         try:
-            await within(self.clock, self.engine.wait_limit_s, self.ingest.wait_caught_up())
+            await within(
+                self.shared.clock, self.shared.engine.wait_limit_s, self.ingest.wait_caught_up()
+            )
         except TimeoutError:
             raise EngineRestarting(
                 "this stream is being restored: ask again in a moment", retry_after_s=RETRY_AFTER_S
@@ -197,14 +169,15 @@ class Asker:
         """
         now_s = self.ingest.now_s()
         ahead_s = at_s - now_s
-        if ahead_s > self.settings.max_ask_wait_s:
+        limit_s = self.shared.settings.max_ask_wait_s
+        if ahead_s > limit_s:
             raise InvalidRequest(
                 f"at_s is {ahead_s:.1f} s ahead of the stream, which is at {now_s:.1f} s; a "
-                f"question may wait {self.settings.max_ask_wait_s:g} s (streams.max_ask_wait_s)",
+                f"question may wait {limit_s:g} s (streams.max_ask_wait_s)",
                 param="at_s",
             )
         if ahead_s > 0:
-            await self.clock.sleep(ahead_s)
+            await self.shared.clock.sleep(ahead_s)
 
     async def _seen(self, reached: "asyncio.Future[Reached]") -> Reached:
         seen = await reached
@@ -215,13 +188,17 @@ class Asker:
         """For a live question about now: wait a little for what has come in, or do without it."""
         tally = self.ingest.tally
         is_first = tally.seen_until_s is None and tally.received > 0
-        limit_s = self.settings.first_clip_wait_s if is_first else self.settings.fresh_wait_s
-        until_s = self.clock.now_s() + limit_s
+        limit_s = (
+            self.shared.settings.first_clip_wait_s
+            if is_first
+            else self.shared.settings.fresh_wait_s
+        )
+        until_s = self.shared.clock.now_s() + limit_s
         seen = Reached(num_clips=0, pending=None, newest_s=0.0)
         with self.quality.awaiting(), contextlib.suppress(TimeoutError):
-            seen = await within(self.clock, limit_s, reached)
-            remaining_s = until_s - self.clock.now_s()
-            await within(self.clock, remaining_s, self.ingest.wait_shown(seen.num_clips))
+            seen = await within(self.shared.clock, limit_s, reached)
+            remaining_s = until_s - self.shared.clock.now_s()
+            await within(self.shared.clock, remaining_s, self.ingest.wait_shown(seen.num_clips))
         return seen
 
     @contextlib.contextmanager
@@ -250,10 +227,9 @@ class Asker:
 
     def _note(self, delta: AnswerDelta, answer: "_Answer") -> None:
         if answer.first_at_s is None:
-            answer.first_at_s = self.clock.now_s()
-            self.governor.num_unstarted -= 1
+            answer.first_at_s = self.shared.clock.now_s()
             if answer.measures_ttft:
-                self.metrics.ttft_seconds.observe(answer.first_at_s - answer.arrived_at_s)
+                self.shared.metrics.ttft_seconds.observe(answer.first_at_s - answer.arrived_at_s)
         answer.pieces.append(delta.text)
 
     def _completed(self, end: AnswerEnd, question: Question, answer: "_Answer") -> AnswerEnd:
@@ -262,8 +238,10 @@ class Asker:
         if answer.first_at_s is not None:
             ttft_s = answer.first_at_s - answer.arrived_at_s
             if end.num_output_tokens > 1:
-                per_token_s = (self.clock.now_s() - answer.first_at_s) / (end.num_output_tokens - 1)
-                self.metrics.tpot_seconds.observe(per_token_s)
+                per_token_s = (self.shared.clock.now_s() - answer.first_at_s) / (
+                    end.num_output_tokens - 1
+                )
+                self.shared.metrics.tpot_seconds.observe(per_token_s)
         spans_s = end.clip_spans_s
         since_s = spans_s[0][0] if spans_s else math.inf
         return replace(

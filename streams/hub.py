@@ -19,9 +19,9 @@ from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
 from onlooker.engine.interface import EngineInfo, Progress
-from onlooker.streams.asker import QuestionSlots
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.quality.governor import GOVERN_S, Governor
+from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.restorer import Opened, Restorer
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
@@ -77,7 +77,7 @@ class StreamHub:
         self._clock, self._settings, self._metrics = shared.clock, shared.settings, shared.metrics
         self._stock = StockTaker(shared.engine, journal, clock=shared.clock, metrics=shared.metrics)
         self._journal, self._shelf = journal, shelf
-        self._slots = QuestionSlots(shared.settings.max_questions)
+        self._slots = QuestionSlots(shared.settings.max_questions, shared.metrics)
         self._governor, self._puller = governor, puller
         self.webhooks = webhooks
         """The sender that posts alerts to webhooks."""

@@ -12,12 +12,13 @@ from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
-from onlooker.streams.asker import Asker, QuestionSlots
+from onlooker.streams.asker import Asker
 from onlooker.streams.events import FrameAck, PaceChanged, SourceChanged, StreamEnded
 from onlooker.streams.fanout import EventLog, Subscription
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceLease
 from onlooker.streams.quality.governor import Governor
+from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.restorer import Opened
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamOptions, StreamStatus, StreamTerms
@@ -72,17 +73,14 @@ class Stream:
         """The way of frames to the model; the governor reads there how the stream fares."""
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._asker = Asker(
-            engine=shared.engine,
-            clock=shared.clock,
-            metrics=shared.metrics,
-            settings=shared.settings,
+            shared=shared,
             slots=slots,
+            governor=governor,
+            is_live=self.is_live,
+            quality=self._quality,
             ingest=self.ingest,
             publish=self._events.publish,
             closed=self._closed,
-            is_live=self.is_live,
-            quality=self._quality,
-            governor=governor,
         )
         self._lease: SourceLease | None = None
         self._turn = asyncio.Lock()

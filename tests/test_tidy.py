@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter as Tally
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,23 @@ def test_no_public_class_name_is_used_twice(sources: list[tuple[str, ast.Module,
 def test_the_rule_of_one_name_sees_a_second_class_of_that_name() -> None:
     twice = [(f"core/{file}.py", ast.parse("class Clip: ..."), "") for file in ("one", "two")]
     assert public_classes(twice) == {"Clip": ["core/one.py", "core/two.py"]}
+
+
+def explained(glossary: str) -> set[str]:
+    """The words that the glossary explains, in the singular."""
+    terms = re.findall(r"^\| ([^|]+) \|", glossary, re.MULTILINE)
+    return {word.removesuffix("s") for term in terms for word in re.findall(r"[a-z]+", term)}
+
+
+def test_a_noun_that_names_files_in_two_rooms_is_in_the_glossary(
+    sources: list[tuple[str, ast.Module, str]],
+) -> None:
+    ours = [Path(name) for name, _, _ in sources if name.split("/")[0] in folders_with_code()]
+    named = Tally(path.stem for path in ours if not path.stem.startswith("__"))
+    shared = {noun for noun, times in named.items() if times > 1}
+    words = explained((ROOT / "docs" / "glossary.md").read_text().lower())
+    assert len(shared) > 20
+    assert {noun for noun in shared if noun.removesuffix("s") not in words} == set()
 
 
 # ---- time comes from a Clock, or tests and replays cannot control it ----

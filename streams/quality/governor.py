@@ -80,8 +80,6 @@ class Governor:
         """How each governed stream fared at the newest tick, by stream id."""
         self._num_asked = 0
         self._late_s = 0.0
-        self.num_unstarted = 0
-        """Questions that were let in and have not had their first word."""
 
     @property
     def is_on(self) -> bool:
@@ -131,9 +129,11 @@ class Governor:
         self._note("stream", decision)
 
     def admit_question(
-        self, quality: StreamQuality, tier: Tier | None, *, has_pictures: bool
+        self, quality: StreamQuality, tier: Tier | None, *, num_ahead: int, has_pictures: bool
     ) -> bool:
         """Let a question in; returns whether it is to have less to look at.
+
+        `num_ahead`: questions that were let in and have not had their first word.
 
         Raises:
             Overloaded: its first word would come far too late.
@@ -144,7 +144,7 @@ class Governor:
         decision = self._admission.question(
             self._load(),
             self._section.slo(tier or quality.tier),
-            num_ahead=self.num_unstarted,
+            num_ahead=num_ahead,
             has_pictures=has_pictures,
         )
         self._note("question", decision)
