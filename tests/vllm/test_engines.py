@@ -120,6 +120,33 @@ def test_an_answer_ends_once_and_says_what_it_saw(engine: Engine, run: Run) -> N
     run(scenario())
 
 
+def picture(index: int) -> Clip:
+    """A picture that comes with a question: in no stream, and with an index below zero."""
+    from tests.vllm.in_process import frames
+
+    frame = Frame(0, 0.0, 0.0, frames(index)[0])
+    return Clip(StreamId("pictures"), -1 - index, (frame, frame))
+
+
+@pytest.mark.parametrize("num_clips", [0, 2])
+def test_pictures_that_come_with_a_question_are_seen(
+    engine: Engine, run: Run, num_clips: int
+) -> None:
+    async def scenario() -> list[tuple[str, AnswerEnd]]:
+        stream = f"pictures-{num_clips}"
+        await open_with_clips(engine, stream, num_clips)
+        asked = question(stream, "What is there?", max_tokens=40)
+        pictures = (picture(30), picture(60))
+        return [await ask(engine, replace(asked, images=pictures[:n])) for n in range(3)]
+
+    (_, none), (one_text, one), (two_text, two) = run(scenario())
+    assert one_text
+    assert two_text
+    tokens = [end.num_prompt_tokens for end in (none, one, two)]
+    assert tokens == sorted(set(tokens)), "each picture is part of the prompt"
+    assert one.finish_reason in (FinishReason.STOP, FinishReason.LENGTH)
+
+
 def test_an_answer_about_a_time_rests_on_nothing_later(engine: Engine, run: Run) -> None:
     async def scenario() -> None:
         await open_with_clips(engine, "short", 3)

@@ -171,8 +171,9 @@ class SegmentPrompts:
         comes later under the same index, which must not be taken for this one.
         """
         head, _ = self._composer.watched_parts
-        key = memory.clip_key(clip.clip_index)
-        if once is not None:
+        if once is None:
+            key = memory.clip_key(clip.clip_index)
+        else:  # a picture has an index below zero, which is no key of a stream
             key = f"once/{once}/{clip_uuid('', clip)}"
         tokens, pixels = await self._clips.prepare(key, clip)
         return head, tokens, pixels
