@@ -73,7 +73,8 @@ class Authenticator:
         credential: str | None,
         scopes: frozenset[Scope] = DEFAULT_TOKEN_SCOPES,
     ) -> tuple[str, Grant]:
-        """Return a token and what it grants. `credential` is the key that asks for it.
+        """Return a token that lasts `ttl_s` seconds, and what it grants. `credential` is the key
+        that asks for it, `scopes` what the token should be good for.
 
         Raises:
             Forbidden: the key does not have a scope that the token should have, or no token can.

@@ -185,14 +185,16 @@ class ApiKey:
     secret: str
     """What clients show."""
     tenant: str = DEFAULT_TENANT
+    """Whose streams the key sees."""
     scopes: frozenset[Scope] = ALL_SCOPES
+    """What the key is good for."""
 
 
 def split_key(key: str) -> ApiKey:
     """Read a key of the settings.
 
     Raises:
-        ValueError: a scope that there is not. Does not repeat the key.
+        ValueError: it names a scope that there is not. The message does not repeat the key.
     """
     owner, colon, secret = key.rpartition(":")
     if not colon:

@@ -14,8 +14,8 @@ from onlooker.core.ids import DEFAULT_TENANT
 from onlooker.core.scopes import ALL_SCOPES, Scope
 
 MAX_NAP_S = 30.0
-"""How long the end of a grant is slept towards at a time. It is told in wall time, which may be set
-while one sleeps."""
+"""The longest sleep in one piece of whoever waits for the end of a grant: the end is given in wall
+time, and the wall clock may be set meanwhile."""
 
 
 class Action(StrEnum):
@@ -75,8 +75,9 @@ class Grant:
     tenant: str = DEFAULT_TENANT
     """Whose streams the caller sees."""
     scopes: frozenset[Scope] = ALL_SCOPES
+    """What the caller's key or token is good for."""
     expires_at: int | None = None
-    """Seconds since the Unix epoch; None for keys, which do not expire."""
+    """When the grant ends, in seconds since the Unix epoch; None for keys, which do not expire."""
 
     def may(self, action: Action) -> bool:
         """Whether the caller has the scope that `action` needs."""
@@ -84,7 +85,7 @@ class Grant:
         return scope is None or scope in self.scopes
 
     def require(self, action: Action) -> None:
-        """Let a caller do something, or not.
+        """Return if the caller may do `action`.
 
         Raises:
             Forbidden: names the scope that is missing.
