@@ -126,7 +126,8 @@ class Authenticator:
             raise TokenExpired("the token has expired; make a new one")
         key = self._keys[good.index(True)]
         # A token of an earlier version names no scopes; one whose key has lost some loses them too.
-        scopes = frozenset(Scope(scope) for scope in made.get("scopes", DEFAULT_TOKEN_SCOPES))
+        named = made.get("scopes", DEFAULT_TOKEN_SCOPES)
+        scopes = frozenset(scope for scope in Scope if scope in named)
         return Grant(key.tenant, scopes & key.scopes, made["exp"])
 
 
