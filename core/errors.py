@@ -6,7 +6,8 @@
         UnsupportedMedia       bytes that no decoder here takes
         TooLarge               bytes, pixels, words or counts over a limit
         Unauthorized           no key, or a wrong one
-        Forbidden              an address or path that the operator has not allowed
+          TokenExpired           a short-lived token whose time is over
+        Forbidden              a key or token without the scope, or what the operator does not allow
         NotFound               no such stream, response or model
         Conflict               the thing exists, or another source feeds the stream
       CapacityError          try again later
@@ -57,6 +58,10 @@ class TooLarge(ClientError):
 
 class Unauthorized(ClientError):
     code = "unauthorized"
+
+
+class TokenExpired(Unauthorized):
+    code = "token_expired"
 
 
 class Forbidden(ClientError):

@@ -5,16 +5,13 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from onlooker.core.errors import Forbidden
 from onlooker.core.protocol.base import ErrorReply
-from onlooker.server.auth import Grant
+from onlooker.server.doors import ROUTES
 from onlooker.server.gateway import Gateway
+from onlooker.server.rights import Grant
 from onlooker.streams.tenants import TenantStreams
 
-_bearer = HTTPBearer(
-    auto_error=False,
-    description="An API key of this server. Needed when keys are configured.",
-)
+_bearer = HTTPBearer(auto_error=False)  # what the documentation says of it: `openapi.py`
 
 
 def the_gateway(request: Request) -> Gateway:
@@ -36,23 +33,25 @@ def shown_credential(shown: Credentials) -> str | None:
 
 
 def check_caller(request: Request, gateway: AnyGateway, shown: Credentials) -> Grant:
-    """Check the caller's key or, on reading calls, a short-lived token, also as ``?token=``.
+    """Check the caller's key or token, and what it is good for; reading calls may show it as
+    ``?token=``.
 
     Raises:
         Unauthorized: no key, or a wrong one.
-        Forbidden: a token on a call that changes something.
+        Forbidden: it lacks the scope of what the route does.
     """
-    is_reading = request.method in ("GET", "HEAD")
     credential = shown_credential(shown)
-    if credential is None and is_reading:
+    if credential is None and request.method in ("GET", "HEAD"):
         credential = request.query_params.get("token")
     grant = gateway.auth.check(credential)
-    if grant.is_token and not is_reading:
-        raise Forbidden("a short-lived token opens realtime connections and reads; use an API key")
+    grant.require(ROUTES[f"{request.method} {request.scope['route'].path_format}"])
     return grant
 
 
-def ready_gateway(gateway: AnyGateway, grant: Annotated[Grant, Depends(check_caller)]) -> Gateway:
+CallerGrant = Annotated[Grant, Depends(check_caller)]
+
+
+def ready_gateway(gateway: AnyGateway, grant: CallerGrant) -> Gateway:
     """The gateway, for a caller who may in, when work is taken.
 
     Raises: what `Gateway.check_ready` does.
@@ -64,9 +63,7 @@ def ready_gateway(gateway: AnyGateway, grant: Annotated[Grant, Depends(check_cal
 ReadyGateway = Annotated[Gateway, Depends(ready_gateway)]
 
 
-def caller_streams(
-    gateway: ReadyGateway, grant: Annotated[Grant, Depends(check_caller)]
-) -> TenantStreams:
+def caller_streams(gateway: ReadyGateway, grant: CallerGrant) -> TenantStreams:
     """The streams that the caller may see."""
     return gateway.streams_of(grant.tenant)
 
@@ -79,7 +76,7 @@ def error_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:
     words = {
         400: "Something in the request is wrong; `param` names it.",
         401: "No API key, or a wrong one.",
-        403: "Not allowed by the operator.",
+        403: "The key or token lacks the scope, or the operator does not allow it.",
         404: "There is no such thing.",
         408: "The body did not come in time.",
         409: "It exists already, or somebody else holds it.",
@@ -89,5 +86,5 @@ def error_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
     return {
         status: {"model": ErrorReply, "description": words[status]}
-        for status in sorted({401, 503, *statuses})
+        for status in sorted({401, 403, 503, *statuses})
     }

@@ -15,6 +15,7 @@ from onlooker.server.errors import hide, reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.lifespan import Lifecycle
 from onlooker.server.middleware import RefusedBody, RequestGuard
+from onlooker.server.openapi import describe_security
 from onlooker.server.routes import (
     chat_completions,
     client_secrets,
@@ -61,6 +62,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     for routes in (streams, frames, questions, events, watches, chat_completions, models,
                    client_secrets, health, realtime):  # fmt: skip
         app.include_router(routes.router)
+    describe_security(app, server)
     _answer_errors(app, gateway)
     app.add_middleware(RequestGuard, gateway=gateway)
     if server.allowed_origins:

@@ -2,8 +2,9 @@
 
 A key is shown as ``Authorization: Bearer KEY`` or, where a browser cannot set headers, as the
 WebSocket subprotocol ``openai-insecure-api-key.KEY``. A token made by `Authenticator.mint` stands
-for the key that made it, until it expires; it opens realtime connections and reads, and nothing
-else. Tokens are signed with the key itself, so every replica knows them and they go with the key.
+for the key that made it, until it expires, with those of its scopes that were asked for. Tokens are
+signed with the key itself, so every replica knows them and they go with the key. What a scope
+allows is in `rights.py`.
 """
 
 import base64
@@ -13,13 +14,13 @@ import hmac
 import json
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from onlooker.core.clock import Clock
-from onlooker.core.errors import Forbidden, Unauthorized
-from onlooker.core.ids import DEFAULT_TENANT
+from onlooker.core.errors import Forbidden, TokenExpired, Unauthorized
+from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, TOKEN_SCOPES, Scope
 from onlooker.server.config import is_loopback, split_key
+from onlooker.server.rights import Grant, scope_names
 
 TOKEN_PREFIX = "ek_"  # noqa: S105 - a prefix, no secret
 KEY_SUBPROTOCOL = "openai-insecure-api-key."
@@ -32,30 +33,18 @@ _HOW = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a caller may do."""
-
-    is_token: bool
-    """Whether a token was shown, which allows realtime connections and reading only."""
-    tenant: str = DEFAULT_TENANT
-    """The tenant whose streams the caller sees."""
-
-
 class Authenticator:
     """Checks credentials. Without keys, everyone may in.
 
     Args:
-        keys: the keys as in the settings, each ``KEY`` or ``TENANT:KEY``.
+        keys: the keys as in the settings, from ``KEY`` to ``TENANT+SCOPE+SCOPE:KEY``.
     """
 
     def __init__(self, keys: Sequence[str], clock: Clock) -> None:
-        split = [split_key(key) for key in keys]
-        self._keys = [key.encode() for _, key in split]
-        self._tenants = [tenant for tenant, _ in split]
+        self._keys = [split_key(key) for key in keys]
         self._clock = clock
         # Without keys, tokens are still made for clients that always ask for one.
-        self._signers = self._keys or [secrets.token_bytes(32)]
+        self._signers = [key.secret.encode() for key in self._keys] or [secrets.token_bytes(32)]
 
     @property
     def required(self) -> bool:
@@ -69,30 +58,57 @@ class Authenticator:
             Unauthorized: none was shown, or it is wrong or expired.
         """
         if not self._keys:
-            return Grant(is_token=False)
+            return Grant()
         if not credential:
             raise Unauthorized(f"this server wants an API key: {_HOW}")
         if credential.startswith(TOKEN_PREFIX):
-            return Grant(is_token=True, tenant=self._check_token(credential))
-        shown = hashlib.sha256(credential.encode()).digest()
-        matches = [hmac.compare_digest(shown, hashlib.sha256(key).digest()) for key in self._keys]
-        if not any(matches):  # all are compared, whichever matches
-            raise Unauthorized(f"the API key is not one of this server's; {_HOW}")
-        return Grant(is_token=False, tenant=self._tenants[matches.index(True)])
+            return self._check_token(credential)
+        key = self._keys[self._index_of(credential)]
+        return Grant(key.tenant, key.scopes)
 
-    def mint(self, ttl_s: int, *, credential: str | None) -> tuple[str, int]:
-        """Return a token and its end in Unix seconds. `credential` is the key that asks for it."""
-        signer = self._signers[0]
-        if credential is not None:
-            signer = next(
-                (k for k in self._keys if hmac.compare_digest(k, credential.encode())), signer
+    def mint(
+        self,
+        ttl_s: int,
+        *,
+        credential: str | None,
+        scopes: frozenset[Scope] = DEFAULT_TOKEN_SCOPES,
+    ) -> tuple[str, Grant]:
+        """Return a token that lasts `ttl_s` seconds, and what it grants. `credential` is the key
+        that asks for it, `scopes` what the token should be good for.
+
+        Raises:
+            Forbidden: the key does not have a scope that the token should have, or no token can.
+            Unauthorized: `credential` is no key; tokens make no tokens.
+        """
+        index, maker = 0, Grant()
+        if self._keys:
+            index = self._index_of(credential or "")
+            maker = Grant(self._keys[index].tenant, self._keys[index].scopes)
+        if beyond := scopes - TOKEN_SCOPES:
+            raise Forbidden(f"a token cannot have {scope_names(beyond)}", param="scopes")
+        if missing := scopes - maker.scopes:
+            raise Forbidden(
+                f"a token can have scopes of its key only, and this one has no "
+                f"{scope_names(missing)}; name others in 'scopes'",
+                param="scopes",
             )
         expires_at = int(self._clock.wall_s()) + ttl_s
-        claims = json.dumps({"exp": expires_at, "jti": secrets.token_hex(8)}).encode()
-        return f"{TOKEN_PREFIX}{_b64(claims)}.{_b64(_sign(signer, claims))}", expires_at
+        claims = json.dumps(
+            {"exp": expires_at, "jti": secrets.token_hex(8), "scopes": sorted(scopes)}
+        ).encode()
+        token = f"{TOKEN_PREFIX}{_b64(claims)}.{_b64(_sign(self._signers[index], claims))}"
+        return token, Grant(maker.tenant, scopes, expires_at)
 
-    def _check_token(self, token: str) -> str:
-        """The tenant of the key that made `token`.
+    def _index_of(self, credential: str) -> int:
+        """The place of the key that is shown. Raises `Unauthorized` when it is none."""
+        shown = _digest(credential)
+        matches = [hmac.compare_digest(shown, _digest(key.secret)) for key in self._keys]
+        if not any(matches):  # all are compared, whichever matches
+            raise Unauthorized(f"the API key is not one of this server's; {_HOW}")
+        return matches.index(True)
+
+    def _check_token(self, token: str) -> Grant:
+        """What `token` grants.
 
         Raises:
             Unauthorized: the token is malformed, not of this server, or expired.
@@ -105,9 +121,14 @@ class Authenticator:
         good = [hmac.compare_digest(_sign(signer, claims), signature) for signer in self._signers]
         if not any(good):
             raise Unauthorized("the token was not made by this server; make a new one")
-        if json.loads(claims)["exp"] <= self._clock.wall_s():
-            raise Unauthorized("the token has expired; make a new one")
-        return self._tenants[good.index(True)]
+        made = json.loads(claims)
+        if made["exp"] <= self._clock.wall_s():
+            raise TokenExpired("the token has expired; make a new one")
+        key = self._keys[good.index(True)]
+        # A token of an earlier version names no scopes; one whose key has lost some loses them too.
+        named = made.get("scopes", DEFAULT_TOKEN_SCOPES)
+        scopes = frozenset(scope for scope in Scope if scope in named)
+        return Grant(key.tenant, scopes & key.scopes, made["exp"])
 
 
 def bearer(authorization: str | None) -> str | None:
@@ -168,6 +189,10 @@ class OriginGuard:
         except ValueError:
             return False
         return is_loopback(name) or name == self._host
+
+
+def _digest(credential: str) -> bytes:
+    return hashlib.sha256(credential.encode()).digest()
 
 
 def _sign(key: bytes, claims: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
@@ -10,6 +11,7 @@ from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.errors import ConfigError
 from onlooker.core.ids import DEFAULT_TENANT, is_stream_id
 from onlooker.core.protocol.frame_header import HEADER_BYTES
+from onlooker.core.scopes import ALL_SCOPES, Scope
 from onlooker.core.settings import Section
 from onlooker.engine.config import EngineSection
 from onlooker.scheduler.config import SchedulerSection
@@ -46,7 +48,9 @@ class ServerSection(Section):
     api_keys: ApiKeys = ()
     """Keys that clients show, separated by commas. Empty: everyone who reaches the port may in.
     ``acme:KEY`` names the tenant whose streams the key sees (clients show ``KEY`` alone); a key
-    without a tenant sees those of ``default``. Limits are the server's, not each tenant's."""
+    without a tenant sees those of ``default``. ``acme+read+ask:KEY`` (or ``+read+ask:KEY``) is good
+    for these scopes only: ``read``, ``ask``, ``push``, ``watch``, ``admin``; a key that names none
+    has all. Limits are the server's, not each tenant's."""
     allowed_origins: Names = ()
     """Web pages on other hosts that may use this server, such as ``https://app.example.org``."""
     metrics_need_key: bool = False
@@ -130,19 +134,19 @@ class ServerSection(Section):
     def _keys_can_travel(self) -> Self:
         secrets = set()
         for key in self.api_keys:
-            tenant, secret = split_key(key.get_secret_value())
-            if not re.fullmatch(KEY_PATTERN, secret):
+            entry = split_key(key.get_secret_value())
+            if not re.fullmatch(KEY_PATTERN, entry.secret):
                 raise ValueError(
                     "an API key has 8 to 256 of these characters: A-Z a-z 0-9 . _ ~ - "
                     "(it also travels as a WebSocket subprotocol)"
                 )
-            if not is_stream_id(tenant):
+            if not is_stream_id(entry.tenant):
                 raise ValueError(
                     "the tenant before an API key (TENANT:KEY) has 1 to 64 letters, digits or . _ -"
                 )
-            if secret in secrets:
+            if entry.secret in secrets:
                 raise ValueError("an API key is given twice; each belongs to one tenant")
-            secrets.add(secret)
+            secrets.add(entry.secret)
         if self.default_output_tokens > self.max_output_tokens:
             raise ValueError("default_output_tokens is larger than max_output_tokens")
         return self
@@ -174,10 +178,37 @@ class Settings(Section):
         return self
 
 
-def split_key(key: str) -> tuple[str, str]:
-    """The tenant and the secret of a key as the settings have it."""
-    tenant, colon, secret = key.rpartition(":")
-    return (tenant, secret) if colon else (DEFAULT_TENANT, secret)
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as the settings have it: ``TENANT+SCOPE+SCOPE:SECRET``, or less of that."""
+
+    secret: str
+    """What clients show."""
+    tenant: str = DEFAULT_TENANT
+    """Whose streams the key sees."""
+    scopes: frozenset[Scope] = ALL_SCOPES
+    """What the key is good for."""
+
+
+def split_key(key: str) -> ApiKey:
+    """Read a key of the settings.
+
+    Raises:
+        ValueError: it names a scope that there is not. The message does not repeat the key.
+    """
+    owner, colon, secret = key.rpartition(":")
+    if not colon:
+        return ApiKey(secret)
+    tenant, plus, scopes = owner.partition("+")
+    if not plus:
+        return ApiKey(secret, tenant)
+    try:
+        named = frozenset(Scope(scope) for scope in scopes.split("+"))
+    except ValueError:
+        raise ValueError(
+            f"the scopes before an API key (TENANT+SCOPE+SCOPE:KEY) are some of {', '.join(Scope)}"
+        ) from None
+    return ApiKey(secret, tenant or DEFAULT_TENANT, named)
 
 
 def is_loopback(host: str) -> bool:

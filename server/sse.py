@@ -15,8 +15,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from onlooker.core.clock import Clock
-from onlooker.core.protocol.server_events import ServerEvent
+from onlooker.core.protocol.server_events import ErrorEvent, ServerEvent
 from onlooker.server.config import ServerSection
+from onlooker.server.errors import body_of
+from onlooker.server.rights import Grant, expiry
 
 T = TypeVar("T")
 
@@ -63,14 +65,17 @@ class EventResponse(Response, Generic[T]):
         settings: ServerSection,
         begun: Sequence[T] = (),
         stopping: asyncio.Event | None = None,
+        grant: Grant | None = None,
     ) -> None:
         """`encode` gives no bytes for what is not sent. `begun`: what comes before `events`, such
-        as what was taken from them already. `stopping` ends the response."""
+        as what was taken from them already. `stopping` ends the response, and so does the end of
+        `grant`, of which the reader is told."""
         super().__init__(None, 200, HEADERS)
         del self.headers["content-length"]
         self._events, self._encode, self._begun = events, encode, begun
         self._clock, self._settings = clock, settings
         self._stopping = stopping or asyncio.Event()
+        self._grant = grant or Grant()
         self._sent_at_s = clock.now_s()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,6 +96,8 @@ class EventResponse(Response, Generic[T]):
             asyncio.ensure_future(self._fill_silence(send)),
             asyncio.ensure_future(self._stopping.wait()),
         ]
+        if self._grant.expires_at is not None:
+            work.append(asyncio.ensure_future(self._expire(send)))
         try:
             done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -115,6 +122,10 @@ class EventResponse(Response, Generic[T]):
                 await self._put_body(send, COMMENT)
             else:
                 await self._clock.sleep(keepalive_s - quiet_s)
+
+    async def _expire(self, send: Send) -> None:
+        error = await expiry(self._grant, self._clock)
+        await self._put_body(send, sse_text(ErrorEvent(error=body_of(error))))
 
     async def _put_body(self, send: Send, chunk: bytes) -> None:
         if chunk:

@@ -13,6 +13,7 @@ from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.media import FrameOutcome
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import DroppedFrame
+from onlooker.server.rights import Action, Grant
 from onlooker.server.views import frame_totals, stream_object
 from onlooker.server.watch_wire import watch_object
 from onlooker.streams import events
@@ -49,6 +50,20 @@ def told_of(
             return told.StreamClosed(slot=slot, stream=name, reason=event.reason)
         case events.FrameAck() | events.ClipSeen() | events.ClipLost():
             return None
+
+
+def may_hear(grant: Grant, event: events.StreamEvent) -> bool:
+    """Whether a connection is told of `event`. Who may not listen still hears what its own calls
+    come to: whoever feeds, of frames; whoever makes watches, of watches; everyone, of the end."""
+    match event:
+        case events.StreamEnded():
+            return True
+        case events.FrameAck() | events.ClipSeen() | events.ClipLost() | events.PaceChanged():
+            return grant.may(Action.LISTEN) or grant.may(Action.PUSH_FRAME)
+        case WatchChanged():
+            return grant.may(Action.LISTEN) or grant.may(Action.MAKE_WATCH)
+        case _:
+            return grant.may(Action.LISTEN)
 
 
 def pace_told(pace: events.PaceChanged, stream: Stream, *, slot: int = 0) -> told.VideoPace:

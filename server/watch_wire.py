@@ -8,6 +8,7 @@ from onlooker.core.protocol.watches import (
     WatchObject,
     WebhookConfig,
 )
+from onlooker.server.rights import Action, Grant
 from onlooker.watches.options import WatchOptions, Webhook
 from onlooker.watches.watch import Watch
 
@@ -17,22 +18,27 @@ _MAY_BE_NULL = {
 }  # fmt: skip
 
 
-def option_changes(config: WatchChanges) -> dict[str, Any]:
+def option_changes(config: WatchChanges, grant: Grant) -> dict[str, Any]:
     """The fields of `WatchOptions` that a client named, with their new values. Null takes an option
-    back."""
+    back.
+
+    Raises:
+        Forbidden: a webhook, of a caller who may not have the server call other hosts.
+    """
     named = {name: getattr(config, name) for name in config.model_fields_set if name != "id"}
     changes = {n: value for n, value in named.items() if value is not None or n in _MAY_BE_NULL}
     if changes.get("trigger") is not None:
         changes["trigger"] = tuple(changes["trigger"])
     hook = changes.get("webhook")
     if isinstance(hook, WebhookConfig):
+        grant.require(Action.SET_WEBHOOK)
         changes["webhook"] = Webhook(hook.url, hook.secret)
     return changes
 
 
-def watch_options(config: WatchChanges) -> WatchOptions:
-    """The options of a new watch."""
-    return WatchOptions(**option_changes(config))
+def watch_options(config: WatchChanges, grant: Grant) -> WatchOptions:
+    """The options of a new watch. Raises as `option_changes`."""
+    return WatchOptions(**option_changes(config, grant))
 
 
 def watch_object(watch: Watch) -> WatchObject:

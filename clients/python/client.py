@@ -10,7 +10,7 @@ async with Client() as client:  # a stream that somebody else feeds
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -32,6 +32,8 @@ from onlooker.core.protocol.base import ClockName, Inbound, StreamObject
 from onlooker.core.protocol.client_events import SessionConfig, explain_validation
 from onlooker.core.protocol.http import (
     AnswerReply,
+    ClientSecretReply,
+    ClientSecretRequest,
     CreateStreamRequest,
     FrameReply,
     ModelList,
@@ -39,6 +41,7 @@ from onlooker.core.protocol.http import (
     StreamList,
 )
 from onlooker.core.protocol.server_events import SessionObject
+from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, Scope
 
 ENV_API_KEY = "ONLOOKER_API_KEY"
 
@@ -169,6 +172,22 @@ class Client:
     async def models(self) -> ModelList:
         """The models that the server serves."""
         return ModelList.model_validate_json(await self._call("GET", "/v1/models"))
+
+    async def make_token(
+        self,
+        scopes: Iterable[Scope] = DEFAULT_TOKEN_SCOPES,
+        *,
+        ttl_s: int = 600,
+    ) -> ClientSecretReply:
+        """A token that stands for the client's key for a while, for a browser or another program;
+        use its `value` as the key. It lasts 10 to 7200 seconds.
+
+        Raises:
+            Forbidden: the key may make no tokens, or has not all of `scopes`.
+        """
+        body = _body(ClientSecretRequest, expires_after={"seconds": ttl_s}, scopes=sorted(scopes))
+        reply = await self._call("POST", "/v1/realtime/client_secrets", json=body)
+        return ClientSecretReply.model_validate_json(reply)
 
     async def create_stream(
         self,

@@ -16,7 +16,14 @@ from onlooker.clients.python.errors import (
     error_from_reply,
 )
 from onlooker.clients.python.options import ClientOptions, is_loopback, websocket_base
-from onlooker.core.errors import Forbidden, InvalidRequest, OnlookerError, Overloaded, TooLarge
+from onlooker.core.errors import (
+    Forbidden,
+    InvalidRequest,
+    OnlookerError,
+    Overloaded,
+    TokenExpired,
+    TooLarge,
+)
 from onlooker.core.protocol.server_events import (
     ErrorEvent,
     SessionCreated,
@@ -116,6 +123,8 @@ def why_closed(closed: ConnectionClosed) -> OnlookerError:
     """The error that a close code means for whoever was connected."""
     code = closed.rcvd.code if closed.rcvd else 1006
     reason = closed.rcvd.reason if closed.rcvd else ""
+    if reason == TokenExpired.code:
+        return TokenExpired("the token has expired; connect with a new one")
     if code in _CLOSED_FOR_GOOD:
         return _CLOSED_FOR_GOOD[code](reason or f"the server ended the connection with code {code}")
     if code == 1013:

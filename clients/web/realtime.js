@@ -8,6 +8,8 @@ const PING_EVERY_MS = 15_000;
 const SILENCE_MS = 45_000; // three pings unanswered: the line is dead
 const MAX_BUFFERED_BYTES = 512 * 1024; // beyond this a frame waits for the next turn instead
 const MAX_QUESTIONS = 16;
+const TOKEN_S = 7200; // the connection ends with its token, and is made anew
+const SCOPES = ["read", "ask", "push", "watch"]; // all that the page does
 
 /**
  * Events (all CustomEvents with `detail`):
@@ -74,10 +76,10 @@ export class Realtime extends EventTarget {
     this._say("connecting", this._attempt ? "Reconnecting" : "Connecting");
     const protocols = ["realtime"];
     if (this.key) {
-      const token = await this._token();
+      const credential = await this._credential();
       if (!this._wanted) return;
-      if (!token) return this._failed();
-      protocols.push(`onlooker-token.${token}`);
+      if (!credential) return this._failed();
+      protocols.push(credential);
     }
     const url = new URL("v1/realtime", this.base);
     url.protocol = this.base.protocol === "https:" ? "wss:" : "ws:";
@@ -90,14 +92,17 @@ export class Realtime extends EventTarget {
     socket.onclose = (event) => this._socket === socket && this._closed(event);
   }
 
-  async _token() {
+  /** The subprotocol that shows who we are: a short-lived token where one can be had. */
+  async _credential() {
     try {
       const reply = await fetch(new URL("v1/realtime/client_secrets", this.base), {
         method: "POST",
         headers: { Authorization: `Bearer ${this.key}`, "Content-Type": "application/json" },
-        body: "{}",
+        body: JSON.stringify({ scopes: SCOPES, expires_after: { seconds: TOKEN_S } }),
       });
-      return reply.ok ? (await reply.json()).value : null;
+      if (reply.ok) return `onlooker-token.${(await reply.json()).value}`;
+      // A key that may make no tokens, or none for all this, is used itself, for what it may do.
+      return reply.status === 403 ? `openai-insecure-api-key.${this.key}` : null;
     } catch {
       return null;
     }
@@ -106,6 +111,7 @@ export class Realtime extends EventTarget {
   _closed(event) {
     this._drop("the connection was lost");
     if (!this._wanted) return;
+    if (event.reason === "token_expired") return this._dial(); // with a new one, at once
     if (event.code === 1008) return this._refused(event.reason || "The server refused this connection");
     this._failed();
   }

@@ -18,6 +18,7 @@ from onlooker.core.protocol.base import (
     TierName,
     Usage,
 )
+from onlooker.core.scopes import Scope
 
 # ---- streams ----
 
@@ -257,6 +258,9 @@ class ClientSecretRequest(Inbound):
     expires_after: ExpiresAfter = ExpiresAfter()
     session: dict[str, Any] | None = None
     """The session: only ``{"type": "realtime", "model": …}``; the rest is for `session.update`."""
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=len(Scope))] | None = None
+    """What the token is good for: some of ``read``, ``ask``, ``push`` and ``watch`` that the key
+    has too. Default: ``read`` and ``ask``."""
 
 
 class ClientSecretSession(Outbound):
@@ -270,6 +274,8 @@ class ClientSecretReply(Outbound):
     """The token, which is used as the API key of a realtime connection."""
     expires_at: int
     """When the token expires, in seconds since the Unix epoch."""
+    scopes: list[Scope]
+    """What the token is good for."""
     session: ClientSecretSession
 
 

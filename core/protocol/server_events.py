@@ -71,7 +71,8 @@ class SessionClosing(ServerEvent):
 
     type: Literal["session.closing"] = "session.closing"
     reason: str
-    """Why the connection ends: ``shutting_down``, ``idle``, ``too_many_errors``, ``engine_dead`` or
+    """Why the connection ends: ``shutting_down``, ``idle``, ``token_expired``,
+    ``too_many_errors``, ``engine_dead`` or
     ``internal_error``."""
     message: str = ""
     retry_after_s: float | None = None

@@ -1,8 +1,8 @@
-"""One WebSocket: who may in, three tasks that read, write and keep time, and one way to end.
+"""One WebSocket: who may in, tasks that read, write and keep time, and one way to end.
 
     reader ──► Session ──► Outbox ──► writer
                   ▲
-    keeper: acknowledgements, idleness, and requests to end
+    keeper: acknowledgements, idleness, and requests to end; beside it, the end of the peer's token
 
 Whatever ends the connection is an `_End` with a close code: all tasks stop, running answers are
 told as cancelled, what waits is sent as far as the peer takes it, and the socket is closed.
@@ -16,13 +16,14 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from onlooker.core.errors import OnlookerError
-from onlooker.core.protocol.server_events import SessionClosing
+from onlooker.core.protocol.server_events import ErrorEvent, SessionClosing
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.server import errors
-from onlooker.server.auth import REALTIME_SUBPROTOCOL, Grant, bearer, from_subprotocols
+from onlooker.server.auth import REALTIME_SUBPROTOCOL, bearer, from_subprotocols
 from onlooker.server.gateway import Gateway, Phase
 from onlooker.server.realtime.outbox import Outbox, SlowReader
 from onlooker.server.realtime.session import Session, TooManyErrors, stream_for_session
+from onlooker.server.rights import Action, Grant, expiry
 from onlooker.streams.stream import Stream
 from onlooker.streams.tenants import TenantStreams
 
@@ -64,11 +65,12 @@ class _PeerLeft(_End):
 async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
     """Let a peer in and serve it, or refuse it before the upgrade with an HTTP status."""
     try:
-        streams = gateway.streams_of(_check(websocket, gateway).tenant)
+        grant = _check(websocket, gateway)
+        streams = gateway.streams_of(grant.tenant)
         with gateway.places.take():
             wanted = websocket.query_params.get("stream")
-            stream, is_own = await stream_for_session(streams, wanted)
-            connection = RealtimeConnection(websocket, gateway, streams)
+            stream, is_own = await stream_for_session(streams, wanted, grant)
+            connection = RealtimeConnection(websocket, gateway, streams, grant)
             await connection.run(stream, is_own=is_own)
     except OnlookerError as error:
         gateway.metrics.client_errors.labels(code=error.code).inc()
@@ -87,6 +89,7 @@ def _check(websocket: WebSocket, gateway: Gateway) -> Grant:
         or query.get("token")
     )
     grant = gateway.auth.check(credential)
+    grant.require(Action.CONNECT)
     gateway.check_ready()
     gateway.check_model(query.get("model"))
     return grant
@@ -101,10 +104,13 @@ def _after(websocket: WebSocket) -> int | None:
 class RealtimeConnection:
     """The connection of one peer that was let in."""
 
-    def __init__(self, websocket: WebSocket, gateway: Gateway, streams: TenantStreams) -> None:
+    def __init__(
+        self, websocket: WebSocket, gateway: Gateway, streams: TenantStreams, grant: Grant
+    ) -> None:
         self._websocket = websocket
         self._gateway = gateway
         self._streams = streams
+        self._grant = grant
         self._settings = gateway.settings.server
         self._clock = gateway.clock
         self._ending: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
@@ -126,12 +132,14 @@ class RealtimeConnection:
         try:
             await self._accept()
             async with asyncio.TaskGroup() as tasks:
-                session = Session(self._gateway, self._streams, self._outbox, tasks)
+                session = Session(self._gateway, self._streams, self._grant, self._outbox, tasks)
                 self._session = session
                 session.open(stream, is_own=is_own, after=_after(self._websocket))
                 tasks.create_task(self._read(session))
                 tasks.create_task(self._write())
                 tasks.create_task(self._keep(session))
+                if self._grant.expires_at is not None:
+                    tasks.create_task(self._expire())
         except* _End as group:
             end = _first(group)
         except* Exception as group:
@@ -171,7 +179,7 @@ class RealtimeConnection:
         if not self._ending.done():
             self._ending.set_result(end)
 
-    # ---- the three tasks
+    # ---- the tasks
 
     async def _read(self, session: Session) -> None:
         rate = self._settings.max_messages_per_s
@@ -223,6 +231,13 @@ class RealtimeConnection:
                     "idle",
                     f"nothing came for {self._settings.idle_timeout_s:g} s; send a ping to stay",
                 )
+
+    async def _expire(self) -> None:
+        """A connection does not outlive the token that opened it."""
+        error = await expiry(self._grant, self._clock)
+        self._gateway.metrics.client_errors.labels(code=error.code).inc()
+        self._outbox.put(ErrorEvent(error=errors.body_of(error)))
+        raise _End(errors.CLOSE_REFUSED, error.code, error.message)
 
     def _check_engine(self) -> None:
         if self._gateway.phase is Phase.READY and not self._gateway.hub.alive():

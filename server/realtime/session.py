@@ -26,6 +26,7 @@ from onlooker.core.protocol.base import VideoSettings
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.scheduler.slo import Tier
+from onlooker.server.doors import EVENTS, FRAME_MESSAGE
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import decode_base64, parse_data_url
@@ -34,6 +35,7 @@ from onlooker.server.realtime.outbox import Outbox
 from onlooker.server.realtime.responses import Responses
 from onlooker.server.realtime.slots import Slot
 from onlooker.server.realtime.watch_calls import WatchCalls
+from onlooker.server.rights import Action, Grant
 from onlooker.server.views import CONNECTION_OWNER, capabilities, limits, stream_object
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
@@ -48,22 +50,29 @@ class TooManyErrors(Exception):
     """The peer sends nothing but faults; its connection ends."""
 
 
-async def stream_for_session(streams: TenantStreams, name: str | None) -> tuple[Stream, bool]:
+async def stream_for_session(
+    streams: TenantStreams, name: str | None, grant: Grant
+) -> tuple[Stream, bool]:
     """Return the stream that a connection is about, and whether it ends with the connection.
 
-    Raises: what `StreamHub.open_stream` does.
+    Raises: what `found_or_opened` does.
     """
     if name is None:
         return await streams.open_stream(options=StreamOptions(persistent=False)), True
-    return await found_or_opened(streams, name), False
+    return await found_or_opened(streams, name, grant), False
 
 
-async def found_or_opened(streams: TenantStreams, name: str) -> Stream:
-    """Return the stream of this id, made if need be; it outlives its connections."""
+async def found_or_opened(streams: TenantStreams, name: str, grant: Grant) -> Stream:
+    """Return the stream of this id, made if need be; it outlives its connections.
+
+    Raises:
+        Forbidden: there is none, and the caller may open none.
+        what `StreamHub.open_stream` does.
+    """
     try:
         return streams.get(name)
     except NotFound:
-        pass
+        grant.require(Action.OPEN_STREAM)
     try:
         return await streams.open_stream(name, StreamOptions(persistent=True))
     except Conflict:  # somebody else opened it meanwhile
@@ -77,13 +86,15 @@ class Session:
         self,
         gateway: Gateway,
         streams: TenantStreams,
+        grant: Grant,
         outbox: Outbox,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """`streams`: the streams that the peer may see."""
+        """`streams`: the streams that the peer may see. `grant`: what the peer may do."""
         self.id = new_id("sess")
         self._gateway = gateway
         self._streams = streams
+        self._grant = grant
         self._settings = gateway.settings.server
         self._outbox = outbox
         self._tasks = tasks
@@ -115,7 +126,7 @@ class Session:
             asked.ResponseCancel: self._cancel_response,
             asked.Ping: self._pong,
         }
-        watches = WatchCalls(gateway.hub, find=self._stream, emit=outbox.put)
+        watches = WatchCalls(gateway.hub, grant, find=self._stream, emit=outbox.put)
         self._handlers |= watches.handlers
         self.is_draining = False
         """Whether the server shuts down: answers end, new ones are refused."""
@@ -151,9 +162,10 @@ class Session:
         Raises:
             TooManyErrors: the connection should end.
         """
-        event: asked.ClientEvent | None = None
+        event: asked.AnyClientEvent | None = None
         try:
             event = asked.parse_client_event(text)
+            self._grant.require(EVENTS[event.type])
             await self._handlers[type(event)](event)
         except asked.BadEvent as error:
             self._report(error, event_id=error.event_id)
@@ -163,6 +175,7 @@ class Session:
     async def on_binary(self, message: bytes) -> None:
         """Take a frame in. Raises as `on_text`."""
         try:
+            self._grant.require(EVENTS[FRAME_MESSAGE])
             header, payload = unpack_frame(message)
             await self._push(
                 header.slot,
@@ -294,7 +307,7 @@ class Session:
                 "server.max_slots)",
                 param="slot",
             )
-        stream = await found_or_opened(self._streams, event.stream)
+        stream = await found_or_opened(self._streams, event.stream, self._grant)
         self._outbox.put(told.VideoAttached(slot=event.slot, stream=stream_object(stream)))
         self._follow(event.slot, stream)
 
@@ -309,6 +322,7 @@ class Session:
         slot = Slot(
             number,
             stream,
+            grant=self._grant,
             owner=f"{CONNECTION_OWNER}{self.id}",
             emit=self._outbox.put,
             report=self._report_late,

@@ -8,7 +8,8 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, OnlookerError
 from onlooker.core.media import EncodedFrame
 from onlooker.core.protocol.server_events import ServerEvent
-from onlooker.server.stream_events import AckBatch, AckMode, pace_told, told_of
+from onlooker.server.rights import Grant
+from onlooker.server.stream_events import AckBatch, AckMode, may_hear, pace_told, told_of
 from onlooker.streams import events
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.lease import SourceLease
@@ -35,6 +36,7 @@ class Slot:
         number: int,
         stream: Stream,
         *,
+        grant: Grant,
         owner: str,
         emit: Callable[[ServerEvent], None],
         report: Callable[[OnlookerError], None],
@@ -44,14 +46,15 @@ class Slot:
         max_listed_acks: int,
         after: int | None = None,
     ) -> None:
-        """`after`: number of the stream's last event that the peer saw on an earlier connection;
-        alerts that it missed follow."""
+        """`grant`: what the peer may do, and so what it hears. `after`: number of the stream's last
+        event that the peer saw on an earlier connection; alerts that it missed follow."""
         self.number = number
         self.stream = stream
         self.ack_mode: AckMode = ack_mode
         self.next_sequence = 0
         self.has_fed = False
         """Whether this connection has sent a frame to the stream."""
+        self._grant = grant
         self._owner = owner
         self._emit = emit
         self._report = report
@@ -69,8 +72,11 @@ class Slot:
 
     async def follow(self) -> None:
         """Turn the stream's events into the connection's, until either ends."""
-        self._emit(pace_told(self.stream.pace, self.stream, slot=self.number))
+        if may_hear(self._grant, self.stream.pace):
+            self._emit(pace_told(self.stream.pace, self.stream, slot=self.number))
         async for number, event in self._subscription:
+            if not may_hear(self._grant, event):
+                continue
             is_news = number >= self._first_new
             match event:
                 case events.FrameAck() if self._lease is not None or self.has_fed:

@@ -5,6 +5,7 @@ from typing import Any
 
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.server.rights import Grant
 from onlooker.server.watch_wire import option_changes, watch_object, watch_options
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream
@@ -16,12 +17,13 @@ class WatchCalls:
     def __init__(
         self,
         hub: StreamHub,
+        grant: Grant,
         *,
         find: Callable[[str | None], Stream],
         emit: Callable[[told.ServerEvent], None],
     ) -> None:
         """`find`: returns the stream of a name, or the session's own for None."""
-        self._hub, self._find, self._emit = hub, find, emit
+        self._hub, self._grant, self._find, self._emit = hub, grant, find, emit
         self.handlers: dict[type[asked.ClientEvent], Callable[[Any], Awaitable[None]]] = {
             asked.WatchCreate: self._create,
             asked.WatchUpdate: self._update,
@@ -30,12 +32,12 @@ class WatchCalls:
         }
 
     async def _create(self, event: asked.WatchCreate) -> None:
-        stream, options = self._find(event.stream), watch_options(event.watch)
+        stream, options = self._find(event.stream), watch_options(event.watch, self._grant)
         await self._hub.webhooks.check(options.webhook)
         stream.watches.create(options, event.watch.id)
 
     async def _update(self, event: asked.WatchUpdate) -> None:
-        stream, changes = self._find(event.stream), option_changes(event.watch)
+        stream, changes = self._find(event.stream), option_changes(event.watch, self._grant)
         await self._hub.webhooks.check(changes.get("webhook"))
         stream.watches.update(event.watch_id, changes)
 

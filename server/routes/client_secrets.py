@@ -10,6 +10,7 @@ from onlooker.core.protocol.http import (
     ClientSecretRequest,
     ClientSecretSession,
 )
+from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, Scope
 from onlooker.server.access import ReadyGateway, error_docs, shown_credential
 
 router = APIRouter(prefix="/v1/realtime", tags=["realtime"])
@@ -21,7 +22,7 @@ async def make_client_secret(
     credential: Annotated[str | None, Depends(shown_credential)],
     request: Annotated[ClientSecretRequest | None, Body()] = None,
 ) -> ClientSecretReply:
-    """Make a token that opens realtime connections and reads, for 10 to 7200 seconds.
+    """Make a token that stands for your key for 10 to 7200 seconds, with some of its scopes.
 
     Your server calls this with its key and gives the token to the browser, which connects with the
     subprotocols `realtime` and `openai-insecure-api-key.TOKEN`.
@@ -36,9 +37,15 @@ async def make_client_secret(
             )
     model = session.get("model")
     gateway.check_model(str(model) if model is not None else None)
-    value, expires_at = gateway.auth.mint(request.expires_after.seconds, credential=credential)
+    value, grant = gateway.auth.mint(
+        request.expires_after.seconds,
+        credential=credential,
+        scopes=DEFAULT_TOKEN_SCOPES if request.scopes is None else frozenset(request.scopes),
+    )
+    assert grant.expires_at is not None
     return ClientSecretReply(
         value=value,
-        expires_at=expires_at,
+        expires_at=grant.expires_at,
+        scopes=[scope for scope in Scope if scope in grant.scopes],
         session=ClientSecretSession(model=gateway.hub.info.model),
     )

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Query, Response
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.server_events import ServerEvent
-from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
+from onlooker.server.access import CallerGrant, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.sse import EventResponse, sse_text
 from onlooker.server.stream_events import followed
 
@@ -29,6 +29,7 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"])
 async def follow_stream(
     gateway: ReadyGateway,
     streams: CallerStreams,
+    grant: CallerGrant,
     stream_id: str,
     last_event_id: Annotated[
         str | None,
@@ -51,7 +52,12 @@ async def follow_stream(
         max_queued=server.max_queued_events,
     )
     return EventResponse(
-        events, _encoded, clock=gateway.clock, settings=server, stopping=gateway.stopping
+        events,
+        _encoded,
+        clock=gateway.clock,
+        settings=server,
+        stopping=gateway.stopping,
+        grant=grant,
     )
 
 

@@ -1,10 +1,10 @@
 """Is the process alive, does it take work, and its figures."""
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from onlooker.core.protocol.http import HealthReply
-from onlooker.server.access import AnyGateway, Credentials
+from onlooker.server.access import AnyGateway, Credentials, check_caller
 from onlooker.server.gateway import Phase
 
 router = APIRouter(tags=["operations"])
@@ -36,9 +36,9 @@ async def readyz(gateway: AnyGateway, response: Response) -> HealthReply:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(gateway: AnyGateway, shown: Credentials) -> Response:
+async def metrics(gateway: AnyGateway, request: Request, shown: Credentials) -> Response:
     """Every metric in Prometheus' text form."""
     if gateway.settings.server.metrics_need_key:
-        gateway.auth.check(shown.credentials if shown is not None else None)
+        check_caller(request, gateway, shown)
     text = generate_latest(gateway.metrics.registry)
     return Response(text, media_type=CONTENT_TYPE_LATEST)

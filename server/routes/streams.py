@@ -8,7 +8,8 @@ from onlooker.core.errors import InvalidRequest, OnlookerError
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList
 from onlooker.scheduler.slo import Tier
-from onlooker.server.access import CallerStreams, error_docs
+from onlooker.server.access import CallerGrant, CallerStreams, error_docs
+from onlooker.server.rights import Action
 from onlooker.server.views import stream_object
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import StreamOptions
@@ -34,6 +35,7 @@ _EXAMPLES = {
 @router.post("", status_code=201, summary="Open a stream", responses=error_docs(400, 403, 409))
 async def create_stream(
     streams: CallerStreams,
+    grant: CallerGrant,
     request: Annotated[CreateStreamRequest, Body(openapi_examples=_EXAMPLES)],
 ) -> StreamObject:
     """Open a stream. It stays until it is closed or its idle limit passes.
@@ -41,6 +43,8 @@ async def create_stream(
     With `source` the server pulls the video itself (file, HTTP(S), RTSP or HLS), from addresses
     that the operator allows; without, frames are pushed.
     """
+    if request.source is not None:
+        grant.require(Action.PULL_SOURCE)
     options = StreamOptions(
         clock=request.clock,
         max_fps=request.max_fps,

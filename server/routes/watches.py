@@ -11,7 +11,7 @@ from onlooker.core.protocol.watches import (
     WatchList,
     WatchObject,
 )
-from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
+from onlooker.server.access import CallerGrant, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.watch_wire import option_changes, watch_object, watch_options
 from onlooker.watches.events import AlertRaised
 from onlooker.watches.wire import alert_object
@@ -51,12 +51,13 @@ _EXAMPLES = {
 async def create_watch(
     gateway: ReadyGateway,
     streams: CallerStreams,
+    grant: CallerGrant,
     stream_id: str,
     request: Annotated[WatchConfig, Body(openapi_examples=_EXAMPLES)],
 ) -> WatchObject:
     """Leave a watch with a stream: it alerts everyone who follows the stream, until it ends, is
     deleted, or the stream closes."""
-    stream, options = streams.get(stream_id), watch_options(request)
+    stream, options = streams.get(stream_id), watch_options(request, grant)
     await gateway.hub.webhooks.check(options.webhook)
     return watch_object(stream.watches.create(options, request.id))
 
@@ -84,13 +85,14 @@ async def get_watch(
 async def update_watch(
     gateway: ReadyGateway,
     streams: CallerStreams,
+    grant: CallerGrant,
     stream_id: str,
     watch_id: str,
     request: WatchChanges,
 ) -> WatchObject:
     """Change options; null takes one back. Looking begins anew only where what it looks for
     changes."""
-    stream, changes = streams.get(stream_id), option_changes(request)
+    stream, changes = streams.get(stream_id), option_changes(request, grant)
     await gateway.hub.webhooks.check(changes.get("webhook"))
     return watch_object(stream.watches.update(watch_id, changes))
 

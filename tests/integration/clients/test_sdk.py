@@ -11,6 +11,7 @@ from onlooker.clients.python import (
     Client,
     ClientOptions,
     Connected,
+    Disconnected,
     Problem,
     Reconnect,
     RemoteStream,
@@ -21,8 +22,10 @@ from onlooker.clients.python.encode import encode_jpeg
 from onlooker.clients.python.events import EventLine
 from onlooker.clients.python.feed import Feed
 from onlooker.clients.python.sources import FileSource
-from onlooker.core.errors import Conflict, InvalidRequest, NotFound
+from onlooker.core.clock import ManualClock
+from onlooker.core.errors import Conflict, Forbidden, InvalidRequest, NotFound, TokenExpired
 from onlooker.core.protocol.watches import AlertObject
+from onlooker.core.scopes import Scope
 from onlooker.demo_model.video import write_video
 from tests.fakes.pictures import Colour, make_pixels
 from tests.fakes.served import Served, jpeg, serving
@@ -206,6 +209,35 @@ async def test_a_key_works_for_both_ways_in() -> None:
         async with client.stream() as stream:
             await stream.send_frame(encode_jpeg(make_pixels("red")), at_s=0.0)
             assert (await stream.ask("How many?")).status == "completed"
+
+
+async def test_a_token_made_with_a_key_is_good_for_what_was_asked_for() -> None:
+    key = "a-long-enough-key"
+    async with serving(server__api_keys=key) as served, client_of(served, api_key=key) as client:
+        token = await client.make_token([Scope.READ, Scope.PUSH], ttl_s=60)
+        assert token.scopes == [Scope.READ, Scope.PUSH]
+        async with client_of(served, api_key=token.value) as other:
+            await other.create_stream("cam")
+            assert (await other.push_frame("cam", jpeg("red"), at_s=0.0)).outcome == "kept"
+            with pytest.raises(Forbidden, match="'ask'"):
+                await other.ask("cam", "What colour?")
+            with pytest.raises(Forbidden, match="'admin'"):
+                await other.make_token()
+
+
+async def test_a_stream_whose_token_expires_ends_and_says_so() -> None:
+    key, clock = "a-long-enough-key", ManualClock()
+    async with (
+        serving(server__api_keys=key, clock=clock) as served,
+        client_of(served, api_key=key) as client,
+    ):
+        token = await client.make_token([Scope.READ, Scope.PUSH], ttl_s=60)
+        async with client_of(served, api_key=token.value) as other, other.stream() as stream:
+            events = stream.events()
+            clock.advance(60)
+            assert (await next_event(events, Disconnected)).retry_in_s is None
+            with pytest.raises(TokenExpired):
+                await stream.send_frame(jpeg("red"), at_s=0.0)
 
 
 # ---- watches ----

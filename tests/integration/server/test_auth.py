@@ -6,9 +6,21 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
+from onlooker.core.clock import ManualClock
 from onlooker.core.errors import ConfigError
 from onlooker.server.serving import bind
-from tests.fakes.served import KEY, Served, make_settings, next_event, serving
+from tests.fakes.served import (
+    KEY,
+    Served,
+    errors_of,
+    frame_message,
+    jpeg,
+    make_settings,
+    next_event,
+    send,
+    serving,
+)
+from tests.fakes.waiting import limited
 
 
 @pytest.fixture
@@ -153,3 +165,56 @@ async def test_an_unknown_model_and_a_bad_stream_name_are_refused_at_the_upgrade
 def test_beyond_loopback_a_key_is_required(host: str) -> None:
     with pytest.raises(ConfigError, match="API key"):
         bind(make_settings(server__host=host).server)
+
+
+async def test_what_a_token_may_not_do_over_http_it_may_not_do_over_a_websocket(
+    served: Served,
+) -> None:
+    async with served.http(headers={"authorization": f"Bearer {KEY}"}) as http:
+        await http.post("/v1/streams", json={"id": "door"})
+        watch = {"id": "mine", "condition": "the door opens"}
+        assert (await http.post("/v1/streams/door/watches", json=watch)).status_code == 201
+        async with served.ws(f"?stream=door&token={await token(served)}") as ws:
+            await send(ws, "stream.watch.delete", watch_id="mine")
+            await send(ws, "stream.watch.create", watch={"id": "other", "condition": "rain"})
+            await ws.send(frame_message(jpeg()))
+            refused = await errors_of(ws)
+        assert [error["code"] for error in refused] == ["forbidden"] * 3
+        assert ["'watch'" in error["message"] for error in refused] == [True, True, False]
+        assert "'push'" in refused[2]["message"]
+        left = (await http.get("/v1/streams/door/watches")).json()["data"]
+        assert [watch["id"] for watch in left] == ["mine"]
+
+
+async def test_a_connection_ends_when_its_token_does() -> None:
+    clock = ManualClock()
+    async with (
+        serving(server__api_keys=KEY, clock=clock) as served,
+        served.ws(f"?token={await token(served)}") as ws,
+    ):
+        await next_event(ws, "session.created")
+        clock.advance(59)
+        assert await errors_of(ws) == []
+        clock.advance(1)
+        error = (await next_event(ws, "error"))["error"]
+        assert (error["type"], error["code"]) == ("authentication_error", "token_expired")
+        assert (await next_event(ws, "session.closing"))["reason"] == "token_expired"
+        async with limited("the connection to close"):
+            await ws.wait_closed()
+        assert (ws.close_code, ws.close_reason) == (1008, "token_expired")
+
+
+async def test_an_event_reader_ends_when_its_token_does() -> None:
+    clock = ManualClock()
+    async with serving(server__api_keys=KEY, clock=clock) as served:
+        async with served.http(headers={"authorization": f"Bearer {KEY}"}) as http:
+            await http.post("/v1/streams", json={"id": "door"})
+        url = f"/v1/streams/door/events?token={await token(served)}"
+        async with served.http() as http, http.stream("GET", url) as reply:
+            lines = reply.aiter_lines()
+            assert await anext(lines) == "event: stream.updated"
+            clock.advance(60)
+            async with limited("the events to end"):
+                rest = [line async for line in lines]
+        assert rest[-3] == "event: error"
+        assert "token_expired" in rest[-2]

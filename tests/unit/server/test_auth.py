@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.core.clock import ManualClock
-from onlooker.core.errors import Forbidden, Unauthorized
+from onlooker.core.errors import Forbidden, TokenExpired, Unauthorized
+from onlooker.core.scopes import ALL_SCOPES, Scope
 from onlooker.server.auth import (
     TOKEN_PREFIX,
     Authenticator,
@@ -14,6 +15,7 @@ from onlooker.server.auth import (
     bearer,
     from_subprotocols,
 )
+from onlooker.server.rights import Grant
 
 KEYS = ("first-key-1", "second-key-2")
 
@@ -24,7 +26,7 @@ def make_auth(*keys: str, clock: ManualClock | None = None) -> Authenticator:
 
 @pytest.mark.parametrize("key", KEYS)
 def test_each_key_opens(key: str) -> None:
-    assert not make_auth().check(key).is_token
+    assert make_auth().check(key) == Grant(scopes=ALL_SCOPES, expires_at=None)
 
 
 @pytest.mark.parametrize(
@@ -55,20 +57,20 @@ def test_a_key_names_its_tenant_and_so_do_the_tokens_that_it_makes() -> None:
 def test_a_token_holds_until_it_expires() -> None:
     clock = ManualClock()
     auth = make_auth(clock=clock)
-    token, expires_at = auth.mint(60, credential=KEYS[0])
-    assert expires_at == int(clock.wall_s()) + 60
-    assert auth.check(token).is_token
+    token, grant = auth.mint(60, credential=KEYS[0])
+    assert grant.expires_at == int(clock.wall_s()) + 60
+    assert auth.check(token) == grant
     clock.advance(59)
-    assert auth.check(token).is_token
-    clock.advance(2)
-    with pytest.raises(Unauthorized, match="expired"):
+    assert auth.check(token) == grant
+    clock.advance(1)
+    with pytest.raises(TokenExpired):
         auth.check(token)
 
 
 def test_a_token_goes_with_the_key_that_made_it() -> None:
     clock = ManualClock()
     token, _ = make_auth(clock=clock).mint(60, credential=KEYS[1])
-    assert make_auth(KEYS[1], clock=clock).check(token).is_token
+    assert make_auth(KEYS[1], clock=clock).check(token).expires_at is not None
     with pytest.raises(Unauthorized, match="not made by this server"):
         make_auth(KEYS[0], clock=clock).check(token)
 
@@ -77,11 +79,48 @@ def test_a_token_cannot_be_stretched() -> None:
     auth = make_auth()
     token, _ = auth.mint(60, credential=KEYS[0])
     claims, signature = token.removeprefix(TOKEN_PREFIX).split(".")
-    longer = json.dumps({"exp": 10**12, "jti": "x"}).encode()
+    longer = json.dumps({"exp": 10**12, "jti": "x", "scopes": ["watch"]}).encode()
     forged = base64.urlsafe_b64encode(longer).rstrip(b"=").decode()
     with pytest.raises(Unauthorized):
         auth.check(f"{TOKEN_PREFIX}{forged}.{signature}")
     assert claims != forged
+
+
+def test_a_token_reads_and_asks_unless_other_scopes_are_asked_for() -> None:
+    auth = make_auth()
+    token, _ = auth.mint(60, credential=KEYS[0])
+    assert auth.check(token).scopes == {Scope.READ, Scope.ASK}
+    token, _ = auth.mint(60, credential=KEYS[0], scopes=frozenset({Scope.PUSH}))
+    assert auth.check(token).scopes == {Scope.PUSH}
+
+
+def test_a_key_is_good_for_the_scopes_that_it_names() -> None:
+    auth = make_auth("acme+read+ask:first-key-1", "+push:second-key-2")
+    assert auth.check("first-key-1") == Grant("acme", frozenset({Scope.READ, Scope.ASK}))
+    assert auth.check("second-key-2") == Grant(scopes=frozenset({Scope.PUSH}))
+
+
+def test_a_token_has_nothing_that_its_key_does_not_have() -> None:
+    auth = make_auth("+read+admin:first-key-1")
+    wanted = frozenset({Scope.READ, Scope.ASK, Scope.PUSH})
+    with pytest.raises(Forbidden, match="no ask, push"):
+        auth.mint(60, credential="first-key-1", scopes=wanted)
+
+
+def test_a_token_that_makes_tokens_cannot_be_had() -> None:
+    auth = make_auth()
+    with pytest.raises(Forbidden, match="cannot have admin"):
+        auth.mint(60, credential=KEYS[0], scopes=frozenset({Scope.READ, Scope.ADMIN}))
+    token, _ = auth.mint(60, credential=KEYS[0])
+    with pytest.raises(Unauthorized):
+        auth.mint(60, credential=token)
+
+
+def test_a_token_loses_what_its_key_loses() -> None:
+    clock = ManualClock()
+    token, _ = make_auth(clock=clock).mint(60, credential=KEYS[0])
+    lesser = make_auth(f"+read+push:{KEYS[0]}", clock=clock)
+    assert lesser.check(token).scopes == {Scope.READ}
 
 
 @given(st.text(max_size=60))

@@ -35,6 +35,13 @@ def test_a_key_that_cannot_travel_is_refused_without_repeating_it(key: str) -> N
     assert key not in str(refused.value)
 
 
+@pytest.mark.parametrize("key", ["acme+nose:the-secret-1", "acme+:the-secret-1"])
+def test_a_scope_that_there_is_not_is_refused_without_repeating_the_key(key: str) -> None:
+    with pytest.raises(ConfigError, match="read, ask, push, watch, admin") as refused:
+        load(server__api_keys=(key,))
+    assert "the-secret-1" not in str(refused.value)
+
+
 def test_a_frame_must_fit_into_a_message() -> None:
     with pytest.raises(ConfigError, match="max_message_bytes"):
         load(server__max_message_bytes=1 << 20, streams__max_frame_bytes=2 << 20)

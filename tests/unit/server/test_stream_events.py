@@ -12,8 +12,10 @@ from onlooker.core.ids import ResponseId
 from onlooker.core.media import FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.core.protocol.server_events import ServerEvent, StreamAnswer, VideoAck
+from onlooker.core.scopes import Scope
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.server.stream_events import followed, told_of
+from onlooker.server.rights import Grant
+from onlooker.server.stream_events import followed, may_hear, told_of
 from onlooker.server.wiring import make_hub
 from onlooker.streams import events
 from onlooker.streams.hub import StreamHub
@@ -42,6 +44,28 @@ async def follow(stream: Stream, **options: Any) -> list[tuple[int | None, Serve
     }  # fmt: skip
     async with limited("the stream to close"):
         return [pair async for pair in followed(stream, **{**defaults, **options})]
+
+
+END = events.StreamEnded("closed")
+SEEN, SCENE = events.ClipSeen(0, 0.0, 1.0, 0.0), events.SceneChanged(0.0)
+WATCH = WatchChanged("w", "created")
+
+
+@pytest.mark.parametrize(
+    ("scope", "heard"),
+    [
+        (Scope.READ, [END, SEEN, SCENE, WATCH]),
+        (Scope.ASK, [END]),
+        (Scope.PUSH, [END, SEEN]),
+        (Scope.WATCH, [END, WATCH]),
+        (Scope.ADMIN, [END]),
+    ],
+)
+def test_who_may_not_listen_hears_what_its_own_calls_come_to(
+    scope: Scope, heard: list[events.StreamEvent]
+) -> None:
+    grant = Grant(scopes=frozenset({scope}))
+    assert [event for event in (END, SEEN, SCENE, WATCH) if may_hear(grant, event)] == heard
 
 
 async def test_frames_are_gathered_and_everything_ends_with_the_stream() -> None:

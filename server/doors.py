@@ -1,0 +1,57 @@
+"""Which call of which door is which action. A call that is not listed here is refused to everybody.
+
+A few calls do more, depending on what they carry, and need a second right where that shows: a
+stream with a source (`Action.PULL_SOURCE`), a watch with a webhook (`Action.SET_WEBHOOK`), and a
+connection that names a stream which is not open yet (`Action.OPEN_STREAM`).
+"""
+
+from collections.abc import Mapping
+
+from onlooker.server.rights import Action
+
+ROUTES: Mapping[str, Action] = {
+    "GET /v1/models": Action.LIST_MODELS,
+    "GET /v1/models/{model}": Action.LIST_MODELS,
+    "POST /v1/streams": Action.OPEN_STREAM,
+    "GET /v1/streams": Action.LIST_STREAMS,
+    "GET /v1/streams/{stream_id}": Action.INSPECT_STREAM,
+    "DELETE /v1/streams/{stream_id}": Action.CLOSE_STREAM,
+    "POST /v1/streams/{stream_id}/frames": Action.PUSH_FRAME,
+    "POST /v1/streams/{stream_id}/questions": Action.ASK,
+    "GET /v1/streams/{stream_id}/events": Action.LISTEN,
+    "GET /v1/streams/{stream_id}/alerts": Action.LIST_ALERTS,
+    "POST /v1/streams/{stream_id}/watches": Action.MAKE_WATCH,
+    "GET /v1/streams/{stream_id}/watches": Action.LIST_WATCHES,
+    "GET /v1/streams/{stream_id}/watches/{watch_id}": Action.LIST_WATCHES,
+    "PATCH /v1/streams/{stream_id}/watches/{watch_id}": Action.CHANGE_WATCH,
+    "DELETE /v1/streams/{stream_id}/watches/{watch_id}": Action.DELETE_WATCH,
+    "POST /v1/chat/completions": Action.ASK,
+    "POST /v1/realtime/client_secrets": Action.MINT_TOKEN,
+    "GET /metrics": Action.READ_METRICS,
+}
+"""HTTP calls. `/metrics` asks for a key only where the settings say so."""
+
+PUBLIC_ROUTES = frozenset({"GET /healthz", "GET /readyz"})
+"""HTTP calls that ask nobody for a key."""
+
+FRAME_MESSAGE = "binary message"
+
+EVENTS: Mapping[str, Action] = {
+    FRAME_MESSAGE: Action.PUSH_FRAME,
+    "session.update": Action.CONNECT,
+    "ping": Action.CONNECT,
+    "input_video.frame.append": Action.PUSH_FRAME,
+    "input_video.attach": Action.ATTACH_STREAM,
+    "input_video.detach": Action.ATTACH_STREAM,
+    "conversation.item.create": Action.CONVERSE,
+    "conversation.item.retrieve": Action.CONVERSE,
+    "conversation.item.delete": Action.CONVERSE,
+    "response.create": Action.ASK,
+    "response.cancel": Action.ASK,
+    "stream.watch.create": Action.MAKE_WATCH,
+    "stream.watch.update": Action.CHANGE_WATCH,
+    "stream.watch.delete": Action.DELETE_WATCH,
+    "stream.watch.list": Action.LIST_WATCHES,
+}
+"""What clients send over the WebSocket. Connecting itself is `Action.CONNECT`, hearing what happens
+on a stream `Action.LISTEN`."""
