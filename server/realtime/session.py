@@ -28,7 +28,7 @@ from onlooker.core.token_bucket import TokenBucket
 from onlooker.scheduler.slo import Tier
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
-from onlooker.server.pictures import decode_base64, parse_data_url
+from onlooker.server.pictures import decode_base64
 from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.realtime.outbox import Outbox
 from onlooker.server.realtime.responses import Responses
@@ -85,6 +85,7 @@ class Session:
         self._gateway = gateway
         self._streams = streams
         self._settings = gateway.settings.server
+        self._json_limits = self._settings.json_limits
         self._outbox = outbox
         self._tasks = tasks
         self._slots: dict[int, Slot] = {}
@@ -153,7 +154,7 @@ class Session:
         """
         event: asked.ClientEvent | None = None
         try:
-            event = asked.parse_client_event(text)
+            event = await asked.read_client_event(text, self._json_limits)
             await self._handlers[type(event)](event)
         except asked.BadEvent as error:
             self._report(error, event_id=error.event_id)
@@ -339,10 +340,6 @@ class Session:
         if len(images) > max_images:
             raise TooLarge(f"one question may hold {max_images} pictures", param="item.content")
         urls = [image.image_url for image in images]
-        for url in urls:
-            parse_data_url(
-                url, max_bytes=settings.streams.max_frame_bytes, param="item.content.image_url"
-            )
         # Decoded here so that a broken picture is told at once, and again when it is asked about:
         # kept as it came, it is a tenth of the size.
         await self._gateway.pictures.read(urls, param="item.content.image_url")

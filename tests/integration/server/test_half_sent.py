@@ -28,7 +28,7 @@ async def closed(reader: asyncio.StreamReader) -> bytes:
     async with limited("the server to hang up"):
         try:
             return await reader.read()
-        except ConnectionResetError:
+        except ConnectionError:
             return b""
 
 
