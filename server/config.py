@@ -65,8 +65,8 @@ class ServerSection(Section):
     """Open sockets on which nothing runs for a caller who was let in: without a key, or idle. With
     one more, the oldest of the address that has the most is closed."""
     max_guests_per_address: Annotated[int, Field(ge=1)] = 64
-    """Such sockets of one address (of IPv6 its /64) that have been open for a second; with one more,
-    the oldest is closed. Raise it where a proxy brings everyone."""
+    """Such sockets of one address (of IPv6 its /64) that have been open for a second; with one
+    more, the oldest is closed. Raise it where a proxy brings everyone."""
     max_message_bytes: Annotated[int, Field(ge=4096)] = 8 << 20
     """Bytes of one WebSocket message; a larger one ends the connection with code 1009."""
     max_messages_per_s: Annotated[float, Field(gt=0)] = 500.0
@@ -83,15 +83,15 @@ class ServerSection(Section):
     413."""
     max_json_values: Annotated[int, Field(ge=256)] = 20_000
     """Numbers, texts, objects and lists in one JSON text, over HTTP or WebSocket, where a comma
-    inside of a text counts as one; a text over this or one of the four limits that follow is refused
-    with the code ``too_complex``."""
+    inside of a text counts as one. What is over this or one of the four limits that follow is
+    refused with the code ``too_complex``."""
     max_json_fields: Annotated[int, Field(ge=32)] = 256
     """Fields of one object in a JSON text."""
     max_json_depth: Annotated[int, Field(ge=8, le=150)] = 32
     """Objects and lists inside each other in a JSON text."""
     max_json_digits: Annotated[int, Field(ge=32, le=4300)] = 256
     """Digits in a row in a JSON text."""
-    max_json_marks: Annotated[int, Field(ge=1024)] = 1 << 20
+    max_json_marks: Annotated[int, Field(ge=1024)] = 512 << 10
     """Bytes of a JSON text besides the letters of base64, which pictures consist of."""
     max_header_bytes: Annotated[int, Field(ge=1024)] = 64 << 10
     """Bytes of the head of one HTTP request; a larger one is refused with status 431."""

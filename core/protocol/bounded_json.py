@@ -37,7 +37,7 @@ class JsonLimits:
     """Objects and lists inside each other."""
     max_digits: int = 256
     """Digits in a row."""
-    max_marks: int = 1 << 20
+    max_marks: int = 512 << 10
     """Bytes other than the letters of base64: punctuation, blanks, escapes, other scripts."""
 
 

@@ -55,8 +55,8 @@ def wide(num_fields: int) -> str:
         ("[" + "{}," * 9_998 + "1]", "[" + "{}," * 10_000 + "1]", "max_json_values"),
         ("9" * 256, "9" * 257, "max_json_digits"),
         ("0." + "9" * 256, "0." + "9" * 257, "max_json_digits"),
-        (" " * (1 << 20) + "1", " " * (1 << 20) + " 1", "max_json_marks"),
-        ('"' + "\\n" * 400_000 + '"', '"' + "\\n" * 1_100_000 + '"', "max_json_marks"),
+        (" " * (512 << 10) + "1", " " * (512 << 10) + " 1", "max_json_marks"),
+        ('"' + "\\n" * 200_000 + '"', '"' + "\\n" * 600_000 + '"', "max_json_marks"),
     ],
     ids=["fields", "depth", "values", "objects", "integer", "fraction", "blanks", "escapes"],
 )
