@@ -51,6 +51,12 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self.sockets_closed = Counter(
+            "onlooker_sockets_closed_total",
+            "Sockets closed by a limit: crowded, late, head, pipeline, pings.",
+            ["reason"],
+            registry=registry,
+        )
         self.events_dropped = Counter(
             "onlooker_events_dropped_total",
             "Events that a slow subscriber did not get.",

@@ -11,10 +11,11 @@ from starlette.exceptions import HTTPException
 
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
 from onlooker.core.protocol.client_events import quote
+from onlooker.server.bodies import RefusedBody
 from onlooker.server.errors import hide, reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.lifespan import Lifecycle
-from onlooker.server.middleware import RefusedBody, RequestGuard
+from onlooker.server.middleware import RequestGuard
 from onlooker.server.openapi import describe_security
 from onlooker.server.routes import (
     chat_completions,

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.errors import ConfigError
 from onlooker.core.ids import DEFAULT_TENANT, is_stream_id
+from onlooker.core.protocol.bounded_json import JsonLimits
 from onlooker.core.protocol.frame_header import HEADER_BYTES
 from onlooker.core.scopes import ALL_SCOPES, Scope
 from onlooker.core.settings import Section
@@ -62,16 +63,42 @@ class ServerSection(Section):
     max_connections: Annotated[int, Field(ge=1)] = 256
     """Realtime connections at a time; more are refused with 503."""
     max_http_requests: Annotated[int, Field(ge=1)] = 512
-    """Open sockets and running HTTP requests at a time, event readers included."""
+    """HTTP requests of callers who were let in that run at a time, event readers included; more are
+    refused with 503. Health, figures and the list of models are answered beside them."""
+    max_guests: Annotated[int, Field(ge=1)] = 256
+    """Open sockets on which nothing runs for a caller who was let in: without a key, or idle. With
+    one more, the oldest of the address that has the most is closed."""
+    max_guests_per_address: Annotated[int, Field(ge=1)] = 64
+    """Such sockets of one address (of IPv6 its /64) that have been open for a second; with one
+    more, the oldest is closed. Raise it where a proxy brings everyone."""
     max_message_bytes: Annotated[int, Field(ge=4096)] = 8 << 20
     """Bytes of one WebSocket message; a larger one ends the connection with code 1009."""
     max_messages_per_s: Annotated[float, Field(gt=0)] = 500.0
     """Messages a second that one connection is read at (bursts of one second); a faster sender is
     slowed down by not reading."""
+    max_pings_per_s: Annotated[float, Field(gt=0)] = 20.0
+    """WebSocket pings and pongs a second that a peer may send for long (bursts of five seconds);
+    beyond, its connection is closed with code 1008."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 24 << 20
-    """Bytes of one HTTP request body; a larger one is refused with status 413."""
+    """Bytes of the body of one HTTP request that may hold pictures (chat completions); a larger one
+    is refused with status 413."""
+    max_json_bytes: Annotated[int, Field(ge=1024)] = 128 << 10
+    """Bytes of the body of any other HTTP request with JSON; a larger one is refused with status
+    413."""
+    max_json_values: Annotated[int, Field(ge=256)] = 20_000
+    """Numbers, texts, objects and lists in one JSON text, over HTTP or WebSocket, where a comma
+    inside of a text counts as one. What is over this or one of the four limits that follow is
+    refused with the code ``too_complex``."""
+    max_json_fields: Annotated[int, Field(ge=32)] = 256
+    """Fields of one object in a JSON text."""
+    max_json_depth: Annotated[int, Field(ge=8, le=150)] = 32
+    """Objects and lists inside each other in a JSON text."""
+    max_json_digits: Annotated[int, Field(ge=32, le=4300)] = 256
+    """Digits in a row in a JSON text."""
+    max_json_marks: Annotated[int, Field(ge=1024)] = 512 << 10
+    """Bytes of a JSON text besides the letters of base64, which pictures consist of."""
     max_header_bytes: Annotated[int, Field(ge=1024)] = 64 << 10
-    """Bytes of the head of one HTTP request."""
+    """Bytes of the head of one HTTP request; a larger one is refused with status 431."""
     max_slots: Annotated[int, Field(ge=1, le=256)] = 16
     """Streams that one connection may feed."""
     max_items: Annotated[int, Field(ge=2)] = 256
@@ -91,6 +118,9 @@ class ServerSection(Section):
     small models take old answers for new ones; raise it for models that hold long dialogues."""
 
     # How long it waits
+    guest_patience_s: Annotated[float, Field(gt=0)] = 10.0
+    """A socket that shows no valid key is closed after so long without a whole request, or with a
+    reply that it does not take."""
     ping_interval_s: Annotated[float, Field(gt=0)] = 20.0
     """Time between two heartbeats (pings) of a realtime connection."""
     ping_timeout_s: Annotated[float, Field(gt=0)] = 20.0
@@ -150,6 +180,17 @@ class ServerSection(Section):
         if self.default_output_tokens > self.max_output_tokens:
             raise ValueError("default_output_tokens is larger than max_output_tokens")
         return self
+
+    @property
+    def json_limits(self) -> JsonLimits:
+        """What one JSON text may make of itself."""
+        return JsonLimits(
+            max_values=self.max_json_values,
+            max_fields=self.max_json_fields,
+            max_depth=self.max_json_depth,
+            max_digits=self.max_json_digits,
+            max_marks=self.max_json_marks,
+        )
 
     @property
     def is_loopback(self) -> bool:

@@ -12,6 +12,7 @@ from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.errors import NotReady
 from onlooker.server.limits import Places
+from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
 from onlooker.streams.hub import StreamHub
@@ -48,6 +49,10 @@ class Gateway:
     pictures: PictureReader
     pushers: HttpPushers
     places: Places
+    """Of realtime connections."""
+    requests: Places
+    """Of running HTTP requests."""
+    lobby: Lobby
     started_wall_s: float
     phase: Phase = Phase.STARTING
     progress: str = "starting"

@@ -1,17 +1,24 @@
-"""What every HTTP request passes first: page origin, body size and time, and safe headers."""
+"""What every HTTP request passes first: page origin, key, a place, body size and time, and safe
+headers. Nothing of a body is read for somebody who shows no key."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from onlooker.core.errors import ClientError, OnlookerError, TooLarge
-from onlooker.server.errors import SlowBody, face_of, reply_of
+from onlooker.core.errors import OnlookerError, TooLarge, Unauthorized
+from onlooker.server.auth import bearer
+from onlooker.server.bodies import RefusedBody
+from onlooker.server.errors import SlowBody, reply_of
 from onlooker.server.gateway import Gateway
+from onlooker.server.lobby import admitted
 
 FRAME_PATH_END = "/frames"
+CHAT_PATH_END = "/chat/completions"
+
+ALWAYS_ANSWERED = ("/healthz", "/readyz", "/metrics", "/v1/models")
+"""What is answered when all places are taken, too: it says how the server is, and costs nothing."""
 
 DISCARD_BYTES = 64 << 20
 DISCARD_S = 2.0
@@ -20,17 +27,9 @@ before they read the reply; hanging up at once would reset the connection, and t
 why."""
 
 
-class RefusedBody(HTTPException):
-    """A body over its limits. Derives from `HTTPException` because FastAPI, which reads the body,
-    lets only that pass."""
-
-    def __init__(self, error: ClientError) -> None:
-        super().__init__(face_of(error).http_status, error.message)
-        self.error = error
-
-
 class RequestGuard:
-    """Refuses foreign web pages; counts a body while it is read, so that no more is kept."""
+    """Refuses foreign web pages and bodies of strangers, and bounds how many requests run; counts a
+    body while it is read, so that no more is kept."""
 
     def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
         self._app = app
@@ -40,24 +39,57 @@ class RequestGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
         limit = self._limit(scope)
+        with ExitStack() as held:
+            try:
+                self._let_in(scope, held, max_body_bytes=limit)
+            except OnlookerError as error:
+                await _refuse(self._gateway, error, receive, send)
+                return
+            await self._app(scope, self._counted(receive, limit), _with_safe_headers(send))
+
+    def _let_in(self, scope: Scope, held: ExitStack, *, max_body_bytes: int) -> None:
+        """Take a place for the request. Who shows no key takes none, and may only read; whether
+        there is something for strangers to read is up to the routes.
+
+        Raises:
+            Forbidden: a foreign web page.
+            Unauthorized: a body without a key.
+            Overloaded: there is no place.
+            TooLarge: the body will be too large.
+        """
+        headers = Headers(scope=scope)
+        self._gateway.origins.check(origin=headers.get("origin"), host=headers.get("host"))
+        if self._is_known(scope, headers):
+            held.enter_context(admitted(scope))
+            if not _path(scope).startswith(ALWAYS_ANSWERED):
+                held.enter_context(self._gateway.requests.take())
+        length = headers.get("content-length")
+        if length is not None and length.isdigit() and int(length) > max_body_bytes:
+            raise _too_large(max_body_bytes)
+
+    def _is_known(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a valid key or token is shown, or none is needed. Raises `Unauthorized` for
+        others whose request may have a body."""
+        credential = bearer(headers.get("authorization"))
+        is_reading = scope["method"] in ("GET", "HEAD", "OPTIONS")
+        if credential is None and is_reading:
+            credential = QueryParams(scope["query_string"]).get("token")
         try:
-            self._gateway.origins.check(origin=headers.get("origin"), host=headers.get("host"))
-            length = headers.get("content-length")
-            if length is not None and length.isdigit() and int(length) > limit:
-                raise _too_large(limit)
-        except OnlookerError as error:
-            await _discard(receive)
-            await _send_error(self._gateway, error, send)
-            return
-        await self._app(scope, self._counted(receive, limit), _with_safe_headers(send))
+            self._gateway.auth.check(credential)
+        except Unauthorized:
+            if is_reading:
+                return False
+            raise
+        return True
 
     def _limit(self, scope: Scope) -> int:
         settings = self._gateway.settings
-        if scope["path"].endswith(FRAME_PATH_END):
+        if _path(scope).endswith(FRAME_PATH_END):
             return settings.streams.max_frame_bytes
-        return settings.server.max_body_bytes
+        if _path(scope).endswith(CHAT_PATH_END):
+            return settings.server.max_body_bytes
+        return settings.server.max_json_bytes
 
     def _counted(self, receive: Receive, limit: int) -> Receive:
         received = 0
@@ -102,13 +134,22 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the request body may have {limit} bytes")
 
 
-async def _send_error(gateway: Gateway, error: OnlookerError, send: Send) -> None:
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+async def _refuse(gateway: Gateway, error: OnlookerError, receive: Receive, send: Send) -> None:
+    """Answer at once, whole, and hang up when the body that still comes has been thrown away."""
     gateway.metrics.client_errors.labels(code=error.code).inc()
     status, headers, body = reply_of(error)
-    headers["connection"] = "close"  # the body was not read
+    headers["connection"] = "close"
+    headers["content-length"] = str(len(body))
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await _discard(receive)
+    await send({"type": "http.response.body", "body": b""})
 
 
 def _with_safe_headers(send: Send) -> Send:

@@ -106,14 +106,16 @@ def make_server(
         server.should_exit = True
 
     lifecycle = Lifecycle(gateway, progress=progress, on_ready=on_ready, on_failure=on_failure)
-    config = uvicorn_config(create_app(gateway, lifecycle), gateway.settings.server)
+    config = uvicorn_config(create_app(gateway, lifecycle), gateway)
     server = GatewayServer(config, lifecycle)
     return server, failures
 
 
-def uvicorn_config(app: Any, section: ServerSection) -> uvicorn.Config:
-    """uvicorn's settings from ours."""
-    http, websocket = protocols(TransportLimits.of(section))
+def uvicorn_config(app: Any, gateway: Gateway) -> uvicorn.Config:
+    """uvicorn's settings from ours. Its own limit on all sockets is not used: who is let in, and
+    who must go when there are too many, is decided by the lobby and the gateway's places."""
+    section = gateway.settings.server
+    http, websocket = protocols(TransportLimits.of(section), gateway.lobby)
     return uvicorn.Config(
         app,
         http=http,
@@ -126,7 +128,6 @@ def uvicorn_config(app: Any, section: ServerSection) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=section.max_http_requests + section.max_connections,
         timeout_keep_alive=section.keep_alive_s,
         timeout_graceful_shutdown=GRACE_S,
         root_path=section.root_path,

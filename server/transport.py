@@ -1,25 +1,45 @@
 """uvicorn's two protocols with the limits that it leaves out.
 
 uvicorn bounds the size of a WebSocket message and notices a peer that no longer answers pings. It
-does not bound the head of a request, nor the time that a head or a message may take, nor what
-happens to a peer that neither reads nor leaves. These subclasses do; they are the only code here
-that touches uvicorn's insides, and their tests run against real sockets.
+does not bound the head of a request, nor the time that a head or a message may take, nor the work
+that one piece of data makes, nor how many sockets say nothing, nor what happens to a peer that
+neither reads nor leaves. These subclasses do; they are the only code here that touches uvicorn's
+insides, and their tests run against real sockets.
 """
 
 import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from uvicorn._types import ASGISendEvent
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
+from websockets.frames import Frame
+from websockets.http11 import Request
 
+from onlooker.core.token_bucket import TokenBucket
 from onlooker.server.config import ServerSection
+from onlooker.server.lobby import Lobby, Reason
 
 MAX_MESSAGE_FRAGMENTS = 1024
 """The most fragments of one message. Each costs memory beyond its bytes."""
+
+MAX_HEADERS = 128
+"""Headers of one request; each costs work beyond its bytes."""
+
+MAX_PIPELINED = 16
+"""Requests that wait on one socket for the one before them. Common clients send one at a time."""
+
+PIECE_BYTES = 16 << 10
+"""Of what came in over a WebSocket, so much is read at a time: as frames without content it is some
+milliseconds of work, and after each piece it is asked whether there is to be more."""
+
+MAX_IGNORED_MESSAGES = 1024
+"""Messages that are read after our close, on the way to the peer's."""
+
+PING_BURST_S = 5.0
 
 CLOSE_TIMEOUT_S = 1.0
 """How long the peer gets to answer our close; what it sends meanwhile is read and thrown away.
@@ -33,10 +53,18 @@ class TransportLimits:
     max_header_bytes: int
     message_timeout_s: float
     send_timeout_s: float
+    guest_patience_s: float
+    max_pings_per_s: float
 
     @classmethod
     def of(cls, section: ServerSection) -> "TransportLimits":
-        return cls(section.max_header_bytes, section.message_timeout_s, section.send_timeout_s)
+        return cls(
+            section.max_header_bytes,
+            section.message_timeout_s,
+            section.send_timeout_s,
+            section.guest_patience_s,
+            section.max_pings_per_s,
+        )
 
 
 class _Deadline:
@@ -60,54 +88,123 @@ class _Deadline:
         action()
 
 
+def _reply(status: str) -> bytes:
+    return f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".encode()
+
+
+_HEAD_TOO_LARGE = _reply("431 Request Header Fields Too Large")
+_TOO_MANY_REQUESTS = _reply("429 Too Many Requests")
+
+
+class _Refused(Exception):
+    """Raised inside of the parser's callbacks, which ends the parsing."""
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose request heads are bounded in size and time."""
+    """HTTP/1.1 whose request heads are bounded in size, number and time, on a socket that is a
+    guest of the lobby unless an admitted request runs on it."""
 
     limits: TransportLimits
+    lobby: Lobby
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._received_bytes = 0
+        """Of a head that is not whole yet, with what came along."""
         self._head_bytes = 0
+        """Of a head, as far as it was understood."""
         self._in_head = True
+        self._is_done = False
+        """Whether the peer broke the rules: it is told, and not listened to any more."""
         self._head_deadline = _Deadline(self.loop)
-        self._head_deadline.start(self.limits.message_timeout_s, self._close)
+        self._reply_deadline = _Deadline(self.loop)
+        patience_s = min(self.limits.guest_patience_s, self.limits.message_timeout_s)
+        self._head_deadline.start(patience_s, self._late)
+        self.lobby.enter(transport, self.client[0] if self.client else "")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_deadline.stop()
+        self._reply_deadline.stop()
+        self.lobby.leave(self.transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_done:
+            return
         if self._in_head:
-            # Counts bytes of a body that came with its head, once: no harm, bodies come in pieces
-            # of at most 256 KiB and the next piece is no longer counted.
-            self._head_bytes += (
-                len(data) if self._head_bytes else min(len(data), self.limits.max_header_bytes)
-            )
-            if self._head_bytes > self.limits.max_header_bytes:
-                self._close()
-                return
+            self._received_bytes += len(data)
         super().data_received(data)
+        if self._in_head and self._received_bytes > self.limits.max_header_bytes:
+            self._refuse("head", _HEAD_TOO_LARGE)
 
     def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refuse("pipeline", _TOO_MANY_REQUESTS)
+            raise _Refused
         self._in_head = True
         self._head_bytes = 0
-        self._head_deadline.start(self.limits.message_timeout_s, self._close)
+        self._head_deadline.start(self.limits.message_timeout_s, self._late)
         super().on_message_begin()
+        self.scope["extensions"] = self.lobby.offer(self.transport)
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._head_bytes = 0
+        self._received_bytes = 0
         self._head_deadline.stop()
+        self._reply_deadline.start(self.limits.guest_patience_s, self._late_if_guest)
         super().on_headers_complete()
 
-    def _close(self) -> None:
-        self.transport.abort()
+    def on_response_complete(self) -> None:
+        self._reply_deadline.stop()
+        super().on_response_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._reply_deadline.stop()
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self._is_done:
+            super().send_400_response(msg)
+
+    def _count(self, num_bytes: int) -> None:
+        self._head_bytes += num_bytes
+        if self._head_bytes > self.limits.max_header_bytes or len(self.headers) >= MAX_HEADERS:
+            self._refuse("head", _HEAD_TOO_LARGE)
+            raise _Refused
+
+    def _refuse(self, reason: Reason, reply: bytes) -> None:
+        """Say what is wrong, and let the peer read it before the socket goes."""
+        if self._is_done or self.transport.is_closing():
+            return
+        self._is_done = True
+        self.lobby.count(reason)
+        self._head_deadline.stop()
+        self.transport.write(reply)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._head_deadline.start(CLOSE_TIMEOUT_S, self.transport.abort)
+
+    def _late(self) -> None:
+        self.lobby.turn_out(self.transport, "late")
+
+    def _late_if_guest(self) -> None:
+        if self.lobby.is_guest(self.transport):
+            self._late()
 
 
 class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     """WebSocket whose messages are bounded in time and pieces, and whose end does not wait."""
 
     limits: TransportLimits
+    lobby: Lobby
 
     def __init__(
         self,
@@ -121,24 +218,68 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         self._message_deadline = _Deadline(self.loop)
         self._is_done = False
         """Whether the peer broke the rules: it is told, and not listened to any more."""
+        self._unread = bytearray()
+        """What came in and waits until the app has taken the messages before it."""
+        self._num_ignored = 0
+        rate = self.limits.max_pings_per_s
+        self._heartbeats = TokenBucket(
+            rate_per_s=rate, burst=max(1.0, rate * PING_BURST_S), clock=self.lobby.clock
+        )
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._message_deadline.stop()
+        self._unread.clear()
+        self.lobby.leave(self.transport)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._unread += data
+        self._take_in()
+
+    def _take_in(self) -> None:
+        """Read what came in, piece by piece, as far as the app takes it."""
+        while self._unread and not (self.read_paused or self._is_done):
+            piece = bytes(self._unread[:PIECE_BYTES])
+            del self._unread[:PIECE_BYTES]
+            super().data_received(piece)
+            if len(self.frames) > MAX_MESSAGE_FRAGMENTS:
+                self._fail(1009, "a message in too many pieces")
+            elif self._num_ignored > MAX_IGNORED_MESSAGES:
+                self._is_done = True
         if self._is_done:
-            return
-        super().data_received(data)
-        if len(self.frames) > MAX_MESSAGE_FRAGMENTS:
-            self._fail(1009, "a message in too many pieces")
+            self._unread.clear()
         elif self.frames or self.conn.reader.buffer:
             self._message_deadline.start(self.limits.message_timeout_s, self._message_late)
         else:
             self._message_deadline.stop()
 
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await super().receive()
+        self._take_in()
+        return message
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        if not self.close_sent:
+            self.scope["extensions"] |= self.lobby.offer(self.transport)
+
+    def handle_ping(self) -> None:
+        if not self._is_done:
+            super().handle_ping()
+            self._count_heartbeat()
+
+    def handle_pong(self, event: Frame) -> None:
+        super().handle_pong(event)
+        self._count_heartbeat()
+
+    def _count_heartbeat(self) -> None:
+        if not self._heartbeats.try_take() and not self._is_done:
+            self.lobby.count("pings")
+            self._fail(1008, "more heartbeats than the limit")
+
     def send_receive_event_to_app(self) -> None:
         self._message_deadline.stop()  # a message is whole; what follows has time of its own
+        self._num_ignored += self.close_sent
         super().send_receive_event_to_app()
 
     def keepalive_timeout(self) -> None:
@@ -153,6 +294,8 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             self.writable.set()  # a peer that does not read must not keep us from closing
         await super().send(message)
+        if self.close_sent:
+            self._take_in()  # on the way to the peer's close
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         super().on_task_complete(task)
@@ -196,9 +339,11 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 def protocols(
-    limits: TransportLimits,
+    limits: TransportLimits, lobby: Lobby
 ) -> tuple[type[BoundedHttpProtocol], type[BoundedWebSocketProtocol]]:
-    """Return protocol classes that know `limits`; uvicorn makes one of each per connection."""
-    http = type("Http", (BoundedHttpProtocol,), {"limits": limits})
-    websocket = type("WebSocket", (BoundedWebSocketProtocol,), {"limits": limits})
+    """Return protocol classes that know `limits` and `lobby`; uvicorn makes one of each per
+    connection."""
+    known = {"limits": limits, "lobby": lobby}
+    http = type("Http", (BoundedHttpProtocol,), known)
+    websocket = type("WebSocket", (BoundedWebSocketProtocol,), known)
     return http, websocket

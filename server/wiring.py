@@ -14,6 +14,7 @@ from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.gateway import Gateway
 from onlooker.server.limits import Places
+from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
 from onlooker.streams.hub import StreamHub
@@ -82,6 +83,13 @@ def make_gateway(
         ),
         pushers=HttpPushers(clock),
         places=Places(server.max_connections, what="realtime connections"),
+        requests=Places(server.max_http_requests, what="running HTTP requests"),
+        lobby=Lobby(
+            max_guests=server.max_guests,
+            max_per_address=server.max_guests_per_address,
+            clock=clock,
+            metrics=metrics,
+        ),
         started_wall_s=clock.wall_s(),
     )
 

@@ -94,7 +94,7 @@ class MessageItem(Inbound):
     object: Literal["realtime.item"] | None = None
     status: Literal["completed", "incomplete", "in_progress"] | None = None
     role: Literal["user", "assistant", "system"]
-    content: Annotated[list[ContentPart], Field(min_length=1, max_length=16)]
+    content: Annotated[list[ContentPart], Field(min_length=1, max_length=16, fail_fast=True)]
 
     @model_validator(mode="after")
     def _parts_fit_the_role(self) -> "MessageItem":

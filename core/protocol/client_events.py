@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import from_json
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import (
@@ -16,6 +15,7 @@ from onlooker.core.protocol.base import (
     StreamIdText,
     TierName,
 )
+from onlooker.core.protocol.bounded_json import JsonLimits, read_json, read_json_in_turns
 from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE, MAX_SLOT
 from onlooker.core.protocol.watches import WatchChanges, WatchConfig, WatchId
 
@@ -121,7 +121,7 @@ class ResponseConfig(Inbound):
     instructions: str | None = None
     max_output_tokens: MaxOutputTokens | None = None
     output_modalities: list[Literal["text"]] | None = None
-    input: Annotated[list[InputItem], Field(max_length=64)] | None = None
+    input: Annotated[list[InputItem], Field(max_length=64, fail_fast=True)] | None = None
     """Items that are asked instead of what the conversation holds."""
     conversation: Literal["auto", "none"] | None = None
     """``none``: an answer beside the conversation, neither reading nor joining its dialogue."""
@@ -228,19 +228,35 @@ class BadEvent(InvalidRequest):
         self.event_id = event_id
 
 
-def parse_client_event(text: str) -> AnyClientEvent:
+def parse_client_event(text: str, limits: JsonLimits | None = None) -> AnyClientEvent:
     """Read one text message.
 
     Raises:
         BadEvent: not JSON, no object, an unknown type (code ``unknown_event``), or a field that is
             unknown, missing or out of range; the message names it.
+        TooComplex: over one of the limits.
     """
     try:
-        raw: Any = from_json(text, allow_inf_nan=False)  # strict: no lone surrogates, no deep nests
+        raw = read_json(text, limits or JsonLimits())
     except ValueError as error:
-        raise BadEvent(
-            f"the message is not JSON: {quote(str(error))}", code="invalid_json"
-        ) from None
+        raise _not_json(error) from None
+    return _event_of(raw)
+
+
+async def read_client_event(text: str, limits: JsonLimits) -> AnyClientEvent:
+    """As `parse_client_event`; while a large text is looked at, others get their turns."""
+    try:
+        raw = await read_json_in_turns(text, limits)
+    except ValueError as error:
+        raise _not_json(error) from None
+    return _event_of(raw)
+
+
+def _not_json(error: ValueError) -> BadEvent:
+    return BadEvent(f"the message is not JSON: {quote(str(error))}", code="invalid_json")
+
+
+def _event_of(raw: Any) -> AnyClientEvent:
     if not isinstance(raw, dict):
         raise BadEvent(
             "a message is a JSON object with a 'type'; this one is "

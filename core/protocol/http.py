@@ -147,7 +147,7 @@ ChatPart = Annotated[ChatTextPart | ChatImagePart | ChatVideoPart, Field(discrim
 
 class ChatMessage(Inbound):
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[ChatPart], Field(max_length=64)]
+    content: str | Annotated[list[ChatPart], Field(max_length=64, fail_fast=True)]
     name: str | None = None
     refusal: str | None = None
 
@@ -175,7 +175,7 @@ class ChatRequest(Inbound):
     """OpenAI's chat completion. Fields that this server cannot honour are refused, not ignored."""
 
     model: str
-    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=256)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=256, fail_fast=True)]
     stream: bool = False
     stream_options: ChatStreamOptions | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -21,6 +21,7 @@ from onlooker.core.token_bucket import TokenBucket
 from onlooker.server import errors
 from onlooker.server.auth import REALTIME_SUBPROTOCOL, bearer, from_subprotocols
 from onlooker.server.gateway import Gateway, Phase
+from onlooker.server.lobby import admitted
 from onlooker.server.realtime.outbox import Outbox, SlowReader
 from onlooker.server.realtime.session import Session, TooManyErrors, stream_for_session
 from onlooker.server.rights import Action, Grant, expiry
@@ -32,6 +33,10 @@ FAREWELL_S = 1.0
 
 MESSAGES_A_TURN = 16
 """Messages of one connection that are taken before others get their turn."""
+
+
+LONG_TEXT_CHARS = 4096
+"""After a text of more, others get their turn at once."""
 
 
 class _End(Exception):
@@ -67,7 +72,7 @@ async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
     try:
         grant = _check(websocket, gateway)
         streams = gateway.streams_of(grant.tenant)
-        with gateway.places.take():
+        with gateway.places.take(), admitted(websocket.scope):
             wanted = websocket.query_params.get("stream")
             stream, is_own = await stream_for_session(streams, wanted, grant)
             connection = RealtimeConnection(websocket, gateway, streams, grant)
@@ -196,6 +201,8 @@ class RealtimeConnection:
             try:
                 if (text := message.get("text")) is not None:
                     await session.on_text(text)
+                    if len(text) > LONG_TEXT_CHARS:
+                        await asyncio.sleep(0)
                 else:
                     await session.on_binary(message["bytes"])
             except TooManyErrors:

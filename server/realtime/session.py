@@ -29,7 +29,7 @@ from onlooker.scheduler.slo import Tier
 from onlooker.server.doors import EVENTS, FRAME_MESSAGE
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
-from onlooker.server.pictures import decode_base64, parse_data_url
+from onlooker.server.pictures import decode_base64
 from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.realtime.outbox import Outbox
 from onlooker.server.realtime.responses import Responses
@@ -96,6 +96,7 @@ class Session:
         self._streams = streams
         self._grant = grant
         self._settings = gateway.settings.server
+        self._json_limits = self._settings.json_limits
         self._outbox = outbox
         self._tasks = tasks
         self._slots: dict[int, Slot] = {}
@@ -164,7 +165,7 @@ class Session:
         """
         event: asked.AnyClientEvent | None = None
         try:
-            event = asked.parse_client_event(text)
+            event = await asked.read_client_event(text, self._json_limits)
             self._grant.require(EVENTS[event.type])
             await self._handlers[type(event)](event)
         except asked.BadEvent as error:
@@ -353,10 +354,6 @@ class Session:
         if len(images) > max_images:
             raise TooLarge(f"one question may hold {max_images} pictures", param="item.content")
         urls = [image.image_url for image in images]
-        for url in urls:
-            parse_data_url(
-                url, max_bytes=settings.streams.max_frame_bytes, param="item.content.image_url"
-            )
         # Decoded here so that a broken picture is told at once, and again when it is asked about:
         # kept as it came, it is a tenth of the size.
         await self._gateway.pictures.read(urls, param="item.content.image_url")

@@ -25,6 +25,7 @@ from onlooker.core.protocol.server_events import (
 )
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
+from onlooker.server.bodies import JsonRoute
 from onlooker.server.chat import read_chat
 from onlooker.server.errors import reply_of
 from onlooker.server.gateway import Gateway
@@ -34,7 +35,7 @@ from onlooker.server.sse import EventResponse
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
 
-router = APIRouter(prefix="/v1/chat", tags=["questions"])
+router = APIRouter(prefix="/v1/chat", tags=["questions"], route_class=JsonRoute)
 
 _EXAMPLES = {
     "stream": {

@@ -12,8 +12,9 @@ from onlooker.core.protocol.http import (
 )
 from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, Scope
 from onlooker.server.access import ReadyGateway, error_docs, shown_credential
+from onlooker.server.bodies import JsonRoute
 
-router = APIRouter(prefix="/v1/realtime", tags=["realtime"])
+router = APIRouter(prefix="/v1/realtime", tags=["realtime"], route_class=JsonRoute)
 
 
 @router.post("/client_secrets", summary="Make a short-lived token", responses=error_docs(400, 403))

@@ -201,7 +201,8 @@ async def test_a_binary_message_that_is_no_frame_is_told(
          "invalid_request", "timestamp_ms"),
         ('{"type": "input_video.attach", "slot": 1, "stream": "../etc"}', "invalid_request",
          "stream"),
-        ("[" * 100_000, "invalid_json", None),
+        ("[" * 1000, "invalid_json", None),
+        ("[" * 100_000, "too_complex", None),
     ],
 )  # fmt: skip
 async def test_a_faulty_event_is_told_and_the_connection_stays(
