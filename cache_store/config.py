@@ -58,6 +58,11 @@ class DiskSection(Section):
     read_threads: int = Field(default=4, ge=1, le=64)
     """Threads that share a large read: one alone leaves a disk half idle."""
 
+    timeout_s: float = Field(default=5.0, gt=0, le=600)
+    """How long a read or a deletion is waited for when the disk, or the network share that the
+    folder is on, hangs. Then the folder is not asked any more until the call has ended; what is
+    there is missed, and what is to be deleted is deleted later."""
+
     sync: bool = True
     """Whether a segment counts as durable only once the medium has it. Where this is false, a crash
     of the process loses nothing, but a loss of power loses the last seconds."""
@@ -134,6 +139,26 @@ class WriteOutSection(Section):
     """How long the writer pauses after a failed write."""
 
 
+class DeletionSection(Section):
+    """The deleting of streams from the tiers below RAM, which goes on in the background. What is
+    not done yet is noted in the folder of the disk tier, or else of the journal, so that a restart
+    goes on with it."""
+
+    wait_s: float = Field(default=5.0, gt=0, le=600)
+    """How long one attempt waits for a write to a tier that is under way."""
+
+    min_retry_s: float = Field(default=1.0, gt=0, le=3600)
+    """How long to wait after a tier could not be reached; the time doubles with each attempt after
+    that."""
+
+    max_retry_s: float = Field(default=60.0, gt=0, le=86400)
+    """The longest time between attempts."""
+
+    max_streams: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Deletions that may be pending at once. One more is given up, with a line in the log; what is
+    left of its stream can only expire, or be evicted."""
+
+
 class JournalSection(Section):
     """Encoded frames kept until the segment made of them is durable."""
 
@@ -174,6 +199,7 @@ class CacheStoreSection(Section):
     redis: RedisSection | None = None
     """Where this is null, no other replica can go on with a stream."""
     write_out: WriteOutSection = WriteOutSection()
+    deletion: DeletionSection = DeletionSection()
     journal: JournalSection | None = None
     """Where this is null, frames whose segment is not yet durable are lost in a crash."""
 

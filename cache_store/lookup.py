@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from onlooker.cache_store.deleter import DeletionStats
 from onlooker.cache_store.envelope import decode
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
@@ -46,7 +47,7 @@ class PutResult(StrEnum):
     """It can be read, but only from RAM: the write queues are full, or there is no lower tier.
     Slow down, or put it again later."""
     REFUSED = "refused"
-    """It could not be kept at all: it is larger than the budgets."""
+    """It could not be kept at all: it is larger than the budgets, or its stream is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +89,5 @@ class StoreStats:
     """Records lost to eviction: the last copy went and no tier below took it."""
     demoted: int
     """Records written further down as they were evicted."""
+    deletions: DeletionStats
+    """Of streams, from the lower tiers."""

@@ -1,26 +1,32 @@
 """Builds the store and the journal from their settings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from onlooker.cache_store.breaker import CircuitBreaker
 from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.config import (
     CacheStoreSection,
+    DeletionSection,
     DiskSection,
     JournalSection,
     PolicyName,
     RedisSection,
     WriteOutSection,
 )
+from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
 from onlooker.cache_store.journal import FrameJournal
 from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiered_store import OnDurable, TieredStore
 from onlooker.cache_store.tiers.disk import DiskTier
 from onlooker.cache_store.tiers.memory import MemoryTier
+from onlooker.cache_store.tiers.patient import PatientTier
 from onlooker.cache_store.tiers.redis import RedisTier
 from onlooker.cache_store.tiers.redis_link import RedisLink
+from onlooker.cache_store.tombstones import Tombstones
 from onlooker.cache_store.write_out import WriteOut
+from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import ConfigError
 
@@ -50,12 +56,16 @@ def open_store(
         )
     if section.disk is not None:
         disk = open_disk(section.disk)
-        write_outs.insert(0, _write_out(disk, section.disk.codec, section.write_out))
+        patient = PatientTier(
+            disk, timeout_s=section.disk.timeout_s, read_threads=section.disk.read_threads
+        )
+        write_outs.insert(0, _write_out(patient, section.disk.codec, section.write_out))
     store = TieredStore(
         memory,
         write_outs,
         memory_codec=CODECS[section.memory.codec],
         on_durable=on_durable,
+        deleter=_deleter(write_outs, section.deletion, _deletions_folder(section)),
     )
     if disk is not None:
         name = disk.name
@@ -141,4 +151,22 @@ def _write_out(tier: StoreTier, codec: str, section: WriteOutSection) -> WriteOu
         batch_records=section.batch_records,
         max_attempts=section.max_attempts,
         retry_s=section.retry_s,
+    )
+
+
+def _deletions_folder(section: CacheStoreSection) -> Path | None:
+    """Where deletions that are not done are noted; None where there is no folder for it."""
+    owner = section.disk or section.journal
+    return None if owner is None else owner.path / "deletions"
+
+
+def _deleter(
+    write_outs: Sequence[WriteOut], section: DeletionSection, folder: Path | None
+) -> Deleter:
+    return Deleter(
+        write_outs,
+        tombstones=Tombstones(folder),
+        wait_s=section.wait_s,
+        backoff=Backoff(section.min_retry_s, section.max_retry_s),
+        max_streams=section.max_streams,
     )

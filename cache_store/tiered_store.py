@@ -14,11 +14,13 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 
 from onlooker.cache_store.catalogue import Catalogue
 from onlooker.cache_store.codecs.base import KvCodec
+from onlooker.cache_store.daemon_pool import DaemonPool
+from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.envelope import EncodedRecord, encode, transcode
 from onlooker.cache_store.key import SegmentKey, StreamKey
 from onlooker.cache_store.loads import KeyLoad, LoadResult, Loads
@@ -31,7 +33,7 @@ from onlooker.cache_store.lookup import (
     lookup,
 )
 from onlooker.cache_store.record import SegmentRecord
-from onlooker.cache_store.tier import Fetch, FetchOutcome, PutOutcome
+from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
 from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.cache_store.write_out import WriteOut
 
@@ -53,6 +55,8 @@ class TieredStore:
         memory_codec: applied in the caller's thread by `put`.
         on_durable: called in a writer thread with each key that a lower tier has stored, and that
             tier's name.
+        deleter: of the same `write_outs`; by default one that forgets at the end of the process
+            what it could not delete.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class TieredStore:
         *,
         memory_codec: KvCodec,
         on_durable: OnDurable | None = None,
+        deleter: Deleter | None = None,
     ) -> None:
         self._memory = memory
         self._write_outs = tuple(write_outs)
@@ -75,7 +80,8 @@ class TieredStore:
         self._only_in_memory: set[SegmentKey] = set()
         self._counts: Counter[str] = Counter()
         self._hits: Counter[str] = Counter()
-        self._rewriter = ThreadPoolExecutor(1, thread_name_prefix="segment-rewriter")
+        self._rewriter = DaemonPool(1, name="segment-rewriter")
+        self._deleter = deleter or Deleter(self._write_outs)
 
     def start(self) -> None:
         """Start the writer threads. Call once, before anything else."""
@@ -84,14 +90,22 @@ class TieredStore:
             write_out.start(
                 on_stored=partial(self._stored, write_out.tier.name), on_failed=self._write_failed
             )
+        self._deleter.start()
 
-    def close(self, timeout_s: float) -> bool:
-        """Flush, stop all threads and close the tiers; False when not all was written in time."""
+    def close(self, timeout_s: float, *, hang_s: float = 5.0) -> bool:
+        """Flush, stop all threads and close the tiers; False when not all was written in time.
+
+        A thread that does not end within `hang_s` is left behind, and the tier that it waits for
+        is not closed: both end with the process.
+        """
         flushed = self.flush(timeout_s)
-        self._rewriter.shutdown(wait=True, cancel_futures=True)
+        is_idle = self._rewriter.close(hang_s)
+        is_idle &= self._deleter.close(hang_s)
         for write_out in self._write_outs:
-            write_out.close()
-            write_out.tier.close()
+            if write_out.close(hang_s) and is_idle:
+                write_out.tier.close()
+            else:
+                logger.warning("a tier hangs at the end", extra={"tier": write_out.tier.name})
         self._memory.close()
         return flushed
 
@@ -107,6 +121,9 @@ class TieredStore:
         raw = encode(record)
         top = transcode(raw, self._memory_codec)
         with self._lock:
+            if self._deleter.is_pending(record.key.stream_prefix):
+                self._counts["refused"] += 1
+                return PutReceipt(PutResult.REFUSED, ())
             self._loads.take_over(record.key)
             self._only_in_memory.discard(record.key)
             queued = tuple(out.tier.name for out in self._write_outs if out.offer(raw))
@@ -128,11 +145,12 @@ class TieredStore:
         """
         return self._rewriter.submit(self._write_again, keys, tier_name)
 
-    def delete_stream(self, stream: StreamKey) -> tuple[str, ...]:
-        """Forget a stream in all tiers. Nothing of it may be put meanwhile.
+    def delete_stream(self, stream: StreamKey) -> Future[tuple[str, ...]]:
+        """Forget a stream in all tiers. Returns without waiting for any I/O; from now on nothing of
+        it can be read, and nothing may be put.
 
-        Returns the names of the tiers that could not be reached: what is left there can only be
-        told from a later stream of the same name by `StreamKey.generation`.
+        The result comes after a first attempt: the names of the tiers that could not be reached.
+        They are tried again until they are, over restarts too where the store has a folder.
         """
         prefix = stream.prefix
         with self._lock:
@@ -140,15 +158,15 @@ class TieredStore:
             keys = self._memory.keys(prefix)
             self._memory.delete_many(keys)
             self._only_in_memory.difference_update(keys)
-        # The tiers are emptied from the top down, each after its queue, so that what a tier above
-        # still demotes meanwhile is deleted further down.
-        unreached = []
-        for write_out in self._write_outs:
-            write_out.discard(prefix)
-            stored = write_out.tier.keys(prefix)
-            if stored is None or not write_out.tier.delete_many(stored):
-                unreached.append(write_out.tier.name)
-        return tuple(unreached)
+            for write_out in self._write_outs:
+                write_out.discard(prefix, 0.0)
+            # The tiers are emptied from the top down, each after its queue, so that what a tier
+            # above still demotes meanwhile is deleted further down.
+            return self._deleter.delete(stream)
+
+    def is_deleting(self, stream: StreamKey) -> bool:
+        """Whether a deleted stream is still in some tier."""
+        return self._deleter.is_pending(stream.prefix)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was put is written or given up; False when time ran out.
@@ -165,10 +183,16 @@ class TieredStore:
         unique = list(dict.fromkeys(keys))
         with self._lock:
             found = {
-                key: LoadResult(fetch, self._memory.name)
+                key: LoadResult(MISS, None)
+                for key in unique
+                if self._deleter.is_pending(key.stream_prefix)
+            }
+            unique = [key for key in unique if key not in found]
+            found.update(
+                (key, LoadResult(fetch, self._memory.name))
                 for key, fetch in zip(unique, self._memory.get_many(unique), strict=True)
                 if fetch.record is not None
-            }
+            )
             rest = [key for key in unique if key not in found]
             waiting = self._catalogue.find_waiting(rest)
             found.update(
@@ -190,6 +214,8 @@ class TieredStore:
 
     def rows(self, stream: StreamKey) -> StreamRows:
         """Everything but the KV of a stream's segments, from all tiers."""
+        if self.is_deleting(stream):
+            return StreamRows((), is_complete=True)
         return self._catalogue.rows(stream)
 
     def streams(self, prefix: str = "") -> tuple[list[StreamKey], bool]:
@@ -198,7 +224,8 @@ class TieredStore:
         `prefix` starts a key's text and ends with ``/``: ``model/tenant/stream/`` finds the
         generations of one stream.
         """
-        return self._catalogue.streams(prefix)
+        found, is_complete = self._catalogue.streams(prefix)
+        return [stream for stream in found if not self.is_deleting(stream)], is_complete
 
     # ---- what is going on ----
 
@@ -207,11 +234,13 @@ class TieredStore:
         tiers = (self._memory, *(write_out.tier for write_out in self._write_outs))
         tier_stats = {tier.name: tier.stats() for tier in tiers}
         queues = {out.tier.name: out.stats() for out in self._write_outs}
+        deletions = self._deleter.stats()
         with self._lock:
             return StoreStats(
                 tiers=tier_stats,
                 queues=queues,
                 hits={tier.name: self._hits[tier.name] for tier in tiers},
+                deletions=deletions,
                 **{name: self._counts[name] for name in _COUNTED},
             )
 

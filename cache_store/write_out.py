@@ -122,15 +122,16 @@ class WriteOut:
             keys = {*self._waiting, *self._writing} - self._cancelled
         return sorted(key for key in keys if key.text.startswith(prefix))
 
-    def discard(self, prefix: str) -> None:
-        """Forget what waits under `prefix`, and return once none of it is being written."""
+    def discard(self, prefix: str, timeout_s: float) -> bool:
+        """Forget what waits under `prefix`, and wait until none of it is being written. Returns
+        False when a write still hangs after `timeout_s`; what it wrote is then in the tier."""
         with self._changed:
             for key in [key for key in self._waiting if key.text.startswith(prefix)]:
                 self._num_bytes -= self._waiting.pop(key).record.resident_bytes
             self._cancelled.update(key for key in self._writing if key.text.startswith(prefix))
             self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: not any(key.text.startswith(prefix) for key in self._writing)
+            return self._changed.wait_for(
+                lambda: not any(key.text.startswith(prefix) for key in self._writing), timeout_s
             )
 
     def flush(self, timeout_s: float) -> bool:
@@ -161,13 +162,16 @@ class WriteOut:
             assert len(jobs) <= self._max_records
             assert self._cancelled <= self._writing.keys()
 
-    def close(self) -> None:
-        """Stop after the batch that is being written; what still waits is not written."""
+    def close(self, timeout_s: float) -> bool:
+        """Stop after the batch that is being written; what still waits is not written. Returns
+        False when the batch still hangs after `timeout_s`: then the tier is still in use."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        if self._thread is not None:
-            self._thread.join()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     # ---- the writer thread ----
 

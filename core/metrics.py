@@ -238,7 +238,8 @@ class Metrics:
         self.store_moves = Counter(
             "onlooker_store_moves_total",
             "Segments between tiers: demoted to a lower one, forgotten as the last copy went, "
-            "or not_durable for want of room below.",
+            "or not_durable for want of room below. In streams: deletions that were retried since "
+            "a tier was not reached (deletion_retried), or given up (deletion_refused).",
             ["move"],
             registry=registry,
         )

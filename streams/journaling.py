@@ -7,18 +7,21 @@ makes the very same clips, and takes nothing for what was skipped.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from onlooker.cache_store.config import JournalSection
+from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.journal import FrameJournal, JournalReceipt, JournalStats
 from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.clock import Clock
+from onlooker.core.errors import Overloaded
 from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Codec, EncodedFrame, FrameMessage
@@ -30,6 +33,9 @@ from onlooker.streams.perception.stills import encode_png
 T = TypeVar("T")
 
 _log = logging.getLogger("onlooker.streams.journaling")
+
+CLOSE_S = 10.0
+"""How long the closing of the journal is waited for."""
 
 REPLAY_BYTES = 16 << 20
 """Bytes of pictures of a replay that are in memory at once."""
@@ -81,9 +87,10 @@ class JournalKeeper:
         """`executor`: has one thread, and does all the work on `journal`; given by tests."""
         self._journal = journal
         self._settings, self._clock, self._metrics = settings, clock, metrics
-        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._executor = executor or DaemonPool(1, name="journal")
         self._open: dict[StreamId, StreamJournal] = {}
         self._num_overdue = 0
+        self._stats = journal.stats()
 
     @property
     def guarantee(self) -> Guarantee:
@@ -96,12 +103,23 @@ class JournalKeeper:
         return self._settings.settle_s
 
     async def stats(self) -> JournalStats:
-        """The journal's totals, and what it holds now."""
-        return await self._run(self._journal.stats)
+        """The journal's totals and what it holds now, or as last told while the journal is stuck."""
+        with contextlib.suppress(TimeoutError):
+            self._stats = await self._run_briefly(self._journal.stats)
+        return self._stats
 
     async def open(self, stream_id: StreamId, survives: Guarantee) -> "StreamJournal":
-        """Open the journal of a stream; `survives`: what its durable clips survive."""
-        newest_s = await self._run(partial(self._journal.newest_s, stream_id))
+        """Open the journal of a stream; `survives`: what its durable clips survive.
+
+        Raises:
+            Overloaded: the journal is stuck, and what it has of the stream cannot be told.
+        """
+        try:
+            newest_s = await self._run_briefly(partial(self._journal.newest_s, stream_id))
+        except TimeoutError as error:
+            raise Overloaded(
+                "the journal of frames does not answer, since its disk hangs: try again later"
+            ) from error
         found = self._open[stream_id] = StreamJournal(stream_id, self, survives, newest_s)
         return found
 
@@ -110,9 +128,12 @@ class JournalKeeper:
         self._open.pop(stream_id, None)
 
     async def forget(self, stream_id: StreamId) -> None:
-        """Delete all that the journal has of a stream."""
+        """Delete all that the journal has of a stream; later, while the journal is stuck."""
         self.let_go(stream_id)
-        await self._run(partial(self._journal.delete, stream_id))
+        try:
+            await self._run_briefly(partial(self._journal.delete, stream_id))
+        except TimeoutError:
+            _log.warning("the journal is stuck; a stream's frames are deleted later")
 
     def waiting(self) -> dict[StreamId, list[int]]:
         """By stream, the indices of clips that were seen and are not known to be durable."""
@@ -128,8 +149,14 @@ class JournalKeeper:
             journal.settle(clip_indices)
 
     async def close(self) -> None:
-        """Write everything down and close the journal."""
-        await self._run(self._journal.close)
+        """Write everything down and close the journal, which ends with the process if it is
+        stuck."""
+        closed = asyncio.ensure_future(self._run(self._journal.close))
+        await asyncio.wait((closed,), timeout=CLOSE_S)  # of real time: nothing else goes on
+        if closed.done():
+            closed.result()
+        else:
+            _log.warning("the journal is stuck at the end")
         self._executor.shutdown(wait=False)
 
     # ---- for `StreamJournal`
@@ -184,6 +211,12 @@ class JournalKeeper:
 
     def _arrived_late(self, done: object) -> None:
         self._num_overdue -= 1
+
+    async def _run_briefly(self, work: Callable[[], T]) -> T:
+        """As `_run`. Raises TimeoutError when it takes longer than a frame waits for the journal;
+        the work is then done later."""
+        done = asyncio.ensure_future(self._run(work))
+        return await within(self._clock, self._settings.stall_s, asyncio.shield(done))
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

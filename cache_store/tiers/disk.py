@@ -10,10 +10,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from onlooker.cache_store.counters import TierCounters
+from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.envelope import (
     PREFIX_BYTES,
     EncodedRecord,
@@ -82,7 +82,7 @@ class DiskTier:
         self._policy = policy
         self._sync = sync
         self._read_threads = read_threads
-        self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="segment-reader")
+        self._readers = DaemonPool(read_threads, name="segment-reader")
         self._files = files or Files()
         self._write_lock = threading.RLock()
         self._index_lock = threading.Lock()  # taken last, held briefly, never during I/O

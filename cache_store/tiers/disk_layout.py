@@ -1,6 +1,7 @@
 """Where the file of a record lies.
 
     <root>/LOCK                      held by the one process that has the folder open
+    <root>/deletions/                streams that are still to be deleted (see `Tombstones`)
     <root>/v1/<model>/<tenant>/<stream>/<generation>/<index // 1024>/
         <index>.<kind>               a record
         .<number>                    a record being written; what is left of it is removed at open

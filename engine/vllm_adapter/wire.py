@@ -397,8 +397,14 @@ def drop_segments(keys: Sequence[str]) -> WorkerCall[int]:
 
 
 def drop_stream(prefix: str, *, forget: bool) -> WorkerCall[int]:
-    """Let go of a stream's segments; with `forget`, in the store below too."""
+    """Let go of a stream's segments; with `forget`, in the store below too, which goes on in the
+    background."""
     return WorkerCall("drop_stream", (prefix, forget), int)
+
+
+def is_deleting(prefix: str) -> WorkerCall[bool]:
+    """Whether a forgotten stream is still somewhere in the store below."""
+    return WorkerCall("is_deleting", (prefix,), bool)
 
 
 def missing_segments(keys: Sequence[str]) -> WorkerCall[list[str]]:

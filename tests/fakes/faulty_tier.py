@@ -45,6 +45,8 @@ class FaultyTier:
         self._lock = threading.Lock()
         self._running = threading.Event()
         self._running.set()
+        self.came_in = threading.Event()
+        """A write has begun."""
         self._last: EncodedRecord | None = None
         self._counters = TierCounters()
 
@@ -66,6 +68,7 @@ class FaultyTier:
         ]
 
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
+        self.came_in.set()
         self._running.wait()
         if self._happens(self.rates.unreachable):
             self._counters.add(write_errors=len(records))

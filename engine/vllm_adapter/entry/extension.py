@@ -28,6 +28,11 @@ class SegmentExtension:
             worker.vault.forget_stream(prefix)
         return worker.arena.drop_prefix(prefix)
 
+    def is_deleting(self, prefix: str) -> bool:
+        """See `wire.is_deleting`."""
+        vault = self._worker().vault
+        return vault is not None and vault.is_deleting(prefix)
+
     def missing_segments(self, keys: list[str]) -> list[str]:
         """Answers `wire.missing_segments`."""
         return self._worker().arena.missing(keys)

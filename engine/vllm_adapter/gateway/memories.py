@@ -22,6 +22,11 @@ from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
+DELETION_WAIT_S = 2.0
+"""How long the closing of a stream waits until it is deleted from every tier. After that the
+workers go on with it by themselves."""
+_DELETION_POLL_S = 0.02
+
 
 class StreamMemories:
     """The memories of all open streams."""
@@ -78,6 +83,8 @@ class StreamMemories:
         self._newest.pop(stream_id, None)
         if memory is not None and self._runner.healthy():
             await self._runner.ask_workers(wire.drop_stream(memory.prefix, forget=forget))
+            if forget:
+                await self._wait_deleted(memory.prefix)
 
     async def add(self, clip: Clip, tokens: ClipTokens) -> None:
         """Remember a clip whose segment was saved; makes room where there are too many."""
@@ -126,6 +133,18 @@ class StreamMemories:
         if missing:
             _log.warning("segments are missing", extra={"count": len(missing)})
         return bool(missing)
+
+    async def _wait_deleted(self, prefix: str) -> None:
+        """The workers' steps never wait for a tier, so that is done here."""
+        until_s = self._clock.now_s() + DELETION_WAIT_S
+        while True:
+            answers = await self._runner.ask_workers(wire.is_deleting(prefix))
+            if not any(answers):
+                return
+            if self._clock.now_s() >= until_s:
+                _log.warning("a stream is deleted later: a tier could not be reached")
+                return
+            await self._clock.sleep(_DELETION_POLL_S)
 
     async def _restore(self, memory: StreamMemory) -> None:
         stored = await self._runner.ask_workers(wire.restore_stream(memory.prefix))

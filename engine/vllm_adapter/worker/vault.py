@@ -107,12 +107,15 @@ class Vault:
         return totals
 
     def forget_stream(self, prefix: str) -> None:
-        """Delete all of one life of a stream, in every tier."""
+        """Delete all of one life of a stream, in every tier. Returns without waiting for that: it
+        goes on in the background until every tier has done it, see `is_deleting`."""
         with self._lock:
             self._undurable = {key for key in self._undurable if not key.startswith(prefix)}
-        if unreached := self._store.delete_stream(_stream_key(prefix)):
-            # The stream's generation tells what is left there from a later stream of the same name.
-            _log.warning("a stream is not deleted everywhere", extra={"tiers": unreached})
+        self._store.delete_stream(_stream_key(prefix))
+
+    def is_deleting(self, prefix: str) -> bool:
+        """Whether a forgotten life of a stream is still in some tier."""
+        return self._store.is_deleting(_stream_key(prefix))
 
     def generations(self, prefix: str) -> tuple[list[int], bool]:
         """Numbers of the lives of a stream (``model/tenant/stream/``) of which something is stored,
@@ -143,6 +146,8 @@ class Vault:
             "demoted": stats.demoted,
             "forgotten": stats.forgotten,
             "not_durable": stats.not_durable,
+            "deletion_retried": stats.deletions.retried,
+            "deletion_refused": stats.deletions.refused,
         }
 
     def flush(self, timeout_s: float) -> bool:

@@ -67,7 +67,7 @@ def test_what_is_offered_is_written_in_order_and_told() -> None:
     assert failed == []
     assert tier.keys() == stored
     write_out.check_integrity()
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_a_full_queue_says_no_and_counts_it() -> None:
@@ -82,7 +82,7 @@ def test_a_full_queue_says_no_and_counts_it() -> None:
     tier.resume()
     assert write_out.flush(WAIT_S)
     assert write_out.stats().num_bytes == 0
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_the_queue_is_bounded_in_bytes() -> None:
@@ -94,7 +94,7 @@ def test_the_queue_is_bounded_in_bytes() -> None:
     assert [write_out.offer(make_encoded(index)) for index in range(3)] == [True, True, False]
     assert write_out.stats().num_bytes == 2 * size
     tier.resume()
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_a_record_can_be_read_until_its_write_has_ended() -> None:
@@ -109,7 +109,7 @@ def test_a_record_can_be_read_until_its_write_has_ended() -> None:
     tier.resume()
     assert write_out.flush(WAIT_S)
     assert write_out.get(record.key) is None
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_a_record_can_be_read_while_it_is_being_written() -> None:
@@ -122,7 +122,7 @@ def test_a_record_can_be_read_while_it_is_being_written() -> None:
     assert write_out.get(record.key) is record
     assert write_out.keys(STREAM.prefix) == [record.key]
     tier.may_go_on.set()
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_a_newer_record_is_not_undone_by_the_second_try_of_an_older_one() -> None:
@@ -138,7 +138,7 @@ def test_a_newer_record_is_not_undone_by_the_second_try_of_an_older_one() -> Non
     assert write_out.flush(WAIT_S)
     assert tier.get_many([newer.key])[0].record is newer
     write_out.check_integrity()
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_a_newer_record_takes_the_place_of_a_waiting_one() -> None:
@@ -152,7 +152,7 @@ def test_a_newer_record_takes_the_place_of_a_waiting_one() -> None:
     assert write_out.flush(WAIT_S)
     assert stored == [make_key(1)]
     assert tier.get_many([make_key(1)])[0].record is newer
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_a_tier_that_fails_is_tried_again_and_then_given_up() -> None:
@@ -164,7 +164,7 @@ def test_a_tier_that_fails_is_tried_again_and_then_given_up() -> None:
     assert (stored, failed) == ([], [make_key(0)])
     assert (write_out.stats().retried, write_out.stats().failed) == (2, 1)
     assert write_out.get(make_key(0)) is None
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_a_tier_that_recovers_gets_everything() -> None:
@@ -177,7 +177,7 @@ def test_a_tier_that_recovers_gets_everything() -> None:
     assert sorted(stored) == [make_key(index) for index in range(30)]
     assert failed == []
     assert write_out.stats().retried > 0
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_what_a_full_tier_refuses_is_not_tried_again() -> None:
@@ -188,7 +188,7 @@ def test_what_a_full_tier_refuses_is_not_tried_again() -> None:
     assert write_out.flush(WAIT_S)
     assert failed == [make_key(0)]
     assert write_out.stats().retried == 0
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_a_listener_that_fails_does_not_end_the_writing() -> None:
@@ -202,7 +202,7 @@ def test_a_listener_that_fails_does_not_end_the_writing() -> None:
         write_out.offer(make_encoded(index))
         assert write_out.flush(WAIT_S)
     assert len(tier.keys()) == 3
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 @pytest.mark.parametrize("num_failures", [0, 1])
@@ -215,7 +215,7 @@ def test_discarding_forgets_what_waits_and_waits_for_what_is_being_written(
     write_out.offer(make_encoded(0))
     assert tier.came_in.wait(WAIT_S)
     write_out.offer(make_encoded(1))
-    discarding = threading.Thread(target=write_out.discard, args=(STREAM.prefix,))
+    discarding = threading.Thread(target=write_out.discard, args=(STREAM.prefix, WAIT_S))
     discarding.start()
     wait_until_gone(write_out, 1)
     tier.may_go_on.set()
@@ -225,7 +225,7 @@ def test_discarding_forgets_what_waits_and_waits_for_what_is_being_written(
     assert not tier.contains_many([make_key(1)])[0]
     assert write_out.stats().num_records == 0
     write_out.check_integrity()
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_what_was_discarded_while_it_failed_is_not_tried_again() -> None:
@@ -234,7 +234,7 @@ def test_what_was_discarded_while_it_failed_is_not_tried_again() -> None:
     started(write_out)
     write_out.offer(make_encoded(0))
     assert tier.came_in.wait(WAIT_S)
-    discarding = threading.Thread(target=write_out.discard, args=(STREAM.prefix,))
+    discarding = threading.Thread(target=write_out.discard, args=(STREAM.prefix, WAIT_S))
     discarding.start()
     wait_until_gone(write_out, 0)
     tier.may_go_on.set()
@@ -242,7 +242,7 @@ def test_what_was_discarded_while_it_failed_is_not_tried_again() -> None:
     assert not discarding.is_alive()
     assert write_out.flush(WAIT_S)
     assert tier.keys() == []
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 @pytest.mark.parametrize("codec", ["int8", "int4"])
@@ -255,7 +255,7 @@ def test_records_are_coded_on_their_way_down(codec: str) -> None:
     found = tier.get_many([make_key(0)])[0].record
     assert found is not None
     assert found.head.codec == codec
-    write_out.close()
+    write_out.close(WAIT_S)
 
 
 def test_flushing_ends_when_time_runs_out() -> None:
@@ -266,5 +266,5 @@ def test_flushing_ends_when_time_runs_out() -> None:
     write_out.offer(make_encoded(0))
     assert not write_out.flush(0.0)
     tier.resume()
-    write_out.close()
+    write_out.close(WAIT_S)
     assert not write_out.offer(make_encoded(1))

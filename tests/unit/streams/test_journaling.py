@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from onlooker.cache_store.config import JournalSection, SyncPolicy
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import ManualClock
+from onlooker.core.errors import Overloaded
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Codec, EncodedFrame, FrameMessage, FrameOutcome
@@ -402,6 +403,26 @@ class StuckExecutor(InlineExecutor):
 
 def picture(index: int) -> KeptPicture:
     return KeptPicture(index, float(index), Codec.PNG, b"picture")
+
+
+async def test_a_stuck_journal_keeps_no_stream_from_being_closed(tmp_path: Path) -> None:
+    clock, executor = ManualClock(), StuckExecutor()
+    section = JournalSection(path=tmp_path, stall_s=2.0)
+    journal = open_journal(section)
+    keeper = JournalKeeper(
+        journal, settings=section, clock=clock, metrics=Metrics(), executor=executor
+    )
+    one = await keeper.open(DOOR, Guarantee.MACHINE)
+    await one.append([picture(0)])
+    executor.is_stuck = True
+    await driven(clock, keeper.forget(DOOR))
+    assert journal.streams() == ["door"]  # for now
+    with pytest.raises(Overloaded, match="journal"):
+        await driven(clock, keeper.open(DOOR, Guarantee.MACHINE))
+    assert (await driven(clock, keeper.stats())).num_streams == 0  # as it was last known
+    executor.go_on()
+    assert journal.streams() == []
+    await keeper.close()
 
 
 async def test_a_stuck_journal_delays_one_frame_and_no_other(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ def test_the_reports_of_two_workers_are_one() -> None:
 CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     (wire.drop_segments(["a"]), 1),
     (wire.drop_stream("p/", forget=True), 1),
+    (wire.is_deleting("p/"), True),
     (wire.missing_segments(["a"]), ["a"]),
     (wire.stored_lives("p/"), wire.StoredLives([1], is_complete=True)),
     (

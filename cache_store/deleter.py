@@ -1,0 +1,200 @@
+"""`Deleter`: empties the lower tiers of deleted streams, again and again until each has done it."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from onlooker.cache_store.key import StreamKey
+from onlooker.cache_store.tombstones import Tombstones
+from onlooker.cache_store.write_out import WriteOut
+from onlooker.core.backoff import Backoff
+
+logger = logging.getLogger(__name__)
+
+_DEFAULT_BACKOFF = Backoff(min_s=1.0, max_s=60.0)
+
+
+@dataclass(slots=True, eq=False)
+class _Deletion:
+    stream: StreamKey
+    tried: "Future[tuple[str, ...]]" = field(default_factory=Future)
+    """The tiers that the first attempt did not reach."""
+    first_tier: int = 0
+    """The tiers above this one, counted from the top, are done."""
+    is_written: bool = False
+    """Whether it is remembered over a restart."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionStats:
+    """Deletions that are not done now, and totals since the start."""
+
+    num_pending: int
+    retried: int
+    """Attempts after the first."""
+    refused: int
+    """Deletions that were given up, because too many were pending already."""
+
+
+class Deleter:
+    """One thread, in which everything blocking is done. Safe to call from any thread.
+
+    Args:
+        write_outs: the lower tiers, from the top down.
+        tombstones: remembers over restarts what is not done.
+        wait_s: how long one attempt waits for a write to a tier that is under way.
+        backoff: how long to wait after attempts that did not reach all tiers.
+        max_streams: the most deletions that may be pending.
+    """
+
+    def __init__(
+        self,
+        write_outs: Sequence[WriteOut],
+        *,
+        tombstones: Tombstones | None = None,
+        wait_s: float = 5.0,
+        backoff: Backoff = _DEFAULT_BACKOFF,
+        max_streams: int = 10_000,
+    ) -> None:
+        self._write_outs = tuple(write_outs)
+        self._tombstones = tombstones or Tombstones(None)
+        self._wait_s = wait_s
+        self._backoff = backoff
+        self._max_streams = max_streams
+        self._changed = threading.Condition()
+        self._pending: dict[str, _Deletion] = {}
+        self._new: deque[_Deletion] = deque()
+        self._again: list[_Deletion] = []
+        self._retried = self._refused = 0
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Go on with what an earlier process left undone, and start the thread."""
+        try:
+            left = self._tombstones.load()
+        except OSError as error:
+            left = []
+            logger.warning("cannot tell what is to be deleted", extra={"error": str(error)})
+        for stream in left:
+            self.delete(stream)
+        self._thread = threading.Thread(target=self._run, name="segment-deleter", daemon=True)
+        self._thread.start()
+
+    def delete(self, stream: StreamKey) -> "Future[tuple[str, ...]]":
+        """Delete what the lower tiers have of a stream. Returns at once.
+
+        The result comes after the first attempt: the names of the tiers that it did not reach. They
+        are tried again until they are reached, also by the next process.
+        """
+        with self._changed:
+            if (known := self._pending.get(stream.prefix)) is not None:
+                return known.tried
+            deletion = _Deletion(stream)
+            if len(self._pending) >= self._max_streams:
+                self._refused += 1
+                logger.warning("too many deletions are pending; one more is given up")
+                deletion.tried.set_result(tuple(out.tier.name for out in self._write_outs))
+                return deletion.tried
+            self._pending[stream.prefix] = deletion
+            self._new.append(deletion)
+            self._changed.notify_all()
+            return deletion.tried
+
+    def is_pending(self, stream_prefix: str) -> bool:
+        """Whether a stream (see `StreamKey.prefix`) is deleted, but not yet everywhere."""
+        return stream_prefix in self._pending
+
+    def stats(self) -> DeletionStats:
+        """What is pending now, and totals since the start."""
+        with self._changed:
+            return DeletionStats(len(self._pending), self._retried, self._refused)
+
+    def close(self, timeout_s: float) -> bool:
+        """Try once more what was not tried yet, and stop. Returns False when an attempt still hangs
+        after `timeout_s`."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    # ---- the thread ----
+
+    def _run(self) -> None:
+        num_failures = 0
+        while batch := self._next_batch(num_failures):
+            is_any_done = False
+            for deletion in batch:
+                is_any_done |= self._attempt(deletion)
+            num_failures = 0 if is_any_done else num_failures + 1
+            if is_any_done:
+                # A tier that was reached for one stream may be reached for the others too.
+                with self._changed:
+                    self._new.extend(self._again)
+                    self._again.clear()
+
+    def _next_batch(self, num_failures: int) -> list[_Deletion]:
+        """Wait for a deletion, or until those that failed are to be tried again; nothing when the
+        end has come."""
+        with self._changed:
+            while True:
+                pause_s = self._backoff.wait_s(num_failures) if self._again else None
+                self._changed.wait_for(lambda: self._new or self._closing, pause_s)
+                if self._new:
+                    batch, self._new = list(self._new), deque()
+                    return batch
+                if self._closing:
+                    return []
+                if self._again:
+                    batch, self._again = self._again, []
+                    return batch
+
+    def _attempt(self, deletion: _Deletion) -> bool:
+        """Delete what is left of a stream; returns whether nothing is left."""
+        is_first = not deletion.tried.done()
+        if not deletion.is_written:
+            deletion.is_written = self._recorded(self._tombstones.add, deletion.stream)
+        unreached = [
+            place
+            for place in range(deletion.first_tier, len(self._write_outs))
+            if not self._is_emptied(self._write_outs[place], deletion.stream.prefix)
+        ]
+        with self._changed:
+            self._retried += not is_first
+            if unreached:
+                # What an upper tier still holds it may demote: all below are done once more.
+                deletion.first_tier = unreached[0]
+                self._again.append(deletion)
+        if not unreached:
+            self._recorded(self._tombstones.remove, deletion.stream)
+            with self._changed:
+                del self._pending[deletion.stream.prefix]
+        if is_first:
+            names = tuple(self._write_outs[place].tier.name for place in unreached)
+            deletion.tried.set_result(names)
+            if names:
+                logger.warning("a stream is deleted later", extra={"unreached": names})
+        return not unreached
+
+    def _is_emptied(self, write_out: WriteOut, prefix: str) -> bool:
+        try:
+            is_idle = write_out.discard(prefix, self._wait_s)
+            stored = write_out.tier.keys(prefix)
+            return stored is not None and write_out.tier.delete_many(stored) and is_idle
+        except Exception:  # a fault in a tier must not end all deleting
+            logger.exception("a tier failed to delete", extra={"tier": write_out.tier.name})
+            return False
+
+    def _recorded(self, record: Callable[[StreamKey], None], stream: StreamKey) -> bool:
+        try:
+            record(stream)
+        except OSError as error:
+            logger.warning("cannot note a deletion", extra={"error": str(error)})
+            return False
+        return True

@@ -1,0 +1,192 @@
+"""Deletions while tiers hang or are away: nobody waits, and nothing is forgotten."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from onlooker.cache_store.codecs.table import RAW
+from onlooker.cache_store.daemon_pool import DaemonPool
+from onlooker.cache_store.deleter import Deleter
+from onlooker.cache_store.files import Files
+from onlooker.cache_store.key import SegmentKey, StreamKey
+from onlooker.cache_store.lookup import PutResult
+from onlooker.cache_store.tiered_store import TieredStore
+from onlooker.cache_store.tiers.memory import MemoryTier
+from onlooker.cache_store.tombstones import Tombstones
+from onlooker.core.backoff import Backoff
+from tests.fakes.faulty_tier import FaultRates, FaultyTier
+from tests.unit.cache_store.factories import (
+    STREAM,
+    make_encoded,
+    make_key,
+    make_memory,
+    make_record,
+    make_store,
+    make_write_out,
+)
+
+WAIT_S = 10.0
+AWAY = FaultRates(unreachable=1.0)
+
+
+class Lower(MemoryTier):
+    """A lower tier in RAM that tells when it was asked to delete something."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.deleted = threading.Event()
+        super().__init__(budget_bytes=1 << 20, policy=make_memory()._policy)
+
+    def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
+        found = super().delete_many(keys)
+        self.deleted.set()
+        return found
+
+
+def make_patient_store(
+    *tiers: FaultyTier, folder: Path | None = None, max_streams: int = 9
+) -> TieredStore:
+    """A store that waits for hanging tiers no longer than it must, and soon tries again."""
+    outs = [make_write_out(tier) for tier in tiers]
+    deleter = Deleter(
+        outs,
+        tombstones=Tombstones(folder),
+        wait_s=0.01,
+        backoff=Backoff(0.01, 0.01),
+        max_streams=max_streams,
+    )
+    store = TieredStore(make_memory(), outs, memory_codec=RAW, deleter=deleter)
+    store.start()
+    return store
+
+
+def test_a_deletion_does_not_wait_for_a_write_that_hangs() -> None:
+    disk = FaultyTier(Lower("disk"), seed=0)
+    store = make_patient_store(disk)
+    disk.pause()
+    store.put(make_record(0))
+    assert disk.came_in.wait(WAIT_S)
+    assert store.delete_stream(STREAM).result(WAIT_S) == ("disk",)
+    assert store.is_deleting(STREAM)
+    assert store.get_many([make_key(0)])[0].record is None
+    disk.resume()
+    store.close(WAIT_S)
+
+
+def test_what_a_hanging_write_left_behind_is_deleted_once_it_has_ended() -> None:
+    inner = Lower("disk")
+    disk = FaultyTier(inner, seed=0)
+    store = make_patient_store(disk)
+    disk.pause()
+    store.put(make_record(0))
+    assert disk.came_in.wait(WAIT_S)
+    store.delete_stream(STREAM).result(WAIT_S)
+    disk.resume()
+    assert store.flush(WAIT_S)
+    while store.is_deleting(STREAM):
+        inner.deleted.wait(0.001)
+    assert inner.keys() == []
+    assert store.stats().deletions.retried >= 1
+    store.close(WAIT_S)
+
+
+def test_the_end_does_not_wait_for_a_write_that_hangs() -> None:
+    disk = FaultyTier(Lower("disk"), seed=0)
+    store = make_patient_store(disk)
+    disk.pause()
+    store.put(make_record(0))
+    assert disk.came_in.wait(WAIT_S)
+    assert not store.close(0.01, hang_s=0.01)
+    disk.resume()
+
+
+def test_a_tier_below_one_that_hangs_is_emptied_meanwhile() -> None:
+    disk, redis = FaultyTier(Lower("disk"), seed=0, rates=AWAY), Lower("redis")
+    redis.put_many([make_encoded(0)])
+    store = make_patient_store(disk, FaultyTier(redis, seed=0))
+    assert store.delete_stream(STREAM).result(WAIT_S) == ("disk",)
+    assert redis.keys() == []
+    store.close(WAIT_S)
+
+
+def test_a_deletion_is_remembered_by_the_next_process(tmp_path: Path) -> None:
+    inner = Lower("redis")
+    inner.put_many([make_encoded(0)])
+    away = make_patient_store(FaultyTier(inner, seed=0, rates=AWAY), folder=tmp_path)
+    assert away.delete_stream(STREAM).result(WAIT_S) == ("redis",)
+    away.close(WAIT_S)
+    inner.put_many([make_encoded(0)])  # closing a tier in RAM has emptied it
+    after = make_patient_store(FaultyTier(inner, seed=0), folder=tmp_path)
+    assert after.delete_stream(STREAM).result(WAIT_S) == ()
+    assert inner.keys() == []
+    after.close(WAIT_S)
+    assert Tombstones(tmp_path).load() == []
+
+
+def test_a_stream_that_is_to_be_deleted_is_hidden_from_the_first_moment(tmp_path: Path) -> None:
+    Tombstones(tmp_path).add(STREAM)
+    inner = Lower("redis")
+    inner.put_many([make_encoded(0)])
+    store = make_patient_store(FaultyTier(inner, seed=0, rates=AWAY), folder=tmp_path)
+    inner_is_up = make_store(inner)
+    assert inner_is_up.streams()[0] == [STREAM]
+    assert store.is_deleting(STREAM)
+    assert store.streams()[0] == []
+    assert store.rows(STREAM).rows == ()
+    assert store.put(make_record(1)).result is PutResult.REFUSED
+    store.close(WAIT_S)
+    inner_is_up.close(WAIT_S)
+
+
+def test_one_deletion_too_many_is_given_up_and_counted() -> None:
+    store = make_patient_store(FaultyTier(Lower("redis"), seed=0, rates=AWAY), max_streams=1)
+    store.delete_stream(STREAM).result(WAIT_S)
+    other = StreamKey("model-a", "tenant-a", "camera-2")
+    assert store.delete_stream(other).result(WAIT_S) == ("redis",)
+    assert not store.is_deleting(other)
+    assert store.stats().deletions.refused == 1
+    store.close(WAIT_S)
+
+
+def test_a_deletion_goes_on_where_it_cannot_be_noted(tmp_path: Path) -> None:
+    class Broken(Files):
+        def sync(self, descriptor: int) -> None:
+            raise OSError("the medium is gone")
+
+    inner = Lower("redis")
+    inner.put_many([make_encoded(0)])
+    outs = [make_write_out(inner)]
+    deleter = Deleter(outs, tombstones=Tombstones(tmp_path / "deletions", files=Broken()))
+    store = TieredStore(make_memory(), outs, memory_codec=RAW, deleter=deleter)
+    store.start()
+    assert store.delete_stream(STREAM).result(WAIT_S) == ()
+    assert inner.keys() == []
+    store.close(WAIT_S)
+
+
+def test_names_of_others_among_the_tombstones_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "a+b+c+x").touch()
+    Tombstones(tmp_path).add(STREAM)
+    assert Tombstones(tmp_path).load() == [STREAM]
+
+
+def test_a_pool_runs_what_it_is_given_and_passes_errors_on() -> None:
+    pool = DaemonPool(2, name="test")
+    assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
+    with pytest.raises(ZeroDivisionError):
+        pool.submit(divmod, 1, 0).result(WAIT_S)
+    assert pool.close(WAIT_S)
+    with pytest.raises(RuntimeError):
+        pool.submit(abs, 1)
+
+
+def test_a_pool_ends_though_a_call_hangs() -> None:
+    pool, end = DaemonPool(1, name="test"), threading.Event()
+    hanging, waiting = pool.submit(end.wait), pool.submit(abs, 1)
+    assert not pool.close(0.01)
+    assert waiting.cancelled()
+    end.set()
+    assert hanging.result(WAIT_S)
