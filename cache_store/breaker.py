@@ -71,3 +71,11 @@ class CircuitBreaker:
                 self._backoff_s = min(2 * self._backoff_s, self._max_backoff_s)
             self._open_until_s = self._clock.now_s() + self._backoff_s
             self._num_opened += 1
+
+    def gave_up(self) -> None:
+        """Note that asking again soon is pointless, and open for the longest time at once."""
+        with self._lock:
+            self._failures = self._max_failures
+            self._backoff_s = self._max_backoff_s
+            self._open_until_s = self._clock.now_s() + self._backoff_s
+            self._num_opened += 1

@@ -111,11 +111,14 @@ def open_journal(section: JournalSection) -> FrameJournal:
 def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
     """Make the Redis tier, which connects when it is first used. Raises ConfigError when the
     address is malformed."""
-    breaker = CircuitBreaker(
-        max_failures=section.max_failures,
-        min_backoff_s=section.min_backoff_s,
-        max_backoff_s=section.max_backoff_s,
-        clock=clock,
+    breaker, adding = (
+        CircuitBreaker(
+            max_failures=max_failures,
+            min_backoff_s=section.min_backoff_s,
+            max_backoff_s=section.max_backoff_s,
+            clock=clock,
+        )
+        for max_failures in (section.max_failures, 1)
     )
     try:
         link = RedisLink(
@@ -125,6 +128,7 @@ def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
             slow_s=section.slow_s,
             max_connections=section.max_connections,
             breaker=breaker,
+            adding=adding,
             clock=clock,
         )
     except ValueError as error:

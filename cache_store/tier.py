@@ -60,6 +60,9 @@ class TierStats:
     """Keys that could not be read for now: unreachable, timed out, or an I/O error."""
     write_errors: int = 0
     """Keys that could not be written for now: unreachable, timed out, or an I/O error."""
+    error_replies: int = 0
+    """Replies of the server that it cannot do its work now: it is a replica, is full, is being
+    started, does not know the password, and the like."""
     stored: int = 0
     refused: int = 0
     """Records for which there was no room."""

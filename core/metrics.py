@@ -265,7 +265,8 @@ class Metrics:
         self.store_events = Counter(
             "onlooker_store_events_total",
             "What befell segments in their tiers, in segments: hits, misses, corrupt, foreign, "
-            "read_errors, write_errors, refused, stored, evicted, and failed (given up).",
+            "read_errors, write_errors, refused, stored, evicted, and failed (given up); and "
+            "error_replies of Redis, by which it refuses to do its work.",
             ["tier", "event"],
             registry=registry,
         )

@@ -15,7 +15,7 @@ _log = logging.getLogger("onlooker.streams.stock")
 
 COUNTED = (
     "hits", "misses", "corrupt", "foreign", "read_errors", "write_errors", "refused", "stored",
-    "evicted", "failed",
+    "evicted", "failed", "error_replies",
 )  # fmt: skip
 """The names of a tier's totals that become metrics."""
 

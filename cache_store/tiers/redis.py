@@ -10,6 +10,7 @@ checksums were found right.
 
 import threading
 from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
 
 from redis.exceptions import OutOfMemoryError
 
@@ -35,6 +36,7 @@ _FIRST_RECORD_BYTES = 1 << 20
 _LIST_BATCH = 512
 """How many keys one round trip deletes, or reads the heads of."""
 _WRONG_TYPE = "WRONGTYPE"
+_FULL = "OOM"
 
 
 class RedisTier:
@@ -95,6 +97,10 @@ class RedisTier:
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
         outcomes: list[PutOutcome] = []
         while len(outcomes) < len(records):
+            if (held_by := self._link.held_off()) is not None:
+                outcome = PutOutcome.REFUSED if held_by.code == _FULL else PutOutcome.ERROR
+                outcomes += [outcome] * (len(records) - len(outcomes))
+                break
             stored = self._put_batch(self._next_batch(records[len(outcomes) :]))
             if stored is None:
                 outcomes += [PutOutcome.ERROR] * (len(records) - len(outcomes))
@@ -163,7 +169,8 @@ class RedisTier:
     def stats(self) -> TierStats:
         """Totals of this process. No server is asked: what a shared Redis holds, its own monitoring
         tells."""
-        return self._counters.snapshot(num_records=0, used_bytes=0)
+        counted = self._counters.snapshot(num_records=0, used_bytes=0)
+        return replace(counted, error_replies=self._link.num_troubles)
 
     def close(self) -> None:
         self._link.close()
@@ -200,7 +207,7 @@ class RedisTier:
             for record, value in zip(batch, self._values(batch), strict=True)
         ]
         keys = [record.key for record in batch]
-        replies = self._link.send([*commands, *self._members.adding(keys)])
+        replies = self._link.add([*commands, *self._members.adding(keys)])
         if replies is None:
             return None
         if any(isinstance(reply, Exception) for reply in replies[len(batch) :]):

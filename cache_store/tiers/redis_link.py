@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from onlooker.cache_store.breaker import CircuitBreaker
 from onlooker.cache_store.tiers.redis_parser import DirectParser
+from onlooker.cache_store.tiers.redis_replies import Reaction, Trouble, TroubleLog, trouble_of
 from onlooker.core.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -18,8 +19,6 @@ logger = logging.getLogger(__name__)
 Command = tuple[object, ...]
 Reply = Any
 """What redis-py makes of a reply: bytes or memoryview, int, None, dict, or an exception."""
-
-ResultT = TypeVar("ResultT")
 
 
 class RedisLink:
@@ -30,6 +29,9 @@ class RedisLink:
         timeout_s: limit for each wait on the socket.
         connect_timeout_s: limit for making a connection.
         slow_s: a round trip that takes longer counts as a failure with the breaker.
+        breaker: keeps everything from a Redis that does not do its work.
+        adding: keeps only what adds records from a Redis that refuses it, one that is full for
+            example.
     """
 
     def __init__(
@@ -41,8 +43,12 @@ class RedisLink:
         slow_s: float,
         max_connections: int,
         breaker: CircuitBreaker,
+        adding: CircuitBreaker,
         clock: Clock,
     ) -> None:
+        self._adding = adding
+        self._held_by: Trouble | None = None
+        self._log = TroubleLog(clock)
         self._slow_s = slow_s
         self._breaker = breaker
         self._clock = clock
@@ -64,10 +70,38 @@ class RedisLink:
     def breaker(self) -> CircuitBreaker:
         return self._breaker
 
+    @property
+    def num_troubles(self) -> int:
+        """Replies so far by which the server refused to do its work."""
+        return self._log.total
+
+    def held_off(self) -> Trouble | None:
+        """Why nothing may be added right now; None where it may. Who gets None must `add`."""
+        return None if self._adding.try_enter() else self._held_by
+
+    def add(self, commands: Sequence[Command]) -> list[Reply] | None:
+        """As `send`, for commands that add records; see `held_off`."""
+        replies = self.send(commands)
+        if replies is None:
+            return None
+        held_by = [
+            trouble
+            for trouble in map(trouble_of, replies)
+            if trouble is not None
+            and trouble.reaction in (Reaction.STOP_ADDING, Reaction.RECONNECT)
+        ]
+        if held_by:
+            self._held_by = held_by[0]
+            self._adding.failed()
+        else:
+            self._adding.succeeded()
+        return replies
+
     def send(self, commands: Sequence[Command]) -> list[Reply] | None:
         """One round trip of several commands; None when the server cannot be reached in time.
 
-        A command that the server refuses has an exception as its reply; the others go on.
+        A command that the server refuses has an exception as its reply; the others go on. Replies
+        that say that the server does not do its work (see `redis_replies`) count as failures.
         """
 
         def run() -> list[Reply]:
@@ -112,19 +146,39 @@ class RedisLink:
         """Close all connections."""
         self._client.connection_pool.disconnect()
 
-    def _guarded(self, run: Callable[[], ResultT]) -> ResultT | None:
+    def _guarded(self, run: Callable[[], list[Reply]]) -> list[Reply] | None:
         if not self._breaker.try_enter():
             return None
         started_s = self._clock.now_s()
         try:
             result = run()
         except (redis.RedisError, OSError) as error:
-            self._breaker.failed()
-            if self._breaker.is_open():
-                logger.warning("Redis is left alone for a while", extra={"error": str(error)})
+            if not self._react([error]):
+                self._breaker.failed()
+                if self._breaker.is_open():
+                    logger.warning("Redis is left alone for a while", extra={"error": str(error)})
             return None
-        if self._clock.now_s() - started_s > self._slow_s:
+        if not self._react(result):
+            if self._clock.now_s() - started_s > self._slow_s:
+                self._breaker.failed()
+            else:
+                self._breaker.succeeded()
+        return result
+
+    def _react(self, replies: Sequence[Reply]) -> bool:
+        """Do what replies call for; returns whether the breaker was told."""
+        troubles = [found for found in map(trouble_of, replies) if found is not None]
+        if not troubles:
+            return False
+        self._log.note(troubles)
+        reactions = {trouble.reaction for trouble in troubles}
+        if Reaction.RECONNECT in reactions:
+            # Those in use by other threads meet the same reply by themselves.
+            self._client.connection_pool.disconnect(inuse_connections=False)
+        if Reaction.BACK_OFF_LONG in reactions:
+            self._breaker.gave_up()
+        elif Reaction.BACK_OFF in reactions:
             self._breaker.failed()
         else:
-            self._breaker.succeeded()
-        return result
+            return False
+        return True

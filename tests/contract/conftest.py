@@ -35,6 +35,17 @@ def redis_clean(redis_server: RedisServer) -> RedisServer:
     return redis_server
 
 
+@pytest.fixture
+def lone_redis() -> Iterator[RedisServer]:
+    """A server of one test's own, not yet started."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("no redis-server on this machine; `make setup` installs one where it may")
+    with tempfile.TemporaryDirectory(prefix="ol") as folder:
+        server = RedisServer(Path(folder))
+        yield server
+        server.kill()
+
+
 MakeRedis = Callable[..., RedisTier]
 
 

@@ -11,12 +11,19 @@ from tests.fakes.waiting import WAIT_S, in_time
 
 
 class RedisServer:
-    """One server process; `start` begins with an empty memory every time."""
+    """One server process; `start` begins with an empty memory every time.
 
-    def __init__(self, folder: Path) -> None:
+    Two servers may share a folder under different names.
+    """
+
+    def __init__(self, folder: Path, name: str = "redis") -> None:
         self._folder = folder
-        self._socket = folder / "redis.sock"
+        self._socket = folder / f"{name}.sock"
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self._socket
 
     @property
     def url(self) -> str:

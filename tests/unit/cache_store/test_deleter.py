@@ -17,6 +17,7 @@ from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.cache_store.tombstones import Tombstones
 from onlooker.core.backoff import Backoff
 from tests.fakes.faulty_tier import FaultRates, FaultyTier
+from tests.fakes.waiting import WAIT_S
 from tests.unit.cache_store.factories import (
     STREAM,
     make_encoded,
@@ -27,7 +28,6 @@ from tests.unit.cache_store.factories import (
     make_write_out,
 )
 
-WAIT_S = 10.0
 AWAY = FaultRates(unreachable=1.0)
 
 

@@ -8,9 +8,8 @@ from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.tier import Fetch, FetchOutcome
 from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.cache_store.tiers.patient import PatientTier
+from tests.fakes.waiting import WAIT_S
 from tests.unit.cache_store.factories import make_encoded, make_key, make_memory
-
-WAIT_S = 10.0
 
 
 class Hanging(MemoryTier):
