@@ -109,9 +109,15 @@ class RedisSection(Section):
     batch_records: int = Field(default=256, ge=1, le=10_000)
     """The most segments in one round trip."""
 
-    max_connections: int = Field(default=16, ge=2, le=1000)
+    check_s: float = Field(default=1.0, gt=0, le=3600)
+    """How often to look whether Redis still has what was stored: whether it came back empty,
+    another server took over, or it evicts. A write looks too. Until what was lost is written again,
+    streams tell the guarantee ``none``."""
+
+    max_connections: int = Field(default=16, ge=3, le=1000)
     """Connections that may be open at once. Each thread that talks to Redis takes one: the engine's
-    reader, the writer, and the one that writes again."""
+    reader, the writer, those that write again and delete, and the one that looks whether records
+    were lost."""
 
 
 class WriteOutSection(Section):

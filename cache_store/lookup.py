@@ -91,3 +91,7 @@ class StoreStats:
     """Records written further down as they were evicted."""
     deletions: DeletionStats
     """Of streams, from the lower tiers."""
+    doubts: int
+    """How often a lower tier may have lost what it had."""
+    written_again: int
+    """Records queued once more for a tier that may have lost them."""

@@ -17,6 +17,7 @@ from onlooker.cache_store.config import (
 from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
 from onlooker.cache_store.journal import FrameJournal
+from onlooker.cache_store.refill import OnDoubt
 from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiered_store import OnDurable, TieredStore
 from onlooker.cache_store.tiers.disk import DiskTier
@@ -34,11 +35,15 @@ POLICIES: dict[PolicyName, Callable[[], EvictionPolicy]] = {"age": AgeAware, "lr
 
 
 def open_store(
-    section: CacheStoreSection, *, clock: Clock, on_durable: OnDurable | None = None
+    section: CacheStoreSection,
+    *,
+    clock: Clock,
+    on_durable: OnDurable | None = None,
+    on_doubt: OnDoubt | None = None,
 ) -> TieredStore:
     """Open a store and start it; closing it writes what still waits.
 
-    Redis need not be there yet. `on_durable` is called in a writer thread.
+    Redis need not be there yet. `on_durable` and `on_doubt`: see `TieredStore`.
 
     Raises:
         ConfigError: a folder cannot be used, or the address of Redis is malformed.
@@ -47,13 +52,10 @@ def open_store(
         budget_bytes=section.memory.budget_bytes, policy=POLICIES[section.memory.policy]()
     )
     write_outs = []
-    disk = None
+    disk = redis = None
     if section.redis is not None:
-        write_outs.append(
-            _write_out(
-                open_redis(section.redis, clock=clock), section.redis.codec, section.write_out
-            )
-        )
+        redis = open_redis(section.redis, clock=clock)
+        write_outs.append(_write_out(redis, section.redis.codec, section.write_out))
     if section.disk is not None:
         disk = open_disk(section.disk)
         patient = PatientTier(
@@ -65,12 +67,19 @@ def open_store(
         write_outs,
         memory_codec=CODECS[section.memory.codec],
         on_durable=on_durable,
+        on_doubt=on_doubt,
         deleter=_deleter(write_outs, section.deletion, _deletions_folder(section)),
     )
     if disk is not None:
         name = disk.name
         disk.on_evicting = lambda keys, read: store.demote(name, keys, read)
     store.start()
+    if redis is not None:
+        redis_name = redis.name
+        redis.watch.start(
+            on_doubt=lambda reason: store.doubt(redis_name),
+            on_may_evict=lambda may_evict: store.note_may_evict(redis_name, may_evict),
+        )
     return store
 
 
@@ -142,6 +151,7 @@ def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
         ttl_s=section.ttl_s,
         batch_bytes=section.batch_bytes,
         batch_records=section.batch_records,
+        check_s=section.check_s,
     )
 
 

@@ -33,6 +33,7 @@ from onlooker.cache_store.lookup import (
     lookup,
 )
 from onlooker.cache_store.record import SegmentRecord
+from onlooker.cache_store.refill import OnDoubt, Refill
 from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
 from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.cache_store.write_out import WriteOut
@@ -55,6 +56,7 @@ class TieredStore:
         memory_codec: applied in the caller's thread by `put`.
         on_durable: called in a writer thread with each key that a lower tier has stored, and that
             tier's name.
+        on_doubt: called when a lower tier may have lost what it had (see `doubt`).
         deleter: of the same `write_outs`; by default one that forgets at the end of the process
             what it could not delete.
     """
@@ -66,12 +68,14 @@ class TieredStore:
         *,
         memory_codec: KvCodec,
         on_durable: OnDurable | None = None,
+        on_doubt: OnDoubt | None = None,
         deleter: Deleter | None = None,
     ) -> None:
         self._memory = memory
         self._write_outs = tuple(write_outs)
         self._memory_codec = memory_codec
         self._on_durable = on_durable
+        self._on_doubt = on_doubt
         # Guards where each key is while it moves between tiers. It is taken before the locks of the
         # tiers, and never held during I/O.
         self._lock = threading.RLock()
@@ -82,6 +86,15 @@ class TieredStore:
         self._hits: Counter[str] = Counter()
         self._rewriter = DaemonPool(1, name="segment-rewriter")
         self._deleter = deleter or Deleter(self._write_outs)
+        self._refill = Refill(
+            memory,
+            self._write_outs,
+            on_stored=self._stored,
+            on_lost=self._lost,
+            is_wanted=lambda key: not self._deleter.is_pending(key.stream_prefix),
+        )
+        self._evicting: set[str] = set()
+        """Names of tiers that throw records out by themselves."""
 
     def start(self) -> None:
         """Start the writer threads. Call once, before anything else."""
@@ -100,6 +113,7 @@ class TieredStore:
         """
         flushed = self.flush(timeout_s)
         is_idle = self._rewriter.close(hang_s)
+        is_idle &= self._refill.close(hang_s)
         is_idle &= self._deleter.close(hang_s)
         for write_out in self._write_outs:
             if write_out.close(hang_s) and is_idle:
@@ -227,6 +241,56 @@ class TieredStore:
         found, is_complete = self._catalogue.streams(prefix)
         return [stream for stream in found if not self.is_deleting(stream)], is_complete
 
+    # ---- tiers that lose what they had ----
+
+    def doubt(self, tier_name: str) -> None:
+        """A lower tier may have lost what it had. What RAM and other tiers have is written to it
+        again, and until it is there the tier is in doubt."""
+        with self._lock:
+            self._note_only_in_memory(self._memory.keys(), besides=tier_name)
+        if self._on_doubt is not None:
+            self._on_doubt(tier_name, ())
+        if tier_name not in self._evicting:  # else writing more would only make it evict more
+            self._refill.begin(tier_name)
+
+    def note_may_evict(self, tier_name: str, may_evict: bool) -> None:
+        """Whether a lower tier throws records out by itself from now on."""
+        if may_evict:
+            self._evicting.add(tier_name)
+            logger.warning(
+                "a tier may evict segments, so that nothing in it is sure to stay",
+                extra={"tier": tier_name},
+            )
+        else:
+            self._evicting.discard(tier_name)
+
+    def is_kept(self, tier_name: str) -> bool:
+        """Whether a lower tier can be relied on to have what was reported as durable in it."""
+        return tier_name not in self._evicting and not self._refill.is_doubted(tier_name)
+
+    def _note_only_in_memory(self, keys: Sequence[SegmentKey], *, besides: str) -> None:
+        """RAM may have the last copies of these keys, as the tier `besides` may have lost them:
+        they are written down when they are evicted. The caller holds the lock."""
+        elsewhere = {
+            key
+            for write_out in self._write_outs
+            if write_out.tier.name != besides
+            for key, there in zip(keys, write_out.tier.contains_many(keys), strict=True)
+            if there
+        }
+        waiting = self._catalogue.find_waiting(keys)
+        candidates = [key for key in keys if key not in elsewhere and key not in waiting]
+        here = self._memory.contains_many(candidates)
+        self._only_in_memory.update(
+            key for key, there in zip(candidates, here, strict=True) if there
+        )
+
+    def _lost(self, tier_name: str, keys: Sequence[SegmentKey]) -> None:
+        with self._lock:
+            self._note_only_in_memory(keys, besides=tier_name)
+        if self._on_doubt is not None:
+            self._on_doubt(tier_name, keys)
+
     # ---- what is going on ----
 
     def stats(self) -> StoreStats:
@@ -241,6 +305,8 @@ class TieredStore:
                 queues=queues,
                 hits={tier.name: self._hits[tier.name] for tier in tiers},
                 deletions=deletions,
+                doubts=self._refill.num_doubts,
+                written_again=self._refill.num_written,
                 **{name: self._counts[name] for name in _COUNTED},
             )
 

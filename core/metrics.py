@@ -238,7 +238,8 @@ class Metrics:
         self.store_moves = Counter(
             "onlooker_store_moves_total",
             "Segments between tiers: demoted to a lower one, forgotten as the last copy went, "
-            "or not_durable for want of room below. In streams: deletions that were retried since "
+            "not_durable for want of room below, or written_again since a tier may have lost them "
+            "(doubted counts how often). In streams: deletions that were retried since "
             "a tier was not reached (deletion_retried), or given up (deletion_refused).",
             ["move"],
             registry=registry,
@@ -268,6 +269,12 @@ class Metrics:
             "read_errors, write_errors, refused, stored, evicted, and failed (given up); and "
             "error_replies of Redis, by which it refuses to do its work.",
             ["tier", "event"],
+            registry=registry,
+        )
+        self.store_doubted = Gauge(
+            "onlooker_store_doubted",
+            "1 while the store cannot be relied on to have what was durable in it: it came back "
+            "empty, another server took over, or it evicts. Else 0.",
             registry=registry,
         )
         self.store_bytes = Gauge(

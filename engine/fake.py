@@ -79,6 +79,8 @@ class ScriptedStore:
     def __init__(self, *, is_writing: bool = True) -> None:
         self.is_writing = is_writing
         """Whether a clip is durable as soon as it was seen; else `write` makes it so."""
+        self.is_kept = True
+        """Whether it can be relied on; see `Stock.is_kept`."""
         self._clips: dict[StreamId, dict[int, _SeenClip]] = {}
         self._waiting: dict[StreamId, dict[int, _SeenClip]] = {}
 
@@ -215,7 +217,8 @@ class ScriptedEngine:
         if self._store is None:
             return Stock()
         known = {stream_id: self._store.clips(stream_id) for stream_id in waiting}
-        return Stock({s: [i for i in waiting[s] if i in known[s]] for s in waiting})
+        durable = {s: [i for i in waiting[s] if i in known[s]] for s in waiting}
+        return Stock(durable, is_kept=self._store.is_kept)
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         self.num_answering += 1

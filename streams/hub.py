@@ -15,7 +15,7 @@ from onlooker.core.errors import (
     Overloaded,
     ShuttingDown,
 )
-from onlooker.core.guarantee import Guarantee, weakest
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
 from onlooker.engine.interface import EngineInfo, Progress
@@ -108,7 +108,7 @@ class StreamHub:
         """What a kept frame of a stream that outlives its connections survives at best."""
         if self._journal is None:
             return Guarantee.NONE
-        return weakest((self._journal.guarantee, self._engine.info.survives))
+        return self._journal.at_best(self._engine.info.survives)
 
     async def start(self, progress: Progress) -> None:
         """Load the model and begin; `progress` is told what is being waited for.

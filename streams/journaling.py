@@ -91,6 +91,7 @@ class JournalKeeper:
         self._open: dict[StreamId, StreamJournal] = {}
         self._num_overdue = 0
         self._stats = journal.stats()
+        self._is_store_kept = True
 
     @property
     def guarantee(self) -> Guarantee:
@@ -103,7 +104,7 @@ class JournalKeeper:
         return self._settings.settle_s
 
     async def stats(self) -> JournalStats:
-        """The journal's totals and what it holds now, or as last told while the journal is stuck."""
+        """The journal's totals and what it holds now; as last told while the journal is stuck."""
         with contextlib.suppress(TimeoutError):
             self._stats = await self._run_briefly(self._journal.stats)
         return self._stats
@@ -142,6 +143,25 @@ class JournalKeeper:
             for stream_id, journal in self._open.items()
             if (indices := journal.waiting())
         }
+
+    def rely(self, is_kept: bool) -> None:
+        """Note whether the engine's store can be relied on to have what was told to be durable.
+        Where it cannot, whatever the journal still has is asked about again."""
+        if is_kept is not self._is_store_kept:
+            _log.warning(
+                "the guarantee of streams has changed, since the store "
+                + ("can be relied on again" if is_kept else "may have lost segments")
+            )
+        self._is_store_kept = is_kept
+        if not is_kept:
+            for journal in self._open.values():
+                journal.doubt()
+
+    def at_best(self, survives: Guarantee) -> Guarantee:
+        """What a kept frame survives now, where a durable clip normally `survives` this."""
+        if not self._is_store_kept:
+            return Guarantee.NONE
+        return weakest((self._journal.guarantee, survives))
 
     def settle(self, stream_id: StreamId, clip_indices: Collection[int]) -> None:
         """Note that some clips of a stream are durable now."""
@@ -239,16 +259,19 @@ class StreamJournal:
         """Clips of a lower index have been shown to the model."""
         self._places: OrderedDict[int, int] = OrderedDict()
         self._durable: set[int] = set()
-        self.guarantee = survives
-        """What the newest picture survives; before the first, what a durable clip does."""
+        self._written = keeper.guarantee
+
+    @property
+    def guarantee(self) -> Guarantee:
+        """What the newest picture survives now; before the first, what it would."""
+        return weakest((self._written, self._keeper.at_best(self._survives)))
 
     async def append(self, pictures: Sequence[KeptPicture]) -> Guarantee:
         """Write pictures down; returns what the newest of them survives from now on."""
         if pictures:
-            written = await self._keeper.append(
+            self._written = await self._keeper.append(
                 self._stream_id, pictures, partial(self._note_places, pictures)
             )
-            self.guarantee = weakest((written, self._survives))
         return self.guarantee
 
     async def groups(self) -> AsyncIterator[tuple[int, list[JournalEntry]]]:
@@ -273,6 +296,10 @@ class StreamJournal:
             for index in self._places
             if index < self.seen_below and index not in self._durable
         ]
+
+    def doubt(self) -> None:
+        """What was taken for durable may be lost: it is waited for once more."""
+        self._durable.clear()
 
     def settle(self, clip_indices: Collection[int]) -> None:
         """Note that clips are durable, or lost for good. The journal lets go of the oldest clips as

@@ -71,7 +71,9 @@ class StockTaker:
             self._metrics.store_moves.labels(move).inc(self._gained(total, "moves", move))
         if stock.held is not None:
             self._tell_held(stock.held)
+        self._metrics.store_doubted.set(not stock.is_kept)
         if self._journal is not None:
+            self._journal.rely(stock.is_kept)
             for stream_id, indices in stock.durable.items():
                 self._journal.settle(stream_id, indices)
             self._metrics.journal_bytes.set((await self._journal.stats()).num_bytes)

@@ -47,6 +47,13 @@ class MemoryTier:
         self._counters.add_fetches(fetches)
         return fetches
 
+    def peek_many(self, keys: Sequence[SegmentKey]) -> dict[SegmentKey, EncodedRecord]:
+        """Those records of these keys that are there. This counts neither as a read nor as a use
+        of the record."""
+        with self._lock:
+            found = {key: self._records.get(key) for key in keys}
+        return {key: record for key, record in found.items() if record is not None}
+
     def put_many(self, records: Sequence[EncodedRecord]) -> list[PutOutcome]:
         outcomes = []
         evicted: list[EncodedRecord] = []

@@ -2,6 +2,7 @@
 
     <namespace>:<key text>           string: the record
     <namespace>:members:<prefix>     set: which segments of a stream are there (see `RedisMembers`)
+    <namespace>:marker               string: tells whether Redis has come back empty (`RedisWatch`)
 
 Redis may lose any of these at any time (eviction, restart, expiry): a lost record is a miss, and a
 lost set is made again by the next listing. Only records are believed, and only after their
@@ -29,6 +30,7 @@ from onlooker.cache_store.key import SegmentKey, parse_key
 from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, TierStats
 from onlooker.cache_store.tiers.redis_link import Command, RedisLink, Reply
 from onlooker.cache_store.tiers.redis_members import RedisMembers
+from onlooker.cache_store.tiers.redis_watch import RedisWatch
 
 _FIRST_PROBE_BYTES = 4096
 _FIRST_RECORD_BYTES = 1 << 20
@@ -50,6 +52,7 @@ class RedisTier:
         ttl_s: after how long a record that was not written again expires; None means never.
         batch_bytes: how many bytes are aimed at for one round trip.
         batch_records: the most records in one round trip.
+        check_s: how often `watch` looks whether Redis still has what was stored.
     """
 
     name = "redis"
@@ -62,8 +65,12 @@ class RedisTier:
         ttl_s: int | None,
         batch_bytes: int,
         batch_records: int,
+        check_s: float,
     ) -> None:
         self._link = link
+        self.watch = RedisWatch(
+            link, namespace=namespace, expires=ttl_s is not None, interval_s=check_s
+        )
         self._namespace = namespace
         self._members = RedisMembers(link, namespace=namespace, ttl_s=ttl_s)
         self._ttl_s = ttl_s
@@ -173,6 +180,7 @@ class RedisTier:
         return replace(counted, error_replies=self._link.num_troubles)
 
     def close(self) -> None:
+        self.watch.close()
         self._link.close()
 
     # ---- records ----
@@ -207,9 +215,11 @@ class RedisTier:
             for record, value in zip(batch, self._values(batch), strict=True)
         ]
         keys = [record.key for record in batch]
-        replies = self._link.add([*commands, *self._members.adding(keys)])
+        self.watch.ensure_looked()
+        replies = self._link.add([*commands, *self._members.adding(keys), self.watch.asking])
         if replies is None:
             return None
+        self.watch.heard(replies.pop())
         if any(isinstance(reply, Exception) for reply in replies[len(batch) :]):
             # A set that lacks a record would hide it, so no set is better.
             self._members.drop(keys)

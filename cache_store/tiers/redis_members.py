@@ -97,7 +97,7 @@ class RedisMembers:
         if names is None:
             return None
         texts = [name.removeprefix(start) for name in names]
-        return [text for text in texts if not text.startswith("members:")]
+        return [text for text in texts if "/" in text and not text.startswith("members:")]
 
 
 def _by_stream(keys: Sequence[SegmentKey]) -> dict[str, list[str]]:

@@ -389,6 +389,8 @@ class WorkerStock:
     undurable: list[str]
     """Which of the keys that were asked about would not outlive the process."""
     stats: WorkerStats
+    is_kept: bool = True
+    """Whether the tier that outlives the process can be relied on now."""
 
 
 def drop_segments(keys: Sequence[str]) -> WorkerCall[int]:
@@ -432,7 +434,9 @@ def worker_stock(keys: Sequence[str]) -> WorkerCall[WorkerStock]:
     return WorkerCall(
         "worker_stock",
         (list(keys),),
-        lambda plain: WorkerStock(plain["undurable"], WorkerStats(**plain["stats"])),
+        lambda plain: WorkerStock(
+            plain["undurable"], WorkerStats(**plain["stats"]), plain["is_kept"]
+        ),
     )
 
 

@@ -1,6 +1,7 @@
 """A real redis-server on a Unix socket, for one test session."""
 
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -64,6 +65,13 @@ def _read_until_ready(process: "subprocess.Popen[bytes]") -> None:
         if b"eady to accept connections" in line:
             return
     pytest.fail("redis-server ended before it was ready")
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def flush(server: RedisServer) -> None:

@@ -1,7 +1,6 @@
 """A Redis that answers, but with errors: each kind is counted, told once, and met in its way."""
 
 import logging
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from onlooker.cache_store.tier import PutOutcome
 from onlooker.cache_store.tiers.redis import RedisTier
 from onlooker.cache_store.tiers.redis_replies import TELL_INTERVAL_S
 from onlooker.core.clock import ManualClock
-from tests.contract.redis_server import RedisServer
+from tests.contract.redis_server import RedisServer, free_port
 from tests.unit.cache_store.factories import make_encoded, make_key
 
 pytestmark = pytest.mark.redis
@@ -205,9 +204,7 @@ def test_records_go_over_tls(lone_redis: RedisServer, tmp_path: Path) -> None:
     linked = subprocess.run(["redis-server", "--tls-port", "-1"], capture_output=True, text=True)
     if "Bad directive" in linked.stdout + linked.stderr:
         pytest.skip("this redis-server was built without TLS")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     lone_redis.start(
         "--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file", str(key),
         "--tls-ca-cert-file", str(certificate), "--tls-auth-clients", "no", "--bind", "127.0.0.1",

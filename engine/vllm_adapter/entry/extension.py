@@ -64,8 +64,9 @@ class SegmentExtension:
     def worker_stock(self, keys: list[str]) -> dict[str, Any]:
         """Answers `wire.worker_stock`."""
         vault = self._worker().vault
+        is_kept = vault is None or vault.is_kept()
         undurable = keys if vault is None else vault.undurable(keys)
-        return asdict(WorkerStock(undurable, self._stats()))
+        return asdict(WorkerStock(undurable, self._stats(), is_kept=is_kept))
 
     def worker_stats(self) -> dict[str, Any]:
         """Answers `wire.worker_stats`."""

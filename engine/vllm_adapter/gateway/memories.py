@@ -121,7 +121,8 @@ class StreamMemories:
             moves.update(worker.moves)
             for tier, counts in worker.tiers.items():
                 tiers[tier].update(counts)
-        return Stock(durable, tiers, moves, held)
+        is_kept = all(stock.is_kept for stock in stocks)
+        return Stock(durable, tiers, moves, held, is_kept)
 
     async def forget_missing(self, memory: StreamMemory) -> bool:
         """Compare what should be stored with what is, and forget what is gone; returns whether

@@ -31,6 +31,10 @@ _log = logging.getLogger("onlooker.engine.vllm")
 CLOSE_TIMEOUT_S = 10.0
 """Seconds for writing down, at the end, what is still queued."""
 
+_DOUBTFUL_ASKS = 2
+"""After a doubt is over. Whoever hears at the first that there was a doubt asks at the second about
+what it took for durable before."""
+
 _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -44,7 +48,17 @@ class Vault:
         self._lock = threading.Lock()
         self._undurable: set[str] = set()
         self._again: Future[int] | None = None
-        self._store = open_store(settings, clock=SystemClock(), on_durable=self._note_durable)
+        self._num_doubtful_asks = 0
+        """How many more times `undurable` must take what it is asked about for lost, as the durable
+        tier may have lost it."""
+        self._seen_again: set[str] = set()
+        """Keys that were stored, or seen to be there, since the doubt began."""
+        self._store = open_store(
+            settings,
+            clock=SystemClock(),
+            on_durable=self._note_durable,
+            on_doubt=self._note_doubt,
+        )
         self._rotary = rotary
         self._score_name = score
 
@@ -83,12 +97,23 @@ class Vault:
     def undurable(self, keys: Sequence[str]) -> list[str]:
         """Which of `keys`, saved by this process, are not yet in the tier that outlives it. They
         are handed over once more, in case that tier had no room or was away."""
+        is_over = self._store.is_kept(self._durable_tier)
         with self._lock:
+            if self._num_doubtful_asks:
+                self._undurable.update(key for key in keys if key not in self._seen_again)
+                self._num_doubtful_asks -= is_over
+                if not self._num_doubtful_asks:
+                    self._seen_again.clear()
             found = [key for key in keys if key in self._undurable]
         if found and (self._again is None or self._again.done()):
             keys_again = [parse_key(key) for key in found]
             self._again = self._store.write_again(keys_again, self._durable_tier)
         return found
+
+    def is_kept(self) -> bool:
+        """Whether the tier that outlives the process can be relied on now: it has lost nothing, or
+        has it again, and does not evict by itself."""
+        return not self._num_doubtful_asks and self._store.is_kept(self._durable_tier)
 
     def forget(self, keys: Sequence[str]) -> None:
         """Stop minding whether these segments are durable. They age out of their tiers by
@@ -146,6 +171,8 @@ class Vault:
             "demoted": stats.demoted,
             "forgotten": stats.forgotten,
             "not_durable": stats.not_durable,
+            "doubted": stats.doubts,
+            "written_again": stats.written_again,
             "deletion_retried": stats.deletions.retried,
             "deletion_refused": stats.deletions.refused,
         }
@@ -163,6 +190,20 @@ class Vault:
         if tier == self._durable_tier:
             with self._lock:
                 self._undurable.discard(key.text)
+                if self._num_doubtful_asks:
+                    self._seen_again.add(key.text)
+
+    def _note_doubt(self, tier: str, lacking: Sequence[SegmentKey]) -> None:
+        if tier != self._durable_tier:
+            return
+        with self._lock:
+            if lacking:
+                texts = {key.text for key in lacking}
+                self._seen_again -= texts
+                self._undurable |= texts
+            else:
+                self._num_doubtful_asks = _DOUBTFUL_ASKS
+                self._seen_again.clear()
 
     def _segment(self, record: SegmentRecord) -> Segment:
         kv = _to_torch(record).transpose(2, 3)

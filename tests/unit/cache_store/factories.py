@@ -14,6 +14,7 @@ from onlooker.cache_store.eviction import Lru
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
 from onlooker.cache_store.record import DTYPES, SegmentRecord
+from onlooker.cache_store.refill import OnDoubt
 from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiered_store import OnDurable, TieredStore
 from onlooker.cache_store.tiers.disk import DiskTier
@@ -95,6 +96,7 @@ def make_store(
     memory: MemoryTier | None = None,
     memory_codec: KvCodec = RAW,
     on_durable: OnDurable | None = None,
+    on_doubt: OnDoubt | None = None,
     **queue: Any,
 ) -> TieredStore:
     """A started store over `tiers`, upper first."""
@@ -103,6 +105,7 @@ def make_store(
         [make_write_out(tier, **queue) for tier in tiers],
         memory_codec=memory_codec,
         on_durable=on_durable,
+        on_doubt=on_doubt,
     )
     for tier in tiers:
         if isinstance(tier, DiskTier):

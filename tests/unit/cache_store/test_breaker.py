@@ -18,6 +18,16 @@ def test_it_opens_after_failures_in_a_row() -> None:
     assert breaker.num_opened == 1
 
 
+def test_whoever_gave_up_leaves_it_alone_for_the_longest_time_at_once() -> None:
+    clock = ManualClock()
+    breaker = make_breaker(clock)
+    breaker.gave_up()
+    clock.advance(2.99)
+    assert not breaker.try_enter()
+    clock.advance(0.01)
+    assert breaker.try_enter()
+
+
 def test_one_caller_tries_after_the_back_off() -> None:
     clock = ManualClock()
     breaker = make_breaker(clock, max_failures=1)

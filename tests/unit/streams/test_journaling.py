@@ -405,6 +405,55 @@ def picture(index: int) -> KeptPicture:
     return KeptPicture(index, float(index), Codec.PNG, b"picture")
 
 
+async def test_the_journal_asks_again_about_what_the_store_may_have_lost(tmp_path: Path) -> None:
+    section = JournalSection(path=tmp_path)
+    journal = open_journal(section)
+    keeper = JournalKeeper(
+        journal,
+        settings=section,
+        clock=ManualClock(),
+        metrics=Metrics(),
+        executor=InlineExecutor(),
+    )
+    one = await keeper.open(DOOR, Guarantee.PROCESS)
+    assert await one.append([picture(index) for index in range(3)]) is Guarantee.PROCESS
+    one.seen_below = 3
+    one.settle([1, 2])
+    assert keeper.waiting() == {DOOR: [0]}
+    keeper.rely(False)
+    assert keeper.waiting() == {DOOR: [0, 1, 2]}
+    assert await one.append([picture(3)]) is Guarantee.NONE
+    keeper.rely(True)
+    assert await one.append([]) is Guarantee.PROCESS
+    one.settle([0])
+    assert [entry.sequence for entry in journal.replay("door")] == [1, 2, 3]
+    await keeper.close()
+
+
+async def test_while_the_store_cannot_be_relied_on_streams_promise_nothing(tmp_path: Path) -> None:
+    store, clock = ScriptedStore(), ManualClock()
+    hub_of = running_hub(
+        engine=make_engine(store, clock), journal=tmp_path, clock=clock, **KEEP_ALL
+    )
+    async with hub_of as hub:
+        stream = await hub.open_stream(DOOR, VIRTUAL)
+        lease = stream.claim_source("test")
+
+        async def told(index: int) -> tuple[Guarantee | None, Guarantee, Guarantee]:
+            (message,) = messages("r", begin=index)
+            ack = await driven(clock, stream.push_wait(message))
+            return ack.guarantee, stream.status().guarantee, hub.guarantee
+
+        assert await told(0) == (Guarantee.SECOND,) * 3
+        store.is_kept = False
+        await driven(clock, clock.sleep(2.0))
+        assert await told(1) == (Guarantee.NONE,) * 3
+        store.is_kept = True
+        await driven(clock, clock.sleep(2.0))
+        assert await told(2) == (Guarantee.SECOND,) * 3
+        del lease
+
+
 async def test_a_stuck_journal_keeps_no_stream_from_being_closed(tmp_path: Path) -> None:
     clock, executor = ManualClock(), StuckExecutor()
     section = JournalSection(path=tmp_path, stall_s=2.0)

@@ -70,6 +70,13 @@ async def test_totals_are_counted_once_and_go_on_when_the_engine_begins_at_0_aga
         assert taken.value("store_moves_total", move="demoted") == counted
 
 
+async def test_a_store_that_cannot_be_relied_on_is_told() -> None:
+    taken = Taken(Stock(), Stock(is_kept=False), Stock())
+    for doubted in (0, 1, 0):
+        await taken.taker.take()
+        assert taken.value("store_doubted") == doubted
+
+
 async def test_an_engine_without_memory_tells_nothing() -> None:
     taken = Taken(Stock())
     await taken.taker.take()
