@@ -114,7 +114,7 @@ class RedisSection(Section):
     another server took over, or it evicts. A write looks too. Until what was lost is written again,
     streams tell the guarantee ``none``."""
 
-    max_connections: int = Field(default=16, ge=3, le=1000)
+    max_connections: int = Field(default=16, ge=2, le=1000)
     """Connections that may be open at once. Each thread that talks to Redis takes one: the engine's
     reader, the writer, those that write again and delete, and the one that looks whether records
     were lost."""
