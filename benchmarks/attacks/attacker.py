@@ -14,8 +14,8 @@ from contextlib import suppress
 from types import TracebackType
 
 from onlooker.benchmarks.attacks.table import ATTACKS
-from onlooker.benchmarks.attacks.tally import Tally
-from onlooker.benchmarks.attacks.target import Target
+from onlooker.benchmarks.attacks.tally import AttackTally
+from onlooker.benchmarks.attacks.target import AttackTarget
 
 NICENESS = 10
 START_S = 60.0
@@ -26,7 +26,7 @@ MAX_LINE_BYTES = 1 << 20
 class Attacker:
     """Use as an async context manager: when it is entered the process is ready to begin."""
 
-    def __init__(self, name: str, target: Target) -> None:
+    def __init__(self, name: str, target: AttackTarget) -> None:
         self._name = name
         self._target = target
 
@@ -51,25 +51,25 @@ class Attacker:
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
 
-    async def attack(self) -> Tally:
+    async def attack(self) -> AttackTally:
         """Let it begin, and return what the server answered once it is over."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"name": self._name, "target": dataclasses.asdict(self._target)}
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         deadline_s = ATTACKS[self._name].deadline_s(self._target)
-        tally = Tally()
+        tally = AttackTally()
         try:
             async with asyncio.timeout(deadline_s + START_S):
                 line = await self._process.stdout.readline()
-            tally = Tally.of(json.loads(line))
+            tally = AttackTally.of(json.loads(line))
         except (TimeoutError, ValueError):
             tally.gave_way["attacker gave no account"] += 1
         return tally
 
 
-async def _attack(name: str, target: Target) -> Tally:
-    tally, attack = Tally(), ATTACKS[name]
+async def _attack(name: str, target: AttackTarget) -> AttackTally:
+    tally, attack = AttackTally(), ATTACKS[name]
     try:
         async with asyncio.timeout(attack.deadline_s(target)):
             await attack.run(target, tally)
@@ -85,7 +85,7 @@ def main() -> None:
     os.nice(NICENESS)
     print("ready", flush=True)
     order = json.loads(sys.stdin.readline())
-    tally = asyncio.run(_attack(order["name"], Target(**order["target"])))
+    tally = asyncio.run(_attack(order["name"], AttackTarget(**order["target"])))
     print(json.dumps(tally.as_dict()), flush=True)
 
 

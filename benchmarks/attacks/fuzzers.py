@@ -13,8 +13,8 @@ from typing import Any
 
 from onlooker.benchmarks.attacks.mutation import mutated_bytes, mutated_event
 from onlooker.benchmarks.attacks.samples import messages_of
-from onlooker.benchmarks.attacks.tally import Tally
-from onlooker.benchmarks.attacks.target import HUNG_UP, NOT_LET_IN, RealtimeLink, Target
+from onlooker.benchmarks.attacks.tally import AttackTally
+from onlooker.benchmarks.attacks.target import HUNG_UP, NOT_LET_IN, AttackTarget, RealtimeLink
 from onlooker.core.media import Codec
 from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
 
@@ -58,7 +58,7 @@ Batch = Callable[[RealtimeLink, int, random.Random], Awaitable[bool]]
 """Sends so many messages on a fresh connection; False where the server did not read them all."""
 
 
-async def protocol_messages(target: Target, tally: Tally) -> None:
+async def protocol_messages(target: AttackTarget, tally: AttackTally) -> None:
     """Broken client events and broken frame headers."""
     await _fuzz(target, tally, partial(_say, tally), "messages", target.messages, EVENTS_A_LINK)
     async with target.http() as client:
@@ -66,7 +66,7 @@ async def protocol_messages(target: Target, tally: Tally) -> None:
             await client.delete("/v1/streams/fuzzed")
 
 
-async def payloads(target: Target, tally: Tally) -> None:
+async def payloads(target: AttackTarget, tally: AttackTally) -> None:
     """Broken pictures and pieces of video of every codec, on the virtual clock, so that none is
     left out."""
     for codec in Codec:
@@ -76,7 +76,7 @@ async def payloads(target: Target, tally: Tally) -> None:
 
 
 async def _fuzz(
-    target: Target, tally: Tally, batch: Batch, name: str, num: int, num_a_link: int
+    target: AttackTarget, tally: AttackTally, batch: Batch, name: str, num: int, num_a_link: int
 ) -> None:
     """Send `num` messages, `num_a_link` on each of several connections at a time."""
     starts = iter(range(0, num, num_a_link))
@@ -92,7 +92,7 @@ async def _fuzz(
 
 
 async def _on_a_link(
-    target: Target, tally: Tally, batch: Batch, name: str, size: int, rng: random.Random
+    target: AttackTarget, tally: AttackTally, batch: Batch, name: str, size: int, rng: random.Random
 ) -> bool:
     """Send one batch; False where the server let nobody in."""
     try:
@@ -111,7 +111,7 @@ async def _on_a_link(
     return True
 
 
-async def _say(tally: Tally, link: RealtimeLink, size: int, rng: random.Random) -> bool:
+async def _say(tally: AttackTally, link: RealtimeLink, size: int, rng: random.Random) -> bool:
     last = {"type": "ping", "event_id": "the last one"}
 
     async def send() -> None:
@@ -130,7 +130,7 @@ async def _say(tally: Tally, link: RealtimeLink, size: int, rng: random.Random) 
 
 
 async def _push(
-    tally: Tally, codec: Codec, sound: list[bytes], link: RealtimeLink, size: int,
+    tally: AttackTally, codec: Codec, sound: list[bytes], link: RealtimeLink, size: int,
     rng: random.Random,
 ) -> bool:  # fmt: skip
     session = {"type": "realtime", "input_video": {"clock": "virtual"}}

@@ -7,8 +7,8 @@ from contextlib import suppress
 import httpx
 
 from onlooker.benchmarks.attacks import bombs
-from onlooker.benchmarks.attacks.tally import Tally
-from onlooker.benchmarks.attacks.target import HUNG_UP, NOT_LET_IN, Target
+from onlooker.benchmarks.attacks.tally import AttackTally
+from onlooker.benchmarks.attacks.target import HUNG_UP, NOT_LET_IN, AttackTarget
 
 MANY_BYTES = 250_000
 MOST_BYTES = 12_000_000
@@ -17,17 +17,17 @@ NUM_AT_ONCE = 2
 JSON = {"content-type": "application/json"}
 
 
-async def unknown_fields_http(target: Target, tally: Tally) -> None:
+async def unknown_fields_http(target: AttackTarget, tally: AttackTally) -> None:
     """250 kB of unknown fields to `POST /v1/streams`."""
     await _post(target, tally, bombs.unknown_fields(MANY_BYTES).encode())
 
 
-async def unknown_fields_realtime(target: Target, tally: Tally) -> None:
+async def unknown_fields_realtime(target: AttackTarget, tally: AttackTally) -> None:
     """250 kB of unknown fields as a client event."""
     await _say(target, tally, bombs.unknown_fields(MANY_BYTES, type="session.update"))
 
 
-async def large_json(target: Target, tally: Tally) -> None:
+async def large_json(target: AttackTarget, tally: AttackTally) -> None:
     """12 MB of unknown fields over HTTP, and as much of it as one message may have otherwise."""
     body = bombs.unknown_fields(MOST_BYTES, type="session.update")
     await asyncio.gather(
@@ -36,7 +36,7 @@ async def large_json(target: Target, tally: Tally) -> None:
     )
 
 
-async def deep_json(target: Target, tally: Tally) -> None:
+async def deep_json(target: AttackTarget, tally: AttackTally) -> None:
     """A hundred thousand containers inside each other, over both doors."""
     nest = '{"type": "session.update", "session": {"instructions": ' + bombs.deep_nest() + "}}"
     await asyncio.gather(
@@ -45,13 +45,15 @@ async def deep_json(target: Target, tally: Tally) -> None:
     )
 
 
-async def keyless_body(target: Target, tally: Tally) -> None:
+async def keyless_body(target: AttackTarget, tally: AttackTally) -> None:
     """Bodies of 20 MB from somebody without a key."""
     body = b"[" + b"0," * (KEYLESS_BYTES // 2) + b"0]"
     await _post(target, tally, body, with_key=False)
 
 
-async def _post(target: Target, tally: Tally, body: bytes, *, with_key: bool = True) -> None:
+async def _post(
+    target: AttackTarget, tally: AttackTally, body: bytes, *, with_key: bool = True
+) -> None:
     async with target.http(with_key=with_key) as client:
 
         async def post() -> None:
@@ -64,7 +66,7 @@ async def _post(target: Target, tally: Tally, body: bytes, *, with_key: bool = T
         await _again(target, tally, post)
 
 
-async def _say(target: Target, tally: Tally, text: str) -> None:
+async def _say(target: AttackTarget, tally: AttackTally, text: str) -> None:
     async def say() -> None:
         with suppress(*NOT_LET_IN):
             async with target.realtime() as link:
@@ -82,7 +84,9 @@ async def _say(target: Target, tally: Tally, text: str) -> None:
     await _again(target, tally, say)
 
 
-async def _again(target: Target, tally: Tally, act: Callable[[], Awaitable[None]]) -> None:
+async def _again(
+    target: AttackTarget, tally: AttackTally, act: Callable[[], Awaitable[None]]
+) -> None:
     """Do `act` over and over for the attack's time, `NUM_AT_ONCE` at a time."""
 
     async def one() -> None:

@@ -3,15 +3,15 @@
 import asyncio
 from contextlib import suppress
 
-from onlooker.benchmarks.attacks.tally import Tally
-from onlooker.benchmarks.attacks.target import HUNG_UP, Target
+from onlooker.benchmarks.attacks.tally import AttackTally
+from onlooker.benchmarks.attacks.target import HUNG_UP, AttackTarget
 
 STREAM = "watched"
 CONDITION = {"condition": "tell me when a red circle appears"}
 WEBHOOK = {"url": "http://127.0.0.1:9/never"}
 
 
-async def token_misuse(target: Target, tally: Tally) -> None:
+async def token_misuse(target: AttackTarget, tally: AttackTally) -> None:
     """A short-lived token changes watches over both doors; all of it must be refused."""
     async with target.http() as client:
         await client.post("/v1/streams", json={"id": STREAM})
@@ -35,7 +35,7 @@ async def token_misuse(target: Target, tally: Tally) -> None:
         await client.delete(f"/v1/streams/{STREAM}")
 
 
-async def _change_watches(target: Target, tally: Tally, token: str) -> None:
+async def _change_watches(target: AttackTarget, tally: AttackTally, token: str) -> None:
     events = (
         {"type": "stream.watch.create", "watch": {"id": "new", **CONDITION, "webhook": WEBHOOK}},
         {"type": "stream.watch.create", "watch": {"id": "newer", **CONDITION}},

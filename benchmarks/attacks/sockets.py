@@ -4,8 +4,8 @@ import asyncio
 import base64
 from contextlib import suppress
 
-from onlooker.benchmarks.attacks.tally import Tally
-from onlooker.benchmarks.attacks.target import ANSWER_S, Target
+from onlooker.benchmarks.attacks.tally import AttackTally
+from onlooker.benchmarks.attacks.target import ANSWER_S, AttackTarget
 
 NUM_IDLE = 800
 HEAD_BYTES = 200_000
@@ -17,7 +17,7 @@ MAX_PONGS_PER_S = 1_000
 HEALTH = ("/healthz", "/readyz", "/v1/models")
 
 
-async def idle_sockets(target: Target, tally: Tally) -> None:
+async def idle_sockets(target: AttackTarget, tally: AttackTally) -> None:
     """800 sockets that say nothing; health must stay 200, also for who comes after them."""
     opened = await asyncio.gather(*(target.raw() for _ in range(NUM_IDLE)), return_exceptions=True)
     held = [pair for pair in opened if not isinstance(pair, BaseException)]
@@ -33,7 +33,7 @@ async def idle_sockets(target: Target, tally: Tally) -> None:
             writer.close()
 
 
-async def ping_flood(target: Target, tally: Tally) -> None:
+async def ping_flood(target: AttackTarget, tally: AttackTally) -> None:
     """Heartbeats as fast as they can be sent; they must be slowed down or end the connection."""
     key = base64.b64encode(b"sixteen bytes...").decode()
     head = target.head(
@@ -68,7 +68,7 @@ async def ping_flood(target: Target, tally: Tally) -> None:
     (tally.held if is_slowed else tally.gave_way)["pongs"] += pongs
 
 
-async def long_heads(target: Target, tally: Tally) -> None:
+async def long_heads(target: AttackTarget, tally: AttackTally) -> None:
     """Heads of 200 kB, as one header and as many; they must be refused."""
     long = {"X-Long": "a" * HEAD_BYTES}
     many = {f"X-{index}": "a" * 100 for index in range(HEAD_BYTES // 110)}
@@ -85,7 +85,7 @@ async def long_heads(target: Target, tally: Tally) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def _status(target: Target, request: bytes) -> int | None:
+async def _status(target: AttackTarget, request: bytes) -> int | None:
     """The status that answers `request`; None where the server hangs up without one."""
     reader, writer = await target.raw()
     try:
@@ -98,7 +98,7 @@ async def _status(target: Target, request: bytes) -> int | None:
     return int(line.split()[1]) if line else None
 
 
-async def _ask_health(target: Target, tally: Tally) -> None:
+async def _ask_health(target: AttackTarget, tally: AttackTally) -> None:
     async with target.http() as client:
         for path in HEALTH:
             reply = await client.get(path, timeout=ANSWER_S)

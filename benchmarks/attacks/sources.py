@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from onlooker.benchmarks.attacks.tally import Tally
-from onlooker.benchmarks.attacks.target import HOST, Target
+from onlooker.benchmarks.attacks.tally import AttackTally
+from onlooker.benchmarks.attacks.target import HOST, AttackTarget
 
 NUM_SOURCES = 16
 """As many as the server pulls at a time by default."""
@@ -34,7 +34,7 @@ STRANGE_URLS = ("http://xn--.invalid/v", "http://[::1%25lo]/v", "http://%00/v", 
 """Addresses that may be refused, or taken for a host that does not answer yet."""
 
 
-async def dripping_sources(target: Target, tally: Tally) -> None:
+async def dripping_sources(target: AttackTarget, tally: AttackTally) -> None:
     """Sixteen sources that send a byte a second; each must be let go in `open_timeout_s`."""
     async with _drip() as drip, target.http() as client:
         names = [f"drip-{index}" for index in range(NUM_SOURCES)]
@@ -53,7 +53,7 @@ async def dripping_sources(target: Target, tally: Tally) -> None:
         )
 
 
-async def hostile_hosts(target: Target, tally: Tally) -> None:
+async def hostile_hosts(target: AttackTarget, tally: AttackTally) -> None:
     """Streams with sources of hostile names; all must be refused and leave nothing behind."""
     async with target.http() as client:
         for index, url in enumerate(HOSTILE_URLS + STRANGE_URLS):

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from onlooker.benchmarks.attacks import bombs
-from onlooker.benchmarks.attacks.tally import Tally
-from onlooker.benchmarks.attacks.target import HUNG_UP, NOT_LET_IN, RealtimeLink, Target
+from onlooker.benchmarks.attacks.tally import AttackTally
+from onlooker.benchmarks.attacks.target import HUNG_UP, NOT_LET_IN, AttackTarget, RealtimeLink
 from onlooker.core.media import Codec
 from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
 
@@ -21,12 +21,12 @@ LEFT_OUT = frozenset({"mailbox_full", "overload", "rate_limit"})
 """Reasons for which a frame is dropped that nobody has looked into."""
 
 
-async def repeated_scans(target: Target, tally: Tally) -> None:
+async def repeated_scans(target: AttackTarget, tally: AttackTally) -> None:
     """Frames that are progressive JPEGs with their last scan 400 times; none may be looked at."""
     await _push(target, tally, Codec.JPEG, [bombs.repeated_scans()], may_be_seen=False)
 
 
-async def huge_dimensions(target: Target, tally: Tally) -> None:
+async def huge_dimensions(target: AttackTarget, tally: AttackTally) -> None:
     """Frames whose headers claim billions of pixels."""
     for codec in (Codec.PNG, Codec.JPEG, Codec.WEBP):
         await _push(
@@ -35,17 +35,17 @@ async def huge_dimensions(target: Target, tally: Tally) -> None:
         )  # fmt: skip
 
 
-async def interlaced_pngs(target: Target, tally: Tally) -> None:
-    """Interlaced PNGs as large as is allowed. One may be looked at, so many may not."""
+async def interlaced_pngs(target: AttackTarget, tally: AttackTally) -> None:
+    """Interlaced PNGs as large as is allowed: each is looked at or refused, and holds up nobody."""
     await _push(target, tally, Codec.PNG, [bombs.interlaced_png()], may_be_seen=True)
 
 
-async def long_animations(target: Target, tally: Tally) -> None:
-    """WebP animations of 10,000 pictures. One may be looked at, so many may not."""
+async def long_animations(target: AttackTarget, tally: AttackTally) -> None:
+    """WebP animations of 10,000 pictures: each is looked at or refused, and holds up nobody."""
     await _push(target, tally, Codec.WEBP, [bombs.long_animation()], may_be_seen=True)
 
 
-async def question_pictures(target: Target, tally: Tally) -> None:
+async def question_pictures(target: AttackTarget, tally: AttackTally) -> None:
     """Questions that show the progressive JPEG; none may be answered."""
     url = "data:image/jpeg;base64," + base64.b64encode(bombs.repeated_scans()).decode()
     content = [
@@ -82,8 +82,8 @@ async def question_pictures(target: Target, tally: Tally) -> None:
 
 
 async def _push(
-    target: Target,
-    tally: Tally,
+    target: AttackTarget,
+    tally: AttackTally,
     codec: Codec,
     payloads: Sequence[bytes],
     *,
@@ -118,10 +118,10 @@ async def _push(
         tally.gave_way["no answer"] += 1
 
 
-def _count(tally: Tally, ack: dict[str, Any], *, may_be_seen: bool) -> None:
-    """Count an acknowledgement's outcomes; what merely waited too long was not refused."""
+def _count(tally: AttackTally, ack: dict[str, Any], *, may_be_seen: bool) -> None:
+    """Count an acknowledgement's outcomes; what was left out without a look was not refused."""
     tally.noted["skipped"] += len(ack["skipped"])
-    (tally.noted if may_be_seen else tally.gave_way)["kept"] += len(ack["kept"])
+    (tally.held if may_be_seen else tally.gave_way)["kept"] += len(ack["kept"])
     for drop in ack["dropped"]:
-        is_refusal = may_be_seen or drop["reason"] not in LEFT_OUT
+        is_refusal = drop["reason"] not in LEFT_OUT
         (tally.held if is_refusal else tally.noted)[f"dropped {drop['reason']}"] += 1

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from onlooker.benchmarks.attacks import fuzzers, json_bombs, rights, sockets, sources, stills
-from onlooker.benchmarks.attacks.tally import Tally
-from onlooker.benchmarks.attacks.target import Target
+from onlooker.benchmarks.attacks.tally import AttackTally
+from onlooker.benchmarks.attacks.target import AttackTarget
 
 SLACK_S = 20.0
 """For the end of an attack whose own time is over."""
@@ -17,11 +17,11 @@ FUZZED_PER_S = 100
 class Attack:
     """One way to harm others. `run` returns by itself; it is killed at its deadline if not."""
 
-    run: Callable[[Target, Tally], Awaitable[None]]
-    num_messages: Callable[[Target], int] = lambda target: 0
+    run: Callable[[AttackTarget, AttackTally], Awaitable[None]]
+    num_messages: Callable[[AttackTarget], int] = lambda target: 0
     """How many messages it has to get through, where it does not end by time."""
 
-    def deadline_s(self, target: Target) -> float:
+    def deadline_s(self, target: AttackTarget) -> float:
         """When the attack is over, whatever it does."""
         return target.seconds + SLACK_S + self.num_messages(target) / FUZZED_PER_S
 

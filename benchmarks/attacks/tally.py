@@ -1,4 +1,4 @@
-"""`Tally`: what a server answered to one attack."""
+"""`AttackTally`: what a server answered to one attack."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ OUR_FAULT = 1011
 
 
 @dataclass(slots=True)
-class Tally:
+class AttackTally:
     """Counts answers by what they mean; each count has the answer's own words as its key."""
 
     held: Counter[str] = field(default_factory=Counter)
@@ -71,6 +71,6 @@ class Tally:
         }
 
     @classmethod
-    def of(cls, counts: Mapping[str, Mapping[str, int]]) -> "Tally":
+    def of(cls, counts: Mapping[str, Mapping[str, int]]) -> "AttackTally":
         """The tally that `as_dict` wrote."""
         return cls(**{name: Counter(found) for name, found in counts.items()})

@@ -1,4 +1,4 @@
-"""`Target`: the server that is attacked, and the ways to reach it. It is on loopback always."""
+"""`AttackTarget`: the server that is attacked, always on loopback, and the ways to reach it."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ ANSWER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class AttackTarget:
     """Where the server listens, the attacker's key, and how much to do."""
 
     port: int
@@ -107,6 +107,6 @@ class RealtimeLink:
 
 
 NOT_LET_IN = (InvalidHandshake, OSError, TimeoutError)
-"""What `Target.realtime` raises when the server refuses a connection or is too busy to answer."""
+"""What `AttackTarget.realtime` raises when the server lets nobody in or is too busy to answer."""
 HUNG_UP = (ConnectionClosed, httpx.TransportError, OSError)
 """What a send or a wait raises when the server has ended the connection."""

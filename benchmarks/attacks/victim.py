@@ -8,7 +8,7 @@ from contextlib import suppress
 from PIL import Image, ImageDraw
 
 from onlooker.benchmarks.attacks.delays import Delays, Usual
-from onlooker.benchmarks.attacks.target import HUNG_UP, NOT_LET_IN, RealtimeLink, Target
+from onlooker.benchmarks.attacks.target import HUNG_UP, NOT_LET_IN, AttackTarget, RealtimeLink
 from onlooker.core.clock import Clock
 from onlooker.core.media import Codec
 from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
@@ -32,7 +32,7 @@ _ITEM = {"type": "message", "role": "user", "content": [_QUESTION]}
 class Victim:
     """Runs until it is cancelled; connects again when it loses its connection."""
 
-    def __init__(self, target: Target, clock: Clock) -> None:
+    def __init__(self, target: AttackTarget, clock: Clock) -> None:
         """`target` with the honest tenant's own key."""
         self._target = target
         self._clock = clock

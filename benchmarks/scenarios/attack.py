@@ -24,7 +24,7 @@ from onlooker.benchmarks.attacks.delays import Usual
 from onlooker.benchmarks.attacks.processes import Holdings
 from onlooker.benchmarks.attacks.server import ATTACKER_KEY, HONEST_KEY, AttackedServer
 from onlooker.benchmarks.attacks.table import ATTACKS
-from onlooker.benchmarks.attacks.target import HUNG_UP, Target
+from onlooker.benchmarks.attacks.target import HUNG_UP, AttackTarget
 from onlooker.benchmarks.attacks.victim import Victim
 from onlooker.benchmarks.report import rows
 from onlooker.core.clock import Clock, SystemClock
@@ -32,7 +32,7 @@ from onlooker.core.errors import ConfigError
 
 GOAL_MS = 250.0
 WARM_UP_S = 2.0
-END_S = 5.0
+END_S = 3.0
 """How long the server gets to let go of what the attacks left."""
 
 
@@ -49,7 +49,7 @@ class Pace:
 
 
 FULL = Pace(calm_s=20.0, attack_s=20.0, settle_s=60.0, messages=200_000, payloads=10_000)
-QUICK = Pace(calm_s=5.0, attack_s=2.0, settle_s=5.0, messages=1_500, payloads=40)
+QUICK = Pace(calm_s=4.0, attack_s=1.5, settle_s=4.0, messages=1_500, payloads=40)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,11 @@ class _Course:
         self._num_stuck = 0
 
     async def run(self, names: list[str]) -> dict[str, Any]:
-        """The figures of all attacks `names`."""
+        """The figures of all attacks `names`.
+
+        What is left behind is told of the last server that was started, and not at all where that
+        one died or was killed.
+        """
         left, attacks = list(names), dict[str, AttackRow]()
         calm: dict[str, Any] = {}
         leaks: dict[str, Any] = {}
@@ -121,12 +125,11 @@ class _Course:
                     if not calm:
                         calm = await self._calm(victim)
                     before = self._server.holdings()
-                    while left and await self._attack(left[0], victim, attacks):
-                        left.pop(0)
-                    if not left and self._server.is_alive():
+                    while left:
+                        if not await self._attack(left.pop(0), victim, attacks):
+                            break
+                    else:
                         leaks = await self._leaks(before)
-                    elif left:
-                        left.pop(0)
             finally:
                 await self._server.stop()
         return summary(
@@ -144,7 +147,8 @@ class _Course:
             yield victim
         finally:
             running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            with suppress(asyncio.CancelledError):
+                await running
 
     async def _calm(self, victim: Victim) -> dict[str, Any]:
         """Measure what is usual."""
@@ -196,8 +200,8 @@ class _Course:
             "watches": int(await self._server.metric("onlooker_watches_active")),
         }
 
-    def _target(self, key: str) -> Target:
-        return Target(
+    def _target(self, key: str) -> AttackTarget:
+        return AttackTarget(
             port=self._server.port, key=key, seed=self._seed, seconds=self._pace.attack_s,
             messages=self._pace.messages, payloads=self._pace.payloads,
         )  # fmt: skip
