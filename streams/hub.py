@@ -110,6 +110,11 @@ class StreamHub:
             return Guarantee.NONE
         return self._journal.at_best(self._engine.info.survives)
 
+    @property
+    def num_answers(self) -> int:
+        """Answers under way, of all streams and whoever asked."""
+        return self._slots.num_taken
+
     async def start(self, progress: Progress) -> None:
         """Load the model and begin; `progress` is told what is being waited for.
 
