@@ -54,7 +54,7 @@ class LastResort:
         while True:
             left_s = until_s - self._clock.now_s()
             if left_s > 0:
-                faulthandler.dump_traceback_later(left_s, exit=True, file=sys.__stderr__)
+                faulthandler.dump_traceback_later(left_s, exit=True, file=sys.stderr)
             try:
                 until_s = min(until_s, self._orders.get(timeout=max(0.0, left_s - TELLING_S)))
             except Empty:
