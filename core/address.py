@@ -19,6 +19,9 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
 
+MAX_NAME_CHARS = 253
+"""The longest name of a host that DNS can carry."""
+
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
@@ -105,14 +108,24 @@ class AddressPolicy:
             raise InvalidRequest(
                 f"the {self._rules.what}'s URL has no host or holds blanks", param=self._rules.param
             )
-        return Target(
-            scheme=scheme,
-            host=host.rstrip("."),
-            port=port or DEFAULT_PORTS[scheme],
-            path=quote(
+        try:
+            name = _ascii_name(host)
+            path = quote(
                 (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
                 safe="/?#[]@!$&'()*+,;=:%-._~",
-            ),
+            )
+        except ValueError as error:
+            raise InvalidRequest(
+                f"the {self._rules.what}'s URL names no host that can exist: a name has labels of "
+                "1 to 63 letters, digits or '-', with one '.' in between, and at most 253 "
+                "characters in all",
+                param=self._rules.param,
+            ) from error
+        return Target(
+            scheme=scheme,
+            host=name,
+            port=port or DEFAULT_PORTS[scheme],
+            path=path,
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
         )
@@ -151,10 +164,9 @@ class AddressPolicy:
             Forbidden: the file is not below an allowed directory, or that cannot be told.
             InvalidRequest: the file does not exist, or is no plain file.
         """
-        parts = urlsplit(url) if url.startswith("file:") else None
-        text = unquote(parts.path) if parts is not None else url
         allowed = [directory.resolve() for directory in self._rules.file_dirs]
         try:
+            text = unquote(urlsplit(url).path) if url.startswith("file:") else url
             path = Path(text).resolve()
             is_allowed = any(path.is_relative_to(directory) for directory in allowed)
         except (OSError, ValueError, RuntimeError):
@@ -174,6 +186,18 @@ class AddressPolicy:
         if not stat.S_ISREG(mode):
             raise InvalidRequest(f"'{path.name}' is not a plain file", param=self._rules.param)
         return path
+
+
+def _ascii_name(host: str) -> str:
+    """`host` as it is looked up and written into requests: in ASCII, with no full stop at its end.
+
+    Raises:
+        ValueError: it cannot be the name of a host.
+    """
+    name = host.removesuffix(".").encode("idna").decode("ascii")  # checks the length of labels
+    if not 0 < len(name) <= MAX_NAME_CHARS or not name.isprintable():
+        raise ValueError("the name is empty, too long, or holds control characters")
+    return name
 
 
 def _ip(text: str) -> IpAddress:

@@ -199,6 +199,12 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.too_slow = Counter(
+            "onlooker_too_slow_total",
+            "Operations that were ended because the other side took too long or sent too little.",
+            ["what"],  # opening, reading, webhook
+            registry=registry,
+        )
         self.source_reconnects = Counter(
             "onlooker_source_reconnects_total",
             "Times a pulled source was opened again after a failure.",

@@ -28,6 +28,19 @@ async def within(clock: Clock, limit_s: float, work: Awaitable[T]) -> T:
         limit.cancel()
 
 
+async def cancel(task: "asyncio.Task[Any]") -> None:
+    """Cancel `task` and wait until it has ended; raises what it failed with.
+
+    Who is cancelled while waiting here is told so. ``suppress(CancelledError)`` around ``await
+    task`` cannot tell the two apart: it swallows the caller's own cancellation, which then goes on
+    as if nothing had happened.
+    """
+    task.cancel()
+    await asyncio.wait((task,))
+    if not task.cancelled():
+        task.result()
+
+
 class CutShort(Exception):
     """What was awaited is not wanted any more."""
 

@@ -17,6 +17,9 @@ from onlooker.server.config import ServerSection, Settings
 from onlooker.server.serving import address, bind, make_server, quiet_uvicorn, run
 from onlooker.server.wiring import make_engine, make_gateway
 
+OWN_PROCESS = object()
+"""Context of a command that has the process to itself and may end it; given by `main`."""
+
 EXIT_CONFIG = 2
 """Exit status for everything that the person who starts the server must change."""
 
@@ -50,6 +53,7 @@ def _root(
 
 @app.command()
 def serve(
+    context: typer.Context,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one. [8000]")] = None,
     model: Annotated[
@@ -88,7 +92,7 @@ def serve(
     try:
         settings = load_settings(Settings, config_file=config, overrides=overrides)
         _start_logs(settings.server)
-        sys.exit(_serve(settings))
+        sys.exit(_serve(settings, may_end_process=context.obj is OWN_PROCESS))
     except ConfigError as error:
         _refuse(error)
 
@@ -103,7 +107,7 @@ def show_config(config: ConfigFile = None, assignments: Assignments = None) -> N
     typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, *, may_end_process: bool) -> int:
     """Serve until stopped; return the exit status."""
     bound = bind(settings.server)
     base = address(settings.server, bound)
@@ -120,6 +124,8 @@ def _serve(settings: Settings) -> int:
     server, failures = make_server(
         gateway, progress=lambda line: _say(f"  ... {line}"), on_ready=on_ready
     )
+    if may_end_process:
+        server.end_in_any_case(clock)
     try:
         run(server, bound)
     finally:
@@ -163,7 +169,7 @@ def _say(line: str) -> None:
 def main() -> None:
     """The entry point of the ``onlooker`` command."""
     _add_client_commands()
-    app()
+    app(obj=OWN_PROCESS)
 
 
 def _add_client_commands() -> None:

@@ -101,12 +101,17 @@ def body_of(error: OnlookerError, *, event_id: str | None = None) -> ErrorBody:
     return ErrorBody(
         type=face_of(error).kind,
         code=error.code,
-        message=error.message,
-        param=error.param,
+        message=_writable(error.message),
+        param=None if error.param is None else _writable(error.param),
         event_id=event_id,
         retryable=error.retryable,
         retry_after_s=error.retry_after_s if isinstance(error, CapacityError) else None,
     )
+
+
+def _writable(text: str) -> str:
+    """`text`, which may repeat a client's words, without what has no bytes in UTF-8."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def reply_of(error: OnlookerError) -> tuple[int, dict[str, str], bytes]:

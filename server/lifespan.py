@@ -8,7 +8,6 @@ answers have (or the time to drain is over), event readers end, then streams and
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.server.errors import hide
@@ -17,6 +16,16 @@ from onlooker.server.gateway import Gateway, Phase
 _log = logging.getLogger("onlooker.server.lifespan")
 
 POLL_S = 0.02
+
+PROGRESS_S = 2.0
+"""Between two lines in the log that say how draining goes."""
+
+FAREWELL_S = 2.0
+"""Time that connections get to say farewell, where ``close_s`` leaves as much."""
+
+START_SHARE, FAREWELL_SHARE, CLOSE_SHARE, UVICORN_SHARE = 0.1, 0.2, 0.75, 0.1
+"""Parts of ``close_s``: to give up a start that is under way; to say farewell; for that and all
+that the server has to close; for what uvicorn still has to send. The rest is Python's own exit."""
 
 Progress = Callable[[str], None]
 
@@ -40,6 +49,8 @@ class Lifecycle:
         self._pushers: asyncio.Task[None] | None = None
         self._is_stopped = False
         self._is_hurried = False
+        self.waits_for = "the server to notice that it should stop"
+        """What the stop is waiting for, in plain words."""
 
     def start(self) -> None:
         """Begin to load the model; returns at once."""
@@ -56,26 +67,26 @@ class Lifecycle:
         self._is_hurried = True
 
     async def stop(self) -> None:
-        """Drain and stop. Idempotent."""
+        """Drain and stop, within the settings' ``drain_s + close_s``. Idempotent."""
         if self._is_stopped:
             return
         self._is_stopped = True
         gateway, server = self._gateway, self._gateway.settings.server
         if gateway.phase is not Phase.FAILED:
             gateway.phase = Phase.DRAINING
-        for task in (self._starting, self._pushers):
-            if task is not None and not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        await self._give_up_start(server.close_s * START_SHARE)
         await self._drain(server.drain_s)
+        until_s = gateway.clock.now_s() + server.close_s * CLOSE_SHARE
+        await self._part(min(FAREWELL_S, server.close_s * FAREWELL_SHARE))
         gateway.stopping.set()
         gateway.pictures.close()
+        self.waits_for = "streams and the engine to stop"
         try:
-            async with asyncio.timeout(server.close_s):
+            async with asyncio.timeout(until_s - gateway.clock.now_s()):
                 await gateway.hub.close(deadline_s=0.0)
         except TimeoutError:
             _log.warning("the engine did not stop in time", extra={"close_s": server.close_s})
+        self.waits_for = "HTTP connections and threads to end"
 
     async def _start(self) -> None:
         gateway = self._gateway
@@ -101,15 +112,45 @@ class Lifecycle:
             _log.error("the engine did not start", extra={"code": error.code})
         self._on_failure(error)
 
-    async def _drain(self, deadline_s: float) -> None:
-        connections, clock = self._gateway.connections, self._gateway.clock
+    async def _give_up_start(self, limit_s: float) -> None:
+        """End the tasks of the start; what does not end within `limit_s` seconds is left alone."""
+        self.waits_for = "the model's start to be given up"
+        tasks = [t for t in (self._starting, self._pushers) if t is not None and not t.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=limit_s)
+
+    async def _drain(self, limit_s: float) -> None:
+        """Let running answers end, and say now and then how it goes."""
+        connections, clock, hub = self._gateway.connections, self._gateway.clock, self._gateway.hub
         for connection in list(connections):
             connection.drain()
-        until_s = clock.now_s() + deadline_s
-        while connections and clock.now_s() < until_s and not self._is_hurried:
+        until_s, tell_at_s = clock.now_s() + limit_s, clock.now_s()
+        while (connections or hub.num_answers) and not self._is_hurried:
+            left_s = until_s - clock.now_s()
+            if left_s <= 0:
+                break
+            self.waits_for = f"{hub.num_answers} answers and {len(connections)} connections to end"
+            if clock.now_s() >= tell_at_s:
+                tell_at_s += PROGRESS_S
+                _log.info(
+                    "draining",
+                    extra={
+                        "answers": hub.num_answers,
+                        "connections": len(connections),
+                        "left_s": round(left_s, 1),
+                    },
+                )
+                self._progress(f"{hub.num_answers} answers under way, {left_s:.0f} s left")
             await clock.sleep(POLL_S)
+
+    async def _part(self, limit_s: float) -> None:
+        """End the connections that are left, and let them say farewell."""
+        connections, clock = self._gateway.connections, self._gateway.clock
+        self.waits_for = "connections to say farewell"
         for connection in list(connections):
             connection.end_now()
-        until_s = clock.now_s() + 2.0  # time for their farewells
+        until_s = clock.now_s() + limit_s
         while connections and clock.now_s() < until_s:
             await clock.sleep(POLL_S)

@@ -12,17 +12,22 @@ from typing import Any
 
 import uvicorn
 
+from onlooker.core.clock import Clock
 from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.server.app import create_app
 from onlooker.server.config import ServerSection, check_exposure
 from onlooker.server.gateway import Gateway
-from onlooker.server.lifespan import Lifecycle
+from onlooker.server.last_resort import LastResort
+from onlooker.server.lifespan import UVICORN_SHARE, Lifecycle
 from onlooker.server.transport import TransportLimits, protocols
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-GRACE_S = 2
-"""Seconds that uvicorn gets for what it still has to send after everything was drained."""
+HURRY_S = 1.0
+"""How long the process lives after a second signal."""
+
+LEAVE_S = 2.0
+"""How long its last threads get once everything was closed in order."""
 
 
 def bind(section: ServerSection) -> socket.socket:
@@ -63,11 +68,22 @@ def address(section: ServerSection, bound: socket.socket) -> str:
 class GatewayServer(uvicorn.Server):
     """Drains the gateway before uvicorn closes its sockets."""
 
-    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, config: uvicorn.Config, lifecycle: Lifecycle, section: ServerSection
+    ) -> None:
         super().__init__(config)
         self._lifecycle = lifecycle
+        self._limit_s = section.drain_s + section.close_s
+        self._last_resort: LastResort | None = None
+
+    def end_in_any_case(self, clock: Clock) -> None:
+        """From now on, whoever tells the server to stop ends this process within ``drain_s +
+        close_s``, whatever holds it. For a process that does nothing else."""
+        self._last_resort = LastResort(clock, lambda: self._lifecycle.waits_for)
+        self._last_resort.start()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.limit_life(self._limit_s)
         await self._lifecycle.stop()
         await super().shutdown(sockets)
 
@@ -86,10 +102,16 @@ class GatewayServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop in order; asked a second time, do not wait for running answers."""
+        """Stop in order; asked a second time, at once."""
         if self.should_exit:
             self._lifecycle.hurry()
+        self.limit_life(HURRY_S if self.should_exit else self._limit_s)
         super().handle_exit(sig, frame)
+
+    def limit_life(self, limit_s: float) -> None:
+        """Let this process, if it is the server's own, live for `limit_s` seconds more at most."""
+        if self._last_resort is not None:
+            self._last_resort.arm(limit_s)
 
 
 def make_server(
@@ -107,7 +129,7 @@ def make_server(
 
     lifecycle = Lifecycle(gateway, progress=progress, on_ready=on_ready, on_failure=on_failure)
     config = uvicorn_config(create_app(gateway, lifecycle), gateway)
-    server = GatewayServer(config, lifecycle)
+    server = GatewayServer(config, lifecycle, gateway.settings.server)
     return server, failures
 
 
@@ -129,7 +151,7 @@ def uvicorn_config(app: Any, gateway: Gateway) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         timeout_keep_alive=section.keep_alive_s,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=section.close_s * UVICORN_SHARE,  # type: ignore[arg-type] # any number
         root_path=section.root_path,
     )
 
@@ -149,3 +171,4 @@ def run(server: GatewayServer, bound: socket.socket) -> None:
     """Serve until a signal, on an event loop of our own."""
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(serve(server, bound))
+    server.limit_life(LEAVE_S)

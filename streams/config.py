@@ -58,6 +58,16 @@ class SourcesSection(Section):
     read_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """Time without a packet after which a live source counts as lost."""
 
+    min_bytes_per_s: float = Field(default=100.0, ge=0, le=1e9)
+    """Bytes a second that a network source must send at least while it is waited for, on average
+    over `read_timeout_s`; a slower one counts as lost."""
+
+    lookup_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """Time to look up the name of a source's host."""
+
+    lookup_threads: int = Field(default=8, ge=1, le=256)
+    """Names of hosts that are looked up at the same time; further ones wait for their turn."""
+
     max_redirects: int = Field(default=3, ge=0, le=10)
     """Redirects followed; every target is checked again."""
 

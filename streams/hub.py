@@ -110,6 +110,11 @@ class StreamHub:
             return Guarantee.NONE
         return self._journal.at_best(self._engine.info.survives)
 
+    @property
+    def num_answers(self) -> int:
+        """Answers under way, of all streams and whoever asked."""
+        return self._slots.num_taken
+
     async def start(self, progress: Progress) -> None:
         """Load the model and begin; `progress` is told what is being waited for.
 
@@ -165,23 +170,12 @@ class StreamHub:
         self._governor.admit_stream(1 / self._settings.perception.clip_interval_s)
         self._opening.add(stream_id)
         try:
-            opened = await self._opened(stream_id, options)
-            kept = []
-            if self._shelf is not None and options.persistent:
-                kept = await self._shelf.find(stream_id)
+            stream = await self._begun(stream_id, options)
+        except BaseException:
+            await asyncio.shield(self._undo(stream_id))
+            raise
         finally:
             self._opening.discard(stream_id)
-        stream = Stream(
-            stream_id,
-            options,
-            self._shared,
-            opened=opened,
-            governor=self._governor,
-            make_keeper=self._make_keeper,
-            slots=self._slots,
-        )
-        stream.watches.restore(kept)
-        self._governor.join(stream.ingest)
         self._streams[stream_id] = stream
         self._metrics.streams.set(len(self._streams))
         self._runs[stream_id] = asyncio.create_task(self._run(stream), name=f"stream {stream_id}")
@@ -242,6 +236,33 @@ class StreamHub:
                 f"{self._settings.max_streams} streams are open, which is this server's limit "
                 "(setting streams.max_streams): close one or try again later"
             )
+
+    async def _begun(self, stream_id: StreamId, options: StreamOptions) -> Stream:
+        """A stream that is open everywhere but does not run yet."""
+        opened = await self._opened(stream_id, options)
+        kept = []
+        if self._shelf is not None and options.persistent:
+            kept = await self._shelf.find(stream_id)
+        stream = Stream(
+            stream_id,
+            options,
+            self._shared,
+            opened=opened,
+            governor=self._governor,
+            make_keeper=self._make_keeper,
+            slots=self._slots,
+        )
+        stream.watches.restore(kept)
+        self._governor.join(stream.ingest)
+        return stream
+
+    async def _undo(self, stream_id: StreamId) -> None:
+        """Let go of a stream whose opening failed half-way. What it remembered stays."""
+        self._governor.leave(stream_id)
+        if self._journal is not None:
+            self._journal.let_go(stream_id)
+        with contextlib.suppress(EngineRestarting, EngineDead):
+            await self._engine.close_stream(stream_id, forget=False)
 
     async def _opened(self, stream_id: StreamId, options: StreamOptions) -> Opened:
         """Open the stream with the engine and with the journal."""

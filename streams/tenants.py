@@ -1,5 +1,9 @@
 """`TenantStreams`: the streams of one tenant, and no others."""
 
+import asyncio
+from contextlib import suppress
+
+from onlooker.core.errors import NotFound
 from onlooker.core.ids import StreamId, is_stream_id, new_id, split_stream_id, tenant_stream_id
 from onlooker.streams.hub import StreamHub, check_name, not_found
 from onlooker.streams.sources.spec import SourceSpec
@@ -25,6 +29,22 @@ class TenantStreams:
         check_name(name)
         return await self._hub.open_stream(self._id(name), options)
 
+    async def open_pulled(
+        self, name: str | None, options: StreamOptions, source: SourceSpec
+    ) -> Stream:
+        """Open a stream that the server itself feeds from `source`: both, or neither.
+
+        Raises: what `StreamHub.open_stream` and `StreamHub.pull` do.
+        """
+        stream = await self.open_stream(name, options)
+        try:
+            await self._hub.pull(stream, source)
+        except BaseException:
+            with suppress(NotFound):  # it was closed meanwhile
+                await asyncio.shield(self.close_stream(stream.name, "its source cannot be pulled"))
+            raise
+        return stream
+
     def get(self, name: str) -> Stream:
         """The open stream of this name.
 
@@ -45,10 +65,6 @@ class TenantStreams:
             NotFound: no stream of this name is open.
         """
         await self._hub.close_stream(self._id(name), reason)
-
-    async def pull(self, stream: Stream, source: SourceSpec) -> None:
-        """Let the server feed `stream` from `source`, as `StreamHub.pull` does."""
-        await self._hub.pull(stream, source)
 
     def _id(self, name: str) -> StreamId:
         if not is_stream_id(name):  # a name with a slash in it could be another tenant's

@@ -22,6 +22,12 @@ class WebhooksSection(Section):
     timeout_s: float = Field(default=5.0, gt=0, le=120)
     """How long one delivery may take."""
 
+    lookup_timeout_s: float = Field(default=5.0, gt=0, le=60)
+    """Time to look up the name of a webhook's host."""
+
+    lookup_threads: int = Field(default=8, ge=1, le=256)
+    """Names of hosts that are looked up at the same time; further ones wait for their turn."""
+
     max_attempts: int = Field(default=6, ge=1, le=100)
     """How often the delivery of one alert is tried before it is given up."""
 

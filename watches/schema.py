@@ -88,7 +88,9 @@ def check_schema(schema: Any, *, max_bytes: int, param: str) -> None:
     if is_nested_too_deeply(schema):
         raise _no_schema(f"{param}: it is nested more than {MAX_NESTING} deep", param)
     try:
-        num_bytes = len(json.dumps(schema, allow_nan=False))
+        num_bytes = len(json.dumps(schema, allow_nan=False, ensure_ascii=False).encode())
+    except UnicodeEncodeError:
+        raise _no_schema(f"{param}: it holds half of a surrogate pair", param) from None
     except ValueError:
         raise _no_schema(f"{param}: JSON knows no infinite numbers", param) from None
     if num_bytes > max_bytes:

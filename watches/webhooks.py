@@ -17,10 +17,10 @@ import httpcore
 from onlooker.core.address import AddressPolicy, Target
 from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
-from onlooker.core.errors import Forbidden, InvalidRequest
+from onlooker.core.errors import ClientError, Forbidden, InvalidRequest
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.metrics import Metrics
-from onlooker.core.network import AsyncGuardedBackend
+from onlooker.core.network import AsyncGuardedBackend, Lookups
 from onlooker.core.protocol.watches import WebhookBody
 from onlooker.watches.alert import Alert
 from onlooker.watches.config import WebhooksSection
@@ -61,6 +61,11 @@ class WebhookSender:
         self._settings, self._clock, self._metrics = settings, clock, metrics
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
         self._policy = AddressPolicy(settings.rules)
+        self._lookups = Lookups(
+            self._policy,
+            num_threads=settings.lookup_threads,
+            timeout_s=settings.lookup_timeout_s,
+        )
         self._pool: httpcore.AsyncConnectionPool | None = None
         self._lines: dict[tuple[StreamId, str], _Line] = {}
 
@@ -80,7 +85,7 @@ class WebhookSender:
             )
         target = self._target(hook)
         try:
-            await asyncio.to_thread(self._policy.addresses, target.host, target.port)
+            await self._lookups.find(target.host, target.port)
         except OSError:
             raise InvalidRequest(
                 f"the webhook's host '{target.host}' does not resolve", param="webhook.url"
@@ -124,7 +129,7 @@ class WebhookSender:
             try:
                 status = await self._post(hook, alert_id, attempt, body)
             except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError,
-                    Forbidden, OSError) as error:  # fmt: skip
+                    ClientError, OSError) as error:  # fmt: skip
                 _log.info("a webhook failed", extra={"why": type(error).__name__})
                 status = 0
             if 200 <= status < 300:
@@ -156,12 +161,20 @@ class WebhookSender:
             self._pool = httpcore.AsyncConnectionPool(
                 max_connections=32,
                 keepalive_expiry=30,
-                network_backend=AsyncGuardedBackend(self._policy),
+                network_backend=AsyncGuardedBackend(self._lookups),
             )
-        async with self._pool.stream(
-            "POST", target.url, headers=headers, content=body, extensions={"timeout": limits}
-        ) as response:
-            return response.status
+        try:
+            async with (
+                asyncio.timeout(limit_s),
+                self._pool.stream(
+                    "POST", target.url, headers=headers, content=body,
+                    extensions={"timeout": limits},
+                ) as response,
+            ):  # fmt: skip
+                return response.status
+        except (TimeoutError, httpcore.TimeoutException):
+            self._metrics.too_slow.labels(what="webhook").inc()
+            raise
 
     def _target(self, hook: Webhook) -> Target:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from onlooker.core.errors import OnlookerError
+from onlooker.core.waiting import cancel
 
 KEPT_LINES = 40
 """How many of the server's last lines of output are kept, to be shown when it dies."""
@@ -63,9 +64,7 @@ class ServerProcess:
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
         if self._reading is not None:
-            self._reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reading
+            await cancel(self._reading)
 
     async def died(self) -> ServerDied:
         """Wait until the process ends by itself."""

@@ -31,6 +31,12 @@ from onlooker.core.protocol.server_events import (
     parse_server_event,
 )
 
+CLOSE_TIMEOUT_S = 2.0
+"""Time that a server gets to answer our close."""
+
+LEAVE_S = 3.0
+"""Time that leaving a connection takes at most."""
+
 MAX_EVENT_BYTES = 4 << 20
 """No event of the server comes near this; a message over it ends the connection."""
 
@@ -74,7 +80,7 @@ async def dial(
         open_timeout=options.connect_timeout_s,
         ping_interval=options.heartbeat_s,
         ping_timeout=options.heartbeat_s,
-        close_timeout=2.0,
+        close_timeout=CLOSE_TIMEOUT_S,
         max_size=MAX_EVENT_BYTES,
         compression=None,
         user_agent_header="onlooker-python",
@@ -101,7 +107,17 @@ async def dial(
     except ConnectionClosed as closed:
         raise why_closed(closed) from closed
     finally:
-        await socket.close()
+        await _leave(socket)
+
+
+async def _leave(socket: ClientConnection) -> None:
+    """Close; a server that reads nothing more is hung up on. The limit of `ClientConnection.close`
+    begins only when all that was sent before has left."""
+    try:
+        async with asyncio.timeout(LEAVE_S):
+            await socket.close()
+    except TimeoutError:
+        socket.transport.abort()
 
 
 async def _first_event(socket: ClientConnection, options: ClientOptions) -> SessionObject:

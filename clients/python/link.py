@@ -20,6 +20,7 @@ from onlooker.core.protocol.server_events import (
     UnknownEvent,
     parse_server_event,
 )
+from onlooker.core.waiting import cancel
 
 AnyEvent = AnyServerEvent | UnknownEvent
 
@@ -97,9 +98,7 @@ class Link:
         except ValueError as error:
             raise InvalidRequest(f"the server does not speak this protocol: {error}") from error
         finally:
-            writer.cancel()
-            with suppress(asyncio.CancelledError):
-                await writer
+            await cancel(writer)
 
     async def _write(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):  # the reader learns of it too, and says why

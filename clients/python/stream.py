@@ -50,6 +50,7 @@ from onlooker.core.protocol.server_events import (
     VideoPace,
 )
 from onlooker.core.protocol.watches import WatchObject
+from onlooker.core.waiting import cancel
 
 LEAVE_TIMEOUT_S = 3.0
 """How long leaving a stream waits for its last frames to be sent."""
@@ -150,10 +151,8 @@ class RemoteStream:
         its idle limit; a fresh one is closed there."""
         self._end(ConnectionLost("the stream was left"))
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+            task, self._task = self._task, None
+            await cancel(task)
             if self._forget is not None and self.session is not None:
                 with suppress(
                     OnlookerError

@@ -25,10 +25,20 @@ Metadata = Annotated[
 """The client's own key-value pairs, kept and given back: at most 16, as OpenAI's."""
 
 
-class Inbound(BaseModel):
-    """Something a client sends: unknown fields are refused, so that a typing error is told."""
+MAX_TEXT_CHARS = 64 << 20
+"""No text that a client sends is longer, whatever the settings."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+class Inbound(BaseModel):
+    """Something a client sends: unknown fields are refused, so that a typing error is told.
+
+    Text is Unicode text. Half of a surrogate pair, which JSON can spell but nobody can write out
+    again, is refused; pydantic looks for it only in texts that have a limit.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, str_max_length=MAX_TEXT_CHARS
+    )
 
 
 class Outbound(BaseModel):

@@ -15,7 +15,7 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from onlooker.core.errors import OnlookerError
+from onlooker.core.errors import NotFound, OnlookerError
 from onlooker.core.protocol.server_events import ErrorEvent, SessionClosing
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.server import errors
@@ -75,8 +75,15 @@ async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
         with gateway.places.take(), admitted(websocket.scope):
             wanted = websocket.query_params.get("stream")
             stream, is_own = await stream_for_session(streams, wanted, grant)
-            connection = RealtimeConnection(websocket, gateway, streams, grant)
-            await connection.run(stream, is_own=is_own)
+            try:
+                connection = RealtimeConnection(websocket, gateway, streams, grant)
+                await connection.run(stream, is_own=is_own)
+            finally:
+                if is_own:
+                    with suppress(NotFound):  # the session, where it came to be, has closed it
+                        await asyncio.shield(
+                            streams.close_stream(stream.name, "its connection ended")
+                        )
     except OnlookerError as error:
         gateway.metrics.client_errors.labels(code=error.code).inc()
         gateway.metrics.connections_total.labels(outcome="refused").inc()

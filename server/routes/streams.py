@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
-from onlooker.core.errors import InvalidRequest, OnlookerError
+from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList
 from onlooker.scheduler.slo import Tier
@@ -53,15 +53,12 @@ async def create_stream(
         tier=Tier.named(request.service_tier),
         metadata=request.metadata,
     )
-    stream = await streams.open_stream(request.id, options)
-    if request.source is not None:
+    if request.source is None:
+        stream = await streams.open_stream(request.id, options)
+    else:
         source = request.source
-        try:
-            spec = SourceSpec(url=source.url, fps=source.fps, loop=source.loop)
-            await streams.pull(stream, spec)
-        except OnlookerError:
-            await streams.close_stream(stream.name, "its source cannot be pulled")
-            raise
+        spec = SourceSpec(url=source.url, fps=source.fps, loop=source.loop)
+        stream = await streams.open_pulled(request.id, options, spec)
     return stream_object(stream)
 
 

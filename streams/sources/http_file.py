@@ -11,10 +11,11 @@ from urllib.parse import urljoin, urlsplit
 import httpcore
 
 from onlooker.core.address import AddressPolicy, Target
+from onlooker.core.clock import Clock
 from onlooker.core.errors import Forbidden
-from onlooker.core.network import GuardedBackend
+from onlooker.core.network import GuardedBackend, Lookups, Patience, TooSlow
 from onlooker.streams.config import SourcesSection
-from onlooker.streams.sources.spec import SourceBroken, SourceLost
+from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -24,11 +25,19 @@ Headers = list[tuple[str, str]]
 class HttpFetcher:
     """One source's HTTP client; keeps connections between segments. Used by one thread."""
 
-    def __init__(self, policy: AddressPolicy, settings: SourcesSection) -> None:
+    def __init__(
+        self,
+        policy: AddressPolicy,
+        lookups: Lookups,
+        settings: SourcesSection,
+        clock: Clock,
+        patience: Patience,
+    ) -> None:
         self._policy = policy
         self._settings = settings
+        self._patience = patience
         self._pool = httpcore.ConnectionPool(
-            max_connections=4, network_backend=GuardedBackend(policy)
+            max_connections=4, network_backend=GuardedBackend(lookups, patience, clock)
         )
         self._timeout = {
             "connect": settings.open_timeout_s,
@@ -50,14 +59,22 @@ class HttpFetcher:
         return HttpFile(self, url, first_byte=first_byte, last_byte=last_byte)
 
     def get(self, url: str, *, first_byte: int, last_byte: int | None) -> "Body":
-        """Send one GET, follow redirects, and return the body that they lead to."""
+        """Send one GET and follow redirects, all of it within the time to open a source."""
+        is_whole = self._patience.begin(self._settings.open_timeout_s)
+        try:
+            return self._got(url, first_byte, last_byte)
+        finally:
+            if is_whole:
+                self._patience.end()
+
+    def _got(self, url: str, first_byte: int, last_byte: int | None) -> "Body":
         for _ in range(self._settings.max_redirects + 1):
             target = self._policy.parse(url)
             response = self._send(target, first_byte, last_byte)
             location = _header(response, b"location")
             if response.status in _REDIRECTS and location:
                 response.close()
-                url = urljoin(target.url, location)
+                url = _joined(target.url, location)
                 continue
             if response.status in (200, 206):
                 return Body(response, target.url)
@@ -92,6 +109,8 @@ class HttpFetcher:
             return self._pool.handle_request(request)
         except Forbidden:
             raise
+        except TooSlow as error:
+            raise SourceSlow(f"{target.host} is too slow: {error}") from error
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
             why = str(error) or type(error).__name__
             raise SourceLost(f"cannot reach {target.host}: {why}") from error
@@ -116,6 +135,8 @@ class Body:
         while not self._rest:
             try:
                 chunk = next(self._chunks, None)
+            except TooSlow as error:
+                raise SourceSlow(f"the server is too slow: {error}") from error
             except (
                 httpcore.NetworkError,
                 httpcore.TimeoutException,
@@ -196,6 +217,13 @@ class HttpFile:
         if self._body is not None:
             self._body.close()
             self._body = None
+
+
+def _joined(base: str, location: str) -> str:
+    try:
+        return urljoin(base, location)
+    except ValueError as error:
+        raise SourceBroken("the server redirects to a malformed address") from error
 
 
 def _header(response: httpcore.Response, name: bytes) -> str | None:

@@ -14,11 +14,13 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
 from onlooker.core.media import Frame
 from onlooker.core.metrics import Metrics
+from onlooker.core.network import Lookups
+from onlooker.core.waiting import within
 from onlooker.engine.interface import EngineInfo
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceLease
 from onlooker.streams.sources.reader import Sample, SourceReader
-from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec, redacted
+from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow, SourceSpec, redacted
 from onlooker.streams.stream import Stream
 
 _log = logging.getLogger("onlooker.streams.sources")
@@ -57,6 +59,11 @@ class Puller:
         """`make_reader` and `make_executor` (one thread for each source) are for tests."""
         self._settings, self._clock, self._metrics, self._info = settings, clock, metrics, info
         self._policy = AddressPolicy(settings.sources.rules)
+        self._lookups = Lookups(
+            self._policy,
+            num_threads=settings.sources.lookup_threads,
+            timeout_s=settings.sources.lookup_timeout_s,
+        )
         self._make_reader = make_reader or self._source_reader
         self._make_executor = make_executor
         self._num_active = 0
@@ -66,7 +73,7 @@ class Puller:
 
         Raises: see `StreamHub.pull`.
         """
-        await asyncio.get_running_loop().run_in_executor(None, self._check, source)
+        await self._check(source)
         if self._num_active >= self._settings.sources.max_sources:
             raise Overloaded(
                 f"{self._num_active} sources are being pulled, which is this server's limit "
@@ -93,14 +100,14 @@ class Puller:
         finally:
             self._num_active -= 1
 
-    def _check(self, source: SourceSpec) -> None:
+    async def _check(self, source: SourceSpec) -> None:
         """Raise what is wrong with the address; names that do not resolve may do so later."""
         if source.url.startswith(("file:", "/")):
-            self._policy.file(source.url)
+            await asyncio.to_thread(self._policy.file, source.url)
             return
         target = self._policy.parse(source.url)
         with contextlib.suppress(OSError):
-            self._policy.addresses(target.host, target.port)
+            await self._lookups.find(target.host, target.port)
 
     def _source_reader(self, source: SourceSpec, interval_s: float) -> Reader:
         info = self._info()
@@ -108,6 +115,8 @@ class Puller:
             source,
             settings=self._settings,
             policy=self._policy,
+            lookups=self._lookups,
+            clock=self._clock,
             interval_s=interval_s,
             width=info.frame_width,
             height=info.frame_height,
@@ -170,6 +179,16 @@ class _Pull:
                 try:
                     if not await self._play_once():
                         break
+                except SourceSlow as error:
+                    self._metrics.too_slow.labels(
+                        what="reading" if self._sequence else "opening"
+                    ).inc()
+                    if not self._sequence:
+                        reason = str(error)
+                        break
+                    if not await self._back_off(str(error)):
+                        reason = f"given up after {self._failures} attempts: {error}"
+                        break
                 except SourceLost as error:
                     if not await self._back_off(str(error)):
                         reason = f"given up after {self._failures} attempts: {error}"
@@ -190,7 +209,7 @@ class _Pull:
         loop = asyncio.get_running_loop()
         reader = self._make_reader()
         try:
-            await loop.run_in_executor(self._executor, reader.open)
+            await self._open(loop.run_in_executor(self._executor, reader.open))
             samples = reader.samples()
             self._time.begin_again()
             begun: tuple[float, float] | None = None
@@ -205,6 +224,17 @@ class _Pull:
         if not reader.is_recorded:
             raise SourceLost("the source stopped sending")
         return self._source.loop and begun is not None
+
+    async def _open(self, opening: "asyncio.Future[None]") -> None:
+        """Wait until the source is open. What the reader itself does not end in time is left to
+        its thread, which `stop` wakes."""
+        limit_s = self._settings.open_timeout_s
+        try:
+            await within(self._clock, limit_s, opening)
+        except TimeoutError as error:
+            raise SourceSlow(
+                f"it did not open within {limit_s:g} s (setting streams.sources.open_timeout_s)"
+            ) from error
 
     async def _feed(
         self, sample: Sample, begun: tuple[float, float] | None, *, is_recorded: bool

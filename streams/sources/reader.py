@@ -14,15 +14,17 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from onlooker.core.address import AddressPolicy, Target
+from onlooker.core.clock import Clock
 from onlooker.core.errors import ClientError, Forbidden
 from onlooker.core.media import Pixels
+from onlooker.core.network import Lookups, Patience, TooSlow
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import to_pixels
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.sources.http_file import HttpFetcher, HttpFile
 from onlooker.streams.sources.rtsp_relay import RtspRelay
-from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
+from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow, SourceSpec
 
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mpjpeg,ogg,mpeg,h264,hevc,ivf"
 """Demuxers for files; none of them names other files or hosts."""
@@ -55,11 +57,19 @@ class SourceReader:
         *,
         settings: StreamsSection,
         policy: AddressPolicy,
+        lookups: Lookups,
+        clock: Clock,
         interval_s: float,
         width: int,
         height: int,
     ) -> None:
         self._source, self._settings, self._policy = source, settings, policy
+        self._lookups, self._clock = lookups, clock
+        sources = settings.sources
+        self._patience = Patience(
+            clock, min_bytes_per_s=sources.min_bytes_per_s, window_s=sources.read_timeout_s
+        )
+        self._relay: RtspRelay | None = None
         self._interval_s, self._width, self._height = interval_s, width, height
         self._container: InputContainer | None = None
         self._helpers: list[_Closes] = []
@@ -76,12 +86,15 @@ class SourceReader:
             SourceBroken: the source can never be played.
             SourceLost: the source cannot be reached now.
         """
+        self._patience.begin(self._settings.sources.open_timeout_s)
         try:
             self._container = self._opened()
         except (ClientError, SourceBroken, SourceLost) as error:
             raise self._explained(error) from error
         except Exception as error:  # FFmpeg's errors, and what broken bytes do to its wrappers
             raise self._explained(error) from error
+        finally:
+            self._patience.end()
         if not self._container.streams.video:
             raise SourceBroken("there is no video in it")
         if self._container.format.name != "rtsp" and self._container.duration is not None:
@@ -150,7 +163,9 @@ class SourceReader:
         return self._open_http(url)
 
     def _open_http(self, url: str) -> InputContainer:
-        fetcher = HttpFetcher(self._policy, self._settings.sources)
+        fetcher = HttpFetcher(
+            self._policy, self._lookups, self._settings.sources, self._clock, self._patience
+        )
         self._helpers.append(fetcher)
         file = fetcher.open(url)
         if file.media_type.lower() in _PLAYLIST_TYPES or file.name.endswith((".m3u8", ".m3u")):
@@ -197,7 +212,9 @@ class SourceReader:
 
     def _open_rtsp(self, target: Target) -> InputContainer:
         sources = self._settings.sources
-        relay = RtspRelay(self._policy, target, timeout_s=sources.open_timeout_s)
+        relay = self._relay = RtspRelay(
+            self._lookups, target, clock=self._clock, patience=self._patience, settings=sources
+        )
         self._helpers.append(relay)
         login = ""
         if target.username is not None:
@@ -245,6 +262,10 @@ class SourceReader:
 
     def _explained(self, error: Exception) -> Exception:
         """What went wrong, from those who know best; FFmpeg itself often knows only 'I/O error'."""
+        if self._relay is not None and self._relay.slowness is not None:
+            return SourceSlow(f"the camera is too slow: {self._relay.slowness}")
+        if isinstance(error, TooSlow):
+            return SourceSlow(f"it is too slow: {error}")
         causes = [self._refusal, *(file.error for file in reversed(self._file_errors)), error]
         for cause in causes:
             if isinstance(cause, SourceBroken | SourceLost):

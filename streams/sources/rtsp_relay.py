@@ -11,8 +11,11 @@ import socket
 import ssl
 import threading
 
-from onlooker.core.address import AddressPolicy, Target
-from onlooker.streams.sources.spec import SourceLost
+from onlooker.core.address import Target
+from onlooker.core.clock import Clock
+from onlooker.core.network import Lookups, Patience, TooSlow
+from onlooker.streams.config import SourcesSection
+from onlooker.streams.sources.spec import SourceLost, SourceSlow
 
 MAX_HEADER_BYTES = 64 << 10
 """The longest head of one RTSP message, in bytes; cameras need a few hundred."""
@@ -70,12 +73,24 @@ class ReplyFilter:
 class RtspRelay:
     """Carries one connection: listens on loopback, connects to `target`, copies both ways."""
 
-    def __init__(self, policy: AddressPolicy, target: Target, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        lookups: Lookups,
+        target: Target,
+        *,
+        clock: Clock,
+        patience: Patience,
+        settings: SourcesSection,
+    ) -> None:
         self.refusal: str | None = None
         """Why the relay ended the connection, if it did."""
-        self._camera = _connect(policy, target, timeout_s)
+        self.slowness: str | None = None
+        """How the camera was too slow, if it was."""
+        self._clock, self._patience = clock, patience
+        self._camera = _connect(lookups, target, patience)
+        self._camera.settimeout(settings.read_timeout_s)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1)
-        self._listener.settimeout(timeout_s)
+        self._listener.settimeout(settings.open_timeout_s)
         self._client: socket.socket | None = None
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._run, name="rtsp relay", daemon=True).start()
@@ -110,14 +125,23 @@ class RtspRelay:
 
     def _copy_down(self, client: socket.socket) -> None:
         replies = ReplyFilter()
-        while data := self._camera.recv(65536):
+        while True:
+            begun_s = self._clock.now_s()
+            data = self._camera.recv(65536)
+            if not data:
+                return
+            try:
+                self._patience.receive(len(data), self._clock.now_s() - begun_s)
+            except TooSlow as error:
+                self.slowness = str(error)
+                return
             if not replies.passes(data):
                 self.refusal = replies.refusal
                 return
             client.sendall(data)
 
 
-def _connect(policy: AddressPolicy, target: Target, timeout_s: float) -> socket.socket:
+def _connect(lookups: Lookups, target: Target, patience: Patience) -> socket.socket:
     """Connect to a checked address of `target`.
 
     Raises:
@@ -125,20 +149,32 @@ def _connect(policy: AddressPolicy, target: Target, timeout_s: float) -> socket.
         SourceLost: it cannot be reached.
     """
     try:
-        addresses = policy.addresses(target.host, target.port)
+        addresses = lookups.addresses(target.host, target.port)
         last_error: OSError | None = None
         for address in addresses:
             try:
-                connection = socket.create_connection((address, target.port), timeout_s)
+                with patience.limiting(None) as left_s:
+                    connection = socket.create_connection((address, target.port), left_s)
                 break
             except OSError as error:
                 last_error = error
         else:
             raise last_error or OSError("no address")
-        if target.scheme == "rtsps":
-            context = ssl.create_default_context()
-            connection = context.wrap_socket(connection, server_hostname=target.host)
-        connection.settimeout(None)  # silence is timed where packets are read
-        return connection
+        return _secured(connection, target, patience) if target.scheme == "rtsps" else connection
+    except TooSlow as error:
+        raise SourceSlow(f"{target.host} is too slow: {error}") from error
+    except TimeoutError as error:
+        raise SourceSlow(f"{target.host} is too slow: its name was not found in time") from error
     except OSError as error:
         raise SourceLost(f"cannot reach {target.host}: {error}") from error
+
+
+def _secured(connection: socket.socket, target: Target, patience: Patience) -> socket.socket:
+    try:
+        context = ssl.create_default_context()
+        with patience.limiting(None) as left_s:
+            connection.settimeout(left_s)  # holds for the handshake as a whole
+            return context.wrap_socket(connection, server_hostname=target.host)
+    except BaseException:
+        connection.close()
+        raise

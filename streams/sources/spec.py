@@ -20,6 +20,11 @@ class SourceLost(Exception):
     """The source is gone for now; opening it again may help."""
 
 
+class SourceSlow(SourceLost):
+    """The source took longer to open than it may, or sends hardly anything. One that was so before
+    its first picture is not opened again: it would hold a place that others wait for."""
+
+
 class SourceBroken(Exception):
     """The source can never be played: not found, no video, refused."""
 

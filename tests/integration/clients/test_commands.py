@@ -16,7 +16,12 @@ from onlooker.demo_model.video import write_video
 from tests.fakes.served import serving
 from tests.fakes.waiting import WAIT_S, limited
 
-START = "from onlooker.server.cli import main; main()"
+START = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    "from onlooker.server.cli import main; main()"
+)
+"""As from a terminal: a shell that runs the tests in the background lets them ignore Ctrl-C, and
+what a process ignores its children ignore too."""
 
 
 async def start(*arguments: str, **environ: str) -> asyncio.subprocess.Process:

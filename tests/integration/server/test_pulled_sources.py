@@ -20,6 +20,8 @@ from tests.fakes.waiting import until
         ("/etc/passwd", 403),
         ("gopher://example.org/", 403),
         ("http://", 400),
+        ("http://a..b/", 400),
+        (f"rtsp://{'a' * 64}.example.org/", 400),
     ],
 )
 async def test_what_is_not_allowed_is_refused_and_leaves_no_stream(url: str, status: int) -> None:

@@ -149,3 +149,28 @@ def test_by_default_no_file_is_opened() -> None:
 )
 def test_what_viewers_are_shown_of_an_address_holds_no_secret(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a..b/", "http://.a/", "http://../", f"http://{'a' * 64}.example.org/",
+        f"http://{'a.' * 127}aa/", "http://a\x7fb/", "http://\ufeff/", "http://\u3002\u3002/",
+        "http://xn--\u00df\u0378/", "http://a\ud800/", "http://example.org/\ud800",
+    ],
+)  # fmt: skip
+def test_a_name_that_no_host_can_have_is_a_fault_of_the_request(url: str) -> None:
+    with pytest.raises(InvalidRequest, match="names no host that can exist"):
+        make_policy().parse(url)
+
+
+def test_names_are_looked_up_in_ascii() -> None:
+    assert make_policy().parse("http://MÜNCHEN.example./a").url == (
+        "http://xn--mnchen-3ya.example:80/a"
+    )
+
+
+def test_a_malformed_file_url_is_refused(tmp_path: Path) -> None:
+    policy = make_policy(schemes=["file"], file_dirs=[tmp_path])
+    with pytest.raises(Forbidden):
+        policy.file("file://[")

@@ -12,6 +12,7 @@ from onlooker.server.errors import NotReady
 from onlooker.server.gateway import Gateway, Phase
 from onlooker.server.lifespan import Lifecycle
 from onlooker.server.wiring import make_gateway
+from onlooker.streams.hub import StreamHub
 from tests.fakes.served import make_settings
 from tests.fakes.waiting import until
 
@@ -95,6 +96,23 @@ async def test_connections_are_asked_to_end_and_then_made_to() -> None:
     await stopping
     assert (polite.said, stubborn.said) == (["drain"], ["drain", "end_now"])
     assert gateway.stopping.is_set()
+
+
+async def test_while_it_drains_it_says_how_much_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway, clock = make(server__drain_s=5.0)
+    monkeypatch.setattr(StreamHub, "num_answers", property(lambda hub: 3))
+    lines: list[str] = []
+    lifecycle = Lifecycle(gateway, progress=lines.append)
+    lifecycle.start()
+    await lifecycle.started()
+    del lines[:]
+    stopping = asyncio.create_task(lifecycle.stop())
+    await until(lambda: lines)
+    clock.advance(2.5)
+    await until(lambda: len(lines) == 2)
+    clock.advance(3.0)
+    await stopping
+    assert lines == ["3 answers under way, 5 s left", "3 answers under way, 2 s left"]
 
 
 async def test_asked_twice_it_waits_for_nobody() -> None:

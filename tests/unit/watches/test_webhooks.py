@@ -1,0 +1,72 @@
+"""Receivers of webhooks that take their time, or cannot exist."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from onlooker.core.clock import ManualClock
+from onlooker.core.errors import InvalidRequest
+from onlooker.core.ids import StreamId
+from onlooker.core.metrics import Metrics
+from onlooker.watches import webhooks
+from onlooker.watches.config import WebhooksSection
+from onlooker.watches.options import Webhook
+from onlooker.watches.webhooks import WebhookSender
+from tests.fakes.dripping import dripping
+from tests.fakes.waiting import until
+
+
+def make_sender(metrics: Metrics, **settings: Any) -> WebhookSender:
+    section = WebhooksSection(allow_hosts=("127.0.0.0/8",), max_attempts=1, **settings)
+    return WebhookSender(section, ManualClock(), metrics)
+
+
+def send(sender: WebhookSender, url: str) -> None:
+    """Queue one alert for a webhook."""
+    options = SimpleNamespace(webhook=Webhook(url))
+    watch = SimpleNamespace(options=options, watch_id="watch_1")
+    alert = SimpleNamespace(alert_id="alert_1")
+    sender.send(StreamId("default/door"), cast(Any, watch), cast(Any, alert))
+
+
+@pytest.fixture(autouse=True)
+def _small_body(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Body:
+        def __init__(self, **_: object) -> None: ...
+
+        def model_dump_json(self) -> str:
+            return "{}"
+
+    monkeypatch.setattr(webhooks, "alert_object", lambda alert: alert)
+    monkeypatch.setattr(webhooks, "WebhookBody", Body)
+
+
+def given_up(metrics: Metrics) -> float:
+    name = "onlooker_webhook_deliveries_total"
+    return metrics.registry.get_sample_value(name, {"outcome": "given_up"}) or 0.0
+
+
+async def test_a_receiver_that_drips_its_answer_is_given_up_in_time() -> None:
+    metrics = Metrics()
+    sender = make_sender(metrics, timeout_s=0.3)
+    with dripping(b"HTTP/1.1 200 OK\r\nX-A: ") as port:
+        send(sender, f"http://127.0.0.1:{port}/")
+        await until(lambda: given_up(metrics))
+        await sender.close()
+    cut_off = metrics.registry.get_sample_value("onlooker_too_slow_total", {"what": "webhook"})
+    assert cut_off == 1
+
+
+async def test_a_kept_webhook_that_cannot_exist_holds_up_nothing() -> None:
+    metrics = Metrics()
+    sender = make_sender(metrics)
+    send(sender, "http://a..b/")
+    send(sender, "http://a..b/")
+    await until(lambda: given_up(metrics) == 2)
+    await sender.close()
+
+
+async def test_a_webhook_whose_host_cannot_exist_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="names no host that can exist"):
+        await make_sender(Metrics()).check(Webhook("http://a..b/"))
