@@ -53,7 +53,7 @@ class Lookups:
             return await asyncio.wrap_future(looking)
 
 
-class Patience:
+class WaitBudget:
     """How long one stranger is waited for. Used by one thread.
 
     Only waiting counts: who reads slowly, as one who plays a recording does, is owed nothing.
@@ -123,21 +123,21 @@ class Patience:
         self._num_bytes, self._waited_s = 0, 0.0
 
 
-class PatientStream(httpcore.NetworkStream):
-    """A connection that is waited for with `Patience`."""
+class BudgetedStream(httpcore.NetworkStream):
+    """A connection that is waited for with `WaitBudget`."""
 
-    def __init__(self, stream: httpcore.NetworkStream, patience: Patience, clock: Clock) -> None:
-        self._stream, self._patience, self._clock = stream, patience, clock
+    def __init__(self, stream: httpcore.NetworkStream, budget: WaitBudget, clock: Clock) -> None:
+        self._stream, self._budget, self._clock = stream, budget, clock
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         begun_s = self._clock.now_s()
-        with self._patience.limiting(timeout) as left_s:
+        with self._budget.limiting(timeout) as left_s:
             data = self._stream.read(max_bytes, left_s)
-        self._patience.receive(len(data), self._clock.now_s() - begun_s)
+        self._budget.receive(len(data), self._clock.now_s() - begun_s)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with self._patience.limiting(timeout) as left_s:
+        with self._budget.limiting(timeout) as left_s:
             self._stream.write(buffer, left_s)
 
     def close(self) -> None:
@@ -149,9 +149,9 @@ class PatientStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        with self._patience.limiting(timeout) as left_s:
+        with self._budget.limiting(timeout) as left_s:
             secured = self._stream.start_tls(ssl_context, server_hostname, left_s)
-        return PatientStream(secured, self._patience, self._clock)
+        return BudgetedStream(secured, self._budget, self._clock)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -160,9 +160,9 @@ class PatientStream(httpcore.NetworkStream):
 class GuardedBackend(httpcore.SyncBackend):
     """Connections for HTTP clients that block their thread."""
 
-    def __init__(self, lookups: Lookups, patience: Patience, clock: Clock) -> None:
+    def __init__(self, lookups: Lookups, budget: WaitBudget, clock: Clock) -> None:
         super().__init__()
-        self._lookups, self._patience, self._clock = lookups, patience, clock
+        self._lookups, self._budget, self._clock = lookups, budget, clock
 
     def connect_tcp(
         self,
@@ -183,9 +183,9 @@ class GuardedBackend(httpcore.SyncBackend):
     def _connect(
         self, address: str, port: int, timeout_s: float | None, local: str | None, options: Any
     ) -> httpcore.NetworkStream:
-        with self._patience.limiting(timeout_s) as left_s:
+        with self._budget.limiting(timeout_s) as left_s:
             stream = super().connect_tcp(address, port, left_s, local, options)
-        return PatientStream(stream, self._patience, self._clock)
+        return BudgetedStream(stream, self._budget, self._clock)
 
     def _found(self, host: str, port: int) -> list[str]:
         try:

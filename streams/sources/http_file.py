@@ -13,7 +13,7 @@ import httpcore
 from onlooker.core.address import AddressPolicy, Target
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Forbidden
-from onlooker.core.network import GuardedBackend, Lookups, Patience, TooSlow
+from onlooker.core.network import GuardedBackend, Lookups, TooSlow, WaitBudget
 from onlooker.streams.config import SourcesSection
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow
 
@@ -31,13 +31,13 @@ class HttpFetcher:
         lookups: Lookups,
         settings: SourcesSection,
         clock: Clock,
-        patience: Patience,
+        budget: WaitBudget,
     ) -> None:
         self._policy = policy
         self._settings = settings
-        self._patience = patience
+        self._budget = budget
         self._pool = httpcore.ConnectionPool(
-            max_connections=4, network_backend=GuardedBackend(lookups, patience, clock)
+            max_connections=4, network_backend=GuardedBackend(lookups, budget, clock)
         )
         self._timeout = {
             "connect": settings.open_timeout_s,
@@ -60,12 +60,12 @@ class HttpFetcher:
 
     def get(self, url: str, *, first_byte: int, last_byte: int | None) -> "Body":
         """Send one GET and follow redirects, all of it within the time to open a source."""
-        is_whole = self._patience.begin(self._settings.open_timeout_s)
+        is_whole = self._budget.begin(self._settings.open_timeout_s)
         try:
             return self._got(url, first_byte, last_byte)
         finally:
             if is_whole:
-                self._patience.end()
+                self._budget.end()
 
     def _got(self, url: str, first_byte: int, last_byte: int | None) -> "Body":
         for _ in range(self._settings.max_redirects + 1):

@@ -17,7 +17,7 @@ from onlooker.core.address import AddressPolicy, Target
 from onlooker.core.clock import Clock
 from onlooker.core.errors import ClientError, Forbidden
 from onlooker.core.media import Pixels
-from onlooker.core.network import Lookups, Patience, TooSlow
+from onlooker.core.network import Lookups, TooSlow, WaitBudget
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import to_pixels
 from onlooker.streams.perception.sampler import Sampler
@@ -66,7 +66,7 @@ class SourceReader:
         self._source, self._settings, self._policy = source, settings, policy
         self._lookups, self._clock = lookups, clock
         sources = settings.sources
-        self._patience = Patience(
+        self._budget = WaitBudget(
             clock, min_bytes_per_s=sources.min_bytes_per_s, window_s=sources.read_timeout_s
         )
         self._relay: RtspRelay | None = None
@@ -86,7 +86,7 @@ class SourceReader:
             SourceBroken: the source can never be played.
             SourceLost: the source cannot be reached now.
         """
-        self._patience.begin(self._settings.sources.open_timeout_s)
+        self._budget.begin(self._settings.sources.open_timeout_s)
         try:
             self._container = self._opened()
         except (ClientError, SourceBroken, SourceLost) as error:
@@ -94,7 +94,7 @@ class SourceReader:
         except Exception as error:  # FFmpeg's errors, and what broken bytes do to its wrappers
             raise self._explained(error) from error
         finally:
-            self._patience.end()
+            self._budget.end()
         if not self._container.streams.video:
             raise SourceBroken("there is no video in it")
         if self._container.format.name != "rtsp" and self._container.duration is not None:
@@ -164,7 +164,7 @@ class SourceReader:
 
     def _open_http(self, url: str) -> InputContainer:
         fetcher = HttpFetcher(
-            self._policy, self._lookups, self._settings.sources, self._clock, self._patience
+            self._policy, self._lookups, self._settings.sources, self._clock, self._budget
         )
         self._helpers.append(fetcher)
         file = fetcher.open(url)
@@ -213,7 +213,7 @@ class SourceReader:
     def _open_rtsp(self, target: Target) -> InputContainer:
         sources = self._settings.sources
         relay = self._relay = RtspRelay(
-            self._lookups, target, clock=self._clock, patience=self._patience, settings=sources
+            self._lookups, target, clock=self._clock, budget=self._budget, settings=sources
         )
         self._helpers.append(relay)
         login = ""

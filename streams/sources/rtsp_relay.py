@@ -13,7 +13,7 @@ import threading
 
 from onlooker.core.address import Target
 from onlooker.core.clock import Clock
-from onlooker.core.network import Lookups, Patience, TooSlow
+from onlooker.core.network import Lookups, TooSlow, WaitBudget
 from onlooker.streams.config import SourcesSection
 from onlooker.streams.sources.spec import SourceLost, SourceSlow
 
@@ -79,15 +79,15 @@ class RtspRelay:
         target: Target,
         *,
         clock: Clock,
-        patience: Patience,
+        budget: WaitBudget,
         settings: SourcesSection,
     ) -> None:
         self.refusal: str | None = None
         """Why the relay ended the connection, if it did."""
         self.slowness: str | None = None
         """How the camera was too slow, if it was."""
-        self._clock, self._patience = clock, patience
-        self._camera = _connect(lookups, target, patience)
+        self._clock, self._budget = clock, budget
+        self._camera = _connect(lookups, target, budget)
         self._camera.settimeout(settings.read_timeout_s)
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=1)
         self._listener.settimeout(settings.open_timeout_s)
@@ -131,7 +131,7 @@ class RtspRelay:
             if not data:
                 return
             try:
-                self._patience.receive(len(data), self._clock.now_s() - begun_s)
+                self._budget.receive(len(data), self._clock.now_s() - begun_s)
             except TooSlow as error:
                 self.slowness = str(error)
                 return
@@ -141,7 +141,7 @@ class RtspRelay:
             client.sendall(data)
 
 
-def _connect(lookups: Lookups, target: Target, patience: Patience) -> socket.socket:
+def _connect(lookups: Lookups, target: Target, budget: WaitBudget) -> socket.socket:
     """Connect to a checked address of `target`.
 
     Raises:
@@ -153,14 +153,14 @@ def _connect(lookups: Lookups, target: Target, patience: Patience) -> socket.soc
         last_error: OSError | None = None
         for address in addresses:
             try:
-                with patience.limiting(None) as left_s:
+                with budget.limiting(None) as left_s:
                     connection = socket.create_connection((address, target.port), left_s)
                 break
             except OSError as error:
                 last_error = error
         else:
             raise last_error or OSError("no address")
-        return _secured(connection, target, patience) if target.scheme == "rtsps" else connection
+        return _secured(connection, target, budget) if target.scheme == "rtsps" else connection
     except TooSlow as error:
         raise SourceSlow(f"{target.host} is too slow: {error}") from error
     except TimeoutError as error:
@@ -169,10 +169,10 @@ def _connect(lookups: Lookups, target: Target, patience: Patience) -> socket.soc
         raise SourceLost(f"cannot reach {target.host}: {error}") from error
 
 
-def _secured(connection: socket.socket, target: Target, patience: Patience) -> socket.socket:
+def _secured(connection: socket.socket, target: Target, budget: WaitBudget) -> socket.socket:
     try:
         context = ssl.create_default_context()
-        with patience.limiting(None) as left_s:
+        with budget.limiting(None) as left_s:
             connection.settimeout(left_s)  # holds for the handshake as a whole
             return context.wrap_socket(connection, server_hostname=target.host)
     except BaseException:

@@ -8,7 +8,7 @@ import pytest
 
 from onlooker.core.clock import ManualClock, SystemClock
 from onlooker.core.metrics import Metrics
-from onlooker.core.network import Patience, TooSlow
+from onlooker.core.network import TooSlow, WaitBudget
 from onlooker.streams.events import SourceChanged
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.sources.spec import SourceSpec
@@ -79,8 +79,8 @@ async def test_a_source_that_begins_to_drip_after_its_first_pictures_is_lost() -
             assert "less than 1000 bytes a second" in event.detail
 
 
-def patience(clock: ManualClock) -> tuple[Patience, Callable[[int, float], None]]:
-    one = Patience(clock, min_bytes_per_s=10.0, window_s=5.0)
+def budget(clock: ManualClock) -> tuple[WaitBudget, Callable[[int, float], None]]:
+    one = WaitBudget(clock, min_bytes_per_s=10.0, window_s=5.0)
 
     def receive(num_bytes: int, waited_s: float) -> None:
         clock.advance(waited_s)
@@ -90,7 +90,7 @@ def patience(clock: ManualClock) -> tuple[Patience, Callable[[int, float], None]
 
 
 def test_who_sends_less_than_the_least_is_too_slow_after_the_window() -> None:
-    _, receive = patience(ManualClock())
+    _, receive = budget(ManualClock())
     for _ in range(4):
         receive(1, 1.0)
     with pytest.raises(TooSlow, match="less than 10 bytes a second"):
@@ -98,7 +98,7 @@ def test_who_sends_less_than_the_least_is_too_slow_after_the_window() -> None:
 
 
 def test_who_sends_enough_may_pause_within_the_window() -> None:
-    _, receive = patience(ManualClock())
+    _, receive = budget(ManualClock())
     for _ in range(10):
         receive(0, 4.0)
         receive(50, 1.0)
@@ -106,7 +106,7 @@ def test_who_sends_enough_may_pause_within_the_window() -> None:
 
 def test_only_waiting_counts() -> None:
     clock = ManualClock()
-    _, receive = patience(clock)
+    _, receive = budget(clock)
     for _ in range(100):
         clock.advance(60.0)
         receive(1, 0.0)
@@ -114,7 +114,7 @@ def test_only_waiting_counts() -> None:
 
 def test_parts_of_an_operation_share_its_limit() -> None:
     clock = ManualClock()
-    one, _ = patience(clock)
+    one, _ = budget(clock)
     assert one.left_s(7.0) == 7.0
     assert one.begin(5.0)
     clock.advance(4.0)
