@@ -44,7 +44,7 @@ async def ping_flood(target: AttackTarget, tally: AttackTally) -> None:
         },
     )  # fmt: skip
     reader, writer = await target.raw()
-    pongs = 0
+    pongs, is_ended = 0, False
 
     async def send() -> None:
         while True:
@@ -55,17 +55,25 @@ async def ping_flood(target: AttackTarget, tally: AttackTally) -> None:
         writer.write(head)
         await reader.readuntil(b"\r\n\r\n")
         sending = asyncio.create_task(send())
-        with suppress(TimeoutError, OSError):
+        try:
             async with asyncio.timeout(target.seconds):
                 while data := await reader.read(1 << 16):
                     pongs += data.count(PONG)
-                tally.held["hung up"] += 1
+            is_ended = True
+        except TimeoutError:
+            pass
+        except OSError:  # reset, as the server left pings unread
+            is_ended = True
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
     finally:
         writer.close()
-    is_slowed = pongs <= MAX_PONGS_PER_S * max(1.0, target.seconds)
-    (tally.held if is_slowed else tally.gave_way)["pongs"] += pongs
+    if is_ended:
+        tally.held["hung up"] += 1
+        tally.noted["pongs"] += pongs
+    else:
+        is_slowed = pongs <= MAX_PONGS_PER_S * max(1.0, target.seconds)
+        (tally.held if is_slowed else tally.gave_way)["pongs"] += pongs
 
 
 async def long_heads(target: AttackTarget, tally: AttackTally) -> None:
