@@ -149,6 +149,8 @@ class DropReason(StrEnum):
     """It was captured before a frame that was already kept, or is older than the lag limit."""
     UNDECODABLE = "undecodable"
     TOO_LARGE = "too_large"
+    TOO_COSTLY = "too_costly"
+    """Decoding it takes more processor time than one message may, or its sender did so before."""
     NO_KEYFRAME = "no_keyframe"
     """It builds on a frame that was never received."""
     STREAM_CLOSED = "stream_closed"

@@ -88,6 +88,31 @@ class Metrics:
             buckets=STEP_BUCKETS_S,
             registry=registry,
         )
+        self.decode_cpu_seconds = Counter(
+            "onlooker_decode_cpu_seconds_total",
+            "Processor time that decoder processes spent on messages that they decoded.",
+            ["codec"],
+            registry=registry,
+        )
+        self.decode_wait_seconds = Histogram(
+            "onlooker_decode_wait_seconds",
+            "Time that a message waited for its turn to be decoded.",
+            buckets=STEP_BUCKETS_S,
+            registry=registry,
+        )
+        self.decoders_ended = Counter(
+            "onlooker_decoders_ended_total",
+            "Decoder processes that ended over a message and were replaced: too_costly, crashed, "
+            "killed (by somebody else).",
+            ["why"],
+            registry=registry,
+        )
+        self.senders_refused = Counter(
+            "onlooker_senders_refused_total",
+            "Times that a stream, or a tenant's question pictures, were refused for a while: too "
+            "many of their messages were too costly.",
+            registry=registry,
+        )
         self.ingest_seconds = Histogram(
             "onlooker_clip_ingest_seconds",
             "Time from handing a clip to the engine to its end of prefill.",

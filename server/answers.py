@@ -11,7 +11,7 @@ from typing import Literal
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import OnlookerError
-from onlooker.core.ids import ItemId, new_id
+from onlooker.core.ids import ItemId, new_id, split_stream_id
 from onlooker.core.log import response_id_var
 from onlooker.core.protocol.base import (
     AnswerFacts,
@@ -221,7 +221,10 @@ async def answer_events(
     try:
         question = inquiry.question
         if inquiry.images:
-            question = replace(question, images=await pictures.read(inquiry.images))
+            question = replace(
+                question,
+                images=await pictures.read(inquiry.images, tenant=split_stream_id(stream.id)[0]),
+            )
         async with aclosing(stream.ask(question)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, AnswerDelta):

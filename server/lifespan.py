@@ -79,7 +79,6 @@ class Lifecycle:
         until_s = gateway.clock.now_s() + server.close_s * CLOSE_SHARE
         await self._part(min(FAREWELL_S, server.close_s * FAREWELL_SHARE))
         gateway.stopping.set()
-        gateway.pictures.close()
         self.waits_for = "streams and the engine to stop"
         try:
             async with asyncio.timeout(until_s - gateway.clock.now_s()):

@@ -6,14 +6,15 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from onlooker.core.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Codec, DropReason, Frame, Pixels
 from onlooker.engine.interface import Question
-from onlooker.streams.perception.stills import Undecodable, decode_still
+from onlooker.streams.decoding.desk import Decoding, Desk
+from onlooker.streams.perception.decoders import Decoders, Shape
+from onlooker.streams.perception.stills import Undecodable
 
 _DATA_URL = re.compile(r"data:(image/[a-z+.-]+)(?:;[a-z0-9=-]+)*;base64,", re.IGNORECASE)
 
@@ -68,46 +69,55 @@ def decode_base64(text: str, *, param: str) -> bytes:
 
 
 class PictureReader:
-    """Decodes pictures in a thread of its own, so that a heavy one holds up no stream."""
+    """Has pictures decoded where streams have theirs, with a desk for each tenant."""
 
     def __init__(
-        self, *, frame_size: Callable[[], tuple[int, int]], max_bytes: int, max_pixels: int
+        self,
+        decoding: Decoding,
+        *,
+        frame_size: Callable[[], tuple[int, int]],
+        max_bytes: int,
+        max_pixels: int,
     ) -> None:
         """`frame_size` gives the model's width and height, when the first picture comes."""
+        self._decoding = decoding
         self._frame_size = frame_size
         self._max_bytes, self._max_pixels = max_bytes, max_pixels
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="pictures")
+        self._desks: dict[str, Desk] = {}
+        """By tenant; there are as many as the server has keys for."""
 
-    def close(self) -> None:
-        """Let go of the decoding thread."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    async def read(self, urls: Sequence[str], *, param: str = "image_url") -> tuple[Clip, ...]:
+    async def read(
+        self, urls: Sequence[str], *, tenant: str, param: str = "image_url"
+    ) -> tuple[Clip, ...]:
         """Decode data URLs, one clip each.
 
         Raises:
             InvalidRequest, UnsupportedMedia, TooLarge: one of them is no picture we take.
+            Overloaded: too many pictures of the tenant wait.
         """
-        return tuple([await self._read(index, url, param) for index, url in enumerate(urls)])
+        if tenant not in self._desks:
+            self._desks[tenant] = self._decoding.desk(tenant)
+        desk = self._desks[tenant]
+        return tuple([await self._read(desk, index, url, param) for index, url in enumerate(urls)])
 
-    async def _read(self, index: int, url: str, param: str) -> Clip:
+    async def _read(self, desk: Desk, index: int, url: str, param: str) -> Clip:
         codec, payload = parse_data_url(url, max_bytes=self._max_bytes, param=param)
-        loop = asyncio.get_running_loop()
-        pixels = await loop.run_in_executor(self._pool, self._decode, payload, codec, param)
+        job = await desk.begin_if_room(lambda: self._decode(desk.decoders, payload, codec, param))
+        pixels = await asyncio.shield(job)
         frame = Frame(sequence=index, capture_s=0.0, received_at_s=0.0, pixels=pixels)
         return Clip(_PICTURES_STREAM, _picture_index(pixels), (frame, frame))
 
-    def _decode(self, payload: bytes, codec: Codec, param: str) -> Pixels:
+    def _decode(self, decoders: Decoders, payload: bytes, codec: Codec, param: str) -> Pixels:
         width, height = self._frame_size()
         try:
-            return decode_still(
-                payload, codec, width=width, height=height, max_pixels=self._max_pixels
-            )
+            return decoders.still(payload, codec, Shape(width, height, self._max_pixels))
         except Undecodable as error:
             if error.reason is DropReason.TOO_LARGE:
                 raise TooLarge(
                     f"a picture may have {self._max_pixels} pixels: {error}", param=param
                 ) from None
+            if error.reason is DropReason.TOO_COSTLY:
+                raise TooLarge(f"the picture is not decoded: {error}", param=param) from None
             raise UnsupportedMedia(
                 f"the picture cannot be decoded as {codec.name}", param=param
             ) from None

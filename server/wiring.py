@@ -17,6 +17,8 @@ from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
+from onlooker.streams.decoding.desk import Decoding, Workshop
+from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.quality.governor import Governor
@@ -50,19 +52,24 @@ def make_gateway(
     engine: Engine,
     clock: Clock | None = None,
     metrics: Metrics | None = None,
+    workshop: Workshop | None = None,
 ) -> Gateway:
-    """Make what routes and connections share.
+    """Make what routes and connections share. `workshop`: None decodes in processes.
 
     Raises:
         ConfigError: the journal's folder cannot be used.
     """
     clock, metrics = clock or SystemClock(), metrics or Metrics()
     server, streams = settings.server, settings.streams
+    pool = make_pool(settings)
+    decoding = make_decoding(settings, pool=pool, clock=clock, metrics=metrics, workshop=workshop)
     hub = make_hub(
         settings,
         engine=engine,
         clock=clock,
         metrics=metrics,
+        pool=pool,
+        decoding=decoding,
         journal=_make_journal(settings, clock, metrics),
         shelf=_make_shelf(settings, metrics),
     )
@@ -77,6 +84,7 @@ def make_gateway(
             allowed_origins=server.allowed_origins, host=server.host, keyless=not keys
         ),
         pictures=PictureReader(
+            decoding,
             frame_size=lambda: (hub.info.frame_width, hub.info.frame_height),
             max_bytes=streams.max_frame_bytes,
             max_pixels=streams.max_frame_pixels,
@@ -94,6 +102,32 @@ def make_gateway(
     )
 
 
+def make_pool(settings: Settings) -> Executor:
+    """Threads that compare pictures, and one for each message that may be decoded at a time."""
+    streams = settings.streams
+    num_threads = streams.perception.decode_threads + 2 * streams.decoding.workers
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="perception")
+
+
+def make_decoding(
+    settings: Settings,
+    *,
+    pool: Executor,
+    clock: Clock,
+    metrics: Metrics,
+    workshop: Workshop | None = None,
+) -> Decoding:
+    """Where what strangers send is decoded. `workshop`: None decodes in processes."""
+    section = settings.streams.decoding
+    return Decoding(
+        section,
+        workshop=workshop or WorkerPool(section, metrics),
+        pool=pool,
+        clock=clock,
+        metrics=metrics,
+    )
+
+
 def make_hub(
     settings: Settings,
     *,
@@ -101,16 +135,16 @@ def make_hub(
     clock: Clock,
     metrics: Metrics,
     pool: Executor | None = None,
+    decoding: Decoding | None = None,
     journal: JournalKeeper | None = None,
     shelf: WatchShelf | None = None,
 ) -> StreamHub:
-    """Make the hub of all streams of a server, with what they share. `pool`: None makes one of
-    ``streams.perception.decode_threads`` threads."""
+    """Make the hub of all streams of a server, with what they share. `pool`, `decoding`: None makes
+    what the settings say."""
+    pool = pool or make_pool(settings)
+    decoding = decoding or make_decoding(settings, pool=pool, clock=clock, metrics=metrics)
     supervised = EngineSupervisor(
         engine, clock=clock, settings=settings.engine.restarts, metrics=metrics
-    )
-    pool = pool or ThreadPoolExecutor(
-        settings.streams.perception.decode_threads, thread_name_prefix="perception"
     )
     webhooks = WebhookSender(settings.watches.webhooks, clock, metrics)
     make_keeper: MakeKeeper = partial(
@@ -122,7 +156,12 @@ def make_hub(
         on_change=shelf.keep if shelf is not None else lambda *_: None,
     )
     shared = Shared(
-        engine=supervised, clock=clock, metrics=metrics, settings=settings.streams, pool=pool
+        engine=supervised,
+        clock=clock,
+        metrics=metrics,
+        settings=settings.streams,
+        pool=pool,
+        decoding=decoding,
     )
     return StreamHub(
         shared,

@@ -32,7 +32,57 @@ class PerceptionSection(Section):
     """A scene that does not change is shown to the model again after so many seconds."""
 
     decode_threads: int = Field(default=2, ge=1, le=64)
-    """Threads that decode, resize and compare pictures, for all streams together."""
+    """Threads that compare pictures, for all streams together; those that wait for decoder
+    processes come on top."""
+
+
+class DecodingSection(Section):
+    """The processes that decode foreign pictures and video, and what each message may cost there.
+    Budgets are in seconds of processor time, whatever else the machine does."""
+
+    workers: int = Field(default=3, ge=1, le=64)
+    """Messages that are decoded at the same time. Where there are two or more, no tenant gets the
+    last of them."""
+
+    patience_s: float = Field(default=0.05, ge=0.001, le=60)
+    """A message that takes longer lets the next begin beside it; at most `workers` do so."""
+
+    still_budget_s: float = Field(default=0.25, ge=0.01, le=60)
+    """For one picture, streamed or brought by a question; one that takes more is dropped as
+    `too_costly`."""
+
+    megapixel_budget_s: float = Field(default=0.03, ge=0, le=10)
+    """More of it for each million pixels that the picture has."""
+
+    chunk_budget_s: float = Field(default=0.5, ge=0.01, le=60)
+    """For one message of H.264, VP8 or VP9."""
+
+    piece_budget_s: float = Field(default=5.0, ge=0.01, le=300)
+    """For one piece of WebM or MP4, which may hold many pictures."""
+
+    tenant_share: float = Field(default=2.0, gt=0, le=64)
+    """Processor seconds a second above which a tenant waits behind those below it, and has one
+    message decoded at a time."""
+
+    max_offences: int = Field(default=3, ge=1, le=1000)
+    """So many messages over their budget within `offence_window_s` have their stream (or the
+    question pictures of their tenant) refused for `refuse_s`."""
+
+    offence_window_s: float = Field(default=30.0, gt=0, le=86_400)
+    """How long a message over its budget is held against its sender."""
+
+    refuse_s: float = Field(default=30.0, gt=0, le=86_400)
+    """How long such a sender's messages are dropped unread."""
+
+    max_waiting: int = Field(default=256, ge=1, le=65_536)
+    """Messages of one tenant that wait for their turn; question pictures beyond are refused, and
+    streams, which wait with one message each, are not counted."""
+
+    stall_s: float = Field(default=15.0, gt=0, le=3600)
+    """When messages have waited so long without one of them being done, ``/readyz`` says so."""
+
+    memory_mib: int = Field(default=2048, ge=512, le=65_536)
+    """Address space of each process in MiB; it takes a fraction of it."""
 
 
 class SourcesSection(Section):
@@ -154,4 +204,6 @@ class StreamsSection(Section):
     """Alerts kept per stream for subscribers that come back."""
 
     perception: PerceptionSection = PerceptionSection()
+
+    decoding: DecodingSection = DecodingSection()
     sources: SourcesSection = SourcesSection()

@@ -97,11 +97,21 @@ class StreamHub:
 
     def ready(self) -> bool:
         """Whether streams and questions are taken at once."""
-        return self._is_started and not self._is_closing and self._engine.ready()
+        return self.alive() and self._engine.ready() and not self.is_stalled
 
     def alive(self) -> bool:
         """Whether streams and questions are taken, now or once the engine is started again."""
         return self._is_started and not self._is_closing and self._engine.healthy()
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether what comes in has not been decoded for far too long."""
+        return self._shared.decoding.is_stalled
+
+    @property
+    def is_decoding_idle(self) -> bool:
+        """Whether nothing is being decoded, and nothing waits for it."""
+        return self._shared.decoding.turns.is_idle
 
     @property
     def guarantee(self) -> Guarantee:
@@ -120,8 +130,12 @@ class StreamHub:
 
         Raises:
             ConfigError: the model cannot be served.
+            ServiceError: decoder processes do not start.
         """
+        decoding = self._shared.decoding
+        decoding.start()  # first, and so beside the model
         await self._engine.start(progress)
+        await decoding.check()
         self._is_started = True
         self._spawn(self._reap())
         self._spawn(self._govern())
@@ -142,6 +156,7 @@ class StreamHub:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._shared.decoding.close()
         await self.webhooks.close()
         await self._engine.close()
         if self._journal is not None:

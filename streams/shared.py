@@ -7,6 +7,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.config import StreamsSection
+from onlooker.streams.decoding.desk import Decoding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,4 +19,6 @@ class Shared:
     metrics: Metrics
     settings: StreamsSection
     pool: Executor
-    """The threads on which pictures are decoded and compared, off the event loop."""
+    """The threads on which pictures are compared, off the event loop."""
+    decoding: Decoding
+    """Where what strangers send is decoded."""

@@ -356,7 +356,9 @@ class Session:
         urls = [image.image_url for image in images]
         # Decoded here so that a broken picture is told at once, and again when it is asked about:
         # kept as it came, it is a tenth of the size.
-        await self._gateway.pictures.read(urls, param="item.content.image_url")
+        await self._gateway.pictures.read(
+            urls, tenant=self._streams.tenant, param="item.content.image_url"
+        )
         item, before = self._conversation.add(event.item, after=event.previous_item_id)
         public = item.public()
         self._outbox.put(told.ItemAdded(item=public, previous_item_id=before))

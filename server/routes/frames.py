@@ -72,6 +72,11 @@ async def push_frame(
             f"a frame may have {gateway.settings.streams.max_frame_bytes} bytes and "
             f"{gateway.settings.streams.max_frame_pixels} pixels"
         )
+    if ack.reason is DropReason.TOO_COSTLY:
+        raise TooLarge(
+            "the picture takes more processor time to decode than one may, or too many of this "
+            "stream's did before (settings streams.decoding)"
+        )
     if ack.reason is DropReason.STREAM_CLOSED:
         raise Conflict(f"stream '{stream.name}' was closed meanwhile", param="stream")
     status = stream.status()

@@ -30,6 +30,8 @@ async def readyz(gateway: AnyGateway, response: Response) -> HealthReply:
         return HealthReply(status="starting", reason=gateway.progress)
     if gateway.phase is Phase.DRAINING:
         return HealthReply(status="draining", reason="the server is shutting down")
+    if gateway.phase is Phase.READY and gateway.hub.alive() and gateway.hub.is_stalled:
+        return HealthReply(status="recovering", reason="pictures wait, and none is being decoded")
     if gateway.phase is Phase.READY and gateway.hub.alive():
         return HealthReply(status="recovering", reason="the engine died and is being started again")
     return HealthReply(status="failed", reason="the engine is gone; restart the server")

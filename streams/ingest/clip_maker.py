@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from onlooker.core.guarantee import Guarantee
+from onlooker.core.ids import split_stream_id
 from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameMessage, FrameOutcome
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.streams.ingest.presenter import Presenter
@@ -26,7 +27,7 @@ _log = logging.getLogger("onlooker.streams.ingest")
 
 
 class ClipMaker:
-    """Has messages decoded and compared in the pool, one at a time, and hands on the clips.
+    """Has messages decoded and compared, one at a time, and hands on the clips.
 
     Args:
         presenter: takes the clips, and tells how far the model is behind.
@@ -48,9 +49,15 @@ class ClipMaker:
         self._mailbox, self._presenter, self._quality = mailbox, presenter, quality
         self._tally, self._journal = tally, journal
         info = shared.engine.info
+        self._desk = shared.decoding.desk(split_stream_id(terms.stream_id)[0])
         self._perceiver = Perceiver(
-            terms, shared.settings, width=info.frame_width, height=info.frame_height
+            terms,
+            shared.settings,
+            decoders=self._desk.decoders,
+            width=info.frame_width,
+            height=info.frame_height,
         )
+        self._is_looking = False
         self._job: asyncio.Future[_Looked] | None = None
 
     @property
@@ -61,7 +68,7 @@ class ClipMaker:
     @property
     def is_busy(self) -> bool:
         """Whether a message is being looked at."""
-        return self._job is not None and not self._job.done()
+        return self._is_looking
 
     async def run(self) -> None:
         """Make clips until cancelled, from where the stream was when the engine had caught up."""
@@ -77,19 +84,23 @@ class ClipMaker:
             elif isinstance(item, Barrier):
                 self._reach(item)
             elif isinstance(item, SourceEnd):
-                seen, pictures = await self._in_pool(self._end_source)
+                seen, pictures = await self._looked(self._end_source, decodes=True)
                 await self._keep(pictures)
                 await self._hand_on(seen.clips)
             else:
                 await self._look_at(item)
 
     async def close(self) -> None:
-        """Let go of the decoders. Call it after `run` has ended."""
-        if self._job is not None:  # a thread may still be busy with this stream's decoder
-            with contextlib.suppress(Exception):
-                await self._job
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._shared.pool, self._perceiver.close)
+        """Let go of the decoders once they are done with what they do, without waiting for that.
+        Call it after `run` has ended."""
+        if self._job is None or self._job.done():
+            self._let_go()
+        else:
+            self._job.add_done_callback(lambda _: self._let_go())
+
+    def _let_go(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the pool is closed, and with it all decoders
+            self._shared.pool.submit(self._perceiver.close)
 
     async def _wait_for_more(self) -> None:
         """Wait for something in the mailbox. On a live stream wait no longer than a lone frame may
@@ -129,12 +140,15 @@ class ClipMaker:
             return
         try:
             is_hurried = is_live_video and self._presenter.is_full
-            seen, pictures = await self._in_pool(partial(self._see, entry, is_hurried=is_hurried))
+            seen, pictures = await self._looked(
+                partial(self._see, entry, is_hurried=is_hurried),
+                decodes=isinstance(entry.message, EncodedFrame),
+            )
             guarantee = await self._keep(pictures)
         except BaseException:
             self._tally.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
             raise
-        if seen.reason is DropReason.UNDECODABLE:
+        if seen.reason in (DropReason.UNDECODABLE, DropReason.TOO_COSTLY):
             _log.info("a message could not be decoded", extra={"detail": seen.detail})
         is_kept = seen.outcome is FrameOutcome.KEPT
         self._tally.settle(entry, seen.outcome, seen.reason, guarantee if is_kept else None)
@@ -165,9 +179,17 @@ class ClipMaker:
         seen = self._perceiver.end_source()
         return seen, [] if self._journal is None else as_pictures(seen.kept, None)
 
-    async def _in_pool(self, work: Callable[[], "_Looked"]) -> "_Looked":
-        self._job = asyncio.get_running_loop().run_in_executor(self._shared.pool, work)
-        return await asyncio.shield(self._job)
+    async def _looked(self, work: Callable[[], "_Looked"], *, decodes: bool) -> "_Looked":
+        """Have `work` done off the event loop; where it decodes, when it is this stream's turn."""
+        self._is_looking = True
+        try:
+            if decodes:
+                self._job = await self._desk.begin(work)
+            else:
+                self._job = asyncio.get_running_loop().run_in_executor(self._shared.pool, work)
+            return await asyncio.shield(self._job)
+        finally:
+            self._is_looking = False
 
     async def _hand_on(self, clips: list[Clip]) -> None:
         for clip in clips:

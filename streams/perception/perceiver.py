@@ -1,4 +1,5 @@
-"""From one stream's messages to its clips: decode, pick, compare, pair. Runs off the event loop.
+"""From one stream's messages to its clips: have them decoded, pick, compare, pair. Runs off the
+event loop.
 
 One `Perceiver` belongs to one stream and is called by one thread at a time, in message order. What
 goes wrong with a message is an outcome, never an exception.
@@ -16,13 +17,14 @@ from onlooker.core.media import (
     FrameOutcome,
 )
 from onlooker.streams.config import StreamsSection
-from onlooker.streams.perception.chunks import ChunkDecoder, Picture
+from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.clips import ClipBuilder
+from onlooker.streams.perception.decoders import Decoders, Shape, VideoDecoder
 from onlooker.streams.perception.gate import Gate
 from onlooker.streams.perception.pacing import Pacing
-from onlooker.streams.perception.pieces import PieceDecoder
+from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
-from onlooker.streams.perception.stills import Undecodable, decode_still
+from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.state import StreamTerms
 
 
@@ -58,13 +60,14 @@ class Perceiver:
         terms: StreamTerms,
         settings: StreamsSection,
         *,
+        decoders: Decoders,
         width: int,
         height: int,
     ) -> None:
         """`width`, `height`: pixels of the frames that are given out."""
         perception = settings.perception
-        self._settings = settings
-        self._width, self._height = width, height
+        self._decoders = decoders
+        self._shape = Shape(width, height, settings.max_frame_pixels)
         self._gate = Gate(
             threshold=terms.gate_threshold,
             cut_threshold=perception.cut_threshold,
@@ -73,10 +76,9 @@ class Perceiver:
         self._builder = ClipBuilder(terms.stream_id, max_pair_gap_s=perception.max_pair_gap_s)
         self._interval_s = terms.interval_s
         self._sampler = Sampler(terms.interval_s)
-        self._decoder: ChunkDecoder | PieceDecoder | None = None
+        self._decoder: VideoDecoder | None = None
         self._codec: Codec | None = None
         self._last_message: EncodedFrame | None = None
-        self._is_hurried, self._num_passed_over = False, 0
         self._newest_s: float | None = None
 
     @property
@@ -112,18 +114,18 @@ class Perceiver:
             is_hurried: the model is behind: decode coded video, but pass its pictures over.
         """
         seen = Seen()
-        self._is_hurried, self._num_passed_over = is_hurried, 0
+        picker = Picker(self._sampler, self._newest_s, is_hurried)
         try:
             if isinstance(message, Frame) or message.is_still:
                 self._close_decoder()
                 self._look_at(self._still(message), message, seen)
             else:
                 self._last_message = message
-                for picture in self._pictures(message, follows_gap):
+                for picture in self._pictures(message, picker, follows_gap):
                     self._look_at(picture, message, seen)
         except Undecodable as error:
             seen.outcome, seen.reason, seen.detail = FrameOutcome.DROPPED, error.reason, str(error)
-        if self._num_passed_over:
+        if picker.num_passed_over:
             seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
         return seen
 
@@ -142,9 +144,8 @@ class Perceiver:
     def end_source(self) -> Seen:
         """Return what is held back of a source that has ended. Another source may follow."""
         seen = Seen()
-        self._is_hurried = False
         if self._decoder is not None and self._last_message is not None:
-            for picture in self._decoder.finish(self._wanted):
+            for picture in self._decoder.finish(Picker(self._sampler, self._newest_s)):
                 self._look_at(picture, self._last_message, seen)
         self._close_decoder()
         seen.clips += self._builder.flush()
@@ -160,42 +161,18 @@ class Perceiver:
             raise Undecodable(DropReason.LATE, "video that was already seen is newer")
         if isinstance(message, Frame):
             shape = message.pixels.shape
-            if shape != (self._height, self._width, 3):
+            if shape != (self._shape.height, self._shape.width, 3):
                 raise Undecodable(DropReason.UNDECODABLE, f"pixels of shape {shape}")
             return Picture(message.capture_s, message.pixels)
-        pixels = decode_still(
-            message.payload,
-            Codec(message.codec),
-            width=self._width,
-            height=self._height,
-            max_pixels=self._settings.max_frame_pixels,
-        )
+        pixels = self._decoders.still(message.payload, Codec(message.codec), self._shape)
         return Picture(message.capture_s, pixels)
 
-    def _pictures(self, message: EncodedFrame, follows_gap: bool) -> list[Picture]:
+    def _pictures(self, message: EncodedFrame, picker: Picker, follows_gap: bool) -> list[Picture]:
         if self._decoder is None or self._codec is not message.codec:
             self._close_decoder()
-            kind = PieceDecoder if message.codec.is_container else ChunkDecoder
             self._codec = message.codec
-            self._decoder = kind(
-                message.codec,
-                width=self._width,
-                height=self._height,
-                max_pixels=self._settings.max_frame_pixels,
-            )
-        if isinstance(self._decoder, PieceDecoder):
-            return self._decoder.decode(message, self._wanted, follows_gap=follows_gap)
-        return self._decoder.decode(message, self._wanted)
-
-    def _wanted(self, capture_s: float) -> bool:
-        """Whether a video picture is one of the few that are looked at."""
-        if self._newest_s is not None and capture_s <= self._newest_s:
-            return False
-        is_picked = self._sampler.pick(capture_s)
-        if is_picked and self._is_hurried:
-            self._num_passed_over += 1
-            return False
-        return is_picked
+            self._decoder = self._decoders.open_video(message.codec, self._shape)
+        return self._decoder.decode(message, picker, follows_gap=follows_gap)
 
     def _close_decoder(self) -> None:
         if self._decoder is not None:

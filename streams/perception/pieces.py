@@ -6,6 +6,8 @@ that after lost or broken pieces decoding can begin anew at the next cluster (We
 the first piece's capture time.
 """
 
+from dataclasses import dataclass
+
 from av.video.frame import VideoFrame
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame
@@ -24,10 +26,33 @@ _MARKS = {Codec.WEBM: b"\x1f\x43\xb6\x75", Codec.FMP4: b"moof"}
 """What a cluster or fragment begins with; a fragment's mark follows its 4-byte size."""
 
 
-class PieceDecoder:
-    """Decodes one source's pieces, in order, on one thread at a time."""
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What another decoder needs to go on with a stream at its next cluster or fragment."""
 
-    def __init__(self, codec: Codec, *, width: int, height: int, max_pixels: int) -> None:
+    header: bytes
+    base_s: float
+    """Stream time of the first picture."""
+    origin_s: float
+    """Its time in the container."""
+
+
+class PieceDecoder:
+    """Decodes one source's pieces, in order, on one thread at a time.
+
+    Args:
+        beginning: of the stream, where another decoder had it before and was lost.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        *,
+        width: int,
+        height: int,
+        max_pixels: int,
+        beginning: Beginning | None = None,
+    ) -> None:
         self._codec = codec
         self._width, self._height, self._max_pixels = width, height, max_pixels
         self._demuxer: Demuxer | None = None
@@ -40,6 +65,16 @@ class PieceDecoder:
         self._origin_s: float | None = None
         self._pictures: list[Picture] = []
         self._wanted: Wanted = lambda capture_s: False
+        if beginning is not None:
+            self._header, self._is_header_complete = beginning.header, True
+            self._base_s, self._origin_s = beginning.base_s, beginning.origin_s
+
+    @property
+    def beginning(self) -> Beginning | None:
+        """The stream's, once its header and its first picture have come."""
+        if not self._is_header_complete or not self._header or self._origin_s is None:
+            return None
+        return Beginning(self._header, self._base_s, self._origin_s)
 
     def decode(
         self, message: EncodedFrame, wanted: Wanted, *, follows_gap: bool = False

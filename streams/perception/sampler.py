@@ -19,15 +19,16 @@ class Sampler:
     """
 
     def __init__(self, interval_s: float, *, burst: int = 1, phase: float | None = None) -> None:
-        self._interval_s = interval_s
+        self.interval_s = interval_s
         self._burst = burst
         self._phase = phase
-        self._due_s: float | None = None
+        self.due_s: float | None = None
+        """Stream time of the next pick; None before the first."""
         self._num_left = 0
 
     def set_interval(self, interval_s: float) -> None:
         """Pick one frame every `interval_s` from now on."""
-        self._interval_s = interval_s
+        self.interval_s = interval_s
 
     def pick(self, capture_s: float) -> bool:
         """Whether to look at a frame captured at `capture_s`; times must not run backwards."""
@@ -40,18 +41,18 @@ class Sampler:
         return False
 
     def _is_due(self, capture_s: float) -> bool:
-        period_s = self._interval_s * self._burst
-        if self._due_s is None and self._phase is not None:
-            earliest_s = capture_s + self._interval_s / 2  # a frame may come so early
+        period_s = self.interval_s * self._burst
+        if self.due_s is None and self._phase is not None:
+            earliest_s = capture_s + self.interval_s / 2  # a frame may come so early
             num_past = math.floor(earliest_s / period_s - self._phase)
-            self._due_s = (num_past + 1 + self._phase) * period_s
-        if self._due_s is None or capture_s >= self._due_s + period_s:
-            self._due_s = capture_s + period_s
+            self.due_s = (num_past + 1 + self._phase) * period_s
+        if self.due_s is None or capture_s >= self.due_s + period_s:
+            self.due_s = capture_s + period_s
             return True
-        if capture_s >= self._due_s - self._interval_s / 2:
-            self._due_s += period_s
+        if capture_s >= self.due_s - self.interval_s / 2:
+            self.due_s += period_s
             if self._burst > 1:  # what was missed is not made up for by the next burst at once
-                self._due_s = max(self._due_s, capture_s + 0.75 * period_s)
+                self.due_s = max(self.due_s, capture_s + 0.75 * period_s)
             return True
         return False
 

@@ -1,6 +1,7 @@
 """Whole pictures: JPEG, PNG and WebP to RGB pixels of the engine's size."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -30,11 +31,18 @@ class Undecodable(Exception):
 
 
 def decode_still(
-    payload: bytes, codec: Codec, *, width: int, height: int, max_pixels: int
+    payload: bytes,
+    codec: Codec,
+    *,
+    width: int,
+    height: int,
+    max_pixels: int,
+    on_header: Callable[[int], None] = lambda num_pixels: None,
 ) -> Pixels:
     """Decode one picture, turn it upright and squash it to `width` x `height`.
 
-    Size limits are checked in the header, before memory for pixels is taken.
+    Size limits are checked in the header, before memory for pixels is taken. `on_header` is told
+    how many pixels it says there are, before they are decoded.
 
     Raises:
         Undecodable: TOO_LARGE over `max_pixels`, UNDECODABLE for broken or foreign bytes.
@@ -43,6 +51,7 @@ def decode_still(
         with Image.open(io.BytesIO(payload), formats=FORMATS[codec]) as image:
             if image.width * image.height > max_pixels:
                 raise Undecodable(DropReason.TOO_LARGE, f"{image.width} x {image.height} pixels")
+            on_header(image.width * image.height)
             orientation = _orientation(image)
             if orientation >= 5:  # stored on its side
                 width, height = height, width

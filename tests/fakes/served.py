@@ -21,6 +21,7 @@ from onlooker.server.config import Settings
 from onlooker.server.gateway import Gateway
 from onlooker.server.serving import GatewayServer, address, bind, make_server
 from onlooker.server.wiring import make_gateway
+from onlooker.streams.decoding.desk import LocalWorkshop
 from tests.fakes.pictures import Colour, encode, make_pixels
 from tests.fakes.waiting import WAIT_S, limited
 
@@ -71,11 +72,19 @@ def make_settings(**overrides: Any) -> Settings:
 
 @asynccontextmanager
 async def serving(
-    *, engine: Engine | None = None, clock: Clock | None = None, wait: bool = True, **overrides: Any
+    *,
+    engine: Engine | None = None,
+    clock: Clock | None = None,
+    wait: bool = True,
+    decodes_in_processes: bool = False,
+    **overrides: Any,
 ) -> AsyncIterator[Served]:
     """Run a server while the block runs, then stop it in order."""
     settings = make_settings(**overrides)
-    gateway = make_gateway(settings, engine=engine or ScriptedEngine(), clock=clock)
+    workshop = None if decodes_in_processes else LocalWorkshop()
+    gateway = make_gateway(
+        settings, engine=engine or ScriptedEngine(), clock=clock, workshop=workshop
+    )
     bound = bind(settings.server)
     ready = asyncio.Event()
     server, failures = make_server(gateway, on_ready=ready.set)

@@ -17,8 +17,9 @@ from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo, Questi
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
-from onlooker.server.wiring import make_hub
+from onlooker.server.wiring import make_hub, make_pool
 from onlooker.streams.config import StreamsSection
+from onlooker.streams.decoding.desk import Decoding, LocalWorkshop
 from onlooker.streams.events import StreamEvent
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
@@ -55,14 +56,25 @@ class InlineExecutor(Executor):
 
 def make_shared(clock: Clock, **settings: Any) -> Shared:
     """What streams share, for tests of their parts; the scripted engine is not started."""
-    metrics = Metrics()
+    metrics, pool = Metrics(), InlineExecutor()
     engine = ScriptedEngine(clock=clock, info=SMALL)
+    section = StreamsSection.model_validate(settings)
     return Shared(
         engine=EngineSupervisor(engine, clock=clock, settings=RestartSection(), metrics=metrics),
         clock=clock,
         metrics=metrics,
-        settings=StreamsSection.model_validate(settings),
-        pool=InlineExecutor(),
+        settings=section,
+        pool=pool,
+        decoding=make_local_decoding(section, pool=pool, clock=clock, metrics=metrics),
+    )
+
+
+def make_local_decoding(
+    section: StreamsSection, *, pool: Executor, clock: Clock, metrics: Metrics
+) -> Decoding:
+    """Decodes in this process."""
+    return Decoding(
+        section.decoding, workshop=LocalWorkshop(), pool=pool, clock=clock, metrics=metrics
     )
 
 
@@ -116,12 +128,15 @@ async def running_hub(
     watches = None
     if shelf is not None:
         watches = WatchShelf(shelf, max_streams=8, metrics=metrics, executor=InlineExecutor())
+    tree = make_tree(scheduler or SchedulerSection(policy="fcfs"), **settings)
+    pool = pool or make_pool(tree)
     hub = make_hub(
-        make_tree(scheduler or SchedulerSection(policy="fcfs"), **settings),
+        tree,
         engine=engine,
         clock=clock,
         metrics=metrics,
         pool=pool,
+        decoding=make_local_decoding(tree.streams, pool=pool, clock=clock, metrics=metrics),
         journal=keeper,
         shelf=watches,
     )

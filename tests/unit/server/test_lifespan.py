@@ -12,6 +12,7 @@ from onlooker.server.errors import NotReady
 from onlooker.server.gateway import Gateway, Phase
 from onlooker.server.lifespan import Lifecycle
 from onlooker.server.wiring import make_gateway
+from onlooker.streams.decoding.desk import LocalWorkshop
 from onlooker.streams.hub import StreamHub
 from tests.fakes.served import make_settings
 from tests.fakes.waiting import until
@@ -38,7 +39,10 @@ class Peer:
 def make(engine: ScriptedEngine | None = None, **settings: Any) -> tuple[Gateway, ManualClock]:
     clock = ManualClock()
     gateway = make_gateway(
-        make_settings(**settings), engine=engine or ScriptedEngine(), clock=clock
+        make_settings(**settings),
+        engine=engine or ScriptedEngine(),
+        clock=clock,
+        workshop=LocalWorkshop(),
     )
     return gateway, clock
 

@@ -1,19 +1,22 @@
-from collections.abc import Iterator
-
 import pytest
 
+from onlooker.core.clock import ManualClock
 from onlooker.core.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from onlooker.core.media import Codec
 from onlooker.server.pictures import PictureReader, decode_base64, parse_data_url
 from tests.fakes.pictures import encode, make_pixels
 from tests.fakes.served import data_url, jpeg
+from tests.fakes.streams import make_shared
 
 
 @pytest.fixture
-def reader() -> Iterator[PictureReader]:
-    made = PictureReader(frame_size=lambda: (32, 16), max_bytes=100_000, max_pixels=10_000)
-    yield made
-    made.close()
+def reader() -> PictureReader:
+    return PictureReader(
+        make_shared(ManualClock()).decoding,
+        frame_size=lambda: (32, 16),
+        max_bytes=100_000,
+        max_pixels=10_000,
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_other_types_and_sizes_are_refused() -> None:
 
 
 async def test_a_picture_becomes_a_clip_of_the_model_s_size(reader: PictureReader) -> None:
-    red, blue = await reader.read([data_url(jpeg("red")), data_url(jpeg("blue"))])
+    red, blue = await reader.read([data_url(jpeg("red")), data_url(jpeg("blue"))], tenant="t")
     assert red.frames[0].pixels.shape == (16, 32, 3)
     assert red.frames[0] is red.frames[1]
     assert red.frames[0].pixels[0, 0, 0] > 200
@@ -64,7 +67,7 @@ async def test_a_picture_becomes_a_clip_of_the_model_s_size(reader: PictureReade
 
 async def test_a_picture_is_never_taken_for_a_clip_of_a_stream(reader: PictureReader) -> None:
     red, again, blue = await reader.read(
-        [data_url(jpeg("red")), data_url(jpeg("red")), data_url(jpeg("blue"))]
+        [data_url(jpeg("red")), data_url(jpeg("red")), data_url(jpeg("blue"))], tenant="t"
     )
     assert red.clip_index == again.clip_index != blue.clip_index
     assert max(red.clip_index, blue.clip_index) < 0
@@ -72,7 +75,7 @@ async def test_a_picture_is_never_taken_for_a_clip_of_a_stream(reader: PictureRe
 
 async def test_a_broken_or_huge_picture_is_refused(reader: PictureReader) -> None:
     with pytest.raises(UnsupportedMedia, match="cannot be decoded as JPEG"):
-        await reader.read([data_url(jpeg()[:100])])
+        await reader.read([data_url(jpeg()[:100])], tenant="t")
     huge = encode(make_pixels(width=200, height=200), "PNG")
     with pytest.raises(TooLarge, match="10000 pixels"):
-        await reader.read([data_url(huge, "image/png")])
+        await reader.read([data_url(huge, "image/png")], tenant="t")

@@ -16,20 +16,30 @@ from onlooker.core.scopes import Scope
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.server.rights import Grant
 from onlooker.server.stream_events import followed, may_hear, told_of
-from onlooker.server.wiring import make_hub
+from onlooker.server.wiring import make_hub, make_pool
 from onlooker.streams import events
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.watches.events import WatchChanged
 from tests.fakes.pictures import make_message
 from tests.fakes.served import make_settings
-from tests.fakes.streams import ask
+from tests.fakes.streams import ask, make_local_decoding
 from tests.fakes.waiting import limited
 
 
 @asynccontextmanager
 async def open_stream() -> AsyncIterator[tuple[StreamHub, Stream]]:
-    hub = make_hub(make_settings(), engine=ScriptedEngine(), clock=ManualClock(), metrics=Metrics())
+    settings, clock, metrics = make_settings(), ManualClock(), Metrics()
+    pool = make_pool(settings)
+    decoding = make_local_decoding(settings.streams, pool=pool, clock=clock, metrics=metrics)
+    hub = make_hub(
+        settings,
+        engine=ScriptedEngine(),
+        clock=clock,
+        metrics=metrics,
+        pool=pool,
+        decoding=decoding,
+    )
     await hub.start(lambda line: None)
     try:
         yield hub, await hub.open_stream(options=StreamOptions(clock="virtual"))

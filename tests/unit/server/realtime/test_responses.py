@@ -22,6 +22,7 @@ from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.realtime.responses import Responses
 from onlooker.server.sse import EventResponse, NumberedText
 from onlooker.server.wiring import make_gateway
+from onlooker.streams.decoding.desk import LocalWorkshop
 from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.served import make_settings
 from tests.fakes.waiting import limited
@@ -104,7 +105,7 @@ async def as_server_sent_events(stream: Stream, gateway: Gateway) -> int:
 async def answering(text: str) -> AsyncIterator[tuple[Gateway, Stream]]:
     """A gateway whose engine always says `text`, and a stream to ask."""
     settings = make_settings(server__default_output_tokens=1000)
-    gateway = make_gateway(settings, engine=ScriptedEngine([("", text)]))
+    gateway = make_gateway(settings, engine=ScriptedEngine([("", text)]), workshop=LocalWorkshop())
     await gateway.hub.start(lambda line: None)
     try:
         yield gateway, await gateway.hub.open_stream(options=StreamOptions(clock="live"))

@@ -1,4 +1,5 @@
 import threading
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from onlooker.streams.perception.stills import Undecodable
 from tests.fakes.pictures import COLOURS, encode_chunks, in_pieces, record
 
 ENCODERS = {Codec.H264: "libx264", Codec.VP8: "libvpx", Codec.VP9: "libvpx-vp9"}
-SIZE = {"width": 64, "height": 64}
+SIZE: dict[str, Any] = {"width": 64, "height": 64}
 
 
 def everything(capture_s: float) -> bool:

@@ -1,0 +1,1 @@
+"""Decoding: foreign pictures and video, in processes that can be killed, under a budget."""

@@ -1,0 +1,235 @@
+"""`Desk`: where one sender has its messages decoded. `Decoding`: what all desks share."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from typing import Protocol, TypeVar
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import Overloaded
+from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
+from onlooker.core.metrics import Metrics
+from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.turns import Turns
+from onlooker.streams.perception.chunks import Picture
+from onlooker.streams.perception.decoders import Decoders, LocalDecoders, Shape, VideoDecoder
+from onlooker.streams.perception.picker import Picker
+from onlooker.streams.perception.stills import Undecodable
+
+T = TypeVar("T")
+
+
+class Workshop(Protocol):
+    """Where the decoding is done; see `WorkerPool`."""
+
+    def start(self) -> None:
+        """Make ready; returns soon."""
+        ...
+
+    def check(self) -> None:
+        """Wait until pictures can be decoded. Raises `ServiceError` when they cannot."""
+        ...
+
+    def close(self) -> None:
+        """End what is being decoded, whatever it is."""
+        ...
+
+    def decoders(self, spend: Callable[[float], None]) -> Decoders:
+        """For one sender; `spend` is told of processor seconds."""
+        ...
+
+
+class LocalWorkshop:
+    """Decodes on the calling thread: for tests, where time stands still meanwhile."""
+
+    def start(self) -> None: ...
+
+    def check(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def decoders(self, spend: Callable[[float], None]) -> Decoders:
+        return LocalDecoders()
+
+
+class Decoding:
+    """Made once for a server, by `server.wiring`. All calls on the event loop.
+
+    Args:
+        workshop: decodes.
+        pool: threads that wait for it, and compare pictures.
+    """
+
+    def __init__(
+        self,
+        settings: DecodingSection,
+        *,
+        workshop: Workshop,
+        pool: Executor,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self.settings, self.clock, self.metrics, self.pool = settings, clock, metrics, pool
+        self.turns = Turns(num_turns=settings.workers, share=settings.tenant_share, clock=clock)
+        self.workshop = workshop
+
+    def start(self) -> None:
+        """Begin the processes; they make themselves ready in the background."""
+        self.workshop.start()
+
+    async def check(self) -> None:
+        """Wait until pictures can be decoded. Raises `ServiceError` when they cannot."""
+        await asyncio.get_running_loop().run_in_executor(self.pool, self.workshop.check)
+
+    def close(self) -> None:
+        """End what is being decoded, whatever it is. Idempotent."""
+        self.workshop.close()
+
+    def desk(self, tenant: str) -> "Desk":
+        """For a new sender of a tenant."""
+        return Desk(self, tenant)
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether messages have waited far too long without one of them being done."""
+        return self.turns.stalled_s > self.settings.stall_s
+
+
+class Desk:
+    """One sender's: a stream's, or that of a tenant's question pictures.
+
+    Its decoders may be used within `begin` only, by one thread at a time.
+    """
+
+    def __init__(self, decoding: Decoding, tenant: str) -> None:
+        self._decoding, self._tenant = decoding, tenant
+        self._record = _Record(decoding.settings, decoding.clock, decoding.metrics)
+        self.decoders: Decoders = _Judged(decoding.workshop.decoders(self._spend), self._record)
+        self._spent_s = 0.0
+
+    async def begin(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """Wait for a turn and begin `work`, which uses `decoders`, on a thread. Whoever waits for
+        the result shields it: the turn is over when the work is, and not before."""
+        decoding, clock = self._decoding, self._decoding.clock
+        since_s = clock.now_s()
+        await decoding.turns.take(self._tenant)
+        decoding.metrics.decode_wait_seconds.observe(clock.now_s() - since_s)
+        loop = asyncio.get_running_loop()
+        try:
+            job = loop.run_in_executor(decoding.pool, work)
+        except BaseException:  # the pool is closed
+            decoding.turns.give_back(self._tenant, spent_s=0.0)
+            raise
+        turn = _Turn(decoding.turns, self._tenant)
+        patience = loop.call_later(decoding.settings.patience_s, turn.step_aside)
+
+        def end(job: "asyncio.Future[T]") -> None:
+            patience.cancel()
+            spent_s, self._spent_s = self._spent_s, 0.0
+            turn.end(spent_s)
+            if not job.cancelled():
+                job.exception()  # it may be that nobody waits for the result any more
+
+        job.add_done_callback(end)
+        return job
+
+    async def begin_if_room(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """The same for senders that may have any number of messages.
+
+        Raises:
+            Overloaded: too many of the tenant's messages wait.
+        """
+        limit = self._decoding.settings.max_waiting
+        if self._decoding.turns.num_waiting(self._tenant) >= limit:
+            raise Overloaded(f"{limit} pictures wait to be decoded; try again later")
+        return await self.begin(work)
+
+    def _spend(self, spent_s: float) -> None:
+        self._spent_s += spent_s
+
+
+class _Turn:
+    """A turn that was taken, while the work goes on."""
+
+    def __init__(self, turns: Turns, tenant: str) -> None:
+        self._turns, self._tenant = turns, tenant
+        self._is_aside = False
+
+    def step_aside(self) -> None:
+        self._is_aside = self._turns.step_aside(self._tenant)
+
+    def end(self, spent_s: float) -> None:
+        end = self._turns.come_back if self._is_aside else self._turns.give_back
+        end(self._tenant, spent_s=spent_s)
+
+
+class _Record:
+    """A sender's messages that cost too much, lately."""
+
+    def __init__(self, settings: DecodingSection, clock: Clock, metrics: Metrics) -> None:
+        self._settings, self._clock, self._metrics = settings, clock, metrics
+        self._offences_s: deque[float] = deque(maxlen=settings.max_offences)
+        self._refused_until_s = 0.0
+
+    @contextmanager
+    def judging(self) -> Iterator[None]:
+        """Around the decoding of a message.
+
+        Raises:
+            Undecodable: TOO_COSTLY without a look at it, while the sender is refused.
+        """
+        now_s = self._clock.now_s()
+        if now_s < self._refused_until_s:
+            raise Undecodable(
+                DropReason.TOO_COSTLY,
+                f"refused for {self._refused_until_s - now_s:.0f} s more: too many messages before "
+                "it took too much processor time",
+            )
+        try:
+            yield
+        except Undecodable as error:
+            if error.reason is DropReason.TOO_COSTLY:
+                self._note_offence()
+            raise
+
+    def _note_offence(self) -> None:
+        now_s, settings = self._clock.now_s(), self._settings
+        self._offences_s.append(now_s)
+        is_full = len(self._offences_s) == settings.max_offences
+        if is_full and now_s - self._offences_s[0] <= settings.offence_window_s:
+            self._refused_until_s = now_s + settings.refuse_s
+            self._offences_s.clear()
+            self._metrics.senders_refused.inc()
+
+
+class _Judged:
+    """Decoders whose user has a record."""
+
+    def __init__(self, decoders: Decoders, record: _Record) -> None:
+        self._decoders, self._record = decoders, record
+
+    def still(self, payload: bytes, codec: Codec, shape: Shape) -> Pixels:
+        with self._record.judging():
+            return self._decoders.still(payload, codec, shape)
+
+    def open_video(self, codec: Codec, shape: Shape) -> VideoDecoder:
+        return _JudgedVideo(self._decoders.open_video(codec, shape), self._record)
+
+
+class _JudgedVideo:
+    """A source's decoder whose user has a record."""
+
+    def __init__(self, decoder: VideoDecoder, record: _Record) -> None:
+        self._decoder, self._record = decoder, record
+
+    def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
+        with self._record.judging():
+            return self._decoder.decode(message, picker, follows_gap=follows_gap)
+
+    def finish(self, picker: Picker) -> list[Picture]:
+        return self._decoder.finish(picker)
+
+    def close(self) -> None:
+        self._decoder.close()

@@ -1,0 +1,244 @@
+"""`ProcessDecoders`: decodes in processes that can be killed; what they do is bounded by a budget.
+
+Stills go to any process that is free. A source of coded video has one of its own, since what it
+decodes builds on what came before; when that is killed, the source alone loses anything, and begins
+anew at its next key frame, cluster or fragment.
+"""
+
+import signal
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from onlooker.core.errors import ServiceError
+from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
+from onlooker.core.metrics import Metrics
+from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.nursery import Nursery, Worker, WorkerEnded
+from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest
+from onlooker.streams.perception.chunks import Picture
+from onlooker.streams.perception.decoders import Shape
+from onlooker.streams.perception.picker import Picker
+from onlooker.streams.perception.pieces import Beginning
+from onlooker.streams.perception.stills import Undecodable, encode_png
+
+_CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
+
+Spend = Callable[[float], None]
+"""Told of processor seconds that were spent for a sender; on the thread that decodes."""
+
+
+class WorkerPool:
+    """All decoder processes of a server. Called from any thread."""
+
+    def __init__(self, settings: DecodingSection, metrics: Metrics) -> None:
+        self.settings, self._metrics = settings, metrics
+        self._nursery = Nursery(memory_bytes=settings.memory_mib << 20)
+        self._lock = threading.Lock()
+        self._idle: list[Worker] = []
+
+    def start(self) -> None:
+        """Begin the processes for stills, so that the first pictures need not wait for them."""
+        with self._lock:
+            self._idle += [self._nursery.begin() for _ in range(self.settings.workers)]
+
+    def check(self) -> None:
+        """Have a picture decoded. Raises `ServiceError` when that fails."""
+        shape = Shape(2, 2, max_pixels=4)
+        picture = encode_png(np.zeros((2, 2, 3), np.uint8))
+        try:
+            self.decoders(lambda spent_s: None).still(picture, Codec.PNG, shape)
+        except Undecodable as error:
+            raise ServiceError(f"decoder processes do not start: {error}") from error
+
+    def close(self) -> None:
+        """Kill every process, whatever it does."""
+        self._nursery.close()
+        with self._lock:
+            for worker in self._idle:
+                worker.end()
+            self._idle.clear()
+
+    def decoders(self, spend: Spend) -> "ProcessDecoders":
+        """For one sender."""
+        return ProcessDecoders(self, spend)
+
+    def borrow(self) -> Worker:
+        """A process for a still. Raises `WorkerEnded`."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self.begin()
+
+    def give_back(self, worker: Worker) -> None:
+        """It is free again."""
+        with self._lock:
+            self._idle.append(worker)
+
+    def begin(self) -> Worker:
+        """A new process. Raises `WorkerEnded`."""
+        return self._nursery.begin()
+
+    def count_end(self, ended: WorkerEnded, spend: Spend, budget_s: float) -> Undecodable | None:
+        """Account for a process that ended over a message; why the message is lost, or None where
+        it is not the message's fault."""
+        if ended.ended_by in (signal.SIGPROF, signal.SIGALRM):
+            spend(budget_s)
+            self._metrics.decoders_ended.labels(why="too_costly").inc()
+            return Undecodable(
+                DropReason.TOO_COSTLY, f"it takes more than {budget_s:g} s of processor time"
+            )
+        if ended.ended_by in _CRASHES:
+            spend(budget_s)
+            self._metrics.decoders_ended.labels(why="crashed").inc()
+            return Undecodable(DropReason.UNDECODABLE, "the decoder crashed over it")
+        self._metrics.decoders_ended.labels(why="killed").inc()
+        return None
+
+    def count(self, reply: DecodeReply, codec: Codec, spend: Spend) -> None:
+        """Account for a message that was decoded."""
+        spend(reply.spent_s)
+        self._metrics.decode_cpu_seconds.labels(codec=codec.name.lower()).inc(reply.spent_s)
+
+
+class ProcessDecoders:
+    """Decodes for one sender; blocks."""
+
+    def __init__(self, pool: WorkerPool, spend: Spend) -> None:
+        self._pool, self._spend = pool, spend
+
+    def still(self, payload: bytes, codec: Codec, shape: Shape) -> Pixels:
+        """One picture. When its process is ended by somebody else, a fresh one gets it."""
+        settings = self._pool.settings
+        request = DecodeRequest(
+            do="still",
+            codec=codec,
+            width=shape.width,
+            height=shape.height,
+            max_pixels=shape.max_pixels,
+            budget_s=settings.still_budget_s,
+            megapixel_budget_s=settings.megapixel_budget_s,
+        )
+        most_s = settings.still_budget_s + settings.megapixel_budget_s * shape.max_pixels / 1e6
+        for take in (self._pool.borrow, self._pool.begin):
+            try:
+                worker = take()
+                reply, body = worker.ask(request, payload, wall_limit_s=wall_limit_s(most_s))
+            except WorkerEnded as ended:
+                fault = self._pool.count_end(ended, self._spend, settings.still_budget_s)
+                if fault is not None:
+                    raise fault from None
+                continue
+            self._pool.give_back(worker)
+            self._pool.count(reply, codec, self._spend)
+            (picture,) = _pictures(reply, body, shape)
+            return picture.pixels
+        raise Undecodable(DropReason.UNDECODABLE, "there was no process to decode it")
+
+    def open_video(self, codec: Codec, shape: Shape) -> "ProcessVideo":
+        return ProcessVideo(self._pool, self._spend, codec, shape)
+
+
+class ProcessVideo:
+    """A source of coded video and the process that decodes it."""
+
+    def __init__(self, pool: WorkerPool, spend: Spend, codec: Codec, shape: Shape) -> None:
+        self._pool, self._spend, self._codec, self._shape = pool, spend, codec, shape
+        settings = pool.settings
+        self._budget_s = settings.piece_budget_s if codec.is_container else settings.chunk_budget_s
+        self._worker: Worker | None = None
+        self._beginning: Beginning | None = None
+        """Of a container: another process can go on with it."""
+
+    def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
+        beginning = self._beginning if self._worker is None else None
+        request = self._request(
+            "video", picker, capture_s=message.capture_s, follows_gap=follows_gap, of=beginning
+        )
+        header = beginning.header if beginning is not None else b""
+        try:
+            return self._ask(request, picker, header, message.payload)
+        except WorkerEnded as ended:
+            fault = self._pool.count_end(ended, self._spend, self._budget_s)
+            raise fault or Undecodable(
+                DropReason.UNDECODABLE, "its decoder was ended; it begins anew"
+            ) from None
+
+    def finish(self, picker: Picker) -> list[Picture]:
+        if self._worker is None:
+            return []
+        try:
+            return self._ask(self._request("finish", picker), picker)
+        except WorkerEnded as ended:
+            self._pool.count_end(ended, self._spend, self._budget_s)
+            return []
+        except Undecodable:
+            return []
+
+    def close(self) -> None:
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
+
+    def _request(
+        self,
+        do: str,
+        picker: Picker,
+        *,
+        capture_s: float = 0.0,
+        follows_gap: bool = False,
+        of: Beginning | None = None,
+    ) -> DecodeRequest:
+        return DecodeRequest(
+            do="finish" if do == "finish" else "video",
+            codec=self._codec,
+            width=self._shape.width,
+            height=self._shape.height,
+            max_pixels=self._shape.max_pixels,
+            budget_s=self._budget_s,
+            capture_s=capture_s,
+            follows_gap=follows_gap,
+            interval_s=picker.sampler.interval_s,
+            due_s=picker.sampler.due_s,
+            newest_s=picker.newest_s,
+            is_hurried=picker.is_hurried,
+            num_header_bytes=len(of.header) if of is not None else 0,
+            base_s=of.base_s if of is not None else 0.0,
+            origin_s=of.origin_s if of is not None else 0.0,
+        )
+
+    def _ask(self, request: DecodeRequest, picker: Picker, *body: bytes) -> list[Picture]:
+        worker = self._worker = self._worker or self._pool.begin()
+        try:
+            reply, pixels = worker.ask(request, *body, wall_limit_s=wall_limit_s(self._budget_s))
+        except WorkerEnded:
+            self._worker = None
+            raise
+        self._pool.count(reply, self._codec, self._spend)
+        picker.sampler.due_s = reply.due_s
+        picker.num_passed_over += reply.num_passed_over
+        if reply.num_header_bytes:
+            header = bytes(pixels[: reply.num_header_bytes])
+            self._beginning = Beginning(header, reply.base_s, reply.origin_s)
+        return _pictures(reply, pixels, self._shape)
+
+
+def wall_limit_s(budget_s: float) -> float:
+    """How long a process may take on the wall, after which something is wrong with it. So far above
+    its budget of processor time that only a machine which hardly gives it any reaches it."""
+    return 5.0 + 20.0 * budget_s
+
+
+def _pictures(reply: DecodeReply, body: bytearray, shape: Shape) -> list[Picture]:
+    """The pictures of a reply. Raises `Undecodable` where it says so, or makes no sense."""
+    rows = (len(reply.times_s), shape.height, shape.width, 3)
+    try:
+        if reply.reason is not None:
+            raise Undecodable(DropReason(reply.reason), reply.detail)
+        pixels = np.frombuffer(body, np.uint8, offset=reply.num_header_bytes).reshape(rows)
+    except ValueError as error:  # foreign bytes may have taken over the decoder
+        raise Undecodable(DropReason.UNDECODABLE, f"the decoder's reply: {error}") from error
+    if len(reply.times_s) > 1:  # each picture is kept, or let go, for itself
+        return [Picture(at_s, one.copy()) for at_s, one in zip(reply.times_s, pixels, strict=True)]
+    return [Picture(at_s, one) for at_s, one in zip(reply.times_s, pixels, strict=True)]

@@ -1,0 +1,125 @@
+"""What the server and its decoder processes say to each other, over one socket for each process.
+
+A message is the length of its head and of its body (two little-endian u32), the head as JSON, and
+the body. Nothing is unpickled: a decoder that foreign bytes took over could answer anything.
+"""
+
+import json
+import socket
+import struct
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+_LENGTHS = struct.Struct("<II")
+
+MAX_HEAD_BYTES = 1 << 20
+MAX_BODY_BYTES = 1 << 28
+"""More than the pictures of any one message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeRequest:
+    """One thing to decode; the body is a still's bytes, or `num_header_bytes` of the stream's
+    header and then the message."""
+
+    do: Literal["still", "video", "finish"]
+    codec: int
+    width: int
+    height: int
+    max_pixels: int
+    budget_s: float
+    """Processor time after which the kernel ends the process."""
+    megapixel_budget_s: float = 0.0
+    """More of it for each million pixels that a still's header says it has."""
+    capture_s: float = 0.0
+    follows_gap: bool = False
+    interval_s: float = 1.0
+    due_s: float | None = None
+    newest_s: float | None = None
+    is_hurried: bool = False
+    """This and the three above: see `Picker` and `Sampler`."""
+    num_header_bytes: int = 0
+    base_s: float = 0.0
+    origin_s: float = 0.0
+    """This and the two above: see `Beginning`; given to a process that goes on for another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeReply:
+    """What became of a request; the body is `num_header_bytes` of the stream's header, where it is
+    told for the first time, and then the pictures, one after the other."""
+
+    spent_s: float = 0.0
+    """Processor time."""
+    times_s: tuple[float, ...] = ()
+    """Capture times of the pictures."""
+    reason: str | None = None
+    """Why there is none, as a `DropReason`."""
+    detail: str = ""
+    due_s: float | None = None
+    num_passed_over: int = 0
+    num_header_bytes: int = 0
+    base_s: float = 0.0
+    origin_s: float = 0.0
+    ended_by: int | None = None
+    """Said by the nursery when the process has ended: by this signal; 0: it left by itself."""
+
+
+def send(link: socket.socket, head: DecodeRequest | DecodeReply, *body: bytes | memoryview) -> None:
+    """Send one message. Raises `OSError` when nobody listens, `TimeoutError` in time."""
+    values = {field.name: getattr(head, field.name) for field in fields(head)}
+    text = json.dumps(values).encode()
+    num_bytes = sum(len(part) for part in body)
+    link.sendall(_LENGTHS.pack(len(text), num_bytes) + text)
+    for part in body:
+        link.sendall(part)
+
+
+def receive_request(link: socket.socket) -> tuple[DecodeRequest, bytes]:
+    """Wait for a request. Raises `EOFError` when the server is gone."""
+    values, body = _receive(link)
+    return DecodeRequest(**values), bytes(body)
+
+
+def receive_reply(link: socket.socket) -> tuple[DecodeReply, bytearray]:
+    """Wait for a reply; the body may be kept and changed.
+
+    Raises:
+        EOFError: the process is gone, or says what makes no sense.
+        TimeoutError: the socket's time is over.
+    """
+    values, body = _receive(link)
+    try:
+        values["times_s"] = tuple(values["times_s"])
+        return DecodeReply(**values), body
+    except (KeyError, TypeError) as error:
+        raise EOFError(f"a decoder's reply makes no sense: {error}") from error
+
+
+def _receive(link: socket.socket) -> tuple[dict[str, Any], bytearray]:
+    num_head_bytes, num_body_bytes = _LENGTHS.unpack(_exactly(link, _LENGTHS.size))
+    if num_head_bytes > MAX_HEAD_BYTES or num_body_bytes > MAX_BODY_BYTES:
+        raise EOFError(f"a message of {num_head_bytes} and {num_body_bytes} bytes")
+    head = _exactly(link, num_head_bytes)
+    body = _exactly(link, num_body_bytes)
+    try:
+        values = json.loads(head)
+    except ValueError as error:
+        raise EOFError("a message that is no JSON") from error
+    if not isinstance(values, dict):
+        raise EOFError("a message whose head is no object")
+    return values, body
+
+
+def _exactly(link: socket.socket, num_bytes: int) -> bytearray:
+    data = bytearray(num_bytes)
+    view, got = memoryview(data), 0
+    while got < num_bytes:
+        try:
+            num = link.recv_into(view[got:])
+        except ConnectionError as error:
+            raise EOFError("the other side is gone") from error
+        if not num:
+            raise EOFError("the other side is gone")
+        got += num
+    return data

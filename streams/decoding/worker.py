@@ -1,0 +1,155 @@
+"""A decoder process: decodes one message at a time, and is ended by the kernel when one costs more
+processor time than it may.
+
+It is forked by the nursery and knows nothing but its socket. The limit is a timer of the process's
+own processor time whose signal is not caught: no decoder can outlast it, and a busy machine, which
+makes an honest picture wait, does not make it late.
+"""
+
+import ctypes
+import resource
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+
+from onlooker.core.media import Codec, EncodedFrame, Pixels
+from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
+from onlooker.streams.perception.chunks import ChunkDecoder, Picture
+from onlooker.streams.perception.picker import Picker
+from onlooker.streams.perception.pieces import Beginning, PieceDecoder
+from onlooker.streams.perception.sampler import Sampler
+from onlooker.streams.perception.stills import Undecodable, decode_still
+
+_PR_SET_PDEATHSIG = 1
+
+
+def confine(memory_bytes: int) -> None:
+    """Limit this process: address space, no dumps, no files, and no life without its parent."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    if sys.platform == "linux":  # elsewhere the end of the socket ends it
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def serve(link: socket.socket) -> None:
+    """Decode until the server hangs up."""
+    worker = _Worker()
+    while True:
+        try:
+            request, body = receive_request(link)
+        except EOFError:
+            return
+        reply, pictures, header = worker.answer(request, body)
+        try:
+            send(link, reply, header, *(picture.pixels.data.cast("B") for picture in pictures))
+        except OSError:
+            return
+
+
+class Allowance:
+    """Processor time that this process still has; when it is used up, the process ends."""
+
+    def __init__(self, budget_s: float) -> None:
+        self._begun_s = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, budget_s)
+
+    def extend(self, more_s: float) -> None:
+        """Give it more."""
+        if more_s > 0:
+            left_s, _ = signal.getitimer(signal.ITIMER_PROF)
+            signal.setitimer(signal.ITIMER_PROF, left_s + more_s)
+
+    def end(self) -> float:
+        """Stop counting; returns what was spent."""
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        return time.process_time() - self._begun_s
+
+
+@dataclass(slots=True)
+class _Worker:
+    """Decodes stills, or one source's video."""
+
+    video: ChunkDecoder | PieceDecoder | None = None
+    is_beginning_told: bool = False
+
+    def answer(
+        self, request: DecodeRequest, body: bytes
+    ) -> tuple[DecodeReply, list[Picture], bytes]:
+        """The reply, the pictures, and the stream's header where it is to be told."""
+        sampler = Sampler(request.interval_s)
+        sampler.due_s = request.due_s
+        picker = Picker(sampler, request.newest_s, request.is_hurried)
+        allowance = Allowance(request.budget_s)
+        pictures: list[Picture] = []
+        reason, detail = None, ""
+        try:
+            pictures = self._decode(request, body, picker, allowance)
+        except Undecodable as error:
+            reason, detail = error.reason.value, str(error)
+        spent_s = allowance.end()
+        told = self._beginning_to_tell()
+        reply = DecodeReply(
+            spent_s=spent_s,
+            times_s=tuple(picture.capture_s for picture in pictures),
+            reason=reason,
+            detail=detail[:500],
+            due_s=sampler.due_s,
+            num_passed_over=picker.num_passed_over,
+            num_header_bytes=len(told.header) if told is not None else 0,
+            base_s=told.base_s if told is not None else 0.0,
+            origin_s=told.origin_s if told is not None else 0.0,
+        )
+        return reply, pictures, told.header if told is not None else b""
+
+    def _decode(
+        self, request: DecodeRequest, body: bytes, picker: Picker, allowance: Allowance
+    ) -> list[Picture]:
+        if request.do == "still":
+            return [Picture(request.capture_s, _still(request, body, allowance))]
+        if request.do == "finish":
+            return [] if self.video is None else self.video.finish(picker.wanted)
+        header, payload = body[: request.num_header_bytes], body[request.num_header_bytes :]
+        if self.video is None:
+            self.video = _open(request, header)
+        message = EncodedFrame(0, request.capture_s, Codec(request.codec), payload, 0.0)
+        if isinstance(self.video, PieceDecoder):
+            return self.video.decode(message, picker.wanted, follows_gap=request.follows_gap)
+        return self.video.decode(message, picker.wanted)
+
+    def _beginning_to_tell(self) -> Beginning | None:
+        """The stream's beginning, when it has become known or is another one."""
+        known = self.video.beginning if isinstance(self.video, PieceDecoder) else None
+        if known is None:
+            self.is_beginning_told = False
+            return None
+        if self.is_beginning_told:
+            return None
+        self.is_beginning_told = True
+        return known
+
+
+def _still(request: DecodeRequest, body: bytes, allowance: Allowance) -> Pixels:
+    return decode_still(
+        body,
+        Codec(request.codec),
+        width=request.width,
+        height=request.height,
+        max_pixels=request.max_pixels,
+        on_header=lambda num: allowance.extend(request.megapixel_budget_s * num / 1e6),
+    )
+
+
+def _open(request: DecodeRequest, header: bytes) -> ChunkDecoder | PieceDecoder:
+    codec = Codec(request.codec)
+    width, height, max_pixels = request.width, request.height, request.max_pixels
+    if not codec.is_container:
+        return ChunkDecoder(codec, width=width, height=height, max_pixels=max_pixels)
+    beginning = Beginning(header, request.base_s, request.origin_s) if header else None
+    return PieceDecoder(
+        codec, width=width, height=height, max_pixels=max_pixels, beginning=beginning
+    )

@@ -1,0 +1,134 @@
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from onlooker.core.clock import ManualClock
+from onlooker.core.errors import Overloaded
+from onlooker.core.media import Codec, DropReason, Pixels
+from onlooker.core.metrics import Metrics
+from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.desk import Decoding, Desk, LocalWorkshop
+from onlooker.streams.perception.decoders import Decoders, LocalDecoders, Shape
+from onlooker.streams.perception.stills import Undecodable
+from tests.fakes.pictures import make_pixels
+from tests.fakes.streams import InlineExecutor
+
+SHAPE = Shape(8, 8, max_pixels=100)
+COSTLY = b"costly"
+
+
+class CostlyDecoders(LocalDecoders):
+    """Some pictures cost too much, and the others a second."""
+
+    def __init__(self, spend: Callable[[float], None]) -> None:
+        self._spend = spend
+
+    def still(self, payload: bytes, codec: Codec, shape: Shape) -> Pixels:
+        self._spend(1.0)
+        if payload == COSTLY:
+            raise Undecodable(DropReason.TOO_COSTLY, "it costs too much")
+        return make_pixels(width=8, height=8)
+
+
+class CostlyWorkshop(LocalWorkshop):
+    def decoders(self, spend: Callable[[float], None]) -> Decoders:
+        return CostlyDecoders(spend)
+
+
+def make(clock: ManualClock, **settings: Any) -> Decoding:
+    return Decoding(
+        DecodingSection(**settings),
+        workshop=CostlyWorkshop(),
+        pool=InlineExecutor(),
+        clock=clock,
+        metrics=Metrics(),
+    )
+
+
+async def outcome(desk: Desk, payload: bytes) -> str:
+    """What becomes of a picture, in words."""
+    try:
+        await (await desk.begin(lambda: desk.decoders.still(payload, Codec.JPEG, SHAPE)))
+    except Undecodable as error:
+        return "refused" if "refused for" in str(error) else "too costly"
+    return "decoded"
+
+
+async def test_who_sends_too_much_that_is_too_costly_is_refused_for_a_while() -> None:
+    clock = ManualClock()
+    decoding = make(clock, max_offences=2, refuse_s=10)
+    desk, other = decoding.desk("t"), decoding.desk("t")
+    assert [await outcome(desk, COSTLY) for _ in range(3)] == ["too costly"] * 2 + ["refused"]
+    assert await outcome(desk, b"honest") == "refused"
+    assert await outcome(other, b"honest") == "decoded"
+    refused = decoding.metrics.registry.get_sample_value("onlooker_senders_refused_total")
+    assert refused == 1
+    clock.advance(10)
+    assert await outcome(desk, b"honest") == "decoded"
+
+
+async def test_what_was_too_costly_long_ago_is_not_held_against_anybody() -> None:
+    clock = ManualClock()
+    desk = make(clock, max_offences=2, offence_window_s=30).desk("t")
+    for _ in range(5):
+        assert await outcome(desk, COSTLY) == "too costly"
+        clock.advance(31)
+
+
+async def test_what_is_spent_counts_against_the_share_of_the_tenant() -> None:
+    clock = ManualClock()
+    decoding = make(clock, tenant_share=0.5, workers=1)
+    desk = decoding.desk("t")
+    for _ in range(3):
+        await outcome(desk, b"honest")
+    await decoding.turns.take("t")
+    line: list[str] = []
+
+    async def wait(tenant: str) -> None:
+        await decoding.turns.take(tenant)
+        line.append(tenant)
+
+    tasks = [asyncio.create_task(wait(tenant)) for tenant in ("t", "u")]
+    await asyncio.sleep(0)
+    decoding.turns.give_back("t", spent_s=0.0)
+    await tasks[1]
+    assert line == ["u"]
+    decoding.turns.give_back("u", spent_s=0.0)
+    await tasks[0]
+
+
+async def test_a_turn_is_over_when_the_work_is_and_not_when_its_caller_goes() -> None:
+    clock = ManualClock()
+    going_on = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        decoding = Decoding(
+            DecodingSection(workers=1),
+            workshop=LocalWorkshop(),
+            pool=pool,
+            clock=clock,
+            metrics=Metrics(),
+        )
+        job = await decoding.desk("t").begin(going_on.wait)
+        assert not decoding.turns.is_idle
+        clock.advance(decoding.settings.stall_s + 1)
+        assert decoding.is_stalled
+        going_on.set()
+        await job
+    assert decoding.turns.is_idle
+    assert not decoding.is_stalled
+
+
+async def test_pictures_beyond_those_that_may_wait_are_refused() -> None:
+    decoding = make(ManualClock(), workers=1, max_waiting=1)
+    desk = decoding.desk("t")
+    await decoding.turns.take("t")
+    waiting = asyncio.create_task(desk.begin_if_room(lambda: None))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded, match="1 pictures"):
+        await desk.begin_if_room(lambda: None)
+    decoding.turns.give_back("t", spent_s=0.0)
+    await (await waiting)

@@ -1,0 +1,275 @@
+"""Real decoder processes, and inputs that would keep a decoder busy."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from onlooker.core.media import Codec, DropReason, EncodedFrame
+from onlooker.core.metrics import Metrics
+from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.process_decoders import ProcessVideo, WorkerPool
+from onlooker.streams.perception.chunks import Picture
+from onlooker.streams.perception.decoders import LocalDecoders, Shape
+from onlooker.streams.perception.picker import Picker
+from onlooker.streams.perception.sampler import Sampler
+from onlooker.streams.perception.stills import Undecodable
+from tests.fakes.costly import animation, endless_jpeg, interlaced_png
+from tests.fakes.pictures import encode, encode_chunks, in_pieces, make_pixels, record
+
+SHAPE = Shape(64, 48, max_pixels=4096 * 4096)
+WAIT_S = 30.0
+
+
+class Spent:
+    """What was spent for a sender."""
+
+    def __init__(self) -> None:
+        self.total_s = 0.0
+
+    def __call__(self, spent_s: float) -> None:
+        self.total_s += spent_s
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[WorkerPool]:
+    made = WorkerPool(DecodingSection(workers=2), Metrics())
+    made.start()
+    yield made
+    made.close()
+
+
+def ended(pool: WorkerPool, why: str) -> float:
+    found = pool._metrics.registry.get_sample_value("onlooker_decoders_ended_total", {"why": why})
+    return found or 0.0
+
+
+def process_of(video: ProcessVideo) -> int:
+    """The id of a video's decoder process."""
+    assert video._worker is not None
+    link = video._worker._link
+    children = [
+        int(name)
+        for name in os.listdir("/proc")
+        if name.isdigit() and _parent(int(name)) == video._pool._nursery._process.pid  # type: ignore[union-attr]
+    ]
+    assert link.fileno() >= 0
+    return max(children)
+
+
+def _parent(process_id: int) -> int:
+    try:
+        with open(f"/proc/{process_id}/stat") as stat:
+            return int(stat.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_still_comes_out_as_it_does_here(pool: WorkerPool, kind: str) -> None:
+    rng = np.random.default_rng(3)
+    payload = encode(rng.integers(0, 255, (120, 200, 3), dtype=np.uint8), kind)
+    there = pool.decoders(Spent()).still(payload, Codec[kind], SHAPE)
+    here = LocalDecoders().still(payload, Codec[kind], SHAPE)
+    assert there.tobytes() == here.tobytes()
+    assert there.flags.writeable
+
+
+def test_a_still_without_end_is_too_costly_and_paid_for(pool: WorkerPool) -> None:
+    spent, before = Spent(), ended(pool, "too_costly")
+    with pytest.raises(Undecodable, match="processor time") as raised:
+        pool.decoders(spent).still(endless_jpeg(), Codec.JPEG, SHAPE)
+    assert raised.value.reason is DropReason.TOO_COSTLY
+    assert spent.total_s >= pool.settings.still_budget_s
+    assert ended(pool, "too_costly") == before + 1
+
+
+def test_others_are_served_while_a_still_without_end_is_decoded(pool: WorkerPool) -> None:
+    honest, costly = pool.decoders(Spent()), pool.decoders(Spent())
+    with ThreadPoolExecutor(1) as attacker:
+        lost = attacker.submit(costly.still, endless_jpeg(), Codec.JPEG, SHAPE)
+        while not lost.done():
+            assert honest.still(encode(make_pixels()), Codec.JPEG, SHAPE).shape == (48, 64, 3)
+        with pytest.raises(Undecodable):
+            lost.result()
+
+
+def test_an_honest_picture_of_many_pixels_has_a_larger_budget() -> None:
+    tight = WorkerPool(
+        DecodingSection(workers=1, still_budget_s=0.02, megapixel_budget_s=1.0), Metrics()
+    )
+    try:
+        rng = np.random.default_rng(3)
+        payload = encode(rng.integers(0, 255, (1500, 2000, 3), dtype=np.uint8), "WEBP")
+        assert tight.decoders(Spent()).still(payload, Codec.WEBP, SHAPE).shape == (48, 64, 3)
+    finally:
+        tight.close()
+
+
+@pytest.mark.parametrize(
+    ("payload", "codec"),
+    [
+        (interlaced_png(side=512), Codec.PNG),
+        (animation("WEBP", 300), Codec.WEBP),
+    ],
+    ids=["interlaced", "animated"],
+)
+def test_an_odd_still_yields_its_first_picture_within_the_budget(
+    pool: WorkerPool, payload: bytes, codec: Codec
+) -> None:
+    assert pool.decoders(Spent()).still(payload, codec, SHAPE).shape == (48, 64, 3)
+
+
+def test_a_still_is_refused_as_it_is_here(pool: WorkerPool) -> None:
+    decoders = pool.decoders(Spent())
+    with pytest.raises(Undecodable) as broken:
+        decoders.still(b"no picture", Codec.JPEG, SHAPE)
+    assert broken.value.reason is DropReason.UNDECODABLE
+    with pytest.raises(Undecodable) as huge:
+        decoders.still(encode(make_pixels()), Codec.JPEG, Shape(64, 48, max_pixels=100))
+    assert huge.value.reason is DropReason.TOO_LARGE
+    with pytest.raises(Undecodable) as foreign:
+        decoders.still(animation("GIF", 50), Codec.WEBP, SHAPE)
+    assert foreign.value.reason is DropReason.UNDECODABLE
+
+
+def test_a_still_survives_the_death_of_every_process(pool: WorkerPool) -> None:
+    assert pool._nursery._process is not None
+    os.killpg(pool._nursery._process.pid, signal.SIGKILL)
+    assert pool.decoders(Spent()).still(encode(make_pixels()), Codec.JPEG, SHAPE) is not None
+
+
+def test_closing_ends_what_is_being_decoded_at_once() -> None:
+    pool = WorkerPool(DecodingSection(workers=1, still_budget_s=60), Metrics())
+    decoders = pool.decoders(Spent())
+    decoders.still(encode(make_pixels()), Codec.JPEG, SHAPE)  # the process is there
+    with ThreadPoolExecutor(1) as thread:
+        job = thread.submit(decoders.still, endless_jpeg(20_000), Codec.JPEG, SHAPE)
+        while not job.running():
+            threading.Event().wait(0.001)
+        begun_s = time.monotonic()
+        pool.close()
+        with pytest.raises(Undecodable):
+            job.result(WAIT_S)
+    assert time.monotonic() - begun_s < 5.0
+
+
+class Feed:
+    """Feeds a source to a decoder, and keeps what came out by time."""
+
+    def __init__(self, video: ProcessVideo, codec: Codec) -> None:
+        self.video, self._codec = video, codec
+        self._sampler = Sampler(0.2)
+        self._newest_s: float | None = None
+        self.pictures: list[Picture] = []
+        self.reasons: list[DropReason] = []
+
+    def send(self, capture_s: float, payload: bytes) -> None:
+        picker = Picker(self._sampler, self._newest_s)
+        message = EncodedFrame(0, capture_s, self._codec, payload, 0.0)
+        try:
+            self._take(self.video.decode(message, picker, follows_gap=False))
+        except Undecodable as error:
+            self.reasons.append(error.reason)
+
+    def finish(self) -> None:
+        self._take(self.video.finish(Picker(self._sampler, self._newest_s)))
+        self.video.close()
+
+    def _take(self, pictures: list[Picture]) -> None:
+        self.pictures += pictures
+        if pictures:
+            self._newest_s = pictures[-1].capture_s
+
+    @property
+    def times_s(self) -> list[float]:
+        return [round(picture.capture_s, 3) for picture in self.pictures]
+
+
+@pytest.mark.parametrize(("codec", "encoder"), [(Codec.H264, "libx264"), (Codec.VP8, "libvpx")])
+def test_coded_video_comes_out_as_it_does_here(
+    pool: WorkerPool, codec: Codec, encoder: str
+) -> None:
+    chunks = encode_chunks(encoder)
+    feeds = []
+    for decoders in (pool.decoders(Spent()), LocalDecoders()):
+        feed = Feed(decoders.open_video(codec, SHAPE), codec)  # type: ignore[arg-type]
+        for index, chunk in enumerate(chunks):
+            feed.send(index / 10, chunk)
+        feed.finish()
+        feeds.append(feed)
+    there, here = feeds
+    assert there.times_s == here.times_s
+    assert len(there.pictures) > 5
+    for one, other in zip(there.pictures, here.pictures, strict=True):
+        assert one.pixels.tobytes() == other.pixels.tobytes()
+
+
+def test_a_source_whose_process_is_killed_goes_on_at_its_next_key_frame(pool: WorkerPool) -> None:
+    chunks = encode_chunks("libx264", 30)
+    feed = Feed(pool.decoders(Spent()).open_video(Codec.H264, SHAPE), Codec.H264)
+    for index in range(12):
+        feed.send(index / 10, chunks[index])
+    os.kill(process_of(feed.video), signal.SIGKILL)
+    for index in range(12, 30):
+        feed.send(index / 10, chunks[index])
+    feed.finish()
+    assert feed.reasons[0] is DropReason.UNDECODABLE
+    assert set(feed.reasons[1:]) == {DropReason.NO_KEYFRAME}
+    assert next(at_s for at_s in feed.times_s if at_s >= 2.0) == 2.0
+
+
+@pytest.mark.parametrize("codec", [Codec.WEBM, Codec.FMP4])
+def test_a_container_whose_process_is_killed_goes_on_at_its_next_part(
+    pool: WorkerPool, codec: Codec
+) -> None:
+    pieces = in_pieces(record(codec, 80), 2000)
+    whole = Feed(pool.decoders(Spent()).open_video(codec, SHAPE), codec)
+    feed = Feed(pool.decoders(Spent()).open_video(codec, SHAPE), codec)
+    for index, piece in enumerate(pieces):
+        whole.send(5.0, piece)
+        if index == len(pieces) // 2:
+            os.kill(process_of(feed.video), signal.SIGKILL)
+        feed.send(5.0, piece)
+    whole.finish()
+    feed.finish()
+    assert DropReason.UNDECODABLE in feed.reasons
+    assert len(feed.pictures) > len(whole.pictures) * 0.6
+    assert feed.times_s[-1] == whole.times_s[-1]
+
+
+def test_a_source_that_costs_too_much_is_dropped_and_begins_anew() -> None:
+    pool = WorkerPool(DecodingSection(workers=1, chunk_budget_s=0.05), Metrics())
+    try:
+        heavy = encode_chunks("libx264", 2, size=(3840, 2160))[0]
+        feed = Feed(pool.decoders(Spent()).open_video(Codec.H264, SHAPE), Codec.H264)
+        feed.send(0.0, heavy * 40)
+        assert feed.reasons == [DropReason.TOO_COSTLY]
+        feed.send(1.0, encode_chunks("libx264", 1)[0])
+        feed.finish()
+        assert feed.times_s == [1.0]
+    finally:
+        pool.close()
+
+
+def test_a_container_of_thousands_of_tracks_is_refused_within_its_budget(pool: WorkerPool) -> None:
+    piece = record(Codec.FMP4, 10)
+    start = piece.index(b"moov") - 4
+    num_bytes = int.from_bytes(piece[start : start + 4], "big")
+    moov = piece[start : start + num_bytes]
+    track = moov.index(b"trak") - 4
+    track_bytes = int.from_bytes(moov[track : track + 4], "big")
+    tracks = moov[track : track + track_bytes] * 5000
+    wide = moov[4:track] + tracks + moov[track + track_bytes :]
+    payload = piece[:start] + (len(wide) + 4).to_bytes(4, "big") + wide + piece[start + num_bytes :]
+    spent = Spent()
+    feed = Feed(pool.decoders(spent).open_video(Codec.FMP4, SHAPE), Codec.FMP4)
+    feed.send(0.0, payload)
+    feed.video.close()
+    assert feed.reasons
+    assert spent.total_s <= pool.settings.piece_budget_s
