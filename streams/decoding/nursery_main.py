@@ -5,9 +5,8 @@ event loop, its threads and an engine. Run by `Nursery` as ``python -m …nurser
 
 Over the control socket come datagrams of one `ORDER`: ``F`` with a socket (fork a decoder for it,
 under this number) or ``K`` (kill it). When a decoder has ended, the nursery says so in its stead,
-with the last `DecodeReply` on
-the decoder's socket. The nursery ends, with all its decoders, when the
-control socket does or the server is gone.
+with the last `DecodeReply` on the decoder's socket. The nursery ends, with all its decoders, when
+the control socket does or the server is gone.
 """
 
 import contextlib

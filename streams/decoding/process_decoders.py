@@ -87,7 +87,7 @@ class WorkerPool:
             spend(budget_s)
             self._metrics.decoders_ended.labels(why="too_costly").inc()
             return Undecodable(
-                DropReason.TOO_COSTLY, f"it takes more than {budget_s:g} s of processor time"
+                DropReason.TOO_COSTLY, "it takes more processor time than its budget"
             )
         if ended.ended_by in _CRASHES:
             spend(budget_s)
@@ -126,7 +126,7 @@ class ProcessDecoders:
                 worker = take()
                 reply, body = worker.ask(request, payload, wall_limit_s=wall_limit_s(most_s))
             except WorkerEnded as ended:
-                fault = self._pool.count_end(ended, self._spend, settings.still_budget_s)
+                fault = self._pool.count_end(ended, self._spend, most_s)
                 if fault is not None:
                     raise fault from None
                 continue

@@ -19,7 +19,7 @@ PASSES = (
 """First column and row, and steps, of each pass of an interlaced PNG (Adam7)."""
 
 
-def endless_jpeg(num_scans: int = 400, *, side: int = 2048) -> bytes:
+def endless_jpeg(num_scans: int = 4000, *, side: int = 2048) -> bytes:
     """A progressive JPEG of one colour whose last scan comes again and again."""
     buffer = io.BytesIO()
     Image.new("RGB", (side, side), "teal").save(buffer, "JPEG", progressive=True)

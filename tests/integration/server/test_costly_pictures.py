@@ -19,8 +19,9 @@ from tests.fakes.served import (
 from tests.fakes.waiting import until
 
 WITHOUT_END = endless_jpeg()
-"""Takes about 2 s of processor time."""
+"""Takes several seconds of processor time."""
 HOURS = endless_jpeg(20_000)
+"""Takes more than any budget in these tests."""
 
 JPEG = {"content-type": "image/jpeg"}
 
