@@ -1,6 +1,7 @@
 """Pictures that would keep a decoder busy, pushed and asked about, with real decoder processes."""
 
 import asyncio
+import itertools
 import time
 from typing import Any
 
@@ -32,9 +33,13 @@ def processes(**settings: Any) -> Any:
     return serving(decodes_in_processes=True, **named)
 
 
+_times_s = itertools.count(0, 10)
+
+
 async def push(http: httpx.AsyncClient, stream: str, picture: bytes) -> httpx.Response:
-    """Push a picture, whose time is that of its arrival."""
-    return await http.post(f"/v1/streams/{stream}/frames", content=picture, headers=JPEG)
+    """Push a picture, so long after the one before it that it is looked at."""
+    path = f"/v1/streams/{stream}/frames"
+    return await http.post(path, params={"t": next(_times_s)}, content=picture, headers=JPEG)
 
 
 async def opened(http: httpx.AsyncClient, *names: str) -> None:
