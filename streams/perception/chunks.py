@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.streams.perception.keyframes import is_key_frame
+from onlooker.streams.perception.parameter_sets import ParameterSets
 from onlooker.streams.perception.stills import Undecodable
 
 NAMES = {Codec.H264: "h264", Codec.VP8: "vp8", Codec.VP9: "vp9"}
@@ -66,18 +67,29 @@ class ChunkDecoder:
         self._width, self._height, self._max_pixels = width, height, max_pixels
         self._context: VideoCodecContext | None = None
         """The decoder; None until a key frame comes."""
+        self._sets = ParameterSets() if codec is Codec.H264 else None
+        self._wants_sets = True
+        """Whether the decoder has yet to be given the newest parameter sets."""
 
     def decode(self, message: EncodedFrame, wanted: Wanted) -> list[Picture]:
-        """The pictures that this message completes, as far as they are wanted.
+        """The pictures that this message completes, as far as they are wanted. A message of nothing
+        but parameter sets completes none, and they are kept for those that follow.
 
         Raises:
             Undecodable: NO_KEYFRAME, or why the message is broken; begins anew at a key frame.
         """
+        payload = message.payload
+        if self._sets is not None and self._sets.note(payload):
+            self._wants_sets = True
+            return []
         if self._context is None:
-            if not is_key_frame(self._codec, message.payload):
+            if not is_key_frame(self._codec, payload):
                 raise Undecodable(DropReason.NO_KEYFRAME, "waiting for a key frame")
             self._context = open_decoder(NAMES[self._codec], max_pixels=self._max_pixels)
-        packet = av.Packet(message.payload)
+            self._wants_sets = True
+        if self._sets is not None and self._wants_sets:
+            payload, self._wants_sets = self._sets.before(payload), False
+        packet = av.Packet(payload)
         packet.pts = packet.dts = round(message.capture_s / _MICROSECONDS)
         packet.time_base = _MICROSECONDS
         try:

@@ -97,7 +97,13 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
+    """`image` in RGB. What can be seen through is drawn on white, as a browser shows it: below
+    transparent pixels there often is black, on which a black drawing would vanish."""
     if image.mode.startswith("I"):  # 16 bits a pixel; a plain conversion would clip to white
         high_bytes = (np.asarray(image).astype(np.int64) >> 8).clip(0, 255)
         return Image.fromarray(high_bytes.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        drawn = image.convert("RGBA")
+        ground = Image.new("RGBA", drawn.size, "white")
+        return Image.alpha_composite(ground, drawn).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")

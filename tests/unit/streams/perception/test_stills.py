@@ -135,3 +135,33 @@ def test_shrinking_averages_areas_rather_than_picking_points() -> None:
 def test_sixteen_bit_grey_keeps_its_shades() -> None:
     grey = Image.fromarray(np.full((64, 64), 0x8000, dtype=np.uint16))
     assert abs(int(decode(encode(grey, "PNG"), Codec.PNG)[0, 0, 0]) - 128) <= 1
+
+
+def _drawing(mode: str) -> Image.Image:
+    """A black square in the middle of a transparent ground that is black below."""
+    drawing = Image.new("RGBA", (64, 64), (0, 0, 0, 0))
+    drawing.paste((0, 0, 0, 255), (24, 24, 40, 40))
+    return drawing.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("codec", "mode"),
+    [(Codec.PNG, "RGBA"), (Codec.PNG, "LA"), (Codec.PNG, "P"), (Codec.WEBP, "RGBA")],
+)
+def test_a_drawing_on_a_transparent_ground_can_be_seen(codec: Codec, mode: str) -> None:
+    options = {"lossless": True} if codec is Codec.WEBP else {}
+    pixels = decode(encode(_drawing(mode), codec.name, **options), codec)
+    assert pixels[2, 2].tolist() == [255, 255, 255]
+    assert pixels[32, 32].tolist() == [0, 0, 0]
+
+
+def test_what_is_half_transparent_is_mixed_with_the_ground() -> None:
+    glass = Image.new("RGBA", (64, 64), (255, 0, 0, 128))
+    pixels = decode(encode(glass, "PNG"), Codec.PNG)
+    assert pixels[4, 4].tolist() == pytest.approx([255, 127, 127], abs=2)
+
+
+def test_a_colour_that_stands_for_transparent_is_transparent() -> None:
+    picture = Image.new("RGB", (64, 64), (0, 255, 0))
+    pixels = decode(encode(picture, "PNG", transparency=(0, 255, 0)), Codec.PNG)
+    assert pixels[4, 4].tolist() == [255, 255, 255]
