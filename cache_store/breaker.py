@@ -2,6 +2,7 @@
 
 import threading
 
+from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 
 
@@ -21,12 +22,12 @@ class CircuitBreaker:
         self, *, max_failures: int, min_backoff_s: float, max_backoff_s: float, clock: Clock
     ) -> None:
         self._max_failures = max_failures
-        self._min_backoff_s = min_backoff_s
-        self._max_backoff_s = max_backoff_s
+        self._backoff = Backoff(min_backoff_s, max_backoff_s)
         self._clock = clock
         self._lock = threading.Lock()
         self._failures = 0
         self._backoff_s = min_backoff_s
+        """How long it stays open, the next time or now."""
         self._open_until_s: float | None = None
         self._num_opened = 0
 
@@ -58,7 +59,7 @@ class CircuitBreaker:
         """Note that the service answered, and close."""
         with self._lock:
             self._failures = 0
-            self._backoff_s = self._min_backoff_s
+            self._backoff_s = self._backoff.min_s
             self._open_until_s = None
 
     def failed(self) -> None:
@@ -67,15 +68,16 @@ class CircuitBreaker:
             self._failures += 1
             if self._failures < self._max_failures:
                 return
-            if self._failures > self._max_failures:
-                self._backoff_s = min(2 * self._backoff_s, self._max_backoff_s)
-            self._open_until_s = self._clock.now_s() + self._backoff_s
-            self._num_opened += 1
+            self._open(self._backoff.wait_s(self._failures - self._max_failures + 1))
 
     def gave_up(self) -> None:
         """Note that asking again soon is pointless, and open for the longest time at once."""
         with self._lock:
             self._failures = self._max_failures
-            self._backoff_s = self._max_backoff_s
-            self._open_until_s = self._clock.now_s() + self._backoff_s
-            self._num_opened += 1
+            self._open(self._backoff.max_s)
+
+    def _open(self, backoff_s: float) -> None:
+        # Never for less than before: it may have been opened for the longest time at once.
+        self._backoff_s = max(self._backoff_s, backoff_s)
+        self._open_until_s = self._clock.now_s() + self._backoff_s
+        self._num_opened += 1

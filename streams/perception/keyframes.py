@@ -1,6 +1,7 @@
 """Whether a message of coded video stands alone, from its first bytes."""
 
 from onlooker.core.media import Codec
+from onlooker.streams.perception.nal_units import IDR_SLICE, SEQUENCE_SET, SLICE, units
 
 _SEARCHED_BYTES = 4096
 """Parameter sets, encoder notes and the first slice begin this near to the start of a message."""
@@ -21,15 +22,11 @@ def is_key_frame(codec: Codec, payload: bytes) -> bool:
 
 def _has_idr(payload: bytes) -> bool:
     """Whether Annex B bytes hold an IDR slice (type 5) or a sequence parameter set (7)."""
-    head = payload[:_SEARCHED_BYTES]
-    start = head.find(b"\x00\x00\x01")
-    while 0 <= start < len(head) - 3:
-        kind = head[start + 3] & 0x1F
-        if kind in (5, 7):
+    for kind, _ in units(payload[:_SEARCHED_BYTES]):
+        if kind in (IDR_SLICE, SEQUENCE_SET):
             return True
-        if kind == 1:
+        if kind == SLICE:
             return False
-        start = head.find(b"\x00\x00\x01", start + 3)
     return False
 
 

@@ -4,11 +4,16 @@ Some encoders send them once, in front of the first picture or as a message of t
 that begins anew, after a broken message, needs them again.
 """
 
-from collections.abc import Iterator
+from onlooker.streams.perception.nal_units import (
+    IDR_SLICE,
+    PICTURE_SET,
+    SEQUENCE_SET,
+    SLICE,
+    START,
+    units,
+)
 
-_START = b"\x00\x00\x01"
-_SLICES = range(1, 6)
-_SEQUENCE, _PICTURE = 7, 8
+_SLICES = range(SLICE, IDR_SLICE + 1)
 
 MAX_SETS = 16
 """Parameter sets that are kept of one source; encoders have two, or a few."""
@@ -26,37 +31,27 @@ class ParameterSets:
     def note(self, message: bytes) -> bool:
         """Keep the sets of `message`. Returns whether it has nothing else to tell a decoder."""
         kinds = set()
-        for kind, unit in _units(message):
+        for kind, begin in units(message):
             kinds.add(kind)
-            if kind in (_SEQUENCE, _PICTURE) and len(unit) <= MAX_SET_BYTES:
-                self._keep(kind, unit)
-        return bool(kinds & {_SEQUENCE, _PICTURE}) and kinds.isdisjoint(_SLICES)
+            if kind in _SLICES:
+                break
+            if kind in (SEQUENCE_SET, PICTURE_SET):
+                end = message.find(START, begin)
+                self._keep(kind, message[begin : end if end >= 0 else None].rstrip(b"\x00"))
+        return bool(kinds & {SEQUENCE_SET, PICTURE_SET}) and kinds.isdisjoint(_SLICES)
 
     def before(self, message: bytes) -> bytes:
         """`message` with all sets that were noted in front of it."""
-        return b"".join(b"\x00" + _START + unit for unit in self._sets.values()) + message
+        return b"".join(b"\x00" + START + unit for unit in self._sets.values()) + message
 
     def _keep(self, kind: int, unit: bytes) -> None:
+        if len(unit) > MAX_SET_BYTES:
+            return
         # The id stands first in a picture's set, and behind the profile in a sequence's.
-        key = kind, _first_number(unit[1:] if kind == _PICTURE else unit[4:])
+        key = kind, _first_number(unit[1:] if kind == PICTURE_SET else unit[4:])
         self._sets.pop(key, None)  # a set that comes again belongs behind those before it
         if len(self._sets) < MAX_SETS:
             self._sets[key] = unit
-
-
-def _units(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Kind and bytes of the units before the first slice; of the slice, its kind alone."""
-    start = message.find(_START)
-    while start >= 0:
-        begin = start + len(_START)
-        if begin >= len(message):
-            return
-        kind = message[begin] & 0x1F
-        if kind in _SLICES:
-            yield kind, b""
-            return
-        start = message.find(_START, begin)
-        yield kind, message[begin : start if start >= 0 else None].rstrip(b"\x00")
 
 
 def _first_number(data: bytes) -> int:
