@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from onlooker.core.errors import ConfigError
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.settings import Section
 from onlooker.engine.interface import EngineInfo
 from onlooker.engine.memory.ranking import Ranking
@@ -120,7 +121,16 @@ class Model:
                 digest.update(file.read())
         return "m" + digest.hexdigest()
 
-    def info(self, *, mode: str, tokens_per_clip: int, max_clips: int) -> EngineInfo:
+    def info(
+        self,
+        *,
+        mode: str,
+        tokens_per_clip: int,
+        max_clips: int,
+        max_images: int,
+        writes_json: bool,
+        survives: Guarantee = Guarantee.NONE,
+    ) -> EngineInfo:
         """What clients are told of an engine that runs this model."""
         return EngineInfo(
             model=self.served_name,
@@ -129,6 +139,9 @@ class Model:
             frame_height=self.profile.frame_height,
             tokens_per_clip=tokens_per_clip,
             max_clips=max_clips,
+            max_images=max_images,
+            writes_json=writes_json,
+            survives=survives,
             knows=self.profile.knows,
             wording=self.profile.watching,
         )

@@ -98,13 +98,10 @@ class ResendEngine:
             family=model.family,
         )
         progress("looking at two blank clips to warm up")
-        info = model.info(
+        self._info = model.info(
             mode="resend",
             tokens_per_clip=await self._measure_clip(model),
             max_clips=self._window_clips,
-        )
-        self._info = replace(
-            info,
             max_images=settings.max_question_images,
             writes_json=sampling.writes_json(self._runner.tokenizer),
         )

@@ -126,13 +126,13 @@ class SegmentEngine:
         tokens_per_clip = await self._warm_up(model)
         max_clips = self._recent_clips + settings.memory.retrieved_clips
         check_budgets(settings.memory, settings.vllm.max_model_len, max_clips, tokens_per_clip)
-        info = model.info(mode="segments", tokens_per_clip=tokens_per_clip, max_clips=max_clips)
-        survives = Guarantee.NONE if self._store is None else self._store.survives
-        self._info = replace(
-            info,
-            survives=survives,
+        self._info = model.info(
+            mode="segments",
+            tokens_per_clip=tokens_per_clip,
+            max_clips=max_clips,
             max_images=settings.max_question_images,
             writes_json=sampling.writes_json(self._runner.tokenizer),
+            survives=Guarantee.NONE if self._store is None else self._store.survives,
         )
 
     async def close(self) -> None:
