@@ -14,7 +14,7 @@ from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
 from onlooker.streams.decoding.turns import Turns
 from onlooker.streams.perception.chunks import Picture
-from onlooker.streams.perception.decoders import Decoders, LocalDecoders, Shape, VideoDecoder
+from onlooker.streams.perception.decoders import Decoders, Shape, VideoDecoder
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.stills import Undecodable
 
@@ -39,19 +39,6 @@ class Workshop(Protocol):
     def decoders(self, spend: Callable[[float], None]) -> Decoders:
         """For one sender; `spend` is told of processor seconds."""
         ...
-
-
-class LocalWorkshop:
-    """Decodes on the calling thread: for tests, where time stands still meanwhile."""
-
-    def start(self) -> None: ...
-
-    def check(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def decoders(self, spend: Callable[[float], None]) -> Decoders:
-        return LocalDecoders()
 
 
 class Decoding:

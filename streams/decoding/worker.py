@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
-from onlooker.streams.perception.chunks import ChunkDecoder, Picture
+from onlooker.streams.perception.chunks import Picture
+from onlooker.streams.perception.decoders import LocalVideo, Shape
 from onlooker.streams.perception.picker import Picker
-from onlooker.streams.perception.pieces import Beginning, PieceDecoder
+from onlooker.streams.perception.pieces import Beginning
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable, decode_still
 
@@ -74,7 +75,7 @@ class Allowance:
 class _Worker:
     """Decodes stills, or one source's video."""
 
-    video: ChunkDecoder | PieceDecoder | None = None
+    video: LocalVideo | None = None
     is_beginning_told: bool = False
 
     def answer(
@@ -112,18 +113,16 @@ class _Worker:
         if request.do == "still":
             return [Picture(request.capture_s, _still(request, body, allowance))]
         if request.do == "finish":
-            return [] if self.video is None else self.video.finish(picker.wanted)
+            return [] if self.video is None else self.video.finish(picker)
         header, payload = body[: request.num_header_bytes], body[request.num_header_bytes :]
         if self.video is None:
             self.video = _open(request, header)
         message = EncodedFrame(0, request.capture_s, Codec(request.codec), payload, 0.0)
-        if isinstance(self.video, PieceDecoder):
-            return self.video.decode(message, picker.wanted, follows_gap=request.follows_gap)
-        return self.video.decode(message, picker.wanted)
+        return self.video.decode(message, picker, follows_gap=request.follows_gap)
 
     def _beginning_to_tell(self) -> Beginning | None:
         """The stream's beginning, when it has become known or is another one."""
-        known = self.video.beginning if isinstance(self.video, PieceDecoder) else None
+        known = self.video.beginning if self.video is not None else None
         if known is None:
             self.is_beginning_told = False
             return None
@@ -144,12 +143,7 @@ def _still(request: DecodeRequest, body: bytes, allowance: Allowance) -> Pixels:
     )
 
 
-def _open(request: DecodeRequest, header: bytes) -> ChunkDecoder | PieceDecoder:
-    codec = Codec(request.codec)
-    width, height, max_pixels = request.width, request.height, request.max_pixels
-    if not codec.is_container:
-        return ChunkDecoder(codec, width=width, height=height, max_pixels=max_pixels)
+def _open(request: DecodeRequest, header: bytes) -> LocalVideo:
+    shape = Shape(request.width, request.height, request.max_pixels)
     beginning = Beginning(header, request.base_s, request.origin_s) if header else None
-    return PieceDecoder(
-        codec, width=width, height=height, max_pixels=max_pixels, beginning=beginning
-    )
+    return LocalVideo(Codec(request.codec), shape, beginning=beginning)

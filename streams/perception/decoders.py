@@ -1,4 +1,4 @@
-"""What perception asks of whoever decodes, and the plain way: here, in this process."""
+"""What perception asks of whoever decodes, and how a source is decoded in the process at hand."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -6,8 +6,7 @@ from typing import Protocol
 from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.streams.perception.chunks import ChunkDecoder, Picture
 from onlooker.streams.perception.picker import Picker
-from onlooker.streams.perception.pieces import PieceDecoder
-from onlooker.streams.perception.stills import decode_still
+from onlooker.streams.perception.pieces import Beginning, PieceDecoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +54,37 @@ class Decoders(Protocol):
         ...
 
 
-class LocalDecoders:
-    """Decodes on the caller's own thread; nothing can stop what takes long."""
-
-    def still(self, payload: bytes, codec: Codec, shape: Shape) -> Pixels:
-        return decode_still(
-            payload, codec, width=shape.width, height=shape.height, max_pixels=shape.max_pixels
-        )
-
-    def open_video(self, codec: Codec, shape: Shape) -> "LocalVideo":
-        return LocalVideo(codec, shape)
-
-
 class LocalVideo:
-    """A source's decoder in this process, by the kind of its codec."""
+    """A source's decoder in this process, by the kind of its codec; nothing can stop what takes
+    long.
 
-    def __init__(self, codec: Codec, shape: Shape) -> None:
-        kind = PieceDecoder if codec.is_container else ChunkDecoder
-        self.decoder = kind(
-            codec, width=shape.width, height=shape.height, max_pixels=shape.max_pixels
-        )
+    Args:
+        beginning: of the stream, where another decoder had it before and was lost.
+    """
+
+    def __init__(self, codec: Codec, shape: Shape, *, beginning: Beginning | None = None) -> None:
+        size = {"width": shape.width, "height": shape.height, "max_pixels": shape.max_pixels}
+        self._decoder: ChunkDecoder | PieceDecoder
+        if codec.is_container:
+            self._decoder = PieceDecoder(codec, **size, beginning=beginning)
+        else:
+            self._decoder = ChunkDecoder(codec, **size)
+
+    @property
+    def beginning(self) -> Beginning | None:
+        """What another decoder would need to go on; None where that is not known, or nothing."""
+        return self._decoder.beginning if isinstance(self._decoder, PieceDecoder) else None
 
     def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
-        if isinstance(self.decoder, PieceDecoder):
-            return self.decoder.decode(message, picker.wanted, follows_gap=follows_gap)
-        return self.decoder.decode(message, picker.wanted)
+        """See `VideoDecoder.decode`."""
+        if isinstance(self._decoder, PieceDecoder):
+            return self._decoder.decode(message, picker.wanted, follows_gap=follows_gap)
+        return self._decoder.decode(message, picker.wanted)
 
     def finish(self, picker: Picker) -> list[Picture]:
-        return self.decoder.finish(picker.wanted)
+        """See `VideoDecoder.finish`."""
+        return self._decoder.finish(picker.wanted)
 
     def close(self) -> None:
-        self.decoder.close()
+        """See `VideoDecoder.close`."""
+        self._decoder.close()

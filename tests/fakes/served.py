@@ -21,7 +21,7 @@ from onlooker.server.config import Settings
 from onlooker.server.gateway import Gateway
 from onlooker.server.serving import GatewayServer, address, bind, make_server
 from onlooker.server.wiring import make_gateway
-from onlooker.streams.decoding.desk import LocalWorkshop
+from tests.fakes.decoders import LocalWorkshop
 from tests.fakes.pictures import Colour, encode, make_pixels
 from tests.fakes.waiting import WAIT_S, limited
 

@@ -19,7 +19,7 @@ from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
 from onlooker.server.wiring import make_hub, make_pool
 from onlooker.streams.config import StreamsSection
-from onlooker.streams.decoding.desk import Decoding, LocalWorkshop
+from onlooker.streams.decoding.desk import Decoding
 from onlooker.streams.events import StreamEvent
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
@@ -27,6 +27,7 @@ from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.shared import Shared
 from onlooker.streams.stream import Stream
 from onlooker.watches.shelf import WatchShelf
+from tests.fakes.decoders import LocalWorkshop
 from tests.fakes.waiting import limited
 
 T = TypeVar("T")

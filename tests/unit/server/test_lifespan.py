@@ -12,8 +12,8 @@ from onlooker.server.errors import NotReady
 from onlooker.server.gateway import Gateway, Phase
 from onlooker.server.lifespan import Lifecycle
 from onlooker.server.wiring import make_gateway
-from onlooker.streams.decoding.desk import LocalWorkshop
 from onlooker.streams.hub import StreamHub
+from tests.fakes.decoders import LocalWorkshop
 from tests.fakes.served import make_settings
 from tests.fakes.waiting import until
 

@@ -22,8 +22,8 @@ from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.realtime.responses import Responses
 from onlooker.server.sse import EventResponse, NumberedText
 from onlooker.server.wiring import make_gateway
-from onlooker.streams.decoding.desk import LocalWorkshop
 from onlooker.streams.stream import Stream, StreamOptions
+from tests.fakes.decoders import LocalWorkshop
 from tests.fakes.served import make_settings
 from tests.fakes.waiting import limited
 

@@ -11,9 +11,10 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
-from onlooker.streams.decoding.desk import Decoding, Desk, LocalWorkshop
-from onlooker.streams.perception.decoders import Decoders, LocalDecoders, Shape
+from onlooker.streams.decoding.desk import Decoding, Desk
+from onlooker.streams.perception.decoders import Decoders, Shape
 from onlooker.streams.perception.stills import Undecodable
+from tests.fakes.decoders import LocalDecoders, LocalWorkshop
 from tests.fakes.pictures import make_pixels
 from tests.fakes.streams import InlineExecutor
 

@@ -15,11 +15,12 @@ from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
 from onlooker.streams.decoding.process_decoders import ProcessVideo, WorkerPool
 from onlooker.streams.perception.chunks import Picture
-from onlooker.streams.perception.decoders import LocalDecoders, Shape
+from onlooker.streams.perception.decoders import Shape
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
 from tests.fakes.costly import animation, endless_jpeg, interlaced_png
+from tests.fakes.decoders import LocalDecoders
 from tests.fakes.pictures import encode, encode_chunks, in_pieces, make_pixels, record
 
 SHAPE = Shape(64, 48, max_pixels=4096 * 4096)
