@@ -19,6 +19,7 @@ from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
 from onlooker.engine.vllm_adapter.gateway.platform import (
     is_cpu_build,
+    is_eager,
     model_threads,
     prepare_environment,
     set_while,
@@ -77,7 +78,6 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
         # Else vLLM puts the model of a CPU into a process of its own, for the sake of its threads'
         # environment, and every step is pickled, copied and waited for by looking again and again.
         arguments = {"distributed_executor_backend": seams.in_process_executor(), **arguments}
-    eager = settings.enforce_eager if settings.enforce_eager is not None else cpu
     engine_arguments = AsyncEngineArgs(
         model=model.source,
         served_model_name=[model.served_name],
@@ -87,7 +87,7 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
         max_num_batched_tokens=settings.max_num_batched_tokens,
         gpu_memory_utilization=settings.gpu_memory_utilization,
         tensor_parallel_size=settings.tensor_parallel_size,
-        enforce_eager=eager,
+        enforce_eager=is_eager(settings, cpu=cpu),
         # Only whole blocks are found again; vLLM's default of 128 on a CPU is many clips.
         **({"block_size": CPU_BLOCK_TOKENS} if cpu else {}),
         # The backend is named, because vLLM keeps the first request's for all others. A model that

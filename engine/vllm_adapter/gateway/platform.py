@@ -53,11 +53,20 @@ def prepare_environment(settings: VllmSection, *, cpu: bool, model_is_local: boo
         os.environ.setdefault(name, value)
     if model_is_local:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if cpu and is_eager(settings, cpu=True):
+        # vLLM compiles a few small functions even so, with a C++ compiler that images do not have,
+        # in the middle of the first requests that need them, and it takes half a minute.
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     if cpu:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.kv_cache_gib))
         os.environ.setdefault(
             "VLLM_CPU_OMP_THREADS_BIND", settings.cpu_threads_bind or _model_cores()
         )
+
+
+def is_eager(settings: VllmSection, *, cpu: bool) -> bool:
+    """Whether the model runs without compiled graphs."""
+    return cpu if settings.enforce_eager is None else settings.enforce_eager
 
 
 def model_threads() -> dict[str, str] | None:
