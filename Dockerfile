@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 ARG VLLM_IMAGE=vllm/vllm-openai:v0.32.0
 
 # Two images from one file:

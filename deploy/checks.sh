@@ -24,5 +24,12 @@ check types mypy --no-error-summary
 check contracts lint-imports --no-logo
 check shell shellcheck "${scripts[@]}"
 check dockerfile hadolint Dockerfile
+check compose check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+if command -v promtool >/dev/null; then
+    check prometheus promtool check config deploy/prometheus/prometheus.yml
+    check alerts promtool test rules deploy/prometheus/alerts_test.yml
+else
+    printf "skip  %-14s promtool is missing; make setup-test brings it on Debian\n" alerts
+fi
 
 [ "${#failed[@]}" = 0 ] || exit 1

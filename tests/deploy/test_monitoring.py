@@ -30,7 +30,7 @@ def exposed() -> dict[str, set[str]]:
     return found
 
 
-SCRAPED = {"instance", "job"}
+SCRAPED = {"instance", "job", "service"}
 
 
 def problems(expression: str) -> list[str]:
@@ -136,6 +136,9 @@ def test_an_alert_asks_for_metrics_that_exist_and_says_what_to_do(rule: dict[str
 def test_prometheus_scrapes_services_that_compose_starts() -> None:
     scrape = yaml.safe_load((DEPLOY / "prometheus/prometheus.yml").read_text())
     compose = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())
-    targets = [t for c in scrape["scrape_configs"][0]["static_configs"] for t in c["targets"]]
-    assert {target.split(":")[0] for target in targets} <= set(compose["services"])
+    asked = [d for config in scrape["scrape_configs"] for d in config["dns_sd_configs"]]
+    names = {name for discovery in asked for name in discovery["names"]}
+    servers = {name for name, one in compose["services"].items() if one["image"].startswith("onlooker:")}
+    assert names == servers
+    assert {discovery["port"] for discovery in asked} == {8000}
     assert [(DEPLOY / "prometheus" / name).exists() for name in scrape["rule_files"]] == [True]
