@@ -36,7 +36,7 @@ serve: setup ## Only the server; ARGS="--model Qwen/Qwen3-VL-2B-Instruct --port 
 	@$(VENV)/bin/onlooker serve $(ARGS)
 
 # ---- test ----
-.PHONY: test test-fast test-vllm test-browser test-gpu check docs
+.PHONY: test test-fast test-vllm test-browser test-gpu image-test check docs
 test: setup setup-test ## Everything: check, fast, vLLM and browser tests (under 15 minutes on 2 cores)
 	@RESULTS=$(RESULTS) VENV=$(VENV) tests/run_all.sh check test-fast test-vllm test-browser
 
@@ -51,6 +51,9 @@ test-browser: setup-test ## Tests of the page in headless Chromium
 
 test-gpu: setup ## Tests that need a CUDA device
 	@$(PYTEST) -m gpu $(ARGS)
+
+image-test: setup ## Build the CPU image, run the compose stack, kill it, ask again (20 minutes; docker or podman)
+	@$(PY) -m deploy.image_test $(ARGS)
 
 check: setup ## Style, types, import contracts, shell scripts, Dockerfile
 	@PATH="$(abspath $(VENV))/bin:$$PATH" deploy/checks.sh

@@ -138,7 +138,9 @@ def test_prometheus_scrapes_services_that_compose_starts() -> None:
     compose = yaml.safe_load((DEPLOY.parent / "docker-compose.yml").read_text())
     asked = [d for config in scrape["scrape_configs"] for d in config["dns_sd_configs"]]
     names = {name for discovery in asked for name in discovery["names"]}
-    servers = {name for name, one in compose["services"].items() if one["image"].startswith("onlooker:")}
+    servers = {
+        name for name, one in compose["services"].items() if one["image"].startswith("onlooker:")
+    }
     assert names == servers
     assert {discovery["port"] for discovery in asked} == {8000}
     assert [(DEPLOY / "prometheus" / name).exists() for name in scrape["rule_files"]] == [True]
