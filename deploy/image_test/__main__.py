@@ -8,6 +8,7 @@ Debian does not have, is left out then.
 import argparse
 import asyncio
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -108,6 +109,9 @@ async def use(stack: Stack, base_url: str, ready_s: float) -> None:
         stack.kill("onlooker")
         stack.start("onlooker")
         await until("the killed server is ready again", ready_s, lambda: is_ready(client))
+        await client.create_stream(
+            STREAM, clock="virtual"
+        )  # and so finds what was remembered of it
         after = await ask(client, question)
         if after != before:
             raise CheckFailed(f"'{before}' before the kill, '{after}' after it")
@@ -120,8 +124,15 @@ async def use(stack: Stack, base_url: str, ready_s: float) -> None:
         print(f"ok    {len(names)} alerts are loaded", flush=True)
 
 
+def answers(engine: str) -> bool:
+    """Whether a container engine is installed and does its work."""
+    found = shutil.which(engine)
+    return found is not None and not subprocess.run([found, "info"], capture_output=True).returncode
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="make image-test ARGS=...")
+    parser.add_argument("--engine", choices=("docker", "podman"), help="default: what works here")
     parser.add_argument("--stand-ins", action="store_true", help="bases out of Debian's packages")
     parser.add_argument("--build-option", action="append", default=[], metavar="OPTION",
                         help="goes to the builder; several times for several")  # fmt: skip
@@ -133,9 +144,11 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
-    engine = next((name for name in ("docker", "podman") if shutil.which(name)), None)
+    engine = options.engine or next(filter(answers, ("docker", "podman")), None)
     if engine is None:
-        print("neither docker nor podman is installed", file=sys.stderr)
+        print(
+            "neither docker nor podman can be used here: is its service running?", file=sys.stderr
+        )
         return 2
     stack = Stack(engine, options.folder.resolve())
     stack.prepare()
