@@ -111,7 +111,7 @@ async def use(stack: Stack, base_url: str, ready_s: float) -> None:
         await until("the killed server is ready again", ready_s, lambda: is_ready(client))
         await client.create_stream(
             STREAM, clock="virtual"
-        )  # and so finds what was remembered of it
+        )  # which finds its memory
         after = await ask(client, question)
         if after != before:
             raise CheckFailed(f"'{before}' before the kill, '{after}' after it")
