@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
@@ -73,8 +74,8 @@ class MeasuredEngine:
     def load(self) -> EngineLoad:
         return self._engine.load()
 
-    async def open_stream(self, stream_id: StreamId) -> Remembered:
-        return await self._engine.open_stream(stream_id)
+    async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
+        return await self._engine.open_stream(stream_id, claim)
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         await self._engine.close_stream(stream_id, forget=forget)

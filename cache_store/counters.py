@@ -40,6 +40,7 @@ class TierCounters:
         self.add(
             stored=outcomes.count(PutOutcome.STORED),
             refused=outcomes.count(PutOutcome.REFUSED),
+            fenced=outcomes.count(PutOutcome.FENCED),
             write_errors=outcomes.count(PutOutcome.ERROR),
             written_bytes=sum(
                 num_bytes

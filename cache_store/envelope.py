@@ -16,7 +16,7 @@ may write to the store is trusted.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import xxhash
@@ -50,6 +50,9 @@ class EncodedRecord:
 
     head: SegmentHead
     payload: memoryview
+    epoch: int | None = None
+    """The ownership of its stream under which it was made, where streams have owners. It is no part
+    of the binary form: what was read may be written again by whoever owns the stream then."""
 
     @property
     def key(self) -> SegmentKey:
@@ -110,7 +113,7 @@ def transcode(encoded: EncodedRecord, codec: KvCodec) -> EncodedRecord:
     only add error."""
     if encoded.head.codec == codec.name or encoded.head.codec != RAW.name:
         return encoded
-    return encode(decode(encoded), codec)
+    return replace(encode(decode(encoded), codec), epoch=encoded.epoch)
 
 
 def seal(encoded: EncodedRecord) -> tuple[bytes, memoryview]:

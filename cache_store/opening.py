@@ -16,6 +16,7 @@ from onlooker.cache_store.config import (
 )
 from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
+from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.journal import FrameJournal
 from onlooker.cache_store.refill import OnDoubt
 from onlooker.cache_store.tier import StoreTier
@@ -48,13 +49,14 @@ def open_store(
     Raises:
         ConfigError: a folder cannot be used, or the address of Redis is malformed.
     """
+    fences = Fences()
     memory = MemoryTier(
         budget_bytes=section.memory.budget_bytes, policy=POLICIES[section.memory.policy]()
     )
     write_outs = []
     disk = redis = None
     if section.redis is not None:
-        redis = open_redis(section.redis, clock=clock)
+        redis = open_redis(section.redis, clock=clock, fences=fences)
         write_outs.append(_write_out(redis, section.redis.codec, section.write_out))
     if section.disk is not None:
         disk = open_disk(section.disk)
@@ -69,6 +71,7 @@ def open_store(
         on_durable=on_durable,
         on_doubt=on_doubt,
         deleter=_deleter(write_outs, section.deletion, _deletions_folder(section)),
+        fences=fences,
     )
     if disk is not None:
         name = disk.name
@@ -117,7 +120,7 @@ def open_journal(section: JournalSection) -> FrameJournal:
     return journal
 
 
-def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
+def open_redis(section: RedisSection, *, clock: Clock, fences: Fences | None = None) -> RedisTier:
     """Make the Redis tier, which connects when it is first used. Raises ConfigError when the
     address is malformed."""
     breaker, adding = (
@@ -152,6 +155,7 @@ def open_redis(section: RedisSection, *, clock: Clock) -> RedisTier:
         batch_bytes=section.batch_bytes,
         batch_records=section.batch_records,
         check_s=section.check_s,
+        fences=fences,
     )
 
 

@@ -32,6 +32,8 @@ class PutOutcome(StrEnum):
     memory. Trying again soon is pointless."""
     ERROR = "error"
     """The tier could not be written now; trying again later may help."""
+    FENCED = "fenced"
+    """Another server owns the stream: this one must not write for it any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class TierStats:
     stored: int = 0
     refused: int = 0
     """Records for which there was no room."""
+    fenced: int = 0
+    """Records and deletions that were refused because another server owns their stream."""
     deleted: int = 0
     evicted: int = 0
     evicted_bytes: int = 0

@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 from onlooker.cache_store.catalogue import Catalogue
@@ -22,7 +23,9 @@ from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.envelope import EncodedRecord, encode, transcode
+from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.key import SegmentKey, StreamKey
+from onlooker.cache_store.leases import Claim
 from onlooker.cache_store.loads import KeyLoad, LoadResult, Loads
 from onlooker.cache_store.lookup import (
     Lookup,
@@ -59,6 +62,7 @@ class TieredStore:
         on_doubt: called when a lower tier may have lost what it had (see `doubt`).
         deleter: of the same `write_outs`; by default one that forgets at the end of the process
             what it could not delete.
+        fences: what the shared tier looks at before it writes; see `own`.
     """
 
     def __init__(
@@ -70,7 +74,9 @@ class TieredStore:
         on_durable: OnDurable | None = None,
         on_doubt: OnDoubt | None = None,
         deleter: Deleter | None = None,
+        fences: Fences | None = None,
     ) -> None:
+        self._fences = fences or Fences()
         self._memory = memory
         self._write_outs = tuple(write_outs)
         self._memory_codec = memory_codec
@@ -132,7 +138,7 @@ class TieredStore:
         What is put again under a key must mean the same: a tier that misses the second write, being
         full or unreachable, still has the first.
         """
-        raw = encode(record)
+        raw = replace(encode(record), epoch=self._fences.epoch(record.key))
         top = transcode(raw, self._memory_codec)
         with self._lock:
             if self._deleter.is_pending(record.key.stream_prefix):
@@ -158,6 +164,22 @@ class TieredStore:
         The work is done in a thread of its own; the result is how many were queued.
         """
         return self._rewriter.submit(self._write_again, keys, tier_name)
+
+    def own(self, stream: str, claim: Claim) -> None:
+        """Write for ``tenant/stream`` under this claim from now on. Where another server had the
+        stream before, what RAM and the queues have of it is dropped: it may be older than what is
+        shared, or differ from it."""
+        with self._lock:
+            self._fences.own(stream, claim.epoch)
+            if not claim.is_handed_over:
+                return
+            keys = [key for key in self._memory.keys("") if f"{key.tenant}/{key.stream}" == stream]
+            for prefix in {key.stream_prefix for key in keys}:
+                self._loads.take_over_stream(prefix)
+                for write_out in self._write_outs:
+                    write_out.discard(prefix, 0.0)
+            self._memory.delete_many(keys)
+            self._only_in_memory.difference_update(keys)
 
     def delete_stream(self, stream: StreamKey) -> Future[tuple[str, ...]]:
         """Forget a stream in all tiers. Returns without waiting for any I/O; from now on nothing of

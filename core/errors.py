@@ -13,6 +13,7 @@
       CapacityError          try again later
         Overloaded             a limit of this server is reached
         ShuttingDown           the server is draining
+        OwnedElsewhere         another server of the fleet has the stream
         EngineRestarting       the engine died and is being started again
       ServiceError           our fault
         EngineFailed           one request failed in the engine; others go on
@@ -94,6 +95,10 @@ class Overloaded(CapacityError):
 
 class ShuttingDown(CapacityError):
     code = "shutting_down"
+
+
+class OwnedElsewhere(CapacityError):
+    code = "owned_elsewhere"
 
 
 class EngineRestarting(CapacityError):

@@ -34,6 +34,18 @@ class Metrics:
         self._add_watches(self.registry)
         self._add_memory(self.registry)
         self._add_durability(self.registry)
+        self._add_fleet(self.registry)
+
+    def _add_fleet(self, registry: CollectorRegistry) -> None:
+        self.streams_owned = Gauge(
+            "onlooker_streams_owned", "Streams whose lease this server holds.", registry=registry
+        )
+        self.leases = Counter(
+            "onlooker_leases_total",
+            "Leases by what became of them: granted, taken_over, released, lost, overdue.",
+            ["event"],
+            registry=registry,
+        )
 
     def _add_gateway(self, registry: CollectorRegistry) -> None:
         self.connections = Gauge(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import ConfigError, EngineDead, EngineFailed
 from onlooker.core.guarantee import Guarantee
@@ -183,7 +184,7 @@ class ScriptedEngine:
     def load(self) -> EngineLoad:
         return EngineLoad()  # this engine does not tell its load
 
-    async def open_stream(self, stream_id: StreamId) -> Remembered:
+    async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
         self._check_alive()
         clips = {} if self._store is None else self._store.clips(stream_id)
         self._seen[stream_id] = clips

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from onlooker.cache_store.leases import Claim
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId, StreamId, new_response_id
 from onlooker.core.media import Clip
@@ -296,8 +297,9 @@ class Engine(Protocol):
         """How busy the engine is now, as far as it tells."""
         ...
 
-    async def open_stream(self, stream_id: StreamId) -> Remembered:
-        """Make room for a stream, or go on with one that was stored before a restart."""
+    async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
+        """Make room for a stream, or go on with one that was stored before a restart. `claim`: the
+        right by which this server writes for it, where several servers share a store."""
         ...
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:

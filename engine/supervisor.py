@@ -8,9 +8,10 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from typing import Any
 
+from onlooker.cache_store.leases import Claim
 from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, EngineFailed, EngineRestarting, OnlookerError
@@ -50,9 +51,18 @@ class EngineSupervisor:
     """
 
     def __init__(
-        self, engine: Engine, *, clock: Clock, settings: RestartSection, metrics: Metrics
+        self,
+        engine: Engine,
+        *,
+        clock: Clock,
+        settings: RestartSection,
+        metrics: Metrics,
+        claim_of: Callable[[StreamId], Claim | None] = lambda stream_id: None,
     ) -> None:
+        """`claim_of`: this server's right to a stream, which the engine is told with each opening,
+        in each of its lives."""
         self._engine = engine
+        self._claim_of = claim_of
         self._clock, self._settings, self._metrics = clock, settings, metrics
         self._backoff = Backoff(settings.min_backoff_s, settings.max_backoff_s)
         self._life = 0
@@ -154,9 +164,9 @@ class EngineSupervisor:
             self._note_death(life)
             raise self._absence() from error
 
-    async def open_stream(self, stream_id: StreamId) -> Remembered:
+    async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
         with self.at_work() as engine:
-            return await engine.open_stream(stream_id)
+            return await engine.open_stream(stream_id, claim or self._claim_of(stream_id))
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         with self.at_work() as engine:

@@ -16,7 +16,7 @@ from onlooker.core.scopes import ALL_SCOPES, Scope
 from onlooker.core.settings import Section
 from onlooker.engine.config import EngineSection
 from onlooker.scheduler.config import SchedulerSection
-from onlooker.streams.config import StreamsSection
+from onlooker.streams.config import FleetSection, StreamsSection
 from onlooker.watches.config import WatchesSection
 
 
@@ -207,6 +207,21 @@ class Settings(Section):
     engine: EngineSection = EngineSection()
     cache_store: CacheStoreSection = CacheStoreSection()
     scheduler: SchedulerSection = SchedulerSection()
+    fleet: FleetSection | None = None
+    """Where this is null, no other server may share the Redis with this one."""
+
+    @model_validator(mode="after")
+    def _a_fleet_shares_its_memory(self) -> Self:
+        if self.fleet is None:
+            return self
+        if self.cache_store.redis is None:
+            raise ValueError("a fleet shares its memory in Redis: set cache_store.redis.url")
+        if self.cache_store.disk is not None:
+            raise ValueError(
+                "a fleet keeps segments in Redis, where every server finds them, and not on the "
+                "disk of one: set cache_store.disk to null"
+            )
+        return self
 
     @model_validator(mode="after")
     def _a_frame_fits_a_message(self) -> Self:

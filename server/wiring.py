@@ -1,9 +1,11 @@
 """Wires a server's parts together. Nothing here decides anything."""
 
+import socket
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
+from onlooker.cache_store.leases import RedisLeases
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.metrics import Metrics
@@ -21,13 +23,18 @@ from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.ownership import Ownership, answers_nothing
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
+from onlooker.streams.tenure import LeaseTerms
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.watches.service import WatchService
 from onlooker.watches.shelf import WatchShelf
 from onlooker.watches.webhooks import WebhookSender
+
+FENCE_S = 90 * 86400.0
+"""How long the newest epoch of a stream that nobody opens is remembered."""
 
 WATCHES_FOLDER = "watches"
 """The folder of the watches, in the journal's folder; the journal reads no names but its own."""
@@ -138,13 +145,19 @@ def make_hub(
     decoding: Decoding | None = None,
     journal: JournalKeeper | None = None,
     shelf: WatchShelf | None = None,
+    ownership: Ownership | None = None,
 ) -> StreamHub:
-    """Make the hub of all streams of a server, with what they share. `pool`, `decoding`: None makes
-    what the settings say."""
+    """Make the hub of all streams of a server, with what they share. `pool`, `decoding`,
+    `ownership`: None makes what the settings say."""
     pool = pool or make_pool(settings)
     decoding = decoding or make_decoding(settings, pool=pool, clock=clock, metrics=metrics)
+    ownership = ownership or make_ownership(settings, clock=clock, metrics=metrics)
     supervised = EngineSupervisor(
-        engine, clock=clock, settings=settings.engine.restarts, metrics=metrics
+        engine,
+        clock=clock,
+        settings=settings.engine.restarts,
+        metrics=metrics,
+        claim_of=ownership.claim_of if ownership is not None else lambda stream_id: None,
     )
     webhooks = WebhookSender(settings.watches.webhooks, clock, metrics)
     make_keeper: MakeKeeper = partial(
@@ -162,6 +175,7 @@ def make_hub(
         settings=settings.streams,
         pool=pool,
         decoding=decoding,
+        ownership=ownership,
     )
     return StreamHub(
         shared,
@@ -174,6 +188,25 @@ def make_hub(
         journal=journal,
         shelf=shelf,
     )
+
+
+def make_ownership(settings: Settings, *, clock: Clock, metrics: Metrics) -> Ownership | None:
+    """The leases of this server's streams; None where it is alone."""
+    fleet, redis = settings.fleet, settings.cache_store.redis
+    if fleet is None or redis is None:
+        return None
+    place = f"{socket.gethostname()}:{settings.server.port}"
+    leases = RedisLeases(
+        redis.url.get_secret_value(),
+        namespace=redis.namespace,
+        server=fleet.name or place,
+        url=fleet.url or f"http://{place}",
+        lease_s=fleet.lease_s,
+        fence_s=FENCE_S,
+        timeout_s=fleet.timeout_s,
+    )
+    terms = LeaseTerms(fleet.lease_s)
+    return Ownership(leases, terms=terms, clock=clock, metrics=metrics, is_gone=answers_nothing)
 
 
 def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> JournalKeeper | None:

@@ -9,6 +9,27 @@ from onlooker.core.address import AddressRules
 from onlooker.core.settings import Section
 
 
+class FleetSection(Section):
+    """Several servers that share the Redis of `cache_store.redis`, and so the memory of streams. A
+    stream is owned by one of them at a time."""
+
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")
+    """This server's name, which no other server has and which stays over restarts. Null: host name
+    and port."""
+
+    url: str | None = None
+    """Where clients and other servers reach this one, such as ``http://10.0.0.7:8000``. Null: host
+    name and port."""
+
+    lease_s: float = Field(default=10.0, ge=1, le=600)
+    """How long a server that nothing is heard of keeps its streams. A server that cannot reach
+    Redis for about three quarters of it closes its streams. A server whose port refuses connections
+    is not waited for."""
+
+    timeout_s: float = Field(default=1.0, gt=0, le=60)
+    """Limit for each call to Redis about leases."""
+
+
 class PerceptionSection(Section):
     """How frames become clips."""
 

@@ -89,6 +89,9 @@ class StreamHub:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_started = False
         self._is_closing = False
+        self._ownership = shared.ownership
+        if self._ownership is not None:
+            self._ownership.on_lost = self._lose
 
     @property
     def info(self) -> EngineInfo:
@@ -140,6 +143,8 @@ class StreamHub:
         self._spawn(self._reap())
         self._spawn(self._govern())
         self._spawn(self._stock.run())
+        if self._ownership is not None:
+            self._spawn(self._ownership.run())
 
     async def close(self, *, deadline_s: float = 5.0) -> None:
         """Refuse what is new, let answers end for `deadline_s` seconds, then stop everything."""
@@ -159,6 +164,8 @@ class StreamHub:
         self._shared.decoding.close()
         await self.webhooks.close()
         await self._engine.close()
+        if self._ownership is not None:
+            await self._ownership.close()
         if self._journal is not None:
             await self._journal.close()
         if self._shelf is not None:
@@ -176,6 +183,7 @@ class StreamHub:
             Conflict: a stream of this id exists already.
             InvalidRequest: the id cannot name a stream.
             Overloaded: as many streams are open as this server takes.
+            OwnedElsewhere: another server has the stream.
             EngineRestarting: the engine is being started again, and it takes long.
             ShuttingDown, EngineDead: nothing new is taken.
         """
@@ -254,6 +262,8 @@ class StreamHub:
 
     async def _begun(self, stream_id: StreamId, options: StreamOptions) -> Stream:
         """A stream that is open everywhere but does not run yet."""
+        if self._ownership is not None:
+            await self._ownership.claim(stream_id)
         opened = await self._opened(stream_id, options)
         kept = []
         if self._shelf is not None and options.persistent:
@@ -278,6 +288,7 @@ class StreamHub:
             self._journal.let_go(stream_id)
         with contextlib.suppress(EngineRestarting, EngineDead):
             await self._engine.close_stream(stream_id, forget=False)
+        await self._release(stream_id)
 
     async def _opened(self, stream_id: StreamId, options: StreamOptions) -> Opened:
         """Open the stream with the engine and with the journal."""
@@ -287,6 +298,9 @@ class StreamHub:
         if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
             # A stream that ends with its connection cannot be opened again: it needs no journal.
             return Opened(life, remembered)
+        if self._is_handed_over(stream_id):
+            # The last owner went on from what was shared; these frames are from before that.
+            await self._journal.forget(stream_id)
         journal = await self._journal.open(stream_id, info.survives)
         return Opened(life, remembered, Restorer(stream_id, journal, self._shared))
 
@@ -328,6 +342,20 @@ class StreamHub:
         except (EngineRestarting, EngineDead):
             if is_forgotten and self._engine.healthy():
                 self._spawn(self._forget_later(stream.id))
+        await self._release(stream.id)
+
+    def _lose(self, stream_id: StreamId, why: str) -> None:
+        """Another server has, or may have, one of our streams: let it go at once."""
+        if (stream := self._streams.get(stream_id)) is not None:
+            self._spawn(self._stop(stream, f"moved: {why}", outcome="moved"))
+
+    async def _release(self, stream_id: StreamId) -> None:
+        if self._ownership is not None:
+            await self._ownership.release(stream_id)
+
+    def _is_handed_over(self, stream_id: StreamId) -> bool:
+        claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
+        return claim is not None and claim.is_handed_over
 
     async def _forget_later(self, stream_id: StreamId) -> None:
         """Forget a stream that was closed while the engine was away."""

@@ -8,6 +8,7 @@ from onlooker.core.metrics import Metrics
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding
+from onlooker.streams.ownership import Ownership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,5 +21,7 @@ class Shared:
     settings: StreamsSection
     pool: Executor
     """The threads on which pictures are compared, off the event loop."""
+    ownership: Ownership | None = None
+    """Which streams are this server's; None where there is no other server."""
     decoding: Decoding
     """Where what strangers send is decoded."""

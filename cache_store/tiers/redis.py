@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from redis.exceptions import OutOfMemoryError
 
+from onlooker.cache_store import fence
 from onlooker.cache_store.counters import TierCounters
 from onlooker.cache_store.envelope import (
     PREFIX_BYTES,
@@ -25,6 +26,7 @@ from onlooker.cache_store.envelope import (
     unseal_head,
 )
 from onlooker.cache_store.errors import RecordCorrupt, RecordForeign
+from onlooker.cache_store.fence import FENCED, Fences
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey, parse_key
 from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome, TierStats
@@ -53,6 +55,8 @@ class RedisTier:
         batch_bytes: how many bytes are aimed at for one round trip.
         batch_records: the most records in one round trip.
         check_s: how often `watch` looks whether Redis still has what was stored.
+        fences: the epochs under which streams are written and deleted; those that it does not know
+            are written as they are.
     """
 
     name = "redis"
@@ -66,8 +70,10 @@ class RedisTier:
         batch_bytes: int,
         batch_records: int,
         check_s: float,
+        fences: Fences | None = None,
     ) -> None:
         self._link = link
+        self._fences = fences or Fences()
         self.watch = RedisWatch(
             link, namespace=namespace, expires=ttl_s is not None, interval_s=check_s
         )
@@ -117,20 +123,9 @@ class RedisTier:
         return outcomes
 
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
-        num_deleted = 0
         for start in range(0, len(keys), _LIST_BATCH):
-            batch = keys[start : start + _LIST_BATCH]
-            replies = self._link.send(
-                [
-                    ("UNLINK", *(self._name(key) for key in batch)),
-                    *self._members.removing(batch),
-                ]
-            )
-            if replies is None or any(isinstance(reply, Exception) for reply in replies):
+            if not self._delete_batch(keys[start : start + _LIST_BATCH]):
                 return False
-            num_deleted += int(replies[0])
-            self._members.drop_empty(batch)
-        self._counters.add(deleted=num_deleted)
         return True
 
     def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
@@ -209,21 +204,81 @@ class RedisTier:
 
     def _put_batch(self, batch: Sequence[EncodedRecord]) -> list[PutOutcome] | None:
         """Write a batch in one round trip; None when the server could not be reached."""
-        expiry: tuple[object, ...] = () if self._ttl_s is None else ("EX", self._ttl_s)
-        commands: list[Command] = [
-            ("SET", self._name(record.key), value, *expiry)
-            for record, value in zip(batch, self._values(batch), strict=True)
-        ]
         keys = [record.key for record in batch]
+        values = dict(zip(keys, self._values(batch), strict=True))
+        free, fenced = self._by_owner(keys, [record.epoch for record in batch])
+        commands = [self._set(key, values[key]) for key in free]
+        adding = self._members.adding(free)
+        for (prefix, epoch), owned in fenced.items():
+            records = [(self._name(key), values[key], key.text) for key in owned]
+            commands.append(
+                fence.put(
+                    self._fence(owned[0]),
+                    self._members.name(prefix),
+                    records,
+                    epoch=epoch,
+                    ttl_s=self._ttl_s,
+                )
+            )
         self.watch.ensure_looked()
-        replies = self._link.add([*commands, *self._members.adding(keys), self.watch.asking])
+        replies = self._link.add([*commands, *adding, self.watch.asking])
         if replies is None:
             return None
         self.watch.heard(replies.pop())
-        if any(isinstance(reply, Exception) for reply in replies[len(batch) :]):
+        if any(isinstance(reply, Exception) for reply in replies[len(commands) :]):
             # A set that lacks a record would hide it, so no set is better.
-            self._members.drop(keys)
-        return [_put_outcome(reply) for reply in replies[: len(batch)]]
+            self._members.drop(free)
+        outcomes = {key: _put_outcome(reply) for key, reply in zip(free, replies, strict=False)}
+        for owned, reply in zip(fenced.values(), replies[len(free) :], strict=False):
+            outcomes.update(dict.fromkeys(owned, _put_outcome(reply)))
+        return [outcomes[key] for key in keys]
+
+    def _delete_batch(self, batch: Sequence[SegmentKey]) -> bool:
+        """Delete in one round trip; False when not all could be. What another server owns is its
+        own to delete, and counts as done."""
+        free, fenced = self._by_owner(batch)
+        commands: list[Command] = []
+        if free:
+            commands = [("UNLINK", *map(self._name, free)), *self._members.removing(free)]
+        num_free = len(commands)
+        for (prefix, epoch), owned in fenced.items():
+            records = [(self._name(key), key.text) for key in owned]
+            members = self._members.name(prefix)
+            commands.append(fence.delete(self._fence(owned[0]), members, records, epoch=epoch))
+        replies = self._link.send(commands)
+        if replies is None:
+            return False
+        refused = [reply for reply in replies if isinstance(reply, Exception)]
+        if not all(_is_fenced(reply) for reply in refused):
+            return False
+        deleted = [reply for reply in replies[num_free:] if not isinstance(reply, Exception)]
+        self._counters.add(
+            deleted=sum(map(int, [*replies[: bool(free)], *deleted])), fenced=len(refused)
+        )
+        self._members.drop_empty(batch)
+        return True
+
+    def _by_owner(
+        self, keys: Sequence[SegmentKey], epochs: Sequence[int | None] | None = None
+    ) -> tuple[list[SegmentKey], dict[tuple[str, int], list[SegmentKey]]]:
+        """Those keys whose streams have no owner, and the others by stream and epoch. `epochs`: of
+        records that were made under one; the others are written as of now."""
+        free: list[SegmentKey] = []
+        fenced: dict[tuple[str, int], list[SegmentKey]] = {}
+        for key, epoch in zip(keys, epochs or [None] * len(keys), strict=True):
+            epoch = self._fences.epoch(key) if epoch is None else epoch
+            if epoch is None:
+                free.append(key)
+            else:
+                fenced.setdefault((key.stream_prefix, epoch), []).append(key)
+        return free, fenced
+
+    def _set(self, key: SegmentKey, value: memoryview) -> Command:
+        expiry: tuple[object, ...] = () if self._ttl_s is None else ("EX", self._ttl_s)
+        return ("SET", self._name(key), value, *expiry)
+
+    def _fence(self, key: SegmentKey) -> str:
+        return fence.fence_name(self._namespace, f"{key.tenant}/{key.stream}")
 
     def _values(self, batch: Sequence[EncodedRecord]) -> list[memoryview]:
         """The binary forms, in a buffer that the next batch of this thread overwrites: touching
@@ -301,4 +356,10 @@ class RedisTier:
 def _put_outcome(reply: Reply) -> PutOutcome:
     if not isinstance(reply, Exception):
         return PutOutcome.STORED
+    if _is_fenced(reply):
+        return PutOutcome.FENCED
     return PutOutcome.REFUSED if isinstance(reply, OutOfMemoryError) else PutOutcome.ERROR
+
+
+def _is_fenced(reply: Exception) -> bool:
+    return str(reply).startswith(FENCED)

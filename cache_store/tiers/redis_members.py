@@ -34,14 +34,14 @@ class RedisMembers:
         """Commands that add keys to the sets of their streams."""
         commands: list[Command] = []
         for prefix, texts in _by_stream(keys).items():
-            commands.append(("SADD", self._name(prefix), *texts))
+            commands.append(("SADD", self.name(prefix), *texts))
             if self._ttl_s is not None:
-                commands.append(("EXPIRE", self._name(prefix), self._ttl_s))
+                commands.append(("EXPIRE", self.name(prefix), self._ttl_s))
         return commands
 
     def removing(self, keys: Sequence[SegmentKey]) -> list[Command]:
         """Commands that take keys out of the sets of their streams."""
-        return [("SREM", self._name(prefix), *texts) for prefix, texts in _by_stream(keys).items()]
+        return [("SREM", self.name(prefix), *texts) for prefix, texts in _by_stream(keys).items()]
 
     def texts(self, prefix: str) -> list[str] | None:
         """The texts that start with `prefix`, which are those of keys and perhaps others; None when
@@ -50,24 +50,25 @@ class RedisMembers:
 
     def drop(self, keys: Sequence[SegmentKey]) -> None:
         """Delete the sets of these keys' streams, which are then made again by the next listing."""
-        self._link.send([("UNLINK", *(self._name(prefix) for prefix in _by_stream(keys)))])
+        self._link.send([("UNLINK", *(self.name(prefix) for prefix in _by_stream(keys)))])
 
     def drop_empty(self, keys: Sequence[SegmentKey]) -> None:
         """Delete the sets of these keys' streams that hold no key any more."""
         prefixes = list(_by_stream(keys))
-        replies = self._link.send([("SCARD", self._name(prefix)) for prefix in prefixes])
+        replies = self._link.send([("SCARD", self.name(prefix)) for prefix in prefixes])
         for prefix, count in zip(prefixes, replies or (), strict=bool(replies)):
             if count == 1:
                 # A member that another server adds right now goes with it. Then the stream has no
                 # complete set, and is listed by SCAN.
-                self._link.send([("UNLINK", self._name(prefix))])
+                self._link.send([("UNLINK", self.name(prefix))])
 
-    def _name(self, stream_prefix: str) -> str:
+    def name(self, stream_prefix: str) -> str:
+        """The key of a stream's set."""
         return f"{self._namespace}:members:{stream_prefix}"
 
     def _list_stream(self, prefix: str) -> list[str] | None:
         stream_prefix = "/".join(prefix.split("/")[:4]) + "/"
-        members = self._link.scan_set(self._name(stream_prefix), count=_SCAN_COUNT)
+        members = self._link.scan_set(self.name(stream_prefix), count=_SCAN_COUNT)
         if members is None:
             return None
         if _COMPLETE not in members:
@@ -81,7 +82,7 @@ class RedisMembers:
     def _complete(self, stream_prefix: str, texts: Sequence[str]) -> None:
         """Make the set of a stream complete. The mark goes in last, once all other members are
         in."""
-        name = self._name(stream_prefix)
+        name = self.name(stream_prefix)
         members = [*texts, _COMPLETE] if texts else []
         for start in range(0, len(members), _ADD_BATCH):
             replies = self._link.send([("SADD", name, *members[start : start + _ADD_BATCH])])

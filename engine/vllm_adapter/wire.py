@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Generic, TypeVar
 
 from onlooker.cache_store.config import CacheStoreSection
+from onlooker.cache_store.leases import Claim
 from onlooker.core.settings import with_secrets
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import (
@@ -412,6 +413,16 @@ def is_deleting(prefix: str) -> WorkerCall[bool]:
 def missing_segments(keys: Sequence[str]) -> WorkerCall[list[str]]:
     """Which of `keys` can be read nowhere."""
     return WorkerCall("missing_segments", (list(keys),), list)
+
+
+def own_stream(stream: str, claim: Claim) -> WorkerCall[None]:
+    """Have the store write for ``tenant/stream`` under a claim."""
+    return WorkerCall("own_stream", (stream, claim.epoch, claim.is_handed_over), lambda plain: None)
+
+
+def is_writing(prefix: str) -> WorkerCall[bool]:
+    """Whether some of a stream is not yet in the tier that outlives the process."""
+    return WorkerCall("is_writing", (prefix,), bool)
 
 
 def stored_lives(prefix: str) -> WorkerCall[StoredLives]:

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from onlooker.cache_store.leases import Claim
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.wire import (
     StoredLives,
@@ -36,6 +37,17 @@ class SegmentExtension:
     def missing_segments(self, keys: list[str]) -> list[str]:
         """Answers `wire.missing_segments`."""
         return self._worker().arena.missing(keys)
+
+    def own_stream(self, stream: str, epoch: int, is_handed_over: bool) -> None:
+        """Answers `wire.own_stream`."""
+        vault = self._worker().vault
+        if vault is not None:
+            vault.own(stream, Claim(epoch, is_handed_over))
+
+    def is_writing(self, prefix: str) -> bool:
+        """See `wire.is_writing`."""
+        vault = self._worker().vault
+        return vault is not None and vault.is_writing(prefix)
 
     def stored_lives(self, prefix: str) -> dict[str, Any]:
         """Answers `wire.stored_lives`."""

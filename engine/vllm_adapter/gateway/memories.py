@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
+from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Clip
@@ -25,7 +26,10 @@ _log = logging.getLogger("onlooker.engine.vllm")
 DELETION_WAIT_S = 2.0
 """How long the closing of a stream waits until it is deleted from every tier. After that the
 workers go on with it by themselves."""
-_DELETION_POLL_S = 0.02
+WRITE_WAIT_S = 5.0
+"""How long the closing of a stream that is not forgotten waits until what it remembers is in the
+tier that outlives the process. After that it is written as long as the process lives."""
+_POLL_S = 0.02
 
 
 class StreamMemories:
@@ -45,6 +49,7 @@ class StreamMemories:
         self._layout = layout
         self._memories: dict[StreamId, StreamMemory] = {}
         self._newest: dict[StreamId, Clip] = {}
+        self._claimed: set[StreamId] = set()
         self.max_clips = 1
         """The most clips of all streams together; the oldest of the longest stream make room."""
 
@@ -58,9 +63,13 @@ class StreamMemories:
         """A stream's newest clip with its pixels: a question may ask for its first half."""
         return self._newest.get(stream_id)
 
-    async def open(self, stream_id: StreamId) -> Remembered:
-        """Make room for a stream, or remember what an earlier server stored of it."""
+    async def open(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
+        """Make room for a stream, or remember what an earlier server stored of it. `claim`: the
+        right by which the stream is written; None where there is but one server."""
         tenant, name = split_stream_id(stream_id)
+        if claim is not None:
+            self._claimed.add(stream_id)
+            await self._runner.ask_workers(wire.own_stream(f"{tenant}/{name}", claim))
         lives_of = f"{self._fingerprint}/{tenant}/{name}/"
         stored = await self._runner.ask_workers(wire.stored_lives(lives_of))
         # Only what every worker has is whole; the newest life is the one to go on with.
@@ -80,8 +89,12 @@ class StreamMemories:
     async def close(self, stream_id: StreamId, *, forget: bool) -> None:
         """Let go of a stream; with `forget`, of what is stored of it too."""
         memory = self._memories.pop(stream_id, None)
+        is_claimed = stream_id in self._claimed
+        self._claimed.discard(stream_id)
         self._newest.pop(stream_id, None)
         if memory is not None and self._runner.healthy():
+            if not forget and is_claimed:
+                await self._wait_written(memory.prefix)
             await self._runner.ask_workers(wire.drop_stream(memory.prefix, forget=forget))
             if forget:
                 await self._wait_deleted(memory.prefix)
@@ -135,17 +148,26 @@ class StreamMemories:
             _log.warning("segments are missing", extra={"count": len(missing)})
         return bool(missing)
 
+    async def _wait_written(self, prefix: str) -> None:
+        """Who opens the stream next, perhaps on another server, is to find all of it."""
+        if not await self._is_over(wire.is_writing(prefix), WRITE_WAIT_S):
+            _log.warning("a stream is let go before all of it was written")
+
     async def _wait_deleted(self, prefix: str) -> None:
         """The workers' steps never wait for a tier, so that is done here."""
-        until_s = self._clock.now_s() + DELETION_WAIT_S
+        if not await self._is_over(wire.is_deleting(prefix), DELETION_WAIT_S):
+            _log.warning("a stream is deleted later: a tier could not be reached")
+
+    async def _is_over(self, call: wire.WorkerCall[bool], limit_s: float) -> bool:
+        """Ask until no worker says yes any more; returns False where that takes too long."""
+        until_s = self._clock.now_s() + limit_s
         while True:
-            answers = await self._runner.ask_workers(wire.is_deleting(prefix))
+            answers = await self._runner.ask_workers(call)
             if not any(answers):
-                return
+                return True
             if self._clock.now_s() >= until_s:
-                _log.warning("a stream is deleted later: a tier could not be reached")
-                return
-            await self._clock.sleep(_DELETION_POLL_S)
+                return False
+            await self._clock.sleep(_POLL_S)
 
     async def _restore(self, memory: StreamMemory) -> None:
         stored = await self._runner.ask_workers(wire.restore_stream(memory.prefix))

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
 from onlooker.core.ids import StreamId, new_id
@@ -115,7 +116,7 @@ class ResendEngine:
     def load(self) -> EngineLoad:
         return EngineLoad()  # stock vLLM does not tell its load
 
-    async def open_stream(self, stream_id: StreamId) -> Remembered:
+    async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
         self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}")
         return Remembered()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onlooker.cache_store.config import CacheStoreSection
+from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
 from onlooker.core.guarantee import Guarantee
@@ -146,8 +147,8 @@ class SegmentEngine:
     def load(self) -> EngineLoad:
         return self._gauge.load
 
-    async def open_stream(self, stream_id: StreamId) -> Remembered:
-        return await self._streams.open(stream_id)
+    async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
+        return await self._streams.open(stream_id, claim)
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         await self._streams.close(stream_id, forget=forget)

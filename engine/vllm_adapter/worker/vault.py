@@ -17,6 +17,7 @@ import torch
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.cache_store.key import SegmentKey, StreamKey, parse_key
+from onlooker.cache_store.leases import Claim
 from onlooker.cache_store.opening import open_store
 from onlooker.cache_store.record import SegmentRecord
 from onlooker.core.clock import SystemClock
@@ -130,6 +131,19 @@ class Vault:
             counts["failed"] = 0 if queue is None else queue.failed
             counts["queued_bytes"] = 0 if queue is None else queue.num_bytes
         return totals
+
+    def own(self, stream: str, claim: Claim) -> None:
+        """Write for ``tenant/stream`` under this claim from now on; see `TieredStore.own`."""
+        if claim.is_handed_over:
+            with self._lock:
+                self._undurable = {key for key in self._undurable if f"/{stream}/" not in key}
+        self._store.own(stream, claim)
+
+    def is_writing(self, prefix: str) -> bool:
+        """Whether some of a stream, saved by this process, is not yet in the tier that outlives
+        it."""
+        with self._lock:
+            return any(key.startswith(prefix) for key in self._undurable)
 
     def forget_stream(self, prefix: str) -> None:
         """Delete all of one life of a stream, in every tier. Returns without waiting for that: it
