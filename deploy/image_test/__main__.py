@@ -109,9 +109,7 @@ async def use(stack: Stack, base_url: str, ready_s: float) -> None:
         stack.kill("onlooker")
         stack.start("onlooker")
         await until("the killed server is ready again", ready_s, lambda: is_ready(client))
-        await client.create_stream(
-            STREAM, clock="virtual"
-        )  # which finds its memory
+        await client.create_stream(STREAM, clock="virtual")  # which finds its memory
         after = await ask(client, question)
         if after != before:
             raise CheckFailed(f"'{before}' before the kill, '{after}' after it")

@@ -24,6 +24,7 @@ from onlooker.streams.events import StreamEvent
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.ownership import Ownership
 from onlooker.streams.shared import Shared
 from onlooker.streams.stream import Stream
 from onlooker.watches.shelf import WatchShelf
@@ -103,6 +104,7 @@ async def running_hub(
     journal: Path | None = None,
     journal_settings: dict[str, Any] | None = None,
     shelf: Path | None = None,
+    ownership: Ownership | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
     """A started hub, closed at the end; fails when a task of it is left behind.
@@ -140,6 +142,7 @@ async def running_hub(
         decoding=make_local_decoding(tree.streams, pool=pool, clock=clock, metrics=metrics),
         journal=keeper,
         shelf=watches,
+        ownership=ownership,
     )
     before = asyncio.all_tasks()
     await hub.start(lambda text: None)
@@ -148,7 +151,8 @@ async def running_hub(
     finally:
         async with limited("the hub to close"):
             await hub.close(deadline_s=0.0)
-    left = [task for task in asyncio.all_tasks() - before if not task.done()]
+    ours = {asyncio.current_task()}  # where a fixture ends, not the one that began it
+    left = [task for task in asyncio.all_tasks() - before - ours if not task.done()]
     assert not left, f"tasks left behind: {left}"
 
 

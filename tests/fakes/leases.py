@@ -1,0 +1,84 @@
+"""The store of leases in this process, as `RedisLeases` has it in Redis."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from onlooker.cache_store.leases import Claim, Held, LeasesUnreachable
+
+
+@dataclass(slots=True)
+class _Lease:
+    epoch: int
+    server: str
+    until_s: float
+
+
+@dataclass(slots=True)
+class LeaseBook:
+    """What all servers share, and `now_s`, its clock."""
+
+    now_s: Callable[[], float]
+    leases: dict[str, _Lease] = field(default_factory=dict)
+    fences: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def owner(self, stream: str) -> _Lease | None:
+        """The lease of a stream that has not run out."""
+        lease = self.leases.get(stream)
+        return lease if lease is not None and self.now_s() < lease.until_s else None
+
+    def lets_write(self, stream: str, epoch: int) -> bool:
+        """Whether a write of this epoch is taken."""
+        return epoch >= self.fences.get(stream, (0, ""))[0]
+
+    def lose_all(self) -> None:
+        """Come back empty."""
+        self.leases.clear()
+        self.fences.clear()
+
+
+class BookLeases:
+    """See `onlooker.cache_store.leases.LeaseStore`; nothing in it waits."""
+
+    def __init__(self, book: LeaseBook, server: str, *, lease_s: float) -> None:
+        self._book, self._server, self._lease_s = book, server, lease_s
+        self.is_cut_off = False
+
+    async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | Held:
+        self._reach()
+        held = self._book.owner(stream)
+        if held is not None and held.server != self._server and held.epoch != instead_of:
+            left_s = held.until_s - self._book.now_s()
+            return Held(held.server, held.server, held.epoch, left_s)
+        newest, last = self._book.fences.get(stream, (0, ""))
+        epoch = max(newest + 1, int(self._book.now_s() * 1e6))
+        self._grant(stream, epoch)
+        return Claim(epoch, is_handed_over=last not in ("", self._server))
+
+    async def renew(self, claims: Sequence[tuple[str, int]]) -> list[bool]:
+        self._reach()
+        return [self._renew(stream, epoch) for stream, epoch in claims]
+
+    async def release(self, stream: str, epoch: int) -> None:
+        self._reach()
+        held = self._book.leases.get(stream)
+        if held is not None and held.epoch == epoch:
+            del self._book.leases[stream]
+
+    async def close(self) -> None:
+        pass
+
+    def _renew(self, stream: str, epoch: int) -> bool:
+        held = self._book.owner(stream)
+        newest = self._book.fences.get(stream)
+        if (newest and newest[0] != epoch) or (held and held.epoch != epoch):
+            return False
+        self._grant(stream, epoch)
+        return True
+
+    def _grant(self, stream: str, epoch: int) -> None:
+        self._book.leases[stream] = _Lease(epoch, self._server, self._book.now_s() + self._lease_s)
+        self._book.fences[stream] = (epoch, self._server)
+
+    def _reach(self) -> None:
+        if self.is_cut_off:
+            raise LeasesUnreachable("cut off")
