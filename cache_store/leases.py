@@ -70,7 +70,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class OwnedBy:
     """Another server's right to a stream."""
 
     server: str
@@ -88,7 +88,7 @@ class LeasesUnreachable(Exception):
 class LeaseStore(Protocol):
     """The store of leases that all servers share. A stream is named ``tenant/stream``."""
 
-    async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | Held:
+    async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | OwnedBy:
         """Become the owner, unless another server is. `instead_of`: the epoch of a lease whose
         owner is known to be gone, and that need not be waited for.
 
@@ -153,7 +153,7 @@ class RedisLeases:
         self._lease_ms, self._fence_ms = round(lease_s * 1000), round(fence_s * 1000)
         self._timeout_s = timeout_s
 
-    async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | Held:
+    async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | OwnedBy:
         reply = await self._call(
             _ACQUIRE, stream, self._server, self._url, self._lease_ms, self._fence_ms, instead_of
         )
@@ -161,7 +161,7 @@ class RedisLeases:
             last = reply[2].decode()
             return Claim(int(reply[1]), is_handed_over=last not in ("", self._server))
         _, epoch, server, url, left_ms = reply
-        return Held(server.decode(), url.decode(), int(epoch), max(0, left_ms) / 1000)
+        return OwnedBy(server.decode(), url.decode(), int(epoch), max(0, left_ms) / 1000)
 
     async def renew(self, claims: Sequence[tuple[str, int]]) -> list[bool]:
         pipeline = self._client.pipeline(transaction=False)

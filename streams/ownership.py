@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from onlooker.cache_store.leases import Claim, Held, LeaseStore, LeasesUnreachable
+from onlooker.cache_store.leases import Claim, LeaseStore, LeasesUnreachable, OwnedBy
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded, OwnedElsewhere
 from onlooker.core.ids import StreamId, split_stream_id
@@ -69,7 +69,7 @@ class Ownership:
         try:
             asked_s = self._clock.now_s()
             found = await self._leases.acquire(name)
-            if isinstance(found, Held) and found.url and await self._is_gone(found.url):
+            if isinstance(found, OwnedBy) and found.url and await self._is_gone(found.url):
                 _log.warning("a stream is taken over", extra={"gone": found.server})
                 self._metrics.leases.labels("taken_over").inc()
                 asked_s = self._clock.now_s()
@@ -80,7 +80,7 @@ class Ownership:
                 "again later",
                 retry_after_s=self._terms.lease_s,
             ) from error
-        if isinstance(found, Held):
+        if isinstance(found, OwnedBy):
             where = f" at {found.url}" if found.url else ""
             raise OwnedElsewhere(
                 f"stream '{split_stream_id(stream_id)[1]}' is owned by the server "

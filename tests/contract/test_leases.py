@@ -1,5 +1,6 @@
 """Leases and fences, on a real Redis: who owns a stream, and whose writes count."""
 
+import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
@@ -7,12 +8,13 @@ import pytest
 
 from onlooker.cache_store.config import RedisSection
 from onlooker.cache_store.fence import Fences
-from onlooker.cache_store.leases import Claim, Held, LeasesUnreachable, RedisLeases
+from onlooker.cache_store.leases import Claim, LeasesUnreachable, OwnedBy, RedisLeases
 from onlooker.cache_store.opening import open_redis
 from onlooker.cache_store.tier import FetchOutcome, PutOutcome
 from onlooker.cache_store.tiers.redis import RedisTier
 from onlooker.core.clock import ManualClock
 from tests.contract.redis_server import RedisServer
+from tests.fakes.leases import BookLeases, LeaseBook
 from tests.unit.cache_store.factories import STREAM, make_encoded, make_key
 
 pytestmark = pytest.mark.redis
@@ -52,7 +54,7 @@ async def claim(leases: RedisLeases, *, instead_of: int = 0) -> Claim:
 async def test_a_stream_has_one_owner_whom_others_are_told(make_leases: MakeLeases) -> None:
     mine = await claim(make_leases("a"))
     found = await make_leases("b").acquire(NAME)
-    assert isinstance(found, Held)
+    assert isinstance(found, OwnedBy)
     assert (found.server, found.url, found.epoch) == ("a", "http://a", mine.epoch)
     assert 50 < found.left_s <= 60
 
@@ -84,7 +86,7 @@ async def test_an_owner_that_is_gone_need_not_be_waited_for(make_leases: MakeLea
     assert taken.epoch > gone.epoch
     assert await a.renew([(NAME, gone.epoch)]) == [False]
     late = await a.acquire(NAME, instead_of=gone.epoch)
-    assert isinstance(late, Held), "only the lease that was looked at may be passed over"
+    assert isinstance(late, OwnedBy), "only the lease that was looked at may be passed over"
 
 
 async def test_a_late_release_lets_no_other_lease_go(make_leases: MakeLeases) -> None:
@@ -92,7 +94,7 @@ async def test_a_late_release_lets_no_other_lease_go(make_leases: MakeLeases) ->
     gone = await claim(a)
     await claim(b, instead_of=gone.epoch)
     await a.release(NAME, gone.epoch)
-    assert isinstance(await a.acquire(NAME), Held)
+    assert isinstance(await a.acquire(NAME), OwnedBy)
 
 
 async def test_a_lease_comes_back_where_redis_forgot_it_and_epochs_still_grow(
@@ -102,7 +104,7 @@ async def test_a_lease_comes_back_where_redis_forgot_it_and_epochs_still_grow(
     before = await claim(a)
     redis_clean.client().flushall()
     assert await a.renew([(NAME, before.epoch)]) == [True]
-    assert isinstance(await b.acquire(NAME), Held)
+    assert isinstance(await b.acquire(NAME), OwnedBy)
     redis_clean.client().flushall()
     taken = await claim(b)
     assert taken.epoch > before.epoch
@@ -197,3 +199,36 @@ def test_streams_without_an_owner_are_written_as_they_are(writers: tuple[Writer,
     assert other.tier.put_many([make_encoded(0)]) == [PutOutcome.STORED]
     assert other.tier.delete_many([make_key(0)])
     assert one.tier.keys(STREAM.prefix) == []
+
+
+# ---- the double that other tests use ----
+async def test_the_double_of_redis_grants_renews_and_refuses_alike(
+    make_leases: MakeLeases,
+) -> None:
+    """The same calls, at random, give the same answers; only the numbers differ."""
+    rng = random.Random(7)
+    book = LeaseBook(lambda: 1000.0)
+    names = ("a", "b", "c")
+    pairs = {name: (make_leases(name), BookLeases(book, name, lease_s=60.0)) for name in names}
+    epochs: list[tuple[int, int]] = [(1, 1)]
+    for _ in range(300):
+        real, double = pairs[rng.choice(names)]
+        real_epoch, double_epoch = rng.choice(epochs[-3:])
+        call = rng.random()
+        if call < 0.5:
+            is_forced = rng.random() < 0.4
+            found = await real.acquire(NAME, instead_of=real_epoch if is_forced else 0)
+            other = await double.acquire(NAME, instead_of=double_epoch if is_forced else 0)
+            assert type(found) is type(other)
+            if isinstance(found, Claim) and isinstance(other, Claim):
+                assert found.is_handed_over == other.is_handed_over
+                epochs.append((found.epoch, other.epoch))
+            elif isinstance(found, OwnedBy) and isinstance(other, OwnedBy):
+                assert found.server == other.server
+        elif call < 0.8:
+            renewed = await real.renew([(NAME, real_epoch)])
+            assert renewed == await double.renew([(NAME, double_epoch)])
+        else:
+            await real.release(NAME, real_epoch)
+            await double.release(NAME, double_epoch)
+    assert len(epochs) > 50

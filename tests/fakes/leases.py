@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from onlooker.cache_store.leases import Claim, Held, LeasesUnreachable
+from onlooker.cache_store.leases import Claim, LeasesUnreachable, OwnedBy
 
 
 @dataclass(slots=True)
@@ -43,12 +43,12 @@ class BookLeases:
         self._book, self._server, self._lease_s = book, server, lease_s
         self.is_cut_off = False
 
-    async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | Held:
+    async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | OwnedBy:
         self._reach()
         held = self._book.owner(stream)
         if held is not None and held.server != self._server and held.epoch != instead_of:
             left_s = held.until_s - self._book.now_s()
-            return Held(held.server, held.server, held.epoch, left_s)
+            return OwnedBy(held.server, held.server, held.epoch, left_s)
         newest, last = self._book.fences.get(stream, (0, ""))
         epoch = max(newest + 1, int(self._book.now_s() * 1e6))
         self._grant(stream, epoch)
