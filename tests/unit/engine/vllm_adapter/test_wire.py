@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from onlooker.cache_store.config import CacheStoreSection, RedisSection
+from onlooker.cache_store.leases import Claim
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import (
     LoadSpan,
@@ -145,6 +146,8 @@ CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     (wire.drop_segments(["a"]), 1),
     (wire.drop_stream("p/", forget=True), 1),
     (wire.is_deleting("p/"), True),
+    (wire.own_stream("tenant/door", Claim(7, is_handed_over=True)), None),
+    (wire.is_writing("p/"), True),
     (wire.missing_segments(["a"]), ["a"]),
     (wire.stored_lives("p/"), wire.StoredLives([1], is_complete=True)),
     (
