@@ -65,10 +65,11 @@ class Turns:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():
                 self.give_back(tenant, spent_s=0.0)
             else:
-                account.waiting.remove(turn)
+                if turn in account.waiting:
+                    account.waiting.remove(turn)
                 self._forget_idle()
             raise
 
@@ -128,12 +129,15 @@ class Turns:
     def _give_out(self) -> None:
         while self._num_free and (tenant := self._next()) is not None:
             account = self._accounts[tenant]
+            turn = account.waiting.popleft()
+            if turn.cancelled():  # whoever waited for it will hear of that, but has not yet
+                continue
             self._num_given += 1
             account.served_at = self._num_given
             self._num_free -= 1
             self._num_busy += 1
             account.num_busy += 1
-            account.waiting.popleft().set_result(None)
+            turn.set_result(None)
 
     def _next(self) -> str | None:
         """Whose turn it is: of those within their share, or else of the others, the one whose last

@@ -173,3 +173,16 @@ async def test_who_has_used_up_its_share_and_is_aside_gets_no_other_turn() -> No
     line.turns.come_back("a", spent_s=0.0)
     await line.ask()
     assert not line.turns.is_idle
+
+
+async def test_who_gives_up_as_a_turn_comes_free_loses_it_to_nobody() -> None:
+    line = Line(1)
+    await line.ask("a", "b", "c")
+    line._tasks[1].cancel()  # b's; it has not yet heard of that when a's turn is over
+    await line.end("a")
+    assert line.served == ["a", "c"]
+    await line.end("c")
+    assert line.turns.is_idle
+    await line.ask("d")
+    assert line.served == ["a", "c", "d"]
+    await line.close()
