@@ -140,6 +140,9 @@ class ServerSection(Section):
     close_s: Annotated[float, Field(gt=0)] = 10.0
     """Time that streams and the engine get at shutdown to stop."""
 
+    give_back_memory_s: Annotated[float, Field(ge=1, le=86_400)] = 30.0
+    """So often the server gives memory that it has freed back to the system."""
+
     # How much waits to be sent
     max_queued_events: Annotated[int, Field(ge=16)] = 512
     """Events that wait for a slow reader; more, and it is let go with 1013."""

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 from onlooker.core.errors import ConfigError, OnlookerError
+from onlooker.core.heap import give_back_memory
 from onlooker.server.errors import hide
 from onlooker.server.gateway import Gateway, Phase
 
@@ -40,13 +41,16 @@ class Lifecycle:
         progress: Progress = lambda line: None,
         on_ready: Callable[[], None] = lambda: None,
         on_failure: Callable[[OnlookerError], None] = lambda error: None,
+        give_back: Callable[[], None] = give_back_memory,
     ) -> None:
+        """`give_back` gives the system freed memory back; another one is for tests."""
         self._gateway = gateway
         self._progress = progress
         self._on_ready = on_ready
         self._on_failure = on_failure
+        self._give_back = give_back
         self._starting: asyncio.Task[None] | None = None
-        self._pushers: asyncio.Task[None] | None = None
+        self._chores: list[asyncio.Task[None]] = []
         self._is_stopped = False
         self._is_hurried = False
         self.waits_for = "the server to notice that it should stop"
@@ -55,7 +59,10 @@ class Lifecycle:
     def start(self) -> None:
         """Begin to load the model; returns at once."""
         self._starting = asyncio.create_task(self._start(), name="start")
-        self._pushers = asyncio.create_task(self._gateway.pushers.run(), name="pushers")
+        self._chores = [
+            asyncio.create_task(self._gateway.pushers.run(), name="pushers"),
+            asyncio.create_task(self._give_back_memory(), name="memory"),
+        ]
 
     async def started(self) -> None:
         """Wait until the start has ended, well or badly."""
@@ -101,6 +108,14 @@ class Lifecycle:
             gateway.phase = Phase.READY
             self._on_ready()
 
+    async def _give_back_memory(self) -> None:
+        """Give the system back regularly what was needed for a while. It is done in a thread: it
+        takes milliseconds."""
+        interval_s = self._gateway.settings.server.give_back_memory_s
+        while True:
+            await self._gateway.clock.sleep(interval_s)
+            await asyncio.to_thread(self._give_back)
+
     def _note(self, line: str) -> None:
         self._gateway.progress = line
         self._progress(line)
@@ -114,7 +129,9 @@ class Lifecycle:
     async def _give_up_start(self, limit_s: float) -> None:
         """End the tasks of the start; what does not end within `limit_s` seconds is left alone."""
         self.waits_for = "the model's start to be given up"
-        tasks = [t for t in (self._starting, self._pushers) if t is not None and not t.done()]
+        tasks = [
+            task for task in (self._starting, *self._chores) if task is not None and not task.done()
+        ]
         for task in tasks:
             task.cancel()
         if tasks:

@@ -5,9 +5,10 @@ decodes builds on what came before; when that is killed, the source alone loses 
 anew at its next key frame, cluster or fragment.
 """
 
+import contextlib
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -30,13 +31,18 @@ Spend = Callable[[float], None]
 
 
 class WorkerPool:
-    """All decoder processes of a server. Called from any thread."""
+    """All decoder processes of a server. Called from any thread.
+
+    Of those for stills `workers` stand ready: one that is killed is replaced at once, and those
+    that were needed beside them are ended when they are free.
+    """
 
     def __init__(self, settings: DecodingSection, metrics: Metrics) -> None:
         self.settings, self._metrics = settings, metrics
         self._nursery = Nursery(memory_bytes=settings.memory_mib << 20)
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
+        self._num_lent = 0
 
     def start(self) -> None:
         """Begin the processes for stills, so that the first pictures need not wait for them."""
@@ -64,21 +70,41 @@ class WorkerPool:
         """For one sender."""
         return ProcessDecoders(self, spend)
 
-    def borrow(self) -> Worker:
-        """A process for a still. Raises `WorkerEnded`."""
+    @contextlib.contextmanager
+    def lend(self, *, is_fresh: bool) -> Iterator[Worker]:
+        """A process for a still, which may have decoded others before unless it is to be a fresh
+        one. Raises `WorkerEnded`, also where the body does."""
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        return self.begin()
-
-    def give_back(self, worker: Worker) -> None:
-        """It is free again."""
-        with self._lock:
-            self._idle.append(worker)
+            worker = None if is_fresh or not self._idle else self._idle.pop()
+            self._num_lent += 1
+        try:
+            if worker is None:
+                worker = self.begin()
+            yield worker
+        except BaseException:
+            if worker is not None:
+                worker.end()
+            worker = None
+            raise
+        finally:
+            self._take_back(worker)
 
     def begin(self) -> Worker:
         """A new process. Raises `WorkerEnded`."""
         return self._nursery.begin()
+
+    def _take_back(self, worker: Worker | None) -> None:
+        """It is free again, or (None) gone."""
+        with self._lock:
+            self._num_lent -= 1
+            num_standing, num_idle = self.settings.workers, len(self._idle)
+            if worker is not None and num_idle < num_standing:
+                self._idle.append(worker)
+            elif worker is not None:
+                worker.end()
+            elif num_idle + self._num_lent < num_standing:
+                with contextlib.suppress(WorkerEnded):  # then the next still begins it
+                    self._idle.append(self.begin())
 
     def count_end(self, ended: WorkerEnded, spend: Spend, budget_s: float) -> Undecodable | None:
         """Account for a process that ended over a message; why the message is lost, or None where
@@ -121,16 +147,15 @@ class ProcessDecoders:
             megapixel_budget_s=settings.megapixel_budget_s,
         )
         most_s = settings.still_budget_s + settings.megapixel_budget_s * shape.max_pixels / 1e6
-        for take in (self._pool.borrow, self._pool.begin):
+        for is_fresh in (False, True):
             try:
-                worker = take()
-                reply, body = worker.ask(request, payload, wall_limit_s=wall_limit_s(most_s))
+                with self._pool.lend(is_fresh=is_fresh) as worker:
+                    reply, body = worker.ask(request, payload, wall_limit_s=wall_limit_s(most_s))
             except WorkerEnded as ended:
                 fault = self._pool.count_end(ended, self._spend, most_s)
                 if fault is not None:
                     raise fault from None
                 continue
-            self._pool.give_back(worker)
             self._pool.count(reply, codec, self._spend)
             (picture,) = _pictures(reply, body, shape)
             return picture.pixels

@@ -8,12 +8,14 @@ makes an honest picture wait, does not make it late.
 
 import ctypes
 import resource
+import select
 import signal
 import socket
 import sys
 import time
 from dataclasses import dataclass
 
+from onlooker.core.heap import give_back_memory
 from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
 from onlooker.streams.perception.chunks import Picture
@@ -24,6 +26,9 @@ from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable, decode_still
 
 _PR_SET_PDEATHSIG = 1
+
+QUIET_S = 1.0
+"""A decoder that is asked nothing for so long gives back the memory that it does not use."""
 
 
 def confine(memory_bytes: int) -> None:
@@ -40,7 +45,11 @@ def confine(memory_bytes: int) -> None:
 def serve(link: socket.socket) -> None:
     """Decode until the server hangs up."""
     worker = _Worker()
+    ear = select.poll()
+    ear.register(link, select.POLLIN)
     while True:
+        if not ear.poll(1000 * QUIET_S):
+            give_back_memory()
         try:
             request, body = receive_request(link)
         except EOFError:

@@ -62,6 +62,24 @@ async def test_work_is_taken_when_the_engine_has_started() -> None:
         gateway.check_ready()
 
 
+async def test_freed_memory_is_given_back_regularly_until_the_end() -> None:
+    gateway, clock = make(server__give_back_memory_s=7.0)
+    times: list[float] = []
+    lifecycle = Lifecycle(gateway, give_back=lambda: times.append(clock.now_s()))
+    lifecycle.start()
+    await lifecycle.started()
+
+    async def pass_to(due_s: float) -> None:
+        await until(lambda: due_s in [at_s for at_s, *_ in clock._sleepers])
+        clock.advance(7.0)
+        await until(lambda: due_s in times)
+
+    await pass_to(7.0)
+    await pass_to(14.0)
+    await lifecycle.stop()
+    assert times == [7.0, 14.0]
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [(ConfigError("no such model"), "no such model"), (KeyError("x"), "inside the server")],

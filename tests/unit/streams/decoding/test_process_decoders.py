@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -143,6 +144,47 @@ def test_a_still_survives_the_death_of_every_process(pool: WorkerPool) -> None:
     assert pool._nursery._process is not None
     os.killpg(pool._nursery._process.pid, signal.SIGKILL)
     assert pool.decoders(Spent()).still(encode(make_pixels()), Codec.JPEG, SHAPE) is not None
+
+
+def num_processes(pool: WorkerPool) -> int:
+    """How many decoder processes there are, once those that were told to end have."""
+    assert pool._nursery._process is not None
+    parent = pool._nursery._process.pid
+    return sum(name.isdigit() and _parent(int(name)) == parent for name in os.listdir("/proc"))
+
+
+def await_processes(pool: WorkerPool, number: int) -> None:
+    """Until there are so many."""
+    until_s = time.monotonic() + WAIT_S
+    while (found := num_processes(pool)) != number:
+        assert time.monotonic() < until_s, f"{found} decoder processes in place of {number}"
+
+
+def test_a_process_that_was_killed_is_replaced_at_once() -> None:
+    pool = WorkerPool(DecodingSection(workers=2), Metrics())
+    pool.start()
+    try:
+        for _ in range(3):
+            with pytest.raises(Undecodable):
+                pool.decoders(Spent()).still(endless_jpeg(), Codec.JPEG, SHAPE)
+        await_processes(pool, 2)
+        assert len(pool._idle) == 2
+    finally:
+        pool.close()
+
+
+def test_processes_beyond_those_that_stand_ready_end_when_they_are_free() -> None:
+    pool = WorkerPool(DecodingSection(workers=2), Metrics())
+    pool.start()
+    try:
+        with ExitStack() as lent:
+            for _ in range(4):
+                lent.enter_context(pool.lend(is_fresh=False))
+            await_processes(pool, 4)
+        await_processes(pool, 2)
+        assert pool.decoders(Spent()).still(encode(make_pixels()), Codec.JPEG, SHAPE) is not None
+    finally:
+        pool.close()
 
 
 def test_closing_ends_what_is_being_decoded_at_once() -> None:

@@ -1,0 +1,21 @@
+"""Memory that was freed goes back to the system."""
+
+import os
+import sys
+
+import pytest
+
+from onlooker.benchmarks.cpu import process_rss_bytes
+from onlooker.core.heap import give_back_memory
+
+NUM, NUM_BYTES = 4000, 20_000
+"""Blocks that are too small to be the system's own, and together far above what varies."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library gives back by itself")
+def test_what_was_freed_between_what_is_kept_is_given_back() -> None:
+    blocks = [bytes(NUM_BYTES) for _ in range(NUM)]
+    held = process_rss_bytes(os.getpid())
+    del blocks[::2], blocks[-1:]  # every second one stays, so that nothing is free at the end
+    give_back_memory()
+    assert process_rss_bytes(os.getpid()) < held - NUM * NUM_BYTES // 4
