@@ -109,6 +109,11 @@ class RedisSection(Section):
     batch_records: int = Field(default=256, ge=1, le=10_000)
     """The most segments in one round trip."""
 
+    list_timeout_s: float = Field(default=5.0, gt=0, le=600)
+    """Limit for listing what is there of a stream, which takes many round trips and which the
+    engine waits for when a stream is opened. What was not listed in time is missing, and told as
+    incomplete. A Redis that holds many millions of keys of others may need more."""
+
     check_s: float = Field(default=1.0, gt=0, le=3600)
     """How often to look whether Redis still has what was stored: whether it came back empty,
     another server took over, or it evicts. A write looks too. Until what was lost is written again,

@@ -154,6 +154,7 @@ def open_redis(section: RedisSection, *, clock: Clock, fences: Fences | None = N
         ttl_s=section.ttl_s,
         batch_bytes=section.batch_bytes,
         batch_records=section.batch_records,
+        list_timeout_s=section.list_timeout_s,
         check_s=section.check_s,
         fences=fences,
     )

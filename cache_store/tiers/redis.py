@@ -54,6 +54,7 @@ class RedisTier:
         ttl_s: after how long a record that was not written again expires; None means never.
         batch_bytes: how many bytes are aimed at for one round trip.
         batch_records: the most records in one round trip.
+        list_timeout_s: limit for one listing, by `keys` or `scan`.
         check_s: how often `watch` looks whether Redis still has what was stored.
         fences: the epochs under which streams are written and deleted; those that it does not know
             are written as they are.
@@ -69,6 +70,7 @@ class RedisTier:
         ttl_s: int | None,
         batch_bytes: int,
         batch_records: int,
+        list_timeout_s: float,
         check_s: float,
         fences: Fences | None = None,
     ) -> None:
@@ -82,6 +84,7 @@ class RedisTier:
         self._ttl_s = ttl_s
         self._batch_bytes = batch_bytes
         self._batch_records = batch_records
+        self._list_timeout_s = list_timeout_s
         self._record_bytes = _FIRST_RECORD_BYTES
         self._probe_bytes = _FIRST_PROBE_BYTES
         self._scratch = threading.local()
@@ -137,27 +140,21 @@ class RedisTier:
         return found
 
     def keys(self, prefix: str = "") -> list[SegmentKey] | None:
-        texts = self._members.texts(prefix)
-        if texts is None:
-            return None
-        keys = []
-        for text in texts:
-            try:
-                keys.append(parse_key(text))
-            except ValueError:
-                self._counters.add(foreign=1)
-        return sorted(keys)
+        return self._keys(prefix, self._link.deadline_s(self._list_timeout_s))
 
     def scan(
         self, prefix: str = "", *, skip: Container[SegmentKey] = ()
     ) -> Iterator[SegmentHead | None]:
-        listed = self.keys(prefix)
+        until_s = self._link.deadline_s(self._list_timeout_s)
+        listed = self._keys(prefix, until_s)
         if listed is None:
             yield None
             return
         wanted = [key for key in listed if key not in skip]
         for start in range(0, len(wanted), _LIST_BATCH):
-            heads = self._read_heads(wanted[start : start + _LIST_BATCH], self._probe_bytes)
+            batch = wanted[start : start + _LIST_BATCH]
+            is_over = start > 0 and self._link.is_over(until_s)
+            heads = None if is_over else self._read_heads(batch, self._probe_bytes)
             if heads is None:
                 yield None
                 return
@@ -193,6 +190,18 @@ class RedisTier:
             return Fetch(FetchOutcome.CORRUPT)
         except RecordForeign:
             return Fetch(FetchOutcome.FOREIGN)
+
+    def _keys(self, prefix: str, until_s: float) -> list[SegmentKey] | None:
+        texts = self._members.texts(prefix, until_s=until_s)
+        if texts is None:
+            return None
+        keys = []
+        for text in texts:
+            try:
+                keys.append(parse_key(text))
+            except ValueError:
+                self._counters.add(foreign=1)
+        return sorted(keys)
 
     def _next_batch(self, records: Sequence[EncodedRecord]) -> Sequence[EncodedRecord]:
         num_bytes = 0

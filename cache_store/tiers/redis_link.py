@@ -112,9 +112,17 @@ class RedisLink:
 
         return self._guarded(run)
 
-    def scan_names(self, pattern: str, *, count: int) -> list[str] | None:
-        """All names of keys that match, each once; None when the server cannot be reached in time.
-        Each round trip looks at about `count` keys."""
+    def deadline_s(self, timeout_s: float) -> float:
+        """The instant after which an operation of several round trips is given up."""
+        return self._clock.now_s() + timeout_s
+
+    def is_over(self, until_s: float) -> bool:
+        """Whether an operation that began by `deadline_s` is to be given up."""
+        return self._clock.now_s() >= until_s
+
+    def scan_names(self, pattern: str, *, count: int, until_s: float) -> list[str] | None:
+        """All names of keys that match, each once; None when the server cannot be reached in time,
+        or not all are known by `until_s`. Each round trip looks at about `count` keys."""
         names: set[str] = set()
         cursor = 0
         while True:
@@ -125,10 +133,13 @@ class RedisLink:
             names.update(bytes(name).decode("utf-8", "replace") for name in found)
             if cursor == 0:
                 return sorted(names)
+            if self.is_over(until_s):
+                return None
 
-    def scan_set(self, name: str, *, count: int) -> set[str] | None:
+    def scan_set(self, name: str, *, count: int, until_s: float) -> set[str] | None:
         """The members of a set, about `count` a round trip; None when the server cannot be reached
-        in time. The set is empty also where the key is of another type."""
+        in time, or not all are known by `until_s`. The set is empty also where the key is of
+        another type."""
         members: set[str] = set()
         cursor = 0
         while True:
@@ -141,6 +152,8 @@ class RedisLink:
             members.update(bytes(member).decode("utf-8", "replace") for member in found)
             if cursor == 0:
                 return members
+            if self.is_over(until_s):
+                return None
 
     def close(self) -> None:
         """Close all connections."""

@@ -43,10 +43,12 @@ class RedisMembers:
         """Commands that take keys out of the sets of their streams."""
         return [("SREM", self.name(prefix), *texts) for prefix, texts in _by_stream(keys).items()]
 
-    def texts(self, prefix: str) -> list[str] | None:
+    def texts(self, prefix: str, *, until_s: float) -> list[str] | None:
         """The texts that start with `prefix`, which are those of keys and perhaps others; None when
-        Redis cannot be reached in time."""
-        return self._list_stream(prefix) if prefix.count("/") >= 4 else self._scan(prefix)
+        Redis cannot be reached in time, or not all are known by `until_s`."""
+        if prefix.count("/") >= 4:
+            return self._list_stream(prefix, until_s)
+        return self._scan(prefix, until_s)
 
     def drop(self, keys: Sequence[SegmentKey]) -> None:
         """Delete the sets of these keys' streams, which are then made again by the next listing."""
@@ -66,35 +68,36 @@ class RedisMembers:
         """The key of a stream's set."""
         return f"{self._namespace}:members:{stream_prefix}"
 
-    def _list_stream(self, prefix: str) -> list[str] | None:
+    def _list_stream(self, prefix: str, until_s: float) -> list[str] | None:
         stream_prefix = "/".join(prefix.split("/")[:4]) + "/"
-        members = self._link.scan_set(self.name(stream_prefix), count=_SCAN_COUNT)
+        name = self.name(stream_prefix)
+        members = self._link.scan_set(name, count=_SCAN_COUNT, until_s=until_s)
         if members is None:
             return None
         if _COMPLETE not in members:
-            found = self._scan(stream_prefix)
+            found = self._scan(stream_prefix, until_s)
             if found is None:
                 return None
-            self._complete(stream_prefix, found)
+            self._complete(stream_prefix, found, until_s)
             members = {*members, *found}
         return [text for text in members if text != _COMPLETE and text.startswith(prefix)]
 
-    def _complete(self, stream_prefix: str, texts: Sequence[str]) -> None:
-        """Make the set of a stream complete. The mark goes in last, once all other members are
-        in."""
+    def _complete(self, stream_prefix: str, texts: Sequence[str], until_s: float) -> None:
+        """Make the set of a stream complete, as far as there is time. The mark goes in last, once
+        all other members are in."""
         name = self.name(stream_prefix)
         members = [*texts, _COMPLETE] if texts else []
         for start in range(0, len(members), _ADD_BATCH):
             replies = self._link.send([("SADD", name, *members[start : start + _ADD_BATCH])])
-            if replies is None or isinstance(replies[0], Exception):
+            if replies is None or isinstance(replies[0], Exception) or self._link.is_over(until_s):
                 return
         if members and self._ttl_s is not None:
             self._link.send([("EXPIRE", name, self._ttl_s)])
 
-    def _scan(self, prefix: str) -> list[str] | None:
+    def _scan(self, prefix: str, until_s: float) -> list[str] | None:
         start = f"{self._namespace}:"
         # No character of a key or namespace has a meaning in a pattern.
-        names = self._link.scan_names(f"{start}{prefix}*", count=_SCAN_COUNT)
+        names = self._link.scan_names(f"{start}{prefix}*", count=_SCAN_COUNT, until_s=until_s)
         if names is None:
             return None
         texts = [name.removeprefix(start) for name in names]

@@ -1,6 +1,7 @@
 """A Redis that answers, but with errors: each kind is counted, told once, and met in its way."""
 
 import logging
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from onlooker.cache_store.tiers.redis import RedisTier
 from onlooker.cache_store.tiers.redis_replies import TELL_INTERVAL_S
 from onlooker.core.clock import ManualClock
 from tests.contract.redis_server import RedisServer, free_port
+from tests.fakes.resp_server import resp_server
 from tests.unit.cache_store.factories import make_encoded, make_key
 
 pytestmark = pytest.mark.redis
@@ -217,4 +219,85 @@ def test_records_go_over_tls(lone_redis: RedisServer, tmp_path: Path) -> None:
     plain = make_tier(f"redis://localhost:{port}/0", clock)
     assert got(plain) == "error"
     for tier in (trusting, strict, plain):
+        tier.close()
+
+
+def test_a_server_that_cannot_write_its_disk_is_read_and_not_filled(
+    lone_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    lone_redis.start("--save", "3600 1", "--enable-protected-configs", "yes")
+    clock = ManualClock()
+    tier = make_tier(lone_redis.url, clock)
+    assert put(tier, 0) is STORED
+    lone_redis.socket.with_name("taken.rdb").mkdir()  # no file can be written over a folder
+    with lone_redis.client() as client:
+        client.config_set("dbfilename", "taken.rdb")
+        client.bgsave()
+        while client.info("persistence")["rdb_last_bgsave_status"] != "err":
+            pass
+        with caplog.at_level(logging.WARNING, "onlooker"):
+            assert put(tier, 1) is ERROR
+        assert {getattr(record, "code", "") for record in caplog.records} == {"MISCONF"}
+        told = tier.stats().error_replies
+        assert put(tier, 1) is ERROR  # not even sent
+        assert tier.stats().error_replies == told
+        assert got(tier, 0) == "hit"
+        client.config_set("stop-writes-on-bgsave-error", "no")
+    clock.advance(BACKOFF_S)
+    assert put(tier, 1) is STORED
+    tier.close()
+
+
+def test_a_server_that_reads_its_file_is_left_alone_until_it_has(
+    lone_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    lone_redis.start()
+    clock = ManualClock()
+    tier = make_tier(lone_redis.url, clock)
+    assert put(tier, 0) is STORED
+    with lone_redis.client() as client:
+        client.mset({f"other:{index}": os.urandom(4096) for index in range(100)})
+        client.save()
+        lone_redis.kill()
+        with lone_redis.loading() as finish, caplog.at_level(logging.WARNING, "onlooker"):
+            assert got(tier, 0) == "error"
+            assert put(tier, 1) is ERROR
+            assert {getattr(record, "code", "") for record in caplog.records} == {"LOADING"}
+            finish()
+    clock.advance(BACKOFF_S)
+    assert got(tier, 0) == "hit"
+    tier.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_read"),
+    [
+        (b"-MOVED 3999 127.0.0.1:1", True),
+        (b"-ASK 3999 127.0.0.1:1", True),
+        (b"-TRYAGAIN Multiple keys request during rehashing of slot", False),
+        (b"-CLUSTERDOWN Hash slot not served", False),
+    ],
+    ids=["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"],
+)
+def test_a_server_of_a_cluster_is_told_of_and_not_asked_all_the_time(
+    reply: bytes, is_read: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    code = reply[1:].split()[0].decode()
+    with resp_server(reply) as server:
+        tier = make_tier(f"redis://127.0.0.1:{server.port}/0", clock)
+        with caplog.at_level(logging.WARNING, "onlooker"):
+            assert put(tier) is ERROR
+        assert {getattr(record, "code", "") for record in caplog.records} == {code}
+        assert all("single server" in getattr(record, "advice", "") for record in caplog.records)
+        num_commands, num_connections = len(server.commands), server.num_connections
+        assert put(tier) is ERROR
+        assert len(server.commands) == num_commands  # not even sent
+        assert got(tier) == "error" or is_read
+        assert (len(server.commands) > num_commands) is is_read
+        # Who is sent elsewhere makes connections anew, and so looks the name up again.
+        assert (server.num_connections > num_connections) is is_read
+        server.reply = b"+OK"
+        clock.advance(MAX_BACKOFF_S)
+        assert put(tier) is STORED
         tier.close()

@@ -271,3 +271,27 @@ def test_namespaces_are_apart(make_redis: MakeRedis) -> None:
     one.put_many([make_encoded(0)])
     assert two.get_many([make_key(0)])[0].outcome is FetchOutcome.MISS
     assert two.keys() == []
+
+
+class Ticking(ManualClock):
+    """A second passes with each look at it."""
+
+    def now_s(self) -> float:
+        self.advance(1.0)
+        return super().now_s()
+
+
+def test_a_listing_that_takes_too_long_is_given_up_and_told_as_incomplete(
+    make_redis: MakeRedis, redis_clean: RedisServer
+) -> None:
+    make_redis().put_many([make_encoded(index) for index in range(1500)])
+    hasty = make_redis(Ticking(), list_timeout_s=5.0, slow_s=60.0)
+    patient = make_redis(Ticking(), list_timeout_s=300.0, slow_s=60.0)
+    found = scanned(hasty)
+    assert found[-1] is None
+    assert len(found) < 1500
+    assert scanned(patient) == list(range(1500))
+    with redis_clean.client() as client:
+        client.mset({f"somebody-else:{index}": "" for index in range(30_000)})
+    assert hasty.keys() is None
+    assert [key.index for key in patient.keys() or ()] == list(range(1500))
