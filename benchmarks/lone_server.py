@@ -1,47 +1,66 @@
-"""`AttackedServer`: a real server process on loopback, with the scripted engine and a journal."""
+"""`LoneServer`: a real server in a process of its own, on loopback, for a benchmark to mistreat."""
 
 import asyncio
 import os
 import re
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
 
-from onlooker.benchmarks.attacks.log import num_failures
-from onlooker.benchmarks.attacks.processes import Holdings, holdings_of
-from onlooker.benchmarks.attacks.sources import OPEN_TIMEOUT_S
-from onlooker.benchmarks.attacks.target import HOST
+from onlooker.benchmarks.processes import Holdings, holdings_of
+from onlooker.benchmarks.server_log import failures, num_failures
 from onlooker.clients.python.child import free_port
 from onlooker.core.errors import OnlookerError
 
-BOOT_S = 60.0
+HOST = "127.0.0.1"
 STOP_S = 25.0
 """`drain_s` and `close_s` and a little."""
 POLL_S = 0.1
-HONEST_KEY = "honest-tenants-key"
-ATTACKER_KEY = "attackers-own-key"
 
 
 class NoServer(OnlookerError):
-    """The server that was to be attacked did not start."""
+    """The server did not start."""
 
     code = "server_died"
 
 
-class AttackedServer:
-    """Started anew by `start` when it is gone; counts how often it died or had to be killed."""
+class LoneServer:
+    """Started anew by `start` when it is gone; counts how often it had to be killed.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        folder: for its log, and a folder for each start.
+        settings: those of one start, which gets this folder for what it stores.
+        arguments: of ``serve``, such as ``--mode fake``.
+        keys: as in ``server.api_keys``; empty for none.
+        boot_s: how long it may take to be ready.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        settings: Callable[[Path], Mapping[str, object]],
+        arguments: tuple[str, ...] = (),
+        keys: str = "",
+        boot_s: float = 60.0,
+    ) -> None:
+        self._folder, self._settings, self._arguments = folder, settings, arguments
+        self._keys, self._boot_s = keys, boot_s
         self._log = folder / "server.log"
         self._process: asyncio.subprocess.Process | None = None
         self._num_starts = 0
         self.port = 0
         self.num_killed = 0
         """Times that it had to be killed: it answered no more, or outlived SIGTERM."""
+
+    @property
+    def base(self) -> str:
+        """Its address."""
+        return f"http://{HOST}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -59,16 +78,18 @@ class AttackedServer:
         """
         self.port = free_port(0)
         self._num_starts += 1
+        settings = self._settings(self._folder / str(self._num_starts))
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "onlooker.server", *self._arguments(),
+                sys.executable, "-m", "onlooker.server", "serve", "--port", str(self.port),
+                *self._arguments, *(f"--set={name}={value}" for name, value in settings.items()),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                env={**os.environ, "ONLOOKER_SERVER__API_KEYS": _keys()},
+                env={**os.environ, "ONLOOKER_SERVER__API_KEYS": self._keys},
             )  # fmt: skip
         with suppress(TimeoutError):
-            async with asyncio.timeout(BOOT_S):
+            async with asyncio.timeout(self._boot_s):
                 while self.is_alive():
-                    if await self._is_ready():
+                    if await self.is_ready():
                         return
                     await asyncio.sleep(POLL_S)
         await self.kill()
@@ -102,36 +123,24 @@ class AttackedServer:
         with self._log.open(errors="replace") as lines:
             return num_failures(lines)
 
+    def failures(self, *, expected: str | None = None) -> list[str]:
+        """Some of them, in full, without those that say `expected`."""
+        with self._log.open(errors="replace") as lines:
+            return failures(lines, expected=expected)
+
     async def metric(self, name: str) -> float:
         """A metric without labels."""
         async with httpx.AsyncClient(trust_env=False, timeout=10.0) as client:
-            text = (await client.get(f"http://{HOST}:{self.port}/metrics")).text
+            text = (await client.get(f"{self.base}/metrics")).text
         found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
         assert found is not None, f"no metric {name}"
         return float(found[1])
 
-    def _arguments(self) -> list[str]:
-        settings = {
-            "cache_store.journal.path": self._folder / str(self._num_starts) / "journal",
-            "cache_store.disk.path": self._folder / str(self._num_starts) / "disk",
-            "server.ack_interval_s": 0.02,  # a finer measure of the honest tenant's delays
-            "streams.fresh_wait_s": 0,
-            "streams.sources.allow_private": "true",
-            "streams.sources.open_timeout_s": OPEN_TIMEOUT_S,
-        }
-        assignments = [
-            part for name, value in settings.items() for part in ("-s", f"{name}={value}")
-        ]
-        return ["serve", "--mode", "fake", "--port", str(self.port), *assignments]
-
-    async def _is_ready(self) -> bool:
+    async def is_ready(self) -> bool:
+        """Whether it takes work now."""
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=5.0) as client:
-                reply = await client.get(f"http://{HOST}:{self.port}/readyz")
+                reply = await client.get(f"{self.base}/readyz")
         except httpx.TransportError:
             return False
         return reply.status_code == 200
-
-
-def _keys() -> str:
-    return f"honest:{HONEST_KEY},attacker:{ATTACKER_KEY}"

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import httpx
 
 from onlooker.benchmarks.attacks.tally import AttackTally
-from onlooker.benchmarks.attacks.target import HOST, AttackTarget
+from onlooker.benchmarks.attacks.target import AttackTarget
+from onlooker.benchmarks.lone_server import HOST
 
 NUM_SOURCES = 16
 """As many as the server pulls at a time by default."""

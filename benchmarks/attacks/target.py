@@ -11,7 +11,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-HOST = "127.0.0.1"
+from onlooker.benchmarks.lone_server import HOST
+
 ANSWER_S = 30.0
 """How long one answer is waited for; the attack's own deadline usually comes first."""
 

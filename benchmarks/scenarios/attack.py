@@ -3,8 +3,9 @@
 Shown, for each attack: by how much the worst frame (until it is acknowledged) or question (until
 its first word) of the honest tenant took longer than usual, whether the attack was refused, and
 what was answered. At the end: deaths and internal errors, and what the server still holds of
-memory, descriptors, threads, streams and watches. Everything is on loopback; the engine is the
-scripted one, so that all work is the gateway's.
+memory, descriptors, threads, streams and watches, which a second round of the same attacks must not
+make grow. Everything is on loopback; the engine is the scripted one, so that all work is the
+gateway's.
 
 Not shown: attacks on the model's own work; networks. On a busy machine the honest tenant waits for
 other programs as well: compare with `calm_worst_ms`, its worst delay while nobody attacked.
@@ -21,19 +22,22 @@ from typing import Any
 
 from onlooker.benchmarks.attacks.attacker import Attacker
 from onlooker.benchmarks.attacks.delays import Usual
-from onlooker.benchmarks.attacks.processes import Holdings
-from onlooker.benchmarks.attacks.server import ATTACKER_KEY, HONEST_KEY, AttackedServer
+from onlooker.benchmarks.attacks.leaks import leaks_of
+from onlooker.benchmarks.attacks.server import ATTACKER_KEY, HONEST_KEY, attacked_server
 from onlooker.benchmarks.attacks.table import ATTACKS
 from onlooker.benchmarks.attacks.target import HUNG_UP, AttackTarget
 from onlooker.benchmarks.attacks.victim import Victim
+from onlooker.benchmarks.attacks.warm_up import warm_up
+from onlooker.benchmarks.lone_server import LoneServer
+from onlooker.benchmarks.processes import Holdings
 from onlooker.benchmarks.report import rows
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import ConfigError
 
 GOAL_MS = 250.0
 WARM_UP_S = 2.0
-END_S = 3.0
-"""How long the server gets to let go of what the attacks left."""
+END_S = 15.0
+"""How long the server gets to let go of what the attacks left; idle threads go after ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class AttackRow:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this scenario."""
-    parser.add_argument("--quick", action="store_true", help="under two minutes (attack)")
+    parser.add_argument("--quick", action="store_true", help="about four minutes (attack)")
     parser.add_argument("--only", default="", help="names of attacks, by commas (attack)")
 
 
@@ -81,7 +85,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     names = chosen(options.only)
     pace = QUICK if options.quick else FULL
     with tempfile.TemporaryDirectory(prefix="attack") as folder:
-        course = _Course(AttackedServer(Path(folder)), SystemClock(), pace, options.seed)
+        course = _Course(attacked_server(Path(folder)), SystemClock(), pace, options.seed)
         return await course.run(names)
 
 
@@ -100,7 +104,7 @@ def chosen(only: str) -> list[str]:
 class _Course:
     """One server after the other, each with the honest tenant, and the attacks in turn."""
 
-    def __init__(self, server: AttackedServer, clock: Clock, pace: Pace, seed: int) -> None:
+    def __init__(self, server: LoneServer, clock: Clock, pace: Pace, seed: int) -> None:
         self._server = server
         self._clock = clock
         self._pace = pace
@@ -115,7 +119,7 @@ class _Course:
         What is left behind is told of the last server that was started, and not at all where that
         one died or was killed.
         """
-        left, attacks = list(names), dict[str, AttackRow]()
+        left, attacks, again = list(names), dict[str, AttackRow](), dict[str, AttackRow]()
         calm: dict[str, Any] = {}
         leaks: dict[str, Any] = {}
         while left:
@@ -125,24 +129,25 @@ class _Course:
                     if not calm:
                         calm = await self._calm(victim)
                     before = self._server.holdings()
-                    while left:
-                        if not await self._attack(left.pop(0), victim, attacks):
-                            break
-                    else:
-                        leaks = await self._leaks(before)
+                    if await self._attack_all(left, victim, attacks):
+                        first = await self._settled()
+                        print(f"  left behind: {first}; now the second round", flush=True)
+                        is_well = await self._attack_all(list(names), victim, again)
+                        leaks = await self._leaks(before, first, is_well=is_well)
             finally:
                 await self._server.stop()
         return summary(
-            attacks, calm, leaks,
+            attacks, calm, leaks, again=again,
             deaths=self._num_deaths, stuck=self._num_stuck, killed=self._server.num_killed,
             stack_traces=self._server.num_stack_traces(),
-        )  # fmt: skip
+        ) | {"failures": self._server.failures()}  # fmt: skip
 
     @asynccontextmanager
     async def _honest_tenant(self) -> AsyncIterator[Victim]:
         victim = Victim(self._target(HONEST_KEY), self._clock)
         running = asyncio.create_task(victim.run())
         try:
+            await warm_up(self._target(HONEST_KEY))
             await self._clock.sleep(WARM_UP_S)
             yield victim
         finally:
@@ -158,6 +163,16 @@ class _Course:
         worst_ms = round(1000 * victim.worst_beyond_s(self._usual), 1)
         print(f"  calm: {victim.delays.figures()}", flush=True)
         return {"calm_worst_ms": worst_ms, "usual": victim.delays.figures()}
+
+    async def _attack_all(
+        self, left: list[str], victim: Victim, rows: dict[str, AttackRow]
+    ) -> bool:
+        """Run the attacks that are `left`, each of which is taken off before it is begun. False
+        where the server must be started anew."""
+        while left:
+            if not await self._attack(left.pop(0), victim, rows):
+                return False
+        return True
 
     async def _attack(self, name: str, victim: Victim, attacks: dict[str, AttackRow]) -> bool:
         """Run one attack and add its row. False where the server must be started anew."""
@@ -182,20 +197,22 @@ class _Course:
             await self._server.kill()
         return is_settled and not is_dead
 
-    async def _leaks(self, before: Holdings) -> dict[str, Any]:
-        """Close what the attacks left open, and compare with what was held before."""
+    async def _settled(self) -> Holdings:
+        """Close what the attacks left open; what is held then."""
         target = self._target(ATTACKER_KEY)
         with suppress(*HUNG_UP):
             async with target.http() as client:
                 for stream in (await client.get("/v1/streams?limit=100")).json()["data"]:
                     await client.delete(f"/v1/streams/{stream['id']}")
         await self._clock.sleep(END_S)
-        after = self._server.holdings()
+        return self._server.holdings()
+
+    async def _leaks(self, before: Holdings, first: Holdings, *, is_well: bool) -> dict[str, Any]:
+        """What is left behind; without figures of the second round where it did harm."""
+        if not is_well:
+            return leaks_of(before, first, None)
         return {
-            **{
-                name: {"before": value, "after": asdict(after)[name]}
-                for name, value in asdict(before).items()
-            },
+            **leaks_of(before, first, await self._settled()),
             "streams": int(await self._server.metric("onlooker_streams_active")) - 1,
             "watches": int(await self._server.metric("onlooker_watches_active")),
         }
@@ -212,19 +229,23 @@ def summary(
     calm: dict[str, Any],
     leaks: dict[str, Any],
     *,
+    again: dict[str, AttackRow],
     deaths: int,
     stuck: int,
     killed: int,
     stack_traces: int,
 ) -> dict[str, Any]:
-    """The figures: each attack's row, the worst of all, and what went wrong in the server.
+    """The figures: each attack's row, the worst of all, and what went wrong in the server. `again`
+    has the rows of the second round, of which only the worst delay is told.
 
     An internal error is told to the client and leaves a stack trace: it counts once.
     """
-    faults = sum(sum(row.answers["faults"].values()) for row in attacks.values())
+    both = (*attacks.values(), *again.values())
+    faults = sum(sum(row.answers["faults"].values()) for row in both)
     return {
         "attacks": {name: asdict(row) for name, row in attacks.items()},
         "victim_worst_ms": max((row.victim_worst_ms for row in attacks.values()), default=0.0),
+        "second_round_worst_ms": max((row.victim_worst_ms for row in again.values()), default=0.0),
         "goal_ms": GOAL_MS,
         **calm,
         "crashes": deaths + max(faults, stack_traces),
@@ -251,7 +272,7 @@ def table(figures: dict[str, Any]) -> str:
     ]  # fmt: skip
     titles = ("attack", "worst delay ms", "refused", "lost", "internal errors", "server")
     leaks = [
-        (name, *(value.values() if isinstance(value, dict) else ("-", value)))
+        (name, *(value.values() if isinstance(value, dict) else ("-", "-", value, "")))
         for name, value in figures["leaks"].items()
     ]
     return "\n\n".join(
@@ -260,6 +281,6 @@ def table(figures: dict[str, Any]) -> str:
             f"Worst delay beyond the usual: {figures['victim_worst_ms']:g} ms (goal {GOAL_MS:g}; "
             f"while nobody attacked: {figures.get('calm_worst_ms', 0.0):g}). "
             f"Crashes: {figures['crashes']} (goal 0), of which {figures['crash_kinds']}",
-            rows(("left behind", "before", "after"), leaks),
+            rows(("left behind", "before", "after", "after second round", "leak"), leaks),
         )
     )

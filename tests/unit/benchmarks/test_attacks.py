@@ -13,15 +13,16 @@ from PIL import Image
 from onlooker.benchmarks.attacks import bombs
 from onlooker.benchmarks.attacks.delays import Delays, Usual
 from onlooker.benchmarks.attacks.fuzzers import EVENTS
-from onlooker.benchmarks.attacks.log import num_failures
+from onlooker.benchmarks.attacks.leaks import leaks_of, verdict
 from onlooker.benchmarks.attacks.mutation import mutated_bytes, mutated_event
-from onlooker.benchmarks.attacks.processes import family_of, holdings_of
 from onlooker.benchmarks.attacks.samples import messages_of
 from onlooker.benchmarks.attacks.sources import HOSTILE_URLS, STRANGE_URLS
 from onlooker.benchmarks.attacks.table import ATTACKS
 from onlooker.benchmarks.attacks.tally import AttackTally
 from onlooker.benchmarks.attacks.target import AttackTarget
+from onlooker.benchmarks.processes import Holdings, family_of, holdings_of
 from onlooker.benchmarks.scenarios import attack
+from onlooker.benchmarks.server_log import failures, num_failures
 from onlooker.core.errors import ConfigError
 from onlooker.core.media import Codec
 from onlooker.core.protocol.client_events import CLIENT_EVENT_TYPES, BadEvent, parse_client_event
@@ -177,6 +178,32 @@ def test_a_failure_that_two_loggers_tell_is_one() -> None:
     ]
     assert num_failures(lines) == 1
     assert num_failures(["all is well"]) == 0
+    assert failures(lines) == lines[:1]
+    assert failures(lines, expected="most recent") == []
+
+
+# ---- what is left behind
+def test_what_is_back_at_what_it_was_is_no_leak() -> None:
+    assert verdict(10, 25, 12, margin=4) == "none"
+    assert verdict(10, 12, None, margin=4) == "none"
+
+
+def test_what_a_second_round_does_not_add_to_is_bounded() -> None:
+    assert verdict(10, 25, 27, margin=4) == "bounded"
+
+
+def test_what_a_second_round_adds_to_grows() -> None:
+    assert verdict(10, 25, 40, margin=4) == "grows"
+    assert verdict(10, 25, None, margin=4) == "grows"
+
+
+def test_memory_is_judged_by_its_share_and_processes_by_their_number() -> None:
+    before, after = Holdings(5, 100 << 20, 40, 10), Holdings(6, 109 << 20, 40, 10)
+    found = leaks_of(before, after, after)
+    assert found["rss_bytes"]["verdict"] == "none"
+    assert found["processes"] == {
+        "before": 5, "after": 6, "after_second_round": 6, "verdict": "bounded",
+    }  # fmt: skip
 
 
 def test_this_process_holds_descriptors_threads_and_memory() -> None:
@@ -217,13 +244,16 @@ def test_the_figures_have_the_shape_that_is_promised() -> None:
         "two": a_row(answers=faulty.as_dict(), refused=False),
     }
     figures = attack.summary(
-        rows, {"calm_worst_ms": 3.0}, {"streams": 0, "threads": {"before": 1, "after": 2}},
+        rows, {"calm_worst_ms": 3.0},
+        {"streams": 0, "threads": {"before": 1, "after": 2, "second": 2, "verdict": "none"}},
+        again={"one": a_row(victim_worst_ms=99.0)},
         deaths=2, stuck=0, killed=0, stack_traces=1,
     )  # fmt: skip
     figures = json.loads(json.dumps(figures))
     assert figures["attacks"]["one"]["victim_worst_ms"] == 12.5
     assert [figures["attacks"][name]["refused"] for name in ("one", "two")] == [True, False]
     assert figures["victim_worst_ms"] == 12.5
+    assert figures["second_round_worst_ms"] == 99.0
     assert figures["crashes"] == 3, "two deaths, and one error that also left a stack trace"
     assert figures["leaks"]["streams"] == 0
     assert "two" in attack.table(figures)

@@ -1,0 +1,1 @@
+"""A server under long use, whose Redis and engine fail again and again."""
