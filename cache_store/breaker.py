@@ -30,6 +30,12 @@ class CircuitBreaker:
         """How long it stays open, the next time or now."""
         self._open_until_s: float | None = None
         self._num_opened = 0
+        self._has_given_up = False
+
+    @property
+    def has_given_up(self) -> bool:
+        """Whether it was opened as asking again soon is pointless, and is open yet."""
+        return self._has_given_up and self.is_open()
 
     @property
     def num_opened(self) -> int:
@@ -75,9 +81,11 @@ class CircuitBreaker:
         with self._lock:
             self._failures = self._max_failures
             self._open(self._backoff.max_s)
+            self._has_given_up = True
 
     def _open(self, backoff_s: float) -> None:
         # Never for less than before: it may have been opened for the longest time at once.
         self._backoff_s = max(self._backoff_s, backoff_s)
         self._open_until_s = self._clock.now_s() + self._backoff_s
         self._num_opened += 1
+        self._has_given_up = False

@@ -44,6 +44,9 @@ SETTLE_S = 180.0
 NOTICE_S = 3.0
 """How long it may take until the server's figures tell what it has seen of Redis."""
 CHECK_EVERY_S = 1.0
+PATIENCE_S = 90.0
+"""How long the crowd waits for a reply: longer than the server lets it wait for an engine that is
+being started."""
 SPARE_S = 400.0
 """Beyond its minutes, in which the whole must have ended."""
 
@@ -75,7 +78,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                 )  # fmt: skip
                 await server.start()
                 try:
-                    async with Client(server.base, options=ClientOptions()) as client:
+                    patient = ClientOptions(connect_timeout_s=PATIENCE_S)
+                    async with Client(server.base, options=patient) as client:
                         course = _Course(server, redis, client, pictures, options.seed)
                         figures = await course.run(seconds)
                 finally:

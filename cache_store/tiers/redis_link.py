@@ -103,14 +103,21 @@ class RedisLink:
         A command that the server refuses has an exception as its reply; the others go on. Replies
         that say that the server does not do its work (see `redis_replies`) count as failures.
         """
+        return self._guarded(lambda: self._run(commands))
 
-        def run() -> list[Reply]:
-            pipeline = self._client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
-            return list(pipeline.execute(raise_on_error=False))
-
-        return self._guarded(run)
+    def look(self, commands: Sequence[Command]) -> list[Reply] | None:
+        """As `send`, for who only looks and can wait: a Redis that is left alone, as it did not
+        answer or was slow, is asked all the same, and what comes of that changes nothing for the
+        others. None too where it does not do its work."""
+        if not self._breaker.is_open():
+            return self.send(commands)
+        if self._breaker.has_given_up:
+            return None
+        try:
+            replies = self._run(commands)
+        except (redis.RedisError, OSError):
+            return None
+        return None if any(map(trouble_of, replies)) else replies
 
     def deadline_s(self, timeout_s: float) -> float:
         """The instant after which an operation of several round trips is given up."""
@@ -158,6 +165,12 @@ class RedisLink:
     def close(self) -> None:
         """Close all connections."""
         self._client.connection_pool.disconnect()
+
+    def _run(self, commands: Sequence[Command]) -> list[Reply]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)  # type: ignore[no-untyped-call]  # redis-py
+        return list(pipeline.execute(raise_on_error=False))
 
     def _guarded(self, run: Callable[[], list[Reply]]) -> list[Reply] | None:
         if not self._breaker.try_enter():

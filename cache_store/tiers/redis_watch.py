@@ -10,13 +10,16 @@ writes may be missing; ``evicted_keys`` that have grown mean that some records w
 import logging
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from onlooker.cache_store.tiers.redis_link import Command, RedisLink, Reply
 
 logger = logging.getLogger(__name__)
 
+Send = Callable[[Sequence[Command]], list[Reply] | None]
+
+_CLOSE_S = 1.0
 _INFO_SECTIONS = ("server", "stats", "memory")
 
 
@@ -77,10 +80,10 @@ class RedisWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop looking; a look at a server that hangs is left to end by itself."""
         self._closing.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_CLOSE_S)
 
     @property
     def asking(self) -> Command:
@@ -99,10 +102,11 @@ class RedisWatch:
         if not isinstance(reply, Exception) and seen is not None and _text(reply) != seen.marker:
             self.look()
 
-    def look(self) -> None:
-        """Compare the server with what it was. Does nothing while it cannot be reached."""
+    def look(self, *, is_patient: bool = False) -> None:
+        """Compare the server with what it was. Does nothing while it cannot be reached. Who
+        `is_patient` asks one too that is left alone, and may have to wait for it."""
         with self._lock:
-            now = self._sight()
+            now = self._sight(self._link.look if is_patient else self._link.send)
             if now is None:
                 return
             before, self._seen = self._seen, now
@@ -116,17 +120,17 @@ class RedisWatch:
     def _run(self) -> None:
         while True:
             try:
-                self.look()
+                self.look(is_patient=True)
             except Exception:  # a fault of a listener must not end all looking
                 logger.exception("looking at Redis failed")
             if self._closing.wait(self._interval_s):
                 return
 
-    def _sight(self) -> RedisSight | None:
-        replies = self._link.send([self.asking, *(("INFO", section) for section in _INFO_SECTIONS)])
+    def _sight(self, send: Send) -> RedisSight | None:
+        replies = send([self.asking, *(("INFO", section) for section in _INFO_SECTIONS)])
         if replies is None or isinstance(replies[0], Exception):
             return None
-        marker = _text(replies[0]) or self._make_marker()
+        marker = _text(replies[0]) or self._make_marker(send)
         if marker is None:
             return None
         info: dict[str, object] = {}
@@ -144,11 +148,11 @@ class RedisWatch:
     def _policy_evicts(self, policy: str) -> bool:
         return policy.startswith("allkeys") or (self._expires and policy.startswith("volatile"))
 
-    def _make_marker(self) -> str | None:
+    def _make_marker(self, send: Send) -> str | None:
         """The marker that stands there after a new one was made, perhaps by another server of
         ours."""
         made = ("SET", self._name, secrets.token_hex(16), "NX")
-        replies = self._link.send([made, self.asking])
+        replies = send([made, self.asking])
         if replies is None or isinstance(replies[1], Exception):
             return None
         # A server that takes no writes, and has no marker, has not what we wrote either.

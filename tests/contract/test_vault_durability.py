@@ -1,5 +1,6 @@
 """What is said to be durable in Redis, and what Redis does to that: with real servers."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.vault import Vault
 from tests.contract.redis_server import RedisServer, free_port
 from tests.contract.test_vault_faults import Still, key, loaded, save
-from tests.fakes.waiting import WAIT_S
+from tests.fakes.waiting import WAIT_S, in_time
 
 pytestmark = pytest.mark.redis
 
@@ -145,6 +146,41 @@ def test_a_write_notices_that_redis_came_back_empty(
     await_doubt(vault)
     await_kept(vault)
     assert num_in(server) == 6
+
+
+def test_a_redis_that_is_left_alone_is_looked_at_all_the_same(
+    make_vault: MakeVault, server: RedisServer
+) -> None:
+    """It came back empty after it had not answered for long."""
+    vault = make_vault(
+        memory_bytes=1 << 20,  # has room for two
+        redis={"min_backoff_s": NEVER_S, "max_backoff_s": NEVER_S, "max_failures": 1},
+    )
+    saved(vault)
+    server.kill()
+    assert loaded(vault) == [4, 5]  # now it is left alone
+    assert vault.is_kept()
+    server.start()
+    await_doubt(vault)
+    assert not vault.is_kept()
+
+
+def test_a_redis_that_hangs_holds_the_end_of_the_watch_for_a_moment_only(
+    make_vault: MakeVault, server: RedisServer
+) -> None:
+    vault = make_vault(check_s=NEVER_S, redis={"timeout_s": 60.0})
+    saved(vault)
+    watch = vault._store._write_outs[0].tier.watch  # type: ignore[attr-defined]
+    server.hang()
+    try:
+        looking = threading.Thread(target=watch.look)
+        watch._thread = looking
+        looking.start()
+        in_time("the watch to end", watch.close)
+        assert looking.is_alive()
+    finally:
+        server.go_on()
+    looking.join(WAIT_S)
 
 
 def test_a_flushed_redis_is_filled_again(make_vault: MakeVault, server: RedisServer) -> None:
