@@ -6,8 +6,6 @@ import gc
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +30,7 @@ from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.perception.stills import encode_png
 from onlooker.streams.stream import Stream, StreamOptions
 from tests.vllm.in_process import frames
+from tests.vllm.real_server import RealServer
 from tests.vllm.test_engines import MODEL
 
 pytestmark = [
@@ -198,47 +197,18 @@ def test_damaged_and_foreign_records_are_never_shown(lives: dict[str, Any]) -> N
 # ---- the server itself
 
 
-class Server:
-    """`onlooker serve` in a process of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.base = ""
-
-    async def start(self) -> None:
-        """Return when it takes traffic."""
-        options = {
-            "cache_store.disk.path": self._folder / "segments",
-            "cache_store.journal.path": self._folder / "journal",
-            "streams.perception.gate_threshold": 0.0,
-            "engine.vllm.max_model_len": 1024,
-        }
-        arguments = [f"--set={name}={value}" for name, value in options.items()]
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "onlooker.server", "serve", "--port", "0", "--mode", "segments",
-            "--model", MODEL, *arguments, stdout=subprocess.PIPE,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            text = line.decode()
-            if "port open at " in text:
-                self.base = text.split("port open at ")[1].strip()
-            if text.startswith("ready"):
-                return
-        pytest.fail("the server ended before it was ready")
-
-    async def kill(self) -> None:
-        self.process.kill()
-        await self.process.wait()
-
-
 def test_a_killed_server_comes_back_with_all_that_it_acknowledged(tmp_path: Path) -> None:
     asyncio.run(killed_server(tmp_path))
 
 
 async def killed_server(folder: Path) -> None:
     os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    server = Server(folder)
+    server = RealServer(
+        {
+            "cache_store.disk.path": folder / "segments",
+            "cache_store.journal.path": folder / "journal",
+        }
+    )
     options = ClientOptions(answer_timeout_s=600)
     await server.start()
     client = Client(server.base, options=options)
