@@ -21,6 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from onlooker.benchmarks.load import draw_frames
 from onlooker.benchmarks.lone_server import LoneServer
 from onlooker.benchmarks.report import rows
@@ -186,10 +188,13 @@ class _Course:
         return False
 
     async def _is_well(self) -> bool:
-        return (
-            await self._server.is_ready()
-            and await self._server.metric("onlooker_store_doubted") == 0.0
-        )
+        return await self._server.is_ready() and await self._metric("onlooker_store_doubted") == 0.0
+
+    async def _metric(self, name: str) -> float | None:
+        """A metric of the server; None where it does not tell in time."""
+        with suppress(httpx.TransportError):
+            return await self._server.metric(name)
+        return None
 
     async def _check(self) -> None:
         while True:
@@ -205,7 +210,7 @@ class _Course:
                 faults=tuple(self._faults),
                 holdings=holdings,
                 rss_bytes=rss_bytes,
-                streams=int(await self._server.metric("onlooker_streams_active")),
+                streams=await self._metric("onlooker_streams_active"),
                 redis_keys=await self._redis.num_keys(),
                 worst_ms={
                     kind: round(1000 * worst_s) for kind, worst_s in self._crowd.worst_s.items()

@@ -24,8 +24,8 @@ class Minute:
     holdings: Holdings
     rss_bytes: Mapping[str, int]
     """By what a process does."""
-    streams: int
-    """That are open; those of the crowd and of the ledger."""
+    streams: float | None
+    """That are open, those of the crowd and of the ledger; None where the server did not tell."""
     redis_keys: int
     worst_ms: Mapping[str, float]
     crowd: Mapping[str, int]

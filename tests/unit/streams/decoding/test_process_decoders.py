@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding import worker
 from onlooker.streams.decoding.process_decoders import ProcessVideo, WorkerPool
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Shape
@@ -185,6 +187,30 @@ def test_processes_beyond_those_that_stand_ready_end_when_they_are_free() -> Non
         assert pool.decoders(Spent()).still(encode(make_pixels()), Codec.JPEG, SHAPE) is not None
     finally:
         pool.close()
+
+
+def test_a_decoder_that_is_asked_nothing_gives_back_memory_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times, given = list[int](), threading.Event()
+
+    def give_back() -> None:
+        times.append(1)
+        given.set()
+
+    monkeypatch.setattr(worker, "QUIET_S", 0.001)
+    monkeypatch.setattr(worker, "give_back_memory", give_back)
+    ours, theirs = socket.socketpair()
+    serving = threading.Thread(target=worker.serve, args=(theirs,))
+    serving.start()
+    try:
+        assert given.wait(WAIT_S)
+    finally:
+        ours.close()
+        serving.join(WAIT_S)
+        theirs.close()
+    assert not serving.is_alive()
+    assert times == [1]
 
 
 def test_closing_ends_what_is_being_decoded_at_once() -> None:
