@@ -140,6 +140,7 @@ class _Course:
                 task.result()  # what ended before its time has failed
             self._is_ending.set()
             await faults
+            await self._note()
         finally:
             for task in (*beside, faults):
                 task.cancel()
@@ -202,26 +203,28 @@ class _Course:
             await self._ledger.check()
 
     async def _note_minutes(self) -> None:
-        for number in itertools.count(1):
+        while True:
             await self._clock.sleep(MINUTE_S)
-            holdings, rss_bytes = held_now(self._server.pid)
-            minute = Minute(
-                minute=number,
-                faults=tuple(self._faults),
-                holdings=holdings,
-                rss_bytes=rss_bytes,
-                streams=await self._metric("onlooker_streams_active"),
-                redis_keys=await self._redis.num_keys(),
-                worst_ms={
-                    kind: round(1000 * worst_s) for kind, worst_s in self._crowd.worst_s.items()
-                },
-                crowd=dict(self._crowd.counts),
-                ledger=dict(self._ledger.counts),
-            )
-            self._minutes.append(minute)
-            self._faults.clear()
-            self._crowd.restart()
-            print(f"  {minute}", flush=True)
+            await self._note()
+
+    async def _note(self) -> None:
+        """Note what happened since the last time."""
+        holdings, rss_bytes = held_now(self._server.pid)
+        minute = Minute(
+            minute=len(self._minutes) + 1,
+            faults=tuple(self._faults),
+            holdings=holdings,
+            rss_bytes=rss_bytes,
+            streams=await self._metric("onlooker_streams_active"),
+            redis_keys=await self._redis.num_keys(),
+            worst_ms={kind: round(1000 * worst_s) for kind, worst_s in self._crowd.worst_s.items()},
+            crowd=dict(self._crowd.counts),
+            ledger=dict(self._ledger.counts),
+        )
+        self._minutes.append(minute)
+        self._faults.clear()
+        self._crowd.restart()
+        print(f"  {minute}", flush=True)
 
 
 MIB = 1 << 20
