@@ -28,6 +28,7 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self._add_gateway(self.registry)
         self._add_frames(self.registry)
+        self._add_webrtc(self.registry)
         self._add_questions(self.registry)
         self._add_scheduling(self.registry)
         self._add_engine(self.registry)
@@ -135,6 +136,31 @@ class Metrics:
             "onlooker_frame_lag_seconds",
             "Arrival of a frame to the end of its prefill: how far behind now the model sees.",
             buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
+    def _add_webrtc(self, registry: CollectorRegistry) -> None:
+        self.webrtc_sessions = Gauge(
+            "onlooker_webrtc_sessions_active", "Open WebRTC sessions.", registry=registry
+        )
+        self.webrtc_sessions_total = Counter(
+            "onlooker_webrtc_sessions_total",
+            "WebRTC sessions by how they ended: closed by their peer, unreachable, idle, expired, "
+            "stream_closed, shutdown, failed; or refused at the start.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.webrtc_dropped = Counter(
+            "onlooker_webrtc_dropped_total",
+            "What WebRTC peers sent in vain: frames that were lost on the way or built on such a "
+            "one, packets over the bitrate (too_much) or of nobody known (stranger), and addresses "
+            "that are not sent to (candidate).",
+            ["what"],
+            registry=registry,
+        )
+        self.webrtc_key_frames = Counter(
+            "onlooker_webrtc_key_frames_asked_total",
+            "Times a WebRTC peer was asked for a key frame.",
             registry=registry,
         )
 

@@ -80,8 +80,12 @@ def error_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:
         404: "There is no such thing.",
         408: "The body did not come in time.",
         409: "It exists already, or somebody else holds it.",
+        412: "The call is about a state that is over (`If-Match`).",
         413: "Over a size limit.",
         415: "A media type or a picture that is not taken.",
+        422: "Well formed, and not done here.",
+        428: "The call should say with `If-Match` which state it is about.",
+        501: "It takes an optional part that is not installed; the message says which.",
         503: "Starting, full or shutting down; `Retry-After` says when to try again.",
     }
     return {

@@ -28,6 +28,7 @@ from onlooker.server.routes import (
     realtime,
     streams,
     watches,
+    whip,
 )
 from onlooker.server.routes.page import PageFiles, page_folder
 
@@ -61,7 +62,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     )
     app.state.gateway = gateway
     for routes in (streams, frames, questions, events, watches, chat_completions, models,
-                   client_secrets, health, realtime):  # fmt: skip
+                   client_secrets, health, realtime, whip):  # fmt: skip
         app.include_router(routes.router)
     describe_security(app, server)
     _answer_errors(app, gateway)
@@ -72,6 +73,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
             allow_origins=list(server.allowed_origins),
             allow_methods=["*"],
             allow_headers=["*"],
+            expose_headers=list(whip.TOLD_HEADERS),
             max_age=600,
         )
     folder = page_folder()

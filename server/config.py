@@ -280,6 +280,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def media_addresses(host: str) -> tuple[str, ...]:
+    """Where media comes in to a server that listens at `host`; empty where a name does not say."""
+    if host.lower() == "localhost":
+        return ("127.0.0.1",)
+    try:
+        return (str(ipaddress.ip_address(host.strip("[]"))),)
+    except ValueError:
+        return ()
+
+
 def check_exposure(section: ServerSection) -> None:
     """Refuse to serve the network without keys.
 

@@ -2,7 +2,7 @@
 
 A few calls do more, depending on what they carry, and need a second right where that shows: a
 stream with a source (`Action.PULL_SOURCE`), a watch with a webhook (`Action.SET_WEBHOOK`), and a
-connection that names a stream which is not open yet (`Action.OPEN_STREAM`).
+connection or a WebRTC session that names a stream which is not open yet (`Action.OPEN_STREAM`).
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,26 @@ ROUTES: Mapping[str, Action] = {
     "GET /v1/streams/{stream_id}/watches/{watch_id}": Action.LIST_WATCHES,
     "PATCH /v1/streams/{stream_id}/watches/{watch_id}": Action.CHANGE_WATCH,
     "DELETE /v1/streams/{stream_id}/watches/{watch_id}": Action.DELETE_WATCH,
+    "POST /v1/whip/{stream_id}": Action.PUSH_FRAME,
+    "PATCH /v1/whip/{stream_id}/{session_id}": Action.PUSH_FRAME,
+    "DELETE /v1/whip/{stream_id}/{session_id}": Action.PUSH_FRAME,
     "POST /v1/chat/completions": Action.ASK,
     "POST /v1/realtime/client_secrets": Action.MINT_TOKEN,
     "GET /metrics": Action.READ_METRICS,
 }
 """HTTP calls. `/metrics` asks for a key only where the settings say so."""
 
-PUBLIC_ROUTES = frozenset({"GET /healthz", "GET /readyz"})
+PUBLIC_ROUTES = frozenset(
+    {
+        "GET /healthz",
+        "GET /readyz",
+        *(
+            f"{method} {path}"
+            for method in ("OPTIONS", "GET", "HEAD", "PUT")  # all but the first are refused
+            for path in ("/v1/whip/{stream_id}", "/v1/whip/{stream_id}/{session_id}")
+        ),
+    }
+)
 """HTTP calls that ask nobody for a key."""
 
 FRAME_MESSAGE = "binary message"

@@ -87,7 +87,43 @@ class NotReady(CapacityError):
     code = "starting"
 
 
+class NotInstalled(ServiceError):
+    """What was asked for takes an optional part that is not installed."""
+
+    code = "not_installed"
+    retryable = False
+
+
+class Unprocessable(ClientError):
+    """A request that is well formed, and asks for what is not done here."""
+
+    code = "unprocessable"
+
+
+class WrongMethod(ClientError):
+    """A call that its address does not take."""
+
+    code = "method_not_allowed"
+
+
+class StaleTag(ClientError):
+    """The request is about a state that is over (``If-Match``)."""
+
+    code = "precondition_failed"
+
+
+class MissingTag(ClientError):
+    """The request does not say which state it is about (``If-Match``)."""
+
+    code = "precondition_required"
+
+
 _TABLE[SlowBody] = Face(408, CLOSE_REFUSED, "invalid_request_error")
+_TABLE[NotInstalled] = Face(501, CLOSE_OUR_FAULT, "server_error")
+_TABLE[Unprocessable] = Face(422, CLOSE_REFUSED, "invalid_request_error")
+_TABLE[WrongMethod] = Face(405, CLOSE_REFUSED, "invalid_request_error")
+_TABLE[StaleTag] = Face(412, CLOSE_REFUSED, "invalid_request_error")
+_TABLE[MissingTag] = Face(428, CLOSE_REFUSED, "invalid_request_error")
 
 
 def face_of(error: OnlookerError) -> Face:

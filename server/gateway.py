@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, NotFound, ShuttingDown, TooLarge
@@ -17,6 +17,9 @@ from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.tenants import TenantStreams
+
+if TYPE_CHECKING:  # it needs the extra `webrtc`
+    from onlooker.streams.webrtc.roster import PeerRoster
 
 
 class Phase(StrEnum):
@@ -54,6 +57,8 @@ class Gateway:
     """Of running HTTP requests."""
     lobby: Lobby
     started_wall_s: float
+    peers: "PeerRoster | None" = None
+    """WebRTC sessions; None where the extra ``webrtc`` is not installed."""
     phase: Phase = Phase.STARTING
     progress: str = "starting"
     """What the start is waiting for, in plain words."""

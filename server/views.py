@@ -16,7 +16,9 @@ from onlooker.streams.stream import Stream, StreamStatus
 
 CONNECTION_OWNER = "connection "
 HTTP_OWNER = "HTTP calls"
-"""How a stream names who feeds it: a connection (followed by its id), or calls over HTTP."""
+WEBRTC_OWNER = "WebRTC session "
+"""How a stream names who feeds it: a connection or a WebRTC session (followed by its id), or calls
+over HTTP."""
 
 
 def stream_object(stream: Stream) -> StreamObject:
@@ -86,7 +88,7 @@ def limits(settings: Settings) -> Limits:
 def _source(owner: str | None) -> SourceInfo:
     if owner is None:
         return SourceInfo()
-    if owner == HTTP_OWNER or owner.startswith(CONNECTION_OWNER):
+    if owner == HTTP_OWNER or owner.startswith((CONNECTION_OWNER, WEBRTC_OWNER)):
         return SourceInfo(kind="push")
     return SourceInfo(kind="pull", url=owner)  # a pulled source goes by its address
 

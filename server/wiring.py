@@ -4,6 +4,8 @@ import socket
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from onlooker.cache_store.leases import RedisLeases
 from onlooker.cache_store.opening import open_journal
@@ -13,7 +15,7 @@ from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.server.auth import Authenticator, OriginGuard
-from onlooker.server.config import Settings
+from onlooker.server.config import Settings, media_addresses
 from onlooker.server.gateway import Gateway
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
@@ -32,6 +34,9 @@ from onlooker.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.watches.service import WatchService
 from onlooker.watches.shelf import WatchShelf
 from onlooker.watches.webhooks import WebhookSender
+
+if TYPE_CHECKING:  # it needs the extra `webrtc`
+    from onlooker.streams.webrtc.roster import PeerRoster
 
 FENCE_S = 90 * 86400.0
 """How long the newest epoch of a stream that nobody opens is remembered."""
@@ -106,7 +111,20 @@ def make_gateway(
             metrics=metrics,
         ),
         started_wall_s=clock.wall_s(),
+        peers=make_peers(settings, clock=clock, metrics=metrics),
     )
+
+
+def make_peers(settings: Settings, *, clock: Clock, metrics: Metrics) -> "PeerRoster | None":
+    """The WebRTC sessions of a server; None where the extra ``webrtc`` is not installed."""
+    if find_spec("aiortc") is None:
+        return None
+    from onlooker.streams.webrtc.roster import PeerRoster
+
+    server, section = settings.server, settings.streams.webrtc
+    is_everywhere = server.host in ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not bound
+    listen = section.addresses or (() if is_everywhere else media_addresses(server.host))
+    return PeerRoster(settings.streams, listen=listen, clock=clock, metrics=metrics)
 
 
 def make_pool(settings: Settings) -> Executor:

@@ -1,9 +1,11 @@
 """Settings of streams: how frames come in, become clips and are asked about."""
 
+import ipaddress
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from onlooker.core.address import AddressRules
 from onlooker.core.settings import Section
@@ -169,6 +171,104 @@ class SourcesSection(Section):
         )
 
 
+class WebRtcSection(Section):
+    """Video that comes in over WebRTC (``POST /v1/whip/{stream}``), where the extra ``webrtc`` is
+    installed."""
+
+    max_sessions: int = Field(default=32, ge=0, le=4096)
+    """Sessions at the same time, of all tenants; 0 takes none."""
+
+    max_tenant_sessions: int = Field(default=16, ge=1, le=4096)
+    """Sessions of one tenant at the same time."""
+
+    connect_timeout_s: float = Field(default=20.0, gt=0, le=300)
+    """A session over which nothing can be sent after so long is ended."""
+
+    idle_s: float = Field(default=10.0, gt=0, le=3600)
+    """A session that sends no whole frame for so long is ended."""
+
+    max_offer_bytes: int = Field(default=64 << 10, ge=1024, le=1 << 20)
+    """Bytes of an SDP offer, or of candidates that come later."""
+
+    max_candidates: int = Field(default=32, ge=1, le=256)
+    """Addresses of one peer that are tried; others are left out. Each is sent a few packets of a
+    hundred bytes before it has answered, and no more."""
+
+    max_bits_per_s: int = Field(default=6_000_000, ge=100_000, le=1_000_000_000)
+    """Bits a second that one session may send for long, with bursts of two seconds; what is over it
+    is dropped unread. Peers are told, and asked for less where the model looks at less."""
+
+    min_bits_per_s: int = Field(default=200_000, ge=10_000, le=1_000_000_000)
+    """The least that a peer is asked to come down to, however little the model looks at."""
+
+    loss_patience_s: float = Field(default=0.25, ge=0, le=5)
+    """How long a lost packet is waited for, and asked for again, before the peer is asked for a key
+    frame instead."""
+
+    addresses: tuple[str, ...] = ()
+    """Addresses of this machine at which media comes in. Empty: the one of `server.host`, or all of
+    the machine's where that is all of them."""
+
+    min_port: int = Field(default=0, ge=0, le=65_535)
+    """First UDP port for media. 0 takes any free ones."""
+
+    max_port: int = Field(default=0, ge=0, le=65_535)
+    """Last UDP port for media. A session takes one port of each address."""
+
+    announced_addresses: tuple[str, ...] = ()
+    """Addresses under which peers reach those of this machine, where they differ: the public one
+    behind NAT, the host's where the server runs in a container. Ports must be the same."""
+
+    refused_peers: tuple[str, ...] = (
+        "0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "240.0.0.0/4",
+        "::/127", "fe80::/10", "ff00::/8",
+    )  # fmt: skip
+    """Networks to which nothing is ever sent, whatever addresses a peer names as its own. Loopback
+    is taken all the same from an address of ours that is loopback itself."""
+
+    stun_server: str = ""
+    """``host:port`` of a STUN server, which tells this server and its peers their public addresses.
+    """
+
+    turn_server: str = ""
+    """``host:port`` of a TURN server, which relays media where nothing else gets through."""
+
+    turn_username: str = ""
+    """User name for the TURN server. Whoever may push is told it, as a browser needs it too."""
+
+    turn_password: SecretStr = SecretStr("")
+    """Password for the TURN server; told as the user name is."""
+
+    @field_validator("addresses", "announced_addresses")
+    @classmethod
+    def _are_addresses(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            ipaddress.ip_address(text)
+        return texts
+
+    @field_validator("refused_peers")
+    @classmethod
+    def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            ipaddress.ip_network(text)
+        return texts
+
+    @field_validator("stun_server", "turn_server")
+    @classmethod
+    def _are_servers(cls, text: str) -> str:
+        if text and not re.fullmatch(r"[A-Za-z0-9.-]{1,253}:[0-9]{1,5}", text):
+            raise ValueError("it should be host:port, such as turn.example.org:3478")
+        return text
+
+    @model_validator(mode="after")
+    def _ports_are_a_range(self) -> Self:
+        if bool(self.min_port) != bool(self.max_port) or self.min_port > self.max_port:
+            raise ValueError("min_port and max_port are the ends of a range, or both 0")
+        if self.min_bits_per_s > self.max_bits_per_s:
+            raise ValueError("min_bits_per_s is larger than max_bits_per_s")
+        return self
+
+
 class StreamsSection(Section):
     """Streams: what they take in, how long they stay and what may be asked of them."""
 
@@ -228,3 +328,4 @@ class StreamsSection(Section):
 
     decoding: DecodingSection = DecodingSection()
     sources: SourcesSection = SourcesSection()
+    webrtc: WebRtcSection = WebRtcSection()

@@ -131,6 +131,8 @@ def imported_packages(tree: ast.Module) -> set[str]:
 # Of each extra: what comes with vLLM, and is no requirement of its own here.
 WITH_VLLM = {"huggingface_hub", "torch", "transformers", "tokenizers", "safetensors", "vllm"}
 MAY_IMPORT_VLLM = ("engine/vllm_adapter/", "demo_model/", "benchmarks/stopwatch.py")
+WEBRTC = {"aioice", "aiortc"}
+MAY_IMPORT_WEBRTC = ("streams/webrtc/seams.py",)
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
 
 
@@ -150,6 +152,7 @@ def test_what_is_imported_is_required(
         if folder not in folders_with_code():
             continue
         extra = WITH_VLLM if name.startswith(MAY_IMPORT_VLLM) else set()
+        extra = extra | (WEBRTC if name in MAY_IMPORT_WEBRTC else set())
         extra = extra | (TRAINING if folder in ("demo_model", "benchmarks") else set())
         if found := {p for p in imported_packages(tree) if p.lower() not in known | extra}:
             strangers[name] = found

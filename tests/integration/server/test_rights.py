@@ -18,6 +18,7 @@ from onlooker.server.app import create_app
 from onlooker.server.doors import EVENTS, FRAME_MESSAGE, PUBLIC_ROUTES, ROUTES
 from onlooker.server.rights import SCOPE_OF, Action
 from onlooker.server.wiring import make_gateway
+from tests.fakes.offers import make_offer
 from tests.fakes.served import (
     KEY,
     Served,
@@ -134,6 +135,41 @@ PICTURE_CHAT = {
         }
     ],
 }
+
+
+def whip(method: str) -> Call:
+    """A call of WHIP, about a session that is begun for it with the server's own key."""
+    path = "/v1/whip/door" if method == "POST" else "/v1/whip/door/{session_id}"
+
+    async def attempt(served: Served, key: str) -> bool:
+        own = {"authorization": f"Bearer {KEY}"}
+        async with served.http(headers={"authorization": f"Bearer {key}"}) as client:
+            begun = await client.post(
+                "/v1/whip/door",
+                content=make_offer(),
+                headers=SDP | ({} if method == "POST" else own),
+            )
+            if begun.status_code == 403:
+                assert is_refused(begun.json()["error"])
+                return False
+            location, tag = begun.headers["location"], begun.headers["etag"]
+            reply = begun
+            if method == "PATCH":
+                headers = {**FRAGMENT, "if-match": tag}
+                fragment = "a=ice-ufrag:abcd\r\n"
+                reply = await client.patch(location, content=fragment, headers=headers)
+            elif method == "DELETE":
+                reply = await client.delete(location)
+            await client.delete(location, headers=own)
+            assert reply.status_code < 300 or is_refused(reply.json()["error"]), reply.text
+            return reply.is_success
+
+    return Call(f"{method} {path}".replace("door", "{stream_id}"), attempt)
+
+
+SDP = {"content-type": "application/sdp"}
+FRAGMENT = {"content-type": "application/trickle-ice-sdpfrag"}
+
 FILM = {"url": (ROOT / "README.md").as_uri()}
 """A file that may be opened and is no film; the stream that it was to feed ends by itself."""
 
@@ -159,6 +195,9 @@ CALLS = [
         headers={"content-type": "image/jpeg"},
     ),
     http("POST /v1/streams/{stream_id}/questions", f"{DOOR}/questions", json={"question": "Why?"}),
+    whip("POST"),
+    whip("PATCH"),
+    whip("DELETE"),
     http("POST /v1/chat/completions", "/v1/chat/completions", json=CHAT),
     http("POST /v1/chat/completions", "/v1/chat/completions", carries="picture", json=PICTURE_CHAT),
     http("POST /v1/streams/{stream_id}/watches", f"{DOOR}/watches", json=RAIN),
