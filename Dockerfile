@@ -15,7 +15,9 @@ RUN /src/deploy/setup/system.sh runtime && rm -rf /var/lib/apt/lists/*
 # ---- CPU: requirements first, so that an edit of the code does not install vLLM again ----------
 FROM cpu-base AS cpu-build
 ARG PIP_CACHE_DIR=/var/cache/pip
-ENV VENV=/opt/onlooker EXTRA=cpu DEV=0 EDITABLE=0 LOG=/tmp/setup.log
+# 1: video over WebRTC too (docs/webrtc.md).
+ARG WEBRTC=0
+ENV VENV=/opt/onlooker EXTRA=cpu DEV=0 EDITABLE=0 WEBRTC=${WEBRTC} LOG=/tmp/setup.log
 WORKDIR /src
 COPY pyproject.toml ./
 COPY deploy/setup/ deploy/setup/
@@ -46,7 +48,8 @@ CMD ["serve", "--host", "0.0.0.0"]
 # kernels. Onlooker goes into an environment on top that sees those packages and changes none of them.
 FROM ${VLLM_IMAGE} AS cuda
 ARG PIP_CACHE_DIR=/var/cache/pip
-ENV VENV=/opt/onlooker EXTRA=none DEV=0 EDITABLE=0 SYSTEM_SITE=1 \
+ARG WEBRTC=0
+ENV VENV=/opt/onlooker EXTRA=none DEV=0 EDITABLE=0 WEBRTC=${WEBRTC} SYSTEM_SITE=1 \
     CONSTRAINTS=/dev/null LOG=/tmp/setup.log
 WORKDIR /src
 COPY pyproject.toml ./

@@ -8,9 +8,11 @@ import { Strip } from "./strip.js";
 import { StreamTime } from "./time.js";
 import * as view from "./view.js";
 import { Watches } from "./watches.js";
+import { WhipSender } from "./whip.js";
 
 const KEY_STORE = "onlooker.key";
 const REDRAW_MS = 33;
+const WAY_STORE = "onlooker.way";
 const THEME_STORE = "onlooker.theme";
 const byId = (id) => document.getElementById(id);
 
@@ -29,7 +31,11 @@ const time = new StreamTime(sessionStorage, new URLSearchParams(location.search)
 const now = () => time.now();
 const link = new Realtime({ base, stream: time.id, key: sessionStorage.getItem(KEY_STORE) ?? "" });
 const strip = new Strip(byId("strip"), now);
-const capture = new Capture(link, now, (sent) => strip.sent(sent));
+const senders = {
+  pictures: new Capture(link, now, (sent) => strip.sent(sent)),
+  webrtc: new WhipSender(link, (message) => { stopSource(); view.notify(message); }),
+};
+let capture = senders.pictures; // what sends now, whatever the way
 
 let source = null;
 let opening = 0; // the newest attempt to open a source wins
@@ -47,13 +53,27 @@ async function watch(kind, file) {
     source = opened;
     opened.ended.then(() => source === opened && stopSource());
     view.showSource(source);
-    capture.start(source);
-    view.showPace(capture.pace, capture.wantedFps, source);
     animate(source);
+    await send();
   } catch (error) {
     if (!(error instanceof SourceError)) throw error;
     view.notify(error.message);
   }
+}
+
+/** Send what is watched, the way that is picked. */
+async function send() {
+  const sent = source;
+  const before = capture;
+  capture = senders[byId("way").value] ?? senders.pictures;
+  try {
+    if (before !== capture) await before.stop();
+    if (source === sent) await capture.start(source);
+  } catch (error) {
+    if (source === sent) stopSource();
+    throw error;
+  }
+  view.showPace(capture.pace, capture.wantedFps, source);
 }
 
 function stopSource() {
@@ -97,8 +117,20 @@ byId("stop").addEventListener("click", () => {
   stopSource();
 });
 byId("fps").addEventListener("change", ({ target }) => {
-  capture.setFps(Number(target.value));
+  for (const each of Object.values(senders)) each.setFps(Number(target.value));
   view.showPace(capture.pace, capture.wantedFps, source);
+});
+
+byId("way").addEventListener("change", async ({ target }) => {
+  localStorage.setItem(WAY_STORE, target.value);
+  if (!source) return;
+  view.notify("");
+  try {
+    await send();
+  } catch (error) {
+    if (!(error instanceof SourceError)) throw error;
+    view.notify(error.message);
+  }
 });
 
 // ---- questions ----
@@ -157,7 +189,7 @@ link.addEventListener("scene", ({ detail }) => strip.sceneChanged(detail.at_s));
 link.addEventListener("state", ({ detail }) => {
   view.showConnection(detail);
   if (detail.state !== "live") {
-    capture.setPace(null);
+    setPace(null);
     view.showRate(0, false);
   }
   if (detail.text === "needs-key") openSettings();
@@ -171,12 +203,12 @@ link.addEventListener("session", ({ detail: session }) => {
 });
 link.addEventListener("ack", ({ detail: ack }) => {
   const until = (ack.seen_until_s ?? 0) + (ack.lag_s ?? 0);
-  if (!source) time.follow(until);
+  if (!source || capture === senders.webrtc) time.follow(until); // the server says when frames came
   strip.acknowledged(ack);
   view.showAck(ack, capture.counts.passed);
 });
 link.addEventListener("pace", ({ detail: pace }) => {
-  capture.setPace(pace);
+  setPace(pace);
   view.showPace(pace, capture.wantedFps, source);
 });
 link.addEventListener("stream", ({ detail: event }) => {
@@ -207,6 +239,10 @@ async function catchUp() {
   } catch {
     // The connection tells of what is wrong; this was only to start well.
   }
+}
+
+function setPace(pace) {
+  for (const each of Object.values(senders)) each.setPace(pace);
 }
 
 function freshStream() {
@@ -283,6 +319,7 @@ byId("copy").addEventListener("click", async () => {
 });
 
 setTheme(localStorage.getItem(THEME_STORE));
+if (localStorage.getItem(WAY_STORE) in senders) byId("way").value = localStorage.getItem(WAY_STORE);
 view.showSuggestions(ABOUT_THE_WORLD, ask);
 showCode(ABOUT_THE_WORLD[0]);
 link.connect();

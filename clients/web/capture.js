@@ -1,5 +1,7 @@
 // Copies a source into JPEG pictures and sends them: newest wins, never faster than the server likes.
 
+import { CODECS, LAST_FRAME } from "./frame.js";
+
 const JPEG_QUALITY = 0.85;
 const MAX_SIDE = 640; // until the server has said what it can use
 const MAX_LATE_ENCODES = 1; // a picture that is still being coded makes the next turn pass
@@ -19,6 +21,7 @@ export class Capture {
     this.pace = null; // {fps, width, height}
     this.counts = { sent: 0, passed: 0 }; // passed: turns for which the line or the coder was busy
     this._encoding = 0;
+    this._last = null; // the newest picture that was sent
     this._canvas = makeCanvas();
     this._context = this._canvas.getContext("2d", { alpha: false });
     this._tick = makeTicker(() => this._turn());
@@ -33,9 +36,12 @@ export class Capture {
     this._retime();
   }
 
+  /** Stop sending, and say so: another source may feed the stream now. */
   stop() {
     this.source = null;
     this._tick(0);
+    if (this._last && this.link.live) this.link.sendFrame(this._last, this.now(), CODECS.jpeg, LAST_FRAME);
+    this._last = null;
   }
 
   setFps(fps) {
@@ -72,6 +78,7 @@ export class Capture {
         this.counts.passed += 1;
       } else {
         this.counts.sent += 1;
+        this._last = bytes;
         this.onSent({ sequence, at });
       }
     } finally {

@@ -189,10 +189,10 @@ export class Realtime extends EventTarget {
    * Send one picture. Returns its sequence number, or null where it was not sent.
    * @param {ArrayBuffer} payload  @param {number} captureS stream time in seconds
    */
-  sendFrame(payload, captureS, codec = CODECS.jpeg) {
+  sendFrame(payload, captureS, codec = CODECS.jpeg, flags = 0) {
     if (!this.roomForFrame) return null;
     this.sequence = (this.sequence + 1) >>> 0;
-    const header = { codec, sequence: this.sequence, captureUs: microseconds(captureS) };
+    const header = { codec, sequence: this.sequence, captureUs: microseconds(captureS), flags };
     this._socket.send(frameMessage(header, payload));
     return this.sequence;
   }

@@ -1,7 +1,8 @@
 // What can be watched: a camera, the screen, a video file, the drawn world.
 //
-// A source is {kind, label, element, width, height, aim(t), stop(), ended, truth?(t)}: `element` is
-// what is shown and copied from (<video> or <canvas>), `aim` brings it to stream time t.
+// A source is {kind, label, element, width, height, aim(t), stop(), ended, media?(fps), truth?(t)}:
+// `element` is what is shown and copied from (<video> or <canvas>), `aim` brings it to stream time
+// t, `media` gives it as a MediaStream where the browser can.
 
 import { createWorld, describe, draw } from "./world.js";
 
@@ -59,6 +60,7 @@ function openWorld(canvas) {
     width: WORLD_WIDTH,
     height: WORLD_HEIGHT,
     aim: (t) => draw(context, world.stateAt(t), WORLD_WIDTH, WORLD_HEIGHT),
+    media: (fps) => canvas.captureStream?.(fps),
     truth: (t) => describe(world.stateAt(t)),
     stop: () => {},
     ended: new Promise(() => {}),
@@ -77,6 +79,7 @@ async function openStream(kind, video, stream) {
     get width() { return video.videoWidth; },
     get height() { return video.videoHeight; },
     aim: () => {},
+    media: () => stream,
     stop: () => {
       stream.getTracks().forEach((each) => each.stop());
       video.srcObject = null;
@@ -104,6 +107,7 @@ async function openFile(video, file) {
     get width() { return video.videoWidth; },
     get height() { return video.videoHeight; },
     aim: () => {},
+    media: () => video.captureStream?.(),
     stop: () => {
       video.pause();
       video.removeAttribute("src");

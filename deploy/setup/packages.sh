@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Python packages: torch of the right build, the requirements, Onlooker itself, and what has to be
-# mended around a CPU build of torch. Reads VENV, EXTRA, DEV, EDITABLE and DRY_RUN; see lib.sh.
+# mended around a CPU build of torch. Reads VENV, EXTRA, WEBRTC, DEV, EDITABLE and DRY_RUN; see lib.sh.
 # `packages.sh requirements` leaves Onlooker itself out (an image layer that seldom changes), and
 # `packages.sh project` installs only that.
 set -euo pipefail
@@ -53,6 +53,7 @@ install_requirements() {
     local list what groups=()
     list="$(mktemp)"
     if [ "$DEV" = 1 ]; then groups=(--group dev); fi
+    if [ "$WEBRTC" = 1 ]; then groups+=(--also webrtc); fi
     requirements "${groups[@]}" "$EXTRA" >"$list"
     what="installing the requirements"
     if [ "$EXTRA" != none ]; then what="$what with vLLM (about 150 packages, 1-3 minutes)"; fi

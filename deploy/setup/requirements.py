@@ -15,16 +15,20 @@ PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 NO_EXTRA = "none"
 
 
-def select(pyproject: dict[str, Any], extra: str, groups: list[str]) -> list[str]:
-    """Base requirements, then the extra's, then those of the dependency groups.
+def select(
+    pyproject: dict[str, Any], extra: str, groups: list[str], also: list[str] | None = None
+) -> list[str]:
+    """Base requirements, then those of the extra and of the extras in `also`, then those of the
+    dependency groups.
 
     Raises:
         SystemExit: an extra or group that pyproject.toml does not have.
     """
     project = pyproject["project"]
     chosen: list[str] = list(project["dependencies"])
-    if extra != NO_EXTRA:
-        chosen += _named(project.get("optional-dependencies", {}), extra, "extra")
+    for name in (extra, *(also or ())):
+        if name != NO_EXTRA:
+            chosen += _named(project.get("optional-dependencies", {}), name, "extra")
     for group in groups:
         chosen += _named(pyproject.get("dependency-groups", {}), group, "dependency group")
     return chosen
@@ -56,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("extra", nargs="?", default=NO_EXTRA, help="cpu, gpu or none")
     parser.add_argument("--group", action="append", default=[], help="a dependency group as well")
+    parser.add_argument("--also", action="append", default=[], help="another extra, as webrtc")
     parser.add_argument("--only", metavar="PACKAGE", help="only the lines of this package")
     parser.add_argument("--fingerprint", action="store_true")
     options = parser.parse_args()
@@ -63,7 +68,7 @@ def main() -> None:
     if options.fingerprint:
         print(fingerprint(pyproject))
         return
-    lines = select(pyproject, options.extra, options.group)
+    lines = select(pyproject, options.extra, options.group, options.also)
     print("\n".join(only(lines, options.only) if options.only else lines))
 
 

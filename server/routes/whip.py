@@ -5,9 +5,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Header, Request, Response
-from pydantic import SecretStr
 
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError, UnsupportedMedia
+from onlooker.core.ids import tenant_stream_id
 from onlooker.server.access import (
     AnyGateway,
     CallerGrant,
@@ -144,11 +144,11 @@ async def add_candidates(
     responses=error_docs(404, 501),
 )
 async def end_session(
-    gateway: ReadyGateway, streams: CallerStreams, stream_id: str, session_id: str
+    gateway: ReadyGateway, grant: CallerGrant, stream_id: str, session_id: str
 ) -> Response:
     """End the session; its stream stays."""
-    peers = _peers_of(gateway)
-    await peers.end(peers.get(streams.get(stream_id), session_id), "its client ended it")
+    wanted = tenant_stream_id(grant.tenant, stream_id)
+    await _peers_of(gateway).end(wanted, session_id, "its client ended it")
     return Response(status_code=200)
 
 
@@ -228,7 +228,8 @@ def _add_ice_servers(reply: Response, section: WebRtcSection) -> None:
     if section.stun_server:
         reply.headers.append("Link", f'<stun:{section.stun_server}>; rel="ice-server"')
     if section.turn_server:
-        username, password = map(_quoted, (section.turn_username, section.turn_password))
+        username = _quoted(section.turn_username)
+        password = _quoted(section.turn_password.get_secret_value())
         reply.headers.append(
             "Link",
             f'<turn:{section.turn_server}?transport=udp>; rel="ice-server"; '
@@ -237,7 +238,6 @@ def _add_ice_servers(reply: Response, section: WebRtcSection) -> None:
         )
 
 
-def _quoted(text: str | SecretStr) -> str:
+def _quoted(text: str) -> str:
     """A header's quoted string."""
-    plain = text if isinstance(text, str) else text.get_secret_value()
-    return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

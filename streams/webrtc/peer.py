@@ -177,6 +177,15 @@ class Peer:
             await self.close(reason)
             self._metrics.webrtc_sessions.dec()
             self._metrics.webrtc_sessions_total.labels(outcome=outcome).inc()
+            _log.info(
+                "a WebRTC session ended",
+                extra={
+                    "session": self.session_id,
+                    "outcome": outcome,
+                    "reason": reason,
+                    "frames": self._sequence,
+                },
+            )
 
     async def close(self, reason: str) -> None:
         """Close the sockets and let go of the stream. Idempotent."""

@@ -1,16 +1,20 @@
 """`PeerRoster`: all WebRTC sessions of a server, by id; how many there may be, and whose."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError, Overloaded
-from onlooker.core.ids import new_id, split_stream_id
+from onlooker.core.ids import StreamId, new_id, split_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.stream import Stream
 from onlooker.streams.webrtc.offer import Fragment, Offer, parse_fragment, parse_offer
 from onlooker.streams.webrtc.peer import Peer
+
+MAX_PAST = 256
+"""Sessions that are over and still known to have been."""
 
 
 class PeerRoster:
@@ -27,6 +31,8 @@ class PeerRoster:
         self._clock, self._metrics = clock, metrics
         self._peers: dict[str, Peer] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
+        self._past: deque[tuple[StreamId, str]] = deque(maxlen=MAX_PAST)
+        """Sessions that are over, newest last: the stream and the id of each."""
 
     def parse_offer(self, text: str) -> Offer:
         """Read an offer within the bounds of the settings. Raises: as `offer.parse_offer`."""
@@ -120,13 +126,21 @@ class PeerRoster:
         """
         peer = self._peers.get(session_id)
         if peer is None or peer.stream is not stream:
-            raise NotFound(
-                "there is no such WebRTC session: it has ended, or never began", param="session"
-            )
+            raise _no_session()
         return peer
 
-    async def end(self, peer: Peer, reason: str) -> None:
-        """End a session and return when all of it is closed, so that another can begin."""
+    async def end(self, stream_id: StreamId, session_id: str, reason: str) -> None:
+        """End a session and return when all of it is closed, so that another can begin. Returns at
+        once where it is over already: many clients hang up first.
+
+        Raises:
+            NotFound: the stream had no such session, lately.
+        """
+        peer = self._peers.get(session_id)
+        if peer is None or peer.stream.id != stream_id:
+            if (stream_id, session_id) in self._past:
+                return
+            raise _no_session()
         peer.end(reason, outcome="closed")
         run = self._runs.get(peer.session_id)
         if run is not None:
@@ -137,9 +151,16 @@ class PeerRoster:
             await peer.run()
         finally:
             self._peers.pop(peer.session_id, None)
+            self._past.append((peer.stream.id, peer.session_id))
             self._runs.pop(peer.session_id, None)
             on_end(peer)
 
     def _refuse(self, message: str) -> None:
         self._metrics.webrtc_sessions_total.labels(outcome="refused").inc()
         raise Overloaded(f"{message}; end one or try again later", retry_after_s=5.0)
+
+
+def _no_session() -> NotFound:
+    return NotFound(
+        "there is no such WebRTC session: it has ended, or never began", param="session"
+    )

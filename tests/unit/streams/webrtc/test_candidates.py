@@ -32,3 +32,21 @@ def test_further_networks_can_be_refused() -> None:
     policy = PeerPolicy(("10.0.0.0/8",))
     assert not policy.allows("10.1.2.3")
     assert policy.allows("192.0.2.7")
+
+
+def test_lists_may_come_as_text_and_addresses_are_checked() -> None:
+    read = WebRtcSection.model_validate
+    assert read({"announced_addresses": "203.0.113.7, 2001:db8::7"}).announced_addresses == (
+        "203.0.113.7",
+        "2001:db8::7",
+    )
+    for wrong in (
+        {"addresses": "eth0"},
+        {"refused_peers": "10.0.0.1/8"},
+        {"min_port": 5000},
+        {"min_port": 5000, "max_port": 4000},
+        {"turn_server": "turn:example.org"},
+        {"min_bits_per_s": 900_000, "max_bits_per_s": 800_000},
+    ):
+        with pytest.raises(ValueError, match=next(iter(wrong)).partition("_")[0]):
+            read(wrong)
