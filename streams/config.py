@@ -187,8 +187,9 @@ class WebRtcSection(Section):
     idle_s: float = Field(default=10.0, gt=0, le=3600)
     """A session that sends no whole frame for so long is ended."""
 
-    max_offer_bytes: int = Field(default=64 << 10, ge=1024, le=1 << 20)
-    """Bytes of an SDP offer, or of candidates that come later."""
+    max_offer_bytes: int = Field(default=24 << 10, ge=1024, le=1 << 20)
+    """Bytes of an SDP offer, or of candidates that come later; those of browsers have about 10,000.
+    """
 
     max_candidates: int = Field(default=32, ge=1, le=256)
     """Addresses of one peer that are tried; others are left out. Each is sent a few packets of a

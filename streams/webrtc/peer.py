@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from onlooker.core.clock import Clock
-from onlooker.core.errors import OnlookerError, Overloaded
+from onlooker.core.errors import NotFound, OnlookerError, Overloaded
 from onlooker.core.log import stream_id_var
 from onlooker.core.media import DropReason, EncodedFrame
 from onlooker.core.metrics import Metrics
@@ -33,6 +33,9 @@ FEEDBACK_S = 1.0
 
 BURST_S = 2.0
 """Seconds of the full bitrate that may come at once."""
+
+LEAST_PACKET_BYTES = 400
+"""What a packet counts for at least: the small ones cost as much work as the large."""
 
 MAX_QUEUED_EVENTS = 256
 """Events of its stream that wait for a peer's task."""
@@ -292,7 +295,7 @@ class Peer:
             kind = None
         else:
             return False  # audio, or what else was not asked for; nothing is wrong with it
-        if kind is None and not self._bytes.take(len(data)):
+        if kind is None and not self._bytes.take(max(len(data), LEAST_PACKET_BYTES)):
             kind = "too_much"
         if kind is not None:
             self._refuse(kind)
@@ -305,6 +308,8 @@ class Peer:
         try:
             for frame in await self._receiver.take(data):
                 self._push(frame)
+        except NotFound as error:
+            self.end(error.message, outcome="stream_closed")
         except OnlookerError as error:
             self.end(error.message, outcome="failed")
         except Exception:

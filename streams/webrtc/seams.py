@@ -1,8 +1,8 @@
 """All that is used of aiortc and aioice, in one file: ICE, DTLS and SRTP, up to a decrypted packet.
 
-aiortc's own peer connection is not used. It decodes what comes in within this process, waits for a
-following frame before it gives one out, and keeps what strangers can make grow without a bound. Of
-it, only the transports are: `aioice.Connection` (documented), and `aiortc.RTCDtlsTransport`
+aiortc's own peer connection is not used: it decodes what comes in within this process, waits for a
+following frame before it gives one out, and keeps what strangers can make grow without a bound
+(docs/adr/0015). Its transports are: `aioice.Connection` (documented), and `aiortc.RTCDtlsTransport`
 (documented as a class), of which these are not public: `_handle_rtp_data`, `_handle_rtcp_data`,
 `_send_rtp`, `_set_role`, and that it asks of what carries it `role`, `_recv` and `_send`. Of aioice
 they are `StunProtocol`, `server_reflexive_candidate`, and the methods of a connection that are

@@ -63,6 +63,23 @@ def test_the_webcam_is_seen_as_it_changes_over_webrtc(live: Page) -> None:
     )
 
 
+@pytest.mark.parametrize("codec", ["VP8", "VP9", "H264"])
+def test_every_codec_is_taken(live: Page, codec: str) -> None:
+    live.run(
+        """const add = RTCPeerConnection.prototype.addTransceiver, wanted = `video/${arguments[0]}`;
+        RTCPeerConnection.prototype.addTransceiver = function (...given) {
+            const made = add.apply(this, given);
+            const known = RTCRtpSender.getCapabilities('video').codecs;
+            made.setCodecPreferences(known.filter((one) => one.mimeType === wanted));
+            return made;
+        };""",
+        codec,
+    )
+    live.watch("webcam")
+    assert re.search("mostly (red|blue)", live.ask("What colour is it?"))
+    assert live.notice == ""
+
+
 def test_the_way_can_be_changed_while_it_sends(live: Page) -> None:
     live.watch("webcam")
     for way in ("pictures", "webrtc", "pictures"):

@@ -27,9 +27,17 @@ COLOURS = {"red": (220, 30, 30), "blue": (40, 60, 220)}
 class PlainVideo(VideoStreamTrack):
     """A camera that sees one colour at a time."""
 
-    def __init__(self, colour: str = "red", *, width: int = 320, height: int = 240) -> None:
+    def __init__(
+        self,
+        colour: str = "red",
+        *,
+        width: int = 320,
+        height: int = 240,
+        is_busy: bool = False,
+    ) -> None:
         super().__init__()
         self.colour = colour
+        self._random = np.random.default_rng(7) if is_busy else None
         self._shape = (height, width, 3)
         self.num_sent = 0
 
@@ -38,6 +46,9 @@ class PlainVideo(VideoStreamTrack):
         pixels = np.full(self._shape, COLOURS[self.colour], np.uint8)
         # An encoder that is given the very same picture again and again sends next to nothing.
         pixels[: 8 * (self.num_sent % 8 + 1), :8] = 255
+        if self._random is not None:  # takes many packets
+            noise = self._random.integers(0, 64, self._shape, np.uint8)
+            pixels = pixels // 2 + noise
         frame = VideoFrame.from_ndarray(pixels, format="rgb24")
         frame.pts, frame.time_base = pts, Fraction(time_base)
         self.num_sent += 1

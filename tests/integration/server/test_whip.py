@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ import pytest
 from onlooker.core.clock import ManualClock
 from onlooker.streams.events import SourceChanged
 from onlooker.streams.stream import Stream
+from onlooker.streams.webrtc.seams import IcePath
 from tests.fakes.offers import AUDIO, AV1, VP8, candidate, make_offer, video
 from tests.fakes.served import KEY, Served, frame_message, jpeg, serving
 from tests.fakes.streams import driven, next_event
@@ -71,6 +73,37 @@ async def test_what_a_peer_sends_is_kept_and_can_be_asked_about(codec: str) -> N
         told = (await http.get("/v1/streams/door")).json()
         assert told["source"]["kind"] == "push"
         assert told["totals"]["dropped"] == {}
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_losses_are_mended_or_end_with_the_next_key_frame(
+    codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, chance = IcePath.data_received, random.Random(7)
+
+    def lossy(self: IcePath, data: bytes, component: int) -> None:
+        if not (data[:1] >= b"\x80" and chance.random() < 0.1):
+            take(self, data, component)
+
+    monkeypatch.setattr(IcePath, "data_received", lossy)
+    track = PlainVideo(width=640, height=480, is_busy=True)
+    async with whip() as (served, http), sending(http, "door", codec=codec, track=track):
+        await until(lambda: stream_of(served, "door").status().kept >= 8)
+        assert stream_of(served, "door").status().dropped == {}, "nothing wrong is decoded"
+        assert served.metric("onlooker_webrtc_key_frames_asked_total") < 8
+
+
+async def test_more_than_the_bitrate_is_dropped_and_counted() -> None:
+    settings = {"max_bits_per_s": 100_000, "min_bits_per_s": 50_000}
+    track = PlainVideo(width=640, height=480, is_busy=True)
+    async with (
+        whip(**{f"streams__webrtc__{name}": value for name, value in settings.items()}) as (
+            served,
+            http,
+        ),
+        sending(http, "door", track=track),
+    ):
+        await until(lambda: served.metric("onlooker_webrtc_dropped_total", what="too_much") > 9)
 
 
 async def test_it_works_with_decoder_processes_and_with_sound_beside_it() -> None:
@@ -167,7 +200,8 @@ async def test_what_is_no_part_of_whip_is_refused(method: str, path: str) -> Non
 
 async def test_thousands_of_addresses_cost_a_few_checks() -> None:
     lines = tuple(candidate(f"127.0.{n // 250}.{n % 250 + 1}", port=9) for n in range(1000))
-    async with whip(streams__webrtc__max_candidates=5) as (served, http):
+    settings = {"streams__webrtc__max_candidates": 5, "streams__webrtc__max_offer_bytes": 70_000}
+    async with whip(**settings) as (served, http):
         assert (await post(http, "door", make_offer(video(VP8, more=lines)))).is_success
         assert served.metric("onlooker_webrtc_dropped_total", what="candidate") == 995
 

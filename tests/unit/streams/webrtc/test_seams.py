@@ -6,11 +6,11 @@ import re
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import aioice.ice
 import pytest
-from aioice import Connection
+from aioice import Connection, stun
 from aiortc import RTCDtlsTransport
 
 from onlooker.streams.config import WebRtcSection
@@ -143,3 +143,40 @@ async def test_two_ends_shake_hands_and_tell_when_it_is_over() -> None:
         await a.stop()
         await until(lambda: "other" in ends)
         await b.stop()
+
+
+class StunServer(asyncio.DatagramProtocol):
+    """Says that whoever asks comes from 203.0.113.9."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        asked = stun.parse_message(data)
+        told = stun.Message(
+            message_method=asked.message_method,
+            message_class=stun.Class.RESPONSE,
+            transaction_id=asked.transaction_id,
+        )
+        told.attributes["XOR-MAPPED-ADDRESS"] = ("203.0.113.9", addr[1])
+        self._transport.sendto(bytes(told), addr)
+
+
+async def test_a_stun_server_says_how_we_look_from_outside() -> None:
+    loop = asyncio.get_running_loop()
+    server, _ = await loop.create_datagram_endpoint(StunServer, local_addr=("127.0.0.1", 0))
+    port = server.get_extra_info("sockname")[1]
+    section = WebRtcSection(stun_server=f"127.0.0.1:{port}")
+    made = IcePath(
+        section,
+        listen=("127.0.0.1",),
+        policy=PeerPolicy(()),
+        admit=lambda data: True,
+        refuse=lambda what: None,
+    )
+    async with limited("the STUN server's reply"):
+        await made.gather_candidates()
+    own, mapped = made.local_candidates
+    assert (mapped.type, mapped.host, mapped.port) == ("srflx", "203.0.113.9", own.port)
+    await made.close()
+    server.close()
