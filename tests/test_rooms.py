@@ -46,5 +46,11 @@ def test_a_room_that_needs_no_model_imports_none(rooms: tuple[str, ...]) -> None
     assert loaded_by(*rooms) & set(HEAVY) == set()
 
 
+def test_the_server_needs_no_webrtc() -> None:
+    without = "import sys; sys.modules['aiortc'] = sys.modules['aioice'] = None; "
+    code = without + "import onlooker.server.cli, onlooker.server.app, onlooker.server.wiring"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
 def test_the_rule_sees_a_room_that_needs_torch() -> None:
     assert "torch" in loaded_by("onlooker.engine.vllm_adapter.worker.rotary")

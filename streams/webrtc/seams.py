@@ -28,6 +28,9 @@ __all__ = ["DtlsLink", "IcePath", "RTCCertificate"]
 MAX_QUEUED = 2048
 """Datagrams that wait to be decrypted: about a second of them at 20 Mbit/s."""
 
+SERVER_S = 2
+"""Seconds for which a STUN or TURN server is waited for; an offer is answered no sooner."""
+
 MAX_ADDRESSES = 8
 """Addresses of this machine at which one session listens."""
 
@@ -82,9 +85,11 @@ class IcePath(Connection):
             self._protocols.append(endpoint)
             found.append(endpoint.local_candidate)
             found += self._announced(endpoint.local_candidate)
-        found += await self._reflexive(timeout)
         # What is left for the base is the relay.
-        return found + await super().get_component_candidates(component, [], timeout)
+        others = await asyncio.gather(
+            self._reflexive(), super().get_component_candidates(component, [], SERVER_S)
+        )
+        return [*found, *(candidate for each in others for candidate in each)]
 
     async def _open(self, address: str) -> StunProtocol | None:
         """A socket at `address`; None when there is no free port, or no such address."""
@@ -113,7 +118,7 @@ class IcePath(Connection):
             if ipaddress.ip_address(address).version == version
         ]
 
-    async def _reflexive(self, timeout_s: float) -> list[Candidate]:
+    async def _reflexive(self) -> list[Candidate]:
         if self.stun_server is None:
             return []
         asked = [
@@ -123,7 +128,7 @@ class IcePath(Connection):
         ]
         if not asked:
             return []
-        done, late = await asyncio.wait(asked, timeout=timeout_s)
+        done, late = await asyncio.wait(asked, timeout=SERVER_S)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)

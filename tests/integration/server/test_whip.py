@@ -5,6 +5,7 @@ import contextlib
 import os
 import random
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -266,9 +267,11 @@ async def test_no_free_port_is_an_overload_and_closes_what_was_opened() -> None:
             assert (await http.get("/v1/streams")).json()["data"] == []
 
 
-async def test_without_the_extra_the_reply_says_what_to_install() -> None:
-    async with whip() as (served, http):
-        served.gateway.peers = None
+async def test_without_the_extra_the_reply_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "aiortc", None)
+    async with whip() as (_, http):
         reply = await post(http, "door")
         assert reply.status_code == 501
         assert reply.json()["error"]["code"] == "not_installed"
