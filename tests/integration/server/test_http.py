@@ -228,6 +228,8 @@ async def test_health_metrics_and_documentation(served: Served, http: httpx.Asyn
         "/v1/streams/{stream_id}/watches/{watch_id}",
         "/v1/streams/{stream_id}/alerts",
         "/v1/streams/{stream_id}/events",
+        "/v1/whip/{stream_id}",
+        "/v1/whip/{stream_id}/{session_id}",
         "/v1/chat/completions",
         "/v1/models",
         "/v1/models/{model}",
