@@ -171,6 +171,24 @@ class FrameJournal:
         self._count("appended")
         return JournalReceipt(guarantee, position)
 
+    def note(self, stream: str, *, sequence: int, capture_s: float) -> None:
+        """Write down that a frame of `capture_s` was nearly the same as the last one of `sequence`.
+        A note that cannot be written is left out: it guarantees nothing."""
+        with self._lock:
+            has_room = self._num_bytes + HEADER_BYTES <= self._max_bytes
+            if not has_room or stream not in self._streams:
+                return
+        found = self._stream(stream)
+        with contextlib.suppress(OSError), found.lock, self._counting(found.log):
+            found.log.append(
+                sequence=sequence,
+                capture_s=capture_s,
+                codec=Codec.PNG,
+                payload=b"",
+                is_last=True,
+                is_note=True,
+            )
+
     def mark_durable(self, stream: str, position: int) -> bool:
         """Note that the frames up to `position` (see `JournalReceipt`) are in durable segments.
 

@@ -81,8 +81,10 @@ class JournalLog:
         codec: Codec,
         payload: bytes,
         is_last: bool,
+        is_note: bool = False,
     ) -> int:
-        """Write one frame and return its position. After an error nothing of it remains."""
+        """Write one frame, or a note, and return its position. After an error nothing of it
+        remains."""
         header = EntryHeader(
             kind=EntryKind.FRAME,
             position=self._next_position,
@@ -91,6 +93,7 @@ class JournalLog:
             codec=codec,
             is_last=is_last,
             payload_bytes=len(payload),
+            is_note=is_note,
         )
         file, offset = self._write(header, payload)
         file.frames.append(_Frame(header, offset))
@@ -134,6 +137,7 @@ class JournalLog:
                     codec=header.codec,
                     is_last=header.is_last,
                     payload=bytes(entry[1]),
+                    is_note=header.is_note,
                 )
 
     def sync(self) -> bool:

@@ -4,7 +4,7 @@ Encoded frames come in from clients, decoded ones from sources that the server i
 is the unit of memory (one temporal patch of the model: two frames, or one frame repeated).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
 import numpy as np
@@ -99,6 +99,9 @@ class Clip:
     """Zero-based position among the stream's clips; never reused."""
     frames: tuple[Frame, Frame]
     """In time order; the same frame twice where there was only one."""
+    before_until_s: float | None = None
+    """Stream time up to which the clip before this one stands for what was there, see `Cover`;
+    None: up to where this clip starts."""
 
     @property
     def start_s(self) -> float:
@@ -121,8 +124,19 @@ class Clip:
         if self.end_s <= at_s:
             return self
         if self.start_s <= at_s:
-            return Clip(self.stream_id, self.clip_index, (self.frames[0], self.frames[0]))
+            return replace(self, frames=(self.frames[0], self.frames[0]))
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Cover:
+    """How long a clip stands for what was there: as long as pictures were looked at and were nearly
+    the same as its own. It stands from its first frame on."""
+
+    clip_index: int
+    until_s: float
+    """Stream time at which it ends; what was there then is not known any more, or belongs to the
+    next clip."""
 
 
 class FrameOutcome(StrEnum):

@@ -182,6 +182,10 @@ def _profile() -> dict[str, Any]:
         "instructions": SYSTEM_PROMPTS[0],
         "watching": WATCHING,
         "ranking": RANKING,
+        # It reads stamps to the letter and knows no sentences beside its questions.
+        "retelling": "restate",
+        # It was hardly trained with dialogue: any earlier turn costs right answers.
+        "dialogue_turns": 0,
     }
 
 

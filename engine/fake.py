@@ -18,7 +18,7 @@ from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import ConfigError, EngineDead, EngineFailed
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
-from onlooker.core.media import Clip
+from onlooker.core.media import Clip, Cover
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.interface import (
@@ -34,6 +34,8 @@ from onlooker.engine.interface import (
     Stock,
     Waiting,
 )
+from onlooker.engine.memory.shown import Shown, before_until_s, cover_s, spans_s
+from onlooker.engine.memory.times import Now, Span, named_spans
 from onlooker.scheduler.load import EngineLoad
 
 Script = Sequence[tuple[str, str]]
@@ -62,16 +64,31 @@ _PALETTE = {
 }  # fmt: skip
 
 
+NOT_SEEN = "I can't tell."
+"""The reply to a question about a time that no clip stands for."""
+
+
 @dataclass(frozen=True, slots=True)
 class _SeenClip:
+    clip_index: int
     start_s: float
     end_s: float
+    until_s: float
+    """Where its cover ends."""
     colour: str
     pixels: bytes
     """A digest of its frames."""
     first_half: "_SeenClip | None"
     """The clip as it was when only its first frame had been captured; None where the clip is one
     frame repeated."""
+
+    def covering(self, until_s: float) -> "_SeenClip":
+        """The clip with a cover that reaches `until_s` at least."""
+        return replace(self, until_s=max(self.until_s, until_s))
+
+    def shows(self, span: Span) -> bool:
+        """Whether it stands for some of a span of time."""
+        return self.start_s < span[1] and (self.until_s > span[0] or self.end_s >= span[0])
 
 
 class ScriptedStore:
@@ -95,6 +112,12 @@ class ScriptedStore:
         for stream_id, clips in self._waiting.items():
             for index in [i for i in clips if not clip_indices or i in clip_indices]:
                 self._clips.setdefault(stream_id, {})[index] = clips.pop(index)
+
+    def cover(self, stream_id: StreamId, cover: Cover) -> None:
+        """Note, with the clip that follows it, how long a clip stands for what was there."""
+        for clips in (self._clips, self._waiting):
+            if (clip := clips.get(stream_id, {}).get(cover.clip_index)) is not None:
+                clips[stream_id][cover.clip_index] = clip.covering(cover.until_s)
 
     def lose_waiting(self) -> None:
         """Lose what is not written yet, as when the engine dies."""
@@ -208,8 +231,11 @@ class ScriptedEngine:
         seen = self._seen[clip.stream_id]
         assert clip.clip_index not in seen, "a clip was shown twice"
         seen[clip.clip_index] = look = _look_at(clip)
+        before = Cover(clip.clip_index - 1, before_until_s(clip))
+        self._cover(clip.stream_id, before)
         if self._store is not None:
             self._store.put(clip.stream_id, clip.clip_index, look)
+            self._store.cover(clip.stream_id, before)
         tokens = self._info.tokens_per_clip
         return IngestResult(len(seen) * tokens, (len(seen) - 1) * tokens)
 
@@ -226,6 +252,10 @@ class ScriptedEngine:
         try:
             # What is visible is fixed before the first wait: what comes later must not show.
             visible = self._visible(question)
+            shown = [
+                Shown(clip.start_s, min(clip.until_s, max(question.asked_s, clip.end_s)), 0.0)
+                for clip in visible[-16:]
+            ]
             self._check_alive()
             if self._fail_answer(question):
                 raise EngineFailed("scripted failure of an answer")
@@ -243,7 +273,7 @@ class ScriptedEngine:
                 num_prompt_tokens=num_context + len(question.text.split()),
                 num_cached_tokens=num_context,
                 num_output_tokens=min(len(pieces), question.max_tokens),
-                clip_spans_s=tuple((clip.start_s, clip.end_s) for clip in visible[-16:]),
+                clip_spans_s=spans_s(shown),
             )
         finally:
             self.num_answering -= 1
@@ -284,16 +314,28 @@ class ScriptedEngine:
             best_answer=0 if is_yes else 1 if len(check.answers) == 2 else None,
         )
 
+    def _cover(self, stream_id: StreamId, cover: Cover) -> None:
+        seen = self._seen[stream_id]
+        if (clip := seen.get(cover.clip_index)) is not None:
+            seen[cover.clip_index] = clip.covering(cover.until_s)
+
     def _visible(self, question: Question) -> list[_SeenClip]:
+        for cover in question.covers:
+            self._cover(question.stream_id, cover)
         by_index = self._seen.get(question.stream_id, {})
         seen = [by_index[index] for index in sorted(by_index)]
         num_whole = bisect_right(seen, question.asked_s, key=lambda clip: clip.end_s)
         visible = seen[:num_whole]
         cut = seen[num_whole].first_half if num_whole < len(seen) else None
         if cut is not None and cut.end_s <= question.asked_s:
-            visible.append(cut)
+            visible.append(cut.covering(question.asked_s))
         elif question.pending is not None and question.pending.end_s <= question.asked_s:
-            visible.append(_look_at(question.pending))
+            pending = _look_at(question.pending)
+            until_s = cover_s(question.covers, pending.clip_index, pending.end_s)
+            visible.append(pending.covering(until_s))
+        spans = named_spans(question.text, Now(question.asked_s, question.zero_wall_s))
+        if spans:  # a time that is named is answered from what stands for it
+            return [clip for clip in visible if any(clip.shows(span) for span in spans)]
         return visible
 
     def _reply(self, question: Question, visible: list[_SeenClip]) -> str:
@@ -304,6 +346,8 @@ class ScriptedEngine:
         ]
         for pattern, template in self._script:
             if pattern.search(question.text):
+                if not visible and named_spans(question.text, Now(question.asked_s)):
+                    return NOT_SEEN
                 return template.format(
                     num_clips=len(visible),
                     seen_until_s=visible[-1].end_s if visible else 0.0,
@@ -333,7 +377,9 @@ def _look_at(clip: Clip) -> _SeenClip:
     for frame in clip.frames:
         digest.update(repr(frame.capture_s).encode())
         digest.update(np.ascontiguousarray(frame.pixels).data)
-    return _SeenClip(clip.start_s, clip.end_s, colour, digest.digest(), half)
+    return _SeenClip(
+        clip.clip_index, clip.start_s, clip.end_s, clip.end_s, colour, digest.digest(), half
+    )
 
 
 def _digest(clips: Sequence[_SeenClip]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from onlooker.cache_store.leases import Claim
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId, StreamId, new_response_id
-from onlooker.core.media import Clip
+from onlooker.core.media import Clip, Cover
 from onlooker.core.protocol.base import FinalStatus
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
@@ -39,6 +39,8 @@ class EngineInfo:
     """One sentence on what the model can be asked about."""
     wording: Wording = DEFAULT_WORDING
     """How the model is asked on behalf of watches."""
+    dialogue_turns: int = 1
+    """How many earlier questions and answers the model bears without answering worse."""
     max_images: int = 4
     """The most pictures that one question may bring along."""
     writes_json: bool = False
@@ -98,6 +100,10 @@ class Question:
     pending: Clip | None = None
     """The stream's newest frame while it waits for its partner, as a clip of its own: it belongs
     after the stream's clips in this answer's context and is never remembered."""
+    covers: tuple[Cover, ...] = ()
+    """How long the stream's newest clips stand for what was there, `pending` among them, as far as
+    was looked when the question was put. (Of every earlier clip the next one tells, see
+    `Clip.before_until_s`.)"""
     care: Care = NO_CARE
     """How the question is to be served: class, deadlines and quality."""
 
@@ -204,7 +210,8 @@ class EvidenceSource(StrEnum):
     """Why a clip was in an answer's context."""
 
     RECENT = "recent"
-    """The clip was in the recent window."""
+    """The clip was in the recent window, or was the stream's newest frame, which still waited for
+    its partner."""
     RETRIEVED = "retrieved"
     """The clip had left the window and was brought back."""
     NAMED = "named"
@@ -213,14 +220,15 @@ class EvidenceSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A span of stream time that an answer's context showed."""
+    """A span of stream time that an answer's context showed: of each clip the time for which it
+    stands, as far as that had passed when the question was asked."""
 
     start_s: float
     end_s: float
     source: EvidenceSource
     tier: str
-    """The place where the KV of the span lay: ``device`` (held ready by the model's worker),
-    ``memory``, ``disk`` or ``redis``."""
+    """The place where the KV of the span lay: ``device`` (held ready by the model's worker, or
+    computed for this answer), ``memory``, ``disk`` or ``redis``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,7 +317,8 @@ class Engine(Protocol):
         ...
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
-        """Take a clip into the stream's memory; returns when the model has seen it.
+        """Take a clip into the stream's memory; returns when the model has seen it. It tells how
+        long the clip before it stands for what was there (`Clip.before_until_s`).
 
         Clips come in order, except that those which are not remembered may come again later.
 

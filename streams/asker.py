@@ -141,6 +141,7 @@ class Asker:
             question,
             asked_s=max(newest_s, seen.newest_s) if at_s is None else at_s,
             pending=seen.pending,
+            covers=seen.covers,
             zero_wall_s=self.shared.clock.wall_s() - self.ingest.now_s() if self.is_live else None,
         )
 
@@ -194,7 +195,7 @@ class Asker:
             else self.shared.settings.fresh_wait_s
         )
         until_s = self.shared.clock.now_s() + limit_s
-        seen = Reached(num_clips=0, pending=None, newest_s=0.0)
+        seen = Reached(num_clips=0, pending=None, newest_s=0.0, covers=self.ingest.covers)
         with self.quality.awaiting(), contextlib.suppress(TimeoutError):
             seen = await within(self.shared.clock, limit_s, reached)
             remaining_s = until_s - self.shared.clock.now_s()

@@ -54,6 +54,12 @@ class PerceptionSection(Section):
     refresh_s: float = Field(default=5.0, gt=0, le=3600)
     """A scene that does not change is shown to the model again after so many seconds."""
 
+    hold_s: float = Field(default=2.0, gt=0, le=3600)
+    """How long (stream time) a picture stands for what was there while no other is looked at. A
+    question about a time that was seen is answered from the clip that was kept last before it;
+    longer gaps count as not seen, and the first picture after one is always kept. A stream that
+    looks at fewer frames by its own choice holds each for two intervals at least."""
+
     decode_threads: int = Field(default=2, ge=1, le=64)
     """Threads that compare pictures, for all streams together; those that wait for decoder
     processes come on top."""

@@ -26,6 +26,7 @@ from onlooker.streams.restorer import Opened, Restorer
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.spec import SourceSpec
+from onlooker.streams.state import StreamTerms
 from onlooker.streams.stock import StockTaker
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.watches.keeper import MakeKeeper
@@ -302,7 +303,8 @@ class StreamHub:
             # The last owner went on from what was shared; these frames are from before that.
             await self._journal.forget(stream_id)
         journal = await self._journal.open(stream_id, info.survives)
-        return Opened(life, remembered, Restorer(stream_id, journal, self._shared))
+        terms = StreamTerms.of(stream_id, options, self._settings)
+        return Opened(life, remembered, Restorer(terms, journal, self._shared))
 
     async def _run(self, stream: Stream) -> None:
         """The root of a stream's task: whatever goes wrong ends this stream only."""

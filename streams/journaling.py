@@ -3,12 +3,14 @@
 What is journaled is what the model is shown: the kept pictures, each under the index of the clip
 that it belongs to. A picture that came encoded stands as it came; one that came as pixels, or out
 of coded video, as PNG of the model's size. So a replay needs no key frame and no decoder's state,
-makes the very same clips, and takes nothing for what was skipped.
+makes the very same clips, and takes nothing for what was skipped but, now and then, a note of how
+long the picture has stayed the same.
 """
 
 import asyncio
 import contextlib
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Executor
@@ -206,6 +208,19 @@ class JournalKeeper:
         """Note that a stream's entries up to `position` are durable elsewhere."""
         self._executor.submit(self._journal.mark_durable, stream_id, position)
 
+    def note_alike(self, stream_id: StreamId, clip_index: int, until_s: float) -> None:
+        """Write down, later, that the picture was like a clip's up to `until_s`. Nothing is written
+        while the journal is stuck."""
+        if not self._num_overdue:
+            self._executor.submit(
+                self._journal.note, stream_id, sequence=clip_index, capture_s=until_s
+            )
+
+    @property
+    def note_s(self) -> float:
+        """Seconds of stream time between two notes of one stream, at least."""
+        return self._settings.note_s
+
     async def read(self, stream_id: StreamId, after: int) -> list[JournalEntry]:
         """The next entries of a stream's replay, after position `after`; empty at the end."""
         return await self._run(
@@ -260,6 +275,7 @@ class StreamJournal:
         self._places: OrderedDict[int, int] = OrderedDict()
         self._durable: set[int] = set()
         self._written = keeper.guarantee
+        self._noted_s = -math.inf
 
     @property
     def guarantee(self) -> Guarantee:
@@ -269,10 +285,18 @@ class StreamJournal:
     async def append(self, pictures: Sequence[KeptPicture]) -> Guarantee:
         """Write pictures down; returns what the newest of them survives from now on."""
         if pictures:
+            self._noted_s = pictures[-1].capture_s
             self._written = await self._keeper.append(
                 self._stream_id, pictures, partial(self._note_places, pictures)
             )
         return self.guarantee
+
+    def note_alike(self, clip_index: int, until_s: float) -> None:
+        """Write down now and then that the picture was still like the newest clip's at
+        `until_s`."""
+        if until_s - self._noted_s >= self._keeper.note_s:
+            self._noted_s = until_s
+            self._keeper.note_alike(self._stream_id, clip_index, until_s)
 
     async def groups(self) -> AsyncIterator[tuple[int, list[JournalEntry]]]:
         """Yield clips that are not durable as (index, entries), in order; note their places."""
@@ -284,7 +308,8 @@ class StreamJournal:
                     group = []
                 index = entry.sequence
                 group.append(entry)
-                self._places[index] = entry.position
+                if not entry.is_note:  # notes stay until the next clip is durable
+                    self._places[index] = entry.position
             after = part[-1].position
         if group:
             yield index, group

@@ -3,16 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.ids import StreamId
-from onlooker.core.media import Clip, Frame
+from onlooker.core.media import Clip, Cover, Frame
 from onlooker.engine.interface import Remembered
 from onlooker.streams.journaling import StreamJournal
 from onlooker.streams.perception.stills import Undecodable, decode_still
 from onlooker.streams.shared import Shared
+from onlooker.streams.state import StreamTerms
 
 _log = logging.getLogger("onlooker.streams.restorer")
 
@@ -30,14 +30,15 @@ class Found:
     waiting: Frame | None = None
     """The frame that waited for its partner when the process ended; its clip is the next."""
     newest_s: float | None = None
-    """Stream time of the newest frame that was found; None when there was none."""
+    """Stream time of the newest frame or note that was found; None when there was none."""
 
 
 class Restorer:
     """Makes clips again of what the journal has of one stream."""
 
-    def __init__(self, stream_id: StreamId, journal: StreamJournal, shared: Shared) -> None:
-        self._stream_id, self.journal, self._shared = stream_id, journal, shared
+    def __init__(self, terms: StreamTerms, journal: StreamJournal, shared: Shared) -> None:
+        self._stream_id, self._hold_s = terms.stream_id, terms.hold_s
+        self.journal, self._shared = journal, shared
 
     async def restore(
         self,
@@ -52,42 +53,50 @@ class Restorer:
         partner.
         """
         found = Found(remembered.next_clip_index)
-        last: tuple[int, list[Frame]] | None = None
-        is_whole = True
+        last: tuple[Clip, bool] | None = None
+        looked = Cover(-1, 0.0)
         async for index, entries in self.journal.groups():
             if below is not None and index >= below:
                 break
+            before, looked = looked, Cover(index, entries[-1].capture_s)
+            is_newest = index == remembered.next_clip_index - 1
+            if is_newest or index >= remembered.next_clip_index:
+                found.newest_s = looked.until_s
             if remembered.has(index):
                 self.journal.settle((index,))
                 continue
             if last is not None:
-                await self._show(last, found, show)
-            frames = await self._frames(entries)
-            last = (index, frames) if frames else None
-            is_whole = entries[-1].is_last
+                await self._show(last[0], found, show)
+            frames = await self._frames([entry for entry in entries if not entry.is_note])
+            last = None
+            if frames:
+                clip = Clip(self._stream_id, index, (frames[0], frames[-1]))
+                before_until_s = self._until_s(before, clip)
+                last = replace(clip, before_until_s=before_until_s), entries[-1].is_last
         if last is not None:
-            index, frames = last
-            if below is None and not is_whole and index >= found.next_clip_index:
-                found.next_clip_index, found.waiting = index, frames[0]
-                found.newest_s = frames[0].capture_s
+            clip, is_whole = last
+            if below is None and not is_whole and clip.clip_index >= found.next_clip_index:
+                found.next_clip_index, found.waiting = clip.clip_index, clip.frames[0]
             else:
-                await self._show(last, found, show)
+                await self._show(clip, found, show)
         return found
 
+    def _until_s(self, looked: Cover, clip: Clip) -> float:
+        """Where the cover of the clip before `clip` ends, of which pictures were looked at as
+        `looked` says; 0 where that is not known."""
+        if looked.clip_index != clip.clip_index - 1:
+            return 0.0
+        return min(looked.until_s + self._hold_s, clip.start_s)
+
     async def _show(
-        self,
-        group: tuple[int, list[Frame]],
-        found: Found,
-        show: Callable[[Clip], Awaitable[None]],
+        self, clip: Clip, found: Found, show: Callable[[Clip], Awaitable[None]]
     ) -> None:
-        index, frames = group
-        await show(Clip(self._stream_id, index, (frames[0], frames[-1])))
-        if index >= found.next_clip_index:
-            found.next_clip_index = index + 1
+        await show(clip)
+        if clip.clip_index >= found.next_clip_index:
+            found.next_clip_index = clip.clip_index + 1
             found.num_after += 1
-            found.newest_s = frames[-1].capture_s
         else:
-            found.filled.add(index)
+            found.filled.add(clip.clip_index)
 
     async def _frames(self, entries: Sequence[JournalEntry]) -> list[Frame]:
         loop = asyncio.get_running_loop()

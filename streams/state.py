@@ -40,6 +40,8 @@ class StreamTerms:
     gate_threshold: float
     tier: Tier | None
     """The tier whose targets hold; None takes the server's default."""
+    hold_s: float
+    """How long a picture stands for what was there while no other is looked at."""
 
     @classmethod
     def of(
@@ -47,12 +49,14 @@ class StreamTerms:
     ) -> "StreamTerms":
         perception = settings.perception
         threshold = options.gate_threshold
+        interval_s = max(perception.clip_interval_s / 2, 1 / (options.max_fps or math.inf))
         return cls(
             stream_id,
             is_live=(options.clock or settings.clock) == "live",
-            interval_s=max(perception.clip_interval_s / 2, 1 / (options.max_fps or math.inf)),
+            interval_s=interval_s,
             gate_threshold=perception.gate_threshold if threshold is None else threshold,
             tier=options.tier,
+            hold_s=max(perception.hold_s, 2 * interval_s),
         )
 
 

@@ -1,14 +1,14 @@
 """What an answer rested on: the time that its context showed, why, and from where it came."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource
 from onlooker.engine.memory.plan import DEVICE, Reads, RequestReport
+from onlooker.engine.memory.shown import Shown, spans_s
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
-from onlooker.engine.memory.timeline import RememberedClip
-from onlooker.engine.memory.window import spans_s
 
 
 def with_evidence(
@@ -17,44 +17,56 @@ def with_evidence(
     recall: Recall,
     memory: StreamMemory,
     *,
+    asked_s: float,
+    once: Sequence[Shown],
     incomplete: bool,
 ) -> AnswerEnd:
     """`end`, with which time spans were in the context, which of them retrieval brought back, and
-    what that took. `report` is that of the request that answered."""
+    what that took.
+
+    Args:
+        report: of the request that answered.
+        asked_s: stream time of the question.
+        once: what was computed for this answer only, the newest part of its context.
+    """
     reads: Reads = {**report.read, **recall.reads}
     picked = {key for layer in report.picked for key in layer}
     # Of the older clips either all are placed, or some were picked.
     retrieved = [*recall.candidates.find(picked), *recall.placed]
     older = EvidenceSource.NAMED if recall.is_named else EvidenceSource.RETRIEVED
     fetched_bytes, fetched_ratio = _fetched(reads, recall, memory)
+    found = [
+        _Found(Shown.remembered(clip, asked_s), source, reads.get(clip.tokens.key, (DEVICE, 0))[0])
+        for clips, source in ((retrieved, older), (recall.recent, EvidenceSource.RECENT))
+        for clip in clips
+    ]
+    found += [_Found(shown, EvidenceSource.RECENT, DEVICE) for shown in once]
     return replace(
         end,
-        clip_spans_s=spans_s([*retrieved, *recall.recent]),
-        retrieved_spans_s=spans_s(retrieved),
+        clip_spans_s=spans_s(one.shown for one in found),
+        retrieved_spans_s=spans_s(one.shown for one in found if one.source is older),
         memory_incomplete=incomplete,
-        evidence=(
-            *_evidence(retrieved, older, reads),
-            *_evidence(recall.recent, EvidenceSource.RECENT, reads),
-        ),
+        evidence=tuple(_evidence(found)),
         fetched_bytes=fetched_bytes,
         fetched_ratio=fetched_ratio,
     )
 
 
-def _evidence(
-    clips: Sequence[RememberedClip], source: EvidenceSource, reads: Reads
-) -> list[Evidence]:
-    """The spans of `clips`, which are in time order; neighbours that came from one tier make one
-    span."""
-    found: list[Evidence] = []
-    run: list[RememberedClip] = []
-    tiers = [reads.get(clip.tokens.key, (DEVICE, 0))[0] for clip in clips]
-    for index, (clip, tier) in enumerate(zip(clips, tiers, strict=True)):
-        run.append(clip)
-        if index + 1 == len(clips) or tiers[index + 1] != tier:
-            found += [Evidence(start_s, end_s, source, tier) for start_s, end_s in spans_s(run)]
-            run = []
-    return found
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A clip of a context, why it was there, and the tier from which it came."""
+
+    shown: Shown
+    source: EvidenceSource
+    tier: str
+
+
+def _evidence(found: Sequence[_Found]) -> Iterator[Evidence]:
+    """The spans of what is `found`, in its order; neighbours that were there for one reason and
+    came from one tier make one span."""
+    for (source, tier), run in groupby(found, key=lambda one: (one.source, one.tier)):
+        for start_s, end_s in spans_s(one.shown for one in run):
+            yield Evidence(start_s, end_s, source, tier)
 
 
 def _fetched(

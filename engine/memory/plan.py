@@ -16,6 +16,10 @@ from onlooker.engine.memory.ranking import LayerTrace
 DEVICE = "device"
 """The tier of segments that the model's worker holds ready."""
 
+BEFORE_UNTIL = "before_until_s"
+"""The entry of `SaveSpan.meta` in which a clip says where the cover of the clip before it ends, in
+seconds of stream time."""
+
 Reads = dict[str, tuple[str, int]]
 """What a request read: by a segment's key, the tier where the segment lay at first and its bytes of
 KV."""

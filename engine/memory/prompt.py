@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import (
+    BEFORE_UNTIL,
     LoadSpan,
     MemorySlot,
     RequestPlan,
@@ -110,10 +111,18 @@ class PromptBuilder:
         self._store(clip)
 
     def save_clip(
-        self, clip: ClipTokens, features: object, span_s: tuple[float, float] = (0, 0)
+        self,
+        clip: ClipTokens,
+        features: object,
+        span_s: tuple[float, float] = (0, 0),
+        before_until_s: float = 0.0,
     ) -> None:
-        """Add the new clip, which is encoded and computed now, and kept. `span_s`: the stream time
-        that it shows, in seconds."""
+        """Add the new clip, which is encoded and computed now, and kept.
+
+        Args:
+            span_s: the stream time that it shows, in seconds.
+            before_until_s: where the cover of the clip before it ends, in seconds.
+        """
         self._saves.append(
             SaveSpan(
                 clip.key,
@@ -123,7 +132,7 @@ class PromptBuilder:
                 clip.offsets.tolist(),
                 start_s=span_s[0],
                 end_s=span_s[1],
-                meta=clip.meta(),
+                meta={**clip.meta(), BEFORE_UNTIL: repr(before_until_s)},
             )
         )
         self.picture(clip, features)

@@ -3,13 +3,14 @@
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from onlooker.cache_store.key import SegmentKind, StreamKey
+from onlooker.core.media import Cover
 from onlooker.engine.memory.notes import Notes
 from onlooker.engine.memory.plan import Reads
 from onlooker.engine.memory.timeline import Passage, RememberedClip, Timeline
-from onlooker.engine.memory.times import TimeAsked
+from onlooker.engine.memory.times import Span, TimeAsked
 from onlooker.engine.memory.window import RecentWindow
 
 
@@ -28,6 +29,8 @@ class Recall:
     """Whether the question named the time of the older clips."""
     reads: Reads = field(default_factory=dict)
     """What choosing read of the stored segments."""
+    alone: tuple[Span, ...] = ()
+    """The spans of time that the question named, where nothing but these is shown."""
 
     @property
     def is_one_size(self) -> bool:
@@ -37,7 +40,7 @@ class Recall:
     def chosen(self, keys: Iterable[str], reads: Reads) -> "Recall":
         """What is recalled after a probe chose the candidates of `keys`."""
         placed = self.candidates.find(keys)
-        return Recall(placed, self.recent, is_named=self.is_named, reads=reads)
+        return replace(self, placed=placed, candidates=Passage(), num_slots=0, reads=reads)
 
     def of_one_size(self) -> "Recall":
         """What is recalled with the candidates of the commonest size only, so that they fit the
@@ -46,8 +49,8 @@ class Recall:
         alike = max(self.candidates.size_classes.values(), key=len)
         if len(alike) <= self.num_slots:
             placed = spread(self.candidates, self.num_slots)
-            return Recall(placed, self.recent, is_named=self.is_named)
-        return Recall([], self.recent, alike, self.num_slots, self.is_named)
+            return replace(self, placed=placed, candidates=Passage(), num_slots=0)
+        return replace(self, placed=[], candidates=alike)
 
 
 class StreamMemory:
@@ -98,6 +101,11 @@ class StreamMemory:
             self._clips.append(clip)
         self._gone.discard(clip.clip_index)
 
+    def cover(self, covers: Iterable[Cover]) -> None:
+        """Note how long clips stand for what was there, where they are remembered."""
+        for cover in covers:
+            self._clips.cover(cover.clip_index, cover.until_s)
+
     def note_gaps(self) -> frozenset[int]:
         """Note as missing the clips between those that were found again; returns their indices."""
         known = {clip.clip_index for clip in self._clips}
@@ -145,12 +153,13 @@ class StreamMemory:
         recent = [
             clip
             for clip in self._clips[max(0, num_known - recent_clips) : num_known]
-            if clip.end_s > since_s
+            if clip.until_s > since_s
         ]
         if about.spans and not about.speaks_of_now:
             spans = [self._clips.stretch(*span, num_known) for span in about.spans]
             if wanted := Passage(self._clips, spans):
-                return _to_show(wanted, retrieved_clips + recent_clips, [], is_named=True)
+                shown = _to_show(wanted, retrieved_clips + recent_clips, [], is_named=True)
+                return replace(shown, alone=about.spans)
         if about.is_only_now or not retrieved_clips:
             return Recall([], recent)
         num_older = num_known - len(recent)

@@ -6,7 +6,7 @@ A day of clips is remembered, and a question is asked among all of them. What th
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import overload
 
 from onlooker.engine.memory.clip_tokens import ClipTokens
@@ -24,12 +24,15 @@ class RememberedClip:
     clip_index: int
     start_s: float
     end_s: float
+    until_s: float
+    """Stream time at which its cover ends: up to there it stands for what was there, see
+    `onlooker.core.media.Cover`. At least `end_s`."""
 
 
 class Timeline(Sequence[RememberedClip]):
     """Clips in the order of their indices, which is that of time. A timeline only ever grows at its
-    end, so a `Passage` of it stays what it was; for other changes `with_clip` and `without` make a
-    new one."""
+    end, and covers grow, so a `Passage` of it keeps its clips; for other changes `with_clip` and
+    `without` make a new one."""
 
     def __init__(self, clips: Iterable[RememberedClip] = ()) -> None:
         self._clips: list[RememberedClip] = []
@@ -52,6 +55,17 @@ class Timeline(Sequence[RememberedClip]):
         self._clips.append(clip)
         self.num_tokens += len(clip.tokens.token_ids)
 
+    def cover(self, clip_index: int, until_s: float) -> None:
+        """Note that a clip, where it is here, stands for what was there up to `until_s` at
+        least."""
+        at = bisect_left(self._clips, clip_index, key=_index_of)
+        if at == len(self._clips) or self._clips[at].clip_index != clip_index:
+            return
+        if at + 1 < len(self._clips):
+            until_s = min(until_s, self._clips[at + 1].start_s)
+        if until_s > self._clips[at].until_s:
+            self._clips[at] = replace(self._clips[at], until_s=until_s)
+
     def with_clip(self, clip: RememberedClip) -> "Timeline":
         """A new timeline that also has a clip that came late; a clip of the same index stays before
         it."""
@@ -67,9 +81,11 @@ class Timeline(Sequence[RememberedClip]):
         return bisect_right(self._clips, end_s, key=lambda clip: clip.end_s)
 
     def stretch(self, start_s: float, end_s: float, num_known: int) -> tuple[int, int]:
-        """Places of those of the first `num_known` clips that show some of this time: from the
-        first place up to, and without, the second."""
-        first = bisect_left(self._clips, start_s, 0, num_known, key=lambda clip: clip.end_s)
+        """Places of those of the first `num_known` clips that show some of this time or stand for
+        it: from the first place up to, and without, the second."""
+        first = bisect_left(self._clips, start_s, 0, num_known, key=lambda clip: clip.until_s)
+        if first < num_known and self._clips[first].until_s == start_s > self._clips[first].end_s:
+            first += 1  # its cover ends just there
         last = bisect_left(self._clips, end_s, first, num_known, key=lambda clip: clip.start_s)
         return first, last
 

@@ -8,7 +8,7 @@ position in the stream ("at 1:05" is then the 65th second).
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -68,17 +68,33 @@ def named_spans(question: str, now: Now) -> list[Span]:
 
     A time that is in the future, or before the start of the stream, is left out.
     """
+    return _merged([span for _, span, _ in _named(question, now)])
+
+
+def named_moments(question: str, now: Now) -> list[tuple[slice, Span]]:
+    """The places in `question` that name a moment, such as "at 12 seconds", in order, each with the
+    span of stream time that it means."""
+    if len(question.lower()) != len(question):  # letters whose small ones are more than one
+        return []
+    found = [
+        (slice(*match.span()), span)
+        for match, span, meaning in _named(question, now)
+        if meaning is _at
+    ]
+    return sorted(found, key=lambda moment: moment[0].start)
+
+
+def _named(question: str, now: Now) -> Iterator[tuple[re.Match[str], Span, "_Meaning"]]:
+    """What names a time in `question`, the span that it means, and the rule that says so."""
     text = question.lower().replace("\u2019", "'")
-    spans: list[Span] = []
     for pattern, meaning in _RULES:
         for match in pattern.finditer(text):
             span = meaning(match, now)
             if span is not None and span[1] > 0 and span[0] <= min(now.asked_s, span[1]):
-                spans.append((max(0.0, span[0]), min(span[1], now.asked_s)))
+                yield match, (max(0.0, span[0]), min(span[1], now.asked_s)), meaning
         # "five seconds ago" also reads as "five seconds": what one rule has read is hidden from
         # the next.
         text = pattern.sub(lambda match: "#" * len(match[0]), text)
-    return _merged(spans)
 
 
 def speaks_of_now(question: str) -> bool:
@@ -291,7 +307,8 @@ _DAY_PARTS = {
     "tonight": (18, 30), "today": (0, 24), "yesterday": (-24, 0), "last night": (-6, 6),
 }  # fmt: skip
 
-_Rule = tuple[re.Pattern[str], Callable[[re.Match[str], Now], Span | None]]
+_Meaning = Callable[[re.Match[str], Now], Span | None]
+_Rule = tuple[re.Pattern[str], _Meaning]
 
 _RULES: list[_Rule] = [
     (

@@ -68,16 +68,3 @@ class RecentWindow(Generic[C]):
     def done(self) -> None:
         """Note that the request ended well: its blocks hold what its prompt says."""
         self._is_whole = True
-
-
-def spans_s(clips: Sequence[Timed]) -> tuple[tuple[float, float], ...]:
-    """Merge neighbouring clips into (start, end) spans of stream time, in seconds."""
-    spans: list[tuple[float, float]] = []
-    last_index: int | None = None
-    for clip in clips:
-        if spans and last_index is not None and clip.clip_index == last_index + 1:
-            spans[-1] = (spans[-1][0], clip.end_s)
-        else:
-            spans.append((clip.start_s, clip.end_s))
-        last_index = clip.clip_index
-    return tuple(spans)

@@ -13,7 +13,14 @@ from functools import partial
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import split_stream_id
-from onlooker.core.media import Clip, DropReason, EncodedFrame, FrameMessage, FrameOutcome
+from onlooker.core.media import (
+    Clip,
+    Cover,
+    DropReason,
+    EncodedFrame,
+    FrameMessage,
+    FrameOutcome,
+)
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.streams.ingest.presenter import Presenter
 from onlooker.streams.ingest.tally import Tally
@@ -59,6 +66,9 @@ class ClipMaker:
         )
         self._is_looking = False
         self._job: asyncio.Future[_Looked] | None = None
+        self.covers: tuple[Cover, ...] = ()
+        """How long the newest clips stand for what was there, the one of the frame that waits for
+        its partner among them; empty before the first."""
 
     @property
     def newest_s(self) -> float | None:
@@ -74,6 +84,7 @@ class ClipMaker:
         """Make clips until cancelled, from where the stream was when the engine had caught up."""
         found = await self._presenter.wait_begun()
         self._perceiver.resume(found.next_clip_index, found.waiting, found.newest_s)
+        self.covers = self._perceiver.covers
         while True:
             if self._is_live and self._mailbox.is_still_next():
                 await self._wait_for_engine()
@@ -114,7 +125,9 @@ class ClipMaker:
         try:
             await asyncio.wait((arrived, expired), return_when=asyncio.FIRST_COMPLETED)
             if not arrived.done():
-                await self._hand_on(self._perceiver.flush())
+                clips = self._perceiver.flush()
+                self.covers = self._perceiver.covers
+                await self._hand_on(clips)
         finally:
             arrived.cancel()
             expired.cancel()
@@ -131,7 +144,9 @@ class ClipMaker:
             pending = None
         if not barrier.reached.done():
             newest_s = self._perceiver.newest_s or 0.0
-            barrier.reached.set_result(Reached(self._presenter.num_made, pending, newest_s))
+            barrier.reached.set_result(
+                Reached(self._presenter.num_made, pending, newest_s, self.covers)
+            )
 
     async def _look_at(self, entry: Entry) -> None:
         is_live_video = self._is_live and not entry.message.is_still
@@ -154,7 +169,21 @@ class ClipMaker:
         self._tally.settle(entry, seen.outcome, seen.reason, guarantee if is_kept else None)
         for at_s in seen.scenes_s:
             self._tally.note_scene(at_s)
+        if not seen.kept and seen.outcome is FrameOutcome.SKIPPED:
+            self._note_alike()
         await self._hand_on(seen.clips)
+
+    def _note_alike(self) -> None:
+        """The pictures that were looked at are nearly the same as the newest clip's: what is known
+        of that reaches further now."""
+        newest_s = self._perceiver.newest_s
+        if not self.covers or newest_s is None or self._perceiver.pending is not None:
+            return
+        clip_index = self.covers[-1].clip_index
+        if self._presenter.has_shown(clip_index):
+            self._tally.note_alike(newest_s)
+        if self._journal is not None:
+            self._journal.note_alike(clip_index, newest_s)
 
     async def _keep(self, pictures: list[KeptPicture]) -> Guarantee:
         """Have what was kept survive as far as may be, before anybody is told that it was kept."""
@@ -187,7 +216,9 @@ class ClipMaker:
                 self._job = await self._desk.begin(work)
             else:
                 self._job = asyncio.get_running_loop().run_in_executor(self._shared.pool, work)
-            return await asyncio.shield(self._job)
+            looked = await asyncio.shield(self._job)
+            self.covers = self._perceiver.covers
+            return looked
         finally:
             self._is_looking = False
 

@@ -12,7 +12,7 @@ fills, the clip maker stops, and the mailbox drops the oldest pictures.
 import asyncio
 from collections.abc import Callable
 
-from onlooker.core.media import DropReason, FrameMessage, FrameOutcome
+from onlooker.core.media import Cover, DropReason, FrameMessage, FrameOutcome
 from onlooker.scheduler.gateway_meter import GatewayWork
 from onlooker.streams.events import FrameAck, StreamEvent
 from onlooker.streams.ingest.clip_maker import ClipMaker
@@ -149,6 +149,11 @@ class Ingest:
     async def wait_caught_up(self) -> None:
         """Return when `is_caught_up`."""
         await self._presenter.wait_caught_up()
+
+    @property
+    def covers(self) -> tuple[Cover, ...]:
+        """How long the newest clips stand for what was there, as far as was looked."""
+        return self._clips.covers
 
     def lacks_any(self, since_s: float) -> bool:
         """Whether clips were lost that an answer about the time from `since_s` on could need. An

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from onlooker.core.media import Clip, DropReason, Frame, FrameMessage
+from onlooker.core.media import Clip, Cover, DropReason, Frame, FrameMessage
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import FrameAck
 from onlooker.streams.perception.keyframes import is_key_frame
@@ -36,6 +36,8 @@ class Reached:
     pending: Clip | None
     newest_s: float
     """Stream time of the newest picture looked at; 0 before the first."""
+    covers: tuple[Cover, ...] = ()
+    """How long the newest clips stand for what was there, the pending one among them."""
 
 
 @dataclass(slots=True, eq=False)

@@ -51,6 +51,8 @@ class Presenter:
         self._oldest_at_s: float | None = None
         self._num_done = 0
         self._next_index = 0
+        self._shown_index = -1
+        """Index of the newest clip that the engine has seen, as far as was told."""
         self._begun: Found | None = None
         self._caught_up_in_life = 0
         self.num_made = 0
@@ -78,6 +80,10 @@ class Presenter:
     def num_ahead(self) -> int:
         """Clips on their way to the model."""
         return self.num_made - self._num_done
+
+    def has_shown(self, clip_index: int) -> bool:
+        """Whether the newest clip that was put in has been seen, and is that of this index."""
+        return self.num_ahead == 0 and self._shown_index == clip_index
 
     @property
     def behind_s(self) -> float:
@@ -136,6 +142,7 @@ class Presenter:
         took_s, lag_s = now_s - started_s, max(0.0, now_s - clip.frames[1].received_at_s)
         self._tally.note_seen(clip, lag_s=lag_s, took_s=took_s)
         self._quality.note_seen(lag_s=lag_s, took_s=took_s)
+        self._shown_index = clip.clip_index
 
     # ---- catching up
 
@@ -179,6 +186,8 @@ class Presenter:
             found = await self._restored(None)
             if found.newest_s is None:
                 found.newest_s = self._tally.seen_until_s
+            elif found.waiting is None:
+                self._tally.note_alike(found.newest_s)
             self._pass(found.next_clip_index)
             self._tally.note_found(found.next_clip_index - len(remembered.missing - found.filled))
             self._begun = found

@@ -37,7 +37,8 @@ class Tally:
         """Messages that were dropped because the model was too slow."""
         self.clips = self.clips_lost = 0
         self.seen_until_s = seen_until_s
-        """Stream time at which the newest seen clip ends; None before the first."""
+        """Stream time up to which the model knows what was there: where the newest seen clip ends,
+        or the last picture that was nearly the same; None before the first."""
         self.lost_until_s = -math.inf
         """Stream time at which the newest lost clip ends; before all time when none was lost."""
         self.lag_s = 0.0
@@ -88,11 +89,16 @@ class Tally:
         """Count and tell a clip that the model has seen, in `took_s` seconds, `lag_s` seconds after
         its last frame came in."""
         self.clips += 1
-        self.seen_until_s, self.lag_s = clip.end_s, lag_s
+        self.seen_until_s, self.lag_s = max(clip.end_s, self.seen_until_s or 0.0), lag_s
         self._metrics.clips.labels(result="seen").inc()
         self._metrics.ingest_seconds.observe(took_s)
         self._metrics.frame_lag_seconds.observe(lag_s)
         self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, lag_s))
+
+    def note_alike(self, until_s: float) -> None:
+        """Note that what was looked at up to `until_s` is nearly the same as the newest clip, which
+        the model has seen."""
+        self.seen_until_s = max(until_s, self.seen_until_s or 0.0)
 
     def note_restored(self, clip: Clip) -> None:
         """Tell that the model was shown a clip again, which it had forgotten."""

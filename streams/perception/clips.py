@@ -5,7 +5,7 @@ on what comes later. So what had been captured by t is the same clips, whatever 
 """
 
 from onlooker.core.ids import StreamId
-from onlooker.core.media import Clip, Frame
+from onlooker.core.media import Clip, Cover, Frame
 
 SLOW_AFTER = 2
 """Where frames come two at a time, a source is slow when so many of them have waited for their
@@ -13,11 +13,19 @@ partners in vain. One is not enough: the second of the first two may."""
 
 
 class ClipBuilder:
-    """Pairs one stream's kept frames, in time order. No clip spans a cut or a gap."""
+    """Pairs one stream's kept frames, in time order. No clip spans a cut or a gap.
 
-    def __init__(self, stream_id: StreamId, *, max_pair_gap_s: float) -> None:
+    Each picture that was looked at, kept or not, stands for `hold_s` seconds, or until the next one
+    comes. All of that time belongs to exactly one clip (its *cover*); time beyond it was seen by
+    nobody and belongs to none. Both are known without looking ahead.
+    """
+
+    def __init__(self, stream_id: StreamId, *, max_pair_gap_s: float, hold_s: float) -> None:
         self._stream_id = stream_id
         self._max_pair_gap_s = max_pair_gap_s
+        self._hold_s = hold_s
+        self._until_s = 0.0
+        """Where the cover of the clip made last ends, if no other frame comes before that."""
         self._waiting: Frame | None = None
         self._looked_at_s: float | None = None
         self._num_clips = 0
@@ -30,7 +38,26 @@ class ClipBuilder:
         """The frame that waits for its partner, as the clip it would be alone."""
         if self._waiting is None:
             return None
-        return Clip(self._stream_id, self._num_clips, (self._waiting, self._waiting))
+        return self._clip(self._waiting, self._waiting)
+
+    @property
+    def covers(self) -> tuple[Cover, ...]:
+        """The covers of the clip made last and of the one that the pending frame would be alone, as
+        far as they are known."""
+        if self._waiting is None:
+            covers = [Cover(self._num_clips - 1, self._until_s)]
+        else:
+            waiting_s = self._waiting.capture_s
+            covers = [
+                Cover(self._num_clips - 1, min(self._until_s, waiting_s)),
+                Cover(self._num_clips, waiting_s + self._hold_s),
+            ]
+        return tuple(cover for cover in covers if cover.clip_index >= 0)
+
+    def is_after_gap(self, capture_s: float) -> bool:
+        """Whether nobody saw what was there just before `capture_s`, so that a frame of then begins
+        another cover, whatever it shows."""
+        return self._looked_at_s is not None and capture_s > self._looked_at_s + self._hold_s
 
     @property
     def newest_index(self) -> int:
@@ -65,10 +92,15 @@ class ClipBuilder:
         """Go on where an earlier builder was; `waiting`: the frame that waited for its partner."""
         self._num_clips, self._waiting = next_clip_index, waiting
         self._looked_at_s = looked_at_s
+        if looked_at_s is not None:
+            self._until_s = looked_at_s + self._hold_s
 
     def note_looked_at(self, capture_s: float) -> None:
-        """Tell that a frame was looked at, kept or not, which shows how fast the source is."""
+        """Tell that a frame was looked at, kept or not, which shows how fast the source is. What
+        was not kept shows the same as the clip made last."""
         self._looked_at_s = capture_s
+        if self._waiting is None:
+            self._until_s = capture_s + self._hold_s
 
     def add(self, frame: Frame, *, is_cut: bool) -> list[Clip]:
         """Take a kept frame; return the clips that it completes."""
@@ -97,6 +129,11 @@ class ClipBuilder:
         return [self._make(frame, frame)]
 
     def _make(self, first: Frame, second: Frame) -> Clip:
-        clip = Clip(self._stream_id, self._num_clips, (first, second))
+        clip = self._clip(first, second)
         self._num_clips += 1
+        self._until_s = second.capture_s + self._hold_s
         return clip
+
+    def _clip(self, first: Frame, second: Frame) -> Clip:
+        before_until_s = min(self._until_s, first.capture_s)
+        return Clip(self._stream_id, self._num_clips, (first, second), before_until_s)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from onlooker.core.media import (
     Clip,
     Codec,
+    Cover,
     DropReason,
     EncodedFrame,
     Frame,
@@ -73,7 +74,9 @@ class Perceiver:
             cut_threshold=perception.cut_threshold,
             refresh_s=perception.refresh_s,
         )
-        self._builder = ClipBuilder(terms.stream_id, max_pair_gap_s=perception.max_pair_gap_s)
+        self._builder = ClipBuilder(
+            terms.stream_id, max_pair_gap_s=perception.max_pair_gap_s, hold_s=terms.hold_s
+        )
         self._interval_s = terms.interval_s
         self._sampler = Sampler(terms.interval_s)
         self._decoder: VideoDecoder | None = None
@@ -90,6 +93,11 @@ class Perceiver:
     def pending(self) -> Clip | None:
         """The frame that waits for its partner, as the clip it would be alone."""
         return self._builder.pending
+
+    @property
+    def covers(self) -> tuple[Cover, ...]:
+        """How long the newest clips stand for what was there, the pending one among them."""
+        return self._builder.covers
 
     @property
     def newest_s(self) -> float | None:
@@ -183,7 +191,7 @@ class Perceiver:
         """Judge a decoded picture; what it completes goes into `seen`."""
         capture_s = picture.capture_s
         seen.clips += self._builder.pass_time(capture_s)
-        is_wanted = self._builder.pending is not None
+        is_wanted = self._builder.pending is not None or self._builder.is_after_gap(capture_s)
         verdict = self._gate.judge(picture.pixels, capture_s, is_wanted=is_wanted)
         if verdict.is_cut:
             seen.scenes_s.append(capture_s)

@@ -20,4 +20,4 @@ def make_tokens(key: str, *, num_tokens: int = 3, extent: int | None = None) -> 
 
 def remembered(key: str, index: int, **size: int) -> RememberedClip:
     """A clip of half a second that begins at `index` seconds."""
-    return RememberedClip(make_tokens(key, **size), index, float(index), index + 0.5)
+    return RememberedClip(make_tokens(key, **size), index, float(index), index + 0.5, index + 0.5)

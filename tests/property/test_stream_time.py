@@ -167,3 +167,51 @@ def test_coded_video_keeps_the_same_promise(num_sent: int, at_s: float) -> None:
 
 
 VP8_CHUNKS = encode_chunks("libvpx", 40)
+
+
+DISTINCT = {"red": (220, 30, 30), "green": (30, 180, 50), "blue": (40, 60, 220)}
+HOLD_S = 2.0
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([*DISTINCT])),
+        min_size=1,
+        max_size=12,
+    ),
+    st.sampled_from([0.0, 0.25, 3.0]),
+)
+def test_a_question_about_any_time_is_answered_from_what_was_seen_then(
+    shots: list[tuple[float, str]], later_s: float
+) -> None:
+    """Each picture stands for what was there until the next one comes, for two seconds at most,
+    whether it was kept or is nearly the same as one that was."""
+    looks: list[tuple[float, str]] = []
+    for gap_s, colour in shots:
+        looks.append((gap_s + (looks[-1][0] if looks else 0.0), colour))
+    asked_s = looks[-1][0] + later_s
+
+    def seen(second: int) -> list[str]:
+        """The colours from this second until the next, one after the other."""
+        end_s, found = min(second + 1.0, asked_s), list[str]()
+        for (time_s, colour), (next_s, _) in zip(looks, [*looks[1:], (1e9, "")], strict=True):
+            until_s = min(next_s, time_s + HOLD_S)
+            if time_s < end_s and until_s > second and found[-1:] != [colour]:
+                found.append(colour)
+        return found
+
+    async def scenario() -> None:
+        async with running_hub(clock=ManualClock(), stream_idle_s=1e9) as hub:
+            stream = await hub.open_stream(options=StreamOptions(clock="virtual"))
+            for time_s, name in looks:
+                await stream.push_wait(make_message(time_s, colour=DISTINCT[name]))
+            for second in range(int(asked_s) + 1):
+                text = await ask(stream, f"Which colours at {second} seconds?", at_s=asked_s)
+                if second == asked_s:  # nothing has passed of it yet
+                    continue
+                colours = seen(second)
+                expected = f"I have seen these colours: {', '.join(colours)}."
+                assert text == (expected if colours else "I can't tell."), (second, looks)
+
+    asyncio.run(scenario())

@@ -11,10 +11,11 @@ from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
 from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId, split_stream_id
-from onlooker.core.media import Clip
+from onlooker.core.media import Clip, Cover
 from onlooker.engine.interface import Held, Remembered, Stock, Waiting
 from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.notes import Note
+from onlooker.engine.memory.plan import BEFORE_UNTIL
 from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.memory.stream_memory import StreamMemory
 from onlooker.engine.memory.timeline import RememberedClip
@@ -101,7 +102,9 @@ class StreamMemories:
 
     async def add(self, clip: Clip, tokens: ClipTokens) -> None:
         """Remember a clip whose segment was saved; makes room where there are too many."""
-        remembered = RememberedClip(tokens, clip.clip_index, clip.start_s, clip.end_s)
+        remembered = RememberedClip(
+            tokens, clip.clip_index, clip.start_s, clip.end_s, until_s=clip.end_s
+        )
         self._memories[clip.stream_id].add(remembered)
         if self._memories[clip.stream_id].ends[1] is remembered:  # else it came late
             self._newest[clip.stream_id] = clip
@@ -173,6 +176,7 @@ class StreamMemories:
         stored = await self._runner.ask_workers(wire.restore_stream(memory.prefix))
         known = set.intersection(*({one.key for one in part.segments} for part in stored))
         memory.is_unsure = not all(part.is_complete for part in stored)
+        covers: list[Cover] = []
         for segment in sorted(stored[0].segments, key=lambda one: one.key):
             parsed = parse_key(segment.key)
             if segment.key not in known:
@@ -183,7 +187,11 @@ class StreamMemories:
                 memory.notes.add(Note.restored(segment.key, segment.meta), index=parsed.index)
             elif parsed.kind is SegmentKind.CLIP:
                 tokens = ClipTokens.restored(segment.key, segment.meta, self._layout)
-                memory.add(RememberedClip(tokens, parsed.index, segment.start_s, segment.end_s))
+                start_s, end_s = segment.start_s, segment.end_s
+                memory.add(RememberedClip(tokens, parsed.index, start_s, end_s, until_s=end_s))
+                if BEFORE_UNTIL in segment.meta:
+                    covers.append(Cover(parsed.index - 1, float(segment.meta[BEFORE_UNTIL])))
+        memory.cover(covers)
         _log.info("a stream's memory was found again", extra={"clips": len(memory)})
 
     async def _make_room(self) -> None:

@@ -23,6 +23,7 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.settings import Section
 from onlooker.engine.interface import EngineInfo
 from onlooker.engine.memory.ranking import Ranking
+from onlooker.engine.memory.retelling import Retelling
 from onlooker.engine.vllm_adapter.families import FAMILIES, WITH_MEMORY
 from onlooker.engine.vllm_adapter.families.family import Family
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
@@ -62,6 +63,14 @@ class Profile(Section):
 
     watching: Wording = DEFAULT_WORDING
     """How the model is asked on behalf of watches."""
+
+    retelling: Retelling = Retelling.NOTE
+    """How the model is told that a clip stands for a time at which it was not taken."""
+
+    dialogue_turns: int = Field(default=1, ge=0, le=64)
+    """How many earlier questions and answers the model bears without answering worse. Models from a
+    hub are trained with dialogue, and one turn is enough for "and what colour is it?"; nothing says
+    when a turn was true, so that each more tells more of what is no longer so."""
 
     ranking: Ranking | None = None
     """How its remembered clips are best ranked for a question, where that has been measured."""
@@ -144,6 +153,7 @@ class Model:
             survives=survives,
             knows=self.profile.knows,
             wording=self.profile.watching,
+            dialogue_turns=self.profile.dialogue_turns,
         )
 
 

@@ -1,7 +1,7 @@
 """`SegmentPrompts`: which segments a request is made of, for watching and for answering."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from onlooker.core.errors import TooLarge
@@ -12,8 +12,12 @@ from onlooker.engine.interface import Question
 from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.notes import Note
+from onlooker.engine.memory.once import Once
 from onlooker.engine.memory.prompt import PromptBuilder
+from onlooker.engine.memory.retelling import Retelling, retold
+from onlooker.engine.memory.shown import Shown, before_until_s
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.memory.times import Now
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer, clip_uuid
 from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
@@ -49,6 +53,7 @@ class SegmentPrompts:
         recent_clips: int,
         stride_clips: int | None,
         run_for_effect: RunForEffect,
+        retelling: Retelling,
     ) -> None:
         self._runner = runner
         self._composer = composer
@@ -57,6 +62,7 @@ class SegmentPrompts:
         self._recent_clips = recent_clips
         self._stride_clips = stride_clips
         self._run_for_effect = run_for_effect
+        self._retelling = retelling
         self._heads: dict[str, list[int]] = {}
 
     async def ingesting(
@@ -72,7 +78,7 @@ class SegmentPrompts:
         builder.load_text(*sink)
         for earlier in context:
             builder.load_clip(earlier.tokens)
-        builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s))
+        builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s), before_until_s(clip))
         return builder, tokens
 
     async def probing(
@@ -93,9 +99,15 @@ class SegmentPrompts:
         return builder
 
     async def asking(
-        self, memory: StreamMemory, question: Question, recall: Recall, newest: Clip | None
+        self, memory: StreamMemory, question: Question, recall: Recall, once: Sequence[Once]
     ) -> PromptBuilder:
-        """The prompt of an answer. `newest`: the stream's newest clip with its pixels."""
+        """The prompt of an answer. `once`: what is computed for this answer only."""
+        shown = [Shown.remembered(clip, question.asked_s) for clip in recall.placed]
+        shown += [Shown.remembered(clip, question.asked_s) for clip in recall.recent]
+        shown += [one.shown for one in once]
+        if not recall.num_slots:
+            now = Now(question.asked_s, question.zero_wall_s, self._settings.zone)
+            question = replace(question, text=retold(question.text, now, shown, self._retelling))
         builder, tail = await self._opened(memory, question)
         for clip in recall.placed:
             builder.load_clip(clip.tokens)
@@ -104,7 +116,7 @@ class SegmentPrompts:
             builder.retrieve(recall.candidates.keys, shapes)
         for clip in recall.recent:
             builder.load_clip(clip.tokens)
-        for picture in _shown_once(question, newest):
+        for picture in (*(one.clip for one in once), *question.images):
             _, tokens, pixels = await self._prepared(memory, picture, once=question.response_id)
             builder.picture(tokens, pixels)
         builder.question(tail)
@@ -202,11 +214,3 @@ class SegmentPrompts:
 
     def _token_ids(self, text: str) -> list[int]:
         return list(self._runner.tokenizer.encode(text, add_special_tokens=False))
-
-
-def _shown_once(question: Question, newest: Clip | None) -> list[Clip]:
-    """Clips that are computed for this answer only: half a clip, a frame that waits, pictures."""
-    half = None
-    if newest is not None and newest.end_s > question.asked_s:
-        half = newest.until(question.asked_s)
-    return [clip for clip in (half, question.pending, *question.images) if clip is not None]

@@ -7,7 +7,7 @@ a time so that the cache is hit (`onlooker.engine.memory.window`). It forgets wh
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
 from onlooker.core.ids import StreamId, new_id
-from onlooker.core.media import Clip
+from onlooker.core.media import Clip, Cover
 from onlooker.core.metrics import Metrics
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
@@ -31,7 +31,10 @@ from onlooker.engine.interface import (
     Stock,
     Waiting,
 )
-from onlooker.engine.memory.window import RecentWindow, spans_s
+from onlooker.engine.memory.retelling import Retelling, retold
+from onlooker.engine.memory.shown import Shown, before_until_s, spans_s, waiting
+from onlooker.engine.memory.times import Now
+from onlooker.engine.memory.window import RecentWindow
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
 from onlooker.engine.vllm_adapter.gateway.checks import answer_tokens, check_result, count_check
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
@@ -50,6 +53,26 @@ class _StreamState:
     clips: Sequence[Clip] = ()
     """The recent window, oldest first."""
     window: RecentWindow[Clip] = field(default_factory=RecentWindow)
+    covers: dict[int, float] = field(default_factory=dict)
+    """Where the covers of the window's clips end, by clip index; those that are not known are left
+    out."""
+
+    def shown(self, clips: Sequence[Clip], asked_s: float) -> list[Shown]:
+        """Clips of this stream as a context of stream time `asked_s` shows them."""
+        covers = self.covers
+        return [
+            Shown.pictured(clip, covers.get(clip.clip_index, clip.end_s), asked_s) for clip in clips
+        ]
+
+    def cover(self, covers: Iterable[Cover]) -> None:
+        """Note how long clips stand for what was there."""
+        known = {clip.clip_index for clip in self.clips}
+        found = {index: until_s for index, until_s in self.covers.items() if index in known}
+        for cover in covers:
+            if cover.clip_index in known:
+                until_s = found.get(cover.clip_index, cover.until_s)
+                found[cover.clip_index] = max(until_s, cover.until_s)
+        self.covers = found
 
     def until(self, time_s: float) -> list[Clip]:
         """The clips as far as they had been captured by stream time `time_s`, which is what an
@@ -71,6 +94,7 @@ class ResendEngine:
         self._composer: PromptComposer | None = None
         self._info: EngineInfo | None = None
         self._window_clips = 0
+        self._retelling = Retelling.NOTE
 
     @property
     def info(self) -> EngineInfo:
@@ -83,6 +107,7 @@ class ResendEngine:
             find_model, settings.model, served_name=settings.served_model_name
         )
         self._window_clips = settings.window_clips or model.profile.window_clips
+        self._retelling = model.profile.retelling
         arguments = {
             "enable_prefix_caching": True,
             "mm_processor_cache_gb": settings.vllm.processor_cache_gib,
@@ -125,6 +150,7 @@ class ResendEngine:
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         state = self._streams[clip.stream_id]
+        state.cover([Cover(clip.clip_index - 1, before_until_s(clip))])
         max_clips = self._window_clips
         before = state.window.before_next(
             state.clips,
@@ -147,14 +173,20 @@ class ResendEngine:
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         state = self._streams.get(question.stream_id)
-        clips = [] if state is None else state.until(question.asked_s)
+        clips: list[Clip] = []
+        shown: list[Shown] = []
+        if state is not None:
+            state.cover(question.covers)
+            clips = state.until(question.asked_s)
+            shown = state.shown(clips, question.asked_s)
         if question.pending is not None:
             clips.append(question.pending)
-        spans = spans_s(clips)  # pictures that come with the question have no time
-        clips += question.images
+            shown += waiting(question)
+        clips += question.images  # they have no time
+        now = Now(question.asked_s, question.zero_wall_s, self._settings.memory.zone)
         prompt = self._composed.asking(
             clips,
-            question=question.text,
+            question=retold(question.text, now, shown, self._retelling),
             dialogue=question.dialogue,
             instructions=question.instructions,
             salt=question.response_id if state is None else state.salt,
@@ -173,7 +205,7 @@ class ResendEngine:
         if outcome is None:
             raise EngineFailed("the engine ended an answer without saying so")
         outcome.count(self._metrics, "answer", num_tokens)
-        yield replace(outcome.answer_end(num_tokens), clip_spans_s=spans)
+        yield replace(outcome.answer_end(num_tokens), clip_spans_s=spans_s(shown))
 
     async def check(self, check: Check) -> CheckResult:
         state = self._streams.get(check.stream_id)

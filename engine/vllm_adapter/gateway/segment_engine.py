@@ -16,7 +16,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineFailed, InvalidRequest, TooLarge
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId, new_id
-from onlooker.core.media import Clip
+from onlooker.core.media import Clip, Cover
 from onlooker.core.metrics import Metrics
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
@@ -34,6 +34,7 @@ from onlooker.engine.interface import (
 )
 from onlooker.engine.memory.evidence import with_evidence
 from onlooker.engine.memory.note_taker import NoteTaker
+from onlooker.engine.memory.once import shown_once
 from onlooker.engine.memory.plan import RequestReport
 from onlooker.engine.memory.prompt import PromptBuilder
 from onlooker.engine.memory.recaller import (
@@ -43,6 +44,7 @@ from onlooker.engine.memory.recaller import (
     check_layers,
     retrieval_policy,
 )
+from onlooker.engine.memory.shown import before_until_s
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.families.family import Family
@@ -155,6 +157,7 @@ class SegmentEngine:
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         memory = self._streams[clip.stream_id]
+        memory.cover([Cover(clip.clip_index - 1, before_until_s(clip))])
         while True:
             builder, tokens = await self._prompts.ingesting(memory, clip, care)
             try:
@@ -177,13 +180,15 @@ class SegmentEngine:
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         memory = self._streams[question.stream_id]
+        memory.cover(question.covers)
         incomplete = memory.is_incomplete
         pieces: list[str] = []
         while True:
             try:
                 recall = await self.recaller.recall(memory, question)
                 newest = self._streams.newest(question.stream_id)
-                prompt = (await self._prompts.asking(memory, question, recall, newest)).build()
+                once = shown_once(question, newest, recall)
+                prompt = (await self._prompts.asking(memory, question, recall, once)).build()
                 options = sampling.for_answer(question, prompt.plan)
                 num_tokens, outcome = 0, None
                 with self._gauge.running():
@@ -203,7 +208,15 @@ class SegmentEngine:
                 self._parts.notes.take(memory, question, "".join(pieces))
                 outcome.count(self._metrics, "answer", num_tokens)
                 end = outcome.answer_end(num_tokens)
-                end = with_evidence(end, outcome.report, recall, memory, incomplete=incomplete)
+                end = with_evidence(
+                    end,
+                    outcome.report,
+                    recall,
+                    memory,
+                    asked_s=question.asked_s,
+                    once=[one.shown for one in once],
+                    incomplete=incomplete,
+                )
                 count_fetched(self._metrics, end)
                 yield end
                 return
@@ -264,6 +277,7 @@ class SegmentEngine:
             recent_clips=self._recent_clips,
             stride_clips=memory.stride_clips,
             run_for_effect=self._run,
+            retelling=model.profile.retelling,
         )
         recaller = Recaller(
             memory, self._policy, recent_clips=self._recent_clips, probe=self._probe

@@ -19,6 +19,7 @@ from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.note_taker import MAX_WAITING, NoteTaker
 from onlooker.engine.memory.notes import Note
 from onlooker.engine.memory.recaller import check_budgets
+from onlooker.engine.memory.retelling import Retelling
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
 from tests.fakes.memory import make_tokens
@@ -64,7 +65,12 @@ def make_prompts(**options: Any) -> Any:
     parts: Any = (Runner(), Composer(), Clips())
     section = MemorySection(notes="notes", **options)
     return SegmentPrompts(
-        *parts, settings=section, recent_clips=4, stride_clips=None, run_for_effect=run
+        *parts,
+        settings=section,
+        recent_clips=4,
+        stride_clips=None,
+        run_for_effect=run,
+        retelling=Retelling.NOTE,
     )
 
 
@@ -115,7 +121,7 @@ def test_an_answer_becomes_a_note_that_later_prompts_show_after_the_sink() -> No
         _, saved, _ = await noted(memory, prompts, "a star", "a circle")
         (first,), (second,) = ([span.key for span in b._saves] for b in saved)
         assert loaded(saved[1])[1:] == [first]  # each is computed behind those before it
-        prompt = await prompts.asking(memory, asked(), no_recall(), None)
+        prompt = await prompts.asking(memory, asked(), no_recall(), [])
         assert loaded(prompt)[1:] == [first, second]
         text = "".join(map(chr, memory.notes.within(256)[0].token_ids))
         assert text == "At 12 seconds: what is it? a star\n"
@@ -141,7 +147,7 @@ def test_with_notes_the_dialogue_that_came_along_is_left_out() -> None:
         for policy, expected in (("notes", "what is it?"), ("off", "before?what is it?")):
             prompts = make_prompts()
             prompts._settings = MemorySection.model_validate({"notes": policy})
-            prompt = await prompts.asking(make_memory(), question, no_recall(), None)
+            prompt = await prompts.asking(make_memory(), question, no_recall(), [])
             assert "".join(map(chr, prompt._ids)).endswith(">" + expected)
 
     asyncio.run(scenario())
@@ -226,10 +232,10 @@ def test_what_is_over_its_budget_is_refused(question: Question, param: str | Non
     async def scenario() -> None:
         prompts = make_prompts(question_tokens=64, sink_tokens=64)
         if param is None:
-            await prompts.asking(make_memory(), question, no_recall(), None)
+            await prompts.asking(make_memory(), question, no_recall(), [])
             return
         with pytest.raises(TooLarge) as refused:
-            await prompts.asking(make_memory(), question, no_recall(), None)
+            await prompts.asking(make_memory(), question, no_recall(), [])
         assert refused.value.param == param
 
     asyncio.run(scenario())

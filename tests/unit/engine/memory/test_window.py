@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
-from onlooker.engine.memory.window import RecentWindow, spans_s
+from onlooker.engine.memory.window import RecentWindow
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 
@@ -106,9 +106,3 @@ def test_the_beginning_stands_still_for_a_whole_stride(max_clips: int, stride: i
     if stride < max_clips:
         assert moves
     assert all(later - earlier == stride for earlier, later in itertools.pairwise(moves))
-
-
-def test_spans_merge_neighbours_and_keep_gaps() -> None:
-    clips = [make_clip(0), make_clip(1), make_clip(5)]
-    assert spans_s(clips) == ((0.0, 1.5), (5.0, 5.5))
-    assert spans_s([]) == ()
