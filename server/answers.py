@@ -124,6 +124,7 @@ class AnswerWriter:
             ],
             fetched_bytes=dict(end.fetched_bytes),
             fetched_ratio=end.fetched_ratio,
+            dialogue_turns=len(self._question.dialogue),
             ttft_ms=self._ttft_ms,
         )
         return self._close(end.finish_reason.status, usage=usage, facts=facts, reason=end.reason)
@@ -198,7 +199,10 @@ class AnswerWriter:
             conversation_id=self._conversation_id,
             metadata=self._metadata,
             onlooker=AnswerFacts(
-                stream=self._stream, asked_s=self._question.at_s, ttft_ms=self._ttft_ms
+                stream=self._stream,
+                asked_s=self._question.at_s,
+                dialogue_turns=len(self._question.dialogue),
+                ttft_ms=self._ttft_ms,
             ),
         )
 

@@ -20,10 +20,11 @@ _TIERS = {"priority": Tier.INTERACTIVE, "flex": Tier.BACKGROUND}
 
 
 def read_chat(
-    request: ChatRequest, settings: Settings, *, max_tokens: int
+    request: ChatRequest, settings: Settings, *, max_tokens: int, dialogue_turns: int
 ) -> tuple[Inquiry, str | None]:
     """Read the messages; return the question, and the name of the stream that is asked (None where
-    only pictures are).
+    only pictures are). `dialogue_turns`: how many earlier turns it brings along where the request
+    does not say.
 
     Raises:
         InvalidRequest: no question, two streams, or an address of another kind.
@@ -53,7 +54,7 @@ def read_chat(
     if len(set(streams)) > 1:
         raise InvalidRequest("one question is about one stream", param="messages")
     _check_size(text, instructions, images, settings)
-    kept = settings.server.dialogue_turns
+    kept = dialogue_turns if request.dialogue_turns is None else request.dialogue_turns
     question = Question(
         text=text,
         dialogue=tuple(turns[-kept:]) if kept else (),

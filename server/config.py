@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.errors import ConfigError
 from onlooker.core.ids import DEFAULT_TENANT, is_stream_id
+from onlooker.core.protocol.base import DialogueTurns
 from onlooker.core.protocol.bounded_json import JsonLimits
 from onlooker.core.protocol.frame_header import HEADER_BYTES
 from onlooker.core.scopes import ALL_SCOPES, Scope
@@ -113,9 +114,11 @@ class ServerSection(Section):
     """Tokens of the longest answer to those who do not say how long it may be."""
     max_side_answers: Annotated[int, Field(ge=0)] = 4
     """Answers beside the conversation (``conversation: none``) that one connection may have."""
-    dialogue_turns: Annotated[int, Field(ge=0, le=64)] = 1
-    """Earlier questions and answers that a question brings along. They tell what was true then:
-    small models take old answers for new ones; raise it for models that hold long dialogues."""
+    dialogue_turns: DialogueTurns | None = None
+    """Earlier questions and answers that a question brings along where its client does not say how
+    many. They tell what was true then, and small models take old answers for new ones. None: as
+    many as the model bears (``dialogue_turns`` in its ``onlooker.json``; 1 where that says
+    nothing)."""
 
     # How long it waits
     guest_patience_s: Annotated[float, Field(gt=0)] = 10.0

@@ -95,6 +95,13 @@ class Gateway:
                 param="model",
             )
 
+    @property
+    def dialogue_turns(self) -> int:
+        """How many earlier questions and answers a question brings along whose client does not
+        say."""
+        turns = self.settings.server.dialogue_turns
+        return self.hub.info.dialogue_turns if turns is None else turns
+
     def output_tokens(self, wanted: int | Literal["inf"] | None, *, param: str) -> int:
         """Return how many tokens an answer may have. Raises `TooLarge` over the server's limit."""
         server = self.settings.server

@@ -101,11 +101,15 @@ class Client:
         gate_threshold: float | None = None,
         instructions: str | None = None,
         max_output_tokens: int | None = None,
+        dialogue_turns: int | None = None,
         resumed_at_s: float = 0.0,
     ) -> RemoteStream:
         """A live connection to a stream, which is created if it does not exist.
 
         Without a `stream_id` the stream is a fresh one, which is closed when it is left.
+
+        `dialogue_turns` earlier questions and answers go along with each question; by default as
+        many as suit the model, which may be none (`RemoteStream.session` says).
 
         `resumed_at_s` is the stream time with which `RemoteStream.now_s` begins: pass the stream's
         `seen_until_s` when a new source goes on where an earlier one ended.
@@ -120,7 +124,11 @@ class Client:
                 f"'{stream_id}' cannot name a stream; use 1 to 64 letters, digits, '.', '_', '-'",
                 param="stream",
             )
-        session = {"instructions": instructions, "max_output_tokens": max_output_tokens}
+        session = {
+            "instructions": instructions,
+            "max_output_tokens": max_output_tokens,
+            "dialogue_turns": dialogue_turns,
+        }
         video = {"clock": clock, "max_fps": max_fps, "gate_threshold": gate_threshold}
         return RemoteStream(
             stream_id,

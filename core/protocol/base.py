@@ -169,6 +169,10 @@ class InputTokenDetails(Outbound):
     """Input tokens whose KV was reused rather than computed."""
 
 
+DialogueTurns = Annotated[int, Field(ge=0, le=64)]
+"""How many earlier questions and answers a question brings along."""
+
+
 class Usage(Outbound):
     """Tokens of one answer."""
 
@@ -179,7 +183,8 @@ class Usage(Outbound):
 
 
 class EvidenceSpan(Outbound):
-    """A span of stream time that was in the model's context."""
+    """A span of stream time that was in the model's context: of each clip the time for which it
+    stands, which goes on while the picture stays nearly the same."""
 
     start_s: float
     end_s: float
@@ -187,7 +192,8 @@ class EvidenceSpan(Outbound):
     """``recent`` (the recent window), ``retrieved`` (brought back for this question) or ``named``
     (the question named its time)."""
     tier: str
-    """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``."""
+    """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``. What was
+    computed for this answer only, such as the newest frame, lay on the ``device``."""
 
 
 class AnswerFacts(Outbound):
@@ -198,9 +204,10 @@ class AnswerFacts(Outbound):
     asked_s: float | None = None
     """Stream time of the question: nothing captured later can have changed the answer."""
     seen_until_s: float | None = None
-    """Stream time at which the newest clip in the model's context ends; null without one."""
+    """Stream time up to which the model's context showed the stream: where its newest clip ends, or
+    the last picture that was nearly the same; null without one."""
     clip_spans_s: list[tuple[float, float]] = []
-    """Spans of stream time that were in the model's context, as (start, end)."""
+    """Spans of stream time for which the model's context stood, as (start, end)."""
     retrieved_spans_s: list[tuple[float, float]] = []
     """Those of `clip_spans_s` that had left the recent window and were brought back."""
     memory_incomplete: bool = False
@@ -211,6 +218,8 @@ class AnswerFacts(Outbound):
     """Bytes of memory beyond the recent window that were read for this answer, by tier."""
     fetched_ratio: float | None = None
     """The bytes of `fetched_bytes` as a share of all that is remembered of the stream."""
+    dialogue_turns: int = 0
+    """How many earlier questions and answers the model was given with the question."""
     ttft_ms: float | None = None
     """Milliseconds from the acceptance of the question to its first piece of text."""
 

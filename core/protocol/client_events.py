@@ -8,6 +8,7 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import (
     ClockName,
     CodecName,
+    DialogueTurns,
     Inbound,
     InputItem,
     MessageItem,
@@ -58,6 +59,9 @@ class SessionConfig(Inbound):
     output_modalities: list[Literal["text"]] | None = None
     service_tier: TierName | None = None
     """The tier whose targets hold for coming answers; null takes the stream's."""
+    dialogue_turns: DialogueTurns | None = None
+    """Earlier questions and answers of the conversation that coming questions bring along; null: as
+    many as suit the model."""
     input_video: InputVideoConfig | None = None
 
 

@@ -8,6 +8,7 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.protocol.base import (
     AnswerFacts,
     ClockName,
+    DialogueTurns,
     ErrorBody,
     FinalStatus,
     Inbound,
@@ -110,6 +111,9 @@ class ModelObject(Outbound):
     owned_by: str = "onlooker"
     knows: str
     """One sentence on what the model can be asked about."""
+    dialogue_turns: int
+    """How many earlier questions and answers a question brings along where its client does not say
+    how many: as many as suit the model, unless the server was set up otherwise."""
 
 
 class ModelList(Outbound):
@@ -189,6 +193,9 @@ class ChatRequest(Inbound):
     """The service tier by OpenAI's names: ``priority`` is our ``interactive``, ``flex`` our
     ``background``."""
     metadata: Metadata | None = None
+    dialogue_turns: DialogueTurns | None = None
+    """How many earlier questions and answers among the messages the model is given, the newest
+    first; default: as many as suit it. Not a field of OpenAI's: ``extra_body`` of its SDK."""
 
 
 class PromptTokensDetails(Outbound):

@@ -51,6 +51,8 @@ class SessionObject(Outbound):
     instructions: str | None = None
     max_output_tokens: int | Literal["inf"] = "inf"
     output_modalities: list[str] = ["text"]
+    dialogue_turns: int = 0
+    """How many earlier questions and answers of the conversation a question brings along."""
     input_video: VideoSettings = VideoSettings()
     capabilities: Capabilities
     limits: Limits

@@ -59,11 +59,12 @@ class Conversation:
     def __init__(
         self, *, max_items: int, max_bytes: int, dialogue_turns: int, max_text_chars: int
     ) -> None:
+        self.dialogue_turns = dialogue_turns
+        """How many answered questions the next one brings along."""
         self.id = new_id("conv")
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._num_bytes = 0
-        self._dialogue_turns = dialogue_turns
         self._max_text_chars = max_text_chars
         self._items: dict[str, Item] = {}
 
@@ -151,7 +152,7 @@ class Conversation:
                 f"question and instructions have {len(text) + len(joined or '')} characters; at "
                 f"most {self._max_text_chars} are taken (setting server.max_text_chars)"
             )
-        kept = turns[-self._dialogue_turns :] if self._dialogue_turns else []
+        kept = turns[-self.dialogue_turns :] if self.dialogue_turns else []
         dialogue = tuple(
             Turn(question=_text_of(turn.asked), answer=turn.answer, asked_s=turn.asked_s)
             for turn in kept

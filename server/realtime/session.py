@@ -106,7 +106,7 @@ class Session:
         self._conversation = Conversation(
             max_items=self._settings.max_items,
             max_bytes=self._settings.max_conversation_bytes,
-            dialogue_turns=self._settings.dialogue_turns,
+            dialogue_turns=gateway.dialogue_turns,
             max_text_chars=self._settings.max_text_chars,
         )
         self.responses = Responses(gateway, self._conversation, emit=outbox.put, spawn=self._spawn)
@@ -223,6 +223,8 @@ class Session:
             max_output_tokens=self._config.max_output_tokens,
             tier=self._config.service_tier,
         )
+        turns = self._config.dialogue_turns
+        self._conversation.dialogue_turns = self._gateway.dialogue_turns if turns is None else turns
         stream = self._slot(OWN_SLOT).stream
         self._outbox.put(told.SessionUpdated(session=self._object(stream)))
 
@@ -404,6 +406,7 @@ class Session:
             instructions=self._config.instructions,
             max_output_tokens=self._config.max_output_tokens
             or self._settings.default_output_tokens,
+            dialogue_turns=self._conversation.dialogue_turns,
             input_video=self._video,
             capabilities=capabilities(
                 gateway.hub.info, gateway.hub.guarantee, protocol_version=PROTOCOL_VERSION

@@ -82,7 +82,12 @@ async def complete_chat(
     max_tokens = gateway.output_tokens(
         request.max_completion_tokens or request.max_tokens, param="max_completion_tokens"
     )
-    inquiry, name = read_chat(request, gateway.settings, max_tokens=max_tokens)
+    inquiry, name = read_chat(
+        request,
+        gateway.settings,
+        max_tokens=max_tokens,
+        dialogue_turns=gateway.dialogue_turns,
+    )
     stream = await _stream(streams, name)
     writer = AnswerWriter(inquiry.question, stream=name, clock=gateway.clock)
     chat = _Chat(gateway, request, stream, writer, is_own=name is None)

@@ -24,4 +24,9 @@ async def get_model(gateway: ReadyGateway, model: str) -> ModelObject:
 
 def _model(gateway: Gateway) -> ModelObject:
     info = gateway.hub.info
-    return ModelObject(id=info.model, created=int(gateway.started_wall_s), knows=info.knows)
+    return ModelObject(
+        id=info.model,
+        created=int(gateway.started_wall_s),
+        knows=info.knows,
+        dialogue_turns=gateway.dialogue_turns,
+    )

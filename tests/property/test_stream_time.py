@@ -176,7 +176,7 @@ HOLD_S = 2.0
 @settings(max_examples=30)
 @given(
     st.lists(
-        st.tuples(st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([*DISTINCT])),
+        st.tuples(st.sampled_from([0.5, 1.0, 2.0, 4.0]), st.sampled_from([*DISTINCT])),
         min_size=1,
         max_size=12,
     ),

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,6 +133,30 @@ async def test_earlier_turns_are_the_dialogue(client: AsyncOpenAI) -> None:
         await connection.response.create(response={"conversation": "none"})
         beside = (await read_until(connection, "response.done"))[-1].response
         assert beside.output[0].content[0].text == "You asked 0 questions before."
+
+
+async def test_how_many_turns_a_question_brings_along_follows_from_the_model() -> None:
+    """Unless the client says how many."""
+    info = replace(ScriptedEngine(SCRIPT).info, dialogue_turns=0)
+    async with (
+        serving(engine=ScriptedEngine(SCRIPT, info=info), server__api_keys=KEY) as served,
+        AsyncOpenAI(base_url=served.api, api_key=KEY) as client,
+    ):
+        model = (await client.models.list()).data[0].to_dict()
+        assert model["dialogue_turns"] == 0
+        async with client.realtime.connect(model="fake") as connection:
+            created = (await read_until(connection, "session.created"))[-1]
+            assert created.session.dialogue_turns == 0
+            for _ in range(2):
+                done = (await ask(connection, "What was before?"))[-1].response
+                assert done.output[0].content[0].text == "You asked 0 questions before."
+                assert done.onlooker["dialogue_turns"] == 0
+            await connection.session.update(session={"type": "realtime", "dialogue_turns": 4})  # type: ignore[typeddict-unknown-key]
+            updated = (await read_until(connection, "session.updated"))[-1]
+            assert updated.session.dialogue_turns == 4
+            done = (await ask(connection, "What was before?"))[-1].response
+            assert done.output[0].content[0].text == "You asked 2 questions before."
+            assert done.onlooker["dialogue_turns"] == 2
 
 
 async def test_the_instructions_and_metadata_of_one_response_are_its_own(

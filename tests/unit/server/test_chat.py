@@ -12,8 +12,8 @@ from tests.fakes.served import make_settings
 
 def read(*messages: dict[str, Any], **options: Any) -> tuple[Inquiry, str | None]:
     request = ChatRequest.model_validate({"model": "m", "messages": messages, **options})
-    settings = make_settings(server__max_text_chars=50, server__dialogue_turns=2)
-    return read_chat(request, settings, max_tokens=7)
+    settings = make_settings(server__max_text_chars=50)
+    return read_chat(request, settings, max_tokens=7, dialogue_turns=2)
 
 
 def user(*parts: str) -> dict[str, Any]:
@@ -90,3 +90,14 @@ def test_too_much_is_refused() -> None:
         read(user("x" * 51))
     with pytest.raises(TooLarge, match="pictures"):
         read(user("What?", *["data:x"] * 9))
+
+
+def test_a_request_may_say_how_many_earlier_turns_count() -> None:
+    said = [
+        one
+        for number in range(4)
+        for one in (user(f"q{number}"), {"role": "assistant", "content": f"a{number}"})
+    ]
+    for turns in (0, 1, 3):
+        found, _ = read(*said, user("q"), dialogue_turns=turns)
+        assert len(found.question.dialogue) == turns

@@ -140,3 +140,15 @@ def test_another_family_is_refused_by_name(folder: Path) -> None:
 def test_a_config_that_is_no_json_is_refused(folder: Path) -> None:
     (folder / "config.json").write_text("<html>")
     assert "config.json cannot be read" in refusal(str(folder))
+
+
+def test_a_folder_says_how_many_turns_its_model_bears(folder: Path) -> None:
+    """One, where it does not say; the demo model bears none."""
+    assert find_model(str(folder), served_name=None).profile.dialogue_turns == 1
+    (folder / "onlooker.json").write_text(json.dumps({"dialogue_turns": 3}))
+    model = find_model(str(folder), served_name=None)
+    info = model.info(
+        mode="segments", tokens_per_clip=1, max_clips=1, max_images=1, writes_json=False
+    )
+    assert info.dialogue_turns == 3
+    assert find_model("demo", served_name=None).profile.dialogue_turns == 0
