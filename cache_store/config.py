@@ -200,7 +200,7 @@ class JournalSection(Section):
     settle_s: float = Field(default=1.0, gt=0, le=60)
     """How often the engine is asked which clips are durable, so that their frames can go."""
 
-    note_s: float = Field(default=1.0, gt=0, le=3600)
+    alike_s: float = Field(default=1.0, gt=0, le=3600)
     """How often (stream time) it is noted that the picture is still the same, for a picture that
     nothing is kept of. So much of it may be forgotten in a crash."""
 

@@ -171,9 +171,9 @@ class FrameJournal:
         self._count("appended")
         return JournalReceipt(guarantee, position)
 
-    def note(self, stream: str, *, sequence: int, capture_s: float) -> None:
+    def append_look(self, stream: str, *, sequence: int, capture_s: float) -> None:
         """Write down that a frame of `capture_s` was nearly the same as the last one of `sequence`.
-        A note that cannot be written is left out: it guarantees nothing."""
+        What cannot be written is left out: it guarantees nothing."""
         with self._lock:
             has_room = self._num_bytes + HEADER_BYTES <= self._max_bytes
             if not has_room or stream not in self._streams:
@@ -186,7 +186,7 @@ class FrameJournal:
                 codec=Codec.PNG,
                 payload=b"",
                 is_last=True,
-                is_note=True,
+                is_look=True,
             )
 
     def mark_durable(self, stream: str, position: int) -> bool:

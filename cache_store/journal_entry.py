@@ -6,7 +6,7 @@
     52  payload
 
 Little-endian. A *mark* has no payload: all frames up to its position are durable elsewhere. Bit 1
-of the flags says that a frame is the last of its sequence number; bit 2 that the entry is a *note*:
+of the flags says that a frame is the last of its sequence number; bit 2 that the entry is a *look*:
 it has no payload, and says that a frame of its time was nearly the same as those of its sequence
 number. The other bits mean nothing; an earlier version may have set bit 0.
 """
@@ -26,7 +26,7 @@ _FIELDS = struct.Struct("<4sBBHIQqd")
 _DIGEST_BYTES = 16
 HEADER_BYTES = _FIELDS.size + _DIGEST_BYTES
 _LAST_FLAG = 2
-_NOTE_FLAG = 4
+_LOOK_FLAG = 4
 
 
 class EntryKind(IntEnum):
@@ -46,7 +46,7 @@ class EntryHeader:
     codec: Codec
     is_last: bool
     payload_bytes: int
-    is_note: bool = False
+    is_look: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -64,7 +64,7 @@ class JournalEntry:
     codec: Codec
     is_last: bool
     payload: bytes
-    is_note: bool = False
+    is_look: bool = False
     """Whether it stands for a frame that was nearly the same as the last one of its sequence, and
     has no payload."""
 
@@ -75,7 +75,7 @@ def pack_entry(header: EntryHeader, payload: bytes | memoryview) -> bytes:
         MAGIC,
         header.kind,
         header.codec,
-        header.is_last * _LAST_FLAG | header.is_note * _NOTE_FLAG,
+        header.is_last * _LAST_FLAG | header.is_look * _LOOK_FLAG,
         header.payload_bytes,
         header.position,
         header.sequence,
@@ -106,7 +106,7 @@ def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
             codec=Codec(codec),
             is_last=bool(flags & _LAST_FLAG),
             payload_bytes=size,
-            is_note=bool(flags & _NOTE_FLAG),
+            is_look=bool(flags & _LOOK_FLAG),
         )
     except ValueError:  # undamaged, but written by a later version
         return None

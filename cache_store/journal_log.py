@@ -81,9 +81,9 @@ class JournalLog:
         codec: Codec,
         payload: bytes,
         is_last: bool,
-        is_note: bool = False,
+        is_look: bool = False,
     ) -> int:
-        """Write one frame, or a note, and return its position. After an error nothing of it
+        """Write one frame, or a look, and return its position. After an error nothing of it
         remains."""
         header = EntryHeader(
             kind=EntryKind.FRAME,
@@ -93,7 +93,7 @@ class JournalLog:
             codec=codec,
             is_last=is_last,
             payload_bytes=len(payload),
-            is_note=is_note,
+            is_look=is_look,
         )
         file, offset = self._write(header, payload)
         file.frames.append(_Frame(header, offset))
@@ -137,7 +137,7 @@ class JournalLog:
                     codec=header.codec,
                     is_last=header.is_last,
                     payload=bytes(entry[1]),
-                    is_note=header.is_note,
+                    is_look=header.is_look,
                 )
 
     def sync(self) -> bool:

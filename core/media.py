@@ -102,6 +102,9 @@ class Clip:
     before_until_s: float | None = None
     """Stream time up to which the clip before this one stands for what was there, see `Cover`;
     None: up to where this clip starts."""
+    cover_until_s: float | None = None
+    """Stream time up to which this clip itself stands, where that is known already, as of one that
+    is shown again; None: up to its end, until more is told."""
 
     @property
     def start_s(self) -> float:

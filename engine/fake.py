@@ -34,8 +34,15 @@ from onlooker.engine.interface import (
     Stock,
     Waiting,
 )
-from onlooker.engine.memory.shown import Shown, before_until_s, cover_s, spans_s
-from onlooker.engine.memory.times import Now, Span, named_spans
+from onlooker.engine.memory.shown import (
+    ShownClip,
+    before_until_s,
+    cover_s,
+    cover_until_s,
+    in_turn,
+    spans_s,
+)
+from onlooker.engine.memory.times import Now, named_spans
 from onlooker.scheduler.load import EngineLoad
 
 Script = Sequence[tuple[str, str]]
@@ -86,9 +93,10 @@ class _SeenClip:
         """The clip with a cover that reaches `until_s` at least."""
         return replace(self, until_s=max(self.until_s, until_s))
 
-    def shows(self, span: Span) -> bool:
-        """Whether it stands for some of a span of time."""
-        return self.start_s < span[1] and (self.until_s > span[0] or self.end_s >= span[0])
+    def shown(self, asked_s: float) -> ShownClip:
+        """The clip in a context of stream time `asked_s`."""
+        until_s = max(self.end_s, min(self.until_s, asked_s))
+        return ShownClip(self.start_s, until_s, (self.start_s + self.end_s) / 2)
 
 
 class ScriptedStore:
@@ -252,10 +260,7 @@ class ScriptedEngine:
         try:
             # What is visible is fixed before the first wait: what comes later must not show.
             visible = self._visible(question)
-            shown = [
-                Shown(clip.start_s, min(clip.until_s, max(question.asked_s, clip.end_s)), 0.0)
-                for clip in visible[-16:]
-            ]
+            shown = in_turn([clip.shown(question.asked_s) for clip in visible[-16:]])
             self._check_alive()
             if self._fail_answer(question):
                 raise EngineFailed("scripted failure of an answer")
@@ -335,7 +340,12 @@ class ScriptedEngine:
             visible.append(pending.covering(until_s))
         spans = named_spans(question.text, Now(question.asked_s, question.zero_wall_s))
         if spans:  # a time that is named is answered from what stands for it
-            return [clip for clip in visible if any(clip.shows(span) for span in spans)]
+            shown = in_turn([clip.shown(question.asked_s) for clip in visible])
+            return [
+                clip
+                for clip, one in zip(visible, shown, strict=True)
+                if any(one.stands_for(span) for span in spans)
+            ]
         return visible
 
     def _reply(self, question: Question, visible: list[_SeenClip]) -> str:
@@ -377,8 +387,9 @@ def _look_at(clip: Clip) -> _SeenClip:
     for frame in clip.frames:
         digest.update(repr(frame.capture_s).encode())
         digest.update(np.ascontiguousarray(frame.pixels).data)
+    until_s = cover_until_s(clip)
     return _SeenClip(
-        clip.clip_index, clip.start_s, clip.end_s, clip.end_s, colour, digest.digest(), half
+        clip.clip_index, clip.start_s, clip.end_s, until_s, colour, digest.digest(), half
     )
 
 

@@ -3,8 +3,8 @@
 What is journaled is what the model is shown: the kept pictures, each under the index of the clip
 that it belongs to. A picture that came encoded stands as it came; one that came as pixels, or out
 of coded video, as PNG of the model's size. So a replay needs no key frame and no decoder's state,
-makes the very same clips, and takes nothing for what was skipped but, now and then, a note of how
-long the picture has stayed the same.
+makes the very same clips, and takes nothing for what was skipped but, now and then, a look: until
+when the picture has stayed the same.
 """
 
 import asyncio
@@ -213,13 +213,13 @@ class JournalKeeper:
         while the journal is stuck."""
         if not self._num_overdue:
             self._executor.submit(
-                self._journal.note, stream_id, sequence=clip_index, capture_s=until_s
+                self._journal.append_look, stream_id, sequence=clip_index, capture_s=until_s
             )
 
     @property
-    def note_s(self) -> float:
-        """Seconds of stream time between two notes of one stream, at least."""
-        return self._settings.note_s
+    def alike_s(self) -> float:
+        """Seconds of stream time, at least, between two looks that are written down."""
+        return self._settings.alike_s
 
     async def read(self, stream_id: StreamId, after: int) -> list[JournalEntry]:
         """The next entries of a stream's replay, after position `after`; empty at the end."""
@@ -294,7 +294,7 @@ class StreamJournal:
     def note_alike(self, clip_index: int, until_s: float) -> None:
         """Write down now and then that the picture was still like the newest clip's at
         `until_s`."""
-        if until_s - self._noted_s >= self._keeper.note_s:
+        if until_s - self._noted_s >= self._keeper.alike_s:
             self._noted_s = until_s
             self._keeper.note_alike(self._stream_id, clip_index, until_s)
 
@@ -308,7 +308,7 @@ class StreamJournal:
                     group = []
                 index = entry.sequence
                 group.append(entry)
-                if not entry.is_note:  # notes stay until the next clip is durable
+                if not entry.is_look:  # looks stay until the next clip is durable
                     self._places[index] = entry.position
             after = part[-1].position
         if group:

@@ -29,8 +29,10 @@ class Found:
     """Indices of clips found between or before those that the engine remembers."""
     waiting: Frame | None = None
     """The frame that waited for its partner when the process ended; its clip is the next."""
+    before_until_s: float | None = None
+    """Where the cover of the clip before `waiting` ends; None where nothing waits."""
     newest_s: float | None = None
-    """Stream time of the newest frame or note that was found; None when there was none."""
+    """Stream time of the newest frame or look that was found; None when there was none."""
 
 
 class Restorer:
@@ -54,7 +56,8 @@ class Restorer:
         """
         found = Found(remembered.next_clip_index)
         last: tuple[Clip, bool] | None = None
-        looked = Cover(-1, 0.0)
+        newest = Cover(remembered.next_clip_index - 1, remembered.seen_until_s or 0.0)
+        looked = newest
         async for index, entries in self.journal.groups():
             if below is not None and index >= below:
                 break
@@ -67,26 +70,30 @@ class Restorer:
                 continue
             if last is not None:
                 await self._show(last[0], found, show)
-            frames = await self._frames([entry for entry in entries if not entry.is_note])
+            frames = await self._frames([entry for entry in entries if not entry.is_look])
             last = None
             if frames:
                 clip = Clip(self._stream_id, index, (frames[0], frames[-1]))
-                before_until_s = self._until_s(before, clip)
-                last = replace(clip, before_until_s=before_until_s), entries[-1].is_last
+                clip = replace(
+                    clip,
+                    before_until_s=self._until_s((before, newest), clip),
+                    cover_until_s=looked.until_s + self._hold_s,
+                )
+                last = clip, entries[-1].is_last
         if last is not None:
             clip, is_whole = last
             if below is None and not is_whole and clip.clip_index >= found.next_clip_index:
                 found.next_clip_index, found.waiting = clip.clip_index, clip.frames[0]
+                found.before_until_s = clip.before_until_s
             else:
                 await self._show(clip, found, show)
         return found
 
-    def _until_s(self, looked: Cover, clip: Clip) -> float:
-        """Where the cover of the clip before `clip` ends, of which pictures were looked at as
-        `looked` says; 0 where that is not known."""
-        if looked.clip_index != clip.clip_index - 1:
-            return 0.0
-        return min(looked.until_s + self._hold_s, clip.start_s)
+    def _until_s(self, looked: Sequence[Cover], clip: Clip) -> float:
+        """Where the cover of the clip before `clip` ends; 0 where that is not known. `looked`: for
+        some clips, until when pictures were looked at that are like theirs."""
+        known = (one.until_s for one in looked if one.clip_index == clip.clip_index - 1)
+        return min(max(known, default=-self._hold_s) + self._hold_s, clip.start_s)
 
     async def _show(
         self, clip: Clip, found: Found, show: Callable[[Clip], Awaitable[None]]

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import StreamId, split_stream_id
-from onlooker.core.media import FrameMessage
+from onlooker.core.media import Cover, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
 from onlooker.streams.asker import Asker
 from onlooker.streams.events import FrameAck, PaceChanged, SourceChanged, StreamEnded
@@ -59,6 +59,7 @@ class Stream:
             publish=self._events.publish,
             is_live=self.is_live,
             now_s=self._now_s,
+            covers=self._covers,
             is_kept=options.persistent,
         )
         """The keeper of the standing questions to this stream."""
@@ -244,6 +245,11 @@ class Stream:
 
     def _now_s(self) -> float:
         return self.ingest.now_s()
+
+    def _covers(self) -> tuple[Cover, ...]:
+        """What is known of the newest clips; on the virtual clock nothing, since how far was looked
+        when the model has seen a clip is chance there."""
+        return self.ingest.covers if self.is_live else ()
 
     def _release(self, lease: SourceLease, detail: str) -> None:
         if self._lease is lease:

@@ -41,6 +41,8 @@ class Alert:
     start_s: float
     end_s: float
     """Stream time of the clip that is the evidence."""
+    until_s: float
+    """Stream time until which the clip was known to stand for what was there."""
     decided_wall_s: float
     """When the trigger decided to speak, in seconds since the Unix epoch."""
     staleness_s: float

@@ -23,7 +23,7 @@ from PIL import Image
 
 from onlooker.core.errors import ClientError, Conflict, NotFound, TooLarge
 from onlooker.core.ids import StreamId, new_id
-from onlooker.core.media import Clip
+from onlooker.core.media import Clip, Cover
 from onlooker.engine.checks import CheckResult
 from onlooker.watches.alert import Alert, Statement
 from onlooker.watches.events import AlertRaised, WatchChanged, WatchEvent
@@ -50,6 +50,7 @@ class MakeKeeper(Protocol):
         publish: Callable[[WatchEvent], None],
         is_live: bool,
         now_s: Callable[[], float],
+        covers: Callable[[], Sequence[Cover]],
         is_kept: bool,
     ) -> "WatchKeeper": ...
 
@@ -67,15 +68,18 @@ class WatchKeeper:
         now_s: Callable[[], float],
         on_alert: Callable[[StreamId, Watch, Alert], None],
         on_change: Callable[[StreamId, Sequence[Watch]], None] = lambda *_: None,
+        covers: Callable[[], Sequence[Cover]] = tuple,
         is_kept: bool = True,
     ) -> None:
-        """`now_s` tells the stream time now. `on_alert` is told of every alert beside the
+        """`now_s` tells the stream time now; `covers`, on the live clock, how long the newest clips
+        stand for what was there. `on_alert` is told of every alert beside the
         subscribers. Where `is_kept`, `on_change` is told of all watches when one of them comes,
         changes, ends or goes."""
         self._stream_id, self._service = stream_id, service
         self._publish, self._on_alert = publish, on_alert
         self._on_change = on_change if is_kept else lambda *_: None
         self._is_live, self._now_s = is_live, now_s
+        self._covers = covers
         self._lookers: dict[str, Looker] = {}
         """By the id of their watch, oldest first."""
         self._arrived: deque[Clip] = deque()
@@ -284,6 +288,7 @@ class WatchKeeper:
             kind=watch.options.kind,
             start_s=clip.start_s,
             end_s=clip.end_s,
+            until_s=self._until_s(clip),
             decided_wall_s=statement.decided_wall_s,
             staleness_s=max(0.0, now_s - clip.frames[1].received_at_s),
             text=statement.words.text,
@@ -295,6 +300,11 @@ class WatchKeeper:
         self._service.count_raised(alert.staleness_s)
         self._publish(AlertRaised(alert))
         self._on_alert(self._stream_id, watch, alert)
+
+    def _until_s(self, clip: Clip) -> float:
+        """Until when the picture is known to have been nearly the same as a clip's."""
+        known = [cover.until_s for cover in self._covers() if cover.clip_index == clip.clip_index]
+        return max([clip.end_s, *(min(until_s, self._now_s()) for until_s in known)])
 
 
 def _jpeg(clip: Clip) -> bytes:

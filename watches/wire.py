@@ -18,7 +18,7 @@ def alert_object(alert: Alert) -> AlertObject:
         data=alert.data,
         problem=alert.problem,
         confidence=alert.confidence,
-        evidence=EvidenceObject(start_s=alert.start_s, end_s=alert.end_s),
+        evidence=EvidenceObject(start_s=alert.start_s, end_s=alert.end_s, until_s=alert.until_s),
         decided_at=alert.decided_wall_s,
         staleness_s=alert.staleness_s,
         frame=frame,

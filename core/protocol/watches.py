@@ -122,6 +122,9 @@ class EvidenceObject(Outbound):
 
     start_s: float
     end_s: float
+    until_s: float
+    """Until when the picture was known to be nearly the same when the alert was raised; on the
+    virtual clock, and where a newer clip had come, `end_s`."""
 
 
 class AlertObject(Outbound):

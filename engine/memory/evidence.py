@@ -7,7 +7,7 @@ from itertools import groupby
 
 from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource
 from onlooker.engine.memory.plan import DEVICE, Reads, RequestReport
-from onlooker.engine.memory.shown import Shown, spans_s
+from onlooker.engine.memory.shown import ShownClip, in_turn, spans_s
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 
 
@@ -18,7 +18,7 @@ def with_evidence(
     memory: StreamMemory,
     *,
     asked_s: float,
-    once: Sequence[Shown],
+    once: Sequence[ShownClip],
     incomplete: bool,
 ) -> AnswerEnd:
     """`end`, with which time spans were in the context, which of them retrieval brought back, and
@@ -36,11 +36,15 @@ def with_evidence(
     older = EvidenceSource.NAMED if recall.is_named else EvidenceSource.RETRIEVED
     fetched_bytes, fetched_ratio = _fetched(reads, recall, memory)
     found = [
-        _Found(Shown.remembered(clip, asked_s), source, reads.get(clip.tokens.key, (DEVICE, 0))[0])
+        _Found(
+            ShownClip.remembered(clip, asked_s), source, reads.get(clip.tokens.key, (DEVICE, 0))[0]
+        )
         for clips, source in ((retrieved, older), (recall.recent, EvidenceSource.RECENT))
         for clip in clips
     ]
     found += [_Found(shown, EvidenceSource.RECENT, DEVICE) for shown in once]
+    turns = in_turn([one.shown for one in found])
+    found = [replace(one, shown=shown) for one, shown in zip(found, turns, strict=True)]
     return replace(
         end,
         clip_spans_s=spans_s(one.shown for one in found),
@@ -56,7 +60,7 @@ def with_evidence(
 class _Found:
     """A clip of a context, why it was there, and the tier from which it came."""
 
-    shown: Shown
+    shown: ShownClip
     source: EvidenceSource
     tier: str
 

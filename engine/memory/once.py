@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from onlooker.core.media import Clip
 from onlooker.engine.interface import Question
-from onlooker.engine.memory.shown import Shown, waiting
+from onlooker.engine.memory.shown import ShownClip, waiting
 from onlooker.engine.memory.stream_memory import Recall
 
 
@@ -14,7 +14,7 @@ class Once:
     that waits for its partner."""
 
     clip: Clip
-    shown: Shown
+    shown: ShownClip
 
 
 def shown_once(question: Question, newest: Clip | None, recall: Recall) -> list[Once]:
@@ -30,9 +30,9 @@ def shown_once(question: Question, newest: Clip | None, recall: Recall) -> list[
         half = newest.until(asked_s)
     found = []
     if half is not None:
-        found.append(Once(half, Shown.pictured(half, asked_s, asked_s)))
+        found.append(Once(half, ShownClip.pictured(half, asked_s, asked_s)))
     if question.pending is not None:
         found += [Once(question.pending, shown) for shown in waiting(question)]
     if not recall.alone:
         return found
-    return [one for one in found if any(one.shown.overlap_s(span) > 0 for span in recall.alone)]
+    return [one for one in found if any(one.shown.stands_for(span) for span in recall.alone)]

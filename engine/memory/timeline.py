@@ -52,6 +52,9 @@ class Timeline(Sequence[RememberedClip]):
             or last.tokens.size_class != clip.tokens.size_class
         ):
             self._run_starts.append(len(self._clips))
+        if last is not None and last.until_s > clip.start_s:
+            until_s = max(last.end_s, clip.start_s)
+            self._clips[-1] = replace(last, until_s=until_s)
         self._clips.append(clip)
         self.num_tokens += len(clip.tokens.token_ids)
 

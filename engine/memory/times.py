@@ -73,15 +73,22 @@ def named_spans(question: str, now: Now) -> list[Span]:
 
 def named_moments(question: str, now: Now) -> list[tuple[slice, Span]]:
     """The places in `question` that name a moment, such as "at 12 seconds", in order, each with the
-    span of stream time that it means."""
+    span of stream time that it means; that of "at 12.5 seconds" is a tenth of a second."""
     if len(question.lower()) != len(question):  # letters whose small ones are more than one
         return []
     found = [
-        (slice(*match.span()), span)
+        (slice(*match.span()), _as_exact(span))
         for match, span, meaning in _named(question, now)
         if meaning is _at
     ]
     return sorted(found, key=lambda moment: moment[0].start)
+
+
+def _as_exact(span: Span) -> Span:
+    """`span`; of a second that does not begin as one, its first tenth."""
+    start_s, end_s = span
+    is_second = start_s % 1 > 0 and end_s - start_s < 1.001
+    return (start_s, start_s + 0.1) if is_second else span
 
 
 def _named(question: str, now: Now) -> Iterator[tuple[re.Match[str], Span, "_Meaning"]]:

@@ -83,7 +83,9 @@ class ClipMaker:
     async def run(self) -> None:
         """Make clips until cancelled, from where the stream was when the engine had caught up."""
         found = await self._presenter.wait_begun()
-        self._perceiver.resume(found.next_clip_index, found.waiting, found.newest_s)
+        self._perceiver.resume(
+            found.next_clip_index, found.waiting, found.newest_s, found.before_until_s
+        )
         self.covers = self._perceiver.covers
         while True:
             if self._is_live and self._mailbox.is_still_next():

@@ -87,12 +87,24 @@ class ClipBuilder:
         return self.flush()
 
     def resume(
-        self, next_clip_index: int, waiting: Frame | None, looked_at_s: float | None
+        self,
+        next_clip_index: int,
+        waiting: Frame | None,
+        looked_at_s: float | None,
+        before_until_s: float | None = None,
     ) -> None:
-        """Go on where an earlier builder was; `waiting`: the frame that waited for its partner."""
+        """Go on where an earlier builder was.
+
+        Args:
+            waiting: the frame that waited for its partner.
+            looked_at_s: the time of the newest frame that was looked at.
+            before_until_s: where the cover of the clip before `waiting` ends.
+        """
         self._num_clips, self._waiting = next_clip_index, waiting
         self._looked_at_s = looked_at_s
-        if looked_at_s is not None:
+        if waiting is not None:
+            self._until_s = before_until_s or 0.0
+        elif looked_at_s is not None:
             self._until_s = looked_at_s + self._hold_s
 
     def note_looked_at(self, capture_s: float) -> None:

@@ -104,10 +104,17 @@ class Perceiver:
         """Stream time of the newest picture that was looked at."""
         return self._newest_s
 
-    def resume(self, next_clip_index: int, waiting: Frame | None, newest_s: float | None) -> None:
+    def resume(
+        self,
+        next_clip_index: int,
+        waiting: Frame | None,
+        newest_s: float | None,
+        before_until_s: float | None,
+    ) -> None:
         """Go on where an earlier perceiver was: its clips so far, the frame that waited for its
-        partner, and the time up to which it had looked."""
-        self._builder.resume(next_clip_index, waiting, newest_s)
+        partner, the time up to which it had looked, and where the cover of the clip before
+        `waiting` ends."""
+        self._builder.resume(next_clip_index, waiting, newest_s, before_until_s)
         self._newest_s = newest_s
         if waiting is not None:  # what follows may be another scene
             self._gate.judge(waiting.pixels, waiting.capture_s)

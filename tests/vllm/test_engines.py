@@ -167,7 +167,7 @@ def test_a_full_window_goes_on(engine: Engine, run: Run) -> None:
         if engine.info.mode == "resend":
             assert end.clip_spans_s[-1][1] == 19.5
         if engine.info.mode == "segments":
-            assert end.clip_spans_s == ((3.0, 3.5),)  # the named second, long out of the window
+            assert end.clip_spans_s == ((3.0, 4.0),)  # the named second, long out of the window
             assert end.retrieved_spans_s == end.clip_spans_s
 
     run(scenario())

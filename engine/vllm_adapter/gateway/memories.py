@@ -17,6 +17,7 @@ from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.notes import Note
 from onlooker.engine.memory.plan import BEFORE_UNTIL
 from onlooker.engine.memory.rotary_layout import RotaryLayout
+from onlooker.engine.memory.shown import cover_until_s
 from onlooker.engine.memory.stream_memory import StreamMemory
 from onlooker.engine.memory.timeline import RememberedClip
 from onlooker.engine.vllm_adapter import wire
@@ -103,7 +104,7 @@ class StreamMemories:
     async def add(self, clip: Clip, tokens: ClipTokens) -> None:
         """Remember a clip whose segment was saved; makes room where there are too many."""
         remembered = RememberedClip(
-            tokens, clip.clip_index, clip.start_s, clip.end_s, until_s=clip.end_s
+            tokens, clip.clip_index, clip.start_s, clip.end_s, until_s=cover_until_s(clip)
         )
         self._memories[clip.stream_id].add(remembered)
         if self._memories[clip.stream_id].ends[1] is remembered:  # else it came late

@@ -64,7 +64,7 @@ class Profile(Section):
     watching: Wording = DEFAULT_WORDING
     """How the model is asked on behalf of watches."""
 
-    retelling: Retelling = Retelling.NOTE
+    retelling: Retelling = Retelling.REMARK
     """How the model is told that a clip stands for a time at which it was not taken."""
 
     dialogue_turns: int = Field(default=1, ge=0, le=64)

@@ -15,7 +15,7 @@ from onlooker.engine.memory.notes import Note
 from onlooker.engine.memory.once import Once
 from onlooker.engine.memory.prompt import PromptBuilder
 from onlooker.engine.memory.retelling import Retelling, retold
-from onlooker.engine.memory.shown import Shown, before_until_s
+from onlooker.engine.memory.shown import ShownClip, before_until_s, in_turn
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.memory.times import Now
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer, clip_uuid
@@ -102,12 +102,13 @@ class SegmentPrompts:
         self, memory: StreamMemory, question: Question, recall: Recall, once: Sequence[Once]
     ) -> PromptBuilder:
         """The prompt of an answer. `once`: what is computed for this answer only."""
-        shown = [Shown.remembered(clip, question.asked_s) for clip in recall.placed]
-        shown += [Shown.remembered(clip, question.asked_s) for clip in recall.recent]
+        shown = [ShownClip.remembered(clip, question.asked_s) for clip in recall.placed]
+        shown += [ShownClip.remembered(clip, question.asked_s) for clip in recall.recent]
         shown += [one.shown for one in once]
         if not recall.num_slots:
             now = Now(question.asked_s, question.zero_wall_s, self._settings.zone)
-            question = replace(question, text=retold(question.text, now, shown, self._retelling))
+            text = retold(question.text, now, in_turn(shown), self._retelling)
+            question = replace(question, text=text)
         builder, tail = await self._opened(memory, question)
         for clip in recall.placed:
             builder.load_clip(clip.tokens)

@@ -32,7 +32,14 @@ from onlooker.engine.interface import (
     Waiting,
 )
 from onlooker.engine.memory.retelling import Retelling, retold
-from onlooker.engine.memory.shown import Shown, before_until_s, spans_s, waiting
+from onlooker.engine.memory.shown import (
+    ShownClip,
+    before_until_s,
+    cover_until_s,
+    in_turn,
+    spans_s,
+    waiting,
+)
 from onlooker.engine.memory.times import Now
 from onlooker.engine.memory.window import RecentWindow
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
@@ -57,11 +64,12 @@ class _StreamState:
     """Where the covers of the window's clips end, by clip index; those that are not known are left
     out."""
 
-    def shown(self, clips: Sequence[Clip], asked_s: float) -> list[Shown]:
+    def shown(self, clips: Sequence[Clip], asked_s: float) -> list[ShownClip]:
         """Clips of this stream as a context of stream time `asked_s` shows them."""
         covers = self.covers
         return [
-            Shown.pictured(clip, covers.get(clip.clip_index, clip.end_s), asked_s) for clip in clips
+            ShownClip.pictured(clip, covers.get(clip.clip_index, clip.end_s), asked_s)
+            for clip in clips
         ]
 
     def cover(self, covers: Iterable[Cover]) -> None:
@@ -94,7 +102,7 @@ class ResendEngine:
         self._composer: PromptComposer | None = None
         self._info: EngineInfo | None = None
         self._window_clips = 0
-        self._retelling = Retelling.NOTE
+        self._retelling = Retelling.REMARK
 
     @property
     def info(self) -> EngineInfo:
@@ -163,6 +171,7 @@ class ResendEngine:
         except (EngineFailed, TooLarge, InvalidRequest) as error:
             raise EngineFailed(f"clip {clip.clip_index} was lost: {error.message}") from error
         state.clips = clips
+        state.cover([Cover(clip.clip_index, cover_until_s(clip))])
         outcome.count(self._metrics, "ingest", num_output_tokens=1)
         return IngestResult(
             num_tokens=outcome.num_prompt_tokens, num_cached_tokens=outcome.num_cached_tokens
@@ -174,7 +183,7 @@ class ResendEngine:
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         state = self._streams.get(question.stream_id)
         clips: list[Clip] = []
-        shown: list[Shown] = []
+        shown: list[ShownClip] = []
         if state is not None:
             state.cover(question.covers)
             clips = state.until(question.asked_s)
@@ -182,6 +191,7 @@ class ResendEngine:
         if question.pending is not None:
             clips.append(question.pending)
             shown += waiting(question)
+        shown = in_turn(shown)
         clips += question.images  # they have no time
         now = Now(question.asked_s, question.zero_wall_s, self._settings.memory.zone)
         prompt = self._composed.asking(

@@ -27,7 +27,7 @@ def watched() -> Watched:
 def make_alert(watch_id: str, index: int) -> tuple[Alert, float]:
     alert = Alert(
         alert_id=f"a{index}", number=1, watch_id=watch_id, kind="alert", start_s=index,
-        end_s=index, decided_wall_s=0.0, staleness_s=0.0, text="",
+        end_s=index, until_s=index, decided_wall_s=0.0, staleness_s=0.0, text="",
     )  # fmt: skip
     return alert, index + 0.5
 

@@ -197,6 +197,83 @@ def test_any_stream_is_the_same_with_and_without_crashes(
     asyncio.run(scenario())
 
 
+async def seconds_of(stream: Stream) -> list[str]:
+    """What is told of every second of a stream so far."""
+    until_s = int(stream.status().newest_s or 0.0)
+    return [await ask(stream, f"Which colours at {second} seconds?") for second in range(until_s)]
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    letters=st.text("rg", min_size=1, max_size=12),
+    gaps=st.lists(st.sampled_from([0.5, 1.0, 4.0]), min_size=12, max_size=12),
+    written=st.sets(st.integers(0, 8)),
+    ends=st.lists(st.integers(1, 11), max_size=2),
+)
+def test_no_time_is_forgotten_in_a_crash(
+    tmp_path_factory: pytest.TempPathFactory,
+    letters: str,
+    gaps: list[float],
+    written: set[int],
+    ends: list[int],
+) -> None:
+    """Whatever was skipped as a near-duplicate: what was there then is known as without a crash."""
+    folder = tmp_path_factory.mktemp("journal")
+    frames, at_s = [], 0.0
+    for index, letter in enumerate(letters):
+        at_s += gaps[index]
+        frames.append(make_message(at_s, colour=COLOURS[letter], sequence=index))
+    store = ScriptedStore(is_writing=False)
+    always = {"alike_s": 0.001}
+
+    async def scenario() -> None:
+        begin, told = 0, list[str]()
+        for end in [*sorted({end for end in ends if end < len(frames)}), len(frames)]:
+            hub_of = running_hub(engine=make_engine(store), journal=folder, journal_settings=always)
+            async with hub_of as hub:
+                stream = await hub.open_stream(DOOR, VIRTUAL)
+                await feed(stream, frames[begin:end])
+                begin, told = end, await seconds_of(stream)
+                store.write(*(written or {99}))
+        async with running_hub(engine=make_engine(None)) as hub:
+            stream = await hub.open_stream(DOOR, VIRTUAL)
+            await feed(stream, frames)
+            assert told == await seconds_of(stream)
+
+    asyncio.run(scenario())
+
+
+async def test_until_when_the_picture_stayed_the_same_is_lookd_now_and_then(
+    tmp_path: Path,
+) -> None:
+    """What is noted takes the room of a header, and lets no clip be shown again."""
+    store = ScriptedStore()
+    frames = [make_message(index / 2, sequence=index) for index in range(10)]
+    async with running_hub(engine=make_engine(store), journal=tmp_path) as hub:
+        stream = await hub.open_stream(DOOR, VIRTUAL)
+        await feed(stream, frames)
+        assert (stream.status().kept, stream.status().seen_until_s) == (2, 4.5)
+    journal = open_journal(JournalSection(path=tmp_path))
+    entries = journal.replay("door")
+    assert [(one.capture_s, len(one.payload)) for one in entries if one.is_look] == [
+        (1.5, 0), (2.5, 0), (3.5, 0), (4.5, 0),
+    ]  # fmt: skip
+    journal.close()
+    metrics = Metrics()
+    again = running_hub(engine=make_engine(store), journal=tmp_path, metrics=metrics)
+    async with again as hub:
+        stream = await hub.open_stream(DOOR, VIRTUAL)
+        assert stream.status().newest_s == 4.5
+        text, end = await ask_fully(stream, "Which colour at 4 seconds?", at_s=4.6)
+        assert text == "The newest clip is mostly red."
+        assert end.clip_spans_s == ((0.0, 4.6),)
+        assert stream.status().seen_until_s == 4.5
+        assert (
+            metrics.registry.get_sample_value("onlooker_clips_total", {"result": "restored"})
+            is None
+        )
+
+
 # ---- the engine dies under a running server
 
 

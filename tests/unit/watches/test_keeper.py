@@ -26,9 +26,11 @@ from tests.fakes.streams import (
     SMALL,
     InlineExecutor,
     driven,
+    next_event,
     running_hub,
     waiting_events,
 )
+from tests.fakes.waiting import until
 
 EVERY = {"gate_threshold": 0.0, "max_pair_gap_s": 0.1}
 VIRTUAL, LIVE = StreamOptions(clock="virtual"), StreamOptions(clock="live")
@@ -97,6 +99,24 @@ async def test_an_alert_is_raised_once_with_its_evidence() -> None:
     assert first.frame_jpeg is None
     assert [alert.number for alert in alerts] == [1, 2]
     assert len({alert.alert_id for alert in alerts}) == 2
+
+
+async def test_evidence_says_until_when_the_picture_was_known_to_be_the_same() -> None:
+    """As far as was looked while the check was under way."""
+    clock = ManualClock()
+    engine = make_engine(clock=clock, check_s=2.0)
+    async with running_hub(engine=engine, clock=clock) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        events = stream.subscribe(max_events=1000)
+        stream.watches.create(RED, "w0")
+        for index in range(5):
+            message = make_message(index / 2, sequence=index, received_at_s=clock.now_s())
+            await stream.push_wait(message)
+            if index == 1:
+                await until(lambda: bool(engine.checks))
+            clock.advance(0.5)
+        alert = (await next_event(events, AlertRaised)).alert
+        assert (alert.start_s, alert.end_s, alert.until_s) == (0.0, 0.5, 2.5)
 
 
 async def test_a_state_is_told_from_as_many_clips_as_the_model_wants() -> None:

@@ -70,7 +70,7 @@ def make_prompts(**options: Any) -> Any:
         recent_clips=4,
         stride_clips=None,
         run_for_effect=run,
-        retelling=Retelling.NOTE,
+        retelling=Retelling.REMARK,
     )
 
 
