@@ -11,6 +11,7 @@ import pytest
 
 from onlooker.cache_store.config import CacheStoreSection, DiskSection
 from onlooker.core.clock import SystemClock
+from onlooker.core.ids import StreamId
 from onlooker.core.metrics import Metrics
 from onlooker.demo_model.questions import CANNOT_TELL, DrawnQuestion, View, ask_view, correct
 from onlooker.demo_model.render import render
@@ -27,6 +28,7 @@ from tests.vllm.test_engines import MODEL, Mode
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
+STREAM = StreamId("world")
 WORLD = World(3)
 FPS = 4
 OFF_S = (44, 54)
@@ -103,7 +105,7 @@ def engine_of(mode: Mode, folder: Path) -> Any:
 async def told_by(mode: Mode, folder: Path) -> Told:
     asked, again = [], []
     async with running_hub(engine=engine_of(mode, folder), clock=SystemClock()) as hub:
-        stream = await hub.open_stream("world", StreamOptions(clock="virtual"))
+        stream = await hub.open_stream(STREAM, StreamOptions(clock="virtual"))
         clips = await feed(stream)
         for question in questions():
             second = second_of(question)
@@ -113,7 +115,7 @@ async def told_by(mode: Mode, folder: Path) -> Told:
         off = await ask_fully(stream, f"What number was on the sign at {OFF_S[0] + 5} seconds?")
     if mode == "segments":
         async with running_hub(engine=engine_of(mode, folder), clock=SystemClock()) as hub:
-            stream = await hub.open_stream("world", StreamOptions(clock="virtual"))
+            stream = await hub.open_stream(STREAM, StreamOptions(clock="virtual"))
             again = [(await ask_fully(stream, one.question.text))[0] for one in asked]
     return Told(mode, asked, off, again)
 

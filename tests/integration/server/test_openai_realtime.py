@@ -151,7 +151,8 @@ async def test_how_many_turns_a_question_brings_along_follows_from_the_model() -
                 done = (await ask(connection, "What was before?"))[-1].response
                 assert done.output[0].content[0].text == "You asked 0 questions before."
                 assert done.onlooker["dialogue_turns"] == 0
-            await connection.session.update(session={"type": "realtime", "dialogue_turns": 4})  # type: ignore[typeddict-unknown-key]
+            more: Any = {"type": "realtime", "dialogue_turns": 4}
+            await connection.session.update(session=more)
             updated = (await read_until(connection, "session.updated"))[-1]
             assert updated.session.dialogue_turns == 4
             done = (await ask(connection, "What was before?"))[-1].response
