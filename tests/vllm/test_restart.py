@@ -151,7 +151,7 @@ def test_an_answer_tells_from_which_tier_its_evidence_came(lives: dict[str, Any]
 
 def test_new_clips_join_the_old_ones(lives: dict[str, Any]) -> None:
     _, spans, incomplete = lives["later"][1]
-    assert spans == ((3.0, 3.5),)
+    assert spans == ((3.0, 4.0),)
     assert not incomplete
     _, spans, incomplete = lives["later"][2]
     assert spans[-1][1] == NUM_CLIPS + 0.5
