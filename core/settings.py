@@ -3,15 +3,25 @@
 Each package declares its own frozen `Section`; the server composes them into one tree and loads it
 once. Components receive their section, never the tree and never the environment.
 Order: defaults < TOML file < environment (``ONLOOKER_SECTION__FIELD``) < command line.
+What a text says is read by one rule, wherever it comes from: a list is ``a,b,c`` or a JSON list, a
+section is a JSON object, and ``null`` is nothing where a setting may be nothing.
 """
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from onlooker.core.errors import ConfigError
 
@@ -28,6 +38,22 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_text(cls, value: Any, info: ValidationInfo) -> Any:
+        """Read a text by the rule of this module, as the field's type asks for it."""
+        if not isinstance(value, str) or info.field_name is None:
+            return value
+        annotation = cls.model_fields[info.field_name].annotation
+        kinds = get_args(annotation) if type(None) in get_args(annotation) else (annotation,)
+        if value.strip() == "null" and type(None) in kinds and str not in kinds:
+            return None
+        if any(get_origin(kind) is tuple for kind in kinds):
+            return _list_of(value)
+        if any(isinstance(kind, type) and issubclass(kind, Section) for kind in kinds):
+            return _object_of(value)
+        return value
 
 
 SettingsT = TypeVar("SettingsT", bound=Section)
@@ -97,6 +123,30 @@ def with_secrets(section: Section) -> dict[str, Any]:
     return found
 
 
+def _list_of(text: str) -> list[Any]:
+    """The items of ``a,b,c`` or of a JSON list; the message does not repeat them, for they may be
+    secrets."""
+    if not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        items: list[Any] = json.loads(text)
+    except ValueError:
+        raise ValueError('a list is given as a,b,c or as JSON, ["a", "b", "c"]') from None
+    return items
+
+
+def _object_of(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(
+            "this is a section: name one of its settings, or give it as a JSON object"
+        )
+    return content
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
@@ -117,11 +167,26 @@ def _explain(error: ValidationError, tree: type[Section]) -> str:
     lines = []
     for problem in error.errors():
         dotted = ".".join(str(part) for part in problem["loc"]) or "settings"
-        variable = ENV_PREFIX + "__".join(str(part) for part in problem["loc"]).upper()
         if problem["type"] == "extra_forbidden":
+            dotted = _whole_name(dotted, problem["input"])
             others = setting_names(tree, ending=dotted.partition(".")[2])
             hint = f"do you mean '{others[0]}'?" if others else "see `onlooker config`"
-            lines.append(f"there is no setting '{dotted}' ({variable}); {hint}")
+            lines.append(f"there is no setting '{dotted}' ({_variable(dotted)}); {hint}")
         else:
-            lines.append(f"setting '{dotted}' ({variable}): {problem['msg']}")
+            text = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"setting '{dotted}' ({_variable(dotted)}): {text}")
     return "\n".join(lines)
+
+
+def _variable(dotted: str) -> str:
+    """The environment variable of a setting."""
+    return ENV_PREFIX + dotted.replace(".", "__").upper()
+
+
+def _whole_name(dotted: str, value: Any) -> str:
+    """The name that somebody gave who got a part of it wrong: `dotted` is known up to that part,
+    and `value` holds what was to be set below it."""
+    while isinstance(value, dict) and len(value) == 1:
+        name, value = next(iter(value.items()))
+        dotted = f"{dotted}.{name}"
+    return dotted

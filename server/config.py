@@ -3,9 +3,9 @@
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.errors import ConfigError
@@ -21,18 +21,8 @@ from onlooker.streams.config import FleetSection, StreamsSection
 from onlooker.watches.config import WatchesSection
 
 
-def _split(value: Any) -> Any:
-    """Let the environment and the command line give a list as ``a,b,c``."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
 KEY_PATTERN = r"^[A-Za-z0-9._~-]{8,256}$"
 """What a key may consist of: it also travels as a WebSocket subprotocol, which allows no more."""
-
-ApiKeys = Annotated[tuple[SecretStr, ...], BeforeValidator(_split)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class ServerSection(Section):
@@ -47,13 +37,13 @@ class ServerSection(Section):
     """Path prefix under which a proxy serves this server."""
 
     # Whom it lets in
-    api_keys: ApiKeys = ()
+    api_keys: tuple[SecretStr, ...] = ()
     """Keys that clients show, separated by commas. Empty: everyone who reaches the port may in.
     ``acme:KEY`` names the tenant whose streams the key sees (clients show ``KEY`` alone); a key
     without a tenant sees those of ``default``. ``acme+read+ask:KEY`` (or ``+read+ask:KEY``) is good
     for these scopes only: ``read``, ``ask``, ``push``, ``watch``, ``admin``; a key that names none
     has all. Limits are the server's, not each tenant's."""
-    allowed_origins: Names = ()
+    allowed_origins: tuple[str, ...] = ()
     """Web pages on other hosts that may use this server, such as ``https://app.example.org``."""
     metrics_need_key: bool = False
     """Whether `/metrics` asks for a key too; Prometheus usually scrapes without."""

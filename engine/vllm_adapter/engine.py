@@ -5,6 +5,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import Engine
+from onlooker.engine.vllm_adapter.gateway.model_folder import check_source
 from onlooker.engine.vllm_adapter.gateway.resend_engine import ResendEngine
 from onlooker.scheduler.config import SchedulerSection
 
@@ -20,7 +21,12 @@ def make_engine(
 
     `scheduler`: None takes the defaults; only segments mode orders vLLM's steps.
     `store`: where segments sink to; None keeps them in the worker's memory alone.
+
+    Raises:
+        ConfigError: the model's folder is missing or not whole. It is told before vLLM is imported,
+            which takes many seconds.
     """
+    check_source(settings.model)
     if settings.mode == "segments":
         # The segment engine imports vLLM, whose environment the settings decide.
         from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build, prepare_environment

@@ -164,22 +164,13 @@ def find_model(source: str, *, served_name: str | None) -> Model:
         ConfigError: no such folder, files missing or truncated, a family that is not served, a
             profile that does not parse. The message says what to do.
     """
+    folder = model_folder(source)
+    if folder is None:
+        architecture = _hub_architecture(source)
+        profile = _profile({}, architecture)
+        return Model(source, False, architecture, served_name or source, profile)
     if source == DEMO:
-        folder = _demo_folder()
         served_name = served_name or "onlooker-demo"
-    else:
-        folder = Path(source).expanduser()
-    if not folder.exists():
-        if _is_hub_name(source):
-            architecture = _hub_architecture(source)
-            profile = _profile({}, architecture)
-            return Model(source, False, architecture, served_name or source, profile)
-        raise ConfigError(
-            f"there is no model folder '{source}': give a folder with config.json and weights, "
-            "or a hub name such as Qwen/Qwen3-VL-2B-Instruct"
-        )
-    if not folder.is_dir():
-        raise ConfigError(f"the model '{source}' is a file; give the folder that holds it")
     architecture = check_folder(folder)
     return Model(
         source=str(folder),
@@ -187,6 +178,33 @@ def find_model(source: str, *, served_name: str | None) -> Model:
         architecture=architecture,
         served_name=served_name or folder.resolve().name,
         profile=_read_profile(folder, architecture),
+    )
+
+
+def check_source(source: str) -> None:
+    """Check what of a model can be checked on this machine alone, in milliseconds: all that
+    `find_model` does for a folder, and nothing for a hub name. Raises as it does."""
+    folder = model_folder(source)
+    if folder is not None:
+        _read_profile(folder, check_folder(folder))
+
+
+def model_folder(source: str) -> Path | None:
+    """The folder that a `source` from the settings names; None for a hub name.
+
+    Raises:
+        ConfigError: it names neither.
+    """
+    folder = _demo_folder() if source == DEMO else Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise ConfigError(f"the model '{source}' is a file; give the folder that holds it")
+    if _is_hub_name(source):
+        return None
+    raise ConfigError(
+        f"there is no model folder '{source}': give a folder with config.json and weights, "
+        "or a hub name such as Qwen/Qwen3-VL-2B-Instruct"
     )
 
 

@@ -50,7 +50,7 @@ def test_the_variables_of_the_clients_are_no_settings() -> None:
     [
         ({"ONLOOKER_DOOR__PORT": "99999"}, "setting 'door.port' (ONLOOKER_DOOR__PORT)"),
         ({"ONLOOKER_DOOR__PROT": "1"}, "no setting 'door.prot' (ONLOOKER_DOOR__PROT)"),
-        ({"ONLOOKER_DOR__PORT": "1"}, "no setting 'dor' (ONLOOKER_DOR)"),
+        ({"ONLOOKER_DOR__PORT": "1"}, "no setting 'dor.port' (ONLOOKER_DOR__PORT)"),
         ({"ONLOOKER_DOOR": "1", "ONLOOKER_DOOR__PORT": "1"}, "'door' is a value, not a section"),
     ],
 )
