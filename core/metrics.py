@@ -66,7 +66,7 @@ class Metrics:
         )
         self.sockets_closed = Counter(
             "onlooker_sockets_closed_total",
-            "Sockets closed by a limit: crowded, late, head, pipeline, pings.",
+            "Sockets closed by a limit: crowded, late, head, pipeline, pings, not_http.",
             ["reason"],
             registry=registry,
         )

@@ -24,12 +24,13 @@ from pydantic import (
 )
 
 from onlooker.core.errors import ConfigError
+from onlooker.core.log import ENV_LOG_FORM
 
 ENV_PREFIX = "ONLOOKER_"
 ENV_CONFIG_FILE = "ONLOOKER_CONFIG"
-NOT_SETTINGS = frozenset({ENV_CONFIG_FILE, "ONLOOKER_API_KEY", "ONLOOKER_URL"})
-"""Variables with our prefix that are no settings: they tell which file to read, and to the clients
-the key and address of a server."""
+NOT_SETTINGS = frozenset({ENV_CONFIG_FILE, ENV_LOG_FORM, "ONLOOKER_API_KEY", "ONLOOKER_URL"})
+"""Variables with our prefix that are no settings: they tell which file to read, to processes of the
+server how to write the log, and to the clients the key and address of a server."""
 
 
 class Section(BaseModel):

@@ -1,6 +1,7 @@
 """The ``onlooker`` command: serve, show the settings, and the client's own commands."""
 
 import json
+import multiprocessing
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,13 +10,18 @@ import typer
 
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import ConfigError, OnlookerError
-from onlooker.core.log import configure_logging
+from onlooker.core.log import configure_logging, configure_logging_as_parent
 from onlooker.core.metrics import Metrics
 from onlooker.core.settings import load_settings
 from onlooker.server.app import package_version
 from onlooker.server.config import ServerSection, Settings
 from onlooker.server.serving import address, bind, make_server, quiet_uvicorn, run
 from onlooker.server.wiring import make_engine, make_gateway
+
+if multiprocessing.parent_process() is not None:
+    # Processes that vLLM spawns import the server's main module before anything else, and what they
+    # have to say from then on is written as the server writes.
+    configure_logging_as_parent()
 
 OWN_PROCESS = object()
 """Context of a command that has the process to itself and may end it; given by `main`."""
@@ -151,7 +157,7 @@ def _start_logs(section: ServerSection) -> None:
     style = section.log_style
     if style == "auto":
         style = "text" if sys.stderr.isatty() else "json"
-    configure_logging(level=section.log_level, style=style)
+    configure_logging(level=section.log_level, style=style, repeats=section.log_repeats)
     quiet_uvicorn()
 
 

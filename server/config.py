@@ -155,6 +155,9 @@ class ServerSection(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_style: Literal["auto", "json", "text"] = "auto"
     """Form of log lines. ``auto``: text on a terminal, JSON elsewhere."""
+    log_repeats: Annotated[int, Field(ge=1)] = 10
+    """Lines of one kind that are written a minute; more are counted, and their number is told when
+    the minute is over."""
 
     @model_validator(mode="after")
     def _keys_can_travel(self) -> Self:

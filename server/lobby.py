@@ -18,9 +18,9 @@ from onlooker.core.metrics import Metrics
 ADMISSION = "onlooker.admission"
 """Extension of an ASGI scope under which the transport offers `Lobby.admitted` for its socket."""
 
-Reason = Literal["crowded", "late", "head", "pipeline", "pings"]
+Reason = Literal["crowded", "late", "head", "pipeline", "pings", "not_http"]
 """Why a socket is closed: too many guests; no whole request, or a reply not taken, in time; too
-large a head; too many requests at once; too many pings."""
+large a head; too many requests at once; too many pings; what came is no HTTP."""
 
 GRACE_S = 1.0
 """A guest that came within this time does not give way to others from its own address: many clients

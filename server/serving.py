@@ -157,9 +157,10 @@ def uvicorn_config(app: Any, gateway: Gateway) -> uvicorn.Config:
 
 
 def quiet_uvicorn() -> None:
-    """Keep uvicorn's own lines to warnings: it logs addresses with their queries."""
+    """Keep uvicorn's own lines to errors: it logs addresses with their queries, and warns of what
+    our transport counts."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 async def serve(server: GatewayServer, bound: socket.socket) -> None:

@@ -8,6 +8,7 @@ insides, and their tests run against real sockets.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from websockets.http11 import Request
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.server.config import ServerSection
 from onlooker.server.lobby import Lobby, Reason
+
+_log = logging.getLogger("onlooker.server.transport")
 
 MAX_MESSAGE_FRAGMENTS = 1024
 """The most fragments of one message. Each costs memory beyond its bytes."""
@@ -172,6 +175,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         if not self._is_done:
+            self.lobby.count("not_http")
+            host = self.client[0] if self.client else None
+            _log.info("what came in is no HTTP, or broken", extra={"peer": host})
             super().send_400_response(msg)
 
     def _count(self, num_bytes: int) -> None:

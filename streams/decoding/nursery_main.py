@@ -21,6 +21,7 @@ import traceback
 
 from PIL import Image
 
+from onlooker.core.log import configure_logging_as_parent
 from onlooker.streams.decoding.wire import DecodeReply, send
 from onlooker.streams.decoding.worker import confine, serve
 
@@ -112,6 +113,7 @@ class _Nursery:
 
 def main() -> None:
     """Run the nursery."""
+    configure_logging_as_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Image.init()  # loads the formats, which each decoder would otherwise do for itself
     gc.freeze()  # collections in the decoders must not touch, and so copy, the shared memory

@@ -8,7 +8,7 @@ from PIL import Image
 
 from onlooker.core.media import Codec, DropReason, Pixels
 
-FORMATS = {Codec.JPEG: ("JPEG", "MPO"), Codec.PNG: ("PNG",), Codec.WEBP: ("WEBP",)}
+FORMATS = {Codec.JPEG: ("JPEG",), Codec.PNG: ("PNG",), Codec.WEBP: ("WEBP",)}
 
 _ORIENTATION_TAG = 0x0112
 _TRANSPOSED = {

@@ -18,6 +18,7 @@ from onlooker.engine.interface import Progress
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
 from onlooker.engine.vllm_adapter.gateway.platform import (
+    deaf_to_interrupts,
     is_cpu_build,
     is_eager,
     model_threads,
@@ -101,7 +102,7 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
         seed=0,
         **arguments,
     )
-    with set_while(threads or {}):
+    with set_while(threads or {}), deaf_to_interrupts():
         return AsyncLLMEngine.from_engine_args(engine_arguments)
 
 

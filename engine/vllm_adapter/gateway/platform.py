@@ -5,13 +5,21 @@ nothing of it.
 """
 
 import importlib.metadata
+import logging
 import os
 import re
+import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from pathlib import Path
 
 from onlooker.core.errors import ConfigError
+from onlooker.core.log import ENV_LOG_FORM
 from onlooker.engine.config import VllmSection
+
+LOGGING_FILE = Path(__file__).parents[1] / "entry" / "vllm_logging.json"
+"""How vLLM writes its lines in a server: as the server does."""
 
 QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -51,6 +59,10 @@ def prepare_environment(settings: VllmSection, *, cpu: bool, model_is_local: boo
     """Set what vLLM reads at import. What the operator has set already is left alone."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    if ENV_LOG_FORM in os.environ and os.environ.get("VLLM_CONFIGURE_LOGGING", "1") == "1":
+        os.environ.setdefault("VLLM_LOGGING_CONFIG_PATH", str(LOGGING_FILE))
+        # vLLM reads the file when its engine starts, and has things to say at import.
+        logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"].upper())
     if model_is_local:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if cpu and is_eager(settings, cpu=True):
@@ -100,6 +112,19 @@ def set_while(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def deaf_to_interrupts() -> Iterator[None]:
+    """Processes that this thread starts meanwhile do not hear Ctrl-C, which a terminal sends to all
+    processes at once. An engine that hears it stops, and takes the answers along that the server
+    still wants to end. For a thread that is not the main one, which hears it as before."""
+    resource_tracker.ensure_running()  # started later, it would lift the mask again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _model_cores() -> str:

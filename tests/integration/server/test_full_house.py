@@ -1,6 +1,7 @@
 """Health answers whatever else is full, and who says nothing makes room for who does."""
 
 import asyncio
+import logging
 import struct
 from contextlib import AsyncExitStack
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from onlooker.server.serving import quiet_uvicorn
 from tests.fakes.served import KEY, Served, next_event, send, serving
 from tests.integration.server.test_half_sent import closed, masked, raw, upgraded
 
@@ -112,6 +114,28 @@ async def test_a_head_of_too_many_lines_is_refused() -> None:
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a: b\r\n" * 200 + b"\r\n")
         assert (await closed(reader)).startswith(b"HTTP/1.1 431 ")
         writer.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET / HTTP/9\r\n\r\n", b"\x00" * 200],
+    ids=["TLS", "a version that there is not", "zeros"],
+)
+async def test_what_is_no_http_is_counted_and_logged_in_our_words(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("onlooker", "uvicorn", "uvicorn.error", "uvicorn.access"):
+        caplog.set_level(logging.INFO, name)  # which also sets it back after the test
+    quiet_uvicorn()
+    async with serving() as served:
+        reader, writer = await raw(served)
+        writer.write(data)
+        assert (await closed(reader)).startswith(b"HTTP/1.1 400 ")
+        writer.close()
+        assert served.metric("onlooker_sockets_closed_total", reason="not_http") == 1
+    lines = [record for record in caplog.records if record.levelno >= logging.INFO]
+    assert [record.message for record in lines] == ["what came in is no HTTP, or broken"]
+    assert vars(lines[0])["peer"] == "127.0.0.1"
 
 
 async def test_a_head_within_the_limit_is_taken_again_and_again_on_one_socket() -> None:

@@ -1,10 +1,26 @@
 """What vLLM's processes find in their environment."""
 
+import importlib
+import json
+import logging
+import multiprocessing
 import os
+import signal
+import threading
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import pytest
 
-from onlooker.engine.vllm_adapter.gateway.platform import model_threads, set_while
+from onlooker.core.log import ENV_LOG_FORM
+from onlooker.engine.config import VllmSection
+from onlooker.engine.vllm_adapter.gateway.platform import (
+    QUIET,
+    deaf_to_interrupts,
+    model_threads,
+    prepare_environment,
+    set_while,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,3 +49,77 @@ def test_variables_are_set_for_a_while_and_then_as_before(monkeypatch: pytest.Mo
         assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_PLACES"]) == ("2", "{0,1}")
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "OMP_PLACES" not in os.environ
+
+
+def test_a_process_that_is_started_deaf_does_not_end_at_an_interrupt() -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_interrupt_itself, args=(theirs,))
+
+    def start() -> None:
+        with deaf_to_interrupts():
+            process.start()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join(60)
+    assert ours.poll(60)
+    assert ours.recv() == "lives"
+    process.join(60)
+    assert process.exitcode == 0
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def _interrupt_itself(link: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as a process of vLLM sets a handler of its own
+    os.kill(os.getpid(), signal.SIGINT)
+    link.send("lives")
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*QUIET, "VLLM_LOGGING_CONFIG_PATH", "VLLM_CONFIGURE_LOGGING", "HF_HUB_OFFLINE"):
+        monkeypatch.setenv(name, "")  # noted, so that it is set back after the test
+        monkeypatch.delenv(name)
+
+
+def prepare() -> None:
+    prepare_environment(VllmSection(), cpu=False, model_is_local=False)
+
+
+def test_in_a_server_vllm_is_told_to_write_lines_as_the_server_does(
+    environment: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "vllm")  # which also sets it back after the test
+    monkeypatch.setenv(ENV_LOG_FORM, "info,json,10")
+    prepare()
+    content = json.loads(Path(os.environ["VLLM_LOGGING_CONFIG_PATH"]).read_text())
+    module, _, name = content["handlers"]["onlooker"]["()"].rpartition(".")
+    assert callable(getattr(importlib.import_module(module), name))
+    assert logging.getLogger("vllm").level == logging.ERROR
+
+
+@pytest.mark.parametrize(
+    "theirs", [{"VLLM_LOGGING_CONFIG_PATH": "mine.json"}, {"VLLM_CONFIGURE_LOGGING": "0"}]
+)
+def test_what_the_operator_says_of_vllms_log_is_left_alone(
+    theirs: dict[str, str],
+    environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "vllm")
+    monkeypatch.setenv(ENV_LOG_FORM, "info,json,10")
+    for name, value in theirs.items():
+        monkeypatch.setenv(name, value)
+    prepare()
+    expected = theirs.get("VLLM_LOGGING_CONFIG_PATH")
+    assert os.environ.get("VLLM_LOGGING_CONFIG_PATH") == expected
+
+
+def test_outside_of_a_server_vllms_log_is_left_alone(
+    environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(ENV_LOG_FORM, raising=False)
+    prepare()
+    assert "VLLM_LOGGING_CONFIG_PATH" not in os.environ
