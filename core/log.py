@@ -24,8 +24,8 @@ ENV_LOG_FORM = "ONLOOKER_LOG_FORM"
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _NOT_VALUES = frozenset({"vllm_process_name", "fileinfo", "onlooker_more"})
-"""What else is on records beside their values: vLLM adds to all where it is imported, and we say how
-many more there were."""
+"""What else is on records: vLLM adds to all where it is imported, and we say how many more there
+were."""
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -66,8 +66,13 @@ class Metrics:
         )
         self.sockets_closed = Counter(
             "onlooker_sockets_closed_total",
-            "Sockets closed by a limit: crowded, late, head, pipeline, pings, not_http.",
+            "Sockets closed by a limit: crowded, late, head, pipeline, pings, not_http, no_tls.",
             ["reason"],
+            registry=registry,
+        )
+        self.tls_expires = Gauge(
+            "onlooker_tls_expires_timestamp_seconds",
+            "When the server's certificate ends, in Unix time; 0 without TLS.",
             registry=registry,
         )
         self.events_dropped = Counter(

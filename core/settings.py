@@ -142,9 +142,7 @@ def _object_of(text: str) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise ValueError(
-            "this is a section: name one of its settings, or give it as a JSON object"
-        )
+        raise ValueError("this is a section: name one of its settings, or give it as a JSON object")
     return content
 
 

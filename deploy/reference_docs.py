@@ -23,9 +23,9 @@ Generated from the code by `make docs`; what the parts are for is told in
 
 ## Settings
 
-Defaults < TOML file (`ONLOOKER_CONFIG=path`) < environment < command line. The environment variable
-of `server.port` is `ONLOOKER_SERVER__PORT`, and its flag `--set server.port=9000`. `onlooker config`
-prints the settings in effect.
+Defaults < TOML file (`ONLOOKER_CONFIG=path`) < environment < command line. The environment's word
+for `server.port` is `ONLOOKER_SERVER__PORT`, the command line's `--set server.port=9000`. `onlooker
+config` prints the settings in effect.
 
 Texts are read by one rule, from the environment, from flags and in the file: a list is `a,b,c` or
 JSON (`["a", "b"]`; take it for items with commas), and empty for an empty text; a section is a JSON

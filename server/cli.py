@@ -1,7 +1,6 @@
 """The ``onlooker`` command: serve, show the settings, and the client's own commands."""
 
 import json
-import multiprocessing
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,14 +13,14 @@ from onlooker.core.log import configure_logging, configure_logging_as_parent
 from onlooker.core.metrics import Metrics
 from onlooker.core.settings import load_settings
 from onlooker.server.app import package_version
+from onlooker.server.certificates import open_certificates
 from onlooker.server.config import ServerSection, Settings
 from onlooker.server.serving import address, bind, make_server, quiet_uvicorn, run
 from onlooker.server.wiring import make_engine, make_gateway
 
-if multiprocessing.parent_process() is not None:
-    # Processes that vLLM spawns import the server's main module before anything else, and what they
-    # have to say from then on is written as the server writes.
-    configure_logging_as_parent()
+# Processes that vLLM spawns import the server's main module before anything else; what they have to
+# say from then on is written as the server writes. In the server itself this does nothing.
+configure_logging_as_parent()
 
 OWN_PROCESS = object()
 """Context of a command that has the process to itself and may end it; given by `main`."""
@@ -79,6 +78,14 @@ def serve(
             "prefer ONLOOKER_SERVER__API_KEYS)."
         ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Serve https and wss with this certificate (PEM).")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="The certificate's key (PEM).")] = None,
+    tls_self_signed: Annotated[
+        bool,
+        typer.Option("--tls-self-signed", help="Serve https with a certificate of our own making."),
+    ] = False,
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. [info]")
     ] = None,
@@ -90,6 +97,9 @@ def serve(
         "server.host": host,
         "server.port": port,
         "server.api_keys": tuple(api_key) if api_key else None,
+        "server.tls.cert": tls_cert,
+        "server.tls.key": tls_key,
+        "server.tls.self_signed": tls_self_signed or None,
         "server.log_level": log_level,
         "engine.model": model,
         "engine.mode": mode,
@@ -115,10 +125,15 @@ def show_config(config: ConfigFile = None, assignments: Assignments = None) -> N
 
 def _serve(settings: Settings, *, may_end_process: bool) -> int:
     """Serve until stopped; return the exit status."""
+    clock, metrics = SystemClock(), Metrics()
+    tls = settings.server.tls
+    certificates = open_certificates(tls, host=settings.server.host, clock=clock, metrics=metrics)
     bound = bind(settings.server)
     base = address(settings.server, bound)
     _say(f"onlooker {package_version()}: mode {settings.engine.mode}, port open at {base}")
-    clock, metrics = SystemClock(), Metrics()
+    if tls.self_signed and certificates is not None:
+        _say(f"self-signed certificate: browsers warn of it; clients trust {certificates.trust}")
+        _say(f"its fingerprint (SHA-256) is {certificates.current.fingerprint}")
     engine = make_engine(settings, clock=clock, metrics=metrics)
     gateway = make_gateway(settings, engine=engine, clock=clock, metrics=metrics)
 
@@ -128,7 +143,10 @@ def _serve(settings: Settings, *, may_end_process: bool) -> int:
         _say(f"page {base}/   API docs {base}/docs   metrics {base}/metrics   (Ctrl-C stops)")
 
     server, failures = make_server(
-        gateway, progress=lambda line: _say(f"  ... {line}"), on_ready=on_ready
+        gateway,
+        certificates=certificates,
+        progress=lambda line: _say(f"  ... {line}"),
+        on_ready=on_ready,
     )
     if may_end_process:
         server.end_in_any_case(clock)

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -20,9 +21,39 @@ from onlooker.scheduler.config import SchedulerSection
 from onlooker.streams.config import FleetSection, StreamsSection
 from onlooker.watches.config import WatchesSection
 
-
 KEY_PATTERN = r"^[A-Za-z0-9._~-]{8,256}$"
 """What a key may consist of: it also travels as a WebSocket subprotocol, which allows no more."""
+
+
+class TlsSection(Section):
+    """TLS of the server itself, where no proxy in front does it. Browsers give a page the camera
+    over https or from this machine only."""
+
+    cert: Path | None = None
+    """PEM file with the server's certificate, and with those between it and its authority."""
+    key: Path | None = None
+    """PEM file with the certificate's key, without a passphrase. Both files turn TLS on."""
+    self_signed: bool = False
+    """Serve TLS with a certificate of our own making, to try it out. Browsers warn of it, and
+    clients must be told to trust it."""
+    self_signed_dir: Path | None = None
+    """Folder in which that certificate is kept; None: ``onlooker/tls`` in the user's cache."""
+    reload_s: Annotated[float, Field(gt=0)] = 10.0
+    """How often the files are looked at; when they have changed, new connections get the new
+    certificate, and those that are open go on."""
+
+    @model_validator(mode="after")
+    def _is_one_or_the_other(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("TLS needs both `cert` and `key`; give the other one too")
+        if self.self_signed and self.cert is not None:
+            raise ValueError("give `cert` and `key`, or `self_signed`, not both")
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the server speaks https and wss, and nothing else."""
+        return self.self_signed or self.cert is not None
 
 
 class ServerSection(Section):
@@ -35,6 +66,9 @@ class ServerSection(Section):
     """Port to listen on; 0 takes any free one."""
     root_path: str = ""
     """Path prefix under which a proxy serves this server."""
+
+    tls: TlsSection = TlsSection()
+    """TLS of the server itself."""
 
     # Whom it lets in
     api_keys: tuple[SecretStr, ...] = ()

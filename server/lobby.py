@@ -18,9 +18,10 @@ from onlooker.core.metrics import Metrics
 ADMISSION = "onlooker.admission"
 """Extension of an ASGI scope under which the transport offers `Lobby.admitted` for its socket."""
 
-Reason = Literal["crowded", "late", "head", "pipeline", "pings", "not_http"]
+Reason = Literal["crowded", "late", "head", "pipeline", "pings", "not_http", "no_tls"]
 """Why a socket is closed: too many guests; no whole request, or a reply not taken, in time; too
-large a head; too many requests at once; too many pings; what came is no HTTP."""
+large a head; too many requests at once; too many pings; what came is no HTTP;
+a TLS handshake that failed."""
 
 GRACE_S = 1.0
 """A guest that came within this time does not give way to others from its own address: many clients

@@ -14,8 +14,11 @@ import uvicorn
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import ConfigError, OnlookerError
+from onlooker.core.waiting import cancel
 from onlooker.server.app import create_app
+from onlooker.server.certificates import Certificates
 from onlooker.server.config import ServerSection, check_exposure
+from onlooker.server.doorstep import behind_tls
 from onlooker.server.gateway import Gateway
 from onlooker.server.last_resort import LastResort
 from onlooker.server.lifespan import UVICORN_SHARE, Lifecycle
@@ -62,17 +65,23 @@ def address(section: ServerSection, bound: socket.socket) -> str:
     host, port = bound.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
         host = "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}{section.root_path}"
+    scheme = "https" if section.tls.is_on else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{section.root_path}"
 
 
 class GatewayServer(uvicorn.Server):
     """Drains the gateway before uvicorn closes its sockets."""
 
     def __init__(
-        self, config: uvicorn.Config, lifecycle: Lifecycle, section: ServerSection
+        self,
+        config: uvicorn.Config,
+        lifecycle: Lifecycle,
+        section: ServerSection,
+        certificates: Certificates | None,
     ) -> None:
         super().__init__(config)
         self._lifecycle = lifecycle
+        self._certificates = certificates
         self._limit_s = section.drain_s + section.close_s
         self._last_resort: LastResort | None = None
 
@@ -81,6 +90,17 @@ class GatewayServer(uvicorn.Server):
         close_s``, whatever holds it. For a process that does nothing else."""
         self._last_resort = LastResort(clock, lambda: self._lifecycle.waits_for)
         self._last_resort.start()
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop, and look after the certificate meanwhile."""
+        if self._certificates is None:
+            await super().main_loop()
+            return
+        watching = asyncio.create_task(self._certificates.watch(), name="certificates")
+        try:
+            await super().main_loop()
+        finally:
+            await cancel(watching)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self.limit_life(self._limit_s)
@@ -117,10 +137,12 @@ class GatewayServer(uvicorn.Server):
 def make_server(
     gateway: Gateway,
     *,
+    certificates: Certificates | None = None,
     progress: Callable[[str], None] = lambda line: None,
     on_ready: Callable[[], None] = lambda: None,
 ) -> tuple[GatewayServer, "list[OnlookerError]"]:
-    """Return a server, and the list in which a failed start leaves its reason."""
+    """Return a server, and the list in which a failed start leaves its reason. `certificates`: None
+    serves without TLS."""
     failures: list[OnlookerError] = []
 
     def on_failure(error: OnlookerError) -> None:
@@ -128,19 +150,21 @@ def make_server(
         server.should_exit = True
 
     lifecycle = Lifecycle(gateway, progress=progress, on_ready=on_ready, on_failure=on_failure)
-    config = uvicorn_config(create_app(gateway, lifecycle), gateway)
-    server = GatewayServer(config, lifecycle, gateway.settings.server)
+    config = uvicorn_config(create_app(gateway, lifecycle), gateway, certificates)
+    server = GatewayServer(config, lifecycle, gateway.settings.server, certificates)
     return server, failures
 
 
-def uvicorn_config(app: Any, gateway: Gateway) -> uvicorn.Config:
+def uvicorn_config(
+    app: Any, gateway: Gateway, certificates: Certificates | None = None
+) -> uvicorn.Config:
     """uvicorn's settings from ours. Its own limit on all sockets is not used: who is let in, and
     who must go when there are too many, is decided by the lobby and the gateway's places."""
     section = gateway.settings.server
     http, websocket = protocols(TransportLimits.of(section), gateway.lobby)
     return uvicorn.Config(
         app,
-        http=http,
+        http=http if certificates is None else behind_tls(http, certificates),
         ws=websocket,
         ws_max_size=section.max_message_bytes,
         ws_ping_interval=section.ping_interval_s,

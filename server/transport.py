@@ -300,6 +300,8 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.close":
             self.writable.set()  # a peer that does not read must not keep us from closing
         await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True  # refused, whole: uvicorn would log an error else
         if self.close_sent:
             self._take_in()  # on the way to the peer's close
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from rich.text import Text
 from onlooker.clients.python.client import ENV_API_KEY, Client
 from onlooker.clients.python.demo import Demo, DemoPlan
 from onlooker.clients.python.errors import ServerUnreachable
-from onlooker.clients.python.options import DEFAULT_URL
+from onlooker.clients.python.options import DEFAULT_URL, ClientOptions
 from onlooker.clients.python.sources import SOURCE_HELP, open_source
 from onlooker.clients.python.watch import WatchCommand, WatchPlan
 from onlooker.core.errors import ClientError, OnlookerError
@@ -52,6 +53,10 @@ def watch(
     api_key: Annotated[
         str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
     ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option("--ca", help="PEM file with the authority of an https server's certificate."),
+    ] = None,
     fps: Annotated[float, typer.Option(min=0.1, max=60, help="Pictures a second to send.")] = 4.0,
     duration: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds to watch; default: to the end.")
@@ -80,7 +85,7 @@ def watch(
     )
 
     async def run() -> int:
-        async with Client(server, api_key) as client:
+        async with Client(server, api_key, options=ClientOptions(ca_file=ca)) as client:
             watching = WatchCommand(client, open_source(source, loop=loop), plan, console)
             await watching.run()
         return EXIT_FAILED if watching.num_failed and not watching.num_answered else 0

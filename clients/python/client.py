@@ -20,7 +20,7 @@ import httpx
 from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection
 
-from onlooker.clients.python.connection import dial
+from onlooker.clients.python.connection import dial, not_trusted, untrusted
 from onlooker.clients.python.encode import guess_codec
 from onlooker.clients.python.errors import ServerUnreachable, error_from, error_from_reply
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base, is_loopback
@@ -73,6 +73,7 @@ class Client:
             timeout=httpx.Timeout(self.options.connect_timeout_s),
             trust_env=not is_loopback(self.base_url),
             transport=transport,
+            verify=self.options.tls(self.base_url) or True,
         )
 
     async def __aenter__(self) -> Self:
@@ -289,6 +290,8 @@ class Client:
         except httpx.TimeoutException as error:
             raise ServerUnreachable(f"{self.base_url} gave no reply in time") from error
         except httpx.HTTPError as error:
+            if (cause := not_trusted(error)) is not None:
+                raise untrusted(self.base_url, cause) from error
             raise ServerUnreachable(f"nothing answers at {self.base_url}: {error}") from error
         if not reply.is_success:
             raise error_from_reply(reply.status_code, reply.text, reply.headers.get("Retry-After"))

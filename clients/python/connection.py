@@ -85,6 +85,7 @@ async def dial(
         compression=None,
         user_agent_header="onlooker-python",
         proxy=None if is_loopback(base_url) else True,
+        ssl=options.tls(base_url),
     )
     try:
         socket = await dialling
@@ -94,6 +95,8 @@ async def dial(
             reply.status_code, bytes(reply.body or b"").decode(errors="replace"),
             reply.headers.get("Retry-After"),
         ) from refusal  # fmt: skip
+    except ssl.SSLCertVerificationError as error:
+        raise untrusted(base_url, error) from error
     except (InvalidHandshake, ssl.SSLError) as error:
         raise InvalidRequest(
             f"something at {base_url} answers, but not as a WebSocket server: {error}"
@@ -108,6 +111,23 @@ async def dial(
         raise why_closed(closed) from closed
     finally:
         await _leave(socket)
+
+
+def not_trusted(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    """The certificate's fault that `error` came from, if it did."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause
+
+
+def untrusted(base_url: str, error: ssl.SSLCertVerificationError) -> InvalidRequest:
+    """What a certificate that is not trusted means."""
+    return InvalidRequest(
+        f"the certificate of {base_url} is not trusted: {error.verify_message}. Name the file of "
+        "its authority (ca_file, or --ca) if you know the server",
+        param="ca_file",
+    )
 
 
 async def _leave(socket: ClientConnection) -> None:

@@ -1,7 +1,9 @@
 """The options of a client: its limits, and when it dials again."""
 
 import random
+import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from onlooker.core.backoff import Backoff
@@ -50,6 +52,24 @@ class ClientOptions:
     """Answers that may be under way on one stream; further questions are refused."""
     heartbeat_s: float = 20.0
     """A connection that stays silent for two of these counts as lost."""
+    ca_file: Path | None = None
+    """PEM file with the authority that an ``https`` server's certificate must come from, such as
+    the ``ca.pem`` of a self-signed one; None: those that this machine trusts."""
+
+    def tls(self, base_url: str) -> ssl.SSLContext | None:
+        """How a server is to show who it is; None for one without TLS.
+
+        Raises:
+            InvalidRequest: `ca_file` cannot be read, or is none.
+        """
+        if not base_url.startswith("https:"):
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise InvalidRequest(
+                f"'{self.ca_file}' is no file with certificates: {error}", param="ca_file"
+            ) from error
 
 
 def http_base(url: str) -> str:

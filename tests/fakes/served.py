@@ -17,6 +17,7 @@ from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
 from onlooker.core.settings import load_settings
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
+from onlooker.server.certificates import open_certificates
 from onlooker.server.config import Settings
 from onlooker.server.gateway import Gateway
 from onlooker.server.serving import GatewayServer, address, bind, make_server
@@ -85,9 +86,15 @@ async def serving(
     gateway = make_gateway(
         settings, engine=engine or ScriptedEngine(), clock=clock, workshop=workshop
     )
+    certificates = open_certificates(
+        settings.server.tls,
+        host=settings.server.host,
+        clock=gateway.clock,
+        metrics=gateway.metrics,
+    )
     bound = bind(settings.server)
     ready = asyncio.Event()
-    server, failures = make_server(gateway, on_ready=ready.set)
+    server, failures = make_server(gateway, certificates=certificates, on_ready=ready.set)
     task = asyncio.create_task(server._serve([bound]))
     try:
         if wait:

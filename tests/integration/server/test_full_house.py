@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from onlooker.server.serving import quiet_uvicorn
 from tests.fakes.served import KEY, Served, next_event, send, serving
@@ -136,6 +137,16 @@ async def test_what_is_no_http_is_counted_and_logged_in_our_words(
     lines = [record for record in caplog.records if record.levelno >= logging.INFO]
     assert [record.message for record in lines] == ["what came in is no HTTP, or broken"]
     assert vars(lines[0])["peer"] == "127.0.0.1"
+
+
+async def test_a_refused_websocket_is_told_why_and_writes_no_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with serving(server__api_keys=KEY) as served:
+        with pytest.raises(InvalidStatus) as refused:
+            await served.ws()
+        assert refused.value.response.status_code == 401
+    assert [record.message for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 async def test_a_head_within_the_limit_is_taken_again_and_again_on_one_socket() -> None:

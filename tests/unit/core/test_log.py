@@ -16,7 +16,6 @@ from onlooker.core.log import (
     stream_id_var,
 )
 
-
 Configure = Callable[..., io.StringIO]
 
 
