@@ -71,6 +71,22 @@ def caller_streams(gateway: ReadyGateway, grant: CallerGrant) -> TenantStreams:
 CallerStreams = Annotated[TenantStreams, Depends(caller_streams)]
 
 
+EVENT_STREAM: dict[str, Any] = {
+    "text/event-stream": {
+        "itemSchema": {
+            "type": "object",
+            "properties": {
+                "event": {"type": "string", "description": "The event's type."},
+                "id": {"type": "string", "description": "Its number, to resume from."},
+                "data": {"type": "string", "contentMediaType": "application/json"},
+            },
+            "required": ["data"],
+        }
+    }
+}
+"""The content of server-sent events, for a route's documentation."""
+
+
 def error_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The error answers of a route, for its documentation."""
     words = {
@@ -85,10 +101,11 @@ def error_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:
         415: "A media type or a picture that is not taken.",
         422: "Well formed, and not done here.",
         428: "The call should say with `If-Match` which state it is about.",
+        500: "Something went wrong inside the server or its engine; its log has the details.",
         501: "It takes an optional part that is not installed; the message says which.",
         503: "Starting, full or shutting down; `Retry-After` says when to try again.",
     }
     return {
         status: {"model": ErrorReply, "description": words[status]}
-        for status in sorted({401, 403, 503, *statuses})
+        for status in sorted({401, 403, 500, 503, *statuses})
     }

@@ -16,7 +16,7 @@ from onlooker.server.errors import hide, reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.lifespan import Lifecycle
 from onlooker.server.middleware import RequestGuard
-from onlooker.server.openapi import describe_security
+from onlooker.server.openapi import complete_document
 from onlooker.server.routes import (
     chat_completions,
     client_secrets,
@@ -64,7 +64,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     for routes in (streams, frames, questions, events, watches, chat_completions, models,
                    client_secrets, health, realtime, whip):  # fmt: skip
         app.include_router(routes.router)
-    describe_security(app, server)
+    complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)
     app.add_middleware(RequestGuard, gateway=gateway)
     if server.allowed_origins:

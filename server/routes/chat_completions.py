@@ -23,7 +23,7 @@ from onlooker.core.protocol.server_events import (
     ServerEvent,
     TextDelta,
 )
-from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
+from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.bodies import JsonRoute
 from onlooker.server.chat import read_chat
@@ -64,7 +64,7 @@ _EXAMPLES = {
         **error_docs(400, 404, 413, 415),
         200: {
             "description": "The answer; with `stream: true` OpenAI's chunks.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": EVENT_STREAM,
         },
     },
 )

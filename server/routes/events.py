@@ -6,7 +6,13 @@ from fastapi import APIRouter, Header, Query, Response
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.server_events import ServerEvent
-from onlooker.server.access import CallerGrant, CallerStreams, ReadyGateway, error_docs
+from onlooker.server.access import (
+    EVENT_STREAM,
+    CallerGrant,
+    CallerStreams,
+    ReadyGateway,
+    error_docs,
+)
 from onlooker.server.sse import EventResponse, sse_text
 from onlooker.server.stream_events import followed
 
@@ -22,7 +28,7 @@ router = APIRouter(prefix="/v1/streams", tags=["streams"])
         200: {
             "description": "`input_video.ack`, `input_video.pace`, `stream.updated`, "
             "`stream.answer` and, last, `stream.closed`.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": EVENT_STREAM,
         },
     },
 )

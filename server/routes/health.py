@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from onlooker.core.protocol.http import HealthReply
-from onlooker.server.access import AnyGateway, Credentials, check_caller
+from onlooker.server.access import AnyGateway, Credentials, check_caller, error_docs
 from onlooker.server.gateway import Phase
 
 router = APIRouter(tags=["operations"])
@@ -37,7 +37,18 @@ async def readyz(gateway: AnyGateway, response: Response) -> HealthReply:
     return HealthReply(status="failed", reason="the engine is gone; restart the server")
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        **error_docs(),
+        200: {
+            "description": "The figures.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+    },
+)
 async def metrics(gateway: AnyGateway, request: Request, shown: Credentials) -> Response:
     """Every metric in Prometheus' text form."""
     if gateway.settings.server.metrics_need_key:

@@ -11,7 +11,7 @@ from onlooker.core.protocol.http import AnswerReply, QuestionRequest
 from onlooker.core.protocol.server_events import ResponseObject
 from onlooker.engine.interface import Question
 from onlooker.scheduler.slo import Tier
-from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
+from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.bodies import JsonRoute
 from onlooker.server.pictures import Inquiry
@@ -25,7 +25,7 @@ _EXAMPLES = {
     "now": {"summary": "About now", "value": {"question": "What is happening?"}},
     "then": {
         "summary": "About a moment, streamed",
-        "value": {"question": "Who is at the door?", "at_s": 12.5, "stream": True},
+        "value": {"question": "Who is at the door?", "at_s": 0.5, "stream": True},
     },
 }
 
@@ -38,7 +38,7 @@ _EXAMPLES = {
         **error_docs(400, 404, 413),
         200: {
             "description": "The answer; with `stream: true` the WebSocket's `response.*` events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": EVENT_STREAM,
         },
     },
 )

@@ -22,13 +22,9 @@ _EXAMPLES = {
         "summary": "Fed by a connection or by HTTP calls",
         "value": {"id": "front-door", "metadata": {"place": "entrance"}},
     },
-    "rtsp": {
-        "summary": "The server reads a camera",
-        "value": {"id": "camera-1", "source": {"url": "rtsp://camera.example.org/live", "fps": 2}},
-    },
-    "file": {
-        "summary": "The server reads a file as fast as it can, dropping nothing",
-        "value": {"source": {"url": "https://example.org/film.mp4"}, "clock": "virtual"},
+    "recording": {
+        "summary": "For a recording: nothing is dropped, times are the recording's",
+        "value": {"id": "film", "clock": "virtual"},
     },
 }
 
@@ -42,7 +38,8 @@ async def create_stream(
     """Open a stream. It stays until it is closed or its idle limit passes.
 
     With `source` the server pulls the video itself (file, HTTP(S), RTSP or HLS), from addresses
-    that the operator allows; without, frames are pushed.
+    that the operator allows: `{"source": {"url": "rtsp://camera.example.org/live", "fps": 2}}`.
+    Without, frames are pushed.
     """
     if request.source is not None:
         grant.require(Action.PULL_SOURCE)

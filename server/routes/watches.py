@@ -22,7 +22,11 @@ router = APIRouter(prefix="/v1/streams", tags=["watches"], route_class=JsonRoute
 _EXAMPLES = {
     "alert": {
         "summary": "Tell me when",
-        "value": {"condition": "tell me when a red circle appears", "include_frame": True},
+        "value": {
+            "id": "red-circle",
+            "condition": "tell me when a red circle appears",
+            "include_frame": True,
+        },
     },
     "commentary": {
         "summary": "Comment on what changes",
@@ -32,14 +36,15 @@ _EXAMPLES = {
         "summary": "Ask now, be answered later",
         "value": {"question": "What colour is the circle?"},
     },
-    "webhook": {
-        "summary": "Post alerts to a URL",
-        "value": {
-            "condition": "the sign changes",
-            "answer_prompt": "What does the sign show?",
-            "webhook": {"url": "https://hooks.example.org/onlooker", "secret": "a-long-secret"},
-        },
+    "answer": {
+        "summary": "Say what is there when something happens",
+        "value": {"condition": "the sign changes", "answer_prompt": "What does the sign show?"},
     },
+}
+
+_CHANGE_EXAMPLES = {
+    "pause": {"summary": "Pause it", "value": {"paused": True}},
+    "go on": {"summary": "Let it go on, less often", "value": {"paused": False, "cooldown_s": 30}},
 }
 
 
@@ -57,7 +62,11 @@ async def create_watch(
     request: Annotated[WatchConfig, Body(openapi_examples=_EXAMPLES)],
 ) -> WatchObject:
     """Leave a watch with a stream: it alerts everyone who follows the stream, until it ends, is
-    deleted, or the stream closes."""
+    deleted, or the stream closes.
+
+    Its alerts can be posted to a URL too:
+    `{"webhook": {"url": "https://hooks.example.org/onlooker", "secret": "a-long-secret"}}`.
+    """
     stream, options = streams.get(stream_id), watch_options(request, grant)
     await gateway.hub.webhooks.check(options.webhook)
     return watch_object(stream.watches.create(options, request.id))
@@ -89,7 +98,7 @@ async def update_watch(
     grant: CallerGrant,
     stream_id: str,
     watch_id: str,
-    request: WatchChanges,
+    request: Annotated[WatchChanges, Body(openapi_examples=_CHANGE_EXAMPLES)],
 ) -> WatchObject:
     """Change options; null takes one back. Looking begins anew only where what it looks for
     changes."""

@@ -1,0 +1,172 @@
+"""The server against its own OpenAPI document: Schemathesis calls every route with what is allowed
+and with what is not, and looks at what comes back."""
+
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.schemas import BaseSchema
+from schemathesis.specs.openapi import checks
+
+from onlooker.server.doors import PUBLIC_ROUTES, ROUTES
+from tests.fakes.served import KEY, Served, jpeg
+from tests.fakes.served_apart import ServedApart, serving_apart
+from tests.fakes.waiting import WAIT_S
+
+EXAMPLES = 8
+"""Cases of each kind, of each call."""
+
+SHOWN = {"authorization": f"Bearer {KEY}"}
+STREAM, WATCH = "front-door", "red-circle"
+
+CHECKS = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+    checks.negative_data_rejection,
+    checks.missing_required_header,
+    checks.unsupported_method,
+    checks.ignored_auth,
+]
+"""Not whether all that is allowed is taken: no document can say which streams there are."""
+
+EVENTS_S = 0.2
+"""How long the events of a stream are read, which have no end."""
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[ServedApart]:
+    with serving_apart(server__api_keys=KEY, server__sse_keepalive_s=0.05) as apart:
+        yield apart
+
+
+@pytest.fixture(scope="module")
+def schema(apart: ServedApart) -> BaseSchema:
+    return schemathesis.openapi.from_url(f"{apart.base}/openapi.json")
+
+
+@pytest.fixture
+def http(apart: ServedApart) -> Iterator[httpx.Client]:
+    """A client of the server, on which only one stream is left, with one watch."""
+    with httpx.Client(base_url=apart.base, headers=SHOWN, timeout=WAIT_S, trust_env=False) as http:
+        yield http
+        for stream in http.get("/v1/streams?limit=100").json()["data"]:
+            http.delete(f"/v1/streams/{stream['id']}").raise_for_status()
+
+
+def furnish(http: httpx.Client) -> None:
+    """Have the stream and the watch that half of the cases are about."""
+    http.post("/v1/streams", json={"id": STREAM})
+    http.post(f"/v1/streams/{STREAM}/watches", json={"id": WATCH, "condition": "a red circle"})
+
+
+@pytest.mark.parametrize("call", sorted({*ROUTES, *PUBLIC_ROUTES}))
+def test_whatever_is_called_is_answered_as_documented_and_leaves_nothing(
+    call: str, schema: BaseSchema, http: httpx.Client, apart: ServedApart
+) -> None:
+    method, _, path = call.partition(" ")
+    operation = schema[path][method]
+    allowed = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
+    forbidden = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
+    made: set[str] = set()
+
+    def attempt(case: Case, *, is_known: bool) -> None:
+        furnish(http)
+        if is_known and "stream_id" in case.path_parameters:
+            case.path_parameters["stream_id"] = STREAM
+        if is_known and "watch_id" in case.path_parameters:
+            case.path_parameters["watch_id"] = WATCH
+        limit_s = EVENTS_S if path.endswith("/events") else WAIT_S
+        reply = case.call(headers=SHOWN, timeout=limit_s)
+        case.validate_response(reply, checks=CHECKS, headers=SHOWN)
+        assert reply.status_code < 500
+        if call == "POST /v1/streams" and reply.status_code == 201:
+            made.add(reply.json()["id"])
+
+    once = settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # theirs
+        once(given(case=allowed, is_known=st.booleans())(attempt))()
+        if "parameters" in operation.definition.raw or "requestBody" in operation.definition.raw:
+            once(given(case=forbidden, is_known=st.booleans())(attempt))()
+    left = {stream["id"] for stream in http.get("/v1/streams?limit=100").json()["data"]}
+    assert left - made <= {STREAM}
+    assert apart.call(_under_way) == (0, 0)
+
+
+async def _under_way(served: Served) -> tuple[int, int]:
+    """Answers and connections that are not at their end."""
+    return served.gateway.hub.num_answers, len(served.gateway.connections)
+
+
+def test_the_examples_of_the_document_work_as_they_stand_and_in_their_order(
+    http: httpx.Client,
+) -> None:
+    document = http.get("/openapi.json").json()
+    tried: list[str] = []
+    last: list[tuple[str, str]] = []
+    for path, calls in document["paths"].items():
+        for method, call in calls.items():
+            url = path
+            for parameter in call.get("parameters", ()):
+                if parameter["in"] == "path":
+                    example = parameter.get("example", "fake")
+                    url = url.replace(f"{{{parameter['name']}}}", example)
+            if method == "delete":
+                last.insert(0, (method, url))
+                continue
+            for name, options in bodies(call):
+                if method == "get" and path.endswith("/events"):
+                    with http.stream("GET", url) as reply:
+                        assert reply.status_code == 200
+                    continue
+                reply = http.request(method, url, **options)
+                assert reply.is_success, (method, url, name, reply.text)
+                tried.append(f"{method} {url} {name}")
+    for method, url in last:
+        assert http.request(method, url).status_code == 204, url
+    assert "post /v1/chat/completions stream" in tried
+    assert "patch /v1/streams/front-door/watches/red-circle pause" in tried
+
+
+def bodies(call: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The bodies that a call's documentation shows; a picture where it takes one, and nothing where
+    it shows none."""
+    content = call.get("requestBody", {}).get("content", {})
+    if "image/jpeg" in content:
+        yield "picture", {"content": jpeg(), "headers": {"content-type": "image/jpeg"}}
+        return
+    examples = content.get("application/json", {}).get("examples", {})
+    for name, example in examples.items():
+        yield name, {"json": example["value"]}
+    if not examples:
+        yield "nothing", {}
+
+
+def test_the_document_says_nothing_that_is_not_so(http: httpx.Client) -> None:
+    document = http.get("/openapi.json").json()
+    for path, calls in document["paths"].items():
+        for method, call in calls.items():
+            where = f"{method} {path}"
+            assert "422" not in call["responses"], where
+            if call.get("parameters") or call.get("requestBody"):
+                shown = call["responses"]["400"]["content"]["application/json"]["schema"]
+                assert shown == {"$ref": "#/components/schemas/ErrorReply"}, where
+            for parameter in call.get("parameters", ()):
+                assert {"type": "null"} not in parameter["schema"].get("anyOf", ()), where
+    assert "HTTPValidationError" not in document["components"]["schemas"]
