@@ -1,7 +1,7 @@
 """Which call of which door is which action. A call that is not listed here is refused to everybody.
 
 A few calls do more, depending on what they carry, and need a second right where that shows: a
-stream with a source (`Action.PULL_SOURCE`), a watch with a webhook (`Action.SET_WEBHOOK`), and a
+stream with a source (`Action.PULL_SOURCE`), a watch with a webhook (`Action.HAVE_WEBHOOK`), and a
 connection or a WebRTC session that names a stream which is not open yet (`Action.OPEN_STREAM`).
 """
 

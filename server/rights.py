@@ -37,7 +37,7 @@ class Action(StrEnum):
     MAKE_WATCH = "make a watch"
     CHANGE_WATCH = "change a watch"
     DELETE_WATCH = "delete a watch"
-    SET_WEBHOOK = "set a watch's webhook"
+    HAVE_WEBHOOK = "make, change or delete a watch with a webhook"
     PULL_SOURCE = "pull a source"
     CLOSE_STREAM = "close a stream"
     MINT_TOKEN = "make a token"  # noqa: S105 - words, no secret
@@ -60,7 +60,7 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.MAKE_WATCH: Scope.WATCH,
     Action.CHANGE_WATCH: Scope.WATCH,
     Action.DELETE_WATCH: Scope.WATCH,
-    Action.SET_WEBHOOK: Scope.ADMIN,
+    Action.HAVE_WEBHOOK: Scope.ADMIN,
     Action.PULL_SOURCE: Scope.ADMIN,
     Action.CLOSE_STREAM: Scope.ADMIN,
     Action.MINT_TOKEN: Scope.ADMIN,

@@ -31,7 +31,7 @@ def option_changes(config: WatchChanges, grant: Grant) -> dict[str, Any]:
         changes["trigger"] = tuple(changes["trigger"])
     hook = changes.get("webhook")
     if isinstance(hook, WebhookConfig):
-        grant.require(Action.SET_WEBHOOK)
+        grant.require(Action.HAVE_WEBHOOK)
         changes["webhook"] = Webhook(hook.url, hook.secret)
     return changes
 
@@ -39,6 +39,17 @@ def option_changes(config: WatchChanges, grant: Grant) -> dict[str, Any]:
 def watch_options(config: WatchChanges, grant: Grant) -> WatchOptions:
     """The options of a new watch. Raises as `option_changes`."""
     return WatchOptions(**option_changes(config, grant))
+
+
+def check_hook(watch: Watch, grant: Grant) -> None:
+    """Return if the caller may change or delete `watch`. What a watch with a webhook asks and
+    whether it is there decides what another host is sent, on behalf of who set it.
+
+    Raises:
+        Forbidden: the watch has a webhook, and the caller may not have one.
+    """
+    if watch.options.webhook is not None:
+        grant.require(Action.HAVE_WEBHOOK)
 
 
 def watch_object(watch: Watch) -> WatchObject:

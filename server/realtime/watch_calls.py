@@ -6,7 +6,7 @@ from typing import Any
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.server.rights import Grant
-from onlooker.server.watch_wire import option_changes, watch_object, watch_options
+from onlooker.server.watch_wire import check_hook, option_changes, watch_object, watch_options
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.stream import Stream
 
@@ -39,10 +39,13 @@ class WatchCalls:
     async def _update(self, event: asked.WatchUpdate) -> None:
         stream, changes = self._find(event.stream), option_changes(event.watch, self._grant)
         await self._hub.webhooks.check(changes.get("webhook"))
+        check_hook(stream.watches.get(event.watch_id), self._grant)
         stream.watches.update(event.watch_id, changes)
 
     async def _delete(self, event: asked.WatchDelete) -> None:
-        self._find(event.stream).watches.delete(event.watch_id)
+        stream = self._find(event.stream)
+        check_hook(stream.watches.get(event.watch_id), self._grant)
+        stream.watches.delete(event.watch_id)
 
     async def _list(self, event: asked.WatchListRequest) -> None:
         stream = self._find(event.stream)

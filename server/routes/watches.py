@@ -13,7 +13,7 @@ from onlooker.core.protocol.watches import (
 )
 from onlooker.server.access import CallerGrant, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.bodies import JsonRoute
-from onlooker.server.watch_wire import option_changes, watch_object, watch_options
+from onlooker.server.watch_wire import check_hook, option_changes, watch_object, watch_options
 from onlooker.watches.events import AlertRaised
 from onlooker.watches.wire import alert_object
 
@@ -104,6 +104,7 @@ async def update_watch(
     changes."""
     stream, changes = streams.get(stream_id), option_changes(request, grant)
     await gateway.hub.webhooks.check(changes.get("webhook"))
+    check_hook(stream.watches.get(watch_id), grant)
     return watch_object(stream.watches.update(watch_id, changes))
 
 
@@ -112,13 +113,19 @@ async def update_watch(
     status_code=204,
     response_class=Response,
     summary="Delete a watch",
-    responses=error_docs(404),
+    responses=error_docs(403, 404),
 )
 async def delete_watch(
-    gateway: ReadyGateway, streams: CallerStreams, stream_id: str, watch_id: str
+    gateway: ReadyGateway,
+    streams: CallerStreams,
+    grant: CallerGrant,
+    stream_id: str,
+    watch_id: str,
 ) -> None:
     """Take a watch away; a text that it is writing is broken off."""
-    streams.get(stream_id).watches.delete(watch_id)
+    stream = streams.get(stream_id)
+    check_hook(stream.watches.get(watch_id), grant)
+    stream.watches.delete(watch_id)
 
 
 @router.get("/{stream_id}/alerts", summary="List alerts", responses=error_docs(404))

@@ -220,7 +220,20 @@ CALLS = [
         carries="webhook",
         json={"webhook": WEBHOOK},
     ),
+    http(
+        "PATCH /v1/streams/{stream_id}/watches/{watch_id}",
+        f"{DOOR}/watches/hooked",
+        Scope.ADMIN,
+        carries="of a watch with a webhook",
+        json={"condition": "it snows"},
+    ),
     http("DELETE /v1/streams/{stream_id}/watches/{watch_id}", f"{DOOR}/watches/mine"),
+    http(
+        "DELETE /v1/streams/{stream_id}/watches/{watch_id}",
+        f"{DOOR}/watches/hooked",
+        Scope.ADMIN,
+        carries="of a watch with a webhook",
+    ),
     http("DELETE /v1/streams/{stream_id}", DOOR),
     *(
         http(
@@ -261,7 +274,20 @@ CALLS = [
         watch_id="mine",
         watch={"webhook": WEBHOOK},
     ),
+    event(
+        "stream.watch.update",
+        Scope.ADMIN,
+        carries="of a watch with a webhook",
+        watch_id="hooked",
+        watch={"webhook": None},
+    ),
     event("stream.watch.delete", watch_id="mine"),
+    event(
+        "stream.watch.delete",
+        Scope.ADMIN,
+        carries="of a watch with a webhook",
+        watch_id="hooked",
+    ),
     event("stream.watch.list"),
 ]
 
@@ -275,14 +301,16 @@ KEYS = {key_of(scopes): scopes for scopes in [*ALONE, *(call.needed for call in 
 
 
 async def prepare(served: Served) -> None:
-    """Have a stream `door` with a watch `mine`, and no stream `fresh`."""
+    """Have a stream `door` with a watch `mine` and one with a webhook, and no stream `fresh`."""
     async with served.http(headers={"authorization": f"Bearer {KEY}"}) as client:
         replies: list[httpx.Response] = [
             await client.delete("/v1/streams/fresh"),
             await client.post("/v1/streams", json={"id": "door"}),
             await client.post(f"{DOOR}/watches", json={"id": "mine", "condition": "it opens"}),
+            await client.delete(f"{DOOR}/watches/hooked"),
+            await client.post(f"{DOOR}/watches", json={"id": "hooked", "webhook": WEBHOOK, **RAIN}),
         ]
-        assert [reply.status_code < 500 for reply in replies] == [True] * 3
+        assert [reply.status_code < 500 for reply in replies] == [True] * 5
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
@@ -329,7 +357,7 @@ def test_every_call_of_every_door_is_in_the_table_and_tried_here() -> None:
 
 
 def test_every_action_has_a_scope_and_a_door() -> None:
-    beside = {Action.CONNECT, Action.SET_WEBHOOK, Action.PULL_SOURCE}
+    beside = {Action.CONNECT, Action.HAVE_WEBHOOK, Action.PULL_SOURCE}
     assert set(SCOPE_OF) == set(Action) == {*ROUTES.values(), *EVENTS.values(), *beside}
 
 
