@@ -25,6 +25,13 @@ KEY_PATTERN = r"^[A-Za-z0-9._~-]{8,256}$"
 """What a key may consist of: it also travels as a WebSocket subprotocol, which allows no more."""
 
 
+JSON_CHAR_BYTES = 12
+"""The most bytes of one character in JSON: two escapes of the form ``\\uD83D``."""
+
+JSON_ROOM_BYTES = 8192
+"""Room for the rest of a request beside its texts."""
+
+
 class TlsSection(Section):
     """TLS of the server itself, where no proxy in front does it. Browsers give a page the camera
     over https or from this machine only."""
@@ -119,7 +126,7 @@ class ServerSection(Section):
     max_json_depth: Annotated[int, Field(ge=8, le=150)] = 32
     """Objects and lists inside each other in a JSON text."""
     max_json_digits: Annotated[int, Field(ge=32, le=4300)] = 256
-    """Digits in a row in a JSON text."""
+    """Digits in a row in a JSON text, outside of its texts."""
     max_json_marks: Annotated[int, Field(ge=1024)] = 512 << 10
     """Bytes of a JSON text besides the letters of base64, which pictures consist of."""
     max_header_bytes: Annotated[int, Field(ge=1024)] = 64 << 10
@@ -264,6 +271,21 @@ class Settings(Section):
                 f"server.max_message_bytes ({self.server.max_message_bytes}) must hold a frame of "
                 f"streams.max_frame_bytes and its header: at least {needed}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _the_longest_texts_fit_json(self) -> Self:
+        server, watches = self.server, self.watches
+        question = JSON_CHAR_BYTES * server.max_text_chars
+        watch = JSON_CHAR_BYTES * 2 * watches.max_condition_chars + 2 * watches.max_schema_bytes
+        needed = max(question, watch) + JSON_ROOM_BYTES
+        for name in ("max_json_bytes", "max_json_marks", "max_body_bytes", "max_message_bytes"):
+            if (taken := getattr(server, name)) < needed:
+                raise ValueError(
+                    f"server.{name} ({taken}) must hold the longest question "
+                    f"(server.max_text_chars) and the longest watch (watches.max_condition_chars, "
+                    f"watches.max_schema_bytes) as JSON: at least {needed}"
+                )
         return self
 
 

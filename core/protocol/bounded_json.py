@@ -6,6 +6,7 @@ these bounds values, escapes and blanks at the speed of memory.
 """
 
 import asyncio
+import re
 import string
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +37,8 @@ class JsonLimits:
     max_depth: int = 32
     """Objects and lists inside each other."""
     max_digits: int = 256
-    """Digits in a row."""
+    """Digits in a row outside of texts. Reading such a number takes work that grows with its
+    square."""
     max_marks: int = 512 << 10
     """Bytes other than the letters of base64: punctuation, blanks, escapes, other scripts."""
 
@@ -83,19 +85,54 @@ class _Shape:
         self._num_values = 1
         self._num_marks = 0
         self._too_many_digits = b"0" * (limits.max_digits + 1)
+        self._long_run = re.compile(rb"[0-9]{%d,}" % (limits.max_digits + 1))
+        self._is_in_text = False
+        """Whether what was looked at ends inside of a text."""
+        self._digits = b""
+        """The digits at its end, in which a long number may have begun."""
+        self._escape = b""
+        """The backslash at its end, of which the next piece says what it escapes."""
 
     def turns(self, data: bytes) -> Iterator[None]:
         """Look at the bytes; yields whenever others should have their turn."""
-        before = b""
         for start in range(0, len(data), _PIECE_BYTES):
             if start and start % _TURN_BYTES == 0:
                 yield
             piece = data[start : start + _PIECE_BYTES]
-            kinds = before + piece.translate(_KINDS)
-            self._num_values += kinds.count(b",", len(before))
+            kinds = piece.translate(_KINDS)
+            self._num_values += kinds.count(b",")
             self._num_marks += len(piece.translate(None, _LETTERS))
-            self._check_counts(has_long_number=self._too_many_digits in kinds)
-            before = kinds[-self._limits.max_digits :]
+            self._check_counts(has_long_number=self._finds_long_number(piece, kinds))
+
+    def _finds_long_number(self, piece: bytes, kinds: bytes) -> bool:
+        """Whether a number is too long in this piece, or ends so in it; digits in texts are none.
+        `kinds`: the piece with a zero for every digit."""
+        if self._escape or b"\\" in piece:
+            piece = self._without_escapes(piece)
+            kinds = piece.translate(_KINDS)
+        is_in_text = self._is_in_text
+        self._is_in_text ^= bool(piece.count(b'"') & 1)
+        seen, piece = self._digits, self._digits + piece
+        kinds = b"0" * len(seen) + kinds
+        num_last = len(kinds) - len(kinds.rstrip(b"0"))
+        self._digits = b"0" * min(self._limits.max_digits, num_last)
+        if self._too_many_digits not in kinds:
+            return False
+        looked_at = 0
+        for run in self._long_run.finditer(piece):
+            is_in_text ^= bool(piece.count(b'"', looked_at, run.start()) & 1)
+            looked_at = run.start()
+            if not is_in_text:
+                return True
+        return False
+
+    def _without_escapes(self, piece: bytes) -> bytes:
+        """The piece without the quotes and backslashes that are escaped."""
+        piece = self._escape + piece
+        num_backslashes = len(piece) - len(piece.rstrip(b"\\"))
+        self._escape = b"\\" if num_backslashes & 1 else b""
+        piece = piece.removesuffix(self._escape) if self._escape else piece
+        return piece.replace(b"\\\\", b"").replace(b'\\"', b"")
 
     def checked(self, value: Any) -> Any:
         """Return what was parsed, if no object is too wide and nothing too deep."""

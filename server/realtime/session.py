@@ -278,7 +278,7 @@ class Session:
 
     async def _append_frame(self, event: asked.FrameAppend) -> None:
         slot = self._slot(event.slot)
-        payload = decode_base64(event.frame, param="frame")
+        payload = await decode_base64(event.frame, param="frame")
         if not payload:
             raise InvalidRequest("the frame is empty", param="frame")
         await self._push(

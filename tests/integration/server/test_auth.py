@@ -19,6 +19,7 @@ from tests.fakes.served import (
     next_event,
     send,
     serving,
+    user_item,
 )
 from tests.fakes.waiting import limited
 
@@ -202,6 +203,24 @@ async def test_a_connection_ends_when_its_token_does() -> None:
         async with limited("the connection to close"):
             await ws.wait_closed()
         assert (ws.close_code, ws.close_reason) == (1008, "token_expired")
+
+
+async def test_answers_under_way_are_told_that_they_end_with_the_token() -> None:
+    clock = ManualClock()
+    async with (
+        serving(server__api_keys=KEY, clock=clock) as served,
+        served.ws(f"?token={await token(served)}") as ws,
+    ):
+        await next_event(ws, "session.created")
+        asked = {"input": [user_item("What comes?")], "at_s": 1000.0}
+        await send(ws, "response.create", response=asked)
+        await next_event(ws, "response.created")
+        clock.advance(60)
+        told: list[str] = []
+        while "session.closing" not in told:
+            event = await next_event(ws)
+            told.append(event["type"])
+        assert told.index("response.done") < told.index("session.closing")
 
 
 async def test_an_event_reader_ends_when_its_token_does() -> None:

@@ -47,6 +47,23 @@ def test_a_frame_must_fit_into_a_message() -> None:
         load(server__max_message_bytes=1 << 20, streams__max_frame_bytes=2 << 20)
 
 
+@pytest.mark.parametrize(
+    ("larger", "limit"),
+    [
+        ({"server__max_text_chars": 20_000}, "max_json_bytes"),
+        ({"watches__max_schema_bytes": 1 << 18}, "max_json_bytes"),
+        ({"watches__max_condition_chars": 10_000}, "max_json_bytes"),
+        ({"server__max_text_chars": 60_000, "server__max_json_bytes": 1 << 20}, "max_json_marks"),
+    ],
+)
+def test_what_may_be_said_must_fit_into_json(larger: dict[str, int], limit: str) -> None:
+    with pytest.raises(ConfigError, match=rf"server\.{limit} .* at least \d+") as refused:
+        load(**larger)
+    needed = int(refused.value.message.rpartition(" ")[2])
+    others = {"server__max_json_bytes": 1 << 21, "server__max_json_marks": 1 << 21}
+    load(**{**larger, **others, f"server__{limit}": needed})
+
+
 def test_the_default_answer_is_no_longer_than_the_longest() -> None:
     with pytest.raises(ConfigError, match="default_output_tokens"):
         load(server__max_output_tokens=10)

@@ -1,9 +1,12 @@
+import asyncio
+import base64
+
 import pytest
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from onlooker.core.media import Codec
-from onlooker.server.pictures import PictureReader, decode_base64, parse_data_url
+from onlooker.server.pictures import TURN_CHARS, PictureReader, decode_base64, parse_data_url
 from tests.fakes.pictures import encode, make_pixels
 from tests.fakes.served import data_url, jpeg
 from tests.fakes.streams import make_shared
@@ -29,7 +32,7 @@ def reader() -> PictureReader:
     ],
 )
 def test_a_data_url_is_read(head: str, codec: Codec) -> None:
-    assert parse_data_url(head + "AAEC", max_bytes=3, param="p") == (codec, b"\0\1\2")
+    assert parse_data_url(head + "AAEC", max_bytes=3, param="p") == (codec, "AAEC")
 
 
 @pytest.mark.parametrize(
@@ -53,8 +56,40 @@ def test_other_types_and_sizes_are_refused() -> None:
         parse_data_url("data:image/svg+xml;base64,AA==", max_bytes=10, param="p")
     with pytest.raises(TooLarge, match="10 bytes"):
         parse_data_url("data:image/png;base64," + "A" * 40, max_bytes=10, param="p")
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 2, 98_303, 98_304, 98_305, 300_000])
+async def test_base64_of_any_size_is_decoded(num_bytes: int) -> None:
+    data = bytes(range(256)) * (num_bytes // 256 + 1)
+    text = base64.b64encode(data[:num_bytes]).decode()
+    assert await decode_base64(text, param="frame") == data[:num_bytes]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a b",
+        "AAA",
+        "\u00e9AAA",
+        "A" * TURN_CHARS + "-AAA",
+        "A" * (TURN_CHARS - 1) + "=AAAA",
+        "A=AA",
+    ],
+    ids=["blank", "cut", "not ASCII", "in the second piece", "an end before the end", "padding"],
+)
+async def test_what_is_not_base64_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest, match="not base64"):
-        decode_base64("a b", param="frame")
+        await decode_base64(text, param="frame")
+
+
+async def test_others_get_their_turns_while_a_large_picture_is_decoded() -> None:
+    text = "A" * (10 * TURN_CHARS)
+    decoding = asyncio.create_task(decode_base64(text, param="frame"))
+    num_turns = 0
+    while not decoding.done():
+        num_turns += 1
+        await asyncio.sleep(0)
+    assert num_turns >= 10
 
 
 async def test_a_picture_becomes_a_clip_of_the_model_s_size(reader: PictureReader) -> None:

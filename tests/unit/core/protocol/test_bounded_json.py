@@ -75,6 +75,24 @@ def test_a_long_number_is_found_wherever_it_stands_in_a_large_text(offset: int) 
         read_json(text, LIMITS)
 
 
+@pytest.mark.parametrize("offset", range(-300, 301, 50))
+@pytest.mark.parametrize(
+    "before", ["", '\\"', "\\\\", '\\\\\\"', '\\"' * 3000, "\\\\" * 40_000, "\\/" * 300, '",1,"']
+)
+def test_digits_in_a_text_are_no_number_wherever_it_stands(before: str, offset: int) -> None:
+    letters = "a" * ((64 << 10) + offset)
+    text = f'["{letters}{before}{"7" * 700}", "{"8" * 400}"]'
+    assert read_json(text, LIMITS) == json.loads(text)
+
+
+@pytest.mark.parametrize("offset", range(-300, 301, 50))
+@pytest.mark.parametrize("before", ["", '\\"', "\\\\", '\\\\\\"', "\\\\" * 40_000])
+def test_a_long_number_after_texts_with_escapes_is_found(before: str, offset: int) -> None:
+    letters = "a" * ((64 << 10) + offset)
+    with pytest.raises(TooComplex, match="digits"):
+        read_json(f'["{letters}{before}", "{"8" * 400}", {"7" * 300}]', LIMITS)
+
+
 def test_a_picture_of_many_megabytes_is_no_limit_s_business() -> None:
     picture = base64.b64encode(bytes(range(256)) * 40_000).decode()
     escaped = json.dumps({"frame": picture}).replace("/", "\\/")  # as PHP writes it
