@@ -66,7 +66,7 @@ bench: setup ## One benchmark: SCENARIO=resend; without it, the list of scenario
 -include demo_model/demo_model.mk
 
 # ---- maintain ----
-.PHONY: docs sizes lock dist clean
+.PHONY: docs sizes lock audit dist clean
 docs: setup ## Rewrite the generated parts of the docs (settings, metrics)
 	@$(PY) deploy/reference_docs.py --write
 
@@ -75,6 +75,9 @@ sizes: setup ## The longest files, functions and constructors, and the lines of 
 
 lock: setup ## Rewrite deploy/setup/constraints.txt from this environment
 	@$(PY) deploy/setup/lock.py
+
+audit: setup ## Known vulnerabilities of our packages, where the service can be reached
+	@$(PY) deploy/audit.py $(ARGS)
 
 dist: setup ## sdist, wheel from it, wheel into a clean environment, `onlooker --version`
 	@PYTHON="$(PY)" deploy/dist.sh
