@@ -82,7 +82,7 @@ class Doorstep(asyncio.Protocol):
             return
         finally:
             self.lobby.leave(transport)
-            self._state.connections.discard(self)  # type: ignore[arg-type]
+            self._state.connections.discard(self)
         if encrypted is None or self._is_lost or encrypted.is_closing():
             return
         inside = self.inside(self._config, self._state, self._app_state)

@@ -5,6 +5,17 @@ from onlooker.core.clock import ManualClock
 from onlooker.core.repeats import MAX_KINDS, WINDOW_S, RepeatFilter, num_more
 
 
+class _Kept(logging.Handler):
+    """Keeps what it is given."""
+
+    def __init__(self, written: list[logging.LogRecord]) -> None:
+        super().__init__()
+        self._written = written
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._written.append(record)
+
+
 class Log:
     """A logger whose lines are kept, with a clock and timers that the test moves."""
 
@@ -12,8 +23,7 @@ class Log:
         self.clock = ManualClock()
         self.timers: list[tuple[float, Callable[[], None]]] = []
         self.written: list[logging.LogRecord] = []
-        self._handler = logging.Handler()
-        self._handler.emit = self.written.append  # type: ignore[method-assign]
+        self._handler = _Kept(self.written)
         self.repeats = RepeatFilter(
             self._handler,
             max_lines=max_lines,

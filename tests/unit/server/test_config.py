@@ -56,7 +56,7 @@ def test_a_frame_must_fit_into_a_message() -> None:
         ({"server__max_text_chars": 60_000, "server__max_json_bytes": 1 << 20}, "max_json_marks"),
     ],
 )
-def test_what_may_be_said_must_fit_into_json(larger: dict[str, int], limit: str) -> None:
+def test_what_may_be_said_must_fit_into_json(larger: dict[str, Any], limit: str) -> None:
     with pytest.raises(ConfigError, match=rf"server\.{limit} .* at least \d+") as refused:
         load(**larger)
     needed = int(refused.value.message.rpartition(" ")[2])
