@@ -106,6 +106,12 @@ def demo(
 ) -> None:
     """Start a server, stream the drawn world to it, ask questions and mark the answers. All other
     options are passed on to `onlooker serve`."""
+    if any(argument.startswith("--tls") for argument in context.args):
+        raise typer.BadParameter(
+            "the demo speaks http with the server that it starts. For TLS: "
+            "`onlooker serve --tls-self-signed`, and beside it `onlooker watch demo:// --server "
+            "https://127.0.0.1:8000 --ca ~/.cache/onlooker/tls/ca.pem`"
+        )
     plan = DemoPlan(
         seconds=seconds,
         port=port,

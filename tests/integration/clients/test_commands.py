@@ -149,6 +149,12 @@ async def test_the_demo_says_why_its_server_died() -> None:
     assert "server.max_connections" in out
 
 
+async def test_the_demo_says_how_to_try_tls() -> None:
+    status, _, err = await run("demo", "--tls-self-signed")
+    assert status == 2
+    assert "onlooker serve --tls-self-signed" in " ".join(re.sub("[│╭╰╮╯─]", " ", err).split())
+
+
 async def test_the_demo_stops_its_server_on_ctrl_c() -> None:
     port = free_port(0)
     process = await start("demo", "--port", str(port), "--mode", "fake")
