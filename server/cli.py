@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,32 +129,31 @@ def _serve(settings: Settings, *, may_end_process: bool) -> int:
     clock, metrics = SystemClock(), Metrics()
     tls = settings.server.tls
     certificates = open_certificates(tls, host=settings.server.host, clock=clock, metrics=metrics)
-    bound = bind(settings.server)
-    base = address(settings.server, bound)
-    _say(f"onlooker {package_version()}: mode {settings.engine.mode}, port open at {base}")
-    if tls.self_signed and certificates is not None:
-        _say(f"self-signed certificate: browsers warn of it; clients trust {certificates.trust}")
-        _say(f"its fingerprint (SHA-256) is {certificates.current.fingerprint}")
-    engine = make_engine(settings, clock=clock, metrics=metrics)
-    gateway = make_gateway(settings, engine=engine, clock=clock, metrics=metrics)
+    with closing(bind(settings.server)) as bound:
+        base = address(settings.server, bound)
+        _say(f"onlooker {package_version()}: mode {settings.engine.mode}, port open at {base}")
+        if tls.self_signed and certificates is not None:
+            _say(
+                f"self-signed certificate: browsers warn of it; clients trust {certificates.trust}"
+            )
+            _say(f"its fingerprint (SHA-256) is {certificates.current.fingerprint}")
+        engine = make_engine(settings, clock=clock, metrics=metrics)
+        gateway = make_gateway(settings, engine=engine, clock=clock, metrics=metrics)
 
-    def on_ready() -> None:
-        info = gateway.hub.info
-        _say(f"ready: model '{info.model}'; it knows {info.knows}")
-        _say(f"page {base}/   API docs {base}/docs   metrics {base}/metrics   (Ctrl-C stops)")
+        def on_ready() -> None:
+            info = gateway.hub.info
+            _say(f"ready: model '{info.model}'; it knows {info.knows}")
+            _say(f"page {base}/   API docs {base}/docs   metrics {base}/metrics   (Ctrl-C stops)")
 
-    server, failures = make_server(
-        gateway,
-        certificates=certificates,
-        progress=lambda line: _say(f"  ... {line}"),
-        on_ready=on_ready,
-    )
-    if may_end_process:
-        server.end_in_any_case(clock)
-    try:
+        server, failures = make_server(
+            gateway,
+            certificates=certificates,
+            progress=lambda line: _say(f"  ... {line}"),
+            on_ready=on_ready,
+        )
+        if may_end_process:
+            server.end_in_any_case(clock)
         run(server, bound)
-    finally:
-        bound.close()
     for failure in failures:
         typer.echo(f"onlooker: {failure.message}", err=True)
         return EXIT_CONFIG if isinstance(failure, ConfigError) else 1

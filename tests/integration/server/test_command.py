@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from onlooker.server.cli import app
+from tests.fakes.logs import logging_restored
 from tests.fakes.waiting import WAIT_S, in_time
 
 IMPORTS_VLLM = pytest.mark.filterwarnings("ignore")  # of other people's packages
@@ -22,7 +23,8 @@ IMPORTS_VLLM = pytest.mark.filterwarnings("ignore")  # of other people's package
 
 def run(*arguments: str, **environ: str) -> tuple[int, str]:
     """Run the command in this process; exit status and everything it printed."""
-    result = CliRunner(env={"ONLOOKER_CONFIG": None, **environ}).invoke(app, list(arguments))
+    with logging_restored():
+        result = CliRunner(env={"ONLOOKER_CONFIG": None, **environ}).invoke(app, list(arguments))
     return result.exit_code, result.output
 
 

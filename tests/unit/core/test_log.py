@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from onlooker.core.log import (
     configure_logging_as_parent,
     stream_id_var,
 )
+from tests.fakes.logs import logging_restored
 
 Configure = Callable[..., io.StringIO]
 
@@ -22,9 +24,6 @@ Configure = Callable[..., io.StringIO]
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     """Configures logging for the test; returns where lines go."""
-    root, own = logging.getLogger(), logging.getLogger("onlooker")
-    before = (root.handlers[:], root.level, own.level)
-    monkeypatch.setenv(ENV_LOG_FORM, "")
     stream = io.StringIO()
 
     def configure(**options: Any) -> io.StringIO:
@@ -32,11 +31,8 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
         configure_logging(**{"level": "info", "style": "json", **options})
         return stream
 
-    yield configure
-    logging.captureWarnings(False)
-    root.handlers[:] = before[0]
-    root.setLevel(before[1])
-    own.setLevel(before[2])
+    with logging_restored():
+        yield configure
 
 
 def make_record(**extra: object) -> logging.LogRecord:
@@ -104,10 +100,8 @@ def test_a_process_of_the_server_writes_as_the_server_does(configured: Configure
     assert [json.loads(line)["level"] for line in lines.getvalue().splitlines()] == ["error"] * 2
 
 
-def test_a_process_that_no_server_started_is_left_alone(
-    configured: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(ENV_LOG_FORM)
+def test_a_process_that_no_server_started_is_left_alone(configured: Configure) -> None:
+    assert ENV_LOG_FORM not in os.environ
     before = logging.getLogger().handlers[:]
     configure_logging_as_parent()
     assert logging.getLogger().handlers == before
