@@ -60,7 +60,7 @@ def test_what_may_be_said_must_fit_into_json(larger: dict[str, Any], limit: str)
     with pytest.raises(ConfigError, match=rf"server\.{limit} .* at least \d+") as refused:
         load(**larger)
     needed = int(refused.value.message.rpartition(" ")[2])
-    others = {"server__max_json_bytes": 1 << 21, "server__max_json_marks": 1 << 21}
+    others: dict[str, Any] = {"server__max_json_bytes": 1 << 21, "server__max_json_marks": 1 << 21}
     load(**{**larger, **others, f"server__{limit}": needed})
 
 
