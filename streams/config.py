@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -245,14 +245,6 @@ class WebRtcSection(Section):
 
     turn_password: SecretStr = SecretStr("")
     """Password for the TURN server; told as the user name is."""
-
-    @field_validator("addresses", "announced_addresses", "refused_peers", mode="before")
-    @classmethod
-    def _may_be_a_list_in_text(cls, value: Any) -> Any:
-        """Lets the environment and the command line give a list as ``a,b,c``."""
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
 
     @field_validator("addresses", "announced_addresses")
     @classmethod

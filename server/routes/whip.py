@@ -152,7 +152,9 @@ async def end_session(
     return Response(status_code=200)
 
 
-@router.options("/{stream_id}", response_class=Response, summary="What WebRTC sessions take")
+@router.options(
+    "/{stream_id}", status_code=204, response_class=Response, summary="What WebRTC sessions take"
+)
 async def describe_door(gateway: AnyGateway, shown: Credentials, stream_id: str) -> Response:
     """Says which media type offers have; to callers who may push, also which ICE servers there
     are."""
@@ -166,7 +168,10 @@ async def describe_door(gateway: AnyGateway, shown: Credentials, stream_id: str)
 
 
 @router.options(
-    "/{stream_id}/{session_id}", response_class=Response, summary="What a WebRTC session takes"
+    "/{stream_id}/{session_id}",
+    status_code=204,
+    response_class=Response,
+    summary="What a WebRTC session takes",
 )
 async def describe_session(stream_id: str, session_id: str) -> Response:
     """Says what may be done with a session."""

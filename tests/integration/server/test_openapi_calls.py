@@ -39,6 +39,11 @@ CHECKS = [
 ]
 """Not whether all that is allowed is taken: no document can say which streams there are."""
 
+schemathesis.serializer.alias(
+    ["application/sdp", "application/trickle-ice-sdpfrag"],
+    "text/plain",
+)
+
 EVENTS_S = 0.2
 """How long the events of a stream are read, which have no end."""
 
@@ -74,6 +79,10 @@ def test_whatever_is_called_is_answered_as_documented_and_leaves_nothing(
     call: str, schema: BaseSchema, http: httpx.Client, apart: ServedApart
 ) -> None:
     method, _, path = call.partition(" ")
+    if method.lower() not in schema.raw_schema["paths"][path]:
+        url = path.format(stream_id=STREAM, session_id="x")
+        assert http.request(method, url).status_code == 405
+        return
     operation = schema[path][method]
     allowed = operation.as_strategy(generation_mode=GenerationMode.POSITIVE)
     forbidden = operation.as_strategy(generation_mode=GenerationMode.NEGATIVE)
@@ -122,6 +131,8 @@ def test_the_examples_of_the_document_work_as_they_stand_and_in_their_order(
     last: list[tuple[str, str]] = []
     for path, calls in document["paths"].items():
         for method, call in calls.items():
+            if path.startswith("/v1/whip/") and method != "options":
+                continue  # an offer is made by a peer, for one session of its own
             url = path
             for parameter in call.get("parameters", ()):
                 if parameter["in"] == "path":

@@ -20,6 +20,8 @@ def test_every_error_has_a_face_that_fits_who_must_act(cls: type[OnlookerError])
     face = face_of(cls.__new__(cls))
     if issubclass(cls, tree.ClientError):
         assert 400 <= face.http_status < 500
+    elif issubclass(cls, tree.OwnedElsewhere):
+        assert face.http_status == 421  # try again, but with another server
     elif issubclass(cls, tree.CapacityError):
         assert face.http_status == 503
     else:

@@ -15,6 +15,9 @@ ITEMS: dict[str, list[Any]] = {
     "server.api_keys": ["first-key-1", "acme+read:second-key-2"],
     "streams.sources.schemes": ["rtsp", "https"],
     "engine.memory.ranking.voting_layers": [1, 3],
+    "streams.webrtc.addresses": ["10.0.0.7", "fd00::7"],
+    "streams.webrtc.announced_addresses": ["192.0.2.1", "192.0.2.2"],
+    "streams.webrtc.refused_peers": ["10.0.0.0/8", "fe80::/10"],
 }
 """Items for the lists that do not take any words."""
 
