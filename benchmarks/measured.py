@@ -14,6 +14,7 @@ from onlooker.engine.interface import (
     AnswerEvent,
     Engine,
     EngineInfo,
+    Forgotten,
     IngestResult,
     Progress,
     Question,
@@ -79,6 +80,19 @@ class MeasuredEngine:
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         await self._engine.close_stream(stream_id, forget=forget)
+
+    async def forget(
+        self,
+        stream_id: StreamId,
+        start_s: float,
+        end_s: float,
+        *,
+        is_aged: bool = False,
+        max_clips: int | None = None,
+    ) -> Forgotten:
+        return await self._engine.forget(
+            stream_id, start_s, end_s, is_aged=is_aged, max_clips=max_clips
+        )
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         begun_s = self._clock.now_s()

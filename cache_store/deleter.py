@@ -1,13 +1,15 @@
-"""`Deleter`: empties the lower tiers of deleted streams, again and again until each has done it."""
+"""`Deleter`: deletes streams and segments from the lower tiers, again and again until each has done
+it."""
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from onlooker.cache_store.key import StreamKey
+from onlooker.cache_store.erasure import Erasure
+from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.tombstones import Tombstones
 from onlooker.cache_store.write_out import WriteOut
 from onlooker.core.backoff import Backoff
@@ -19,7 +21,7 @@ _DEFAULT_BACKOFF = Backoff(min_s=1.0, max_s=60.0)
 
 @dataclass(slots=True, eq=False)
 class _Deletion:
-    stream: StreamKey
+    erasure: Erasure
     tried: "Future[tuple[str, ...]]" = field(default_factory=Future)
     """The tiers that the first attempt did not reach."""
     first_tier: int = 0
@@ -48,6 +50,8 @@ class Deleter:
         wait_s: how long one attempt waits for a write to a tier that is under way.
         backoff: how long to wait after attempts that did not reach all tiers.
         max_streams: the most deletions that may be pending.
+        max_segments: the most segments whose deletion may be pending, besides those of streams that
+            are deleted as a whole.
     """
 
     def __init__(
@@ -58,14 +62,18 @@ class Deleter:
         wait_s: float = 5.0,
         backoff: Backoff = _DEFAULT_BACKOFF,
         max_streams: int = 10_000,
+        max_segments: int = 1_000_000,
     ) -> None:
         self._write_outs = tuple(write_outs)
         self._tombstones = tombstones or Tombstones(None)
         self._wait_s = wait_s
         self._backoff = backoff
         self._max_streams = max_streams
+        self._max_segments = max_segments
         self._changed = threading.Condition()
         self._pending: dict[str, _Deletion] = {}
+        self._gone: Counter[SegmentKey] = Counter()
+        """Segments that are to be deleted one by one, by how many deletions name them."""
         self._new: deque[_Deletion] = deque()
         self._again: list[_Deletion] = []
         self._retried = self._refused = 0
@@ -79,27 +87,33 @@ class Deleter:
         except OSError as error:
             left = []
             logger.warning("cannot tell what is to be deleted", extra={"error": str(error)})
-        for stream in left:
-            self.delete(stream)
+        for erasure in left:
+            self.delete(erasure)
         self._thread = threading.Thread(target=self._run, name="segment-deleter", daemon=True)
         self._thread.start()
 
-    def delete(self, stream: StreamKey) -> "Future[tuple[str, ...]]":
-        """Delete what the lower tiers have of a stream. Returns at once.
+    def delete(self, erasure: Erasure) -> "Future[tuple[str, ...]]":
+        """Delete what the lower tiers have of a stream, or of some of its segments. Returns at
+        once.
 
         The result comes after the first attempt: the names of the tiers that it did not reach. They
         are tried again until they are reached, also by the next process.
         """
+        keys = erasure.keys or frozenset()
         with self._changed:
-            if (known := self._pending.get(stream.prefix)) is not None:
+            if (known := self._pending.get(erasure.name)) is not None:
                 return known.tried
-            deletion = _Deletion(stream)
-            if len(self._pending) >= self._max_streams:
+            deletion = _Deletion(erasure)
+            if (
+                len(self._pending) >= self._max_streams
+                or len(self._gone) + len(keys) > self._max_segments
+            ):
                 self._refused += 1
                 logger.warning("too many deletions are pending; one more is given up")
                 deletion.tried.set_result(tuple(out.tier.name for out in self._write_outs))
                 return deletion.tried
-            self._pending[stream.prefix] = deletion
+            self._pending[erasure.name] = deletion
+            self._gone.update(keys)
             self._new.append(deletion)
             self._changed.notify_all()
             return deletion.tried
@@ -107,6 +121,24 @@ class Deleter:
     def is_pending(self, stream_prefix: str) -> bool:
         """Whether a stream (see `StreamKey.prefix`) is deleted, but not yet everywhere."""
         return stream_prefix in self._pending
+
+    def is_gone(self, key: SegmentKey) -> bool:
+        """Whether a segment, or its stream, is deleted, but not yet everywhere."""
+        return key in self._gone or key.stream_prefix in self._pending
+
+    def unreached(self, stream_prefix: str) -> tuple[str, ...]:
+        """The lower tiers, from the top down, that may still hold something that was deleted of a
+        stream."""
+        with self._changed:
+            first = min(
+                (
+                    deletion.first_tier
+                    for deletion in self._pending.values()
+                    if deletion.erasure.stream.prefix == stream_prefix
+                ),
+                default=len(self._write_outs),
+            )
+        return tuple(out.tier.name for out in self._write_outs[first:])
 
     def stats(self) -> DeletionStats:
         """What is pending now, and totals since the start."""
@@ -156,14 +188,14 @@ class Deleter:
                     return batch
 
     def _attempt(self, deletion: _Deletion) -> bool:
-        """Delete what is left of a stream; returns whether nothing is left."""
+        """Delete what is left of it; returns whether nothing is left."""
         is_first = not deletion.tried.done()
         if not deletion.is_written:
-            deletion.is_written = self._recorded(self._tombstones.add, deletion.stream)
+            deletion.is_written = self._recorded(self._tombstones.add, deletion.erasure)
         unreached = [
             place
             for place in range(deletion.first_tier, len(self._write_outs))
-            if not self._is_emptied(self._write_outs[place], deletion.stream.prefix)
+            if not self._is_emptied(self._write_outs[place], deletion.erasure)
         ]
         with self._changed:
             self._retried += not is_first
@@ -172,28 +204,34 @@ class Deleter:
                 deletion.first_tier = unreached[0]
                 self._again.append(deletion)
         if not unreached:
-            self._recorded(self._tombstones.remove, deletion.stream)
+            self._recorded(self._tombstones.remove, deletion.erasure)
             with self._changed:
-                del self._pending[deletion.stream.prefix]
+                del self._pending[deletion.erasure.name]
+                for key in deletion.erasure.keys or ():
+                    self._gone[key] -= 1
+                    if not self._gone[key]:
+                        del self._gone[key]
         if is_first:
             names = tuple(self._write_outs[place].tier.name for place in unreached)
             deletion.tried.set_result(names)
             if names:
-                logger.warning("a stream is deleted later", extra={"unreached": names})
+                logger.warning("something is deleted later", extra={"unreached": names})
         return not unreached
 
-    def _is_emptied(self, write_out: WriteOut, prefix: str) -> bool:
+    def _is_emptied(self, write_out: WriteOut, erasure: Erasure) -> bool:
         try:
-            is_idle = write_out.discard(prefix, self._wait_s)
-            stored = write_out.tier.keys(prefix)
+            is_idle = write_out.discard(erasure, self._wait_s)
+            stored: list[SegmentKey] | None = sorted(erasure.keys or ())
+            if erasure.keys is None:
+                stored = write_out.tier.keys(erasure.stream.prefix)
             return stored is not None and write_out.tier.delete_many(stored) and is_idle
         except Exception:  # a fault in a tier must not end all deleting
             logger.exception("a tier failed to delete", extra={"tier": write_out.tier.name})
             return False
 
-    def _recorded(self, record: Callable[[StreamKey], None], stream: StreamKey) -> bool:
+    def _recorded(self, record: Callable[[Erasure], None], erasure: Erasure) -> bool:
         try:
-            record(stream)
+            record(erasure)
         except OSError as error:
             logger.warning("cannot note a deletion", extra={"error": str(error)})
             return False

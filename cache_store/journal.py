@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -247,6 +247,21 @@ class FrameJournal:
                 found.log.remove()
             with self._lock:
                 self._num_bytes -= num_bytes
+
+    def forget(
+        self, stream: str, start_s: float, end_s: float, sequences: Collection[int] = ()
+    ) -> tuple[int, int]:
+        """Delete some frames of a stream: those of `sequences`, and those whose sequence touches
+        the span of capture times. Returns how many frames and bytes went.
+
+        Raises:
+            OSError: the disk fails; some of the frames may still be there.
+        """
+        found = self._streams.get(stream)
+        if found is None:
+            return 0, 0
+        with found.lock, self._counting(found.log):
+            return found.log.forget(start_s, end_s, sequences)
 
     def sync(self) -> None:
         """Force everything to the disk now. A failure is counted, and tried again at the next

@@ -9,7 +9,7 @@ once all its frames are durable elsewhere. Not thread-safe.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -140,6 +140,25 @@ class JournalLog:
                     is_look=header.is_look,
                 )
 
+    def forget(
+        self, start_s: float, end_s: float, sequences: Collection[int] = ()
+    ) -> tuple[int, int]:
+        """Delete the frames of these `sequences`, and of each sequence whose frames touch the span
+        of capture times, so that nothing of them is left in any file. Returns how many frames and
+        bytes went."""
+        gone = self._touched(start_s, end_s) | set(sequences)
+        num_frames = num_bytes = 0
+        for file in list(self._files):
+            num_gone = sum(frame.header.sequence in gone for frame in file.frames)
+            if num_gone:
+                before = file.num_bytes
+                self._write_anew(file, gone)
+                num_frames += num_gone
+                num_bytes += before - file.num_bytes
+        if num_frames:
+            self._remove_durable()
+        return num_frames, num_bytes
+
     def sync(self) -> bool:
         """Force all that was appended to the disk. Returns whether there was anything to do."""
         if not self._is_dirty or self._descriptor is None:
@@ -222,6 +241,50 @@ class JournalLog:
         self._files.append(_LogFile(path))
         self._os.sync_path(self._folder)
         return self._files[-1]
+
+    # ---- deleting ----
+
+    def _touched(self, start_s: float, end_s: float) -> set[int]:
+        """The sequences whose frames, from the first to the last, touch a span of time."""
+        ends: dict[int, tuple[float, float]] = {}
+        for file in self._files:
+            for frame in file.frames:
+                at_s = frame.header.capture_s
+                first_s, last_s = ends.get(frame.header.sequence, (at_s, at_s))
+                ends[frame.header.sequence] = (min(first_s, at_s), max(last_s, at_s))
+        return {
+            sequence
+            for sequence, (first_s, last_s) in ends.items()
+            if first_s <= end_s and last_s >= start_s
+        }
+
+    def _write_anew(self, file: _LogFile, gone: Collection[int]) -> None:
+        """Put a file without the frames of these sequences in the place of `file`. A file that was
+        being written to is written to no more."""
+        if self._descriptor is not None and file is self._files[-1]:
+            self.sync()
+            self.close()
+        data = memoryview(self._os.read(file.path)[0])
+        parts: list[memoryview] = []
+        frames: list[_Frame] = []
+        offset = new_offset = 0
+        while (entry := unpack_entry(data[offset:])) is not None:
+            header = entry[0]
+            part = data[offset : offset + header.num_bytes]
+            offset += header.num_bytes
+            if header.kind is EntryKind.FRAME:
+                if header.sequence in gone:
+                    continue
+                frames.append(_Frame(header, new_offset))
+            parts.append(part)
+            new_offset += len(part)
+        draft = self._folder / f".{file.path.name}"
+        draft.unlink(missing_ok=True)
+        self._os.create(draft, parts)
+        self._os.sync_path(draft)
+        self._os.rename(draft, file.path)
+        self._os.sync_path(self._folder)
+        file.frames, file.num_bytes = frames, new_offset
 
     # ---- what is durable ----
 

@@ -23,6 +23,7 @@ from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.envelope import EncodedRecord, encode, transcode
+from onlooker.cache_store.erasure import Erasure
 from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.key import SegmentKey, StreamKey
 from onlooker.cache_store.leases import Claim
@@ -97,7 +98,7 @@ class TieredStore:
             self._write_outs,
             on_stored=self._stored,
             on_lost=self._lost,
-            is_wanted=lambda key: not self._deleter.is_pending(key.stream_prefix),
+            is_wanted=lambda key: not self._deleter.is_gone(key),
         )
         self._evicting: set[str] = set()
         """Names of tiers that throw records out by themselves."""
@@ -141,7 +142,7 @@ class TieredStore:
         raw = replace(encode(record), epoch=self._fences.epoch(record.key))
         top = transcode(raw, self._memory_codec)
         with self._lock:
-            if self._deleter.is_pending(record.key.stream_prefix):
+            if self._deleter.is_gone(record.key):
                 self._counts["refused"] += 1
                 return PutReceipt(PutResult.REFUSED, ())
             self._loads.take_over(record.key)
@@ -174,10 +175,10 @@ class TieredStore:
             if not claim.is_handed_over:
                 return
             keys = [key for key in self._memory.keys("") if f"{key.tenant}/{key.stream}" == stream]
-            for prefix in {key.stream_prefix for key in keys}:
-                self._loads.take_over_stream(prefix)
+            for key in {key.stream_prefix: key for key in keys}.values():
+                self._loads.take_over_stream(key.stream_prefix)
                 for write_out in self._write_outs:
-                    write_out.discard(prefix, 0.0)
+                    write_out.discard(Erasure(key.stream_key), 0.0)
             self._memory.delete_many(keys)
             self._only_in_memory.difference_update(keys)
 
@@ -194,15 +195,34 @@ class TieredStore:
             keys = self._memory.keys(prefix)
             self._memory.delete_many(keys)
             self._only_in_memory.difference_update(keys)
-            for write_out in self._write_outs:
-                write_out.discard(prefix, 0.0)
-            # The tiers are emptied from the top down, each after its queue, so that what a tier
-            # above still demotes meanwhile is deleted further down.
-            return self._deleter.delete(stream)
+            return self._erase(Erasure(stream))
+
+    def delete_segments(
+        self, stream: StreamKey, keys: Sequence[SegmentKey]
+    ) -> Future[tuple[str, ...]]:
+        """Forget some segments of a stream in all tiers, as `delete_stream` forgets all. Their keys
+        must never be put again."""
+        with self._lock:
+            for key in keys:
+                self._loads.take_over(key)
+            self._memory.delete_many(keys)
+            self._only_in_memory.difference_update(keys)
+            return self._erase(Erasure(stream, frozenset(keys)))
 
     def is_deleting(self, stream: StreamKey) -> bool:
         """Whether a deleted stream is still in some tier."""
         return self._deleter.is_pending(stream.prefix)
+
+    def unreached(self, stream: StreamKey) -> tuple[str, ...]:
+        """The lower tiers that may still hold something that was deleted of a stream."""
+        return self._deleter.unreached(stream.prefix)
+
+    def _erase(self, erasure: Erasure) -> Future[tuple[str, ...]]:
+        for write_out in self._write_outs:
+            write_out.discard(erasure, 0.0)
+        # The tiers are emptied from the top down, each after its queue, so that what a tier
+        # above still demotes meanwhile is deleted further down.
+        return self._deleter.delete(erasure)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was put is written or given up; False when time ran out.
@@ -218,11 +238,7 @@ class TieredStore:
         asked."""
         unique = list(dict.fromkeys(keys))
         with self._lock:
-            found = {
-                key: LoadResult(MISS, None)
-                for key in unique
-                if self._deleter.is_pending(key.stream_prefix)
-            }
+            found = {key: LoadResult(MISS, None) for key in unique if self._deleter.is_gone(key)}
             unique = [key for key in unique if key not in found]
             found.update(
                 (key, LoadResult(fetch, self._memory.name))
@@ -252,7 +268,10 @@ class TieredStore:
         """Everything but the KV of a stream's segments, from all tiers."""
         if self.is_deleting(stream):
             return StreamRows((), is_complete=True)
-        return self._catalogue.rows(stream)
+        found = self._catalogue.rows(stream)
+        return replace(
+            found, rows=tuple(row for row in found.rows if not self._deleter.is_gone(row.key))
+        )
 
     def streams(self, prefix: str = "") -> tuple[list[StreamKey], bool]:
         """The streams of which something is stored, and whether every tier could be asked.

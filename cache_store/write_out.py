@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.envelope import EncodedRecord, transcode
+from onlooker.cache_store.erasure import Erasure
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.tier import PutOutcome, StoreTier
 
@@ -122,17 +123,15 @@ class WriteOut:
             keys = {*self._waiting, *self._writing} - self._cancelled
         return sorted(key for key in keys if key.text.startswith(prefix))
 
-    def discard(self, prefix: str, timeout_s: float) -> bool:
-        """Forget what waits under `prefix`, and wait until none of it is being written. Returns
+    def discard(self, erasure: Erasure, timeout_s: float) -> bool:
+        """Forget what waits of an erasure, and wait until none of it is being written. Returns
         False when a write still hangs after `timeout_s`; what it wrote is then in the tier."""
         with self._changed:
-            for key in [key for key in self._waiting if key.text.startswith(prefix)]:
+            for key in erasure.found(self._waiting):
                 self._num_bytes -= self._waiting.pop(key).record.resident_bytes
-            self._cancelled.update(key for key in self._writing if key.text.startswith(prefix))
+            self._cancelled.update(erasure.found(self._writing))
             self._changed.notify_all()
-            return self._changed.wait_for(
-                lambda: not any(key.text.startswith(prefix) for key in self._writing), timeout_s
-            )
+            return self._changed.wait_for(lambda: not erasure.found(self._writing), timeout_s)
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all that was offered is written or given up. Returns False when time ran

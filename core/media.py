@@ -170,4 +170,6 @@ class DropReason(StrEnum):
     """Decoding it takes more processor time than one message may, or its sender did so before."""
     NO_KEYFRAME = "no_keyframe"
     """It builds on a frame that was never received."""
+    FORGOTTEN = "forgotten"
+    """Its time was deleted while it was on its way."""
     STREAM_CLOSED = "stream_closed"

@@ -384,6 +384,18 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.privacy_saves = Counter(
+            "onlooker_privacy_saves_total",
+            "Writes of a stream's masks, retention and deleted times: saved or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.forgotten_clips = Counter(
+            "onlooker_forgotten_clips_total",
+            "Clips that were deleted: asked (on request) or age (older than streams keep).",
+            ["reason"],
+            registry=registry,
+        )
         self.check_seconds = Histogram(
             "onlooker_check_seconds",
             "Time of one check in the engine.",

@@ -8,7 +8,7 @@ import hashlib
 import math
 import re
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +27,7 @@ from onlooker.engine.interface import (
     AnswerEvent,
     EngineInfo,
     FinishReason,
+    Forgotten,
     IngestResult,
     Progress,
     Question,
@@ -134,6 +135,11 @@ class ScriptedStore:
     def clips(self, stream_id: StreamId) -> "dict[int, _SeenClip]":
         """The durable clips of a stream, by clip index and in order."""
         return dict(sorted(self._clips.get(stream_id, {}).items()))
+
+    def forget_clips(self, stream_id: StreamId, clip_indices: Collection[int]) -> None:
+        for clips in (self._clips.get(stream_id, {}), self._waiting.get(stream_id, {})):
+            for index in clip_indices:
+                clips.pop(index, None)
 
     def forget(self, stream_id: StreamId) -> None:
         self._clips.pop(stream_id, None)
@@ -246,6 +252,31 @@ class ScriptedEngine:
             self._store.cover(clip.stream_id, before)
         tokens = self._info.tokens_per_clip
         return IngestResult(len(seen) * tokens, (len(seen) - 1) * tokens)
+
+    async def forget(
+        self,
+        stream_id: StreamId,
+        start_s: float,
+        end_s: float,
+        *,
+        is_aged: bool = False,
+        max_clips: int | None = None,
+    ) -> Forgotten:
+        self._check_alive()
+        seen = self._seen[stream_id]
+        gone = sorted(
+            index
+            for index, clip in seen.items()
+            if clip.start_s <= end_s and (clip.end_s >= start_s or clip.until_s > start_s)
+        )
+        for index in gone[:max_clips]:
+            del seen[index]
+        if self._store is not None:
+            self._store.forget_clips(stream_id, gone[:max_clips])
+        return Forgotten(
+            clip_indices=frozenset(gone[:max_clips]),
+            has_more=max_clips is not None and len(gone) > max_clips,
+        )
 
     async def take_stock(self, waiting: Waiting) -> Stock:
         self._check_alive()

@@ -127,6 +127,23 @@ class Remembered:
         return is_within and clip_index not in self.missing
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What an engine forgot of a stream."""
+
+    clip_indices: frozenset[int] = frozenset()
+    """Indices of the clips that went."""
+    num_notes: int = 0
+    num_bytes: int = 0
+    """Bytes of the keys and values (or, without stream memory, of the pictures) that went; copies
+    in other tiers are not counted."""
+    unreached: tuple[str, ...] = ()
+    """Tiers that could not be reached yet. What they hold is hidden, and deleted once they can
+    be."""
+    has_more: bool = False
+    """Whether more is to be forgotten than one call was to."""
+
+
 Waiting = Mapping[StreamId, Sequence[int]]
 """Indices of clips, by stream."""
 
@@ -255,6 +272,8 @@ class AnswerEnd:
     fetched_ratio: float | None = None
     """`fetched_bytes` in all, as a share (0-1) of the KV of the whole stream; None where the stream
     has none."""
+    forgotten_spans_s: tuple[tuple[float, float], ...] = ()
+    """Times that the question named and that were deleted. Filled in by the stream."""
     asked_s: float | None = None
     """Stream time of the question, in seconds. Filled in by the stream, not by the engine."""
     seen_until_s: float | None = None
@@ -324,6 +343,30 @@ class Engine(Protocol):
 
         Raises:
             EngineFailed: this clip was lost, the stream goes on.
+            EngineDead: the engine is gone.
+        """
+        ...
+
+    async def forget(
+        self,
+        stream_id: StreamId,
+        start_s: float,
+        end_s: float,
+        *,
+        is_aged: bool = False,
+        max_clips: int | None = None,
+    ) -> Forgotten:
+        """Delete, in every tier, the clips of an open stream that show anything of a span of stream
+        time, and the notes that may tell of it: those of questions that were asked after the span's
+        start, or with `is_aged` those asked within it. Nothing that is asked or ingested afterwards
+        sees any of it. No `ingest` of the stream may be under way.
+
+        Args:
+            is_aged: the clips are deleted since they are old. What was said of them is deleted when
+                it is old itself.
+            max_clips: the most clips, the oldest first, that this call is to delete; None: all.
+
+        Raises:
             EngineDead: the engine is gone.
         """
         ...

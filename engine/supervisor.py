@@ -26,6 +26,7 @@ from onlooker.engine.interface import (
     AnswerEvent,
     Engine,
     EngineInfo,
+    Forgotten,
     IngestResult,
     Progress,
     Question,
@@ -127,8 +128,8 @@ class EngineSupervisor:
         """How long a caller waits for an engine that is being started again."""
         return self._settings.wait_s
 
-    async def wait_ready(self) -> None:
-        """Wait for an engine that takes work, for at most `wait_limit_s`.
+    async def wait_ready(self, limit_s: float | None = None) -> None:
+        """Wait for an engine that takes work, for at most `limit_s` seconds; None: `wait_limit_s`.
 
         Raises:
             EngineRestarting: the engine was not ready in time.
@@ -136,7 +137,8 @@ class EngineSupervisor:
         """
         if not self.ready():
             try:
-                await within(self._clock, self._settings.wait_s, self.next_life(after=0))
+                wait_s = self._settings.wait_s if limit_s is None else limit_s
+                await within(self._clock, wait_s, self.next_life(after=0))
             except TimeoutError:
                 raise self._absence() from None
 
@@ -175,6 +177,20 @@ class EngineSupervisor:
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         with self.at_work() as engine:
             return await engine.ingest(clip, care)
+
+    async def forget(
+        self,
+        stream_id: StreamId,
+        start_s: float,
+        end_s: float,
+        *,
+        is_aged: bool = False,
+        max_clips: int | None = None,
+    ) -> Forgotten:
+        with self.at_work() as engine:
+            return await engine.forget(
+                stream_id, start_s, end_s, is_aged=is_aged, max_clips=max_clips
+            )
 
     async def answer(self, question: Question) -> AsyncGenerator[AnswerEvent, None]:
         """Answer callers that know only `Engine`. Whoever knows this class reads the engine's own

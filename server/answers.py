@@ -118,6 +118,7 @@ class AnswerWriter:
             clip_spans_s=list(end.clip_spans_s),
             retrieved_spans_s=list(end.retrieved_spans_s),
             memory_incomplete=end.memory_incomplete,
+            forgotten_spans_s=list(end.forgotten_spans_s),
             evidence=[
                 EvidenceSpan(start_s=e.start_s, end_s=e.end_s, source=e.source, tier=e.tier)
                 for e in end.evidence

@@ -23,6 +23,7 @@ from onlooker.server.routes import (
     events,
     frames,
     health,
+    memory,
     models,
     questions,
     realtime,
@@ -62,7 +63,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     )
     app.state.gateway = gateway
     for routes in (streams, frames, questions, events, watches, chat_completions, models,
-                   client_secrets, health, realtime, whip):  # fmt: skip
+                   client_secrets, health, memory, realtime, whip):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)

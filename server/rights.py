@@ -39,6 +39,9 @@ class Action(StrEnum):
     DELETE_WATCH = "delete a watch"
     HAVE_WEBHOOK = "make, change or delete a watch with a webhook"
     PULL_SOURCE = "pull a source"
+    MASK_OWN = "mask a stream that one feeds"
+    CHANGE_PRIVACY = "change a stream's masks or retention"
+    FORGET_MEMORY = "delete part of a stream's memory"
     CLOSE_STREAM = "close a stream"
     MINT_TOKEN = "make a token"  # noqa: S105 - words, no secret
 
@@ -62,6 +65,9 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.DELETE_WATCH: Scope.WATCH,
     Action.HAVE_WEBHOOK: Scope.ADMIN,
     Action.PULL_SOURCE: Scope.ADMIN,
+    Action.MASK_OWN: Scope.PUSH,
+    Action.CHANGE_PRIVACY: Scope.ADMIN,
+    Action.FORGET_MEMORY: Scope.ADMIN,
     Action.CLOSE_STREAM: Scope.ADMIN,
     Action.MINT_TOKEN: Scope.ADMIN,
 }

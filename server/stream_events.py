@@ -44,6 +44,10 @@ def told_of(
         case events.SourceChanged():
             reason = f"source {event.state}"
             return told.StreamUpdated(stream=stream_object(stream), reason=reason)
+        case events.MemoryForgotten() | events.PrivacyChanged():
+            is_forgotten = isinstance(event, events.MemoryForgotten)
+            reason = "memory deleted" if is_forgotten else "privacy changed"
+            return told.StreamUpdated(stream=stream_object(stream), reason=reason)
         case events.AnswerStarted() | events.AnswerFinished():
             return _answer(event, stream)
         case events.StreamEnded():

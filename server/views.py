@@ -1,5 +1,7 @@
 """Engine objects as the wire tells them."""
 
+from collections.abc import Iterable
+
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import DropReason
 from onlooker.core.protocol.base import (
@@ -7,11 +9,14 @@ from onlooker.core.protocol.base import (
     Capabilities,
     FrameTotals,
     Limits,
+    MaskConfig,
+    MaskObject,
     SourceInfo,
     StreamObject,
 )
 from onlooker.engine.interface import EngineInfo
 from onlooker.server.config import Settings
+from onlooker.streams.masks import Mask
 from onlooker.streams.stream import Stream, StreamStatus
 
 CONNECTION_OWNER = "connection "
@@ -42,7 +47,20 @@ def stream_object(stream: Stream) -> StreamObject:
         quality_level=status.quality_level,
         viewers=status.subscribers,
         guarantee=status.guarantee,
+        masks=mask_objects(status.masks),
+        keep_for_s=status.keep_for_s,
+        forgotten_until_s=status.forgotten_until_s,
     )
+
+
+def masks_of(configs: list[MaskConfig]) -> tuple[Mask, ...]:
+    """The masks that a client has sent."""
+    return tuple(Mask(tuple(config.polygon), config.effect) for config in configs)
+
+
+def mask_objects(masks: Iterable[Mask]) -> list[MaskObject]:
+    """Masks as they are told."""
+    return [MaskObject(polygon=list(one.polygon), effect=one.effect) for one in masks]
 
 
 def frame_totals(status: StreamStatus) -> FrameTotals:

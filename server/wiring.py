@@ -26,6 +26,7 @@ from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.ownership import Ownership, answers_nothing
+from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
@@ -40,6 +41,9 @@ if TYPE_CHECKING:  # it needs the extra `webrtc`
 
 FENCE_S = 90 * 86400.0
 """How long the newest epoch of a stream that nobody opens is remembered."""
+PRIVACY_FOLDER = "privacy"
+"""The folder of masks, retention and deleted times, in the journal's folder, or where there is no
+journal in that of the segments, which reads no names but its own either."""
 
 WATCHES_FOLDER = "watches"
 """The folder of the watches, in the journal's folder; the journal reads no names but its own."""
@@ -84,6 +88,7 @@ def make_gateway(
         decoding=decoding,
         journal=_make_journal(settings, clock, metrics),
         shelf=_make_shelf(settings, metrics),
+        privacy_shelf=_make_privacy_shelf(settings, metrics),
     )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
@@ -164,6 +169,7 @@ def make_hub(
     journal: JournalKeeper | None = None,
     shelf: WatchShelf | None = None,
     ownership: Ownership | None = None,
+    privacy_shelf: PrivacyShelf | None = None,
 ) -> StreamHub:
     """Make the hub of all streams of a server, with what they share. `pool`, `decoding`,
     `ownership`: None makes what the settings say."""
@@ -194,6 +200,7 @@ def make_hub(
         pool=pool,
         decoding=decoding,
         ownership=ownership,
+        zone=settings.engine.memory.zone,
     )
     return StreamHub(
         shared,
@@ -205,6 +212,7 @@ def make_hub(
         make_keeper=make_keeper,
         journal=journal,
         shelf=shelf,
+        privacy_shelf=privacy_shelf,
     )
 
 
@@ -240,3 +248,13 @@ def _make_shelf(settings: Settings, metrics: Metrics) -> WatchShelf | None:
         return None
     folder = section.path / WATCHES_FOLDER
     return WatchShelf(folder, max_streams=section.max_streams, metrics=metrics)
+
+
+def _make_privacy_shelf(settings: Settings, metrics: Metrics) -> PrivacyShelf | None:
+    store = settings.cache_store
+    section = store.journal or store.disk
+    if section is None:
+        return None
+    max_streams = 1024 if store.journal is None else store.journal.max_streams
+    folder = section.path / PRIVACY_FOLDER
+    return PrivacyShelf(folder, max_streams=max_streams, metrics=metrics)

@@ -22,14 +22,19 @@ from onlooker.engine.interface import (
     FinishReason,
     Question,
 )
+from onlooker.engine.memory.times import Now, Span, time_asked
 from onlooker.engine.supervisor import RETRY_AFTER_S
 from onlooker.streams.events import AnswerFinished, AnswerStarted, StreamEvent
+from onlooker.streams.forgotten_times import ForgottenTimes
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.ingest.mailbox import Reached
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.shared import Shared
+
+FORGOTTEN_ANSWER = "I no longer remember that time: it was deleted."
+"""What the server itself says to a question about times of which nothing is kept any more."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,28 +50,60 @@ class Asker:
     publish: Callable[[StreamEvent], None]
     closed: "asyncio.Future[str]"
     """A future that is done when the stream closes; its result is the reason."""
+    forgotten: ForgottenTimes
+    """The times that were deleted of the stream."""
     num_active: int = 0
+    _ending: "asyncio.Future[str]" = field(init=False)
+    """A future that is done when all answers under way are to end; its result is the reason."""
+
+    def __post_init__(self) -> None:
+        self._ending = self._next_ending()
+        self.closed.add_done_callback(lambda closed: self._end(closed.result()))
+
+    def break_off(self, reason: str) -> None:
+        """End all answers under way, and let new ones begin."""
+        ending, self._ending = self._ending, self._next_ending()
+        ending.set_result(reason)
+
+    def _end(self, reason: str) -> None:
+        if not self._ending.done():
+            self._ending.set_result(f"the stream was closed: {reason}")
+
+    def _next_ending(self) -> "asyncio.Future[str]":
+        return asyncio.get_running_loop().create_future()
 
     async def ask(self, question: Question) -> AsyncGenerator[AnswerEvent]:
         """Answer as `Stream.ask` says, with what only the stream knows of a question filled in."""
         measures_ttft = self.is_live and question.at_s is None
-        answer = _Answer(arrived_at_s=self.shared.clock.now_s(), measures_ttft=measures_ttft)
+        answer = _Answer(
+            arrived_at_s=self.shared.clock.now_s(),
+            measures_ttft=measures_ttft,
+            ending=self._ending,
+        )
         is_degraded = self._admit(question)
         self.num_active += 1
         try:
             with self.slots.taken() as slot:
-                question = await self._prepared(question)
+                end: AnswerEnd | None = None
+                question = await self._prepared(question, answer.ending)
                 since_s = answer.arrived_at_s if measures_ttft else self.shared.clock.now_s()
                 care = self.quality.question_care(since_s, question.tier, is_degraded=is_degraded)
                 question = replace(question, care=care)
                 self.publish(AnswerStarted(question.response_id, question.asked_s))
                 answer.is_told = True
-                end: AnswerEnd | None = None
+                if (why := self._why_forgotten(question)) is not None:
+                    slot.start()
+                    self._note(AnswerDelta(why), answer)
+                    yield AnswerDelta(why)
+                    answer.finish_reason = FinishReason.STOP
+                    end = AnswerEnd(FinishReason.STOP, 0, 0, len(why.split()))
+                    yield self._completed(end, question, answer)
+                    return
                 with self.shared.engine.at_work() as engine:
                     events = engine.answer(question)
                     try:
                         while end is None:
-                            event = await self._next(events)
+                            event = await self._next(events, answer.ending)
                             if isinstance(event, AnswerEnd):
                                 end = event
                             else:
@@ -119,14 +156,14 @@ class Asker:
             self.shared.metrics.questions.labels(outcome="refused").inc()
             raise
 
-    async def _prepared(self, question: Question) -> Question:
+    async def _prepared(self, question: Question, ending: "asyncio.Future[str]") -> Question:
         """Wait for what must be seen first; fill in the question's time and the pending frame.
 
         Raises:
-            Conflict: the stream was closed meanwhile.
+            Conflict: the stream was closed meanwhile, or part of it deleted.
         """
         at_s = question.at_s
-        with self._while_open():
+        with self._until(ending):
             if at_s is not None and self.is_live:
                 await self._wait_for(at_s)
             newest_s = self.ingest.newest_s or 0.0
@@ -203,28 +240,45 @@ class Asker:
         return seen
 
     @contextlib.contextmanager
-    def _while_open(self) -> Iterator[None]:
-        """Cut the block short when the stream closes.
+    def _until(self, ending: "asyncio.Future[str]") -> Iterator[None]:
+        """Cut the block short when answers are to end.
 
         Raises:
-            Conflict: the stream was closed.
+            Conflict: they are; it says why.
         """
         try:
-            with CutShortBy(self.closed):
+            with CutShortBy(ending):
                 yield
         except CutShort:
-            raise Conflict(f"the stream was closed: {self.closed.result()}") from None
+            raise Conflict(ending.result()) from None
 
-    async def _next(self, events: AsyncIterator[AnswerEvent]) -> AnswerEvent:
-        """Return the engine's next event, or an `AnswerEnd` of our own when the stream closes."""
+    async def _next(
+        self, events: AsyncIterator[AnswerEvent], ending: "asyncio.Future[str]"
+    ) -> AnswerEvent:
+        """Return the engine's next event, or an `AnswerEnd` of our own when answers are to end."""
         try:
-            with CutShortBy(self.closed):
+            with CutShortBy(ending):
                 return await anext(events)
         except CutShort:
-            reason = f"the stream was closed: {self.closed.result()}"
-            return AnswerEnd(FinishReason.CANCELLED, 0, 0, 0, reason=reason)
+            return AnswerEnd(FinishReason.CANCELLED, 0, 0, 0, reason=ending.result())
         except StopAsyncIteration:
             raise EngineFailed("the engine ended an answer without saying so") from None
+
+    def _asked_spans(self, question: Question) -> tuple[Span, ...]:
+        """The times of the past that a question is about, as far as it says so."""
+        now = Now(question.asked_s, question.zero_wall_s, self.shared.zone)
+        about = time_asked(question.text, now)
+        if about.spans and not about.speaks_of_now:
+            return about.spans
+        return () if question.at_s is None else ((question.at_s, question.at_s),)
+
+    def _why_forgotten(self, question: Question) -> str | None:
+        """What to say to a question that is only about deleted times; None to any other. The model
+        would not know that there was anything, and would answer from another time."""
+        spans = self._asked_spans(question)
+        if not spans or not all(self.forgotten.cover(*span) for span in spans):
+            return None
+        return FORGOTTEN_ANSWER
 
     def _note(self, delta: AnswerDelta, answer: "_Answer") -> None:
         if answer.first_at_s is None:
@@ -245,8 +299,12 @@ class Asker:
                 self.shared.metrics.tpot_seconds.observe(per_token_s)
         spans_s = end.clip_spans_s
         since_s = spans_s[0][0] if spans_s else math.inf
+        forgotten = [
+            part for span in self._asked_spans(question) for part in self.forgotten.within(*span)
+        ]
         return replace(
             end,
+            forgotten_spans_s=tuple(forgotten),
             asked_s=question.asked_s,
             seen_until_s=spans_s[-1][1] if spans_s else None,
             ttft_s=ttft_s,
@@ -263,6 +321,8 @@ class _Answer:
     measures_ttft: bool
     """Whether the time to its first word is measured: only where nothing is waited for that is yet
     to come."""
+    ending: "asyncio.Future[str]"
+    """A future that is done when the answer is to end; its result is the reason."""
     first_at_s: float | None = None
     pieces: list[str] = field(default_factory=list)
     is_told: bool = False

@@ -1,6 +1,7 @@
 """Settings of streams: how frames come in, become clips and are asked about."""
 
 import ipaddress
+import json
 import re
 from pathlib import Path
 from typing import Literal, Self
@@ -9,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from onlooker.core.address import AddressRules
 from onlooker.core.settings import Section
+from onlooker.streams.masks import Mask
 
 
 class FleetSection(Section):
@@ -276,6 +278,45 @@ class WebRtcSection(Section):
         return self
 
 
+class PrivacySection(Section):
+    """What of streams nobody is to see, and for how long the rest is kept."""
+
+    masks: tuple[Mask, ...] = ()
+    """Parts of the pictures of every stream that are blacked out or blurred before anything looks
+    at them, such as `[{"polygon": [[0, 0], [0.5, 0], [0.5, 1]], "effect": "black"}]`: corners in
+    shares of width and height. A stream's own masks come on top."""
+
+    max_masks: int = Field(default=32, ge=0, le=1024)
+    """Masks of one stream, beside those of the server."""
+
+    max_mask_points: int = Field(default=64, ge=3, le=1024)
+    """Corners of one mask."""
+
+    keep_for_s: float | None = Field(default=None, gt=0)
+    """How long anything of a stream is kept, in seconds since it was captured: clips in all tiers,
+    notes, journal, retained alerts and answers. None: as long as there is room. A stream may be
+    given less, not more."""
+
+    sweep_interval_s: float = Field(default=30.0, gt=0, le=3600)
+    """How often what is older than that is deleted."""
+
+    max_clips_per_sweep: int = Field(default=512, ge=1, le=100_000)
+    """Clips of one stream that are deleted at a time; more go one after another, with pauses."""
+
+    @field_validator("masks", mode="before")
+    @classmethod
+    def _read_json(cls, masks: Any) -> Any:
+        """From the environment and the command line they come as text."""
+        if not isinstance(masks, str):
+            return masks
+        try:
+            return json.loads(masks)
+        except ValueError:
+            raise ValueError(
+                'masks are a JSON list such as [{"polygon": [[0, 0], [1, 0], [1, 1]]}]'
+            ) from None
+
+
 class StreamsSection(Section):
     """Streams: what they take in, how long they stay and what may be asked of them."""
 
@@ -334,5 +375,6 @@ class StreamsSection(Section):
     perception: PerceptionSection = PerceptionSection()
 
     decoding: DecodingSection = DecodingSection()
+    privacy: PrivacySection = PrivacySection()
     sources: SourcesSection = SourcesSection()
     webrtc: WebRtcSection = WebRtcSection()

@@ -71,6 +71,19 @@ class SourceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryForgotten:
+    """A span of the stream's time was deleted on request."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyChanged:
+    """The stream's masks, or how long it is kept, have changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerStarted:
     """Somebody asked the stream, and the answer begins."""
 
@@ -103,6 +116,8 @@ StreamEvent = (
     | SceneChanged
     | PaceChanged
     | SourceChanged
+    | MemoryForgotten
+    | PrivacyChanged
     | AnswerStarted
     | AnswerFinished
     | WatchEvent

@@ -8,13 +8,19 @@ missed. The closing event reaches every subscriber.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from heapq import merge
 from operator import itemgetter
 
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import StreamsSection
-from onlooker.streams.events import FrameAck, StreamEnded, StreamEvent
+from onlooker.streams.events import (
+    AnswerFinished,
+    FrameAck,
+    SceneChanged,
+    StreamEnded,
+    StreamEvent,
+)
 from onlooker.watches.events import AlertRaised
 
 Numbered = tuple[int, StreamEvent]
@@ -147,5 +153,35 @@ class EventLog:
             self._subscriptions.add(subscription)
         return subscription
 
+    def forget(self, start_s: float, end_s: float, *, is_aged: bool) -> int:
+        """Let go of what tells of a span of stream time, also where it waits for subscribers:
+        alerts and scenes in it, and answers to questions that were asked after its start, or with
+        `is_aged` within it. Returns how many alerts were retained of it."""
+
+        def is_gone(event: StreamEvent) -> bool:
+            match event:
+                case AlertRaised():
+                    return event.alert.start_s <= end_s and event.alert.end_s >= start_s
+                case SceneChanged():
+                    return start_s <= event.at_s <= end_s
+                case AnswerFinished():
+                    return event.asked_s >= start_s and (not is_aged or event.asked_s <= end_s)
+                case _:
+                    return False
+
+        num_before = len(self._alerts)
+        for queue in (self._retained, self._alerts):
+            _keep(queue, is_gone)
+        for subscription in self._subscriptions:
+            _keep(subscription._events, is_gone)
+        return num_before - len(self._alerts)
+
     def discard(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)
+
+
+def _keep(queue: deque[Numbered], is_gone: Callable[[StreamEvent], bool]) -> None:
+    kept = [numbered for numbered in queue if not is_gone(numbered[1])]
+    if len(kept) < len(queue):
+        queue.clear()
+        queue.extend(kept)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from onlooker.core.errors import (
@@ -12,6 +12,7 @@ from onlooker.core.errors import (
     EngineRestarting,
     InvalidRequest,
     NotFound,
+    OnlookerError,
     Overloaded,
     ShuttingDown,
 )
@@ -20,9 +21,12 @@ from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id,
 from onlooker.core.log import stream_id_var
 from onlooker.engine.interface import EngineInfo, Progress
 from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.privacy import NOTHING_KEPT, StreamPrivacy
+from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.quality.governor import GOVERN_S, Governor
 from onlooker.streams.question_slots import QuestionSlots
-from onlooker.streams.restorer import Opened, Restorer
+from onlooker.streams.restorer import Opened, Restorer, open_with
+from onlooker.streams.retention import Retention
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.spec import SourceSpec
@@ -70,14 +74,26 @@ class StreamHub:
         make_keeper: MakeKeeper,
         journal: JournalKeeper | None = None,
         shelf: WatchShelf | None = None,
+        privacy_shelf: PrivacyShelf | None = None,
     ) -> None:
         """`webhooks`, `journal` and `shelf` are closed with the hub, as are the engine and the
-        pool. `journal`: keeps frames until their clips are durable. `shelf`: keeps the watches of
-        streams that outlive their connections."""
+        pool. `journal`: keeps frames until their clips are durable. `shelf` and `privacy_shelf`:
+        keep the watches, and the masks and deleted times, of streams that outlive their
+        connections."""
         self._shared, self._engine = shared, shared.engine
         self._clock, self._settings, self._metrics = shared.clock, shared.settings, shared.metrics
         self._stock = StockTaker(shared.engine, journal, clock=shared.clock, metrics=shared.metrics)
-        self._journal, self._shelf = journal, shelf
+        self._journal, self._shelf, self._privacy_shelf = journal, shelf, privacy_shelf
+        self._retention = Retention(
+            shared,
+            streams=self.streams,
+            closed=self._taken,
+            journal=journal,
+            shelf=privacy_shelf,
+        )
+        self._swept: dict[StreamId, asyncio.Event] = {}
+        """Streams that are not open and of which something is being deleted; each event is set when
+        that is done."""
         self._slots = QuestionSlots(shared.settings.max_questions, shared.metrics)
         self._governor, self._puller = governor, puller
         self.webhooks = webhooks
@@ -146,6 +162,7 @@ class StreamHub:
         self._spawn(self._stock.run())
         if self._ownership is not None:
             self._spawn(self._ownership.run())
+        self._spawn(self._retention.run())
 
     async def close(self, *, deadline_s: float = 5.0) -> None:
         """Refuse what is new, let answers end for `deadline_s` seconds, then stop everything."""
@@ -171,6 +188,8 @@ class StreamHub:
             await self._journal.close()
         if self._shelf is not None:
             await self._shelf.close()
+        if self._privacy_shelf is not None:
+            await self._privacy_shelf.close()
         self._shared.pool.shutdown(wait=False, cancel_futures=True)
 
     # ---- streams
@@ -187,9 +206,12 @@ class StreamHub:
             OwnedElsewhere: another server has the stream.
             EngineRestarting: the engine is being started again, and it takes long.
             ShuttingDown, EngineDead: nothing new is taken.
+            TooLarge: too many masks, or corners of one.
         """
         options = options or StreamOptions()
         stream_id = StreamId(new_id("stream")) if stream_id is None else stream_id
+        while (swept := self._swept.get(stream_id)) is not None:
+            await swept.wait()
         self._check_may_open(stream_id)
         self._governor.admit_stream(1 / self._settings.perception.clip_interval_s)
         self._opening.add(stream_id)
@@ -265,7 +287,8 @@ class StreamHub:
         """A stream that is open everywhere but does not run yet."""
         if self._ownership is not None:
             await self._ownership.claim(stream_id)
-        opened = await self._opened(stream_id, options)
+        privacy = await self._privacy_of(stream_id, options)
+        opened = await self._opened(stream_id, options, privacy)
         kept = []
         if self._shelf is not None and options.persistent:
             kept = await self._shelf.find(stream_id)
@@ -277,6 +300,7 @@ class StreamHub:
             governor=self._governor,
             make_keeper=self._make_keeper,
             slots=self._slots,
+            forget_alerts=self.webhooks.forget,
         )
         stream.watches.restore(kept)
         self._governor.join(stream.ingest)
@@ -291,20 +315,65 @@ class StreamHub:
             await self._engine.close_stream(stream_id, forget=False)
         await self._release(stream_id)
 
-    async def _opened(self, stream_id: StreamId, options: StreamOptions) -> Opened:
+    async def _privacy_of(self, stream_id: StreamId, options: StreamOptions) -> StreamPrivacy:
+        """What an earlier server kept of the stream's privacy, with what it is opened with."""
+        shelf = self._privacy_shelf if options.persistent else None
+        kept = None if shelf is None else await shelf.find(stream_id)
+        privacy = StreamPrivacy(
+            self._settings.privacy,
+            is_live=(options.clock or self._settings.clock) == "live",
+            kept=kept or NOTHING_KEPT,
+            save=lambda changed: None if shelf is None else shelf.keep(stream_id, changed),
+        )
+        if options.masks is not None:
+            privacy.set_masks(options.masks)
+        if options.keep_for_s is not None:
+            privacy.set_keep_for(options.keep_for_s)
+        return privacy
+
+    @contextlib.asynccontextmanager
+    async def _taken(self, stream_id: StreamId) -> AsyncIterator[bool]:
+        """Keep a closed stream from being opened while the block runs; False where it is open, here
+        or on another server, or this one is closing."""
+        if self._is_closing or stream_id in self._streams or stream_id in self._opening:
+            yield False
+            return
+        done = self._swept[stream_id] = asyncio.Event()
+        try:
+            if self._ownership is not None:
+                try:
+                    await self._ownership.claim(stream_id)
+                except OnlookerError:
+                    yield False
+                    return
+            try:
+                yield True
+            finally:
+                await self._release(stream_id)
+        finally:
+            del self._swept[stream_id]
+            done.set()
+
+    async def _opened(
+        self, stream_id: StreamId, options: StreamOptions, privacy: StreamPrivacy
+    ) -> Opened:
         """Open the stream with the engine and with the journal."""
         await self._engine.wait_ready()
         life, info = self._engine.life, self._engine.info
-        remembered = await self._engine.open_stream(stream_id)
+        remembered = await open_with(self._engine, stream_id, privacy)
+        if remembered.seen_until_s is not None and not privacy.wall.anchors:
+            # Nobody noted when it was: it ages from now on.
+            privacy.note_seen(remembered.seen_until_s, self._clock.wall_s())
         if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
             # A stream that ends with its connection cannot be opened again: it needs no journal.
-            return Opened(life, remembered)
+            return Opened(life, remembered, privacy=privacy)
         if self._is_handed_over(stream_id):
             # The last owner went on from what was shared; these frames are from before that.
             await self._journal.forget(stream_id)
         journal = await self._journal.open(stream_id, info.survives)
         terms = StreamTerms.of(stream_id, options, self._settings)
-        return Opened(life, remembered, Restorer(terms, journal, self._shared))
+        restorer = Restorer(terms, journal, self._shared)
+        return Opened(life, remembered, restorer, privacy)
 
     async def _run(self, stream: Stream) -> None:
         """The root of a stream's task: whatever goes wrong ends this stream only."""
@@ -339,6 +408,8 @@ class StreamHub:
                 await self._journal.forget(stream.id)
         if self._shelf is not None and is_forgotten and stream.options.persistent:
             self._shelf.forget(stream.id)
+        if self._privacy_shelf is not None and is_forgotten and stream.options.persistent:
+            self._privacy_shelf.forget(stream.id)
         try:
             await self._engine.close_stream(stream.id, forget=is_forgotten)
         except (EngineRestarting, EngineDead):

@@ -1,10 +1,10 @@
 """The frame journal as streams use it: off the event loop, and never in the way.
 
 What is journaled is what the model is shown: the kept pictures, each under the index of the clip
-that it belongs to. A picture that came encoded stands as it came; one that came as pixels, or out
-of coded video, as PNG of the model's size. So a replay needs no key frame and no decoder's state,
-makes the very same clips, and takes nothing for what was skipped but, now and then, a look: until
-when the picture has stayed the same.
+that it belongs to. A picture that came encoded stands as it came; one that came as pixels, out of
+coded video, or has a mask on it, as PNG of the model's size. So a replay needs no key frame and no
+decoder's state, makes the very same clips, and takes nothing for what was skipped but, now and
+then, a look: until when the picture has stayed the same.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def as_pictures(kept: Sequence[KeptFrame], message: FrameMessage | None) -> list
     for one in kept:
         frame = one.frame
         codec, payload = Codec.PNG, b""
-        if isinstance(message, EncodedFrame) and message.is_still:
+        if isinstance(message, EncodedFrame) and message.is_still and not one.is_masked:
             codec, payload = message.codec, message.payload
         if not 0 < len(payload) <= frame.pixels.nbytes:  # none, or more than its pixels take
             codec, payload = Codec.PNG, encode_png(frame.pixels)
@@ -125,6 +125,14 @@ class JournalKeeper:
             ) from error
         found = self._open[stream_id] = StreamJournal(stream_id, self, survives, newest_s)
         return found
+
+    async def newest_s(self, stream_id: StreamId) -> float | None:
+        """Capture time of a stream's newest picture that is not durable; None where there is none,
+        or the journal is stuck."""
+        try:
+            return await self._run_briefly(partial(self._journal.newest_s, stream_id))
+        except TimeoutError:
+            return None
 
     def let_go(self, stream_id: StreamId) -> None:
         """Let go of a stream that was closed; what is pending of it stays in the journal."""
@@ -203,6 +211,20 @@ class JournalKeeper:
             written.add_done_callback(self._arrived_late)
             return self._counted(Guarantee.NONE, len(pictures))
         return self._counted(weakest(receipt.guarantee for receipt in receipts), len(pictures))
+
+    async def forget_span(
+        self, stream_id: StreamId, start_s: float, end_s: float, clip_indices: Collection[int]
+    ) -> tuple[int, int] | None:
+        """Delete the pictures of clips that touch a span of time, or have these indices; returns
+        how many pictures and bytes. None: the journal is stuck, and does it later, or its disk
+        fails."""
+        indices = frozenset(clip_indices)
+        work = partial(self._journal.forget, stream_id, start_s, end_s, indices)
+        try:
+            return await self._run_briefly(work)
+        except (TimeoutError, OSError) as error:
+            _log.warning("pictures in the journal are deleted later", extra={"error": str(error)})
+            return None
 
     def mark(self, stream_id: StreamId, position: int) -> None:
         """Note that a stream's entries up to `position` are durable elsewhere."""
@@ -297,6 +319,13 @@ class StreamJournal:
         if until_s - self._noted_s >= self._keeper.alike_s:
             self._noted_s = until_s
             self._keeper.note_alike(self._stream_id, clip_index, until_s)
+
+    async def forget(
+        self, start_s: float, end_s: float, clip_indices: Collection[int]
+    ) -> tuple[int, int] | None:
+        """Delete the pictures of a span of time; see `JournalKeeper.forget_span`."""
+        self.settle(clip_indices)
+        return await self._keeper.forget_span(self._stream_id, start_s, end_s, clip_indices)
 
     async def groups(self) -> AsyncIterator[tuple[int, list[JournalEntry]]]:
         """Yield clips that are not durable as (index, entries), in order; note their places."""

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.guarantee import Guarantee
+from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Cover, Frame
 from onlooker.engine.interface import Remembered
+from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.journaling import StreamJournal
 from onlooker.streams.perception.stills import Undecodable, decode_still
+from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
 
@@ -33,6 +36,24 @@ class Found:
     """Where the cover of the clip before `waiting` ends; None where nothing waits."""
     newest_s: float | None = None
     """Stream time of the newest frame or look that was found; None when there was none."""
+
+
+async def open_with(
+    engine: EngineSupervisor, stream_id: StreamId, privacy: StreamPrivacy
+) -> Remembered:
+    """Open a stream with the engine, and delete once more what was deleted of it before: a tier
+    that could not be reached then may have it still.
+
+    Raises: what `Engine.open_stream` does.
+    """
+    remembered = await engine.open_stream(stream_id)
+    if remembered.next_clip_index:
+        for start_s, end_s in privacy.forgotten.all_spans:
+            await engine.forget(stream_id, start_s, end_s, is_aged=True)
+    # Names of clips that were deleted at the end are not given out again.
+    next_index = max(remembered.next_clip_index, privacy.next_clip_index)
+    missing = remembered.missing.union(range(remembered.next_clip_index, next_index))
+    return replace(remembered, next_clip_index=next_index, missing=missing)
 
 
 class Restorer:
@@ -138,6 +159,8 @@ class Opened:
     """What the engine said that it remembers of the stream."""
     restorer: Restorer | None = None
     """The part that finds again what the engine does not remember; None without a journal."""
+    privacy: StreamPrivacy = field(default_factory=StreamPrivacy)
+    """The stream's masks, how long it is kept, and what was deleted of it."""
 
     @property
     def journal(self) -> StreamJournal | None:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from datetime import tzinfo
 
 from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
@@ -25,3 +26,5 @@ class Shared:
     """Which streams are this server's; None where there is no other server."""
     decoding: Decoding
     """Where what strangers send is decoded."""
+    zone: tzinfo | None = None
+    """The time zone in which questions name clock times; None: the machine's own."""

@@ -10,6 +10,7 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import DropReason
 from onlooker.scheduler.slo import Tier
 from onlooker.streams.config import StreamsSection
+from onlooker.streams.masks import Mask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,12 @@ class StreamOptions:
     """Whether the stream outlives the connection that opened it. If not, the server closes it with
     the connection, and its frames are not journaled."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    masks: tuple[Mask, ...] | None = None
+    """Parts of the pictures that nobody is to see, beside the server's; None takes those that were
+    kept of an earlier stream of this name."""
+    keep_for_s: float | None = None
+    """Seconds for which anything of the stream is kept, at most those of the server; None as of
+    `masks`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +101,9 @@ class StreamStatus:
     """Why the stream was closed; None while it is open."""
     guarantee: Guarantee = Guarantee.NONE
     """What a frame that is kept now survives."""
+    masks: tuple[Mask, ...] = ()
+    """The stream's own masks."""
+    keep_for_s: float | None = None
+    """How long anything of the stream is kept; None: as long as there is room."""
+    forgotten_until_s: float | None = None
+    """What was captured before this was deleted because it was old; None where nothing was."""

@@ -5,7 +5,8 @@ closed, its idle limit passes, or its own task fails; no failure of one reaches 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
@@ -13,10 +14,18 @@ from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Cover, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
 from onlooker.streams.asker import Asker
-from onlooker.streams.events import FrameAck, PaceChanged, SourceChanged, StreamEnded
+from onlooker.streams.events import (
+    FrameAck,
+    PaceChanged,
+    PrivacyChanged,
+    SourceChanged,
+    StreamEnded,
+)
 from onlooker.streams.fanout import EventLog, Subscription
+from onlooker.streams.forgetter import ForgetAlerts, ForgetReport, Forgetter
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceLease
+from onlooker.streams.masks import Mask
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.restorer import Opened
@@ -40,6 +49,7 @@ class Stream:
         governor: Governor,
         make_keeper: MakeKeeper,
         slots: QuestionSlots,
+        forget_alerts: ForgetAlerts = lambda stream_id, start_s, end_s: 0,
     ) -> None:
         self.id, self.name = stream_id, split_stream_id(stream_id)[1]
         self.options = options
@@ -82,9 +92,24 @@ class Stream:
             ingest=self.ingest,
             publish=self._events.publish,
             closed=self._closed,
+            forgotten=opened.privacy.forgotten,
+        )
+        self.privacy = opened.privacy
+        """The stream's masks, how long it is kept, and what was deleted of it."""
+        self._forgetter = Forgetter(
+            stream_id,
+            shared,
+            privacy=opened.privacy,
+            journal=opened.journal,
+            ingest=self.ingest,
+            asker=self._asker,
+            events=self._events,
+            watches=self.watches,
+            forget_alerts=forget_alerts,
         )
         self._lease: SourceLease | None = None
         self._turn = asyncio.Lock()
+        self._has_more_aged = False
 
     # ---- the source
 
@@ -170,6 +195,86 @@ class Stream:
         self.active_at_s = self._clock.now_s()
         return self._asker.ask(replace(question, stream_id=self.id))
 
+    # ---- privacy
+
+    def set_masks(self, masks: Sequence[Mask]) -> None:
+        """Mask these parts of every picture that is looked at from now on, beside what the server
+        masks. What was seen before stays as it was: see `forget`.
+
+        Raises:
+            TooLarge: too many masks or corners.
+            NotFound: the stream is closed.
+        """
+        self._check_open()
+        self.privacy.set_masks(masks)
+        self._events.publish(PrivacyChanged())
+
+    def set_keep_for(self, keep_for_s: float | None) -> None:
+        """Keep what the stream remembers for so many seconds; None: as the server does.
+
+        Raises:
+            InvalidRequest: longer than the server keeps anything.
+            NotFound: the stream is closed.
+        """
+        self._check_open()
+        self.privacy.set_keep_for(keep_for_s)
+        self._events.publish(PrivacyChanged())
+
+    async def forget(
+        self, start_s: float | None = None, end_s: float | None = None
+    ) -> ForgetReport:
+        """Delete all that is kept of a span of stream time, by default of all of it up to now. The
+        stream goes on; answers under way are broken off.
+
+        Raises:
+            InvalidRequest: the span ends before it starts.
+            NotFound: the stream is closed.
+        """
+        self._check_open()
+        newest_s = max(self.ingest.newest_s or 0.0, self.ingest.tally.seen_until_s or 0.0)
+        start_s = max(0.0, start_s or 0.0)
+        end_s = newest_s if end_s is None else min(end_s, newest_s)
+        if not (math.isfinite(start_s) and math.isfinite(end_s)) or end_s < start_s:
+            raise InvalidRequest(
+                f"a span ends after it starts, and starts before now; got {start_s:g} to {end_s:g} "
+                f"s, and the stream is at {newest_s:g} s",
+                param="from",
+            )
+        self.active_at_s = self._clock.now_s()
+        return await self._forgetter.forget(start_s, end_s)
+
+    async def forget_aged(self, *, max_clips: int) -> bool:
+        """Delete what is older than the stream is kept, `max_clips` clips at most; returns whether
+        there is more."""
+        aged_s = self.privacy.aged_at(self._clock.wall_s())
+        newest_s = self.ingest.tally.seen_until_s
+        if aged_s is None or newest_s is None or self._closed.done():
+            return False
+        # What was seen last goes too once it is old, and what comes next is newer.
+        until_s = min(aged_s, math.nextafter(newest_s, math.inf))
+        is_done = until_s <= self.privacy.forgotten.aged_until_s
+        if is_done and not self._has_more_aged:
+            return False
+        report = await self._forgetter.forget_aged(until_s, max_clips=max_clips)
+        self._has_more_aged = report.has_more
+        return report.has_more
+
+    def stream_s(self, wall_s: float, *, param: str) -> float:
+        """The stream time that was at a wall time, before which nothing may be known: then it is
+        minus infinity. `param` is what gave the wall time.
+
+        Raises:
+            InvalidRequest: the stream does not know.
+        """
+        if not self.is_live or not self.privacy.wall.anchors:
+            raise InvalidRequest(
+                f"stream '{self.name}' does not know the wall times of its frames: give seconds of "
+                "stream time",
+                param=param,
+            )
+        found_s = self.privacy.wall.until(wall_s)
+        return -math.inf if found_s is None else found_s
+
     @property
     def last_event(self) -> int:
         """The number of the newest event."""
@@ -220,6 +325,9 @@ class Stream:
             quality_level=self._quality.rung.level,
             closed=self.closed_reason,
             guarantee=self._opened.guarantee,
+            masks=self.privacy.masks,
+            keep_for_s=self.privacy.keep_for_s,
+            forgotten_until_s=self.privacy.forgotten_until_s,
         )
 
     # ---- for the hub

@@ -88,6 +88,9 @@ class WatchKeeper:
         self._newest: SharedClip | None = None
         self._checks: set[asyncio.Task[CheckResult]] = set()
         self._num_alerts = 0
+        self._gone: deque[tuple[float, float]] = deque(maxlen=16)
+        """The spans of stream time that were deleted last: a clip of one may still be on its way
+        here."""
         self._held: list[tuple[Watch, Clip, Statement]] | None = None
         """On the virtual clock, what was said about the clip that the watches look at."""
 
@@ -193,6 +196,19 @@ class WatchKeeper:
         for said in sorted(held, key=lambda said: order.get(said[0].watch_id, -1)):
             self._raise(*said)
 
+    def forget(self, start_s: float, end_s: float) -> None:
+        """Let go of all that tells of a span of stream time: clips that wait, and whatever is being
+        said about one. Watches that may be at work on it begin anew."""
+        self._gone.append((start_s, end_s))
+        arrived = [clip for clip in self._arrived if not self._is_gone(clip)]
+        self._arrived.clear()
+        self._arrived.extend(arrived)
+        if self._newest is not None and self._is_gone(self._newest.clip):
+            self._newest, self._meter = None, ChangeMeter()
+            for looker in [*self._lookers.values()]:
+                looker.stop()
+                self._begin(looker.watch)
+
     async def run(self) -> None:
         """Hand the clips of a live stream to its watches, until cancelled."""
         while True:
@@ -200,6 +216,9 @@ class WatchKeeper:
                 self._arrival.clear()
                 await self._arrival.wait()
             shared = await self._shared(self._arrived.popleft())
+            if self._is_gone(shared.clip):
+                self._newest = None
+                continue
             for looker in self._active(shared.clip):
                 looker.take(shared)
 
@@ -220,6 +239,9 @@ class WatchKeeper:
         signals = await self._service.in_pool(partial(self._meter.measure, clip))
         self._newest = SharedClip(clip, signals, self._service, self._is_live, self._checks)
         return self._newest
+
+    def _is_gone(self, clip: Clip) -> bool:
+        return any(clip.start_s <= end_s and clip.end_s >= start_s for start_s, end_s in self._gone)
 
     def _all(self) -> list[Watch]:
         return [looker.watch for looker in self._lookers.values()]
@@ -278,6 +300,8 @@ class WatchKeeper:
         """Make an alert of a statement, give it the next number, and tell everybody."""
         if self._held is not None:
             self._held.append((watch, clip, statement))
+            return
+        if self._is_gone(clip):
             return
         self._num_alerts += 1
         now_s = self._service.clock.now_s()

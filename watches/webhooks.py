@@ -48,8 +48,8 @@ class _Line:
     """The alerts that wait for the webhook of one watch."""
 
     hook: Webhook
-    waiting: deque[tuple[str, bytes]] = field(default_factory=deque)
-    """The id and the body of each, oldest first."""
+    waiting: deque[tuple[Alert, bytes]] = field(default_factory=deque)
+    """Each with its body, oldest first."""
     task: "asyncio.Task[None] | None" = None
 
 
@@ -101,12 +101,28 @@ class WebhookSender:
         key = (stream_id, watch.watch_id)
         line = self._lines.setdefault(key, _Line(hook))
         line.hook = hook
-        line.waiting.append((alert.alert_id, body))
+        line.waiting.append((alert, body))
         if len(line.waiting) > self._settings.max_queued:
             line.waiting.popleft()
             self._metrics.webhook_deliveries.labels(outcome="dropped").inc()
         if line.task is None:
             line.task = asyncio.create_task(self._empty(key, line))
+
+    def forget(self, stream_id: StreamId, start_s: float, end_s: float) -> int:
+        """Let go of a stream's alerts that wait and whose evidence touches a span of stream time;
+        returns how many. One that is being delivered is not stopped."""
+        num_gone = 0
+        for (of_stream, _), line in self._lines.items():
+            if of_stream == stream_id:
+                kept = [
+                    waiting
+                    for waiting in line.waiting
+                    if waiting[0].start_s > end_s or waiting[0].end_s < start_s
+                ]
+                num_gone += len(line.waiting) - len(kept)
+                line.waiting.clear()
+                line.waiting.extend(kept)
+        return num_gone
 
     async def close(self) -> None:
         """Stop, and let go of the alerts that wait."""
@@ -119,8 +135,8 @@ class WebhookSender:
 
     async def _empty(self, key: tuple[StreamId, str], line: _Line) -> None:
         while line.waiting:
-            alert_id, body = line.waiting.popleft()
-            outcome = await self._deliver(line.hook, alert_id, body)
+            alert, body = line.waiting.popleft()
+            outcome = await self._deliver(line.hook, alert.alert_id, body)
             self._metrics.webhook_deliveries.labels(outcome=outcome).inc()
         del self._lines[key]
 

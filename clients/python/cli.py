@@ -1,4 +1,4 @@
-"""The clients' commands: `onlooker watch` and `onlooker demo`."""
+"""The clients' commands: `onlooker watch`, `onlooker forget` and `onlooker demo`."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -13,9 +13,11 @@ from onlooker.clients.python.client import ENV_API_KEY, Client
 from onlooker.clients.python.demo import Demo, DemoPlan
 from onlooker.clients.python.errors import ServerUnreachable
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions
+from onlooker.clients.python.privacy import MASK_HELP, TIME_HELP, read_mask, read_time, told
 from onlooker.clients.python.sources import SOURCE_HELP, open_source
 from onlooker.clients.python.watch import WatchCommand, WatchPlan
 from onlooker.core.errors import ClientError, OnlookerError
+from onlooker.core.protocol.base import MaskConfig
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -24,6 +26,7 @@ EXIT_USAGE = 2
 def register(app: typer.Typer) -> None:
     """Add the clients' commands to the program."""
     app.command()(watch)
+    app.command()(forget)
     app.command(
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(demo)
@@ -64,6 +67,7 @@ def watch(
     stream: Annotated[
         str | None, typer.Option(help="Stream to feed; default: a fresh one.")
     ] = None,
+    mask: Annotated[list[str] | None, typer.Option(help=MASK_HELP)] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Begin a file again at its end.")] = False,
     truth: Annotated[
         bool, typer.Option("--truth", help="For demo://: print what there really was.")
@@ -72,6 +76,7 @@ def watch(
 ) -> None:
     """Watch a video source and ask about it, live. Ctrl-C ends it."""
     console = Console(soft_wrap=as_json)
+    masks = _masks(mask)
     plan = WatchPlan(
         questions=tuple(ask or ()),
         alerts=tuple(alert or ()),
@@ -80,6 +85,7 @@ def watch(
         fps=fps,
         duration_s=duration,
         stream_id=stream,
+        masks=masks,
         truth=truth,
         as_json=as_json,
     )
@@ -89,6 +95,31 @@ def watch(
             watching = WatchCommand(client, open_source(source, loop=loop), plan, console)
             await watching.run()
         return EXIT_FAILED if watching.num_failed and not watching.num_answered else 0
+
+    raise typer.Exit(_run(run(), server))
+
+
+def forget(
+    stream: Annotated[str, typer.Argument(help="The stream's id.")],
+    from_: Annotated[
+        str | None, typer.Option("--from", help=f"{TIME_HELP}; default: the beginning.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help=f"{TIME_HELP}; default: now.")] = None,
+    server: Annotated[
+        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
+    ] = DEFAULT_URL,
+    api_key: Annotated[
+        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The reply as one JSON object.")] = False,
+) -> None:
+    """Delete what a server remembers of a stream, or of a part of its time; the stream goes on."""
+
+    async def run() -> int:
+        async with Client(server, api_key) as client:
+            reply = await client.forget(stream, from_s=read_time(from_), to_s=read_time(to))
+        typer.echo(reply.model_dump_json() if as_json else told(reply))
+        return 0
 
     raise typer.Exit(_run(run(), server))
 
@@ -121,6 +152,13 @@ def demo(
         server_arguments=tuple(context.args),
     )
     raise typer.Exit(_run(Demo(plan, Console()).run(), ""))
+
+
+def _masks(texts: list[str] | None) -> tuple[MaskConfig, ...] | None:
+    try:
+        return None if texts is None else tuple(map(read_mask, texts))
+    except ClientError as error:
+        raise typer.BadParameter(error.message) from None
 
 
 def _run(main: Coroutine[Any, Any, int], server: str) -> int:

@@ -10,8 +10,9 @@ async with Client() as client:  # a stream that somebody else feeds
 """
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -28,17 +29,19 @@ from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import is_stream_id, new_id
-from onlooker.core.protocol.base import ClockName, Inbound, StreamObject
+from onlooker.core.protocol.base import ClockName, Inbound, MaskConfig, StreamObject
 from onlooker.core.protocol.client_events import SessionConfig, explain_validation
 from onlooker.core.protocol.http import (
     AnswerReply,
     ClientSecretReply,
     ClientSecretRequest,
     CreateStreamRequest,
+    ForgetReply,
     FrameReply,
     ModelList,
     QuestionRequest,
     StreamList,
+    UpdateStreamRequest,
 )
 from onlooker.core.protocol.server_events import SessionObject
 from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, Scope
@@ -103,9 +106,14 @@ class Client:
         instructions: str | None = None,
         max_output_tokens: int | None = None,
         dialogue_turns: int | None = None,
+        masks: Sequence[MaskConfig] | None = None,
+        keep_for_s: float | None = None,
         resumed_at_s: float = 0.0,
     ) -> RemoteStream:
         """A live connection to a stream, which is created if it does not exist.
+
+        `masks` are parts of the pictures that the server blacks out or blurs before anything looks
+        at them, and `keep_for_s` is how long it keeps anything of the stream.
 
         Without a `stream_id` the stream is a fresh one, which is closed when it is left.
 
@@ -125,9 +133,11 @@ class Client:
                 f"'{stream_id}' cannot name a stream; use 1 to 64 letters, digits, '.', '_', '-'",
                 param="stream",
             )
+        private = _given({"masks": masks, "keep_for_s": keep_for_s})
         session = {
             "instructions": instructions,
             "max_output_tokens": max_output_tokens,
+            "input_video": private or None,
             "dialogue_turns": dialogue_turns,
         }
         video = {"clock": clock, "max_fps": max_fps, "gate_threshold": gate_threshold}
@@ -135,7 +145,7 @@ class Client:
             stream_id,
             dial=partial(self._dial, stream_id, _given(video)),
             options=self.options,
-            session=SessionConfig.model_validate(_given(session)),
+            session=_session(session),
             is_virtual=clock == "virtual",
             clock=self._clock,
             resumed_at_s=resumed_at_s,
@@ -207,6 +217,8 @@ class Client:
         max_fps: float | None = None,
         gate_threshold: float | None = None,
         metadata: dict[str, str] | None = None,
+        masks: Sequence[MaskConfig] | None = None,
+        keep_for_s: float | None = None,
     ) -> StreamObject:
         """Make a stream; with `source_url` the server pulls its video from there."""
         body = _body(
@@ -217,6 +229,8 @@ class Client:
             max_fps=max_fps,
             gate_threshold=gate_threshold,
             metadata=metadata or {},
+            masks=masks,
+            keep_for_s=keep_for_s,
         )
         return StreamObject.model_validate_json(await self._call("POST", "/v1/streams", json=body))
 
@@ -242,6 +256,38 @@ class Client:
     async def close_stream(self, stream_id: str) -> None:
         """End a stream; all that was remembered of it is forgotten."""
         await self._call("DELETE", f"/v1/streams/{stream_id}")
+
+    async def set_masks(self, stream_id: str, masks: Sequence[MaskConfig]) -> StreamObject:
+        """Have the server black out or blur parts of a stream's pictures from now on."""
+        body = _body(UpdateStreamRequest, masks=list(masks))
+        reply = await self._call("PATCH", f"/v1/streams/{stream_id}", json=body)
+        return StreamObject.model_validate_json(reply)
+
+    async def set_keep_for(self, stream_id: str, keep_for_s: float | None) -> StreamObject:
+        """Have the server keep nothing of a stream for longer; None: as long as it keeps
+        anything."""
+        body = {"keep_for_s": keep_for_s}
+        reply = await self._call("PATCH", f"/v1/streams/{stream_id}", json=body)
+        return StreamObject.model_validate_json(reply)
+
+    async def forget(
+        self,
+        stream_id: str,
+        *,
+        from_s: float | datetime | None = None,
+        to_s: float | datetime | None = None,
+    ) -> ForgetReply:
+        """Delete what is remembered of a span of a stream's time, in every tier; the stream goes
+        on. Times are seconds of stream time, or wall times for live streams. By default the span
+        begins with the stream and ends now.
+
+        Raises:
+            InvalidRequest: the span is none, or the stream does not know its wall times.
+            NotFound: there is none of this name.
+        """
+        span = _given({"from": _time_text(from_s), "to": _time_text(to_s)})
+        reply = await self._call("DELETE", f"/v1/streams/{stream_id}/memory", params=span)
+        return ForgetReply.model_validate_json(reply)
 
     async def push_frame(self, stream_id: str, picture: bytes, *, at_s: float) -> FrameReply:
         """Send one JPEG, PNG or WebP picture over HTTP and learn what became of it."""
@@ -309,6 +355,19 @@ def _body(kind: type[Inbound], **fields: Any) -> dict[str, Any]:
     except ValidationError as error:
         message, param = explain_validation(error)
         raise InvalidRequest(message, param=param) from error
+
+
+def _session(fields: dict[str, Any]) -> SessionConfig:
+    """What is said when a connection begins. Raises `InvalidRequest` for values out of range."""
+    try:
+        return SessionConfig.model_validate(_given(fields))
+    except ValidationError as error:
+        message, param = explain_validation(error)
+        raise InvalidRequest(message, param=param) from error
+
+
+def _time_text(at: float | datetime | None) -> str | None:
+    return at.isoformat() if isinstance(at, datetime) else None if at is None else repr(float(at))
 
 
 def _given(fields: dict[str, Any]) -> dict[str, Any]:

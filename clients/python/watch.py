@@ -16,6 +16,7 @@ from onlooker.clients.python.sources import DrawnSource, Source
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, OnlookerError
+from onlooker.core.protocol.base import MaskConfig
 from onlooker.core.protocol.server_events import StreamAlert
 
 
@@ -33,6 +34,8 @@ class WatchPlan:
     fps: float
     duration_s: float | None
     stream_id: str | None
+    masks: tuple[MaskConfig, ...] | None = None
+    """Parts of the pictures that the server is to black out or blur; None: as the stream has it."""
     truth: bool = False
     """Whether to print beside each answer what the drawn world really showed."""
     as_json: bool = False
@@ -67,7 +70,9 @@ class WatchCommand:
         resumed_at_s = 0.0
         if self._plan.stream_id is not None:
             resumed_at_s = await self._client.seen_until_s(self._plan.stream_id)
-        stream = self._client.stream(self._plan.stream_id, resumed_at_s=resumed_at_s)
+        stream = self._client.stream(
+            self._plan.stream_id, masks=self._plan.masks, resumed_at_s=resumed_at_s
+        )
         async with self._source, stream:
             feed = Feed(
                 self._source, stream, self._plan.fps, self._plan.duration_s, clock=self._clock

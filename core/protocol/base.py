@@ -220,6 +220,8 @@ class AnswerFacts(Outbound):
     """The bytes of `fetched_bytes` as a share of all that is remembered of the stream."""
     dialogue_turns: int = 0
     """How many earlier questions and answers the model was given with the question."""
+    forgotten_spans_s: list[tuple[float, float]] = []
+    """Times that the question named and that were deleted, as (start, end)."""
     ttft_ms: float | None = None
     """Milliseconds from the acceptance of the question to its first piece of text."""
 
@@ -245,6 +247,34 @@ class SourceInfo(Outbound):
     reads."""
     url: str | None = None
     """The address of a pulled source, without user name, password and query."""
+
+
+MaskShare = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class MaskConfig(Inbound):
+    """A part of a stream's pictures that nobody is to see."""
+
+    polygon: Annotated[
+        list[tuple[MaskShare, MaskShare]], Field(min_length=3, max_length=1024, fail_fast=True)
+    ]
+    """Corners as [x, y], in shares (0-1) of the width and height of the upright picture, from its
+    left upper corner. Three or more; the last is joined to the first."""
+    effect: Literal["black", "blur"] = "black"
+    """``black`` leaves nothing of the part; ``blur`` leaves its colours in coarse blocks."""
+
+
+MaskList = Annotated[list[MaskConfig], Field(max_length=1024, fail_fast=True)]
+
+KeepForS = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""Seconds for which anything of a stream is kept."""
+
+
+class MaskObject(Outbound):
+    """A mask as the server tells it; see `MaskConfig`."""
+
+    polygon: list[tuple[float, float]]
+    effect: Literal["black", "blur"]
 
 
 class StreamObject(Outbound):
@@ -279,6 +309,13 @@ class StreamObject(Outbound):
     """Connections and event readers that listen."""
     guarantee: Guarantee = Guarantee.NONE
     """What a frame that is kept now survives."""
+    masks: list[MaskObject] = []
+    """The stream's own masks; those that the server has for every stream come on top."""
+    keep_for_s: float | None = None
+    """How long anything of the stream is kept, in seconds; null: as long as there is room."""
+    forgotten_until_s: float | None = None
+    """What was captured before this stream time was deleted because it was older than that; null
+    where nothing was."""
 
 
 class DroppedFrame(Outbound):
@@ -332,4 +369,6 @@ class VideoSettings(Outbound):
     max_fps: float | None = None
     gate_threshold: float | None = None
     service_tier: TierName | None = None
+    masks: list[MaskObject] = []
+    keep_for_s: float | None = None
     ack: Literal["all", "problems", "none"] = "all"

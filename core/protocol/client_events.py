@@ -11,6 +11,8 @@ from onlooker.core.protocol.base import (
     DialogueTurns,
     Inbound,
     InputItem,
+    KeepForS,
+    MaskList,
     MessageItem,
     Metadata,
     StreamIdText,
@@ -43,6 +45,11 @@ class InputVideoConfig(Inbound):
     """How much a frame must differ from the last kept one (0-1 of full scale) to be kept."""
     service_tier: TierName | None = None
     """The tier whose targets hold for the stream's frames. Can be chosen until the first frame."""
+    masks: MaskList | None = None
+    """Parts of the pictures that are blacked out or blurred before anything looks at them. Can be
+    changed at any time; an empty list takes them away."""
+    keep_for_s: KeepForS | None = None
+    """How long anything of the stream is kept, at most as long as the server keeps anything."""
     ack: Literal["all", "problems", "none"] | None = None
     """Which frames acknowledgements list; the totals are always told."""
 

@@ -12,6 +12,8 @@ from onlooker.core.protocol.base import (
     ErrorBody,
     FinalStatus,
     Inbound,
+    KeepForS,
+    MaskList,
     Metadata,
     Outbound,
     StreamIdText,
@@ -47,6 +49,41 @@ class CreateStreamRequest(Inbound):
     service_tier: TierName | None = None
     """The tier whose targets hold for the stream's frames, and for questions that choose none."""
     metadata: Metadata = {}
+    masks: MaskList | None = None
+    """Parts of the pictures that are blacked out or blurred before anything looks at them; default:
+    those that the stream had when it was last open."""
+    keep_for_s: KeepForS | None = None
+    """How long anything of the stream is kept; at most, and by default, as long as the server
+    keeps anything."""
+
+
+class UpdateStreamRequest(Inbound):
+    """What is to change; absent fields stay as they are."""
+
+    masks: MaskList | None = None
+    """The stream's own masks from now on; null or an empty list takes them away."""
+    keep_for_s: KeepForS | None = None
+    """How long anything of the stream is kept from now on; null: as long as the server says."""
+
+
+class ForgetReply(Outbound):
+    """What was deleted of a stream."""
+
+    object: Literal["stream.memory.deleted"] = "stream.memory.deleted"
+    stream: str
+    from_s: float
+    to_s: float
+    """Stream times from which and up to which everything was deleted."""
+    clips: int
+    notes: int
+    journal_frames: int
+    alerts: int
+    """Alerts that were retained for subscribers, or waited for a webhook."""
+    bytes: int
+    """Bytes of the clips' keys and values, one copy counted, and of the journal."""
+    pending_in: list[str] = []
+    """Places that could not be reached now: tiers, ``journal`` or ``engine``. What they hold is
+    hidden, and deleted as soon as they can be reached, also after a restart."""
 
 
 class StreamList(Outbound):

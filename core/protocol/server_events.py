@@ -274,14 +274,14 @@ class VideoDetached(ServerEvent):
 
 
 class StreamUpdated(ServerEvent):
-    """The state of a stream: when one begins to follow it, and when its source changes. HTTP
-    events only."""
+    """The state of a stream: when one begins to follow it, when its source or its privacy changes,
+    and when part of its memory is deleted. HTTP events only."""
 
     type: Literal["stream.updated"] = "stream.updated"
     stream: StreamObject
     reason: str | None = None
-    """Why the event came: ``source began``, ``source lost``, ``source found again`` or ``source
-    ended``; null at first."""
+    """Why the event came: ``source began``, ``source lost``, ``source found again``, ``source
+    ended``, ``privacy changed`` or ``memory deleted``; null at first."""
 
 
 class StreamAnswer(ServerEvent):

@@ -17,8 +17,9 @@ _log = logging.getLogger("onlooker.engine.memory")
 MAX_WAITING = 32
 """The most notes that wait to be computed, all streams together; what comes on top is not noted."""
 
-NotePrompt = Callable[[StreamMemory, str], Awaitable[tuple[PromptBuilder, Note]]]
-"""A function that makes the prompt which computes a note of the given text, and the note."""
+NotePrompt = Callable[[StreamMemory, str, float], Awaitable[tuple[PromptBuilder, Note]]]
+"""A function that makes the prompt which computes a note of the given text, asked at the given
+stream time, and the note."""
 
 
 class NoteTaker:
@@ -28,6 +29,7 @@ class NoteTaker:
         budget_tokens: the most tokens of all notes in a context; 0: no notes are taken.
         run: runs a prompt for what it saves.
         drop: forgets segments.
+        delete: deletes segments of a stream in every tier.
     """
 
     def __init__(
@@ -38,12 +40,13 @@ class NoteTaker:
         prompt: NotePrompt,
         run: Callable[[PromptBuilder], Awaitable[object]],
         drop: Callable[[list[str]], Awaitable[object]],
+        delete: Callable[[StreamMemory, list[str]], Awaitable[object]],
     ) -> None:
         self._metrics = metrics
         self._budget_tokens = budget_tokens
         self._prompt = prompt
         self._run = run
-        self._drop = drop
+        self._drop, self._delete = drop, delete
         self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, memory: StreamMemory, question: Question, answer: str) -> None:
@@ -54,7 +57,9 @@ class NoteTaker:
             self._metrics.notes.labels("refused").inc()
             return
         text = f"At {question.asked_s:.0f} seconds: {question.text.strip()} {answer.strip()}\n"
-        task = asyncio.create_task(self._note(memory, text))
+        task = asyncio.create_task(
+            self._note(memory, text, question.asked_s, memory.notes.num_forgotten)
+        )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -70,14 +75,24 @@ class NoteTaker:
         with contextlib.suppress(asyncio.CancelledError):
             await self.settled()
 
-    async def _note(self, memory: StreamMemory, text: str) -> None:
+    async def _note(
+        self, memory: StreamMemory, text: str, asked_s: float, num_forgotten: int
+    ) -> None:
+        """Compute and take up a note, unless notes were forgotten since its answer was written."""
         async with memory.notes.turn:
+            if memory.notes.num_forgotten != num_forgotten:
+                return
             try:
-                prompt, note = await self._prompt(memory, text)
+                prompt, note = await self._prompt(memory, text, asked_s)
                 await self._run(prompt)
             except OnlookerError as error:
                 self._metrics.notes.labels("failed").inc()
                 _log.warning("a note was lost", extra={"reason": error.message})
+                return
+            if memory.notes.num_forgotten != num_forgotten:
+                memory.notes.pass_over()
+                with contextlib.suppress(OnlookerError):
+                    await self._delete(memory, [note.key])
                 return
             memory.notes.add(note)
             self._metrics.notes.labels("kept").inc()

@@ -7,6 +7,7 @@ changes what it sees.
 
 import asyncio
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,15 +20,17 @@ class Note:
 
     key: str
     token_ids: list[int]
+    asked_s: float = math.inf
+    """Stream time of the question; infinite where an earlier version wrote the note without it."""
 
     def meta(self) -> dict[str, str]:
         """What `Note.restored` needs, beside the key."""
-        return {"token_ids": json.dumps(self.token_ids)}
+        return {"token_ids": json.dumps(self.token_ids), "asked_s": repr(self.asked_s)}
 
     @classmethod
     def restored(cls, key: str, meta: Mapping[str, str]) -> "Note":
         """A note from what was stored with its segment."""
-        return cls(key, json.loads(meta["token_ids"]))
+        return cls(key, json.loads(meta["token_ids"]), float(meta.get("asked_s", "inf")))
 
 
 class Notes:
@@ -37,12 +40,20 @@ class Notes:
         self._key = key
         self._notes: list[Note] = []
         self._next_index = 0
+        self.num_forgotten = 0
+        """How often notes were forgotten since they may tell of what is forgotten. A note that was
+        begun before that must not be taken up after it."""
         self.turn = asyncio.Lock()
         """Held while a note is computed, since each is computed behind the notes before it."""
 
-    def next_note(self, token_ids: list[int]) -> Note:
+    def next_note(self, token_ids: list[int], asked_s: float) -> Note:
         """A new note, which is not yet stored."""
-        return Note(self._key.segment(SegmentKind.TEXT, self._next_index).text, token_ids)
+        key = self._key.segment(SegmentKind.TEXT, self._next_index)
+        return Note(key.text, token_ids, asked_s)
+
+    def pass_over(self) -> None:
+        """The note that `next_note` made last is not taken up: its key is used for no other."""
+        self._next_index += 1
 
     def add(self, note: Note, *, index: int | None = None) -> None:
         """Take up a stored note. `index`: the number in the key of a note that was stored before a
@@ -65,6 +76,13 @@ class Notes:
         gone = [note.key for note in self._notes if note not in kept]
         self._notes = list(kept)
         return gone
+
+    def forget_asked(self, start_s: float, end_s: float) -> list[str]:
+        """Take out the notes of questions that were asked within a span of stream time; returns
+        their keys."""
+        self.num_forgotten += 1
+        kept = [note for note in self._notes if not start_s <= note.asked_s <= end_s]
+        return self.forget_all_but(kept)
 
     def forget(self, keys: set[str]) -> None:
         """Take out notes whose segments are gone."""

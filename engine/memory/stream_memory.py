@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -62,6 +63,8 @@ class StreamMemory:
         """Whether there may be more than is known: when the stream was restored a tier could not
         be asked, or held damaged records."""
         self._gone: set[int] = set()
+        self.num_forgets = 0
+        """How often clips were taken out on purpose: what was recalled before may be gone."""
         self.sinks: set[str] = set()
         """Keys of system prompts that are stored."""
         self.notes = Notes(key)
@@ -187,6 +190,34 @@ class StreamMemory:
         first = self._clips[0].clip_index if self._clips else math.inf
         self._gone = {index for index in self._gone if index > first}
         return [clip.tokens.key for clip in oldest]
+
+    def forget_span(
+        self, start_s: float, end_s: float, max_clips: int | None = None
+    ) -> tuple[list[RememberedClip], bool]:
+        """Take out the clips that show anything of a span of stream time, `max_clips` of the oldest
+        at most; returns them, and whether there are more. Nobody misses them afterwards."""
+        found = [
+            clip
+            for clip in self._clips
+            if clip.start_s <= end_s and (clip.end_s >= start_s or clip.until_s > start_s)
+        ]
+        gone = found[:max_clips]
+        if gone:
+            indices = {clip.clip_index for clip in gone}
+            self._clips = self._clips.without(lambda clip: clip.clip_index in indices)
+            self.window.forget(indices)
+            self.num_forgets += 1
+        if len(gone) == len(found):
+            self._gone = {index for index in self._gone if not self._lay(index, start_s, end_s)}
+        return gone, len(gone) < len(found)
+
+    def _lay(self, clip_index: int, start_s: float, end_s: float) -> bool:
+        """Whether a missing clip may have shown something of a span of time, going by those before
+        and after it."""
+        at = bisect_left(self._clips, clip_index, key=lambda clip: clip.clip_index)
+        after_s = self._clips[at - 1].end_s if at else -math.inf
+        before_s = self._clips[at].start_s if at < len(self._clips) else math.inf
+        return after_s <= end_s and before_s >= start_s
 
     def keys(self) -> list[str]:
         """The keys of everything that should be stored."""

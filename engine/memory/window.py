@@ -7,7 +7,7 @@ beginning in the blocks where it was left.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Generic, Protocol, TypeVar
 
 
@@ -64,6 +64,13 @@ class RecentWindow(Generic[C]):
         self._first_index = first_index
         self._is_whole = False
         return context
+
+    def forget(self, clip_indices: Collection[int]) -> None:
+        """Begin another stretch if any of these clips is in the window: no later request finds
+        blocks that were computed while they could be seen."""
+        first = self._first_index
+        if first is None or any(index >= first for index in clip_indices):
+            self._first_index, self._is_whole = None, False
 
     def done(self) -> None:
         """Note that the request ended well: its blocks hold what its prompt says."""

@@ -381,6 +381,8 @@ class WorkerStats:
     index_bytes: int
     index_row_bytes: int
     """The most bytes that one more segment can take in the index."""
+    token_bytes: int = 0
+    """Bytes of keys and values that one token takes in all layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,9 +407,15 @@ def drop_stream(prefix: str, *, forget: bool) -> WorkerCall[int]:
     return WorkerCall("drop_stream", (prefix, forget), int)
 
 
-def is_deleting(prefix: str) -> WorkerCall[bool]:
-    """Whether a forgotten stream is still somewhere in the store below."""
-    return WorkerCall("is_deleting", (prefix,), bool)
+def delete_segments(prefix: str, keys: Sequence[str]) -> WorkerCall[int]:
+    """Delete segments of a stream, in the store below too, which goes on in the background. Answers
+    how many were held ready."""
+    return WorkerCall("delete_segments", (prefix, list(keys)), int)
+
+
+def unreached_tiers(prefix: str) -> WorkerCall[list[str]]:
+    """The tiers of the store below that may still hold something that was deleted of a stream."""
+    return WorkerCall("unreached_tiers", (prefix,), list)
 
 
 def missing_segments(keys: Sequence[str]) -> WorkerCall[list[str]]:

@@ -36,7 +36,14 @@ from onlooker.server.realtime.responses import Responses
 from onlooker.server.realtime.slots import Slot
 from onlooker.server.realtime.watch_calls import WatchCalls
 from onlooker.server.rights import Action, Grant
-from onlooker.server.views import CONNECTION_OWNER, capabilities, limits, stream_object
+from onlooker.server.views import (
+    CONNECTION_OWNER,
+    capabilities,
+    limits,
+    mask_objects,
+    masks_of,
+    stream_object,
+)
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
 
@@ -229,16 +236,30 @@ class Session:
         self._outbox.put(told.SessionUpdated(session=self._object(stream)))
 
     async def _update_video(self, changed: asked.InputVideoConfig) -> None:
-        fields = changed.model_dump(exclude_none=True)
+        fields = changed.model_dump(exclude_none=True, exclude={"masks", "keep_for_s"})
         ack_mode = fields.pop("ack", None)
         stream_fields = {k: v for k, v in fields.items() if getattr(self._video, k) != v}
         if stream_fields:
             await self._reopen(stream_fields)
         self._video = self._video.model_copy(update=fields)
+        self._update_privacy(changed)
         if ack_mode is not None:
             self._video.ack = ack_mode
             for slot in self._slots.values():
                 slot.ack_mode = ack_mode
+
+    def _update_privacy(self, changed: asked.InputVideoConfig) -> None:
+        """Change what is masked of the session's stream, and how long it is kept. Whoever feeds the
+        stream may, since the pictures are its own; a stream that another feeds takes more."""
+        if changed.masks is None and changed.keep_for_s is None:
+            return
+        slot = self._slot(OWN_SLOT)
+        is_own = self._owns_stream or slot.is_feeding or slot.stream.status().source is None
+        self._grant.require(Action.MASK_OWN if is_own else Action.CHANGE_PRIVACY)
+        if changed.keep_for_s is not None:
+            slot.stream.set_keep_for(changed.keep_for_s)
+        if changed.masks is not None:
+            slot.stream.set_masks(masks_of(changed.masks))
 
     async def _reopen(self, fields: dict[str, Any]) -> None:
         """Give the own stream other options, which is possible until its first frame."""
@@ -256,6 +277,7 @@ class Session:
                 param=f"session.input_video.{name}",
             )
         settings = self._video.model_copy(update=fields)
+        privacy = slot.stream.privacy
         slot.close()
         name = slot.stream.name
         await self._streams.close_stream(name, "opened again with other settings")
@@ -267,6 +289,8 @@ class Session:
                 gate_threshold=settings.gate_threshold,
                 tier=Tier.named(settings.service_tier),
                 persistent=False,
+                masks=privacy.masks,
+                keep_for_s=privacy.keep_for_s,
             ),
         )
         self._follow(OWN_SLOT, stream)
@@ -398,7 +422,9 @@ class Session:
         return self._tasks.create_task(work)
 
     def _object(self, stream: Stream) -> told.SessionObject:
-        gateway = self._gateway
+        gateway, privacy = self._gateway, stream.privacy
+        self._video.masks = mask_objects(privacy.masks)
+        self._video.keep_for_s = privacy.keep_for_s
         return told.SessionObject(
             id=self.id,
             model=gateway.hub.info.model,

@@ -90,6 +90,8 @@ class Slot:
                     self._lease = None
                 case events.AnswerStarted() | events.AnswerFinished() | events.SourceChanged():
                     continue  # a connection hears of its own answers only
+                case events.MemoryForgotten() | events.PrivacyChanged():
+                    continue
                 case _:
                     pass
             if (told := told_of(number, event, self.stream, slot=self.number)) is not None:
@@ -125,6 +127,11 @@ class Slot:
         while self._in_flight:
             self._landed.clear()
             await self._landed.wait()
+
+    @property
+    def is_feeding(self) -> bool:
+        """Whether this connection feeds the stream."""
+        return self._lease is not None
 
     def release(self) -> None:
         """Stop feeding the stream."""

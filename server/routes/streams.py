@@ -6,12 +6,12 @@ from fastapi import APIRouter, Body, Query, Response
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import StreamObject
-from onlooker.core.protocol.http import CreateStreamRequest, StreamList
+from onlooker.core.protocol.http import CreateStreamRequest, StreamList, UpdateStreamRequest
 from onlooker.scheduler.slo import Tier
 from onlooker.server.access import CallerGrant, CallerStreams, error_docs
 from onlooker.server.bodies import JsonRoute
 from onlooker.server.rights import Action
-from onlooker.server.views import stream_object
+from onlooker.server.views import masks_of, stream_object
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import StreamOptions
 
@@ -49,6 +49,8 @@ async def create_stream(
         gate_threshold=request.gate_threshold,
         tier=Tier.named(request.service_tier),
         metadata=request.metadata,
+        masks=None if request.masks is None else masks_of(request.masks),
+        keep_for_s=request.keep_for_s,
     )
     if request.source is None:
         stream = await streams.open_stream(request.id, options)
@@ -85,6 +87,23 @@ async def list_streams(
 async def get_stream(streams: CallerStreams, stream_id: str) -> StreamObject:
     """One stream, with its counters now."""
     return stream_object(streams.get(stream_id))
+
+
+@router.patch(
+    "/{stream_id}", summary="Change a stream's privacy", responses=error_docs(400, 404, 413)
+)
+async def update_stream(
+    streams: CallerStreams, stream_id: str, request: UpdateStreamRequest
+) -> StreamObject:
+    """Change the masks of a stream, or how long it is kept. Masks hold for every picture that is
+    looked at from now on; what was seen before stays, unless it is deleted
+    (`DELETE /v1/streams/{stream_id}/memory`)."""
+    stream = streams.get(stream_id)
+    if "keep_for_s" in request.model_fields_set:
+        stream.set_keep_for(request.keep_for_s)
+    if "masks" in request.model_fields_set:
+        stream.set_masks(masks_of(request.masks or []))
+    return stream_object(stream)
 
 
 @router.delete(

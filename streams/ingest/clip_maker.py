@@ -26,6 +26,7 @@ from onlooker.streams.ingest.presenter import Presenter
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.journaling import KeptPicture, StreamJournal, as_pictures
 from onlooker.streams.perception.perceiver import Perceiver, Seen
+from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
@@ -51,10 +52,11 @@ class ClipMaker:
         quality: StreamQuality,
         tally: Tally,
         journal: StreamJournal | None,
+        privacy: StreamPrivacy,
     ) -> None:
         self._is_live, self._shared = terms.is_live, shared
         self._mailbox, self._presenter, self._quality = mailbox, presenter, quality
-        self._tally, self._journal = tally, journal
+        self._tally, self._journal, self._privacy = tally, journal, privacy
         info = shared.engine.info
         self._desk = shared.decoding.desk(split_stream_id(terms.stream_id)[0])
         self._perceiver = Perceiver(
@@ -63,6 +65,7 @@ class ClipMaker:
             decoders=self._desk.decoders,
             width=info.frame_width,
             height=info.frame_height,
+            privacy=privacy,
         )
         self._is_looking = False
         self._job: asyncio.Future[_Looked] | None = None
@@ -142,7 +145,10 @@ class ClipMaker:
 
     def _reach(self, barrier: Barrier) -> None:
         pending = self._perceiver.pending
-        if pending is not None and pending.end_s > barrier.at_s:
+        if pending is not None and (
+            pending.end_s > barrier.at_s
+            or self._privacy.forgotten.touch(pending.start_s, pending.end_s)
+        ):
             pending = None
         if not barrier.reached.done():
             newest_s = self._perceiver.newest_s or 0.0
@@ -189,7 +195,11 @@ class ClipMaker:
 
     async def _keep(self, pictures: list[KeptPicture]) -> Guarantee:
         """Have what was kept survive as far as may be, before anybody is told that it was kept."""
-        return Guarantee.NONE if self._journal is None else await self._journal.append(pictures)
+        if self._journal is None:
+            return Guarantee.NONE
+        forgotten = self._privacy.forgotten
+        kept = [one for one in pictures if not forgotten.touch(one.capture_s, one.capture_s)]
+        return await self._journal.append(kept)
 
     def _is_late(self, message: FrameMessage) -> bool:
         waited_s = self._shared.clock.now_s() - message.received_at_s

@@ -10,7 +10,8 @@ fills, the clip maker stops, and the mailbox drops the oldest pictures.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 from onlooker.core.media import Cover, DropReason, FrameMessage, FrameOutcome
 from onlooker.scheduler.gateway_meter import GatewayWork
@@ -66,6 +67,7 @@ class Ingest:
             quality=quality,
             tally=self.tally,
             journal=opened.journal,
+            privacy=opened.privacy,
         )
         self._is_closed = False
 
@@ -159,6 +161,19 @@ class Ingest:
         """Whether clips were lost that an answer about the time from `since_s` on could need. An
         engine that remembers what left its window could need any of them."""
         return self.tally.lost_until_s >= (since_s if self._engine.info.mode == "resend" else 0.0)
+
+    # ---- for whoever deletes
+
+    @property
+    def next_clip_index(self) -> int:
+        """The index after that of the newest clip that the engine is done with."""
+        return self._presenter.next_clip_index
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[None]:
+        """Have no clip shown to the engine while the block runs."""
+        async with self._presenter.turn:
+            yield
 
     # ---- how it fares
 

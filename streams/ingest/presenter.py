@@ -13,7 +13,7 @@ from onlooker.core.media import Clip
 from onlooker.engine.interface import Remembered
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.quality.stream_quality import StreamQuality
-from onlooker.streams.restorer import Found, Opened
+from onlooker.streams.restorer import Found, Opened, open_with
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
 from onlooker.watches.keeper import WatchKeeper
@@ -44,6 +44,10 @@ class Presenter:
     ) -> None:
         self._terms, self._engine, self._clock = terms, shared.engine, shared.clock
         self._opened, self._remembered = opened, opened.remembered
+        self._privacy = opened.privacy
+        self.turn = asyncio.Lock()
+        """Held while a clip is shown to the engine and to the watches; whoever has it can delete
+        clips."""
         self._quality, self._tally, self._watches = quality, tally, watches
         self._clips: asyncio.Queue[Clip] = asyncio.Queue(CLIP_QUEUE)
         self._moved = asyncio.Event()
@@ -119,28 +123,50 @@ class Presenter:
         lost."""
         while True:
             await self.wait_caught_up()
-            started_s = self._clock.now_s()
             try:
-                # A life may have ended after it stored the clip and before it said so.
-                if not self._remembered.has(clip.clip_index):
-                    await self._engine.ingest(clip, self._quality.clip_care(clip))
+                async with self.turn:
+                    await self._show_in_turn(clip)
             except EngineRestarting:
                 continue
-            except EngineFailed as error:
-                self._lose(clip, error.message)
-            else:
-                self._note_seen(clip, started_s)
-                if self._terms.is_live:
-                    self._watches.on_clip(clip)
-                else:
-                    await self._watches.see(clip)
+            return
+
+    async def _show_in_turn(self, clip: Clip) -> None:
+        """Have the engine see a clip, unless its time was deleted while it was on its way.
+
+        Raises:
+            EngineRestarting: the engine has not seen it.
+        """
+        started_s = self._clock.now_s()
+        if self._is_forgotten(clip):
             self._pass(clip.clip_index + 1)
             return
+        try:
+            # A life may have ended after it stored the clip and before it said so.
+            if not self._remembered.has(clip.clip_index):
+                await self._engine.ingest(clip, self._quality.clip_care(clip))
+        except EngineFailed as error:
+            self._lose(clip, error.message)
+        else:
+            self._note_seen(clip, started_s)
+            if self._terms.is_live:
+                self._watches.on_clip(clip)
+            else:
+                await self._watches.see(clip)
+        self._pass(clip.clip_index + 1)
+
+    def _is_forgotten(self, clip: Clip) -> bool:
+        """Whether any of a clip's time was deleted; then the journal lets go of it."""
+        if not self._privacy.forgotten.touch(clip.start_s, clip.end_s):
+            return False
+        if self._opened.journal is not None:
+            self._opened.journal.settle((clip.clip_index,))
+        return True
 
     def _note_seen(self, clip: Clip, started_s: float) -> None:
         now_s = self._clock.now_s()
         took_s, lag_s = now_s - started_s, max(0.0, now_s - clip.frames[1].received_at_s)
         self._tally.note_seen(clip, lag_s=lag_s, took_s=took_s)
+        self._privacy.note_seen(clip.end_s, self._clock.wall_s() - lag_s)
         self._quality.note_seen(lag_s=lag_s, took_s=took_s)
         self._shown_index = clip.clip_index
 
@@ -178,7 +204,8 @@ class Presenter:
         while True:
             after = await self._engine.next_life(after)
             with contextlib.suppress(EngineRestarting):
-                return after, await self._engine.open_stream(self._terms.stream_id)
+                remembered = await open_with(self._engine, self._terms.stream_id, self._privacy)
+                return after, remembered
 
     async def _catch_up(self, remembered: Remembered) -> None:
         self._remembered = remembered
@@ -207,7 +234,18 @@ class Presenter:
             return Found(self._remembered.next_clip_index)
         return await self._opened.restorer.restore(self._remembered, below, self._show_again)
 
+    @property
+    def next_clip_index(self) -> int:
+        """The index after that of the newest clip that the engine is done with."""
+        return self._next_index
+
     async def _show_again(self, clip: Clip) -> None:
+        async with self.turn:
+            await self._show_again_in_turn(clip)
+
+    async def _show_again_in_turn(self, clip: Clip) -> None:
+        if self._is_forgotten(clip):
+            return
         try:
             await self._engine.ingest(clip, self._quality.clip_care(clip))
         except EngineFailed as error:

@@ -26,6 +26,7 @@ from onlooker.streams.perception.pacing import Pacing
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
+from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.state import StreamTerms
 
 
@@ -37,6 +38,8 @@ class KeptFrame:
     clip_index: int
     is_last: bool
     """Whether the clip is whole with this frame."""
+    is_masked: bool = False
+    """Whether the frame is not as it came: masks were painted over it."""
 
 
 @dataclass(slots=True)
@@ -64,10 +67,13 @@ class Perceiver:
         decoders: Decoders,
         width: int,
         height: int,
+        privacy: StreamPrivacy | None = None,
     ) -> None:
-        """`width`, `height`: pixels of the frames that are given out."""
+        """`width`, `height`: pixels of the frames that are given out. `privacy`: the stream's
+        masks, and which times were deleted of it."""
         perception = settings.perception
         self._decoders = decoders
+        self._privacy = privacy or StreamPrivacy()
         self._shape = Shape(width, height, settings.max_frame_pixels)
         self._gate = Gate(
             threshold=terms.gate_threshold,
@@ -129,6 +135,7 @@ class Perceiver:
             is_hurried: the model is behind: decode coded video, but pass its pictures over.
         """
         seen = Seen()
+        self._let_go_of_forgotten()
         picker = Picker(self._sampler, self._newest_s, is_hurried)
         try:
             if isinstance(message, Frame) or message.is_still:
@@ -140,6 +147,10 @@ class Perceiver:
                     self._look_at(picture, message, seen)
         except Undecodable as error:
             seen.outcome, seen.reason, seen.detail = FrameOutcome.DROPPED, error.reason, str(error)
+        if seen.reason is DropReason.FORGOTTEN:
+            is_kept = seen.outcome is FrameOutcome.KEPT
+            seen.outcome = seen.outcome if is_kept else FrameOutcome.DROPPED
+            seen.reason = None if is_kept else seen.reason
         if picker.num_passed_over:
             seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
         return seen
@@ -171,6 +182,12 @@ class Perceiver:
         """Let go of decoders."""
         self._close_decoder()
 
+    def _let_go_of_forgotten(self) -> None:
+        """Let go of a frame that waits for its partner and was deleted meanwhile."""
+        pending = self._builder.pending
+        if pending is not None and self._privacy.forgotten.touch(pending.start_s, pending.end_s):
+            self._builder.flush()
+
     def _still(self, message: FrameMessage) -> Picture:
         if self._newest_s is not None and message.capture_s <= self._newest_s:
             raise Undecodable(DropReason.LATE, "video that was already seen is newer")
@@ -195,18 +212,32 @@ class Perceiver:
             self._decoder = None
 
     def _look_at(self, picture: Picture, message: FrameMessage, seen: Seen) -> None:
-        """Judge a decoded picture; what it completes goes into `seen`."""
+        """Judge a decoded picture; what it completes goes into `seen`.
+
+        Every picture of a stream comes by here, wherever it came from, before anything else looks
+        at it: masks are painted here.
+        """
         capture_s = picture.capture_s
+        if self._privacy.forgotten.touch(capture_s, capture_s):
+            seen.reason = seen.reason or DropReason.FORGOTTEN
+            return
+        painter = self._privacy.painter
+        pixels = painter.painted(picture.pixels)
         seen.clips += self._builder.pass_time(capture_s)
         is_wanted = self._builder.pending is not None or self._builder.is_after_gap(capture_s)
-        verdict = self._gate.judge(picture.pixels, capture_s, is_wanted=is_wanted)
+        verdict = self._gate.judge(pixels, capture_s, is_wanted=is_wanted)
         if verdict.is_cut:
             seen.scenes_s.append(capture_s)
         if verdict.is_kept:
-            frame = Frame(message.sequence, capture_s, message.received_at_s, picture.pixels)
+            frame = Frame(message.sequence, capture_s, message.received_at_s, pixels)
             seen.clips += self._builder.add(frame, is_cut=verdict.is_cut)
             seen.kept.append(
-                KeptFrame(frame, self._builder.newest_index, self._builder.pending is None)
+                KeptFrame(
+                    frame,
+                    self._builder.newest_index,
+                    self._builder.pending is None,
+                    is_masked=not painter.is_idle,
+                )
             )
             seen.outcome = FrameOutcome.KEPT
         self._builder.note_looked_at(capture_s)

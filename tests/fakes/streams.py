@@ -25,6 +25,7 @@ from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.ownership import Ownership
+from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.shared import Shared
 from onlooker.streams.stream import Stream
 from onlooker.watches.shelf import WatchShelf
@@ -105,13 +106,14 @@ async def running_hub(
     journal_settings: dict[str, Any] | None = None,
     shelf: Path | None = None,
     ownership: Ownership | None = None,
+    privacy_shelf: Path | None = None,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
     """A started hub, closed at the end; fails when a task of it is left behind.
 
-    `journal` and `shelf` are folders; `settings` are those of `make_tree`. `pool` is where pictures
-    are decoded; None decodes at once where time is manual, since it would pass the faster the
-    busier the machine is.
+    `journal`, `shelf` and `privacy_shelf` are folders; `settings` are those of `make_tree`. `pool`
+    is where pictures are decoded; None decodes at once where time is manual, since it would pass
+    the faster the busier the machine is.
     """
     clock = clock or ManualClock()
     if pool is None and isinstance(clock, ManualClock):
@@ -131,6 +133,10 @@ async def running_hub(
     watches = None
     if shelf is not None:
         watches = WatchShelf(shelf, max_streams=8, metrics=metrics, executor=InlineExecutor())
+    private = None
+    if privacy_shelf is not None:
+        executor = InlineExecutor()
+        private = PrivacyShelf(privacy_shelf, max_streams=8, metrics=metrics, executor=executor)
     tree = make_tree(scheduler or SchedulerSection(policy="fcfs"), **settings)
     pool = pool or make_pool(tree)
     hub = make_hub(
@@ -143,6 +149,7 @@ async def running_hub(
         journal=keeper,
         shelf=watches,
         ownership=ownership,
+        privacy_shelf=private,
     )
     before = asyncio.all_tasks()
     await hub.start(lambda text: None)

@@ -29,10 +29,17 @@ class SegmentExtension:
             worker.vault.forget_stream(prefix)
         return worker.arena.drop_prefix(prefix)
 
-    def is_deleting(self, prefix: str) -> bool:
-        """See `wire.is_deleting`."""
+    def delete_segments(self, prefix: str, keys: list[str]) -> int:
+        """Answers `wire.delete_segments`."""
+        worker = self._worker()
+        if worker.vault is not None:
+            worker.vault.delete(prefix, keys)
+        return worker.arena.drop(keys)
+
+    def unreached_tiers(self, prefix: str) -> list[str]:
+        """Answers `wire.unreached_tiers`."""
         vault = self._worker().vault
-        return vault is not None and vault.is_deleting(prefix)
+        return [] if vault is None else vault.unreached(prefix)
 
     def missing_segments(self, keys: list[str]) -> list[str]:
         """Answers `wire.missing_segments`."""
@@ -96,6 +103,7 @@ class SegmentExtension:
             index_rows=len(arena.index),
             index_bytes=arena.index.num_bytes,
             index_row_bytes=arena.index.max_row_bytes,
+            token_bytes=arena.token_bytes,
         )
 
     def _worker(self) -> SegmentWorker:

@@ -4,6 +4,7 @@ The clips that prompts are made of are known here; their KV stays with the worke
 """
 
 import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Clip, Cover
-from onlooker.engine.interface import Held, Remembered, Stock, Waiting
+from onlooker.engine.interface import Forgotten, Held, Remembered, Stock, Waiting
 from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.notes import Note
 from onlooker.engine.memory.plan import BEFORE_UNTIL
@@ -26,7 +27,7 @@ from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 _log = logging.getLogger("onlooker.engine.vllm")
 
 DELETION_WAIT_S = 2.0
-"""How long the closing of a stream waits until it is deleted from every tier. After that the
+"""How long a deletion waits until it is done in every tier. After that the
 workers go on with it by themselves."""
 WRITE_WAIT_S = 5.0
 """How long the closing of a stream that is not forgotten waits until what it remembers is in the
@@ -52,6 +53,8 @@ class StreamMemories:
         self._memories: dict[StreamId, StreamMemory] = {}
         self._newest: dict[StreamId, Clip] = {}
         self._claimed: set[StreamId] = set()
+        self.bytes_per_token = 0
+        """Bytes of keys and values that one token takes in all layers."""
         self.max_clips = 1
         """The most clips of all streams together; the oldest of the longest stream make room."""
 
@@ -99,7 +102,42 @@ class StreamMemories:
                 await self._wait_written(memory.prefix)
             await self._runner.ask_workers(wire.drop_stream(memory.prefix, forget=forget))
             if forget:
-                await self._wait_deleted(memory.prefix)
+                await self._unreached(memory.prefix)
+
+    async def forget(
+        self,
+        stream_id: StreamId,
+        start_s: float,
+        end_s: float,
+        *,
+        is_aged: bool,
+        max_clips: int | None,
+    ) -> Forgotten:
+        """Delete what a stream remembers of a span of time; see `Engine.forget`."""
+        memory = self._memories[stream_id]
+        clips, has_more = memory.forget_span(start_s, end_s, max_clips)
+        indices = frozenset(clip.clip_index for clip in clips)
+        newest = self._newest.get(stream_id)
+        if newest is not None and newest.clip_index in indices:
+            del self._newest[stream_id]
+        notes = memory.notes.forget_asked(start_s, end_s if is_aged else math.inf)
+        keys = [*(clip.tokens.key for clip in clips), *notes]
+        unreached: tuple[str, ...] = ()
+        if keys:
+            await self.delete(memory, keys)
+            unreached = () if is_aged else await self._unreached(memory.prefix)
+        num_tokens = sum(len(clip.tokens.token_ids) for clip in clips)
+        return Forgotten(
+            clip_indices=indices,
+            num_notes=len(notes),
+            num_bytes=num_tokens * self.bytes_per_token,
+            unreached=unreached,
+            has_more=has_more,
+        )
+
+    async def delete(self, memory: StreamMemory, keys: list[str]) -> None:
+        """Delete segments of a stream in every tier, without waiting for slow ones."""
+        await self._runner.ask_workers(wire.delete_segments(memory.prefix, keys))
 
     async def add(self, clip: Clip, tokens: ClipTokens) -> None:
         """Remember a clip whose segment was saved; makes room where there are too many."""
@@ -154,23 +192,31 @@ class StreamMemories:
 
     async def _wait_written(self, prefix: str) -> None:
         """Who opens the stream next, perhaps on another server, is to find all of it."""
-        if not await self._is_over(wire.is_writing(prefix), WRITE_WAIT_S):
-            _log.warning("a stream is let go before all of it was written")
-
-    async def _wait_deleted(self, prefix: str) -> None:
-        """The workers' steps never wait for a tier, so that is done here."""
-        if not await self._is_over(wire.is_deleting(prefix), DELETION_WAIT_S):
-            _log.warning("a stream is deleted later: a tier could not be reached")
-
-    async def _is_over(self, call: wire.WorkerCall[bool], limit_s: float) -> bool:
-        """Ask until no worker says yes any more; returns False where that takes too long."""
-        until_s = self._clock.now_s() + limit_s
+        until_s = self._clock.now_s() + WRITE_WAIT_S
         while True:
-            answers = await self._runner.ask_workers(call)
+            answers = await self._runner.ask_workers(wire.is_writing(prefix))
             if not any(answers):
-                return True
+                return
             if self._clock.now_s() >= until_s:
-                return False
+                _log.warning("a stream is let go before all of it was written")
+                return
+            await self._clock.sleep(_POLL_S)
+
+    async def _unreached(self, prefix: str) -> tuple[str, ...]:
+        """Wait a while until what was deleted of a stream is in no tier; returns the tiers that
+        were not reached. The workers' steps never wait for a tier, so that is done here."""
+        until_s = self._clock.now_s() + DELETION_WAIT_S
+        while True:
+            answers = await self._runner.ask_workers(wire.unreached_tiers(prefix))
+            tiers = tuple(dict.fromkeys(tier for answer in answers for tier in answer))
+            if not tiers:
+                return ()
+            if self._clock.now_s() >= until_s:
+                _log.warning(
+                    "something is deleted later: a tier could not be reached",
+                    extra={"tiers": tiers},
+                )
+                return tiers
             await self._clock.sleep(_POLL_S)
 
     async def _restore(self, memory: StreamMemory) -> None:

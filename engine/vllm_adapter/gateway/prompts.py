@@ -123,10 +123,13 @@ class SegmentPrompts:
         builder.question(tail)
         return builder
 
-    async def noting(self, memory: StreamMemory, text: str) -> tuple[PromptBuilder, Note]:
-        """The prompt that computes a note of `text`, and the note."""
+    async def noting(
+        self, memory: StreamMemory, text: str, asked_s: float
+    ) -> tuple[PromptBuilder, Note]:
+        """The prompt that computes a note of `text`, asked at `asked_s`, and the note."""
         limit = self._settings.notes_tokens
-        note = memory.notes.next_note(self._token_ids(self._composer.neutral(text))[:limit])
+        token_ids = self._token_ids(self._composer.neutral(text))[:limit]
+        note = memory.notes.next_note(token_ids, asked_s)
         builder = PromptBuilder()
         builder.load_text(*await self._sink(memory, self._composer.watched_parts[0]))
         for earlier in memory.notes.within(limit):

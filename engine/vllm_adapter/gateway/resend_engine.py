@@ -24,6 +24,7 @@ from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEvent,
     EngineInfo,
+    Forgotten,
     IngestResult,
     Progress,
     Question,
@@ -150,7 +151,7 @@ class ResendEngine:
         return EngineLoad()  # stock vLLM does not tell its load
 
     async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
-        self._streams[stream_id] = _StreamState(f"{stream_id}:{secrets.token_hex(8)}")
+        self._streams[stream_id] = _StreamState(_new_salt(stream_id))
         return Remembered()
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
@@ -175,6 +176,36 @@ class ResendEngine:
         outcome.count(self._metrics, "ingest", num_output_tokens=1)
         return IngestResult(
             num_tokens=outcome.num_prompt_tokens, num_cached_tokens=outcome.num_cached_tokens
+        )
+
+    async def forget(
+        self,
+        stream_id: StreamId,
+        start_s: float,
+        end_s: float,
+        *,
+        is_aged: bool = False,
+        max_clips: int | None = None,
+    ) -> Forgotten:
+        state = self._streams[stream_id]
+        covers = state.covers
+        found = [
+            c
+            for c in state.clips
+            if c.start_s <= end_s
+            and (c.end_s >= start_s or covers.get(c.clip_index, c.end_s) > start_s)
+        ]
+        gone = {clip.clip_index: clip for clip in found[:max_clips]}
+        if gone:
+            # With another salt no request finds blocks in which the clips could be seen.
+            kept = [clip for clip in state.clips if clip.clip_index not in gone]
+            self._streams[stream_id] = _StreamState(_new_salt(stream_id), kept, covers=covers)
+        return Forgotten(
+            clip_indices=frozenset(gone),
+            num_bytes=sum(
+                {f.capture_s: f.pixels.nbytes for c in gone.values() for f in c.frames}.values()
+            ),
+            has_more=len(gone) < len(found),
         )
 
     async def take_stock(self, waiting: Waiting) -> Stock:
@@ -262,3 +293,7 @@ class ResendEngine:
         # Asked for alternatives for the first time, vLLM compiles what reads them, for seconds.
         await self.check(boot.blank_check(model, boot.blank_clips(model, 1)[0]))
         return lengths[1] - lengths[0]
+
+
+def _new_salt(stream_id: StreamId) -> str:
+    return f"{stream_id}:{secrets.token_hex(8)}"

@@ -25,6 +25,7 @@ from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEvent,
     EngineInfo,
+    Forgotten,
     IngestResult,
     Progress,
     Question,
@@ -175,6 +176,19 @@ class SegmentEngine:
         outcome.count(self._metrics, "ingest", num_output_tokens=1)
         return IngestResult(outcome.num_prompt_tokens, outcome.num_cached_tokens)
 
+    async def forget(
+        self,
+        stream_id: StreamId,
+        start_s: float,
+        end_s: float,
+        *,
+        is_aged: bool = False,
+        max_clips: int | None = None,
+    ) -> Forgotten:
+        return await self._streams.forget(
+            stream_id, start_s, end_s, is_aged=is_aged, max_clips=max_clips
+        )
+
     async def take_stock(self, waiting: Waiting) -> Stock:
         return await self._streams.take_stock(waiting)
 
@@ -184,6 +198,7 @@ class SegmentEngine:
         incomplete = memory.is_incomplete
         pieces: list[str] = []
         while True:
+            num_forgets = memory.num_forgets
             try:
                 recall = await self.recaller.recall(memory, question)
                 newest = self._streams.newest(question.stream_id)
@@ -221,11 +236,14 @@ class SegmentEngine:
                 yield end
                 return
             except EngineFailed:
-                # A segment may be gone. Answer from what is left, and say so; if nothing is
-                # missing the failure was another one.
-                if pieces or not await self._streams.forget_missing(memory):
+                # A segment may be gone. Answer from what is left, and say so unless it was to
+                # go; if nothing is missing the failure was another one.
+                if pieces:
                     raise
-                incomplete = True
+                if await self._streams.forget_missing(memory):
+                    incomplete = True
+                elif memory.num_forgets == num_forgets:
+                    raise
 
     async def trace(self, question: Question) -> Trace:
         """All scores of all layers for `question`, to calibrate a model."""
@@ -288,6 +306,7 @@ class SegmentEngine:
             prompt=prompts.noting,
             run=self._run,
             drop=lambda keys: self._runner.ask_workers(wire.drop_segments(keys)),
+            delete=streams.delete,
         )
         checker = Checker(self._runner, prompts, streams, self._metrics)
         return _Made(streams, prompts, recaller, notes, checker)
@@ -297,7 +316,9 @@ class SegmentEngine:
         (clip,) = boot.blank_clips(model, 1)
         await self.open_stream(clip.stream_id)
         await self.ingest(clip)
-        stats = (await self._runner.ask_workers(wire.worker_stats()))[0]
+        everywhere = await self._runner.ask_workers(wire.worker_stats())
+        stats = everywhere[0]
+        self._streams.bytes_per_token = sum(worker.token_bytes for worker in everywhere)
         room = self._settings.memory.arena_gib * 2**30
         if self._store is not None:
             # What does not fit the arena sinks to the tiers; only its index row stays.

@@ -89,6 +89,8 @@ class SegmentArena:
         """Entries of all segments that retrieval may pick, also of those that only the store below
         holds."""
         self.num_bytes = 0
+        self.token_bytes = 0
+        """Bytes of keys and values that one token of a segment takes in all layers."""
         self.num_fetched = 0
         """Segments that came from the store below."""
 
@@ -99,6 +101,7 @@ class SegmentArena:
         self._remove(key)
         self._segments[key] = segment
         self.num_bytes += segment.num_bytes
+        self.token_bytes = segment.kv_bytes // max(1, segment.num_tokens)
         if entries is None and segment.plain_keys is not None and key not in self.index:
             entries = self.score.entries(segment.plain_keys, None)
         if entries is not None:

@@ -147,14 +147,22 @@ class Vault:
 
     def forget_stream(self, prefix: str) -> None:
         """Delete all of one life of a stream, in every tier. Returns without waiting for that: it
-        goes on in the background until every tier has done it, see `is_deleting`."""
+        goes on in the background until every tier has done it, see `unreached`."""
         with self._lock:
             self._undurable = {key for key in self._undurable if not key.startswith(prefix)}
         self._store.delete_stream(_stream_key(prefix))
 
-    def is_deleting(self, prefix: str) -> bool:
-        """Whether a forgotten life of a stream is still in some tier."""
-        return self._store.is_deleting(_stream_key(prefix))
+    def delete(self, prefix: str, keys: Sequence[str]) -> None:
+        """Delete segments of one life of a stream, in every tier, as `forget_stream` deletes
+        all."""
+        with self._lock:
+            self._undurable.difference_update(keys)
+            self._seen_again.difference_update(keys)
+        self._store.delete_segments(_stream_key(prefix), [parse_key(key) for key in keys])
+
+    def unreached(self, prefix: str) -> list[str]:
+        """The tiers that may still hold something that was deleted of one life of a stream."""
+        return list(self._store.unreached(_stream_key(prefix)))
 
     def generations(self, prefix: str) -> tuple[list[int], bool]:
         """Numbers of the lives of a stream (``model/tenant/stream/``) of which something is stored,

@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[3]
 
 WEBHOOK = {"url": "http://127.0.0.1:9/hook"}
 RAIN = {"condition": "it rains"}
+MASK = {"polygon": [[0, 0], [1, 0], [1, 1]]}
 
 Attempt = Callable[[Served, str], Awaitable[bool]]
 """Makes a call with a key; returns whether it was let through."""
@@ -235,6 +236,8 @@ CALLS = [
         carries="of a watch with a webhook",
     ),
     http("DELETE /v1/streams/{stream_id}", DOOR),
+    http("PATCH /v1/streams/{stream_id}", DOOR, json={"masks": [MASK], "keep_for_s": 60}),
+    http("DELETE /v1/streams/{stream_id}/memory", f"{DOOR}/memory?from=0"),
     *(
         http(
             "POST /v1/realtime/client_secrets",
@@ -247,6 +250,12 @@ CALLS = [
     ),
     event(FRAME_MESSAGE),
     event("session.update", session={"type": "realtime", "instructions": "Be brief."}),
+    event(
+        "session.update",
+        Scope.PUSH,
+        carries="masks",
+        session={"type": "realtime", "input_video": {"masks": [MASK]}},
+    ),
     event("ping"),
     event(
         "input_video.frame.append",
@@ -357,7 +366,7 @@ def test_every_call_of_every_door_is_in_the_table_and_tried_here() -> None:
 
 
 def test_every_action_has_a_scope_and_a_door() -> None:
-    beside = {Action.CONNECT, Action.HAVE_WEBHOOK, Action.PULL_SOURCE}
+    beside = {Action.CONNECT, Action.HAVE_WEBHOOK, Action.PULL_SOURCE, Action.MASK_OWN}
     assert set(SCOPE_OF) == set(Action) == {*ROUTES.values(), *EVENTS.values(), *beside}
 
 

@@ -9,6 +9,7 @@ import pytest
 from onlooker.cache_store.codecs.table import RAW
 from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.deleter import Deleter
+from onlooker.cache_store.erasure import Erasure
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.key import SegmentKey, StreamKey
 from onlooker.cache_store.lookup import PutResult
@@ -126,7 +127,7 @@ def test_a_deletion_is_remembered_by_the_next_process(tmp_path: Path) -> None:
 
 
 def test_a_stream_that_is_to_be_deleted_is_hidden_from_the_first_moment(tmp_path: Path) -> None:
-    Tombstones(tmp_path).add(STREAM)
+    Tombstones(tmp_path).add(Erasure(STREAM))
     inner = Lower("redis")
     inner.put_many([make_encoded(0)])
     store = make_patient_store(FaultyTier(inner, seed=0, rates=AWAY), folder=tmp_path)
@@ -169,8 +170,8 @@ def test_a_deletion_goes_on_where_it_cannot_be_noted(tmp_path: Path) -> None:
 def test_names_of_others_among_the_tombstones_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     (tmp_path / "a+b+c+x").touch()
-    Tombstones(tmp_path).add(STREAM)
-    assert Tombstones(tmp_path).load() == [STREAM]
+    Tombstones(tmp_path).add(Erasure(STREAM))
+    assert Tombstones(tmp_path).load() == [Erasure(STREAM)]
 
 
 def test_a_pool_runs_what_it_is_given_and_passes_errors_on() -> None:
@@ -190,3 +191,61 @@ def test_a_pool_ends_though_a_call_hangs() -> None:
     assert waiting.cancelled()
     end.set()
     assert hanging.result(WAIT_S)
+
+
+def test_segments_are_deleted_from_all_tiers_and_the_others_stay() -> None:
+    disk, redis = Lower("disk"), Lower("redis")
+    store = make_patient_store(FaultyTier(disk, seed=0), FaultyTier(redis, seed=0))
+    for index in range(4):
+        store.put(make_record(index))
+    assert store.flush(WAIT_S)
+    gone, kept = [make_key(1), make_key(2)], [make_key(0), make_key(3)]
+    assert store.delete_segments(STREAM, gone).result(WAIT_S) == ()
+    assert [found.record for found in store.get_many(gone)] == [None, None]
+    for tier in (disk, redis):
+        assert tier.keys() == kept
+    assert [row.key for row in store.rows(STREAM).rows] == kept
+    store.close(WAIT_S)
+
+
+def test_segments_in_a_tier_that_is_away_are_hidden_and_never_put_again(tmp_path: Path) -> None:
+    inner = Lower("redis")
+    inner.put_many([make_encoded(index) for index in range(3)])
+    away = make_patient_store(FaultyTier(inner, seed=0, rates=AWAY), folder=tmp_path)
+    assert away.delete_segments(STREAM, [make_key(1)]).result(WAIT_S) == ("redis",)
+    assert away.unreached(STREAM) == ("redis",)
+    assert away.put(make_record(1)).result is PutResult.REFUSED
+    assert away.put(make_record(5)).result is not PutResult.REFUSED
+    away.close(WAIT_S)
+    inner.put_many([make_encoded(index) for index in range(3)])  # closing it has emptied it
+    after = make_patient_store(FaultyTier(inner, seed=0), folder=tmp_path)
+    while after.unreached(STREAM):
+        inner.deleted.wait(0.001)
+    assert inner.keys() == [make_key(0), make_key(2)]
+    after.close(WAIT_S)
+    assert Tombstones(tmp_path).load() == []
+
+
+def test_what_is_to_be_deleted_is_read_back_as_it_was_noted(tmp_path: Path) -> None:
+    erasures = [Erasure(STREAM), Erasure(STREAM, frozenset({make_key(3), make_key(70)}))]
+    for erasure in erasures:
+        Tombstones(tmp_path).add(erasure)
+    (tmp_path / ".half").write_text("written")
+    assert set(Tombstones(tmp_path).load()) == set(erasures)
+    for erasure in erasures:
+        Tombstones(tmp_path).remove(erasure)
+    assert Tombstones(tmp_path).load() == []
+
+
+def test_too_many_segments_to_delete_are_given_up_and_counted() -> None:
+    redis = FaultyTier(Lower("redis"), seed=0, rates=AWAY)
+    outs = [make_write_out(redis)]
+    deleter = Deleter(outs, wait_s=0.01, backoff=Backoff(0.01, 0.01), max_segments=2)
+    deleter.start()
+    first = Erasure(STREAM, frozenset({make_key(0), make_key(1)}))
+    second = Erasure(STREAM, frozenset({make_key(2)}))
+    assert deleter.delete(first).result(WAIT_S) == ("redis",)
+    assert deleter.delete(second).result(WAIT_S) == ("redis",)
+    assert [deleter.is_gone(make_key(index)) for index in range(3)] == [True, True, False]
+    assert deleter.stats().refused == 1
+    deleter.close(WAIT_S)

@@ -342,3 +342,36 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreLocked, match="journal"):
         open_journal(tmp_path)
     journal.close()
+
+
+def test_frames_of_a_span_are_gone_from_the_files_and_the_others_are_replayed(
+    tmp_path: Path,
+) -> None:
+    journal = open_journal(tmp_path, rotate_bytes=400)
+    payloads = [bytes([65 + index]) * 100 for index in range(10)]
+    for index, payload in enumerate(payloads):
+        journal.append(
+            STREAM, sequence=index // 2, capture_s=float(index), codec=Codec.JPEG, payload=payload
+        )
+    assert journal.mark_durable(STREAM, 3)
+    num_frames, num_bytes = journal.forget(STREAM, 2.5, 4.0, (4,))
+    assert (num_frames, num_bytes) == (5, 5 * (HEADER_BYTES + 100)), "the mark let go of frame 2"
+    raw = b"".join(path.read_bytes() for path in tmp_path.rglob("@*"))
+    for gone in (2, 3, 4, 5, 8, 9):
+        assert payloads[gone] not in raw
+    assert [entry.payload for entry in journal.replay(STREAM)] == [payloads[6], payloads[7]]
+    held = journal.stats().num_bytes
+    journal.append(STREAM, sequence=9, capture_s=20.0, codec=Codec.JPEG, payload=payloads[0])
+    assert journal.stats().num_bytes == held + HEADER_BYTES + 100
+    journal.close()
+    again = open_journal(tmp_path)
+    assert [entry.sequence for entry in again.replay(STREAM)] == [3, 3, 9]
+    assert again.forget(STREAM, 0.0, 100.0) == (3, 3 * (HEADER_BYTES + 100))
+    assert again.replay(STREAM) == []
+    again.append(STREAM, sequence=10, capture_s=30.0, codec=Codec.JPEG, payload=payloads[1])
+    again.close()
+    assert [entry.sequence for entry in open_journal(tmp_path).replay(STREAM)] == [10]
+
+
+def test_nothing_is_forgotten_of_a_stream_that_is_not_in_the_journal(tmp_path: Path) -> None:
+    assert open_journal(tmp_path).forget("nobody/here", 0.0, 9.0) == (0, 0)

@@ -5,6 +5,7 @@ import pytest
 
 from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.envelope import EncodedRecord
+from onlooker.cache_store.erasure import Erasure
 from onlooker.cache_store.eviction import Lru
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.tier import PutOutcome
@@ -215,7 +216,7 @@ def test_discarding_forgets_what_waits_and_waits_for_what_is_being_written(
     write_out.offer(make_encoded(0))
     assert tier.came_in.wait(WAIT_S)
     write_out.offer(make_encoded(1))
-    discarding = threading.Thread(target=write_out.discard, args=(STREAM.prefix, WAIT_S))
+    discarding = threading.Thread(target=write_out.discard, args=(Erasure(STREAM), WAIT_S))
     discarding.start()
     wait_until_gone(write_out, 1)
     tier.may_go_on.set()
@@ -234,7 +235,7 @@ def test_what_was_discarded_while_it_failed_is_not_tried_again() -> None:
     started(write_out)
     write_out.offer(make_encoded(0))
     assert tier.came_in.wait(WAIT_S)
-    discarding = threading.Thread(target=write_out.discard, args=(STREAM.prefix, WAIT_S))
+    discarding = threading.Thread(target=write_out.discard, args=(Erasure(STREAM), WAIT_S))
     discarding.start()
     wait_until_gone(write_out, 0)
     tier.may_go_on.set()

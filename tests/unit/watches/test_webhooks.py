@@ -22,11 +22,11 @@ def make_sender(metrics: Metrics, **settings: Any) -> WebhookSender:
     return WebhookSender(section, ManualClock(), metrics)
 
 
-def send(sender: WebhookSender, url: str) -> None:
+def send(sender: WebhookSender, url: str, **times: float) -> None:
     """Queue one alert for a webhook."""
     options = SimpleNamespace(webhook=Webhook(url))
     watch = SimpleNamespace(options=options, watch_id="watch_1")
-    alert = SimpleNamespace(alert_id="alert_1")
+    alert = SimpleNamespace(alert_id="alert_1", **times)
     sender.send(StreamId("default/door"), cast(Any, watch), cast(Any, alert))
 
 
@@ -70,3 +70,14 @@ async def test_a_kept_webhook_that_cannot_exist_holds_up_nothing() -> None:
 async def test_a_webhook_whose_host_cannot_exist_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="names no host that can exist"):
         await make_sender(Metrics()).check(Webhook("http://a..b/"))
+
+
+async def test_alerts_of_a_deleted_time_are_not_delivered_any_more() -> None:
+    sender = make_sender(Metrics())
+    for start_s in (1.0, 2.0, 3.0):  # nothing is sent before the loop has its turn
+        send(sender, "http://127.0.0.1:9/", start_s=start_s, end_s=start_s + 0.5)
+    assert sender.forget(StreamId("default/other"), 0.0, 9.0) == 0
+    assert sender.forget(StreamId("default/door"), 2.0, 2.2) == 1
+    (line,) = sender._lines.values()
+    assert [alert.start_s for alert, _ in line.waiting] == [1.0, 3.0]
+    await sender.close()

@@ -91,7 +91,17 @@ def make_taker(prompts: Any, *, fails: bool = False, budget: int = 256) -> tuple
     async def drop(keys: list[str]) -> None:
         dropped.extend(keys)
 
-    taker = NoteTaker(Metrics(), budget_tokens=budget, prompt=prompts.noting, run=run, drop=drop)
+    async def delete(memory: StreamMemory, keys: list[str]) -> None:
+        dropped.extend(keys)
+
+    taker = NoteTaker(
+        Metrics(),
+        budget_tokens=budget,
+        prompt=prompts.noting,
+        run=run,
+        drop=drop,
+        delete=delete,
+    )
     return taker, saved, dropped
 
 
@@ -202,7 +212,7 @@ def test_notes_that_wait_are_bounded() -> None:
 def test_the_newest_notes_that_fit_are_shown(lengths: list[int], budget: int) -> None:
     memory = make_memory()
     for length in lengths:
-        memory.notes.add(memory.notes.next_note([0] * length))
+        memory.notes.add(memory.notes.next_note([0] * length, 0.0))
     shown = memory.notes.within(budget)
     count = len(shown)
     assert [note.key for note in shown] == memory.notes.keys()[len(lengths) - count :]
@@ -213,11 +223,11 @@ def test_the_newest_notes_that_fit_are_shown(lengths: list[int], budget: int) ->
 
 def test_a_note_is_found_again_after_a_restart() -> None:
     memory = make_memory()
-    note = memory.notes.next_note([1, 2, 3])
+    note = memory.notes.next_note([1, 2, 3], 0.0)
     again = make_memory()
     again.notes.add(Note.restored(note.key, note.meta()), index=parse_key(note.key).index)
     assert again.notes.within(10) == [note]
-    assert again.notes.next_note([4]).key != note.key
+    assert again.notes.next_note([4], 0.0).key != note.key
 
 
 @pytest.mark.parametrize(

@@ -145,9 +145,10 @@ def test_the_reports_of_two_workers_are_one() -> None:
 CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     (wire.drop_segments(["a"]), 1),
     (wire.drop_stream("p/", forget=True), 1),
-    (wire.is_deleting("p/"), True),
     (wire.own_stream("tenant/door", Claim(7, is_handed_over=True)), None),
     (wire.is_writing("p/"), True),
+    (wire.unreached_tiers("p/"), ["redis"]),
+    (wire.delete_segments("p/", ["p/clip/0000000001"]), 1),
     (wire.missing_segments(["a"]), ["a"]),
     (wire.stored_lives("p/"), wire.StoredLives([1], is_complete=True)),
     (
