@@ -1,7 +1,6 @@
 """Settings of streams: how frames come in, become clips and are asked about."""
 
 import ipaddress
-import json
 import re
 from pathlib import Path
 from typing import Literal, Self
@@ -305,16 +304,12 @@ class PrivacySection(Section):
 
     @field_validator("masks", mode="before")
     @classmethod
-    def _read_json(cls, masks: Any) -> Any:
-        """From the environment and the command line they come as text."""
-        if not isinstance(masks, str):
-            return masks
-        try:
-            return json.loads(masks)
-        except ValueError:
-            raise ValueError(
-                'masks are a JSON list such as [{"polygon": [[0, 0], [1, 0], [1, 1]]}]'
-            ) from None
+    def _are_not_words(cls, masks: object) -> object:
+        """A list of words is what any text is taken for that is no JSON."""
+        if isinstance(masks, str) and masks.strip()[:1] not in ("[", ""):
+            example = '[{"polygon": [[0, 0], [1, 0], [1, 1]]}]'
+            raise ValueError(f"masks are a JSON list such as {example}")
+        return masks
 
 
 class StreamsSection(Section):

@@ -4,7 +4,7 @@ import math
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.http import ForgetReply
@@ -26,6 +26,7 @@ _TIME = (
 )
 async def delete_memory(
     streams: CallerStreams,
+    request: Request,
     stream_id: str,
     from_: Annotated[
         str | None,
@@ -40,6 +41,9 @@ async def delete_memory(
 
     What a tier that hangs still holds is hidden at once, and deleted when the tier can be reached.
     """
+    for name in request.query_params:
+        if name not in ("from", "to", "token"):  # a slip of the pen must not delete everything
+            raise InvalidRequest(f"a span is 'from' and 'to', and not '{name}'", param=name)
     stream = streams.get(stream_id)
     report = await stream.forget(_stream_s(stream, from_, "from"), _stream_s(stream, to, "to"))
     return ForgetReply(

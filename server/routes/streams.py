@@ -1,6 +1,6 @@
 """Create, list, inspect and close streams."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Response
 
@@ -26,6 +26,15 @@ _EXAMPLES = {
         "summary": "For a recording: nothing is dropped, times are the recording's",
         "value": {"id": "film", "clock": "virtual"},
     },
+}
+
+
+_UPDATE_EXAMPLES: dict[str, Any] = {
+    "masks": {
+        "summary": "Black out the left half",
+        "value": {"masks": [{"polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], "effect": "black"}]},
+    },
+    "age": {"summary": "Keep it for a day", "value": {"keep_for_s": 86400}},
 }
 
 
@@ -93,7 +102,9 @@ async def get_stream(streams: CallerStreams, stream_id: str) -> StreamObject:
     "/{stream_id}", summary="Change a stream's privacy", responses=error_docs(400, 404, 413)
 )
 async def update_stream(
-    streams: CallerStreams, stream_id: str, request: UpdateStreamRequest
+    streams: CallerStreams,
+    stream_id: str,
+    request: Annotated[UpdateStreamRequest, Body(openapi_examples=_UPDATE_EXAMPLES)],
 ) -> StreamObject:
     """Change the masks of a stream, or how long it is kept. Masks hold for every picture that is
     looked at from now on; what was seen before stays, unless it is deleted

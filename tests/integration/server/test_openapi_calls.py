@@ -151,7 +151,7 @@ def test_the_examples_of_the_document_work_as_they_stand_and_in_their_order(
                 assert reply.is_success, (method, url, name, reply.text)
                 tried.append(f"{method} {url} {name}")
     for method, url in last:
-        assert http.request(method, url).status_code == 204, url
+        assert http.request(method, url).is_success, url
     assert "post /v1/chat/completions stream" in tried
     assert "patch /v1/streams/front-door/watches/red-circle pause" in tried
 

@@ -116,7 +116,7 @@ async def test_a_span_is_deleted_and_the_reply_says_what_went(http: httpx.AsyncC
 
 
 @pytest.mark.parametrize("span", [{"from": "noon"}, {"from": "5", "to": "4"}, {"to": "-1"},
-                                  {"from": "nan"}])  # fmt: skip
+                                  {"from": "nan"}, {"form": "1"}])  # fmt: skip
 async def test_what_is_no_span_is_refused(http: httpx.AsyncClient, span: dict[str, str]) -> None:
     await http.post("/v1/streams", json={"id": "door"})
     refused = await http.delete(f"{DOOR}/memory", params=span)
