@@ -72,7 +72,9 @@ async def dial(
         ServerUnreachable: nothing answers there.
         OnlookerError: the server refused, and why.
     """
-    query = {"stream": stream_id} if after is None else {"stream": stream_id, "after": str(after)}
+    query = {"stream": stream_id, "events": "all"}
+    if after is not None:
+        query["after"] = str(after)
     address = f"{websocket_base(base_url)}/v1/realtime?{urlencode(query)}"
     dialling = connect(
         address,

@@ -84,6 +84,7 @@ export class Realtime extends EventTarget {
     const url = new URL("v1/realtime", this.base);
     url.protocol = this.base.protocol === "https:" ? "wss:" : "ws:";
     url.searchParams.set("stream", this.stream);
+    url.searchParams.set("events", "all");
     if (this._lastEvent !== null) url.searchParams.set("after", this._lastEvent);
     const socket = new this._open(url, protocols);
     socket.binaryType = "arraybuffer";

@@ -89,7 +89,7 @@ class ImagePart(Inbound):
     type: Literal["input_image"]
     image_url: str
     """``data:image/jpeg;base64,…`` (or png, webp). Addresses are not fetched."""
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
     """Accepted for compatibility; every picture is brought to the model's frame size."""
 
 

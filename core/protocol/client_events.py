@@ -1,6 +1,6 @@
 """What a client sends over the WebSocket as JSON: one union, told apart by `type`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
@@ -19,6 +19,12 @@ from onlooker.core.protocol.base import (
     TierName,
 )
 from onlooker.core.protocol.bounded_json import JsonLimits, read_json, read_json_in_turns
+from onlooker.core.protocol.foreign_fields import (
+    RESPONSE_FIELDS,
+    SESSION_FIELDS,
+    ForeignFields,
+    Lenient,
+)
 from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE, MAX_SLOT
 from onlooker.core.protocol.watches import WatchChanges, WatchConfig, WatchId
 
@@ -54,8 +60,10 @@ class InputVideoConfig(Inbound):
     """Which frames acknowledgements list; the totals are always told."""
 
 
-class SessionConfig(Inbound):
+class SessionConfig(Lenient):
     """What `session.update` may change; absent fields stay as they are."""
+
+    foreign: ClassVar[ForeignFields] = SESSION_FIELDS
 
     type: Literal["realtime"] = "realtime"
     model: str | None = None
@@ -126,8 +134,38 @@ class ItemDelete(ClientEvent):
     item_id: str
 
 
-class ResponseConfig(Inbound):
+class ItemTruncate(ClientEvent):
+    """Cut an answer's sound short, of which there is none."""
+
+    type: Literal["conversation.item.truncate"]
+    item_id: str
+    content_index: int = 0
+    audio_end_ms: float = 0
+
+
+class InputAudioAppend(ClientEvent):
+    """Sound for the model to hear, which is not taken."""
+
+    type: Literal["input_audio_buffer.append"]
+    audio: str
+
+
+class InputAudioCommit(ClientEvent):
+    type: Literal["input_audio_buffer.commit"]
+
+
+class InputAudioClear(ClientEvent):
+    type: Literal["input_audio_buffer.clear"]
+
+
+class OutputAudioClear(ClientEvent):
+    type: Literal["output_audio_buffer.clear"]
+
+
+class ResponseConfig(Lenient):
     """One answer's own settings; absent fields come from the session."""
+
+    foreign: ClassVar[ForeignFields] = RESPONSE_FIELDS
 
     instructions: str | None = None
     max_output_tokens: MaxOutputTokens | None = None
@@ -196,6 +234,11 @@ AnyClientEvent = Annotated[
     | ItemCreate
     | ItemRetrieve
     | ItemDelete
+    | ItemTruncate
+    | InputAudioAppend
+    | InputAudioCommit
+    | InputAudioClear
+    | OutputAudioClear
     | ResponseCreate
     | ResponseCancel
     | WatchCreate
@@ -216,6 +259,11 @@ CLIENT_EVENT_TYPES: tuple[str, ...] = (
     "conversation.item.create",
     "conversation.item.retrieve",
     "conversation.item.delete",
+    "conversation.item.truncate",
+    "input_audio_buffer.append",
+    "input_audio_buffer.commit",
+    "input_audio_buffer.clear",
+    "output_audio_buffer.clear",
     "response.create",
     "response.cancel",
     "stream.watch.create",
@@ -289,6 +337,7 @@ def _event_of(raw: Any) -> AnyClientEvent:
             param="type",
             event_id=event_id,
         )
+    _check_item_type(event_type, raw.get("item"), event_id)
     try:
         return _ADAPTER.validate_python(raw)
     except ValidationError as error:
@@ -296,6 +345,24 @@ def _event_of(raw: Any) -> AnyClientEvent:
         raise BadEvent(
             f"{event_type}: {message}", code="invalid_request", param=param, event_id=event_id
         ) from None
+
+
+def _check_item_type(event_type: str, item: Any, event_id: str | None) -> None:
+    """Say of OpenAI's other kinds of items why they are not taken. Raises `BadEvent`."""
+    kind = item.get("type", "message") if isinstance(item, dict) else "message"
+    if event_type == "conversation.item.create" and isinstance(kind, str) and kind != "message":
+        raise BadEvent(
+            f"{event_type}: an item is a message; '{quote(kind)}' is not taken, since no functions "
+            "are called over this connection",
+            code="invalid_request",
+            param="item.type",
+            event_id=event_id,
+        )
+
+
+def is_additive(event_type: str) -> bool:
+    """Whether OpenAI has no such client event: who sends one knows this server's own words."""
+    return event_type == "ping" or event_type.startswith(("input_video.", "stream."))
 
 
 def explain_validation(error: ValidationError, *, skip: int = 0) -> tuple[str, str | None]:

@@ -54,6 +54,9 @@ class SessionObject(Outbound):
     dialogue_turns: int = 0
     """How many earlier questions and answers of the conversation a question brings along."""
     input_video: VideoSettings = VideoSettings()
+    ignored: list[str] = []
+    """Fields of the last `session.update` that were passed over, since they are OpenAI's and change
+    nothing that is done here."""
     capabilities: Capabilities
     limits: Limits
 
@@ -66,6 +69,17 @@ class SessionCreated(ServerEvent):
 class SessionUpdated(ServerEvent):
     type: Literal["session.updated"] = "session.updated"
     session: SessionObject
+
+
+class SessionWarning(ServerEvent):
+    """Something that a client asked for was passed over; the rest of its event holds."""
+
+    type: Literal["session.warning"] = "session.warning"
+    params: list[str]
+    """The fields that were passed over."""
+    message: str
+    caused_by: str | None = None
+    """The `event_id` of the client's event."""
 
 
 class SessionClosing(ServerEvent):
@@ -114,6 +128,19 @@ class ItemRetrieved(ServerEvent):
 class ItemDeleted(ServerEvent):
     type: Literal["conversation.item.deleted"] = "conversation.item.deleted"
     item_id: str
+
+
+# ---- sound, which is neither taken nor given ----
+
+
+class InputAudioCleared(ServerEvent):
+    type: Literal["input_audio_buffer.cleared"] = "input_audio_buffer.cleared"
+
+
+class OutputAudioCleared(ServerEvent):
+    type: Literal["output_audio_buffer.cleared"] = "output_audio_buffer.cleared"
+    response_id: str = ""
+    """The answer whose sound was cut short: none."""
 
 
 # ---- answers ----
@@ -349,6 +376,7 @@ class StreamClosed(ServerEvent):
 AnyServerEvent = Annotated[
     SessionCreated
     | SessionUpdated
+    | SessionWarning
     | SessionClosing
     | Pong
     | ErrorEvent
@@ -356,6 +384,8 @@ AnyServerEvent = Annotated[
     | ItemDone
     | ItemRetrieved
     | ItemDeleted
+    | InputAudioCleared
+    | OutputAudioCleared
     | ResponseCreated
     | OutputItemAdded
     | ContentPartAdded
@@ -377,6 +407,15 @@ AnyServerEvent = Annotated[
     | StreamClosed,
     Field(discriminator="type"),
 ]
+
+_OPENAI_EVENTS = ("session.created", "session.updated", "error")
+_OPENAI_FAMILIES = ("conversation.", "response.", "input_audio_buffer.", "output_audio_buffer.")
+
+
+def is_openai(event_type: str) -> bool:
+    """Whether OpenAI's API has this event, so that any realtime client understands it."""
+    return event_type in _OPENAI_EVENTS or event_type.startswith(_OPENAI_FAMILIES)
+
 
 _ADAPTER: TypeAdapter[AnyServerEvent] = TypeAdapter(AnyServerEvent)
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from onlooker.core.errors import NotFound, OnlookerError
+from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
 from onlooker.core.protocol.server_events import ErrorEvent, SessionClosing
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.server import errors
@@ -23,7 +23,8 @@ from onlooker.server.auth import REALTIME_SUBPROTOCOL, bearer, from_subprotocols
 from onlooker.server.gateway import Gateway, Phase
 from onlooker.server.lobby import admitted
 from onlooker.server.realtime.outbox import Outbox, SlowReader
-from onlooker.server.realtime.session import Session, TooManyErrors, stream_for_session
+from onlooker.server.realtime.session import Session, TooManyErrors
+from onlooker.server.realtime.session_stream import stream_for_session
 from onlooker.server.rights import Action, Grant, expiry
 from onlooker.streams.stream import Stream
 from onlooker.streams.tenants import TenantStreams
@@ -34,6 +35,9 @@ FAREWELL_S = 1.0
 MESSAGES_A_TURN = 16
 """Messages of one connection that are taken before others get their turn."""
 
+
+EVENTS_HEARD = ("all", "openai")
+"""What a peer may ask to be told with ``events=``."""
 
 LONG_TEXT_CHARS = 4096
 """After a text of more, others get their turn at once."""
@@ -104,7 +108,17 @@ def _check(websocket: WebSocket, gateway: Gateway) -> Grant:
     grant.require(Action.CONNECT)
     gateway.check_ready()
     gateway.check_model(query.get("model"))
+    if query.get("events", "all") not in EVENTS_HEARD:
+        raise InvalidRequest(
+            "events= is 'all', or 'openai' for those that OpenAI has only", param="events"
+        )
     return grant
+
+
+def _hears_all(websocket: WebSocket) -> bool:
+    """Whether a peer asks for events that OpenAI does not have. Who does not is told them once it
+    speaks of video itself."""
+    return websocket.query_params.get("events") == "all" or _after(websocket) is not None
 
 
 def _after(websocket: WebSocket) -> int | None:
@@ -131,6 +145,7 @@ class RealtimeConnection:
             max_bytes=self._settings.max_queued_bytes,
             max_listed_acks=self._settings.max_listed_acks,
             on_overflow=lambda: self._end_soon(_slow_reader()),
+            tells_all=_hears_all(websocket),
         )
         self._session: Session | None = None
         self._heard_at_s = self._clock.now_s()

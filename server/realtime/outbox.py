@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 from onlooker.core.guarantee import weakest
-from onlooker.core.protocol.server_events import ServerEvent, VideoAck
+from onlooker.core.protocol.server_events import ServerEvent, VideoAck, is_openai
 
 
 class SlowReader(Exception):
@@ -26,7 +26,11 @@ class Outbox:
         max_bytes: int,
         max_listed_acks: int,
         on_overflow: Callable[[], None],
+        tells_all: bool = True,
     ) -> None:
+        """`tells_all`: as the attribute of the same name."""
+        self.tells_all = tells_all
+        """Whether the peer is told events that OpenAI does not have; else they are left out."""
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._max_listed_acks = max_listed_acks
@@ -46,6 +50,8 @@ class Outbox:
     def put(self, event: ServerEvent) -> None:
         """Queue an event; never waits, never raises. Nothing is taken after `close`."""
         if self._is_over or self._is_closed:
+            return
+        if not self.tells_all and not is_openai(event.type):  # type: ignore[attr-defined]
             return
         if isinstance(event, VideoAck):
             waiting = self._acks.get(event.slot)

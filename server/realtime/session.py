@@ -5,7 +5,7 @@ The connection calls `open` first, then `on_text` and `on_binary` one at a time 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +23,7 @@ from onlooker.core.protocol import PROTOCOL_VERSION
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import VideoSettings
+from onlooker.core.protocol.foreign_fields import SetAside
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.scheduler.slo import Tier
@@ -30,12 +31,14 @@ from onlooker.server.doors import EVENTS, FRAME_MESSAGE
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import decode_base64
+from onlooker.server.realtime.audio_calls import AudioCalls
 from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.realtime.outbox import Outbox
 from onlooker.server.realtime.responses import Responses
+from onlooker.server.realtime.session_stream import found_or_opened
 from onlooker.server.realtime.slots import Slot
 from onlooker.server.realtime.watch_calls import WatchCalls
-from onlooker.server.rights import Action, Grant
+from onlooker.server.rights import Grant
 from onlooker.server.views import (
     CONNECTION_OWNER,
     capabilities,
@@ -55,35 +58,6 @@ OWN_SLOT = 0
 
 class TooManyErrors(Exception):
     """The peer sends nothing but faults; its connection ends."""
-
-
-async def stream_for_session(
-    streams: TenantStreams, name: str | None, grant: Grant
-) -> tuple[Stream, bool]:
-    """Return the stream that a connection is about, and whether it ends with the connection.
-
-    Raises: what `found_or_opened` does.
-    """
-    if name is None:
-        return await streams.open_stream(options=StreamOptions(persistent=False)), True
-    return await found_or_opened(streams, name, grant), False
-
-
-async def found_or_opened(streams: TenantStreams, name: str, grant: Grant) -> Stream:
-    """Return the stream of this id, made if need be; it outlives its connections.
-
-    Raises:
-        Forbidden: there is none, and the caller may open none.
-        what `StreamHub.open_stream` does.
-    """
-    try:
-        return streams.get(name)
-    except NotFound:
-        grant.require(Action.OPEN_STREAM)
-    try:
-        return await streams.open_stream(name, StreamOptions(persistent=True))
-    except Conflict:  # somebody else opened it meanwhile
-        return streams.get(name)
 
 
 class Session:
@@ -136,6 +110,7 @@ class Session:
         }
         watches = WatchCalls(gateway.hub, grant, find=self._stream, emit=outbox.put)
         self._handlers |= watches.handlers
+        self._handlers |= AudioCalls(self._conversation, gateway.clock, emit=outbox.put).handlers
         self.is_draining = False
         """Whether the server shuts down: answers end, new ones are refused."""
 
@@ -174,6 +149,8 @@ class Session:
         try:
             event = await asked.read_client_event(text, self._json_limits)
             self._grant.require(EVENTS[event.type])
+            if asked.is_additive(event.type):
+                self._tell_all()
             await self._handlers[type(event)](event)
         except asked.BadEvent as error:
             self._report(error, event_id=error.event_id)
@@ -184,6 +161,7 @@ class Session:
         """Take a frame in. Raises as `on_text`."""
         try:
             self._grant.require(EVENTS[FRAME_MESSAGE])
+            self._tell_all()
             header, payload = unpack_frame(message)
             await self._push(
                 header.slot,
@@ -221,7 +199,11 @@ class Session:
                 f"instructions may have {self._settings.max_text_chars} characters",
                 param="session.instructions",
             )
+        aside = changed.aside
+        if aside.refused and changed.model_fields_set <= {"type"}:
+            raise _refused(aside, "session")
         if changed.input_video is not None:
+            self._tell_all()
             await self._update_video(changed.input_video)
         fields = changed.model_dump(exclude_unset=True, exclude={"input_video", "model"})
         self._config = self._config.model_copy(update=fields)
@@ -233,7 +215,10 @@ class Session:
         turns = self._config.dialogue_turns
         self._conversation.dialogue_turns = self._gateway.dialogue_turns if turns is None else turns
         stream = self._slot(OWN_SLOT).stream
-        self._outbox.put(told.SessionUpdated(session=self._object(stream)))
+        self._outbox.put(told.SessionUpdated(session=self._object(stream, ignored=aside.ignored)))
+        self._warn(aside, "session", event.event_id)
+        if aside.refused:
+            raise _refused(aside, "session")
 
     async def _update_video(self, changed: asked.InputVideoConfig) -> None:
         fields = changed.model_dump(exclude_none=True, exclude={"masks", "keep_for_s"})
@@ -403,6 +388,10 @@ class Session:
     async def _create_response(self, event: asked.ResponseCreate) -> None:
         if self.is_draining:
             raise ShuttingDown("the server is shutting down and takes no more questions")
+        aside = event.response.aside
+        if aside.refused:
+            raise _refused(aside, "response")
+        self._warn(aside, "response", event.event_id)
         stream = self._stream(event.response.stream)
         for slot in self._slots.values():
             if slot.stream is stream:
@@ -414,6 +403,21 @@ class Session:
 
     # ---- inside
 
+    def _tell_all(self) -> None:
+        """From now on, tell what OpenAI has no event for, too: the peer speaks of video."""
+        if not self._outbox.tells_all:
+            self._outbox.tells_all = True
+            for slot in self._slots.values():
+                slot.tell_pace()
+
+    def _warn(self, aside: SetAside, place: str, caused_by: str | None) -> None:
+        """Tell what of an event was passed over."""
+        if aside.ignored:
+            params = [f"{place}.{name}" for name in aside.ignored]
+            message = SetAside.told(aside.ignored, place)
+            warning = told.SessionWarning(params=params, message=message, caused_by=caused_by)
+            self._outbox.put(warning)
+
     def _stream(self, name: str | None) -> Stream:
         """The stream of this name; None: the session's own."""
         return self._slot(OWN_SLOT).stream if name is None else self._streams.get(name)
@@ -421,7 +425,7 @@ class Session:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         return self._tasks.create_task(work)
 
-    def _object(self, stream: Stream) -> told.SessionObject:
+    def _object(self, stream: Stream, *, ignored: Iterable[str] = ()) -> told.SessionObject:
         gateway, privacy = self._gateway, stream.privacy
         self._video.masks = mask_objects(privacy.masks)
         self._video.keep_for_s = privacy.keep_for_s
@@ -434,8 +438,18 @@ class Session:
             or self._settings.default_output_tokens,
             dialogue_turns=self._conversation.dialogue_turns,
             input_video=self._video,
+            ignored=list(ignored),
             capabilities=capabilities(
                 gateway.hub.info, gateway.hub.guarantee, protocol_version=PROTOCOL_VERSION
             ),
             limits=limits(gateway.settings),
         )
+
+
+def _refused(aside: SetAside, place: str) -> InvalidRequest:
+    """The error that names what of an object was refused."""
+    param = f"{place}.{next(iter(aside.refused))}"
+    message = SetAside.told(aside.refused, place)
+    if place == "session":
+        message += ". What else the session.update says, if anything, is in force"
+    return InvalidRequest(message, param=param)

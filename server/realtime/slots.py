@@ -72,8 +72,7 @@ class Slot:
 
     async def follow(self) -> None:
         """Turn the stream's events into the connection's, until either ends."""
-        if may_hear(self._grant, self.stream.pace):
-            self._emit(pace_told(self.stream.pace, self.stream, slot=self.number))
+        self.tell_pace()
         async for number, event in self._subscription:
             if not may_hear(self._grant, event):
                 continue
@@ -96,6 +95,11 @@ class Slot:
                     pass
             if (told := told_of(number, event, self.stream, slot=self.number)) is not None:
                 self._emit(told)
+
+    def tell_pace(self) -> None:
+        """Say what the server would like to be sent now."""
+        if may_hear(self._grant, self.stream.pace):
+            self._emit(pace_told(self.stream.pace, self.stream, slot=self.number))
 
     def flush(self) -> None:
         """Acknowledge what is not acknowledged yet."""

@@ -48,9 +48,12 @@ class Served:
     def http(self, **options: Any) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.base, timeout=WAIT_S, trust_env=False, **options)
 
-    def ws(self, query: str = "", **options: Any) -> connect:
-        """A connection. What a test leaves unread is no reason not to hear the server's goodbye."""
+    def ws(self, query: str = "", *, events: str | None = "all", **options: Any) -> connect:
+        """A connection. What a test leaves unread is no reason not to hear the server's goodbye.
+        `events`: which the server is asked to tell; None asks for none."""
         options = {"open_timeout": WAIT_S, "max_queue": None, **options}
+        if events is not None:
+            query = f"{query}{'&' if query else '?'}events={events}"
         return connect(f"{self.realtime}{query}", proxy=None, **options)
 
     def metric(self, name: str, **labels: str) -> float:

@@ -191,7 +191,7 @@ async def test_a_binary_message_that_is_no_frame_is_told(
         ('{"type": "response.create"}', "invalid_request", "response.input"),
         ('{"type": "session.update", "session": {"model": "gpt-9"}}', "not_found", "model"),
         ('{"type": "session.update", "session": {"output_modalities": ["audio"]}}',
-         "invalid_request", "session.output_modalities.0"),
+         "invalid_request", "session.output_modalities"),
         ('{"type": "conversation.item.delete", "item_id": "x"}', "not_found", "item_id"),
         ('{"type": "input_video.frame.append", "frame": "?", "codec": "jpeg", "timestamp_ms": 0}',
          "invalid_request", "frame"),

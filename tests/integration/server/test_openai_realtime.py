@@ -228,16 +228,16 @@ async def test_an_answer_cancelled_in_the_same_breath_still_ends(client: AsyncOp
 
 async def test_errors_name_the_event_and_the_connection_stays(client: AsyncOpenAI) -> None:
     async with client.realtime.connect(model="fake") as connection:
-        await connection.send({"type": "input_audio_buffer.commit", "event_id": "mine-1"})
+        await connection.send({"type": "input_smell.append", "event_id": "mine-1"})
         error = (await read_until(connection, "error"))[-1].error
         assert (error.code, error.event_id) == ("unknown_event", "mine-1")
-        assert "input_audio_buffer.commit" in error.message
-        unknown: Any = {"type": "realtime", "voice": "alloy"}
+        assert "input_smell.append" in error.message
+        unknown: Any = {"type": "realtime", "smell": "alloy"}
         await connection.session.update(session=unknown, event_id="mine-2")
         error = (await read_until(connection, "error"))[-1].error
         assert (error.code, error.param, error.event_id) == (
             "invalid_request",
-            "session.voice",
+            "session.smell",
             "mine-2",
         )
         assert (await ask(connection, "How many?"))[-1].response.status == "completed"

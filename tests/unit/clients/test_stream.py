@@ -52,7 +52,7 @@ async def test_frames_arrive_with_their_time_sequence_and_bytes() -> None:
             await stream.send_frame(JPEG, at_s=1.25)
             await stream.send_frame(b"\x89PNG\r\n\x1a\n rest", at_s=1.5, last=True)
             await stream.drain()
-        assert [path.endswith("stream=door") for path in server.paths] == [True]
+        assert [path.split("?")[1] for path in server.paths] == ["stream=door&events=all"]
         (first, payload), (second, _) = server.frames
         assert payload == JPEG
         assert (first.codec, first.sequence, first.capture_us) == (Codec.JPEG, 1, 1_250_000)

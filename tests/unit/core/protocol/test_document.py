@@ -9,7 +9,7 @@ from onlooker.core.protocol.server_events import SERVER_EVENT_TYPES
 
 TEXT = (Path(__file__).resolve().parents[4] / "docs" / "protocol.md").read_text()
 EVENT = re.compile(
-    r"`((?:session|conversation|response|input_video|stream|error|ping|pong)(?:\.[a-z_]+)*)`"
+    r"`((?:session|conversation|response|input_video|input_audio_buffer|output_audio_buffer|stream|error|ping|pong)(?:\.[a-z_]+)*)`"
 )
 NOT_EVENTS = {"session", "stream", "input_video"}
 
