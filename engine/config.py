@@ -67,6 +67,10 @@ class VllmSection(Section):
     processor_cache_gib: float = Field(default=0.5, ge=0, le=64)
     """Memory for preprocessed clips, so that resending one does not prepare it again."""
 
+    tool_parser: str = "hermes"
+    """vLLM's name of the parser that finds calls of functions in what the model writes, as of its
+    ``--tool-call-parser``. ``hermes`` suits Qwen's models."""
+
     boot_timeout_s: float = Field(default=900, gt=0)
     """How long the model may take to load before the start is given up."""
 

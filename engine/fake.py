@@ -21,6 +21,7 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Cover
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
+from onlooker.engine.fake_writing import calls_for, held_to
 from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
@@ -44,6 +45,7 @@ from onlooker.engine.memory.shown import (
     spans_s,
 )
 from onlooker.engine.memory.times import Now, named_spans
+from onlooker.engine.sampling import TokenChance
 from onlooker.scheduler.load import EngineLoad
 
 Script = Sequence[tuple[str, str]]
@@ -51,7 +53,8 @@ Script = Sequence[tuple[str, str]]
 
 Templates may name ``{num_clips}``, ``{seen_until_s}``, ``{colour}`` (of the newest clip),
 ``{colours}`` (of all clips, runs merged), ``{digest}`` (of all pixels seen), ``{question}``,
-``{asked_s}``, ``{num_turns}`` (of dialogue) and ``{num_images}``.
+``{asked_s}``, ``{num_turns}`` (of dialogue), ``{num_images}``, ``{instructions}`` and ``{result}``
+(of the last function that was called).
 """
 
 DEFAULT_SCRIPT: Script = (
@@ -180,6 +183,8 @@ class ScriptedEngine:
             tokens_per_clip=64,
             max_clips=1 << 20,
             knows="nothing: its answers are scripted, for trying the server without a model",
+            writes_json=True,
+            calls_functions=True,
         )
         self._ingest_s, self._ttft_s, self._tpot_s = ingest_s, ttft_s, tpot_s
         self._fail_ingest, self._fail_answer = fail_ingest, fail_answer
@@ -295,13 +300,13 @@ class ScriptedEngine:
             self._check_alive()
             if self._fail_answer(question):
                 raise EngineFailed("scripted failure of an answer")
-            words = self._reply(question, visible).split(" ")
-            pieces = [words[0], *(" " + word for word in words[1:])]
+            calls = () if question.made else calls_for(question.text, question.tools)
+            pieces = [] if calls else self._pieces(question, visible)
             for index, piece in enumerate(pieces[: question.max_tokens]):
                 if latency_s := (self._tpot_s if index else self._ttft_s):
                     await self._clock.sleep(latency_s)
                 self._check_alive()
-                yield AnswerDelta(piece)
+                yield AnswerDelta(piece, _chances(piece, question.sampling.num_alternatives))
             is_cut = len(pieces) > question.max_tokens
             num_context = (len(visible) + len(question.images)) * self._info.tokens_per_clip
             yield AnswerEnd(
@@ -310,6 +315,7 @@ class ScriptedEngine:
                 num_cached_tokens=num_context,
                 num_output_tokens=min(len(pieces), question.max_tokens),
                 clip_spans_s=spans_s(shown),
+                calls=calls,
             )
         finally:
             self.num_answering -= 1
@@ -379,6 +385,16 @@ class ScriptedEngine:
             ]
         return visible
 
+    def _pieces(self, question: Question, visible: list[_SeenClip]) -> list[str]:
+        """The reply, a word each, up to the first of the question's stops."""
+        reply = self._reply(question, visible)
+        if question.json_schema is not None:
+            reply = held_to(reply, question.json_schema)
+        for stop in question.sampling.stop:
+            reply = reply.partition(stop)[0]
+        words = reply.split(" ")
+        return [words[0], *(" " + word for word in words[1:])] if reply else []
+
     def _reply(self, question: Question, visible: list[_SeenClip]) -> str:
         runs = [
             clip.colour
@@ -399,6 +415,8 @@ class ScriptedEngine:
                     asked_s=question.asked_s,
                     num_turns=len(question.dialogue),
                     num_images=len(question.images),
+                    instructions=question.instructions,
+                    result=question.made[-1].result if question.made else "nothing",
                 )
         return "My script has no line for this."
 
@@ -422,6 +440,14 @@ def _look_at(clip: Clip) -> _SeenClip:
     return _SeenClip(
         clip.clip_index, clip.start_s, clip.end_s, until_s, colour, digest.digest(), half
     )
+
+
+def _chances(piece: str, num_alternatives: int | None) -> tuple[TokenChance, ...]:
+    """A word as a token that was as likely as not, where probabilities are asked for."""
+    if num_alternatives is None:
+        return ()
+    logprob = math.log(0.5)
+    return (TokenChance(piece, logprob, ((piece, logprob),)[:num_alternatives]),)
 
 
 def _digest(clips: Sequence[_SeenClip]) -> str:

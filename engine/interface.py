@@ -16,6 +16,8 @@ from onlooker.core.media import Clip, Cover
 from onlooker.core.protocol.base import FinalStatus
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
+from onlooker.engine.functions import NO_TOOLS, CallMade, FunctionCall, Toolbox
+from onlooker.engine.sampling import GREEDY, Sampling, TokenChance
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.slo import Tier
@@ -45,6 +47,8 @@ class EngineInfo:
     """The most pictures that one question may bring along."""
     writes_json: bool = False
     """Whether an answer can be held to `Question.json_schema`."""
+    calls_functions: bool = False
+    """Whether an answer can call functions."""
     survives: Guarantee = Guarantee.NONE
     """What a clip survives once the engine says that it is durable; NONE: it never is."""
 
@@ -80,12 +84,16 @@ class Question:
     instructions: str | None = None
     """System prompt; None takes the engine's own."""
     max_tokens: int = 128
-    temperature: float = 0.0
-    seed: int | None = None
+    sampling: Sampling = GREEDY
     json_schema: Mapping[str, Any] | None = None
     """The JSON Schema of an object, to which the model is held token by token. Only an engine whose
     `EngineInfo.writes_json` is true takes one, and it raises `InvalidRequest` or `EngineFailed` for
     one that it cannot compile."""
+    tools: Toolbox = NO_TOOLS
+    """Functions that the answer may call. Only an engine whose `EngineInfo.calls_functions` is true
+    takes any."""
+    made: tuple[CallMade, ...] = ()
+    """Calls that were made for this question before, in order."""
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
 
@@ -221,6 +229,8 @@ class AnswerDelta:
     """A piece of the answer's text."""
 
     text: str
+    chances: tuple[TokenChance, ...] = ()
+    """The tokens of the piece with their probabilities, where the question asked for them."""
 
 
 class EvidenceSource(StrEnum):
@@ -274,6 +284,8 @@ class AnswerEnd:
     has none."""
     forgotten_spans_s: tuple[tuple[float, float], ...] = ()
     """Times that the question named and that were deleted. Filled in by the stream."""
+    calls: tuple[FunctionCall, ...] = ()
+    """Functions that the answer calls; the caller runs them."""
     asked_s: float | None = None
     """Stream time of the question, in seconds. Filled in by the stream, not by the engine."""
     seen_until_s: float | None = None

@@ -4,7 +4,7 @@
 stream answers.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Literal
@@ -20,6 +20,8 @@ from onlooker.core.protocol.base import (
     FinalStatus,
     InputTokenDetails,
     OutputText,
+    TokenLogprob,
+    TopLogprob,
     Usage,
 )
 from onlooker.core.protocol.server_events import (
@@ -39,7 +41,9 @@ from onlooker.core.protocol.server_events import (
     TextDelta,
     TextDone,
 )
+from onlooker.engine.functions import FunctionCall
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
+from onlooker.engine.sampling import TokenChance
 from onlooker.server.errors import body_of, hide
 from onlooker.server.pictures import Inquiry, PictureReader
 from onlooker.streams.stream import Stream
@@ -78,6 +82,10 @@ class AnswerWriter:
         self._ttft_ms: float | None = None
         self._pieces: list[str] = []
         self._has_item = False
+        self.calls: tuple[FunctionCall, ...] = ()
+        """The functions that the answer calls, once it has ended."""
+        self.logprobs: list[TokenLogprob] = []
+        """The tokens so far, where their probabilities were asked for."""
         self.done: ResponseObject | None = None
         """The whole answer, once it has ended; None before."""
         self.failure: OnlookerError | None = None
@@ -92,19 +100,24 @@ class AnswerWriter:
         """The events that tell that the answer is accepted."""
         return [ResponseCreated(response=self._object("in_progress"))]
 
-    def delta(self, text: str) -> list[ServerEvent]:
-        """The events that tell of a piece of text."""
+    def delta(self, text: str, chances: Sequence[TokenChance] = ()) -> list[ServerEvent]:
+        """The events that tell of a piece of text. `chances`: its tokens, where they are told."""
         events: list[ServerEvent] = []
         if not self._has_item:
             self._has_item = True
             self._ttft_ms = (self._clock.now_s() - self._begun_at_s) * 1000
             events = self._open_item()
         self._pieces.append(text)
-        delta = TextDelta(response_id=self.response_id, item_id=self.item_id, delta=text)
+        tokens = [_logprob(chance) for chance in chances] or None
+        self.logprobs += tokens or []
+        delta = TextDelta(
+            response_id=self.response_id, item_id=self.item_id, delta=text, logprobs=tokens
+        )
         return [*events, delta]
 
     def end(self, end: AnswerEnd) -> list[ServerEvent]:
         """The events that end an answer which the engine has ended."""
+        self.calls = end.calls
         usage = Usage(
             input_tokens=end.num_prompt_tokens,
             output_tokens=end.num_output_tokens,
@@ -208,6 +221,18 @@ class AnswerWriter:
         )
 
 
+def _logprob(chance: TokenChance) -> TokenLogprob:
+    return TokenLogprob(
+        token=chance.text,
+        logprob=chance.logprob,
+        bytes=list(chance.text.encode()),
+        top_logprobs=[
+            TopLogprob(token=text, logprob=logprob, bytes=list(text.encode()))
+            for text, logprob in chance.alternatives
+        ],
+    )
+
+
 async def answer_events(
     stream: Stream,
     inquiry: Inquiry,
@@ -233,7 +258,7 @@ async def answer_events(
         async with aclosing(stream.ask(question)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, AnswerDelta):
-                    events = writer.delta(piece.text)
+                    events = writer.delta(piece.text, piece.chances)
                 else:
                     events = writer.end(piece)
                 for event in events:

@@ -182,6 +182,19 @@ class Usage(Outbound):
     input_token_details: InputTokenDetails = InputTokenDetails()
 
 
+class TopLogprob(Outbound):
+    token: str
+    logprob: float
+    bytes: list[int]
+    """The token's text in UTF-8."""
+
+
+class TokenLogprob(TopLogprob):
+    """A token of an answer and how likely it was."""
+
+    top_logprobs: list[TopLogprob] = []
+
+
 class EvidenceSpan(Outbound):
     """A span of stream time that was in the model's context: of each clip the time for which it
     stands, which goes on while the picture stays nearly the same."""

@@ -1,5 +1,6 @@
 """What a client sends over the WebSocket as JSON: one union, told apart by `type`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -20,6 +21,7 @@ from onlooker.core.protocol.base import (
 )
 from onlooker.core.protocol.bounded_json import JsonLimits, read_json, read_json_in_turns
 from onlooker.core.protocol.foreign_fields import (
+    OLDER_NAMES,
     RESPONSE_FIELDS,
     SESSION_FIELDS,
     ForeignFields,
@@ -64,6 +66,7 @@ class SessionConfig(Lenient):
     """What `session.update` may change; absent fields stay as they are."""
 
     foreign: ClassVar[ForeignFields] = SESSION_FIELDS
+    older_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
 
     type: Literal["realtime"] = "realtime"
     model: str | None = None
@@ -166,6 +169,7 @@ class ResponseConfig(Lenient):
     """One answer's own settings; absent fields come from the session."""
 
     foreign: ClassVar[ForeignFields] = RESPONSE_FIELDS
+    older_names: ClassVar[Mapping[str, str]] = OLDER_NAMES
 
     instructions: str | None = None
     max_output_tokens: MaxOutputTokens | None = None

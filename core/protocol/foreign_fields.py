@@ -65,7 +65,6 @@ NOTHING_ASIDE = SetAside({}, {})
 
 _UNKNOWN = ForeignField(Fate.REFUSED, "is not known here")
 _MODALITIES = "output_modalities"
-_RENAMED = {"modalities": _MODALITIES, "max_response_output_tokens": "max_output_tokens"}
 _MAX_NAMED = 8
 _MAX_NAME_CHARS = 80
 
@@ -95,10 +94,10 @@ def set_aside(
     return taken, SetAside(ignored, refused)
 
 
-def _renamed(raw: dict[str, Any]) -> dict[str, Any]:
-    """The object with OpenAI's newer names in place of the older ones."""
+def _renamed(raw: dict[str, Any], older_names: Mapping[str, str]) -> dict[str, Any]:
+    """The object with newer names of fields in place of older ones."""
     said = dict(raw)
-    for older, newer in _RENAMED.items():
+    for older, newer in older_names.items():
         if older in said:
             value = said.pop(older)
             said.setdefault(newer, value)
@@ -110,6 +109,10 @@ class Lenient(Inbound):
     strictly as any; the others are set aside."""
 
     foreign: ClassVar[ForeignFields] = {}
+    older_names: ClassVar[Mapping[str, str]] = {}
+    """Names that OpenAI gave fields before, with those that they have now."""
+    forbids_unknown: ClassVar[bool] = False
+    """Whether a field that neither the object nor `foreign` has makes the whole object invalid."""
     _aside: SetAside = PrivateAttr(default=NOTHING_ASIDE)
 
     @property
@@ -122,11 +125,20 @@ class Lenient(Inbound):
     def _set_aside(cls, raw: Any, handler: ModelWrapValidatorHandler["Lenient"]) -> "Lenient":
         if not isinstance(raw, dict):
             return handler(raw)
-        taken, aside = set_aside(_renamed(raw), frozenset(cls.model_fields), cls.foreign)
+        said, known = _renamed(raw, cls.older_names), frozenset(cls.model_fields)
+        if cls.forbids_unknown:
+            known |= said.keys() - cls.foreign.keys()
+        taken, aside = set_aside(said, known, cls.foreign)
         made = handler(taken)
         made._aside = aside
         return made
 
+
+OLDER_NAMES: Mapping[str, str] = {
+    "modalities": _MODALITIES,
+    "max_response_output_tokens": "max_output_tokens",
+}
+"""Of realtime sessions and responses, before OpenAI's API was generally available."""
 
 _FUNCTIONS = "is not taken: no functions are called over this connection"
 
@@ -177,3 +189,61 @@ SESSION_FIELDS: ForeignFields = {
 
 RESPONSE_FIELDS: ForeignFields = _ANSWERING
 """The same of `response.create`."""
+
+_NOT_STORED = ForeignField(Fate.NEUTRAL)
+_HINT = ForeignField(Fate.NEUTRAL)
+"""What helps OpenAI's servers to be fast or cheap and changes no answer."""
+
+ANSWER_FIELDS: ForeignFields = {
+    "reasoning": _HINT,
+    "reasoning_effort": _HINT,
+    "verbosity": _HINT,
+    "prediction": _HINT,
+    "safety_identifier": _HINT,
+    "prompt_cache_key": _HINT,
+    "prompt_cache_retention": _HINT,
+    "prompt_cache_options": _HINT,
+    "user": _HINT,
+    "max_tool_calls": _HINT,
+    "prompt": ForeignField(Fate.REFUSED, "names a stored prompt, and none are stored here"),
+}
+"""What OpenAI's answers over HTTP have in common and this server does not have."""
+
+CHAT_FIELDS: ForeignFields = {
+    **ANSWER_FIELDS,
+    "store": _NOT_STORED,
+    "audio": AUDIO,
+    "modalities": ForeignField(
+        Fate.REFUSED, "can be ['text'] only: answers come as text", neutral=(["text"],)
+    ),
+    "logit_bias": ForeignField(
+        Fate.REFUSED, "is not taken: the numbers of tokens are not told here", neutral=({},)
+    ),
+    "functions": ForeignField(Fate.REFUSED, "is not taken: send 'tools'", neutral=([],)),
+    "function_call": ForeignField(
+        Fate.REFUSED, "is not taken: send 'tool_choice'", neutral=("auto", "none")
+    ),
+    "web_search_options": ForeignField(Fate.REFUSED, "is not taken: nothing is looked up"),
+}
+"""What OpenAI's chat completions have and this server's do not."""
+
+_MESSAGE_EXTRAS = (
+    "audio", "annotations", "function_call", "refusal", "reasoning", "reasoning_content",
+    "provider_specific_fields",
+)  # fmt: skip
+MESSAGE_FIELDS: ForeignFields = dict.fromkeys(_MESSAGE_EXTRAS, ECHOED)
+"""What clients send back of a chat completion's message."""
+
+RESPONSES_FIELDS: ForeignFields = {
+    **ANSWER_FIELDS,
+    "truncation": _HINT,
+    "include": _HINT,
+    "context_management": _HINT,
+    "background": ForeignField(
+        Fate.REFUSED, "is not taken: answers come at once", neutral=(False,)
+    ),
+    "conversation": ForeignField(
+        Fate.REFUSED, "is not taken: name the response before in 'previous_response_id'"
+    ),
+}
+"""What OpenAI's responses have and this server's do not."""

@@ -21,6 +21,7 @@ from onlooker.core.protocol.base import (
     Limits,
     Outbound,
     StreamObject,
+    TokenLogprob,
     Usage,
     VideoSettings,
 )
@@ -216,6 +217,10 @@ class TextDelta(ServerEvent):
     output_index: int = 0
     content_index: int = 0
     delta: str
+    logprobs: Annotated[
+        list[TokenLogprob] | None, Field(exclude_if=lambda tokens: tokens is None)
+    ] = None
+    """The tokens of the piece with their probabilities, where they were asked for."""
 
 
 class TextDone(ServerEvent):

@@ -75,6 +75,50 @@ def is_client_error(error: Exception) -> bool:
     return isinstance(error, VLLMClientError | ValueError)
 
 
+# ---- the server's process: calls of functions in what a model writes
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractedCalls:
+    """What a parser of vLLM's finds in a text."""
+
+    content: str
+    """The text without the calls."""
+    calls: list[tuple[str, str]]
+    """Names and arguments, the latter as JSON text."""
+
+
+def has_tool_parser(name: str) -> bool:
+    """Whether vLLM has a parser of this name."""
+    from vllm.tool_parsers import ToolParserManager
+
+    return name in ToolParserManager.tool_parsers or name in ToolParserManager.lazy_parsers
+
+
+def tool_parser(name: str, tokenizer: Any) -> Any:
+    """A parser for one answer."""
+    from vllm.tool_parsers import ToolParserManager
+
+    return ToolParserManager.get_tool_parser(name)(tokenizer)
+
+
+def call_start(parser: Any) -> str | None:
+    """The text that begins a call; None where the parser does not tell."""
+    start = getattr(parser, "tool_call_start_token", None)
+    return start if isinstance(start, str) and start else None
+
+
+def extract_calls(parser: Any, text: str, functions: list[dict[str, Any]]) -> ExtractedCalls:
+    """Find the calls in a whole answer."""
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+
+    tools = [{"type": "function", "function": function} for function in functions]
+    request = ChatCompletionRequest(messages=[], model="", tools=tools)
+    found = parser.extract_tool_calls(text, request)
+    calls = [(call.function.name, call.function.arguments) for call in found.tool_calls]
+    return ExtractedCalls(found.content or "", calls)
+
+
 # ---- the server's process: prompts with the features of clips
 
 

@@ -38,7 +38,7 @@ from onlooker.server.realtime.responses import Responses
 from onlooker.server.realtime.session_stream import found_or_opened
 from onlooker.server.realtime.slots import Slot
 from onlooker.server.realtime.watch_calls import WatchCalls
-from onlooker.server.rights import Grant
+from onlooker.server.rights import Action, Grant
 from onlooker.server.views import (
     CONNECTION_OWNER,
     capabilities,

@@ -1,19 +1,24 @@
 """OpenAI's chat completions, for a stream or for pictures."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
-from onlooker.core.protocol.base import Usage
-from onlooker.core.protocol.http import (
+from onlooker.core.protocol.base import TokenLogprob, Usage
+from onlooker.core.protocol.completions import (
+    CalledFunctionReply,
     ChatChoice,
     ChatChunk,
     ChatChunkChoice,
     ChatDelta,
+    ChatFinish,
+    ChatLogprobs,
     ChatReply,
     ChatReplyMessage,
     ChatRequest,
+    ChatToolCallDelta,
+    ChatToolCallReply,
     ChatUsage,
     PromptTokensDetails,
 )
@@ -25,6 +30,7 @@ from onlooker.core.protocol.server_events import (
 )
 from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
+from onlooker.server.asked_stream import asked_stream, stream_to_ask
 from onlooker.server.bodies import JsonRoute
 from onlooker.server.chat import read_chat
 from onlooker.server.errors import reply_of
@@ -32,8 +38,7 @@ from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import Inquiry
 from onlooker.server.replies import answer_whole, failure_reply
 from onlooker.server.sse import EventResponse
-from onlooker.streams.stream import Stream, StreamOptions
-from onlooker.streams.tenants import TenantStreams
+from onlooker.streams.stream import Stream
 
 router = APIRouter(prefix="/v1/chat", tags=["questions"], route_class=JsonRoute)
 
@@ -74,31 +79,28 @@ async def complete_chat(
     http_request: Request,
     request: Annotated[ChatRequest, Body(openapi_examples=_EXAMPLES)],
 ) -> Response:
-    """Ask a stream (`video_url`, `stream://ID`) or about pictures (`image_url`, a data URL).
+    """Ask a stream or about pictures.
 
-    Earlier messages are the dialogue. Fields that cannot be honoured are refused.
+    A stream is named by `stream://ID` as `video_url` or `image_url`, or in the header
+    `Onlooker-Stream`; a picture is a data URL as `image_url`. Earlier messages are the dialogue.
+    What would mislead is refused.
     """
     gateway.check_model(request.model)
     max_tokens = gateway.output_tokens(
         request.max_completion_tokens or request.max_tokens, param="max_completion_tokens"
     )
-    inquiry, name = read_chat(
+    inquiry, named = read_chat(
         request,
+        gateway.hub.info,
         gateway.settings,
         max_tokens=max_tokens,
         dialogue_turns=gateway.dialogue_turns,
     )
-    stream = await _stream(streams, name)
+    name = asked_stream(http_request, named)
+    stream = await stream_to_ask(streams, name)
     writer = AnswerWriter(inquiry.question, stream=name, clock=gateway.clock)
     chat = _Chat(gateway, request, stream, writer, is_own=name is None)
     return await (chat.streamed(inquiry) if request.stream else chat.whole(inquiry, http_request))
-
-
-async def _stream(streams: TenantStreams, name: str | None) -> Stream:
-    """The stream that is asked; a fresh one, which goes again, where only pictures are."""
-    if name is not None:
-        return streams.get(name)
-    return await streams.open_stream(options=StreamOptions(clock="virtual", persistent=False))
 
 
 class _Chat:
@@ -136,7 +138,14 @@ class _Chat:
             created=self._created,
             model=self._request.model,
             choices=[
-                ChatChoice(message=ChatReplyMessage(content=done.text), finish_reason=_finish(done))
+                ChatChoice(
+                    message=ChatReplyMessage(
+                        content=done.text if done.text or not writer.calls else None,
+                        tool_calls=self._calls() or None,
+                    ),
+                    finish_reason=self._finish(done),
+                    logprobs=self._logprobs(writer.logprobs),
+                )
             ],
             usage=_usage(done.usage),
             onlooker=done.onlooker,
@@ -165,19 +174,54 @@ class _Chat:
         if isinstance(event, TextDelta):
             delta = ChatDelta(content=event.delta, role=None if self._has_role else "assistant")
             self._has_role = True
-            return self._chunk(delta)
+            return self._chunk(delta, logprobs=self._logprobs(event.logprobs or []))
         if not isinstance(event, ResponseDone):
             return b""
         if self._writer.failure is not None:
             return b"data: " + reply_of(self._writer.failure)[2] + b"\n\n"
-        last = self._chunk(ChatDelta(), finish=_finish(event.response))
+        last = self._called()
+        last += self._chunk(ChatDelta(), finish=self._finish(event.response))
         options = self._request.stream_options
         if options is not None and options.include_usage:
             last += self._data([], usage=_usage(event.response.usage))
         return last + b"data: [DONE]\n\n"
 
-    def _chunk(self, delta: ChatDelta, *, finish: Literal["stop", "length"] | None = None) -> bytes:
-        return self._data([ChatChunkChoice(delta=delta, finish_reason=finish)])
+    def _called(self) -> bytes:
+        """The chunk that tells which functions are called; nothing where none are."""
+        calls = [
+            ChatToolCallDelta(index=index, id=call.id, function=call.function)
+            for index, call in enumerate(self._calls())
+        ]
+        if not calls:
+            return b""
+        role = None if self._has_role else "assistant"
+        return self._chunk(ChatDelta(role=role, tool_calls=calls))
+
+    def _calls(self) -> list[ChatToolCallReply]:
+        return [
+            ChatToolCallReply(
+                id=call.id,
+                function=CalledFunctionReply(name=call.name, arguments=call.arguments),
+            )
+            for call in self._writer.calls
+        ]
+
+    def _logprobs(self, tokens: list[TokenLogprob]) -> ChatLogprobs | None:
+        return ChatLogprobs(content=tokens) if self._request.logprobs else None
+
+    def _finish(self, done: ResponseObject) -> ChatFinish:
+        if self._writer.calls:
+            return "tool_calls"
+        return "length" if done.status == "incomplete" else "stop"
+
+    def _chunk(
+        self,
+        delta: ChatDelta,
+        *,
+        finish: ChatFinish | None = None,
+        logprobs: ChatLogprobs | None = None,
+    ) -> bytes:
+        return self._data([ChatChunkChoice(delta=delta, finish_reason=finish, logprobs=logprobs)])
 
     def _data(self, choices: list[ChatChunkChoice], *, usage: ChatUsage | None = None) -> bytes:
         chunk = ChatChunk(
@@ -192,10 +236,6 @@ class _Chat:
     async def _let_go(self) -> None:
         if self._is_own and self._stream.closed_reason is None:
             await self._gateway.hub.close_stream(self._stream.id, "the question was answered")
-
-
-def _finish(done: ResponseObject) -> Literal["stop", "length"]:
-    return "length" if done.status == "incomplete" else "stop"
 
 
 def _usage(usage: Usage | None) -> ChatUsage:

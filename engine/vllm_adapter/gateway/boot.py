@@ -74,6 +74,10 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
     from vllm import AsyncEngineArgs, AsyncLLMEngine
     from vllm.config import StructuredOutputsConfig
 
+    if not seams.has_tool_parser(settings.tool_parser):
+        raise ConfigError(
+            f"vLLM has no tool parser '{settings.tool_parser}' (engine.vllm.tool_parser)"
+        )
     threads = model_threads() if cpu and settings.tensor_parallel_size == 1 else None
     if threads is not None:
         # Else vLLM puts the model of a CPU into a process of its own, for the sake of its threads'

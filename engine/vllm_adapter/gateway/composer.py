@@ -6,7 +6,8 @@ works as it was trained. Where the model's processor does not write when a clip 
 hashing: a clip that was sent before is found again, whatever follows.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from onlooker.core.errors import ConfigError
 from onlooker.core.media import Clip
+from onlooker.engine.functions import NO_TOOLS, CallMade, Function, Toolbox
 from onlooker.engine.interface import Turn
 from onlooker.engine.vllm_adapter.families.family import Family
 
@@ -31,7 +33,12 @@ class ChatTokenizer(Protocol):
     def all_special_tokens(self) -> list[str]: ...
 
     def apply_chat_template(
-        self, conversation: list[dict[str, Any]], *, tokenize: bool, add_generation_prompt: bool
+        self,
+        conversation: list[dict[str, Any]],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        tools: list[dict[str, Any]] | None = None,
     ) -> str: ...
 
 
@@ -71,9 +78,11 @@ class PromptComposer:
         dialogue: Sequence[Turn],
         instructions: str | None,
         salt: str,
+        tools: Toolbox = NO_TOOLS,
+        made: Sequence[CallMade] = (),
     ) -> dict[str, Any]:
         """The prompt that answers `question`."""
-        head, _, tail = self.parts(question, dialogue, instructions)
+        head, _, tail = self.parts(question, dialogue, instructions, tools=tools, made=made)
         return self._prompt(head, clips, tail, salt)
 
     @cached_property
@@ -83,11 +92,28 @@ class PromptComposer:
         head, clip, _ = self.parts("", (), None)
         return head, clip
 
+    @cached_property
+    def takes_functions(self) -> bool:
+        """Whether the chat template tells a model of functions."""
+        probe = Toolbox((Function("onlooker_probe"),))
+        try:
+            head, _, tail = self.parts("", (), None, tools=probe)
+        except Exception:  # a template may raise whatever it likes
+            return False
+        return "onlooker_probe" in head + tail
+
     def parts(
-        self, question: str, dialogue: Sequence[Turn], instructions: str | None
+        self,
+        question: str,
+        dialogue: Sequence[Turn],
+        instructions: str | None,
+        *,
+        tools: Toolbox = NO_TOOLS,
+        made: Sequence[CallMade] = (),
     ) -> tuple[str, str, str]:
         """The prompt's text before the clips, the template's text for each clip, and the text after
-        the clips.
+        the clips. `tools`: functions that the answer may call. `made`: calls made before, whose
+        results stand behind the question.
 
         Clips stand before the dialogue, so that a new turn leaves their KV valid.
 
@@ -98,7 +124,9 @@ class PromptComposer:
         texts = [text for turn in dialogue for text in (turn.question, turn.answer)]
         texts = [self.neutral(text) for text in (*texts, question)]
         texts[0] = _AFTER_CLIPS + texts[0]
-        none, one, two = (self._render(system, num_clips, texts) for num_clips in range(3))
+        more = [message for call in made for message in self._called(call)]
+        told = [self._told(function) for function in tools.functions] or None
+        none, one, two = (self._render(system, n, texts, more, told) for n in range(3))
         head, _, tail = none.partition(_AFTER_CLIPS)
         clip = one[len(head) : len(one) - len(tail) - len(_AFTER_CLIPS)]
         if not clip or head + clip * 2 + _AFTER_CLIPS + tail != two:
@@ -113,16 +141,61 @@ class PromptComposer:
                 text = text.replace(token, f" {token.strip('<|>')} ")
         return text
 
-    def _render(self, system: str, num_clips: int, texts: Sequence[str]) -> str:
+    def _called(self, made: CallMade) -> list[dict[str, Any]]:
+        """A call and its result as messages."""
+        try:
+            arguments = json.loads(made.call.arguments)
+        except ValueError:
+            arguments = made.call.arguments
+        function = {"name": made.call.name, "arguments": self._neutral_json(arguments)}
+        call = {"id": made.call.id, "type": "function", "function": function}
+        return [
+            {"role": "assistant", "content": "", "tool_calls": [call]},
+            {
+                "role": "tool",
+                "tool_call_id": made.call.id,
+                "name": made.call.name,
+                "content": self.neutral(made.result),
+            },
+        ]
+
+    def _told(self, function: Function) -> dict[str, Any]:
+        """A function as chat templates take it."""
+        told = {
+            "name": function.name,
+            "description": function.description,
+            "parameters": dict(function.parameters),
+        }
+        return {"type": "function", "function": self._neutral_json(told)}
+
+    def _neutral_json(self, value: Any) -> Any:
+        """A JSON value whose texts are neutral."""
+        if isinstance(value, str):
+            return self.neutral(value)
+        if isinstance(value, Mapping):
+            return {self.neutral(k): self._neutral_json(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._neutral_json(part) for part in value]
+        return value
+
+    def _render(
+        self,
+        system: str,
+        num_clips: int,
+        texts: Sequence[str],
+        more: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+    ) -> str:
         """The template's text for a dialogue. `texts`: what user and assistant said in turn; the
-        clips go into the first."""
+        clips go into the first. `more`: messages behind them."""
         messages: list[dict[str, Any]] = [{"role": "system", "content": system}]
         for index, text in enumerate(texts):
             videos = [{"type": "video"}] * (num_clips if index == 0 else 0)
             role = "assistant" if index % 2 else "user"
             messages.append({"role": role, "content": [*videos, {"type": "text", "text": text}]})
+        options: dict[str, Any] = {} if tools is None else {"tools": tools}
         return self._tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+            [*messages, *more], tokenize=False, add_generation_prompt=True, **options
         )
 
     def _prompt(self, head: str, clips: Sequence[Clip], tail: str, salt: str) -> dict[str, Any]:

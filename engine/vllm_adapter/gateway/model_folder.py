@@ -138,6 +138,7 @@ class Model:
         max_clips: int,
         max_images: int,
         writes_json: bool,
+        calls_functions: bool,
         survives: Guarantee = Guarantee.NONE,
     ) -> EngineInfo:
         """What clients are told of an engine that runs this model."""
@@ -150,6 +151,7 @@ class Model:
             max_clips=max_clips,
             max_images=max_images,
             writes_json=writes_json,
+            calls_functions=calls_functions,
             survives=survives,
             knows=self.profile.knows,
             wording=self.profile.watching,

@@ -7,6 +7,7 @@ from onlooker.core.errors import EngineFailed
 from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import AnswerEnd, FinishReason
 from onlooker.engine.memory.plan import RequestReport
+from onlooker.engine.vllm_adapter.gateway.answer_reader import AnswerReader
 from onlooker.engine.vllm_adapter.wire import read_load, read_report, read_served
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.ticket import Served
@@ -49,10 +50,14 @@ class RequestOutcome:
             read_load(params),
         )
 
-    def answer_end(self, num_output_tokens: int) -> AnswerEnd:
-        """The end of an answer of so many tokens."""
+    def answer_end(self, reader: AnswerReader) -> AnswerEnd:
+        """The end of an answer that was read."""
         return AnswerEnd(
-            self.finish_reason, self.num_prompt_tokens, self.num_cached_tokens, num_output_tokens
+            self.finish_reason,
+            self.num_prompt_tokens,
+            self.num_cached_tokens,
+            reader.num_tokens,
+            calls=reader.calls,
         )
 
     def count(self, metrics: Metrics, work: str, num_output_tokens: int) -> None:

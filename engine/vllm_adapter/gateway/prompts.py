@@ -144,7 +144,11 @@ class SegmentPrompts:
         """A prompt with what stands before the clips, and the tokens of the question."""
         has_notes = self._settings.notes == "notes"
         head, _, tail = self._composer.parts(
-            question.text, () if has_notes else question.dialogue, question.instructions
+            question.text,
+            () if has_notes else question.dialogue,
+            question.instructions,
+            tools=question.tools,
+            made=question.made,
         )
         asked = self._token_ids(tail)
         if len(asked) > self._settings.question_tokens:

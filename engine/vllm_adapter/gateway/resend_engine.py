@@ -21,7 +21,6 @@ from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
-    AnswerDelta,
     AnswerEvent,
     EngineInfo,
     Forgotten,
@@ -44,6 +43,7 @@ from onlooker.engine.memory.shown import (
 from onlooker.engine.memory.times import Now
 from onlooker.engine.memory.window import RecentWindow
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
+from onlooker.engine.vllm_adapter.gateway.answer_reader import AnswerReader
 from onlooker.engine.vllm_adapter.gateway.checks import answer_tokens, check_result, count_check
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
@@ -139,6 +139,7 @@ class ResendEngine:
             max_clips=self._window_clips,
             max_images=settings.max_question_images,
             writes_json=sampling.writes_json(self._runner.tokenizer),
+            calls_functions=self._composer.takes_functions,
         )
 
     async def close(self) -> None:
@@ -231,22 +232,26 @@ class ResendEngine:
             dialogue=question.dialogue,
             instructions=question.instructions,
             salt=question.response_id if state is None else state.salt,
+            tools=question.tools,
+            made=question.made,
         )
         rendered = await self._runner.render(prompt)
-        num_tokens, outcome = 0, None
+        reader = AnswerReader(question, self._runner.tokenizer, self._settings.vllm.tool_parser)
+        outcome = None
         async with self._runner.outputs(
             rendered, sampling.for_answer(question), question.response_id
         ) as outputs:
             async for output in outputs:
-                num_tokens += len(output.outputs[0].token_ids)
-                if text := output.outputs[0].text:
-                    yield AnswerDelta(text)
+                if (delta := reader.take(output)) is not None:
+                    yield delta
                 if output.finished:
                     outcome = RequestOutcome.of(output)
         if outcome is None:
             raise EngineFailed("the engine ended an answer without saying so")
-        outcome.count(self._metrics, "answer", num_tokens)
-        yield replace(outcome.answer_end(num_tokens), clip_spans_s=spans_s(shown))
+        if (delta := reader.end()) is not None:
+            yield delta
+        outcome.count(self._metrics, "answer", reader.num_tokens)
+        yield replace(outcome.answer_end(reader), clip_spans_s=spans_s(shown))
 
     async def check(self, check: Check) -> CheckResult:
         state = self._streams.get(check.stream_id)

@@ -22,11 +22,19 @@ def writes_json(tokenizer: Any) -> bool:
 
 def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
     """Parameters for the answer to a question: each new piece of text comes once."""
+    wanted = question.sampling
+    schema = question.tools.forced_schema() if question.tools.is_forced else question.json_schema
     return _sampling(
         max_tokens=question.max_tokens,
-        temperature=question.temperature,
-        seed=question.seed,
-        structured_outputs=_held_to(question.json_schema),
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        presence_penalty=wanted.presence_penalty,
+        frequency_penalty=wanted.frequency_penalty,
+        seed=wanted.seed,
+        stop=list(wanted.stop),
+        logprobs=wanted.num_alternatives,
+        skip_special_tokens=not question.tools,  # some models mark a call with one
+        structured_outputs=_held_to(schema),
         extra_args=_extra_args(question.care.ticket, plan),
         output_kind="DELTA",
     )

@@ -22,7 +22,6 @@ from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import (
-    AnswerDelta,
     AnswerEvent,
     EngineInfo,
     Forgotten,
@@ -50,6 +49,7 @@ from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.families.family import Family
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
+from onlooker.engine.vllm_adapter.gateway.answer_reader import AnswerReader
 from onlooker.engine.vllm_adapter.gateway.checker import Checker
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
 from onlooker.engine.vllm_adapter.gateway.features import engine_input
@@ -77,6 +77,7 @@ class _Made:
     """The parts that need to know the running model."""
 
     streams: StreamMemories
+    composer: PromptComposer
     prompts: SegmentPrompts
     recaller: Recaller
     notes: NoteTaker
@@ -136,6 +137,7 @@ class SegmentEngine:
             max_clips=max_clips,
             max_images=settings.max_question_images,
             writes_json=sampling.writes_json(self._runner.tokenizer),
+            calls_functions=self._parts.composer.takes_functions,
             survives=Guarantee.NONE if self._store is None else self._store.survives,
         )
 
@@ -196,33 +198,33 @@ class SegmentEngine:
         memory = self._streams[question.stream_id]
         memory.cover(question.covers)
         incomplete = memory.is_incomplete
-        pieces: list[str] = []
         while True:
             num_forgets = memory.num_forgets
+            reader = AnswerReader(question, self._runner.tokenizer, self._settings.vllm.tool_parser)
             try:
                 recall = await self.recaller.recall(memory, question)
                 newest = self._streams.newest(question.stream_id)
                 once = shown_once(question, newest, recall)
                 prompt = (await self._prompts.asking(memory, question, recall, once)).build()
                 options = sampling.for_answer(question, prompt.plan)
-                num_tokens, outcome = 0, None
+                outcome = None
                 with self._gauge.running():
                     async with self._runner.outputs(
                         engine_input(prompt), options, question.response_id
                     ) as outputs:
                         async for output in outputs:
-                            num_tokens += len(output.outputs[0].token_ids)
-                            if text := output.outputs[0].text:
-                                pieces.append(text)
-                                yield AnswerDelta(text)
+                            if (delta := reader.take(output)) is not None:
+                                yield delta
                             if output.finished:
                                 outcome = RequestOutcome.of(output)
                 if outcome is None:
                     raise EngineFailed("the engine ended an answer without saying so")
                 self._gauge.note(outcome)
-                self._parts.notes.take(memory, question, "".join(pieces))
-                outcome.count(self._metrics, "answer", num_tokens)
-                end = outcome.answer_end(num_tokens)
+                if (delta := reader.end()) is not None:
+                    yield delta
+                self._parts.notes.take(memory, question, reader.text)
+                outcome.count(self._metrics, "answer", reader.num_tokens)
+                end = outcome.answer_end(reader)
                 end = with_evidence(
                     end,
                     outcome.report,
@@ -238,7 +240,7 @@ class SegmentEngine:
             except EngineFailed:
                 # A segment may be gone. Answer from what is left, and say so unless it was to
                 # go; if nothing is missing the failure was another one.
-                if pieces:
+                if reader.has_sent:
                     raise
                 if await self._streams.forget_missing(memory):
                     incomplete = True
@@ -309,7 +311,7 @@ class SegmentEngine:
             delete=streams.delete,
         )
         checker = Checker(self._runner, prompts, streams, self._metrics)
-        return _Made(streams, prompts, recaller, notes, checker)
+        return _Made(streams, composer, prompts, recaller, notes, checker)
 
     async def _warm_up(self, model: Model) -> int:
         """Remember one black clip and forget it; learns what a clip takes. Returns its tokens."""

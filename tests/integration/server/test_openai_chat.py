@@ -1,11 +1,13 @@
 """The official OpenAI SDK asks about streams and pictures with chat completions."""
 
+import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import pytest
 from openai import AsyncOpenAI
+from pydantic import BaseModel
 
 from onlooker.engine.fake import ScriptedEngine
 from tests.fakes.served import Served, data_url, jpeg, serving
@@ -135,4 +137,92 @@ async def test_what_cannot_be_honoured_is_refused(client: AsyncOpenAI) -> None:
     with pytest.raises(openai.APIStatusError, match="cannot be decoded"):
         await client.chat.completions.create(
             model="fake", messages=[{"role": "user", "content": [broken, text]}], stream=True
+        )
+
+
+async def test_an_answer_ends_before_a_stop(client: AsyncOpenAI) -> None:
+    reply = await client.chat.completions.create(
+        model="fake", messages=[{"role": "user", "content": "Hm?"}], stop=["seen", "clips"]
+    )
+    assert reply.choices[0].message.content == "I have "
+    assert reply.choices[0].finish_reason == "stop"
+
+
+async def test_tokens_are_told_with_their_probabilities(client: AsyncOpenAI) -> None:
+    asked: Any = {
+        "model": "fake",
+        "messages": [{"role": "user", "content": "Hm?"}],
+        "logprobs": True,
+        "top_logprobs": 1,
+    }
+    reply = await client.chat.completions.create(**asked)
+    told = reply.choices[0].logprobs
+    assert told is not None
+    assert told.content is not None
+    assert "".join(token.token for token in told.content) == reply.choices[0].message.content
+    assert told.content[0].bytes == [ord("I")]
+    assert [top.token for top in told.content[0].top_logprobs] == ["I"]
+    chunks = [chunk async for chunk in await client.chat.completions.create(**asked, stream=True)]
+    pieces = [c.choices[0].logprobs.content for c in chunks if c.choices[0].logprobs]
+    assert "".join(piece[0].token for piece in pieces if piece) == "I have seen 0 clips."
+
+
+class Seen(BaseModel):
+    colour: Literal["red", "blue"]
+    count: int
+
+
+async def test_an_answer_is_read_as_an_object(client: AsyncOpenAI) -> None:
+    reply = await client.chat.completions.parse(
+        model="fake", messages=[{"role": "user", "content": "Hm?"}], response_format=Seen
+    )
+    assert reply.choices[0].message.parsed == Seen(colour="red", count=0)
+
+
+DIAL: Any = {
+    "type": "function",
+    "function": {
+        "name": "dial",
+        "parameters": {"type": "object", "properties": {"number": {"type": "string"}}},
+    },
+}
+
+
+async def test_functions_are_called_and_their_results_are_taken(client: AsyncOpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": "Please dial a number."}]
+    reply = await client.chat.completions.create(model="fake", messages=messages, tools=[DIAL])
+    assert reply.choices[0].finish_reason == "tool_calls"
+    said = reply.choices[0].message
+    assert said.content is None
+    (call,) = said.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "dial"
+    assert json.loads(call.function.arguments) == {"number": "Please dial a number."}
+    messages += [said, {"role": "tool", "tool_call_id": call.id, "content": "busy"}]
+    reply = await client.chat.completions.create(model="fake", messages=messages, tools=[DIAL])
+    assert reply.choices[0].message.content == "I have seen 0 clips."
+    assert reply.choices[0].message.tool_calls is None
+
+
+async def test_functions_are_called_in_a_streamed_answer(client: AsyncOpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": "Please dial a number."}]
+    async with client.chat.completions.stream(
+        model="fake", messages=messages, tools=[DIAL]
+    ) as stream:
+        reply = await stream.get_final_completion()
+    assert reply.choices[0].finish_reason == "tool_calls"
+    (call,) = reply.choices[0].message.tool_calls or []
+    assert (call.function.name, call.id[:5]) == ("dial", "call_")
+
+
+async def test_a_header_names_the_stream(served: Served, client: AsyncOpenAI) -> None:
+    await open_film(served)
+    asked: Any = {"model": "fake", "messages": [{"role": "user", "content": "Colour?"}]}
+    reply = await client.chat.completions.create(**asked, extra_headers={"Onlooker-Stream": "film"})
+    assert reply.choices[0].message.content == "The newest clip is mostly blue."
+    with pytest.raises(openai.BadRequestError, match="another stream"):
+        await client.chat.completions.create(
+            model="fake",
+            messages=about_film("Colour?"),
+            extra_headers={"Onlooker-Stream": "door"},
         )

@@ -42,7 +42,7 @@ class Composer:
     watched_parts = ("<watch>", "<clip>")
 
     def parts(
-        self, question: str, dialogue: tuple[Turn, ...], instructions: str | None
+        self, question: str, dialogue: tuple[Turn, ...], instructions: str | None, **tools: Any
     ) -> tuple[str, str, str]:
         said = "".join(turn.question for turn in dialogue)
         return instructions or "<watch>", "<clip>", said + question
