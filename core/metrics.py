@@ -64,6 +64,11 @@ class Metrics:
             ["code"],
             registry=registry,
         )
+        self.responses_forgotten = Counter(
+            "onlooker_responses_forgotten_total",
+            "Responses that had to make room: later ones cannot go on from them.",
+            registry=registry,
+        )
         self.sockets_closed = Counter(
             "onlooker_sockets_closed_total",
             "Sockets closed by a limit: crowded, late, head, pipeline, pings, not_http, no_tls.",

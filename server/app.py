@@ -16,6 +16,7 @@ from onlooker.server.errors import hide, reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.lifespan import Lifecycle
 from onlooker.server.middleware import RequestGuard
+from onlooker.server.nothing_there import methods_at, nothing_at
 from onlooker.server.openapi import complete_document
 from onlooker.server.routes import (
     chat_completions,
@@ -27,6 +28,7 @@ from onlooker.server.routes import (
     models,
     questions,
     realtime,
+    responses,
     streams,
     watches,
     whip,
@@ -62,7 +64,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.gateway = gateway
-    for routes in (streams, frames, questions, events, watches, chat_completions, models,
+    for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
                    client_secrets, health, memory, realtime, whip):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
@@ -113,8 +115,13 @@ def _answer_errors(app: FastAPI, gateway: Gateway) -> None:
             response = answer(error.error)
             response.headers["connection"] = "close"
             return response
-        if error.status_code == 404:
-            return answer(NotFound(f"there is nothing at {quote(request.url.path)}; see /docs"))
+        if error.status_code in (404, 405):
+            missing = nothing_at(request)
+            response = answer(missing)
+            if not isinstance(missing, NotFound):
+                response.status_code = 405
+                response.headers["allow"] = ", ".join(methods_at(request.url.path))
+            return response
         response = answer(InvalidRequest(str(error.detail)))
         response.status_code = error.status_code
         return response

@@ -112,8 +112,8 @@ class ServerSection(Section):
     """WebSocket pings and pongs a second that a peer may send for long (bursts of five seconds);
     beyond, its connection is closed with code 1008."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 24 << 20
-    """Bytes of the body of one HTTP request that may hold pictures (chat completions); a larger one
-    is refused with status 413."""
+    """Bytes of the body of one HTTP request that may hold pictures (chat completions, responses); a
+    larger one is refused with status 413."""
     max_json_bytes: Annotated[int, Field(ge=1024)] = 128 << 10
     """Bytes of the body of any other HTTP request with JSON; a larger one is refused with status
     413."""
@@ -150,6 +150,12 @@ class ServerSection(Section):
     many. They tell what was true then, and small models take old answers for new ones. None: as
     many as the model bears (``dialogue_turns`` in its ``onlooker.json``; 1 where that says
     nothing)."""
+
+    max_stored_responses: Annotated[int, Field(ge=0)] = 1000
+    """Responses (`POST /v1/responses`) that are kept in memory so that others can go on from them;
+    the oldest go first. 0: none are kept."""
+    max_stored_response_bytes: Annotated[int, Field(ge=4096)] = 32 << 20
+    """Bytes that they take together."""
 
     # How long it waits
     guest_patience_s: Annotated[float, Field(gt=0)] = 10.0

@@ -31,20 +31,27 @@ ROUTES: Mapping[str, Action] = {
     "PATCH /v1/whip/{stream_id}/{session_id}": Action.PUSH_FRAME,
     "DELETE /v1/whip/{stream_id}/{session_id}": Action.PUSH_FRAME,
     "POST /v1/chat/completions": Action.ASK,
+    "POST /v1/responses": Action.ASK,
+    "GET /v1/responses/{response_id}": Action.CONVERSE,
+    "DELETE /v1/responses/{response_id}": Action.CONVERSE,
     "POST /v1/realtime/client_secrets": Action.MINT_TOKEN,
     "GET /metrics": Action.READ_METRICS,
 }
 """HTTP calls. `/metrics` asks for a key only where the settings say so."""
 
+_WHIP_PATHS = ("/v1/whip/{stream_id}", "/v1/whip/{stream_id}/{session_id}")
+
+REFUSED_ROUTES = frozenset(
+    f"{method} {path}" for method in ("GET", "HEAD", "PUT") for path in _WHIP_PATHS
+)
+"""HTTP calls that are refused whoever makes them; the refusal says what there is instead."""
+
 PUBLIC_ROUTES = frozenset(
     {
         "GET /healthz",
         "GET /readyz",
-        *(
-            f"{method} {path}"
-            for method in ("OPTIONS", "GET", "HEAD", "PUT")  # all but the first are refused
-            for path in ("/v1/whip/{stream_id}", "/v1/whip/{stream_id}/{session_id}")
-        ),
+        *(f"OPTIONS {path}" for path in _WHIP_PATHS),
+        *REFUSED_ROUTES,
     }
 )
 """HTTP calls that ask nobody for a key."""

@@ -15,6 +15,7 @@ from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
+from onlooker.server.stored_responses import StoredResponses
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.tenants import TenantStreams
 
@@ -51,6 +52,7 @@ class Gateway:
     origins: OriginGuard
     pictures: PictureReader
     pushers: HttpPushers
+    responses: StoredResponses
     places: Places
     """Of realtime connections."""
     requests: Places

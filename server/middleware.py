@@ -15,7 +15,8 @@ from onlooker.server.gateway import Gateway
 from onlooker.server.lobby import admitted
 
 FRAME_PATH_END = "/frames"
-CHAT_PATH_END = "/chat/completions"
+PICTURE_PATH_ENDS = ("/chat/completions", "/responses")
+"""Calls whose JSON may hold pictures."""
 
 ALWAYS_ANSWERED = ("/healthz", "/readyz", "/metrics", "/v1/models")
 """What is answered when all places are taken, too: it says how the server is, and costs nothing."""
@@ -87,7 +88,7 @@ class RequestGuard:
         settings = self._gateway.settings
         if _path(scope).endswith(FRAME_PATH_END):
             return settings.streams.max_frame_bytes
-        if _path(scope).endswith(CHAT_PATH_END):
+        if _path(scope).endswith(PICTURE_PATH_ENDS):
             return settings.server.max_body_bytes
         return settings.server.max_json_bytes
 

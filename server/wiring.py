@@ -21,6 +21,7 @@ from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
+from onlooker.server.stored_responses import StoredResponses
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
@@ -107,6 +108,11 @@ def make_gateway(
             max_pixels=streams.max_frame_pixels,
         ),
         pushers=HttpPushers(clock),
+        responses=StoredResponses(
+            max_responses=server.max_stored_responses,
+            max_bytes=server.max_stored_response_bytes,
+            metrics=metrics,
+        ),
         places=Places(server.max_connections, what="realtime connections"),
         requests=Places(server.max_http_requests, what="running HTTP requests"),
         lobby=Lobby(

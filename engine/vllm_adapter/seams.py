@@ -95,28 +95,28 @@ def has_tool_parser(name: str) -> bool:
     return name in ToolParserManager.tool_parsers or name in ToolParserManager.lazy_parsers
 
 
-def tool_parser(name: str, tokenizer: Any) -> Any:
-    """A parser for one answer."""
-    from vllm.tool_parsers import ToolParserManager
+class CallFinder:
+    """Finds calls of functions in one answer, as one of vLLM's parsers does."""
 
-    return ToolParserManager.get_tool_parser(name)(tokenizer)
+    def __init__(self, name: str, tokenizer: Any) -> None:
+        """`name`: of the parser, which there must be."""
+        from vllm.tool_parsers import ToolParserManager
 
+        self._parser = ToolParserManager.get_tool_parser(name)(tokenizer)
+        start = getattr(self._parser, "tool_call_start_token", None)
+        self.start: str | None = start if isinstance(start, str) and start else None
+        """The text that begins a call; None where the parser does not tell."""
 
-def call_start(parser: Any) -> str | None:
-    """The text that begins a call; None where the parser does not tell."""
-    start = getattr(parser, "tool_call_start_token", None)
-    return start if isinstance(start, str) and start else None
+    def find(self, text: str, functions: list[dict[str, Any]]) -> ExtractedCalls:
+        """Find the calls in a whole answer. `functions`: name, description and parameters of
+        each."""
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 
-
-def extract_calls(parser: Any, text: str, functions: list[dict[str, Any]]) -> ExtractedCalls:
-    """Find the calls in a whole answer."""
-    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-
-    tools = [{"type": "function", "function": function} for function in functions]
-    request = ChatCompletionRequest(messages=[], model="", tools=tools)
-    found = parser.extract_tool_calls(text, request)
-    calls = [(call.function.name, call.function.arguments) for call in found.tool_calls]
-    return ExtractedCalls(found.content or "", calls)
+        tools = [{"type": "function", "function": function} for function in functions]
+        request = ChatCompletionRequest(messages=[], model="", tools=tools)
+        found = self._parser.extract_tool_calls(text, request)
+        calls = [(call.function.name, call.function.arguments) for call in found.tool_calls]
+        return ExtractedCalls(found.content or "", calls)
 
 
 # ---- the server's process: prompts with the features of clips

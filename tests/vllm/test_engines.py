@@ -29,6 +29,7 @@ from onlooker.engine.interface import (
     Question,
 )
 from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.sampling import Sampling
 from onlooker.engine.vllm_adapter.engine import make_engine
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
@@ -158,6 +159,44 @@ def test_an_answer_about_a_time_rests_on_nothing_later(engine: Engine, run: Run)
         assert end.clip_spans_s[-1][1] <= 2.5
 
     run(scenario())
+
+
+def test_an_answer_ends_before_a_stop_and_tells_its_tokens(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "stops", 3)
+        asked = question("stops", "How many objects are there?", max_tokens=20)
+        whole, _ = await ask(engine, asked)
+        word = whole.split()[1]
+        cut, end = await ask(engine, replace(asked, sampling=Sampling(stop=(word,))))
+        assert cut == whole.partition(word)[0]
+        assert end.finish_reason is FinishReason.STOP
+        told = replace(asked, sampling=Sampling(num_alternatives=2))
+        deltas = [d async for d in engine.answer(told) if isinstance(d, AnswerDelta)]
+        chances = [chance for delta in deltas for chance in delta.chances]
+        assert "".join(chance.text for chance in chances).strip().startswith(whole.split()[0])
+        for chance in chances:  # the likeliest words are taken
+            assert chance.alternatives[0] == (chance.text, chance.logprob)
+            assert len(chance.alternatives) == 2
+
+    run(scenario())
+
+
+def test_a_seed_gives_the_same_words_again(engine: Engine, run: Run) -> None:
+    async def scenario() -> None:
+        await open_with_clips(engine, "seeds", 3)
+        asked = question("seeds", "What is there?", max_tokens=20)
+        drawn = [
+            (await ask(engine, replace(asked, sampling=Sampling(temperature=2.0, seed=seed))))[0]
+            for seed in (1, 1, 2, 3, 4)
+        ]
+        assert drawn[0] == drawn[1]
+        assert len(set(drawn)) > 1
+
+    run(scenario())
+
+
+def test_a_model_whose_template_tells_no_functions_says_so(engine: Engine) -> None:
+    assert not engine.info.calls_functions
 
 
 def test_a_full_window_goes_on(engine: Engine, run: Run) -> None:

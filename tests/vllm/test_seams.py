@@ -114,6 +114,19 @@ def test_errors_are_told_apart() -> None:
     assert not seams.is_client_error(KeyError("x"))
 
 
+def test_calls_of_functions_are_found_in_what_a_model_writes() -> None:
+    assert seams.has_tool_parser("hermes")
+    assert not seams.has_tool_parser("no such parser")
+    finder = seams.CallFinder("hermes", SimpleNamespace(get_vocab=dict))
+    assert finder.start == "<tool_call>"
+    dial = {"name": "dial", "description": "", "parameters": {"type": "object"}}
+    call = '<tool_call>\n{"name": "dial", "arguments": {"number": "112"}}\n</tool_call>'
+    found = finder.find(f"I dial.\n{call}", [dial])
+    assert (found.content.strip(), found.calls) == ("I dial.", [("dial", '{"number": "112"}')])
+    found = finder.find("No call.", [dial])
+    assert (found.content, found.calls) == ("No call.", [])
+
+
 def test_features_of_a_clip_can_be_made_read_and_changed() -> None:
     features = seams.features_without_pixels({"a": 1, "b": [2]})
     assert seams.feature_data(features, "a") == 1

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -14,9 +15,11 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection, VllmSection
-from onlooker.engine.interface import AnswerDelta, Engine, Question
+from onlooker.engine.functions import Function, FunctionCall, Toolbox
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, Engine, Question
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.engine import make_engine
+from onlooker.server.abilities import ANY_OBJECT
 from onlooker.watches.schema import misfit
 from tests.fakes.byte_tokenizer import byte_tokenizer
 
@@ -35,7 +38,7 @@ SCHEMA = {
 }
 
 
-async def answer(engine: Engine, schema: dict[str, Any] | None) -> str:
+async def answer(engine: Engine, schema: Mapping[str, Any] | None) -> str:
     question = Question(
         text="What is there?", stream_id=STREAM, asked_s=1e6, max_tokens=80, json_schema=schema
     )
@@ -43,8 +46,27 @@ async def answer(engine: Engine, schema: dict[str, Any] | None) -> str:
     return "".join([event.text async for event in events if isinstance(event, AnswerDelta)])
 
 
+DIAL = Function("dial", "", {"type": "object", "properties": {"urgent": {"type": "boolean"}},
+                             "required": ["urgent"], "additionalProperties": False})  # fmt: skip
+
+
+async def calls(engine: Engine) -> tuple[str, tuple[FunctionCall, ...]]:
+    """What an answer says that must call a function, and what it calls."""
+    question = Question(
+        text="What is there?",
+        stream_id=STREAM,
+        asked_s=1e6,
+        max_tokens=80,
+        tools=Toolbox((DIAL,), choice="required"),
+    )
+    *said, end = [event async for event in engine.answer(question)]
+    assert isinstance(end, AnswerEnd)
+    return "".join(event.text for event in said if isinstance(event, AnswerDelta)), end.calls
+
+
+@pytest.mark.parametrize("mode", ["segments", "resend"])
 def test_a_model_that_can_write_json_is_held_to_a_schema_and_one_it_cannot_compile_harms_nobody(
-    tmp_path: Path,
+    tmp_path: Path, mode: Literal["segments", "resend"]
 ) -> None:
     from tests.vllm.in_process import frames
     from tests.vllm.tiny_qwen2_5 import write_tiny_qwen2_5
@@ -53,6 +75,7 @@ def test_a_model_that_can_write_json_is_held_to_a_schema_and_one_it_cannot_compi
         engine = make_engine(
             EngineSection(
                 model=str(write_tiny_qwen2_5(tmp_path, byte_tokenizer())),
+                mode=mode,
                 memory=MemorySection(recent_clips=4, retrieved_clips=2),
                 vllm=VllmSection(max_model_len=2048),
             ),
@@ -68,6 +91,10 @@ def test_a_model_that_can_write_json_is_held_to_a_schema_and_one_it_cannot_compi
             with pytest.raises(json.JSONDecodeError):
                 json.loads(await answer(engine, None))
             assert misfit(json.loads(await answer(engine, SCHEMA)), SCHEMA) is None
+            assert isinstance(json.loads(await answer(engine, ANY_OBJECT)), dict)
+            text, (call,) = await calls(engine)
+            assert (text, call.name) == ("", "dial")
+            assert misfit(json.loads(call.arguments), DIAL.parameters) is None
             with pytest.raises(InvalidRequest):
                 await answer(engine, {"type": "object", "properties": {"a": {
                     "type": "number", "multipleOf": 3}}})  # fmt: skip

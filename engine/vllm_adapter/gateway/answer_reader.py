@@ -1,23 +1,32 @@
 """`AnswerReader`: what vLLM writes for one answer, as text and as calls of functions."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from onlooker.engine.functions import FunctionCall, Toolbox, kept_calls
 from onlooker.engine.interface import AnswerDelta, Question
 from onlooker.engine.sampling import TokenChance
-from onlooker.engine.vllm_adapter import seams
+from onlooker.engine.vllm_adapter.seams import ExtractedCalls
+
+
+class Finder(Protocol):
+    """Finds calls in what a model writes; see `seams.CallFinder`."""
+
+    start: str | None
+
+    def find(self, text: str, functions: list[dict[str, Any]]) -> ExtractedCalls: ...
 
 
 class AnswerReader:
     """Reads the outputs of one request, in order. Text that may be a call is held back until the
     end, where it is known."""
 
-    def __init__(self, question: Question, tokenizer: Any, tool_parser: str) -> None:
+    def __init__(self, question: Question, make_finder: Callable[[], Finder]) -> None:
+        """`make_finder` is called where the model may call functions as it likes."""
         self._tools = question.tools
         self._num_alternatives = question.sampling.num_alternatives
-        self._parser = None
-        if question.tools and not question.tools.is_forced:
-            self._parser = seams.tool_parser(tool_parser, tokenizer)
+        is_free = question.tools and not question.tools.is_forced
+        self._finder = make_finder() if is_free else None
         self._text = ""
         self._num_sent = 0
         self._chances: list[TokenChance] = []
@@ -48,10 +57,10 @@ class AnswerReader:
         """Call when all outputs were read; returns what was held back and is no call."""
         if not self._tools:
             return self._up_to(len(self._text))
-        if self._tools.is_forced:
+        if self._finder is None:
             self.calls = self._tools.read_forced(self._text)
             return None if self.calls else self._up_to(len(self._text))
-        found = seams.extract_calls(self._parser, self._text, _told(self._tools))
+        found = self._finder.find(self._text, _told(self._tools))
         calls = [FunctionCall(name, arguments) for name, arguments in found.calls]
         self.calls = kept_calls(calls, self._tools)
         if not self.calls:
@@ -63,9 +72,9 @@ class AnswerReader:
         """How much of the text so far can be no call."""
         if not self._tools:
             return len(self._text)
-        start = None if self._parser is None else seams.call_start(self._parser)
-        if not start:
+        if self._finder is None or self._finder.start is None:
             return 0
+        start = self._finder.start
         begun = self._text.find(start)
         if begun >= 0:
             return len(self._text[:begun].rstrip())

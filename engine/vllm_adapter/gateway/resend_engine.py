@@ -236,7 +236,7 @@ class ResendEngine:
             made=question.made,
         )
         rendered = await self._runner.render(prompt)
-        reader = AnswerReader(question, self._runner.tokenizer, self._settings.vllm.tool_parser)
+        reader = AnswerReader(question, self._runner.call_finder)
         outcome = None
         async with self._runner.outputs(
             rendered, sampling.for_answer(question), question.response_id

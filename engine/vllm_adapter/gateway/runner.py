@@ -70,6 +70,10 @@ class VllmRunner:
         """The model's Hugging Face tokenizer."""
         return self._running.get_tokenizer()
 
+    def call_finder(self) -> seams.CallFinder:
+        """What finds calls of functions in one answer of the model."""
+        return seams.CallFinder(self._settings.tool_parser, self.tokenizer)
+
     @property
     def model_config(self) -> Any:
         """The model's Hugging Face config."""

@@ -200,7 +200,7 @@ class SegmentEngine:
         incomplete = memory.is_incomplete
         while True:
             num_forgets = memory.num_forgets
-            reader = AnswerReader(question, self._runner.tokenizer, self._settings.vllm.tool_parser)
+            reader = AnswerReader(question, self._runner.call_finder)
             try:
                 recall = await self.recaller.recall(memory, question)
                 newest = self._streams.newest(question.stream_id)

@@ -201,6 +201,9 @@ CALLS = [
     whip("DELETE"),
     http("POST /v1/chat/completions", "/v1/chat/completions", json=CHAT),
     http("POST /v1/chat/completions", "/v1/chat/completions", carries="picture", json=PICTURE_CHAT),
+    http("POST /v1/responses", "/v1/responses", json={"model": "fake", "input": "Why?"}),
+    http("GET /v1/responses/{response_id}", "/v1/responses/resp_kept"),
+    http("DELETE /v1/responses/{response_id}", "/v1/responses/resp_kept"),
     http("POST /v1/streams/{stream_id}/watches", f"{DOOR}/watches", json=RAIN),
     http(
         "POST /v1/streams/{stream_id}/watches",
