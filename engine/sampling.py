@@ -18,6 +18,9 @@ class Sampling:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     """Texts before which the answer ends."""
+    ignores_end: bool = False
+    """Whether the answer goes on to its limit of tokens, whatever the model would rather do: for
+    benchmarks, whose answers should be equally long."""
     num_alternatives: int | None = None
     """How many of the likeliest tokens are told for each token of the answer; None tells no
     probabilities at all."""

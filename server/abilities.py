@@ -89,9 +89,9 @@ def inlined(schema: Mapping[str, Any], *, param: str) -> dict[str, Any]:
         for word in _REFERRING
         for name, part in (schema.get(word) or {}).items()
     }
-    return _Inliner(definitions, param).of(
-        {word: part for word, part in schema.items() if word not in _REFERRING}, depth=0
-    )
+    rest = {word: part for word, part in schema.items() if word not in _REFERRING}
+    whole: dict[str, Any] = _Inliner(definitions, param).of(rest, depth=0)
+    return whole
 
 
 class _Inliner:

@@ -100,6 +100,7 @@ def _sampling(request: ChatRequest) -> Sampling:
         frequency_penalty=request.frequency_penalty or 0.0,
         seed=request.seed,
         stop=tuple(text for text in ((stop,) if isinstance(stop, str) else stop) if text),
+        ignores_end=bool(request.ignore_eos),
         num_alternatives=(request.top_logprobs or 0) if request.logprobs else None,
     )
 

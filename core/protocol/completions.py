@@ -171,6 +171,8 @@ class ChatRequest(Lenient):
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     """Texts before which the answer ends."""
+    ignore_eos: bool | None = None
+    """vLLM's own: whether the answer goes on to its limit of tokens; for benchmarks."""
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     n: Literal[1] | None = None

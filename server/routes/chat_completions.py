@@ -194,8 +194,8 @@ class _Chat:
         ]
         if not calls:
             return b""
-        role = None if self._has_role else "assistant"
-        return self._chunk(ChatDelta(role=role, tool_calls=calls))
+        delta = ChatDelta(role=None if self._has_role else "assistant", tool_calls=calls)
+        return self._chunk(delta)
 
     def _calls(self) -> list[ChatToolCallReply]:
         return [

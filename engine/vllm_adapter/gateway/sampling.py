@@ -32,6 +32,7 @@ def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
         frequency_penalty=wanted.frequency_penalty,
         seed=wanted.seed,
         stop=list(wanted.stop),
+        ignore_eos=wanted.ignores_end,
         logprobs=wanted.num_alternatives,
         skip_special_tokens=not question.tools,  # some models mark a call with one
         structured_outputs=_held_to(schema),

@@ -166,8 +166,8 @@ async def test_a_client_of_openai_s_sees_no_event_that_openai_does_not_have(
 ) -> None:
     async with served.http() as http:
         await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
-        feeding = {"content": jpeg(), "headers": {"content-type": "image/jpeg"}}
-        await http.post("/v1/streams/door/frames?t=0", **feeding)
+        headers = {"content-type": "image/jpeg"}
+        await http.post("/v1/streams/door/frames?t=0", content=jpeg(), headers=headers)
         found = await told(served, events=events, until="response.done")
     assert "session.updated" in found
     assert [event for event in found if not is_openai(event)] == []

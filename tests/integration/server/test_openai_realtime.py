@@ -228,7 +228,8 @@ async def test_an_answer_cancelled_in_the_same_breath_still_ends(client: AsyncOp
 
 async def test_errors_name_the_event_and_the_connection_stays(client: AsyncOpenAI) -> None:
     async with client.realtime.connect(model="fake") as connection:
-        await connection.send({"type": "input_smell.append", "event_id": "mine-1"})
+        smell: Any = {"type": "input_smell.append", "event_id": "mine-1"}
+        await connection.send(smell)
         error = (await read_until(connection, "error"))[-1].error
         assert (error.code, error.event_id) == ("unknown_event", "mine-1")
         assert "input_smell.append" in error.message

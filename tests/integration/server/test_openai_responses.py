@@ -290,7 +290,8 @@ async def test_functions_are_called_in_a_streamed_answer(client: AsyncOpenAI) ->
     async with client.responses.stream(**asked) as stream:
         reply = await stream.get_final_response()
     (call,) = reply.output
-    assert (call.type, call.status) == ("function_call", "completed")
+    assert call.type == "function_call"
+    assert call.status == "completed"
 
 
 @pytest.mark.parametrize(

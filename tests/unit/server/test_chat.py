@@ -123,7 +123,12 @@ def test_a_stream_can_be_named_where_a_picture_could() -> None:
 
 
 def test_all_ways_of_choosing_words_are_taken() -> None:
-    asked = {"top_p": 0.5, "presence_penalty": 1, "frequency_penalty": -1, "logprobs": True}
+    asked: dict[str, Any] = {
+        "top_p": 0.5,
+        "presence_penalty": 1,
+        "frequency_penalty": -1,
+        "logprobs": True,
+    }
     question = read(user("What?"), **asked, top_logprobs=3, stop="a")[0].question
     assert question.sampling == Sampling(
         top_p=0.5, presence_penalty=1, frequency_penalty=-1, stop=("a",), num_alternatives=3
@@ -132,7 +137,7 @@ def test_all_ways_of_choosing_words_are_taken() -> None:
     assert read(user("What?"), logprobs=True)[0].question.sampling.num_alternatives == 0
 
 
-NEUTRAL = {
+NEUTRAL: dict[str, Any] = {
     "store": True, "user": "me", "n": 1, "audio": None, "modalities": ["text"], "logit_bias": {},
     "reasoning_effort": "low", "verbosity": "low", "prompt_cache_key": "k", "metadata": {"a": "b"},
     "parallel_tool_calls": True, "safety_identifier": "s", "prediction": None, "functions": None,

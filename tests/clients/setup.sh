@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Sets up the clients that others wrote, beneath runs/clients: an environment for Python, and
+# node_modules where npm is there. Instant when nothing changed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+python="${1:?usage: setup.sh PYTHON}"
+here=tests/clients
+there="${ONLOOKER_TEST_CLIENTS:-runs/clients}"
+mkdir -p "$there/node"
+
+if ! cmp -s "$here/requirements.txt" "$there/requirements.txt"; then
+    "$python" -m venv --clear "$there/python"
+    "$there/python/bin/pip" install -q -r "$here/requirements.txt"
+    cp "$here/requirements.txt" "$there/requirements.txt"
+fi
+
+if ! command -v npm >/dev/null; then
+    echo "npm is not there: the clients for Node are left out" >&2
+elif ! cmp -s "$here/node/package.json" "$there/node/package.json"; then
+    cp "$here/node/package.json" "$there/node/package.json.new"
+    rm -rf "$there/node/node_modules"
+    (cd "$there/node" && mv package.json.new package.json &&
+        npm install --silent --no-audit --no-fund || { rm -f package.json; exit 1; })
+fi
+cp "$here"/node/*.mjs "$there/node/"
