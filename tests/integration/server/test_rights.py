@@ -11,12 +11,15 @@ from fastapi.routing import APIRoute, APIWebSocketRoute
 from starlette.routing import Mount
 from websockets.exceptions import InvalidStatus
 
+from onlooker.core.ids import DEFAULT_TENANT
 from onlooker.core.protocol.client_events import AnyClientEvent
+from onlooker.core.protocol.openai_responses import ResponsesReply
 from onlooker.core.scopes import ALL_SCOPES, Scope
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.server.app import create_app
 from onlooker.server.doors import EVENTS, FRAME_MESSAGE, PUBLIC_ROUTES, ROUTES
 from onlooker.server.rights import SCOPE_OF, Action
+from onlooker.server.stored_responses import StoredResponse
 from onlooker.server.wiring import make_gateway
 from tests.fakes.offers import make_offer
 from tests.fakes.served import (
@@ -318,7 +321,10 @@ KEYS = {key_of(scopes): scopes for scopes in [*ALONE, *(call.needed for call in 
 
 
 async def prepare(served: Served) -> None:
-    """Have a stream `door` with a watch `mine` and one with a webhook, and no stream `fresh`."""
+    """Have a stream `door` with a watch `mine` and one with a webhook, a kept response, and no
+    stream `fresh`."""
+    reply = ResponsesReply(id="resp_kept", created_at=0.0, status="completed", model="fake")
+    served.gateway.responses.keep(DEFAULT_TENANT, StoredResponse(reply, ()))
     async with served.http(headers={"authorization": f"Bearer {KEY}"}) as client:
         replies: list[httpx.Response] = [
             await client.delete("/v1/streams/fresh"),
