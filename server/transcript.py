@@ -56,8 +56,8 @@ def stream_named(url: str, *, param: str) -> str:
     stream_id = url.removeprefix(STREAM_SCHEME)
     if not url.startswith(STREAM_SCHEME) or not is_stream_id(stream_id):
         raise InvalidRequest(
-            "a video_url names a stream of this server: stream://ID. To ask about a file "
-            "or a camera, open a stream with a source first (POST /v1/streams)",
+            "a stream of this server is named stream://ID. To ask about a file or a camera, open a "
+            "stream with a source first (POST /v1/streams)",
             param=param,
         )
     return stream_id

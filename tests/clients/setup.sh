@@ -18,9 +18,11 @@ fi
 if ! command -v npm >/dev/null; then
     echo "npm is not there: the clients for Node are left out" >&2
 elif ! cmp -s "$here/node/package.json" "$there/node/package.json"; then
-    cp "$here/node/package.json" "$there/node/package.json.new"
     rm -rf "$there/node/node_modules"
-    (cd "$there/node" && mv package.json.new package.json &&
-        npm install --silent --no-audit --no-fund || { rm -f package.json; exit 1; })
+    cp "$here/node/package.json" "$there/node/package.json"
+    if ! npm --prefix "$there/node" install --silent --no-audit --no-fund; then
+        rm -f "$there/node/package.json" # so that the next call tries again
+        exit 1
+    fi
 fi
 cp "$here"/node/*.mjs "$there/node/"

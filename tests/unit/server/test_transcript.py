@@ -1,0 +1,54 @@
+"""What a later question needs of what was said before it."""
+
+from onlooker.engine.functions import FunctionCall
+from onlooker.engine.interface import Question
+from onlooker.server.transcript import Line, read_lines, worth_keeping
+from tests.fakes.served import make_settings
+
+SETTINGS = make_settings()
+
+
+def user(text: str, *images: str, stream: str | None = None) -> Line:
+    return Line(role="user", text=text, images=images, streams=() if stream is None else (stream,))
+
+
+def said(text: str) -> Line:
+    return Line(role="assistant", text=text)
+
+
+def texts(lines: tuple[Line, ...]) -> list[str]:
+    return [line.text for line in lines]
+
+
+def test_the_last_turns_are_kept_and_what_the_system_says() -> None:
+    lines = [Line(role="system", text="s")]
+    lines += [line for n in range(4) for line in (user(f"q{n}"), said(f"a{n}"))]
+    assert texts(worth_keeping(lines, max_turns=2)) == ["s", "q2", "a2", "q3", "a3"]
+    assert texts(worth_keeping(lines, max_turns=9)) == texts(tuple(lines))
+
+
+def test_pictures_that_were_asked_about_are_not_kept() -> None:
+    kept = worth_keeping([user("q", "data:x"), said("a")], max_turns=1)
+    assert [line.images for line in kept] == [(), ()]
+
+
+def test_pictures_of_a_question_that_waits_for_a_result_are_kept() -> None:
+    call = Line(role="assistant", calls=(FunctionCall("dial", "{}", "call_1"),))
+    kept = worth_keeping([user("q", "data:x"), said("a"), user("p", "data:y"), call], max_turns=1)
+    assert [line.images for line in kept] == [(), (), ("data:y",), ()]
+
+
+def test_the_stream_is_kept_when_its_turn_goes() -> None:
+    lines = [user("q0", stream="door"), said("a0"), user("q1"), said("a1")]
+    kept = worth_keeping(lines, max_turns=1)
+    assert texts(kept) == ["", "q1", "a1"]
+    inquiry, name = read_lines([*kept, user("q2")], Question(text=""), SETTINGS, param="input")
+    assert (inquiry.question.text, name) == ("q2", "door")
+
+
+def test_a_line_weighs_what_it_holds() -> None:
+    call = FunctionCall("dial", "x" * 100)
+    assert said("").num_bytes > 0
+    assert said("x" * 50).num_bytes == said("").num_bytes + 50
+    assert user("", "x" * 70).num_bytes == user("").num_bytes + 70
+    assert Line(role="assistant", calls=(call,)).num_bytes == said("").num_bytes + 104
