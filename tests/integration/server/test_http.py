@@ -232,6 +232,8 @@ async def test_health_metrics_and_documentation(served: Served, http: httpx.Asyn
         "/v1/whip/{stream_id}",
         "/v1/whip/{stream_id}/{session_id}",
         "/v1/chat/completions",
+        "/v1/responses",
+        "/v1/responses/{response_id}",
         "/v1/models",
         "/v1/models/{model}",
         "/v1/realtime/client_secrets",
