@@ -12,7 +12,7 @@ from onlooker.core.protocol.openai_responses import (
     ResponsesRequest,
 )
 from onlooker.core.protocol.server_events import ResponseDone, ServerEvent
-from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
+from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.asked_stream import asked_stream, stream_to_ask
 from onlooker.server.bodies import JsonRoute
@@ -55,7 +55,7 @@ _EXAMPLES = {
         **error_docs(400, 404, 413, 415),
         200: {
             "description": "The answer; with `stream: true` OpenAI's events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": EVENT_STREAM,
         },
     },
 )

@@ -92,6 +92,17 @@ async def test_what_would_mislead_is_refused_by_name_and_the_rest_is_in_force(
         assert "is in force" in error["message"]
 
 
+async def test_a_session_that_is_sent_back_whole_is_taken(served: Served) -> None:
+    async with served.ws() as ws:
+        session = await updated(ws, {"dialogue_turns": 3})
+        session["instructions"] = "Be kind."
+        again = await updated(ws, session)
+        assert again == session
+        assert again["dialogue_turns"] == 3
+        assert (await updated(ws, {"dialogue_turns": None}))["dialogue_turns"] == 1
+        assert await errors_of(ws) == []
+
+
 async def test_the_older_names_of_fields_are_taken(served: Served) -> None:
     async with served.ws() as ws:
         session = await updated(

@@ -129,7 +129,8 @@ def test_the_examples_of_the_document_work_as_they_stand_and_in_their_order(
 ) -> None:
     document = http.get("/openapi.json").json()
     tried: list[str] = []
-    last: list[tuple[str, str]] = []
+    last: list[tuple[str, str, dict[str, Any]]] = []
+    ids: dict[str, str] = {}  # those that the server gives
     for path, calls in document["paths"].items():
         for method, call in calls.items():
             if path.startswith("/v1/whip/") and method != "options":
@@ -137,10 +138,10 @@ def test_the_examples_of_the_document_work_as_they_stand_and_in_their_order(
             url = path
             for parameter in call.get("parameters", ()):
                 if parameter["in"] == "path":
-                    example = parameter.get("example", "fake")
+                    example = ids.get(parameter["name"]) or parameter.get("example", "fake")
                     url = url.replace(f"{{{parameter['name']}}}", example)
             if method == "delete":
-                last.insert(0, (method, url))
+                last.insert(0, (method, url, call["responses"]))
                 continue
             for name, options in bodies(call):
                 if method == "get" and path.endswith("/events"):
@@ -150,9 +151,14 @@ def test_the_examples_of_the_document_work_as_they_stand_and_in_their_order(
                 reply = http.request(method, url, **options)
                 assert reply.is_success, (method, url, name, reply.text)
                 tried.append(f"{method} {url} {name}")
-    for method, url in last:
-        assert http.request(method, url).is_success, url
+                if url == "/v1/responses":
+                    ids["response_id"] = reply.json()["id"]
+    for method, url, documented in last:
+        reply = http.request(method, url)
+        assert reply.is_success, url
+        assert str(reply.status_code) in documented, url
     assert "post /v1/chat/completions stream" in tried
+    assert "post /v1/responses stream" in tried
     assert "patch /v1/streams/front-door/watches/red-circle pause" in tried
 
 

@@ -42,7 +42,9 @@ def test_the_stream_is_kept_when_its_turn_goes() -> None:
     lines = [user("q0", stream="door"), said("a0"), user("q1"), said("a1")]
     kept = worth_keeping(lines, max_turns=1)
     assert texts(kept) == ["", "q1", "a1"]
-    inquiry, name = read_lines([*kept, user("q2")], Question(text=""), SETTINGS, param="input")
+    inquiry, name = read_lines(
+        [*kept, user("q2")], Question(text=""), SETTINGS, dialogue_turns=1, param="input"
+    )
     assert (inquiry.question.text, name) == ("q2", "door")
 
 

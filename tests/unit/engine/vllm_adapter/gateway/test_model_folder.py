@@ -148,7 +148,12 @@ def test_a_folder_says_how_many_turns_its_model_bears(folder: Path) -> None:
     (folder / "onlooker.json").write_text(json.dumps({"dialogue_turns": 3}))
     model = find_model(str(folder), served_name=None)
     info = model.info(
-        mode="segments", tokens_per_clip=1, max_clips=1, max_images=1, writes_json=False
+        mode="segments",
+        tokens_per_clip=1,
+        max_clips=1,
+        max_images=1,
+        writes_json=False,
+        calls_functions=False,
     )
     assert info.dialogue_turns == 3
     assert find_model("demo", served_name=None).profile.dialogue_turns == 0
