@@ -1,17 +1,20 @@
 // The page: wires a source, the capture, the connection and the view to each other.
 
 import { Capture } from "./capture.js";
+import { Presence } from "./presence.js";
 import { Realtime } from "./realtime.js";
 import { snippets } from "./snippets.js";
 import { openSource, SourceError } from "./sources.js";
 import { Strip } from "./strip.js";
 import { StreamTime } from "./time.js";
+import { Transcript } from "./transcript.js";
 import * as view from "./view.js";
 import { Watches } from "./watches.js";
 import { WhipSender } from "./whip.js";
 
 const KEY_STORE = "onlooker.key";
 const REDRAW_MS = 33;
+const REFRESH_MS = 250; // of the numbers that go on by themselves
 const WAY_STORE = "onlooker.way";
 const THEME_STORE = "onlooker.theme";
 const byId = (id) => document.getElementById(id);
@@ -33,12 +36,19 @@ const link = new Realtime({ base, stream: time.id, key: sessionStorage.getItem(K
 const strip = new Strip(byId("strip"), now);
 const senders = {
   pictures: new Capture(link, now, (sent) => strip.sent(sent)),
-  webrtc: new WhipSender(link, (message) => { stopSource(); view.notify(message); }),
+  webrtc: new WhipSender(link, () => sendAgain()),
 };
 let capture = senders.pictures; // what sends now, whatever the way
+const presence = new Presence({
+  retry: () => link.retryNow(),
+  restart: () => link.restart(),
+  settings: () => openSettings(),
+});
+const transcript = new Transcript((question) => link.cancel(question));
 
 let source = null;
 let opening = 0; // the newest attempt to open a source wins
+let isFed = false; // whether anybody feeds the stream, as the server says
 const askedAt = new WeakMap();
 
 // ---- sources ----
@@ -56,9 +66,13 @@ async function watch(kind, file) {
     animate(source);
     await send();
   } catch (error) {
-    if (!(error instanceof SourceError)) throw error;
-    view.notify(error.message);
+    tellWhy(error);
   }
+}
+
+function tellWhy(error) {
+  if (!(error instanceof SourceError)) throw error;
+  view.notify(error.message);
 }
 
 /** Send what is watched, the way that is picked. */
@@ -68,7 +82,8 @@ async function send() {
   capture = senders[byId("way").value] ?? senders.pictures;
   try {
     if (before !== capture) await before.stop();
-    if (source === sent) await capture.start(source);
+    const isLater = capture === senders.webrtc && !link.live; // as soon as there is a session
+    if (source === sent && !isLater) await capture.start(source);
   } catch (error) {
     if (source === sent) stopSource();
     throw error;
@@ -76,12 +91,23 @@ async function send() {
   view.showPace(capture.pace, capture.wantedFps, source);
 }
 
+// WebRTC's connection does not come again by itself, as the WebSocket does. `isCut`: the server gets
+// nothing any more, which the browser notices later.
+async function sendAgain(isCut = false) {
+  if (!source || !link.live || capture !== senders.webrtc || (capture.sending && !isCut)) return;
+  try {
+    await send();
+  } catch (error) {
+    tellWhy(error);
+  }
+}
+
 function stopSource() {
   capture.stop();
   source?.stop();
   source = null;
   view.showSource(null);
-  view.showRate(0, false);
+  view.showRate(null);
   view.showPace(null);
 }
 
@@ -96,7 +122,6 @@ function animate(shown) {
     const at = now();
     shown.aim(at);
     if (shown.truth) view.showTruth(shown.truth(at));
-    view.showRate(capture.fps, link.live);
   };
   requestAnimationFrame(step);
 }
@@ -128,29 +153,40 @@ byId("way").addEventListener("change", async ({ target }) => {
   try {
     await send();
   } catch (error) {
-    if (!(error instanceof SourceError)) throw error;
-    view.notify(error.message);
+    tellWhy(error);
   }
 });
 
 // ---- questions ----
 
+let wasUnheard = false;
+
+/** Whether somebody is there to hear; else says that nobody is. */
+function isHeard() {
+  if (!link.live) {
+    view.notify("The page is not connected, so nobody hears this. What you typed stays; send it again then.");
+    wasUnheard = true;
+  }
+  return link.live;
+}
+
+/** Ask; returns whether that could be done. */
 function ask(text) {
   const question = text.trim();
-  if (!question) return;
+  if (!question || !isHeard()) return false;
   strip.asked(now());
   link.ask(question);
   showCode(question);
+  return true;
 }
 
 byId("ask").addEventListener("submit", (event) => {
   event.preventDefault();
-  ask(byId("question").value);
-  byId("question").value = "";
+  if (ask(byId("question").value)) byId("question").value = "";
 });
 link.addEventListener("answer", ({ detail: { question } }) => {
   if (!askedAt.has(question)) askedAt.set(question, now());
-  view.showTurn(question, askedAt.get(question), () => link.cancel(question));
+  transcript.show(question, askedAt.get(question));
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea, dialog");
@@ -170,11 +206,13 @@ const watches = new Watches({
 byId("tell").addEventListener("submit", (event) => {
   event.preventDefault();
   const condition = byId("condition").value.trim();
-  if (!condition) return;
+  if (!condition || !isHeard()) return;
   link.addWatch({ condition, include_frame: true });
   byId("condition").value = "";
 });
-byId("comment").addEventListener("click", () => link.addWatch({ instruction: "", include_frame: true }));
+byId("comment").addEventListener("click", () => {
+  if (isHeard()) link.addWatch({ instruction: "", include_frame: true });
+});
 link.addEventListener("watches", ({ detail }) => {
   for (const watch of detail.watches) watches.show(watch.id, watch);
 });
@@ -187,19 +225,23 @@ link.addEventListener("scene", ({ detail }) => strip.sceneChanged(detail.at_s));
 // ---- connection ----
 
 link.addEventListener("state", ({ detail }) => {
-  view.showConnection(detail);
-  if (detail.state !== "live") {
+  presence.changed(detail);
+  if (!link.live) {
     setPace(null);
-    view.showRate(0, false);
+    view.showPace(null);
   }
+  refresh();
   if (detail.text === "needs-key") openSettings();
 });
 link.addEventListener("session", ({ detail: session }) => {
   view.showSession(session);
   const isDemo = view.knowsOnlyTheWorld(session.capabilities) || session.capabilities.engine_mode === "fake";
   view.showSuggestions(isDemo ? ABOUT_THE_WORLD : ABOUT_ANYTHING, ask);
+  view.showStart(isDemo ? "world" : "webcam");
   showCode(isDemo ? ABOUT_THE_WORLD[0] : ABOUT_ANYTHING[0]);
-  catchUp();
+  if (wasUnheard) view.notify("");
+  wasUnheard = false;
+  catchUp().then(sendAgain);
 });
 link.addEventListener("ack", ({ detail: ack }) => {
   const until = (ack.seen_until_s ?? 0) + (ack.lag_s ?? 0);
@@ -212,7 +254,10 @@ link.addEventListener("pace", ({ detail: pace }) => {
   view.showPace(pace, capture.wantedFps, source);
 });
 link.addEventListener("stream", ({ detail: event }) => {
-  if (event.type !== "stream.closed") return;
+  if (event.type !== "stream.closed") {
+    isFed = event.stream.source.kind !== "none";
+    return;
+  }
   stopSource();
   link.close();
   view.notify(`The stream was closed: ${event.reason}.`, { text: "Begin a new one", run: freshStream });
@@ -227,18 +272,29 @@ link.addEventListener("problem", ({ detail: { error } }) => {
 });
 globalThis.addEventListener("online", () => link.retryNow());
 
-// Another program may have fed this stream before: its time must not run backwards.
+// Another program may have fed this stream before: its time must not run backwards. Returns whether
+// nobody feeds it now.
 async function catchUp() {
   try {
     const headers = link.key ? { Authorization: `Bearer ${link.key}` } : {};
     const reply = await fetch(new URL(`v1/streams/${encodeURIComponent(time.id)}`, base), { headers });
-    if (!reply.ok) return;
+    if (!reply.ok) return false;
     const stream = await reply.json();
     time.atLeast((stream.seen_until_s ?? 0) + (stream.lag_s ?? 0));
+    isFed = stream.source.kind !== "none";
+    strip.acknowledged({ seen_until_s: stream.seen_until_s });
     view.showAck(stream, capture.counts.passed);
+    return !isFed;
   } catch {
-    // The connection tells of what is wrong; this was only to start well.
+    return false; // the connection tells of what is wrong; this was only to start well
   }
+}
+
+/** The numbers that go on by themselves; where the server is gone, nobody knows them. */
+function refresh() {
+  view.showSeen(strip.seenUntil, presence.here && (source || isFed) ? now() : null);
+  view.showRate(presence.here && source ? capture.rate : null);
+  transcript.tellWaits();
 }
 
 function setPace(pace) {
@@ -251,6 +307,7 @@ function freshStream() {
 }
 
 function reconnect() {
+  isFed = false;
   strip.clear();
   watches.clear();
   view.resetGauges();
@@ -319,7 +376,12 @@ byId("copy").addEventListener("click", async () => {
 });
 
 setTheme(localStorage.getItem(THEME_STORE));
+// Phones cannot share their screen; without https there is no camera either, and the page says why.
+if (navigator.mediaDevices && !navigator.mediaDevices.getDisplayMedia) {
+  document.querySelector("[data-source=screen]").hidden = true;
+}
 if (localStorage.getItem(WAY_STORE) in senders) byId("way").value = localStorage.getItem(WAY_STORE);
 view.showSuggestions(ABOUT_THE_WORLD, ask);
 showCode(ABOUT_THE_WORLD[0]);
+setInterval(refresh, REFRESH_MS);
 link.connect();

@@ -4,6 +4,7 @@ import { CODECS, LAST_FRAME } from "./frame.js";
 
 const JPEG_QUALITY = 0.85;
 const MAX_SIDE = 640; // until the server has said what it can use
+const MEASURED = 8; // pictures over which the rate is measured
 const MAX_LATE_ENCODES = 1; // a picture that is still being coded makes the next turn pass
 
 export class Capture {
@@ -21,12 +22,23 @@ export class Capture {
     this.pace = null; // {fps, width, height}
     this.counts = { sent: 0, passed: 0 }; // passed: turns for which the line or the coder was busy
     this._encoding = 0;
+    this._sentAt = []; // of the newest pictures, by performance.now()
     this._last = null; // the newest picture that was sent
     this._canvas = makeCanvas();
     this._context = this._canvas.getContext("2d", { alpha: false });
     this._tick = makeTicker(() => this._turn());
   }
 
+  /** Pictures a second that do leave, as measured; null before there is anything to measure. */
+  get rate() {
+    const [first, last] = [this._sentAt[0], this._sentAt.at(-1)];
+    if (this._sentAt.length < 2) return null;
+    const instant = performance.now();
+    const isLate = instant - last > 2000 / this.fps;
+    return (1000 * (this._sentAt.length - 1)) / ((isLate ? instant : last) - first);
+  }
+
+  /** Pictures a second that are to be sent: what is wanted here, or less where the server asks for less. */
   get fps() {
     return this.pace ? Math.min(this.wantedFps, Math.max(0.1, this.pace.fps)) : this.wantedFps;
   }
@@ -55,6 +67,7 @@ export class Capture {
   }
 
   _retime() {
+    this._sentAt.length = 0;
     this._tick(this.source ? 1000 / this.fps : 0);
   }
 
@@ -78,6 +91,8 @@ export class Capture {
         this.counts.passed += 1;
       } else {
         this.counts.sent += 1;
+        this._sentAt.push(performance.now());
+        if (this._sentAt.length > MEASURED) this._sentAt.shift();
         this._last = bytes;
         this.onSent({ sequence, at });
       }

@@ -4,8 +4,12 @@ import { CODECS, frameMessage, microseconds } from "./frame.js";
 
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 15_000;
-const PING_EVERY_MS = 15_000;
-const SILENCE_MS = 45_000; // three pings unanswered: the line is dead
+const CONNECT_MS = 10_000; // an attempt to connect that takes longer has failed
+const REPLY_MS = 5000; // so has a request over HTTP
+const LOOK_MS = 1000;
+const IDLE_MS = 3000; // nothing came for so long: ask whether anybody is there
+const QUIET_MS = 4000; // that question is unanswered for so long: say so
+const SILENCE_MS = 30_000; // and for so long: the line is dead
 const MAX_BUFFERED_BYTES = 512 * 1024; // beyond this a frame waits for the next turn instead
 const MAX_QUESTIONS = 16;
 const TOKEN_S = 7200; // the connection ends with its token, and is made anew
@@ -13,7 +17,8 @@ const SCOPES = ["read", "ask", "push", "watch"]; // all that the page does
 
 /**
  * Events (all CustomEvents with `detail`):
- *   state    {state: "connecting" | "live" | "waiting" | "refused" | "closed", text, inS?}
+ *   state    {state: "connecting" | "live" | "quiet" | "waiting" | "refused" | "closed", text, heardAt}
+ *            quiet: connected, but the server does not answer; heardAt: when it last said anything
  *   session  the `session` of session.created
  *   ack, pace, stream, problem, watch, watches, alert, scene   the server event
  *   answer   {question}  whenever a question moves on: see `ask`
@@ -32,8 +37,10 @@ export class Realtime extends EventTarget {
     this._socket = null;
     this._attempt = 0;
     this._retryTimer = 0;
-    this._pingTimer = 0;
-    this._heardAt = 0;
+    this._dialTimer = 0;
+    this._lookTimer = 0;
+    this._heardAt = 0; // by performance.now(), as the next
+    this._pingedAt = 0;
     this._questions = new Map(); // ask id -> question
     this._asked = 0;
     this._wanted = false;
@@ -67,8 +74,9 @@ export class Realtime extends EventTarget {
     this.connect();
   }
 
+  /** Whether there is a session: also while the server is quiet, since it may only be slow. */
   get live() {
-    return this.state === "live";
+    return this.session !== null;
   }
 
   async _dial() {
@@ -89,6 +97,7 @@ export class Realtime extends EventTarget {
     const socket = new this._open(url, protocols);
     socket.binaryType = "arraybuffer";
     this._socket = socket;
+    this._dialTimer = setTimeout(() => this._closed({ code: 1006 }), CONNECT_MS);
     socket.onmessage = (message) => this._socket === socket && this._take(message.data);
     socket.onclose = (event) => this._socket === socket && this._closed(event);
   }
@@ -100,6 +109,7 @@ export class Realtime extends EventTarget {
         method: "POST",
         headers: { Authorization: `Bearer ${this.key}`, "Content-Type": "application/json" },
         body: JSON.stringify({ scopes: SCOPES, expires_after: { seconds: TOKEN_S } }),
+        signal: AbortSignal.timeout(REPLY_MS),
       });
       if (reply.ok) return `onlooker-token.${(await reply.json()).value}`;
       // A key that may make no tokens, or none for all this, is used itself, for what it may do.
@@ -119,16 +129,19 @@ export class Realtime extends EventTarget {
 
   // A browser does not say why an upgrade failed, so the cause is asked for over HTTP.
   async _failed() {
+    this._say("connecting", "Reconnecting");
     let status = 0;
     try {
       const headers = this.key ? { Authorization: `Bearer ${this.key}` } : {};
-      status = (await fetch(new URL("v1/models", this.base), { headers })).status;
+      const signal = AbortSignal.timeout(REPLY_MS);
+      status = (await fetch(new URL("v1/models", this.base), { headers, signal })).status;
     } catch {
       status = 0;
     }
     if (!this._wanted) return;
     if (status === 401 || status === 403) {
-      return this._refused(this.key ? "The server does not know this API key" : "needs-key");
+      const isUnknown = status === 401 ? "The server does not know this API key" : "This API key may not watch here";
+      return this._refused(this.key ? isUnknown : "needs-key");
     }
     const delay = Math.max(
       this._retryAfterMs,
@@ -137,7 +150,7 @@ export class Realtime extends EventTarget {
     this._retryAfterMs = 0;
     this._attempt += 1;
     const cause = status === 0 ? "No answer from the server" : "The server takes no connections now";
-    this._say("waiting", cause, delay / 1000);
+    this._say("waiting", cause);
     this._retryTimer = setTimeout(() => this._dial(), delay);
   }
 
@@ -155,7 +168,8 @@ export class Realtime extends EventTarget {
   }
 
   _drop(reason) {
-    clearInterval(this._pingTimer);
+    clearInterval(this._lookTimer);
+    clearTimeout(this._dialTimer);
     const socket = this._socket;
     this._socket = null;
     this.session = null;
@@ -166,9 +180,11 @@ export class Realtime extends EventTarget {
     }
   }
 
-  _say(state, text, inS) {
+  _say(state, text) {
     this.state = state;
-    this._emit("state", { state, text, inS });
+    const ago = performance.now() - this._heardAt;
+    const heardAt = this._heardAt ? new Date(Date.now() - ago) : null;
+    this._emit("state", { state, text, heardAt });
   }
 
   _emit(name, detail) {
@@ -288,6 +304,7 @@ export class Realtime extends EventTarget {
 
   _take(data) {
     this._heardAt = performance.now();
+    if (this.state === "quiet") this._say("live", "Live");
     let event;
     try {
       event = JSON.parse(data);
@@ -301,18 +318,26 @@ export class Realtime extends EventTarget {
   _created(event) {
     this.session = event.session;
     this._attempt = 0;
-    this._pingTimer = setInterval(() => this._ping(), PING_EVERY_MS);
+    clearTimeout(this._dialTimer);
+    this._lookTimer = setInterval(() => this._look(), LOOK_MS);
     this._say("live", "Live");
     this._emit("session", event.session);
     this._send({ type: "stream.watch.list" });
   }
 
-  _ping() {
-    if (performance.now() - this._heardAt > SILENCE_MS) {
+  // Only an unanswered ping tells that nobody is there: timers of a page in the background may come
+  // once a minute, so that nothing was heard for long says nothing.
+  _look() {
+    const instant = performance.now();
+    if (this._pingedAt <= this._heardAt) {
+      if (instant - this._heardAt < IDLE_MS) return;
+      this._pingedAt = instant;
+      this._send({ type: "ping" });
+    } else if (instant - this._pingedAt > SILENCE_MS) {
       this._drop("the server went silent");
       this._failed();
-    } else {
-      this._send({ type: "ping" });
+    } else if (instant - this._pingedAt > QUIET_MS && this.state === "live") {
+      this._say("quiet", "The server does not answer");
     }
   }
 

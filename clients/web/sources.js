@@ -26,7 +26,8 @@ export async function openSource(kind, { video, canvas, file }) {
   const media = navigator.mediaDevices;
   if (!media?.getUserMedia) {
     throw new SourceError(
-      "The browser gives no camera to this page: open it over https or as localhost.",
+      "Browsers give the camera only to pages over https or on localhost. Open this page so; " +
+        "`onlooker serve --tls-self-signed` serves https.",
     );
   }
   if (kind === "screen" && !media.getDisplayMedia) {
@@ -74,7 +75,7 @@ async function openStream(kind, video, stream) {
   await started(video);
   return {
     kind,
-    label: kind === "screen" ? "The screen" : track.label || "Webcam",
+    label: kind === "screen" ? "The screen" : track.label || "The camera",
     element: video,
     get width() { return video.videoWidth; },
     get height() { return video.videoHeight; },

@@ -24,9 +24,9 @@ export class Strip {
 
   acknowledged({ kept = [], skipped = [], dropped = [], seen_until_s: seenUntil }) {
     for (const sequence of kept) this._mark(sequence, "kept");
-    for (const sequence of skipped) this._seen(this._mark(sequence, "skipped")); // nothing was missed
+    for (const sequence of skipped) this._mark(sequence, "skipped");
     for (const { sequence } of dropped) this._mark(sequence, "dropped");
-    this._seen(seenUntil);
+    if (seenUntil != null) this.seenUntil = Math.max(this.seenUntil ?? 0, seenUntil);
   }
 
   asked(at) {
@@ -61,11 +61,6 @@ export class Strip {
   _mark(sequence, fate) {
     const frame = this.frames.get(sequence);
     if (frame) frame.fate = fate;
-    return frame?.at;
-  }
-
-  _seen(at) {
-    if (at !== null && at !== undefined) this.seenUntil = Math.max(this.seenUntil ?? 0, at);
   }
 
   _run() {

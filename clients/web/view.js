@@ -2,8 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 
-const MAX_TURNS = 200;
-const seconds = (value) => (value < 60 ? `${value.toFixed(1)} s` : clock(value));
+export const seconds = (value) => (value < 60 ? `${value.toFixed(1)} s` : clock(value));
 
 function clock(value) {
   const whole = Math.floor(value);
@@ -13,19 +12,49 @@ function clock(value) {
   return hours ? `${hours}:${rest}` : rest;
 }
 
-// ---- connection ----
+function write(id, text) {
+  if (byId(id).textContent !== text) byId(id).textContent = text;
+}
 
-export function showConnection({ state, text }) {
-  byId("connection").dataset.state = state;
-  byId("connection-text").textContent = text === "needs-key" ? "Needs a key" : text;
-  const words = {
-    live: "Connected.",
-    refused: text === "needs-key" ? "This server wants an API key." : `${text}.`,
-    waiting: `${text}. The page tries again by itself.`,
-  };
-  byId("settings-state").textContent = words[state] ?? `${text}…`;
-  byId("question").disabled = state === "refused";
-  look(state === "live" ? "ahead" : "away");
+export function element(name, className = "", text = "") {
+  const made = document.createElement(name);
+  if (className) made.className = className;
+  if (text) made.textContent = text;
+  return made;
+}
+
+export function button(text, onClick) {
+  const made = element("button", "", text);
+  made.type = "button";
+  made.addEventListener("click", onClick);
+  return made;
+}
+
+// ---- what is told ----
+
+/** Have a screen reader read something out, once. */
+export function announce(text) {
+  byId("said").textContent = text;
+}
+
+/** Something that people should know, until they put it away; `action`: one thing to do, {text, run}. */
+export function notify(text, action = null) {
+  const notice = byId("notice");
+  notice.hidden = !text;
+  notice.replaceChildren();
+  if (!text) return;
+  announce(text);
+  notice.append(element("p", "", text));
+  if (action) notice.append(button(action.text, () => { notify(""); action.run(); }));
+  const away = button("×", () => notify(""));
+  away.className = "away";
+  away.setAttribute("aria-label", "Put this message away");
+  notice.append(away);
+}
+
+/** Where the eyes look: "ahead", "down" at a question, "away" when nobody is there. */
+export function look(where) {
+  document.querySelector(".mark").dataset.looking = where;
 }
 
 export function showSession({ model, capabilities, stream }) {
@@ -42,30 +71,11 @@ export function knowsOnlyTheWorld({ knows }) {
   return /drawn/i.test(knows);
 }
 
-let noticeTimer = 0;
-
-/** Something that people should know; `action` is a button's {text, run}. It stays with an action. */
-export function notify(text, action = null) {
-  const notice = byId("notice");
-  clearTimeout(noticeTimer);
-  notice.hidden = !text;
-  notice.textContent = text;
-  if (action) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = action.text;
-    button.addEventListener("click", () => {
-      notify("");
-      action.run();
-    });
-    notice.append(button);
-  } else if (text) {
-    noticeTimer = setTimeout(() => notify(""), 12_000);
+/** What to try first: the drawn world where the model knows nothing else, else the camera. */
+export function showStart(kind) {
+  for (const each of document.querySelectorAll(".starts [data-source]")) {
+    each.classList.toggle("primary", each.dataset.source === kind);
   }
-}
-
-function look(where) {
-  document.querySelector(".mark").dataset.looking = where;
 }
 
 // ---- what is watched ----
@@ -78,116 +88,64 @@ export function showSource(source) {
   byId("source-label").textContent = source ? source.label : "";
   byId("truth-box").hidden = !source?.truth;
   byId("stop").disabled = !source;
-  for (const button of document.querySelectorAll(".segments [data-source]")) {
-    button.setAttribute("aria-pressed", String(button.dataset.source === source?.kind));
+  for (const each of document.querySelectorAll(".segments [data-source]")) {
+    each.setAttribute("aria-pressed", String(each.dataset.source === source?.kind));
   }
 }
 
 export function showTruth(text) {
-  const place = byId("truth");
-  if (place.textContent !== text) place.textContent = text;
+  write("truth", text);
 }
 
-export function showAck({ totals, lag_s: lag }, passed) {
+export function showAck({ totals }, passed) {
   const dropped = Object.values(totals.dropped).reduce((sum, count) => sum + count, 0) + passed;
-  byId("kept").textContent = totals.kept;
-  byId("skipped").textContent = totals.skipped;
-  byId("dropped").textContent = dropped;
+  write("kept", String(totals.kept));
+  write("skipped", String(totals.skipped));
+  write("dropped", String(dropped));
   byId("dropped").dataset.warn = String(dropped > 0);
   const reasons = Object.entries(totals.dropped).map(([why, count]) => `${count} ${why.replaceAll("_", " ")}`);
   if (passed) reasons.push(`${passed} not sent: the line was busy`);
   byId("dropped").title = reasons.join(", ");
-  byId("lag").textContent = lag === null || lag === undefined ? "–" : `${lag.toFixed(2)} s`;
 }
 
-export function showRate(fps, isSending) {
-  byId("rate").textContent = isSending ? `${Number(fps.toFixed(1))} fps` : "–";
+/**
+ * How far the model has seen. `nowS`: stream time, or null where nobody knows how far the stream is.
+ * Both numbers mean what an answer's "had seen until" and "before the question" mean.
+ */
+export function showSeen(untilS, nowS) {
+  const isKnown = untilS !== null && nowS !== null;
+  write("lag", isKnown ? seconds(Math.max(0, nowS - untilS)) : "–");
+  write("seen", untilS === null ? "–" : seconds(untilS));
 }
 
-export function showPace(pace, wantedFps, isSending) {
-  const slows = isSending && pace && pace.fps < wantedFps;
-  byId("pace").textContent = slows ? `The server asked for ${Number(pace.fps.toFixed(2))} fps: ${pace.reason}.` : "";
+/** `fps`: what is sent, or null where nothing is. */
+export function showRate(fps) {
+  write("rate", fps === null ? "–" : `${Number(fps.toFixed(1))} fps`);
+}
+
+/** Why less is sent than people allow. */
+export function showPace(pace, allowedFps, isSending) {
+  const isLess = isSending && pace && pace.fps < allowedFps;
+  const asked = isLess ? `${Number(pace.fps.toFixed(2))} fps: ${reasonOf(pace)}` : "";
+  write("pace", isLess ? `You allow ${allowedFps} fps; the server asks for ${asked}.` : "");
+}
+
+function reasonOf({ reason }) {
+  const [, level] = reason.match(/^quality level (\d+)$/) ?? [];
+  if (level === undefined) return reason;
+  return level === "0" ? "what the model looks at" : `it has more to do than it can (quality level ${level})`;
 }
 
 export function resetGauges() {
   for (const id of ["kept", "skipped", "dropped"]) byId(id).textContent = "0";
   byId("dropped").dataset.warn = "false";
-  byId("lag").textContent = "–";
-}
-
-// ---- transcript ----
-
-const turns = new WeakMap();
-
-/** Add or bring up to date one question with its answer. */
-export function showTurn(question, askedAt, onCancel) {
-  const transcript = byId("transcript");
-  let turn = turns.get(question);
-  const atEnd = transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight < 48;
-  if (!turn) {
-    turn = makeTurn(question, askedAt, onCancel);
-    turns.set(question, turn);
-    transcript.append(turn.root);
-    while (transcript.children.length > MAX_TURNS) transcript.firstElementChild.remove();
-  }
-  const running = question.status === "asking" || question.status === "answering";
-  turn.root.dataset.status = question.status;
-  turn.root.setAttribute("aria-busy", String(running));
-  if (question.facts.asked_s != null) turn.time.textContent = seconds(question.facts.asked_s);
-  turn.answer.textContent = question.status === "failed"
-    ? question.error || "No answer came."
-    : question.answer.trimStart() || (running ? "" : "(nothing)");
-  turn.based.replaceChildren(...basis(question, running, turn.cancel));
-  look(running ? "down" : "ahead");
-  if (transcript.scrollHeight > transcript.clientHeight + 1) {
-    if (atEnd || question.status === "asking") transcript.scrollTop = transcript.scrollHeight;
-  } else if (question.status !== "answering") {
-    turn.root.scrollIntoView({ block: "nearest" }); // narrow: the page scrolls, not the list
-  }
-}
-
-function makeTurn(question, askedAt, onCancel) {
-  const root = element("li", "turn");
-  const time = element("time", "", seconds(askedAt));
-  const asked = element("div", "asked", question.text);
-  const answer = element("div", "answer");
-  const based = element("div", "based");
-  const cancel = element("button", "", "Stop");
-  cancel.type = "button";
-  cancel.addEventListener("click", onCancel);
-  root.append(time, asked, answer, based);
-  return { root, time, answer, based, cancel };
-}
-
-function basis({ status, facts, error }, running, cancel) {
-  if (running) return status === "answering" ? [cancel] : [];
-  const parts = [];
-  if (status === "cancelled") parts.push("stopped");
-  if (status === "incomplete") parts.push(`cut: ${error || "too long"}`);
-  if (facts.seen_until_s != null) parts.push(`had seen until ${seconds(facts.seen_until_s)}`);
-  if (facts.ttft_ms != null) parts.push(`first word after ${Math.round(facts.ttft_ms)} ms`);
-  if (facts.memory_incomplete) parts.push("part of its memory could not be read");
-  return parts.map((text) => element("span", "", text));
-}
-
-export function element(name, className = "", text = "") {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text) made.textContent = text;
-  return made;
+  showSeen(null, null);
 }
 
 // ---- suggestions and snippets ----
 
 export function showSuggestions(questions, onPick) {
-  byId("suggestions").replaceChildren(
-    ...questions.map((text) => {
-      const button = element("button", "", text);
-      button.type = "button";
-      button.addEventListener("click", () => onPick(text));
-      return button;
-    }),
-  );
+  byId("suggestions").replaceChildren(...questions.map((text) => button(text, () => onPick(text))));
 }
 
 let chosen = "python";
@@ -199,19 +157,22 @@ export function showSnippets(list) {
     showSnippets(list);
     if (focus) tabs.querySelector("[aria-selected=true]").focus();
   };
+  const last = list.length - 1;
   tabs.replaceChildren(
     ...list.map(({ id, name }, index) => {
-      const tab = element("button", "", name);
-      tab.type = "button";
+      const tab = button(name, () => select(id, true));
       tab.id = `tab-${id}`;
       tab.setAttribute("role", "tab");
       tab.setAttribute("aria-selected", String(id === chosen));
       tab.setAttribute("aria-controls", "panel");
       tab.tabIndex = id === chosen ? 0 : -1;
-      tab.addEventListener("click", () => select(id, true));
-      tab.addEventListener("keydown", ({ key }) => {
-        const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
-        if (step) select(list[(index + step + list.length) % list.length].id, true);
+      tab.addEventListener("keydown", (event) => {
+        const next = index === last ? 0 : index + 1;
+        const before = index === 0 ? last : index - 1;
+        const to = { ArrowRight: next, ArrowLeft: before, Home: 0, End: last }[event.key];
+        if (to === undefined) return;
+        event.preventDefault();
+        select(list[to].id, true);
       });
       return tab;
     }),
@@ -221,3 +182,4 @@ export function showSnippets(list) {
   byId("snippet-about").textContent = current.about;
   byId("snippet").textContent = current.code;
 }
+

@@ -1,8 +1,9 @@
 // Standing questions: those that are left on this page, and what they say. No connection in here.
 
-import { element } from "./view.js";
+import { element, seconds } from "./view.js";
 
 const MAX_ALERTS = 100;
+const FLASH_MS = 8000; // how long the newest alert lies over the picture
 const byId = (id) => document.getElementById(id);
 
 /** The list of watches and the list of alerts. */
@@ -11,6 +12,7 @@ export class Watches {
   constructor(actions) {
     this.actions = actions;
     this.rows = new Map(); // watch id -> {root, watch}
+    this._flashing = 0;
     this.seen = new Set(); // ids of alerts: one that comes again is not shown again
   }
 
@@ -19,6 +21,7 @@ export class Watches {
     this.seen.clear();
     byId("watches").replaceChildren();
     byId("alerts").replaceChildren();
+    byId("alerts-box").hidden = true;
     this._count();
   }
 
@@ -43,8 +46,19 @@ export class Watches {
     this.seen.add(alert.id);
     const list = byId("alerts");
     list.prepend(makeAlert(alert, this.rows.get(alert.watch)?.watch));
+    byId("alerts-box").hidden = false;
     while (list.children.length > MAX_ALERTS) list.lastElementChild.remove();
+    this._flash(alert);
     return true;
+  }
+
+  // Over the picture, which is in sight where the list is not: on a phone.
+  _flash(alert) {
+    const flash = byId("flash");
+    flash.textContent = `${said(alert, this.rows.get(alert.watch)?.watch)} · ${seconds(alert.evidence.end_s)}`;
+    flash.hidden = false;
+    clearTimeout(this._flashing);
+    this._flashing = setTimeout(() => { flash.hidden = true; }, FLASH_MS);
   }
 
   _count() {
@@ -54,6 +68,10 @@ export class Watches {
 
 function words(watch) {
   return watch.condition ?? watch.question ?? (watch.instruction || "Comments on what changes");
+}
+
+function said(alert, watch) {
+  return alert.text || alert.problem || (watch ? words(watch) : "An alert");
 }
 
 function makeRow(watch, { remove, pause }) {
@@ -84,12 +102,12 @@ function makeAlert(alert, watch) {
     picture.alt = `The frame at ${alert.evidence.end_s.toFixed(1)} seconds`;
     root.append(picture);
   }
-  const said = element("div", "alert-text", alert.text || alert.problem || (watch ? words(watch) : ""));
-  const facts = [`${alert.evidence.end_s.toFixed(1)} s`, `told ${alert.staleness_s.toFixed(1)} s later`];
+  const text = element("div", "alert-text", said(alert, watch));
+  const facts = [seconds(alert.evidence.end_s), `told ${alert.staleness_s.toFixed(1)} s later`];
   if (alert.confidence !== null) facts.push(`${Math.round(alert.confidence * 100)} % sure`);
   const based = element("div", "based", facts.join(" · "));
   const body = element("div", "alert-body");
-  body.append(said, based);
+  body.append(text, based);
   if (alert.data) body.append(element("code", "", JSON.stringify(alert.data)));
   root.append(body);
   return root;

@@ -13,7 +13,7 @@ const DRAWN_FPS = 30; // of a canvas, as it is watched; `fps` says how many of t
 export class WhipSender {
   /**
    * @param {import("./realtime.js").Realtime} link  says which stream and key
-   * @param {(message: string) => void} onLost  called when the connection ends by itself
+   * @param {() => void} onLost  called when the connection has ended by itself
    */
   constructor(link, onLost) {
     this.link = link;
@@ -21,12 +21,16 @@ export class WhipSender {
     this.wantedFps = 4;
     this.pace = null; // {fps, width, height}
     this.counts = { sent: 0, passed: 0 };
-    this.fps = 0; // as the browser measures it
+    this.rate = null; // pictures a second, as the browser measures it
     this._source = null;
     this._peer = null;
     this._location = null;
     this._looking = 0;
     globalThis.addEventListener("pagehide", () => this.stop());
+  }
+
+  get sending() {
+    return this._peer !== null;
   }
 
   /** Begin to send; throws a SourceError that says why that cannot be. */
@@ -48,14 +52,14 @@ export class WhipSender {
       await peer.setRemoteDescription({ type: "answer", sdp: await reply.text() });
       await connected(peer);
     } catch (error) {
+      if (this._peer !== peer) return; // another source was picked meanwhile
       await this.stop();
       if (error instanceof SourceError) throw error;
       throw new SourceError(`WebRTC did not work: ${error.message}. Send pictures instead.`);
     }
     peer.addEventListener("connectionstatechange", () => {
       if (this._peer !== peer || !["failed", "closed"].includes(peer.connectionState)) return;
-      this.stop();
-      this.onLost("The WebRTC connection has ended. Pick the source again to send on.");
+      this.stop().then(() => this.onLost());
     });
     this._looking = setInterval(() => this._look(peer), LOOK_MS);
   }
@@ -64,7 +68,7 @@ export class WhipSender {
   async stop() {
     const [peer, location] = [this._peer, this._location];
     this._peer = this._location = this._source = null;
-    this.fps = 0;
+    this.rate = null;
     clearInterval(this._looking);
     if (location) {
       await fetch(location, { method: "DELETE", headers: this._headers(), keepalive: true }).catch(() => {});
@@ -104,7 +108,7 @@ export class WhipSender {
   async _look(peer) {
     for (const part of (await peer.getStats()).values()) {
       if (part.type !== "outbound-rtp" || this._peer !== peer) continue;
-      this.fps = part.framesPerSecond ?? 0;
+      this.rate = part.framesPerSecond ?? null;
       this.counts.sent = part.framesSent ?? 0;
     }
   }

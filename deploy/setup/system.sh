@@ -32,7 +32,10 @@ main() {
     test) wanted=(chromium chromium-driver nodejs redis-server) ;;
     *) die "say which: system.sh runtime | system.sh test" ;;
     esac
-    if [ "$1" = test ]; then "$SETUP_DIR/promtool.sh"; fi
+    if [ "$1" = test ]; then
+        "$SETUP_DIR/promtool.sh"
+        "$SETUP_DIR/axe.sh"
+    fi
     if [ "$(uname -s)" != Linux ]; then return 0; fi
     mapfile -t missing < <(missing_of "${wanted[@]}")
     if [ "${#missing[@]}" = 0 ]; then return 0; fi
