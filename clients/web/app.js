@@ -187,6 +187,7 @@ byId("ask").addEventListener("submit", (event) => {
 link.addEventListener("answer", ({ detail: { question } }) => {
   if (!askedAt.has(question)) askedAt.set(question, now());
   transcript.show(question, askedAt.get(question));
+  strip.sawUntil(question.facts.seen_until_s);
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest("input, select, textarea, dialog");
@@ -218,6 +219,7 @@ link.addEventListener("watches", ({ detail }) => {
 });
 link.addEventListener("watch", ({ detail }) => watches.show(detail.watch_id, detail.watch));
 link.addEventListener("alert", ({ detail: { alert } }) => {
+  strip.sawUntil(alert.evidence.end_s);
   if (watches.alert(alert)) strip.alerted(alert.evidence.end_s);
 });
 link.addEventListener("scene", ({ detail }) => strip.sceneChanged(detail.at_s));
@@ -282,7 +284,7 @@ async function catchUp() {
     const stream = await reply.json();
     time.atLeast((stream.seen_until_s ?? 0) + (stream.lag_s ?? 0));
     isFed = stream.source.kind !== "none";
-    strip.acknowledged({ seen_until_s: stream.seen_until_s });
+    strip.sawUntil(stream.seen_until_s);
     view.showAck(stream, capture.counts.passed);
     return !isFed;
   } catch {

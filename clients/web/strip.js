@@ -26,7 +26,12 @@ export class Strip {
     for (const sequence of kept) this._mark(sequence, "kept");
     for (const sequence of skipped) this._mark(sequence, "skipped");
     for (const { sequence } of dropped) this._mark(sequence, "dropped");
-    if (seenUntil != null) this.seenUntil = Math.max(this.seenUntil ?? 0, seenUntil);
+    this.sawUntil(seenUntil);
+  }
+
+  /** The model has seen up to stream time `at`: acknowledgements say so, answers and alerts too. */
+  sawUntil(at) {
+    if (at != null) this.seenUntil = Math.max(this.seenUntil ?? 0, at);
   }
 
   asked(at) {

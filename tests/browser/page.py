@@ -26,6 +26,17 @@ class Page:
     def click(self, selector: str) -> None:
         self.driver.find_element("css selector", selector).click()
 
+    def look(self, width: int, height: int, colours: str = "light") -> None:
+        """As on a screen of this size, for someone who likes ``light`` or ``dark``."""
+        self.driver.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride",
+            {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
+        )
+        self.driver.execute_cdp_cmd(
+            "Emulation.setEmulatedMedia",
+            {"features": [{"name": "prefers-color-scheme", "value": colours}]},
+        )
+
     @property
     def state(self) -> str:
         return str(self.run("return document.getElementById('connection').dataset.state"))

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.browser.chromium import chromium, faults
-from tests.browser.conftest import Served, wait_for
+from tests.browser.conftest import Served, served, wait_for
 from tests.browser.page import Page
 
 
@@ -90,3 +90,18 @@ def test_the_way_can_be_changed_while_it_sends(live: Page) -> None:
         )
         wait_for_another_picture(live, way)
         assert live.notice == ""
+
+
+def test_it_is_sent_again_when_the_server_was_started_again(page: Page, tmp_path: Path) -> None:
+    with served(tmp_path / "one", "--mode", "fake") as first:
+        page.open(first.url)
+        page.run("sessionStorage.clear(); localStorage.setItem('onlooker.way', 'webrtc')")
+        page.open(first.url).until_live()
+        page.watch("webcam")
+        first.process.kill()
+        wait_for(lambda: page.state == "waiting", 20, "the page to notice")
+        with served(tmp_path / "two", "--mode", "fake", port=first.port) as second:
+            page.until_live(30)
+            wait_for(lambda: int(page.text("kept")) > 0, 60, "pictures to flow again")
+            assert page.notice == ""
+            assert source_of(page, second)["kind"] == "push"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,20 @@ def test_missing_test_packages_are_an_error_in_ci(tmp_path: Path) -> None:
     done = run_script("system.sh", "test", environ=environ)
     assert done.returncode == 1
     assert "in CI nothing skips" in done.stderr
+
+
+def test_axe_of_another_digest_counts_as_missing_and_is_an_error_in_ci(tmp_path: Path) -> None:
+    shutil.copytree(SETUP, tmp_path / "deploy" / "setup")
+    found = tmp_path / "runs" / "tools" / "axe.min.js"
+    found.parent.mkdir(parents=True)
+    found.write_text("another script")
+    script = str(tmp_path / "deploy" / "setup" / "axe.sh")
+    mine = run_script(script, environ={"INSTALL": "0"})
+    assert mine.returncode == 0
+    assert "axe-core is not there" in mine.stderr
+    ci = run_script(script, environ={"INSTALL": "0", "CI": "true"})
+    assert ci.returncode == 1
+    assert "in CI nothing skips, and axe-core" in ci.stderr
 
 
 def test_a_failed_step_shows_the_end_of_its_log(tmp_path: Path) -> None:
