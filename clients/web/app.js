@@ -66,16 +66,12 @@ async function watch(kind, file) {
     animate(source);
     await send();
   } catch (error) {
-    tellWhy(error);
+    if (!(error instanceof SourceError)) throw error;
+    view.notify(error.message);
   }
 }
 
-function tellWhy(error) {
-  if (!(error instanceof SourceError)) throw error;
-  view.notify(error.message);
-}
-
-/** Send what is watched, the way that is picked. */
+/** Send what is watched, the way that is picked; as pictures where that way fails. */
 async function send() {
   const sent = source;
   const before = capture;
@@ -85,8 +81,11 @@ async function send() {
     const isLater = capture === senders.webrtc && !link.live; // as soon as there is a session
     if (source === sent && !isLater) await capture.start(source);
   } catch (error) {
-    if (source === sent) stopSource();
-    throw error;
+    if (!(error instanceof SourceError)) throw error;
+    if (source !== sent) return;
+    byId("way").value = "pictures";
+    await send();
+    view.notify(`${error.message.replace(/\.?$/, ".")} It is sent as JPEG pictures instead.`);
   }
   view.showPace(capture.pace, capture.wantedFps, source);
 }
@@ -95,11 +94,7 @@ async function send() {
 // nothing any more, which the browser notices later.
 async function sendAgain(isCut = false) {
   if (!source || !link.live || capture !== senders.webrtc || (capture.sending && !isCut)) return;
-  try {
-    await send();
-  } catch (error) {
-    tellWhy(error);
-  }
+  await send();
 }
 
 function stopSource() {
@@ -146,15 +141,11 @@ byId("fps").addEventListener("change", ({ target }) => {
   view.showPace(capture.pace, capture.wantedFps, source);
 });
 
-byId("way").addEventListener("change", async ({ target }) => {
+byId("way").addEventListener("change", ({ target }) => {
   localStorage.setItem(WAY_STORE, target.value);
   if (!source) return;
   view.notify("");
-  try {
-    await send();
-  } catch (error) {
-    tellWhy(error);
-  }
+  send();
 });
 
 // ---- questions ----

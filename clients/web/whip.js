@@ -39,7 +39,7 @@ export class WhipSender {
     const media = source.media?.(DRAWN_FPS);
     const [track] = media?.getVideoTracks() ?? [];
     if (!track || !globalThis.RTCPeerConnection) {
-      throw new SourceError("This browser cannot send this source over WebRTC; send it as pictures.");
+      throw new SourceError("This browser cannot send this source over WebRTC.");
     }
     const peer = new RTCPeerConnection({ iceServers: await this._iceServers() });
     this._peer = peer;
@@ -55,7 +55,7 @@ export class WhipSender {
       if (this._peer !== peer) return; // another source was picked meanwhile
       await this.stop();
       if (error instanceof SourceError) throw error;
-      throw new SourceError(`WebRTC did not work: ${error.message}. Send pictures instead.`);
+      throw new SourceError(`WebRTC did not work: ${error.message}.`);
     }
     peer.addEventListener("connectionstatechange", () => {
       if (this._peer !== peer || !["failed", "closed"].includes(peer.connectionState)) return;

@@ -92,6 +92,14 @@ def test_the_way_can_be_changed_while_it_sends(live: Page) -> None:
         assert live.notice == ""
 
 
+def test_where_webrtc_does_not_work_pictures_are_sent_and_the_page_says_so(live: Page) -> None:
+    live.run("RTCPeerConnection = undefined")
+    live.watch("webcam")
+    assert "cannot send this source over WebRTC. It is sent as JPEG" in live.notice
+    assert live.run("return document.getElementById('way').value") == "pictures"
+    assert re.search("mostly (red|blue)", live.ask("What colour is it?"))
+
+
 def test_it_is_sent_again_when_the_server_was_started_again(page: Page, tmp_path: Path) -> None:
     with served(tmp_path / "one", "--mode", "fake") as first:
         page.open(first.url)
