@@ -42,12 +42,17 @@ def told_of(
         case events.PaceChanged():
             return pace_told(event, stream, slot=slot or 0)
         case events.SourceChanged():
-            reason = f"source {event.state}"
-            return told.StreamUpdated(stream=stream_object(stream), reason=reason)
+            return told.StreamUpdated(
+                stream=stream_object(stream, source=event.source),
+                reason=f"source {event.state.value}",
+                event_number=number,
+            )
         case events.MemoryForgotten() | events.PrivacyChanged():
             is_forgotten = isinstance(event, events.MemoryForgotten)
             reason = "memory deleted" if is_forgotten else "privacy changed"
-            return told.StreamUpdated(stream=stream_object(stream), reason=reason)
+            return told.StreamUpdated(
+                stream=stream_object(stream), reason=reason, event_number=number
+            )
         case events.AnswerStarted() | events.AnswerFinished():
             return _answer(event, stream)
         case events.StreamEnded():

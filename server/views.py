@@ -16,6 +16,7 @@ from onlooker.core.protocol.base import (
 )
 from onlooker.engine.interface import EngineInfo
 from onlooker.server.config import Settings
+from onlooker.streams.lease import SourceStatus
 from onlooker.streams.masks import Mask
 from onlooker.streams.stream import Stream, StreamStatus
 
@@ -26,8 +27,8 @@ WEBRTC_OWNER = "WebRTC session "
 over HTTP."""
 
 
-def stream_object(stream: Stream) -> StreamObject:
-    """A stream, with its counters now."""
+def stream_object(stream: Stream, *, source: SourceStatus | None = None) -> StreamObject:
+    """A stream, with its counters now. `source`: how its source was at another time."""
     status = stream.status()
     return StreamObject(
         id=stream.name,
@@ -37,7 +38,7 @@ def stream_object(stream: Stream) -> StreamObject:
         max_fps=stream.options.max_fps,
         gate_threshold=stream.options.gate_threshold,
         metadata=status.metadata,
-        source=_source(status.source),
+        source=_source(source or status.last_source),
         totals=frame_totals(status),
         clips=status.clips,
         seen_until_s=status.seen_until_s,
@@ -103,12 +104,21 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def _source(owner: str | None) -> SourceInfo:
-    if owner is None:
+def _source(status: SourceStatus | None) -> SourceInfo:
+    if status is None:
         return SourceInfo()
-    if owner == HTTP_OWNER or owner.startswith((CONNECTION_OWNER, WEBRTC_OWNER)):
-        return SourceInfo(kind="push")
-    return SourceInfo(kind="pull", url=owner)  # a pulled source goes by its address
+    is_pushed = status.owner == HTTP_OWNER or status.owner.startswith(
+        (CONNECTION_OWNER, WEBRTC_OWNER)
+    )
+    return SourceInfo(
+        kind="push" if is_pushed else "pull",
+        url=None if is_pushed else status.owner,  # a pulled source goes by its address
+        state=status.state.value,
+        reason=status.reason or None,
+        changed_at=status.changed_wall_s,
+        failures=status.num_failures,
+        next_try_at=status.next_try_wall_s,
+    )
 
 
 def _word(reason: DropReason) -> str:

@@ -155,13 +155,16 @@ class SourcesSection(Section):
     """First wait before a lost source is opened again; doubles each time."""
 
     reconnect_max_s: float = Field(default=30.0, gt=0, le=3600)
-    """Longest wait between two attempts."""
+    """Longest wait between two attempts. A live source that has given a picture is tried again for
+    as long as its stream is open, whatever it answers."""
 
-    max_reconnects: int = Field(default=20, ge=0)
-    """Attempts in a row without a single frame before the source is given up."""
+    first_attempts: int = Field(default=3, ge=1, le=1000)
+    """Attempts before a source that has never given a picture has failed. A recording that breaks
+    off is opened so often to hear the rest of it."""
 
     max_sources: int = Field(default=16, ge=0, le=1024)
-    """Sources pulled at the same time; each has a thread."""
+    """Sources pulled at the same time; each has a thread. One that is lost keeps its place, so that
+    it can come back; closing its stream frees it."""
 
     @property
     def rules(self) -> AddressRules:

@@ -6,6 +6,7 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId
 from onlooker.core.media import DropReason, FrameOutcome
 from onlooker.engine.interface import FinishReason
+from onlooker.streams.lease import SourceChange, SourceStatus
 from onlooker.watches.events import WatchEvent
 
 
@@ -64,10 +65,18 @@ class PaceChanged:
 
 @dataclass(frozen=True, slots=True)
 class SourceChanged:
-    """A source ``began``, was ``lost``, was ``found again`` or has ``ended``, as `state` says."""
+    """Something happened to the stream's source."""
 
-    state: str
-    detail: str
+    state: SourceChange
+    """What happened, such as ``lost`` or ``found again``."""
+    source: SourceStatus
+    """How the source is since then."""
+
+    @property
+    def detail(self) -> str:
+        """The source and the reason, for people."""
+        reason = self.source.reason
+        return f"{self.source.owner}: {reason}" if reason else self.source.owner
 
 
 @dataclass(frozen=True, slots=True)

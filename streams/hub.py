@@ -262,8 +262,9 @@ class StreamHub:
             Forbidden: the address or path is not allowed.
             InvalidRequest, Overloaded: a bad URL; too many sources.
         """
-        pulling = await self._puller.prepare(stream, source)
-        self._pulls[stream.id] = self._spawn(pulling)
+        pull = await self._puller.prepare(stream, source)
+        task = self._pulls[stream.id] = self._spawn(pull.run())
+        task.add_done_callback(lambda _: pull.close())  # also where it never took a step
 
     # ---- inside
 

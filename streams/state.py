@@ -10,6 +10,7 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import DropReason
 from onlooker.scheduler.slo import Tier
 from onlooker.streams.config import StreamsSection
+from onlooker.streams.lease import SourceStatus
 from onlooker.streams.masks import Mask
 
 
@@ -107,3 +108,5 @@ class StreamStatus:
     """How long anything of the stream is kept; None: as long as there is room."""
     forgotten_until_s: float | None = None
     """What was captured before this was deleted because it was old; None where nothing was."""
+    last_source: SourceStatus | None = None
+    """How the source is, or how the last one was; None where there was none yet."""

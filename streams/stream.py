@@ -24,7 +24,7 @@ from onlooker.streams.events import (
 from onlooker.streams.fanout import EventLog, Subscription
 from onlooker.streams.forgetter import ForgetAlerts, ForgetReport, Forgetter
 from onlooker.streams.ingest.ingest import Ingest
-from onlooker.streams.lease import SourceLease
+from onlooker.streams.lease import SourceChange, SourceLease, SourceStatus
 from onlooker.streams.masks import Mask
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.question_slots import QuestionSlots
@@ -108,12 +108,13 @@ class Stream:
             forget_alerts=forget_alerts,
         )
         self._lease: SourceLease | None = None
+        self._source: SourceStatus | None = None
         self._turn = asyncio.Lock()
         self._has_more_aged = False
 
     # ---- the source
 
-    def claim_source(self, owner: str) -> SourceLease:
+    def claim_source(self, owner: str, *, is_pulled: bool = False) -> SourceLease:
         """Become the one who feeds this stream. `owner` names the source in errors and status.
 
         When the new source's time starts before what the stream has seen, it is shifted to follow
@@ -130,15 +131,17 @@ class Stream:
                 "open another stream",
                 param="stream",
             )
-        self._lease = SourceLease(owner, self._release)
+        self._lease = SourceLease(
+            owner,
+            clock=self._clock,
+            is_pulled=is_pulled,
+            on_change=self._note_source,
+            on_release=self._release,
+        )
         self.ingest.begin_source()
         self.active_at_s = self._clock.now_s()
-        self.note_source("began", owner)
+        self._lease.tell(SourceChange.BEGAN)
         return self._lease
-
-    def note_source(self, state: str, detail: str) -> None:
-        """Tell viewers how the source is: ``began``, ``lost``, ``found again`` or ``ended``."""
-        self._events.publish(SourceChanged(state, detail))
 
     def push(self, frame: FrameMessage) -> None:
         """Take a live frame, encoded or as pixels of the engine's size; never waits. What becomes
@@ -291,9 +294,11 @@ class Stream:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether somebody listens, asks, waits to feed it, or the model is not done with it."""
+        """Whether somebody listens, asks, waits to feed it, or the model is not done with it; also
+        while the server pulls its source, which may be lost and come back."""
         return bool(
             self._events.num_subscribers
+            or (self._lease is not None and self._lease.is_pulled)
             or self._asker.num_active
             or self._turn.locked()
             or self.ingest.is_busy
@@ -318,6 +323,7 @@ class Stream:
             seen_until_s=tally.seen_until_s,
             lag_s=tally.lag_s,
             source=self._lease.owner if self._lease is not None else None,
+            last_source=self._source,
             subscribers=self._events.num_subscribers,
             questions=self._asker.num_active,
             fps=ingest.fps(),
@@ -359,11 +365,14 @@ class Stream:
         when the model has seen a clip is chance there."""
         return self.ingest.covers if self.is_live else ()
 
-    def _release(self, lease: SourceLease, detail: str) -> None:
+    def _note_source(self, change: SourceChange, status: SourceStatus) -> None:
+        self._source = status
+        self._events.publish(SourceChanged(change, status))
+
+    def _release(self, lease: SourceLease) -> None:
         if self._lease is lease:
             self._lease = None
             self.ingest.end_source()
-            self.note_source("ended", f"{lease.owner}: {detail}" if detail else lease.owner)
 
     def _check_open(self) -> None:
         if self._closed.done():

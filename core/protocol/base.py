@@ -253,13 +253,24 @@ class FrameTotals(Outbound):
 
 
 class SourceInfo(Outbound):
-    """Where a stream's frames come from."""
+    """Where a stream's frames come from, or where they came from last, and how that fares."""
 
     kind: Literal["none", "push", "pull"] = "none"
     """What feeds it: nothing yet, a connection or HTTP calls, or an address that the server
     reads."""
     url: str | None = None
     """The address of a pulled source, without user name, password and query."""
+    state: Literal["opening", "playing", "lost", "ended", "failed"] | None = None
+    """How it is: a ``lost`` source is tried again at `next_try_at`; one that has ``ended`` or
+    ``failed`` is not."""
+    reason: str | None = None
+    """Why it is so, and what to do about it, for people."""
+    changed_at: float | None = None
+    """When it came to be so, in seconds since the Unix epoch."""
+    failures: int = 0
+    """Attempts in a row that failed."""
+    next_try_at: float | None = None
+    """When a source that is lost is tried again, in seconds since the Unix epoch."""
 
 
 MaskShare = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

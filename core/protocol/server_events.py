@@ -307,13 +307,17 @@ class VideoDetached(ServerEvent):
 
 class StreamUpdated(ServerEvent):
     """The state of a stream: when one begins to follow it, when its source or its privacy changes,
-    and when part of its memory is deleted. HTTP events only."""
+    and when part of its memory is deleted. The `source` in it is as it was at the event, also where
+    the event is told again to who comes back. HTTP events only."""
 
     type: Literal["stream.updated"] = "stream.updated"
     stream: StreamObject
     reason: str | None = None
-    """Why the event came: ``source began``, ``source lost``, ``source found again``, ``source
-    ended``, ``privacy changed`` or ``memory deleted``; null at first."""
+    """Why the event came: ``source began``, ``source playing``, ``source lost``, ``source found
+    again``, ``source ended``, ``source failed``, ``privacy changed`` or ``memory deleted``; null at
+    first."""
+    event_number: int | None = None
+    """Number of the event among the stream's, from which one can resume; null at first."""
 
 
 class StreamAnswer(ServerEvent):

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,13 +13,14 @@ from onlooker.core.address import AddressPolicy
 from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
+from onlooker.core.log import stream_id_var
 from onlooker.core.media import Frame
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups
 from onlooker.core.waiting import within
 from onlooker.engine.interface import EngineInfo
 from onlooker.streams.config import StreamsSection
-from onlooker.streams.lease import SourceLease
+from onlooker.streams.lease import SourceChange, SourceLease
 from onlooker.streams.sources.reader import Sample, SourceReader
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow, SourceSpec, redacted
 from onlooker.streams.stream import Stream
@@ -27,6 +29,11 @@ _log = logging.getLogger("onlooker.streams.sources")
 
 JUMP_S = 10.0
 """A source's time that goes on by more than this from one picture to the next has jumped."""
+
+NO_PICTURES = (
+    "it ended without a single picture: it is empty, cut off, or holds no video that this server "
+    "can decode"
+)
 
 
 class Reader(Protocol):
@@ -68,8 +75,9 @@ class Puller:
         self._make_executor = make_executor
         self._num_active = 0
 
-    async def prepare(self, stream: Stream, source: SourceSpec) -> Coroutine[Any, Any, None]:
-        """Check `source`, claim `stream` for it, and return the work that feeds it.
+    async def prepare(self, stream: Stream, source: SourceSpec) -> "Pull":
+        """Check `source`, claim `stream` for it, and return what feeds it: whoever gets it runs it,
+        and closes it however that ended.
 
         Raises: see `StreamHub.pull`.
         """
@@ -77,12 +85,13 @@ class Puller:
         if self._num_active >= self._settings.sources.max_sources:
             raise Overloaded(
                 f"{self._num_active} sources are being pulled, which is this server's limit "
-                "(setting streams.sources.max_sources)"
+                "(setting streams.sources.max_sources): close a stream whose source is lost or no "
+                "longer needed, or try again later"
             )
-        lease = stream.claim_source(redacted(source.url))
+        lease = stream.claim_source(redacted(source.url), is_pulled=True)
         self._num_active += 1
         interval_s = 1 / source.fps if source.fps else stream.interval_s
-        pull = _Pull(
+        return Pull(
             stream,
             lease,
             source,
@@ -91,14 +100,11 @@ class Puller:
             metrics=self._metrics,
             make_reader=lambda: self._make_reader(source, max(interval_s, stream.interval_s)),
             executor=self._make_executor(),
+            on_close=self._give_back,
         )
-        return self._run(pull)
 
-    async def _run(self, pull: "_Pull") -> None:
-        try:
-            await pull.run()
-        finally:
-            self._num_active -= 1
+    def _give_back(self) -> None:
+        self._num_active -= 1
 
     async def _check(self, source: SourceSpec) -> None:
         """Raise what is wrong with the address; names that do not resolve may do so later."""
@@ -147,7 +153,7 @@ class _StreamTime:
         return placed_s
 
 
-class _Pull:
+class Pull:
     """One source that feeds one stream, from beginning to end."""
 
     def __init__(
@@ -161,6 +167,7 @@ class _Pull:
         metrics: Metrics,
         make_reader: Callable[[], Reader],
         executor: Executor,
+        on_close: Callable[[], None],
     ) -> None:
         self._stream, self._lease, self._source = stream, lease, source
         self._settings, self._clock, self._metrics = settings.sources, clock, metrics
@@ -168,41 +175,56 @@ class _Pull:
         self._backoff = Backoff(self._settings.reconnect_min_s, self._settings.reconnect_max_s)
         self._time = _StreamTime()
         self._sequence = 0
+        self._on_close: Callable[[], None] | None = on_close
         self._failures = 0
         self._lost_at_s: float | None = None
+        self._is_recorded = False
+        self._heard_s = -math.inf
+        """Up to which of its own times a recording has been fed in this round."""
 
     async def run(self) -> None:
-        """Feed until the source ends for good or the stream is closed."""
-        reason = "it ended"
+        """Feed until the source ends or fails for good, or the stream is closed."""
+        stream_id_var.set(self._stream.id)
         try:
-            while True:
-                try:
-                    if not await self._play_once():
-                        break
-                except SourceSlow as error:
-                    self._metrics.too_slow.labels(
-                        what="reading" if self._sequence else "opening"
-                    ).inc()
-                    if not self._sequence:
-                        reason = str(error)
-                        break
-                    if not await self._back_off(str(error)):
-                        reason = f"given up after {self._failures} attempts: {error}"
-                        break
-                except SourceLost as error:
-                    if not await self._back_off(str(error)):
-                        reason = f"given up after {self._failures} attempts: {error}"
-                        break
-        except SourceBroken as error:
-            reason = str(error)
+            await self._play()
+            self._end("it ended", SourceChange.ENDED)
         except NotFound:
             pass  # the stream was closed
+        except (SourceBroken, SourceLost) as error:
+            self._end(str(error), SourceChange.FAILED)
         except Exception:
-            _log.exception("pulling failed")
-            reason = "internal error while pulling"
+            _log.exception("pulling a source failed")
+            self._end("internal error while pulling it; see the server's log", SourceChange.FAILED)
         finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the place back. Idempotent; called also where `run` never began."""
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            on_close()
             self._executor.shutdown(wait=False)  # the reader's close still runs
-            self._lease.release(reason)
+            self._lease.release()
+
+    def _end(self, reason: str, change: SourceChange) -> None:
+        if change is SourceChange.FAILED:
+            _log.warning(
+                "a source has failed", extra={"source": self._lease.owner, "reason": reason}
+            )
+        self._lease.release(reason, change=change, num_failures=self._failures)
+
+    async def _play(self) -> None:
+        """Play the source, again and again where it is looped or lost.
+
+        Raises:
+            SourceBroken, SourceLost: it failed for good.
+        """
+        while True:
+            try:
+                if not await self._play_once():
+                    return
+            except (SourceBroken, SourceLost) as error:
+                await self._fail(error)
 
     async def _play_once(self) -> bool:
         """Open the source and feed all it gives; returns whether to open it again."""
@@ -210,20 +232,28 @@ class _Pull:
         reader = self._make_reader()
         try:
             await self._open(loop.run_in_executor(self._executor, reader.open))
-            samples = reader.samples()
+            self._is_recorded = reader.is_recorded
+            samples, heard_s = reader.samples(), self._heard_s
             self._time.begin_again()
             begun: tuple[float, float] | None = None
             while True:
                 sample = await loop.run_in_executor(self._executor, next, samples, None)
                 if sample is None:
                     break
+                if reader.is_recorded and sample.time_s <= heard_s:
+                    continue  # the recording broke off there, and is heard again up to there
+                heard_s = -math.inf
                 begun = await self._feed(sample, begun, is_recorded=reader.is_recorded)
+                self._heard_s = sample.time_s
         finally:
             reader.stop()
             self._executor.submit(reader.close)
         if not reader.is_recorded:
-            raise SourceLost("the source stopped sending")
-        return self._source.loop and begun is not None
+            raise SourceLost("it stopped sending")
+        if not self._sequence:
+            raise SourceBroken(NO_PICTURES)
+        self._heard_s = -math.inf
+        return self._source.loop
 
     async def _open(self, opening: "asyncio.Future[None]") -> None:
         """Wait until the source is open. What the reader itself does not end in time is left to
@@ -247,9 +277,7 @@ class _Pull:
         if live and self._lost_at_s is not None:
             step_s = max(step_s, now_s - self._lost_at_s)
         capture_s = self._time.place(sample.time_s, step_s=step_s)
-        if self._failures:
-            self._failures = 0
-            self._stream.note_source("found again", self._lease.owner)
+        self._note_picture()
         self._lost_at_s = None
         if begun is None:
             begun = (capture_s, now_s)
@@ -263,16 +291,39 @@ class _Pull:
             await self._stream.push_wait(frame)
         return begun
 
-    async def _back_off(self, why: str) -> bool:
-        """Wait before the next attempt; False when there were enough of them."""
+    def _note_picture(self) -> None:
+        if self._failures and self._sequence:
+            self._lease.tell(SourceChange.FOUND_AGAIN)
+            _log.info("a source was found again", extra={"source": self._lease.owner})
+        elif not self._sequence:
+            self._lease.tell(SourceChange.PLAYING)
+        self._failures = 0
+
+    async def _fail(self, error: SourceBroken | SourceLost) -> None:
+        """Wait until the source is to be opened again.
+
+        Raises:
+            SourceBroken, SourceLost: `error`, where there were enough attempts.
+        """
+        has_worked, is_slow = self._sequence > 0, isinstance(error, SourceSlow)
         self._failures += 1
+        if is_slow:
+            self._metrics.too_slow.labels(what="reading" if has_worked else "opening").inc()
+        if not has_worked or self._is_recorded:
+            if isinstance(error, SourceBroken) or (is_slow and not has_worked):
+                raise error
+            if self._failures >= self._settings.first_attempts:
+                raise SourceLost(f"{error} (given up after {self._failures} attempts)") from error
         if self._lost_at_s is None:
             self._lost_at_s = self._clock.now_s()
-        if self._stream.closed_reason is not None:
-            return False
-        if self._failures > self._settings.max_reconnects:
-            return False
-        self._stream.note_source("lost", f"{self._lease.owner}: {why}")
+        if self._failures == 1:
+            _log.warning(
+                "a source is lost, and is tried again",
+                extra={"source": self._lease.owner, "reason": str(error)},
+            )
+        wait_s = self._backoff.wait_s(self._failures)
+        self._lease.tell(
+            SourceChange.LOST, str(error), num_failures=self._failures, retry_in_s=wait_s
+        )
         self._metrics.source_reconnects.inc()
-        await self._clock.sleep(self._backoff.wait_s(self._failures))
-        return True
+        await self._clock.sleep(wait_s)

@@ -26,7 +26,8 @@ class SourceSlow(SourceLost):
 
 
 class SourceBroken(Exception):
-    """The source can never be played: not found, no video, refused."""
+    """The source cannot be played: not found, no video, refused. Where it never could, it is not
+    opened again."""
 
 
 def redacted(url: str) -> str:

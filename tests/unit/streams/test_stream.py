@@ -285,10 +285,12 @@ async def test_viewers_are_told_when_sources_begin_and_end() -> None:
         events = stream.subscribe(max_events=10)
         stream.claim_source("camera").release("unplugged")
         changes = [e for e in waiting_events(events) if isinstance(e, SourceChanged)]
-        assert changes == [
-            SourceChanged("began", "camera"),
-            SourceChanged("ended", "camera: unplugged"),
+        assert [(e.state, e.detail) for e in changes] == [
+            ("began", "camera"),
+            ("ended", "camera: unplugged"),
         ]
+        assert [e.source.state for e in changes] == ["playing", "ended"]
+        assert stream.status().last_source == changes[-1].source
 
 
 async def test_a_clip_that_the_engine_loses_is_told_and_the_stream_goes_on() -> None:

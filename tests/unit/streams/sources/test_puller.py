@@ -5,13 +5,13 @@ from itertools import pairwise
 import pytest
 
 from onlooker.core.clock import ManualClock
-from onlooker.core.errors import Conflict, Forbidden, Overloaded
+from onlooker.core.errors import Conflict, Forbidden, NotFound, Overloaded
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import SourcesSection, StreamsSection
 from onlooker.streams.events import ClipSeen, SourceChanged
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
-from onlooker.streams.sources.puller import Puller, Reader
+from onlooker.streams.sources.puller import Pull, Puller, Reader
 from onlooker.streams.sources.reader import Sample
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
 from onlooker.streams.stream import Stream, StreamOptions
@@ -19,6 +19,8 @@ from tests.fakes.pictures import make_pixels
 from tests.fakes.streams import SMALL, InlineExecutor, ask, driven, running_hub
 
 URL = "http://8.8.8.8/video.mp4"
+CLOSED = NotFound("the stream is closed")
+"""Ends a pull that would go on for ever, as a stream that is closed does."""
 LIVE, VIRTUAL = StreamOptions(clock="live"), StreamOptions(clock="virtual")
 
 
@@ -52,12 +54,12 @@ class Turns:
 
     def __init__(self, *turns: list[float | Exception], is_recorded: bool = True) -> None:
         self._turns = list(turns)
-        self._is_recorded = is_recorded
+        self.is_recorded = is_recorded
         self.readers: list[ScriptedReader] = []
 
     def __call__(self, source: SourceSpec, interval_s: float) -> Reader:
         turn = self._turns.pop(0) if len(self._turns) > 1 else self._turns[0]
-        self.readers.append(ScriptedReader(turn, is_recorded=self._is_recorded))
+        self.readers.append(ScriptedReader(turn, is_recorded=self.is_recorded))
         return self.readers[-1]
 
 
@@ -72,6 +74,13 @@ def make_puller(
         make_reader=turns,
         make_executor=InlineExecutor,
     )
+
+
+async def played(pull: Pull) -> None:
+    """As the hub does it: run, and close however that ended."""
+    task = asyncio.ensure_future(pull.run())
+    task.add_done_callback(lambda _: pull.close())
+    await task
 
 
 async def pull(
@@ -89,7 +98,7 @@ async def pull(
             told.append((clock.now_s(), event))
 
     listening = asyncio.ensure_future(listen(events))
-    await driven(clock, work, step_s=step_s)
+    await driven(clock, played(work), step_s=step_s)
     await driven(clock, ask(stream, "wait for what is on its way"), step_s=step_s)
     events.close()
     await listening
@@ -153,33 +162,117 @@ async def test_a_jump_in_a_sources_time_does_not_show_in_stream_time() -> None:
         assert spans == [(0.0, 0.5), (1.0, 1.5), (2.0, 2.5)]
 
 
-async def test_a_lost_camera_is_opened_again_after_growing_waits() -> None:
+async def test_a_camera_that_has_worked_is_tried_again_for_ever_after_growing_waits() -> None:
     clock, metrics = ManualClock(), Metrics()
     async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
         stream = await hub.open_stream(options=LIVE)
-        lost = SourceLost("no answer")
-        turns = Turns([lost], [lost], [lost], [1.0, lost], [lost], is_recorded=False)
+        lost, gone = SourceLost("no answer"), SourceBroken("status 404")
+        failing: list[list[float | Exception]] = [[lost], [gone]]
+        turns = Turns([1.0, lost], *failing * 20, [2.0, lost], [lost], [CLOSED])
+        turns.is_recorded = False
         told = await pull(
             hub, turns, clock, stream=stream, metrics=metrics,
-            reconnect_min_s=1.0, reconnect_max_s=3.0, max_reconnects=3,
+            reconnect_min_s=1.0, reconnect_max_s=3.0, first_attempts=1,
         )  # fmt: skip
         lost_at_s = [at_s for at_s, e in told if isinstance(e, SourceChanged) and e.state == "lost"]
         waits = [after - before for before, after in pairwise(lost_at_s)]
-        assert waits[:3] == pytest.approx([1.0, 2.0, 3.0], abs=0.06)
+        assert waits[:4] == pytest.approx([1.0, 2.0, 3.0, 3.0], abs=0.06)
         states = [state for state, _ in changes(told)]
-        assert states == ["began", *["lost"] * 3, "found again", *["lost"] * 3, "ended"]
-        assert "given up after 4 attempts" in changes(told)[-1][1]
+        assert states == [
+            "began", "playing", *["lost"] * 41, "found again", *["lost"] * 2, "ended",
+        ]  # fmt: skip
         assert all(reader.is_closed for reader in turns.readers[:-1])
-        assert metrics.registry.get_sample_value("onlooker_source_reconnects_total") == 6
+        assert metrics.registry.get_sample_value("onlooker_source_reconnects_total") == 43
+
+
+async def test_who_looks_learns_why_a_source_is_lost_and_when_it_is_tried_again() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        turns = Turns([1.0, SourceLost("no answer")], [CLOSED], is_recorded=False)
+        told = await pull(hub, turns, clock, stream=stream, reconnect_min_s=7.0)
+        (lost,) = [e.source for _, e in told if isinstance(e, SourceChanged) and e.state == "lost"]
+        assert (lost.owner, lost.state, lost.reason) == (URL, "lost", "no answer")
+        assert lost.num_failures == 1
+        assert lost.next_try_wall_s == lost.changed_wall_s + 7.0
+
+
+async def test_a_source_that_never_worked_fails_after_a_few_attempts() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        turns = Turns([SourceLost("no answer")], is_recorded=False)
+        told = await pull(hub, turns, clock, stream=stream, first_attempts=3)
+        assert [state for state, _ in changes(told)] == ["began", "lost", "lost", "failed"]
+        source = stream.status().last_source
+        assert source is not None
+        assert (source.state, source.owner) == ("failed", URL)
+        assert source.reason == "no answer (given up after 3 attempts)"
+        assert len(turns.readers) == 3
+
+
+async def test_what_can_never_be_played_fails_at_once() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        turns = Turns([SourceBroken("status 404")], is_recorded=False)
+        told = await pull(hub, turns, clock, stream=stream)
+        assert [state for state, _ in changes(told)] == ["began", "failed"]
+
+
+@pytest.mark.parametrize("error", [SourceLost("no answer"), SourceBroken("no video"), OSError("x")])
+async def test_a_source_that_fails_for_good_is_logged_once(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        await pull(hub, Turns([error]), clock, stream=stream, first_attempts=1)
+    failed = [r for r in caplog.records if r.message == "a source has failed"]
+    assert [r.__dict__["source"] for r in failed] == [URL]
+
+
+async def test_a_recording_that_breaks_off_goes_on_where_it_was() -> None:
+    clock, lost = ManualClock(), SourceLost("the connection broke")
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        turns = Turns([0.0, 0.5, lost], [0.0, 0.5, 1.0, lost], [0.0, 0.5, 1.0, 1.5])
+        told = await pull(hub, turns, clock, stream=stream, first_attempts=2)
+        assert stream.status().received == 4
+        assert changes(told)[-1][0] == "ended"
+
+
+async def test_a_recording_that_breaks_off_at_one_place_again_and_again_fails() -> None:
+    clock = ManualClock()
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        turns = Turns([0.0, 0.5, SourceLost("the connection broke")])
+        told = await pull(hub, turns, clock, stream=stream, first_attempts=3)
+        assert stream.status().received == 2
+        assert len(turns.readers) == 3
+        assert changes(told)[-1][0] == "failed"
+
+
+async def test_a_recording_without_a_picture_says_so() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        told = await pull(hub, Turns([]), clock, stream=stream, loop=True)
+        assert changes(told)[-1][0] == "failed"
+        assert "without a single picture" in changes(told)[-1][1]
 
 
 async def test_a_camera_that_ends_by_itself_counts_as_lost() -> None:
     clock = ManualClock()
     async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
         stream = await hub.open_stream(options=LIVE)
-        turns = Turns([1.0], [SourceBroken("not found")], is_recorded=False)
+        turns = Turns([1.0], [CLOSED], is_recorded=False)
         told = await pull(hub, turns, clock, stream=stream)
-        assert [state for state, _ in changes(told)] == ["began", "lost", "ended"]
+        assert [state for state, _ in changes(told)] == ["began", "playing", "lost", "ended"]
 
 
 async def test_after_a_pause_stream_time_has_gone_on_by_the_pause() -> None:
@@ -188,10 +281,38 @@ async def test_after_a_pause_stream_time_has_gone_on_by_the_pause() -> None:
         clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
     ) as hub:
         stream = await hub.open_stream(options=LIVE)
-        turns = Turns([1.0, SourceLost("x")], [7.0, SourceBroken("enough")], is_recorded=False)
+        turns = Turns([1.0, SourceLost("x")], [7.0, CLOSED], is_recorded=False)
         await pull(hub, turns, clock, stream=stream, reconnect_min_s=20.0)
         newest_s = stream.status().newest_s
         assert newest_s == pytest.approx(20.0, abs=0.1)
+
+
+async def test_a_stream_whose_source_is_lost_is_not_idle() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor(), stream_idle_s=10.0) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        turns = Turns([1.0, SourceLost("x")], [CLOSED], is_recorded=False)
+        work = await make_puller(turns, clock, reconnect_min_s=100.0).prepare(
+            stream, SourceSpec(URL)
+        )
+        await driven(clock, played(work), step_s=1.0)
+        assert stream.closed_reason is None
+        await driven(clock, clock.sleep(20.0), step_s=1.0)
+        assert str(stream.closed_reason).startswith("idle")
+
+
+async def test_a_pull_that_is_cancelled_before_its_first_step_gives_everything_back() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        puller = make_puller(Turns([1.0]), clock, max_sources=1)
+        for _ in range(2):
+            pull = await puller.prepare(stream, SourceSpec(URL))
+            task = asyncio.ensure_future(played(pull))
+            task.cancel()
+            await asyncio.wait((task,))
+            pull.close()
+            assert stream.status().source is None
 
 
 async def test_an_address_inside_the_network_is_refused_before_anything_is_opened() -> None:
@@ -211,7 +332,7 @@ async def test_pulled_sources_are_limited_and_exclusive() -> None:
         work = await puller.prepare(streams[0], SourceSpec(URL))
         with pytest.raises(Overloaded, match="max_sources"):
             _ = await puller.prepare(streams[1], SourceSpec(URL))
-        await driven(clock, work)
+        await driven(clock, played(work))
         streams[1].claim_source("a browser")
         with pytest.raises(Conflict, match="a browser"):
             _ = await puller.prepare(streams[1], SourceSpec(URL))
@@ -222,7 +343,7 @@ async def test_closing_the_stream_ends_the_pull() -> None:
     async with running_hub(clock=clock, pool=InlineExecutor()) as hub:
         stream = await hub.open_stream(options=LIVE)
         puller = make_puller(Turns([float(i) for i in range(100)]), clock)
-        task = asyncio.ensure_future(await puller.prepare(stream, SourceSpec(URL)))
+        task = asyncio.ensure_future(played(await puller.prepare(stream, SourceSpec(URL))))
         await asyncio.sleep(0)
         await hub.close_stream(stream.id, "enough")
         await driven(clock, task)
