@@ -8,6 +8,7 @@ because it sits where connections are made.
 import ipaddress
 import socket
 import stat
+from collections.abc import Container
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,7 +18,15 @@ from onlooker.core.errors import Forbidden, InvalidRequest
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-DEFAULT_PORTS = {"http": 80, "https": 443, "rtsp": 554, "rtsps": 322}
+DEFAULT_PORTS = {
+    "http": 80,
+    "https": 443,
+    "rtsp": 554,
+    "rtsps": 322,
+    "rtmp": 1935,
+    "rtmps": 443,
+}
+"""The schemes of addresses that are connected to, and where they are served."""
 
 MAX_NAME_CHARS = 253
 """The longest name of a host that DNS can carry."""
@@ -98,12 +107,7 @@ class AddressPolicy:
                 f"the {self._rules.what}'s URL is malformed: {error}", param=self._rules.param
             ) from error
         scheme = parts.scheme.lower()
-        if scheme not in self._rules.schemes or scheme not in DEFAULT_PORTS:
-            raise Forbidden(
-                f"a {self._rules.what}'s URL begins with {' or '.join(self._rules.schemes)}, not "
-                f"'{scheme}'",
-                param=self._rules.param,
-            )
+        self.check_scheme(scheme, known=DEFAULT_PORTS)
         if not host or any(c.isspace() or ord(c) < 32 for c in url):
             raise InvalidRequest(
                 f"the {self._rules.what}'s URL has no host or holds blanks", param=self._rules.param
@@ -129,6 +133,15 @@ class AddressPolicy:
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
         )
+
+    def check_scheme(self, scheme: str, *, known: Container[str] | None = None) -> None:
+        """Raise `Forbidden` where URLs of this scheme may not be used, or are none of `known`."""
+        schemes = self._rules.schemes
+        if scheme not in schemes or (known is not None and scheme not in known):
+            raise Forbidden(
+                f"a {self._rules.what}'s URL begins with {' or '.join(schemes)}, not '{scheme}'",
+                param=self._rules.param,
+            )
 
     def addresses(self, host: str, port: int) -> list[str]:
         """Resolve `host` and return the addresses that may be connected to. Blocks.

@@ -3,13 +3,25 @@
 import ipaddress
 import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from onlooker.core.address import AddressRules
 from onlooker.core.settings import Section
 from onlooker.streams.masks import Mask
+
+Scheme = Literal["http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp", "file"]
+"""What the addresses of sources may begin with."""
+
+
+def _network(text: str) -> str:
+    ipaddress.ip_network(text, strict=False)
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
+"""An IP address, or a network such as ``239.0.0.0/8``."""
 
 
 class FleetSection(Section):
@@ -118,8 +130,9 @@ class DecodingSection(Section):
 class SourcesSection(Section):
     """What the server may pull by itself. The defaults keep it out of the network it runs in."""
 
-    schemes: tuple[str, ...] = ("http", "https", "rtsp", "rtsps")
-    """URL schemes that may be pulled; ``file`` needs `file_dirs` besides."""
+    schemes: tuple[Scheme, ...] = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "udp")
+    """URL schemes that may be pulled. Files need `file_dirs`, and ``udp`` needs `listen_on`; both
+    are closed without."""
 
     allow_hosts: tuple[str, ...] = ("*",)
     """Host names (``cam1.example.org``, ``*.example.org``) or networks (``192.0.2.0/24``) that may
@@ -131,6 +144,20 @@ class SourcesSection(Section):
 
     file_dirs: tuple[Path, ...] = ()
     """Directories below which files may be opened; empty: no files."""
+
+    listen_on: tuple[Network, ...] = ()
+    """Addresses of this machine (``192.0.2.7``, ``0.0.0.0`` for all of them) and multicast groups
+    (``239.0.0.0/8``) at which a source may have the server wait for UDP; empty: nowhere. Senders
+    are heard only where `allow_hosts` and `allow_private` let them be pulled from."""
+
+    listen_min_port: int = Field(default=1024, ge=1, le=65_535)
+    """Lowest port that a source may have the server listen at."""
+
+    listen_max_port: int = Field(default=65_535, ge=1, le=65_535)
+    """Highest port that a source may have the server listen at."""
+
+    min_every_s: float = Field(default=0.2, gt=0, le=3600)
+    """Least time between two fetches of a picture that a source may ask for."""
 
     open_timeout_s: float = Field(default=10.0, gt=0, le=300)
     """Time to connect and find the video."""

@@ -356,6 +356,13 @@ def broken_links(page: Path) -> list[str]:
     return [link for link in local if not (page.parent / link).exists()]
 
 
+def test_tests_that_documents_name_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "sources.md").read_text()))
+    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 10
+    assert {name for name in named if f"def {name}(" not in written} == set()
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     pages = tracked("*.md")
     assert len(pages) > 5

@@ -10,7 +10,7 @@ async with Client() as client:  # a stream that somebody else feeds
 """
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -213,6 +213,7 @@ class Client:
         stream_id: str | None = None,
         *,
         source_url: str | None = None,
+        source_options: Mapping[str, Any] | None = None,
         clock: ClockName = "live",
         max_fps: float | None = None,
         gate_threshold: float | None = None,
@@ -220,11 +221,15 @@ class Client:
         masks: Sequence[MaskConfig] | None = None,
         keep_for_s: float | None = None,
     ) -> StreamObject:
-        """Make a stream; with `source_url` the server pulls its video from there."""
+        """Make a stream; with `source_url` the server pulls its video from there.
+
+        `source_options` are further fields of the source: ``fps``, ``loop``, ``transport`` and
+        ``every_s``, as `SourceRequest` has them.
+        """
         body = _body(
             CreateStreamRequest,
             id=stream_id,
-            source={"url": source_url} if source_url else None,
+            source={"url": source_url, **(source_options or {})} if source_url else None,
             clock=clock,
             max_fps=max_fps,
             gate_threshold=gate_threshold,

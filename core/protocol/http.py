@@ -29,12 +29,19 @@ class SourceRequest(Inbound):
     """An address that the server reads frames from."""
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
-    """The address: ``rtsp://…``, ``http(s)://…`` (file or HLS) or ``file:///…``; only what the
-    operator allows."""
+    """The address: ``rtsp(s)://…``, ``rtmp(s)://…``, ``http(s)://…`` (file, motion JPEG, HLS or a
+    picture), ``udp://…`` (where to wait for MPEG-TS) or ``file:///…``; only what the operator
+    allows."""
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
     """Frames a second that are taken of it, at most."""
     loop: bool = False
     """Whether to begin again at the end of a file."""
+    transport: Literal["tcp", "udp"] | None = None
+    """How an RTSP camera sends its packets: over the connection (``tcp``, the default) or by
+    ``udp``."""
+    every_s: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    """For a picture (JPEG, PNG or WebP) at an ``http(s)://`` address: seconds between two fetches
+    of it."""
 
 
 class CreateStreamRequest(Inbound):

@@ -46,8 +46,10 @@ async def create_stream(
 ) -> StreamObject:
     """Open a stream. It stays until it is closed or its idle limit passes.
 
-    With `source` the server pulls the video itself (file, HTTP(S), RTSP or HLS), from addresses
-    that the operator allows: `{"source": {"url": "rtsp://camera.example.org/live", "fps": 2}}`.
+    With `source` the server pulls the video itself (file, HTTP, HLS, RTSP, RTMP, UDP or a picture
+    again and again), from addresses that the operator allows:
+    `{"source": {"url": "rtsp://camera.example.org/live", "fps": 2}}`, or
+    `{"source": {"url": "https://camera.example.org/now.jpg", "every_s": 2}}`.
     Without, frames are pushed.
     """
     if request.source is not None:
@@ -65,7 +67,13 @@ async def create_stream(
         stream = await streams.open_stream(request.id, options)
     else:
         source = request.source
-        spec = SourceSpec(url=source.url, fps=source.fps, loop=source.loop)
+        spec = SourceSpec(
+            url=source.url,
+            fps=source.fps,
+            loop=source.loop,
+            transport=source.transport,
+            every_s=source.every_s,
+        )
         stream = await streams.open_pulled(request.id, options, spec)
     return stream_object(stream)
 

@@ -4,8 +4,7 @@
 `HttpFile` is what FFmpeg reads from: sequential, or seekable where the server takes ranges.
 """
 
-import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
@@ -15,9 +14,13 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import Forbidden
 from onlooker.core.network import GuardedBackend, Lookups, TooSlow, WaitBudget
 from onlooker.streams.config import SourcesSection
+from onlooker.streams.sources import reasons
+from onlooker.streams.sources.http_logins import HttpLogins
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow
 
 _REDIRECTS = (301, 302, 303, 307, 308)
+
+_HEAD_BYTES = 16
 
 Headers = list[tuple[str, str]]
 
@@ -45,8 +48,7 @@ class HttpFetcher:
             "write": settings.open_timeout_s,
             "pool": settings.open_timeout_s,
         }
-        self._authorization: dict[str, str] = {}
-        """The ``Authorization`` header by host and port: a password goes nowhere else."""
+        self._logins = HttpLogins()
 
     def open(self, url: str, *, first_byte: int = 0, last_byte: int | None = None) -> "HttpFile":
         """Open `url`, from `first_byte` on.
@@ -58,52 +60,73 @@ class HttpFetcher:
         """
         return HttpFile(self, url, first_byte=first_byte, last_byte=last_byte)
 
-    def get(self, url: str, *, first_byte: int, last_byte: int | None) -> "Body":
-        """Send one GET and follow redirects, all of it within the time to open a source."""
+    def get(
+        self,
+        url: str,
+        *,
+        first_byte: int = 0,
+        last_byte: int | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> "Body":
+        """Send one GET and follow redirects, all of it within the time to open a source.
+
+        `headers` are sent besides; where they ask for news only, the body may be that of a 304.
+        """
         is_whole = self._budget.begin(self._settings.open_timeout_s)
+        asked = list(headers)
+        if first_byte or last_byte is not None:
+            asked.append(("Range", f"bytes={first_byte}-{'' if last_byte is None else last_byte}"))
         try:
-            return self._got(url, first_byte, last_byte)
+            return self._got(url, asked)
         finally:
             if is_whole:
                 self._budget.end()
 
-    def _got(self, url: str, first_byte: int, last_byte: int | None) -> "Body":
+    def _got(self, url: str, headers: Headers) -> "Body":
         for _ in range(self._settings.max_redirects + 1):
             target = self._policy.parse(url)
-            response = self._send(target, first_byte, last_byte)
+            response = self._logged_in(target, headers)
             location = _header(response, b"location")
             if response.status in _REDIRECTS and location:
                 response.close()
                 url = _joined(target.url, location)
                 continue
-            if response.status in (200, 206):
+            if response.status in (200, 206, 304):
                 return Body(response, target.url)
             response.close()
+            why = reasons.of_status(response.status, has_login=self._logins.has(target))
             if response.status in (408, 425, 429) or response.status >= 500:
-                raise SourceLost(f"the server answered with status {response.status}")
-            raise SourceBroken(f"the server answered with status {response.status}")
-        raise SourceBroken(f"more than {self._settings.max_redirects} redirects")
+                raise SourceLost(why)
+            raise SourceBroken(why)
+        raise SourceBroken(
+            f"more than {self._settings.max_redirects} redirects: give the address that they lead "
+            "to (setting streams.sources.max_redirects)"
+        )
 
     def close(self) -> None:
         """Close all connections; reads under way fail."""
         self._pool.close()
 
-    def _send(self, target: Target, first_byte: int, last_byte: int | None) -> httpcore.Response:
-        headers: Headers = [("User-Agent", "onlooker"), ("Accept", "*/*")]
+    def _logged_in(self, target: Target, headers: Headers) -> httpcore.Response:
+        """The reply to a GET, sent again with the login where the server asks for it."""
+        self._logins.note(target)
+        response = self._send(target, headers, self._logins.header(target))
+        if response.status == 401 and self._logins.has(target):
+            challenges = _headers(response, b"www-authenticate")
+            login = self._logins.header(target, challenges)
+            if login is not None:
+                response.close()
+                response = self._send(target, headers, login)
+        return response
+
+    def _send(self, target: Target, headers: Headers, login: str | None) -> httpcore.Response:
         default = {"http": 80, "https": 443}.get(target.scheme)
         host = target.netloc.rpartition(":")[0] if target.port == default else target.netloc
-        headers.insert(0, ("Host", host))
-        if target.username is not None:
-            pair = f"{target.username}:{target.password or ''}".encode()
-            self._authorization[target.netloc] = "Basic " + base64.b64encode(pair).decode()
-        if target.netloc in self._authorization:
-            headers.append(("Authorization", self._authorization[target.netloc]))
-        if first_byte or last_byte is not None:
-            headers.append(
-                ("Range", f"bytes={first_byte}-{'' if last_byte is None else last_byte}")
-            )
+        sent = [("Host", host), ("User-Agent", "onlooker"), ("Accept", "*/*"), *headers]
+        if login is not None:
+            sent.append(("Authorization", login))
         request = httpcore.Request(
-            "GET", target.url, headers=headers, extensions={"timeout": self._timeout}
+            "GET", target.url, headers=sent, extensions={"timeout": self._timeout}
         )
         try:
             return self._pool.handle_request(request)
@@ -112,8 +135,7 @@ class HttpFetcher:
         except TooSlow as error:
             raise SourceSlow(f"{target.host} is too slow: {error}") from error
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
-            why = str(error) or type(error).__name__
-            raise SourceLost(f"cannot reach {target.host}: {why}") from error
+            raise SourceLost(reasons.of_unreachable(target, error)) from error
 
 
 class Body:
@@ -126,7 +148,14 @@ class Body:
         self.url = url
         """The address at which the body was found, after redirects."""
         self.status = response.status
-        self.media_type = (_header(response, b"content-type") or "").partition(";")[0].strip()
+        media_type = (_header(response, b"content-type") or "").partition(";")[0]
+        self.media_type = media_type.strip().lower()
+        self.tags = {
+            name: value
+            for name in ("ETag", "Last-Modified")
+            if (value := _header(response, name.lower().encode())) is not None
+        }
+        """What tells this version of the body from others."""
         length = _header(response, b"content-length")
         self.num_bytes = int(length) if length and length.isdigit() else None
 
@@ -172,6 +201,8 @@ class HttpFile:
         if self._body.num_bytes is not None and last_byte is None:
             self._size = first_byte + self._body.num_bytes
         self.error: Exception | None = None
+        self.head = b""
+        """The first bytes that were read, from which one may tell what it is."""
         self.name = urlsplit(self.url).path.rsplit("/", 1)[-1]
 
     def read(self, num_bytes: int = 65536) -> bytes:
@@ -184,6 +215,8 @@ class HttpFile:
         except Exception as error:
             self.error = error
             raise
+        if len(self.head) < _HEAD_BYTES:
+            self.head += piece[:_HEAD_BYTES]
         self._position += len(piece)
         return piece
 
@@ -227,7 +260,9 @@ def _joined(base: str, location: str) -> str:
 
 
 def _header(response: httpcore.Response, name: bytes) -> str | None:
-    for key, value in response.headers:
-        if key.lower() == name:
-            return value.decode("latin-1")
-    return None
+    found = _headers(response, name)
+    return found[0] if found else None
+
+
+def _headers(response: httpcore.Response, name: bytes) -> list[str]:
+    return [value.decode("latin-1") for key, value in response.headers if key.lower() == name]

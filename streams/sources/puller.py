@@ -14,26 +14,25 @@ from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
 from onlooker.core.log import stream_id_var
-from onlooker.core.media import Frame
 from onlooker.core.metrics import Metrics
-from onlooker.core.network import Lookups
+from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.waiting import within
 from onlooker.engine.interface import EngineInfo
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceChange, SourceLease
+from onlooker.streams.sources import reasons
+from onlooker.streams.sources.listening import ListenAddress
+from onlooker.streams.sources.options import check_options
 from onlooker.streams.sources.reader import Sample, SourceReader
+from onlooker.streams.sources.snapshots import Snapshot, SnapshotReader
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow, SourceSpec, redacted
+from onlooker.streams.sources.way import Access
 from onlooker.streams.stream import Stream
 
 _log = logging.getLogger("onlooker.streams.sources")
 
 JUMP_S = 10.0
 """A source's time that goes on by more than this from one picture to the next has jumped."""
-
-NO_PICTURES = (
-    "it ended without a single picture: it is empty, cut off, or holds no video that this server "
-    "can decode"
-)
 
 
 class Reader(Protocol):
@@ -107,22 +106,33 @@ class Puller:
         self._num_active -= 1
 
     async def _check(self, source: SourceSpec) -> None:
-        """Raise what is wrong with the address; names that do not resolve may do so later."""
-        if source.url.startswith(("file:", "/")):
+        """Raise what is wrong with the address or its options; names that do not resolve may do so
+        later."""
+        settings = self._settings.sources
+        check_options(source, settings)
+        if source.scheme == "file":
             await asyncio.to_thread(self._policy.file, source.url)
-            return
-        target = self._policy.parse(source.url)
-        with contextlib.suppress(OSError):
-            await self._lookups.find(target.host, target.port)
+        elif source.scheme == "udp":
+            self._policy.check_scheme("udp")
+            ListenAddress.of(source.url, settings)
+        else:
+            target = self._policy.parse(source.url)
+            with contextlib.suppress(OSError):
+                await self._lookups.find(target.host, target.port)
 
     def _source_reader(self, source: SourceSpec, interval_s: float) -> Reader:
+        sources = self._settings.sources
+        budget = WaitBudget(
+            self._clock, min_bytes_per_s=sources.min_bytes_per_s, window_s=sources.read_timeout_s
+        )
+        access = Access(sources, self._policy, self._lookups, self._clock, budget)
+        if source.every_s is not None:
+            return SnapshotReader(source, access, max_bytes=self._settings.max_frame_bytes)
         info = self._info()
         return SourceReader(
             source,
             settings=self._settings,
-            policy=self._policy,
-            lookups=self._lookups,
-            clock=self._clock,
+            access=access,
             interval_s=interval_s,
             width=info.frame_width,
             height=info.frame_height,
@@ -251,7 +261,7 @@ class Pull:
         if not reader.is_recorded:
             raise SourceLost("it stopped sending")
         if not self._sequence:
-            raise SourceBroken(NO_PICTURES)
+            raise SourceBroken(reasons.NO_PICTURES)
         self._heard_s = -math.inf
         return self._source.loop
 
@@ -267,7 +277,7 @@ class Pull:
             ) from error
 
     async def _feed(
-        self, sample: Sample, begun: tuple[float, float] | None, *, is_recorded: bool
+        self, sample: Sample | Snapshot, begun: tuple[float, float] | None, *, is_recorded: bool
     ) -> tuple[float, float]:
         """Push one picture when its time has come; `begun` is (stream time, clock time) of the
         first since the source was opened."""
@@ -284,7 +294,7 @@ class Pull:
         elif live and is_recorded:
             await self._clock.sleep(begun[1] + (capture_s - begun[0]) - now_s)
         self._sequence += 1
-        frame = Frame(self._sequence, capture_s, self._clock.now_s(), sample.pixels)
+        frame = sample.frame(self._sequence, capture_s, self._clock.now_s())
         if live:
             self._stream.push(frame)
         else:

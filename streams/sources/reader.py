@@ -1,38 +1,29 @@
-"""Opens one source and gives its pictures, in a thread of its own.
-
-Only demuxers for video files and streams are allowed, and none of them opens a connection by
-itself: HTTP goes through `HttpFetcher`, RTSP through `RtspRelay`, files are opened here.
-"""
+"""Opens one source and gives its pictures, in a thread of its own."""
 
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
-from onlooker.core.address import AddressPolicy, Target
-from onlooker.core.clock import Clock
-from onlooker.core.errors import ClientError, Forbidden
-from onlooker.core.media import Pixels
-from onlooker.core.network import Lookups, TooSlow, WaitBudget
+from onlooker.core.errors import ClientError
+from onlooker.core.media import Frame, Pixels
+from onlooker.core.network import TooSlow
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import to_pixels
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
-from onlooker.streams.sources.http_file import HttpFetcher, HttpFile
-from onlooker.streams.sources.rtsp_relay import RtspRelay
+from onlooker.streams.sources import reasons
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow, SourceSpec
-
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mpjpeg,ogg,mpeg,h264,hevc,ivf"
-"""Demuxers for files; none of them names other files or hosts."""
+from onlooker.streams.sources.way import Access, SourceWay
+from onlooker.streams.sources.ways import way_to
 
 MAX_BROKEN_PACKETS = 100
 """Undecodable packets in a row after which a source is given up."""
-
-_PLAYLIST_TYPES = ("application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +34,9 @@ class Sample:
     """Seconds in the source's own time, which may jump."""
     pixels: Pixels
 
-
-class _Closes(Protocol):
-    def close(self) -> None: ...
+    def frame(self, sequence: int, capture_s: float, received_at_s: float) -> Frame:
+        """The picture as the stream takes it."""
+        return Frame(sequence, capture_s, received_at_s, self.pixels)
 
 
 class SourceReader:
@@ -56,25 +47,15 @@ class SourceReader:
         source: SourceSpec,
         *,
         settings: StreamsSection,
-        policy: AddressPolicy,
-        lookups: Lookups,
-        clock: Clock,
+        access: Access,
         interval_s: float,
         width: int,
         height: int,
     ) -> None:
-        self._source, self._settings, self._policy = source, settings, policy
-        self._lookups, self._clock = lookups, clock
-        sources = settings.sources
-        self._budget = WaitBudget(
-            clock, min_bytes_per_s=sources.min_bytes_per_s, window_s=sources.read_timeout_s
-        )
-        self._relay: RtspRelay | None = None
+        self._source, self._settings, self._access = source, settings, access
         self._interval_s, self._width, self._height = interval_s, width, height
+        self._way: SourceWay | None = None
         self._container: InputContainer | None = None
-        self._helpers: list[_Closes] = []
-        self._file_errors: list[HttpFile] = []
-        self._refusal: Exception | None = None
         self._stopped = threading.Event()
         self.is_recorded = False
         """Whether the source has an end, so that it is played at its own pace; else it is live."""
@@ -86,19 +67,20 @@ class SourceReader:
             SourceBroken: the source can never be played.
             SourceLost: the source cannot be reached now.
         """
-        self._budget.begin(self._settings.sources.open_timeout_s)
+        self._access.budget.begin(self._settings.sources.open_timeout_s)
         try:
-            self._container = self._opened()
-        except (ClientError, SourceBroken, SourceLost) as error:
-            raise self._explained(error) from error
-        except Exception as error:  # FFmpeg's errors, and what broken bytes do to its wrappers
+            self._way = way_to(self._source, self._access)
+            if self._stopped.is_set():
+                raise SourceLost("it was stopped")
+            self._container = self._way.open()
+        except Exception as error:  # FFmpeg's errors, too, and what broken bytes do to its wrappers
             raise self._explained(error) from error
         finally:
-            self._budget.end()
-        if not self._container.streams.video:
-            raise SourceBroken("there is no video in it")
-        if self._container.format.name != "rtsp" and self._container.duration is not None:
-            self.is_recorded = True
+            self._access.budget.end()
+        if all(_is_cover(stream) for stream in self._container.streams.video):
+            raise SourceBroken(reasons.NO_VIDEO)
+        has_end = self._container.duration is not None or self._container.format.name == "gif"
+        self.is_recorded = self._way.is_recorded or (has_end and self._source.has_files)
 
     def samples(self) -> Iterator[Sample]:
         """The pictures, thinned to one per interval; ends where the source ends.
@@ -117,6 +99,7 @@ class SourceReader:
             try:
                 packet = next(packets)
             except StopIteration:
+                self._check_fault()
                 return
             except Exception as error:
                 raise self._explained(error) from error
@@ -140,8 +123,8 @@ class SourceReader:
     def stop(self) -> None:
         """End reads under way. May be called from any thread."""
         self._stopped.set()
-        for helper in list(self._helpers):
-            helper.close()
+        if self._way is not None:
+            self._way.stop()
 
     def close(self) -> None:
         """Let go of the container and of all connections and files."""
@@ -149,105 +132,6 @@ class SourceReader:
         if self._container is not None:
             self._container.close()
             self._container = None
-
-    def _opened(self) -> InputContainer:
-        url = self._source.url
-        if url.startswith(("file:", "/")):
-            self.is_recorded = True
-            file = self._policy.file(url).open("rb")
-            self._helpers.append(file)
-            return self._av_open(file)
-        target = self._policy.parse(url)
-        if target.scheme in ("rtsp", "rtsps"):
-            return self._open_rtsp(target)
-        return self._open_http(url)
-
-    def _open_http(self, url: str) -> InputContainer:
-        fetcher = HttpFetcher(
-            self._policy, self._lookups, self._settings.sources, self._clock, self._budget
-        )
-        self._helpers.append(fetcher)
-        file = fetcher.open(url)
-        if file.media_type.lower() in _PLAYLIST_TYPES or file.name.endswith((".m3u8", ".m3u")):
-            file.close()
-            return self._open_playlist(file.url, fetcher)
-        self._file_errors.append(file)
-        self.is_recorded = file.seekable()
-        is_motion_jpeg = file.media_type == "multipart/x-mixed-replace"
-        return self._av_open(file, format="mpjpeg" if is_motion_jpeg else None)
-
-    def _open_playlist(self, url: str, fetcher: HttpFetcher) -> InputContainer:
-        """Open HLS. FFmpeg asks for each playlist and segment by URL; all are fetched here."""
-
-        def io_open(url: str, flags: int, options: dict[str, str]) -> HttpFile:
-            if flags & 2:
-                raise Forbidden("a source may not write")
-            end = int(options.get("end_offset") or 0)
-            try:
-                file = fetcher.open(
-                    url,
-                    first_byte=int(options.get("offset") or 0),
-                    last_byte=end - 1 if end > 0 else None,
-                )
-            except (ClientError, SourceBroken, SourceLost) as error:
-                self._refusal = error
-                raise OSError(str(error)) from error
-            del self._file_errors[:-4]
-            self._file_errors.append(file)
-            return file
-
-        container: InputContainer = av.open(
-            url,
-            "r",
-            format="hls",
-            io_open=io_open,
-            options={
-                "http_persistent": "0",  # our files have no connection that FFmpeg could keep
-                "http_multiple": "0",
-                "protocol_whitelist": "none",
-                "format_whitelist": f"hls,{FORMATS}",
-            },
-        )
-        return container
-
-    def _open_rtsp(self, target: Target) -> InputContainer:
-        sources = self._settings.sources
-        relay = self._relay = RtspRelay(
-            self._lookups, target, clock=self._clock, budget=self._budget, settings=sources
-        )
-        self._helpers.append(relay)
-        login = ""
-        if target.username is not None:
-            login = self._source.url.split("://", 1)[1].rpartition("@")[0] + "@"
-        try:
-            return av.open(
-                f"rtsp://{login}127.0.0.1:{relay.port}{target.path}",
-                "r",
-                format="rtsp",
-                options={
-                    "rtsp_transport": "tcp",
-                    "protocol_whitelist": "rtsp,tcp,rtp",
-                    "allowed_media_types": "video",
-                },
-                timeout=(sources.open_timeout_s, sources.read_timeout_s),
-            )
-        except Exception as error:
-            if relay.refusal is not None:
-                raise SourceBroken(relay.refusal) from error
-            raise
-
-    def _av_open(self, file: Any, *, format: str | None = None) -> InputContainer:
-        def refuse(url: str, flags: int, options: dict[str, str]) -> Any:
-            raise OSError("this source names other files, which are not opened")
-
-        container: InputContainer = av.open(
-            file,
-            "r",
-            format=format,
-            io_open=refuse,
-            options={"protocol_whitelist": "none", "format_whitelist": FORMATS},
-        )
-        return container
 
     def _pixels(self, frame: VideoFrame) -> Pixels:
         try:
@@ -260,23 +144,27 @@ class SourceReader:
         except Undecodable as error:
             raise SourceBroken(f"its pictures are too large: {error}") from error
 
+    def _check_fault(self) -> None:
+        """Raise what went wrong where FFmpeg saw no more than an end."""
+        fault = self._way.fault if self._way is not None else None
+        if fault is not None and not self._stopped.is_set():
+            raise self._explained(fault) from fault
+
     def _explained(self, error: Exception) -> Exception:
         """What went wrong, from those who know best; FFmpeg itself often knows only 'I/O error'."""
-        if self._relay is not None and self._relay.slowness is not None:
-            return SourceSlow(f"the camera is too slow: {self._relay.slowness}")
-        if isinstance(error, TooSlow):
-            return SourceSlow(f"it is too slow: {error}")
-        causes = [self._refusal, *(file.error for file in reversed(self._file_errors)), error]
-        for cause in causes:
-            if isinstance(cause, SourceBroken | SourceLost):
-                return cause
-            if isinstance(cause, ClientError):
-                return SourceBroken(cause.message)
-        if isinstance(error, av.error.InvalidDataError | av.error.DecoderNotFoundError):
-            return SourceBroken(f"it is no video that this server can read ({error.strerror})")
-        if isinstance(error, av.error.HTTPClientError | av.error.FileNotFoundError):
-            return SourceBroken(str(error.strerror))
-        if self._source.url.startswith(("file:", "/")):
-            why = getattr(error, "strerror", None) or type(error).__name__  # without the path
-            return SourceBroken(f"the file cannot be read as video: {why}")
+        is_known = isinstance(error, TooSlow | ClientError | SourceBroken | SourceLost)
+        if not is_known and self._way is not None:
+            error = self._way.fault or self._way.explain(error) or error
+        match error:
+            case SourceBroken() | SourceLost():
+                return error
+            case TooSlow():
+                return SourceSlow(f"it is too slow: {error}")
+            case ClientError():
+                return SourceBroken(error.message)
         return SourceLost(getattr(error, "strerror", None) or type(error).__name__)
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    """Whether this is the picture on the cover of a piece of music."""
+    return bool(stream.disposition & Disposition.attached_pic)

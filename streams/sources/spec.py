@@ -1,7 +1,10 @@
 """What the server is told to pull, and how pulling fails."""
 
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import urlsplit
+
+Transport = Literal["tcp", "udp"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,11 +12,26 @@ class SourceSpec:
     """A source that the server opens by itself."""
 
     url: str
-    """``rtsp://``, ``http(s)://`` (a file or an HLS playlist), ``file://`` or an absolute path."""
+    """``rtsp(s)://``, ``rtmp(s)://``, ``http(s)://`` (a file, motion JPEG, an HLS playlist or a
+    picture), ``udp://``, ``file://`` or an absolute path."""
     fps: float | None = None
     """Frames a second taken from it; None: what the clips need."""
     loop: bool = False
     """Whether to begin again when it ends; for files. Stream time goes on."""
+    transport: Transport | None = None
+    """How an RTSP camera sends its packets; None: over the connection, TCP."""
+    every_s: float | None = None
+    """How often the picture at an ``http(s)://`` address is fetched; None: it is video."""
+
+    @property
+    def has_files(self) -> bool:
+        """Whether recordings are found at such addresses; at others all is live."""
+        return self.scheme in ("file", "http", "https")
+
+    @property
+    def scheme(self) -> str:
+        """The kind of address, in lower case; ``file`` also for a path."""
+        return "file" if self.url.startswith("/") else self.url.partition(":")[0].lower()
 
 
 class SourceLost(Exception):

@@ -94,7 +94,7 @@ def encode_chunks(
     return [bytes(packet) for packet in packets + context.encode(None)]
 
 
-class _Written:
+class Written:
     """A file that can only be written on, as a live muxer's output."""
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ def mux(
 
 def record(codec: Codec, num: int = 40, **drawn: Any) -> bytes:
     """Drawn video as a browser's recorder would send it, as one byte string."""
-    target = _Written()
+    target = Written()
     if codec is Codec.WEBM:
         mux(target, "webm", "libvpx", num, WEBM, **drawn)
     else:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.streams.sources.rtsp_relay import MAX_HEADER_BYTES, ReplyFilter
+from onlooker.streams.sources.rtsp_messages import MAX_HEADER_BYTES, ReplyFilter
 
 OK = b"RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Length: 5\r\n\r\nRTSP/"
 MOVED = b"RTSP/1.0 302 Moved\r\nLocation: rtsp://10.0.0.1/\r\n\r\n"

@@ -1,0 +1,39 @@
+"""Which options go with which kind of source."""
+
+from onlooker.core.errors import InvalidRequest
+from onlooker.streams.config import SourcesSection
+from onlooker.streams.sources.spec import SourceSpec
+
+
+def check_options(source: SourceSpec, settings: SourcesSection) -> None:
+    """Refuse options that would have no effect, rather than ignore them.
+
+    Raises:
+        InvalidRequest: an option does not go with the address, or is out of bounds.
+    """
+    scheme = source.scheme
+    if source.transport is not None and scheme not in ("rtsp", "rtsps"):
+        raise InvalidRequest(
+            f"'transport' is for rtsp:// sources; leave it out for {scheme}", param="transport"
+        )
+    if source.transport == "udp" and scheme == "rtsps":
+        raise InvalidRequest(
+            "packets by UDP would not be encrypted: use rtsp:// or transport tcp", param="transport"
+        )
+    if source.loop and not source.has_files:
+        raise InvalidRequest(
+            f"'loop' is for files; a {scheme} source goes on by itself", param="loop"
+        )
+    if source.every_s is None:
+        return
+    if scheme not in ("http", "https"):
+        raise InvalidRequest(
+            "'every_s' is for a picture at an http(s):// address, which is fetched again and again",
+            param="every_s",
+        )
+    if source.every_s < settings.min_every_s:
+        raise InvalidRequest(
+            f"a picture is fetched every {settings.min_every_s:g} s at most (setting "
+            "streams.sources.min_every_s)",
+            param="every_s",
+        )

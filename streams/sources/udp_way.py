@@ -1,0 +1,79 @@
+"""MPEG-TS by UDP, plain or in RTP, to a port of this server or to a multicast group."""
+
+from av.container import InputContainer
+
+from onlooker.streams.sources.listening import Datagrams, ListenAddress
+from onlooker.streams.sources.spec import SourceBroken, SourceSpec
+from onlooker.streams.sources.way import Access, open_file
+
+_SYNC = 0x47
+"""The first byte of every packet of MPEG-TS."""
+
+_RTP_HEAD_BYTES = 12
+
+
+class UdpWay:
+    """Waits at one port for one sender."""
+
+    is_recorded = False
+
+    def __init__(self, source: SourceSpec, access: Access) -> None:
+        self._where = ListenAddress.of(source.url, access.settings)
+        self._access = access
+        self._file: TransportFile | None = None
+
+    def open(self) -> InputContainer:
+        self._file = TransportFile(Datagrams(self._where, self._access))
+        return open_file(self._file, format="mpegts")
+
+    def stop(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    @property
+    def fault(self) -> Exception | None:
+        return self._file.error if self._file is not None else None
+
+    def explain(self, error: Exception) -> Exception | None:
+        return None
+
+
+class TransportFile:
+    """The MPEG-TS in datagrams as one file, as FFmpeg reads it. `error` keeps what went wrong."""
+
+    def __init__(self, datagrams: Datagrams) -> None:
+        self._datagrams = datagrams
+        self._rest = b""
+        self._is_transport = False
+        self.error: Exception | None = None
+
+    def read(self, num_bytes: int = 65536) -> bytes:
+        if self.error is not None:
+            raise self.error  # FFmpeg asks again
+        try:
+            while not self._rest:
+                data = self._datagrams.receive()
+                if not data:
+                    return b""
+                self._rest = self._transport(data)
+        except Exception as error:
+            self.error = error
+            raise
+        piece, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
+        return piece
+
+    def close(self) -> None:
+        self._datagrams.close()
+
+    def _transport(self, data: bytes) -> bytes:
+        """What a datagram holds, without the head of RTP where it has one."""
+        if data[0] >> 6 == 2 and len(data) > _RTP_HEAD_BYTES:
+            data = data[_RTP_HEAD_BYTES + 4 * (data[0] & 0x0F) :]
+        if data[:1] == bytes((_SYNC,)):
+            self._is_transport = True
+        elif not self._is_transport:
+            raise SourceBroken(
+                "what comes by UDP is not MPEG-TS: let the sender use it, as ffmpeg does with "
+                "-f mpegts"
+            )
+        return data

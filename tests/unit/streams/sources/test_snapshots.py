@@ -1,0 +1,146 @@
+"""Pictures at an address, fetched again and again; GIFs; and logins over HTTP."""
+
+import io
+from collections.abc import Mapping
+
+import pytest
+from PIL import Image
+
+from onlooker.core.errors import InvalidRequest
+from onlooker.streams.sources.spec import SourceSpec
+from tests.fakes import digests
+from tests.fakes.pictures import encode, make_pixels
+from tests.fakes.pulling import NOTHING, pulled
+from tests.fakes.streams import running_hub
+from tests.fakes.web import Reply, web
+
+KINDS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+EVERY_PICTURE = {"perception": {"clip_interval_s": 0.1, "gate_threshold": 0}}
+LOGIN = ("me", "p@ss:word")
+
+
+def picture(colour: str, kind: str = "JPEG") -> bytes:
+    return encode(make_pixels(colour, width=64, height=64), kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_picture_is_fetched_again_and_again(kind: str) -> None:
+    colours = iter(["red", "green", "blue"])
+
+    def reply(path: str, headers: Mapping[str, str]) -> Reply:
+        colour = next(colours, None)
+        return Reply(status=404) if colour is None else Reply(picture(colour, kind), KINDS[kind])
+
+    with web(reply) as server:
+        found = await pulled(
+            SourceSpec(f"{server.url}/now", every_s=0.1), min_every_s=0.1, streams=EVERY_PICTURE
+        )
+    assert found.seen == "I have seen these colours: red, green, blue."
+    assert found.state == "lost"
+    assert "status 404" in found.reason
+
+
+async def test_a_picture_that_has_not_changed_is_not_sent_again_and_counts_on() -> None:
+    def reply(path: str, headers: Mapping[str, str]) -> Reply:
+        if len(server.asked) > 8:
+            return Reply(status=404)
+        if headers.get("if-none-match") == '"1"' and headers.get("if-modified-since") == "today":
+            return Reply(status=304, media_type="")
+        return Reply(picture("red"), headers={"ETag": '"1"', "Last-Modified": "today"})
+
+    with web(reply) as server:
+        found = await pulled(SourceSpec(f"{server.url}/now", every_s=0.01), min_every_s=0.01)
+    assert found.seen == "I have seen these colours: red."
+    assert "status 404" in found.reason
+    assert all("if-none-match" in headers for _, headers in server.asked[1:])
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"GIF89a" + bytes(99), "it is a GIF, which is played as video"),
+        (b"<html>", "it is no JPEG, PNG or WebP (image/jpeg)"),
+        (b"", "it is empty"),
+        (b"\xff\xd8\xff" + bytes(5000), "larger than 4096 bytes"),
+    ],
+)
+async def test_what_is_no_picture_says_so(body: bytes, said: str) -> None:
+    with web(lambda path, headers: Reply(body, "image/jpeg")) as server:
+        source = SourceSpec(f"{server.url}/now", every_s=1)
+        found = await pulled(source, streams={"max_frame_bytes": 4096})
+    assert found.state == "failed"
+    assert said in found.reason
+
+
+async def test_an_animated_gif_is_played() -> None:
+    frames = [Image.new("P", (64, 64)) for _ in range(3)]
+    for frame, colour in zip(frames, ((200, 0, 0), (0, 200, 0), (0, 0, 200)), strict=True):
+        frame.putpalette(list(colour) * 256)
+    target = io.BytesIO()
+    frames[0].save(target, "GIF", save_all=True, append_images=frames[1:], duration=1000)
+    with web(lambda path, headers: Reply(target.getvalue(), "image/gif")) as server:
+        found = await pulled(f"{server.url}/door.gif")
+    assert found.seen == "I have seen these colours: red, green, blue."
+    assert (found.state, found.reason) == ("ended", "it ended")
+
+
+def digest(path: str, headers: Mapping[str, str]) -> Reply:
+    header = headers.get("authorization")
+    if digests.is_right(header, method="GET", path=path, login=LOGIN):
+        return Reply(picture("red"))
+    return Reply(status=401, headers={"WWW-Authenticate": digests.CHALLENGE})
+
+
+def basic(path: str, headers: Mapping[str, str]) -> Reply:
+    if headers.get("authorization") == "Basic bWU6cEBzczp3b3Jk":
+        return Reply(picture("red"))
+    return Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="door"'})
+
+
+@pytest.mark.parametrize("ask", [digest, basic])
+async def test_a_server_gets_the_login_that_it_asks_for(ask: object) -> None:
+    num_right = 0
+
+    def reply(path: str, headers: Mapping[str, str]) -> Reply:
+        nonlocal num_right
+        answer: Reply = ask(path, headers)  # type: ignore[operator]  # one of the two above
+        num_right += answer.status == 200
+        return Reply(status=404) if num_right > 2 else answer
+
+    with web(reply) as server:
+        url = server.url.replace("http://", "http://me:p%40ss%3Aword@") + "/now?size=a%20b&n=[1]"
+        found = await pulled(SourceSpec(url, every_s=0.01), min_every_s=0.01)
+    assert found.seen == "I have seen these colours: red."
+    asked = [headers.get("authorization", "") for _, headers in server.asked]
+    assert asked[0] == ""  # a password is not sent before it is asked for
+    assert len(asked) == 4  # asked once, answered, and then sent at once
+
+
+@pytest.mark.parametrize("ask", [digest, basic])
+async def test_a_wrong_password_is_said(ask: object) -> None:
+    with web(ask) as server:  # type: ignore[arg-type]  # one of the two above
+        url = server.url.replace("http://", "http://me:wrong@") + "/now.jpg"
+        found = await pulled(SourceSpec(url, every_s=1))
+    assert found.state == "failed"
+    assert "refuses this user name or password (status 401)" in found.reason
+    assert "wrong" not in found.reason
+    assert found.seen == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (SourceSpec("http://8.8.8.8/", every_s=0.1), "every 0.2 s at most"),
+        (SourceSpec("rtsp://8.8.8.8/", every_s=1), "'every_s' is for a picture"),
+        (SourceSpec("http://8.8.8.8/", transport="udp"), "'transport' is for rtsp"),
+        (SourceSpec("rtsps://8.8.8.8/", transport="udp"), "would not be encrypted"),
+        (SourceSpec("rtsp://8.8.8.8/", loop=True), "'loop' is for files"),
+    ],
+)
+async def test_an_option_that_would_have_no_effect_is_refused(
+    source: SourceSpec, said: str
+) -> None:
+    async with running_hub() as hub:
+        stream = await hub.open_stream()
+        with pytest.raises(InvalidRequest, match=said):
+            await hub.pull(stream, source)
