@@ -208,6 +208,8 @@ class HttpFile:
     def read(self, num_bytes: int = 65536) -> bytes:
         if self._size is not None and self._position >= self._size:
             return b""
+        if self.error is not None:
+            return b""  # FFmpeg asks again, and PyAV can keep but one exception
         try:
             if self._body is None:
                 self._body = self._reopen()

@@ -49,7 +49,7 @@ class TransportFile:
 
     def read(self, num_bytes: int = 65536) -> bytes:
         if self.error is not None:
-            raise self.error  # FFmpeg asks again
+            return b""  # FFmpeg asks again, and PyAV can keep but one exception
         try:
             while not self._rest:
                 data = self._datagrams.receive()
