@@ -25,6 +25,7 @@ DEFAULT_PORTS = {
     "rtsps": 322,
     "rtmp": 1935,
     "rtmps": 443,
+    "srt": 9710,  # SRT has no port of its own; its sources name one
 }
 """The schemes of addresses that are connected to, and where they are served."""
 

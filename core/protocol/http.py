@@ -30,8 +30,8 @@ class SourceRequest(Inbound):
 
     url: Annotated[str, Field(min_length=1, max_length=2048)]
     """The address: ``rtsp(s)://…``, ``rtmp(s)://…``, ``http(s)://…`` (file, motion JPEG, HLS or a
-    picture), ``udp://…`` (where to wait for MPEG-TS) or ``file:///…``; only what the operator
-    allows."""
+    picture), ``srt://…``, ``udp://…`` (where to wait for MPEG-TS) or ``file:///…``; only what the
+    operator allows."""
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
     """Frames a second that are taken of it, at most."""
     loop: bool = False

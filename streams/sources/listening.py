@@ -5,6 +5,7 @@ sender that may not be pulled from is dropped, and so is all that does not come 
 sender that may.
 """
 
+import contextlib
 import ipaddress
 import socket
 import struct
@@ -115,21 +116,43 @@ class Datagrams:
             TooSlow: too little came.
         """
         begun_s = self._clock.now_s()
-        self._socket.settimeout(_POLL_S)
-        limit_s = self._first_timeout_s if self._sender is None else self._timeout_s
-        while not self._ended.is_set():
-            try:
-                data, sender = self._socket.recvfrom(65536)
-            except TimeoutError:
-                if self._clock.now_s() - begun_s >= limit_s:
-                    raise SourceLost(self._silence(limit_s)) from None
-                continue
-            except OSError:
-                break
-            if self._is_heard((sender[0], sender[1])) and data:
-                self._budget.receive(len(data), self._clock.now_s() - begun_s)
+        while not self.is_closed:
+            data, waited_s = self.poll(_POLL_S), self._clock.now_s() - begun_s
+            if data:
+                self._budget.receive(len(data), waited_s)
                 return data
+            limit_s = self.limit_s
+            if waited_s >= limit_s:
+                raise SourceLost(self.silence(limit_s))
         return b""
+
+    def poll(self, timeout_s: float) -> bytes:
+        """A datagram from the sender; empty where none came within `timeout_s`, or the port was
+        closed."""
+        try:
+            self._socket.settimeout(timeout_s)
+            data, sender = self._socket.recvfrom(65536)
+        except TimeoutError:
+            return b""
+        except OSError:
+            self.close()
+            return b""
+        return data if self._is_heard((sender[0], sender[1])) else b""
+
+    def send(self, data: bytes) -> None:
+        """Answer the sender, where there is one yet."""
+        if self._sender is not None:
+            with contextlib.suppress(OSError):  # as lost as any other datagram may be
+                self._socket.sendto(data, self._sender)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._ended.is_set()
+
+    @property
+    def limit_s(self) -> float:
+        """How long silence may last now."""
+        return self._first_timeout_s if self._sender is None else self._timeout_s
 
     def close(self) -> None:
         """Stop listening. From any thread, any number of times."""
@@ -143,7 +166,8 @@ class Datagrams:
             self.num_refused += 1
         return sender == self._sender
 
-    def _silence(self, limit_s: float) -> str:
+    def silence(self, limit_s: float) -> str:
+        """Why nothing may have come for so long."""
         where = f"{self._where.address} port {self._where.port}"
         why = f"nothing came to {where} for {limit_s:g} s"
         if self.num_refused and self._sender is None:

@@ -1,5 +1,7 @@
 """Which options go with which kind of source."""
 
+from urllib.parse import parse_qs, urlsplit
+
 from onlooker.core.errors import InvalidRequest
 from onlooker.streams.config import SourcesSection
 from onlooker.streams.sources.spec import SourceSpec
@@ -24,6 +26,8 @@ def check_options(source: SourceSpec, settings: SourcesSection) -> None:
         raise InvalidRequest(
             f"'loop' is for files; a {scheme} source goes on by itself", param="loop"
         )
+    if scheme == "srt":
+        _check_srt(source.url)
     if source.every_s is None:
         return
     if scheme not in ("http", "https"):
@@ -37,3 +41,21 @@ def check_options(source: SourceSpec, settings: SourcesSection) -> None:
             "streams.sources.min_every_s)",
             param="every_s",
         )
+
+
+def _check_srt(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        options, port = parse_qs(parts.query), parts.port
+    except ValueError:
+        return  # told as malformed by who takes the address apart
+    if "passphrase" in options:
+        raise InvalidRequest(
+            "SRT with a passphrase is not supported: send without one, over a network or tunnel "
+            "that is safe",
+            param="url",
+        )
+    if options.get("mode", ["caller"])[0] not in ("caller", "listener"):
+        raise InvalidRequest("the mode of an srt:// source is caller or listener", param="url")
+    if port is None:
+        raise InvalidRequest("an srt:// source's URL names no port", param="url")

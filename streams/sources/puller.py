@@ -112,8 +112,8 @@ class Puller:
         check_options(source, settings)
         if source.scheme == "file":
             await asyncio.to_thread(self._policy.file, source.url)
-        elif source.scheme == "udp":
-            self._policy.check_scheme("udp")
+        elif source.is_waited_for:
+            self._policy.check_scheme(source.scheme)
             ListenAddress.of(source.url, settings)
         else:
             target = self._policy.parse(source.url)

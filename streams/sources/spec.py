@@ -13,7 +13,7 @@ class SourceSpec:
 
     url: str
     """``rtsp(s)://``, ``rtmp(s)://``, ``http(s)://`` (a file, motion JPEG, an HLS playlist or a
-    picture), ``udp://``, ``file://`` or an absolute path."""
+    picture), ``srt://``, ``udp://``, ``file://`` or an absolute path."""
     fps: float | None = None
     """Frames a second taken from it; None: what the clips need."""
     loop: bool = False
@@ -27,6 +27,11 @@ class SourceSpec:
     def has_files(self) -> bool:
         """Whether recordings are found at such addresses; at others all is live."""
         return self.scheme in ("file", "http", "https")
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether the server listens and somebody sends to it, rather than that it connects."""
+        return self.scheme == "udp" or (self.scheme == "srt" and "mode=listener" in self.url)
 
     @property
     def scheme(self) -> str:

@@ -4,6 +4,7 @@ from onlooker.streams.sources.file_way import FileWay
 from onlooker.streams.sources.rtmp_way import RtmpWay
 from onlooker.streams.sources.rtsp_way import RtspWay
 from onlooker.streams.sources.spec import SourceSpec
+from onlooker.streams.sources.srt_way import SrtWay
 from onlooker.streams.sources.udp_way import UdpWay
 from onlooker.streams.sources.way import Access, SourceWay
 from onlooker.streams.sources.web_way import WebWay
@@ -20,5 +21,7 @@ def way_to(source: SourceSpec, access: Access) -> SourceWay:
             return RtmpWay(source, access)
         case "udp":
             return UdpWay(source, access)
+        case "srt":
+            return SrtWay(source, access)
         case _:
             return WebWay(source, access)
