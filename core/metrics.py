@@ -283,6 +283,18 @@ class Metrics:
             "Times a pulled source was opened again after a failure.",
             registry=registry,
         )
+        self.sources_failed = Counter(
+            "onlooker_sources_failed_total",
+            "Pulled sources that failed and are not tried again.",
+            registry=registry,
+        )
+        self.source_packets_dropped = Counter(
+            "onlooker_source_packets_dropped_total",
+            "Datagrams of UDP and SRT sources that were lost on the way for good, or came from "
+            "senders that may not be pulled from.",
+            ["why"],  # lost, refused
+            registry=registry,
+        )
 
     def _add_memory(self, registry: CollectorRegistry) -> None:
         self.memory_index_bytes = Gauge(

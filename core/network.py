@@ -149,8 +149,12 @@ class BudgetedStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        with self._budget.limiting(timeout) as left_s:
-            secured = self._stream.start_tls(ssl_context, server_hostname, left_s)
+        try:
+            with self._budget.limiting(timeout) as left_s:
+                secured = self._stream.start_tls(ssl_context, server_hostname, left_s)
+        except TooSlow:
+            self._stream.close()  # httpcore does so only where the handshake had begun
+            raise
         return BudgetedStream(secured, self._budget, self._clock)
 
     def get_extra_info(self, info: str) -> Any:

@@ -131,8 +131,8 @@ class SourcesSection(Section):
     """What the server may pull by itself. The defaults keep it out of the network it runs in."""
 
     schemes: tuple[Scheme, ...] = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp")
-    """URL schemes that may be pulled. Files need `file_dirs`; ``udp``, and ``srt`` where it waits to
-    be called, need `listen_on`."""
+    """URL schemes that may be pulled. Files need `file_dirs`; ``udp``, and ``srt`` where it waits
+    to be called, need `listen_on`."""
 
     allow_hosts: tuple[str, ...] = ("*",)
     """Host names (``cam1.example.org``, ``*.example.org``) or networks (``192.0.2.0/24``) that may
@@ -147,8 +147,8 @@ class SourcesSection(Section):
 
     listen_on: tuple[Network, ...] = ()
     """Addresses of this machine (``192.0.2.7``, ``0.0.0.0`` for all of them) and multicast groups
-    (``239.0.0.0/8``) at which a source may have the server wait for UDP or SRT; empty: nowhere. Senders
-    are heard only where `allow_hosts` and `allow_private` let them be pulled from."""
+    (``239.0.0.0/8``) at which a source may have the server wait for UDP or SRT; empty: nowhere.
+    Senders are heard only where `allow_hosts` and `allow_private` let them be pulled from."""
 
     listen_min_port: int = Field(default=1024, ge=1, le=65_535)
     """Lowest port that a source may have the server listen at."""

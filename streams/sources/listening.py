@@ -88,7 +88,7 @@ class Datagrams:
             SourceLost: it cannot be opened, as when another source has it.
         """
         self._policy, self._clock = access.policy, access.clock
-        self._budget = access.budget
+        self._budget, self._metrics = access.budget, access.metrics
         settings = access.settings
         self._timeout_s = settings.read_timeout_s
         self._first_timeout_s = _FIRST_SHARE * min(settings.read_timeout_s, settings.open_timeout_s)
@@ -164,6 +164,7 @@ class Datagrams:
             self._sender = sender
         if self._sender is None:
             self.num_refused += 1
+            self._metrics.source_packets_dropped.labels(why="refused").inc()
         return sender == self._sender
 
     def silence(self, limit_s: float) -> str:

@@ -125,7 +125,7 @@ class Puller:
         budget = WaitBudget(
             self._clock, min_bytes_per_s=sources.min_bytes_per_s, window_s=sources.read_timeout_s
         )
-        access = Access(sources, self._policy, self._lookups, self._clock, budget)
+        access = Access(sources, self._policy, self._lookups, self._clock, budget, self._metrics)
         if source.every_s is not None:
             return SnapshotReader(source, access, max_bytes=self._settings.max_frame_bytes)
         info = self._info()
@@ -218,6 +218,7 @@ class Pull:
 
     def _end(self, reason: str, change: SourceChange) -> None:
         if change is SourceChange.FAILED:
+            self._metrics.sources_failed.inc()
             _log.warning(
                 "a source has failed", extra={"source": self._lease.owner, "reason": reason}
             )

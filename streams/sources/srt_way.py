@@ -90,11 +90,15 @@ class CalledPort:
         self._ended = threading.Event()
         try:
             address = access.lookups.addresses(target.host, target.port)[0]
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        except OSError as error:
+            raise SourceLost(reasons.of_unreachable(target, error)) from error
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
             self._socket.connect((address, target.port))
         except OSError as error:
+            self._socket.close()
             raise SourceLost(reasons.of_unreachable(target, error)) from error
 
     @property
@@ -137,6 +141,7 @@ class SrtFile:
     def __init__(self, port: _Port, receiver: SrtReceiver, access: Access) -> None:
         self._port, self._receiver = port, receiver
         self._clock: Clock = access.clock
+        self._lost = access.metrics.source_packets_dropped.labels(why="lost")
         self._budget, self._timeout_s = access.budget, access.settings.read_timeout_s
         self._waiting = bytearray()
         self._changed = threading.Condition()
@@ -165,6 +170,7 @@ class SrtFile:
         except (SourceBroken, SourceLost, TooSlow) as error:
             self.error = error
         finally:
+            self._lost.inc(self._receiver.num_lost)
             if self._receiver.is_connected:
                 self._port.send(self._receiver.goodbye(self._clock.now_s()))
             self._port.close()

@@ -12,6 +12,7 @@ from av.container import InputContainer
 
 from onlooker.core.address import AddressPolicy, Target
 from onlooker.core.clock import Clock
+from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.streams.config import SourcesSection
 
@@ -28,6 +29,7 @@ class Access:
     lookups: Lookups
     clock: Clock
     budget: WaitBudget
+    metrics: Metrics
 
 
 class SourceWay(Protocol):

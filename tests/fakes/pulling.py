@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from onlooker.core.clock import SystemClock
+from onlooker.core.metrics import Metrics
 from onlooker.streams.events import ClipSeen, SourceChanged
 from onlooker.streams.lease import SourceState
 from onlooker.streams.sources.spec import SourceSpec
@@ -33,6 +34,7 @@ async def pulled(
     clock: Any = "virtual",
     num_clips: int | None = None,
     streams: dict[str, Any] | None = None,
+    metrics: Metrics | None = None,
     **sources: Any,
 ) -> Pulled:
     """Pull until the source ends, fails, is lost after it has given pictures, or `num_clips` were
@@ -44,7 +46,7 @@ async def pulled(
         "reconnect_max_s": 300.0,
     } | sources
     others: dict[str, Any] = {"perception": {"refresh_s": 1.0}, **(streams or {})}
-    async with running_hub(clock=SystemClock(), sources=settings, **others) as hub:
+    async with running_hub(clock=SystemClock(), sources=settings, metrics=metrics, **others) as hub:
         stream = await hub.open_stream(options=StreamOptions(clock=clock))
         events = stream.subscribe(max_events=1000)
         has_played, num_seen = False, 0

@@ -11,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from onlooker.core.errors import Forbidden, InvalidRequest
+from onlooker.core.metrics import Metrics
 from onlooker.streams.config import SourcesSection
 from onlooker.streams.sources.spec import SourceSpec
 from tests.fakes.pictures import Written, encode_chunks, mux
@@ -154,14 +155,21 @@ async def test_what_comes_by_udp_and_is_no_mpeg_ts_says_so() -> None:
 
 
 async def test_a_sender_that_may_not_be_pulled_from_is_not_heard() -> None:
-    port = free_port()
+    port, metrics = free_port(), Metrics()
     with sending("127.0.0.1", port, plain, transport_stream()):
         found = await pulled(
-            f"udp://127.0.0.1:{port}", listen_on=["127.0.0.1"], allow_hosts=["192.0.2.0/24"],
+            f"udp://127.0.0.1:{port}", metrics=metrics,
+            listen_on=["127.0.0.1"], allow_hosts=["192.0.2.0/24"],
             open_timeout_s=3.0,
         )  # fmt: skip
     assert (found.seen, found.state) == (NOTHING, "failed")
     assert "but from senders that are not allowed" in found.reason
+    refused = metrics.registry.get_sample_value(
+        "onlooker_source_packets_dropped_total", {"why": "refused"}
+    )
+    assert refused is not None
+    assert refused > 0
+    assert metrics.registry.get_sample_value("onlooker_sources_failed_total") == 1
 
 
 async def test_where_nobody_sends_it_is_said_where_that_was_waited_for() -> None:
