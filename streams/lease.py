@@ -70,6 +70,8 @@ class SourceLease:
     Args:
         owner: names the source in errors and status.
         is_pulled: whether the server opens the source by itself, and so tells how that goes.
+        is_opening: whether it is still to be seen if a picture comes, as with all that are pulled;
+            its holder tells when one does. Others begin with a frame.
         on_change: is called with what changed and with the status since.
         on_release: is called with the lease when it is released.
     """
@@ -80,10 +82,12 @@ class SourceLease:
         *,
         clock: Clock,
         is_pulled: bool,
+        is_opening: bool,
         on_change: Callable[[SourceChange, SourceStatus], None],
         on_release: Callable[["SourceLease"], None],
     ) -> None:
         self.owner, self.is_pulled = owner, is_pulled
+        self._is_opening = is_opening
         self._clock = clock
         self._on_change, self._on_release = on_change, on_release
         self._is_held = True
@@ -102,8 +106,8 @@ class SourceLease:
             return
         now_s = self._clock.wall_s()
         state = _STATES[change]
-        if change is SourceChange.BEGAN and not self.is_pulled:
-            state = SourceState.PLAYING  # whoever pushes begins with a frame
+        if change is SourceChange.BEGAN and not self._is_opening:
+            state = SourceState.PLAYING
         status = SourceStatus(
             owner=self.owner,
             state=state,

@@ -114,8 +114,11 @@ class Stream:
 
     # ---- the source
 
-    def claim_source(self, owner: str, *, is_pulled: bool = False) -> SourceLease:
-        """Become the one who feeds this stream. `owner` names the source in errors and status.
+    def claim_source(
+        self, owner: str, *, is_pulled: bool = False, is_opening: bool = False
+    ) -> SourceLease:
+        """Become the one who feeds this stream. `owner` names the source in errors and status;
+        `is_opening`: no picture is at hand yet, and the holder of the lease tells when one is.
 
         When the new source's time starts before what the stream has seen, it is shifted to follow
         on, so that a camera that restarts at 0 can go on feeding its stream.
@@ -135,6 +138,7 @@ class Stream:
             owner,
             clock=self._clock,
             is_pulled=is_pulled,
+            is_opening=is_opening or is_pulled,
             on_change=self._note_source,
             on_release=self._release,
         )

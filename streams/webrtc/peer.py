@@ -16,7 +16,7 @@ from onlooker.core.token_bucket import TokenBucket
 from onlooker.core.waiting import within
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import FrameAck, StreamEnded
-from onlooker.streams.lease import SourceLease
+from onlooker.streams.lease import SourceChange, SourceLease
 from onlooker.streams.stream import Stream
 from onlooker.streams.webrtc.answer import OwnSide, write_answer
 from onlooker.streams.webrtc.candidates import PeerAddress, PeerPolicy
@@ -53,6 +53,9 @@ BROKEN = frozenset(
     }
 )
 """Why frames are dropped so that those after them are of no use before the next key frame."""
+
+FAULTY = frozenset({"unreachable", "idle", "failed"})
+"""Outcomes of sessions that ended otherwise than somebody wanted."""
 
 
 class Peer:
@@ -112,7 +115,7 @@ class Peer:
         self._began_s = max(0.0, clock.wall_s() - stream.created_wall_s)
         self._sequence = 0
         self._frame_at_s = clock.now_s()
-        self._is_open = False
+        self._is_open = self._is_playing = False
         self._ended: asyncio.Future[tuple[str, str]] = asyncio.get_running_loop().create_future()
 
     @property
@@ -177,7 +180,7 @@ class Peer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self.close(reason)
+            await self.close(reason, outcome=outcome)
             self._metrics.webrtc_sessions.dec()
             self._metrics.webrtc_sessions_total.labels(outcome=outcome).inc()
             _log.info(
@@ -190,9 +193,9 @@ class Peer:
                 },
             )
 
-    async def close(self, reason: str) -> None:
-        """Close the sockets and let go of the stream. Idempotent."""
-        self.end(reason, outcome="closed")
+    async def close(self, reason: str, *, outcome: str) -> None:
+        """Close the sockets and let go of the stream, which tells its viewers why. Idempotent."""
+        self.end(reason, outcome=outcome)
         try:
             async with asyncio.timeout(MAX_PARTING_S):
                 with contextlib.suppress(ConnectionError):
@@ -201,7 +204,8 @@ class Peer:
         except TimeoutError:
             _log.warning("a WebRTC session did not close in time")
         finally:
-            self._lease.release(reason)
+            change = SourceChange.FAILED if outcome in FAULTY else SourceChange.ENDED
+            self._lease.release(reason, change=change)
 
     def end(self, reason: str, *, outcome: str) -> None:
         """Have the session end; the first reason is the one that is told."""
@@ -320,6 +324,9 @@ class Peer:
         now_s = self._clock.now_s()
         if self._ended.done():
             return
+        if not self._is_playing:
+            self._is_playing = True
+            self._lease.tell(SourceChange.PLAYING)
         self._sequence = (self._sequence + 1) & 0xFFFFFFFF
         self._frame_at_s = now_s
         arrived_s = self._began_s + (now_s - self._began_at_s)

@@ -9,6 +9,7 @@ from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError, Overlo
 from onlooker.core.ids import StreamId, new_id, split_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import StreamsSection
+from onlooker.streams.lease import SourceChange
 from onlooker.streams.stream import Stream
 from onlooker.streams.webrtc.offer import Fragment, Offer, parse_fragment, parse_offer
 from onlooker.streams.webrtc.peer import Peer
@@ -91,7 +92,7 @@ class PeerRoster:
             )
         self.check_room(split_stream_id(stream.id)[0])
         session_id = new_id("whip")
-        lease = stream.claim_source(owner + session_id)
+        lease = stream.claim_source(owner + session_id, is_opening=True)
         peer = None
         try:
             peer = Peer(
@@ -110,8 +111,8 @@ class PeerRoster:
         except BaseException:
             self._peers.pop(session_id, None)
             if peer is not None:
-                await asyncio.shield(peer.close("it could not begin"))
-            lease.release("it could not begin")
+                await asyncio.shield(peer.close("it could not begin", outcome="failed"))
+            lease.release("it could not begin", change=SourceChange.FAILED)
             self._metrics.webrtc_sessions_total.labels(outcome="refused").inc()
             raise
         running = self._run(peer, on_end)

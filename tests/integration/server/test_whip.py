@@ -49,6 +49,12 @@ async def post(http: httpx.AsyncClient, stream: str, text: str = "") -> httpx.Re
     return await http.post(f"/v1/whip/{stream}", content=text or make_offer(), headers=SDP)
 
 
+async def source_of(http: httpx.AsyncClient) -> dict[str, Any]:
+    """The source of the stream ``door``, as the stream object tells of it."""
+    source: dict[str, Any] = (await http.get("/v1/streams/door")).json()["source"]
+    return source
+
+
 def stream_of(served: Served, name: str) -> Stream:
     return served.gateway.streams_of("default").get(name)
 
@@ -360,16 +366,45 @@ async def test_addresses_may_come_later() -> None:
 # ---- how it ends
 
 
-async def test_a_session_nobody_connects_to_ends_and_says_why() -> None:
+async def test_a_session_nobody_connects_to_fails_and_says_why() -> None:
     clock = ManualClock()
     async with whip(clock=clock) as (served, http):
         assert (await post(http, "door")).status_code == 201
+        assert (await source_of(http))["state"] == "opening", "no picture has come"
         events = stream_of(served, "door").subscribe(max_events=50)
         told = await driven(clock, next_event(events, SourceChanged), step_s=0.5)
         events.close()
-        assert told.state == "ended"
+        assert told.state == "failed"
         assert "no connection within 20 s: no UDP packets" in told.detail
         await until(lambda: ended(served, "unreachable"))
+        source = await source_of(http)
+        assert (source["kind"], source["state"]) == ("push", "failed")
+        assert "no connection within 20 s: no UDP packets" in source["reason"]
+
+
+async def test_an_offer_that_could_not_begin_leaves_its_reason() -> None:
+    async with whip(streams__webrtc__addresses="192.0.2.1") as (_, http):
+        await http.post("/v1/streams", json={"id": "door"})
+        assert (await post(http, "door")).status_code == 503
+        source = await source_of(http)
+        assert (source["state"], source["reason"]) == ("failed", "it could not begin")
+
+
+async def test_a_stream_tells_how_its_session_goes_and_why_it_ended() -> None:
+    async with whip() as (served, http):
+        await http.post("/v1/streams", json={"id": "door"})
+        events = stream_of(served, "door").subscribe(max_events=200)
+        async with sending(http, "door") as session:
+            assert (await next_event(events, SourceChanged)).source.state == "opening"
+            assert (await next_event(events, SourceChanged)).state == "playing"
+            assert (await source_of(http))["state"] == "playing"
+            await http.delete(session.location)
+            told = await next_event(events, SourceChanged)
+        assert (told.state, told.source.reason) == ("ended", "its client ended it")
+        source = await source_of(http)
+        assert (source["kind"], source["state"]) == ("push", "ended")
+        assert source["reason"] == "its client ended it"
+        events.close()
 
 
 async def test_a_session_without_pictures_ends() -> None:
@@ -379,7 +414,12 @@ async def test_a_session_without_pictures_ends() -> None:
             await until(lambda: stream_of(served, "door").status().kept >= 1)
             track.stop()
             await until(lambda: ended(served, "idle") or ended(served, "closed"))
+            source = await source_of(http)
         assert stream_of(served, "door").status().source is None
+        assert (source["state"], source["reason"]) == (
+            "failed",
+            "no picture came for 0.5 s (setting streams.webrtc.idle_s)",
+        )
 
 
 async def test_a_session_ends_with_its_stream() -> None:
@@ -404,6 +444,7 @@ async def test_a_session_ends_with_the_token_that_began_it() -> None:
 
 
 async def test_a_server_that_stops_says_so_and_leaves_nothing_behind() -> None:
+    before = set(threading.enumerate())
     async with contextlib.AsyncExitStack() as stack:
         served, http = await stack.enter_async_context(whip(server__drain_s=30.0))
         session = await stack.enter_async_context(sending(http, "door"))
@@ -413,7 +454,9 @@ async def test_a_server_that_stops_says_so_and_leaves_nothing_behind() -> None:
         assert not served.gateway.connections
         await until(lambda: session.peer.connectionState == "closed")
     # The client's encoder keeps threads of the loop's own pool; ours have other names.
-    await until(lambda: not [t.name for t in threading.enumerate() if t.name.startswith(OURS)])
+    await until(
+        lambda: not [t for t in set(threading.enumerate()) - before if t.name.startswith(OURS)]
+    )
 
 
 async def test_a_hundred_sessions_leave_no_task_socket_or_lease_behind() -> None:
