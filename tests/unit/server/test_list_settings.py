@@ -14,6 +14,7 @@ from onlooker.server.config import Settings
 ITEMS: dict[str, list[Any]] = {
     "server.api_keys": ["first-key-1", "acme+read:second-key-2"],
     "streams.sources.schemes": ["rtsp", "https"],
+    "streams.sources.listen_on": ["192.0.2.7", "239.0.0.0/8"],
     "engine.memory.ranking.voting_layers": [1, 3],
     "streams.privacy.masks": [
         {"polygon": [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0]], "effect": "black"},
