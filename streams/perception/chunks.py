@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
+from onlooker.core.orientation import Orientation, Orientations
 from onlooker.streams.perception.keyframes import is_key_frame
 from onlooker.streams.perception.parameter_sets import ParameterSets
 from onlooker.streams.perception.stills import Undecodable
@@ -34,28 +35,33 @@ class Picture:
     pixels: Pixels
 
 
-def to_pixels(frame: VideoFrame, *, width: int, height: int, max_pixels: int) -> Pixels:
-    """Squash a decoded frame to `width` x `height` RGB, by area averages.
+def to_pixels(
+    frame: VideoFrame, orientation: Orientation, *, width: int, height: int, max_pixels: int
+) -> Pixels:
+    """Turn a decoded frame upright and squash it to `width` x `height` RGB, by area averages.
 
     Raises:
         Undecodable: TOO_LARGE when the frame has more than `max_pixels`.
     """
     if frame.width * frame.height > max_pixels:
         raise Undecodable(DropReason.TOO_LARGE, f"{frame.width} x {frame.height} pixels")
+    if orientation.is_transposed:  # coded on its side
+        width, height = height, width
     rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
-    return np.ascontiguousarray(rgb.to_ndarray(), dtype=np.uint8)
+    return np.ascontiguousarray(orientation.upright(rgb.to_ndarray()), dtype=np.uint8)
 
 
-def open_decoder(
-    name: str, *, max_pixels: int, extradata: bytes | None = None
-) -> VideoCodecContext:
-    """A single-threaded decoder that holds nothing back and refuses larger pictures unallocated."""
-    context = av.CodecContext.create(name, "r")
-    assert isinstance(context, VideoCodecContext)
+def set_up_decoder(context: VideoCodecContext, *, max_pixels: int) -> None:
+    """Make a decoder that was not used yet single-threaded: it holds nothing back, and refuses
+    larger pictures unallocated."""
     context.thread_count = 1
     context.options = {"max_pixels": str(max_pixels), "flags": "low_delay"}
-    if extradata:
-        context.extradata = extradata
+
+
+def _open_decoder(name: str, *, max_pixels: int) -> VideoCodecContext:
+    context = av.CodecContext.create(name, "r")
+    assert isinstance(context, VideoCodecContext)
+    set_up_decoder(context, max_pixels=max_pixels)
     return context
 
 
@@ -70,6 +76,7 @@ class ChunkDecoder:
         self._sets = ParameterSets() if codec is Codec.H264 else None
         self._wants_sets = True
         """Whether the decoder has yet to be given the newest parameter sets."""
+        self._orientations = Orientations()
 
     def decode(self, message: EncodedFrame, wanted: Wanted) -> list[Picture]:
         """The pictures that this message completes, as far as they are wanted. A message of nothing
@@ -85,7 +92,7 @@ class ChunkDecoder:
         if self._context is None:
             if not is_key_frame(self._codec, payload):
                 raise Undecodable(DropReason.NO_KEYFRAME, "waiting for a key frame")
-            self._context = open_decoder(NAMES[self._codec], max_pixels=self._max_pixels)
+            self._context = _open_decoder(NAMES[self._codec], max_pixels=self._max_pixels)
             self._wants_sets = True
         if self._sets is not None and self._wants_sets:
             payload, self._wants_sets = self._sets.before(payload), False
@@ -117,6 +124,7 @@ class ChunkDecoder:
 
     def _pictures(self, frames: list[VideoFrame], wanted: Wanted) -> Iterator[Picture]:
         for frame in frames:
+            orientation = self._orientations.of(frame)
             if frame.is_corrupt:
                 raise Undecodable(DropReason.UNDECODABLE, "a reference picture is missing")
             if frame.pts is None:
@@ -124,6 +132,10 @@ class ChunkDecoder:
             capture_s = float(frame.pts * _MICROSECONDS)
             if wanted(capture_s):
                 pixels = to_pixels(
-                    frame, width=self._width, height=self._height, max_pixels=self._max_pixels
+                    frame,
+                    orientation,
+                    width=self._width,
+                    height=self._height,
+                    max_pixels=self._max_pixels,
                 )
                 yield Picture(capture_s, pixels)

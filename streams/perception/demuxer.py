@@ -16,7 +16,8 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from onlooker.core.media import Codec, DropReason
-from onlooker.streams.perception.chunks import open_decoder
+from onlooker.core.orientation import Orientation, Orientations
+from onlooker.streams.perception.chunks import set_up_decoder
 from onlooker.streams.perception.stills import Undecodable
 
 FORMATS = {Codec.WEBM: "matroska", Codec.FMP4: "mp4"}
@@ -28,7 +29,7 @@ FEED_TIMEOUT_S = 10.0
 MAX_STREAMS = 16
 """The most tracks of a container: picture, sound, subtitles in a few languages."""
 
-OnFrame = Callable[[VideoFrame, float], None]
+OnFrame = Callable[[VideoFrame, Orientation, float], None]
 
 _OPTIONS = {
     "probesize": "65536",
@@ -79,7 +80,7 @@ class Demuxer:
 
     Args:
         on_frame: called for each decoded frame, on the demuxer's thread, while `feed` waits; its
-            second argument is the frame's time in the container, in seconds.
+            second argument says how it lies, the third is its time in the container, in seconds.
     """
 
     def __init__(self, codec: Codec, *, max_pixels: int, on_frame: OnFrame) -> None:
@@ -89,6 +90,7 @@ class Demuxer:
         self._pipe = _Pipe()
         self._error: Undecodable | None = None
         self._num_broken = 0
+        self._orientations = Orientations()
         self._thread = threading.Thread(target=self._run, name="demuxer", daemon=True)
         self._thread.start()
 
@@ -154,21 +156,25 @@ class Demuxer:
             )
         if source.width * source.height > self._max_pixels:
             raise Undecodable(DropReason.TOO_LARGE, f"{source.width} x {source.height} pixels")
-        decoder = None
+        # The container's own decoder, unlike another, also knows what the container says of the
+        # pictures: which way up they are.
+        set_up_decoder(source, max_pixels=self._max_pixels)
+        waits_for_key = True
         for packet in container.demux(stream):
-            if decoder is None:
-                if packet.size and not packet.is_keyframe:
-                    continue  # after a gap: what it builds on is missing
-                decoder = open_decoder(
-                    source.codec.name, max_pixels=self._max_pixels, extradata=source.extradata
-                )
+            if waits_for_key and packet.size and not packet.is_keyframe:
+                continue  # after a gap: what it builds on is missing
+            waits_for_key = False
             try:
-                for frame in decoder.decode(packet if packet.size else None):
+                for frame in source.decode(packet if packet.size else None):
                     self._give(frame, stream.time_base)
             except av.FFmpegError:
                 self._num_broken += 1
-                decoder = None  # go on at the next key frame
+                source.flush_buffers()
+                waits_for_key = True
 
     def _give(self, frame: VideoFrame, time_base: Fraction | None) -> None:
-        if frame.pts is not None and time_base is not None and not frame.is_corrupt:
-            self._on_frame(frame, float(frame.pts * time_base))
+        orientation = self._orientations.of(frame)
+        if frame.pts is None or time_base is None:
+            self._num_broken += 1
+        elif not frame.is_corrupt:
+            self._on_frame(frame, orientation, float(frame.pts * time_base))

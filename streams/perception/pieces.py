@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from av.video.frame import VideoFrame
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame
+from onlooker.core.orientation import Orientation
 from onlooker.streams.perception.chunks import Picture, Wanted, to_pixels
 from onlooker.streams.perception.demuxer import Demuxer
 from onlooker.streams.perception.stills import Undecodable
@@ -173,7 +174,7 @@ class PieceDecoder:
             at -= 4
         return at if at >= 0 else None
 
-    def _take(self, frame: VideoFrame, time_s: float) -> None:
+    def _take(self, frame: VideoFrame, orientation: Orientation, time_s: float) -> None:
         """Take a frame, on the demuxer's thread, while `decode` or `finish` waits."""
         self._num_barren_bytes = 0
         if self._origin_s is None:
@@ -181,7 +182,11 @@ class PieceDecoder:
         capture_s = self._base_s + (time_s - self._origin_s)
         if capture_s >= self._base_s and self._wanted(capture_s):
             pixels = to_pixels(
-                frame, width=self._width, height=self._height, max_pixels=self._max_pixels
+                frame,
+                orientation,
+                width=self._width,
+                height=self._height,
+                max_pixels=self._max_pixels,
             )
             self._pictures.append(Picture(capture_s, pixels))
 

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from onlooker.core.errors import ClientError
 from onlooker.core.media import Frame, Pixels
 from onlooker.core.network import TooSlow
+from onlooker.core.orientation import Orientation, Orientations
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import to_pixels
 from onlooker.streams.perception.sampler import Sampler
@@ -94,6 +95,7 @@ class SourceReader:
         stream.thread_type = "NONE"
         stream.codec_context.options = {"max_pixels": str(self._settings.max_frame_pixels)}
         sampler, last_s, num_broken = Sampler(self._interval_s), -1.0, 0
+        orientations = Orientations()
         packets = container.demux(stream)
         while not self._stopped.is_set():
             try:
@@ -112,13 +114,14 @@ class SourceReader:
                     raise SourceBroken(f"its video cannot be decoded: {error.strerror}") from error
                 continue
             for frame in frames:
+                orientation = orientations.of(frame)
                 if frame.pts is None or frame.time is None:
                     continue
                 if frame.time < last_s:  # the source's time jumped back
                     sampler = Sampler(self._interval_s)
                 last_s = frame.time
                 if sampler.pick(frame.time):
-                    yield Sample(frame.time, self._pixels(frame))
+                    yield Sample(frame.time, self._pixels(frame, orientation))
 
     def stop(self) -> None:
         """End reads under way. May be called from any thread."""
@@ -133,10 +136,11 @@ class SourceReader:
             self._container.close()
             self._container = None
 
-    def _pixels(self, frame: VideoFrame) -> Pixels:
+    def _pixels(self, frame: VideoFrame, orientation: Orientation) -> Pixels:
         try:
             return to_pixels(
                 frame,
+                orientation,
                 width=self._width,
                 height=self._height,
                 max_pixels=self._settings.max_frame_pixels,

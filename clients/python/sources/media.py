@@ -9,21 +9,36 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import av
 import av.error
+import numpy as np
 
 from onlooker.clients.python.errors import ConnectionLost
 from onlooker.clients.python.sources.interface import SourcePicture
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, OnlookerError, UnsupportedMedia
+from onlooker.core.media import Pixels
+from onlooker.core.orientation import Orientation, Orientations
 
 TIMEOUT_S = 10.0
 """How long opening a source may take, and each wait for its next packet."""
 
 MAX_BAD_PACKETS = 100
 """Packets in a row that may fail to decode (a broken stretch) before the source is given up."""
+
+
+class _Decoded(NamedTuple):
+    """A frame of video, not yet converted."""
+
+    frame: Any
+    orientation: Orientation
+
+    def pixels(self) -> Pixels:
+        """The picture as it is to be seen: RGB, upright."""
+        stored = self.frame.to_ndarray(format="rgb24")
+        return np.ascontiguousarray(self.orientation.upright(stored), dtype=np.uint8)
 
 
 def open_container(url: str, name: str, *, format_name: str | None, options: dict[str, str]) -> Any:
@@ -50,14 +65,14 @@ def _plain(error: BaseException) -> str:
     return str(text)
 
 
-def decoded(container: Any, name: str) -> Iterator[Any]:
+def decoded(container: Any, name: str) -> Iterator[_Decoded]:
     """The video frames of a container; broken stretches are passed over.
 
     Raises:
         UnsupportedMedia: nothing in it can be decoded.
         ConnectionLost: reading broke off.
     """
-    num_bad = 0
+    num_bad, orientations = 0, Orientations()
     try:
         for packet in container.demux(container.streams.video[0]):
             try:
@@ -68,7 +83,7 @@ def decoded(container: Any, name: str) -> Iterator[Any]:
                 if num_bad > MAX_BAD_PACKETS:
                     raise UnsupportedMedia(f"{name} cannot be decoded: {_plain(error)}") from error
                 continue
-            yield from frames
+            yield from (_Decoded(frame, orientations.of(frame)) for frame in frames)
     except av.error.EOFError:
         return
     except av.error.FFmpegError as error:
@@ -83,9 +98,9 @@ class FileSource:
         self.name = self._url if "://" in self._url else Path(path).name
         self._loop = loop
         self._container: Any = None
-        self._frames: Iterator[Any] = iter(())
-        self._now: Any = None
-        self._next: Any = None
+        self._frames: Iterator[_Decoded] = iter(())
+        self._now: _Decoded | None = None
+        self._next: _Decoded | None = None
         self._first_s: float | None = None
         self._offset_s = 0.0
         self._end_s = 0.0
@@ -131,13 +146,14 @@ class FileSource:
             return None
         else:
             taken = self._now or self._next
-        return SourcePicture(due_s, taken.to_ndarray(format="rgb24"))
+        return SourcePicture(due_s, taken.pixels())
 
     def _rate(self) -> float:
         return float(self._container.streams.video[0].average_rate or 0.0)
 
-    def _time_of(self, frame: Any) -> float:
+    def _time_of(self, decoded_frame: _Decoded) -> float:
         """Source time of a frame in seconds; counted at the frame rate if the file names none."""
+        frame = decoded_frame.frame
         at_s = frame.time if frame.time is not None else self._end_s + 1.0 / (self._rate() or 25.0)
         if self._first_s is None:
             self._first_s = at_s
@@ -160,7 +176,7 @@ class LiveSource:
         self._url, self._format, self._options = url, format_name, options or {}
         self._clock = clock
         self._lock = threading.Lock()
-        self._newest: tuple[float, Any] | None = None
+        self._newest: tuple[float, _Decoded] | None = None
         self._error: OnlookerError | None = None
         self._ended = False
         self._stop = False
@@ -195,7 +211,7 @@ class LiveSource:
             with self._lock:
                 taken, self._newest = self._newest, None
             if taken is not None:
-                pixels = await asyncio.to_thread(taken[1].to_ndarray, format="rgb24")
+                pixels = await asyncio.to_thread(taken[1].pixels)
                 return SourcePicture(taken[0], pixels)
             if self._error is not None:
                 raise self._error

@@ -15,6 +15,7 @@ from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError, Unsupp
 from onlooker.demo_model.video import write_video
 from tests.fakes.pictures import encode_chunks
 from tests.fakes.rtsp_camera import RtspCamera
+from tests.fakes.turned import CORNERS, LYING, corners, turned_video
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +142,18 @@ def test_what_an_address_names(text: str, kind: type, name: str) -> None:
 def test_addresses_that_name_nothing(text: str) -> None:
     with pytest.raises(InvalidRequest):
         open_source(text)
+
+
+@pytest.mark.parametrize(("turn", "is_mirrored"), LYING)
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+async def test_a_file_and_a_live_source_give_upright_pictures(
+    kind: str, turn: int, is_mirrored: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / f"phone.{kind}"
+    path.write_bytes(turned_video(kind, turn, is_mirrored=is_mirrored, num=3))
+    for source in (FileSource(path), LiveSource(str(path), name="phone", clock=SystemClock())):
+        async with source:
+            picture = await source.picture(0.0)
+            assert picture is not None
+            assert picture.pixels.shape == (96, 160, 3)
+            assert corners(picture.pixels) == list(CORNERS)
