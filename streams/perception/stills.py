@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from onlooker.core.media import Codec, DropReason, Pixels
+from onlooker.streams.perception.jpeg_end import with_end
 
 FORMATS = {Codec.JPEG: ("JPEG",), Codec.PNG: ("PNG",), Codec.WEBP: ("WEBP",)}
 
@@ -39,7 +40,8 @@ def decode_still(
     max_pixels: int,
     on_header: Callable[[int], None] = lambda num_pixels: None,
 ) -> Pixels:
-    """Decode one picture, turn it upright and squash it to `width` x `height`.
+    """Decode one picture, turn it upright and squash it to `width` x `height`. A JPEG that lacks
+    only its end is decoded all the same.
 
     Size limits are checked in the header, before memory for pixels is taken. `on_header` is told
     how many pixels it says there are, before they are decoded.
@@ -48,7 +50,8 @@ def decode_still(
         Undecodable: TOO_LARGE over `max_pixels`, UNDECODABLE for broken or foreign bytes.
     """
     try:
-        with Image.open(io.BytesIO(payload), formats=FORMATS[codec]) as image:
+        data = with_end(payload) if codec is Codec.JPEG else payload
+        with Image.open(io.BytesIO(data), formats=FORMATS[codec]) as image:
             if image.width * image.height > max_pixels:
                 raise Undecodable(DropReason.TOO_LARGE, f"{image.width} x {image.height} pixels")
             on_header(image.width * image.height)
