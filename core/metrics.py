@@ -278,6 +278,13 @@ class Metrics:
             ["what"],  # opening, reading, webhook
             registry=registry,
         )
+        self.time_jumps = Counter(
+            "onlooker_time_jumps_total",
+            "Times that a source's own time did not go on as expected: a gap that was kept, a "
+            "wrong time that was moved, a clock that is not followed any more.",
+            ["kind"],  # gap, moved, arrival
+            registry=registry,
+        )
         self.source_reconnects = Counter(
             "onlooker_source_reconnects_total",
             "Times a pulled source was opened again after a failure.",

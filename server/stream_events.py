@@ -39,6 +39,16 @@ def told_of(
             return _watch(number, event, stream, slot)
         case events.SceneChanged():
             return told.StreamScene(slot=slot, stream=name, event_number=number, at_s=event.at_s)
+        case events.TimeJumped():
+            jump = event.jump
+            return told.StreamTimeJump(
+                slot=slot,
+                stream=name,
+                event_number=number,
+                kind=jump.kind,
+                at_s=jump.at_s,
+                by_s=jump.by_s,
+            )
         case events.PaceChanged():
             return pace_told(event, stream, slot=slot or 0)
         case events.SourceChanged():
@@ -67,7 +77,13 @@ def may_hear(grant: Grant, event: events.StreamEvent) -> bool:
     match event:
         case events.StreamEnded():
             return True
-        case events.FrameAck() | events.ClipSeen() | events.ClipLost() | events.PaceChanged():
+        case (
+            events.FrameAck()
+            | events.ClipSeen()
+            | events.ClipLost()
+            | events.PaceChanged()
+            | events.TimeJumped()
+        ):
             return grant.may(Action.LISTEN) or grant.may(Action.PUSH_FRAME)
         case WatchChanged():
             return grant.may(Action.LISTEN) or grant.may(Action.MAKE_WATCH)

@@ -175,6 +175,10 @@ class SourcesSection(Section):
     lookup_threads: int = Field(default=8, ge=1, le=256)
     """Names of hosts that are looked up at the same time; further ones wait for their turn."""
 
+    max_drift_s: float = Field(default=5.0, ge=0.5, le=600)
+    """How far a live source's own time and the clock may be apart before the time counts at which
+    its pictures arrive; twice as much at once is a jump."""
+
     max_redirects: int = Field(default=3, ge=0, le=10)
     """Redirects followed; every target is checked again."""
 
@@ -372,6 +376,10 @@ class StreamsSection(Section):
 
     mailbox_bytes: int = Field(default=16 << 20, ge=1 << 16)
     """Bytes that wait to be decoded, per stream."""
+
+    max_gap_s: float = Field(default=1800.0, ge=10, le=1e9)
+    """The longest time without a picture that is kept in a recording. One whose next picture is
+    further ahead has a wrong time there, and goes on as if nothing had been between."""
 
     max_lag_s: float = Field(default=5.0, gt=0)
     """A picture that waited longer is dropped; at half of it the source is asked to slow down."""

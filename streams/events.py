@@ -7,6 +7,7 @@ from onlooker.core.ids import ResponseId
 from onlooker.core.media import DropReason, FrameOutcome
 from onlooker.engine.interface import FinishReason
 from onlooker.streams.lease import SourceChange, SourceStatus
+from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.watches.events import WatchEvent
 
 
@@ -80,6 +81,13 @@ class SourceChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class TimeJumped:
+    """The source's own time did not go on as it was expected to."""
+
+    jump: TimeJump
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryForgotten:
     """A span of the stream's time was deleted on request."""
 
@@ -125,6 +133,7 @@ StreamEvent = (
     | SceneChanged
     | PaceChanged
     | SourceChanged
+    | TimeJumped
     | MemoryForgotten
     | PrivacyChanged
     | AnswerStarted

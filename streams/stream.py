@@ -26,6 +26,7 @@ from onlooker.streams.forgetter import ForgetAlerts, ForgetReport, Forgetter
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceChange, SourceLease, SourceStatus
 from onlooker.streams.masks import Mask
+from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.restorer import Opened
@@ -146,6 +147,10 @@ class Stream:
         self.active_at_s = self._clock.now_s()
         self._lease.tell(SourceChange.BEGAN)
         return self._lease
+
+    def note_time(self, jump: TimeJump) -> None:
+        """Tell viewers that the source's time did not go on as it was expected to."""
+        self.ingest.tally.note_jump(jump)
 
     def push(self, frame: FrameMessage) -> None:
         """Take a live frame, encoded or as pixels of the engine's size; never waits. What becomes

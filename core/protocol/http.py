@@ -34,6 +34,9 @@ class SourceRequest(Inbound):
     operator allows."""
     fps: Annotated[float, Field(gt=0, le=240)] | None = None
     """Frames a second that are taken of it, at most."""
+    nominal_fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """The rate at which a file without times is played (raw ``.h264``, ``.h265``, ``.mjpeg``);
+    default: the one that it names itself, or 25."""
     loop: bool = False
     """Whether to begin again at the end of a file."""
     transport: Literal["tcp", "udp"] | None = None

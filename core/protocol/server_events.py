@@ -365,6 +365,24 @@ class StreamScene(ServerEvent):
     at_s: float
 
 
+class StreamTimeJump(ServerEvent):
+    """The source's own time did not go on as it was expected to."""
+
+    type: Literal["stream.time"] = "stream.time"
+    slot: int | None = None
+    stream: str
+    event_number: int
+    kind: Literal["gap", "moved", "arrival"]
+    """``gap``: there was no picture for a while, and stream time has gone on by that. ``moved``: a
+    time that cannot be true, or a clock that was set; what came with it follows what came before.
+    ``arrival``: the source's clock does not keep step with ours; from now on stream time is that at
+    which pictures arrive."""
+    at_s: float
+    """Stream time of the picture that came with it."""
+    by_s: float
+    """Seconds that the source's time was ahead of what was expected; negative where it was back."""
+
+
 class StreamWatches(ServerEvent):
     """The answer to `stream.watch.list`."""
 
@@ -412,6 +430,7 @@ AnyServerEvent = Annotated[
     | StreamAlert
     | StreamWatch
     | StreamScene
+    | StreamTimeJump
     | StreamWatches
     | StreamClosed,
     Field(discriminator="type"),

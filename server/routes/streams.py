@@ -70,6 +70,7 @@ async def create_stream(
         spec = SourceSpec(
             url=source.url,
             fps=source.fps,
+            nominal_fps=source.nominal_fps,
             loop=source.loop,
             transport=source.transport,
             every_s=source.every_s,

@@ -6,6 +6,7 @@ anew at its next key frame, cluster or fragment.
 """
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,8 +22,9 @@ from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Shape
 from onlooker.streams.perception.picker import Picker
-from onlooker.streams.perception.pieces import Beginning
+from onlooker.streams.perception.pieces import MAX_JUMPS, Beginning
 from onlooker.streams.perception.stills import Undecodable, encode_png
+from onlooker.streams.perception.stream_time import TimeJump
 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
@@ -228,6 +230,7 @@ class ProcessVideo:
             due_s=picker.sampler.due_s,
             newest_s=picker.newest_s,
             is_hurried=picker.is_hurried,
+            max_gap_s=self._shape.max_gap_s,
             num_header_bytes=len(of.header) if of is not None else 0,
             base_s=of.base_s if of is not None else 0.0,
             origin_s=of.origin_s if of is not None else 0.0,
@@ -243,6 +246,7 @@ class ProcessVideo:
         self._pool.count(reply, self._codec, self._spend)
         picker.sampler.due_s = reply.due_s
         picker.num_passed_over += reply.num_passed_over
+        picker.jumps += _jumps(reply)
         if reply.num_header_bytes:
             header = bytes(pixels[: reply.num_header_bytes])
             self._beginning = Beginning(header, reply.base_s, reply.origin_s)
@@ -253,6 +257,15 @@ def wall_limit_s(budget_s: float) -> float:
     """How long a process may take on the wall, after which something is wrong with it. So far above
     its budget of processor time that only a machine which hardly gives it any reaches it."""
     return 5.0 + 20.0 * budget_s
+
+
+def _jumps(reply: DecodeReply) -> list[TimeJump]:
+    """The jumps of a reply, as far as they make sense."""
+    return [
+        TimeJump(kind, float(at_s), float(by_s))
+        for kind, at_s, by_s in reply.jumps[:MAX_JUMPS]
+        if (kind == "gap" or kind == "moved") and math.isfinite(at_s) and math.isfinite(by_s)
+    ]
 
 
 def _pictures(reply: DecodeReply, body: bytearray, shape: Shape) -> list[Picture]:

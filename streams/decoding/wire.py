@@ -38,6 +38,8 @@ class DecodeRequest:
     newest_s: float | None = None
     is_hurried: bool = False
     """This and the three above: see `Picker` and `Sampler`."""
+    max_gap_s: float = 1e9
+    """See `Shape`."""
     num_header_bytes: int = 0
     base_s: float = 0.0
     origin_s: float = 0.0
@@ -58,6 +60,8 @@ class DecodeReply:
     detail: str = ""
     due_s: float | None = None
     num_passed_over: int = 0
+    jumps: tuple[tuple[str, float, float], ...] = ()
+    """Kind, `at_s` and `by_s` of each `TimeJump`."""
     num_header_bytes: int = 0
     base_s: float = 0.0
     origin_s: float = 0.0
@@ -91,8 +95,9 @@ def receive_reply(link: socket.socket) -> tuple[DecodeReply, bytearray]:
     values, body = _receive(link)
     try:
         values["times_s"] = tuple(values["times_s"])
+        values["jumps"] = tuple((str(kind), at_s, by_s) for kind, at_s, by_s in values["jumps"])
         return DecodeReply(**values), body
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise EOFError(f"a decoder's reply makes no sense: {error}") from error
 
 

@@ -85,7 +85,8 @@ class _Worker:
     """Decodes stills, or one source's video."""
 
     video: LocalVideo | None = None
-    is_beginning_told: bool = False
+    told: Beginning | None = None
+    """The stream's beginning as it was told last."""
 
     def answer(
         self, request: DecodeRequest, body: bytes
@@ -110,6 +111,7 @@ class _Worker:
             detail=detail[:500],
             due_s=sampler.due_s,
             num_passed_over=picker.num_passed_over,
+            jumps=tuple((jump.kind, jump.at_s, jump.by_s) for jump in picker.jumps),
             num_header_bytes=len(told.header) if told is not None else 0,
             base_s=told.base_s if told is not None else 0.0,
             origin_s=told.origin_s if told is not None else 0.0,
@@ -132,12 +134,9 @@ class _Worker:
     def _beginning_to_tell(self) -> Beginning | None:
         """The stream's beginning, when it has become known or is another one."""
         known = self.video.beginning if self.video is not None else None
-        if known is None:
-            self.is_beginning_told = False
+        if known == self.told:
             return None
-        if self.is_beginning_told:
-            return None
-        self.is_beginning_told = True
+        self.told = known
         return known
 
 
@@ -153,6 +152,6 @@ def _still(request: DecodeRequest, body: bytes, allowance: Allowance) -> Pixels:
 
 
 def _open(request: DecodeRequest, header: bytes) -> LocalVideo:
-    shape = Shape(request.width, request.height, request.max_pixels)
+    shape = Shape(request.width, request.height, request.max_pixels, request.max_gap_s)
     beginning = Beginning(header, request.base_s, request.origin_s) if header else None
     return LocalVideo(Codec(request.codec), shape, beginning=beginning)

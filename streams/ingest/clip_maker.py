@@ -175,6 +175,8 @@ class ClipMaker:
             _log.info("a message could not be decoded", extra={"detail": seen.detail})
         is_kept = seen.outcome is FrameOutcome.KEPT
         self._tally.settle(entry, seen.outcome, seen.reason, guarantee if is_kept else None)
+        for jump in seen.jumps:
+            self._tally.note_jump(jump)
         for at_s in seen.scenes_s:
             self._tally.note_scene(at_s)
         if not seen.kept and seen.outcome is FrameOutcome.SKIPPED:

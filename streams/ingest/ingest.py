@@ -124,6 +124,8 @@ class Ingest:
         """Check and count a message; return its entry, or None when its outcome is known."""
         received = self._intake.admit(message, self.newest_s)
         self.tally.note_received()
+        if received.jump is not None:
+            self.tally.note_jump(received.jump)
         entry = Entry(received.message, outcome)
         if received.outcome is None:
             return entry

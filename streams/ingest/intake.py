@@ -7,9 +7,14 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.media import DropReason, EncodedFrame, FrameMessage, FrameOutcome
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.streams.perception.sampler import RateMeter, Sampler
+from onlooker.streams.perception.stream_time import Placed, StreamTime, TimeJump
 from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
+
+LATE_S = 10.0
+"""A message that is older than the last by less has been overtaken on its way; one that is older by
+more says that its source's clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,8 @@ class Received:
     """What became of the message; None where that is open and it may wait to be decoded."""
     reason: DropReason | None = None
     """Why the message was dropped; set exactly when `outcome` is DROPPED."""
+    jump: TimeJump | None = None
+    """How the source's time jumped with this message; None where it went on as expected."""
 
 
 class Intake:
@@ -45,7 +52,8 @@ class Intake:
         max_fps = shared.settings.max_fps
         self._flood = TokenBucket(rate_per_s=max_fps, burst=max(1.0, max_fps), clock=shared.clock)
         self._fps = RateMeter()
-        self._shift_s: float | None = 0.0
+        self._time = StreamTime(max_gap_s=shared.settings.max_gap_s, last_s=pushed_s)
+        self._is_fresh = False
         self.pushed_s = pushed_s
         """Capture time of the newest message that was taken; None before the first."""
         self.pushed_at_s = 0.0
@@ -53,7 +61,7 @@ class Intake:
 
     def begin_source(self) -> None:
         """Another source begins; the first frame decides how its time is shifted."""
-        self._shift_s = None
+        self._is_fresh = True
         self._sampler = Sampler(self._terms.interval_s)
 
     def fps(self) -> float:
@@ -77,35 +85,45 @@ class Intake:
             )
         now_s = self._clock.now_s()
         self._fps.note(now_s)
-        message = self._shifted(message, now_s, newest_s)
-        reason = self._reason_to_drop(message)
-        if reason is not None:
+        if (reason := self._reason_to_drop(message)) is not None:
             return Received(message, FrameOutcome.DROPPED, reason)
-        self.pushed_s, self.pushed_at_s = message.capture_s, now_s
+        placed = self._placed(message, now_s, newest_s)
+        if placed.at_s is None:
+            return Received(message, FrameOutcome.DROPPED, DropReason.LATE)
+        if placed.at_s != message.capture_s:
+            message = replace(message, capture_s=placed.at_s)
+        jump = placed.jump
+        self.pushed_s, self.pushed_at_s = placed.at_s, now_s
         if message.is_still:
-            if not self._sampler.pick(message.capture_s):
-                return Received(message, FrameOutcome.SKIPPED)
-            if not self._quality.keeps(message.capture_s):
-                return Received(message, FrameOutcome.DROPPED, DropReason.OVERLOAD)
-        return Received(message)
+            if jump is not None and jump.kind == "moved":
+                self._sampler = Sampler(self._terms.interval_s)
+            if not self._sampler.pick(placed.at_s):
+                return Received(message, FrameOutcome.SKIPPED, jump=jump)
+            if not self._quality.keeps(placed.at_s):
+                return Received(message, FrameOutcome.DROPPED, DropReason.OVERLOAD, jump)
+        return Received(message, jump=jump)
 
     def _reason_to_drop(self, message: FrameMessage) -> DropReason | None:
         if self._terms.is_live and not self._flood.try_take():
             return DropReason.RATE_LIMIT
         if isinstance(message, EncodedFrame) and len(message.payload) > self._max_bytes:
             return DropReason.TOO_LARGE
-        if self.pushed_s is not None and message.capture_s < self.pushed_s:
-            return DropReason.LATE
         return None
 
-    def _shifted(self, message: FrameMessage, now_s: float, newest_s: float | None) -> FrameMessage:
-        """The message; moved behind what was seen if its source's time begins before that."""
-        if self._shift_s is None:
-            self._shift_s = 0.0
-            if newest_s is not None and message.capture_s < newest_s:
-                interval_s = self._terms.interval_s
-                pause_s = now_s - self.pushed_at_s if self._terms.is_live else interval_s
-                self._shift_s = newest_s + max(pause_s, interval_s) - message.capture_s
-        if not self._shift_s:
-            return message
-        return replace(message, capture_s=message.capture_s + self._shift_s)
+    def _placed(self, message: FrameMessage, now_s: float, newest_s: float | None) -> Placed:
+        """The message's place in stream time: its own, or behind what was seen if its source's time
+        begins, or is set back, to before that."""
+        is_container = isinstance(message, EncodedFrame) and message.codec.is_container
+        paused_s = now_s - self.pushed_at_s if self._terms.is_live else 0.0
+        step_s = max(paused_s, self._terms.interval_s)
+        if self._is_fresh:
+            self._is_fresh = False
+            is_behind = newest_s is not None and message.capture_s < newest_s
+            self._time.begin(newest_s + step_s if newest_s is not None and is_behind else None)
+        return self._time.place(
+            message.capture_s,
+            late_s=0.0 if is_container else LATE_S,  # pieces never overtake each other
+            step_s=step_s,
+            elapsed_s=paused_s,
+            may_repeat=True,
+        )

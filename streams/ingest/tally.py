@@ -6,11 +6,22 @@ from collections.abc import Callable
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import Clip, DropReason, FrameOutcome
 from onlooker.core.metrics import Metrics
-from onlooker.streams.events import ClipLost, ClipSeen, FrameAck, SceneChanged, StreamEvent
+from onlooker.streams.events import (
+    ClipLost,
+    ClipSeen,
+    FrameAck,
+    SceneChanged,
+    StreamEvent,
+    TimeJumped,
+)
 from onlooker.streams.ingest.mailbox import Entry
+from onlooker.streams.perception.stream_time import TimeJump
 
 BEHIND = (DropReason.MAILBOX_FULL, DropReason.LATE)
 """The reasons for which frames are dropped when the model does not keep up."""
+
+MIN_TOLD_S = 0.5
+"""Stream time after a jump of the source's time within which further ones are only counted."""
 
 
 class Tally:
@@ -36,6 +47,7 @@ class Tally:
         self.num_behind = 0
         """Messages that were dropped because the model was too slow."""
         self.clips = self.clips_lost = 0
+        self._jump_told_s = -math.inf
         self.seen_until_s = seen_until_s
         """Stream time up to which the model knows what was there: where the newest seen clip ends,
         or the last picture that was nearly the same; None before the first."""
@@ -78,6 +90,14 @@ class Tally:
     def note_scene(self, at_s: float) -> None:
         """Tell that the picture became another one at once, at stream time `at_s`."""
         self._publish(SceneChanged(at_s))
+
+    def note_jump(self, jump: TimeJump) -> None:
+        """Count and tell that a source's time did not go on as it was expected to. A source that
+        jumps all the time is not told of each time."""
+        self._metrics.time_jumps.labels(kind=jump.kind).inc()
+        if not 0 <= jump.at_s - self._jump_told_s < MIN_TOLD_S:
+            self._jump_told_s = jump.at_s
+            self._publish(TimeJumped(jump))
 
     # ---- clips
 

@@ -1,5 +1,6 @@
 """What perception asks of whoever decodes, and how a source is decoded in the process at hand."""
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,11 +12,14 @@ from onlooker.streams.perception.pieces import Beginning, PieceDecoder
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What pictures are brought to, and how large they may be before."""
+    """What pictures are brought to, and what they may be before."""
 
     width: int
     height: int
     max_pixels: int
+    """A picture that has more is refused."""
+    max_gap_s: float = math.inf
+    """The longest time without a picture that a container may have; see `StreamTime`."""
 
 
 class VideoDecoder(Protocol):
@@ -66,7 +70,9 @@ class LocalVideo:
         size = {"width": shape.width, "height": shape.height, "max_pixels": shape.max_pixels}
         self._decoder: ChunkDecoder | PieceDecoder
         if codec.is_container:
-            self._decoder = PieceDecoder(codec, **size, beginning=beginning)
+            self._decoder = PieceDecoder(
+                codec, **size, max_gap_s=shape.max_gap_s, beginning=beginning
+            )
         else:
             self._decoder = ChunkDecoder(codec, **size)
 
@@ -77,9 +83,12 @@ class LocalVideo:
 
     def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
         """See `VideoDecoder.decode`."""
-        if isinstance(self._decoder, PieceDecoder):
+        if isinstance(self._decoder, ChunkDecoder):
+            return self._decoder.decode(message, picker.wanted)
+        try:
             return self._decoder.decode(message, picker.wanted, follows_gap=follows_gap)
-        return self._decoder.decode(message, picker.wanted)
+        finally:
+            picker.jumps += self._decoder.take_jumps()
 
     def finish(self, picker: Picker) -> list[Picture]:
         """See `VideoDecoder.finish`."""

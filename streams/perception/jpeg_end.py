@@ -16,7 +16,7 @@ MAX_MARKERS = 1000
 """A picture with more of them is left as it is."""
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
-"""A marker in coded data: what follows 0xff is neither a stuffed byte nor one that only restarts."""
+"""A marker in coded data: what follows 0xff is no stuffed byte, and does not only restart."""
 
 _START_OF_SCAN, _END_OF_PICTURE = 0xDA, 0xD9
 _FRAMES = (0xC0, 0xC1, 0xC2)

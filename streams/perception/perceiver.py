@@ -26,6 +26,7 @@ from onlooker.streams.perception.pacing import Pacing
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
+from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.state import StreamTerms
 
@@ -54,6 +55,8 @@ class Seen:
     scenes_s: list[float] = field(default_factory=list)
     """Stream times at which a new scene began."""
     kept: list[KeptFrame] = field(default_factory=list)
+    jumps: list[TimeJump] = field(default_factory=list)
+    """How the source's time jumped."""
 
 
 class Perceiver:
@@ -74,7 +77,7 @@ class Perceiver:
         perception = settings.perception
         self._decoders = decoders
         self._privacy = privacy or StreamPrivacy()
-        self._shape = Shape(width, height, settings.max_frame_pixels)
+        self._shape = Shape(width, height, settings.max_frame_pixels, settings.max_gap_s)
         self._gate = Gate(
             threshold=terms.gate_threshold,
             cut_threshold=perception.cut_threshold,
@@ -151,6 +154,7 @@ class Perceiver:
             is_kept = seen.outcome is FrameOutcome.KEPT
             seen.outcome = seen.outcome if is_kept else FrameOutcome.DROPPED
             seen.reason = None if is_kept else seen.reason
+        seen.jumps = picker.jumps
         if picker.num_passed_over:
             seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
         return seen

@@ -3,9 +3,10 @@
 A recorder sends its header (the *initialisation segment*) once, in the first piece. It is kept, so
 that after lost or broken pieces decoding can begin anew at the next cluster (WebM) or fragment
 (MP4), with the header put before it. Times come from the container; the first picture's is laid on
-the first piece's capture time.
+the first piece's capture time, and `StreamTime` sees to it that those that follow make sense.
 """
 
+import math
 from dataclasses import dataclass
 
 from av.video.frame import VideoFrame
@@ -15,6 +16,7 @@ from onlooker.core.orientation import Orientation
 from onlooker.streams.perception.chunks import Picture, Wanted, to_pixels
 from onlooker.streams.perception.demuxer import Demuxer
 from onlooker.streams.perception.stills import Undecodable
+from onlooker.streams.perception.stream_time import DEFAULT_STEP_S, StreamTime, TimeJump
 
 MAX_HEADER_BYTES = 1 << 20
 """A header that is longer than this is none."""
@@ -22,6 +24,13 @@ MAX_HEADER_BYTES = 1 << 20
 MAX_BARREN_BYTES = 8 << 20
 """Bytes without one picture after which a demuxer is given up: it waits for the end of something
 that is rubbish."""
+
+LATE_S = 0.5
+"""A picture that is older than the last by less is late. Decoders put pictures in order, so one
+that is older by more says that the container's time began again."""
+
+MAX_JUMPS = 16
+"""Jumps of time that one message tells of, at most."""
 
 _MARKS = {Codec.WEBM: b"\x1f\x43\xb6\x75", Codec.FMP4: b"moof"}
 """What a cluster or fragment begins with; a fragment's mark follows its 4-byte size."""
@@ -33,7 +42,7 @@ class Beginning:
 
     header: bytes
     base_s: float
-    """Stream time of the first picture."""
+    """Stream time of a picture: the first, or the first after its time was moved."""
     origin_s: float
     """Its time in the container."""
 
@@ -52,6 +61,7 @@ class PieceDecoder:
         width: int,
         height: int,
         max_pixels: int,
+        max_gap_s: float = math.inf,
         beginning: Beginning | None = None,
     ) -> None:
         self._codec = codec
@@ -62,20 +72,30 @@ class PieceDecoder:
         self._tail = b""
         """The last bytes while a mark is looked for: it may lie across two pieces."""
         self._num_barren_bytes = 0
-        self._base_s = 0.0
-        self._origin_s: float | None = None
+        self._time = StreamTime(max_gap_s=max_gap_s)
+        self._anchor: tuple[float, float] | None = None
+        """Stream time and container time of a picture from which the others' times follow."""
+        self._jumps: list[TimeJump] = []
+        self._num_placed = self._num_late = 0
+        """Pictures of the present message that have a place in stream time, and that are late."""
         self._pictures: list[Picture] = []
         self._wanted: Wanted = lambda capture_s: False
         if beginning is not None:
             self._header, self._is_header_complete = beginning.header, True
-            self._base_s, self._origin_s = beginning.base_s, beginning.origin_s
+            self._anchor = beginning.base_s, beginning.origin_s
+            self._time.resume(beginning.origin_s, beginning.base_s)
 
     @property
     def beginning(self) -> Beginning | None:
         """The stream's, once its header and its first picture have come."""
-        if not self._is_header_complete or not self._header or self._origin_s is None:
+        if not self._is_header_complete or not self._header or self._anchor is None:
             return None
-        return Beginning(self._header, self._base_s, self._origin_s)
+        return Beginning(self._header, *self._anchor)
+
+    def take_jumps(self) -> list[TimeJump]:
+        """How the container's time jumped since the last call."""
+        jumps, self._jumps = self._jumps, []
+        return jumps
 
     def decode(
         self, message: EncodedFrame, wanted: Wanted, *, follows_gap: bool = False
@@ -86,6 +106,7 @@ class PieceDecoder:
             Undecodable: the piece is of no use; goes on at the next cluster, fragment or header.
         """
         self._wanted = wanted
+        self._num_placed = self._num_late = 0
         if self._is_header(message.payload):
             self._restart(message.capture_s)
         elif follows_gap:
@@ -108,6 +129,8 @@ class PieceDecoder:
         pictures = self._taken()
         if num_broken and not pictures:
             raise Undecodable(DropReason.UNDECODABLE, f"{num_broken} broken pictures")
+        if self._num_late and not self._num_placed:
+            raise Undecodable(DropReason.LATE, f"{self._num_late} pictures older than the last")
         return pictures
 
     def finish(self, wanted: Wanted) -> list[Picture]:
@@ -134,7 +157,11 @@ class PieceDecoder:
     def _restart(self, capture_s: float) -> None:
         self._drop_demuxer()
         self._header, self._is_header_complete = b"", False
-        self._base_s, self._origin_s = capture_s, None
+        self._anchor = None
+        if (last_s := self._time.last_s) is not None and capture_s <= last_s:
+            self._jumps.append(TimeJump("moved", last_s + DEFAULT_STEP_S, capture_s - last_s))
+            capture_s = last_s + DEFAULT_STEP_S
+        self._time.begin(capture_s)
         self._demuxer = Demuxer(self._codec, max_pixels=self._max_pixels, on_frame=self._take)
 
     def _drop_demuxer(self) -> None:
@@ -177,10 +204,17 @@ class PieceDecoder:
     def _take(self, frame: VideoFrame, orientation: Orientation, time_s: float) -> None:
         """Take a frame, on the demuxer's thread, while `decode` or `finish` waits."""
         self._num_barren_bytes = 0
-        if self._origin_s is None:
-            self._origin_s = time_s
-        capture_s = self._base_s + (time_s - self._origin_s)
-        if capture_s >= self._base_s and self._wanted(capture_s):
+        placed = self._time.place(time_s, late_s=LATE_S)
+        capture_s = placed.at_s
+        if capture_s is None:
+            self._num_late += 1
+            return
+        self._num_placed += 1
+        if placed.jump is not None and len(self._jumps) < MAX_JUMPS:
+            self._jumps.append(placed.jump)
+        if self._anchor is None or (placed.jump is not None and placed.jump.kind == "moved"):
+            self._anchor = capture_s, time_s
+        if self._wanted(capture_s):
             pixels = to_pixels(
                 frame,
                 orientation,

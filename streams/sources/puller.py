@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from onlooker.core.address import AddressPolicy
@@ -20,25 +18,27 @@ from onlooker.core.waiting import within
 from onlooker.engine.interface import EngineInfo
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceChange, SourceLease
+from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.sources import reasons
 from onlooker.streams.sources.listening import ListenAddress
 from onlooker.streams.sources.options import check_options
 from onlooker.streams.sources.reader import Sample, SourceReader
 from onlooker.streams.sources.snapshots import Snapshot, SnapshotReader
+from onlooker.streams.sources.source_time import SourceTime
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow, SourceSpec, redacted
 from onlooker.streams.sources.way import Access
 from onlooker.streams.stream import Stream
 
 _log = logging.getLogger("onlooker.streams.sources")
 
-JUMP_S = 10.0
-"""A source's time that goes on by more than this from one picture to the next has jumped."""
-
 
 class Reader(Protocol):
     """The part of `SourceReader` that pulling needs."""
 
     is_recorded: bool
+
+    @property
+    def comes_in_bursts(self) -> bool: ...
 
     def open(self) -> None: ...
     def samples(self) -> Any: ...
@@ -89,7 +89,7 @@ class Puller:
             )
         lease = stream.claim_source(redacted(source.url), is_pulled=True)
         self._num_active += 1
-        interval_s = 1 / source.fps if source.fps else stream.interval_s
+        interval_s = max(1 / source.fps if source.fps else 0.0, stream.interval_s)
         return Pull(
             stream,
             lease,
@@ -97,8 +97,9 @@ class Puller:
             settings=self._settings,
             clock=self._clock,
             metrics=self._metrics,
-            make_reader=lambda: self._make_reader(source, max(interval_s, stream.interval_s)),
+            make_reader=lambda: self._make_reader(source, interval_s),
             executor=self._make_executor(),
+            interval_s=interval_s,
             on_close=self._give_back,
         )
 
@@ -139,30 +140,6 @@ class Puller:
         )
 
 
-@dataclass(slots=True)
-class _StreamTime:
-    """A source's time laid out as stream time: starts at 0 and never jumps or runs back."""
-
-    last_s: float | None = None
-    _shift_s: float = 0.0
-    _is_fresh: bool = True
-
-    def begin_again(self) -> None:
-        """Note that the source is opened again: its time has nothing to do with what it was."""
-        self._is_fresh = True
-
-    def place(self, time_s: float, *, step_s: float) -> float:
-        """Stream time of a picture; after a jump it follows the last by `step_s`."""
-        placed_s = time_s + self._shift_s
-        jumped = self.last_s is not None and not 0 < placed_s - self.last_s <= JUMP_S
-        if self._is_fresh or jumped:
-            begin_s = 0.0 if self.last_s is None else self.last_s + step_s
-            self._shift_s, self._is_fresh = begin_s - time_s, False
-            placed_s = begin_s
-        self.last_s = placed_s
-        return placed_s
-
-
 class Pull:
     """One source that feeds one stream, from beginning to end."""
 
@@ -177,20 +154,22 @@ class Pull:
         metrics: Metrics,
         make_reader: Callable[[], Reader],
         executor: Executor,
+        interval_s: float,
         on_close: Callable[[], None],
     ) -> None:
         self._stream, self._lease, self._source = stream, lease, source
         self._settings, self._clock, self._metrics = settings.sources, clock, metrics
         self._make_reader, self._executor = make_reader, executor
         self._backoff = Backoff(self._settings.reconnect_min_s, self._settings.reconnect_max_s)
-        self._time = _StreamTime()
+        self._time = SourceTime(settings)
+        self._sampler = Sampler(interval_s)
         self._sequence = 0
         self._on_close: Callable[[], None] | None = on_close
         self._failures = 0
         self._lost_at_s: float | None = None
         self._is_recorded = False
-        self._heard_s = -math.inf
-        """Up to which of its own times a recording has been fed in this round."""
+        self._num_heard = 0
+        """Samples of a recording that have been heard in this round."""
 
     async def run(self) -> None:
         """Feed until the source ends or fails for good, or the stream is closed."""
@@ -244,18 +223,21 @@ class Pull:
         try:
             await self._open(loop.run_in_executor(self._executor, reader.open))
             self._is_recorded = reader.is_recorded
-            samples, heard_s = reader.samples(), self._heard_s
-            self._time.begin_again()
+            is_paced = reader.is_recorded or reader.comes_in_bursts
+            self._time.begin_again(
+                is_live=self._stream.is_live and not is_paced, is_recorded=reader.is_recorded
+            )
+            samples, num_heard, num = reader.samples(), self._num_heard, 0
             begun: tuple[float, float] | None = None
             while True:
                 sample = await loop.run_in_executor(self._executor, next, samples, None)
                 if sample is None:
                     break
-                if reader.is_recorded and sample.time_s <= heard_s:
+                num += 1
+                if reader.is_recorded and num <= num_heard:
                     continue  # the recording broke off there, and is heard again up to there
-                heard_s = -math.inf
-                begun = await self._feed(sample, begun, is_recorded=reader.is_recorded)
-                self._heard_s = sample.time_s
+                begun = await self._feed(sample, begun, is_paced=is_paced)
+                self._num_heard = num
         finally:
             reader.stop()
             self._executor.submit(reader.close)
@@ -263,7 +245,7 @@ class Pull:
             raise SourceLost("it stopped sending")
         if not self._sequence:
             raise SourceBroken(reasons.NO_PICTURES)
-        self._heard_s = -math.inf
+        self._num_heard = 0
         return self._source.loop
 
     async def _open(self, opening: "asyncio.Future[None]") -> None:
@@ -278,8 +260,8 @@ class Pull:
             ) from error
 
     async def _feed(
-        self, sample: Sample | Snapshot, begun: tuple[float, float] | None, *, is_recorded: bool
-    ) -> tuple[float, float]:
+        self, sample: Sample | Snapshot, begun: tuple[float, float] | None, *, is_paced: bool
+    ) -> tuple[float, float] | None:
         """Push one picture when its time has come; `begun` is (stream time, clock time) of the
         first since the source was opened."""
         live = self._stream.is_live
@@ -287,12 +269,17 @@ class Pull:
         step_s = self._stream.interval_s
         if live and self._lost_at_s is not None:
             step_s = max(step_s, now_s - self._lost_at_s)
-        capture_s = self._time.place(sample.time_s, step_s=step_s)
-        self._note_picture()
+        placed = self._time.place(sample.time_s, step_s=step_s, now_s=now_s)
         self._lost_at_s = None
+        if placed.jump is not None:
+            self._stream.note_time(placed.jump)
+        capture_s = placed.at_s
+        if capture_s is None or not self._sampler.pick(capture_s):
+            return begun
+        self._note_picture()
         if begun is None:
             begun = (capture_s, now_s)
-        elif live and is_recorded:
+        elif live and is_paced:
             await self._clock.sleep(begun[1] + (capture_s - begun[0]) - now_s)
         self._sequence += 1
         frame = sample.frame(self._sequence, capture_s, self._clock.now_s())

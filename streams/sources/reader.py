@@ -10,6 +10,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from onlooker.core.clock import Clock
 from onlooker.core.errors import ClientError
 from onlooker.core.media import Frame, Pixels
 from onlooker.core.network import TooSlow
@@ -19,6 +20,7 @@ from onlooker.streams.perception.chunks import to_pixels
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.sources import reasons
+from onlooker.streams.sources.frame_times import FrameTimes
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow, SourceSpec
 from onlooker.streams.sources.way import Access, SourceWay
 from onlooker.streams.sources.ways import way_to
@@ -38,6 +40,24 @@ class Sample:
     def frame(self, sequence: int, capture_s: float, received_at_s: float) -> Frame:
         """The picture as the stream takes it."""
         return Frame(sequence, capture_s, received_at_s, self.pixels)
+
+
+class _Thinner:
+    """Picks the frames that may be of use, so that the others need not be converted."""
+
+    def __init__(self, interval_s: float, clock: Clock) -> None:
+        self._interval_s, self._clock = interval_s, clock
+        self._own, self._arrived = Sampler(interval_s), Sampler(interval_s)
+        self._last_s: float | None = None
+
+    def pick(self, time_s: float, *, is_live: bool) -> bool:
+        """Whether the frame is due, by its own time or, where it is live, by that of arrival: it
+        shows later which of the two is right."""
+        if self._last_s is not None and time_s < self._last_s:  # the source's time jumped back
+            self._own = Sampler(self._interval_s)
+        self._last_s = time_s
+        has_arrived = is_live and self._arrived.pick(self._clock.now_s())
+        return self._own.pick(time_s) or has_arrived
 
 
 class SourceReader:
@@ -83,8 +103,14 @@ class SourceReader:
         has_end = self._container.duration is not None or self._container.format.name == "gif"
         self.is_recorded = self._way.is_recorded or (has_end and self._source.has_files)
 
+    @property
+    def comes_in_bursts(self) -> bool:
+        """Whether a live source sends many pictures at a time, each segment of HLS at once, so that
+        they are to be played at their own pace."""
+        return self._container is not None and "hls" in self._container.format.name.split(",")
+
     def samples(self) -> Iterator[Sample]:
-        """The pictures, thinned to one per interval; ends where the source ends.
+        """The pictures, thinned to about one per interval; ends where the source ends.
 
         Raises:
             SourceLost, SourceBroken: the source failed, for now or for good.
@@ -94,8 +120,14 @@ class SourceReader:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         stream.codec_context.options = {"max_pixels": str(self._settings.max_frame_pixels)}
-        sampler, last_s, num_broken = Sampler(self._interval_s), -1.0, 0
-        orientations = Orientations()
+        num_broken, orientations = 0, Orientations()
+        thinner = _Thinner(self._interval_s, self._access.clock)
+        times = FrameTimes(
+            container,
+            is_recorded=self.is_recorded,
+            nominal_fps=self._source.nominal_fps,
+            clock=self._access.clock,
+        )
         packets = container.demux(stream)
         while not self._stopped.is_set():
             try:
@@ -114,14 +146,9 @@ class SourceReader:
                     raise SourceBroken(f"its video cannot be decoded: {error.strerror}") from error
                 continue
             for frame in frames:
-                orientation = orientations.of(frame)
-                if frame.pts is None or frame.time is None:
-                    continue
-                if frame.time < last_s:  # the source's time jumped back
-                    sampler = Sampler(self._interval_s)
-                last_s = frame.time
-                if sampler.pick(frame.time):
-                    yield Sample(frame.time, self._pixels(frame, orientation))
+                orientation, time_s = orientations.of(frame), times.of(frame)
+                if thinner.pick(time_s, is_live=not self.is_recorded):
+                    yield Sample(time_s, self._pixels(frame, orientation))
 
     def stop(self) -> None:
         """End reads under way. May be called from any thread."""

@@ -32,7 +32,7 @@ class Snapshot:
 class SnapshotReader:
     """One opening of such a source. All methods but `stop` are called on one thread."""
 
-    is_recorded = False
+    is_recorded = comes_in_bursts = False
 
     def __init__(self, source: SourceSpec, access: Access, *, max_bytes: int) -> None:
         assert source.every_s is not None

@@ -16,6 +16,9 @@ class SourceSpec:
     picture), ``srt://``, ``udp://``, ``file://`` or an absolute path."""
     fps: float | None = None
     """Frames a second taken from it; None: what the clips need."""
+    nominal_fps: float | None = None
+    """The rate at which a recording without times of its own is played (raw ``.h264``, ``.h265``,
+    ``.mjpeg``); None: the one that its coded video names, or 25."""
     loop: bool = False
     """Whether to begin again when it ends; for files. Stream time goes on."""
     transport: Transport | None = None

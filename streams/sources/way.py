@@ -16,7 +16,9 @@ from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.streams.config import SourcesSection
 
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mpjpeg,ogg,mpeg,h264,hevc,ivf,gif"
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mpjpeg,mjpeg,ogg,mpeg,h264,hevc,ivf,gif"
+)
 """Demuxers for files; none of them names other files or hosts."""
 
 

@@ -31,6 +31,7 @@ class ScriptedReader:
         self._turn = turn
         self.is_recorded = is_recorded
         self.is_closed = False
+        self.comes_in_bursts = False
 
     def open(self) -> None:
         if self._turn and isinstance(self._turn[0], Exception):
