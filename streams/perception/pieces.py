@@ -15,6 +15,7 @@ from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.core.orientation import Orientation
 from onlooker.streams.perception.chunks import Picture, Wanted, to_pixels
 from onlooker.streams.perception.demuxer import Demuxer
+from onlooker.streams.perception.fragments import FragmentTimes
 from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.perception.stream_time import DEFAULT_STEP_S, StreamTime, TimeJump
 
@@ -34,6 +35,10 @@ MAX_JUMPS = 16
 
 _MARKS = {Codec.WEBM: b"\x1f\x43\xb6\x75", Codec.FMP4: b"moof"}
 """What a cluster or fragment begins with; a fragment's mark follows its 4-byte size."""
+
+
+_PIXELS = b"mdat"
+"""What follows the header of an MP4 that has no fragments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,9 @@ class PieceDecoder:
         self._is_header_complete = False
         self._tail = b""
         """The last bytes while a mark is looked for: it may lie across two pieces."""
+        self._fragments: FragmentTimes | None = None
+        self._unfed = b""
+        """What has come of a header that is not complete."""
         self._num_barren_bytes = 0
         self._time = StreamTime(max_gap_s=max_gap_s)
         self._anchor: tuple[float, float] | None = None
@@ -114,14 +122,15 @@ class PieceDecoder:
         payload = message.payload
         if self._demuxer is None:
             payload = self._from_mark(payload)
-            self._demuxer = Demuxer(self._codec, max_pixels=self._max_pixels, on_frame=self._take)
+            self._begin_demuxer()
         if not self._is_header_complete:
             self._collect_header(message.payload)
-        try:
-            num_broken = self._demuxer.feed(payload)
-        except Undecodable:
-            self._drop_demuxer()
-            raise
+            self._unfed += payload
+            if self._is_header_complete or _PIXELS in self._unfed:
+                payload, self._unfed = self._unfed, b""
+            else:
+                return []  # a header is fed whole: FFmpeg refuses one that stops in some places
+        num_broken = self._fed(payload)
         self._num_barren_bytes += len(payload)
         if self._num_barren_bytes > MAX_BARREN_BYTES:
             self._drop_demuxer()
@@ -139,7 +148,8 @@ class PieceDecoder:
         if self._demuxer is None:
             return []
         try:
-            self._demuxer.feed(b"", is_last=True)
+            rest = self._fragments.rest() if self._fragments is not None else b""
+            self._demuxer.feed(self._unfed + rest, is_last=True)
         except Undecodable:
             self._pictures = []
         self._drop_demuxer()
@@ -162,10 +172,38 @@ class PieceDecoder:
             self._jumps.append(TimeJump("moved", last_s + DEFAULT_STEP_S, capture_s - last_s))
             capture_s = last_s + DEFAULT_STEP_S
         self._time.begin(capture_s)
+        self._begin_demuxer()
+
+    def _begin_demuxer(self) -> None:
         self._demuxer = Demuxer(self._codec, max_pixels=self._max_pixels, on_frame=self._take)
+        self._fragments = FragmentTimes() if self._codec is Codec.FMP4 else None
+
+    def _fed(self, payload: bytes) -> int:
+        """Feed the demuxer; returns how many pictures among the bytes were broken.
+
+        Raises:
+            Undecodable: the bytes cannot be read; there is no demuxer any more.
+        """
+        assert self._demuxer is not None, "begun before it is fed"
+        parts = [payload] if self._fragments is None else self._fragments.cut(payload)
+        num_broken = 0
+        for index, part in enumerate(parts):
+            if index:  # time goes back here
+                self._demuxer.close()
+                self._demuxer = Demuxer(
+                    self._codec, max_pixels=self._max_pixels, on_frame=self._take
+                )
+                part = self._header + part
+            try:
+                num_broken += self._demuxer.feed(part)
+            except Undecodable:
+                self._drop_demuxer()
+                raise
+        return num_broken
 
     def _drop_demuxer(self) -> None:
-        demuxer, self._demuxer, self._tail = self._demuxer, None, b""
+        demuxer, self._demuxer = self._demuxer, None
+        self._tail = self._unfed = b""
         self._num_barren_bytes = 0
         if demuxer is not None:
             demuxer.close()

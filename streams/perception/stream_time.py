@@ -104,7 +104,7 @@ class StreamTime:
         excess_s = ahead_s - elapsed_s
         is_forward = ahead_s > 0 or (may_repeat and ahead_s == 0)
         stands_out = excess_s > max(GAP_S, USUAL_STEPS * self._usual_s)
-        if is_forward and not stands_out:
+        if is_forward and not stands_out and not self._is_home_nearer(time_s, ahead_s):
             self._usual_s = ahead_s or self._usual_s
             return self._accepted(time_s)
         if not is_forward and ahead_s > -late_s and self._num_late < MAX_LATE:
@@ -121,10 +121,16 @@ class StreamTime:
             return self._accepted(time_s, "gap", excess_s)
         return self._accepted(time_s, "moved", excess_s)
 
-    def _is_home_near(self, time_s: float) -> bool:
+    def _is_home_nearer(self, time_s: float, ahead_s: float) -> bool:
+        """Whether an odd step is a usual one from where the source's time was before it was
+        moved."""
+        usual_s = USUAL_STEPS * self._usual_s
+        return self._is_home_near(time_s, usual_s) and usual_s < ahead_s
+
+    def _is_home_near(self, time_s: float, within_s: float = GAP_S) -> bool:
         """Whether the source's time is back where it was before it was moved."""
         assert self.last_s is not None, "what was moved was placed"
-        return self._home_s is not None and 0 < time_s + self._home_s - self.last_s <= GAP_S
+        return self._home_s is not None and 0 < time_s + self._home_s - self.last_s <= within_s
 
     def _begun(self, time_s: float) -> Placed:
         begin_s = time_s if self._begin_s is None else self._begin_s
