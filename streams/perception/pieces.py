@@ -17,7 +17,7 @@ from onlooker.streams.perception.chunks import Picture, Wanted, to_pixels
 from onlooker.streams.perception.demuxer import Demuxer
 from onlooker.streams.perception.fragments import FragmentTimes
 from onlooker.streams.perception.stills import Undecodable
-from onlooker.streams.perception.stream_time import DEFAULT_STEP_S, StreamTime, TimeJump
+from onlooker.streams.perception.stream_time import StreamTime, TimeJump
 
 MAX_HEADER_BYTES = 1 << 20
 """A header that is longer than this is none."""
@@ -169,8 +169,8 @@ class PieceDecoder:
         self._header, self._is_header_complete = b"", False
         self._anchor = None
         if (last_s := self._time.last_s) is not None and capture_s <= last_s:
-            self._jumps.append(TimeJump("moved", last_s + DEFAULT_STEP_S, capture_s - last_s))
-            capture_s = last_s + DEFAULT_STEP_S
+            self._jumps.append(TimeJump("moved", self._time.next_s, capture_s - last_s))
+            capture_s = self._time.next_s
         self._time.begin(capture_s)
         self._begin_demuxer()
 

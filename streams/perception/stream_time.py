@@ -68,7 +68,8 @@ class StreamTime:
         self._is_fresh = last_s is None
         self._home_s: float | None = None
         """The shift before the last move; what came with a wrong time may go back to it."""
-        self._usual_s = 0.0
+        self._usual_s = self._usual_excess_s = 0.0
+        """The last step that was no jump, and how much of it the clock does not explain."""
         self._num_late = 0
 
     def begin(self, at_s: float | None = None) -> None:
@@ -79,6 +80,12 @@ class StreamTime:
     def resume(self, time_s: float, at_s: float) -> None:
         """Go on where the source's `time_s` was placed at `at_s`."""
         self.shift_s, self.last_s, self._is_fresh = at_s - time_s, at_s, False
+
+    @property
+    def next_s(self) -> float:
+        """Where the next picture would be at the pace of those before it."""
+        step_s = min(max(self._usual_s or DEFAULT_STEP_S, MIN_STEP_S), MAX_STEP_S)
+        return (self.last_s or 0.0) + step_s
 
     def place(
         self,
@@ -103,9 +110,9 @@ class StreamTime:
         ahead_s = time_s + self.shift_s - self.last_s
         excess_s = ahead_s - elapsed_s
         is_forward = ahead_s > 0 or (may_repeat and ahead_s == 0)
-        stands_out = excess_s > max(GAP_S, USUAL_STEPS * self._usual_s)
+        stands_out = excess_s > max(GAP_S, USUAL_STEPS * self._usual_excess_s)
         if is_forward and not stands_out and not self._is_home_nearer(time_s, ahead_s):
-            self._usual_s = ahead_s or self._usual_s
+            self._usual_s, self._usual_excess_s = ahead_s or self._usual_s, excess_s
             return self._accepted(time_s)
         if not is_forward and ahead_s > -late_s and self._num_late < MAX_LATE:
             self._num_late += 1
@@ -113,11 +120,10 @@ class StreamTime:
         if self._is_home_near(time_s):
             self._home_s, self.shift_s = self.shift_s, self._home_s or 0.0
         elif not is_forward or excess_s > self._max_gap_s:
-            usual_s = self._usual_s or DEFAULT_STEP_S
-            step_s = step_s or min(max(usual_s, MIN_STEP_S), MAX_STEP_S)
-            self._home_s, self.shift_s = self.shift_s, self.last_s + step_s - time_s
+            next_s = self.next_s if step_s is None else self.last_s + step_s
+            self._home_s, self.shift_s = self.shift_s, next_s - time_s
         else:
-            self._usual_s = ahead_s
+            self._usual_s, self._usual_excess_s = ahead_s, excess_s
             return self._accepted(time_s, "gap", excess_s)
         return self._accepted(time_s, "moved", excess_s)
 
@@ -136,7 +142,8 @@ class StreamTime:
         begin_s = time_s if self._begin_s is None else self._begin_s
         self.resume(time_s, begin_s)
         self._begin_s = self._home_s = None
-        self._num_late, self._usual_s = 0, 0.0
+        self._usual_s = self._usual_excess_s = 0.0
+        self._num_late = 0
         return Placed(begin_s)
 
     def _accepted(

@@ -69,6 +69,60 @@ def test_a_source_that_starts_again_at_zero_goes_on_after_the_last_by_the_pause(
     assert intake.admit(make_message(0.5), 13.0).message.capture_s == pytest.approx(13.5)
 
 
+def times(intake: Intake, clock: ManualClock, sent: list[float], *, step_s: float) -> list[float]:
+    """Stream times of what was not dropped, of messages that come every `step_s` seconds."""
+    taken = []
+    for capture_s in sent:
+        received = intake.admit(make_message(capture_s), intake.pushed_s)
+        if received.outcome is not DROPPED:
+            taken.append(received.message.capture_s)
+        clock.advance(step_s)
+    return taken
+
+
+def test_one_message_of_an_hour_ahead_blinds_nobody() -> None:
+    clock = ManualClock()
+    sent = [0.0, 0.5, 3600.0, 1.5, 2.0]
+    taken = times(make_intake(clock, max_fps=100.0), clock, sent, step_s=0.5)
+    assert taken == pytest.approx([0.0, 0.5, 1.0, 1.5, 2.0])
+
+
+def test_a_clock_that_starts_again_at_zero_goes_on_by_the_time_that_went_by() -> None:
+    clock = ManualClock()
+    sent = [100.0, 100.5, 0.0, 0.5, 1.0]
+    taken = times(make_intake(clock, max_fps=100.0), clock, sent, step_s=0.5)
+    assert taken == pytest.approx([100.0, 100.5, 101.0, 101.5, 102.0])
+
+
+def test_a_clock_that_was_set_back_a_little_costs_a_few_messages() -> None:
+    clock = ManualClock()
+    sent = [5.0, *(index / 10 for index in range(30))]
+    taken = times(make_intake(clock, max_fps=100.0), clock, sent, step_s=0.1)
+    assert len(taken) == len(sent) - 10
+    assert taken == sorted(taken)
+
+
+def test_a_jump_is_told_with_the_message_that_brought_it_and_a_pause_is_none() -> None:
+    clock = ManualClock()
+    intake = make_intake(clock, max_fps=100.0)
+    jumps = []
+    for capture_s, pause_s in [(0.0, 0.5), (0.5, 60.0), (60.5, 0.5), (121.0, 0.5), (3.0, 0.5)]:
+        jumps.append(intake.admit(make_message(capture_s), None).jump)
+        clock.advance(pause_s)
+    assert [jump and (jump.kind, jump.by_s) for jump in jumps] == [
+        None, None, None, ("gap", 60.0), ("moved", -118.5),
+    ]  # fmt: skip
+
+
+def test_pieces_of_a_recording_that_begins_again_at_zero_are_taken() -> None:
+    clock = ManualClock()
+    intake = make_intake(clock)
+    for capture_s, at_s in [(3.0, 3.0), (3.0, 3.0), (0.0, 3.5), (0.0, 3.5)]:
+        piece = make_message(capture_s, codec=Codec.FMP4, payload=bytes(10))
+        received = intake.admit(piece, None)
+        assert (received.outcome, received.message.capture_s) == (None, at_s)
+
+
 @pytest.mark.parametrize("capture_s", [math.nan, math.inf, -0.1])
 def test_a_capture_time_that_is_no_time_is_refused_and_not_counted(capture_s: float) -> None:
     intake = make_intake(ManualClock())
