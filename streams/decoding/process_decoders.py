@@ -262,9 +262,9 @@ def wall_limit_s(budget_s: float) -> float:
 def _jumps(reply: DecodeReply) -> list[TimeJump]:
     """The jumps of a reply, as far as they make sense."""
     return [
-        TimeJump(kind, float(at_s), float(by_s))
+        TimeJump("gap" if kind == "gap" else "moved", float(at_s), float(by_s))
         for kind, at_s, by_s in reply.jumps[:MAX_JUMPS]
-        if (kind == "gap" or kind == "moved") and math.isfinite(at_s) and math.isfinite(by_s)
+        if math.isfinite(at_s) and math.isfinite(by_s)
     ]
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 from onlooker.core.errors import InvalidRequest
-from onlooker.core.media import DropReason, EncodedFrame, FrameMessage, FrameOutcome
+from onlooker.core.media import DropReason, EncodedFrame, Frame, FrameMessage, FrameOutcome
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.streams.perception.sampler import RateMeter, Sampler
 from onlooker.streams.perception.stream_time import Placed, StreamTime, TimeJump
@@ -93,6 +93,8 @@ class Intake:
         if placed.at_s != message.capture_s:
             message = replace(message, capture_s=placed.at_s)
         jump = placed.jump
+        if jump is not None and jump.kind == "gap" and isinstance(message, Frame):
+            jump = None  # who decoded it knew its source's time, and has told of the gap
         self.pushed_s, self.pushed_at_s = placed.at_s, now_s
         if message.is_still:
             if jump is not None and jump.kind == "moved":

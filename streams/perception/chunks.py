@@ -48,7 +48,8 @@ def to_pixels(
     if orientation.is_transposed:  # coded on its side
         width, height = height, width
     rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
-    return np.ascontiguousarray(orientation.upright(rgb.to_ndarray()), dtype=np.uint8)
+    pixels = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
+    return np.ascontiguousarray(orientation.upright(pixels))
 
 
 def set_up_decoder(context: VideoCodecContext, *, max_pixels: int) -> None:

@@ -59,7 +59,7 @@ def test_a_hold_of_a_minute_is_kept_and_told_once() -> None:
     assert kinds(places) == ["gap"]
     jump = places[50].jump
     assert jump is not None
-    assert (jump.at_s, jump.by_s) == (pytest.approx(65.0), pytest.approx(60.1))
+    assert (jump.at_s, jump.by_s) == pytest.approx((65.0, 60.1))
 
 
 def test_a_camera_that_sends_a_picture_a_minute_has_no_gaps() -> None:

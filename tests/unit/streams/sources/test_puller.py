@@ -8,9 +8,10 @@ from onlooker.core.clock import ManualClock
 from onlooker.core.errors import Conflict, Forbidden, NotFound, Overloaded
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import SourcesSection, StreamsSection
-from onlooker.streams.events import ClipSeen, SourceChanged
+from onlooker.streams.events import ClipSeen, SourceChanged, TimeJumped
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
+from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.sources.puller import Pull, Puller, Reader
 from onlooker.streams.sources.reader import Sample
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
@@ -27,11 +28,13 @@ LIVE, VIRTUAL = StreamOptions(clock="live"), StreamOptions(clock="virtual")
 class ScriptedReader:
     """Gives pictures of one turn: a list of times, or an exception to end with."""
 
-    def __init__(self, turn: list[float | Exception], *, is_recorded: bool) -> None:
+    def __init__(
+        self, turn: list[float | Exception], *, is_recorded: bool, comes_in_bursts: bool = False
+    ) -> None:
         self._turn = turn
         self.is_recorded = is_recorded
         self.is_closed = False
-        self.comes_in_bursts = False
+        self.comes_in_bursts = comes_in_bursts
 
     def open(self) -> None:
         if self._turn and isinstance(self._turn[0], Exception):
@@ -53,14 +56,24 @@ class ScriptedReader:
 class Turns:
     """One reader after another; the last turn stays."""
 
-    def __init__(self, *turns: list[float | Exception], is_recorded: bool = True) -> None:
+    def __init__(
+        self,
+        *turns: list[float | Exception],
+        is_recorded: bool = True,
+        comes_in_bursts: bool = False,
+    ) -> None:
         self._turns = list(turns)
+        self._comes_in_bursts = comes_in_bursts
         self.is_recorded = is_recorded
         self.readers: list[ScriptedReader] = []
 
     def __call__(self, source: SourceSpec, interval_s: float) -> Reader:
         turn = self._turns.pop(0) if len(self._turns) > 1 else self._turns[0]
-        self.readers.append(ScriptedReader(turn, is_recorded=self.is_recorded))
+        self.readers.append(
+            ScriptedReader(
+                turn, is_recorded=self.is_recorded, comes_in_bursts=self._comes_in_bursts
+            )
+        )
         return self.readers[-1]
 
 
@@ -161,6 +174,38 @@ async def test_a_jump_in_a_sources_time_does_not_show_in_stream_time() -> None:
         told = await pull(hub, turns, clock, stream=stream)
         spans = [(e.start_s, e.end_s) for _, e in told if isinstance(e, ClipSeen)]
         assert spans == [(0.0, 0.5), (1.0, 1.5), (2.0, 2.5)]
+
+
+async def test_a_hold_in_a_recording_is_kept_and_told() -> None:
+    clock, metrics = ManualClock(), Metrics()
+    async with running_hub(
+        clock=clock, metrics=metrics, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        told = await pull(hub, Turns([7.0, 7.5, 67.5, 68.0]), clock, stream=stream)
+        ends_s = [e.end_s for _, e in told if isinstance(e, ClipSeen)]
+        assert ends_s == [0.5, 60.5, 61.0]
+        jumps = [e.jump for _, e in told if isinstance(e, TimeJumped)]
+        assert jumps == [TimeJump("gap", 60.5, 60.0)]
+        labels = {"kind": "gap"}
+        assert metrics.registry.get_sample_value("onlooker_time_jumps_total", labels) == 1
+
+
+async def test_live_segments_that_come_in_bursts_are_played_at_their_own_pace() -> None:
+    clock = ManualClock()
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        turns = Turns(
+            [*(float(i) / 2 for i in range(12)), SourceBroken("enough")],
+            is_recorded=False, comes_in_bursts=True,
+        )  # fmt: skip
+        told = await pull(hub, turns, clock, stream=stream, step_s=0.01)
+        seen = [(at_s - told[0][0], e) for at_s, e in told if isinstance(e, ClipSeen)]
+        assert [at_s for at_s, _ in seen] == pytest.approx([e.end_s for _, e in seen], abs=0.1)
+        assert stream.status().received == 12
+        assert not stream.status().dropped
 
 
 async def test_a_camera_that_has_worked_is_tried_again_for_ever_after_growing_waits() -> None:
