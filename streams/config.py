@@ -379,7 +379,8 @@ class StreamsSection(Section):
 
     max_gap_s: float = Field(default=1800.0, ge=10, le=1e9)
     """The longest time without a picture that is kept in a recording. One whose next picture is
-    further ahead has a wrong time there, and goes on as if nothing had been between."""
+    further ahead has a wrong time there, and goes on as if nothing had been between. It holds for
+    frames that are pushed on the live clock, too; those on the virtual clock are believed."""
 
     max_lag_s: float = Field(default=5.0, gt=0)
     """A picture that waited longer is dropped; at half of it the source is asked to slow down."""

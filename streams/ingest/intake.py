@@ -52,7 +52,9 @@ class Intake:
         max_fps = shared.settings.max_fps
         self._flood = TokenBucket(rate_per_s=max_fps, burst=max(1.0, max_fps), clock=shared.clock)
         self._fps = RateMeter()
-        self._time = StreamTime(max_gap_s=shared.settings.max_gap_s, last_s=pushed_s)
+        # Where the clock is virtual, nothing but the sender can say how long a pause was.
+        max_gap_s = shared.settings.max_gap_s if terms.is_live else math.inf
+        self._time = StreamTime(max_gap_s=max_gap_s, last_s=pushed_s)
         self._is_fresh = False
         self.pushed_s = pushed_s
         """Capture time of the newest message that was taken; None before the first."""

@@ -101,7 +101,9 @@ class ChunkDecoder:
         packet.pts = packet.dts = round(message.capture_s / _MICROSECONDS)
         packet.time_base = _MICROSECONDS
         try:
-            return list(self._pictures(self._context.decode(packet), wanted))
+            return list(
+                self._pictures(self._context.decode(packet), wanted, at_s=message.capture_s)
+            )
         except Undecodable:
             self._context = None
             raise
@@ -115,7 +117,7 @@ class ChunkDecoder:
         if context is None:
             return []
         try:
-            return list(self._pictures(context.decode(None), wanted))
+            return list(self._pictures(context.decode(None), wanted, at_s=None))
         except Exception:  # the end of a broken stream is only its end
             return []
 
@@ -123,15 +125,16 @@ class ChunkDecoder:
         """Let go of the decoder."""
         self._context = None
 
-    def _pictures(self, frames: list[VideoFrame], wanted: Wanted) -> Iterator[Picture]:
+    def _pictures(
+        self, frames: list[VideoFrame], wanted: Wanted, *, at_s: float | None
+    ) -> Iterator[Picture]:
+        """The wanted pictures of `frames`; one that has lost its time is that of `at_s`."""
         for frame in frames:
             orientation = self._orientations.of(frame)
             if frame.is_corrupt:
                 raise Undecodable(DropReason.UNDECODABLE, "a reference picture is missing")
-            if frame.pts is None:
-                continue
-            capture_s = float(frame.pts * _MICROSECONDS)
-            if wanted(capture_s):
+            capture_s = at_s if frame.pts is None else float(frame.pts * _MICROSECONDS)
+            if capture_s is not None and wanted(capture_s):
                 pixels = to_pixels(
                     frame,
                     orientation,

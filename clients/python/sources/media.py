@@ -35,6 +35,12 @@ class _Decoded(NamedTuple):
     frame: Any
     orientation: Orientation
 
+    @property
+    def length_s(self) -> float:
+        """How long it is to be seen, in seconds; 0 where that is not known."""
+        duration, base = self.frame.duration, self.frame.time_base
+        return float(duration * base) if duration and base else 0.0
+
     def pixels(self) -> Pixels:
         """The picture as it is to be seen: RGB, upright."""
         stored = self.frame.to_ndarray(format="rgb24")
@@ -98,12 +104,11 @@ class FileSource:
         self.name = self._url if "://" in self._url else Path(path).name
         self._loop = loop
         self._container: Any = None
-        self._frames: Iterator[_Decoded] = iter(())
+        self._frames: Iterator[tuple[float, _Decoded]] = iter(())
         self._now: _Decoded | None = None
-        self._next: _Decoded | None = None
-        self._first_s: float | None = None
-        self._offset_s = 0.0
-        self._end_s = 0.0
+        self._next: tuple[float, _Decoded] | None = None
+        self._due_s = 0.0
+        """Source time at which the next frame is due at the pace of those before it."""
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._open)
@@ -126,38 +131,41 @@ class FileSource:
         if self._container is not None:
             self._container.close()
         self._container = open_container(self._url, self.name, format_name=None, options={})
-        self._frames = decoded(self._container, self.name)
-        self._first_s = None
+        self._frames = self._timed()
         self._next = next(self._frames, None)
         if self._next is None:
             raise UnsupportedMedia(f"{self.name} holds no picture that can be decoded")
 
     def _advance(self, due_s: float) -> SourcePicture | None:
         taken = None
-        while self._next is not None and self._time_of(self._next) <= due_s:
-            taken, self._end_s = self._next, self._time_of(self._next)
+        while self._next is not None and self._next[0] <= due_s:
+            taken = self._next[1]
             self._next = next(self._frames, None)
             if self._next is None and self._loop:
-                self._offset_s = self._end_s + 1.0 / (self._rate() or 25.0)
                 self._open()
         if taken is not None:
             self._now = taken
         elif self._next is None:
             return None
         else:
-            taken = self._now or self._next
+            taken = self._now or self._next[1]
         return SourcePicture(due_s, taken.pixels())
 
-    def _rate(self) -> float:
-        return float(self._container.streams.video[0].average_rate or 0.0)
-
-    def _time_of(self, decoded_frame: _Decoded) -> float:
-        """Source time of a frame in seconds; counted at the frame rate if the file names none."""
-        frame = decoded_frame.frame
-        at_s = frame.time if frame.time is not None else self._end_s + 1.0 / (self._rate() or 25.0)
-        if self._first_s is None:
-            self._first_s = at_s
-        return float(at_s - self._first_s + self._offset_s)
+    def _timed(self) -> Iterator[tuple[float, _Decoded]]:
+        """The file's frames with their source times, which only grow. Where the file names no times
+        they are counted at its rate; a time that goes back goes on from the last."""
+        container, last_s, shift_s = self._container, -1.0, None
+        rate = float(container.streams.video[0].average_rate or 25.0)
+        for one in decoded(container, self.name):
+            own_s = one.frame.time
+            if own_s is None:
+                at_s = self._due_s
+            else:
+                if shift_s is None or own_s + shift_s <= last_s:
+                    shift_s = self._due_s - own_s
+                at_s = float(own_s + shift_s)
+            last_s, self._due_s = at_s, at_s + (one.length_s or 1 / rate)
+            yield at_s, one
 
 
 class LiveSource:

@@ -15,6 +15,7 @@ from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError, Unsupp
 from onlooker.demo_model.video import write_video
 from tests.fakes.pictures import encode_chunks
 from tests.fakes.rtsp_camera import RtspCamera
+from tests.fakes.timed import timed_video
 from tests.fakes.turned import CORNERS, LYING, corners, turned_video
 
 
@@ -157,3 +158,25 @@ async def test_a_file_and_a_live_source_give_upright_pictures(
             assert picture is not None
             assert picture.pixels.shape == (96, 160, 3)
             assert corners(picture.pixels) == list(CORNERS)
+
+
+async def levels(path: Path, times_s: list[float]) -> list[int]:
+    """Which of the drawn colours is seen at each of some times: 0, 1 or 2; -1 after the end."""
+    seen = []
+    async with FileSource(path) as source:
+        for due_s in times_s:
+            picture = await source.picture(due_s)
+            seen.append(-1 if picture is None else int(picture.pixels[8, 8].argmax()))
+    return seen
+
+
+async def test_raw_video_is_played_at_the_rate_that_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "cam.h264"
+    path.write_bytes(timed_video("h264", [index / 10 for index in range(30)]))
+    assert await levels(path, [0.05, 0.95, 1.05, 1.95, 2.05, 2.91, 3.05]) == [0, 0, 1, 1, 2, 2, -1]
+
+
+async def test_recordings_in_one_file_follow_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "twice.ts"
+    path.write_bytes(timed_video("mpegts", [index / 10 for index in range(20)]) * 2)
+    assert await levels(path, [0.05, 1.05, 2.05, 3.05]) == [0, 1, 0, 1]

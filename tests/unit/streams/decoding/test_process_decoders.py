@@ -22,11 +22,14 @@ from onlooker.streams.perception.decoders import Shape
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
+from onlooker.streams.perception.stream_time import TimeJump
 from tests.fakes.costly import animation, endless_jpeg, interlaced_png
 from tests.fakes.decoders import LocalDecoders
 from tests.fakes.pictures import encode, encode_chunks, in_pieces, make_pixels, record
+from tests.fakes.recordings import moved, parts_of, time_scale
 
 SHAPE = Shape(64, 48, max_pixels=4096 * 4096)
+GAPLESS = Shape(64, 48, max_pixels=4096 * 4096, max_gap_s=60.0)
 WAIT_S = 30.0
 
 
@@ -237,6 +240,7 @@ class Feed:
         self._newest_s: float | None = None
         self.pictures: list[Picture] = []
         self.reasons: list[DropReason] = []
+        self.jumps: list[TimeJump] = []
 
     def send(self, capture_s: float, payload: bytes) -> None:
         picker = Picker(self._sampler, self._newest_s)
@@ -245,6 +249,7 @@ class Feed:
             self._take(self.video.decode(message, picker, follows_gap=False))
         except Undecodable as error:
             self.reasons.append(error.reason)
+        self.jumps += picker.jumps
 
     def finish(self) -> None:
         self._take(self.video.finish(Picker(self._sampler, self._newest_s)))
@@ -310,6 +315,26 @@ def test_a_container_whose_process_is_killed_goes_on_at_its_next_part(
     assert DropReason.UNDECODABLE in feed.reasons
     assert len(feed.pictures) > len(whole.pictures) * 0.6
     assert feed.times_s[-1] == whole.times_s[-1]
+
+
+def test_a_container_whose_process_is_killed_after_its_time_was_moved_keeps_its_place(
+    pool: WorkerPool,
+) -> None:
+    data = record(Codec.FMP4, 80)
+    scale, (header, *parts) = time_scale(data), parts_of(data)
+    parts[2:] = [moved(part, 7200.0, scale=scale) for part in parts[2:]]
+    feed = Feed(pool.decoders(Spent()).open_video(Codec.FMP4, GAPLESS), Codec.FMP4)
+    feed.send(5.0, header + parts[0])
+    for index, part in enumerate(parts[1:], 1):
+        if index == 4:
+            os.kill(process_of(feed.video), signal.SIGKILL)
+            feed.send(5.0, part)  # is lost
+        else:
+            feed.send(5.0, part)
+    feed.finish()
+    assert [(jump.kind, round(jump.by_s)) for jump in feed.jumps] == [("moved", 7200)]
+    assert feed.times_s == sorted(feed.times_s)
+    assert feed.times_s[-1] == pytest.approx(5.0 + 7.9, abs=0.25)
 
 
 def test_a_source_that_costs_too_much_is_dropped_and_begins_anew() -> None:

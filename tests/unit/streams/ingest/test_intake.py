@@ -15,9 +15,15 @@ from tests.fakes.pictures import make_message
 from tests.fakes.streams import make_shared
 
 
-def make_intake(clock: ManualClock, *, pushed_s: float | None = None, **settings: Any) -> Intake:
+def make_intake(
+    clock: ManualClock,
+    *,
+    pushed_s: float | None = None,
+    options: StreamOptions | None = None,
+    **settings: Any,
+) -> Intake:
     shared = make_shared(clock, **settings)
-    terms = StreamTerms.of(StreamId("s"), StreamOptions(), shared.settings)
+    terms = StreamTerms.of(StreamId("s"), options or StreamOptions(), shared.settings)
     quality = Governor(SchedulerSection(policy="fcfs"), shared).serve(terms, lambda event: None)
     return Intake(terms, shared, quality=quality, pushed_s=pushed_s)
 
@@ -112,6 +118,13 @@ def test_a_jump_is_told_with_the_message_that_brought_it_and_a_pause_is_none() -
     assert [jump and (jump.kind, jump.by_s) for jump in jumps] == [
         None, None, None, ("gap", 60.0), ("moved", -118.5),
     ]  # fmt: skip
+
+
+def test_a_sender_on_the_virtual_clock_is_believed_whatever_it_leaves_out() -> None:
+    clock = ManualClock()
+    intake = make_intake(clock, options=StreamOptions(clock="virtual"))
+    day_s = 86_400.0
+    assert times(intake, clock, [0.0, day_s, day_s + 1], step_s=0.0) == [0.0, day_s, day_s + 1]
 
 
 def test_pieces_of_a_recording_that_begins_again_at_zero_are_taken() -> None:

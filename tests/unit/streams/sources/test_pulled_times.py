@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from onlooker.core.clock import ManualClock, SystemClock
-from onlooker.core.media import Pixels
+from onlooker.core.media import Codec, Pixels
 from onlooker.streams.events import FrameAck, SourceChanged, TimeJumped
 from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import Stream, StreamOptions
-from tests.fakes.pictures import encode, make_pixels
+from tests.fakes.pictures import encode, make_pixels, record
 from tests.fakes.streams import running_hub, waiting_events
 from tests.fakes.timed import timed_video
 from tests.fakes.turned import CORNERS, KINDS, LYING, corners, turned_video
@@ -93,6 +93,14 @@ async def test_a_recording_that_begins_late_begins_at_zero(tmp_path: Path) -> No
     path = tmp_path / "later.mkv"
     path.write_bytes(timed_video("matroska", tenths(50, 60)))
     assert (await pulled(path)).times == pytest.approx(tenths(0, 10))
+
+
+async def test_what_a_browser_records_has_no_length_and_is_seen_at_its_own_times(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "recorded.webm"
+    path.write_bytes(record(Codec.WEBM, 30))
+    assert (await pulled(path)).times == pytest.approx(STEADY)
 
 
 async def test_recordings_in_one_file_follow_each_other(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from onlooker.streams.events import ClipSeen, SourceChanged, TimeJumped
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.perception.stream_time import TimeJump
-from onlooker.streams.sources.puller import Pull, Puller, Reader
+from onlooker.streams.sources.puller import MakeReader, Pull, Puller, Reader
 from onlooker.streams.sources.reader import Sample
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
 from onlooker.streams.stream import Stream, StreamOptions
@@ -78,7 +78,7 @@ class Turns:
 
 
 def make_puller(
-    turns: Turns, clock: ManualClock, *, metrics: Metrics | None = None, **settings: object
+    turns: MakeReader, clock: ManualClock, *, metrics: Metrics | None = None, **settings: object
 ) -> Puller:
     return Puller(
         settings=StreamsSection(sources=SourcesSection.model_validate(settings)),
@@ -98,7 +98,7 @@ async def played(pull: Pull) -> None:
 
 
 async def pull(
-    hub: StreamHub, turns: Turns, clock: ManualClock, *, stream: Stream, loop: bool = False,
+    hub: StreamHub, turns: MakeReader, clock: ManualClock, *, stream: Stream, loop: bool = False,
     step_s: float = 0.05, metrics: Metrics | None = None, **settings: object,
 ) -> list[tuple[float, object]]:  # fmt: skip
     """Pull to the end; (clock time, event) of all that was told."""
@@ -206,6 +206,35 @@ async def test_live_segments_that_come_in_bursts_are_played_at_their_own_pace() 
         assert [at_s for at_s, _ in seen] == pytest.approx([e.end_s for _, e in seen], abs=0.1)
         assert stream.status().received == 12
         assert not stream.status().dropped
+
+
+class SlowClockReader(ScriptedReader):
+    """A live source that takes a picture every half a second, and says that it took 25 a second."""
+
+    def __init__(self, clock: ManualClock, *, num: int) -> None:
+        super().__init__(
+            [*(index / 25 for index in range(num)), SourceBroken("enough")], is_recorded=False
+        )
+        self._clock = clock
+
+    def samples(self) -> Iterator[Sample]:
+        for sample in super().samples():
+            self._clock.advance(0.5)
+            yield sample
+
+
+async def test_a_camera_whose_clock_runs_slow_keeps_step_with_ours() -> None:
+    clock = ManualClock()
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        reader = SlowClockReader(clock, num=100)
+        told = await pull(hub, lambda source, interval_s: reader, clock, stream=stream, step_s=0.0)
+        newest_s = stream.status().newest_s
+        assert newest_s == pytest.approx(clock.now_s() - 0.5, abs=1.0)
+        jumps = [e.jump.kind for _, e in told if isinstance(e, TimeJumped)]
+        assert jumps == ["arrival"]
 
 
 async def test_a_camera_that_has_worked_is_tried_again_for_ever_after_growing_waits() -> None:
