@@ -198,7 +198,7 @@ async def test_live_segments_that_come_in_bursts_are_played_at_their_own_pace() 
     ) as hub:
         stream = await hub.open_stream(options=LIVE)
         turns = Turns(
-            [*(float(i) / 2 for i in range(12)), SourceBroken("enough")],
+            [*(float(i) / 2 for i in range(12)), NotFound("closed")],
             is_recorded=False, comes_in_bursts=True,
         )  # fmt: skip
         told = await pull(hub, turns, clock, stream=stream, step_s=0.01)
@@ -213,7 +213,7 @@ class SlowClockReader(ScriptedReader):
 
     def __init__(self, clock: ManualClock, *, num: int) -> None:
         super().__init__(
-            [*(index / 25 for index in range(num)), SourceBroken("enough")], is_recorded=False
+            [*(index / 25 for index in range(num)), NotFound("closed")], is_recorded=False
         )
         self._clock = clock
 
