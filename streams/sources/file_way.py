@@ -26,12 +26,10 @@ class FileWay:
         file = self._file = self._policy.file(self._url).open("rb")
         self._head = file.read(_HEAD_BYTES)
         file.seek(0)
-        if (picture := reasons.picture_kind("", self._head)) is not None:
-            raise SourceBroken(
-                f"it is a single picture ({picture}), not video: push it to the stream, or ask "
-                "about it with a question"
-            )
-        container = open_file(file)
+        picture = reasons.picture_kind("", self._head)
+        if picture not in (None, "JPEG"):
+            raise SourceBroken(reasons.of_picture(picture, is_file=True))
+        container = open_file(file, format="mjpeg" if picture else None)
         self._is_open = True
         return container
 
@@ -47,6 +45,6 @@ class FileWay:
         if isinstance(error, OSError) and not self._head and self._file is None:
             why = error.strerror or type(error).__name__  # without the path
             return SourceBroken(f"the file cannot be read: {why}. Check who may read it")
-        return SourceBroken(
-            reasons.DAMAGED if self._is_open else reasons.of_content("", self._head)
-        )
+        if self._is_open:
+            return SourceBroken(reasons.DAMAGED)
+        return SourceBroken(reasons.of_content("", self._head, is_file=True))

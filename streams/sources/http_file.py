@@ -160,8 +160,23 @@ class Body:
         self.num_bytes = int(length) if length and length.isdigit() else None
 
     def read(self, num_bytes: int) -> bytes:
-        """Up to `num_bytes` bytes; empty at the end."""
-        while not self._rest:
+        """Up to `num_bytes` bytes; empty at the end.
+
+        Raises:
+            SourceLost: the connection broke, or is too slow.
+        """
+        self._await(1)
+        piece, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
+        return piece
+
+    def beginning(self, num_bytes: int) -> bytes:
+        """The next `num_bytes` bytes, fewer at the end; they stay to be read. Raises: as `read`."""
+        self._await(num_bytes)
+        return self._rest[:num_bytes]
+
+    def _await(self, num_bytes: int) -> None:
+        """Have so many bytes at hand, or all that are left."""
+        while len(self._rest) < num_bytes:
             try:
                 chunk = next(self._chunks, None)
             except TooSlow as error:
@@ -173,10 +188,8 @@ class Body:
             ) as error:
                 raise SourceLost(f"the connection broke: {error or 'timeout'}") from error
             if chunk is None:
-                return b""
-            self._rest = chunk
-        piece, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
-        return piece
+                return
+            self._rest += chunk
 
     def close(self) -> None:
         self._response.close()
@@ -204,6 +217,15 @@ class HttpFile:
         self.head = b""
         """The first bytes that were read, from which one may tell what it is."""
         self.name = urlsplit(self.url).path.rsplit("/", 1)[-1]
+
+    def beginning(self) -> bytes:
+        """The first bytes, which stay to be read; before anything is read.
+
+        Raises:
+            SourceLost: the connection broke, or is too slow.
+        """
+        assert self._body is not None, "nothing has been read, so it is open"
+        return self._body.beginning(_HEAD_BYTES)
 
     def read(self, num_bytes: int = 65536) -> bytes:
         if self._size is not None and self._position >= self._size:

@@ -26,6 +26,12 @@ def check_options(source: SourceSpec, settings: SourcesSection) -> None:
         raise InvalidRequest(
             f"'loop' is for files; a {scheme} source goes on by itself", param="loop"
         )
+    if source.nominal_fps is not None and (not source.has_files or source.every_s is not None):
+        raise InvalidRequest(
+            "'nominal_fps' is for files without times, such as raw H.264; other sources say when "
+            "their pictures were taken, or are live",
+            param="nominal_fps",
+        )
     if scheme == "srt":
         _check_srt(source.url)
     if source.every_s is None:

@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -77,6 +79,7 @@ class SourceReader:
         self._interval_s, self._width, self._height = interval_s, width, height
         self._way: SourceWay | None = None
         self._container: InputContainer | None = None
+        self._packets: Iterator[Packet[VideoStream]] = iter(())
         self._stopped = threading.Event()
         self.is_recorded = False
         """Whether the source has an end, so that it is played at its own pace; else it is live."""
@@ -94,12 +97,11 @@ class SourceReader:
             if self._stopped.is_set():
                 raise SourceLost("it was stopped")
             self._container = self._way.open()
+            self._check_video(self._container)
         except Exception as error:  # FFmpeg's errors, too, and what broken bytes do to its wrappers
             raise self._explained(error) from error
         finally:
             self._access.budget.end()
-        if all(_is_cover(stream) for stream in self._container.streams.video):
-            raise SourceBroken(reasons.NO_VIDEO)
         has_end = self._container.duration is not None or self._container.format.name == "gif"
         self.is_recorded = self._way.is_recorded or (has_end and self._source.has_files)
 
@@ -128,10 +130,9 @@ class SourceReader:
             nominal_fps=self._source.nominal_fps,
             clock=self._access.clock,
         )
-        packets = container.demux(stream)
         while not self._stopped.is_set():
             try:
-                packet = next(packets)
+                packet = next(self._packets)
             except StopIteration:
                 self._check_fault()
                 return
@@ -162,6 +163,19 @@ class SourceReader:
         if self._container is not None:
             self._container.close()
             self._container = None
+
+    def _check_video(self, container: InputContainer) -> None:
+        """Raise `SourceBroken` where there is no video. JPEGs are, where several follow each
+        other."""
+        if all(_is_cover(stream) for stream in container.streams.video):
+            raise SourceBroken(reasons.NO_VIDEO)
+        self._packets = container.demux(container.streams.video[0])
+        if container.format.name == "mjpeg":
+            first = list(islice(self._packets, 2))  # the last of all packets is an empty one
+            if sum(packet.size > 0 for packet in first) < 2:
+                is_file = self._source.scheme == "file"
+                raise SourceBroken(reasons.of_picture("JPEG", is_file=is_file))
+            self._packets = chain(first, self._packets)
 
     def _pixels(self, frame: VideoFrame, orientation: Orientation) -> Pixels:
         try:

@@ -91,13 +91,14 @@ def _operating_systems(error: BaseException) -> BaseException:
     return error if cause is None else cause
 
 
-def of_content(media_type: str, head: bytes) -> str:
-    """Why something that was fetched is no video; `head` holds its first bytes."""
+def of_content(media_type: str, head: bytes, *, is_file: bool = False) -> str:
+    """Why something that was fetched is no video; `head` holds its first bytes. `is_file`: it lies
+    on this machine."""
     if not head:
         return "it is empty: not one byte came"
     picture = picture_kind(media_type, head)
     if picture is not None:
-        return of_picture(picture)
+        return of_picture(picture, is_file=is_file)
     if head[4:8] == b"ftyp":
         return (
             "it is no video that this server can read: an MP4 without its index, which was cut off "
@@ -114,12 +115,12 @@ def of_content(media_type: str, head: bytes) -> str:
     )
 
 
-def of_picture(kind: str) -> str:
-    """Why a single picture is not played."""
-    return (
-        f"it is a single picture ({kind}), not video: say how often to fetch it, as in "
-        '"every_s": 2 beside the url'
-    )
+def of_picture(kind: str, *, is_file: bool = False) -> str:
+    """Why a single picture is not played; `is_file`: it lies on this machine."""
+    what = f"it is a single picture ({kind}), not video: "
+    if is_file:
+        return what + "push it to the stream, or ask about it with a question"
+    return what + 'say how often to fetch it, as in "every_s": 2 beside the url'
 
 
 def picture_kind(media_type: str, head: bytes) -> str | None:

@@ -40,8 +40,10 @@ class WebWay:
         if (picture := reasons.picture_kind(file.media_type, b"")) is not None:
             raise SourceBroken(reasons.of_picture(picture))
         self.is_recorded = file.seekable()
-        is_motion_jpeg = file.media_type == "multipart/x-mixed-replace"
-        return open_file(file, format="mpjpeg" if is_motion_jpeg else None)
+        if file.media_type == "multipart/x-mixed-replace":
+            return open_file(file, format="mpjpeg")
+        is_jpeg = reasons.picture_kind("", file.beginning()) == "JPEG"
+        return open_file(file, format="mjpeg" if is_jpeg else None)
 
     def stop(self) -> None:
         self._fetcher.close()

@@ -319,6 +319,19 @@ async def test_a_recording_that_breaks_off_goes_on_where_it_was() -> None:
         assert changes(told)[-1][0] == "ended"
 
 
+async def test_a_recording_whose_time_goes_back_goes_on_where_it_broke_off() -> None:
+    clock, whole = ManualClock(), [0.0, 0.5, 1.0, 0.0, 0.5, 1.0, 1.5]
+    async with running_hub(
+        clock=clock, pool=InlineExecutor(), perception={"gate_threshold": 0}
+    ) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        turns = Turns([*whole[:5], SourceLost("the connection broke")], [*whole])
+        told = await pull(hub, turns, clock, stream=stream, first_attempts=2)
+        assert stream.status().received == len(whole)
+        assert stream.status().newest_s == pytest.approx(3.0)
+        assert changes(told)[-1][0] == "ended"
+
+
 async def test_a_recording_that_breaks_off_at_one_place_again_and_again_fails() -> None:
     clock = ManualClock()
     async with running_hub(

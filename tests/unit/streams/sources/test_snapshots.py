@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Mapping
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -84,6 +86,35 @@ async def test_an_animated_gif_is_played() -> None:
     assert (found.state, found.reason) == ("ended", "it ended")
 
 
+def films(num: int) -> bytes:
+    """Pictures of different colours, one behind the other, of the size that cameras send."""
+    noise = np.random.default_rng(7).integers(0, 40, (480, 640, 3), np.uint8)
+    colours = ("red", "green", "blue")[:num]
+    pictures = [np.maximum(make_pixels(one, width=640, height=480), noise) for one in colours]
+    return b"".join(encode(one) for one in pictures)
+
+
+@pytest.mark.parametrize("place", ["on disk", "on the web"])
+@pytest.mark.parametrize("name", ["door.mjpeg", "door"])
+async def test_jpegs_that_follow_each_other_are_video_and_one_alone_is_a_picture(
+    place: str, name: str, tmp_path: Path
+) -> None:
+    found = []
+    for num in (3, 1):
+        (tmp_path / name).write_bytes(films(num))
+        with web(lambda path, headers: Reply((tmp_path / name).read_bytes())) as server:
+            url = str(tmp_path / name) if place == "on disk" else f"{server.url}/{name}"
+            source = SourceSpec(url, nominal_fps=1.0)
+            found.append(await pulled(source, file_dirs=[str(tmp_path)]))
+    several, single = found
+    assert several.reason == "it ended"
+    assert several.seen == "I have seen these colours: red, green, blue."
+    assert single.seen == NOTHING
+    assert single.state == "failed"
+    assert "a single picture (JPEG), not video" in single.reason
+    assert ("push it" in single.reason) == (place == "on disk")
+
+
 def digest(path: str, headers: Mapping[str, str]) -> Reply:
     header = headers.get("authorization")
     if digests.is_right(header, method="GET", path=path, login=LOGIN):
@@ -135,6 +166,8 @@ async def test_a_wrong_password_is_said(ask: object) -> None:
         (SourceSpec("http://8.8.8.8/", transport="udp"), "'transport' is for rtsp"),
         (SourceSpec("rtsps://8.8.8.8/", transport="udp"), "would not be encrypted"),
         (SourceSpec("rtsp://8.8.8.8/", loop=True), "'loop' is for files"),
+        (SourceSpec("rtsp://8.8.8.8/", nominal_fps=5), "'nominal_fps' is for files"),
+        (SourceSpec("http://8.8.8.8/", nominal_fps=5, every_s=1), "'nominal_fps' is for files"),
     ],
 )
 async def test_an_option_that_would_have_no_effect_is_refused(
