@@ -223,8 +223,8 @@ class Client:
     ) -> StreamObject:
         """Make a stream; with `source_url` the server pulls its video from there.
 
-        `source_options` are further fields of the source: ``fps``, ``loop``, ``transport`` and
-        ``every_s``, as `SourceRequest` has them.
+        `source_options` are further fields of the source: ``fps``, ``nominal_fps``, ``loop``,
+        ``transport`` and ``every_s``, as `SourceRequest` has them.
         """
         body = _body(
             CreateStreamRequest,
