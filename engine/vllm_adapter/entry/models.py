@@ -71,12 +71,20 @@ def __getattr__(name: str) -> type[Any]:
 
 
 def _carried(input_tokens: list[int], mm_features: list[Any]) -> Positions | None:
-    """The positions that came with a prompt, if any did."""
+    """The positions that came with a prompt, if any did.
+
+    A request that was preempted may come again with what it has generated behind its prompt (vLLM's
+    newer model runner asks so): generated tokens count on from the prompt's last place, on all
+    axes.
+    """
     for feature in mm_features:
         if feature.data is not None and POSITIONS_FIELD in feature.data:
-            positions: torch.Tensor = feature.data[POSITIONS_FIELD].data.long()
-            assert positions.shape == (3, len(input_tokens))
-            return positions, int(positions.max()) + 1 - len(input_tokens)
+            planned: torch.Tensor = feature.data[POSITIONS_FIELD].data.long()
+            num_generated = len(input_tokens) - planned.shape[1]
+            assert num_generated >= 0, "a prompt came without some of its tokens"
+            following = int(planned.max()) + 1
+            generated = torch.arange(following, following + num_generated).expand(3, -1)
+            return torch.cat([planned, generated], dim=1), following - planned.shape[1]
     return None
 
 
