@@ -241,12 +241,22 @@ class RequestState:
     num_output_tokens: int
     feature_starts: tuple[int, ...]
     """Prompt tokens at which the placeholders of the request's clips begin."""
+    is_ending: bool
+    """Whether a step in flight gives the request its last token, so that vLLM will not schedule it
+    again."""
+    is_blocked: bool
+    """Whether the request waits for its grammar, so that vLLM cannot start it yet."""
 
 
 def request_state(request: Any) -> RequestState:
     """Read a ``vllm.v1.request.Request``."""
+    from vllm.v1.request import RequestStatus
+
     sampling = request.sampling_params
     computed = request.num_computed_tokens
+    in_flight = request.num_output_placeholders
+    waits = request.status == RequestStatus.WAITING_FOR_STRUCTURED_OUTPUT_GRAMMAR
+    asked = request.structured_output_request
     return RequestState(
         request_id=request.request_id,
         plan_params=request.kv_transfer_params,
@@ -254,9 +264,13 @@ def request_state(request: Any) -> RequestState:
         num_prompt_tokens=request.num_prompt_tokens,
         num_computed_tokens=computed,
         # Asynchronous scheduling: what is in flight counts as computed, and as a placeholder here.
-        num_left_tokens=request.num_tokens_with_spec + request.num_output_placeholders - computed,
+        num_left_tokens=request.num_tokens_with_spec + in_flight - computed,
         num_output_tokens=request.num_output_tokens,
         feature_starts=tuple(feature.mm_position.offset for feature in request.mm_features),
+        # What vLLM's own scheduler asks before it passes over such a request.
+        is_ending=in_flight > 0
+        and computed + 2 - in_flight >= request.num_prompt_tokens + request.max_tokens,
+        is_blocked=waits and (asked is None or asked.grammar is None),
     )
 
 
@@ -347,6 +361,7 @@ def arranged(
     running: list[Any],
     aside: list[Any],
     waiting: Iterable[Any],
+    held: Iterable[Any],
     token_budget: int,
     chunk_limit: int,
 ) -> Iterator[None]:
@@ -356,7 +371,9 @@ def arranged(
         running: requests that run on, in order. Must stay the list that vLLM appends to.
         aside: running requests that are left out of this step, as if the budget had ended before
             them.
-        waiting: requests that wait, in order.
+        waiting: requests that may start, in order.
+        held: requests that may not, in order: vLLM does not see them in this step, since it would
+            start them with whatever tokens others leave.
         token_budget: most tokens of the step.
         chunk_limit: most tokens of one prefill; 0: no limit.
 
@@ -375,6 +392,7 @@ def arranged(
         yield
     finally:
         scheduler.running += aside
+        scheduler.waiting.extend(held)  # behind whom vLLM has put back to the front
         scheduler.max_num_scheduled_tokens = tokens
         scheduler.max_num_active_reqs = active
         config.long_prefill_token_threshold = threshold

@@ -212,12 +212,23 @@ class RetrieveOp:
 
 
 @dataclass(slots=True)
+class Refusal:
+    """A request that must fail, because the step cannot do what its plan asks."""
+
+    request_id: str
+    reason: str
+    block_ids: list[int]
+    """Blocks of the request; vLLM fails the requests that have blocks which hold garbage."""
+
+
+@dataclass(slots=True)
 class WorkerPlan:
     """All of a step's work for the worker."""
 
     loads: list[LoadOp] = field(default_factory=list)
     saves: list[SaveOp] = field(default_factory=list)
     retrievals: list[RetrieveOp] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
     dropped_requests: list[str] = field(default_factory=list)
     """Requests that ended: whatever was saved of them in part is forgotten."""
 

@@ -167,8 +167,38 @@ def test_a_request_can_be_read() -> None:
     assert state.extra_args["y"] == 2
     assert (state.num_prompt_tokens, state.num_computed_tokens, state.num_left_tokens) == (3, 0, 3)
     assert (state.num_output_tokens, state.feature_starts) == (0, ())
+    assert (state.is_ending, state.is_blocked) == (False, False)
     assert seams.num_output_tokens(request) == 0
     assert seams.arrived_at(request) > 0
+
+
+def test_a_request_tells_that_its_last_token_is_in_flight() -> None:
+    from vllm import SamplingParams
+    from vllm.v1.request import Request
+
+    request = Request("r", [1, 2, 3], SamplingParams(max_tokens=2), None)
+    request.num_computed_tokens, request.num_output_placeholders = 3, 1
+    assert not seams.request_state(request).is_ending, "the second token is still to be computed"
+    request.append_output_token_ids(4)
+    request.num_computed_tokens, request.num_output_placeholders = 4, 1
+    assert seams.request_state(request).is_ending
+
+
+def test_a_request_tells_that_it_waits_for_its_grammar() -> None:
+    from concurrent.futures import Future
+
+    from vllm import SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+    from vllm.v1.request import Request
+
+    params = SamplingParams(structured_outputs=StructuredOutputsParams(json={"type": "object"}))
+    request = Request("r", [1, 2, 3], params, None)
+    grammar: Future[Any] = Future()
+    assert request.structured_output_request is not None
+    request.structured_output_request.grammar = grammar
+    assert seams.request_state(request).is_blocked
+    grammar.set_result(object())
+    assert not seams.request_state(request).is_blocked
 
 
 def test_a_scheduled_step_can_be_read() -> None:
@@ -225,6 +255,27 @@ def test_the_schedulers_queues_and_limits() -> None:
     scheduler = SimpleNamespace(waiting=FCFSRequestQueue([3, 1, 2]))
     seams.requeue(scheduler, sorted(scheduler.waiting))
     assert list(scheduler.waiting) == [1, 2, 3]
+
+
+def test_who_is_held_back_is_out_of_sight_for_a_step_and_behind_those_put_back() -> None:
+    from vllm.v1.core.sched.request_queue import FCFSRequestQueue
+
+    scheduler = SimpleNamespace(
+        running=["a", "b"],
+        waiting=FCFSRequestQueue(["c", "d"]),
+        max_num_scheduled_tokens=100,
+        max_num_active_reqs=8,
+        scheduler_config=SimpleNamespace(long_prefill_token_threshold=0),
+    )
+    with seams.arranged(
+        scheduler, running=["a"], aside=["b"], waiting=["d"], held=["c"], token_budget=0,
+        chunk_limit=0,
+    ):  # fmt: skip
+        assert list(scheduler.waiting) == ["d"]
+        assert scheduler.max_num_scheduled_tokens == 0
+        scheduler.waiting.prepend_request(scheduler.running.pop())  # preempted
+    assert (scheduler.running, list(scheduler.waiting)) == (["b"], ["a", "d", "c"])
+    assert scheduler.max_num_scheduled_tokens == 100
 
 
 def test_memory_that_the_scheduler_accounts_for() -> None:

@@ -9,7 +9,9 @@ from onlooker.core.clock import SystemClock
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.entry.connector import SegmentConnector
 from onlooker.engine.vllm_adapter.seams import AsyncScheduler, Scheduler
+from onlooker.engine.vllm_adapter.step import arrivals
 from onlooker.engine.vllm_adapter.step.docket import Docket
+from onlooker.engine.vllm_adapter.step.lineup import Lineup
 from onlooker.engine.vllm_adapter.step.steward import Steward
 from onlooker.engine.vllm_adapter.wire import AdapterSettings
 from onlooker.scheduler.load_meter import LoadMeter, longest_step_s
@@ -37,29 +39,41 @@ class SegmentScheduler(Scheduler):
             )
 
     def schedule(self, throttle_prefills: bool = False) -> Any:
-        if self.steward is None:
+        if not isinstance(self.connector, SegmentConnector):
             return super().schedule(throttle_prefills)
         began_s = self._clock.now_s()
         running, waiting = seams.queues(self)
-        lineup = self.steward.lineup(
-            [seams.request_state(request) for request in running],
-            [seams.request_state(request) for request in waiting],
-            StepLimits(*seams.step_limits(self)),
-        )
+        runs = [seams.request_state(request) for request in running]
+        waits = [seams.request_state(request) for request in waiting]
+        limits = StepLimits(*seams.step_limits(self))
+        lineup = None
+        if self.steward is not None:
+            lineup = self.steward.lineup(runs, waits, limits)
+            if lineup is None:
+                # What waits may still stand in the order of a policy that has failed since.
+                waiting.sort(key=seams.arrived_at)
+                waits = [seams.request_state(request) for request in waiting]
         if lineup is None:
-            # What waits may still stand in the order of a policy that has failed since.
-            seams.requeue(self, sorted(waiting, key=seams.arrived_at))
+            num_startable = arrivals.num_startable(
+                runs,
+                waits,
+                max_tokens=limits.max_tokens,
+                num_covered=self.connector.num_covered,
+                retrieves=self.connector.retrieves,
+            )
+            lineup = Lineup.in_turn(runs, waits, num_startable, limits)
+        with seams.arranged(
+            self,
+            running=[self.requests[key] for key in lineup.running],
+            aside=[self.requests[key] for key in lineup.aside],
+            waiting=[self.requests[key] for key in lineup.waiting],
+            held=[self.requests[key] for key in lineup.held],
+            token_budget=lineup.token_budget,
+            chunk_limit=lineup.chunk_limit,
+        ):
             output = super().schedule(throttle_prefills)
-        else:
-            with seams.arranged(
-                self,
-                running=[self.requests[key] for key in lineup.running],
-                aside=[self.requests[key] for key in lineup.aside],
-                waiting=[self.requests[key] for key in lineup.waiting],
-                token_budget=lineup.token_budget,
-                chunk_limit=lineup.chunk_limit,
-            ):
-                output = super().schedule(throttle_prefills)
+        if self.steward is None:
+            return output
         self.steward.begun(
             output,
             self.connector.scheduled,

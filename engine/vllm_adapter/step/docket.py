@@ -61,8 +61,12 @@ class Docket:
         self._load_shares = dict.fromkeys(RequestClass, 1.0)
 
     def jobs(self, requests: Iterable[RequestState], now_s: float) -> list[Job]:
-        """The requests as jobs, in no order."""
-        return [self._job(request, now_s) for request in requests]
+        """The requests that a step can serve as jobs, in no order."""
+        return [
+            self._job(request, now_s)
+            for request in requests
+            if not (request.is_ending or request.is_blocked)
+        ]
 
     def works(
         self,

@@ -4,22 +4,30 @@ vLLM serves all running requests before any waiting one, each with as many token
 still has. So the two queues are put in the plan's order, the budget becomes exactly what the plan
 gives out, and running requests that the plan leaves out of this step are set aside, as if the
 budget had ended before them; vLLM copes with that in any step.
+
+Waiting requests that the plan leaves out are held back: where somebody does not take all tokens
+that are meant for them, vLLM would start whoever is next with what is left, and a question that
+chooses clips must start whole.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from onlooker.scheduler.step_plan import StepPlan
+from onlooker.engine.vllm_adapter.seams import RequestState
+from onlooker.scheduler.step_plan import StepLimits, StepPlan
 
 
 @dataclass(frozen=True, slots=True)
 class Lineup:
-    """Who runs, who is set aside, who waits, and the limits of the step."""
+    """Who runs, who is set aside, who starts, who is held back, and the limits of the step."""
 
     running: list[str]
-    """Ids of the requests that run, in order; `aside` and `waiting` hold ids, too."""
+    """Ids of the requests that run, in order; `aside`, `waiting` and `held` hold ids, too."""
     aside: list[str]
     waiting: list[str]
+    """Requests that the step starts."""
+    held: list[str]
+    """Requests that wait on; those that the plan knows first, in its order."""
     token_budget: int
     chunk_limit: int
     """Most tokens of one prefill; 0: no limit."""
@@ -46,11 +54,32 @@ class Lineup:
                 chunk_limit = num_tokens
             chosen.append(key)
         kept = {*chosen, *ahead}
-        rest = [job.key for job in plan.waiting if job.key in is_waiting]
+        planned = [job.key for job in plan.waiting if job.key in is_waiting]
+        held = dict.fromkeys([*planned, *waiting])
         return cls(
             running=chosen,
             aside=[key for key in running if key not in kept],
-            waiting=[*ahead, *rest],
-            token_budget=max(1, budget),
+            waiting=ahead,
+            held=[key for key in held if key not in kept],
+            token_budget=budget,
             chunk_limit=chunk_limit,
+        )
+
+    @classmethod
+    def in_turn(
+        cls,
+        running: Sequence[RequestState],
+        waiting: Sequence[RequestState],
+        num_startable: int,
+        limits: StepLimits,
+    ) -> "Lineup":
+        """vLLM's own order, in which the first `num_startable` of `waiting` may start."""
+        keys = [request.request_id for request in waiting]
+        return cls(
+            running=[request.request_id for request in running],
+            aside=[],
+            waiting=keys[:num_startable],
+            held=keys[num_startable:],
+            token_budget=limits.max_tokens,
+            chunk_limit=0,
         )

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-from onlooker.engine.memory.plan import RequestPlan, RequestReport
+from onlooker.engine.memory.plan import RequestPlan, RequestReport, RetrievalPlan
 from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
 from onlooker.engine.vllm_adapter.wire import (
     LoadOp,
+    Refusal,
     RetrieveOp,
     SaveOp,
     WorkerPlan,
@@ -28,6 +29,8 @@ class StepPlanner:
         """Tokens at the start of each prompt that are not computed."""
         self._loading: dict[str, int] = {}
         """Requests that load in this step, and how many tokens vLLM has in its blocks already."""
+        self._asked: set[str] = set()
+        """Requests whose question has chosen its clips, or has failed to."""
         self._reports: dict[str, RequestReport] = {}
         self._ended: list[str] = []
 
@@ -79,6 +82,7 @@ class StepPlanner:
     def finish(self, request_id: str) -> RequestReport | None:
         """Forget a request that ended; returns what its output should carry."""
         self._covered.pop(request_id, None)
+        self._asked.discard(request_id)
         if self._plans.pop(request_id, None) is not None:
             self._ended.append(request_id)
         return self._reports.pop(request_id, None)
@@ -98,9 +102,10 @@ class StepPlanner:
         request_id, block_ids = request.request_id, request.find_block_ids()
         start = request.num_computed_tokens
         end = start + request.num_tokens
-        if request_id in self._loading:
-            num_blocks = -(-self._covered[request_id] // self._block_size)
-            covered_blocks = block_ids[:num_blocks]
+        is_loading = request_id in self._loading
+        num_blocks = -(-self._covered[request_id] // self._block_size)
+        covered_blocks = block_ids[:num_blocks]
+        if is_loading:
             found = self._loading[request_id]
             loads = [span for span in spec.loads if span.start + span.num_tokens > found]
             if loads:
@@ -121,10 +126,23 @@ class StepPlanner:
                         tells_reads=not spec.saves,
                     )
                 )
-            if spec.retrieval is not None:
+        if spec.retrieval is not None and (is_loading or request_id not in self._asked):
+            # Also a request that loads nothing, when it is new: else its slots would keep whatever
+            # their blocks hold.
+            self._asked.add(request_id)
+            retrieval = spec.retrieval
+            first = max(start, retrieval.question_start)
+            last = min(end, retrieval.question_start + retrieval.question_tokens)
+            if is_loading and last - first == retrieval.question_tokens:
                 plan.retrievals.append(
-                    self._retrieve(request_id, spec, block_ids, covered_blocks, start, end)
+                    self._retrieve(request_id, retrieval, block_ids, covered_blocks)
                 )
+            else:
+                reason = (
+                    f"a question that chooses clips has {max(0, last - first)} of its "
+                    f"{retrieval.question_tokens} tokens in the step that begins it, and needs all"
+                )
+                plan.refusals.append(Refusal(request_id, reason, covered_blocks))
         for span in spec.saves:
             first, last = max(start, span.start), min(end, span.start + span.num_tokens)
             if first < last:
@@ -140,27 +158,17 @@ class StepPlanner:
     def _retrieve(
         self,
         request_id: str,
-        spec: RequestPlan,
+        retrieval: RetrievalPlan,
         block_ids: list[int],
         covered_blocks: list[int],
-        start: int,
-        end: int,
     ) -> RetrieveOp:
-        retrieval = spec.retrieval
-        assert retrieval is not None
-        # The queries of the question have to be there when the layers choose: whatever part of the
-        # question this step computes is what they choose by.
-        first = max(start, retrieval.question_start)
-        last = min(end, retrieval.question_start + retrieval.question_tokens)
-        offset = first - retrieval.question_start
+        num_tokens = retrieval.question_tokens
         return RetrieveOp(
             request_id=request_id,
             retrieval=retrieval,
             place_slots=[self._slots(block_ids, s.start, s.num_tokens) for s in retrieval.slots],
-            question_slots=self._slots(block_ids, first, max(0, last - first)),
-            question_positions=[
-                retrieval.question_position + offset + i for i in range(max(0, last - first))
-            ],
+            question_slots=self._slots(block_ids, retrieval.question_start, num_tokens),
+            question_positions=[retrieval.question_position + i for i in range(num_tokens)],
             block_ids=covered_blocks,
         )
 

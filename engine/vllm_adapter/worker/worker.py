@@ -4,6 +4,7 @@ Order in a step: `begin` → `load` (before the forward pass) → per layer: it 
 (captured for saves), retrieval fills its slots, it attends → `end` (saves become segments).
 """
 
+import logging
 from functools import partial
 
 import torch
@@ -13,6 +14,7 @@ from onlooker.engine.vllm_adapter.seams import AttentionLayer, RotaryParameters
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
     LoadOp,
+    Refusal,
     SaveOp,
     WorkerPlan,
     WorkerReport,
@@ -23,6 +25,8 @@ from onlooker.engine.vllm_adapter.worker.retrieval import LayerRetriever
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.scores import SCORES
 from onlooker.engine.vllm_adapter.worker.vault import Vault
+
+_log = logging.getLogger("onlooker.engine.vllm")
 
 
 class SegmentWorker:
@@ -100,6 +104,8 @@ class SegmentWorker:
         """Load what this step needs; a segment that is missing makes its own request fail, and no
         other."""
         plan = self._plan
+        for refusal in plan.refusals:
+            self._fail(refusal)
         self._load(plan.loads)
         self._retriever = None
         if plan.retrievals:
@@ -146,6 +152,13 @@ class SegmentWorker:
         """Blocks that hold garbage because a segment was missing."""
         bad, self._bad_blocks = self._bad_blocks, set()
         return bad
+
+    def _fail(self, refusal: Refusal) -> None:
+        """Make a request fail, and no other: vLLM fails those that have blocks which hold
+        garbage."""
+        detail = {"request": refusal.request_id}
+        _log.error("a request is given up: %s", refusal.reason, extra=detail)
+        self._bad_blocks.update(refusal.block_ids)
 
     # ---- loads ----
 

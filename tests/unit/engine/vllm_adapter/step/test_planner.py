@@ -1,0 +1,79 @@
+"""Plans of requests, turned into slots step by step."""
+
+import pytest
+
+from onlooker.engine.vllm_adapter.step.planner import StepPlanner
+from onlooker.engine.vllm_adapter.wire import WorkerPlan
+from tests.unit.engine.vllm_adapter.step.factories import (
+    BLOCK,
+    QUESTION_TOKENS,
+    make_request,
+    make_scheduled,
+    retrieving,
+)
+
+COVERED = 18
+"""Tokens of the sink and of one memory slot."""
+
+PROMPT = COVERED + QUESTION_TOKENS
+
+
+def started(planner: StepPlanner, num_tokens: int, *, num_found: int = 0) -> WorkerPlan:
+    """The plan of the step in which a retrieving request starts with `num_tokens`; vLLM has the
+    first `num_found` tokens of its prompt already."""
+    request = make_request("q", retrieving(), num_prompt_tokens=PROMPT)
+    if num_loaded := planner.num_to_load(request, num_found):
+        planner.to_load(request, num_loaded)
+    return planner.plan([make_scheduled("q", max(COVERED, num_found), num_tokens)])
+
+
+def test_a_question_that_is_whole_in_its_step_retrieves() -> None:
+    plan = started(StepPlanner(block_size=BLOCK), QUESTION_TOKENS)
+    (retrieval,) = plan.retrievals
+    assert len(retrieval.question_slots) == len(retrieval.question_positions) == QUESTION_TOKENS
+    assert plan.refusals == []
+
+
+@pytest.mark.parametrize("num_tokens", [1, 2, QUESTION_TOKENS - 1])
+def test_a_question_that_is_not_whole_in_its_step_fails(num_tokens: int) -> None:
+    """It would choose by the tokens that happen to be there, and never again by the others."""
+    plan = started(StepPlanner(block_size=BLOCK), num_tokens)
+    assert plan.retrievals == []
+    (refusal,) = plan.refusals
+    assert (refusal.request_id, refusal.block_ids) == ("q", [5, 6]), "its covered blocks"
+    assert f"{num_tokens} of its {QUESTION_TOKENS} tokens" in refusal.reason
+
+
+def test_a_question_that_finds_its_slots_in_vllms_blocks_fails() -> None:
+    """Nobody has filled these slots for this question."""
+    plan = started(StepPlanner(block_size=BLOCK), QUESTION_TOKENS - 14, num_found=2 * BLOCK)
+    assert plan.retrievals == []
+    assert [refusal.request_id for refusal in plan.refusals] == ["q"]
+
+
+def test_a_question_fails_once_and_asks_no_more() -> None:
+    planner = StepPlanner(block_size=BLOCK)
+    started(planner, 1)
+    plan = planner.plan([make_scheduled("q", COVERED + 1, QUESTION_TOKENS - 1)])
+    assert (plan.retrievals, plan.refusals) == ([], [])
+
+
+def test_a_preempted_answer_that_finds_its_blocks_again_needs_no_second_retrieval() -> None:
+    planner = StepPlanner(block_size=BLOCK)
+    started(planner, QUESTION_TOKENS)
+    plan = started(planner, 7, num_found=2 * BLOCK)
+    assert (plan.retrievals, plan.refusals) == ([], [])
+
+
+def test_a_preempted_answer_whose_blocks_are_gone_retrieves_again() -> None:
+    planner = StepPlanner(block_size=BLOCK)
+    started(planner, QUESTION_TOKENS)
+    plan = started(planner, QUESTION_TOKENS + 3)
+    assert [len(op.question_slots) for op in plan.retrievals] == [QUESTION_TOKENS]
+
+
+def test_another_request_of_the_same_name_retrieves_anew() -> None:
+    planner = StepPlanner(block_size=BLOCK)
+    started(planner, 1)
+    planner.finish("q")
+    assert len(started(planner, QUESTION_TOKENS).retrievals) == 1
