@@ -184,6 +184,10 @@ class _Step:
             if is_exempt:
                 fitting = max(fitting, job.num_tokens if is_whole else EXEMPT_CHUNK)
             num_tokens = min(num_tokens, fitting)
+        if num_tokens == job.num_tokens - 1:
+            # A GPU may replay a step of single tokens as a graph, and what is to be saved of them
+            # is not seen.
+            num_tokens -= 1
         if num_tokens < job.num_tokens and (is_whole or num_tokens < LEAST_CHUNK):
             return False
         self.served.append(Allotment(job, num_tokens))

@@ -67,6 +67,14 @@ def test_every_job_is_served_once_or_waits_and_limits_hold(
             assert allotment.num_tokens == allotment.job.num_tokens
 
 
+@given(limits, st.integers(1, 3))
+def test_no_piece_leaves_a_single_token(limit: StepLimits, num_over: int) -> None:
+    """A GPU may replay a step of single tokens as a graph, from which nothing can be saved."""
+    job = make_job("clip", RequestClass.INGEST, NOW_S, num_tokens=limit.max_tokens + num_over)
+    (allotment,) = planned([job], limit).served
+    assert job.num_tokens - allotment.num_tokens > 1
+
+
 @given(some_jobs(), limits)
 def test_nobody_waits_behind_one_of_its_class_with_more_slack(
     jobs: list[Job], limit: StepLimits

@@ -94,6 +94,8 @@ class LayerRetriever:
         self._voters = None if voters is None else frozenset(voters)
         self._last_voter = num_layers - 1 if voters is None else max(voters)
         self._retrievals: list[_Retrieval] = []
+        self._seen: set[int] = set()
+        """Layers that have chosen."""
         self.probed: dict[str, list[str]] = {}
         """Keys that probes chose, by request, in time order."""
         self.traced: dict[str, list[LayerTrace]] = {}
@@ -115,6 +117,7 @@ class LayerRetriever:
     def choose(self, layer: int, query: torch.Tensor, find_rows: FindRows) -> Iterator[Placement]:
         """Choose what `layer` puts into each request's slots. `query`: [tokens, heads, head_dim],
         this step's queries with rotary position."""
+        self._seen.add(layer)
         for retrieval in self._retrievals:
             op = retrieval.op
             is_asked = bool(op.place_slots) or self._votes(layer)
@@ -140,6 +143,11 @@ class LayerRetriever:
                 self.lost.append((op.request_id, op.block_ids))
             else:
                 yield placed
+
+    def unseen(self, num_layers: int) -> list[RetrieveOp]:
+        """Retrievals that were not run in all of the model's `num_layers`."""
+        is_done = len(self._seen) == num_layers
+        return [] if is_done else [retrieval.op for retrieval in self._retrievals]
 
     def _votes(self, layer: int) -> bool:
         """Whether `layer` votes. In a probe all layers do where none are named."""

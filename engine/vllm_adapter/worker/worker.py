@@ -69,9 +69,8 @@ class SegmentWorker:
     ) -> None:
         """Note that layer `index` has put this step's KV into its cache, and take what is to be
         saved of it."""
-        if index == 0:
+        if self._slot_mapping is None:
             self._slot_mapping = slot_mapping
-            self._taken, self._queries, self._rows = [], [], None
         if self._plan.saves:
             self._take(key, value)
 
@@ -96,9 +95,9 @@ class SegmentWorker:
     def begin(self, plan: WorkerPlan) -> None:
         """Take the step's plan."""
         self._plan, self._rows, self._slot_mapping = plan, None, None
+        self._taken, self._queries, self._retriever = [], [], None
         for request_id in plan.dropped_requests:
-            for name in [name for name in self._partial if name[0] == request_id]:
-                del self._partial[name]
+            self._forget_parts(request_id)
 
     def load(self) -> None:
         """Load what this step needs; a segment that is missing makes its own request fail, and no
@@ -107,7 +106,6 @@ class SegmentWorker:
         for refusal in plan.refusals:
             self._fail(refusal)
         self._load(plan.loads)
-        self._retriever = None
         if plan.retrievals:
             self._retriever = LayerRetriever(
                 plan.retrievals,
@@ -122,19 +120,11 @@ class SegmentWorker:
                 self._bad_blocks.update(blocks)
 
     def end(self) -> None:
-        """Turn what was captured in this step into segments."""
-        if self._plan.saves and self._taken:
-            keys = torch.stack([taken[0] for taken in self._taken])
-            values = torch.stack([taken[1] for taken in self._taken])
-            positions = saved_positions(self._plan.saves)
-            parts = [keys, values, self._rotary.remove(keys, positions)]
-            if self._queries:
-                parts.append(self._rotary.remove(torch.stack(self._queries), positions))
-            row = 0
-            for op in self._plan.saves:
-                rows = slice(row, row + len(op.slots))
-                self._save(op, [part[:, rows] for part in parts])
-                row = rows.stop
+        """Turn what was captured in this step into segments, and make sure that all was done that
+        the layers were to do. A graph that is replayed goes past them without a word."""
+        if self._plan.saves:
+            self._keep_saves()
+        self._check_retrievals()
         self._taken, self._queries, self._rows, self._plan = [], [], None, WorkerPlan()
         self._retriever = None
 
@@ -152,6 +142,18 @@ class SegmentWorker:
         """Blocks that hold garbage because a segment was missing."""
         bad, self._bad_blocks = self._bad_blocks, set()
         return bad
+
+    # ---- what did not happen ----
+
+    def _check_retrievals(self) -> None:
+        """Fail the requests whose slots some layer has not filled: they keep whatever was in their
+        blocks."""
+        lacking = self._plan.retrievals
+        if self._retriever is not None:
+            lacking = self._retriever.unseen(len(self._layers))
+        for op in lacking:
+            reason = "a retrieval did not run in all layers, though its step did"
+            self._fail(Refusal(op.request_id, reason, op.block_ids))
 
     def _fail(self, refusal: Refusal) -> None:
         """Make a request fail, and no other: vLLM fails those that have blocks which hold
@@ -217,6 +219,33 @@ class SegmentWorker:
         )
 
     # ---- saves ----
+
+    def _keep_saves(self) -> None:
+        """Add what was taken in this step to its segments."""
+        if len(self._taken) != len(self._layers):
+            for op in self._plan.saves:
+                self._forget_parts(op.request_id)
+                _log.error(
+                    "a segment was not kept: not all layers gave its keys and values",
+                    extra={"request": op.request_id, "key": op.span.key},
+                )
+            return
+        keys = torch.stack([taken[0] for taken in self._taken])
+        values = torch.stack([taken[1] for taken in self._taken])
+        positions = saved_positions(self._plan.saves)
+        parts = [keys, values, self._rotary.remove(keys, positions)]
+        if self._queries:
+            parts.append(self._rotary.remove(torch.stack(self._queries), positions))
+        row = 0
+        for op in self._plan.saves:
+            rows = slice(row, row + len(op.slots))
+            self._save(op, [part[:, rows] for part in parts])
+            row = rows.stop
+
+    def _forget_parts(self, request_id: str) -> None:
+        """Forget what there is of segments that `request_id` has not saved whole."""
+        for name in [name for name in self._partial if name[0] == request_id]:
+            del self._partial[name]
 
     def _take(self, key: torch.Tensor, value: torch.Tensor) -> None:
         self._taken.append((self._saved_rows(key), self._saved_rows(value)))
