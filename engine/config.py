@@ -56,7 +56,7 @@ class VllmSection(Section):
     """Share of the GPU's memory that vLLM may take."""
 
     tensor_parallel_size: int = Field(default=1, ge=1, le=64)
-    """GPUs over which the model is split."""
+    """GPUs over which the model is split. More than one in ``resend`` mode only."""
 
     enforce_eager: bool | None = None
     """Run without compiled graphs. None: yes on a CPU (compiling takes minutes), no on a GPU."""

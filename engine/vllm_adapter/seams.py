@@ -9,6 +9,7 @@ requests and steps are tested without it.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,51 @@ def in_process_executor() -> type[Any]:
     from vllm.v1.executor.uniproc_executor import UniProcExecutor
 
     return UniProcExecutor
+
+
+@dataclass(frozen=True, slots=True)
+class EngineModes:
+    """How vLLM is about to run a model, as far as those must know who watch its layers."""
+
+    mixed_graph: str
+    """How steps run in which requests compute several tokens: as a ``FULL`` graph, in ``PIECEWISE``
+    graphs between which each layer's attention runs as it is written, or as ``NONE``."""
+    partitions_graph: bool
+    """Whether the compiler cuts the graph, which then takes in the writing of keys and values."""
+    breaks_graph: bool
+    """Whether graphs are captured in one go, with breaks at attention only."""
+    captures_encoder: bool
+    """Whether the vision tower runs as a graph."""
+    has_drafts: bool
+    """Whether a second model guesses tokens ahead."""
+    overlaps_batches: bool
+    """Whether two halves of a step run at once."""
+    cache_dtype: str
+    """The number format of the KV cache; ``auto``: the model's own."""
+    num_tensor_parts: int
+    """GPUs over which the heads of each layer are split."""
+    num_pipeline_parts: int
+    """GPUs over which the layers are split."""
+
+
+def engine_modes(vllm_config: Any) -> EngineModes:
+    """Read a ``VllmConfig`` that is complete, as ``create_engine_config`` gives it."""
+    graphs, parallel = vllm_config.compilation_config, vllm_config.parallel_config
+    cache_dtype = str(vllm_config.cache_config.cache_dtype)
+    if cache_dtype == "auto" and getattr(vllm_config.quant_config, "kv_cache_scheme", None):
+        cache_dtype = "fp8"  # what each attention layer makes of it
+    return EngineModes(
+        mixed_graph=graphs.cudagraph_mode.mixed_mode().name,
+        partitions_graph=bool(graphs.use_inductor_graph_partition),
+        # Completing a config sets this variable where vLLM finds that it should be.
+        breaks_graph=os.environ.get("VLLM_USE_BREAKABLE_CUDAGRAPH", "0") == "1",
+        captures_encoder=bool(graphs.cudagraph_mm_encoder),
+        has_drafts=vllm_config.speculative_config is not None,
+        overlaps_batches=bool(parallel.use_ubatching),
+        cache_dtype=cache_dtype,
+        num_tensor_parts=parallel.tensor_parallel_size,
+        num_pipeline_parts=parallel.pipeline_parallel_size,
+    )
 
 
 async def stop(llm: Any, *, timeout_s: float) -> None:

@@ -301,6 +301,16 @@ def test_a_folder_without_weights_is_refused_before_anything_starts(
         run(engine.start(lambda line: None))
 
 
+def test_a_way_of_running_that_cannot_remember_is_refused_before_the_model_is_loaded(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_USE_BREAKABLE_CUDAGRAPH", "1")
+    engine = make_engine(EngineSection(model=MODEL), SystemClock(), Metrics())
+    with pytest.raises(ConfigError, match="VLLM_USE_BREAKABLE_CUDAGRAPH=1"):
+        run(engine.start(lambda message: None))
+    run(engine.close())
+
+
 # ---- checks ----
 
 

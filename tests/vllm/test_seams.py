@@ -95,6 +95,72 @@ def test_the_running_engine_can_be_stopped_and_asked() -> None:
     takes(AsyncLLMEngine.shutdown, "self", "timeout")
 
 
+def test_the_engine_starts_from_a_config_that_was_looked_at() -> None:
+    from vllm import AsyncEngineArgs, AsyncLLMEngine
+
+    takes(AsyncEngineArgs.create_engine_config, "self")
+    assert "disable_log_stats" in inspect.signature(AsyncLLMEngine.from_vllm_config).parameters
+
+
+def test_the_way_a_model_is_run_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vllm.config import (
+        CacheConfig,
+        CompilationConfig,
+        CUDAGraphMode,
+        ParallelConfig,
+        VllmConfig,
+    )
+
+    monkeypatch.delenv("VLLM_USE_BREAKABLE_CUDAGRAPH", raising=False)
+    stock = seams.engine_modes(VllmConfig())
+    assert stock.mixed_graph in ("NONE", "PIECEWISE")
+    assert stock == seams.EngineModes(
+        mixed_graph=stock.mixed_graph,
+        partitions_graph=False,
+        breaks_graph=False,
+        captures_encoder=False,
+        has_drafts=False,
+        overlaps_batches=False,
+        cache_dtype="auto",
+        num_tensor_parts=1,
+        num_pipeline_parts=1,
+    )
+
+    has(VllmConfig, "speculative_config", "quant_config")
+    config = SimpleNamespace(
+        compilation_config=CompilationConfig(cudagraph_mm_encoder=True),
+        parallel_config=ParallelConfig(ubatch_size=2, tensor_parallel_size=1),
+        cache_config=CacheConfig(cache_dtype="fp8"),
+        quant_config=None,
+        speculative_config=object(),
+    )
+    config.compilation_config.use_inductor_graph_partition = True
+    modes = {
+        CUDAGraphMode.FULL: "FULL",
+        CUDAGraphMode.FULL_AND_PIECEWISE: "PIECEWISE",
+        CUDAGraphMode.FULL_DECODE_ONLY: "NONE",
+    }
+    monkeypatch.setenv("VLLM_USE_BREAKABLE_CUDAGRAPH", "1")
+    for mode, name in modes.items():
+        config.compilation_config.cudagraph_mode = mode
+        found = seams.engine_modes(config)
+        assert found.mixed_graph == name
+    assert found.partitions_graph
+    assert found.breaks_graph
+    assert found.captures_encoder
+    assert found.has_drafts
+    assert found.overlaps_batches
+    assert found.cache_dtype == "fp8"
+
+
+def test_a_checkpoint_that_quantises_its_kv_cache_says_so() -> None:
+    from vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors import (
+        CompressedTensorsConfig,
+    )
+
+    has(CompressedTensorsConfig, "kv_cache_scheme")
+
+
 def test_a_prompt_can_be_rendered() -> None:
     from vllm.renderers import BaseRenderer
     from vllm.renderers.inputs.preprocess import parse_model_prompt

@@ -17,6 +17,7 @@ from onlooker.engine.config import VllmSection
 from onlooker.engine.interface import Progress
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
+from onlooker.engine.vllm_adapter.gateway.modes import check_modes
 from onlooker.engine.vllm_adapter.gateway.platform import (
     deaf_to_interrupts,
     is_cpu_build,
@@ -41,19 +42,26 @@ async def start_vllm(
     *,
     progress: Progress,
     clock: Clock,
+    is_watched: bool = False,
 ) -> Any:
     """Load `model` and return a running ``vllm.AsyncLLMEngine``.
 
-    `arguments`: vLLM engine arguments beside those that the settings give.
+    Args:
+        arguments: vLLM engine arguments beside those that the settings give.
+        is_watched: whether something watches the layers of the model, as stream memory does, so
+            that ways of running them are refused that go past it.
 
     Raises:
-        ConfigError: vLLM is missing or refuses the model, or the start takes too long.
+        ConfigError: vLLM is missing or refuses the model, runs it in a way that is refused, or the
+            start takes too long.
     """
     cpu = is_cpu_build()
     prepare_environment(settings, cpu=cpu, model_is_local=model.is_local)
     progress(f"loading {model.served_name} into vLLM on the {'CPU' if cpu else 'GPU'}")
     started_s = clock.now_s()
-    loading = asyncio.create_task(asyncio.to_thread(_load, settings, model, arguments, cpu))
+    loading = asyncio.create_task(
+        asyncio.to_thread(_load, settings, model, arguments, cpu=cpu, is_watched=is_watched)
+    )
     while not loading.done():
         await asyncio.wait([loading], timeout=PROGRESS_INTERVAL_S)
         waited_s = clock.now_s() - started_s
@@ -64,13 +72,17 @@ async def start_vllm(
         progress(f"still loading {model.served_name}: {waited_s:.0f} s")
     try:
         return loading.result()
+    except ConfigError:
+        raise
     except Exception as error:
         _log.debug("vLLM did not start", exc_info=error)
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(f"vLLM could not load '{model.served_name}': {reason[-1]}") from error
 
 
-def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: bool) -> Any:
+def _load(
+    settings: VllmSection, model: Model, arguments: dict[str, Any], *, cpu: bool, is_watched: bool
+) -> Any:
     from vllm import AsyncEngineArgs, AsyncLLMEngine
     from vllm.config import StructuredOutputsConfig
 
@@ -107,7 +119,10 @@ def _load(settings: VllmSection, model: Model, arguments: dict[str, Any], cpu: b
         **arguments,
     )
     with set_while(threads or {}), deaf_to_interrupts():
-        return AsyncLLMEngine.from_engine_args(engine_arguments)
+        config = engine_arguments.create_engine_config()
+        if is_watched:
+            check_modes(seams.engine_modes(config))
+        return AsyncLLMEngine.from_vllm_config(config, disable_log_stats=True)
 
 
 def blank_clips(model: Model, num_clips: int) -> list[Clip]:

@@ -40,14 +40,27 @@ class VllmRunner:
         self._llm: Any = None  # vllm.AsyncLLMEngine; vLLM is imported only when it is started
         self._dead = False
 
-    async def start(self, model: Model, arguments: dict[str, Any], progress: Progress) -> None:
-        """Load `model`; `arguments` are vLLM engine arguments beside those of the settings.
+    async def start(
+        self,
+        model: Model,
+        arguments: dict[str, Any],
+        progress: Progress,
+        *,
+        is_watched: bool = False,
+    ) -> None:
+        """Load `model`; `arguments` are vLLM engine arguments beside those of the settings, and
+        `is_watched` says whether something watches the layers of the model.
 
         Raises:
             ConfigError: vLLM is missing, refuses the model, or takes too long.
         """
         self._llm = await boot.start_vllm(
-            self._settings, model, arguments, progress=progress, clock=self._clock
+            self._settings,
+            model,
+            arguments,
+            progress=progress,
+            clock=self._clock,
+            is_watched=is_watched,
         )
         self._dead = False
         self._metrics.engine_up.set(1)

@@ -123,7 +123,7 @@ class SegmentEngine:
         ) - settings.memory.retrieved_clips
         self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, room))
         self._policy = retrieval_policy(settings.memory, model.profile.ranking)
-        await self._runner.start(model, self._arguments(family), progress)
+        await self._runner.start(model, self._arguments(family), progress, is_watched=True)
         num_layers = self._runner.model_config.text_config.num_hidden_layers
         check_layers(self._policy.ranking, num_layers)
         self._made = self._make(model, family)

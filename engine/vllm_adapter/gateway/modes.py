@@ -1,0 +1,80 @@
+"""Ways of running a model that stream memory cannot go with, refused before the model is loaded.
+
+Stream memory watches every layer of the model: it takes keys and values as they are written, and
+fills memory slots just before a layer attends. What runs layers without that, or shows it something
+else, would lose clips and make answers wrong without a word. None of it is vLLM's default for the
+families that segments mode knows, but a variable of the environment or a model's own config can
+switch it on.
+"""
+
+from onlooker.core.errors import ConfigError
+from onlooker.engine.vllm_adapter.seams import EngineModes
+
+_PLAIN_CACHES = ("auto", "float16", "bfloat16")
+"""Number formats of a KV cache that holds what the model computes."""
+
+
+def check_modes(modes: EngineModes) -> None:
+    """Refuse what stream memory cannot go with.
+
+    Raises:
+        ConfigError: naming all of it, and what to do.
+    """
+    if reasons := refused(modes):
+        raise ConfigError(
+            "segments mode cannot remember with these settings: "
+            + "; ".join(reasons)
+            + ". engine.mode = 'resend' takes them, and remembers nothing"
+        )
+
+
+def refused(modes: EngineModes) -> list[str]:
+    """What stream memory cannot go with: each as vLLM's name of it, why, and what to do."""
+    found: list[str] = []
+    if modes.mixed_graph == "FULL":
+        found.append(
+            "cudagraph_mode=FULL replays steps with questions and clips as one graph, past what "
+            "takes and places their memory (FULL_AND_PIECEWISE, the default, is right)"
+        )
+    if modes.partitions_graph:
+        found.append(
+            "use_inductor_graph_partition=True captures where a layer writes its keys and values "
+            "(leave it off)"
+        )
+    if modes.breaks_graph:
+        found.append(
+            "VLLM_USE_BREAKABLE_CUDAGRAPH=1, which VLLM_BATCH_INVARIANT=1 may switch on, captures "
+            "where a layer writes its keys and values (set VLLM_USE_BREAKABLE_CUDAGRAPH=0)"
+        )
+    if modes.captures_encoder:
+        found.append(
+            "cudagraph_mm_encoder=True encodes clips past the guard that keeps those without "
+            "pixels out (leave it off)"
+        )
+    if modes.has_drafts:
+        found.append(
+            "speculative_config has layers of another model write their own keys and values (take "
+            "a checkpoint without drafts)"
+        )
+    if modes.overlaps_batches:
+        found.append(
+            "enable_dbo or ubatch_size > 1 runs two halves of a step at once, of which only one "
+            "would be seen (leave them off)"
+        )
+    if modes.cache_dtype not in _PLAIN_CACHES:
+        found.append(
+            f"kv_cache_dtype={modes.cache_dtype}, which a checkpoint's kv_cache_scheme switches "
+            "on, shows quantised queries, by which nothing can be ranked (take a checkpoint whose "
+            "KV cache is not quantised)"
+        )
+    if modes.num_tensor_parts > 1:
+        found.append(
+            f"tensor_parallel_size={modes.num_tensor_parts} has each GPU choose clips by its own "
+            "heads, and others than its peer (set engine.vllm.tensor_parallel_size = 1)"
+        )
+    if modes.num_pipeline_parts > 1:
+        found.append(
+            f"pipeline_parallel_size={modes.num_pipeline_parts} leaves each GPU with some of the "
+            "layers of every clip (set it to 1)"
+        )
+    return found
