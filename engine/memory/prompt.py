@@ -171,6 +171,12 @@ class PromptBuilder:
         self._question = (len(self._ids), len(token_ids), self._position)
         self._text(token_ids)
 
+    @property
+    def num_computed_tokens(self) -> int:
+        """Tokens that are neither loaded nor left to retrieval."""
+        covered = sum(load.num_tokens for load in self._loads)
+        return len(self._ids) - covered - sum(slot.num_tokens for slot in self._slots)
+
     def build(self) -> SegmentPrompt:
         """The prompt and its plan."""
         retrieval = None

@@ -41,7 +41,12 @@ class CheckTokens:
 
 
 class SegmentPrompts:
-    """Plans prompts; computes the segment of a system prompt where it is not stored yet."""
+    """Plans prompts; computes the segment of a system prompt where it is not stored yet.
+
+    Args:
+        step_tokens: the most tokens of one request that one engine step takes in, whatever else
+            runs.
+    """
 
     def __init__(
         self,
@@ -52,6 +57,7 @@ class SegmentPrompts:
         settings: MemorySection,
         recent_clips: int,
         stride_clips: int | None,
+        step_tokens: int,
         run_for_effect: RunForEffect,
         retelling: Retelling,
     ) -> None:
@@ -61,6 +67,7 @@ class SegmentPrompts:
         self._settings = settings
         self._recent_clips = recent_clips
         self._stride_clips = stride_clips
+        self._step_tokens = step_tokens
         self._run_for_effect = run_for_effect
         self._retelling = retelling
         self._heads: dict[str, list[int]] = {}
@@ -96,6 +103,7 @@ class SegmentPrompts:
             traces=traces,
         )
         builder.question(tail)
+        self._check_step(builder)
         return builder
 
     async def asking(
@@ -121,6 +129,8 @@ class SegmentPrompts:
             _, tokens, pixels = await self._prepared(memory, picture, once=question.response_id)
             builder.picture(tokens, pixels)
         builder.question(tail)
+        if recall.num_slots:
+            self._check_step(builder)
         return builder
 
     async def noting(
@@ -164,6 +174,18 @@ class SegmentPrompts:
             for note in memory.notes.within(self._settings.notes_tokens):
                 builder.load_text(note.key, note.token_ids)
         return builder, asked
+
+    def _check_step(self, builder: PromptBuilder) -> None:
+        """Refuse a question that is to choose clips and does not fit one step: it chooses by all of
+        its tokens at once."""
+        num_tokens = builder.num_computed_tokens
+        if num_tokens > self._step_tokens:
+            raise TooLarge(
+                f"question, dialogue and pictures are {num_tokens} tokens long; a question that "
+                f"brings old clips back has {self._step_tokens} at most, since it must fit one "
+                "engine step (engine.vllm.max_num_batched_tokens): ask more briefly",
+                param="question",
+            )
 
     def words(self, check: Check) -> CheckTokens:
         """What a check says, as tokens."""

@@ -296,6 +296,9 @@ class SegmentEngine:
             settings=memory,
             recent_clips=self._recent_clips,
             stride_clips=memory.stride_clips,
+            # Each of the other requests of a step may take a token of it.
+            step_tokens=self._settings.vllm.max_num_batched_tokens
+            - self._settings.vllm.max_num_seqs,
             run_for_effect=self._run,
             retelling=model.profile.retelling,
         )

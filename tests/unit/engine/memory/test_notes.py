@@ -58,7 +58,7 @@ class Clips:
         return make_tokens(key, num_tokens=2, extent=1), None
 
 
-def make_prompts(**options: Any) -> Any:
+def make_prompts(*, step_tokens: int = 4096, **options: Any) -> Any:
     async def run(builder: Any) -> None:
         return None
 
@@ -69,6 +69,7 @@ def make_prompts(**options: Any) -> Any:
         settings=section,
         recent_clips=4,
         stride_clips=None,
+        step_tokens=step_tokens,
         run_for_effect=run,
         retelling=Retelling.REMARK,
     )
