@@ -44,6 +44,7 @@ from onlooker.engine.memory.recaller import (
     check_layers,
     retrieval_policy,
 )
+from onlooker.engine.memory.room import ClipRoom
 from onlooker.engine.memory.shown import before_until_s
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.vllm_adapter import wire
@@ -118,18 +119,22 @@ class SegmentEngine:
             find_model, settings.model, served_name=settings.served_model_name
         )
         family = model.family_with_memory()
-        room = (
-            settings.window_clips or model.profile.window_clips
-        ) - settings.memory.retrieved_clips
-        self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, room))
+        most = settings.window_clips or model.profile.window_clips
+        left = most - settings.memory.retrieved_clips
+        self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, left))
         self._policy = retrieval_policy(settings.memory, model.profile.ranking)
         await self._runner.start(model, self._arguments(family), progress, is_watched=True)
         num_layers = self._runner.model_config.text_config.num_hidden_layers
         check_layers(self._policy.ranking, num_layers)
         self._made = self._make(model, family)
         progress("looking at a blank clip to warm up")
-        tokens_per_clip = await self._warm_up(model)
+        room = await self._warm_up(model)
+        progress(str(room))
+        self._streams.max_clips = room.max_clips
+        tokens_per_clip = room.clip_tokens
         max_clips = self._recent_clips + settings.memory.retrieved_clips
+        if advice := room.advice(max_clips):
+            _log.warning(advice)
         check_budgets(settings.memory, settings.vllm.max_model_len, max_clips, tokens_per_clip)
         self._info = model.info(
             mode="segments",
@@ -316,30 +321,36 @@ class SegmentEngine:
         checker = Checker(self._runner, prompts, streams, self._metrics)
         return _Made(streams, composer, prompts, recaller, notes, checker)
 
-    async def _warm_up(self, model: Model) -> int:
-        """Remember one black clip and forget it; learns what a clip takes. Returns its tokens."""
+    async def _warm_up(self, model: Model) -> ClipRoom:
+        """Remember one black clip and forget it; learns what a clip takes."""
         (clip,) = boot.blank_clips(model, 1)
         await self.open_stream(clip.stream_id)
         await self.ingest(clip)
         everywhere = await self._runner.ask_workers(wire.worker_stats())
         stats = everywhere[0]
         self._streams.bytes_per_token = sum(worker.token_bytes for worker in everywhere)
-        room = self._settings.memory.arena_gib * 2**30
+        arena_bytes = kept_bytes = self._settings.memory.arena_gib * 2**30
         if self._store is not None:
             # What does not fit the arena sinks to the tiers; only its index row stays.
-            room = float(self._store.memory.budget_bytes)
+            kept_bytes = float(self._store.memory.budget_bytes)
             if self._store.disk is not None:
-                room = float(self._store.disk.budget_bytes)
+                kept_bytes = float(self._store.disk.budget_bytes)
             if self._store.redis is not None:
-                room = math.inf  # Redis bounds itself, by `maxmemory` and the time to live
-        index_room = self._settings.memory.index_gib * 2**30
-        num_clips = min(room / max(1, stats.bytes), index_room / max(1, stats.index_row_bytes))
-        self._streams.max_clips = max(1, int(num_clips))
-        tokens = len(self._streams[clip.stream_id].recent(1)[0].tokens.token_ids)
+                kept_bytes = math.inf  # Redis bounds itself, by `maxmemory` and the time to live
+        clip_tokens = len(self._streams[clip.stream_id].recent(1)[0].tokens.token_ids)
+        room = ClipRoom(
+            clip_tokens=clip_tokens,
+            # Keys, values, and keys without position.
+            clip_bytes=clip_tokens * stats.token_bytes * 3 // 2,
+            index_row_bytes=stats.index_row_bytes,
+            arena_bytes=arena_bytes,
+            kept_bytes=kept_bytes,
+            index_bytes=self._settings.memory.index_gib * 2**30,
+        )
         # Asked for alternatives for the first time, vLLM compiles what reads them, for seconds.
         await self.check(boot.blank_check(model, clip))
         await self.close_stream(clip.stream_id)
-        return tokens
+        return room
 
     def _arguments(self, family: Family) -> dict[str, Any]:
         """vLLM engine arguments of segments mode."""
