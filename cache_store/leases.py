@@ -105,6 +105,14 @@ class LeaseStore(Protocol):
         """
         ...
 
+    async def elsewhere(self, stream: str) -> OwnedBy | None:
+        """The right of another server to a stream; None where nobody has one, or this server.
+
+        Raises:
+            LeasesUnreachable: it is not known.
+        """
+        ...
+
     async def release(self, stream: str, epoch: int) -> None:
         """Let a stream go, so that any server may take it at once. The fence stays.
 
@@ -177,6 +185,16 @@ class RedisLeases:
                 str(epoch),
             )
         return [bool(one) for one in await self._limited(pipeline.execute())]
+
+    async def elsewhere(self, stream: str) -> OwnedBy | None:
+        owner, _ = self._keys(stream)
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.hmget(owner, "epoch", "server", "url")
+        pipeline.pttl(owner)
+        (epoch, server, url), left_ms = await self._limited(pipeline.execute())
+        if epoch is None or server is None or server.decode() == self._server:
+            return None
+        return OwnedBy(server.decode(), (url or b"").decode(), int(epoch), max(0, left_ms) / 1000)
 
     async def release(self, stream: str, epoch: int) -> None:
         await self._call(_RELEASE, stream, epoch)

@@ -100,6 +100,23 @@ class ShuttingDown(CapacityError):
 class OwnedElsewhere(CapacityError):
     code = "owned_elsewhere"
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        stream: tuple[str, str],
+        server: str,
+        url: str,
+        retry_after_s: float = 1.0,
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.stream = stream
+        """The stream's tenant and name."""
+        self.server = server
+        """The name of the server that has the stream."""
+        self.url = url
+        """Where that server is reached; empty where it does not say."""
+
 
 class EngineRestarting(CapacityError):
     code = "engine_restarting"

@@ -47,6 +47,19 @@ class Metrics:
             ["event"],
             registry=registry,
         )
+        self.relays = Gauge(
+            "onlooker_relays_active",
+            "Calls and connections that are being passed on to other servers.",
+            registry=registry,
+        )
+        self.relays_total = Counter(
+            "onlooker_relays_total",
+            "Calls (http) and connections (websocket) passed on to the owners of their streams, by "
+            "how they ended: done, left (by the client), refused (by the owner), gone (the owner, "
+            "before), lost (the owner, meanwhile), slow_reader, drained.",
+            ["kind", "outcome"],
+            registry=registry,
+        )
 
     def _add_gateway(self, registry: CollectorRegistry) -> None:
         self.connections = Gauge(

@@ -6,6 +6,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from onlooker.core.protocol.base import ErrorReply
+from onlooker.server.auth import bearer
 from onlooker.server.doors import ROUTES
 from onlooker.server.gateway import Gateway
 from onlooker.server.rights import Grant
@@ -40,7 +41,15 @@ def check_caller(request: Request, gateway: AnyGateway, shown: Credentials) -> G
         Unauthorized: no key, or a wrong one.
         Forbidden: it lacks the scope of what the route does.
     """
-    credential = shown_credential(shown)
+    return _checked(request, gateway, shown_credential(shown))
+
+
+def grant_of(request: Request, gateway: Gateway) -> Grant:
+    """As `check_caller`, for what comes before a route's dependencies."""
+    return _checked(request, gateway, bearer(request.headers.get("authorization")))
+
+
+def _checked(request: Request, gateway: Gateway, credential: str | None) -> Grant:
     if credential is None and request.method in ("GET", "HEAD"):
         credential = request.query_params.get("token")
     grant = gateway.auth.check(credential)

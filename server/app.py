@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +17,7 @@ from onlooker.server.lifespan import Lifecycle
 from onlooker.server.middleware import RequestGuard
 from onlooker.server.nothing_there import methods_at, nothing_at
 from onlooker.server.openapi import complete_document
+from onlooker.server.release import package_version
 from onlooker.server.routes import (
     chat_completions,
     client_secrets,
@@ -29,6 +29,7 @@ from onlooker.server.routes import (
     questions,
     realtime,
     responses,
+    servers,
     streams,
     watches,
     whip,
@@ -65,7 +66,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     )
     app.state.gateway = gateway
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
-                   client_secrets, health, memory, realtime, whip):  # fmt: skip
+                   client_secrets, health, memory, realtime, servers, whip):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)
@@ -83,14 +84,6 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     if server.web_page and folder is not None:
         app.mount("/", PageFiles(directory=folder, html=True), name="page")
     return app
-
-
-def package_version() -> str:
-    """The installed version of Onlooker."""
-    try:
-        return version("onlooker")
-    except PackageNotFoundError:  # run from a tree that was not installed
-        return "0+unknown"
 
 
 def _answer_errors(app: FastAPI, gateway: Gateway) -> None:

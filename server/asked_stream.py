@@ -4,11 +4,11 @@ from starlette.requests import Request
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.ids import is_stream_id
+from onlooker.core.protocol.http import STREAM_HEADER
+from onlooker.server.gateway import Gateway
+from onlooker.server.relay.route import found
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
-
-STREAM_HEADER = "Onlooker-Stream"
-"""Names the stream that is asked, for clients whose messages cannot."""
 
 
 def asked_stream(request: Request, named: str | None) -> str | None:
@@ -27,12 +27,12 @@ def asked_stream(request: Request, named: str | None) -> str | None:
     return header
 
 
-async def stream_to_ask(streams: TenantStreams, name: str | None) -> Stream:
+async def stream_to_ask(gateway: Gateway, streams: TenantStreams, name: str | None) -> Stream:
     """The stream of this name; a fresh one, which goes again, where only pictures are asked about.
 
     Raises:
-        NotFound: there is no such stream.
+        what `found` does.
     """
     if name is not None:
-        return streams.get(name)
+        return await found(gateway, streams, name)
     return await streams.open_stream(options=StreamOptions(clock="virtual", persistent=False))

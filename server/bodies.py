@@ -23,7 +23,7 @@ class RefusedBody(HTTPException):
         self.error = error
 
 
-class _JsonRequest(Request):
+class JsonRequest(Request):
     """A request whose JSON is read within the server's limits."""
 
     async def json(self) -> Any:
@@ -43,6 +43,8 @@ class JsonRoute(APIRoute):
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
-            return await handler(_JsonRequest(request.scope, request.receive))
+            if not isinstance(request, JsonRequest):
+                request = JsonRequest(request.scope, request.receive)
+            return await handler(request)
 
         return handle

@@ -13,9 +13,9 @@ from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.core.log import configure_logging, configure_logging_as_parent
 from onlooker.core.metrics import Metrics
 from onlooker.core.settings import load_settings
-from onlooker.server.app import package_version
 from onlooker.server.certificates import open_certificates
 from onlooker.server.config import ServerSection, Settings
+from onlooker.server.release import package_version
 from onlooker.server.serving import address, bind, make_server, quiet_uvicorn, run
 from onlooker.server.wiring import make_engine, make_gateway
 

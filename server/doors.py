@@ -36,6 +36,7 @@ ROUTES: Mapping[str, Action] = {
     "DELETE /v1/responses/{response_id}": Action.CONVERSE,
     "POST /v1/realtime/client_secrets": Action.MINT_TOKEN,
     "GET /metrics": Action.READ_METRICS,
+    "GET /v1/servers": Action.LIST_SERVERS,
 }
 """HTTP calls. `/metrics` asks for a key only where the settings say so."""
 

@@ -87,6 +87,12 @@ class NotReady(CapacityError):
     code = "starting"
 
 
+class OwnerLost(CapacityError):
+    """The server that has the stream went away, or fell silent, in the midst of a relayed call."""
+
+    code = "owner_lost"
+
+
 class NotInstalled(ServiceError):
     """What was asked for takes an optional part that is not installed."""
 

@@ -3,19 +3,24 @@
 import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, NotFound, ShuttingDown, TooLarge
 from onlooker.core.metrics import Metrics
+from onlooker.core.protocol.http import ServerObject
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
+from onlooker.server.drainable import Drainable
 from onlooker.server.errors import NotReady
+from onlooker.server.herald import Herald
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
+from onlooker.server.relay.relay import Relay
+from onlooker.server.release import package_version
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.tenants import TenantStreams
 
@@ -30,14 +35,6 @@ class Phase(StrEnum):
     READY = "ready"
     DRAINING = "draining"
     FAILED = "failed"
-
-
-class Drainable(Protocol):
-    """A connection that can be asked to end."""
-
-    def drain(self) -> None: ...
-
-    def end_now(self) -> None: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -59,8 +56,16 @@ class Gateway:
     """Of running HTTP requests."""
     lobby: Lobby
     started_wall_s: float
+    name: str
+    """This server's name, which no other server has."""
+    url: str
+    """Where clients and other servers reach it."""
     peers: "PeerRoster | None" = None
     """WebRTC sessions; None where the extra ``webrtc`` is not installed."""
+    relay: Relay | None = None
+    """What passes calls on to other servers; None where there are none."""
+    herald: Herald | None = None
+    """What tells other servers of this one; None where there are none."""
     phase: Phase = Phase.STARTING
     progress: str = "starting"
     """What the start is waiting for, in plain words."""
@@ -83,6 +88,21 @@ class Gateway:
             raise ShuttingDown("the server is shutting down; try another one", retry_after_s=5.0)
         if self.phase is Phase.FAILED or not self.hub.alive():
             raise EngineDead("the engine is gone; the server must be restarted")
+
+    def describe(self) -> ServerObject:
+        """What this server says of itself."""
+        fleet, hub = self.settings.fleet, self.hub
+        return ServerObject(
+            name=self.name,
+            url=self.url if fleet is not None else "",
+            version=package_version(),
+            model=hub.info.model,
+            status=self.phase.value,
+            streams=len(hub.streams()),
+            max_streams=self.settings.streams.max_streams,
+            connections=self.places.taken,
+            load_ratio=round(hub.load_ratio, 3),
+        )
 
     def streams_of(self, tenant: str) -> TenantStreams:
         """The streams of one tenant."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.core.heap import give_back_memory
+from onlooker.core.waiting import cancel
 from onlooker.server.errors import hide
 from onlooker.server.gateway import Gateway, Phase
 
@@ -51,6 +52,7 @@ class Lifecycle:
         self._give_back = give_back
         self._starting: asyncio.Task[None] | None = None
         self._chores: list[asyncio.Task[None]] = []
+        self._telling: asyncio.Task[None] | None = None
         self._is_stopped = False
         self._is_hurried = False
         self.waits_for = "the server to notice that it should stop"
@@ -86,6 +88,12 @@ class Lifecycle:
         until_s = gateway.clock.now_s() + server.close_s * CLOSE_SHARE
         await self._part(min(FAREWELL_S, server.close_s * FAREWELL_SHARE))
         gateway.stopping.set()
+        if self._telling is not None:
+            await cancel(self._telling)
+        if gateway.herald is not None:
+            await gateway.herald.close()
+        if gateway.relay is not None:
+            await gateway.relay.close()
         self.waits_for = "streams and the engine to stop"
         try:
             async with asyncio.timeout(until_s - gateway.clock.now_s()):
@@ -106,6 +114,9 @@ class Lifecycle:
             self._fail(hide(error, where="start"))
         else:
             gateway.phase = Phase.READY
+            if gateway.herald is not None:
+                telling = gateway.herald.run(gateway.describe)
+                self._telling = asyncio.create_task(telling, name="herald")
             self._on_ready()
 
     async def _give_back_memory(self) -> None:

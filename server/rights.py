@@ -29,6 +29,7 @@ class Action(StrEnum):
     LIST_ALERTS = "list alerts"
     LIST_WATCHES = "list watches"
     READ_METRICS = "read metrics"
+    LIST_SERVERS = "list servers"
     ASK = "ask"
     CONVERSE = "keep a conversation"
     OPEN_STREAM = "open a stream"
@@ -55,6 +56,7 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.LIST_ALERTS: Scope.READ,
     Action.LIST_WATCHES: Scope.READ,
     Action.READ_METRICS: Scope.READ,
+    Action.LIST_SERVERS: Scope.ADMIN,
     Action.ASK: Scope.ASK,
     Action.CONVERSE: Scope.ASK,
     Action.OPEN_STREAM: Scope.PUSH,

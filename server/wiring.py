@@ -1,6 +1,7 @@
 """Wires a server's parts together. Nothing here decides anything."""
 
 import socket
+import ssl
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -8,20 +9,25 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from onlooker.cache_store.leases import RedisLeases
+from onlooker.cache_store.notices import NoticeBoard
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.errors import ConfigError
 from onlooker.core.metrics import Metrics
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings, media_addresses
+from onlooker.server.drainable import Drainable
 from onlooker.server.gateway import Gateway
+from onlooker.server.herald import Herald
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
+from onlooker.server.relay.relay import Relay
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
@@ -45,6 +51,9 @@ FENCE_S = 90 * 86400.0
 PRIVACY_FOLDER = "privacy"
 """The folder of masks, retention and deleted times, in the journal's folder, or where there is no
 journal in that of the segments, which reads no names but its own either."""
+
+NOTICES_MISSED = 3
+"""A server of which nothing is heard for so many times `fleet.notice_s` is not listed any more."""
 
 WATCHES_FOLDER = "watches"
 """The folder of the watches, in the journal's folder; the journal reads no names but its own."""
@@ -80,6 +89,8 @@ def make_gateway(
     server, streams = settings.server, settings.streams
     pool = make_pool(settings)
     decoding = make_decoding(settings, pool=pool, clock=clock, metrics=metrics, workshop=workshop)
+    ownership = make_ownership(settings, clock=clock, metrics=metrics)
+    connections: set[Drainable] = set()
     hub = make_hub(
         settings,
         engine=engine,
@@ -90,6 +101,7 @@ def make_gateway(
         journal=_make_journal(settings, clock, metrics),
         shelf=_make_shelf(settings, metrics),
         privacy_shelf=_make_privacy_shelf(settings, metrics),
+        ownership=ownership,
     )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
@@ -123,6 +135,11 @@ def make_gateway(
         ),
         started_wall_s=clock.wall_s(),
         peers=make_peers(settings, clock=clock, metrics=metrics),
+        relay=make_relay(settings, ownership, metrics=metrics, running=connections),
+        herald=make_herald(settings, clock=clock),
+        connections=connections,
+        name=server_name(settings),
+        url=server_url(settings),
     )
 
 
@@ -227,18 +244,79 @@ def make_ownership(settings: Settings, *, clock: Clock, metrics: Metrics) -> Own
     fleet, redis = settings.fleet, settings.cache_store.redis
     if fleet is None or redis is None:
         return None
-    place = f"{socket.gethostname()}:{settings.server.port}"
     leases = RedisLeases(
         redis.url.get_secret_value(),
         namespace=redis.namespace,
-        server=fleet.name or place,
-        url=fleet.url or f"http://{place}",
+        server=server_name(settings),
+        url=server_url(settings),
         lease_s=fleet.lease_s,
         fence_s=FENCE_S,
         timeout_s=fleet.timeout_s,
     )
     terms = LeaseTerms(fleet.lease_s)
     return Ownership(leases, terms=terms, clock=clock, metrics=metrics, is_gone=answers_nothing)
+
+
+def make_relay(
+    settings: Settings,
+    ownership: Ownership | None,
+    *,
+    metrics: Metrics,
+    running: set[Drainable],
+) -> Relay | None:
+    """What passes calls about other servers' streams on; None for a server that is alone.
+
+    Raises:
+        ConfigError: the file of `fleet.ca` cannot be used.
+    """
+    fleet = settings.fleet
+    if fleet is None or ownership is None:
+        return None
+    try:
+        trust = ssl.create_default_context(cafile=fleet.ca)
+    except OSError as error:
+        raise ConfigError(f"fleet.ca: '{fleet.ca}' cannot be read as PEM: {error}") from error
+    return Relay(
+        ownership,
+        name=server_name(settings),
+        fleet=fleet,
+        server=settings.server,
+        trust=trust,
+        metrics=metrics,
+        running=running,
+    )
+
+
+def make_herald(settings: Settings, *, clock: Clock) -> Herald | None:
+    """What tells other servers of this one; None for a server that is alone."""
+    fleet, redis = settings.fleet, settings.cache_store.redis
+    if fleet is None or redis is None:
+        return None
+    board = NoticeBoard(
+        redis.url.get_secret_value(),
+        namespace=redis.namespace,
+        server=server_name(settings),
+        lasts_s=fleet.notice_s * NOTICES_MISSED,
+        timeout_s=fleet.timeout_s,
+    )
+    return Herald(board, every_s=fleet.notice_s, clock=clock)
+
+
+def server_name(settings: Settings) -> str:
+    """The name that no other server has."""
+    named = None if settings.fleet is None else settings.fleet.name
+    return named or _place(settings)
+
+
+def server_url(settings: Settings) -> str:
+    """Where other servers and clients reach this one."""
+    given = None if settings.fleet is None else settings.fleet.url
+    scheme = "https" if settings.server.tls.is_on else "http"
+    return given or f"{scheme}://{_place(settings)}"
+
+
+def _place(settings: Settings) -> str:
+    return f"{socket.gethostname()}:{settings.server.port}"
 
 
 def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> JournalKeeper | None:

@@ -42,7 +42,21 @@ class FleetSection(Section):
     is not waited for."""
 
     timeout_s: float = Field(default=1.0, gt=0, le=60)
-    """Limit for each call to Redis about leases."""
+    """Limit for each call to Redis about leases, and for connecting to another server."""
+
+    relay: bool = True
+    """Whether calls and connections about a stream that another server owns are passed on to it.
+    False: they are answered with 421 and the owner's address."""
+
+    relay_timeout_s: float = Field(default=120.0, gt=0, le=3600)
+    """How long the owner of a stream may be silent in a call that is passed on to it."""
+
+    notice_s: float = Field(default=2.0, gt=0, le=60)
+    """How often this server tells the others how it is (`GET /v1/servers`)."""
+
+    ca: Path | None = None
+    """PEM file of the authority whose certificates the servers show each other, where their `url`
+    is https. Null: the authorities that this machine trusts."""
 
 
 class PerceptionSection(Section):

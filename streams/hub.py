@@ -145,6 +145,11 @@ class StreamHub:
         """Answers under way, of all streams and whoever asked."""
         return self._slots.num_taken
 
+    @property
+    def load_ratio(self) -> float:
+        """Share in use of what is in shortest supply here."""
+        return self._governor.load_ratio
+
     async def start(self, progress: Progress) -> None:
         """Load the model and begin; `progress` is told what is being waited for.
 

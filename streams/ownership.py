@@ -75,20 +75,26 @@ class Ownership:
                 asked_s = self._clock.now_s()
                 found = await self._leases.acquire(name, instead_of=found.epoch)
         except LeasesUnreachable as error:
-            raise Overloaded(
-                "it cannot be told which server owns the stream, since Redis does not answer: try "
-                "again later",
-                retry_after_s=self._terms.lease_s,
-            ) from error
+            raise self._nobody_knows() from error
         if isinstance(found, OwnedBy):
-            where = f" at {found.url}" if found.url else ""
-            raise OwnedElsewhere(
-                f"stream '{split_stream_id(stream_id)[1]}' is owned by the server "
-                f"'{found.server}'{where}: connect there",
-                retry_after_s=max(1.0, found.left_s),
-            )
+            raise _elsewhere(stream_id, found)
         self._tenures[stream_id] = Tenure(found, asked_s)
         self._note("granted")
+
+    async def check_elsewhere(self, stream_id: StreamId) -> None:
+        """Return unless another server has a stream. Whether that server is still there is not
+        looked at.
+
+        Raises:
+            OwnedElsewhere: it names the server, and where it is reached.
+            Overloaded: Redis is away, so that nobody knows who has the stream.
+        """
+        try:
+            found = await self._leases.elsewhere(_name(stream_id))
+        except LeasesUnreachable as error:
+            raise self._nobody_knows() from error
+        if found is not None:
+            raise _elsewhere(stream_id, found)
 
     async def release(self, stream_id: StreamId) -> None:
         """Let a stream go, so that another server may have it at once. Call it once all that was
@@ -136,6 +142,13 @@ class Ownership:
         """Let go of the store of leases."""
         await self._leases.close()
 
+    def _nobody_knows(self) -> Overloaded:
+        return Overloaded(
+            "it cannot be told which server owns the stream, since Redis does not answer: try "
+            "again later",
+            retry_after_s=self._terms.lease_s,
+        )
+
     def _give_up_overdue(self, tenures: Mapping[StreamId, Tenure]) -> None:
         now_s = self._clock.now_s()
         for stream_id, tenure in tenures.items():
@@ -169,6 +182,18 @@ async def answers_nothing(url: str, *, timeout_s: float = 1.0) -> bool:
         return False
     writer.close()
     return False
+
+
+def _elsewhere(stream_id: StreamId, owner: OwnedBy) -> OwnedElsewhere:
+    where = f" at {owner.url}" if owner.url else ""
+    tenant, name = split_stream_id(stream_id)
+    return OwnedElsewhere(
+        f"stream '{name}' is owned by the server '{owner.server}'{where}: connect there",
+        stream=(tenant, name),
+        server=owner.server,
+        url=owner.url,
+        retry_after_s=max(1.0, owner.left_s),
+    )
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

@@ -24,6 +24,9 @@ from onlooker.core.scopes import Scope
 
 # ---- streams ----
 
+STREAM_HEADER = "Onlooker-Stream"
+"""Names the stream that an OpenAI client's call is about, where its messages cannot."""
+
 
 class SourceRequest(Inbound):
     """An address that the server reads frames from."""
@@ -198,6 +201,35 @@ class ClientSecretReply(Outbound):
     scopes: list[Scope]
     """What the token is good for."""
     session: ClientSecretSession
+
+
+# ---- servers ----
+
+
+class ServerObject(Outbound):
+    """One server, as it last said of itself."""
+
+    object: Literal["server"] = "server"
+    name: str
+    url: str
+    """Where clients and other servers reach it; empty for a server without a fleet."""
+    version: str
+    model: str
+    status: Literal["starting", "ready", "draining", "failed"]
+    streams: int
+    """Streams that are open there."""
+    max_streams: int
+    connections: int
+    """Realtime connections that are open there."""
+    load_ratio: float
+    """Share in use of what is in shortest supply there: the engine, or the gateway's one thread."""
+    age_s: float = 0.0
+    """How old this is, in seconds."""
+
+
+class ServerList(Outbound):
+    object: Literal["list"] = "list"
+    data: list[ServerObject]
 
 
 # ---- health ----

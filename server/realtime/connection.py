@@ -25,6 +25,7 @@ from onlooker.server.lobby import admitted
 from onlooker.server.realtime.outbox import Outbox, SlowReader
 from onlooker.server.realtime.session import Session, TooManyErrors
 from onlooker.server.realtime.session_stream import stream_for_session
+from onlooker.server.relay.tunnel import tunnelled
 from onlooker.server.rights import Action, Grant, expiry
 from onlooker.streams.stream import Stream
 from onlooker.streams.tenants import TenantStreams
@@ -78,6 +79,8 @@ async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
         streams = gateway.streams_of(grant.tenant)
         with gateway.places.take(), admitted(websocket.scope):
             wanted = websocket.query_params.get("stream")
+            if await tunnelled(websocket, gateway, grant, wanted):
+                return
             stream, is_own = await stream_for_session(streams, wanted, grant)
             try:
                 connection = RealtimeConnection(websocket, gateway, streams, grant)

@@ -31,16 +31,16 @@ from onlooker.core.protocol.server_events import (
 from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.asked_stream import asked_stream, stream_to_ask
-from onlooker.server.bodies import JsonRoute
 from onlooker.server.chat import read_chat
 from onlooker.server.errors import reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import Inquiry
+from onlooker.server.relay.route import StreamRoute
 from onlooker.server.replies import answer_whole, failure_reply
 from onlooker.server.sse import EventResponse
 from onlooker.streams.stream import Stream
 
-router = APIRouter(prefix="/v1/chat", tags=["questions"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/chat", tags=["questions"], route_class=StreamRoute)
 
 _EXAMPLES = {
     "stream": {
@@ -97,7 +97,7 @@ async def complete_chat(
         dialogue_turns=gateway.dialogue_turns,
     )
     name = asked_stream(http_request, named)
-    stream = await stream_to_ask(streams, name)
+    stream = await stream_to_ask(gateway, streams, name)
     writer = AnswerWriter(inquiry.question, stream=name, clock=gateway.clock)
     chat = _Chat(gateway, request, stream, writer, is_own=name is None)
     return await (chat.streamed(inquiry) if request.stream else chat.whole(inquiry, http_request))

@@ -13,10 +13,11 @@ from onlooker.server.access import (
     ReadyGateway,
     error_docs,
 )
+from onlooker.server.relay.route import StreamRoute
 from onlooker.server.sse import EventResponse, sse_text
 from onlooker.server.stream_events import followed
 
-router = APIRouter(prefix="/v1/streams", tags=["streams"])
+router = APIRouter(prefix="/v1/streams", tags=["streams"], route_class=StreamRoute)
 
 
 @router.get(

@@ -12,9 +12,10 @@ from onlooker.core.protocol.http import FrameReply
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import MEDIA_TYPES
+from onlooker.server.relay.route import StreamRoute
 from onlooker.streams.stream import Stream
 
-router = APIRouter(prefix="/v1/streams", tags=["streams"])
+router = APIRouter(prefix="/v1/streams", tags=["streams"], route_class=StreamRoute)
 
 _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 

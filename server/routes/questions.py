@@ -13,13 +13,13 @@ from onlooker.engine.interface import Question
 from onlooker.scheduler.slo import Tier
 from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
-from onlooker.server.bodies import JsonRoute
 from onlooker.server.pictures import Inquiry
+from onlooker.server.relay.route import StreamRoute
 from onlooker.server.replies import answer_whole, failure_reply
 from onlooker.server.sse import EventResponse, NumberedText
 from onlooker.streams.stream import Stream
 
-router = APIRouter(prefix="/v1/streams", tags=["questions"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/streams", tags=["questions"], route_class=StreamRoute)
 
 _EXAMPLES = {
     "now": {"summary": "About now", "value": {"question": "What is happening?"}},

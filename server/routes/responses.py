@@ -15,9 +15,9 @@ from onlooker.core.protocol.server_events import ResponseDone, ServerEvent
 from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.asked_stream import asked_stream, stream_to_ask
-from onlooker.server.bodies import JsonRoute
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import Inquiry
+from onlooker.server.relay.route import StreamRoute
 from onlooker.server.replies import answer_whole, failure_reply
 from onlooker.server.response_events import ResponseTeller, Told
 from onlooker.server.responses_reader import lines_of, question_of
@@ -26,7 +26,7 @@ from onlooker.server.stored_responses import StoredResponse
 from onlooker.server.transcript import Line, read_lines, worth_keeping
 from onlooker.streams.stream import Stream
 
-router = APIRouter(prefix="/v1/responses", tags=["questions"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/responses", tags=["questions"], route_class=StreamRoute)
 
 _EXAMPLES = {
     "stream": {
@@ -84,7 +84,7 @@ async def create_response(
     turns = gateway.dialogue_turns if request.dialogue_turns is None else request.dialogue_turns
     inquiry, named = read_lines(lines, question, settings, dialogue_turns=turns, param="input")
     name = asked_stream(http_request, named)
-    stream = await stream_to_ask(streams, name)
+    stream = await stream_to_ask(gateway, streams, name)
     writer = AnswerWriter(inquiry.question, stream=name, clock=gateway.clock)
     teller = ResponseTeller(request, writer, gateway.clock, max_tokens=max_tokens)
     if name is not None and named is None:

@@ -9,13 +9,13 @@ from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList, UpdateStreamRequest
 from onlooker.scheduler.slo import Tier
 from onlooker.server.access import CallerGrant, CallerStreams, error_docs
-from onlooker.server.bodies import JsonRoute
+from onlooker.server.relay.route import StreamRoute
 from onlooker.server.rights import Action
 from onlooker.server.views import masks_of, stream_object
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import StreamOptions
 
-router = APIRouter(prefix="/v1/streams", tags=["streams"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/streams", tags=["streams"], route_class=StreamRoute)
 
 _EXAMPLES = {
     "push": {

@@ -12,12 +12,12 @@ from onlooker.core.protocol.watches import (
     WatchObject,
 )
 from onlooker.server.access import CallerGrant, CallerStreams, ReadyGateway, error_docs
-from onlooker.server.bodies import JsonRoute
+from onlooker.server.relay.route import StreamRoute
 from onlooker.server.watch_wire import check_hook, option_changes, watch_object, watch_options
 from onlooker.watches.events import AlertRaised
 from onlooker.watches.wire import alert_object
 
-router = APIRouter(prefix="/v1/streams", tags=["watches"], route_class=JsonRoute)
+router = APIRouter(prefix="/v1/streams", tags=["watches"], route_class=StreamRoute)
 
 _EXAMPLES = {
     "alert": {

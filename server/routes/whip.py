@@ -26,6 +26,7 @@ from onlooker.server.errors import (
     reply_of,
 )
 from onlooker.server.gateway import Gateway
+from onlooker.server.relay.route import StreamRoute
 from onlooker.server.rights import Action, expiry
 from onlooker.server.views import WEBRTC_OWNER
 from onlooker.streams.config import WebRtcSection
@@ -35,7 +36,7 @@ from onlooker.streams.tenants import TenantStreams
 if TYPE_CHECKING:  # it needs the extra `webrtc`
     from onlooker.streams.webrtc.roster import PeerRoster
 
-router = APIRouter(prefix="/v1/whip", tags=["webrtc"])
+router = APIRouter(prefix="/v1/whip", tags=["webrtc"], route_class=StreamRoute)
 
 OFFER_TYPE = "application/sdp"
 FRAGMENT_TYPE = "application/trickle-ice-sdpfrag"

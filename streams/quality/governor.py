@@ -86,6 +86,11 @@ class Governor:
         """Whether the policy governs at all."""
         return self._section.policy == "slo"
 
+    @property
+    def load_ratio(self) -> float:
+        """Share in use of what is in shortest supply: the engine, or the gateway's one thread."""
+        return max(self._load().load_ratio, self._gateway.load_ratio)
+
     # ---- streams
 
     def serve(self, terms: StreamTerms, publish: Callable[[PaceChanged], None]) -> StreamQuality:

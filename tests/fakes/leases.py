@@ -58,6 +58,13 @@ class BookLeases:
         self._reach()
         return [self._renew(stream, epoch) for stream, epoch in claims]
 
+    async def elsewhere(self, stream: str) -> OwnedBy | None:
+        self._reach()
+        held = self._book.owner(stream)
+        if held is None or held.server == self._server:
+            return None
+        return OwnedBy(held.server, held.server, held.epoch, held.until_s - self._book.now_s())
+
     async def release(self, stream: str, epoch: int) -> None:
         self._reach()
         held = self._book.leases.get(stream)

@@ -1,0 +1,118 @@
+"""`Relay`: what passing on takes in a server: who owns a stream, and connections to other servers.
+
+    client ──► this server ──► the stream's owner
+               key checked,     key checked again, as everybody's
+               a place taken
+
+One hop at most: what was passed on once is answered where it arrives, if need be with 421.
+"""
+
+import ssl
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+import httpcore
+
+from onlooker.core.errors import OwnedElsewhere
+from onlooker.core.ids import StreamId
+from onlooker.core.metrics import Metrics
+from onlooker.server.config import ServerSection
+from onlooker.server.drainable import Drainable
+from onlooker.server.relay.headers import RELAYED_BY
+from onlooker.streams.config import FleetSection
+from onlooker.streams.ownership import Ownership
+
+MAX_IDLE = 16
+"""Connections to other servers that are kept for the next call. At the other end each is a guest of
+the lobby while nothing runs on it."""
+
+IDLE_SHARE = 0.5
+"""For how much of ``server.keep_alive_s``, which is the other end's limit too."""
+
+Outcome = Literal["done", "left", "refused", "gone", "lost", "slow_reader", "drained"]
+
+
+class OwnerGone(Exception):
+    """The owner's port refuses connections, so nothing of the call has reached it."""
+
+
+class Relay:
+    """Passes on what is about streams of other servers. Made once for a server of a fleet.
+
+    Args:
+        name: this server's name, which the owners are told.
+        trust: whose certificates are believed where an owner's address is https.
+        running: where calls and connections under way are listed, so that a drain ends them.
+    """
+
+    def __init__(
+        self,
+        ownership: Ownership,
+        *,
+        name: str,
+        fleet: FleetSection,
+        server: ServerSection,
+        trust: ssl.SSLContext,
+        metrics: Metrics,
+        running: set[Drainable],
+    ) -> None:
+        self.name, self.fleet, self.server = name, fleet, server
+        self.trust = trust
+        self.metrics = metrics
+        self._ownership = ownership
+        self._running = running
+        self.pool = httpcore.AsyncConnectionPool(
+            ssl_context=trust,
+            max_connections=None,  # as many as there are requests, which are bounded
+            max_keepalive_connections=MAX_IDLE,
+            keepalive_expiry=server.keep_alive_s * IDLE_SHARE,
+        )
+
+    async def check_elsewhere(self, stream_id: StreamId) -> None:
+        """Return unless another server owns a stream.
+
+        Raises: what `Ownership.check_elsewhere` does.
+        """
+        await self._ownership.check_elsewhere(stream_id)
+
+    def may_pass_on(self, headers: Mapping[str, str], owner: OwnedElsewhere) -> bool:
+        """Whether a request with these headers may be passed on to the owner of its stream."""
+        return self.fleet.relay and bool(owner.url) and RELAYED_BY.decode() not in headers
+
+    def begin(self, what: Drainable) -> None:
+        """Something is being passed on, until `end`."""
+        self._running.add(what)
+        self.metrics.relays.inc()
+
+    def end(self, what: Drainable, kind: Literal["http", "websocket"], outcome: Outcome) -> None:
+        """Nothing is passed on any more; only the first call counts."""
+        if what in self._running:
+            self._running.discard(what)
+            self.metrics.relays.dec()
+            self.metrics.relays_total.labels(kind, outcome).inc()
+
+    async def close(self) -> None:
+        """Close the connections to other servers."""
+        await self.pool.aclose()
+
+
+def target_of(base: str, scope: Mapping[str, object]) -> tuple[httpcore.URL, bytes]:
+    """The address of a request at the server that is reached at `base`, and its `Host`.
+
+    `scope` is the request's ASGI scope. The path under which a proxy shows this server
+    (``root_path``) is taken off; the owner has its own in `base`, if any.
+    """
+    parts = urlsplit(base)
+    raw_path, root, query = scope["raw_path"], scope.get("root_path", ""), scope["query_string"]
+    assert isinstance(raw_path, bytes)
+    assert isinstance(root, str)
+    assert isinstance(query, bytes)
+    path = parts.path.rstrip("/").encode() + raw_path.removeprefix(root.encode())
+    url = httpcore.URL(
+        scheme=parts.scheme.encode(),
+        host=(parts.hostname or "").encode(),
+        port=parts.port,
+        target=path + (b"?" + query if query else b""),
+    )
+    return url, parts.netloc.rpartition("@")[2].encode()

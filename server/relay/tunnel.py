@@ -1,0 +1,287 @@
+"""`Tunnel`: a realtime connection whose stream another server owns, passed on to it whole.
+
+    client ◄──► this server ◄──► the stream's owner
+       pings here     pings there
+
+Messages pass one at a time in each direction, as the far end takes them: who reads slowly slows
+down who sends. How one end closes is told the other; an owner that is lost is told as
+`session.closing`. What the messages say is not read, but for the heads of the owner's events: how
+many answers are under way, and which number comes next.
+"""
+
+import asyncio
+import re
+from contextlib import suppress
+from typing import Any
+
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from onlooker.core.errors import NotFound, OwnedElsewhere
+from onlooker.core.protocol.server_events import SessionClosing
+from onlooker.server import errors
+from onlooker.server.errors import OwnerLost
+from onlooker.server.gateway import Gateway
+from onlooker.server.relay.headers import asked_on, told_back
+from onlooker.server.relay.relay import Outcome, OwnerGone, Relay, target_of
+from onlooker.server.relay.route import found, take_over
+from onlooker.server.rights import Grant
+
+FAREWELL_S = 1.0
+"""How long each end gets to hear that the connection ends."""
+
+HANDSHAKE_S = 10.0
+"""How long the owner gets to take the connection."""
+
+MAX_WAITING = 4
+"""Messages of the owner that wait for the client to read; with so many the owner is not read."""
+
+_HEAD = re.compile(r'\{"event_id":"[^"]{0,64}","sequence_number":(\d{1,18}),"type":"([a-z_.]+)"')
+"""How the owner's events begin."""
+
+_NO_CLOSE_FRAME = (1005, 1006, 1015)
+
+
+async def tunnelled(websocket: WebSocket, gateway: Gateway, grant: Grant, name: str | None) -> bool:
+    """Serve a connection to its end where another server owns the stream that it names; returns
+    False where it is to be served here.
+
+    Raises:
+        OwnedElsewhere: it has been passed on before, or may not be.
+        Overloaded: it is not known who owns the stream.
+        OwnerLost: the owner does not answer.
+        what `StreamHub.open_stream` does, where the owner is gone.
+    """
+    relay = gateway.relay
+    if relay is None or name is None:
+        return False
+    try:
+        await found(gateway, gateway.streams_of(grant.tenant), name)
+    except NotFound:
+        return False
+    except OwnedElsewhere as owner:
+        if not relay.may_pass_on(websocket.headers, owner):
+            raise
+        try:
+            await Tunnel(relay, gateway, websocket, owner).run()
+        except OwnerGone:
+            await take_over(gateway, grant.tenant, name)
+            return False
+        return True
+    return False
+
+
+class Tunnel:
+    """One connection that is passed on. `run` once."""
+
+    def __init__(
+        self, relay: Relay, gateway: Gateway, websocket: WebSocket, owner: OwnedElsewhere
+    ) -> None:
+        self._relay, self._gateway = relay, gateway
+        self._client, self._owner = websocket, owner
+        self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._is_draining = False
+        self._num_answers = 0
+        self._last_number = 0
+
+    def drain(self) -> None:
+        """End when the answers under way have."""
+        self._is_draining = True
+        self._end_if_idle()
+
+    def end_now(self) -> None:
+        if not self._ending.done():
+            self._ending.set_result(None)
+
+    async def run(self) -> None:
+        """Serve until either end leaves.
+
+        Raises:
+            OwnerGone: the owner's port refuses connections; nothing was passed on.
+            OwnerLost: the owner does not answer.
+        """
+        outcome: Outcome = "gone"
+        self._relay.begin(self)
+        try:
+            outcome = await self._run()
+        except OwnerLost:
+            outcome = "lost"
+            raise
+        finally:
+            self._relay.end(self, "websocket", outcome)
+
+    async def _run(self) -> Outcome:
+        try:
+            owner = await self._connection()
+        except InvalidStatus as refused:
+            reply = refused.response
+            answer = Response(bytes(reply.body or b""), reply.status_code)
+            told = [(name.encode(), value.encode()) for name, value in reply.headers.raw_items()]
+            answer.raw_headers = told_back(told, server=self._owner.server)
+            with suppress(WebSocketDisconnect, RuntimeError):
+                await self._client.send_denial_response(answer)
+            return "refused"
+        except ConnectionRefusedError as error:
+            raise OwnerGone(str(error)) from error
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise self._lost() from error
+        metrics = self._gateway.metrics
+        metrics.connections.inc()
+        outcome: Outcome = "lost"
+        try:
+            await self._client.accept(subprotocol=owner.subprotocol)
+            outcome = await self._pass(owner)
+        finally:
+            metrics.connections.dec()
+            metrics.connections_total.labels(outcome=f"relayed_{outcome}").inc()
+            await self._leave(owner)
+        return outcome
+
+    async def _connection(self) -> ClientConnection:
+        scope, server = self._client.scope, self._relay.server
+        url, host = target_of(self._owner.url, scope)
+        secure = url.scheme == b"https"
+        base = f"{'wss' if secure else 'ws'}://{host.decode()}{url.target.decode()}"
+        headers = [
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in asked_on(scope["headers"], host=host, by=self._relay.name)
+            if name not in (b"host", b"user-agent")
+        ]
+        async with asyncio.timeout(HANDSHAKE_S):
+            return await connect(
+                base,
+                additional_headers=headers,
+                user_agent_header=self._client.headers.get("user-agent"),
+                subprotocols=scope.get("subprotocols") or None,
+                compression=None,
+                proxy=None,
+                ssl=self._relay.trust if secure else None,
+                open_timeout=None,
+                ping_interval=server.ping_interval_s,
+                ping_timeout=server.ping_timeout_s,
+                close_timeout=FAREWELL_S,
+                max_size=max(server.max_message_bytes, server.max_queued_bytes),
+                max_queue=MAX_WAITING,
+            )
+
+    # ---- while it lasts
+
+    async def _pass(self, owner: ClientConnection) -> Outcome:
+        there = asyncio.ensure_future(self._pass_on(owner))
+        back = asyncio.ensure_future(self._pass_back(owner))
+        tasks = [there, back]
+        ends: list[asyncio.Future[Any]] = [*tasks, self._ending]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if there.done() and not there.exception() and there.result() == "left":
+                return "left"
+            if there.done() and not back.done():  # the owner has closed; hear how
+                await asyncio.wait([back], timeout=FAREWELL_S)
+            unfinished: Outcome = "drained" if self._ending.done() else "lost"
+            outcome = back.result() if back.done() else unfinished
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._part(outcome, owner)
+        return outcome
+
+    async def _pass_on(self, owner: ClientConnection) -> Outcome:
+        """From the client to the owner."""
+        while True:
+            message = await self._client.receive()
+            if message["type"] == "websocket.disconnect":
+                return "left"
+            text = message.get("text")
+            try:
+                await owner.send(text if text is not None else message["bytes"])
+            except ConnectionClosed:
+                return "done"
+
+    async def _pass_back(self, owner: ClientConnection) -> Outcome:
+        """From the owner to the client."""
+        try:
+            while True:
+                message = await owner.recv()
+                async with asyncio.timeout(self._relay.server.send_timeout_s):
+                    if isinstance(message, str):
+                        self._note(message)
+                        await self._client.send_text(message)
+                    else:
+                        await self._client.send_bytes(message)
+        except ConnectionClosed as closed:
+            return "lost" if closed.rcvd is None else "done"
+        except TimeoutError:
+            return "slow_reader"
+        except (WebSocketDisconnect, RuntimeError, OSError):
+            return "left"
+
+    def _note(self, event: str) -> None:
+        head = _HEAD.match(event)
+        if head is None:
+            return
+        self._last_number = int(head[1])
+        if head[2] == "response.created":
+            self._num_answers += 1
+        elif head[2] == "response.done":
+            self._num_answers -= 1
+            self._end_if_idle()
+
+    def _end_if_idle(self) -> None:
+        if self._is_draining and self._num_answers <= 0:
+            asyncio.get_running_loop().call_soon(self.end_now)
+
+    # ---- the end
+
+    async def _part(self, outcome: Outcome, owner: ClientConnection) -> None:
+        """Tell the client how its connection ends."""
+        if outcome == "done":
+            code, reason = owner.close_code or errors.CLOSE_NORMAL, owner.close_reason or ""
+            if code in _NO_CLOSE_FRAME:
+                code = errors.CLOSE_NORMAL
+            await self._close_client(code, reason)
+        elif outcome == "lost":
+            lost = self._lost()
+            await self._announce(lost.code, lost.message, lost.retry_after_s)
+            await self._close_client(errors.CLOSE_TRY_LATER, lost.code)
+        elif outcome == "drained":
+            text = "the server is shutting down; connect again"
+            await self._announce("shutting_down", text, 1.0)
+            await self._close_client(errors.CLOSE_GOING_AWAY, "shutting_down")
+        elif outcome == "slow_reader":
+            await self._close_client(errors.CLOSE_TRY_LATER, "slow_reader")
+
+    async def _announce(self, reason: str, message: str, retry_after_s: float) -> None:
+        number = self._last_number + 1
+        event = SessionClosing(
+            event_id=f"event_{number}",
+            sequence_number=number,
+            reason=reason,
+            message=message,
+            retry_after_s=retry_after_s,
+        )
+        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self._client.send_text(event.model_dump_json())
+
+    async def _close_client(self, code: int, reason: str) -> None:
+        with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
+            async with asyncio.timeout(FAREWELL_S):
+                await self._client.close(code, reason)
+
+    async def _leave(self, owner: ClientConnection) -> None:
+        """Close the owner's end; one that takes nothing more is hung up on."""
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                await owner.close(errors.CLOSE_GOING_AWAY, "the client left")
+        except TimeoutError:
+            owner.transport.abort()
+
+    def _lost(self) -> OwnerLost:
+        return OwnerLost(
+            f"the server '{self._owner.server}', which has the stream, went away: connect again; "
+            "another server takes the stream over",
+            retry_after_s=1.0,
+        )
