@@ -135,7 +135,7 @@ def make_gateway(
         ),
         started_wall_s=clock.wall_s(),
         peers=make_peers(settings, clock=clock, metrics=metrics),
-        relay=make_relay(settings, ownership, metrics=metrics, running=connections),
+        relay=make_relay(settings, ownership, clock=clock, metrics=metrics, running=connections),
         herald=make_herald(settings, clock=clock),
         connections=connections,
         name=server_name(settings),
@@ -261,6 +261,7 @@ def make_relay(
     settings: Settings,
     ownership: Ownership | None,
     *,
+    clock: Clock,
     metrics: Metrics,
     running: set[Drainable],
 ) -> Relay | None:
@@ -282,6 +283,7 @@ def make_relay(
         fleet=fleet,
         server=settings.server,
         trust=trust,
+        clock=clock,
         metrics=metrics,
         running=running,
     )

@@ -74,6 +74,7 @@ class RelayedCall(Response):
             await self._close("left", asking)
             return Response(status_code=HUNG_UP)
         except (httpcore.ConnectError, ConnectionRefusedError) as error:
+            self._relay.doubt(self._owner)
             await self._close("gone", asking)
             raise OwnerGone(str(error)) from error
         except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
@@ -83,6 +84,8 @@ class RelayedCall(Response):
             await self._close("drained" if self._ending.done() else "left", asking)
             raise
         self.status_code = self._reply.status
+        if self.status_code in (404, 421):
+            self._relay.doubt(self._owner)
         self.raw_headers = told_back(self._reply.headers, server=self._owner.server)
         return self
 
@@ -184,6 +187,7 @@ class RelayedCall(Response):
         return sse_text(ErrorEvent(error=body_of(lost)))
 
     def _lost(self, error: Exception) -> OwnerLost:
+        self._relay.doubt(self._owner)
         _log.warning(
             "the owner of a stream went away in the midst of a call",
             extra={"server": self._owner.server, "error": repr(error)},

@@ -14,12 +14,14 @@ from urllib.parse import urlsplit
 
 import httpcore
 
+from onlooker.core.clock import Clock
 from onlooker.core.errors import OwnedElsewhere
-from onlooker.core.ids import StreamId
+from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.server.config import ServerSection
 from onlooker.server.drainable import Drainable
 from onlooker.server.relay.headers import RELAYED_BY
+from onlooker.server.relay.owners import KnownOwners
 from onlooker.streams.config import FleetSection
 from onlooker.streams.ownership import Ownership
 
@@ -54,6 +56,7 @@ class Relay:
         fleet: FleetSection,
         server: ServerSection,
         trust: ssl.SSLContext,
+        clock: Clock,
         metrics: Metrics,
         running: set[Drainable],
     ) -> None:
@@ -61,6 +64,7 @@ class Relay:
         self.trust = trust
         self.metrics = metrics
         self._ownership = ownership
+        self._owners = KnownOwners(clock)
         self._running = running
         self.pool = httpcore.AsyncConnectionPool(
             ssl_context=trust,
@@ -74,7 +78,16 @@ class Relay:
 
         Raises: what `Ownership.check_elsewhere` does.
         """
-        await self._ownership.check_elsewhere(stream_id)
+        self._owners.check(stream_id)
+        try:
+            await self._ownership.check_elsewhere(stream_id)
+        except OwnedElsewhere as owner:
+            self._owners.note(stream_id, owner)
+            raise
+
+    def doubt(self, owner: OwnedElsewhere) -> None:
+        """A server was found not to be a stream's owner, or not to be there: ask Redis next time."""
+        self._owners.forget(tenant_stream_id(*owner.stream))
 
     def may_pass_on(self, headers: Mapping[str, str], owner: OwnedElsewhere) -> bool:
         """Whether a request with these headers may be passed on to the owner of its stream."""

@@ -116,6 +116,7 @@ class Tunnel:
         try:
             owner = await self._connection()
         except InvalidStatus as refused:
+            self._relay.doubt(self._owner)
             reply = refused.response
             answer = Response(bytes(reply.body or b""), reply.status_code)
             told = [(name.encode(), value.encode()) for name, value in reply.headers.raw_items()]
@@ -124,6 +125,7 @@ class Tunnel:
                 await self._client.send_denial_response(answer)
             return "refused"
         except ConnectionRefusedError as error:
+            self._relay.doubt(self._owner)
             raise OwnerGone(str(error)) from error
         except (OSError, TimeoutError, WebSocketException) as error:
             raise self._lost() from error
@@ -280,6 +282,7 @@ class Tunnel:
             owner.transport.abort()
 
     def _lost(self) -> OwnerLost:
+        self._relay.doubt(self._owner)
         return OwnerLost(
             f"the server '{self._owner.server}', which has the stream, went away: connect again; "
             "another server takes the stream over",

@@ -90,10 +90,8 @@ def member_apart(redis_url: str, name: str) -> Iterator[MemberApart]:
         try:
             assert process.stdout is not None
             lines = process.stdout
-            in_time(
-                f"{name} to be ready",
-                lambda: next(line for line in lines if line.startswith(READY)),
-            )
+            ready = (line for line in lines if line.startswith(READY))
+            in_time(f"{name} to be ready", lambda: next(ready))
             yield MemberApart(base, process)
         finally:
             process.kill()

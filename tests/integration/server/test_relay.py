@@ -307,6 +307,15 @@ async def test_where_relaying_is_off_clients_are_told_where_the_stream_is(redis_
     assert a.base in reply.json()["error"]["message"]
 
 
+async def test_a_stream_that_has_moved_is_found_where_it_is_now(pair: Pair, redis_url: str) -> None:
+    async with member(redis_url, "c") as c, at(pair.a) as a, at(pair.b) as b, at(c) as other:
+        assert (await b.get("/v1/streams/door")).headers["onlooker-served-by"] == "a"
+        await a.delete("/v1/streams/door")
+        await other.post("/v1/streams", json={"id": "door"})
+        assert (await b.get("/v1/streams/door")).status_code == 421  # `a` knows that it is not its
+        assert (await b.get("/v1/streams/door")).headers["onlooker-served-by"] == "c"
+
+
 async def test_an_owner_that_is_gone_is_not_waited_for(redis_url: str) -> None:
     async with (
         member(redis_url, "b") as b,

@@ -190,6 +190,7 @@ CALLS = [
     http("GET /v1/streams/{stream_id}/watches", f"{DOOR}/watches"),
     http("GET /v1/streams/{stream_id}/watches/{watch_id}", f"{DOOR}/watches/mine"),
     http("GET /metrics", "/metrics"),
+    http("GET /v1/servers", "/v1/servers"),
     http("POST /v1/streams", "/v1/streams", json={}),
     http("POST /v1/streams", "/v1/streams", Scope.ADMIN, carries="source", json={"source": FILM}),
     http(
