@@ -13,13 +13,13 @@ from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.drainable import Drainable
 from onlooker.server.errors import NotReady
-from onlooker.server.herald import Herald
+from onlooker.server.fleet.herald import Herald
+from onlooker.server.fleet.relay import Relay
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
-from onlooker.server.relay.relay import Relay
 from onlooker.server.release import package_version
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.tenants import TenantStreams

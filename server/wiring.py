@@ -20,14 +20,14 @@ from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings, media_addresses
 from onlooker.server.drainable import Drainable
+from onlooker.server.fleet.herald import Herald
+from onlooker.server.fleet.relay import Relay
 from onlooker.server.gateway import Gateway
-from onlooker.server.herald import Herald
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
-from onlooker.server.relay.relay import Relay
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub

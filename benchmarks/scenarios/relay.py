@@ -52,7 +52,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         frame = draw_frames(options.seed, 1, 1.0)[0]
         for door in doors:
             await door.connect(stack)
-        calls = {
+        calls: dict[str, list[Call]] = {
             "inspect a stream": [door.inspect for door in doors],
             "push a picture": [partial(door.push, frame) for door in doors],
             "ask": [door.ask for door in doors],

@@ -89,7 +89,7 @@ class SessionClosing(ServerEvent):
     type: Literal["session.closing"] = "session.closing"
     reason: str
     """Why the connection ends: ``shutting_down``, ``idle``, ``token_expired``,
-    ``too_many_errors``, ``engine_dead`` or
+    ``too_many_errors``, ``engine_dead``, ``owner_lost`` or
     ``internal_error``."""
     message: str = ""
     retry_after_s: float | None = None

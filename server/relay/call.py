@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 from onlooker.core.errors import OwnedElsewhere, ShuttingDown
 from onlooker.core.protocol.server_events import ErrorEvent
 from onlooker.server.errors import OwnerLost, body_of, reply_of
-from onlooker.server.relay.headers import asked_on, told_back
-from onlooker.server.relay.relay import Outcome, OwnerGone, Relay, target_of
+from onlooker.server.fleet.headers import asked_on, told_back
+from onlooker.server.fleet.relay import Outcome, OwnerGone, Relay, target_of
 from onlooker.server.sse import disconnected, sse_text
 
 _log = logging.getLogger("onlooker.server.relay")

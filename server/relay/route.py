@@ -14,9 +14,9 @@ from onlooker.core.ids import is_stream_id, tenant_stream_id
 from onlooker.server.access import grant_of, the_gateway
 from onlooker.server.bodies import JsonRequest, JsonRoute
 from onlooker.server.doors import ROUTES
+from onlooker.server.fleet.relay import OwnerGone, Relay
 from onlooker.server.gateway import Gateway
 from onlooker.server.relay.call import RelayedCall
-from onlooker.server.relay.relay import OwnerGone, Relay
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
 

@@ -23,9 +23,9 @@ from onlooker.core.errors import NotFound, OwnedElsewhere
 from onlooker.core.protocol.server_events import SessionClosing
 from onlooker.server import errors
 from onlooker.server.errors import OwnerLost
+from onlooker.server.fleet.headers import asked_on, told_back
+from onlooker.server.fleet.relay import Outcome, OwnerGone, Relay, target_of
 from onlooker.server.gateway import Gateway
-from onlooker.server.relay.headers import asked_on, told_back
-from onlooker.server.relay.relay import Outcome, OwnerGone, Relay, target_of
 from onlooker.server.relay.route import found, take_over
 from onlooker.server.rights import Grant
 

@@ -11,7 +11,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded
 from onlooker.core.protocol.http import ServerObject
 
-_log = logging.getLogger("onlooker.server.herald")
+_log = logging.getLogger("onlooker.server.fleet.herald")
 
 
 class Herald:

@@ -20,8 +20,8 @@ from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.server.config import ServerSection
 from onlooker.server.drainable import Drainable
-from onlooker.server.relay.headers import RELAYED_BY
-from onlooker.server.relay.owners import KnownOwners
+from onlooker.server.fleet.headers import RELAYED_BY
+from onlooker.server.fleet.owners import KnownOwners
 from onlooker.streams.config import FleetSection
 from onlooker.streams.ownership import Ownership
 
@@ -86,7 +86,7 @@ class Relay:
             raise
 
     def doubt(self, owner: OwnedElsewhere) -> None:
-        """A server was found not to be a stream's owner, or not to be there: ask Redis next time."""
+        """A server turned out not to be a stream's owner, or not to be there: ask Redis again."""
         self._owners.forget(tenant_stream_id(*owner.stream))
 
     def may_pass_on(self, headers: Mapping[str, str], owner: OwnedElsewhere) -> bool:
