@@ -29,7 +29,7 @@ main() {
     local wanted missing
     case "${1:-}" in
     runtime) wanted=(libnuma1) ;;
-    test) wanted=(chromium chromium-driver nodejs redis-server) ;;
+    test) wanted=(chromium chromium-driver nodejs redis-server haproxy) ;;
     *) die "say which: system.sh runtime | system.sh test" ;;
     esac
     if [ "$1" = test ]; then

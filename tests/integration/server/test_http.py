@@ -220,6 +220,7 @@ async def test_health_metrics_and_documentation(served: Served, http: httpx.Asyn
     assert "onlooker_streams_active" in (await http.get("/metrics")).text
     paths = (await http.get("/openapi.json")).json()["paths"]
     assert set(paths) == {
+        "/v1/servers",
         "/v1/streams",
         "/v1/streams/{stream_id}",
         "/v1/streams/{stream_id}/memory",
