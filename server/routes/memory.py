@@ -9,9 +9,10 @@ from fastapi import APIRouter, Query, Request
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.http import ForgetReply
 from onlooker.server.access import CallerStreams, error_docs
+from onlooker.server.relay.route import StreamRoute
 from onlooker.streams.stream import Stream
 
-router = APIRouter(prefix="/v1/streams", tags=["streams"])
+router = APIRouter(prefix="/v1/streams", tags=["streams"], route_class=StreamRoute)
 
 _TIME = (
     "Seconds of stream time, or a wall time as ISO 8601 (`2026-05-01T12:30:00Z`; UTC where no zone "

@@ -10,10 +10,15 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from fastapi.routing import APIRoute
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from onlooker.engine.fake import ScriptedEngine
+from onlooker.server.app import create_app
+from onlooker.server.relay.route import StreamRoute
+from onlooker.server.wiring import make_gateway
 from tests.fakes.fleet import lease_of, member, member_apart, redis_of_a_fleet
 from tests.fakes.served import (
     KEY,
@@ -21,6 +26,7 @@ from tests.fakes.served import (
     data_url,
     frame_message,
     jpeg,
+    make_settings,
     next_event,
     send,
     serving,
@@ -109,6 +115,8 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("POST", "/v1/chat/completions", {"json": CHAT}, 200),
     ("POST", "/v1/whip/door", {"content": "x", "headers": {"content-type": "text/plain"}}, 415),
     ("DELETE", "/v1/whip/door/none", {}, 404),
+    ("PATCH", "/v1/streams/door", {"json": {"keep_for_s": 3600}}, 200),
+    ("DELETE", "/v1/streams/door/memory?from=1&to=2", {}, 400),
     ("DELETE", "/v1/streams/door", {}, 204),
 ]
 
@@ -136,6 +144,18 @@ async def test_who_shows_a_wrong_key_is_refused_at_the_door(
     assert reply.status_code == 401
     assert "onlooker-served-by" not in reply.headers
     assert pair.b.metric("onlooker_relays_active") == 0
+
+
+def test_every_route_about_a_stream_is_passed_on() -> None:
+    app = create_app(make_gateway(make_settings(), engine=ScriptedEngine()))
+    about = [
+        route
+        for route in app.routes
+        if isinstance(route, APIRoute)
+        and ("{stream_id}" in route.path or route.path in ("/v1/streams", "/v1/chat/completions"))
+    ]
+    assert len(about) > 15
+    assert [route.path for route in about if not isinstance(route, StreamRoute)] == []
 
 
 async def test_what_a_key_may_not_do_it_may_not_do_through_another_door(redis_url: str) -> None:
