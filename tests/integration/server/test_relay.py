@@ -15,11 +15,13 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from onlooker.clients.python import Client, ClientOptions
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.server.app import create_app
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.wiring import make_gateway
 from tests.fakes.fleet import lease_of, member, member_apart, redis_of_a_fleet
+from tests.fakes.pictures import make_pixels
 from tests.fakes.served import (
     KEY,
     Served,
@@ -32,10 +34,11 @@ from tests.fakes.served import (
     serving,
     user_item,
 )
-from tests.fakes.waiting import limited, until
+from tests.fakes.waiting import WAIT_S, limited, until
 
 pytestmark = pytest.mark.redis
 
+OPTIONS = ClientOptions(answer_timeout_s=WAIT_S)
 AUTH = {"authorization": f"Bearer {KEY}"}
 WRONG = {"authorization": "Bearer another-key-altogether"}
 RELAYED = {"onlooker-relayed-by": "somebody"}
@@ -372,6 +375,38 @@ async def test_openais_realtime_client_connects_through_any_door(pair: Pair) -> 
         limited("the session"),
     ):
         assert (await connection.recv()).type == "session.created"
+
+
+async def test_our_client_feeds_and_asks_through_any_door(redis_url: str) -> None:
+    async with (
+        member(redis_url, "a") as a,
+        member(redis_url, "b") as b,
+        Client(a.base, KEY, options=OPTIONS) as owner,
+        Client(b.base, KEY, options=OPTIONS) as client,
+    ):
+        await owner.create_stream("film", clock="virtual")
+        async with client.stream("film", clock="virtual") as stream:
+            for at_s, colour in enumerate(("red", "blue")):
+                await stream.send_frame(make_pixels(colour), at_s=at_s)
+            await stream.drain(WAIT_S)
+            assert "mostly blue" in (await stream.ask("What colour?")).text
+        assert (await owner.get_stream("film")).totals.received == 2
+        assert b.metric("onlooker_streams_active") == 0
+
+
+async def test_our_client_goes_on_by_itself_when_the_owner_is_killed(redis_url: str) -> None:
+    with member_apart(redis_url, "a") as a:
+        async with (
+            member(redis_url, "b") as b,
+            Client(a.base, KEY, options=OPTIONS) as owner,
+            Client(b.base, KEY, options=OPTIONS) as client,
+        ):
+            await owner.create_stream("door")
+            async with client.stream("door") as stream:
+                assert (await stream.ask("What?")).status == "completed"
+                a.kill()
+                await until(lambda: b.metric("onlooker_streams_active") == 1)
+                assert (await stream.ask("What?")).status == "completed"
 
 
 async def test_a_refusal_by_the_owner_reaches_the_client(redis_url: str) -> None:
