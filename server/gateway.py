@@ -19,8 +19,8 @@ from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
-from onlooker.server.stored_responses import StoredResponses
 from onlooker.server.release import package_version
+from onlooker.server.stored_responses import StoredResponses
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.tenants import TenantStreams
 

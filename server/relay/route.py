@@ -1,7 +1,8 @@
 """`StreamRoute`: HTTP routes about a stream, which any server of a fleet takes.
 
-Where the path names the stream, who owns it is asked before anything of the body is read. Where the
-body names it, the route finds out and raises `OwnedElsewhere`; the body is then at hand.
+Where the path or a header names the stream, who owns it is asked before anything of the body is
+read. Where the body names it, the route finds out and raises `OwnedElsewhere`; the body is then at
+hand.
 """
 
 from collections.abc import Callable, Coroutine
@@ -11,6 +12,7 @@ from fastapi import Request, Response
 
 from onlooker.core.errors import Conflict, NotFound, OwnedElsewhere
 from onlooker.core.ids import is_stream_id, tenant_stream_id
+from onlooker.core.protocol.http import STREAM_HEADER
 from onlooker.server.access import grant_of, the_gateway
 from onlooker.server.bodies import JsonRequest, JsonRoute
 from onlooker.server.doors import ROUTES
@@ -19,6 +21,9 @@ from onlooker.server.gateway import Gateway
 from onlooker.server.relay.call import RelayedCall
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
+
+NAMED_BY_HEADER = ("/v1/chat/", "/v1/responses")
+"""Calls of which `STREAM_HEADER` may name the stream."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -77,8 +82,10 @@ async def take_over(gateway: Gateway, tenant: str, name: str) -> None:
 
 async def _check_path(gateway: Gateway, request: JsonRequest) -> None:
     """Raises `OwnedElsewhere` for a caller who may make the call, about a stream of another server
-    that the path names; and what refuses callers."""
+    that the path or a header names; and what refuses callers."""
     name = request.path_params.get("stream_id")
+    if name is None and _call_of(request).partition(" ")[2].startswith(NAMED_BY_HEADER):
+        name = request.headers.get(STREAM_HEADER)
     grant = grant_of(request, gateway)
     gateway.check_ready()
     if name is not None:

@@ -56,6 +56,15 @@ CHAT = {
     ],
 }
 
+PLAIN_CHAT = {"model": "fake", "messages": [{"role": "user", "content": "what is there?"}]}
+PLAIN_RESPONSE = {"model": "fake", "input": "what is there?"}
+VIDEO = {"type": "input_video", "video_url": "stream://door"}
+RESPONSE = {
+    "model": "fake",
+    "input": [{"role": "user", "content": [VIDEO, {"type": "input_text", "text": "what?"}]}],
+}
+NAMED = {"onlooker-stream": "door"}
+
 
 @pytest.fixture
 def redis_url() -> Iterator[str]:
@@ -116,6 +125,10 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("DELETE", "/v1/streams/door/watches/none", {}, 404),
     ("GET", "/v1/streams/door/alerts", {}, 200),
     ("POST", "/v1/chat/completions", {"json": CHAT}, 200),
+    ("POST", "/v1/chat/completions", {"json": PLAIN_CHAT, "headers": NAMED}, 200),
+    ("POST", "/v1/responses", {"json": RESPONSE}, 200),
+    ("POST", "/v1/responses", {"json": PLAIN_RESPONSE, "headers": NAMED}, 200),
+    ("GET", "/v1/responses/none", {"headers": NAMED}, 404),
     ("POST", "/v1/whip/door", {"content": "x", "headers": {"content-type": "text/plain"}}, 415),
     ("DELETE", "/v1/whip/door/none", {}, 404),
     ("PATCH", "/v1/streams/door", {"json": {"keep_for_s": 3600}}, 200),
@@ -155,7 +168,7 @@ def test_every_route_about_a_stream_is_passed_on() -> None:
         route
         for route in app.routes
         if isinstance(route, APIRoute)
-        and ("{stream_id}" in route.path or route.path in ("/v1/streams", "/v1/chat/completions"))
+        and route.path.startswith(("/v1/streams", "/v1/whip", "/v1/chat", "/v1/responses"))
     ]
     assert len(about) > 15
     assert [route.path for route in about if not isinstance(route, StreamRoute)] == []
@@ -205,6 +218,15 @@ async def test_openais_client_asks_through_any_door(pair: Pair) -> None:
     assert whole.choices[0].message.content == "".join(chunks) != ""
     # The client hangs up at the last word; whether the end comes before that is a matter of turns.
     await until(lambda: pair.relays("http", "done") + pair.relays("http", "left") == 2)
+
+
+async def test_a_conversation_goes_on_through_another_door(pair: Pair) -> None:
+    async with at(pair.b, **NAMED) as client:
+        first = (await client.post("/v1/responses", json=PLAIN_RESPONSE)).json()
+        asked = PLAIN_RESPONSE | {"previous_response_id": first["id"]}
+        assert (await client.post("/v1/responses", json=asked)).status_code == 200
+        kept = await client.get(f"/v1/responses/{first['id']}")
+    assert (kept.status_code, kept.json()["id"]) == (200, first["id"])
 
 
 async def test_events_are_followed_and_resumed_through_another_door(pair: Pair) -> None:
