@@ -13,8 +13,8 @@ from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.drainable import Drainable
 from onlooker.server.errors import NotReady
+from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.fleet.herald import Herald
-from onlooker.server.fleet.relay import Relay
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
@@ -62,7 +62,7 @@ class Gateway:
     """Where clients and other servers reach it."""
     peers: "PeerRoster | None" = None
     """WebRTC sessions; None where the extra ``webrtc`` is not installed."""
-    relay: Relay | None = None
+    relay: FleetRelay | None = None
     """What passes calls on to other servers; None where there are none."""
     herald: Herald | None = None
     """What tells other servers of this one; None where there are none."""

@@ -20,8 +20,8 @@ from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings, media_addresses
 from onlooker.server.drainable import Drainable
+from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.fleet.herald import Herald
-from onlooker.server.fleet.relay import Relay
 from onlooker.server.gateway import Gateway
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
@@ -264,7 +264,7 @@ def make_relay(
     clock: Clock,
     metrics: Metrics,
     running: set[Drainable],
-) -> Relay | None:
+) -> FleetRelay | None:
     """What passes calls about other servers' streams on; None for a server that is alone.
 
     Raises:
@@ -277,7 +277,7 @@ def make_relay(
         trust = ssl.create_default_context(cafile=fleet.ca)
     except OSError as error:
         raise ConfigError(f"fleet.ca: '{fleet.ca}' cannot be read as PEM: {error}") from error
-    return Relay(
+    return FleetRelay(
         ownership,
         name=server_name(settings),
         fleet=fleet,

@@ -18,8 +18,8 @@ from starlette.types import Receive, Scope, Send
 from onlooker.core.errors import OwnedElsewhere, ShuttingDown
 from onlooker.core.protocol.server_events import ErrorEvent
 from onlooker.server.errors import OwnerLost, body_of, reply_of
+from onlooker.server.fleet.fleet_relay import FleetRelay, Outcome, OwnerGone, target_of
 from onlooker.server.fleet.headers import asked_on, told_back
-from onlooker.server.fleet.relay import Outcome, OwnerGone, Relay, target_of
 from onlooker.server.sse import disconnected, sse_text
 
 _log = logging.getLogger("onlooker.server.relay")
@@ -33,7 +33,7 @@ HUNG_UP = 499
 class RelayedCall(Response):
     """A call that is passed on. First `ask`, then it is the reply."""
 
-    def __init__(self, relay: Relay, request: Request, owner: OwnedElsewhere) -> None:
+    def __init__(self, relay: FleetRelay, request: Request, owner: OwnedElsewhere) -> None:
         super().__init__(None, 200)
         self._relay, self._request, self._owner = relay, request, owner
         self._path = request.url.path

@@ -16,7 +16,7 @@ from onlooker.core.protocol.http import STREAM_HEADER
 from onlooker.server.access import grant_of, the_gateway
 from onlooker.server.bodies import JsonRequest, JsonRoute
 from onlooker.server.doors import ROUTES
-from onlooker.server.fleet.relay import OwnerGone, Relay
+from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone
 from onlooker.server.gateway import Gateway
 from onlooker.server.relay.call import RelayedCall
 from onlooker.streams.stream import Stream, StreamOptions
@@ -96,7 +96,11 @@ async def _check_path(gateway: Gateway, request: JsonRequest) -> None:
 
 
 async def _passed_on(
-    relay: Relay, gateway: Gateway, request: JsonRequest, owner: OwnedElsewhere, handler: Handler
+    relay: FleetRelay,
+    gateway: Gateway,
+    request: JsonRequest,
+    owner: OwnedElsewhere,
+    handler: Handler,
 ) -> Response:
     if not relay.may_pass_on(request.headers, owner):
         raise owner

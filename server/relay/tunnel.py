@@ -23,8 +23,8 @@ from onlooker.core.errors import NotFound, OwnedElsewhere
 from onlooker.core.protocol.server_events import SessionClosing
 from onlooker.server import errors
 from onlooker.server.errors import OwnerLost
+from onlooker.server.fleet.fleet_relay import FleetRelay, Outcome, OwnerGone, target_of
 from onlooker.server.fleet.headers import asked_on, told_back
-from onlooker.server.fleet.relay import Outcome, OwnerGone, Relay, target_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.relay.route import found, take_over
 from onlooker.server.rights import Grant
@@ -77,7 +77,7 @@ class Tunnel:
     """One connection that is passed on. `run` once."""
 
     def __init__(
-        self, relay: Relay, gateway: Gateway, websocket: WebSocket, owner: OwnedElsewhere
+        self, relay: FleetRelay, gateway: Gateway, websocket: WebSocket, owner: OwnedElsewhere
     ) -> None:
         self._relay, self._gateway = relay, gateway
         self._client, self._owner = websocket, owner

@@ -1,4 +1,4 @@
-"""`Relay`: what passing on takes in a server: who owns a stream, and connections to other servers.
+"""`FleetRelay`: what passing on takes: who owns a stream, and connections to other servers.
 
     client ──► this server ──► the stream's owner
                key checked,     key checked again, as everybody's
@@ -39,7 +39,7 @@ class OwnerGone(Exception):
     """The owner's port refuses connections, so nothing of the call has reached it."""
 
 
-class Relay:
+class FleetRelay:
     """Passes on what is about streams of other servers. Made once for a server of a fleet.
 
     Args:
