@@ -375,7 +375,7 @@ class ScriptedEngine:
             pending = _look_at(question.pending)
             until_s = cover_s(question.covers, pending.clip_index, pending.end_s)
             visible.append(pending.covering(until_s))
-        spans = named_spans(question.text, Now(question.asked_s, question.zero_wall_s))
+        spans = named_spans(question.text, Now.of(question))
         if spans:  # a time that is named is answered from what stands for it
             shown = in_turn([clip.shown(question.asked_s) for clip in visible])
             return [
@@ -403,7 +403,7 @@ class ScriptedEngine:
         ]
         for pattern, template in self._script:
             if pattern.search(question.text):
-                if not visible and named_spans(question.text, Now(question.asked_s)):
+                if not visible and named_spans(question.text, Now.of(question)):
                     return NOT_SEEN
                 return template.format(
                     num_clips=len(visible),

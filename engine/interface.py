@@ -105,6 +105,8 @@ class Question:
     captured at or before it: of every clip the engine shows what `Clip.until` leaves."""
     zero_wall_s: float | None = None
     """Wall clock (seconds since 1970) of stream time 0; None where it is not known."""
+    asked_wall_s: float | None = None
+    """Wall clock of whoever asks; None: that of `asked_s`."""
     pending: Clip | None = None
     """The stream's newest frame while it waits for its partner, as a clip of its own: it belongs
     after the stream's clips in this answer's context and is never remembered."""

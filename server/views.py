@@ -33,6 +33,7 @@ def stream_object(stream: Stream, *, source: SourceStatus | None = None) -> Stre
     return StreamObject(
         id=stream.name,
         created_at=status.created_wall_s,
+        starts_at=status.zero_wall_s,
         clock="live" if stream.is_live else "virtual",
         persistent=stream.options.persistent,
         max_fps=stream.options.max_fps,
@@ -41,6 +42,7 @@ def stream_object(stream: Stream, *, source: SourceStatus | None = None) -> Stre
         source=_source(source or status.last_source),
         totals=frame_totals(status),
         clips=status.clips,
+        received_until_s=status.newest_s,
         seen_until_s=status.seen_until_s,
         lag_s=status.lag_s if status.clips else None,
         fps=round(status.fps, 2),

@@ -32,6 +32,7 @@ from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.origins import NOTHING_KEPT, OriginShelf
 from onlooker.streams.ownership import Ownership, answers_nothing
 from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.quality.governor import Governor
@@ -54,6 +55,9 @@ journal in that of the segments, which reads no names but its own either."""
 
 NOTICES_MISSED = 3
 """A server of which nothing is heard for so many times `fleet.notice_s` is not listed any more."""
+
+ORIGINS_FOLDER = "origins"
+"""The folder of the streams' wall clocks, in the folder of the journal, or else of the segments."""
 
 WATCHES_FOLDER = "watches"
 """The folder of the watches, in the journal's folder; the journal reads no names but its own."""
@@ -224,6 +228,7 @@ def make_hub(
         decoding=decoding,
         ownership=ownership,
         zone=settings.engine.memory.zone,
+        origins=make_origins(settings),
     )
     return StreamHub(
         shared,
@@ -237,6 +242,16 @@ def make_hub(
         shelf=shelf,
         privacy_shelf=privacy_shelf,
     )
+
+
+def make_origins(settings: Settings) -> OriginShelf:
+    """Where the wall clocks of streams are kept that are found again."""
+    store = settings.cache_store
+    kept = store.journal or store.disk
+    if kept is None or settings.engine.mode == "resend":  # it finds no stream again
+        return NOTHING_KEPT
+    folder = kept.path / ORIGINS_FOLDER
+    return OriginShelf(folder, max_streams=settings.streams.max_kept_origins)
 
 
 def make_ownership(settings: Settings, *, clock: Clock, metrics: Metrics) -> Ownership | None:

@@ -45,6 +45,8 @@ class Asker:
     slots: QuestionSlots
     governor: Governor
     is_live: bool
+    zero_wall_s: float | None
+    """Wall clock of stream time 0, where the stream was given one."""
     quality: StreamQuality
     ingest: Ingest
     publish: Callable[[StreamEvent], None]
@@ -174,12 +176,16 @@ class Asker:
                 seen = await self._seen_soon(reached)
             else:
                 seen = await self._seen(reached)
+        wall_s, zero_wall_s = self.shared.clock.wall_s(), self.zero_wall_s
+        if zero_wall_s is None and self.is_live:
+            zero_wall_s = wall_s - self.ingest.now_s()
         return replace(
             question,
             asked_s=max(newest_s, seen.newest_s) if at_s is None else at_s,
             pending=seen.pending,
             covers=seen.covers,
-            zero_wall_s=self.shared.clock.wall_s() - self.ingest.now_s() if self.is_live else None,
+            zero_wall_s=zero_wall_s,
+            asked_wall_s=wall_s if at_s is None else None,
         )
 
     async def _caught_up(self) -> None:

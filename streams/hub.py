@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from onlooker.core.errors import (
@@ -293,6 +294,8 @@ class StreamHub:
         """A stream that is open everywhere but does not run yet."""
         if self._ownership is not None:
             await self._ownership.claim(stream_id)
+        zero_wall_s = await self._shared.origins.settle(stream_id, options.zero_wall_s)
+        options = replace(options, zero_wall_s=zero_wall_s)
         privacy = await self._privacy_of(stream_id, options)
         opened = await self._opened(stream_id, options, privacy)
         kept = []
@@ -416,6 +419,8 @@ class StreamHub:
             self._shelf.forget(stream.id)
         if self._privacy_shelf is not None and is_forgotten and stream.options.persistent:
             self._privacy_shelf.forget(stream.id)
+        if is_forgotten:
+            await self._shared.origins.forget(stream.id)
         try:
             await self._engine.close_stream(stream.id, forget=is_forgotten)
         except (EngineRestarting, EngineDead):

@@ -35,6 +35,10 @@ class StreamOptions:
     keep_for_s: float | None = None
     """Seconds for which anything of the stream is kept, at most those of the server; None as of
     `masks`."""
+    zero_wall_s: float | None = None
+    """Wall clock (seconds since 1970) of stream time 0, for a recording that was made before, or a
+    stream whose sources are to be placed by the clock. A stream that is found again keeps its
+    own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class StreamTerms:
     """The tier whose targets hold; None takes the server's default."""
     hold_s: float
     """How long a picture stands for what was there while no other is looked at."""
+    zero_wall_s: float | None = None
+    """Wall clock of stream time 0, where the stream was given one."""
 
     @classmethod
     def of(
@@ -65,6 +71,7 @@ class StreamTerms:
             gate_threshold=perception.gate_threshold if threshold is None else threshold,
             tier=options.tier,
             hold_s=max(perception.hold_s, 2 * interval_s),
+            zero_wall_s=options.zero_wall_s,
         )
 
 
@@ -75,6 +82,8 @@ class StreamStatus:
     stream_id: StreamId
     clock: str
     created_wall_s: float
+    zero_wall_s: float | None
+    """Wall clock of stream time 0, where the stream was given one."""
     metadata: dict[str, str]
     received: int
     kept: int

@@ -89,6 +89,7 @@ class Stream:
             slots=slots,
             governor=governor,
             is_live=self.is_live,
+            zero_wall_s=options.zero_wall_s,
             quality=self._quality,
             ingest=self.ingest,
             publish=self._events.publish,
@@ -122,7 +123,9 @@ class Stream:
         `is_opening`: no picture is at hand yet, and the holder of the lease tells when one is.
 
         When the new source's time starts before what the stream has seen, it is shifted to follow
-        on, so that a camera that restarts at 0 can go on feeding its stream.
+        on, so that a camera that restarts at 0 can go on feeding its stream. Where the wall clock of
+        stream time 0 was given, a live source is placed by the clock, and a recording is not moved:
+        what was seen already is dropped.
 
         Raises:
             Conflict: another source feeds the stream.
@@ -320,6 +323,7 @@ class Stream:
             stream_id=self.id,
             clock="live" if self.is_live else "virtual",
             created_wall_s=self.created_wall_s,
+            zero_wall_s=self.options.zero_wall_s,
             metadata=dict(self.options.metadata),
             received=tally.received,
             kept=tally.kept,

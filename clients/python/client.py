@@ -220,11 +220,15 @@ class Client:
         metadata: dict[str, str] | None = None,
         masks: Sequence[MaskConfig] | None = None,
         keep_for_s: float | None = None,
+        starts_at: float | None = None,
     ) -> StreamObject:
         """Make a stream; with `source_url` the server pulls its video from there.
 
         `source_options` are further fields of the source: ``fps``, ``nominal_fps``, ``loop``,
         ``transport`` and ``every_s``, as `SourceRequest` has them.
+
+        `starts_at` is the wall clock of stream time 0, in seconds since 1970. A stream that is
+        found again keeps its own, which the reply tells.
         """
         body = _body(
             CreateStreamRequest,
@@ -236,6 +240,7 @@ class Client:
             metadata=metadata or {},
             masks=masks,
             keep_for_s=keep_for_s,
+            starts_at=starts_at,
         )
         return StreamObject.model_validate_json(await self._call("POST", "/v1/streams", json=body))
 

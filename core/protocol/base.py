@@ -308,6 +308,9 @@ class StreamObject(Outbound):
     object: Literal["stream"] = "stream"
     created_at: float
     """When the stream was opened, in seconds since the Unix epoch."""
+    starts_at: float | None = None
+    """Wall clock of stream time 0, in seconds since the Unix epoch, where the stream was opened
+    with one."""
     clock: ClockName = "live"
     persistent: bool = True
     """Whether the stream outlives the connection that opened it (until its idle limit)."""
@@ -318,6 +321,9 @@ class StreamObject(Outbound):
     totals: FrameTotals = FrameTotals()
     clips: int = 0
     """Clips that the model has seen."""
+    received_until_s: float | None = None
+    """Stream time of the newest frame that came in and was taken; null before the first. Whoever
+    sends a recording again goes on after it."""
     seen_until_s: float | None = None
     """Stream time up to which the model has seen; null before the first clip."""
     lag_s: float | None = None

@@ -67,6 +67,10 @@ class CreateStreamRequest(Inbound):
     keep_for_s: KeepForS | None = None
     """How long anything of the stream is kept; at most, and by default, as long as the server
     keeps anything."""
+    starts_at: Annotated[float, Field(ge=0, le=32503680000, allow_inf_nan=False)] | None = None
+    """Wall clock of stream time 0, in seconds since the Unix epoch, for recordings: questions may
+    then name clock times and days. On the live clock sources are placed by it. A stream that is
+    found again keeps the one that it had."""
 
 
 class UpdateStreamRequest(Inbound):

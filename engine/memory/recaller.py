@@ -121,7 +121,7 @@ class Recaller:
         return Trace([clip.clip_index for clip in recall.candidates], report.traced)
 
     def _recalled(self, memory: StreamMemory, question: Question) -> Recall:
-        now = Now(question.asked_s, question.zero_wall_s, self._settings.zone)
+        now = Now.of(question, self._settings.zone)
         about = time_asked(question.text, now)
         if self._settings.recency_gate == "off":
             about = replace(about, is_only_now=False)

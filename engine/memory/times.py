@@ -4,14 +4,17 @@ Content alone does not find what is asked by time, so a question that names one 
 clips of that time. All results are spans of stream time in seconds, clipped to what has been seen.
 
 A clock time is read on the wall where that is known and lies within what was seen, else as a
-position in the stream ("at 1:05" is then the 65th second).
+position in the stream ("at 1:05" is then the 65th second). Where the question names one day, its
+clock times are of that day.
 """
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
+from onlooker.engine.interface import Question
+from onlooker.engine.memory.days import DAY, DAY_PART, day_part, named_day, wall_moment
 from onlooker.engine.memory.spoken import (
     AMOUNT,
     CLOCK,
@@ -27,7 +30,7 @@ from onlooker.engine.memory.spoken import (
 Span = tuple[float, float]
 """Start and end in seconds of stream time."""
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60.0, 3600.0, 86400.0
+_MINUTE_S, _DAY_S = 60.0, 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,35 @@ class Now:
     """Wall clock (seconds since 1970) of stream time 0, where it is known."""
     zone: tzinfo | None = None
     """The time zone in which clock times are meant; None: the machine's own."""
+    asked_wall_s: float | None = None
+    """Wall clock of whoever asks, for whom yesterday is the day before; None: that of `asked_s`,
+    which is another where a stream was recorded before."""
+    day: date | None = None
+    """The day of which clock times are; None: the latest that was seen."""
+
+    @classmethod
+    def of(cls, question: Question, zone: tzinfo | None = None) -> "Now":
+        """When `question` is asked."""
+        return cls(question.asked_s, question.zero_wall_s, zone, question.asked_wall_s)
+
+    @property
+    def asked_at(self) -> datetime:
+        """The wall clock of whoever asks, in the zone; only where `zero_wall_s` is known."""
+        wall_s = self.asked_wall_s
+        if wall_s is None:
+            wall_s = (self.zero_wall_s or 0.0) + self.asked_s
+        return datetime.fromtimestamp(wall_s, UTC).astimezone(self.zone)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTime:
+    """A time that a question names, and the words that name it."""
+
+    place: slice
+    """Where the words stand in the question."""
+    span: Span
+    is_on_wall: bool
+    """Whether the words mean that span only because the wall clock of the stream is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +103,30 @@ def named_spans(question: str, now: Now) -> list[Span]:
     return _merged([span for _, span, _ in _named(question, now)])
 
 
-def named_moments(question: str, now: Now) -> list[tuple[slice, Span]]:
-    """The places in `question` that name a moment, such as "at 12 seconds", in order, each with the
-    span of stream time that it means; that of "at 12.5 seconds" is a tenth of a second."""
-    if len(question.lower()) != len(question):  # letters whose small ones are more than one
-        return []
-    found = [
-        (slice(*match.span()), _as_exact(span))
-        for match, span, meaning in _named(question, now)
+def named_moments(question: str, now: Now) -> list[NamedTime]:
+    """What names a moment in `question`, such as "at 12 seconds", in order, with the span of stream
+    time that it means; that of "at 12.5 seconds" is a tenth of a second."""
+    return [
+        replace(named, span=_as_exact(named.span))
+        for named, meaning in _in_order(question, now)
         if meaning is _at
     ]
-    return sorted(found, key=lambda moment: moment[0].start)
+
+
+def named_on_wall(question: str, now: Now) -> list[NamedTime]:
+    """What names a time of the wall clock in `question`, a moment or not, in order."""
+    return [named for named, _ in _in_order(question, now) if named.is_on_wall]
+
+
+def _in_order(question: str, now: Now) -> list[tuple[NamedTime, "_Meaning"]]:
+    if len(question.lower()) != len(question):  # letters whose small ones are more than one
+        return []
+    unknown = replace(now, zero_wall_s=None)
+    found = [
+        (NamedTime(slice(*match.span()), span, _placed(match, meaning, unknown) != span), meaning)
+        for match, span, meaning in _named(question, now)
+    ]
+    return sorted(found, key=lambda one: one[0].place.start)
 
 
 def _as_exact(span: Span) -> Span:
@@ -94,14 +139,35 @@ def _as_exact(span: Span) -> Span:
 def _named(question: str, now: Now) -> Iterator[tuple[re.Match[str], Span, "_Meaning"]]:
     """What names a time in `question`, the span that it means, and the rule that says so."""
     text = question.lower().replace("\u2019", "'")
+    now = _dated(text, now)
     for pattern, meaning in _RULES:
+        if meaning is _day_part and now.day is not None and "#" in text:
+            return  # the day belongs to the clock times that were hidden
         for match in pattern.finditer(text):
-            span = meaning(match, now)
-            if span is not None and span[1] > 0 and span[0] <= min(now.asked_s, span[1]):
-                yield match, (max(0.0, span[0]), min(span[1], now.asked_s)), meaning
+            if (span := _placed(match, meaning, now)) is not None:
+                yield match, span, meaning
         # "five seconds ago" also reads as "five seconds": what one rule has read is hidden from
         # the next.
         text = pattern.sub(lambda match: "#" * len(match[0]), text)
+
+
+def _placed(match: re.Match[str], meaning: "_Meaning", now: Now) -> Span | None:
+    """The span that `match` means, as far as it was seen; None where nothing of it was."""
+    span = meaning(match, now)
+    if span is not None and now.day is not None and now.zero_wall_s is not None:
+        midnight = wall_moment(now.day, 0, 0, now.zone).timestamp() - now.zero_wall_s
+        span = max(span[0], midnight), min(span[1], midnight + _DAY_S)
+    if span is None or span[1] <= 0 or span[0] > min(now.asked_s, span[1]):
+        return None
+    return max(0.0, span[0]), min(span[1], now.asked_s)
+
+
+def _dated(text: str, now: Now) -> Now:
+    """`now`, with the day of which the clock times in `text` are where it names one day."""
+    days = re.findall(rf"\b{DAY}\b", text)
+    if now.zero_wall_s is None or len(days) != 1 or re.search(rf"\b{CLOCK}", text) is None:
+        return now
+    return replace(now, day=named_day(days[0], now.asked_at.date()))
 
 
 def speaks_of_now(question: str) -> bool:
@@ -186,7 +252,8 @@ def _clock(text: str, now: Now) -> Span | None:
 
 
 def _on_the_wall(parts: list[float], half: str | None, now: Now) -> list[float]:
-    """Stream times at which a clock on the wall showed the time of `parts`, the latest first."""
+    """Stream times at which a clock on the wall showed the time of `parts`, the likeliest first: the
+    latest, or of one day that of 24 hours as it is written."""
     if now.zero_wall_s is None or parts[0] >= 24 or parts[1] >= 60 or parts[-1] >= 60:
         return []
     hour = int(parts[0])
@@ -197,17 +264,17 @@ def _on_the_wall(parts: list[float], half: str | None, now: Now) -> list[float]:
     else:
         # "at 2:30" in the afternoon is half past two, if that was seen.
         hours = [hour, hour % 12 + 12] if 1 <= hour < 12 else [hour, 0] if hour == 12 else [hour]
-    zone = now.zone
-    asked = datetime.fromtimestamp(now.zero_wall_s + now.asked_s, UTC).astimezone(zone)
+    asked = datetime.fromtimestamp(now.zero_wall_s + now.asked_s, UTC).astimezone(now.zone)
+    before = range(int(min(now.asked_s // _DAY_S, 6)) + 2)
+    days = [asked.date() - timedelta(days=days) for days in before]
     found = []
-    for days_before in range(int(min(now.asked_s // _DAY_S, 6)) + 2):
-        day = asked.date() - timedelta(days=days_before)
+    for day in days if now.day is None else [now.day]:
         for one in hours:
-            moment = datetime(day.year, day.month, day.day, one, int(parts[1]))
-            aware = moment.replace(tzinfo=zone) if zone is not None else moment.astimezone()
+            moment = wall_moment(day, one, int(parts[1]), now.zone)
             seconds = parts[2] if len(parts) == 3 else 0.0
-            found.append(aware.timestamp() + seconds - now.zero_wall_s)
-    return sorted((time_s for time_s in found if time_s <= now.asked_s), reverse=True)
+            found.append(moment.timestamp() + seconds - now.zero_wall_s)
+    found = [time_s for time_s in found if time_s <= now.asked_s]
+    return found if now.day is not None else sorted(found, reverse=True)
 
 
 # ---- rules ----
@@ -302,17 +369,9 @@ def _day_part(match: re.Match[str], now: Now) -> Span | None:
     """The span of ``this morning`` or ``yesterday``; None where the wall clock is not known."""
     if now.zero_wall_s is None:
         return None
-    asked = datetime.fromtimestamp(now.zero_wall_s + now.asked_s, UTC).astimezone(now.zone)
-    midnight = asked.replace(hour=0, minute=0, second=0, microsecond=0)
-    first_h, last_h = _DAY_PARTS[" ".join(match[0].split())]
-    zero_s = midnight.timestamp() - now.zero_wall_s
-    return zero_s + first_h * _HOUR_S, zero_s + last_h * _HOUR_S
+    span = day_part(match[0], now.asked_at, now.zone)
+    return None if span is None else (span[0] - now.zero_wall_s, span[1] - now.zero_wall_s)
 
-
-_DAY_PARTS = {
-    "this morning": (5, 12), "this afternoon": (12, 18), "this evening": (17, 24),
-    "tonight": (18, 30), "today": (0, 24), "yesterday": (-24, 0), "last night": (-6, 6),
-}  # fmt: skip
 
 _Meaning = Callable[[re.Match[str], Now], Span | None]
 _Rule = tuple[re.Pattern[str], _Meaning]
@@ -351,12 +410,7 @@ _RULES: list[_Rule] = [
         _at,
     ),
     (re.compile(rf"\b(?:at|(?P<loose>around|about))\s+(?P<point>{AMOUNT})"), _at),
-    (
-        re.compile(
-            r"\b(?:this\s+(?:morning|afternoon|evening)|last\s+night|tonight|today|yesterday)\b"
-        ),
-        _day_part,
-    ),
+    (re.compile(rf"\b{DAY_PART}"), _day_part),
 ]
 
 

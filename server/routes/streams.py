@@ -26,6 +26,10 @@ _EXAMPLES = {
         "summary": "For a recording: nothing is dropped, times are the recording's",
         "value": {"id": "film", "clock": "virtual"},
     },
+    "dated": {
+        "summary": "For a recording of which questions may name clock times and days",
+        "value": {"id": "door", "clock": "virtual", "starts_at": 1764423900.0},
+    },
 }
 
 
@@ -62,6 +66,7 @@ async def create_stream(
         metadata=request.metadata,
         masks=None if request.masks is None else masks_of(request.masks),
         keep_for_s=request.keep_for_s,
+        zero_wall_s=request.starts_at,
     )
     if request.source is None:
         stream = await streams.open_stream(request.id, options)

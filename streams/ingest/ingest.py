@@ -113,8 +113,10 @@ class Ingest:
 
         Raises: as `push`.
         """
+        # What was admitted is put in at once: a sender that goes away while it waits here has lost
+        # nothing that counts as received.
+        await self._mailbox.wait_room(Entry(message, outcome))
         if (entry := self._admitted(message, outcome)) is not None:
-            await self._mailbox.wait_room(entry)
             if self._is_closed:
                 self.tally.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
             else:

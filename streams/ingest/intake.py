@@ -117,13 +117,19 @@ class Intake:
     def _placed(self, message: FrameMessage, now_s: float, newest_s: float | None) -> Placed:
         """The message's place in stream time: its own, or behind what was seen if its source's time
         begins, or is set back, to before that."""
+        if self._terms.zero_wall_s is not None and not self._terms.is_live:
+            return self._placed_by_the_wall(message)
         is_container = isinstance(message, EncodedFrame) and message.codec.is_container
         paused_s = now_s - self.pushed_at_s if self._terms.is_live else 0.0
         step_s = max(paused_s, self._terms.interval_s)
         if self._is_fresh:
             self._is_fresh = False
             is_behind = newest_s is not None and message.capture_s < newest_s
-            self._time.begin(newest_s + step_s if newest_s is not None and is_behind else None)
+            begin_s = newest_s + step_s if newest_s is not None and is_behind else None
+            if self._terms.zero_wall_s is not None:
+                wall_s = self._clock.wall_s() - self._terms.zero_wall_s
+                begin_s = max(wall_s, 0.0 if newest_s is None else newest_s + step_s)
+            self._time.begin(begin_s)
         return self._time.place(
             message.capture_s,
             late_s=0.0 if is_container else LATE_S,  # pieces never overtake each other
@@ -131,3 +137,10 @@ class Intake:
             elapsed_s=paused_s,
             may_repeat=True,
         )
+
+    def _placed_by_the_wall(self, message: FrameMessage) -> Placed:
+        """The place of a recording's message, which is its own. What was received before, as it
+        comes again after a connection was lost, is late: two pictures of one time are one."""
+        at_s, pushed_s = message.capture_s, self.pushed_s
+        is_new = pushed_s is None or at_s > pushed_s or (at_s == pushed_s and not message.is_still)
+        return Placed(at_s if is_new else None)

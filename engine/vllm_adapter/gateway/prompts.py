@@ -114,7 +114,7 @@ class SegmentPrompts:
         shown += [ShownClip.remembered(clip, question.asked_s) for clip in recall.recent]
         shown += [one.shown for one in once]
         if not recall.num_slots:
-            now = Now(question.asked_s, question.zero_wall_s, self._settings.zone)
+            now = Now.of(question, self._settings.zone)
             text = retold(question.text, now, in_turn(shown), self._retelling)
             question = replace(question, text=text)
         builder, tail = await self._opened(memory, question)

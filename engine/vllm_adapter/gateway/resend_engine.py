@@ -225,7 +225,7 @@ class ResendEngine:
             shown += waiting(question)
         shown = in_turn(shown)
         clips += question.images  # they have no time
-        now = Now(question.asked_s, question.zero_wall_s, self._settings.memory.zone)
+        now = Now.of(question, self._settings.memory.zone)
         prompt = self._composed.asking(
             clips,
             question=retold(question.text, now, shown, self._retelling),

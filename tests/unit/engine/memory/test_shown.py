@@ -1,5 +1,7 @@
 """For which time an answer's clips stand, and how a model is told."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from onlooker.core.ids import StreamId
@@ -142,3 +144,27 @@ def test_evidence_reaches_no_further_than_the_question() -> None:
     question = Question(text="what is there?", asked_s=55.0)
     (found,) = evidence(question, Recall([], memory.recent(1)))
     assert (found.start_s, found.end_s) == (49.0, 55.0)
+
+
+ON_THE_WALL = Now(62.0, datetime(2026, 11, 29, 13, 44, 0, tzinfo=UTC).timestamp(), UTC)
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"),
+    [
+        ("What colour was it at 13:45:00?", "What colour was it at 49.3 seconds?"),
+        ("What colour was it at 13:44:49 today?", "What colour was it at 49.3 seconds?"),
+        ("Today at 13:44:49, what was there?", "At 49.3 seconds, what was there?"),
+        ("What was there on 2026-11-29 at 13:45:01?", "What was there at 61.2 seconds?"),
+        ("When did a star last appear today?", "When did a star last appear?"),
+    ],
+)
+def test_a_time_of_the_wall_is_retold_as_the_stamp_that_stands_for_it(
+    question: str, expected: str
+) -> None:
+    assert retold(question, ON_THE_WALL, SHOWN, RESTATE) == expected
+
+
+def test_other_models_are_told_which_stamps_a_time_of_the_wall_means() -> None:
+    told = "What was there at 13:45:01? (At 13:45:01: from 61.0 to 62.0 seconds.)"
+    assert retold("What was there at 13:45:01?", ON_THE_WALL, SHOWN, REMARK) == told

@@ -210,3 +210,37 @@ def test_a_wall_time_is_the_latest_such_minute_seen(minute_of: int, length_s: in
     assert start_s == 0 or (shown.hour, shown.minute) == (hour, minute)
     assert end_s - start_s <= 60
     assert length_s - start_s <= 86400
+
+
+SHOT = datetime(2026, 11, 28, 9, 0, tzinfo=ZONE).timestamp()
+"""Saturday the 28th at nine, when the stream of `ASKED_LATER` begins."""
+ASKED_LATER = Now(30 * 3600.0, SHOT, ZONE, datetime(2026, 11, 30, 8, 0, tzinfo=ZONE).timestamp())
+"""A stream that ends on the 29th at three in the afternoon, asked on Monday morning."""
+
+
+@pytest.mark.parametrize(
+    ("question", "span"),
+    [
+        ("who came yesterday?", (15 * 3600.0, 30 * 3600.0)),
+        ("who came the day before yesterday?", (0.0, 15 * 3600.0)),
+        ("who came on Saturday?", (0.0, 15 * 3600.0)),
+        ("who came on 2026-11-28?", (0.0, 15 * 3600.0)),
+        ("who came yesterday morning?", (20 * 3600.0, 27 * 3600.0)),
+        ("who came on 2026-11-28 in the evening?", (8 * 3600.0, 15 * 3600.0)),
+        ("what was there yesterday at 10:30?", (25.5 * 3600.0, 25.5 * 3600.0 + 60)),
+        ("what was there at 10:30 yesterday?", (25.5 * 3600.0, 25.5 * 3600.0 + 60)),
+        ("what was there at 10:30 on 2026-11-28?", (1.5 * 3600.0, 1.5 * 3600.0 + 60)),
+        ("what was there at 10:30:15 on saturday?", (5415.0, 5416.0)),
+        ("who came between 10:00 and 11:00 on saturday?", (3600.0, 7260.0)),
+        ("who came after 22:00 on saturday?", (13 * 3600.0 + 60, 15 * 3600.0)),
+        ("who came before 10:00 yesterday?", (15 * 3600.0, 25 * 3600.0)),
+        ("what was there at 10:30?", (25.5 * 3600.0, 25.5 * 3600.0 + 60)),
+        ("who came today?", None),
+        ("who came on 2026-02-31?", None),
+    ],
+)
+def test_days_of_a_recording_are_those_of_whoever_asks(
+    question: str, span: tuple[float, float] | None
+) -> None:
+    expected = [] if span is None else [pytest.approx(span)]
+    assert named_spans(question, ASKED_LATER) == expected

@@ -142,3 +142,23 @@ def test_a_capture_time_that_is_no_time_is_refused_and_not_counted(capture_s: fl
     with pytest.raises(InvalidRequest, match="capture time"):
         intake.admit(make_message(capture_s), None)
     assert intake.fps() == 0.0
+
+
+def test_a_recording_by_the_wall_is_not_moved_and_what_was_seen_of_it_is_dropped() -> None:
+    options = StreamOptions(clock="virtual", zero_wall_s=1000.0)
+    intake = make_intake(ManualClock(), options=options, pushed_s=10.0)
+    intake.begin_source()
+    times_s = (9.5, 10.0, 10.5)
+    received = [intake.admit(make_message(at_s), 10.0) for at_s in times_s]
+    assert [one.message.capture_s for one in received] == list(times_s)
+    late = (DROPPED, DropReason.LATE)
+    assert [told(one) for one in received] == [late, late, (None, None)]
+
+
+def test_a_camera_of_a_stream_by_the_wall_is_placed_by_the_clock() -> None:
+    clock = ManualClock()
+    options = StreamOptions(clock="live", zero_wall_s=clock.wall_s() - 3600.0)
+    intake = make_intake(clock, options=options, pushed_s=10.0)
+    intake.begin_source()
+    assert intake.admit(make_message(0.0), 10.0).message.capture_s == pytest.approx(3600.0)
+    assert intake.admit(make_message(0.5), 10.0).message.capture_s == pytest.approx(3600.5)
