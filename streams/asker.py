@@ -175,7 +175,8 @@ class Asker:
             if self.is_live and at_s is None:
                 seen = await self._seen_soon(reached)
             else:
-                seen = await self._seen(reached)
+                with self.quality.awaiting():
+                    seen = await self._seen(reached)
         wall_s, zero_wall_s = self.shared.clock.wall_s(), self.zero_wall_s
         if zero_wall_s is None and self.is_live:
             zero_wall_s = wall_s - self.ingest.now_s()

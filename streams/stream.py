@@ -123,9 +123,9 @@ class Stream:
         `is_opening`: no picture is at hand yet, and the holder of the lease tells when one is.
 
         When the new source's time starts before what the stream has seen, it is shifted to follow
-        on, so that a camera that restarts at 0 can go on feeding its stream. Where the wall clock of
-        stream time 0 was given, a live source is placed by the clock, and a recording is not moved:
-        what was seen already is dropped.
+        on, so that a camera that restarts at 0 can go on feeding its stream. Where the wall clock
+        of stream time 0 was given, a live source is placed by the clock, and a recording is not
+        moved: what was seen already is dropped.
 
         Raises:
             Conflict: another source feeds the stream.

@@ -1,4 +1,4 @@
-"""The clients' commands: `onlooker watch`, `onlooker forget` and `onlooker demo`."""
+"""The clients' commands: `onlooker watch`, `import`, `forget` and `demo`."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,6 +12,15 @@ from rich.text import Text
 from onlooker.clients.python.client import ENV_API_KEY, Client
 from onlooker.clients.python.demo import Demo, DemoPlan
 from onlooker.clients.python.errors import ServerUnreachable
+from onlooker.clients.python.importing.command import ImportCommand
+from onlooker.clients.python.importing.plan import (
+    ImportPlan,
+    default_jobs,
+    import_options,
+    start_of,
+    time_source,
+    zone_of,
+)
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions
 from onlooker.clients.python.privacy import MASK_HELP, TIME_HELP, read_mask, read_time, told
 from onlooker.clients.python.sources import SOURCE_HELP, open_source
@@ -21,12 +30,15 @@ from onlooker.core.protocol.base import MaskConfig
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_STOPPED = 130
+"""Ctrl-C before all was done."""
 
 
 def register(app: typer.Typer) -> None:
     """Add the clients' commands to the program."""
     app.command()(watch)
     app.command()(forget)
+    app.command("import")(import_recordings)
     app.command(
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(demo)
@@ -161,13 +173,87 @@ def _masks(texts: list[str] | None) -> tuple[MaskConfig, ...] | None:
         raise typer.BadParameter(error.message) from None
 
 
-def _run(main: Coroutine[Any, Any, int], server: str) -> int:
-    """Run `main` to its end; an error becomes one clear line and an exit status."""
+def import_recordings(
+    folder: Annotated[
+        list[Path],
+        typer.Argument(help="Folders with recordings (and all folders in them), or files."),
+    ],
+    camera: Annotated[
+        str, typer.Option(help="The stream that they belong to; made where it does not exist.")
+    ],
+    start: Annotated[
+        str | None,
+        typer.Option(help="When one file began, such as '2026-11-29 13:45:00'."),
+    ] = None,
+    times: Annotated[
+        str,
+        typer.Option(
+            help="What says when files began: 'auto' (the tag in the file, else its name), 'tag', "
+            "'name', or 'modified' (when it was last written is its end)."
+        ),
+    ] = "auto",
+    zone: Annotated[
+        str | None,
+        typer.Option(
+            help="Time zone of names and of --start, such as Europe/Berlin. [this machine's]",
+            show_default=False,
+        ),
+    ] = None,
+    server: Annotated[
+        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
+    ] = DEFAULT_URL,
+    api_key: Annotated[
+        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option("--ca", help="PEM file with the authority of an https server's certificate."),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=60,
+            help="Pictures a second of recorded time; default: as many as the server looks at.",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Decoder processes; default: all cores but one."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be imported, and when it was.")
+    ] = False,
+) -> None:
+    """Import recordings into a stream by the wall clock, so that questions may name times and days.
+    Started again, it goes on where it was."""  # fmt: skip
+
+    async def run() -> int:
+        within = zone_of(zone)
+        plan = ImportPlan(
+            places=tuple(folder),
+            stream_id=camera,
+            times=time_source(times),
+            start_wall_s=start_of(start, within),
+            zone=within,
+            fps=fps,
+            jobs=jobs or default_jobs(),
+            is_dry=dry_run,
+        )
+        async with Client(server, api_key, options=import_options(ca)) as client:
+            return await ImportCommand(client, plan, Console()).run()
+
+    raise typer.Exit(_run(run(), server, stopped=EXIT_STOPPED))
+
+
+def _run(main: Coroutine[Any, Any, int], server: str, *, stopped: int = 0) -> int:
+    """Run `main` to its end; an error becomes one clear line and an exit status. `stopped`: the
+    status after Ctrl-C."""
     errors = Console(stderr=True)
     try:
         return asyncio.run(main)
     except KeyboardInterrupt:
-        return 0  # the usual end of watching something endless
+        return stopped
     except ServerUnreachable as error:
         errors.print(
             Text(

@@ -109,6 +109,7 @@ class Client:
         masks: Sequence[MaskConfig] | None = None,
         keep_for_s: float | None = None,
         resumed_at_s: float = 0.0,
+        starts_at: float | None = None,
     ) -> RemoteStream:
         """A live connection to a stream, which is created if it does not exist.
 
@@ -122,6 +123,8 @@ class Client:
 
         `resumed_at_s` is the stream time with which `RemoteStream.now_s` begins: pass the stream's
         `seen_until_s` when a new source goes on where an earlier one ended.
+
+        `starts_at` is the wall clock of stream time 0, as for `create_stream`.
 
         Raises:
             InvalidRequest: `stream_id` cannot name a stream.
@@ -140,7 +143,12 @@ class Client:
             "input_video": private or None,
             "dialogue_turns": dialogue_turns,
         }
-        video = {"clock": clock, "max_fps": max_fps, "gate_threshold": gate_threshold}
+        video = {
+            "clock": clock,
+            "max_fps": max_fps,
+            "gate_threshold": gate_threshold,
+            "starts_at": starts_at,
+        }
         return RemoteStream(
             stream_id,
             dial=partial(self._dial, stream_id, _given(video)),

@@ -252,8 +252,8 @@ def _clock(text: str, now: Now) -> Span | None:
 
 
 def _on_the_wall(parts: list[float], half: str | None, now: Now) -> list[float]:
-    """Stream times at which a clock on the wall showed the time of `parts`, the likeliest first: the
-    latest, or of one day that of 24 hours as it is written."""
+    """Stream times at which a clock on the wall showed the time of `parts`, the likeliest first:
+    the latest, or of one day that of 24 hours as it is written."""
     if now.zero_wall_s is None or parts[0] >= 24 or parts[1] >= 60 or parts[-1] >= 60:
         return []
     hour = int(parts[0])

@@ -56,6 +56,7 @@ class StreamQuality:
         """Whether rungs, shedding and admission apply. On the virtual clock nothing gives way."""
         self._section, self._clock, self._load = section, shared.clock, load
         self._is_live, self._publish = terms.is_live, publish
+        self._is_imported = not terms.is_live and terms.zero_wall_s is not None
         self._base_interval_s, self._wanted_fps = terms.interval_s, 1 / terms.interval_s
         self._full_fps, self._knows_fps = self._wanted_fps, False
         self._base_gap_s = shared.settings.perception.max_pair_gap_s
@@ -174,9 +175,12 @@ class StreamQuality:
             self._num_awaited -= 1
 
     def clip_care(self, clip: Clip) -> Care:
-        """How a clip is served: due when its older frame is, urgent where a question waits."""
+        """How a clip is served: due when its older frame is, urgent where a question waits. Clips
+        of a recording that was made before give way to all that is live."""
         arrived_at_s = clip.frames[0].received_at_s
         name, due_at_s = RequestClass.INGEST, arrived_at_s + self.slo.lag_s
+        if self._is_imported and not self._num_awaited:
+            name = RequestClass.BACKGROUND
         if self.is_governed and self._num_awaited:
             name = RequestClass.QUESTION
             due_at_s = min(due_at_s, self._clock.now_s() + self.slo.ttft_s / 2)

@@ -50,7 +50,7 @@ async def test_a_disk_that_takes_nothing_refuses_the_stream(tmp_path: Path) -> N
 async def test_a_file_that_cannot_be_read_is_written_anew(tmp_path: Path) -> None:
     shelf = OriginShelf(tmp_path, max_streams=2)
     await shelf.settle(DOOR, 1.0)
-    next(tmp_path.iterdir()).write_text("what?")
+    (tmp_path / "default~door.txt").write_text("what?")
     assert await shelf.settle(DOOR, 3.0) == 3.0
 
 

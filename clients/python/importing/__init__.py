@@ -1,0 +1,1 @@
+"""Recordings into a stream, by the wall clock: `onlooker import FOLDER --camera door`."""

@@ -1,0 +1,198 @@
+"""A few decoder processes that work ahead of whoever takes their pictures, in order."""
+
+import asyncio
+import json
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from onlooker.clients.python.errors import ServerUnreachable
+from onlooker.clients.python.importing.records import (
+    HEADER,
+    MAX_RECORD_BYTES,
+    Facts,
+    Kind,
+    Part,
+    PartEnd,
+    ask_facts,
+    ask_part,
+)
+from onlooker.core.errors import UnsupportedMedia
+
+COMMAND = (sys.executable, "-m", "onlooker.clients.python.importing.decoder")
+
+AHEAD_BYTES = 4 << 20
+"""Pictures that a process may be ahead; beyond, it waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """One picture of a recording."""
+
+    at_s: float
+    """Time in the recording."""
+    jpeg: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PartBegin:
+    """A part begins."""
+
+    at_s: float
+    """Time of its first key frame in the recording."""
+
+
+class DecoderProcess:
+    """One process, which does one thing at a time. It is started when it is first asked.
+
+    Args:
+        patience_s: how long it may be silent; then it is killed.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def ask(self, line: bytes) -> None:
+        """Send off one line; what it asks for comes by `record`."""
+        if self._process is None:
+            self._process = await asyncio.create_subprocess_exec(
+                *COMMAND,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+                limit=AHEAD_BYTES,
+                start_new_session=True,  # Ctrl-C is for whoever imports, who ends this one
+            )
+        assert self._process.stdin is not None
+        with suppress(ConnectionError):  # it is gone, which reading tells
+            self._process.stdin.write(line)
+            await self._process.stdin.drain()
+
+    async def record(self) -> tuple[bytes, float, bytes]:
+        """The next record: its kind, its time, and what it holds.
+
+        Raises:
+            UnsupportedMedia: the process died, or was silent for too long. It is gone then, and
+                started anew when it is asked again.
+        """
+        assert self._process is not None
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(self._patience_s):
+                header = await self._process.stdout.readexactly(HEADER.size)
+                kind, at_s, num_bytes = HEADER.unpack(header)
+                if num_bytes > MAX_RECORD_BYTES:
+                    raise asyncio.IncompleteReadError(header, None)
+                return kind, at_s, await self._process.stdout.readexactly(num_bytes)
+        except TimeoutError as error:
+            await self.kill()
+            raise UnsupportedMedia(
+                f"its decoder did nothing for {self._patience_s:g} s and was ended"
+            ) from error
+        except asyncio.IncompleteReadError as error:
+            await self.kill()
+            raise UnsupportedMedia("its decoder died over it") from error
+
+    async def kill(self) -> None:
+        """End it at once. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+class Crew:
+    """All decoder processes of one import. Enter it, so that none is left behind.
+
+    Args:
+        num_processes: at a time.
+        patience_s: how long one may be silent.
+    """
+
+    def __init__(self, num_processes: int, patience_s: float) -> None:
+        self._free = deque(DecoderProcess(patience_s) for _ in range(num_processes))
+        self._all = tuple(self._free)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for one in self._all:
+            await one.kill()
+
+    async def facts(self, path: str) -> Facts:
+        """What a recording says of itself. As many may be asked at a time as there are processes.
+
+        Raises:
+            UnsupportedMedia: it cannot be read.
+        """
+        process = self._free.popleft()
+        try:
+            await process.ask(ask_facts(path))
+            async for kind, _, body in _records(process):
+                if kind == Kind.FACTS:
+                    return Facts(**json.loads(body))
+            raise ServerUnreachable("a decoder process ended without a word")
+        except asyncio.CancelledError:
+            await process.kill()
+            raise
+        finally:
+            self._free.append(process)
+
+    async def stills(self, parts: Iterable[Part]) -> AsyncIterator[PartBegin | Still | PartEnd]:
+        """The pictures of `parts`, in their order; before those of each part its begin, unless it
+        has none, and after them its end. Later parts are decoded meanwhile.
+
+        Raises:
+            UnsupportedMedia: a part cannot be decoded to its end.
+        """
+        waiting, under_way = iter(parts), deque[DecoderProcess]()
+        try:
+            await self._begin(waiting, under_way)
+            while under_way:
+                async for kind, at_s, body in _records(under_way[0]):
+                    if kind == Kind.PICTURE:
+                        yield Still(at_s, body)
+                    elif kind == Kind.BEGIN:
+                        yield PartBegin(at_s)
+                    elif kind == Kind.END:
+                        self._free.append(under_way.popleft())
+                        await self._begin(waiting, under_way)
+                        yield PartEnd(**json.loads(body))
+                        break
+        finally:
+            for process in under_way:  # nobody wants what they have under way
+                await process.kill()
+            self._free.extend(under_way)
+
+    async def _begin(self, waiting: Iterator[Part], under_way: deque[DecoderProcess]) -> None:
+        """Give parts to all processes that are free."""
+        while self._free and (part := next(waiting, None)) is not None:
+            process = self._free.popleft()
+            under_way.append(process)
+            await process.ask(ask_part(part))
+
+
+async def _records(process: DecoderProcess) -> AsyncIterator[tuple[bytes, float, bytes]]:
+    """The records of a process, but for its beats.
+
+    Raises:
+        UnsupportedMedia: the recording cannot be read.
+    """
+    while True:
+        kind, at_s, body = await process.record()
+        if kind == Kind.FAILED:
+            raise UnsupportedMedia(body.decode())
+        if kind != Kind.BEAT:
+            yield kind, at_s, body
