@@ -137,10 +137,9 @@ def _named_time(text: str, zone: tzinfo | None) -> float | None:
     for match in _BOTH.finditer(text):
         if (wall_s := _moment(match, zone)) is not None:
             return wall_s
-    if match := _UNIX.search(text):
-        fraction = match["fraction"] or match["ms"] or "0"
-        return _plausible(float(f"{match['s']}.{fraction}"))
-    return None
+    if (unix := _UNIX.search(text)) is None:
+        return None
+    return _plausible(float(f"{unix['s']}.{unix['fraction'] or unix['ms'] or '0'}"))
 
 
 def _folder_day(folders: str) -> tuple[int, int, int] | None:

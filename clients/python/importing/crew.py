@@ -4,7 +4,7 @@ import asyncio
 import json
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -104,7 +104,9 @@ class DecoderProcess:
         if process is not None:
             with suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            # What it had written is read, as the end of a process is not told before that of its
+            # output.
+            await process.communicate()
 
 
 class Crew:
@@ -150,13 +152,14 @@ class Crew:
         finally:
             self._free.append(process)
 
-    async def stills(self, parts: Iterable[Part]) -> AsyncIterator[PartBegin | Still | PartEnd]:
+    async def stills(self, parts: Iterable[Part]) -> AsyncGenerator[PartBegin | Still | PartEnd]:
         """The pictures of `parts`, in their order; before those of each part its begin, unless it
         has none, and after them its end. Later parts are decoded meanwhile.
 
         Raises:
             UnsupportedMedia: a part cannot be decoded to its end.
         """
+        assert self._free, "one row of parts at a time"
         waiting, under_way = iter(parts), deque[DecoderProcess]()
         try:
             await self._begin(waiting, under_way)

@@ -45,7 +45,7 @@ MAX_BAD_PACKETS = 100
 MARGIN_S = 5.0
 """Seeking begins so much earlier, as the indices of some containers are not exact."""
 
-SPARE_RATIO = 4.0
+SPARE_RATIO = 10.0
 """Pictures that no other needs are left out where so many times more come than are wanted."""
 
 BEAT_S = 1.0

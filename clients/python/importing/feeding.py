@@ -6,6 +6,7 @@ so that what came in before is known, and nothing is lost or sent twice.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from onlooker.clients.python.client import Client
@@ -164,17 +165,18 @@ class Feeding:
 
     async def _send(self, stream: RemoteStream, filming: Filming, target: Target) -> None:
         last_us = -1 if target.until_s is None else round(target.until_s * 1e6)
-        async for one in filming.run():
-            if isinstance(one, Ended):
-                self._note_end(one)
-                continue
-            at_us = round((one.wall_s - target.zero_wall_s) * 1e6)
-            if at_us <= last_us:
-                self._note_overlap(one, last_us / 1e6 + target.zero_wall_s)
-                continue
-            last_us = at_us
-            await stream.send_frame(one.jpeg, at_s=at_us / 1e6)
-            self._note_sent(one)
+        async with aclosing(filming.run()) as shots:
+            async for one in shots:
+                if isinstance(one, Ended):
+                    self._note_end(one)
+                    continue
+                at_us = round((one.wall_s - target.zero_wall_s) * 1e6)
+                if at_us <= last_us:
+                    self._note_overlap(one, last_us / 1e6 + target.zero_wall_s)
+                    continue
+                last_us = at_us
+                await stream.send_frame(one.jpeg, at_s=at_us / 1e6)
+                self._note_sent(one)
         await stream.drain()
 
     def _note_sent(self, shot: Shot) -> None:

@@ -1,7 +1,8 @@
 """`Filming`: all pictures of recordings that follow each other, decoded ahead, at their times."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from onlooker.clients.python.importing.crew import Crew, PartBegin, Still
@@ -68,13 +69,14 @@ class Filming:
         self._left = deque(recordings)
         self._is_seamless = True
 
-    async def run(self) -> AsyncIterator[Shot | Ended]:
+    async def run(self) -> AsyncGenerator[Shot | Ended]:
         """All pictures, and the end of each recording behind its pictures."""
         while self._left:
             told = _Told(self._left[0])
             try:
-                async for one in self._through(told):
-                    yield one
+                async with aclosing(self._through(told)) as through:
+                    async for one in through:
+                        yield one
             except _SeamBroken:
                 self._is_seamless = False
             except UnsupportedMedia as error:
@@ -82,7 +84,7 @@ class Filming:
                 self._is_seamless = True
                 yield Ended(told.recording, told.end_wall_s, told.num_bad, error.message)
 
-    async def _through(self, told: "_Told") -> AsyncIterator[Shot | Ended]:
+    async def _through(self, told: "_Told") -> AsyncGenerator[Shot | Ended]:
         """As `run`, until something is wrong; `told` is what was given out of the recording that is
         under way, which is the first of those left."""
         under_way: deque[tuple[Recording, bool]] = deque()
@@ -94,24 +96,25 @@ class Filming:
                     under_way.append((recording, part is cut[-1]))
                     yield part
 
-        async for one in self._crew.stills(parts()):
-            if isinstance(one, PartBegin):
-                told.check_seam(one.at_s)
-            elif isinstance(one, Still):
-                for shot in told.with_holds(one, self._look):
-                    yield shot
-            else:
-                told.end_part(one)
-                recording, is_last = under_way.popleft()
-                if not is_last:
-                    continue
-                for shot in told.held_to_end(self._look):
-                    yield shot
-                yield Ended(recording, told.end_wall_s, told.num_bad)
-                self._left.popleft()
-                self._is_seamless = True
-                if self._left:
-                    told.begin(self._left[0])
+        async with aclosing(self._crew.stills(parts())) as stills:
+            async for one in stills:
+                if isinstance(one, PartBegin):
+                    told.check_seam(one.at_s)
+                elif isinstance(one, Still):
+                    for shot in told.with_holds(one, self._look):
+                        yield shot
+                else:
+                    told.end_part(one)
+                    recording, is_last = under_way.popleft()
+                    if not is_last:
+                        continue
+                    for shot in told.held_to_end(self._look):
+                        yield shot
+                    yield Ended(recording, told.end_wall_s, told.num_bad)
+                    self._left.popleft()
+                    self._is_seamless = True
+                    if self._left:
+                        told.begin(self._left[0])
 
     def _cut(self, recording: Recording, *, is_seamless: bool) -> Iterator[Part]:
         look = self._look

@@ -37,7 +37,8 @@ async def test_the_shelf_is_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
     shelf = OriginShelf(tmp_path, max_streams=2)
     for number in range(3):
         await shelf.settle(StreamId(f"s{number}"), float(number))
-    assert len(list(tmp_path.iterdir())) == 2
+    assert await shelf.settle(StreamId("s0"), None) is None
+    assert await shelf.settle(StreamId("s1"), None) == 1.0
     assert await shelf.settle(StreamId("s2"), None) == 2.0
 
 
