@@ -273,7 +273,7 @@ class Asker:
 
     def _asked_spans(self, question: Question) -> tuple[Span, ...]:
         """The times of the past that a question is about, as far as it says so."""
-        now = Now(question.asked_s, question.zero_wall_s, self.shared.zone)
+        now = Now.of(question, self.shared.zone)
         about = time_asked(question.text, now)
         if about.spans and not about.speaks_of_now:
             return about.spans

@@ -281,6 +281,8 @@ class Stream:
         Raises:
             InvalidRequest: the stream does not know.
         """
+        if self.options.zero_wall_s is not None:
+            return wall_s - self.options.zero_wall_s
         if not self.is_live or not self.privacy.wall.anchors:
             raise InvalidRequest(
                 f"stream '{self.name}' does not know the wall times of its frames: give seconds of "

@@ -38,7 +38,8 @@ def record(world: World, folder: Path, begun: datetime, world_s: int) -> None:
 def questions(world: World) -> list[tuple[int, DrawnQuestion]]:
     """Questions about whole seconds of the world, whose answers do not hang on which pictures were
     picked."""
-    rng, found = random.Random(4), []
+    rng = random.Random(4)
+    found: list[tuple[int, DrawnQuestion]] = []
     while len(found) < NUM_QUESTIONS:
         seed, family = rng.random(), rng.choice(["at_time_color", "at_time_shape"])
         asked = [

@@ -107,6 +107,10 @@ def _plain(error: BaseException) -> str:
     return str(text).lower()
 
 
+class _TooLate(Exception):
+    """Seeking came behind the time that was wanted: the recording is read from its beginning."""
+
+
 class PartDecoder:
     """Decodes one part. Pictures go to `target` as they are decoded."""
 
@@ -115,7 +119,7 @@ class PartDecoder:
         self._last_slot: int | None = None
         self._beat_at_s = clock.now_s()
         self._num_bad = self._num_bad_in_row = 0
-        self._has_begun = False
+        self._has_begun = self._seeks = False
         self._from_s: float | None = None
         self._until_s: float | None = None
         self._end_s = 0.0
@@ -126,6 +130,14 @@ class PartDecoder:
         Raises:
             Unreadable: what was read so far is not all there should be.
         """
+        try:
+            self._decode(seeks=self._part.start_s > MARGIN_S)
+        except _TooLate:
+            self._decode(seeks=False)
+        return PartEnd(self._from_s, self._until_s, self._end_s, self._num_bad)
+
+    def _decode(self, *, seeks: bool) -> None:
+        self._seeks = seeks
         with _opened(self._part.path) as container:
             video = container.streams.video[0]
             self._rate = float(video.average_rate or video.guessed_rate or NOMINAL_FPS)
@@ -135,7 +147,7 @@ class PartDecoder:
             context.thread_count = 1
             if self._rate * self._part.interval_s >= SPARE_RATIO:
                 context.skip_frame = "NONREF"
-            if self._part.start_s > 0:
+            if seeks:
                 self._seek(container, video)
             try:
                 for frame in self._frames(container, video):
@@ -144,10 +156,9 @@ class PartDecoder:
                 pass
             except av.error.FFmpegError as error:
                 raise Unreadable(f"it broke off: {_plain(error)}") from error
-        return PartEnd(self._from_s, self._until_s, self._end_s, self._num_bad)
 
     def _seek(self, container: Any, video: Any) -> None:
-        to_s = max(0.0, self._part.start_s - MARGIN_S) + self._zero_s
+        to_s = self._part.start_s - MARGIN_S + self._zero_s
         with contextlib.suppress(*_READ_ERRORS):  # from the beginning, then
             container.seek(int(to_s / float(video.time_base)), stream=video, backward=True)
 
@@ -174,6 +185,8 @@ class PartDecoder:
         if not packet.is_keyframe:
             return False
         if self._part.is_first or self._part.start_s <= 0:
+            if self._seeks and (at_s is None or at_s > self._part.start_s):
+                raise _TooLate
             return True
         return at_s is not None and at_s >= self._part.start_s and not self._is_over(packet, at_s)
 

@@ -82,6 +82,7 @@ class Feeding:
         `on_ended` is told of each recording when its last picture has been sent."""
         self._client, self._stream_id, self._crew = client, stream_id, crew
         self._clock, self._fps, self._on_ended = clock, fps, on_ended
+        self._interval_s = 0.0
         self.tally = Tally()
 
     async def open(self, starts_at: float) -> Target:
@@ -132,6 +133,7 @@ class Feeding:
         events = stream.events()
         async with stream:
             look = await self._look(stream, events)
+            self._interval_s = look.interval_s
             filming = Filming(self._crew, recordings, look, after_wall_s=target.until_wall_s)
             sending = asyncio.create_task(self._send(stream, filming, target))
             listening = asyncio.create_task(_first_problem(events))
@@ -192,7 +194,7 @@ class Feeding:
         self._on_ended(ended)
 
     def _note_overlap(self, shot: Shot, until_wall_s: float) -> None:
-        length_s = until_wall_s - shot.recording.start_wall_s
+        length_s = until_wall_s + self._interval_s - shot.recording.start_wall_s
         self.tally.overlap_s.setdefault(shot.recording.name, length_s)
 
 

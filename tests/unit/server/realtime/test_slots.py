@@ -14,8 +14,9 @@ class CountingStream:
 
     def status(self) -> StreamStatus:
         return StreamStatus(
-            stream_id=cast(Any, "s"), clock="live", created_wall_s=0.0, metadata={}, received=9,
-            kept=4, skipped=3, dropped={DropReason.LATE: 2}, waiting=0, clips=1, clips_lost=0,
+            stream_id=cast(Any, "s"), clock="live", created_wall_s=0.0, zero_wall_s=None,
+            metadata={}, received=9, kept=4, skipped=3, dropped={DropReason.LATE: 2}, waiting=0,
+            clips=1, clips_lost=0,
             newest_s=2.0, seen_until_s=1.5, lag_s=0.5, source=None, subscribers=1, questions=0,
             fps=1.0, tier=Tier.STANDARD, quality_level=0, closed=None,
         )  # fmt: skip
