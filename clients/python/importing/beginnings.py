@@ -25,7 +25,7 @@ _AGREE_S = 2.5
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
+class RecordingStart:
     """When a recording began."""
 
     wall_s: float
@@ -44,7 +44,7 @@ def beginning(
     modified_s: float,
     zone: tzinfo | None,
     prefer: TimeSource = "auto",
-) -> Beginning | None:
+) -> RecordingStart | None:
     """When the recording at `path` began; None where nothing says so.
 
     Args:
@@ -55,7 +55,7 @@ def beginning(
         zone: of times in names; None is the machine's own.
     """
     if prefer == "modified":
-        return Beginning(modified_s - (duration_s or 0.0), "the time of its last change")
+        return RecordingStart(modified_s - (duration_s or 0.0), "the time of its last change")
     tagged = None if prefer == "name" else _tagged(tags, zone)
     named = None if prefer == "tag" else _named(path, zone)
     if tagged is None or named is None:
@@ -64,9 +64,11 @@ def beginning(
     if abs(apart_s) <= _AGREE_S:
         return tagged
     if duration_s and abs(apart_s - duration_s) <= _AGREE_S:
-        return Beginning(named.wall_s, f"{named.source}, as {tagged.source} is that of its end")
+        return RecordingStart(
+            named.wall_s, f"{named.source}, as {tagged.source} is that of its end"
+        )
     doubt = f"{named.source} says {_told(named.wall_s, zone)}"
-    return Beginning(tagged.wall_s, tagged.source, doubt)
+    return RecordingStart(tagged.wall_s, tagged.source, doubt)
 
 
 def parse_time(text: str, zone: tzinfo | None) -> float | None:
@@ -79,10 +81,10 @@ def parse_time(text: str, zone: tzinfo | None) -> float | None:
 # ---- tags
 
 
-def _tagged(tags: Mapping[str, str], zone: tzinfo | None) -> Beginning | None:
+def _tagged(tags: Mapping[str, str], zone: tzinfo | None) -> RecordingStart | None:
     for name in ("com.apple.quicktime.creationdate", "creation_time", "date"):
         if (value := tags.get(name)) and (wall_s := _tag_time(value, zone)) is not None:
-            return Beginning(wall_s, f"its tag {name}")
+            return RecordingStart(wall_s, f"its tag {name}")
     return None
 
 
@@ -116,20 +118,20 @@ _FRIGATE = re.compile(
 _UNIX = re.compile(r"(?<![\d.])(?P<s>1\d{9})(?:\.(?P<fraction>\d{1,6})|(?P<ms>\d{3}))?(?!\d)")
 
 
-def _named(path: PurePath, zone: tzinfo | None) -> Beginning | None:
+def _named(path: PurePath, zone: tzinfo | None) -> RecordingStart | None:
     text = path.as_posix()
     if match := _FRIGATE.search(text):  # its folders are in UTC
         moment = _moment(match, UTC)
         if moment is not None:
-            return Beginning(moment, "its folders")
+            return RecordingStart(moment, "its folders")
     if (wall_s := _named_time(path.name, zone)) is not None:
-        return Beginning(wall_s, "its name")
+        return RecordingStart(wall_s, "its name")
     folders, name = path.parent.as_posix(), path.name
     day = _folder_day(folders)
     if day is not None:
         for match in _TIME_NAME.finditer(name):
             if (wall_s := _moment(match, zone, day)) is not None:
-                return Beginning(wall_s, "its name and folder")
+                return RecordingStart(wall_s, "its name and folder")
     return None
 
 

@@ -13,12 +13,17 @@ from rich.text import Text
 from onlooker.clients.python.client import Client
 from onlooker.clients.python.errors import ServerUnreachable
 from onlooker.clients.python.importing.crew import Crew
-from onlooker.clients.python.importing.feeding import Feeding, Target
+from onlooker.clients.python.importing.feeding import Feeding, ImportTarget
 from onlooker.clients.python.importing.filming import Ended
-from onlooker.clients.python.importing.ledger import Ledger, ledger_file
+from onlooker.clients.python.importing.import_book import ImportBook, ledger_file
 from onlooker.clients.python.importing.meter import Meter, told_length
 from onlooker.clients.python.importing.plan import ImportPlan
-from onlooker.clients.python.importing.recordings import Found, Recording, find_files, survey
+from onlooker.clients.python.importing.recordings import (
+    Recording,
+    SurveyedFiles,
+    find_files,
+    survey,
+)
 from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import CapacityError, OnlookerError
@@ -49,7 +54,7 @@ class ImportCommand:
         """`ledger`: the file of the stream's ledger; None takes the usual place."""
         self._client, self._plan, self._console = client, plan, console
         self._clock = clock or SystemClock()
-        self._ledger = Ledger(ledger or ledger_file(client.base_url, plan.stream_id))
+        self._ledger = ImportBook(ledger or ledger_file(client.base_url, plan.stream_id))
         self.num_failed = 0
         """Files that were not imported, or not to their end, and should have been."""
         self.num_skipped = 0
@@ -84,7 +89,7 @@ class ImportCommand:
 
     # ---- before
 
-    async def _found(self, crew: Crew) -> Found:
+    async def _found(self, crew: Crew) -> SurveyedFiles:
         plan = self._plan
         files = await asyncio.to_thread(find_files, plan.places)
         self._say(f"Reading {len(files)} {_files(len(files))} …", "dim")
@@ -105,7 +110,7 @@ class ImportCommand:
             )
         return found
 
-    def _wanted(self, recordings: Sequence[Recording], target: Target) -> list[Recording]:
+    def _wanted(self, recordings: Sequence[Recording], target: ImportTarget) -> list[Recording]:
         """What the stream has not had, of `recordings`. What is left out is told."""
         wanted: list[Recording] = []
         first: dict[str, Recording] = {}
@@ -133,7 +138,7 @@ class ImportCommand:
         return wanted
 
     @staticmethod
-    def _is_left(one: Recording, target: Target, is_known: bool) -> bool:
+    def _is_left(one: Recording, target: ImportTarget, is_known: bool) -> bool:
         """Whether the stream has not come to the end of a recording."""
         if one.duration_s is None:
             return not is_known
@@ -170,7 +175,9 @@ class ImportCommand:
 
     # ---- sending
 
-    async def _send(self, feeding: Feeding, wanted: Sequence[Recording], target: Target) -> Target:
+    async def _send(
+        self, feeding: Feeding, wanted: Sequence[Recording], target: ImportTarget
+    ) -> ImportTarget:
         """Send until all has been taken; goes on by itself after a break."""
         total_s = sum(one.duration_s or 0.0 for one in wanted)
         with Meter(self._console, feeding.tally, total_s, self._clock, self._plan.zone) as meter:
@@ -194,7 +201,7 @@ class ImportCommand:
                 wanted = [one for one in wanted if self._is_left(one, target, is_known=False)]
         return target
 
-    async def _opened_again(self, feeding: Feeding, target: Target) -> Target:
+    async def _opened_again(self, feeding: Feeding, target: ImportTarget) -> ImportTarget:
         num_failures = 0
         while True:
             try:
@@ -231,7 +238,7 @@ class ImportCommand:
             raise
 
     def _conclude(
-        self, feeding: Feeding, target: Target | None, before: Target | None = None
+        self, feeding: Feeding, target: ImportTarget | None, before: ImportTarget | None = None
     ) -> int:
         tally = feeding.tally
         for name, length_s in tally.overlap_s.items():

@@ -15,9 +15,9 @@ from onlooker.clients.python.importing.records import (
     HEADER,
     MAX_RECORD_BYTES,
     Facts,
-    Kind,
-    Part,
     PartEnd,
+    RecordingPart,
+    RecordKind,
     ask_facts,
     ask_part,
 )
@@ -143,7 +143,7 @@ class Crew:
         try:
             await process.ask(ask_facts(path))
             async for kind, _, body in _records(process):
-                if kind == Kind.FACTS:
+                if kind == RecordKind.FACTS:
                     return Facts(**json.loads(body))
             raise ServerUnreachable("a decoder process ended without a word")
         except asyncio.CancelledError:
@@ -152,7 +152,9 @@ class Crew:
         finally:
             self._free.append(process)
 
-    async def stills(self, parts: Iterable[Part]) -> AsyncGenerator[PartBegin | Still | PartEnd]:
+    async def stills(
+        self, parts: Iterable[RecordingPart]
+    ) -> AsyncGenerator[PartBegin | Still | PartEnd]:
         """The pictures of `parts`, in their order; before those of each part its begin, unless it
         has none, and after them its end. Later parts are decoded meanwhile.
 
@@ -165,11 +167,11 @@ class Crew:
             await self._begin(waiting, under_way)
             while under_way:
                 async for kind, at_s, body in _records(under_way[0]):
-                    if kind == Kind.PICTURE:
+                    if kind == RecordKind.PICTURE:
                         yield Still(at_s, body)
-                    elif kind == Kind.BEGIN:
+                    elif kind == RecordKind.BEGIN:
                         yield PartBegin(at_s)
-                    elif kind == Kind.END:
+                    elif kind == RecordKind.END:
                         self._free.append(under_way.popleft())
                         await self._begin(waiting, under_way)
                         yield PartEnd(**json.loads(body))
@@ -179,7 +181,9 @@ class Crew:
                 await process.kill()
             self._free.extend(under_way)
 
-    async def _begin(self, waiting: Iterator[Part], under_way: deque[DecoderProcess]) -> None:
+    async def _begin(
+        self, waiting: Iterator[RecordingPart], under_way: deque[DecoderProcess]
+    ) -> None:
         """Give parts to all processes that are free."""
         while self._free and (part := next(waiting, None)) is not None:
             process = self._free.popleft()
@@ -195,7 +199,7 @@ async def _records(process: DecoderProcess) -> AsyncIterator[tuple[bytes, float,
     """
     while True:
         kind, at_s, body = await process.record()
-        if kind == Kind.FAILED:
+        if kind == RecordKind.FAILED:
             raise UnsupportedMedia(body.decode())
-        if kind != Kind.BEAT:
+        if kind != RecordKind.BEAT:
             yield kind, at_s, body

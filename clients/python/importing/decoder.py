@@ -24,9 +24,9 @@ import numpy as np
 from onlooker.clients.python.encode import encode_jpeg
 from onlooker.clients.python.importing.records import (
     Facts,
-    Kind,
-    Part,
     PartEnd,
+    RecordingPart,
+    RecordKind,
     write,
     write_json,
 )
@@ -114,7 +114,7 @@ class _TooLate(Exception):
 class PartDecoder:
     """Decodes one part. Pictures go to `target` as they are decoded."""
 
-    def __init__(self, part: Part, target: BinaryIO, clock: Clock) -> None:
+    def __init__(self, part: RecordingPart, target: BinaryIO, clock: Clock) -> None:
         self._part, self._target, self._clock = part, target, clock
         self._last_slot: int | None = None
         self._beat_at_s = clock.now_s()
@@ -173,7 +173,7 @@ class PartDecoder:
                         return
                     continue
                 self._has_begun, self._from_s = True, at_s
-                write(self._target, Kind.BEGIN, at_s=at_s or 0.0)
+                write(self._target, RecordKind.BEGIN, at_s=at_s or 0.0)
             elif self._until_s is None and self._is_over(packet, at_s):
                 self._until_s = at_s
             for frame in self._decoded(packet):
@@ -231,7 +231,7 @@ class PartDecoder:
             return
         self._last_slot = slot
         body = encode_jpeg(self._upright(frame))
-        write(self._target, Kind.PICTURE, at_s=at_s, body=body)
+        write(self._target, RecordKind.PICTURE, at_s=at_s, body=body)
 
     def _upright(self, frame: Any) -> Pixels:
         """The picture as it is meant to be seen, just large enough."""
@@ -251,7 +251,7 @@ class PartDecoder:
         now_s = self._clock.now_s()
         if now_s - self._beat_at_s >= BEAT_S:
             self._beat_at_s = now_s
-            write(self._target, Kind.BEAT)
+            write(self._target, RecordKind.BEAT)
 
 
 def serve(lines: BinaryIO, target: BinaryIO, clock: Clock) -> None:
@@ -260,13 +260,15 @@ def serve(lines: BinaryIO, target: BinaryIO, clock: Clock) -> None:
         asked = json.loads(line)
         try:
             if "facts" in asked:
-                write_json(target, Kind.FACTS, facts_of(asked["facts"]))
+                write_json(target, RecordKind.FACTS, facts_of(asked["facts"]))
             else:
                 write_json(
-                    target, Kind.END, PartDecoder(Part(**asked["part"]), target, clock).run()
+                    target,
+                    RecordKind.END,
+                    PartDecoder(RecordingPart(**asked["part"]), target, clock).run(),
                 )
         except Unreadable as error:
-            write(target, Kind.FAILED, body=str(error).encode())
+            write(target, RecordKind.FAILED, body=str(error).encode())
 
 
 if __name__ == "__main__":

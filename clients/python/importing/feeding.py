@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from onlooker.clients.python.client import Client
 from onlooker.clients.python.events import EventLine, Problem
 from onlooker.clients.python.importing.crew import Crew
-from onlooker.clients.python.importing.filming import Ended, Filming, Look, Shot
+from onlooker.clients.python.importing.filming import Ended, Filming, PictureWish, Shot
 from onlooker.clients.python.importing.recordings import Recording
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock
@@ -30,7 +30,7 @@ DEFAULT_FPS = 2.0
 
 
 @dataclass(slots=True)
-class Tally:
+class ImportTally:
     """What an import has done so far."""
 
     num_sent: int = 0
@@ -49,7 +49,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ImportTarget:
     """The stream that recordings go to, as it was when the import came to it."""
 
     zero_wall_s: float
@@ -83,9 +83,9 @@ class Feeding:
         self._client, self._stream_id, self._crew = client, stream_id, crew
         self._clock, self._fps, self._on_ended = clock, fps, on_ended
         self._interval_s = 0.0
-        self.tally = Tally()
+        self.tally = ImportTally()
 
-    async def open(self, starts_at: float) -> Target:
+    async def open(self, starts_at: float) -> ImportTarget:
         """Open the stream, or find it.
 
         Raises:
@@ -104,7 +104,7 @@ class Feeding:
                 param="camera",
             )
         found = await self._free(found)
-        return Target(
+        return ImportTarget(
             zero_wall_s=found.starts_at or 0.0,
             until_s=found.received_until_s,
             dropped=sum(found.totals.dropped.values()),
@@ -123,7 +123,7 @@ class Feeding:
             found = await self._client.get_stream(found.id)
         return found
 
-    async def run(self, recordings: Sequence[Recording], target: Target) -> None:
+    async def run(self, recordings: Sequence[Recording], target: ImportTarget) -> None:
         """Send what the stream has not had, and wait until the server has said what became of it.
 
         Raises:
@@ -149,7 +149,7 @@ class Feeding:
                     task.cancel()
                 await asyncio.gather(sending, listening, return_exceptions=True)
 
-    async def _look(self, stream: RemoteStream, events: EventLine) -> Look:
+    async def _look(self, stream: RemoteStream, events: EventLine) -> PictureWish:
         """Pictures as the server asks for them."""
         assert stream.session is not None
         fps = DEFAULT_FPS
@@ -163,9 +163,9 @@ class Feeding:
             pass  # it takes any
         can = stream.session.capabilities
         fps = fps if self._fps is None else self._fps
-        return Look(interval_s=1 / fps, width=can.frame_width, height=can.frame_height)
+        return PictureWish(interval_s=1 / fps, width=can.frame_width, height=can.frame_height)
 
-    async def _send(self, stream: RemoteStream, filming: Filming, target: Target) -> None:
+    async def _send(self, stream: RemoteStream, filming: Filming, target: ImportTarget) -> None:
         last_us = -1 if target.until_s is None else round(target.until_s * 1e6)
         async with aclosing(filming.run()) as shots:
             async for one in shots:

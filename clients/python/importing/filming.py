@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from onlooker.clients.python.importing.crew import Crew, PartBegin, Still
 from onlooker.clients.python.importing.recordings import Recording
-from onlooker.clients.python.importing.records import Part, PartEnd
+from onlooker.clients.python.importing.records import PartEnd, RecordingPart
 from onlooker.core.errors import UnsupportedMedia
 
 PART_S = 30.0
@@ -26,7 +26,7 @@ _SEAM_S = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class PictureWish:
     """How pictures are picked."""
 
     interval_s: float
@@ -63,7 +63,7 @@ class Filming:
     """
 
     def __init__(
-        self, crew: Crew, recordings: Sequence[Recording], look: Look, *, after_wall_s: float
+        self, crew: Crew, recordings: Sequence[Recording], look: PictureWish, *, after_wall_s: float
     ) -> None:
         self._crew, self._look, self._after_wall_s = crew, look, after_wall_s
         self._left = deque(recordings)
@@ -89,7 +89,7 @@ class Filming:
         under way, which is the first of those left."""
         under_way: deque[tuple[Recording, bool]] = deque()
 
-        def parts() -> Iterator[Part]:
+        def parts() -> Iterator[RecordingPart]:
             for number, recording in enumerate(tuple(self._left)):
                 cut = list(self._cut(recording, is_seamless=self._is_seamless or number > 0))
                 for part in cut:
@@ -116,9 +116,9 @@ class Filming:
                     if self._left:
                         told.begin(self._left[0])
 
-    def _cut(self, recording: Recording, *, is_seamless: bool) -> Iterator[Part]:
+    def _cut(self, recording: Recording, *, is_seamless: bool) -> Iterator[RecordingPart]:
         look = self._look
-        whole = Part(
+        whole = RecordingPart(
             path=str(recording.path),
             interval_s=look.interval_s,
             width=look.width,
@@ -176,7 +176,7 @@ class _Told:
         self.num_bad += end.num_bad
         self._end_s = max(self._end_s, end.end_s)
 
-    def with_holds(self, still: Still, look: Look) -> Iterator[Shot]:
+    def with_holds(self, still: Still, look: PictureWish) -> Iterator[Shot]:
         """A picture; before it the one before, as often as it was held."""
         slot = int(still.at_s / look.interval_s + 1e-6)
         if slot <= self._slot:  # that of the part before, at the seam
@@ -185,11 +185,11 @@ class _Told:
         self._newest, self._slot = still, slot
         yield self._shot(still.at_s, still)
 
-    def held_to_end(self, look: Look) -> Iterator[Shot]:
+    def held_to_end(self, look: PictureWish) -> Iterator[Shot]:
         """The last picture, as often as it was held."""
         yield from self._held_until(self._end_s, look)
 
-    def _held_until(self, until_s: float, look: Look) -> Iterator[Shot]:
+    def _held_until(self, until_s: float, look: PictureWish) -> Iterator[Shot]:
         if self._newest is None or until_s - self._newest.at_s > MOST_HELD_S:
             return
         step_s = max(REPEAT_S, look.interval_s)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from onlooker.clients.python.importing.feeding import Tally
+from onlooker.clients.python.importing.feeding import ImportTally
 from onlooker.core.clock import Clock
 
 LINE_S = 10.0
@@ -23,7 +23,12 @@ class Meter:
     """Shows a tally while the block runs."""
 
     def __init__(
-        self, console: Console, tally: Tally, total_s: float, clock: Clock, zone: tzinfo | None
+        self,
+        console: Console,
+        tally: ImportTally,
+        total_s: float,
+        clock: Clock,
+        zone: tzinfo | None,
     ) -> None:
         """`total_s`: recorded time in all, as far as it is known."""
         self._console, self._tally, self._total_s = console, tally, total_s

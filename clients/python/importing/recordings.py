@@ -43,7 +43,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class SurveyedFiles:
     """What was found of the files that were named."""
 
     recordings: tuple[Recording, ...]
@@ -89,7 +89,7 @@ async def survey(
     prefer: TimeSource = "auto",
     start_wall_s: float | None = None,
     tell: Callable[[int], None] = lambda num: None,
-) -> Found:
+) -> SurveyedFiles:
     """Read what the files say of themselves and put them in order. `tell` is told how many are
     done.
 
@@ -149,7 +149,7 @@ async def survey(
     if undated:
         raise InvalidRequest(_told_undated(sorted(undated)), param="start")
     recordings.sort(key=lambda one: (one.start_wall_s, one.name))
-    return Found(
+    return SurveyedFiles(
         recordings=tuple(recordings),
         unreadable=tuple(sorted(unreadable)),
         doubts=tuple(sorted(doubts)),

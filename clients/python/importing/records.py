@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 HEADER = struct.Struct("<cdI")
-"""Kind, time in seconds, and number of bytes that follow."""
+"""RecordKind, time in seconds, and number of bytes that follow."""
 
 MAX_RECORD_BYTES = 64 << 20
 """No record of an honest process comes near this."""
 
 
-class Kind:
+class RecordKind:
     """Kinds of records."""
 
     BEGIN = b"K"
@@ -44,7 +44,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class RecordingPart:
     """A part of a recording: its groups of pictures that begin in a span of time."""
 
     path: str
@@ -80,7 +80,7 @@ def ask_facts(path: str) -> bytes:
     return _line({"facts": path})
 
 
-def ask_part(part: Part) -> bytes:
+def ask_part(part: RecordingPart) -> bytes:
     """The line that asks for a part's pictures."""
     return _line({"part": asdict(part)})
 

@@ -7,18 +7,18 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from onlooker.clients.python.importing.beginnings import Beginning, beginning, parse_time
+from onlooker.clients.python.importing.beginnings import RecordingStart, beginning, parse_time
 
 ZONE = ZoneInfo("Europe/Berlin")
 SHOT_S = datetime(2026, 11, 29, 13, 45, 0, tzinfo=ZONE).timestamp()
 UTC_S = datetime(2026, 11, 29, 13, 45, 0, tzinfo=UTC).timestamp()
 
 
-def found(name: str, **tags: str) -> Beginning | None:
+def found(name: str, **tags: str) -> RecordingStart | None:
     return began(name, tags)
 
 
-def began(name: str, tags: dict[str, str], **options: Any) -> Beginning | None:
+def began(name: str, tags: dict[str, str], **options: Any) -> RecordingStart | None:
     given = {"duration_s": 60.0, "modified_s": 0.0, "zone": ZONE, **options}
     return beginning(PurePath(name), tags, **given)
 
@@ -87,7 +87,7 @@ def test_names_without_a_time_say_nothing(name: str) -> None:
 
 def test_a_tag_says_when_it_began_in_utc() -> None:
     one = found("door.mp4", creation_time="2026-11-29T13:45:00.000000Z")
-    assert one == Beginning(UTC_S, "its tag creation_time")
+    assert one == RecordingStart(UTC_S, "its tag creation_time")
 
 
 def test_a_phone_s_own_tag_comes_first() -> None:

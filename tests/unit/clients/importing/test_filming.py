@@ -12,13 +12,18 @@ from PIL import Image
 
 from onlooker.clients.python.importing import filming as films
 from onlooker.clients.python.importing.crew import Crew, DecoderProcess
-from onlooker.clients.python.importing.filming import Ended, Filming, Look, Shot
-from onlooker.clients.python.importing.recordings import Found, Recording, find_files, survey
+from onlooker.clients.python.importing.filming import Ended, Filming, PictureWish, Shot
+from onlooker.clients.python.importing.recordings import (
+    Recording,
+    SurveyedFiles,
+    find_files,
+    survey,
+)
 from onlooker.clients.python.importing.records import ask_facts
 from onlooker.core.errors import InvalidRequest, NotFound, UnsupportedMedia
 from tests.fakes.dated_recordings import shade, write_recording
 
-LOOK = Look(interval_s=0.5, width=32, height=24)
+LOOK = PictureWish(interval_s=0.5, width=32, height=24)
 BEGAN = "20261129T134500"
 
 
@@ -28,7 +33,7 @@ async def crew() -> AsyncIterator[Crew]:
         yield crew
 
 
-async def surveyed(crew: Crew, *paths: Path, **options: Any) -> Found:
+async def surveyed(crew: Crew, *paths: Path, **options: Any) -> SurveyedFiles:
     return await survey(find_files(paths), crew, num_at_a_time=1, zone=None, **options)
 
 

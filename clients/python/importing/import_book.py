@@ -34,7 +34,7 @@ def ledger_file(server: str, stream: str) -> Path:
     return Path(state) / "onlooker" / "imports" / f"{stream}-{digest}.jsonl"
 
 
-class Ledger:
+class ImportBook:
     """One stream's ledger. It holds up to a line for each recording; damaged lines are nothing."""
 
     def __init__(self, path: Path) -> None:
