@@ -113,7 +113,7 @@ class Feeding:
     async def _free(self, found: StreamObject) -> StreamObject:
         """The stream, once nobody else feeds it."""
         until_s = self._clock.now_s() + FREE_WITHIN_S
-        while found.source.kind != "none":
+        while found.source.state not in (None, "ended", "failed"):
             if self._clock.now_s() > until_s:
                 raise Conflict(
                     f"the stream '{found.id}' is being fed by somebody else: stop that first",

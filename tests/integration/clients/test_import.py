@@ -135,7 +135,7 @@ async def test_what_is_from_before_the_stream_came_is_told_and_not_sent(tmp_path
     early = tmp_path / "early"
     early.mkdir()
     write_recording(early / "20261129T134600Z.mp4", 2)
-    write_recording(early / "20261129T134000Z.mp4", 2)
+    write_recording(early / "20261129T134000Z.mp4", 3)
     async with serving() as served:
         assert (await imported(served, folder))[0] == 0
         status, out, _ = await imported(served, early)
