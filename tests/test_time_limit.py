@@ -44,7 +44,8 @@ def test_a_test_that_hangs_fails_at_its_time_limit_and_the_next_one_runs(tmp_pat
     (tmp_path / "pytest.ini").write_text("[pytest]\ntimeout = 0.3\n")
     (tmp_path / "test_it.py").write_text(textwrap.dedent(HANGING))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio",
+         "-p", "no:schemathesis"],
         cwd=tmp_path, env=os.environ | {"CI": ""}, capture_output=True, text=True, check=False,
         timeout=waiting.WAIT_S,
     )  # fmt: skip
