@@ -169,7 +169,7 @@ def test_killed_while_ingesting_nothing_acknowledged_is_lost(lives: dict[str, An
     assert (status.kept, status.clips_lost) == (20, 0)
     assert status.seen_until_s == 9.5
     (text, end), (_, later) = lives["ingesting"]
-    assert (text, end.clip_spans_s) == (lives["before"][0][0], ((3.0, 3.5),))
+    assert (text, end.clip_spans_s) == (lives["before"][0][0], ((3.0, 4.0),))
     assert not end.memory_incomplete
     assert later.clip_spans_s[-1][1] == 9.5
 
@@ -183,7 +183,7 @@ def test_killed_while_answering_the_answer_says_so_and_the_next_one_comes(
 ) -> None:
     assert lives["is error retryable"]
     _, end = lives["damaged"][2]
-    assert end.clip_spans_s == ((5.0, 5.5),)
+    assert end.clip_spans_s == ((5.0, 6.0),)
     value = lives["metrics"].registry.get_sample_value
     assert value("onlooker_engine_restarts_total", {"outcome": "started"}) == 2
 
@@ -191,7 +191,7 @@ def test_killed_while_answering_the_answer_says_so_and_the_next_one_comes(
 def test_damaged_and_foreign_records_are_never_shown(lives: dict[str, Any]) -> None:
     for second, (_, end) in zip((2.0, 1.0), lives["damaged"], strict=False):
         assert end.memory_incomplete
-        assert (second, second + 0.5) not in end.clip_spans_s
+        assert not any(start < second + 0.5 and until > second for start, until in end.clip_spans_s)
 
 
 # ---- the server itself
@@ -233,6 +233,6 @@ async def killed_server(folder: Path) -> None:
             assert (info.clips, info.seen_until_s) == (7, 6.5)
             assert after.answer == before.text
             assert not after.onlooker.memory_incomplete
-            assert after.onlooker.clip_spans_s == [(3.0, 3.5)]
+            assert after.onlooker.clip_spans_s == [(3.0, 4.0)]
     finally:
         await server.kill()

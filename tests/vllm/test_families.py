@@ -91,7 +91,7 @@ def test_a_named_second_is_found_again_when_it_left_the_window(
 ) -> None:
     answered = _asked(engines["segments"], 3 * RECENT, "What was there at 3 seconds?")
     _, end = runner.run(answered)
-    assert end.clip_spans_s == ((3.0, 3.5),)
+    assert end.clip_spans_s == ((3.0, 4.0),)
     assert not end.memory_incomplete
 
 
