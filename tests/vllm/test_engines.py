@@ -293,12 +293,9 @@ def test_a_closed_stream_is_forgotten(engine: Engine, run: Run) -> None:
     run(scenario())
 
 
-def test_a_folder_without_weights_is_refused_before_anything_starts(
-    tmp_path: Path, run: Run
-) -> None:
-    engine = make_engine(EngineSection(model=str(tmp_path)), SystemClock(), Metrics())
+def test_a_folder_without_weights_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"config\.json"):
-        run(engine.start(lambda line: None))
+        make_engine(EngineSection(model=str(tmp_path)), SystemClock(), Metrics())
 
 
 def test_a_way_of_running_that_cannot_remember_is_refused_before_the_model_is_loaded(
