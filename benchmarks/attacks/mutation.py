@@ -1,5 +1,6 @@
 """Breaking what is sound: bytes and JSON, the same for the same `Random`."""
 
+import copy
 import json
 import random
 from typing import Any
@@ -33,14 +34,20 @@ def mutated_event(event: dict[str, Any], rng: random.Random) -> str | bytes:
         name = rng.choice(sorted(place)) if place else "type"
         match rng.randrange(4):
             case 0:
-                place[name] = rng.choice(VALUES)
+                place[name] = _value(rng)
             case 1:
                 place.pop(name, None)
             case 2:
-                place[f"x{rng.randrange(100)}"] = rng.choice(VALUES)
+                place[f"x{rng.randrange(100)}"] = _value(rng)
             case _:
                 place[rng.choice(("type", "id", "stream", "item", name))] = place.get(name)
     return json.dumps(changed)
+
+
+def _value(rng: random.Random) -> Any:
+    """One of `VALUES`, as a copy: what is changed in it later must not come again elsewhere, or
+    inside of itself."""
+    return copy.deepcopy(rng.choice(VALUES))
 
 
 def _some_object(value: dict[str, Any], rng: random.Random) -> dict[str, Any]:

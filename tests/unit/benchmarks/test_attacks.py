@@ -77,6 +77,16 @@ def test_mutations_are_the_same_for_the_same_seed() -> None:
     assert made(1) != made(2)
 
 
+def test_what_a_mutated_event_was_given_is_not_in_those_made_later() -> None:
+    def made(seed: int) -> list[str | bytes]:
+        rng = random.Random(seed)
+        return [mutated_event(EVENTS[number % len(EVENTS)], rng) for number in range(3_000)]
+
+    before = made(4)
+    made(7)
+    assert made(4) == before
+
+
 def test_mutated_bytes_are_never_empty() -> None:
     rng = random.Random(3)
     assert all(mutated_bytes(b"ab", rng) for _ in range(500))
