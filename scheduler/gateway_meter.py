@@ -45,7 +45,12 @@ LOAD_MEMORY_S = 2.0
 BELIEF_S = 0.5
 """Seconds of work for which the costs above count before anything is measured."""
 
-MOST_FACTOR = 20.0
+LEAST_FACTOR = 0.05
+
+PLAUSIBLE_FACTOR = 5.0
+"""Frames, clips and questions take at most so many times the costs above. What the thread spends
+beyond that goes into something else, such as the messages of somebody who is refused all of them:
+showing streams less would not make it less."""
 
 
 class GatewayMeter:
@@ -57,6 +62,8 @@ class GatewayMeter:
         self._rest = 0.0
         self.load_ratio = 0.0
         """Share of the gateway's thread that is in use, over the last seconds."""
+        self.streams_ratio = 0.0
+        """As much of `load_ratio` as streams and their questions can have made."""
 
     def note(self, work: GatewayWork, spent_s: float, passed_s: float) -> None:
         """Note that in `passed_s` the thread has done `work` and was busy for `spent_s`."""
@@ -66,18 +73,20 @@ class GatewayMeter:
         questions_s = QUESTION_S * work.questions
         keep = math.exp(-passed_s / MEMORY_S)
         expected_s = frames_s + questions_s
+        streams_s = min(spent_s, PLAUSIBLE_FACTOR * expected_s)
         if expected_s > 0:
             self._expected_s = keep * self._expected_s + expected_s
-            self._spent_s = keep * self._spent_s + spent_s
+            self._spent_s = keep * self._spent_s + streams_s
         weight = 1 - math.exp(-passed_s / LOAD_MEMORY_S)
         self.load_ratio += weight * (min(1.0, spent_s / passed_s) - self.load_ratio)
+        self.streams_ratio += weight * (min(1.0, streams_s / passed_s) - self.streams_ratio)
         rest = self.factor * questions_s / passed_s
         self._rest += weight * (rest - self._rest)
 
     @property
     def factor(self) -> float:
         """How many times as long work takes on this machine as the costs above say."""
-        return min(MOST_FACTOR, max(1 / MOST_FACTOR, self._spent_s / self._expected_s))
+        return max(LEAST_FACTOR, self._spent_s / self._expected_s)
 
     @property
     def rest(self) -> float:

@@ -213,13 +213,22 @@ class Governor:
     def _pressure(self, load: EngineLoad, before: Mapping[str, Strain]) -> float:
         """The load, of which 1 is all that can be done: as the engine and the gateway measure it,
         or as the streams have to suffer it, whichever is more."""
-        suffered = sorted(
-            DROPPING_LOAD
-            if strain.num_lost > before.get(stream_id, Strain()).num_lost
-            else strain.behind_s / self._streams[stream_id].quality.slo.lag_s
-            for stream_id, strain in self._strains.items()
-        )
-        # The upper quartile: one stream's own trouble is not the engine's.
-        worst = suffered[len(suffered) * 3 // 4] if suffered else 0.0
+        suffered: dict[str, list[float]] = {}
+        for stream_id, strain in self._strains.items():
+            quality = self._streams[stream_id].quality
+            tenant, _ = split_stream_id(quality.stream_id)
+            suffered.setdefault(tenant, []).append(
+                DROPPING_LOAD
+                if strain.num_lost > before.get(stream_id, Strain()).num_lost
+                else strain.behind_s / quality.slo.lag_s
+            )
+        worst = _shared(list(suffered.values()))
         late = self._late_s / (self._section.interactive.ttft_s / 2)
-        return max(load.load_ratio, self._gateway.load_ratio, late, worst)
+        return max(load.load_ratio, self._gateway.streams_ratio, late, worst)
+
+
+def _shared(suffered: list[list[float]]) -> float:
+    """What is suffered by so many that it is the server's trouble, of what each tenant's streams
+    suffer: one stream's own trouble is not the server's, nor is one tenant's among several."""
+    of_tenants = sorted(sorted(loads)[len(loads) * 3 // 4] for loads in suffered)
+    return of_tenants[(len(of_tenants) - 1) // 2] if of_tenants else 0.0

@@ -46,6 +46,19 @@ class LoadedEngine(ScriptedEngine):
         return super().answer(question)
 
 
+class StuckEngine(LoadedEngine):
+    """Takes half a minute for each clip of streams whose ids begin so."""
+
+    def __init__(self, beginning: str, **options: Any) -> None:
+        super().__init__(**options)
+        self._beginning = beginning
+
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
+        if clip.stream_id.startswith(self._beginning):
+            await self._clock.sleep(30.0)
+        return await super().ingest(clip, care)
+
+
 LOWEST = RUNGS[-1].level
 SLO = SchedulerSection(step_down_s=1.0, step_up_s=4.0, refuse_after=1.25)
 LIVE = StreamOptions(clock="live", gate_threshold=0.0)
@@ -276,3 +289,30 @@ async def test_streams_that_join_at_once_find_their_rung_at_once() -> None:
         engine.told = EngineLoad(clip_s=0.1, num_steps=1000, load_ratio=0.4, frames_ratio=0.4)
         await pass_time(clock, 60)
         assert {stream.status().quality_level for stream in streams[:6]} == {0}
+
+
+async def test_one_tenants_own_trouble_lowers_nobody() -> None:
+    clock = ManualClock()
+    engine = StuckEngine("trouble", clock=clock)
+    async with governed_hub(engine, clock) as hub:
+        streams = [await hub.open_stream(f"{name}/door", LIVE) for name in ("calm", "trouble")]
+        honest, other = streams
+        for _ in range(40):
+            for stream in streams:
+                stream.push(make_message(clock.now_s(), received_at_s=clock.now_s()))
+            await pass_time(clock, 0.5)
+        assert other.status().dropped
+        assert not honest.status().dropped
+        assert honest.status().quality_level == 0
+
+
+async def test_trouble_that_all_tenants_have_lowers_all() -> None:
+    clock = ManualClock()
+    engine = StuckEngine("", clock=clock)
+    async with governed_hub(engine, clock) as hub:
+        streams = [await hub.open_stream(f"{name}/door", LIVE) for name in ("one", "two")]
+        for _ in range(40):
+            for stream in streams:
+                stream.push(make_message(clock.now_s(), received_at_s=clock.now_s()))
+            await pass_time(clock, 0.5)
+        assert all(stream.status().quality_level > 0 for stream in streams)
