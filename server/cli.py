@@ -13,6 +13,9 @@ from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.core.log import configure_logging, configure_logging_as_parent
 from onlooker.core.metrics import Metrics
 from onlooker.core.settings import load_settings
+from onlooker.engine.sizing.chip import CHIPS
+from onlooker.engine.sizing.report import figures, lines
+from onlooker.engine.sizing.request import make_plan
 from onlooker.server.certificates import open_certificates
 from onlooker.server.config import ServerSection, Settings
 from onlooker.server.release import package_version
@@ -124,6 +127,56 @@ def show_config(config: ConfigFile = None, assignments: Assignments = None) -> N
     typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
 
 
+@app.command()
+def plan(
+    model: Annotated[str, typer.Option(help="'demo', a folder, or a hub name.")],
+    gpu: Annotated[str, typer.Option(help=f"One of {', '.join(CHIPS)}.")] = "h100",
+    streams: Annotated[int, typer.Option(min=1, help="Streams at once.")] = 100,
+    hours: Annotated[float, typer.Option(min=0, help="Hours that each remembers.")] = 24,
+    clips_per_s: Annotated[
+        float, typer.Option(min=0, help="Clips (of two frames) a second of each stream.")
+    ] = 0.5,
+    questions_per_min: Annotated[
+        float, typer.Option(min=0, help="Questions a minute about each stream.")
+    ] = 1,
+    frame: Annotated[
+        str | None, typer.Option(help="Size of frames, such as 512x384. None: the model's own.")
+    ] = None,
+    efficiency: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Share of the GPU's data sheet that is reached.")
+    ] = 0.4,
+    as_json: Annotated[bool, typer.Option("--json", help="Print figures for programs.")] = False,
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+) -> None:
+    """Reckon what a model, a GPU and so many streams need, without loading anything.
+
+    Ends with status 1 where it would not work."""
+    try:
+        settings = load_settings(Settings, config_file=config, overrides=_assigned(assignments))
+        made = make_plan(
+            model,
+            gpu=gpu,
+            streams=streams,
+            hours=hours,
+            clips_per_s=clips_per_s,
+            questions_per_min=questions_per_min,
+            frame=frame,
+            efficiency=efficiency,
+            settings=settings.engine,
+        )
+    except ConfigError as error:
+        _refuse(error)
+    if as_json:
+        typer.echo(json.dumps(figures(made, model), indent=2))
+    else:
+        for line in lines(made, model):
+            _say(line)
+    for fault in made.faults():
+        typer.echo(f"onlooker: this does not work: {fault}", err=True)
+    raise typer.Exit(1 if made.faults() else 0)
+
+
 def _serve(settings: Settings, *, may_end_process: bool) -> int:
     """Serve until stopped; return the exit status."""
     clock, metrics = SystemClock(), Metrics()
@@ -198,7 +251,7 @@ def main() -> None:
 
 def _add_client_commands() -> None:
     # Imported here, and only for the command that needs it: serving must not depend on the client.
-    if len(sys.argv) > 1 and sys.argv[1] in ("serve", "config", "--version"):
+    if len(sys.argv) > 1 and sys.argv[1] in ("serve", "config", "plan", "--version"):
         return
     from onlooker.clients.python.cli import register
 

@@ -9,6 +9,9 @@ from pydantic import Field, field_validator, model_validator
 from onlooker.core.settings import Section
 from onlooker.engine.memory.ranking import Ranking
 
+DEFAULT_RECENT = 16
+"""Clips of the recent window where nothing else is said and the model's window has room."""
+
 
 class MemorySection(Section):
     """What a stream remembers, and what an answer may see of it (segments mode)."""

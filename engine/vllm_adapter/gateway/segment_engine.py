@@ -32,6 +32,7 @@ from onlooker.engine.interface import (
     Stock,
     Waiting,
 )
+from onlooker.engine.memory.config import DEFAULT_RECENT
 from onlooker.engine.memory.evidence import with_evidence
 from onlooker.engine.memory.note_taker import NoteTaker
 from onlooker.engine.memory.once import shown_once
@@ -66,9 +67,6 @@ from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load import EngineLoad
 
 _log = logging.getLogger("onlooker.engine.vllm")
-
-DEFAULT_RECENT = 16
-"""Clips of the recent window where nothing else is said."""
 
 _ENTRY = "onlooker.engine.vllm_adapter.entry"
 
