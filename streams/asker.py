@@ -101,6 +101,11 @@ class Asker:
                     end = AnswerEnd(FinishReason.STOP, 0, 0, len(why.split()))
                     yield self._completed(end, question, answer)
                     return
+                # The engine may have died while the question waited, and been started again: then
+                # it does not remember all of the stream yet, and does not know of what is missing.
+                while not self.ingest.is_caught_up:
+                    with self._until(answer.ending):
+                        await self._caught_up()
                 with self.shared.engine.at_work() as engine:
                     events = engine.answer(question)
                     try:

@@ -106,7 +106,10 @@ class Ledger:
         elif not found.shows(second):
             self.counts["incomplete" if found.is_incomplete else "wrong"] += 1
             if not found.is_incomplete:
-                self._tell(f"{stream.name}: second {second} was left out without a word")
+                self._tell(
+                    f"{stream.name}: second {second} was left out without a word: {found.spans_s} "
+                    f"and {found.text!r}, before {before.spans_s} and {before.text!r}"
+                )
             if is_settled and stream.promised[second] is not Guarantee.NONE:
                 self.counts["lost"] += 1
                 self._tell(f"{stream.name}: second {second} was promised and is lost")

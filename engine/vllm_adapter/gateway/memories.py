@@ -82,8 +82,11 @@ class StreamMemories:
         generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
         key = StreamKey(self._fingerprint, tenant, name, generation)
         memory = self._memories[stream_id] = StreamMemory(key)
+        memory.is_unsure = True  # until it is known what there is
         if lives:
             await self._restore(memory)
+        else:
+            memory.is_unsure = False
         memory.is_unsure |= not all(one.is_complete for one in stored)
         gaps = memory.note_gaps()
         if not len(memory):

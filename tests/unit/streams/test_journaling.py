@@ -354,6 +354,44 @@ async def test_a_question_waits_until_the_stream_is_whole_again(tmp_path: Path) 
         assert clock.now_s() >= 15.0
 
 
+class SlowingEngine(ScriptedEngine):
+    """Takes five seconds for a clip from when a test says so."""
+
+    is_slow = False
+
+    async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
+        if self.is_slow:
+            await self._clock.sleep(5.0)
+        return await super().ingest(clip, care)
+
+
+async def test_a_question_under_way_while_the_engine_dies_waits_until_the_stream_is_whole_again(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    engine = SlowingEngine(clock=clock, info=SMALL, store=ScriptedStore(is_writing=False))
+    options = {"fresh_wait_s": 10.0, **KEEP_ALL}
+    async with running_hub(engine=engine, clock=clock, journal=tmp_path, **options) as hub:
+        stream = await hub.open_stream(DOOR, StreamOptions(clock="live"))
+        lease = stream.claim_source("test")
+        for frame in messages("rrggbb"):
+            await stream.push_wait(frame)
+        await until(lambda: stream.status().clips == 3)
+        engine.is_slow = True
+
+        async def scenario() -> tuple[str, Any]:
+            for frame in messages("ww", begin=6):
+                await stream.push_wait(frame)
+            asking = asyncio.create_task(ask_fully(stream, "how many?"))
+            await clock.sleep(2.0)
+            engine.die()
+            return await asking
+
+        text, _ = await driven(clock, scenario())
+        del lease
+        assert text == "I have seen 4 clips up to 3.50 s."
+
+
 # ---- streams that come and go
 
 
