@@ -95,7 +95,7 @@ async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
         gateway.metrics.client_errors.labels(code=error.code).inc()
         gateway.metrics.connections_total.labels(outcome="refused").inc()
         status, headers, body = errors.reply_of(error)
-        with suppress(WebSocketDisconnect, RuntimeError):
+        with suppress(WebSocketDisconnect, RuntimeError, OSError):
             await websocket.send_denial_response(Response(body, status, headers))
 
 
@@ -203,7 +203,10 @@ class RealtimeConnection:
     async def _accept(self) -> None:
         offered = self._websocket.scope.get("subprotocols", [])
         chosen = REALTIME_SUBPROTOCOL if REALTIME_SUBPROTOCOL in offered else None
-        await self._websocket.accept(subprotocol=chosen)
+        try:
+            await self._websocket.accept(subprotocol=chosen)
+        except (WebSocketDisconnect, OSError) as error:  # it left while it was being let in
+            raise _PeerLeft from error
 
     def _end_soon(self, end: _End) -> None:
         if not self._ending.done():

@@ -121,7 +121,7 @@ class Tunnel:
             answer = Response(bytes(reply.body or b""), reply.status_code)
             told = [(name.encode(), value.encode()) for name, value in reply.headers.raw_items()]
             answer.raw_headers = told_back(told, server=self._owner.server)
-            with suppress(WebSocketDisconnect, RuntimeError):
+            with suppress(WebSocketDisconnect, RuntimeError, OSError):
                 await self._client.send_denial_response(answer)
             return "refused"
         except ConnectionRefusedError as error:

@@ -12,8 +12,17 @@ from onlooker.server.wiring import make_gateway
 from tests.fakes.served import make_settings
 
 
-@pytest.mark.parametrize("error", [WebSocketDisconnect(1006), KeyError("unforeseen")])
-async def test_a_peer_that_leaves_before_it_is_accepted_leaves_no_stream(error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "is_ours"),
+    [
+        (WebSocketDisconnect(1006), False),
+        (ConnectionResetError("gone"), False),
+        (KeyError("unforeseen"), True),
+    ],
+)
+async def test_a_peer_that_leaves_before_it_is_accepted_leaves_no_stream(
+    error: Exception, is_ours: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     gateway = make_gateway(make_settings(), engine=ScriptedEngine())
     await gateway.hub.start(lambda line: None)
     gateway.phase = Phase.READY
@@ -36,4 +45,5 @@ async def test_a_peer_that_leaves_before_it_is_accepted_leaves_no_stream(error: 
     await serve_realtime(websocket, gateway)
     assert opened == [1]
     assert gateway.hub.streams() == []
+    assert any(record.levelname == "ERROR" for record in caplog.records) == is_ours
     await gateway.hub.close(deadline_s=0.0)
