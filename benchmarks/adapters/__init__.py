@@ -1,0 +1,1 @@
+"""Benchmarks of the field, put to a server through its own API."""

@@ -1,0 +1,143 @@
+"""Small items of our own in the exact formats of the benchmarks, with the scores that are right.
+
+The video shows red for ten seconds, then blue, then green. `ColourEngine` always tells the newest
+colour, as a letter, a word or a yes, so every score below follows from what was asked when: it is
+below 1 where an item's truth was made wrong on purpose.
+"""
+
+import json
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from onlooker.engine.fake import ScriptedEngine
+from onlooker.engine.interface import Question
+
+VIDEO = "colours.mp4"
+COLOURS = {"red": (220, 40, 40), "blue": (50, 80, 220), "green": (40, 180, 60)}
+EACH_S, FPS = 10, 4
+SIZE = (128, 96)
+
+_OPTION = re.compile(r"^([A-Z])\. (\w+)", re.MULTILINE)
+_OUTPUT = re.compile(r'output "(\w+)"')
+
+
+class ColourEngine(ScriptedEngine):
+    """Sees colours only, and says the newest as it is asked to."""
+
+    def _reply(self, question: Question, visible: list[Any]) -> str:
+        colour = visible[-1].colour if visible else "nothing"
+        text = question.text.rpartition("Earlier questions")[2]
+        if (output := _OUTPUT.search(text)) is not None:
+            return "Yes." if output[1] == colour else "No, not yet."
+        if options := _OPTION.findall(text):
+            letter = next((letter for letter, name in reversed(options) if name == colour), "?")
+            return f"Answer: {letter}"
+        if "yes or no" in text:
+            return "yes" if colour in text else "no"
+        if "number only" in text:
+            runs = {clip.colour for clip in visible}
+            return f"It was {len(runs)} times."
+        before = question.dialogue[-1].answer if question.dialogue else "nothing"
+        return f"It is {colour} now, after {before}."
+
+
+def write_video(folder: Path) -> None:
+    """Write the video into a folder."""
+    with av.open(str(folder / VIDEO), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        stream.time_base = Fraction(1, FPS)
+        for number, colour in enumerate(
+            colour for colour in COLOURS.values() for _ in range(EACH_S * FPS)
+        ):
+            pixels = np.broadcast_to(np.array(colour, np.uint8), (SIZE[1], SIZE[0], 3))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def write_items(folder: Path) -> dict[str, dict[str, float]]:
+    """Write an annotation file for each benchmark; returns the score of each that is right, by the
+    name of the way of scoring."""
+    for name, items in ITEMS.items():
+        (folder / f"{name}.json").write_text(json.dumps(items), encoding="utf-8")
+    return SCORES
+
+
+def _choice(stamp: str, answer: str, task: str) -> dict[str, Any]:
+    options = [
+        f"{letter}. {name}" for letter, name in zip("ABCD", [*COLOURS, "white"], strict=True)
+    ]
+    return {
+        "task_type": task, "question": "Which one is it now?", "time_stamp": stamp,
+        "answer": answer, "options": options, "required_ability": "seeing",
+    }  # fmt: skip
+
+
+def _entry(*questions: dict[str, Any]) -> dict[str, Any]:
+    return {"time": "[0-30]", "video_categories": "ours", "video_path": VIDEO,
+            "questions": list(questions)}  # fmt: skip
+
+
+def _ovo(number: int, task: str, realtime: float, gt: int) -> dict[str, Any]:
+    return {"id": number, "task": task, "video": VIDEO, "realtime": realtime, "gt": gt,
+            "question": "Which one is it now?", "options": [*COLOURS, "white"]}  # fmt: skip
+
+
+ITEMS: dict[str, Any] = {
+    "streamingbench-real": [
+        _entry(_choice("00:00:05", "A", "Colour"), _choice("00:00:15", "B", "Colour")),
+        _entry(_choice("00:00:25", "C", "Colour"), _choice("00:00:25", "D", "Wrong")),
+    ],
+    "streamingbench-real-all": [_entry(_choice("00:00:09", "A", "Colour"))],
+    "streamingbench-sqa": [[_entry(_choice("00:00:05", "A", "Colour")),
+                            _entry(_choice("00:00:15", "B", "Colour"))]],
+    "streamingbench-proactive": [
+        _entry({"question": "Say when another colour comes, and which.", "time_stamp": "00:00:07",
+                "ground_truth_time_stamp": "00:00:11", "ground_truth_output": "blue",
+                "task_type": "Proactive Output", "required_ability": "waiting"}),
+        _entry({"question": "Say when another colour comes, and which.", "time_stamp": "00:00:07",
+                "ground_truth_time_stamp": "00:00:11", "ground_truth_output": "white",
+                "task_type": "Proactive Output", "required_ability": "waiting"}),
+    ],
+    "ovo-bench": [
+        _ovo(1, "EPM", 5.0, 0), _ovo(2, "OJR", 15.0, 1), _ovo(3, "OJR", 25.0, 0),
+        {"id": 4, "task": "REC", "video": VIDEO, "activity": "another colour",
+         "start_times": [0, 10, 20], "end_times": [10, 20, 30],
+         "test_info": [{"realtime": 5.0, "count": 1}, {"realtime": 25.0, "count": 3}]},
+        {"id": 5, "task": "SSR", "video": VIDEO, "tutorial": "painting", "all_steps": ["red"],
+         "start_time": [0], "end_time": [10],
+         "test_info": [{"realtime": 5.0, "step": "red", "type": 1},
+                       {"realtime": 15.0, "step": "red", "type": 0}]},
+    ],
+    "streameqa": [
+        {"id": 1, "task": "Perception", "video": VIDEO, "realtime": 15, "gt": 1,
+         "question": "Which one is it now?", "options": [*COLOURS, "white"]},
+    ],
+    "rvs": [{"video_id": "v1", "video_path": VIDEO, "conversations": [
+        {"question": "What is it?", "answer": "blue now", "start_time": 0, "end_time": 15.0},
+        {"question": "What is it?", "answer": "blue now", "start_time": 0, "end_time": 25.0}]}],
+    "svbench": [{"video_id": "v1", "video_path": VIDEO, "scenes": [
+        {"questions": ["What is it?", "And now?"], "timestamps": [5.0, 15.0],
+         "gt_answers": ["red now", "after It is red now"]}]}],
+}  # fmt: skip
+"""By the benchmark's name."""
+
+SCORES: dict[str, dict[str, float]] = {
+    "streamingbench-real": {"official": 0.75},
+    "streamingbench-real-all": {"official": 1.0},
+    "streamingbench-sqa": {"official": 1.0},
+    "streamingbench-proactive": {"polled": 0.5},
+    # Means of the groups: 1 of 1 looking back, 1 of 2 now, all of what is to come.
+    "ovo-bench": {"official": 2.5 / 3, "strict": 2.5 / 3},
+    "streameqa": {"official": 1.0},
+    "rvs": {"held": 0.5},
+    "svbench": {"held": 1.0},
+}
+"""What is right for `ITEMS`, of all."""

@@ -1,0 +1,47 @@
+"""Benchmarks of the field, put to the real server: the way from an annotation file to a score."""
+
+import argparse
+from pathlib import Path
+
+from onlooker.benchmarks.adapters.benchmark import BENCHMARKS
+from onlooker.benchmarks.adapters.evaluation import Evaluation
+from onlooker.benchmarks.adapters.own_items import ColourEngine, write_items, write_video
+from onlooker.benchmarks.adapters.reply_book import ReplyBook
+from onlooker.benchmarks.adapters.viewer import Viewer
+from onlooker.benchmarks.scenarios import adapters
+from onlooker.clients.python.client import Client
+from tests.fakes.served import serving
+
+
+async def test_every_adapter_comes_to_the_score_that_is_right() -> None:
+    figures = await adapters.measure(argparse.Namespace())
+    assert set(figures["benchmarks"]) == set(BENCHMARKS)
+    assert {n: one for n, one in figures["benchmarks"].items() if not one["is_right"]} == {}
+    assert all(one["looked_ahead"] == 0 for one in figures["benchmarks"].values())
+    assert "as they should be" in adapters.table(figures)
+
+
+async def test_a_missing_video_fails_its_own_items_and_the_rest_goes_on(tmp_path: Path) -> None:
+    write_video(tmp_path)
+    write_items(tmp_path)
+    path = tmp_path / "streameqa.json"
+    path.write_text(_with_missing(path.read_text()))
+    said: list[str] = []
+    async with serving(engine=ColourEngine()) as served, Client(served.base) as client:
+        run = Evaluation(
+            BENCHMARKS["streameqa"],
+            Viewer(client, tmp_path),
+            ReplyBook(tmp_path / "out.jsonl"),
+            say=said.append,
+        )
+        report = await run.run(path)
+    assert (report["failed"], report["answered"], report["probes"]) == (1, 1, 2)
+    assert "gone.mp4" in report["failures"][0]
+
+
+def _with_missing(text: str) -> str:
+    missing = (
+        ', {"id": 2, "task": "Perception", "video": "gone.mp4", "realtime": 5, "gt": 0, '
+        '"question": "?", "options": ["a", "b"]}]'
+    )
+    return text.rstrip()[:-1] + missing
