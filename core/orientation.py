@@ -59,17 +59,21 @@ class Orientations:
     def __init__(self) -> None:
         self._last = Orientation()
 
-    def of(self, frame: Any) -> Orientation:
+    def of(self, frame: Any, own: Orientation | None = None) -> Orientation:
         """How a frame is to be shown: a ``VideoFrame`` of PyAV, which this room does not load.
 
         A container says it for each frame. Coded video says it with a key frame, and means those
-        that follow as well, up to the next key frame.
+        that follow as well, up to the next key frame. A JPEG among JPEGs says it for itself:
+        `own` is what it says, and holds where it is not None.
         """
+        if own is not None:
+            self._last = own
+            return own
         try:
             matrix = frame.side_data.get("DISPLAYMATRIX")
         except ValueError:
             # PyAV cannot list the side data of a frame that has some of a kind it does not know,
-            # such as a JPEG's EXIF. It still tells the turn, but not whether it is mirrored.
+            # such as EXIF. It still tells the turn, but not whether it is mirrored.
             self._last = Orientation.of_rotation(frame.rotation)
             return self._last
         if matrix is not None:

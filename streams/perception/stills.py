@@ -6,21 +6,12 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from onlooker.core.exif import exif_orientation
 from onlooker.core.media import Codec, DropReason, Pixels
+from onlooker.core.orientation import Orientation
 from onlooker.streams.perception.jpeg_end import with_end
 
 FORMATS = {Codec.JPEG: ("JPEG",), Codec.PNG: ("PNG",), Codec.WEBP: ("WEBP",)}
-
-_ORIENTATION_TAG = 0x0112
-_TRANSPOSED = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 class Undecodable(Exception):
@@ -55,23 +46,21 @@ def decode_still(
             if image.width * image.height > max_pixels:
                 raise Undecodable(DropReason.TOO_LARGE, f"{image.width} x {image.height} pixels")
             on_header(image.width * image.height)
-            orientation = _orientation(image)
-            if orientation >= 5:  # stored on its side
+            orientation = exif_orientation(image) or Orientation()
+            if orientation.is_transposed:  # stored on its side
                 width, height = height, width
             # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted
             # size keeps the averaging below exact enough.
             image.draft("RGB", (width * 2, height * 2))
             image.load()  # now: a picture that already has the wanted size is handed on as it is
-            upright = squash(_as_rgb(image), width, height)
+            stored = squash(_as_rgb(image), width, height)
     except Undecodable:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Undecodable(DropReason.TOO_LARGE, str(error)) from error
     except Exception as error:  # decoders raise anything on broken bytes; none of it is ours
         raise Undecodable(DropReason.UNDECODABLE, f"{codec.name}: {error}") from error
-    if orientation in _TRANSPOSED:
-        upright = upright.transpose(_TRANSPOSED[orientation])
-    return np.asarray(upright, dtype=np.uint8)
+    return np.ascontiguousarray(orientation.upright(np.asarray(stored, dtype=np.uint8)))
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -89,14 +78,6 @@ def squash(image: Image.Image, width: int, height: int) -> Image.Image:
     shrinks = image.width >= width and image.height >= height
     method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
     return image.resize((width, height), method)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # broken metadata does not make a broken picture
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ from av.video.stream import VideoStream
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import ClientError
+from onlooker.core.exif import jpeg_orientation
 from onlooker.core.media import Frame, Pixels
 from onlooker.core.network import TooSlow
 from onlooker.core.orientation import Orientation, Orientations
@@ -23,6 +24,7 @@ from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.sources import reasons
 from onlooker.streams.sources.frame_times import FrameTimes
+from onlooker.streams.sources.single_jpeg import is_single
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow, SourceSpec
 from onlooker.streams.sources.way import Access, SourceWay
 from onlooker.streams.sources.ways import way_to
@@ -123,6 +125,7 @@ class SourceReader:
         stream.thread_type = "NONE"
         stream.codec_context.options = {"max_pixels": str(self._settings.max_frame_pixels)}
         num_broken, orientations = 0, Orientations()
+        has_jpegs = stream.codec_context.name == "mjpeg"
         thinner = _Thinner(self._interval_s, self._access.clock)
         times = FrameTimes(
             container,
@@ -146,8 +149,9 @@ class SourceReader:
                 if num_broken >= MAX_BROKEN_PACKETS:
                     raise SourceBroken(f"its video cannot be decoded: {error.strerror}") from error
                 continue
+            own = jpeg_orientation(bytes(packet)) if has_jpegs and packet.size else None
             for frame in frames:
-                orientation, time_s = orientations.of(frame), times.of(frame)
+                orientation, time_s = orientations.of(frame, own), times.of(frame)
                 if thinner.pick(time_s, is_live=not self.is_recorded):
                     yield Sample(time_s, self._pixels(frame, orientation))
 
@@ -165,14 +169,15 @@ class SourceReader:
             self._container = None
 
     def _check_video(self, container: InputContainer) -> None:
-        """Raise `SourceBroken` where there is no video. JPEGs are, where several follow each
-        other."""
+        """Raise `SourceBroken` where there is no video. JPEGs are, where several follow each other
+        that are not parts of one picture."""
         if all(_is_cover(stream) for stream in container.streams.video):
             raise SourceBroken(reasons.NO_VIDEO)
         self._packets = container.demux(container.streams.video[0])
         if container.format.name == "mjpeg":
             first = list(islice(self._packets, 2))  # the last of all packets is an empty one
-            if sum(packet.size > 0 for packet in first) < 2:
+            payloads = [bytes(packet) if packet.size else b"" for packet in first]
+            if is_single(*payloads, *[b""] * (2 - len(payloads))):
                 is_file = self._source.scheme == "file"
                 raise SourceBroken(reasons.of_picture("JPEG", is_file=is_file))
             self._packets = chain(first, self._packets)

@@ -1,15 +1,17 @@
 """Video that is coded on its side, upside down or mirrored, and says so."""
 
 import io
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
 from typing import Any
 
 import av
 import numpy as np
+from PIL import Image
 
 from onlooker.core.media import Pixels
-from tests.fakes.pictures import FMP4, WEBM
+from tests.fakes.pictures import FMP4, WEBM, encode
 
 CORNERS = ((220, 20, 20), (20, 220, 20), (20, 20, 220), (220, 220, 220))
 """Colours of the corners as they are to be seen: top left, top right, bottom left, bottom right."""
@@ -62,6 +64,44 @@ def turned_video(kind: str, turn: int, *, is_mirrored: bool, num: int = 20) -> b
             frame.pts, frame.time_base = index, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return target.getvalue()
+
+
+EXIF_STORED: dict[int, Callable[[Pixels], Pixels]] = {
+    1: lambda seen: seen,
+    2: lambda seen: seen[:, ::-1],
+    3: lambda seen: seen[::-1, ::-1],
+    4: lambda seen: seen[::-1],
+    5: lambda seen: seen.swapaxes(0, 1),
+    6: lambda seen: np.rot90(seen, 1),
+    7: lambda seen: seen[::-1, ::-1].swapaxes(0, 1),
+    8: lambda seen: np.rot90(seen, -1),
+}
+"""How a picture is stored that says each of the eight values of EXIF."""
+
+
+def turned_jpeg(orientation: int) -> bytes:
+    """The upright picture as a JPEG that says in its EXIF data how it lies."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = np.ascontiguousarray(EXIF_STORED[orientation](upright_picture()))
+    return encode(stored, exif=exif, quality=95)
+
+
+def turned_jpegs_in_avi(orientation: int, *, num: int = 20) -> bytes:
+    """`num` such pictures at 10 fps, in a container as old cameras write it."""
+    target = io.BytesIO()
+    stored = EXIF_STORED[orientation](upright_picture())
+    with av.open(target, "w", format="avi") as container:
+        stream: Any = container.add_stream("mjpeg", rate=10)
+        stream.height, stream.width = stored.shape[:2]
+        stream.pix_fmt = "yuvj420p"
+        for index in range(num):
+            packet = av.Packet(turned_jpeg(orientation))
+            packet.stream, packet.is_keyframe = stream, True
+            packet.pts = packet.dts = index
+            packet.time_base = Fraction(1, 10)
+            container.mux(packet)
     return target.getvalue()
 
 

@@ -31,7 +31,9 @@ from onlooker.clients.python.importing.records import (
     write_json,
 )
 from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.exif import jpeg_orientation
 from onlooker.core.media import Pixels
+from onlooker.core.orientation import Orientation, Orientations
 
 NICENESS = 10
 """Whatever else the machine does comes first."""
@@ -145,13 +147,14 @@ class PartDecoder:
             self._zero_s = (video.start_time or 0) * base_s
             context = video.codec_context
             context.thread_count = 1
+            self._orientations, self._has_jpegs = Orientations(), context.name == "mjpeg"
             if self._rate * self._part.interval_s >= SPARE_RATIO:
                 context.skip_frame = "NONREF"
             if seeks:
                 self._seek(container, video)
             try:
-                for frame in self._frames(container, video):
-                    self._give_out(frame)
+                for frame, orientation in self._frames(container, video):
+                    self._give_out(frame, orientation)
             except av.error.EOFError:
                 pass
             except av.error.FFmpegError as error:
@@ -162,8 +165,8 @@ class PartDecoder:
         with contextlib.suppress(*_READ_ERRORS):  # from the beginning, then
             container.seek(int(to_s / float(video.time_base)), stream=video, backward=True)
 
-    def _frames(self, container: Any, video: Any) -> Iterator[Any]:
-        """The pictures of the part, in the order in which they are shown."""
+    def _frames(self, container: Any, video: Any) -> Iterator[tuple[Any, Orientation]]:
+        """The pictures of the part, in the order in which they are shown, and how each lies."""
         for packet in container.demux(video):
             self._beat()
             at_s = self._time_of(packet)
@@ -176,10 +179,12 @@ class PartDecoder:
                 write(self._target, RecordKind.BEGIN, at_s=at_s or 0.0)
             elif self._until_s is None and self._is_over(packet, at_s):
                 self._until_s = at_s
+            own = jpeg_orientation(bytes(packet)) if self._has_jpegs and packet.size else None
             for frame in self._decoded(packet):
+                orientation = self._orientations.of(frame, own)
                 if self._until_s is not None and self._shown_s(frame) >= self._until_s:
                     return
-                yield frame
+                yield frame, orientation
 
     def _begins(self, packet: Any, at_s: float | None) -> bool:
         if not packet.is_keyframe:
@@ -220,7 +225,7 @@ class PartDecoder:
             return self._end_s
         return max(0.0, float(frame.pts * frame.time_base) - self._zero_s)
 
-    def _give_out(self, frame: Any) -> None:
+    def _give_out(self, frame: Any, orientation: Orientation) -> None:
         at_s = self._shown_s(frame)
         length_s = 1 / self._rate
         if frame.pts is not None and frame.duration:
@@ -230,14 +235,13 @@ class PartDecoder:
         if self._last_slot is not None and slot <= self._last_slot:
             return
         self._last_slot = slot
-        body = encode_jpeg(self._upright(frame))
+        body = encode_jpeg(self._upright(frame, orientation))
         write(self._target, RecordKind.PICTURE, at_s=at_s, body=body)
 
-    def _upright(self, frame: Any) -> Pixels:
+    def _upright(self, frame: Any, orientation: Orientation) -> Pixels:
         """The picture as it is meant to be seen, just large enough."""
-        turns = round((frame.rotation or 0) / 90) % 4
         width, height = self._part.width, self._part.height
-        if turns % 2:
+        if orientation.is_transposed:
             width, height = height, width
         scale = min(1.0, max(width / frame.width, height / frame.height))
         pixels = frame.to_ndarray(
@@ -245,7 +249,7 @@ class PartDecoder:
             width=max(1, round(frame.width * scale)),
             height=max(1, round(frame.height * scale)),
         )
-        return np.ascontiguousarray(np.rot90(pixels, turns))
+        return np.ascontiguousarray(orientation.upright(pixels))
 
     def _beat(self) -> None:
         now_s = self._clock.now_s()

@@ -19,6 +19,7 @@ from onlooker.clients.python.errors import ConnectionLost
 from onlooker.clients.python.sources.interface import SourcePicture
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, OnlookerError, UnsupportedMedia
+from onlooker.core.exif import jpeg_orientation
 from onlooker.core.media import Pixels
 from onlooker.core.orientation import Orientation, Orientations
 
@@ -62,7 +63,9 @@ def open_container(url: str, name: str, *, format_name: str | None, options: dic
     if not container.streams.video:
         container.close()
         raise UnsupportedMedia(f"{name} holds no video")
-    container.streams.video[0].thread_type = "AUTO"
+    video = container.streams.video[0]
+    # With threads, frames come out behind their packets, and each JPEG says how it lies.
+    video.thread_type = "NONE" if video.codec_context.name == "mjpeg" else "AUTO"
     return container
 
 
@@ -79,6 +82,7 @@ def decoded(container: Any, name: str) -> Iterator[_Decoded]:
         ConnectionLost: reading broke off.
     """
     num_bad, orientations = 0, Orientations()
+    has_jpegs = container.streams.video[0].codec_context.name == "mjpeg"
     try:
         for packet in container.demux(container.streams.video[0]):
             try:
@@ -89,7 +93,8 @@ def decoded(container: Any, name: str) -> Iterator[_Decoded]:
                 if num_bad > MAX_BAD_PACKETS:
                     raise UnsupportedMedia(f"{name} cannot be decoded: {_plain(error)}") from error
                 continue
-            yield from (_Decoded(frame, orientations.of(frame)) for frame in frames)
+            own = jpeg_orientation(bytes(packet)) if has_jpegs and packet.size else None
+            yield from (_Decoded(frame, orientations.of(frame, own)) for frame in frames)
     except av.error.EOFError:
         return
     except av.error.FFmpegError as error:

@@ -1,5 +1,6 @@
 """Files that people really have, from end to end: `tests/data` holds them."""
 
+import asyncio
 import base64
 import json
 from pathlib import Path
@@ -11,7 +12,7 @@ from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.streams.perception.pieces import PieceDecoder
 from onlooker.streams.perception.stills import decode_still
 from tests.fakes.pictures import in_pieces
-from tests.fakes.served import Served, serving
+from tests.fakes.served import Served, jpeg, serving
 from tests.fakes.waiting import limited, until
 
 DATA = Path(__file__).parents[2] / "data"
@@ -116,6 +117,27 @@ def test_a_drawing_on_nothing_can_be_seen() -> None:
     pixels = still((DATA / "drawing_on_nothing.png").read_bytes(), Codec.PNG)
     assert pixels.max() > 200
     assert pixels.min() < 60
+
+
+async def test_a_picture_of_400_scans_is_refused_and_holds_up_nobody() -> None:
+    costly, headers = (DATA / "scans_400.jpg").read_bytes(), {"content-type": "image/jpeg"}
+    async with serving(decodes_in_processes=True) as served, served.http() as http:
+        for name in ("costly", "other"):
+            assert (await http.post("/v1/streams", json={"id": name})).is_success
+        path = "/v1/streams/{}/frames"
+        decoding = asyncio.create_task(
+            http.post(path.format("costly"), content=costly, headers=headers)
+        )
+        await until(lambda: not served.gateway.hub.is_decoding_idle)
+        other = await http.post(path.format("other"), content=jpeg(), headers=headers)
+        is_first = not decoding.done()
+        refused = await decoding
+        status = (await http.get("/v1/streams/costly")).json()
+    assert other.json()["outcome"] == "kept"
+    assert is_first
+    assert refused.status_code == 413
+    assert "processor time" in refused.json()["error"]["message"]
+    assert status["totals"]["dropped"] == {"too_costly": 1}
 
 
 def still(payload: bytes, codec: Codec) -> Pixels:

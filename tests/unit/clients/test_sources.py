@@ -16,7 +16,7 @@ from onlooker.demo_model.video import write_video
 from tests.fakes.pictures import encode_chunks
 from tests.fakes.rtsp_camera import RtspCamera
 from tests.fakes.timed import timed_video
-from tests.fakes.turned import CORNERS, LYING, corners, turned_video
+from tests.fakes.turned import CORNERS, LYING, corners, turned_jpeg, turned_video
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,20 @@ async def test_a_file_and_a_live_source_give_upright_pictures(
     path = tmp_path / f"phone.{kind}"
     path.write_bytes(turned_video(kind, turn, is_mirrored=is_mirrored, num=3))
     for source in (FileSource(path), LiveSource(str(path), name="phone", clock=SystemClock())):
+        async with source:
+            picture = await source.picture(0.0)
+            assert picture is not None
+            assert picture.pixels.shape == (96, 160, 3)
+            assert corners(picture.pixels) == list(CORNERS)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+async def test_motion_jpeg_whose_pictures_say_how_they_lie_is_upright(
+    orientation: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mjpeg"
+    path.write_bytes(turned_jpeg(orientation) * 3)
+    for source in (FileSource(path), LiveSource(str(path), name="camera", clock=SystemClock())):
         async with source:
             picture = await source.picture(0.0)
             assert picture is not None

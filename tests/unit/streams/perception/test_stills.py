@@ -9,6 +9,7 @@ from PIL import Image
 from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.streams.perception.stills import Undecodable, decode_still
 from tests.fakes.pictures import encode, make_pixels
+from tests.fakes.turned import CORNERS, corners, turned_jpeg
 
 LIMIT = 4096 * 4096
 
@@ -100,29 +101,8 @@ def test_a_picture_of_another_type_than_announced_is_undecodable() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_picture_stored_turned_comes_out_upright(orientation: int) -> None:
-    upright = Image.new("RGB", (120, 80), "black")
-    upright.paste((255, 0, 0), (0, 0, 60, 40))  # top left
-    upright.paste((0, 0, 255), (60, 40, 120, 80))  # bottom right
-    turns: dict[int, list[Image.Transpose]] = {
-        1: [],
-        2: [Image.Transpose.FLIP_LEFT_RIGHT],
-        3: [Image.Transpose.ROTATE_180],
-        4: [Image.Transpose.FLIP_TOP_BOTTOM],
-        5: [Image.Transpose.TRANSPOSE],
-        6: [Image.Transpose.ROTATE_90],
-        7: [Image.Transpose.TRANSVERSE],
-        8: [Image.Transpose.ROTATE_270],
-    }
-    stored = upright
-    for turn in turns[orientation]:
-        stored = stored.transpose(turn)
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    pixels = decode(encode(stored, "JPEG", exif=exif, quality=95)).astype(int)
-    assert pixels[8, 8, 0] > 200
-    assert pixels[8, 8, 2] < 60
-    assert pixels[-8, -8, 2] > 200
-    assert pixels[-8, 8].max() < 60
+    pixels = decode(turned_jpeg(orientation))
+    assert corners(pixels) == list(CORNERS)
 
 
 def test_shrinking_averages_areas_rather_than_picking_points() -> None:

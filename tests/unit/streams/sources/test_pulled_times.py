@@ -19,7 +19,15 @@ from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.pictures import encode, make_pixels, record
 from tests.fakes.streams import running_hub, waiting_events
 from tests.fakes.timed import timed_video
-from tests.fakes.turned import CORNERS, KINDS, LYING, corners, turned_video
+from tests.fakes.turned import (
+    CORNERS,
+    KINDS,
+    LYING,
+    corners,
+    turned_jpeg,
+    turned_jpegs_in_avi,
+    turned_video,
+)
 from tests.fakes.waiting import limited, until
 
 
@@ -172,6 +180,16 @@ async def test_a_recording_is_seen_upright(kind: str, tmp_path: Path) -> None:
         path = tmp_path / f"phone.{kind}"
         path.write_bytes(turned_video(kind, turn, is_mirrored=is_mirrored, num=2))
         assert corners(await first_seen(path)) == list(CORNERS), (turn, is_mirrored)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+async def test_motion_jpeg_whose_pictures_say_how_they_lie_is_seen_upright(
+    orientation: int, tmp_path: Path
+) -> None:
+    (tmp_path / "a.mjpeg").write_bytes(turned_jpeg(orientation) * 2)
+    (tmp_path / "a.avi").write_bytes(turned_jpegs_in_avi(orientation, num=2))
+    for name in ("a.mjpeg", "a.avi"):
+        assert corners(await first_seen(tmp_path / name)) == list(CORNERS), name
 
 
 async def test_a_phones_recording_is_seen_upright() -> None:

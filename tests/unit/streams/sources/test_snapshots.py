@@ -115,6 +115,42 @@ async def test_jpegs_that_follow_each_other_are_video_and_one_alone_is_a_picture
     assert ("push it" in single.reason) == (place == "on disk")
 
 
+def two_in_one(size: tuple[int, int], *, is_listed: bool) -> bytes:
+    """A red picture of 96 x 64 with a blue one of `size` behind it in the same file, which it lists
+    as phones and cameras do, or not, as older ones do."""
+    red, blue = Image.new("RGB", (96, 64), "red"), Image.new("RGB", size, "blue")
+    if not is_listed:
+        return encode(red) + encode(blue)
+    buffer = io.BytesIO()
+    red.save(buffer, "MPO", save_all=True, append_images=[blue])
+    return buffer.getvalue()
+
+
+TWO_IN_ONE = {
+    "a preview": two_in_one((48, 32), is_listed=True),
+    "a preview, not listed": two_in_one((48, 32), is_listed=False),
+    "a twin": two_in_one((96, 64), is_listed=True),
+    "a film": encode(make_pixels("red", width=64, height=64)) + b"\0\0\0\x18ftyp" + bytes(3000),
+}
+
+
+@pytest.mark.parametrize("what", TWO_IN_ONE)
+async def test_a_picture_with_more_behind_it_in_its_file_is_a_picture(
+    what: str, tmp_path: Path
+) -> None:
+    path, payload = tmp_path / "phone.jpg", TWO_IN_ONE[what]
+    path.write_bytes(payload)
+    found = await pulled(str(path), file_dirs=[str(tmp_path)])
+    assert (found.state, found.seen) == ("failed", NOTHING)
+    assert "a single picture (JPEG), not video" in found.reason
+    with web(lambda path, headers: Reply(payload)) as server:
+        found = await pulled(f"{server.url}/phone.jpg")
+        assert "a single picture (JPEG), not video" in found.reason
+        source = SourceSpec(f"{server.url}/phone.jpg", every_s=0.1)
+        found = await pulled(source, min_every_s=0.1, num_clips=2)
+    assert found.seen == "I have seen these colours: red."
+
+
 def digest(path: str, headers: Mapping[str, str]) -> Reply:
     header = headers.get("authorization")
     if digests.is_right(header, method="GET", path=path, login=LOGIN):
