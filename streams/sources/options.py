@@ -1,10 +1,15 @@
 """Which options go with which kind of source."""
 
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.streams.config import SourcesSection
-from onlooker.streams.sources.spec import SourceSpec
+from onlooker.streams.sources.spec import SourceSpec, srt_options
+from onlooker.streams.sources.srt_keys import (
+    KEY_BYTES,
+    MAX_PASSPHRASE_BYTES,
+    MIN_PASSPHRASE_BYTES,
+)
 
 
 def check_options(source: SourceSpec, settings: SourcesSection) -> None:
@@ -51,17 +56,25 @@ def check_options(source: SourceSpec, settings: SourcesSection) -> None:
 
 def _check_srt(url: str) -> None:
     try:
-        parts = urlsplit(url)
-        options, port = parse_qs(parts.query), parts.port
+        port = urlsplit(url).port
     except ValueError:
         return  # told as malformed by who takes the address apart
-    if "passphrase" in options:
+    options = srt_options(url)
+    passphrase = options.get("passphrase")
+    if passphrase is not None and not (
+        MIN_PASSPHRASE_BYTES <= len(passphrase.encode()) <= MAX_PASSPHRASE_BYTES
+    ):
         raise InvalidRequest(
-            "SRT with a passphrase is not supported: send without one, over a network or tunnel "
-            "that is safe",
+            f"the passphrase of an srt:// source has {MIN_PASSPHRASE_BYTES} to "
+            f"{MAX_PASSPHRASE_BYTES} characters, as SRT demands (percent-encode others than "
+            "letters and digits)",
             param="url",
         )
-    if options.get("mode", ["caller"])[0] not in ("caller", "listener"):
+    if options.get("pbkeylen", "0") not in ("0", *map(str, KEY_BYTES)):
+        raise InvalidRequest(
+            "the pbkeylen of an srt:// source is 16, 24 or 32 (bytes of the key)", param="url"
+        )
+    if options.get("mode", "caller") not in ("caller", "listener"):
         raise InvalidRequest("the mode of an srt:// source is caller or listener", param="url")
     if port is None:
         raise InvalidRequest("an srt:// source's URL names no port", param="url")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 Transport = Literal["tcp", "udp"]
 
@@ -54,6 +54,15 @@ class SourceSlow(SourceLost):
 class SourceBroken(Exception):
     """The source cannot be played: not found, no video, refused. Where it never could, it is not
     opened again."""
+
+
+def srt_options(url: str) -> dict[str, str]:
+    """What stands behind the ``?`` of an SRT address, such as ``streamid`` and ``passphrase``.
+    A ``+`` is one, and no blank. None of it where the address is malformed."""
+    try:
+        return dict(parse_qsl(urlsplit(url).query.replace("+", "%2B")))
+    except ValueError:
+        return {}
 
 
 def redacted(url: str) -> str:

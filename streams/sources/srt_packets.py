@@ -1,4 +1,4 @@
-"""SRT on the wire, as far as a receiver of unencrypted live video needs it.
+"""SRT on the wire, as far as a receiver of live video needs it.
 
 After draft-sharabayko-srt-01. All numbers are big-endian; sequence numbers have 31 bits and wrap.
 """
@@ -12,11 +12,16 @@ MAX_BYTES = 1500
 SEQUENCES = 1 << 31
 
 HANDSHAKE, KEEPALIVE, ACK, NAK, SHUTDOWN, ACKACK, DROPREQ = 0, 1, 2, 3, 5, 6, 7
+EXTENSION = 0x7FFF
+"""A control packet whose `SrtControl.subtype` is one of the extensions of handshakes."""
 INDUCTION, CONCLUSION, REJECTED = 1, 0xFFFFFFFF, 1000
 """Types of handshakes; those from REJECTED on say why not."""
 
-HSREQ, HSRSP, KMREQ, STREAM_ID = 1, 2, 3, 5
-"""Extensions of handshakes."""
+HSREQ, HSRSP, KMREQ, KMRSP, STREAM_ID = 1, 2, 3, 4, 5
+"""Extensions of handshakes; a key message (KM) is asked to be taken, and sent back when it is."""
+
+WITH_HS, WITH_KM, WITH_CONFIG = 1, 2, 4
+"""Flags of a handshake: which extensions follow."""
 
 MAGIC = 0x4A17
 VERSION = 0x010501
@@ -32,7 +37,8 @@ class SrtData:
     """A packet of the stream."""
 
     sequence: int
-    is_encrypted: bool
+    key: int
+    """The key that it is encrypted with, 1 or 2; 0: it is not encrypted."""
     payload: bytes
 
 
@@ -41,6 +47,7 @@ class SrtControl:
     """A packet about the stream."""
 
     kind: int
+    subtype: int
     info: int
     content: bytes
 
@@ -99,16 +106,16 @@ def split_packet(data: bytes) -> SrtData | SrtControl | None:
         return None
     first, second = struct.unpack_from(">II", data)
     if first < SEQUENCES:
-        return SrtData(first, bool(second >> 27 & 3), data[HEAD_BYTES:])
-    return SrtControl(first >> 16 & 0x7FFF, second, data[HEAD_BYTES:])
+        return SrtData(first, second >> 27 & 3, data[HEAD_BYTES:])
+    return SrtControl(first >> 16 & 0x7FFF, first & 0xFFFF, second, data[HEAD_BYTES:])
 
 
 def control_packet(
-    kind: int, *, to: int, time_s: float, info: int = 0, content: bytes = b""
+    kind: int, *, to: int, time_s: float, subtype: int = 0, info: int = 0, content: bytes = b""
 ) -> bytes:
     """A control packet to the socket `to`, sent `time_s` seconds after the connection began."""
     stamp = int(time_s * 1e6) & 0xFFFFFFFF
-    return struct.pack(">IIII", 1 << 31 | kind << 16, info, stamp, to) + content
+    return struct.pack(">IIII", 1 << 31 | kind << 16 | subtype, info, stamp, to) + content
 
 
 def agreement(latency_s: float) -> bytes:

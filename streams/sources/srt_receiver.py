@@ -9,22 +9,28 @@ import struct
 from collections import deque
 
 from onlooker.streams.sources.spec import SourceBroken, SourceLost
+from onlooker.streams.sources.srt_keys import SrtKeys, WrongPassphrase
 from onlooker.streams.sources.srt_packets import (
     ACK,
     CONCLUSION,
     DROPREQ,
+    EXTENSION,
     HANDSHAKE,
     HSREQ,
     HSRSP,
     INDUCTION,
     KEEPALIVE,
     KMREQ,
+    KMRSP,
     MAGIC,
     NAK,
     REJECTED,
     SEQUENCES,
     SHUTDOWN,
     STREAM_ID,
+    WITH_CONFIG,
+    WITH_HS,
+    WITH_KM,
     SrtControl,
     SrtData,
     SrtHandshake,
@@ -51,18 +57,28 @@ _RTT_US = 20_000
 MAX_PENDING = 8192
 """Packets that wait for one before them."""
 
-_UNSECURE = 1011
-_NO_ENCRYPTION = (
-    "the SRT sender encrypts, which is not supported: send without a passphrase, over a network or "
-    "tunnel that is safe"
+_DISAGREEING, _UNSECURE = 1010, 1011
+_DISAGREES = (
+    "the SRT sender has another passphrase: give the same to both (passphrase=... in the address)"
+)
+_ENCRYPTS = (
+    "the SRT sender encrypts: put its passphrase into the address, as in "
+    "srt://host:9000?passphrase=..."
+)
+_DOES_NOT_ENCRYPT = (
+    "the SRT sender does not encrypt, but the address has a passphrase: give the sender the same, "
+    "or leave it out of the address"
 )
 
 
 class SrtReceiver:
     """One connection, as caller or as listener."""
 
-    def __init__(self, *, is_caller: bool, stream_name: str = "", now_s: float) -> None:
-        self._is_caller, self._stream_name = is_caller, stream_name
+    def __init__(
+        self, *, is_caller: bool, stream_name: str = "", keys: SrtKeys | None = None, now_s: float
+    ) -> None:
+        """`keys`: under the passphrase that both have; None where there is none."""
+        self._is_caller, self._stream_name, self._keys = is_caller, stream_name, keys
         self._begun_s = now_s
         self._socket_id = secrets.randbelow(1 << 30) + 1
         self._cookie = secrets.randbits(32)
@@ -73,8 +89,10 @@ class SrtReceiver:
         self.is_connected = False
         self.has_ended = False
         """Whether the sender said goodbye."""
+        self.refusal: SourceBroken | None = None
+        """Why the peer cannot be heard, once it has been told so."""
         self.num_lost = 0
-        """Packets that the stream went on without."""
+        """Packets that the stream went on without, or that could not be decrypted."""
         self._next = self._highest = 0
         self._pending: dict[int, bytes] = {}
         self._ready: deque[bytes] = deque()
@@ -92,7 +110,7 @@ class SrtReceiver:
         """Take in a datagram; returns what to send.
 
         Raises:
-            SourceBroken, SourceLost: the peer refuses, or encrypts.
+            SourceBroken, SourceLost: the peer refuses, or does not agree on a passphrase.
         """
         match split_packet(data):
             case SrtData() as packet if self.is_connected:
@@ -107,6 +125,8 @@ class SrtReceiver:
                 self.has_ended = True
             case SrtControl(kind=k, content=content) if k == DROPREQ and len(content) >= 8:
                 self._give_up_until(struct.unpack_from(">I", content, 4)[0] % SEQUENCES)
+            case SrtControl(kind=k, subtype=sub, content=content) if (k, sub) == (EXTENSION, KMREQ):
+                return self._renew_keys(content, now_s)
         return []
 
     def tick(self, now_s: float) -> list[bytes]:
@@ -149,7 +169,7 @@ class SrtReceiver:
 
     def _answered(self, handshake: SrtHandshake, now_s: float) -> list[bytes]:
         if REJECTED <= handshake.kind < CONCLUSION - 1:
-            raise _refusal(handshake.kind)
+            raise _refusal(handshake.kind, has_keys=self._keys is not None)
         if self.is_connected:
             return []
         if handshake.kind == INDUCTION:
@@ -158,8 +178,13 @@ class SrtReceiver:
             extensions = [(HSREQ, agreement(LATENCY_S))]
             if self._stream_name:
                 extensions.append((STREAM_ID, stream_id_content(self._stream_name)))
+            if self._keys is not None:
+                extensions.append((KMREQ, self._keys.offer()))
             self._asked = SrtHandshake(
-                flags=1 | (4 if self._stream_name else 0),
+                encryption=self._encryption,
+                flags=WITH_HS
+                | (WITH_CONFIG if self._stream_name else 0)
+                | (WITH_KM if self._keys is not None else 0),
                 sequence=self._first,
                 kind=CONCLUSION,
                 socket_id=self._socket_id,
@@ -169,8 +194,17 @@ class SrtReceiver:
             self._tried_at_s = -1.0
             return self._call(now_s)
         if handshake.kind == CONCLUSION:
+            self._check_keys_are_taken(handshake)
             self._begin(handshake)
         return []
+
+    def _check_keys_are_taken(self, handshake: SrtHandshake) -> None:
+        """Raise `SourceBroken` where a listener that accepts us does not take our key."""
+        assert self._asked is not None, "it has answered"
+        answer = dict(handshake.extensions).get(KMRSP, b"")
+        if answer != dict(self._asked.extensions).get(KMREQ, b""):
+            # Instead of the key message it may send a word that says why not.
+            raise SourceBroken(_DISAGREES if answer else _DOES_NOT_ENCRYPT)
 
     def _called(self, handshake: SrtHandshake, now_s: float) -> list[bytes]:
         if handshake.kind == INDUCTION:
@@ -182,23 +216,57 @@ class SrtReceiver:
                 cookie=self._cookie,
             )
         elif handshake.kind == CONCLUSION and handshake.cookie == self._cookie:
-            kinds = [kind for kind, _ in handshake.extensions]
-            if handshake.encryption or KMREQ in kinds:
-                raise SourceBroken(_NO_ENCRYPTION)
-            if not self.is_connected:
-                self._begin(handshake)
-            reply = SrtHandshake(
-                flags=1,
-                sequence=handshake.sequence,
-                kind=CONCLUSION,
-                socket_id=self._socket_id,
-                extensions=((HSRSP, agreement(LATENCY_S)),),
-            )
+            reply = self._accepted(handshake)
         else:
             return []
         to = handshake.socket_id
         time_s = now_s - self._begun_s
         return [control_packet(HANDSHAKE, to=to, time_s=time_s, content=reply.content)]
+
+    def _accepted(self, handshake: SrtHandshake) -> SrtHandshake:
+        """The answer to a caller who has shown the cookie: we are connected, or why not."""
+        message = dict(handshake.extensions).get(KMREQ)
+        extensions = [(HSRSP, agreement(LATENCY_S))]
+        code, why = 0, ""
+        if message is None and self._keys is not None:
+            code, why = _UNSECURE, _DOES_NOT_ENCRYPT
+        elif message is not None and self._keys is None:
+            code, why = _UNSECURE, _ENCRYPTS
+        elif message is not None and self._keys is not None:
+            extensions.append((KMRSP, message))
+            try:
+                self._keys.take(message)
+            except WrongPassphrase:
+                code, why = _DISAGREEING, _DISAGREES
+            except ValueError as error:
+                code, why = _DISAGREEING, f"the SRT sender encrypts in a way unknown here: {error}"
+        if code:
+            self.refusal = SourceBroken(why)
+        elif not self.is_connected:
+            self._begin(handshake)
+        return SrtHandshake(
+            encryption=0 if code else self._encryption,
+            flags=0 if code else WITH_HS | (WITH_KM if message is not None else 0),
+            sequence=handshake.sequence,
+            kind=code or CONCLUSION,
+            socket_id=self._socket_id,
+            extensions=() if code else tuple(extensions),
+        )
+
+    @property
+    def _encryption(self) -> int:
+        """What handshakes say of the length of our keys."""
+        return self._keys.num_key_bytes // 8 if self._keys is not None else 0
+
+    def _renew_keys(self, message: bytes, now_s: float) -> list[bytes]:
+        """The sender will go on with another key; returns our word that we have it."""
+        if self._keys is None or not self.is_connected:
+            return []
+        try:
+            self._keys.take(message)
+        except (WrongPassphrase, ValueError):
+            return []  # packets that are encrypted with it count as lost
+        return [self._packet(EXTENSION, now_s, subtype=KMRSP, content=message)]
 
     def _begin(self, handshake: SrtHandshake) -> None:
         self._peer_id = handshake.socket_id
@@ -210,14 +278,14 @@ class SrtReceiver:
     # ---- the stream
 
     def _take_data(self, packet: SrtData, now_s: float) -> list[bytes]:
-        if packet.is_encrypted:
-            raise SourceBroken(_NO_ENCRYPTION)
+        if packet.key and self._keys is None:
+            raise SourceBroken(_ENCRYPTS)
         lead = ahead(packet.sequence, self._next)
         if lead < 0 or packet.sequence in self._pending:
             return []
         if lead > 2 * MAX_PENDING:
             return []  # no sender is so far ahead of what was acknowledged
-        self._pending[packet.sequence] = packet.payload
+        self._pending[packet.sequence] = self._decrypted(packet)
         has_gap = ahead(packet.sequence, self._highest) > 1
         if ahead(packet.sequence, self._highest) > 0:
             self._highest = packet.sequence
@@ -225,6 +293,15 @@ class SrtReceiver:
         if len(self._pending) > MAX_PENDING:
             self._skip_gap(now_s)
         return [self._losses(now_s)] if has_gap and self._pending else []
+
+    def _decrypted(self, packet: SrtData) -> bytes:
+        """What the packet says; nothing where it cannot be decrypted, or was not encrypted and
+        should be."""
+        if self._keys is None:
+            return packet.payload
+        payload = self._keys.decrypted(packet.payload, key=packet.key, sequence=packet.sequence)
+        self.num_lost += payload is None
+        return payload or b""
 
     def _release(self, now_s: float) -> None:
         """Move on to the first packet that is missing."""
@@ -273,15 +350,25 @@ class SrtReceiver:
         )
         return self._packet(ACK, now_s, info=self._num_acks, content=content)
 
-    def _packet(self, kind: int, now_s: float, *, info: int = 0, content: bytes = b"") -> bytes:
-        time_s = max(0.0, now_s - self._begun_s)
-        return control_packet(kind, to=self._peer_id, time_s=time_s, info=info, content=content)
+    def _packet(
+        self, kind: int, now_s: float, *, subtype: int = 0, info: int = 0, content: bytes = b""
+    ) -> bytes:
+        return control_packet(
+            kind,
+            to=self._peer_id,
+            time_s=max(0.0, now_s - self._begun_s),
+            subtype=subtype,
+            info=info,
+            content=content,
+        )
 
 
-def _refusal(kind: int) -> SourceBroken | SourceLost:
+def _refusal(kind: int, *, has_keys: bool) -> SourceBroken | SourceLost:
     """Why a listener refuses."""
-    if kind in (1010, _UNSECURE):
-        return SourceBroken(_NO_ENCRYPTION)
+    if kind == _DISAGREEING:
+        return SourceBroken(_DISAGREES)
+    if kind == _UNSECURE:
+        return SourceBroken(_DOES_NOT_ENCRYPT if has_keys else _ENCRYPTS)
     if kind in (2401, 2403):
         return SourceBroken(f"the SRT server forbids it (code {kind}): check the streamid")
     if kind == 2404:

@@ -1,4 +1,4 @@
-"""SRT with MPEG-TS inside, without encryption: called by this server, or waited for.
+"""SRT with MPEG-TS inside, with or without a passphrase: called by this server, or waited for.
 
 The FFmpeg in PyAV's wheel does not speak SRT, so it is spoken here.
 """
@@ -7,7 +7,6 @@ import contextlib
 import socket
 import threading
 from typing import Protocol
-from urllib.parse import parse_qs, urlsplit
 
 from av.container import InputContainer
 
@@ -16,7 +15,8 @@ from onlooker.core.clock import Clock
 from onlooker.core.network import TooSlow
 from onlooker.streams.sources import reasons
 from onlooker.streams.sources.listening import Datagrams, ListenAddress
-from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
+from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec, srt_options
+from onlooker.streams.sources.srt_keys import SrtKeys
 from onlooker.streams.sources.srt_receiver import TICK_S, SrtReceiver
 from onlooker.streams.sources.way import Access, open_file
 
@@ -57,10 +57,17 @@ class SrtWay:
         receiver = SrtReceiver(
             is_caller=isinstance(port, CalledPort),
             stream_name=_option(self._url, "streamid"),
+            keys=self._keys(),
             now_s=self._access.clock.now_s(),
         )
         self._file = SrtFile(port, receiver, self._access)
         return open_file(self._file, format="mpegts")
+
+    def _keys(self) -> SrtKeys | None:
+        passphrase = _option(self._url, "passphrase")
+        if not passphrase:
+            return None
+        return SrtKeys(passphrase, num_key_bytes=int(_option(self._url, "pbkeylen") or 0) or 16)
 
     def stop(self) -> None:
         if self._file is not None:
@@ -187,6 +194,8 @@ class SrtFile:
             data, now_s = port.poll(TICK_S), clock.now_s()
             if data:
                 self._send(receiver.handle(data, now_s))
+            if receiver.refusal is not None:
+                raise receiver.refusal
             payload = receiver.take()
             if payload:
                 self._budget.receive(len(payload), now_s - heard_at_s)
@@ -211,7 +220,4 @@ class SrtFile:
 
 
 def _option(url: str, name: str) -> str:
-    try:
-        return parse_qs(urlsplit(url).query).get(name, [""])[0]
-    except ValueError:
-        return ""
+    return srt_options(url).get(name, "")

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from onlooker.streams.sources.srt_keys import EVEN, SrtKeys, WrongPassphrase
 from onlooker.streams.sources.srt_packets import (
     ACK,
     ACKACK,
@@ -13,6 +14,8 @@ from onlooker.streams.sources.srt_packets import (
     HANDSHAKE,
     HSREQ,
     INDUCTION,
+    KMREQ,
+    KMRSP,
     MAGIC,
     NAK,
     SEQUENCES,
@@ -36,10 +39,13 @@ class SrtSender:
     """Sends `data`, says goodbye, and remembers who it was asked to be.
 
     `lost`: indices of packets that are lost on their first way. `refusal`: the code with which it
-    refuses who calls.
+    refuses who calls. `passphrase`: it encrypts, as libsrt does.
     """
 
-    def __init__(self, data: bytes, *, lost: set[int], refusal: int | None = None) -> None:
+    def __init__(
+        self, data: bytes, *, lost: set[int], refusal: int | None = None, passphrase: str = ""
+    ) -> None:
+        self._keys = SrtKeys(passphrase) if passphrase else None
         self._pieces = [data[at : at + PAYLOAD_BYTES] for at in range(0, len(data), PAYLOAD_BYTES)]
         self._lost, self._refusal = set(lost), refusal
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -94,10 +100,12 @@ class SrtSender:
     def _answer(self, said: SrtHandshake, last: SrtHandshake, *, is_caller: bool) -> SrtHandshake:
         if is_caller:
             if said.kind == INDUCTION and said.flags == MAGIC:
-                extensions = ((HSREQ, agreement(0.12)),)
+                extensions = [(HSREQ, agreement(0.12))]
+                if self._keys is not None:
+                    extensions.append((KMREQ, self._keys.offer()))
                 return SrtHandshake(
                     flags=1, sequence=FIRST, kind=CONCLUSION, socket_id=_OURS,
-                    cookie=said.cookie, extensions=extensions,
+                    cookie=said.cookie, extensions=tuple(extensions),
                 )  # fmt: skip
             if said.kind == CONCLUSION:
                 self._peer_id = said.socket_id
@@ -113,13 +121,26 @@ class SrtSender:
                 words[at : at + 4][::-1] for at in range(0, len(words), 4)
             ).decode().rstrip("\0")  # fmt: skip
             reply = SrtHandshake(
-                flags=1, sequence=FIRST, kind=self._refusal or CONCLUSION, socket_id=_OURS,
-                extensions=((2, agreement(0.12)),),
+                flags=1, sequence=FIRST, kind=self._refused(said) or CONCLUSION, socket_id=_OURS,
+                extensions=((2, agreement(0.12)), *self._taken_keys(said)),
             )  # fmt: skip
         self._send(HANDSHAKE, content=reply.content, to=said.socket_id)
         if reply.kind == CONCLUSION:
             self._peer_id = said.socket_id
         return last
+
+    def _refused(self, said: SrtHandshake) -> int | None:
+        message = dict(said.extensions).get(KMREQ)
+        if self._keys is None or message is None:
+            return self._refusal if self._keys is None and message is None else 1011
+        try:
+            self._keys.take(message)
+        except WrongPassphrase:
+            return 1010
+        return self._refusal
+
+    def _taken_keys(self, said: SrtHandshake) -> list[tuple[int, bytes]]:
+        return [(KMRSP, content) for kind, content in said.extensions if kind == KMREQ]
 
     def _repeat(self, content: bytes) -> None:
         numbers = list(struct.unpack(f">{len(content) // 4}I", content))
@@ -132,8 +153,13 @@ class SrtSender:
 
     def _send_data(self, index: int, *, is_lost: bool) -> None:
         if not is_lost and self._peer is not None and index < len(self._pieces):
-            head = struct.pack(">IIII", (FIRST + index) % SEQUENCES, 3 << 30, 0, self._peer_id)
-            self._socket.sendto(head + self._pieces[index], self._peer)
+            sequence, piece, key = (FIRST + index) % SEQUENCES, self._pieces[index], 0
+            if self._keys is not None:  # in counter mode the same is done to encrypt
+                encrypted = self._keys.decrypted(piece, key=EVEN, sequence=sequence)
+                assert encrypted is not None
+                piece, key = encrypted, EVEN
+            head = struct.pack(">IIII", sequence, 3 << 30 | key << 27, 0, self._peer_id)
+            self._socket.sendto(head + piece, self._peer)
 
     def _send(
         self, kind: int, *, info: int = 0, content: bytes = b"", to: int | None = None
@@ -148,10 +174,10 @@ class SrtSender:
 @contextmanager
 def srt_sender(
     data: bytes, *, call: int | None = None, lost: frozenset[int] = frozenset(),
-    refusal: int | None = None,
+    refusal: int | None = None, passphrase: str = "",
 ) -> Iterator[SrtSender]:  # fmt: skip
     """A sender that runs; it calls the port `call`, or waits at its own."""
-    sender = SrtSender(data, lost=set(lost), refusal=refusal)
+    sender = SrtSender(data, lost=set(lost), refusal=refusal, passphrase=passphrase)
     thread = threading.Thread(target=sender.serve, kwargs={"call": call}, daemon=True)
     thread.start()
     try:

@@ -111,7 +111,8 @@ def test_a_call_is_repeated_until_it_is_answered() -> None:
 @pytest.mark.parametrize(
     ("kind", "error", "said"),
     [
-        (1011, SourceBroken, "encrypts"),
+        (1010, SourceBroken, "has another passphrase"),
+        (1011, SourceBroken, "encrypts: put its passphrase into the address"),
         (2404, SourceBroken, "no such stream"),
         (2403, SourceBroken, "forbids it"),
         (1003, SourceLost, "refuses the connection (code 1003)"),
@@ -198,6 +199,50 @@ async def test_srt_is_called() -> None:
     assert sender.stream_name == "read:door/1"
 
 
+PASSPHRASE = "knock knock+1"
+IN_ADDRESS = "passphrase=knock%20knock+1"
+
+
+async def test_srt_with_a_passphrase_is_waited_for() -> None:
+    port = free_port()
+    url = f"srt://127.0.0.1:{port}?mode=listener&{IN_ADDRESS}"
+    with srt_sender(transport_stream(), call=port, lost=LOST, passphrase=PASSPHRASE):
+        found = await pulled(url, listen_on=["127.0.0.1"])
+    assert found.seen == COLOURS
+    assert (found.state, found.reason) == ("lost", "the SRT sender ended the stream")
+
+
+async def test_srt_with_a_passphrase_is_called() -> None:
+    with srt_sender(transport_stream(), lost=LOST, passphrase=PASSPHRASE) as sender:
+        found = await pulled(f"srt://127.0.0.1:{sender.port}?{IN_ADDRESS}&streamid=x&pbkeylen=32")
+    assert found.seen == COLOURS
+    assert (found.state, found.reason) == ("lost", "the SRT sender ended the stream")
+
+
+DISAGREEING = [
+    ("", PASSPHRASE, "put its passphrase into the address"),
+    (IN_ADDRESS, "", "does not encrypt, but the address has a passphrase"),
+    (IN_ADDRESS, "another one", "has another passphrase"),
+]
+
+
+@pytest.mark.parametrize("is_called", [True, False])
+@pytest.mark.parametrize(("ours", "theirs", "said"), DISAGREEING)
+async def test_who_does_not_agree_on_a_passphrase_is_told(
+    ours: str, theirs: str, said: str, is_called: bool
+) -> None:
+    port = free_port()
+    with srt_sender(
+        transport_stream(), call=None if is_called else port, passphrase=theirs
+    ) as sender:
+        url = f"srt://127.0.0.1:{sender.port if is_called else port}?{ours}"
+        url += "" if is_called else "&mode=listener"
+        found = await pulled(url, listen_on=["127.0.0.1"])
+    assert (found.seen, found.state) == (NOTHING, "failed")
+    assert said in found.reason
+    assert "knock" not in found.reason
+
+
 async def test_an_srt_server_that_refuses_is_told() -> None:
     with srt_sender(b"", refusal=2404) as sender:
         found = await pulled(f"srt://127.0.0.1:{sender.port}?streamid=none")
@@ -219,7 +264,9 @@ async def test_where_no_srt_listens_it_is_said() -> None:
         ("srt://127.0.0.1:9000?mode=listener", {}, Forbidden),
         ("srt://:9000?mode=listener", {"listen_on": ["127.0.0.1"]}, Forbidden),
         ("srt://8.8.8.8", {}, InvalidRequest),
-        ("srt://8.8.8.8:9000?passphrase=0123456789", {}, InvalidRequest),
+        ("srt://8.8.8.8:9000?passphrase=too-short", {}, InvalidRequest),
+        (f"srt://8.8.8.8:9000?passphrase={80 * 'x'}", {}, InvalidRequest),
+        ("srt://8.8.8.8:9000?passphrase=0123456789&pbkeylen=8", {}, InvalidRequest),
         ("srt://8.8.8.8:9000?mode=rendezvous", {}, InvalidRequest),
     ],
 )
