@@ -1,4 +1,4 @@
-"""The clients' commands: `onlooker watch`, `import`, `forget` and `demo`."""
+"""The clients' commands: `onlooker watch`, `import`, `forget`, `cameras` and `demo`."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -9,6 +9,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from onlooker.clients.python.cameras.command import CamerasCommand
+from onlooker.clients.python.cameras.finder import CameraFinder, SearchPlan
+from onlooker.clients.python.cameras.soap import CameraLogin
 from onlooker.clients.python.client import ENV_API_KEY, Client
 from onlooker.clients.python.demo import Demo, DemoPlan
 from onlooker.clients.python.errors import ServerUnreachable
@@ -25,6 +28,7 @@ from onlooker.clients.python.options import DEFAULT_URL, ClientOptions
 from onlooker.clients.python.privacy import MASK_HELP, TIME_HELP, read_mask, read_time, told
 from onlooker.clients.python.sources import SOURCE_HELP, open_source
 from onlooker.clients.python.watch import WatchCommand, WatchPlan
+from onlooker.core.clock import SystemClock
 from onlooker.core.errors import ClientError, OnlookerError
 from onlooker.core.protocol.base import MaskConfig
 
@@ -38,6 +42,7 @@ def register(app: typer.Typer) -> None:
     """Add the clients' commands to the program."""
     app.command()(watch)
     app.command()(forget)
+    app.command()(cameras)
     app.command("import")(import_recordings)
     app.command(
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
@@ -134,6 +139,64 @@ def forget(
         return 0
 
     raise typer.Exit(_run(run(), server))
+
+
+def cameras(
+    address: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Cameras to ask, such as 192.168.1.20 or 192.168.1.20:8080; default: search.",
+            show_default=False,
+        ),
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option(help="User of the cameras'; the password is asked for.")
+    ] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ONLOOKER_CAMERA_PASSWORD",
+            help="Its password (others can see it in the process list; prefer the variable).",
+        ),
+    ] = None,
+    interface: Annotated[
+        str | None,
+        typer.Option(
+            help="Network to search, such as eth0, or this machine's address in it; default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.5, max=300, help="Seconds to take in all.")
+    ] = 10.0,
+    insecure: Annotated[
+        bool,
+        typer.Option(
+            "--insecure", help="Take any certificate from cameras with https, which sign their own."
+        ),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line, one for each camera.")
+    ] = False,
+) -> None:
+    """Find ONVIF cameras in the network, and the addresses of their streams. Addresses hold the
+    login that was given."""
+    if user is not None and password is None:
+        password = str(typer.prompt("Password", hide_input=True, err=True))
+    plan = SearchPlan(
+        addresses=tuple(address or ()),
+        interface=interface,
+        login=CameraLogin(user, password or "") if user is not None else None,
+        timeout_s=timeout,
+        trusts_all=insecure,
+    )
+
+    async def run() -> int:
+        finder = CameraFinder(plan, SystemClock())
+        has_found = await CamerasCommand(finder, Console(), as_json=as_json).run()
+        return 0 if has_found else EXIT_FAILED
+
+    raise typer.Exit(_run(run(), "", stopped=EXIT_STOPPED))
 
 
 def demo(

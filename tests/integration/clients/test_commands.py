@@ -13,6 +13,7 @@ import numpy as np
 
 from onlooker.clients.python.child import free_port
 from onlooker.demo_model.video import write_video
+from tests.fakes.onvif_camera import onvif_camera
 from tests.fakes.served import serving
 from tests.fakes.waiting import WAIT_S, limited
 
@@ -176,3 +177,14 @@ async def test_watch_prints_alerts_as_they_come() -> None:
     assert {"alert", "commentary"} >= {alert["kind"] for alert in alerts}
     assert [alert["number"] for alert in alerts] == list(range(1, len(alerts) + 1))
     assert told[-1]["alerts"] == len(alerts) > 0
+
+
+async def test_cameras_are_asked_for_addresses_to_watch() -> None:
+    with onvif_camera(login=("viewer", "secret")) as camera:
+        asked = ("cameras", f"127.0.0.1:{camera.port}", "--user", "viewer")
+        status, page, errors = await run(*asked, ONLOOKER_CAMERA_PASSWORD="secret")
+        assert (status, errors) == (0, "")
+        assert "onlooker watch 'rtsp://viewer:secret@127.0.0.1:554/live?" in page
+        status, page, _ = await run(*asked, "--password", "wrong")
+        assert status == 1
+        assert "refuses this user name or password" in page

@@ -131,7 +131,7 @@ def test_a_sender_may_go_on_with_another_key() -> None:
     (reply,) = receiver.handle(renewal, 0.0)
     taken = split_packet(reply)
     assert isinstance(taken, SrtControl)
-    assert (taken.kind, taken.subtype, taken.content) == (EXTENSION, KMRSP, message)
+    assert (taken.kind, taken.subtype, taken.content) == (EXTENSION, KMRSP, bytes(message))
     receiver.handle(encrypting(keys, b"two", key=ODD, sequence=6), 0.0)
     assert receiver.take() == b"one two"
     assert receiver.num_lost == 0

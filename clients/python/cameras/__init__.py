@@ -1,0 +1,1 @@
+"""`onlooker cameras`: finds ONVIF cameras in the network, and the addresses of their video."""
