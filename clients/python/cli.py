@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from onlooker.clients.python.cameras.command import CamerasCommand
 from onlooker.clients.python.cameras.finder import CameraFinder, SearchPlan
+from onlooker.clients.python.cameras.printed import CamerasCommand
 from onlooker.clients.python.cameras.soap import CameraLogin
 from onlooker.clients.python.client import ENV_API_KEY, Client
 from onlooker.clients.python.demo import Demo, DemoPlan

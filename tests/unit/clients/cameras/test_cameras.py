@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from onlooker.clients.python.cameras.command import CamerasCommand
 from onlooker.clients.python.cameras.finder import CameraFinder, SearchPlan
 from onlooker.clients.python.cameras.found import FoundCamera
+from onlooker.clients.python.cameras.printed import CamerasCommand
 from onlooker.clients.python.cameras.probing import CameraProbe
 from onlooker.clients.python.cameras.soap import CameraLogin
 from onlooker.core.clock import SystemClock
