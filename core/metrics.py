@@ -369,6 +369,13 @@ class Metrics:
             ["guarantee"],
             registry=registry,
         )
+        self.journal_entries_skipped = Counter(
+            "onlooker_journal_entries_skipped_total",
+            "Journaled frames that were left out when a stream was restored, by why they could not "
+            "be decoded: undecodable, too_costly, too_large.",
+            ["reason"],
+            registry=registry,
+        )
         self.journal_bytes = Gauge(
             "onlooker_journal_bytes",
             "Frames in the journal whose segments are not durable yet.",

@@ -234,7 +234,11 @@ def make_hub(
         shared,
         governor=Governor(settings.scheduler, shared),
         puller=Puller(
-            settings=settings.streams, clock=clock, metrics=metrics, info=lambda: engine.info
+            settings=settings.streams,
+            clock=clock,
+            metrics=metrics,
+            info=lambda: engine.info,
+            decoding=decoding,
         ),
         webhooks=webhooks,
         make_keeper=make_keeper,

@@ -111,7 +111,11 @@ class DecodingSection(Section):
     """More of it for each million pixels that the picture has."""
 
     chunk_budget_s: float = Field(default=0.5, ge=0.01, le=60)
-    """For one message of H.264, VP8 or VP9."""
+    """For one message of H.264, VP8 or VP9, and, with what its pixels add, for one packet of a
+    pulled source."""
+
+    open_budget_s: float = Field(default=2.0, ge=0.01, le=300)
+    """For opening a pulled source: finding out what it is, and its first picture."""
 
     piece_budget_s: float = Field(default=5.0, ge=0.01, le=300)
     """For one piece of WebM or MP4, which may hold many pictures."""

@@ -4,15 +4,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.ids import StreamId
+from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Clip, Cover, Frame
 from onlooker.engine.interface import Remembered
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.journaling import StreamJournal
-from onlooker.streams.perception.stills import Undecodable, decode_still
+from onlooker.streams.perception.decoders import Shape
+from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
@@ -62,6 +64,7 @@ class Restorer:
     def __init__(self, terms: StreamTerms, journal: StreamJournal, shared: Shared) -> None:
         self._stream_id, self._hold_s = terms.stream_id, terms.hold_s
         self.journal, self._shared = journal, shared
+        self._desk = shared.decoding.desk(split_stream_id(terms.stream_id)[0], is_judged=False)
 
     async def restore(
         self,
@@ -127,26 +130,25 @@ class Restorer:
             found.filled.add(clip.clip_index)
 
     async def _frames(self, entries: Sequence[JournalEntry]) -> list[Frame]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._shared.pool, self._decoded, entries)
+        """The pictures of a clip's entries; one that cannot be decoded is left out."""
+        found = [await self._frame(entry) for entry in entries]
+        return [frame for frame in found if frame is not None]
 
-    def _decoded(self, entries: Sequence[JournalEntry]) -> list[Frame]:
-        info, frames = self._shared.engine.info, []
-        for entry in entries:
-            try:
-                pixels = decode_still(
-                    entry.payload,
-                    entry.codec,
-                    width=info.frame_width,
-                    height=info.frame_height,
-                    max_pixels=self._shared.settings.max_frame_pixels,
-                )
-            except Undecodable as error:  # its digest was right: another version wrote it
-                _log.warning("a journaled frame cannot be read", extra={"detail": str(error)})
-                continue
-            now_s = self._shared.clock.now_s()
-            frames.append(Frame(entry.sequence, entry.capture_s, now_s, pixels))
-        return frames
+    async def _frame(self, entry: JournalEntry) -> Frame | None:
+        info, decoders = self._shared.engine.info, self._desk.decoders
+        shape = Shape(info.frame_width, info.frame_height, self._shared.settings.max_frame_pixels)
+        work = partial(decoders.still, entry.payload, entry.codec, shape)
+        try:
+            pixels = await asyncio.shield(await self._desk.begin(work))
+        except Undecodable as error:  # its digest was right: another version wrote it, or nobody
+            self._shared.metrics.journal_entries_skipped.labels(reason=error.reason.value).inc()
+            _log.warning(
+                "a journaled frame cannot be read and is left out",
+                extra={"reason": error.reason.value, "detail": str(error)},
+            )
+            return None
+        now_s = self._shared.clock.now_s()
+        return Frame(entry.sequence, entry.capture_s, now_s, pixels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
 from onlooker.core.clock import Clock
@@ -12,6 +12,9 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.pull_wire import PullOrder
+from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile, PulledVideo
+from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.decoding.turns import Turns
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Decoders, Shape, VideoDecoder
@@ -38,6 +41,19 @@ class Workshop(Protocol):
 
     def decoders(self, spend: Callable[[float], None]) -> Decoders:
         """For one sender; `spend` is told of processor seconds."""
+        ...
+
+    def pulled(
+        self,
+        order: PullOrder,
+        seat: Seat,
+        *,
+        file: PulledFile | None,
+        open_other: OpenOther | None,
+        patience_s: float,
+        now_s: Callable[[], float],
+    ) -> PulledVideo:
+        """For one opening of a pulled source; see `PulledVideo`."""
         ...
 
 
@@ -74,9 +90,10 @@ class Decoding:
         """End what is being decoded, whatever it is. Idempotent."""
         self.workshop.close()
 
-    def desk(self, tenant: str) -> "Desk":
-        """For a new sender of a tenant."""
-        return Desk(self, tenant)
+    def desk(self, tenant: str, *, is_judged: bool = True) -> "Desk":
+        """For a new sender of a tenant. `is_judged`: whether one whose messages cost too much is
+        refused for a while; what is read from a journal comes once, and must not be."""
+        return Desk(self, tenant, is_judged=is_judged)
 
     @property
     def is_stalled(self) -> bool:
@@ -90,30 +107,24 @@ class Desk:
     Its decoders may be used within `begin` only, by one thread at a time.
     """
 
-    def __init__(self, decoding: Decoding, tenant: str) -> None:
+    def __init__(self, decoding: Decoding, tenant: str, *, is_judged: bool = True) -> None:
         self._decoding, self._tenant = decoding, tenant
         self._record = _Record(decoding.settings, decoding.clock, decoding.metrics)
-        self.decoders: Decoders = _Judged(decoding.workshop.decoders(self._spend), self._record)
+        decoders = decoding.workshop.decoders(self._spend)
+        self.decoders: Decoders = _Judged(decoders, self._record) if is_judged else decoders
         self._spent_s = 0.0
 
     async def begin(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         """Wait for a turn and begin `work`, which uses `decoders`, on a thread. Whoever waits for
         the result shields it: the turn is over when the work is, and not before."""
-        decoding, clock = self._decoding, self._decoding.clock
-        since_s = clock.now_s()
-        await decoding.turns.take(self._tenant)
-        decoding.metrics.decode_wait_seconds.observe(clock.now_s() - since_s)
-        loop = asyncio.get_running_loop()
+        turn = await self._turn()
         try:
-            job = loop.run_in_executor(decoding.pool, work)
+            job = asyncio.get_running_loop().run_in_executor(self._decoding.pool, work)
         except BaseException:  # the pool is closed
-            decoding.turns.give_back(self._tenant, spent_s=0.0)
+            turn.end(0.0)
             raise
-        turn = _Turn(decoding.turns, self._tenant)
-        patience = loop.call_later(decoding.settings.patience_s, turn.step_aside)
 
         def end(job: "asyncio.Future[T]") -> None:
-            patience.cancel()
             spent_s, self._spent_s = self._spent_s, 0.0
             turn.end(spent_s)
             if not job.cancelled():
@@ -133,21 +144,75 @@ class Desk:
             raise Overloaded(f"{limit} pictures wait to be decoded; try again later")
         return await self.begin(work)
 
+    def seat(self) -> Seat:
+        """For a thread of its own that decodes on and on, as that of a pulled source does."""
+        return Seat(self._turn, self._turn_at_once)
+
+    def pulled(
+        self,
+        order: PullOrder,
+        seat: Seat,
+        *,
+        file: PulledFile | None,
+        open_other: OpenOther | None,
+        patience_s: float,
+    ) -> PulledVideo:
+        """For one opening of a pulled source; use it within `judging`."""
+        return self._decoding.workshop.pulled(
+            order,
+            seat,
+            file=file,
+            open_other=open_other,
+            patience_s=patience_s,
+            now_s=self._decoding.clock.now_s,
+        )
+
+    def judging(self) -> AbstractContextManager[None]:
+        """Around what is decoded of a pulled source.
+
+        Raises:
+            Undecodable: TOO_COSTLY at once, while the sender is refused.
+        """
+        return self._record.judging()
+
+    async def _turn(self) -> "_Turn":
+        """Wait for a turn."""
+        decoding, clock = self._decoding, self._decoding.clock
+        since_s = clock.now_s()
+        await decoding.turns.take(self._tenant)
+        decoding.metrics.decode_wait_seconds.observe(clock.now_s() - since_s)
+        return self._taken()
+
+    def _turn_at_once(self) -> "_Turn | None":
+        """A turn, where one is free."""
+        decoding = self._decoding
+        if not decoding.turns.take_at_once(self._tenant):
+            return None
+        decoding.metrics.decode_wait_seconds.observe(0.0)
+        return self._taken()
+
+    def _taken(self) -> "_Turn":
+        decoding = self._decoding
+        return _Turn(decoding.turns, self._tenant, patience_s=decoding.settings.patience_s)
+
     def _spend(self, spent_s: float) -> None:
         self._spent_s += spent_s
 
 
 class _Turn:
-    """A turn that was taken, while the work goes on."""
+    """A turn that was taken, while the work goes on. It steps aside when that takes long."""
 
-    def __init__(self, turns: Turns, tenant: str) -> None:
+    def __init__(self, turns: Turns, tenant: str, *, patience_s: float) -> None:
         self._turns, self._tenant = turns, tenant
         self._is_aside = False
+        self._patience = asyncio.get_running_loop().call_later(patience_s, self._step_aside)
 
-    def step_aside(self) -> None:
+    def _step_aside(self) -> None:
         self._is_aside = self._turns.step_aside(self._tenant)
 
     def end(self, spent_s: float) -> None:
+        """The work is done, and took so much processor time."""
+        self._patience.cancel()
         end = self._turns.come_back if self._is_aside else self._turns.give_back
         end(self._tenant, spent_s=spent_s)
 

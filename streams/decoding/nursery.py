@@ -8,9 +8,20 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from onlooker.streams.decoding.nursery_main import FORK, KILL, ORDER
-from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_reply, send
+from onlooker.streams.decoding.wire import (
+    DecodeReply,
+    DecodeRequest,
+    EndTold,
+    receive_from_worker,
+    receive_reply,
+    send,
+)
+
+T = TypeVar("T")
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -42,21 +53,51 @@ class Worker:
             WorkerEnded: the process ended over it, was killed, or did not answer within
                 `wall_limit_s`, upon which it is killed. It cannot be asked again.
         """
-        self._link.settimeout(wall_limit_s)
+        self.tell(request, *body, wall_limit_s=wall_limit_s)
+        return self._heard(receive_reply)
+
+    def tell(self, head: Any, *body: bytes, wall_limit_s: float) -> None:
+        """Say something that is answered later; `hear` waits as long for the answer.
+
+        Raises:
+            WorkerEnded: the process did not take it within `wall_limit_s`, and was killed.
+        """
         try:
+            self._link.settimeout(wall_limit_s)
             with contextlib.suppress(ConnectionError):  # why it has ended is waiting to be read
-                send(self._link, request, *body)
-            reply, pixels = receive_reply(self._link)
+                send(self._link, head, *body)
+        except TimeoutError:
+            self.end()
+            raise WorkerEnded(signal.SIGALRM) from None
+        except OSError:  # it was ended from another thread
+            self.end()
+            raise WorkerEnded(signal.SIGKILL) from None
+
+    def hear(self, wall_limit_s: float) -> tuple[dict[str, Any], bytearray]:
+        """Wait for what the process says next: the values of its head, and its body. Raises: as
+        `ask`."""
+        with contextlib.suppress(OSError):
+            self._link.settimeout(wall_limit_s)
+        return self._heard(receive_from_worker)
+
+    def _heard(self, receive: Callable[[socket.socket], T]) -> T:
+        try:
+            return receive(self._link)
+        except EndTold as end:
+            self._link.close()
+            raise WorkerEnded(end.ended_by or signal.SIGKILL) from None
         except TimeoutError:
             self.end()
             raise WorkerEnded(signal.SIGALRM) from None
         except (EOFError, OSError):
             self.end()
             raise WorkerEnded(signal.SIGKILL) from None
-        if reply.ended_by is not None:
-            self._link.close()
-            raise WorkerEnded(reply.ended_by or signal.SIGKILL)
-        return reply, pixels
+
+    def interrupt(self) -> None:
+        """Kill the process, from any thread: who waits for it hears that it has ended."""
+        with contextlib.suppress(OSError):
+            self._nursery.order_kill(self._number)
+            self._link.shutdown(socket.SHUT_RDWR)
 
     def end(self) -> None:
         """End the process, whatever it does. Idempotent; nobody may be asking it."""
@@ -148,3 +189,9 @@ class Nursery:
         if process is not None:
             process.kill()  # its decoders have the kernel's order to die with it
             process.wait(CLOSE_S)
+
+
+def wall_limit_s(budget_s: float) -> float:
+    """How long a process may take on the wall, after which something is wrong with it. So far above
+    its budget of processor time that only a machine which hardly gives it any reaches it."""
+    return 5.0 + 20.0 * budget_s

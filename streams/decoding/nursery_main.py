@@ -5,7 +5,7 @@ event loop, its threads and an engine. Run by `Nursery` as ``python -m …nurser
 
 Over the control socket come datagrams of one `ORDER`: ``F`` with a socket (fork a decoder for it,
 under this number) or ``K`` (kill it). When a decoder has ended, the nursery says so in its stead,
-with the last `DecodeReply` on the decoder's socket. The nursery ends, with all its decoders, when
+with a `WorkerEnd` on the decoder's socket. The nursery ends, with all its decoders, when
 the control socket does or the server is gone.
 """
 
@@ -22,7 +22,7 @@ import traceback
 from PIL import Image
 
 from onlooker.core.log import configure_logging_as_parent
-from onlooker.streams.decoding.wire import DecodeReply, send
+from onlooker.streams.decoding.wire import WorkerEnd, send
 from onlooker.streams.decoding.worker import confine, serve
 
 ORDER = struct.Struct("<cI")
@@ -108,7 +108,7 @@ class _Nursery:
                 link.setblocking(False)  # not before: the decoder's end is the same one
                 ended_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
                 with contextlib.suppress(OSError):  # the server has hung up before
-                    send(link, DecodeReply(ended_by=ended_by))
+                    send(link, WorkerEnd(ended_by=ended_by))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,10 @@ from onlooker.core.errors import ServiceError
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
-from onlooker.streams.decoding.nursery import Nursery, Worker, WorkerEnded
+from onlooker.streams.decoding.nursery import Nursery, Worker, WorkerEnded, wall_limit_s
+from onlooker.streams.decoding.pull_wire import PullOrder
+from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile, PulledVideo
+from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Shape
@@ -72,6 +76,34 @@ class WorkerPool:
         """For one sender."""
         return ProcessDecoders(self, spend)
 
+    def pulled(
+        self,
+        order: PullOrder,
+        seat: Seat,
+        *,
+        file: PulledFile | None,
+        open_other: OpenOther | None,
+        patience_s: float,
+        now_s: Callable[[], float],
+    ) -> PulledVideo:
+        """For one opening of a pulled source; see `PulledVideo`."""
+        settings = self.settings
+        order = replace(
+            order,
+            open_budget_s=settings.open_budget_s,
+            packet_budget_s=settings.chunk_budget_s,
+            megapixel_budget_s=settings.megapixel_budget_s,
+        )
+        return PulledVideo(
+            self,
+            seat,
+            order,
+            file=file,
+            open_other=open_other,
+            patience_s=patience_s,
+            now_s=now_s,
+        )
+
     @contextlib.contextmanager
     def lend(self, *, is_fresh: bool) -> Iterator[Worker]:
         """A process for a still, which may have decoded others before unless it is to be a fresh
@@ -123,6 +155,10 @@ class WorkerPool:
             return Undecodable(DropReason.UNDECODABLE, "the decoder crashed over it")
         self._metrics.decoders_ended.labels(why="killed").inc()
         return None
+
+    def count_pulled(self, spent_s: float) -> None:
+        """Account for what was decoded of a pulled source."""
+        self._metrics.decode_cpu_seconds.labels(codec="pulled").inc(spent_s)
 
     def count(self, reply: DecodeReply, codec: Codec, spend: Spend) -> None:
         """Account for a message that was decoded."""
@@ -251,12 +287,6 @@ class ProcessVideo:
             header = bytes(pixels[: reply.num_header_bytes])
             self._beginning = Beginning(header, reply.base_s, reply.origin_s)
         return _pictures(reply, pixels, self._shape)
-
-
-def wall_limit_s(budget_s: float) -> float:
-    """How long a process may take on the wall, after which something is wrong with it. So far above
-    its budget of processor time that only a machine which hardly gives it any reaches it."""
-    return 5.0 + 20.0 * budget_s
 
 
 def _jumps(reply: DecodeReply) -> list[TimeJump]:

@@ -46,17 +46,19 @@ class Turns:
         self._max_aside = num_turns
         self._moved_at_s = clock.now_s()
 
+    def take_at_once(self, tenant: str) -> bool:
+        """Take a turn where one is free for the tenant; who gets it gives it back."""
+        if not self._num_free:
+            return False
+        account = self._account(tenant)
+        if account.waiting or not self._may(account):
+            return False
+        self._grant(account)
+        return True
+
     async def take(self, tenant: str) -> None:
         """Wait for a turn; who gets it gives it back."""
-        if self.is_idle:
-            self._moved_at_s = self._clock.now_s()
-        account = self._accounts.get(tenant)
-        if account is None:
-            now_s = self._clock.now_s()
-            # Before who was served last, and behind who has waited since before that.
-            served_at = self._num_given - 0.5
-            account = _Account(self._share * BURST_S, now_s, served_at)
-            self._accounts[tenant] = account
+        account = self._account(tenant)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         account.waiting.append(turn)
         self._give_out()
@@ -119,6 +121,19 @@ class Turns:
         """For how long there has been something to do without anything being done."""
         return 0.0 if self.is_idle else self._clock.now_s() - self._moved_at_s
 
+    def _account(self, tenant: str) -> _Account:
+        """The account of a tenant that wants something decoded."""
+        if self.is_idle:
+            self._moved_at_s = self._clock.now_s()
+        account = self._accounts.get(tenant)
+        if account is None:
+            now_s = self._clock.now_s()
+            # Before who was served last, and behind who has waited since before that.
+            served_at = self._num_given - 0.5
+            account = _Account(self._share * BURST_S, now_s, served_at)
+            self._accounts[tenant] = account
+        return account
+
     def _charge(self, account: _Account, spent_s: float) -> None:
         self._fill(account)
         account.left_s -= spent_s
@@ -132,12 +147,15 @@ class Turns:
             turn = account.waiting.popleft()
             if turn.cancelled():  # whoever waited for it will hear of that, but has not yet
                 continue
-            self._num_given += 1
-            account.served_at = self._num_given
-            self._num_free -= 1
-            self._num_busy += 1
-            account.num_busy += 1
+            self._grant(account)
             turn.set_result(None)
+
+    def _grant(self, account: _Account) -> None:
+        self._num_given += 1
+        account.served_at = self._num_given
+        self._num_free -= 1
+        self._num_busy += 1
+        account.num_busy += 1
 
     def _next(self) -> str | None:
         """Whose turn it is: of those within their share, or else of the others, the one whose last

@@ -20,9 +20,10 @@ MAX_BODY_BYTES = 1 << 28
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeRequest:
     """One thing to decode; the body is a still's bytes, or `num_header_bytes` of the stream's
-    header and then the message."""
+    header and then the message. With ``pull`` the process goes over to a pulled source for good;
+    the body is its order, and what is said from then on is in `pull_wire`."""
 
-    do: Literal["still", "video", "finish"]
+    do: Literal["still", "video", "finish", "pull"]
     codec: int
     width: int
     height: int
@@ -65,12 +66,27 @@ class DecodeReply:
     num_header_bytes: int = 0
     base_s: float = 0.0
     origin_s: float = 0.0
-    ended_by: int | None = None
-    """Said by the nursery when the process has ended: by this signal; 0: it left by itself."""
 
 
-def send(link: socket.socket, head: DecodeRequest | DecodeReply, *body: bytes | memoryview) -> None:
-    """Send one message. Raises `OSError` when nobody listens, `TimeoutError` in time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerEnd:
+    """Said by the nursery, in a decoder's stead."""
+
+    ended_by: int
+    """The signal by which the process was ended; 0: it left by itself."""
+
+
+class EndTold(Exception):
+    """The nursery says that the process has ended."""
+
+    def __init__(self, ended_by: int) -> None:
+        super().__init__(f"ended by signal {ended_by}")
+        self.ended_by = ended_by
+
+
+def send(link: socket.socket, head: Any, *body: bytes | memoryview) -> None:
+    """Send one message, whose head is one of the dataclasses that are said here. Raises `OSError`
+    when nobody listens, `TimeoutError` in time."""
     values = {field.name: getattr(head, field.name) for field in fields(head)}
     text = json.dumps(values).encode()
     num_bytes = sum(len(part) for part in body)
@@ -81,18 +97,13 @@ def send(link: socket.socket, head: DecodeRequest | DecodeReply, *body: bytes | 
 
 def receive_request(link: socket.socket) -> tuple[DecodeRequest, bytes]:
     """Wait for a request. Raises `EOFError` when the server is gone."""
-    values, body = _receive(link)
+    values, body = receive(link)
     return DecodeRequest(**values), bytes(body)
 
 
 def receive_reply(link: socket.socket) -> tuple[DecodeReply, bytearray]:
-    """Wait for a reply; the body may be kept and changed.
-
-    Raises:
-        EOFError: the process is gone, or says what makes no sense.
-        TimeoutError: the socket's time is over.
-    """
-    values, body = _receive(link)
+    """Wait for a reply; the body may be kept and changed. Raises: as `receive_from_worker`."""
+    values, body = receive_from_worker(link)
     try:
         values["times_s"] = tuple(values["times_s"])
         values["jumps"] = tuple((str(kind), at_s, by_s) for kind, at_s, by_s in values["jumps"])
@@ -101,7 +112,23 @@ def receive_reply(link: socket.socket) -> tuple[DecodeReply, bytearray]:
         raise EOFError(f"a decoder's reply makes no sense: {error}") from error
 
 
-def _receive(link: socket.socket) -> tuple[dict[str, Any], bytearray]:
+def receive_from_worker(link: socket.socket) -> tuple[dict[str, Any], bytearray]:
+    """Wait for a decoder's message, of whatever kind.
+
+    Raises:
+        EndTold: the process has ended.
+        EOFError: the process is gone, or says what makes no sense.
+        TimeoutError: the socket's time is over.
+    """
+    values, body = receive(link)
+    if (ended_by := values.get("ended_by")) is not None:
+        raise EndTold(ended_by if isinstance(ended_by, int) else 0)
+    return values, body
+
+
+def receive(link: socket.socket) -> tuple[dict[str, Any], bytearray]:
+    """Wait for a message: the values of its head, and its body. Raises: as `receive_from_worker`,
+    but for `EndTold`."""
     num_head_bytes, num_body_bytes = _LENGTHS.unpack(_exactly(link, _LENGTHS.size))
     if num_head_bytes > MAX_HEAD_BYTES or num_body_bytes > MAX_BODY_BYTES:
         raise EOFError(f"a message of {num_head_bytes} and {num_body_bytes} bytes")

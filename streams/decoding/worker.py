@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 from onlooker.core.heap import give_back_memory
 from onlooker.core.media import Codec, EncodedFrame, Pixels
+from onlooker.streams.decoding.pull_wire import PullOrder
+from onlooker.streams.decoding.pull_worker import PullWorker
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import LocalVideo, Shape
@@ -53,6 +55,9 @@ def serve(link: socket.socket) -> None:
         try:
             request, body = receive_request(link)
         except EOFError:
+            return
+        if request.do == "pull":
+            PullWorker(link, PullOrder.unpacked(body)).run()
             return
         reply, pictures, header = worker.answer(request, body)
         try:

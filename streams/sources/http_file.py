@@ -169,6 +169,11 @@ class Body:
         piece, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
         return piece
 
+    @property
+    def has_more_at_hand(self) -> bool:
+        """Whether a read would wait for nobody."""
+        return bool(self._rest)
+
     def beginning(self, num_bytes: int) -> bytes:
         """The next `num_bytes` bytes, fewer at the end; they stay to be read. Raises: as `read`."""
         self._await(num_bytes)
@@ -243,6 +248,10 @@ class HttpFile:
             self.head += piece[:_HEAD_BYTES]
         self._position += len(piece)
         return piece
+
+    @property
+    def is_at_hand(self) -> bool:
+        return self._body is not None and self._body.has_more_at_hand
 
     def seekable(self) -> bool:
         return self._size is not None

@@ -87,7 +87,7 @@ class Datagrams:
         Raises:
             SourceLost: it cannot be opened, as when another source has it.
         """
-        self._policy, self._clock = access.policy, access.clock
+        self._policy, self.clock = access.policy, access.clock
         self._budget, self._metrics = access.budget, access.metrics
         settings = access.settings
         self._timeout_s = settings.read_timeout_s
@@ -115,9 +115,9 @@ class Datagrams:
             SourceLost: nothing came for `streams.sources.read_timeout_s`.
             TooSlow: too little came.
         """
-        begun_s = self._clock.now_s()
+        begun_s = self.clock.now_s()
         while not self.is_closed:
-            data, waited_s = self.poll(_POLL_S), self._clock.now_s() - begun_s
+            data, waited_s = self.poll(_POLL_S), self.clock.now_s() - begun_s
             if data:
                 self._budget.receive(len(data), waited_s)
                 return data

@@ -5,18 +5,21 @@ import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from onlooker.core.address import AddressPolicy
 from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
+from onlooker.core.ids import split_stream_id
 from onlooker.core.log import stream_id_var
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.waiting import within
 from onlooker.engine.interface import EngineInfo
 from onlooker.streams.config import StreamsSection
+from onlooker.streams.decoding.desk import Decoding, Desk
 from onlooker.streams.lease import SourceChange, SourceLease
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.sources import reasons
@@ -35,8 +38,8 @@ _log = logging.getLogger("onlooker.streams.sources")
 class Reader(Protocol):
     """The part of `SourceReader` that pulling needs."""
 
-    is_recorded: bool
-
+    @property
+    def is_recorded(self) -> bool: ...
     @property
     def comes_in_bursts(self) -> bool: ...
 
@@ -59,6 +62,7 @@ class Puller:
         clock: Clock,
         metrics: Metrics,
         info: Callable[[], EngineInfo],
+        decoding: Decoding,
         make_reader: MakeReader | None = None,
         make_executor: Callable[[], Executor] = lambda: ThreadPoolExecutor(1, "source"),
     ) -> None:
@@ -70,7 +74,8 @@ class Puller:
             num_threads=settings.sources.lookup_threads,
             timeout_s=settings.sources.lookup_timeout_s,
         )
-        self._make_reader = make_reader or self._source_reader
+        self._decoding = decoding
+        self._make_reader = make_reader
         self._make_executor = make_executor
         self._num_active = 0
 
@@ -90,6 +95,8 @@ class Puller:
         lease = stream.claim_source(redacted(source.url), is_pulled=True)
         self._num_active += 1
         interval_s = max(1 / source.fps if source.fps else 0.0, stream.interval_s)
+        desk = self._decoding.desk(split_stream_id(stream.id)[0])
+        make_reader = self._make_reader or partial(self._source_reader, desk)
         return Pull(
             stream,
             lease,
@@ -97,7 +104,7 @@ class Puller:
             settings=self._settings,
             clock=self._clock,
             metrics=self._metrics,
-            make_reader=lambda: self._make_reader(source, interval_s),
+            make_reader=lambda: make_reader(source, interval_s),
             executor=self._make_executor(),
             interval_s=interval_s,
             on_close=self._give_back,
@@ -121,7 +128,7 @@ class Puller:
             with contextlib.suppress(OSError):
                 await self._lookups.find(target.host, target.port)
 
-    def _source_reader(self, source: SourceSpec, interval_s: float) -> Reader:
+    def _source_reader(self, desk: Desk, source: SourceSpec, interval_s: float) -> Reader:
         sources = self._settings.sources
         budget = WaitBudget(
             self._clock, min_bytes_per_s=sources.min_bytes_per_s, window_s=sources.read_timeout_s
@@ -134,6 +141,7 @@ class Puller:
             source,
             settings=self._settings,
             access=access,
+            desk=desk,
             interval_s=interval_s,
             width=info.frame_width,
             height=info.frame_height,

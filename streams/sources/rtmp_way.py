@@ -1,11 +1,8 @@
 """RTMP servers, with or without TLS: a stream that somebody publishes there."""
 
-import av
-from av.container import InputContainer
-
 from onlooker.streams.sources.relay import Relay
 from onlooker.streams.sources.spec import SourceLost, SourceSpec
-from onlooker.streams.sources.way import FORMATS, Access, login_part
+from onlooker.streams.sources.way import FORMATS, Access, Opening, login_part
 
 MAX_CONNECTIONS = 4
 """Connections of one opening: a server that wants a login is connected to again for each step."""
@@ -19,9 +16,8 @@ class RtmpWay:
     def __init__(self, source: SourceSpec, access: Access) -> None:
         self._source, self._access = source, access
         self._relay: Relay | None = None
-        self._is_open = False
 
-    def open(self) -> InputContainer:
+    def open(self) -> Opening:
         target, settings = self._access.policy.parse(self._source.url), self._access.settings
         relay = self._relay = Relay(
             target,
@@ -30,9 +26,8 @@ class RtmpWay:
             max_connections=MAX_CONNECTIONS,
         )
         login = login_part(target, self._source.url)
-        container: InputContainer = av.open(
-            f"rtmp://{login}127.0.0.1:{relay.port}{target.path}",
-            "r",
+        return Opening(
+            url=f"rtmp://{login}127.0.0.1:{relay.port}{target.path}",
             format="flv",
             options={
                 # What the server is told that it is called; it would be called 127.0.0.1 else.
@@ -40,10 +35,9 @@ class RtmpWay:
                 "protocol_whitelist": "rtmp,tcp",
                 "format_whitelist": FORMATS,
             },
-            timeout=(settings.open_timeout_s, settings.read_timeout_s),
+            timeouts_s=(settings.open_timeout_s, settings.read_timeout_s),
+            relay_port=relay.port,
         )
-        self._is_open = True
-        return container
 
     def stop(self) -> None:
         if self._relay is not None:
@@ -53,8 +47,8 @@ class RtmpWay:
     def fault(self) -> Exception | None:
         return self._relay.fault if self._relay is not None else None
 
-    def explain(self, error: Exception) -> Exception | None:
-        if self._is_open:
+    def explain(self, *, has_begun: bool) -> Exception | None:
+        if has_begun:
             return SourceLost("the RTMP server ended the stream")
         return SourceLost(
             "the RTMP server sends no such stream: check the application and the name in the "

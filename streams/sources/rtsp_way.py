@@ -1,14 +1,11 @@
 """RTSP cameras, over TCP or UDP, with or without TLS."""
 
-import av
-from av.container import InputContainer
-
 from onlooker.streams.sources import reasons
 from onlooker.streams.sources.relay import Relay, RelayedConnection, RelayGuard
 from onlooker.streams.sources.rtsp_messages import ReplyFilter
 from onlooker.streams.sources.rtsp_udp import UdpTranslator
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
-from onlooker.streams.sources.way import Access, login_part
+from onlooker.streams.sources.way import Access, Opening, login_part
 
 _REORDERED_PACKETS = 500
 """Packets that FFmpeg holds back to put them in order, where they come by UDP."""
@@ -45,15 +42,14 @@ class RtspWay:
         self._replies = ReplyFilter()
         self._relay: Relay | None = None
 
-    def open(self) -> InputContainer:
+    def open(self) -> Opening:
         target, settings = self._target, self._access.settings
         is_secure = target.scheme == "rtsps"
         relay = self._relay = Relay(
             target, self._access, is_secure=is_secure, make_guard=self._guard
         )
-        container: InputContainer = av.open(
-            f"rtsp://{login_part(target, self._source.url)}127.0.0.1:{relay.port}{target.path}",
-            "r",
+        return Opening(
+            url=f"rtsp://{login_part(target, self._source.url)}127.0.0.1:{relay.port}{target.path}",
             format="rtsp",
             options={
                 "rtsp_transport": "tcp",
@@ -61,9 +57,9 @@ class RtspWay:
                 "allowed_media_types": "video",
                 **({"reorder_queue_size": str(_REORDERED_PACKETS)} if self._is_udp else {}),
             },
-            timeout=(settings.open_timeout_s, settings.read_timeout_s),
+            timeouts_s=(settings.open_timeout_s, settings.read_timeout_s),
+            relay_port=relay.port,
         )
-        return container
 
     def stop(self) -> None:
         if self._relay is not None:
@@ -73,7 +69,7 @@ class RtspWay:
     def fault(self) -> Exception | None:
         return self._relay.fault if self._relay is not None else None
 
-    def explain(self, error: Exception) -> Exception | None:
+    def explain(self, *, has_begun: bool) -> Exception | None:
         status = self._replies.status
         if status < 400:
             return None

@@ -8,8 +8,6 @@ import socket
 import threading
 from typing import Protocol
 
-from av.container import InputContainer
-
 from onlooker.core.address import Target
 from onlooker.core.clock import Clock
 from onlooker.core.network import TooSlow
@@ -18,10 +16,13 @@ from onlooker.streams.sources.listening import Datagrams, ListenAddress
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec, srt_options
 from onlooker.streams.sources.srt_keys import SrtKeys
 from onlooker.streams.sources.srt_receiver import TICK_S, SrtReceiver
-from onlooker.streams.sources.way import Access, open_file
+from onlooker.streams.sources.way import Access, OneWayFile, Opening
 
 MAX_WAITING_BYTES = 8 << 20
 """Bytes that wait to be decoded; beyond, the sender is not heard until there is room."""
+
+GATHER_S = 0.02
+"""How long more is waited for when something has come."""
 
 _BUFFER_BYTES = 4 << 20
 
@@ -48,7 +49,7 @@ class SrtWay:
         self._source, self._url, self._access = source, source.url, access
         self._file: SrtFile | None = None
 
-    def open(self) -> InputContainer:
+    def open(self) -> Opening:
         port: _Port
         if self._source.is_waited_for:
             port = Datagrams(ListenAddress.of(self._url, self._access.settings), self._access)
@@ -61,7 +62,7 @@ class SrtWay:
             now_s=self._access.clock.now_s(),
         )
         self._file = SrtFile(port, receiver, self._access)
-        return open_file(self._file, format="mpegts")
+        return Opening(self._file, format="mpegts")
 
     def _keys(self) -> SrtKeys | None:
         passphrase = _option(self._url, "passphrase")
@@ -77,7 +78,7 @@ class SrtWay:
     def fault(self) -> Exception | None:
         return self._file.error if self._file is not None else None
 
-    def explain(self, error: Exception) -> Exception | None:
+    def explain(self, *, has_begun: bool) -> Exception | None:
         return None
 
 
@@ -139,7 +140,7 @@ class CalledPort:
         self._socket.close()
 
 
-class SrtFile:
+class SrtFile(OneWayFile):
     """What comes over SRT as one file, as FFmpeg reads it. `error` keeps what went wrong.
 
     A thread of its own answers the sender, who would slow down while a picture is decoded.
@@ -160,6 +161,10 @@ class SrtFile:
         with self._changed:
             while not self._waiting and not self._has_ended:
                 self._changed.wait()
+            # Each read wakes a process, and a packet is but a kilobyte.
+            self._changed.wait_for(
+                lambda: self._has_ended or len(self._waiting) >= num_bytes, GATHER_S
+            )
             piece = bytes(self._waiting[:num_bytes])
             del self._waiting[:num_bytes]
             self._changed.notify_all()

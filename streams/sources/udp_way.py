@@ -1,13 +1,14 @@
 """MPEG-TS by UDP, plain or in RTP, to a port of this server or to a multicast group."""
 
-from av.container import InputContainer
-
 from onlooker.streams.sources.listening import Datagrams, ListenAddress
 from onlooker.streams.sources.spec import SourceBroken, SourceSpec
-from onlooker.streams.sources.way import Access, open_file
+from onlooker.streams.sources.way import Access, OneWayFile, Opening
 
 _SYNC = 0x47
 """The first byte of every packet of MPEG-TS."""
+
+GATHER_S = 0.02
+"""How long more is waited for when something has come."""
 
 _RTP_HEAD_BYTES = 12
 
@@ -22,9 +23,9 @@ class UdpWay:
         self._access = access
         self._file: TransportFile | None = None
 
-    def open(self) -> InputContainer:
+    def open(self) -> Opening:
         self._file = TransportFile(Datagrams(self._where, self._access))
-        return open_file(self._file, format="mpegts")
+        return Opening(self._file, format="mpegts")
 
     def stop(self) -> None:
         if self._file is not None:
@@ -34,11 +35,11 @@ class UdpWay:
     def fault(self) -> Exception | None:
         return self._file.error if self._file is not None else None
 
-    def explain(self, error: Exception) -> Exception | None:
+    def explain(self, *, has_begun: bool) -> Exception | None:
         return None
 
 
-class TransportFile:
+class TransportFile(OneWayFile):
     """The MPEG-TS in datagrams as one file, as FFmpeg reads it. `error` keeps what went wrong."""
 
     def __init__(self, datagrams: Datagrams) -> None:
@@ -56,6 +57,7 @@ class TransportFile:
                 if not data:
                     return b""
                 self._rest = self._transport(data)
+            self._gather(num_bytes)
         except Exception as error:
             self.error = error
             raise
@@ -64,6 +66,16 @@ class TransportFile:
 
     def close(self) -> None:
         self._datagrams.close()
+
+    def _gather(self, num_bytes: int) -> None:
+        """Wait a moment for more: each read wakes a process, and a datagram is but a kilobyte."""
+        clock = self._datagrams.clock
+        until_s = clock.now_s() + GATHER_S
+        while len(self._rest) < num_bytes and (left_s := until_s - clock.now_s()) > 0:
+            data = self._datagrams.poll(left_s)
+            if not data:
+                return
+            self._rest += self._transport(data)
 
     def _transport(self, data: bytes) -> bytes:
         """What a datagram holds, without the head of RTP where it has one."""

@@ -1,25 +1,27 @@
 """What all ways of opening a source have in common: what they may use, and how FFmpeg is kept in.
 
-FFmpeg opens no connection and no file by itself. It reads from objects that were opened here, or
-from a relay on loopback that is connected to an address which was checked.
+FFmpeg runs in a process that opens no connection and no file by itself. What it reads was opened
+here, or comes from a relay on loopback that is connected to an address which was checked.
 """
 
-from dataclasses import dataclass
-from typing import Any, Protocol
-
-import av
-from av.container import InputContainer
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from onlooker.core.address import AddressPolicy, Target
 from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.streams.config import SourcesSection
+from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mpjpeg,mjpeg,ogg,mpeg,h264,hevc,ivf,gif"
 )
 """Demuxers for files; none of them names other files or hosts."""
+
+CONFINED: Mapping[str, str] = {"protocol_whitelist": "none", "format_whitelist": FORMATS}
+"""FFmpeg's options for a file that may name no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,38 @@ class Access:
     metrics: Metrics
 
 
+class OneWayFile:
+    """A file that comes as it comes: nobody can seek in it."""
+
+    is_at_hand = False
+
+    def seekable(self) -> bool:
+        return False
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Never called where `seekable` is heeded. Raises `OSError`."""
+        raise OSError("this source cannot be sought in")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What FFmpeg, in its process, is to open: a file that is read here, a relay of ours on
+    loopback, or an address whose files are all opened here."""
+
+    file: PulledFile | None = None
+    url: str = ""
+    """For FFmpeg, where there is no file."""
+    format: str | None = None
+    """FFmpeg's name of the format; None lets it find out."""
+    options: Mapping[str, str] = field(default_factory=lambda: CONFINED)
+    """FFmpeg's options."""
+    timeouts_s: tuple[float, float] | None = None
+    """To open, and to read, where FFmpeg reads from a relay."""
+    relay_port: int | None = None
+    open_other: OpenOther | None = None
+    """Opens what the source names; None: it may name nothing."""
+
+
 class SourceWay(Protocol):
     """One way of reaching one source, for one opening of it. All but `stop` is called on one
     thread."""
@@ -43,13 +77,12 @@ class SourceWay(Protocol):
         """Whether it has an end, so that it is played at its own pace; known once it is open."""
         ...
 
-    def open(self) -> InputContainer:
-        """Connect, and let FFmpeg find out what comes.
+    def open(self) -> Opening:
+        """Connect, and say how FFmpeg is to find out what comes.
 
         Raises:
             ClientError: the address may not be reached.
             SourceBroken, SourceLost: it cannot be opened, for good or for now.
-            Exception: FFmpeg failed; `explain` may know why.
         """
         ...
 
@@ -64,26 +97,10 @@ class SourceWay(Protocol):
         where nothing did."""
         ...
 
-    def explain(self, error: Exception) -> Exception | None:
+    def explain(self, *, has_begun: bool) -> Exception | None:
         """What may be behind an error of FFmpeg where there was no `fault`; None where this way
-        knows no better."""
+        knows no better. `has_begun`: FFmpeg had found the video before."""
         ...
-
-
-def open_file(file: Any, *, format: str | None = None) -> InputContainer:
-    """Let FFmpeg read `file`, and nothing else."""
-
-    def refuse(url: str, flags: int, options: dict[str, str]) -> Any:
-        raise OSError("this source names other files, which are not opened")
-
-    container: InputContainer = av.open(
-        file,
-        "r",
-        format=format,
-        io_open=refuse,
-        options={"protocol_whitelist": "none", "format_whitelist": FORMATS},
-    )
-    return container
 
 
 def login_part(target: Target, url: str) -> str:

@@ -1,8 +1,17 @@
 """Decoding on the calling thread: for tests, where time stands still meanwhile."""
 
+import atexit
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 from onlooker.core.media import Codec, Pixels
+from onlooker.core.metrics import Metrics
+from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.process_decoders import WorkerPool
+from onlooker.streams.decoding.pull_wire import PullOrder
+from onlooker.streams.decoding.pulled_video import PulledVideo
+from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.perception.decoders import Decoders, LocalVideo, Shape
 from onlooker.streams.perception.stills import decode_still
 
@@ -30,3 +39,14 @@ class LocalWorkshop:
 
     def decoders(self, spend: Callable[[float], None]) -> Decoders:
         return LocalDecoders()
+
+    def pulled(self, order: PullOrder, seat: Seat, **options: Any) -> PulledVideo:
+        """Pulled sources are decoded in real processes, which all tests share the nursery of."""
+        return _shared_pool().pulled(order, seat, **options)
+
+
+@cache
+def _shared_pool() -> WorkerPool:
+    pool = WorkerPool(DecodingSection(), Metrics())
+    atexit.register(pool.close)
+    return pool

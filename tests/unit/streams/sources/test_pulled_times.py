@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -217,9 +217,10 @@ def motion_jpeg_camera() -> Iterator[tuple[str, Callable[[], None]]]:
             connection.sendall(
                 b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n"
             )
-            while not is_over.is_set():
-                due.acquire()
-                connection.sendall(part)
+            with suppress(ConnectionError):  # who watched has gone, and left some of it unread
+                while not is_over.is_set():
+                    due.acquire()
+                    connection.sendall(part)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

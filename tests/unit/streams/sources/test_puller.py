@@ -17,7 +17,7 @@ from onlooker.streams.sources.reader import Sample
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
 from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.pictures import make_pixels
-from tests.fakes.streams import SMALL, InlineExecutor, ask, driven, running_hub
+from tests.fakes.streams import SMALL, InlineExecutor, ask, driven, make_local_decoding, running_hub
 
 URL = "http://8.8.8.8/video.mp4"
 CLOSED = NotFound("the stream is closed")
@@ -80,11 +80,16 @@ class Turns:
 def make_puller(
     turns: MakeReader, clock: ManualClock, *, metrics: Metrics | None = None, **settings: object
 ) -> Puller:
+    section, metrics = (
+        StreamsSection(sources=SourcesSection.model_validate(settings)),
+        metrics or Metrics(),
+    )
     return Puller(
-        settings=StreamsSection(sources=SourcesSection.model_validate(settings)),
+        settings=section,
         clock=clock,
-        metrics=metrics or Metrics(),
+        metrics=metrics,
         info=lambda: SMALL,
+        decoding=make_local_decoding(section, pool=InlineExecutor(), clock=clock, metrics=metrics),
         make_reader=turns,
         make_executor=InlineExecutor,
     )

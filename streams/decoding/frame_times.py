@@ -1,12 +1,11 @@
 """`FrameTimes`: when the frames of an opened source are to be seen, by its own clock or by ours."""
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-
-from onlooker.core.clock import Clock
 
 TIMELESS = ("h264", "hevc", "mjpeg", "mpjpeg", "m4v", "obu", "av1")
 """Formats that hold pictures and no times; FFmpeg invents them, or gives none."""
@@ -23,6 +22,7 @@ class FrameTimes:
 
     Args:
         nominal_fps: the rate that is given; None where none is.
+        now_s: tells the server's clock.
     """
 
     def __init__(
@@ -31,11 +31,11 @@ class FrameTimes:
         *,
         is_recorded: bool,
         nominal_fps: float | None,
-        clock: Clock,
+        now_s: Callable[[], float],
     ) -> None:
         names = container.format.name.split(",")
         self._is_timeless = any(name in TIMELESS for name in names)
-        self._is_recorded, self._nominal_fps, self._clock = is_recorded, nominal_fps, clock
+        self._is_recorded, self._nominal_fps, self._now_s = is_recorded, nominal_fps, now_s
         self._has_times = False
         self._next_s = 0.0
 
@@ -47,7 +47,7 @@ class FrameTimes:
         elif self._is_recorded or self._has_times:
             time_s = self._next_s
         else:
-            return self._clock.now_s()
+            return self._now_s()
         self._next_s = time_s + self._step_s(frame)
         return time_s
 
