@@ -155,9 +155,11 @@ class Stream:
         """Tell viewers that the source's time did not go on as it was expected to."""
         self.ingest.tally.note_jump(jump)
 
-    def push(self, frame: FrameMessage) -> None:
+    def push(
+        self, frame: FrameMessage, outcome: "asyncio.Future[FrameAck] | None" = None
+    ) -> None:
         """Take a live frame, encoded or as pixels of the engine's size; never waits. What becomes
-        of it arrives as a `FrameAck`.
+        of it arrives as a `FrameAck`, and as `outcome`.
 
         Raises:
             InvalidRequest: the capture time is negative or not finite; the clock is virtual.
@@ -168,7 +170,7 @@ class Stream:
                 f"stream '{self.name}' runs on the virtual clock, where the sender waits: push_wait"
             )
         self._note_feeding()
-        self.ingest.push(frame)
+        self.ingest.push(frame, outcome)
 
     async def push_wait(self, frame: FrameMessage) -> FrameAck:
         """Take a frame, wait for room (virtual clock) and for what becomes of it.

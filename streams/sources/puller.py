@@ -14,12 +14,14 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
 from onlooker.core.ids import split_stream_id
 from onlooker.core.log import stream_id_var
+from onlooker.core.media import DropReason, Frame
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.waiting import within
 from onlooker.engine.interface import EngineInfo
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding, Desk
+from onlooker.streams.events import FrameAck
 from onlooker.streams.lease import SourceChange, SourceLease
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.sources import reasons
@@ -178,6 +180,9 @@ class Pull:
         self._is_recorded = False
         self._num_heard = 0
         """Samples of a recording that have been heard in this round."""
+        self._num_opened = 0
+        self._has_played = self._is_too_costly = False
+        """Whether a picture has come; whether the newest cost too much where it was decoded."""
 
     async def run(self) -> None:
         """Feed until the source ends or fails for good, or the stream is closed."""
@@ -228,6 +233,8 @@ class Pull:
         """Open the source and feed all it gives; returns whether to open it again."""
         loop = asyncio.get_running_loop()
         reader = self._make_reader()
+        self._is_too_costly = False
+        self._num_opened += 1
         try:
             await self._open(loop.run_in_executor(self._executor, reader.open))
             self._is_recorded = reader.is_recorded
@@ -239,6 +246,8 @@ class Pull:
             begun: tuple[float, float] | None = None
             while True:
                 sample = await loop.run_in_executor(self._executor, next, samples, None)
+                if self._is_too_costly:
+                    raise SourceLost(reasons.of_costly())
                 if sample is None:
                     break
                 num += 1
@@ -284,25 +293,45 @@ class Pull:
         capture_s = placed.at_s
         if capture_s is None or not self._sampler.pick(capture_s):
             return begun
-        self._note_picture()
         if begun is None:
             begun = (capture_s, now_s)
         elif live and is_paced:
             await self._clock.sleep(begun[1] + (capture_s - begun[0]) - now_s)
         self._sequence += 1
         frame = sample.frame(self._sequence, capture_s, self._clock.now_s())
-        if live:
+        if isinstance(frame, Frame):
+            self._note_picture()
+        if not live:
+            self._note_ack(self._num_opened, await self._stream.push_wait(frame))
+        elif isinstance(frame, Frame):
             self._stream.push(frame)
         else:
-            await self._stream.push_wait(frame)
+            outcome: asyncio.Future[FrameAck] = asyncio.get_running_loop().create_future()
+            outcome.add_done_callback(partial(self._note_outcome, self._num_opened))
+            self._stream.push(frame, outcome)
         return begun
 
+    def _note_outcome(self, opening: int, outcome: "asyncio.Future[FrameAck]") -> None:
+        if not outcome.cancelled() and outcome.exception() is None:
+            self._note_ack(opening, outcome.result())
+
+    def _note_ack(self, opening: int, ack: FrameAck) -> None:
+        """A picture that is decoded only in the stream shows there what it costs. `opening`: the
+        number of the opening of the source that it came from."""
+        if opening != self._num_opened or self._on_close is None:
+            return
+        if ack.reason is DropReason.TOO_COSTLY:
+            self._is_too_costly = True
+        else:
+            self._note_picture()
+
     def _note_picture(self) -> None:
-        if self._failures and self._sequence:
+        if self._failures and self._has_played:
             self._lease.tell(SourceChange.FOUND_AGAIN)
             _log.info("a source was found again", extra={"source": self._lease.owner})
-        elif not self._sequence:
+        elif not self._has_played:
             self._lease.tell(SourceChange.PLAYING)
+        self._has_played = True
         self._failures = 0
 
     async def _fail(self, error: SourceBroken | SourceLost) -> None:
@@ -311,7 +340,7 @@ class Pull:
         Raises:
             SourceBroken, SourceLost: `error`, where there were enough attempts.
         """
-        has_worked, is_slow = self._sequence > 0, isinstance(error, SourceSlow)
+        has_worked, is_slow = self._has_played, isinstance(error, SourceSlow)
         self._failures += 1
         if is_slow:
             self._metrics.too_slow.labels(what="reading" if has_worked else "opening").inc()

@@ -176,7 +176,7 @@ class SourceReader:
             case ClientError():
                 return SourceBroken(error.message)
             case Undecodable(reason=DropReason.TOO_COSTLY):
-                return SourceLost(f"decoding it costs too much: {error}")
+                return SourceLost(reasons.of_costly(str(error)))
             case Undecodable():
                 return SourceLost(f"it could not be decoded: {error}")
             case PullFailed():

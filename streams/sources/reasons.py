@@ -91,6 +91,14 @@ def _operating_systems(error: BaseException) -> BaseException:
     return error if cause is None else cause
 
 
+def of_costly(what: str = "it takes more processor time than its budget") -> str:
+    """Why a source whose pictures cost too much is not decoded."""
+    return (
+        f"decoding it costs too much: {what}. Have the camera send smaller or simpler pictures, "
+        "such as baseline JPEG (settings streams.decoding)"
+    )
+
+
 def of_content(media_type: str, head: bytes, *, is_file: bool = False) -> str:
     """Why something that was fetched is no video; `head` holds its first bytes. `is_file`: it lies
     on this machine."""

@@ -107,10 +107,12 @@ async def running_hub(
     shelf: Path | None = None,
     ownership: Ownership | None = None,
     privacy_shelf: Path | None = None,
+    in_processes: bool = False,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
     """A started hub, closed at the end; fails when a task of it is left behind.
 
+    `in_processes`: what is pushed is decoded in processes, as in a server; else at once, here.
     `journal`, `shelf` and `privacy_shelf` are folders; `settings` are those of `make_tree`. `pool`
     is where pictures are decoded; None decodes at once where time is manual, since it would pass
     the faster the busier the machine is.
@@ -139,13 +141,16 @@ async def running_hub(
         private = PrivacyShelf(privacy_shelf, max_streams=8, metrics=metrics, executor=executor)
     tree = make_tree(scheduler or SchedulerSection(policy="fcfs"), **settings)
     pool = pool or make_pool(tree)
+    local = None
+    if not in_processes:
+        local = make_local_decoding(tree.streams, pool=pool, clock=clock, metrics=metrics)
     hub = make_hub(
         tree,
         engine=engine,
         clock=clock,
         metrics=metrics,
         pool=pool,
-        decoding=make_local_decoding(tree.streams, pool=pool, clock=clock, metrics=metrics),
+        decoding=local,
         journal=keeper,
         shelf=watches,
         ownership=ownership,

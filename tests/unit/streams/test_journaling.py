@@ -27,7 +27,8 @@ from onlooker.engine.fake import ScriptedEngine, ScriptedStore
 from onlooker.engine.interface import IngestResult
 from onlooker.streams.journaling import JournalKeeper, KeptPicture
 from onlooker.streams.stream import Stream, StreamOptions
-from tests.fakes.pictures import encode_chunks, make_frame, make_message
+from tests.fakes.costly import endless_jpeg
+from tests.fakes.pictures import encode, encode_chunks, make_frame, make_message, make_pixels
 from tests.fakes.streams import SMALL, InlineExecutor, ask, ask_fully, driven, running_hub
 from tests.fakes.waiting import until
 
@@ -97,6 +98,30 @@ async def test_pixels_are_journaled_as_a_picture_and_found_again(tmp_path: Path)
     async with running_hub(engine=make_engine(store), journal=tmp_path, **KEEP_ALL) as hub:
         stream = await hub.open_stream(DOOR, VIRTUAL)
         assert await ask(stream) == await without_a_crash(frames)
+
+
+async def test_journaled_pictures_that_cost_too_much_are_left_out_and_the_others_found(
+    tmp_path: Path,
+) -> None:
+    costly, metrics = endless_jpeg(2000, side=512), Metrics()
+    honest = [encode(make_pixels(colour, width=32, height=32)) for colour in ("red", "green")]
+    journal = open_journal(JournalSection(path=tmp_path))
+    for index, payload in enumerate([costly] * 4 + honest):
+        journal.append(
+            DOOR, sequence=index, capture_s=index / 2, codec=Codec.JPEG, payload=payload,
+            is_last=True,
+        )  # fmt: skip
+    journal.close()
+    async with running_hub(
+        engine=make_engine(ScriptedStore()), journal=tmp_path, metrics=metrics, in_processes=True,
+        decoding={"still_budget_s": 0.05, "megapixel_budget_s": 0.0}, **KEEP_ALL,
+    ) as hub:  # fmt: skip
+        stream = await hub.open_stream(DOOR, VIRTUAL)
+        assert await ask(stream, "Which colours?") == "I have seen these colours: red, green."
+    value = metrics.registry.get_sample_value
+    skipped = value("onlooker_journal_entries_skipped_total", {"reason": "too_costly"})
+    assert skipped == value("onlooker_decoders_ended_total", {"why": "too_costly"}) == 4
+    assert not value("onlooker_senders_refused_total")
 
 
 async def test_a_clip_that_comes_again_and_again_is_in_the_journal_until_it_is_durable(
