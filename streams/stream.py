@@ -155,9 +155,7 @@ class Stream:
         """Tell viewers that the source's time did not go on as it was expected to."""
         self.ingest.tally.note_jump(jump)
 
-    def push(
-        self, frame: FrameMessage, outcome: "asyncio.Future[FrameAck] | None" = None
-    ) -> None:
+    def push(self, frame: FrameMessage, outcome: "asyncio.Future[FrameAck] | None" = None) -> None:
         """Take a live frame, encoded or as pixels of the engine's size; never waits. What becomes
         of it arrives as a `FrameAck`, and as `outcome`.
 

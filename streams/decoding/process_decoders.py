@@ -212,7 +212,7 @@ class ProcessVideo:
         self._budget_s = settings.piece_budget_s if codec.is_container else settings.chunk_budget_s
         self._worker: Worker | None = None
         self._beginning: Beginning | None = None
-        """Of a container: another process can go on with it."""
+        """Of a container or of H.264: another process can go on with it."""
 
     def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
         beginning = self._beginning if self._worker is None else None

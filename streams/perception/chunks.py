@@ -67,17 +67,31 @@ def _open_decoder(name: str, *, max_pixels: int) -> VideoCodecContext:
 
 
 class ChunkDecoder:
-    """Decodes one source's messages, in order, on one thread at a time."""
+    """Decodes one source's messages, in order, on one thread at a time.
 
-    def __init__(self, codec: Codec, *, width: int, height: int, max_pixels: int) -> None:
+    Args:
+        sets: parameter sets of the source, where another decoder had it before and was lost.
+    """
+
+    def __init__(
+        self, codec: Codec, *, width: int, height: int, max_pixels: int, sets: bytes = b""
+    ) -> None:
         self._codec = codec
         self._width, self._height, self._max_pixels = width, height, max_pixels
         self._context: VideoCodecContext | None = None
         """The decoder; None until a key frame comes."""
         self._sets = ParameterSets() if codec is Codec.H264 else None
+        if self._sets is not None:
+            self._sets.note(sets)
         self._wants_sets = True
         """Whether the decoder has yet to be given the newest parameter sets."""
         self._orientations = Orientations()
+
+    @property
+    def sets(self) -> bytes:
+        """The source's newest parameter sets, which another decoder needs to go on; empty where
+        there are none."""
+        return b"" if self._sets is None else self._sets.before(b"")
 
     def decode(self, message: EncodedFrame, wanted: Wanted) -> list[Picture]:
         """The pictures that this message completes, as far as they are wanted. A message of nothing

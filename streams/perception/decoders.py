@@ -74,12 +74,16 @@ class LocalVideo:
                 codec, **size, max_gap_s=shape.max_gap_s, beginning=beginning
             )
         else:
-            self._decoder = ChunkDecoder(codec, **size)
+            sets = b"" if beginning is None else beginning.header
+            self._decoder = ChunkDecoder(codec, **size, sets=sets)
 
     @property
     def beginning(self) -> Beginning | None:
         """What another decoder would need to go on; None where that is not known, or nothing."""
-        return self._decoder.beginning if isinstance(self._decoder, PieceDecoder) else None
+        if isinstance(self._decoder, PieceDecoder):
+            return self._decoder.beginning
+        sets = self._decoder.sets
+        return Beginning(sets, 0.0, 0.0) if sets else None
 
     def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
         """See `VideoDecoder.decode`."""

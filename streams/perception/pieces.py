@@ -43,9 +43,10 @@ _PIXELS = b"mdat"
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What another decoder needs to go on with a stream at its next cluster or fragment."""
+    """What another decoder needs to go on with a stream at its next cluster, fragment or key frame."""
 
     header: bytes
+    """A container's header, or the parameter sets of H.264, whose times below mean nothing."""
     base_s: float
     """Stream time of a picture: the first, or the first after its time was moved."""
     origin_s: float

@@ -1,6 +1,7 @@
 """Pictures and coded video made on the spot; all deterministic."""
 
 import io
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -92,6 +93,19 @@ def encode_chunks(
         frame.pict_type = 0
         packets += context.encode(frame.reformat(format="yuv420p"))
     return [bytes(packet) for packet in packets + context.encode(None)]
+
+
+SETS = re.compile(rb"\x00?\x00\x00\x01[\x67\x68].*?(?=\x00?\x00\x00\x01)", re.DOTALL)
+
+
+def without_sets(chunk: bytes) -> bytes:
+    """A message of H.264 without its parameter sets."""
+    return SETS.sub(b"", chunk)
+
+
+def sets_of(chunk: bytes) -> bytes:
+    """The parameter sets of a message of H.264."""
+    return b"".join(SETS.findall(chunk))
 
 
 class Written:

@@ -25,7 +25,15 @@ from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.perception.stream_time import TimeJump
 from tests.fakes.costly import animation, endless_jpeg, interlaced_png
 from tests.fakes.decoders import LocalDecoders
-from tests.fakes.pictures import encode, encode_chunks, in_pieces, make_pixels, record
+from tests.fakes.pictures import (
+    encode,
+    encode_chunks,
+    in_pieces,
+    make_pixels,
+    record,
+    sets_of,
+    without_sets,
+)
 from tests.fakes.recordings import moved, parts_of, time_scale
 
 SHAPE = Shape(64, 48, max_pixels=4096 * 4096)
@@ -296,6 +304,25 @@ def test_a_source_whose_process_is_killed_goes_on_at_its_next_key_frame(pool: Wo
     assert feed.reasons[0] is DropReason.UNDECODABLE
     assert set(feed.reasons[1:]) == {DropReason.NO_KEYFRAME}
     assert next(at_s for at_s in feed.times_s if at_s >= 2.0) == 2.0
+
+
+@pytest.mark.parametrize("is_apart", [False, True])
+def test_parameter_sets_that_came_once_outlive_the_process(
+    pool: WorkerPool, is_apart: bool
+) -> None:
+    chunks = encode_chunks("libx264", 30)
+    sets, bare = sets_of(chunks[0]), [without_sets(chunk) for chunk in chunks]
+    feed = Feed(pool.decoders(Spent()).open_video(Codec.H264, SHAPE), Codec.H264)
+    if is_apart:
+        feed.send(0.0, sets)
+    else:
+        bare[0] = sets + bare[0]
+    for index in range(30):
+        if index in (5, 15):
+            os.kill(process_of(feed.video), signal.SIGKILL)
+        feed.send(index / 10, bare[index])
+    feed.finish()
+    assert {0.0, 1.0, 2.0} <= set(feed.times_s)
 
 
 @pytest.mark.parametrize("codec", [Codec.WEBM, Codec.FMP4])

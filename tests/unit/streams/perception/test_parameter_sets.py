@@ -1,24 +1,12 @@
 """H.264 whose parameter sets come once, or by themselves."""
 
-import re
-
 import pytest
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.streams.perception.chunks import ChunkDecoder
 from onlooker.streams.perception.parameter_sets import MAX_SETS, ParameterSets
 from onlooker.streams.perception.stills import Undecodable
-from tests.fakes.pictures import encode_chunks
-
-SETS = re.compile(rb"\x00?\x00\x00\x01[\x67\x68].*?(?=\x00?\x00\x00\x01)", re.DOTALL)
-
-
-def without_sets(chunk: bytes) -> bytes:
-    return SETS.sub(b"", chunk)
-
-
-def sets_of(chunk: bytes) -> bytes:
-    return b"".join(SETS.findall(chunk))
+from tests.fakes.pictures import SETS, encode_chunks, sets_of, without_sets
 
 
 class Watched:

@@ -132,9 +132,7 @@ async def test_pulled_sources_take_turns_and_give_them_back(tmp_path: Path) -> N
         "perception": SETTINGS["perception"],
     }
     async with running_hub(clock=SystemClock(), in_processes=True, **settings) as hub:
-        streams = [
-            await hub.open_stream(options=StreamOptions(clock="virtual")) for _ in range(3)
-        ]
+        streams = [await hub.open_stream(options=StreamOptions(clock="virtual")) for _ in range(3)]
         for stream in streams:
             await hub.pull(stream, SourceSpec(str(path)))
         await until(lambda: all(stream.status().source is None for stream in streams))
@@ -162,4 +160,3 @@ def decoders_of(hub: StreamHub) -> list[int]:
 def children_of(process_id: int) -> list[int]:
     text = Path(f"/proc/{process_id}/task/{process_id}/children").read_text()
     return [int(one) for one in text.split()]
-
