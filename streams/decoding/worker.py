@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from onlooker.core.heap import give_back_memory
 from onlooker.core.media import Codec, EncodedFrame, Pixels
+from onlooker.streams.decoding.network_lock import lock_network
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pull_worker import PullWorker
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
@@ -46,7 +47,7 @@ def confine(memory_bytes: int) -> None:
 
 def serve(link: socket.socket) -> None:
     """Decode until the server hangs up."""
-    worker = _Worker()
+    worker, is_locked = _Worker(), False
     ear = select.poll()
     ear.register(link, select.POLLIN)
     while True:
@@ -57,8 +58,13 @@ def serve(link: socket.socket) -> None:
         except EOFError:
             return
         if request.do == "pull":
-            PullWorker(link, PullOrder.unpacked(body)).run()
+            order = PullOrder.unpacked(body)
+            lock_network(order.relay_port)
+            PullWorker(link, order).run()
             return
+        if not is_locked:
+            is_locked = True
+            lock_network(None)
         reply, pictures, header = worker.answer(request, body)
         try:
             send(link, reply, header, *(picture.pixels.data.cast("B") for picture in pictures))

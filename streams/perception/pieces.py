@@ -43,10 +43,10 @@ _PIXELS = b"mdat"
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What another decoder needs to go on with a stream at its next cluster, fragment or key frame."""
+    """What another decoder needs to go on with a stream at its next cluster, fragment or key frame:
+    of H.264 the header is its parameter sets, and the times mean nothing."""
 
     header: bytes
-    """A container's header, or the parameter sets of H.264, whose times below mean nothing."""
     base_s: float
     """Stream time of a picture: the first, or the first after its time was moved."""
     origin_s: float
