@@ -32,6 +32,15 @@ def repeated_scans(times: int = 400, *, side: int = 1024) -> bytes:
     return picture[:last] + scan * times + END_OF_IMAGE
 
 
+def endless_scans(times: int = 8000, *, side: int = 2048) -> bytes:
+    """The same of one colour, so that a scan is a hundred bytes: FFmpeg takes seconds for it."""
+    out = io.BytesIO()
+    Image.new("RGB", (side, side), "teal").save(out, "JPEG", progressive=True)
+    picture = out.getvalue()
+    last, end = picture.rindex(START_OF_SCAN), picture.rindex(END_OF_IMAGE)
+    return picture[:last] + picture[last:end] * times + END_OF_IMAGE
+
+
 def huge_still(codec: Codec) -> bytes:
     """A small file whose header claims the most pixels that its format can say."""
     out = io.BytesIO()

@@ -1,13 +1,16 @@
-"""Attacks with sources that the server pulls: one that drips, and names that are none."""
+"""Attacks with sources that the server pulls: ones that drip, ones whose pictures cost too much to
+decode, and names that are none."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 
+from onlooker.benchmarks.attacks import bombs
 from onlooker.benchmarks.attacks.tally import AttackTally
 from onlooker.benchmarks.attacks.target import AttackTarget
 from onlooker.benchmarks.lone_server import HOST
@@ -19,6 +22,20 @@ OPEN_TIMEOUT_S = 2.0
 SLACK_S = 1.0
 CREATED = 201
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: 1000000\r\n\r\n"
+
+NUM_COSTLY = 4
+"""Cameras of each kind."""
+COSTLY_FPS = 5.0
+MIN_COSTLY_S = 5.0
+STILL_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n"
+)
+VIDEO_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n"
+    b"Connection: close\r\n\r\n"
+)
+PART_HEAD = b"--b\r\nContent-Type: image/jpeg\r\n\r\n"
 
 HOSTILE_URLS = (
     "http://a..example/v.mp4", "http://.example/v.mp4", "http://./v.mp4", "https://..",
@@ -54,6 +71,24 @@ async def dripping_sources(target: AttackTarget, tally: AttackTally) -> None:
         )
 
 
+async def costly_sources(target: AttackTarget, tally: AttackTally) -> None:
+    """Cameras whose pictures take seconds to decode, as motion JPEG and to be fetched one by one;
+    each source must be told so."""
+    show = partial(_show, bombs.endless_scans())
+    async with _served(show) as url, target.http() as client:
+        names = [f"costly-{index}" for index in range(2 * NUM_COSTLY)]
+        for index, name in enumerate(names):
+            video, still = {"url": url}, {"url": f"{url}still", "every_s": 0.5}
+            status = await _ask_for(client, name, still if index % 2 else video)
+            tally.noted[f"status {status}"] += 1
+        await asyncio.sleep(max(target.seconds, MIN_COSTLY_S))
+        for name in names:
+            source = (await client.get(f"/v1/streams/{name}")).json().get("source") or {}
+            state = source.get("state", "none")
+            (tally.held if state in ("lost", "failed") else tally.gave_way)[f"source {state}"] += 1
+            await client.delete(f"/v1/streams/{name}")
+
+
 async def hostile_hosts(target: AttackTarget, tally: AttackTally) -> None:
     """Streams with sources of hostile names; all must be refused and leave nothing behind."""
     async with target.http() as client:
@@ -77,8 +112,28 @@ async def hostile_hosts(target: AttackTarget, tally: AttackTally) -> None:
 
 
 async def _pull(client: httpx.AsyncClient, name: str, url: str) -> int:
-    reply = await client.post("/v1/streams", json={"id": name, "source": {"url": url}})
+    return await _ask_for(client, name, {"url": url})
+
+
+async def _ask_for(client: httpx.AsyncClient, name: str, source: dict[str, object]) -> int:
+    reply = await client.post("/v1/streams", json={"id": name, "source": source})
     return reply.status_code
+
+
+async def _show(picture: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request with a picture, or with the same one again and again."""
+    with suppress(OSError, asyncio.IncompleteReadError):
+        request = await reader.readuntil(b"\r\n\r\n")
+        if request.startswith(b"GET /still "):
+            writer.write(STILL_HEAD % len(picture) + picture)
+            await writer.drain()
+        else:
+            writer.write(VIDEO_HEAD)
+            while not reader.at_eof():
+                writer.write(PART_HEAD + picture + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(1 / COSTLY_FPS)
+    writer.close()
 
 
 @dataclass(slots=True)
@@ -125,6 +180,18 @@ class _Drip:
         """How long each connection lasted, those still open until now."""
         now_s = asyncio.get_running_loop().time()
         return [self.ended_s.get(n, now_s) - begun_s for n, begun_s in self.begun_s.items()]
+
+
+@asynccontextmanager
+async def _served(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[str]:
+    """The address of a server on loopback."""
+    server = await asyncio.start_server(serve, HOST, 0)
+    try:
+        yield f"http://{HOST}:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
 
 
 @asynccontextmanager

@@ -42,6 +42,7 @@ ATTACKS: dict[str, Attack] = {
     "long_heads": Attack(sockets.long_heads),
     "token_misuse": Attack(rights.token_misuse),
     "dripping_sources": Attack(sources.dripping_sources),
+    "costly_sources": Attack(sources.costly_sources),
     "hostile_hosts": Attack(sources.hostile_hosts),
     "fuzzed_messages": Attack(fuzzers.protocol_messages, lambda target: target.messages),
     "fuzzed_payloads": Attack(fuzzers.payloads, lambda target: 8 * target.payloads),

@@ -30,8 +30,8 @@ SETTINGS: dict[str, Any] = {
         "reconnect_max_s": 0.05,
     },
     "decoding": {
-        "open_budget_s": 0.3,
-        "chunk_budget_s": 0.2,
+        "open_budget_s": 0.1,
+        "chunk_budget_s": 0.1,
         "megapixel_budget_s": 0.0,
         "workers": 2,
     },
@@ -142,7 +142,7 @@ async def test_pulled_sources_take_turns_and_give_them_back(tmp_path: Path) -> N
 
 async def test_a_stream_can_be_closed_while_its_source_keeps_a_decoder_busy() -> None:
     settings = {**SETTINGS, "decoding": {"open_budget_s": 300.0}}
-    with jpeg_camera(endless_jpeg(20_000)) as url:
+    with jpeg_camera(COSTLY) as url:
         async with running_hub(clock=SystemClock(), in_processes=True, **settings) as hub:
             stream, _ = await pull(hub, url)
             await until(lambda: bool(decoders_of(hub)))
