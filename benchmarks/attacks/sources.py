@@ -85,7 +85,7 @@ async def costly_sources(target: AttackTarget, tally: AttackTally) -> None:
         for name in names:
             source = (await client.get(f"/v1/streams/{name}")).json().get("source") or {}
             state = source.get("state", "none")
-            (tally.held if state in ("lost", "failed") else tally.gave_way)[f"source {state}"] += 1
+            (tally.gave_way if state in ("playing", "none") else tally.held)[f"source {state}"] += 1
             await client.delete(f"/v1/streams/{name}")
 
 

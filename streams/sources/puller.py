@@ -14,7 +14,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import NotFound, Overloaded
 from onlooker.core.ids import split_stream_id
 from onlooker.core.log import stream_id_var
-from onlooker.core.media import DropReason, Frame
+from onlooker.core.media import DropReason, Frame, FrameOutcome
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.waiting import within
@@ -322,7 +322,7 @@ class Pull:
             return
         if ack.reason is DropReason.TOO_COSTLY:
             self._is_too_costly = True
-        else:
+        elif ack.outcome is not FrameOutcome.DROPPED:  # else nobody knows what it would have cost
             self._note_picture()
 
     def _note_picture(self) -> None:
