@@ -3,7 +3,7 @@ decode, and names that are none."""
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -115,7 +115,7 @@ async def _pull(client: httpx.AsyncClient, name: str, url: str) -> int:
     return await _ask_for(client, name, {"url": url})
 
 
-async def _ask_for(client: httpx.AsyncClient, name: str, source: dict[str, object]) -> int:
+async def _ask_for(client: httpx.AsyncClient, name: str, source: Mapping[str, object]) -> int:
     reply = await client.post("/v1/streams", json={"id": name, "source": source})
     return reply.status_code
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from onlooker.core.clock import SystemClock
+from onlooker.core.media import DropReason
 from onlooker.core.metrics import Metrics
 from onlooker.streams.events import SourceChanged
 from onlooker.streams.fanout import Subscription
@@ -101,7 +102,7 @@ async def test_a_picture_that_is_fetched_and_costs_too_much_is_told_to_its_sourc
             honest, _ = await pull(hub, honest_url + "still", every_s=0.2)
             costly, events = await pull(hub, costly_url + "still", every_s=0.2)
             assert "more processor time than its budget" in await until_state(events, "lost")
-            assert costly.status().dropped.get("too_costly") == 1
+            assert costly.status().dropped.get(DropReason.TOO_COSTLY) == 1
             num_seen = honest.status().kept
             await until(lambda: honest.status().kept >= num_seen + 3)
 
