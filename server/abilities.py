@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from onlooker.core.errors import InvalidRequest, TooLarge
-from onlooker.core.protocol.completions import FunctionConfig
+from onlooker.core.protocol.functions import FunctionConfig
 from onlooker.engine.functions import ANY_ARGUMENTS, Function, Toolbox
 from onlooker.engine.interface import EngineInfo
 from onlooker.server.config import Settings

@@ -4,7 +4,7 @@
 stream answers.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Literal
@@ -24,7 +24,10 @@ from onlooker.core.protocol.base import (
     TopLogprob,
     Usage,
 )
+from onlooker.core.protocol.functions import AnyItem, CalledItem, ItemStatus
 from onlooker.core.protocol.server_events import (
+    CallArgumentsDelta,
+    CallArgumentsDone,
     ContentPartAdded,
     ContentPartDone,
     ItemAdded,
@@ -84,6 +87,8 @@ class AnswerWriter:
         self._has_item = False
         self.calls: tuple[FunctionCall, ...] = ()
         """The functions that the answer calls, once it has ended."""
+        self.called: tuple[CalledItem, ...] = ()
+        """The same as items of the answer."""
         self.logprobs: list[TokenLogprob] = []
         """The tokens so far, where their probabilities were asked for."""
         self.done: ResponseObject | None = None
@@ -118,6 +123,10 @@ class AnswerWriter:
     def end(self, end: AnswerEnd) -> list[ServerEvent]:
         """The events that end an answer which the engine has ended."""
         self.calls = end.calls
+        self.called = tuple(
+            CalledItem(id=new_id("item"), call_id=call.id, name=call.name, arguments=call.arguments)
+            for call in end.calls
+        )
         usage = Usage(
             input_tokens=end.num_prompt_tokens,
             output_tokens=end.num_output_tokens,
@@ -185,6 +194,7 @@ class AnswerWriter:
                 before = self._previous_item_id
                 events.append(ItemDone(item=item, previous_item_id=before))
             events.append(OutputItemDone(response_id=self.response_id, item=item))
+        events += self._tell_calls()
         self.done = self._object(status)
         self.done.usage = usage or Usage()
         if facts is not None:
@@ -194,7 +204,36 @@ class AnswerWriter:
         )
         return [*events, ResponseDone(response=self.done)]
 
-    def _item(self, status: Literal["in_progress", "completed", "incomplete"]) -> ConversationItem:
+    def _tell_calls(self) -> Iterator[ServerEvent]:
+        """The events that tell of calls, each of which comes whole."""
+        before = self.item_id if self._has_item else self._previous_item_id
+        for index, item in enumerate(self.called, 1 if self._has_item else 0):
+            response_id, is_listed = self.response_id, self._conversation_id is not None
+            begun = item.model_copy(update={"status": "in_progress", "arguments": ""})
+            yield OutputItemAdded(response_id=response_id, output_index=index, item=begun)
+            if is_listed:
+                yield ItemAdded(item=begun, previous_item_id=before)
+            yield CallArgumentsDelta(
+                response_id=response_id,
+                item_id=item.id,
+                output_index=index,
+                call_id=item.call_id,
+                delta=item.arguments,
+            )
+            yield CallArgumentsDone(
+                response_id=response_id,
+                item_id=item.id,
+                output_index=index,
+                call_id=item.call_id,
+                name=item.name,
+                arguments=item.arguments,
+            )
+            if is_listed:
+                yield ItemDone(item=item, previous_item_id=before)
+            yield OutputItemDone(response_id=response_id, output_index=index, item=item)
+            before = item.id
+
+    def _item(self, status: ItemStatus) -> ConversationItem:
         content = [OutputText(text=self.text)] if status != "in_progress" else []
         return ConversationItem(
             id=self.item_id, role="assistant", status=status, content=list(content)
@@ -204,11 +243,12 @@ class AnswerWriter:
         item_status: Literal["completed", "incomplete"] = (
             "completed" if status == "completed" else "incomplete"
         )
-        ended = status != "in_progress" and self._has_item
+        has_ended = status != "in_progress"
+        said: list[AnyItem] = [self._item(item_status)] if has_ended and self._has_item else []
         return ResponseObject(
             id=self.response_id,
             status=status,
-            output=[self._item(item_status)] if ended else [],
+            output=[*said, *(self.called if has_ended else ())],
             max_output_tokens=self._question.max_tokens,
             conversation_id=self._conversation_id,
             metadata=self._metadata,

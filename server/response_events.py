@@ -5,7 +5,7 @@ from typing import Any
 
 from onlooker.core.clock import Clock
 from onlooker.core.ids import new_id
-from onlooker.core.protocol.base import InputTokenDetails
+from onlooker.core.protocol.base import ConversationItem, InputTokenDetails
 from onlooker.core.protocol.openai_responses import (
     FunctionCallReply,
     IncompleteDetails,
@@ -53,7 +53,7 @@ class ResponseTeller:
 
     def tell(self, event: ServerEvent) -> list[Told]:
         """The events that tell of what happened; none for what OpenAI has no event for."""
-        if isinstance(event, OutputItemAdded):
+        if isinstance(event, OutputItemAdded) and isinstance(event.item, ConversationItem):
             item = self._message("in_progress", with_text=False)
             part = OutputTextReply().model_dump()
             return [

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.completions import JsonObjectFormat
+from onlooker.core.protocol.functions import FunctionCallItem, FunctionResultItem, ToolNamed
 from onlooker.core.protocol.openai_responses import (
-    FunctionCallItem,
-    FunctionResultItem,
     InputImagePart,
     InputVideoPart,
     ReasoningItem,
@@ -14,7 +13,6 @@ from onlooker.core.protocol.openai_responses import (
     ResponseJsonSchemaFormat,
     ResponseMessage,
     ResponsesRequest,
-    ResponseToolNamed,
 )
 from onlooker.engine.functions import FunctionCall
 from onlooker.engine.interface import EngineInfo, Question
@@ -40,7 +38,7 @@ def question_of(
     choice = request.tool_choice or "auto"
     tools = toolbox(
         request.tools or (),
-        f"={choice.name}" if isinstance(choice, ResponseToolNamed) else choice,
+        f"={choice.name}" if isinstance(choice, ToolNamed) else choice,
         parallel=request.parallel_tool_calls,
         info=info,
         settings=settings,

@@ -133,9 +133,6 @@ class ItemReference(Inbound):
     id: str
 
 
-InputItem = Annotated[MessageItem | ItemReference, Field(discriminator="type")]
-
-
 class OutputText(Outbound):
     """A text part of an item."""
 

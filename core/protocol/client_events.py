@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import (
@@ -11,7 +11,7 @@ from onlooker.core.protocol.base import (
     CodecName,
     DialogueTurns,
     Inbound,
-    InputItem,
+    ItemReference,
     KeepForS,
     MaskList,
     MessageItem,
@@ -28,10 +28,40 @@ from onlooker.core.protocol.foreign_fields import (
     Lenient,
 )
 from onlooker.core.protocol.frame_header import MAX_CAPTURE_US, MAX_SEQUENCE, MAX_SLOT
+from onlooker.core.protocol.functions import (
+    MAX_FUNCTIONS,
+    AnyTool,
+    FunctionCallItem,
+    FunctionResultItem,
+    ToolNamed,
+)
 from onlooker.core.protocol.watches import WatchChanges, WatchConfig, WatchId
 
 MaxOutputTokens = Annotated[int, Field(ge=1)] | Literal["inf"]
 """The most tokens that an answer may have; ``inf`` takes the server's limit."""
+
+ToolList = Annotated[list[AnyTool], Field(max_length=MAX_FUNCTIONS, fail_fast=True)]
+ToolChoice = Literal["auto", "none", "required"] | ToolNamed
+
+
+def _item_kind(item: Any) -> str | None:
+    """An item without a type is a message."""
+    kind = item.get("type", "message") if isinstance(item, dict) else getattr(item, "type", None)
+    return kind if isinstance(kind, str) else None
+
+
+SaidItem = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionResultItem, Tag("function_call_output")],
+    Discriminator(_item_kind),
+]
+"""An item that a client adds to a conversation."""
+InputItem = Annotated[
+    MessageItem | FunctionCallItem | FunctionResultItem | ItemReference,
+    Field(discriminator="type"),
+]
+"""An item of a question that is asked instead of what the conversation holds."""
 
 
 class ClientEvent(Inbound):
@@ -77,6 +107,13 @@ class SessionConfig(Lenient):
     output_modalities: list[Literal["text"]] | None = None
     service_tier: TierName | None = None
     """The tier whose targets hold for coming answers; null takes the stream's."""
+    tools: ToolList | None = None
+    """Functions that coming answers may call."""
+    tool_choice: ToolChoice | None = None
+    """``auto`` (as the model likes), ``none``, ``required``, or the function that must be
+    called."""
+    parallel_tool_calls: bool | None = None
+    """Whether one answer may make several calls; default: yes."""
     dialogue_turns: DialogueTurns | None = None
     """Earlier questions and answers of the conversation that coming questions bring along; null: as
     many as suit the model."""
@@ -122,7 +159,7 @@ class VideoDetach(ClientEvent):
 
 class ItemCreate(ClientEvent):
     type: Literal["conversation.item.create"]
-    item: MessageItem
+    item: SaidItem
     previous_item_id: str | None = None
     """The item after which the new one is placed; ``root`` for the beginning; default: the end."""
 
@@ -178,6 +215,10 @@ class ResponseConfig(Lenient):
     """Items that are asked instead of what the conversation holds."""
     conversation: Literal["auto", "none"] | None = None
     """``none``: an answer beside the conversation, neither reading nor joining its dialogue."""
+    tools: ToolList | None = None
+    """Functions that this answer may call; default: the session's."""
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
     metadata: Metadata | None = None
     service_tier: TierName | None = None
     """The tier whose targets hold for this answer; default: the session's, else the stream's."""
@@ -277,6 +318,7 @@ CLIENT_EVENT_TYPES: tuple[str, ...] = (
     "ping",
 )
 
+_ITEM_TYPES = ("message", "function_call", "function_call_output")
 _MAX_QUOTED_CHARS = 80
 
 
@@ -341,7 +383,8 @@ def _event_of(raw: Any) -> AnyClientEvent:
             param="type",
             event_id=event_id,
         )
-    _check_item_type(event_type, raw.get("item"), event_id)
+    if event_type == "conversation.item.create":
+        _check_item_type(event_type, raw.get("item"), event_id)
     try:
         return _ADAPTER.validate_python(raw)
     except ValidationError as error:
@@ -352,12 +395,11 @@ def _event_of(raw: Any) -> AnyClientEvent:
 
 
 def _check_item_type(event_type: str, item: Any, event_id: str | None) -> None:
-    """Say of OpenAI's other kinds of items why they are not taken. Raises `BadEvent`."""
-    kind = item.get("type", "message") if isinstance(item, dict) else "message"
-    if event_type == "conversation.item.create" and isinstance(kind, str) and kind != "message":
+    """Say of OpenAI's other kinds of items that they are not taken. Raises `BadEvent`."""
+    kind = _item_kind(item)
+    if kind is not None and kind not in _ITEM_TYPES:
         raise BadEvent(
-            f"{event_type}: an item is a message; '{quote(kind)}' is not taken, since no functions "
-            "are called over this connection",
+            f"{event_type}: an item is one of {', '.join(_ITEM_TYPES)}; got '{quote(kind)}'",
             code="invalid_request",
             param="item.type",
             event_id=event_id,
@@ -372,11 +414,14 @@ def is_additive(event_type: str) -> bool:
 def explain_validation(error: ValidationError, *, skip: int = 0) -> tuple[str, str | None]:
     """Say in one line what the first problem is, and name its field with dots.
 
-    `skip` leaves out that many leading parts of the location (a union's tag).
+    `skip` leaves out that many leading parts of the location (a union's tag); the tags of unions
+    further in, which are no fields, are left out by their names.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     problem = problems[0]
-    field = ".".join(str(part) for part in problem["loc"][skip:]) or None
+    tags = (*_ITEM_TYPES, "function", "mcp")
+    named = [str(part) for part in problem["loc"][skip:] if part not in tags]
+    field = ".".join(named) or None
     if problem["type"] == "extra_forbidden":
         text = f"unknown field '{quote(field or '')}'"
     elif problem["type"] == "missing":

@@ -18,10 +18,9 @@ from onlooker.core.protocol.foreign_fields import (
     ForeignFields,
     Lenient,
 )
+from onlooker.core.protocol.functions import MAX_FUNCTIONS, FunctionConfig, FunctionName
 
-FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 ServiceTier = Literal["auto", "default", "flex", "scale", "priority"]
-MAX_FUNCTIONS = 128
 MAX_CALLS = 64
 
 # ---- what is asked ----
@@ -100,16 +99,6 @@ class ChatMessage(Lenient):
 class ChatStreamOptions(Inbound):
     include_usage: bool | None = None
     include_obfuscation: bool | None = None
-
-
-class FunctionConfig(Inbound):
-    """A function that the answer may call."""
-
-    name: FunctionName
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    """The JSON Schema of its arguments."""
-    strict: bool | None = None
 
 
 class ChatTool(Inbound):

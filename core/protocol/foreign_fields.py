@@ -140,20 +140,11 @@ OLDER_NAMES: Mapping[str, str] = {
 }
 """Of realtime sessions and responses, before OpenAI's API was generally available."""
 
-_FUNCTIONS = "is not taken: no functions are called over this connection"
-
 _ANSWERING: ForeignFields = {
     "audio": AUDIO,
     "voice": AUDIO,
     "output_audio_format": AUDIO,
     "speed": AUDIO,
-    "tools": ForeignField(
-        Fate.REFUSED,
-        _FUNCTIONS + "; chat completions and responses can, where the model does",
-        neutral=([],),
-    ),
-    "tool_choice": ForeignField(Fate.REFUSED, _FUNCTIONS, neutral=("auto", "none")),
-    "parallel_tool_calls": ForeignField(Fate.NEUTRAL),
     "max_tool_calls": ForeignField(Fate.NEUTRAL),
     "prompt": ForeignField(Fate.REFUSED, "names a stored prompt, and none are stored here"),
     "temperature": ForeignField(

@@ -14,9 +14,6 @@ from onlooker.core.protocol.base import (
     TokenLogprob,
 )
 from onlooker.core.protocol.completions import (
-    MAX_FUNCTIONS,
-    FunctionConfig,
-    FunctionName,
     JsonObjectFormat,
     JsonSchemaConfig,
     ServiceTier,
@@ -28,16 +25,18 @@ from onlooker.core.protocol.foreign_fields import (
     ForeignFields,
     Lenient,
 )
-
-ItemId = Annotated[str, Field(min_length=1, max_length=256)]
-ItemStatus = Literal["in_progress", "completed", "incomplete"]
+from onlooker.core.protocol.functions import (
+    MAX_FUNCTIONS,
+    FunctionCallItem,
+    FunctionResultItem,
+    FunctionTool,
+    InputTextPart,
+    ItemId,
+    ItemStatus,
+    ToolNamed,
+)
 
 # ---- what is asked ----
-
-
-class InputTextPart(Inbound):
-    type: Literal["input_text"]
-    text: str
 
 
 class InputImagePart(Inbound):
@@ -101,36 +100,6 @@ class ResponseMessage(Lenient):
         )
 
 
-class FunctionCallItem(Lenient):
-    foreign: ClassVar[ForeignFields] = {"namespace": ECHOED, "caller": ECHOED}
-    forbids_unknown: ClassVar[bool] = True
-
-    type: Literal["function_call"]
-    id: ItemId | None = None
-    call_id: ItemId
-    name: FunctionName
-    arguments: str
-    status: ItemStatus | None = None
-
-
-class FunctionResultItem(Lenient):
-    foreign: ClassVar[ForeignFields] = {"name": ECHOED, "caller": ECHOED}
-    forbids_unknown: ClassVar[bool] = True
-
-    type: Literal["function_call_output"]
-    id: ItemId | None = None
-    call_id: ItemId
-    output: str | Annotated[list[InputTextPart], Field(max_length=64)]
-    status: ItemStatus | None = None
-
-    @property
-    def text(self) -> str:
-        """What came of the call."""
-        if isinstance(self.output, str):
-            return self.output
-        return "\n".join(part.text for part in self.output)
-
-
 class ReasoningItem(Lenient):
     """Thoughts of another model, which are passed over."""
 
@@ -156,18 +125,6 @@ ResponseItem = Annotated[
     | Annotated[ReasoningItem, Tag("reasoning")],
     Discriminator(_kind),
 ]
-
-
-class ResponseTool(FunctionConfig):
-    """A function that the answer may call; other tools are OpenAI's own."""
-
-    type: Literal["function"]
-    defer_loading: Literal[False] | None = None
-
-
-class ResponseToolNamed(Inbound):
-    type: Literal["function"]
-    name: FunctionName
 
 
 class ResponseJsonSchemaFormat(JsonSchemaConfig):
@@ -211,8 +168,8 @@ class ResponsesRequest(Lenient):
     include: list[str] | None = None
     """``message.output_text.logprobs`` is understood; the rest is passed over."""
     text: ResponseText | None = None
-    tools: Annotated[list[ResponseTool], Field(max_length=MAX_FUNCTIONS)] | None = None
-    tool_choice: Literal["auto", "none", "required"] | ResponseToolNamed | None = None
+    tools: Annotated[list[FunctionTool], Field(max_length=MAX_FUNCTIONS)] | None = None
+    tool_choice: Literal["auto", "none", "required"] | ToolNamed | None = None
     parallel_tool_calls: bool | None = None
     service_tier: ServiceTier | None = None
     metadata: Metadata | None = None

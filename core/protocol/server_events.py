@@ -4,7 +4,7 @@ One union, told apart by `type`. Every event has an `event_id` and a `sequence_n
 connection's writer fills both in as it sends.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 from pydantic_core import from_json
@@ -25,6 +25,7 @@ from onlooker.core.protocol.base import (
     Usage,
     VideoSettings,
 )
+from onlooker.core.protocol.functions import AnyItem
 from onlooker.core.protocol.watches import AlertObject, WatchObject
 
 
@@ -52,6 +53,10 @@ class SessionObject(Outbound):
     instructions: str | None = None
     max_output_tokens: int | Literal["inf"] = "inf"
     output_modalities: list[str] = ["text"]
+    tools: list[dict[str, Any]] = []
+    """Functions that answers may call."""
+    tool_choice: str | dict[str, Any] = "auto"
+    parallel_tool_calls: bool = True
     dialogue_turns: int = 0
     """How many earlier questions and answers of the conversation a question brings along."""
     input_video: VideoSettings = VideoSettings()
@@ -111,19 +116,19 @@ class ErrorEvent(ServerEvent):
 
 class ItemAdded(ServerEvent):
     type: Literal["conversation.item.added"] = "conversation.item.added"
-    item: ConversationItem
+    item: AnyItem
     previous_item_id: str | None = None
 
 
 class ItemDone(ServerEvent):
     type: Literal["conversation.item.done"] = "conversation.item.done"
-    item: ConversationItem
+    item: AnyItem
     previous_item_id: str | None = None
 
 
 class ItemRetrieved(ServerEvent):
     type: Literal["conversation.item.retrieved"] = "conversation.item.retrieved"
-    item: ConversationItem
+    item: AnyItem
 
 
 class ItemDeleted(ServerEvent):
@@ -167,7 +172,7 @@ class ResponseObject(Outbound):
     id: str
     status: Literal["in_progress", FinalStatus]
     status_details: ResponseStatusDetails | None = None
-    output: list[ConversationItem] = []
+    output: list[AnyItem] = []
     output_modalities: list[str] = ["text"]
     max_output_tokens: int | Literal["inf"] = "inf"
     conversation_id: str | None = None
@@ -180,7 +185,11 @@ class ResponseObject(Outbound):
     def text(self) -> str:
         """All text of the answer."""
         return "".join(
-            part.text for item in self.output for part in item.content if part.type == "output_text"
+            part.text
+            for item in self.output
+            if isinstance(item, ConversationItem)
+            for part in item.content
+            if part.type == "output_text"
         )
 
 
@@ -193,7 +202,7 @@ class OutputItemAdded(ServerEvent):
     type: Literal["response.output_item.added"] = "response.output_item.added"
     response_id: str
     output_index: int = 0
-    item: ConversationItem
+    item: AnyItem
 
 
 class Part(Outbound):
@@ -241,11 +250,34 @@ class ContentPartDone(ServerEvent):
     part: Part
 
 
+class CallArgumentsDelta(ServerEvent):
+    """The arguments of a function call, whole: what follows is their end."""
+
+    type: Literal["response.function_call_arguments.delta"] = (
+        "response.function_call_arguments.delta"
+    )
+    response_id: str
+    item_id: str
+    output_index: int = 0
+    call_id: str
+    delta: str
+
+
+class CallArgumentsDone(ServerEvent):
+    type: Literal["response.function_call_arguments.done"] = "response.function_call_arguments.done"
+    response_id: str
+    item_id: str
+    output_index: int = 0
+    call_id: str
+    name: str
+    arguments: str
+
+
 class OutputItemDone(ServerEvent):
     type: Literal["response.output_item.done"] = "response.output_item.done"
     response_id: str
     output_index: int = 0
-    item: ConversationItem
+    item: AnyItem
 
 
 class ResponseDone(ServerEvent):
@@ -419,6 +451,8 @@ AnyServerEvent = Annotated[
     | TextDelta
     | TextDone
     | ContentPartDone
+    | CallArgumentsDelta
+    | CallArgumentsDone
     | OutputItemDone
     | ResponseDone
     | VideoAck

@@ -1,19 +1,28 @@
 """What was said on one connection, and what the next question is."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound, TooLarge
 from onlooker.core.ids import new_id
 from onlooker.core.protocol.base import (
     ConversationItem,
     ImagePart,
-    InputItem,
     ItemReference,
     MessageItem,
     OutputImage,
     OutputText,
 )
+from onlooker.core.protocol.client_events import InputItem, SaidItem
+from onlooker.core.protocol.functions import (
+    AnyItem,
+    CalledItem,
+    CallResultItem,
+    FunctionCallItem,
+    FunctionResultItem,
+)
+from onlooker.engine.functions import CallMade, FunctionCall
 from onlooker.engine.interface import Question, Turn
 from onlooker.server.pictures import Inquiry
 
@@ -23,32 +32,54 @@ class Item:
     """One item of a conversation. Its pictures are kept as they came, until the item goes."""
 
     id: str
-    message: MessageItem
+    said: SaidItem
     asked_s: float = 0.0
     """Stream time of the question that the item answers; 0 where it answers none."""
-    status: str = "completed"
+    status: Literal["completed", "incomplete"] = "completed"
 
     @property
-    def role(self) -> str:
-        return self.message.role
+    def role(self) -> Literal["user", "assistant", "system", "call", "result"]:
+        """Whose message it is, or what else."""
+        if isinstance(self.said, FunctionCallItem):
+            return "call"
+        return "result" if isinstance(self.said, FunctionResultItem) else self.said.role
+
+    @property
+    def text(self) -> str:
+        """What was said; of a call its arguments, of a result what came of the call."""
+        return self.said.arguments if isinstance(self.said, FunctionCallItem) else self.said.text
+
+    @property
+    def images(self) -> list[ImagePart]:
+        return self.said.images if isinstance(self.said, MessageItem) else []
 
     @property
     def num_bytes(self) -> int:
         """About how many bytes of memory it holds; pictures weigh as much as they came with."""
-        pictures = sum(len(image.image_url) for image in self.message.images)
-        return 500 + len(self.message.text) + pictures
+        return 500 + len(self.text) + sum(len(image.image_url) for image in self.images)
 
-    def public(self) -> ConversationItem:
+    def public(self) -> AnyItem:
         """The item as clients are told of it."""
+        said, status = self.said, self.status
+        if isinstance(said, FunctionCallItem):
+            return CalledItem(
+                id=self.id,
+                status=status,
+                call_id=said.call_id,
+                name=said.name,
+                arguments=said.arguments,
+            )
+        if isinstance(said, FunctionResultItem):
+            return CallResultItem(id=self.id, status=status, call_id=said.call_id, output=said.text)
         return ConversationItem(
             id=self.id,
-            role=self.message.role,
-            status="completed" if self.status == "completed" else "incomplete",
+            role=said.role,
+            status=status,
             content=[
                 OutputImage(detail=part.detail)
                 if isinstance(part, ImagePart)
                 else OutputText(type=part.type, text=part.text)
-                for part in self.message.content
+                for part in said.content
             ],
         )
 
@@ -71,35 +102,39 @@ class Conversation:
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, message: MessageItem, *, after: str | None = None) -> tuple[Item, str | None]:
+    def add(self, said: SaidItem, *, after: str | None = None) -> tuple[Item, str | None]:
         """Take an item in; return it and the id of the one before it.
 
         `after` is an item's id, ``root``, or None for the end.
 
         Raises:
             Conflict: the id is taken.
-            NotFound: there is no item `after`.
+            NotFound: there is no item `after`, or no call of which this is the result.
             TooLarge: its text is too long.
         """
-        if message.id is not None and message.id in self._items:
-            raise Conflict(f"there is an item '{message.id}' already", param="item.id")
-        if len(message.text) > self._max_text_chars:
+        if said.id is not None and said.id in self._items:
+            raise Conflict(f"there is an item '{said.id}' already", param="item.id")
+        item = Item(id=said.id or new_id("item"), said=said)
+        if len(item.text) > self._max_text_chars:
             raise TooLarge(
-                f"the text has {len(message.text)} characters; at most {self._max_text_chars} "
+                f"the text has {len(item.text)} characters; at most {self._max_text_chars} "
                 "are taken (setting server.max_text_chars)",
-                param="item.content",
+                param=_TEXT_FIELD.get(item.role, "item.content"),
             )
-        item = Item(id=message.id or new_id("item"), message=message)
+        if isinstance(said, FunctionResultItem):
+            _check_called([*self._items.values(), item], param="item.call_id")
         before = self._place(item, after)
         self._num_bytes += item.num_bytes
         self._shrink()
         return item, before
 
-    def add_answer(self, message: MessageItem, *, asked_s: float, is_whole: bool) -> None:
-        """Take in an answer that was given here; its id is fresh."""
-        assert message.id is not None
-        status = "completed" if is_whole else "incomplete"
-        item = Item(id=message.id, message=message, asked_s=asked_s, status=status)
+    def add_answer(
+        self, said: MessageItem | FunctionCallItem, *, asked_s: float, is_whole: bool
+    ) -> None:
+        """Take in what was answered or called here; its id is fresh."""
+        assert said.id is not None
+        status: Literal["completed", "incomplete"] = "completed" if is_whole else "incomplete"
+        item = Item(id=said.id, said=said, asked_s=asked_s, status=status)
         self._items[item.id] = item
         self._num_bytes += item.num_bytes
         self._shrink()
@@ -130,15 +165,15 @@ class Conversation:
 
         Raises:
             InvalidRequest: there is nothing to ask.
-            NotFound: `override` refers to an unknown item.
+            NotFound: `override` refers to an unknown item, or holds the result of an unknown call.
             TooLarge: question and instructions are too long together.
         """
         items = list(self._items.values()) if override is None else self._resolve(override)
-        system = [item.message.text for item in items if item.role == "system"]
-        turns, pending = _turns(item for item in items if item.role != "system")
+        system = [item.text for item in items if item.role == "system"]
+        turns, pending, made = _turns(item for item in items if item.role != "system")
         if not _text_of(pending) and turns:
             last_asked = turns.pop()
-            pending = [*last_asked.asked, *pending]
+            pending, made = [*last_asked.asked, *pending], [*last_asked.made, *made]
         text = _text_of(pending)
         if not text:
             raise InvalidRequest(
@@ -147,26 +182,31 @@ class Conversation:
                 param="response.input",
             )
         joined = "\n".join([part for part in (instructions, *system) if part]) or None
-        if len(text) + len(joined or "") > self._max_text_chars:
+        num_chars = len(text) + len(joined or "")
+        num_chars += sum(len(one.result) + len(one.call.arguments) for one in made)
+        if num_chars > self._max_text_chars:
             raise TooLarge(
-                f"question and instructions have {len(text) + len(joined or '')} characters; at "
-                f"most {self._max_text_chars} are taken (setting server.max_text_chars)"
+                f"question and instructions have {num_chars} characters; at most "
+                f"{self._max_text_chars} are taken (setting server.max_text_chars)"
             )
         kept = turns[-self.dialogue_turns :] if self.dialogue_turns else []
         dialogue = tuple(
             Turn(question=_text_of(turn.asked), answer=turn.answer, asked_s=turn.asked_s)
             for turn in kept
         )
-        images = tuple(image.image_url for item in pending for image in item.message.images)
-        return Inquiry(Question(text=text, dialogue=dialogue, instructions=joined), images)
+        images = tuple(image.image_url for item in pending for image in item.images)
+        question = Question(text=text, dialogue=dialogue, instructions=joined, made=tuple(made))
+        return Inquiry(question, images)
 
     def _resolve(self, override: Sequence[InputItem]) -> list[Item]:
-        return [
+        items = [
             self.get(entry.id)
             if isinstance(entry, ItemReference)
-            else Item(id=entry.id or new_id("item"), message=entry)
+            else Item(id=entry.id or new_id("item"), said=entry)
             for entry in override
         ]
+        _check_called(items, param="response.input")
+        return items
 
     def _shrink(self) -> None:
         while len(self._items) > 1 and (
@@ -188,28 +228,53 @@ class Conversation:
         return ids[index - 1] if index else None
 
 
+_TEXT_FIELD = {"call": "item.arguments", "result": "item.output"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Answered:
     asked: list[Item]
+    made: list[CallMade]
     answer: str
     asked_s: float
 
 
-def _turns(items: Iterable[Item]) -> tuple[list[_Answered], list[Item]]:
-    """Split items into answered questions and what waits for an answer."""
+def _check_called(items: Iterable[Item], *, param: str) -> None:
+    """Raise `NotFound` where the result of a call comes before the call, or without one."""
+    called: set[str] = set()
+    for item in items:
+        if isinstance(item.said, FunctionCallItem):
+            called.add(item.said.call_id)
+        elif isinstance(item.said, FunctionResultItem) and item.said.call_id not in called:
+            call_id = item.said.call_id[:80]
+            raise NotFound(f"there is no call '{call_id}' before its result", param=param)
+
+
+def _turns(items: Iterable[Item]) -> tuple[list[_Answered], list[Item], list[CallMade]]:
+    """Split items into answered questions, what waits for an answer, and the calls that were made
+    for that. A result whose call has gone is passed over."""
     turns: list[_Answered] = []
     pending: list[Item] = []
+    made: list[CallMade] = []
+    called: dict[str, FunctionCall] = {}
     for item in items:
-        if item.role == "user":
+        said = item.said
+        if isinstance(said, FunctionCallItem):
+            called[said.call_id] = FunctionCall(said.name, said.arguments, said.call_id)
+        elif isinstance(said, FunctionResultItem):
+            if said.call_id in called:
+                made.append(CallMade(called.pop(said.call_id), said.text))
+        elif said.role == "user":
             pending.append(item)
         elif pending:
-            turns.append(_Answered(pending, item.message.text, item.asked_s))
-            pending = []
+            turns.append(_Answered(pending, made, said.text, item.asked_s))
+            pending, made = [], []
         elif turns:  # an answer in two items
             last = turns[-1]
-            turns[-1] = _Answered(last.asked, f"{last.answer}\n{item.message.text}", last.asked_s)
-    return turns, pending
+            answer = f"{last.answer}\n{said.text}"
+            turns[-1], made = replace(last, made=[*last.made, *made], answer=answer), []
+    return turns, pending, made
 
 
 def _text_of(items: list[Item]) -> str:
-    return "\n".join(item.message.text for item in items if item.message.text).strip()
+    return "\n".join(item.text for item in items if item.text).strip()

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from onlooker.core.errors import Overloaded, TooLarge
 from onlooker.core.protocol.base import MessageItem, TextPart
-from onlooker.core.protocol.client_events import ResponseConfig
+from onlooker.core.protocol.client_events import ResponseConfig, SessionConfig
+from onlooker.core.protocol.functions import FunctionCallItem
 from onlooker.core.protocol.server_events import ServerEvent
 from onlooker.scheduler.slo import Tier
 from onlooker.server.answers import AnswerWriter, answer_events
@@ -16,6 +17,7 @@ from onlooker.server.errors import ActiveResponse, NothingToCancel
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import Inquiry
 from onlooker.server.realtime.conversation import Conversation
+from onlooker.server.realtime.tools import tools_of
 from onlooker.streams.stream import Stream
 
 
@@ -42,26 +44,16 @@ class Responses:
         self._emit = emit
         self._spawn = spawn
         self._running: dict[str, _Running] = {}
-        self._instructions: str | None = None
-        self._max_output_tokens: int | Literal["inf"] | None = None
-        self._tier: str | None = None
+        self._session = SessionConfig()
 
     @property
     def is_busy(self) -> bool:
         """Whether an answer is under way."""
         return bool(self._running)
 
-    def configure(
-        self,
-        *,
-        instructions: str | None,
-        max_output_tokens: int | Literal["inf"] | None,
-        tier: str | None,
-    ) -> None:
+    def configure(self, session: SessionConfig) -> None:
         """Take over what the session says of coming answers."""
-        self._instructions = instructions
-        self._max_output_tokens = max_output_tokens
-        self._tier = tier
+        self._session = session
 
     def create(self, config: ResponseConfig, stream: Stream) -> None:
         """Begin an answer; its events follow by themselves.
@@ -69,11 +61,12 @@ class Responses:
         Raises:
             ActiveResponse: the conversation has an answer under way.
             Overloaded: too many answers beside the conversation are under way.
-            InvalidRequest, NotFound, TooLarge: there is no question, or too much of it.
+            InvalidRequest, NotFound, TooLarge: there is no question, or too much of it, or the
+                model cannot do what it asks for.
         """
         in_conversation = config.conversation != "none"
         self._check_room(in_conversation)
-        instructions = config.instructions or self._instructions
+        instructions = config.instructions or self._session.instructions
         inquiry = self._conversation.inquiry(
             instructions=instructions,
             override=config.input if in_conversation or config.input else None,
@@ -86,7 +79,8 @@ class Responses:
                 param="response.input",
             )
         max_tokens = self._gateway.output_tokens(
-            config.max_output_tokens or self._max_output_tokens, param="response.max_output_tokens"
+            config.max_output_tokens or self._session.max_output_tokens,
+            param="response.max_output_tokens",
         )
         at_s = config.at_s
         if at_s is None and not stream.is_live:
@@ -96,7 +90,8 @@ class Responses:
             dialogue=inquiry.question.dialogue if in_conversation else (),
             max_tokens=max_tokens,
             at_s=at_s,
-            tier=Tier.named(config.service_tier or self._tier),
+            tools=tools_of(config, self._session, self._gateway.hub.info, self._gateway.settings),
+            tier=Tier.named(config.service_tier or self._session.service_tier),
         )
         writer = AnswerWriter(
             question,
@@ -155,27 +150,39 @@ class Responses:
         pictures = self._gateway.pictures
         async with aclosing(answer_events(stream, inquiry, writer, pictures)) as events:
             async for event in events:
+                if writer.done is not None:
+                    # Whoever hears of the end may send the result of a call, and ask again.
+                    self._settle(writer.response_id)
                 self._emit(event)
 
     def _finish(self, running: _Running) -> None:
         """Send the terminal event of an answer whose task has ended, unless it was sent: it always
         comes, whoever cancelled the task."""
         writer = running.writer
-        if writer.done is None:
-            for event in writer.cancel():
-                self._emit(event)
-        del self._running[writer.response_id]
-        if running.in_conversation and writer.text:
-            self._remember(writer)
+        events = writer.cancel() if writer.done is None else []
+        self._settle(writer.response_id)
+        for event in events:
+            self._emit(event)
 
-    def _remember(self, writer: AnswerWriter) -> None:
+    def _settle(self, response_id: str) -> None:
+        """Let an answer that has ended give way to the next, and remember it. Idempotent."""
+        running = self._running.pop(response_id, None)
+        if running is None or not running.in_conversation:
+            return
+        writer = running.writer
         assert writer.done is not None
-        self._conversation.add_answer(
-            MessageItem(
-                id=writer.item_id,
-                role="assistant",
-                content=[TextPart(type="output_text", text=writer.text)],
-            ),
-            asked_s=writer.done.onlooker.asked_s or 0.0,
-            is_whole=writer.done.status == "completed",
-        )
+        asked_s = writer.done.onlooker.asked_s or 0.0
+        is_whole = writer.done.status == "completed"
+        if writer.text:
+            part = TextPart(type="output_text", text=writer.text)
+            said = MessageItem(id=writer.item_id, role="assistant", content=[part])
+            self._conversation.add_answer(said, asked_s=asked_s, is_whole=is_whole)
+        for item in writer.called:
+            call = FunctionCallItem(
+                type="function_call",
+                id=item.id,
+                call_id=item.call_id,
+                name=item.name,
+                arguments=item.arguments,
+            )
+            self._conversation.add_answer(call, asked_s=asked_s, is_whole=is_whole)

@@ -22,7 +22,7 @@ from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.protocol import PROTOCOL_VERSION
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
-from onlooker.core.protocol.base import VideoSettings
+from onlooker.core.protocol.base import MessageItem, VideoSettings
 from onlooker.core.protocol.foreign_fields import SetAside
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
 from onlooker.core.token_bucket import TokenBucket
@@ -37,6 +37,7 @@ from onlooker.server.realtime.outbox import Outbox
 from onlooker.server.realtime.responses import Responses
 from onlooker.server.realtime.session_stream import found_or_opened
 from onlooker.server.realtime.slots import Slot
+from onlooker.server.realtime.tools import session_trouble
 from onlooker.server.realtime.watch_calls import WatchCalls
 from onlooker.server.rights import Action, Grant
 from onlooker.server.views import (
@@ -54,6 +55,8 @@ ERROR_BURST_S = 10.0
 """Seconds for which a connection may be faulty at its full error rate at once."""
 
 OWN_SLOT = 0
+
+_REST_HOLDS = "What else the session.update says, if anything, is in force"
 
 
 class TooManyErrors(Exception):
@@ -205,13 +208,15 @@ class Session:
         if changed.input_video is not None:
             self._tell_all()
             await self._update_video(changed.input_video)
-        fields = changed.model_dump(exclude_unset=True, exclude={"input_video", "model"})
+        fields = {
+            name: getattr(changed, name)
+            for name in changed.model_fields_set - {"input_video", "model"}
+        }
         self._config = self._config.model_copy(update=fields)
-        self.responses.configure(
-            instructions=self._config.instructions,
-            max_output_tokens=self._config.max_output_tokens,
-            tier=self._config.service_tier,
-        )
+        trouble = session_trouble(self._config, self._gateway.hub.info, self._gateway.settings)
+        if trouble is not None:
+            self._config = self._config.model_copy(update={"tools": None, "tool_choice": None})
+        self.responses.configure(self._config)
         turns = self._config.dialogue_turns
         self._conversation.dialogue_turns = self._gateway.dialogue_turns if turns is None else turns
         stream = self._slot(OWN_SLOT).stream
@@ -219,6 +224,10 @@ class Session:
         self._warn(aside, "session", event.event_id)
         if aside.refused:
             raise _refused(aside, "session")
+        if trouble is not None:
+            raise InvalidRequest(
+                f"{trouble.message}. {_REST_HOLDS}", param=f"session.{trouble.param}"
+            )
 
     async def _update_video(self, changed: asked.InputVideoConfig) -> None:
         fields = changed.model_dump(exclude_none=True, exclude={"masks", "keep_for_s"})
@@ -361,7 +370,7 @@ class Session:
     async def _create_item(self, event: asked.ItemCreate) -> None:
         settings = self._gateway.settings
         max_images = settings.engine.max_question_images
-        images = event.item.images
+        images = event.item.images if isinstance(event.item, MessageItem) else []
         if len(images) > max_images:
             raise TooLarge(f"one question may hold {max_images} pictures", param="item.content")
         urls = [image.image_url for image in images]
@@ -427,6 +436,7 @@ class Session:
 
     def _object(self, stream: Stream, *, ignored: Iterable[str] = ()) -> told.SessionObject:
         gateway, privacy = self._gateway, stream.privacy
+        choice = self._config.tool_choice or "auto"
         self._video.masks = mask_objects(privacy.masks)
         self._video.keep_for_s = privacy.keep_for_s
         return told.SessionObject(
@@ -436,6 +446,9 @@ class Session:
             instructions=self._config.instructions,
             max_output_tokens=self._config.max_output_tokens
             or self._settings.default_output_tokens,
+            tools=[tool.model_dump(exclude_none=True) for tool in self._config.tools or ()],
+            tool_choice=choice if isinstance(choice, str) else choice.model_dump(),
+            parallel_tool_calls=self._config.parallel_tool_calls is not False,
             dialogue_turns=self._conversation.dialogue_turns,
             input_video=self._video,
             ignored=list(ignored),
@@ -451,5 +464,5 @@ def _refused(aside: SetAside, place: str) -> InvalidRequest:
     param = f"{place}.{next(iter(aside.refused))}"
     message = SetAside.told(aside.refused, place)
     if place == "session":
-        message += ". What else the session.update says, if anything, is in force"
+        message += f". {_REST_HOLDS}"
     return InvalidRequest(message, param=param)

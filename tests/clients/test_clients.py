@@ -114,6 +114,7 @@ async def test_the_agents_sdk_for_python_keeps_its_instructions_in_realtime(
     served: Served,
 ) -> None:
     found = await in_python(served, "agents_realtime.py")
+    assert found["called"] == {"text": [BUSY], "errors": [], "results": ["busy"]}
     assert found["text"] == {"text": [TOLD], "errors": [], "unknown": []}
     # Its default asks for sound alone, which is told once; the rest of its form holds.
     assert found["audio"] == {
@@ -127,8 +128,9 @@ async def test_the_agents_sdk_for_javascript_runs_agents_and_realtime_agents(
     found = await in_node(served, "agents.mjs")
     expected = {"seen": BLUE, "called": BUSY, "told": TOLD, "count": 0}
     assert (found["responses"], found["chat"]) == (expected, expected)
-    realtime = found["realtime"]
+    realtime, called = found["realtime"], found["called"]
     assert (realtime["text"], realtime["errors"]) == (TOLD, [])
+    assert (called["text"], called["errors"]) == (BUSY, [])
     assert [event for event in realtime["types"] if not is_openai(event)] == []
 
 

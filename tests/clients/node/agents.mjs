@@ -2,7 +2,8 @@
 import OpenAI from "openai";
 import { Agent, OpenAIChatCompletionsModel, OpenAIResponsesModel, run, setTracingDisabled, tool }
   from "@openai/agents";
-import { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession } from "@openai/agents/realtime";
+import { OpenAIRealtimeWebSocket, RealtimeAgent, RealtimeSession, tool as realtimeTool }
+  from "@openai/agents/realtime";
 import { z } from "zod";
 
 setTracingDisabled(true);
@@ -30,8 +31,17 @@ async function tried(model) {
   };
 }
 
-async function realtime() {
-  const agent = new RealtimeAgent({ name: "Watcher", instructions: "Be brief." });
+const realtimeDial = realtimeTool({
+  name: "dial",
+  description: "Dial a number.",
+  parameters: z.object({ number: z.string() }),
+  execute: async () => "busy",
+});
+
+async function realtime(question) {
+  const agent = new RealtimeAgent({
+    name: "Watcher", instructions: "Be brief.", tools: [realtimeDial],
+  });
   const url = process.env.BASE_URL.replace("http", "ws") + "/realtime?model=fake&stream=door";
   const transport = new OpenAIRealtimeWebSocket({ url, useInsecureApiKey: true });
   const session = new RealtimeSession(agent, {
@@ -45,7 +55,7 @@ async function realtime() {
   }));
   session.on("error", ({ error }) => errors.push(error));
   await session.connect({ apiKey: "none-needed", url });
-  session.sendMessage("What were you told about the colour?");
+  session.sendMessage(question);
   const found = { text: await text, types: [...types], errors };
   session.close();
   return found;
@@ -54,7 +64,8 @@ async function realtime() {
 const found = {
   responses: await tried(new OpenAIResponsesModel(client, "fake")),
   chat: await tried(new OpenAIChatCompletionsModel(client, "fake")),
-  realtime: await realtime(),
+  realtime: await realtime("What were you told about the colour?"),
+  called: await realtime("Please dial."),
 };
 console.log(JSON.stringify(found));
 process.exit(0);

@@ -1,12 +1,14 @@
 """What OpenAI's realtime clients send whole: taken as far as it can be, and told what is not."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from onlooker.core.protocol.server_events import is_openai
+from onlooker.engine.fake import ScriptedEngine
 from tests.fakes.served import (
     Served,
     errors_of,
@@ -72,7 +74,7 @@ async def test_a_whole_form_is_taken_and_what_was_passed_over_is_named(served: S
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("tools", [{"type": "function", "name": "dial", "parameters": {}}]),
+        ("tools", [{"type": "mcp", "server_label": "dmcp", "server_url": "https://dmcp.example"}]),
         ("tool_choice", "required"),
         ("prompt", {"id": "pmpt_1"}),
         ("output_modalities", ["audio"]),
@@ -113,7 +115,7 @@ async def test_the_older_names_of_fields_are_taken(served: Served) -> None:
 
 async def test_an_answer_that_would_mislead_is_not_given(served: Served) -> None:
     async with served.ws() as ws:
-        asked = {"input": [user_item("Why?")], "tools": [{"type": "function", "name": "dial"}]}
+        asked = {"input": [user_item("Why?")], "tools": [{"type": "mcp", "server_label": "x"}]}
         await send(ws, "response.create", response=asked)
         event = await next_event(ws, "error", "response.created")
         assert event["error"]["param"] == "response.tools"
@@ -151,13 +153,34 @@ async def test_an_answer_that_is_to_be_cut_short_is_told_of_as_text(served: Serv
             assert (error["code"], error["param"]) == (code, "item_id")
 
 
-async def test_the_result_of_a_function_is_refused_by_its_name(served: Served) -> None:
+@pytest.mark.parametrize(
+    ("item", "param"),
+    [
+        ({"type": "function_call_output", "call_id": "call_1", "output": "12"}, "item.call_id"),
+        ({"type": "mcp_approval_response", "approve": True}, "item.type"),
+        ({"type": "function_call", "call_id": "call_1", "name": "dial"}, "item.arguments"),
+    ],
+)
+async def test_an_item_that_cannot_be_taken_is_refused_by_its_field(
+    served: Served, item: dict[str, Any], param: str
+) -> None:
     async with served.ws() as ws:
-        item = {"type": "function_call_output", "call_id": "call_1", "output": "12"}
         await send(ws, "conversation.item.create", item=item)
         (error,) = await errors_of(ws)
-        assert error["param"] == "item.type"
-        assert "'function_call_output' is not taken" in error["message"]
+        assert error["param"] == param
+
+
+async def test_functions_are_refused_where_the_model_cannot_call_and_the_rest_is_in_force() -> None:
+    info = replace(ScriptedEngine().info, calls_functions=False)
+    dial = [{"type": "function", "name": "dial"}]
+    async with serving(engine=ScriptedEngine(info=info)) as served, served.ws() as ws:
+        session = await updated(ws, {"instructions": "Be kind.", "tools": dial})
+        assert (session["instructions"], session["tools"]) == ("Be kind.", [])
+        (error,) = await errors_of(ws)
+        assert (error["code"], error["param"]) == ("invalid_request", "session.tools")
+        assert "cannot call functions" in error["message"]
+        await send(ws, "response.create", response={"input": [user_item("Why?")]})
+        assert (await next_event(ws, "response.done"))["response"]["status"] == "completed"
 
 
 async def told(served: Served, *, events: str | None, until: str) -> set[str]:

@@ -16,6 +16,7 @@ SCRIPT = (
     (r"(?i)colou?r", "The newest clip is mostly {colour}."),
     (r"(?i)picture", "There are {num_images} pictures."),
     (r"(?i)before", "You asked {num_turns} questions before."),
+    (r"(?i)dial", "The number is {result}."),
     (r"(?i)slow", "one two three four five six seven eight nine ten"),
     (r"", "I have seen {num_clips} clips."),
 )
@@ -291,3 +292,69 @@ async def test_a_short_lived_token_of_the_sdk_opens_a_connection(
         browser.realtime.connect(model="fake") as connection,
     ):
         assert (await read_until(connection, "session.created"))[0].session.type == "realtime"
+
+
+DIAL: Any = {
+    "type": "function",
+    "name": "dial",
+    "description": "Dials a number.",
+    "parameters": {"type": "object", "properties": {"number": {"type": "string"}}},
+}
+
+
+async def test_a_function_is_called_and_its_result_is_answered(client: AsyncOpenAI) -> None:
+    async with client.realtime.connect(model="fake") as connection:
+        await connection.session.update(session={"type": "realtime", "tools": [DIAL]})
+        session = (await read_until(connection, "session.updated"))[-1].session
+        assert [tool.name for tool in session.tools] == ["dial"]
+        events = await ask(connection, "Please dial.")
+        assert [event.type for event in events] == [
+            "response.created",
+            "response.output_item.added",
+            "conversation.item.added",
+            "response.function_call_arguments.delta",
+            "response.function_call_arguments.done",
+            "conversation.item.done",
+            "response.output_item.done",
+            "response.done",
+        ]
+        (call,) = events[-1].response.output
+        assert (call.type, call.name, call.status) == ("function_call", "dial", "completed")
+        assert events[4].arguments == call.arguments == '{"number": "Please dial."}'
+        assert (events[4].call_id, events[4].item_id) == (call.call_id, call.id)
+        # Sent without waiting, as soon as the call is known.
+        await connection.conversation.item.create(
+            item={"type": "function_call_output", "call_id": call.call_id, "output": "busy"}
+        )
+        await connection.response.create()
+        events = await read_until(connection, "response.done")
+        assert events[-1].response.output[0].content[0].text == "The number is busy."
+
+
+async def test_a_call_and_its_result_can_be_read_back_and_deleted(client: AsyncOpenAI) -> None:
+    async with client.realtime.connect(model="fake") as connection:
+        items: list[Any] = [
+            {"type": "function_call", "call_id": "c1", "name": "dial", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c1", "output": "busy", "id": "said"},
+        ]
+        for item in items:
+            await connection.conversation.item.create(item=item)
+            await read_until(connection, "conversation.item.done")
+        await connection.conversation.item.retrieve(item_id="said")
+        item = (await read_until(connection, "conversation.item.retrieved"))[-1].item
+        assert (item.type, item.call_id, item.output) == ("function_call_output", "c1", "busy")
+        await connection.conversation.item.delete(item_id="said")
+        await read_until(connection, "conversation.item.deleted")
+
+
+async def test_an_answer_s_own_functions_come_before_the_session_s(client: AsyncOpenAI) -> None:
+    async with client.realtime.connect(model="fake") as connection:
+        await connection.session.update(
+            session={"type": "realtime", "tools": [DIAL], "tool_choice": "required"}
+        )
+        await read_until(connection, "session.updated")
+        forced = (await ask(connection, "Hello?"))[-1].response.output
+        assert [(item.type, item.name) for item in forced] == [("function_call", "dial")]
+        await connection.response.create(response={"tools": []})
+        said = (await read_until(connection, "response.done"))[-1].response.output
+        assert [item.type for item in said] == ["message"]

@@ -3,7 +3,9 @@ from typing import Any, Literal
 import pytest
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound, TooLarge
-from onlooker.core.protocol.base import ImagePart, InputItem, ItemReference, MessageItem, TextPart
+from onlooker.core.protocol.base import ImagePart, ItemReference, MessageItem, TextPart
+from onlooker.core.protocol.client_events import InputItem
+from onlooker.core.protocol.functions import FunctionCallItem, FunctionResultItem
 from onlooker.engine.interface import Question
 from onlooker.server.realtime.conversation import Conversation
 
@@ -157,3 +159,73 @@ def test_an_answer_of_any_length_is_kept() -> None:
 def test_pictures_are_told_of_without_their_bytes() -> None:
     item, _ = make_conversation().add(message("a", image="data:image/jpeg;base64,AAAA"))
     assert "AAAA" not in item.public().model_dump_json()
+
+
+def call(call_id: str = "c1", arguments: str = "{}") -> FunctionCallItem:
+    return FunctionCallItem(type="function_call", call_id=call_id, name="dial", arguments=arguments)
+
+
+def result(output: str, call_id: str = "c1") -> FunctionResultItem:
+    return FunctionResultItem(type="function_call_output", call_id=call_id, output=output)
+
+
+def made(conversation: Conversation) -> list[tuple[str, str, str]]:
+    return [(one.call.name, one.call.id, one.result) for one in question(conversation).made]
+
+
+def test_a_call_s_result_belongs_to_the_question_for_which_it_was_made() -> None:
+    conversation = make_conversation()
+    conversation.add(message("Please dial."))
+    conversation.add(call())
+    conversation.add(result("busy"))
+    assert question(conversation).text == "Please dial."
+    assert made(conversation) == [("dial", "c1", "busy")]
+    conversation.add(message("It is busy.", "assistant"))
+    conversation.add(message("And now?"))
+    assert made(conversation) == []
+    assert [turn.answer for turn in question(conversation).dialogue] == ["It is busy."]
+
+
+def test_a_question_that_is_asked_again_keeps_the_calls_that_were_made_for_it() -> None:
+    conversation = make_conversation()
+    conversation.add(message("Please dial."))
+    conversation.add(message("I dial.", "assistant"))
+    conversation.add(call())
+    conversation.add(result("busy"))
+    assert question(conversation).text == "Please dial."
+    assert made(conversation) == [("dial", "c1", "busy")]
+    conversation.add(message("It is busy.", "assistant"))
+    assert made(conversation) == [("dial", "c1", "busy")]
+
+
+def test_the_result_of_an_unknown_call_is_refused() -> None:
+    conversation = make_conversation()
+    conversation.add(message("Please dial."))
+    with pytest.raises(NotFound, match="no call 'c1'") as caught:
+        conversation.add(result("busy"))
+    assert caught.value.param == "item.call_id"
+    with pytest.raises(NotFound, match="no call 'c1'"):
+        conversation.inquiry(instructions=None, override=[message("Dial."), result("busy")])
+
+
+def test_a_result_whose_call_has_been_deleted_is_passed_over() -> None:
+    conversation = make_conversation()
+    conversation.add(message("Please dial."))
+    item, _ = conversation.add(call())
+    conversation.add(result("busy"))
+    conversation.delete(item.id)
+    assert made(conversation) == []
+
+
+def test_what_came_of_calls_counts_as_text() -> None:
+    conversation = make_conversation(max_text_chars=100)
+    with pytest.raises(TooLarge) as caught:
+        conversation.add(call(arguments="x" * 101))
+    assert caught.value.param == "item.arguments"
+    conversation.add(message("Please dial."))
+    conversation.add(call())
+    conversation.add(result("x" * 60))
+    conversation.add(call("c2"))
+    conversation.add(result("x" * 60, "c2"))
+    with pytest.raises(TooLarge, match="characters"):
+        question(conversation)
