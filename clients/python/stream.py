@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from onlooker.clients.python.answers import Answer, PendingAnswer
 from onlooker.clients.python.connection import DialAfter
-from onlooker.clients.python.encode import encode_jpeg, guess_codec
+from onlooker.clients.python.encode import guess_codec
 from onlooker.clients.python.errors import ConnectionLost, error_from
 from onlooker.clients.python.events import Connected, Disconnected, Event, EventLine, Problem
 from onlooker.clients.python.link import Link
@@ -31,6 +31,7 @@ from onlooker.clients.python.questions import Questions
 from onlooker.clients.python.watches import Watches
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
+from onlooker.core.jpeg import encode_jpeg
 from onlooker.core.media import Codec, Pixels
 from onlooker.core.protocol.client_events import (
     ResponseConfig,

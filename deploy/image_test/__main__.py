@@ -18,8 +18,8 @@ import httpx
 
 from deploy.image_test.stack import ROOT, Stack, StackFailed
 from onlooker.clients.python import Client
-from onlooker.clients.python.encode import encode_jpeg
 from onlooker.core.errors import OnlookerError
+from onlooker.core.jpeg import encode_jpeg
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
 

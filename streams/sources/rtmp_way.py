@@ -1,8 +1,9 @@
 """RTMP servers, with or without TLS: a stream that somebody publishes there."""
 
+from onlooker.core.recordings.opening import FORMATS
 from onlooker.streams.sources.relay import Relay
 from onlooker.streams.sources.spec import SourceLost, SourceSpec
-from onlooker.streams.sources.way import FORMATS, Access, Opening, login_part
+from onlooker.streams.sources.way import Access, Opening, login_part
 
 MAX_CONNECTIONS = 4
 """Connections of one opening: a server that wants a login is connected to again for each step."""

@@ -12,13 +12,9 @@ from onlooker.core.address import AddressPolicy, Target
 from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
+from onlooker.core.recordings.opening import FORMATS
 from onlooker.streams.config import SourcesSection
 from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile
-
-FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mpjpeg,mjpeg,ogg,mpeg,h264,hevc,ivf,gif"
-)
-"""Demuxers for files; none of them names other files or hosts."""
 
 CONFINED: Mapping[str, str] = {"protocol_whitelist": "none", "format_whitelist": FORMATS}
 """FFmpeg's options for a file that may name no others."""

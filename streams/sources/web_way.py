@@ -1,10 +1,11 @@
 """HTTP and HTTPS: files, motion JPEG, and HLS with its playlists and segments."""
 
 from onlooker.core.errors import ClientError
+from onlooker.core.recordings.opening import FORMATS
 from onlooker.streams.sources import reasons
 from onlooker.streams.sources.http_file import HttpFetcher, HttpFile
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec
-from onlooker.streams.sources.way import FORMATS, Access, Opening
+from onlooker.streams.sources.way import Access, Opening
 
 _PLAYLIST_TYPES = ("application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from onlooker.clients.python import Client
-from onlooker.clients.python.encode import encode_jpeg
+from onlooker.core.jpeg import encode_jpeg
 from onlooker.demo_model.video import write_video
 from onlooker.demo_model.world import World
 from tests.browser.chromium import chromium, faults

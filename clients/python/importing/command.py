@@ -12,9 +12,7 @@ from rich.text import Text
 
 from onlooker.clients.python.client import Client
 from onlooker.clients.python.errors import ServerUnreachable
-from onlooker.clients.python.importing.crew import Crew
 from onlooker.clients.python.importing.feeding import Feeding, ImportTarget
-from onlooker.clients.python.importing.filming import Ended
 from onlooker.clients.python.importing.import_book import ImportBook, ledger_file
 from onlooker.clients.python.importing.meter import Meter, told_length
 from onlooker.clients.python.importing.plan import ImportPlan
@@ -27,6 +25,8 @@ from onlooker.clients.python.importing.recordings import (
 from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import CapacityError, OnlookerError
+from onlooker.core.recordings.crew import Crew
+from onlooker.core.recordings.filming import Ended
 
 AGAIN = Backoff(min_s=1.0, max_s=30.0)
 MOST_FAILURES = 40

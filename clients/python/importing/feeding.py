@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 from onlooker.clients.python.client import Client
 from onlooker.clients.python.events import EventLine, Problem
-from onlooker.clients.python.importing.crew import Crew
-from onlooker.clients.python.importing.filming import Ended, Filming, PictureWish, Shot
-from onlooker.clients.python.importing.recordings import Recording
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.server_events import VideoPace
+from onlooker.core.recordings.crew import Crew
+from onlooker.core.recordings.filming import Ended, Filming, PictureWish, Shot
+from onlooker.core.recordings.recording import Recording
 
 FREE_WITHIN_S = 15.0
 """How long an import waits for the stream's source to let go, which may be an earlier import that

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from onlooker.clients.python.importing.recordings import Recording
+from onlooker.core.recordings.recording import Recording
 
 MAX_ENTRIES = 1_000_000
 """Entries that are read; of a longer ledger those that were written last."""

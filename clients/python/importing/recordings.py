@@ -7,8 +7,9 @@ from datetime import tzinfo
 from pathlib import Path, PurePath
 
 from onlooker.clients.python.importing.beginnings import TimeSource, beginning
-from onlooker.clients.python.importing.crew import Crew
 from onlooker.core.errors import InvalidRequest, NotFound, UnsupportedMedia
+from onlooker.core.recordings.crew import Crew
+from onlooker.core.recordings.recording import Recording
 
 SUFFIXES = frozenset(
     {
@@ -18,28 +19,6 @@ SUFFIXES = frozenset(
     }
 )
 """What is taken for a recording in a folder; a file that is named itself is taken as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One file, and what is known of it before it is decoded."""
-
-    path: Path
-    name: str
-    """Its place below the folder that is imported, for people to read."""
-    start_wall_s: float
-    """When it began, in seconds since the Unix epoch."""
-    start_source: str
-    """What says so, in words."""
-    duration_s: float | None
-    """None where that is known only when it has been decoded."""
-    is_timed: bool
-    fingerprint: str
-
-    @property
-    def end_wall_s(self) -> float:
-        """When it ended, as far as that is known."""
-        return self.start_wall_s + (self.duration_s or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

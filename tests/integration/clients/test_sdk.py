@@ -18,12 +18,12 @@ from onlooker.clients.python import (
     StreamAlert,
     StreamClosed,
 )
-from onlooker.clients.python.encode import encode_jpeg
 from onlooker.clients.python.events import EventLine
 from onlooker.clients.python.feed import Feed
 from onlooker.clients.python.sources import FileSource
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import Conflict, Forbidden, InvalidRequest, NotFound, TokenExpired
+from onlooker.core.jpeg import encode_jpeg
 from onlooker.core.protocol.watches import AlertObject
 from onlooker.core.scopes import Scope
 from onlooker.demo_model.video import write_video

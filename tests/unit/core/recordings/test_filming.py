@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onlooker.clients.python.importing import filming as films
-from onlooker.clients.python.importing.crew import Crew, DecoderProcess
-from onlooker.clients.python.importing.filming import Ended, Filming, PictureWish, Shot
 from onlooker.clients.python.importing.recordings import (
     Recording,
     SurveyedFiles,
     find_files,
     survey,
 )
-from onlooker.clients.python.importing.records import ask_facts
 from onlooker.core.errors import InvalidRequest, NotFound, UnsupportedMedia
+from onlooker.core.recordings import filming as films
+from onlooker.core.recordings.crew import Crew, DecoderProcess
+from onlooker.core.recordings.filming import Ended, Filming, PictureWish, Shot
+from onlooker.core.recordings.records import ask_facts
 from tests.fakes.dated_recordings import shade, write_recording
 
 LOOK = PictureWish(interval_s=0.5, width=32, height=24)

@@ -5,10 +5,10 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from onlooker.clients.python.importing.crew import Crew, PartBegin, Still
-from onlooker.clients.python.importing.recordings import Recording
-from onlooker.clients.python.importing.records import PartEnd, RecordingPart
 from onlooker.core.errors import UnsupportedMedia
+from onlooker.core.recordings.crew import Crew, PartBegin, Still
+from onlooker.core.recordings.recording import Recording
+from onlooker.core.recordings.records import PartEnd, RecordingPart
 
 PART_S = 30.0
 """Length of the parts into which a recording is cut for decoding."""

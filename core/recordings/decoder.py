@@ -1,8 +1,10 @@
 """Decodes parts of recordings, in a process of its own that can be killed.
 
-    python -m onlooker.clients.python.importing.decoder
+    python -m onlooker.core.recordings.decoder [BUDGET_S MEMORY_MIB]
 
-Files are foreign: a process that hangs or dies takes nothing with it. A recording is cut at key
+Files are foreign: a process that hangs or dies takes nothing with it, and FFmpeg opens nothing but
+the file. With a budget, the kernel ends the process when it has taken so much processor time since
+it gave out a picture. A recording is cut at key
 frames, so that many such processes decode one recording at a time (as QuickVideo does), and each
 part is decoded from its first key frame to that of the next one. Leading pictures of an open group,
 which need the group before, are given out by the part that has that one.
@@ -12,8 +14,11 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
+import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import av
@@ -21,8 +26,13 @@ import av.error
 import av.logging
 import numpy as np
 
-from onlooker.clients.python.encode import encode_jpeg
-from onlooker.clients.python.importing.records import (
+from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.exif import jpeg_orientation
+from onlooker.core.jpeg import encode_jpeg
+from onlooker.core.media import Pixels
+from onlooker.core.orientation import Orientation, Orientations
+from onlooker.core.recordings.opening import open_file
+from onlooker.core.recordings.records import (
     Facts,
     PartEnd,
     RecordingPart,
@@ -30,10 +40,6 @@ from onlooker.clients.python.importing.records import (
     write,
     write_json,
 )
-from onlooker.core.clock import Clock, SystemClock
-from onlooker.core.exif import jpeg_orientation
-from onlooker.core.media import Pixels
-from onlooker.core.orientation import Orientation, Orientations
 
 NICENESS = 10
 """Whatever else the machine does comes first."""
@@ -58,6 +64,27 @@ _READ_ERRORS = (av.error.FFmpegError, OSError, ValueError)
 
 class Unreadable(Exception):
     """The recording cannot be read, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What the process may take of the machine; zeros are no limit."""
+
+    budget_s: float = 0.0
+    """Processor time between two pictures that are given out."""
+    memory_mib: int = 0
+    """Address space."""
+
+    def begin(self) -> None:
+        """Set the limit of memory, for good."""
+        if self.memory_mib:
+            limit = self.memory_mib << 20
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    def renew(self) -> None:
+        """Let the budget begin anew. Its signal is not caught, so that no decoder outlasts it."""
+        if self.budget_s:
+            signal.setitimer(signal.ITIMER_PROF, self.budget_s)
 
 
 def facts_of(path: str) -> Facts:
@@ -94,11 +121,12 @@ def _fingerprint(path: str) -> str:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[Any]:
-    try:
-        container = av.open(path)
-    except _READ_ERRORS as error:
-        raise Unreadable(_plain(error)) from error
-    with container:
+    with contextlib.ExitStack() as opened:
+        try:
+            container = open_file(opened.enter_context(open(path, "rb")))
+        except _READ_ERRORS as error:
+            raise Unreadable(_plain(error)) from error
+        opened.enter_context(container)
         if not container.streams.video:
             raise Unreadable("it holds no video")
         yield container
@@ -116,8 +144,11 @@ class _TooLate(Exception):
 class PartDecoder:
     """Decodes one part. Pictures go to `target` as they are decoded."""
 
-    def __init__(self, part: RecordingPart, target: BinaryIO, clock: Clock) -> None:
+    def __init__(
+        self, part: RecordingPart, target: BinaryIO, clock: Clock, allowance: Allowance
+    ) -> None:
         self._part, self._target, self._clock = part, target, clock
+        self._allowance = allowance
         self._last_slot: int | None = None
         self._beat_at_s = clock.now_s()
         self._num_bad = self._num_bad_in_row = 0
@@ -237,6 +268,7 @@ class PartDecoder:
         self._last_slot = slot
         body = encode_jpeg(self._upright(frame, orientation))
         write(self._target, RecordKind.PICTURE, at_s=at_s, body=body)
+        self._allowance.renew()
 
     def _upright(self, frame: Any, orientation: Orientation) -> Pixels:
         """The picture as it is meant to be seen, just large enough."""
@@ -258,10 +290,11 @@ class PartDecoder:
             write(self._target, RecordKind.BEAT)
 
 
-def serve(lines: BinaryIO, target: BinaryIO, clock: Clock) -> None:
+def serve(lines: BinaryIO, target: BinaryIO, clock: Clock, allowance: Allowance) -> None:
     """Do what is asked, a line at a time, until there are no more."""
     for line in lines:
         asked = json.loads(line)
+        allowance.renew()
         try:
             if "facts" in asked:
                 write_json(target, RecordKind.FACTS, facts_of(asked["facts"]))
@@ -269,7 +302,7 @@ def serve(lines: BinaryIO, target: BinaryIO, clock: Clock) -> None:
                 write_json(
                     target,
                     RecordKind.END,
-                    PartDecoder(RecordingPart(**asked["part"]), target, clock).run(),
+                    PartDecoder(RecordingPart(**asked["part"]), target, clock, allowance).run(),
                 )
         except Unreadable as error:
             write(target, RecordKind.FAILED, body=str(error).encode())
@@ -280,4 +313,6 @@ if __name__ == "__main__":
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
-        serve(sys.stdin.buffer, sys.stdout.buffer, SystemClock())
+        given = Allowance(float(sys.argv[1]), int(sys.argv[2])) if sys.argv[1:] else Allowance()
+        given.begin()
+        serve(sys.stdin.buffer, sys.stdout.buffer, SystemClock(), given)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
@@ -10,8 +12,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from onlooker.clients.python.errors import ServerUnreachable
-from onlooker.clients.python.importing.records import (
+from onlooker.core.errors import UnsupportedMedia
+from onlooker.core.recordings.records import (
     HEADER,
     MAX_RECORD_BYTES,
     Facts,
@@ -21,9 +23,11 @@ from onlooker.clients.python.importing.records import (
     ask_facts,
     ask_part,
 )
-from onlooker.core.errors import UnsupportedMedia
 
-COMMAND = (sys.executable, "-m", "onlooker.clients.python.importing.decoder")
+COMMAND = (sys.executable, "-m", "onlooker.core.recordings.decoder")
+
+_PASSED_ON = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "HOME", "SYSTEMROOT")
+"""Of the environment; it may hold secrets, which are none of a decoder's business."""
 
 AHEAD_BYTES = 4 << 20
 """Pictures that a process may be ahead; beyond, it waits."""
@@ -46,15 +50,31 @@ class PartBegin:
     """Time of its first key frame in the recording."""
 
 
+@dataclass(frozen=True, slots=True)
+class DecoderLimits:
+    """What one decoder process may take of the machine."""
+
+    picture_budget_s: float
+    """Processor time from one picture that is given out to the next."""
+    memory_mib: int
+    """Address space."""
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The arguments of its command."""
+        return str(self.picture_budget_s), str(self.memory_mib)
+
+
 class DecoderProcess:
     """One process, which does one thing at a time. It is started when it is first asked.
 
     Args:
         patience_s: how long it may be silent; then it is killed.
+        limits: what it may take of the machine; None: as much as it likes.
     """
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self, patience_s: float, limits: "DecoderLimits | None" = None) -> None:
+        self._patience_s, self._limits = patience_s, limits
         self._process: asyncio.subprocess.Process | None = None
 
     async def ask(self, line: bytes) -> None:
@@ -62,10 +82,12 @@ class DecoderProcess:
         if self._process is None:
             self._process = await asyncio.create_subprocess_exec(
                 *COMMAND,
+                *(() if self._limits is None else self._limits.words),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,
                 limit=AHEAD_BYTES,
+                env={name: os.environ[name] for name in _PASSED_ON if name in os.environ},
                 start_new_session=True,  # Ctrl-C is for whoever imports, who ends this one
             )
         assert self._process.stdin is not None
@@ -95,11 +117,15 @@ class DecoderProcess:
                 f"its decoder did nothing for {self._patience_s:g} s and was ended"
             ) from error
         except asyncio.IncompleteReadError as error:
-            await self.kill()
-            raise UnsupportedMedia("its decoder died over it") from error
+            ended_by = await self.kill()
+            if ended_by == -signal.SIGPROF:
+                why = "it takes more processor time to decode than it may"
+            else:
+                why = "its decoder died over it"
+            raise UnsupportedMedia(why) from error
 
-    async def kill(self) -> None:
-        """End it at once. Idempotent."""
+    async def kill(self) -> int | None:
+        """End it at once; returns how it ended. Idempotent."""
         process, self._process = self._process, None
         if process is not None:
             with suppress(ProcessLookupError):
@@ -107,6 +133,7 @@ class DecoderProcess:
             # What it had written is read, as the end of a process is not told before that of its
             # output.
             await process.communicate()
+        return None if process is None else process.returncode
 
 
 class Crew:
@@ -115,10 +142,13 @@ class Crew:
     Args:
         num_processes: at a time.
         patience_s: how long one may be silent.
+        limits: what each may take of the machine; None: as much as it likes.
     """
 
-    def __init__(self, num_processes: int, patience_s: float) -> None:
-        self._free = deque(DecoderProcess(patience_s) for _ in range(num_processes))
+    def __init__(
+        self, num_processes: int, patience_s: float, limits: DecoderLimits | None = None
+    ) -> None:
+        self._free = deque(DecoderProcess(patience_s, limits) for _ in range(num_processes))
         self._all = tuple(self._free)
 
     async def __aenter__(self) -> Self:
@@ -145,7 +175,7 @@ class Crew:
             async for kind, _, body in _records(process):
                 if kind == RecordKind.FACTS:
                     return Facts(**json.loads(body))
-            raise ServerUnreachable("a decoder process ended without a word")
+            raise UnsupportedMedia("its decoder ended without a word")
         except asyncio.CancelledError:
             await process.kill()
             raise
