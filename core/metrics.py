@@ -308,6 +308,12 @@ class Metrics:
             "Pulled sources that failed and are not tried again.",
             registry=registry,
         )
+        self.imports = Counter(
+            "onlooker_imports_total",
+            "Recordings that the server imported, by how that ended (done, failed, cancelled).",
+            ["outcome"],
+            registry=registry,
+        )
         self.source_packets_dropped = Counter(
             "onlooker_source_packets_dropped_total",
             "Datagrams of UDP and SRT sources that were lost on the way for good, or came from "

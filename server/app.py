@@ -24,6 +24,7 @@ from onlooker.server.routes import (
     events,
     frames,
     health,
+    imports,
     memory,
     models,
     questions,
@@ -66,7 +67,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     )
     app.state.gateway = gateway
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
-                   client_secrets, health, memory, realtime, servers, whip):  # fmt: skip
+                   client_secrets, health, imports, memory, realtime, servers, whip):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)

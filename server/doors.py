@@ -1,8 +1,9 @@
 """Which call of which door is which action. A call that is not listed here is refused to everybody.
 
 A few calls do more, depending on what they carry, and need a second right where that shows: a
-stream with a source (`Action.PULL_SOURCE`), a watch with a webhook (`Action.HAVE_WEBHOOK`), and a
-connection or a WebRTC session that names a stream which is not open yet (`Action.OPEN_STREAM`).
+stream with a source or an import from an address (`Action.PULL_SOURCE`), a watch with a webhook
+(`Action.HAVE_WEBHOOK`), and a connection or a WebRTC session that names a stream which is not open
+yet (`Action.OPEN_STREAM`).
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,10 @@ ROUTES: Mapping[str, Action] = {
     "DELETE /v1/streams/{stream_id}": Action.CLOSE_STREAM,
     "DELETE /v1/streams/{stream_id}/memory": Action.FORGET_MEMORY,
     "POST /v1/streams/{stream_id}/frames": Action.PUSH_FRAME,
+    "POST /v1/streams/{stream_id}/imports": Action.IMPORT_RECORDING,
+    "GET /v1/streams/{stream_id}/imports": Action.INSPECT_STREAM,
+    "GET /v1/streams/{stream_id}/imports/{import_id}": Action.INSPECT_STREAM,
+    "DELETE /v1/streams/{stream_id}/imports/{import_id}": Action.IMPORT_RECORDING,
     "POST /v1/streams/{stream_id}/questions": Action.ASK,
     "GET /v1/streams/{stream_id}/events": Action.LISTEN,
     "GET /v1/streams/{stream_id}/alerts": Action.LIST_ALERTS,

@@ -22,6 +22,7 @@ from onlooker.server.pushers import HttpPushers
 from onlooker.server.release import package_version
 from onlooker.server.stored_responses import StoredResponses
 from onlooker.streams.hub import StreamHub
+from onlooker.streams.importing.importer import Importer
 from onlooker.streams.tenants import TenantStreams
 
 if TYPE_CHECKING:  # it needs the extra `webrtc`
@@ -50,6 +51,7 @@ class Gateway:
     pictures: PictureReader
     pushers: HttpPushers
     responses: StoredResponses
+    importer: Importer
     places: Places
     """Of realtime connections."""
     requests: Places

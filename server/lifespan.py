@@ -97,6 +97,7 @@ class Lifecycle:
         self.waits_for = "streams and the engine to stop"
         try:
             async with asyncio.timeout(until_s - gateway.clock.now_s()):
+                await gateway.importer.close()
                 await gateway.hub.close(deadline_s=0.0)
         except TimeoutError:
             _log.warning("the engine did not stop in time", extra={"close_s": server.close_s})
@@ -114,6 +115,7 @@ class Lifecycle:
             self._fail(hide(error, where="start"))
         else:
             gateway.phase = Phase.READY
+            await gateway.importer.start()
             if gateway.herald is not None:
                 telling = gateway.herald.run(gateway.describe)
                 self._telling = asyncio.create_task(telling, name="herald")

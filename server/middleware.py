@@ -15,6 +15,7 @@ from onlooker.server.gateway import Gateway
 from onlooker.server.lobby import admitted
 
 FRAME_PATH_END = "/frames"
+IMPORT_PATH_END = "/imports"
 PICTURE_PATH_ENDS = ("/chat/completions", "/responses")
 """Calls whose JSON may hold pictures."""
 
@@ -47,7 +48,12 @@ class RequestGuard:
             except OnlookerError as error:
                 await _refuse(self._gateway, error, receive, send)
                 return
-            await self._app(scope, self._counted(receive, limit), _with_safe_headers(send))
+            settings = self._gateway.settings
+            timeout_s = settings.server.body_timeout_s
+            if _is_upload(scope):
+                timeout_s = settings.streams.imports.upload_timeout_s
+            counted = self._counted(receive, limit, timeout_s)
+            await self._app(scope, counted, _with_safe_headers(send))
 
     def _let_in(self, scope: Scope, held: ExitStack, *, max_body_bytes: int) -> None:
         """Take a place for the request. Who shows no key takes none, and may only read; whether
@@ -86,16 +92,18 @@ class RequestGuard:
 
     def _limit(self, scope: Scope) -> int:
         settings = self._gateway.settings
+        if _is_upload(scope):
+            return settings.streams.imports.max_upload_bytes
         if _path(scope).endswith(FRAME_PATH_END):
             return settings.streams.max_frame_bytes
         if _path(scope).endswith(PICTURE_PATH_ENDS):
             return settings.server.max_body_bytes
         return settings.server.max_json_bytes
 
-    def _counted(self, receive: Receive, limit: int) -> Receive:
+    def _counted(self, receive: Receive, limit: int, timeout_s: float) -> Receive:
         received = 0
         is_whole = False
-        until_s = self._gateway.clock.now_s() + self._gateway.settings.server.body_timeout_s
+        until_s = self._gateway.clock.now_s() + timeout_s
 
         async def counted() -> Message:
             nonlocal received, is_whole
@@ -133,6 +141,14 @@ async def _discard(receive: Receive) -> None:
 
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"the request body may have {limit} bytes")
+
+
+def _is_upload(scope: Scope) -> bool:
+    """Whether the body is a recording, which goes to the disk as it comes."""
+    if scope["method"] != "POST" or not _path(scope).endswith(IMPORT_PATH_END):
+        return False
+    content_type = Headers(scope=scope).get("content-type", "")
+    return not content_type.lower().startswith("application/json")
 
 
 def _path(scope: Scope) -> str:

@@ -35,6 +35,7 @@ class Action(StrEnum):
     OPEN_STREAM = "open a stream"
     ATTACH_STREAM = "attach a stream to a connection"
     PUSH_FRAME = "push a frame"
+    IMPORT_RECORDING = "import a recording"
     MAKE_WATCH = "make a watch"
     CHANGE_WATCH = "change a watch"
     DELETE_WATCH = "delete a watch"
@@ -62,6 +63,7 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.OPEN_STREAM: Scope.PUSH,
     Action.ATTACH_STREAM: Scope.PUSH,
     Action.PUSH_FRAME: Scope.PUSH,
+    Action.IMPORT_RECORDING: Scope.PUSH,
     Action.MAKE_WATCH: Scope.WATCH,
     Action.CHANGE_WATCH: Scope.WATCH,
     Action.DELETE_WATCH: Scope.WATCH,

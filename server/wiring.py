@@ -6,14 +6,17 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from onlooker.cache_store.leases import RedisLeases
 from onlooker.cache_store.notices import NoticeBoard
 from onlooker.cache_store.opening import open_journal
+from onlooker.core.address import AddressPolicy
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import ConfigError
 from onlooker.core.metrics import Metrics
+from onlooker.core.network import Lookups, WaitBudget
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
 from onlooker.engine.supervisor import EngineSupervisor
@@ -31,6 +34,8 @@ from onlooker.server.stored_responses import StoredResponses
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
+from onlooker.streams.importing.fetching import check_address, fetch
+from onlooker.streams.importing.importer import Importer
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.origins import NOTHING_KEPT, OriginShelf
 from onlooker.streams.ownership import Ownership, answers_nothing
@@ -38,6 +43,7 @@ from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
+from onlooker.streams.sources.way import Access
 from onlooker.streams.tenure import LeaseTerms
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.watches.service import WatchService
@@ -129,6 +135,7 @@ def make_gateway(
             max_bytes=server.max_stored_response_bytes,
             metrics=metrics,
         ),
+        importer=make_importer(settings, hub, clock=clock, metrics=metrics),
         places=Places(server.max_connections, what="realtime connections"),
         requests=Places(server.max_http_requests, what="running HTTP requests"),
         lobby=Lobby(
@@ -144,6 +151,33 @@ def make_gateway(
         connections=connections,
         name=server_name(settings),
         url=server_url(settings),
+    )
+
+
+def make_importer(
+    settings: Settings, hub: StreamHub, *, clock: Clock, metrics: Metrics
+) -> Importer:
+    """What imports recordings in the background."""
+    sources, section = settings.streams.sources, settings.streams.imports
+    policy = AddressPolicy(sources.rules)
+    lookups = Lookups(
+        policy, num_threads=sources.lookup_threads, timeout_s=sources.lookup_timeout_s
+    )
+
+    async def fetched(url: str, path: Path) -> None:
+        budget = WaitBudget(
+            clock, min_bytes_per_s=sources.min_bytes_per_s, window_s=sources.read_timeout_s
+        )
+        access = Access(sources, policy, lookups, clock, budget, metrics)
+        await fetch(url, path, access, max_bytes=section.max_upload_bytes)
+
+    return Importer(
+        hub,
+        settings=section,
+        clock=clock,
+        metrics=metrics,
+        fetch=fetched,
+        check=partial(check_address, policy=policy),
     )
 
 

@@ -230,6 +230,47 @@ class SourcesSection(Section):
         )
 
 
+class ImportsSection(Section):
+    """Recordings that the server imports in the background
+    (``POST /v1/streams/{stream}/imports``)."""
+
+    path: Path | None = None
+    """Folder for uploads and for the list of imports, which are gone on with after a restart. Null:
+    a temporary one, and imports end with the server."""
+
+    max_upload_bytes: int = Field(default=8 << 30, ge=1 << 10)
+    """Bytes that one recording may have, uploaded or fetched. It is deleted when it has been
+    imported."""
+
+    upload_timeout_s: float = Field(default=3600.0, gt=0, le=86_400)
+    """Time for a recording to come in."""
+
+    max_running: int = Field(default=1, ge=1, le=64)
+    """Imports that go on at the same time, of all tenants; others wait."""
+
+    processes: int = Field(default=1, ge=1, le=16)
+    """Decoder processes of each import; they give way to whatever else the machine does."""
+
+    max_tenant_jobs: int = Field(default=16, ge=1, le=4096)
+    """Imports of one tenant that come in, wait or go on; further ones are refused."""
+
+    max_kept: int = Field(default=64, ge=0, le=65_536)
+    """Imports of one tenant that are over and can still be asked about."""
+
+    max_recorded_s: float = Field(default=7 * 86_400.0, gt=0, le=30 * 86_400)
+    """Length of one recording, by its own times."""
+
+    picture_budget_s: float = Field(default=60.0, ge=0.1, le=3600)
+    """Processor time from one picture that is wanted to the next, after which a decoder process is
+    ended and the import has failed."""
+
+    patience_s: float = Field(default=120.0, ge=1, le=3600)
+    """How long a decoder process may do nothing before it is ended."""
+
+    memory_mib: int = Field(default=4096, ge=512, le=65_536)
+    """Address space of each decoder process in MiB; it takes a fraction of it."""
+
+
 class WebRtcSection(Section):
     """Video that comes in over WebRTC (``POST /v1/whip/{stream}``), where the extra ``webrtc`` is
     installed."""
@@ -434,3 +475,4 @@ class StreamsSection(Section):
     privacy: PrivacySection = PrivacySection()
     sources: SourcesSection = SourcesSection()
     webrtc: WebRtcSection = WebRtcSection()
+    imports: ImportsSection = ImportsSection()

@@ -73,6 +73,53 @@ class CreateStreamRequest(Inbound):
     found again keeps the one that it had."""
 
 
+class CreateImportRequest(Inbound):
+    """A recording that the server is to fetch and import."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2048)]
+    """``file:///…`` or ``http(s)://…``; only what the operator allows."""
+    starts_at: Annotated[
+        float | Annotated[str, Field(max_length=64)], Field(union_mode="left_to_right")
+    ]
+    """When it began: seconds since the Unix epoch, or ISO 8601 (UTC where no zone is named)."""
+    name: Annotated[str, Field(max_length=256)] | None = None
+    """What to call it; shown only."""
+
+
+class ImportObject(Outbound):
+    """A recording on its way into a stream."""
+
+    id: str
+    object: Literal["stream.import"] = "stream.import"
+    stream: str
+    name: str
+    url: str | None = None
+    """The address from which it is fetched, without user name, password and query."""
+    starts_at: float
+    """When it began, in seconds since the Unix epoch."""
+    state: Literal["waiting", "fetching", "running", "done", "failed", "cancelled"]
+    reason: str | None = None
+    """Why it failed, or why it is tried again; for people."""
+    progress: float | None = None
+    """Share (0-1) that has been imported; null where the recording does not say how long it is."""
+    done_s: float = 0.0
+    """How far it has been imported, in seconds of the recording."""
+    duration_s: float | None = None
+    left_out_s: float = 0.0
+    """Seconds of its beginning that were left out, since the stream had come past them already."""
+    pictures: int = 0
+    """Pictures that the stream has been given."""
+    broken: int = 0
+    """Pieces of it that could not be decoded."""
+    created_at: float
+    ended_at: float | None = None
+
+
+class ImportList(Outbound):
+    object: Literal["list"] = "list"
+    data: list[ImportObject]
+
+
 class UpdateStreamRequest(Inbound):
     """What is to change; absent fields stay as they are."""
 

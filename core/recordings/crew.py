@@ -77,6 +77,11 @@ class DecoderProcess:
         self._patience_s, self._limits = patience_s, limits
         self._process: asyncio.subprocess.Process | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process; None where there is none now."""
+        return None if self._process is None else self._process.pid
+
     async def ask(self, line: bytes) -> None:
         """Send off one line; what it asks for comes by `record`."""
         if self._process is None:

@@ -31,7 +31,7 @@ from onlooker.core.exif import jpeg_orientation
 from onlooker.core.jpeg import encode_jpeg
 from onlooker.core.media import Pixels
 from onlooker.core.orientation import Orientation, Orientations
-from onlooker.core.recordings.opening import open_file
+from onlooker.core.recordings.containers import open_file
 from onlooker.core.recordings.records import (
     Facts,
     PartEnd,
@@ -67,7 +67,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class ProcessAllowance:
     """What the process may take of the machine; zeros are no limit."""
 
     budget_s: float = 0.0
@@ -145,7 +145,7 @@ class PartDecoder:
     """Decodes one part. Pictures go to `target` as they are decoded."""
 
     def __init__(
-        self, part: RecordingPart, target: BinaryIO, clock: Clock, allowance: Allowance
+        self, part: RecordingPart, target: BinaryIO, clock: Clock, allowance: ProcessAllowance
     ) -> None:
         self._part, self._target, self._clock = part, target, clock
         self._allowance = allowance
@@ -290,7 +290,7 @@ class PartDecoder:
             write(self._target, RecordKind.BEAT)
 
 
-def serve(lines: BinaryIO, target: BinaryIO, clock: Clock, allowance: Allowance) -> None:
+def serve(lines: BinaryIO, target: BinaryIO, clock: Clock, allowance: ProcessAllowance) -> None:
     """Do what is asked, a line at a time, until there are no more."""
     for line in lines:
         asked = json.loads(line)
@@ -313,6 +313,10 @@ if __name__ == "__main__":
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
-        given = Allowance(float(sys.argv[1]), int(sys.argv[2])) if sys.argv[1:] else Allowance()
+        given = (
+            ProcessAllowance(float(sys.argv[1]), int(sys.argv[2]))
+            if sys.argv[1:]
+            else ProcessAllowance()
+        )
         given.begin()
         serve(sys.stdin.buffer, sys.stdout.buffer, SystemClock(), given)

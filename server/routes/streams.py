@@ -8,7 +8,7 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList, UpdateStreamRequest
 from onlooker.scheduler.slo import Tier
-from onlooker.server.access import CallerGrant, CallerStreams, error_docs
+from onlooker.server.access import CallerGrant, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.rights import Action
 from onlooker.server.views import masks_of, stream_object
@@ -138,6 +138,8 @@ async def update_stream(
     summary="Close a stream",
     responses=error_docs(404),
 )
-async def delete_stream(streams: CallerStreams, stream_id: str) -> None:
-    """Close a stream and forget what was remembered of it. Its events end with `stream.closed`."""
+async def delete_stream(gateway: ReadyGateway, streams: CallerStreams, stream_id: str) -> None:
+    """Close a stream and forget what was remembered of it. Its events end with `stream.closed`, and
+    imports into it are cancelled."""
+    await gateway.importer.drop_all(streams.get(stream_id).id)
     await streams.close_stream(stream_id, "closed by a client")

@@ -1,6 +1,6 @@
 """RTMP servers, with or without TLS: a stream that somebody publishes there."""
 
-from onlooker.core.recordings.opening import FORMATS
+from onlooker.core.recordings.containers import FORMATS
 from onlooker.streams.sources.relay import Relay
 from onlooker.streams.sources.spec import SourceLost, SourceSpec
 from onlooker.streams.sources.way import Access, Opening, login_part

@@ -12,7 +12,7 @@ from onlooker.core.address import AddressPolicy, Target
 from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
-from onlooker.core.recordings.opening import FORMATS
+from onlooker.core.recordings.containers import FORMATS
 from onlooker.streams.config import SourcesSection
 from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile
 

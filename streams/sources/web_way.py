@@ -1,7 +1,7 @@
 """HTTP and HTTPS: files, motion JPEG, and HLS with its playlists and segments."""
 
 from onlooker.core.errors import ClientError
-from onlooker.core.recordings.opening import FORMATS
+from onlooker.core.recordings.containers import FORMATS
 from onlooker.streams.sources import reasons
 from onlooker.streams.sources.http_file import HttpFetcher, HttpFile
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from rich.console import Console
 
@@ -21,6 +23,9 @@ from onlooker.demo_model.world import World
 from tests.vllm.real_server import RealServer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(900)]
+
+Importing = Callable[[RealServer, Path, Sequence[datetime]], Awaitable[None]]
+"""Gets the recordings of a folder, which began at these times, into the stream ``door``."""
 
 FPS = 10
 LENGTH_S = 30
@@ -63,11 +68,43 @@ def clips(shift_s: float) -> list[DrawnClip]:
     return [DrawnClip(start_s + 0.25, (start_s, start_s + 0.5)) for start_s in starts]
 
 
-def test_what_was_there_yesterday_is_answered_by_the_wall_clock(tmp_path: Path) -> None:
-    asyncio.run(asked_by_the_wall_clock(tmp_path))
+async def by_the_command(server: RealServer, folder: Path, begun: Sequence[datetime]) -> None:
+    """Import with ``onlooker import``."""
+    plan = ImportPlan(places=(folder,), stream_id="door", zone=UTC)
+    async with Client(server.base, options=import_options(None)) as client:
+        command = ImportCommand(client, plan, Console(), ledger=folder.parent / "ledger")
+        assert await command.run() == 0
 
 
-async def asked_by_the_wall_clock(tmp_path: Path) -> None:
+async def by_the_server(server: RealServer, folder: Path, begun: Sequence[datetime]) -> None:
+    """Have the server import what is uploaded."""
+    async with httpx.AsyncClient(base_url=server.base, timeout=60, trust_env=False) as http:
+        for start in begun:
+            path = folder / f"{start:%Y-%m-%d_%H-%M-%S}.mp4"
+            reply = await http.post(
+                "/v1/streams/door/imports",
+                params={"starts_at": start.isoformat()},
+                content=await asyncio.to_thread(path.read_bytes),
+                headers={"content-type": "video/mp4"},
+            )
+            assert reply.status_code == 202, reply.text
+        async with asyncio.timeout(300):
+            states = {"waiting"}
+            while states & {"waiting", "running"}:
+                await asyncio.sleep(0.2)
+                listed = (await http.get("/v1/streams/door/imports")).json()["data"]
+                states = {job["state"] for job in listed}
+        assert [(job["state"], job["reason"]) for job in listed] == [("done", None)] * 2
+
+
+@pytest.mark.parametrize("importing", [by_the_command, by_the_server])
+def test_what_was_there_yesterday_is_answered_by_the_wall_clock(
+    tmp_path: Path, importing: Importing
+) -> None:
+    asyncio.run(asked_by_the_wall_clock(tmp_path, importing))
+
+
+async def asked_by_the_wall_clock(tmp_path: Path, importing: Importing) -> None:
     os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
     world = World(TEST_SEED + 3)
     folder = tmp_path / "recordings"
@@ -92,10 +129,8 @@ async def asked_by_the_wall_clock(tmp_path: Path) -> None:
     server = RealServer(settings)
     await server.start()
     try:
-        plan = ImportPlan(places=(folder,), stream_id="door", zone=UTC)
-        async with Client(server.base, options=import_options(None)) as client:
-            command = ImportCommand(client, plan, Console(), ledger=tmp_path / "ledger")
-            assert await command.run() == 0
+        await importing(server, folder, (begun, later))
+        async with Client(server.base) as client:
             info = await client.get_stream("door")
             assert info.totals.received == 4 * LENGTH_S
             assert not info.totals.dropped

@@ -16,17 +16,13 @@ from onlooker.clients.python.importing.feeding import Feeding, ImportTarget
 from onlooker.clients.python.importing.import_book import ImportBook, ledger_file
 from onlooker.clients.python.importing.meter import Meter, told_length
 from onlooker.clients.python.importing.plan import ImportPlan
-from onlooker.clients.python.importing.recordings import (
-    Recording,
-    SurveyedFiles,
-    find_files,
-    survey,
-)
+from onlooker.clients.python.importing.recordings import SurveyedFiles, find_files, survey
 from onlooker.core.backoff import Backoff
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import CapacityError, OnlookerError
 from onlooker.core.recordings.crew import Crew
 from onlooker.core.recordings.filming import Ended
+from onlooker.core.recordings.recording import Recording
 
 AGAIN = Backoff(min_s=1.0, max_s=30.0)
 MOST_FAILURES = 40

@@ -133,6 +133,15 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("DELETE", "/v1/whip/door/none", {}, 404),
     ("PATCH", "/v1/streams/door", {"json": {"keep_for_s": 3600}}, 200),
     ("DELETE", "/v1/streams/door/memory?from=1&to=2", {}, 400),
+    (
+        "POST",
+        "/v1/streams/door/imports?starts_at=0",
+        {"content": b"x" * 100_000, "headers": {"content-type": "video/mp4"}},
+        415,
+    ),
+    ("GET", "/v1/streams/door/imports", {}, 200),
+    ("GET", "/v1/streams/door/imports/none", {}, 404),
+    ("DELETE", "/v1/streams/door/imports/none", {}, 404),
     ("DELETE", "/v1/streams/door", {}, 204),
 ]
 

@@ -141,6 +141,39 @@ PICTURE_CHAT = {
 }
 
 
+def importing(method: str, *more: Scope, carries: str = "") -> Call:
+    """A call about imports; where it is about one of them, that is begun with the server's key."""
+    path = "/v1/streams/{stream_id}/imports" + ("" if method == "POST" else "/{import_id}")
+
+    async def attempt(served: Served, key: str) -> bool:
+        own = {"authorization": f"Bearer {KEY}"}
+        begun = {"url": RECORDING.as_uri(), "starts_at": 0}
+        async with (
+            served.http(headers={"authorization": f"Bearer {key}"}) as client,
+            served.http(headers=own) as owner,
+        ):
+            await owner.delete("/v1/streams/films")
+            if carries == "an address":
+                reply = await client.post("/v1/streams/films/imports", json=begun)
+            elif method == "POST":
+                reply = await client.post(
+                    "/v1/streams/films/imports?starts_at=0",
+                    content=RECORDING.read_bytes(),
+                    headers={"content-type": "video/mp4"},
+                )
+            else:
+                made = await owner.post("/v1/streams/films/imports", json=begun)
+                job = made.json()["id"]
+                reply = await client.request(method, f"/v1/streams/films/imports/{job}")
+        if reply.status_code != 403:
+            assert reply.status_code < 300, reply.text
+            return True
+        assert is_refused(reply.json()["error"])
+        return False
+
+    return Call(f"{method} {path}", attempt, frozenset(more), carries)
+
+
 def whip(method: str) -> Call:
     """A call of WHIP, about a session that is begun for it with the server's own key."""
     path = "/v1/whip/door" if method == "POST" else "/v1/whip/door/{session_id}"
@@ -174,6 +207,8 @@ def whip(method: str) -> Call:
 SDP = {"content-type": "application/sdp"}
 FRAGMENT = {"content-type": "application/trickle-ice-sdpfrag"}
 
+RECORDING = ROOT / "tests" / "data" / "hold.mp4"
+
 FILM = {"url": (ROOT / "README.md").as_uri()}
 """A file that may be opened and is no film; the stream that it was to feed ends by itself."""
 
@@ -199,6 +234,11 @@ CALLS = [
         content=jpeg(),
         headers={"content-type": "image/jpeg"},
     ),
+    importing("POST", carries="a recording"),
+    importing("POST", Scope.ADMIN, carries="an address"),
+    importing("GET"),
+    importing("DELETE"),
+    http("GET /v1/streams/{stream_id}/imports", "/v1/streams/films/imports"),
     http("POST /v1/streams/{stream_id}/questions", f"{DOOR}/questions", json={"question": "Why?"}),
     whip("POST"),
     whip("PATCH"),

@@ -10,17 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onlooker.clients.python.importing.recordings import (
-    Recording,
-    SurveyedFiles,
-    find_files,
-    survey,
-)
+from onlooker.clients.python.importing.recordings import SurveyedFiles, find_files, survey
 from onlooker.core.errors import InvalidRequest, NotFound, UnsupportedMedia
 from onlooker.core.recordings import filming as films
-from onlooker.core.recordings.crew import Crew, DecoderProcess
+from onlooker.core.recordings.crew import Crew, DecoderLimits, DecoderProcess
 from onlooker.core.recordings.filming import Ended, Filming, PictureWish, Shot
-from onlooker.core.recordings.records import ask_facts
+from onlooker.core.recordings.recording import Recording
+from onlooker.core.recordings.records import RecordingPart, ask_facts
 from tests.fakes.dated_recordings import shade, write_recording
 
 LOOK = PictureWish(interval_s=0.5, width=32, height=24)
@@ -232,3 +228,33 @@ async def test_a_folder_without_recordings_says_what_was_looked_for(tmp_path: Pa
         find_files([tmp_path])
     with pytest.raises(NotFound, match="no file or folder"):
         find_files([tmp_path / "missing"])
+
+
+async def test_a_decoder_that_takes_more_than_its_budget_is_ended(tmp_path: Path) -> None:
+    path = write_recording(tmp_path / f"{BEGAN}.mp4", 120, gop=5000, b_frames=0)
+    part = RecordingPart(path=str(path), interval_s=1000.0, width=32, height=24)
+    async with Crew(1, 60.0, DecoderLimits(picture_budget_s=0.01, memory_mib=4096)) as crew:
+        with pytest.raises(UnsupportedMedia, match="more processor time"):
+            _ = [one async for one in crew.stills([part])]
+
+
+async def test_a_decoder_sees_no_secret_of_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ONLOOKER_SERVER__API_KEYS", "a-secret")
+    process = DecoderProcess(60.0)
+    await process.ask(ask_facts(str(write_recording(tmp_path / f"{BEGAN}.mp4", 1))))
+    await process.record()
+    assert process.pid is not None
+    environment = (Path("/proc") / str(process.pid) / "environ").read_bytes()
+    await process.kill()
+    assert b"PATH=" in environment
+    assert b"a-secret" not in environment
+
+
+async def test_a_file_that_names_others_is_no_recording(tmp_path: Path, crew: Crew) -> None:
+    secret = write_recording(tmp_path / f"{BEGAN}.mp4", 1)
+    listing = tmp_path / "list.mp4"
+    listing.write_text(f"ffconcat version 1.0\nfile '{secret}'\n")
+    with pytest.raises(UnsupportedMedia):
+        await crew.facts(str(listing))
