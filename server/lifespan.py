@@ -114,8 +114,8 @@ class Lifecycle:
         except Exception as error:
             self._fail(hide(error, where="start"))
         else:
-            gateway.phase = Phase.READY
             await gateway.importer.start()
+            gateway.phase = Phase.READY
             if gateway.herald is not None:
                 telling = gateway.herald.run(gateway.describe)
                 self._telling = asyncio.create_task(telling, name="herald")

@@ -177,7 +177,7 @@ def make_importer(
         clock=clock,
         metrics=metrics,
         fetch=fetched,
-        check=partial(check_address, policy=policy),
+        check=partial(check_address, policy=policy, lookups=lookups),
     )
 
 

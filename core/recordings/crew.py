@@ -62,7 +62,7 @@ class DecoderLimits:
     @property
     def words(self) -> tuple[str, str]:
         """The arguments of its command."""
-        return str(self.picture_budget_s), str(self.memory_mib)
+        return str(round(1000 * self.picture_budget_s)), str(self.memory_mib)
 
 
 class DecoderProcess:

@@ -1,6 +1,6 @@
 """Decodes parts of recordings, in a process of its own that can be killed.
 
-    python -m onlooker.core.recordings.decoder [BUDGET_S MEMORY_MIB]
+    python -m onlooker.core.recordings.decoder [BUDGET_MS MEMORY_MIB]
 
 Files are foreign: a process that hangs or dies takes nothing with it, and FFmpeg opens nothing but
 the file. With a budget, the kernel ends the process when it has taken so much processor time since
@@ -70,8 +70,8 @@ class Unreadable(Exception):
 class ProcessAllowance:
     """What the process may take of the machine; zeros are no limit."""
 
-    budget_s: float = 0.0
-    """Processor time between two pictures that are given out."""
+    budget_ms: int = 0
+    """Milliseconds of processor time between two pictures that are given out."""
     memory_mib: int = 0
     """Address space."""
 
@@ -83,8 +83,8 @@ class ProcessAllowance:
 
     def renew(self) -> None:
         """Let the budget begin anew. Its signal is not caught, so that no decoder outlasts it."""
-        if self.budget_s:
-            signal.setitimer(signal.ITIMER_PROF, self.budget_s)
+        if self.budget_ms:
+            signal.setitimer(signal.ITIMER_PROF, self.budget_ms / 1000)
 
 
 def facts_of(path: str) -> Facts:
@@ -313,10 +313,6 @@ if __name__ == "__main__":
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
-        given = (
-            ProcessAllowance(float(sys.argv[1]), int(sys.argv[2]))
-            if sys.argv[1:]
-            else ProcessAllowance()
-        )
+        given = ProcessAllowance(*map(int, sys.argv[1:3]))
         given.begin()
         serve(sys.stdin.buffer, sys.stdout.buffer, SystemClock(), given)

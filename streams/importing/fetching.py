@@ -1,10 +1,12 @@
 """Fetches a recording from an address that the operator allows, to the disk."""
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 
 from onlooker.core.address import AddressPolicy
 from onlooker.core.errors import InvalidRequest, TooLarge, UnsupportedMedia
+from onlooker.core.network import Lookups
 from onlooker.streams.sources.http_file import HttpFetcher
 from onlooker.streams.sources.spec import SourceBroken, SourceLost
 from onlooker.streams.sources.way import Access
@@ -19,14 +21,14 @@ class Unreachable(InvalidRequest):
     retryable = True
 
 
-def check_address(url: str, *, policy: AddressPolicy) -> Path | None:
+async def check_address(url: str, *, policy: AddressPolicy, lookups: Lookups) -> Path | None:
     """Return the file that `url` names; None where it is to be fetched.
 
     Raises:
         Forbidden, InvalidRequest: nothing may be imported from there.
     """
     if url.startswith("file:"):
-        return policy.file(url)
+        return await asyncio.to_thread(policy.file, url)
     target = policy.parse(url)
     if target.scheme not in ("http", "https"):
         raise InvalidRequest(
@@ -34,6 +36,8 @@ def check_address(url: str, *, policy: AddressPolicy) -> Path | None:
             " a live source is pulled (POST /v1/streams with a source)",
             param="url",
         )
+    with suppress(OSError):  # a name that does not resolve may do so later
+        await lookups.find(target.host, target.port)
     return None
 
 

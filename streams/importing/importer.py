@@ -60,7 +60,7 @@ class Importer:
         clock: Clock,
         metrics: Metrics,
         fetch: FetchTo,
-        check: Callable[[str], Path | None],
+        check: Callable[[str], Awaitable[Path | None]],
     ) -> None:
         self._hub, self._settings, self._clock, self._metrics = hub, settings, clock, metrics
         self._fetch, self._check = fetch, check
@@ -134,7 +134,7 @@ class Importer:
             otherwise as `submit_upload`.
         """
         self._check_room(split_stream_id(stream_id)[0])
-        path = await asyncio.to_thread(self._check, url)
+        path = await self._check(url)
         label = label or redacted(url)
         job = self._made(new_id("imp"), stream_id, starts_at=starts_at, label=label)
         if path is None:

@@ -179,9 +179,8 @@ async def test_a_recording_at_an_address_is_fetched_and_imported(film: Path) -> 
             assert job["state"] == "failed"
             assert "404" in job["reason"]
         async with serving() as served, served.http() as http:
-            reply = await http.post(DOOR, json=asked)
-            job = reply.json() if reply.status_code == 403 else await ended(http, reply.json())
-            assert "may not be" in str(job)
+            assert error_of(await http.post(DOOR, json=asked)) == (403, "url")
+            assert served.gateway.hub.streams() == []
 
 
 async def test_a_stream_that_cannot_take_a_recording_says_why(film: Path) -> None:
