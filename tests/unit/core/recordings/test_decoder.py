@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from onlooker.clients.python.importing.decoder import PartDecoder
-from onlooker.clients.python.importing.records import HEADER, RecordingPart, RecordKind
 from onlooker.core.clock import SystemClock
 from onlooker.core.media import Pixels
+from onlooker.core.recordings.decoder import PartDecoder, ProcessAllowance
+from onlooker.core.recordings.records import HEADER, RecordingPart, RecordKind
 from tests.fakes.turned import CORNERS, LYING, corners, turned_jpegs_in_avi, turned_video
 
 
@@ -18,7 +18,7 @@ def given_out(path: Path) -> list[Pixels]:
     """The pictures of a whole recording."""
     target, pictures = io.BytesIO(), []
     part = RecordingPart(path=str(path), is_first=True, interval_s=0.1, width=160, height=160)
-    PartDecoder(part, target, SystemClock()).run()
+    PartDecoder(part, target, SystemClock(), ProcessAllowance()).run()
     target.seek(0)
     while head := target.read(HEADER.size):
         kind, _, num_bytes = HEADER.unpack(head)
