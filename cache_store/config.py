@@ -170,22 +170,43 @@ class DeletionSection(Section):
     left of its stream can only expire, or be evicted."""
 
 
+JournalStore = Literal["auto", "file", "redis", "none"]
+
+
 class JournalSection(Section):
     """Encoded frames kept until the segment made of them is durable."""
 
-    path: Path
-    """A folder that no other process uses; made where it does not exist."""
+    store: JournalStore = "auto"
+    """Where they are kept. ``file``: in a file in `path`, which this server finds again. ``redis``:
+    in the Redis of `cache_store.redis`, where the next owner of a stream finds them, so that they
+    survive the loss of this server. ``none``: nowhere. ``auto``: in Redis in a fleet, else in a
+    file where `path` is set."""
+
+    path: Path | None = None
+    """A folder that no other process uses; made where it does not exist. Watches and what is known
+    of streams are kept beside the frames, also where those are in Redis."""
 
     max_bytes: int = Field(default=2 * GIB, ge=MIB)
-    """Limit for all files together. Once the journal is full, new frames are accepted without a
-    guarantee."""
+    """Limit for the frames of this server. Once the journal is full, new frames are accepted
+    without a guarantee. The files may take `wal_bytes` and the room of a former peak on top."""
 
-    rotate_bytes: int = Field(default=MIB, ge=64 * 1024)
-    """Size of one file. A file is removed once all its frames are durable, so each stream that is
-    being watched takes about two of them."""
+    wal_bytes: int = Field(default=16 * MIB, ge=MIB, le=GIB)
+    """Size at which SQLite's log is copied into its file, both in `path`. Most frames are let go of
+    before they are copied where it is large."""
 
     max_streams: int = Field(default=1024, ge=1, le=100_000)
-    """Streams with open files at once."""
+    """Streams of this server that may have frames in the journal at once."""
+
+    batch_bytes: int = Field(default=8 * MIB, ge=64 * 1024, le=GIB)
+    """The frames of one commit, or of one round trip to Redis, end before they exceed this, unless
+    those of a single message do."""
+
+    wait_replicas: int = Field(default=0, ge=0, le=16)
+    """How many replicas of Redis are to have a frame before it is acknowledged as ``replicated``.
+    Where fewer have it in time it is acknowledged as ``server``."""
+
+    wait_s: float = Field(default=0.25, gt=0, le=60)
+    """How long the replicas are waited for; at most half of `cache_store.redis.timeout_s`."""
 
     sync: SyncPolicy = SyncPolicy.EVERY_SECOND
     """``always``: an accepted frame survives a loss of power, at the price of one sync per frame.
@@ -216,20 +237,52 @@ class CacheStoreSection(Section):
     write_out: WriteOutSection = WriteOutSection()
     deletion: DeletionSection = DeletionSection()
     journal: JournalSection | None = None
-    """Where this is null, frames whose segment is not yet durable are lost in a crash."""
+    """Where this is null, and the server is not one of a fleet, frames whose segment is not yet
+    durable are lost in a crash."""
 
     @property
     def survives(self) -> Guarantee:
         """What a segment survives once it is in the first tier below RAM."""
-        if self.disk is None:
-            return Guarantee.NONE if self.redis is None else Guarantee.PROCESS
-        return Guarantee.MACHINE if self.disk.sync else Guarantee.PROCESS
+        if self.disk is not None:
+            return Guarantee.MACHINE if self.disk.sync else Guarantee.PROCESS
+        if self.redis is None:
+            return Guarantee.NONE
+        if self.journal is not None and self.journal.store == "redis":
+            # Frames leave Redis after their segments came, and replicas hear of it in that order.
+            return Guarantee.REPLICATED
+        return Guarantee.PROCESS
+
+    @property
+    def folder(self) -> Path | None:
+        """Where what is known of streams is kept: beside the journal, or else the segments."""
+        if self.journal is not None and self.journal.path is not None:
+            return self.journal.path
+        return None if self.disk is None else self.disk.path
+
+    def placed(self, *, is_fleet: bool) -> Self:
+        """These settings with the place of the journal chosen: its `store` is ``file`` or
+        ``redis``, or there is none."""
+        section = self.journal
+        if section is None:
+            section = JournalSection(store="auto" if is_fleet else "none")
+        store = section.store
+        if store == "auto":
+            store = "redis" if is_fleet else "file"
+        placed = None if store == "none" else section.model_copy(update={"store": store})
+        return self.model_copy(update={"journal": placed})
 
     @model_validator(mode="after")
-    def _journal_can_be_emptied(self) -> Self:
-        if self.journal is not None and self.disk is None and self.redis is None:
+    def _journal_can_be_kept(self) -> Self:
+        journal = self.journal
+        if journal is None or journal.store == "none":
+            return self
+        if self.disk is None and self.redis is None:
             raise ValueError(
                 "a journal keeps frames until their segments are on disk or in Redis: set "
                 "cache_store.disk.path or cache_store.redis.url as well, or no journal"
             )
+        if journal.store == "file" and journal.path is None:
+            raise ValueError("a journal in a file needs a folder: set cache_store.journal.path")
+        if journal.store == "redis" and self.redis is None:
+            raise ValueError("a journal in Redis needs an address: set cache_store.redis.url")
         return self

@@ -1,38 +1,67 @@
-"""Encoded frames on disk until the segments made of them are durable.
+"""`FrameJournal`: encoded frames that are kept until the segments made of them are durable.
 
-What was acknowledged as remembered survives a crash: a frame is appended before it is acknowledged,
-and is marked once its segment is durable. A frame without a mark is replayed into the engine after
-a restart. A crash just before the mark brings back a frame whose segment is durable already; its
-sequence number tells the caller.
+What was acknowledged as remembered survives a crash: a frame is written before it is acknowledged,
+and is let go of once its segment is durable. What is still there is shown to the engine again when
+its stream is opened after a crash. A crash just before a frame is let go of brings back one whose
+segment is durable already; its sequence number tells the caller.
+
+`SqliteJournal` keeps them on this machine, `RedisJournal` where every server of a fleet finds them.
 """
 
-import contextlib
-import logging
-import os
-import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol
 
-from onlooker.cache_store.config import SyncPolicy
-from onlooker.cache_store.files import Files, lock_folder
-from onlooker.cache_store.journal_entry import HEADER_BYTES, MAX_PAYLOAD_BYTES, JournalEntry
-from onlooker.cache_store.journal_log import JournalLog
+from onlooker.cache_store.journal_entry import HEADER_BYTES, JournalEntry
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import is_stream_id
 from onlooker.core.media import Codec
 
-logger = logging.getLogger(__name__)
-
-_SYNC_INTERVAL_S = 1.0
 _MAX_NAME_PARTS = 4
 
 
-_GUARANTEES = {
-    SyncPolicy.ALWAYS: Guarantee.MACHINE,
-    SyncPolicy.EVERY_SECOND: Guarantee.SECOND,
-    SyncPolicy.NEVER: Guarantee.PROCESS,
-}
+class JournalUnreachable(Exception):
+    """The journal cannot be read or changed now; it may be again later. The message says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEntry:
+    """A frame to be written."""
+
+    stream: str
+    sequence: int
+    """The caller's number for the frame, returned by a replay; any number of frames may share
+    one."""
+    capture_s: float
+    codec: Codec
+    """Of a whole picture, so that each frame can be decoded without any other."""
+    payload: bytes
+    is_last: bool = False
+    """The caller's mark, returned by a replay: no more frames share `sequence`."""
+    is_look: bool = False
+    """Whether it only says that a frame of `capture_s` was nearly the same as the last one of
+    `sequence`. It has no payload and no guarantee, and is left out where there is no room."""
+    epoch: int | None = None
+    """The epoch in which the frame was taken; None where streams have no owners."""
+
+    @property
+    def num_bytes(self) -> int:
+        """What it takes of the journal's room."""
+        return HEADER_BYTES + len(self.payload)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurableMark:
+    """Says that all frames of a stream up to a position are durable elsewhere, and can go."""
+
+    stream: str
+    position: int
+    """See `JournalReceipt`."""
+    epoch: int | None = None
+    """As of `NewEntry`."""
+
+
+Change = NewEntry | DurableMark
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +70,8 @@ class JournalReceipt:
 
     guarantee: Guarantee
     position: int | None
-    """The place of the frame in the journal of its stream; None when it was not journaled."""
+    """The place of the frame in the journal of its stream, larger than of those before it; None
+    when it was not journaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,155 +83,43 @@ class JournalStats:
     """Frames for which the journal had no room."""
     errors: int
     """Frames that could not be written, and syncs that failed."""
+    fenced: int
+    """Frames that were refused since another server owns their stream now."""
     marked: int
+    """Frames that were let go of, since their segments are durable."""
     syncs: int
-    damaged_bytes: int
-    """Bytes that could not be read back: torn ends of files, and damage."""
+    damaged: int
+    """Entries that could not be read back."""
     num_streams: int
     num_bytes: int
 
 
-class _Stream:
-    def __init__(self, log: JournalLog) -> None:
-        self.log = log
-        self.lock = threading.Lock()
+class FrameJournal(Protocol):
+    """The journals of all streams of a server. A stream is named by 1-4 ids with ``/`` between
+    them, such as ``tenant/camera``.
 
-
-class FrameJournal:
-    """The journals of all streams. Thread-safe: calls for one stream take turns, those for
-    different streams do not.
-
-    A stream is named by 1-4 ids with ``/`` between them, such as ``tenant/camera/1``.
-
-    Args:
-        max_bytes: limit for all streams together; frames beyond it are taken without a guarantee.
-        rotate_bytes: the size at which a new file of a stream is begun.
-        max_streams: how many streams may be in the journal at once; frames of others are taken
-            without a guarantee.
-
-    Raises:
-        StoreLocked: another process has the folder open.
-        OSError: the folder cannot be made or read.
+    Thread-safe, and blocking: one thread beside the event loop makes all calls. Only what says so
+    raises; a frame that cannot be written has a receipt that promises nothing.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        max_bytes: int,
-        rotate_bytes: int,
-        max_streams: int,
-        sync: SyncPolicy,
-        files: Files | None = None,
-    ) -> None:
-        self._root = root / "frames"
-        self._max_bytes = max_bytes
-        self._rotate_bytes = rotate_bytes
-        self._max_streams = max_streams
-        self._sync = sync
-        self._files = files or Files()
-        self._lock = threading.Lock()
-        self._streams: dict[str, _Stream] = {}
-        self._num_bytes = 0
-        self._counts = dict.fromkeys(("appended", "refused", "errors", "marked", "syncs"), 0)
-        self._stopping = threading.Event()
-        self._syncer: threading.Thread | None = None
-        self._lock_descriptor = lock_folder(root, setting="cache_store.journal.path")
-        self._root.mkdir(exist_ok=True)
-        for name in self.streams():
-            self._stream(name)
+    @property
+    def is_shared(self) -> bool:
+        """Whether another server that opens a stream finds what this one wrote."""
+        ...
 
     @property
     def guarantee(self) -> Guarantee:
-        """What a frame survives that has a position in the journal."""
-        return _GUARANTEES[self._sync]
+        """What a frame survives, at best, that would be written now."""
+        ...
 
-    def start(self) -> None:
-        """Start to sync every second, if the policy says so."""
-        if self._sync is SyncPolicy.EVERY_SECOND:
-            self._syncer = threading.Thread(
-                target=self._sync_regularly, name="journal-sync", daemon=True
-            )
-            self._syncer.start()
+    def write(self, changes: Sequence[Change]) -> list[JournalReceipt]:
+        """Make changes in their order, at once for all streams; returns one receipt for each, when
+        the guarantees in them hold. Those of looks and marks promise nothing.
 
-    def append(
-        self,
-        stream: str,
-        *,
-        sequence: int,
-        capture_s: float,
-        codec: Codec,
-        payload: bytes,
-        is_last: bool = False,
-    ) -> JournalReceipt:
-        """Write one frame; returns when the guarantee in the receipt holds.
-
-        Args:
-            sequence: the caller's number for the frame, returned by a replay; any number of frames
-                may share one.
-            codec: of a whole picture, so that each frame can be decoded without any other.
-            is_last: the caller's mark, returned by a replay: no more frames share `sequence`.
+        Raises:
+            ValueError: the name of a stream is none.
         """
-        assert codec.is_still
-        num_bytes = HEADER_BYTES + len(payload)
-        with self._lock:
-            has_room = (
-                self._num_bytes + num_bytes <= self._max_bytes
-                and (stream in self._streams or len(self._streams) < self._max_streams)
-                and len(payload) <= MAX_PAYLOAD_BYTES
-            )
-            if not has_room:
-                self._counts["refused"] += 1
-                return JournalReceipt(Guarantee.NONE, None)
-        try:
-            found = self._stream(stream)
-            with found.lock, self._counting(found.log):
-                position = found.log.append(
-                    sequence=sequence,
-                    capture_s=capture_s,
-                    codec=codec,
-                    payload=payload,
-                    is_last=is_last,
-                )
-                guarantee = self._settle(found.log)
-        except OSError as error:
-            logger.warning("cannot journal a frame", extra={"error": str(error)})
-            self._count("errors")
-            return JournalReceipt(Guarantee.NONE, None)
-        self._count("appended")
-        return JournalReceipt(guarantee, position)
-
-    def append_look(self, stream: str, *, sequence: int, capture_s: float) -> None:
-        """Write down that a frame of `capture_s` was nearly the same as the last one of `sequence`.
-        What cannot be written is left out: it guarantees nothing."""
-        with self._lock:
-            has_room = self._num_bytes + HEADER_BYTES <= self._max_bytes
-            if not has_room or stream not in self._streams:
-                return
-        found = self._stream(stream)
-        with contextlib.suppress(OSError), found.lock, self._counting(found.log):
-            found.log.append(
-                sequence=sequence,
-                capture_s=capture_s,
-                codec=Codec.PNG,
-                payload=b"",
-                is_last=True,
-                is_look=True,
-            )
-
-    def mark_durable(self, stream: str, position: int) -> bool:
-        """Note that the frames up to `position` (see `JournalReceipt`) are in durable segments.
-
-        Returns False when all of them were marked before.
-        """
-        found = self._streams.get(stream)
-        if found is None:
-            return False
-        with found.lock, self._counting(found.log):
-            is_marked = found.log.mark_durable(position)
-        if is_marked:
-            self._count("marked")
-        return is_marked
+        ...
 
     def replay(
         self, stream: str, *, after: int = -1, max_bytes: int | None = None
@@ -210,138 +128,73 @@ class FrameJournal:
 
         With `max_bytes` only the first of them: as many as fit and one more. The position of the
         last one is `after` for the next call, and an empty list says that there are no more.
+
+        Raises:
+            JournalUnreachable: it is not known what there is.
         """
-        found = self._streams.get(stream)
-        if found is None:
-            return []
-        entries: list[JournalEntry] = []
-        num_bytes = 0
-        with found.lock:
-            for entry in found.log.replay(after):
-                entries.append(entry)
-                num_bytes += len(entry.payload)
-                if max_bytes is not None and num_bytes > max_bytes:
-                    break
-        return entries
+        ...
 
     def newest_s(self, stream: str) -> float | None:
-        """Capture time of the stream's last frame that is not durable; None where there is none."""
-        found = self._streams.get(stream)
-        if found is None:
-            return None
-        with found.lock:
-            return found.log.newest_s
+        """Capture time of the stream's last frame that is not durable; None where there is none.
+
+        Raises:
+            JournalUnreachable: it is not known.
+        """
+        ...
 
     def streams(self) -> list[str]:
-        """Names of the streams that have something in the journal."""
-        names = {path.parent.relative_to(self._root).as_posix() for path in self._root.rglob("@*")}
-        return sorted(name for name in names if _is_name(name))
+        """Names of the streams of which this journal knows that it has something."""
+        ...
 
-    def delete(self, stream: str) -> None:
-        """Forget a stream."""
-        with self._lock:
-            found = self._streams.pop(stream, None)
-        if found is not None:
-            with found.lock:
-                num_bytes = found.log.num_bytes
-                found.log.remove()
-            with self._lock:
-                self._num_bytes -= num_bytes
+    def delete(self, stream: str, *, epoch: int | None = None) -> None:
+        """Forget a stream. What cannot be reached now is deleted later."""
+        ...
 
     def forget(
-        self, stream: str, start_s: float, end_s: float, sequences: Collection[int] = ()
+        self,
+        stream: str,
+        start_s: float,
+        end_s: float,
+        sequences: Collection[int] = (),
+        *,
+        epoch: int | None = None,
     ) -> tuple[int, int]:
         """Delete some frames of a stream: those of `sequences`, and those whose sequence touches
         the span of capture times. Returns how many frames and bytes went.
 
         Raises:
-            OSError: the disk fails; some of the frames may still be there.
+            JournalUnreachable: some of the frames may still be there.
         """
-        found = self._streams.get(stream)
-        if found is None:
-            return 0, 0
-        with found.lock, self._counting(found.log):
-            return found.log.forget(start_s, end_s, sequences)
-
-    def sync(self) -> None:
-        """Force everything to the disk now. A failure is counted, and tried again at the next
-        call."""
-        with self._lock:
-            streams = list(self._streams.values())
-        for found in streams:
-            with found.lock:
-                try:
-                    if found.log.sync():
-                        self._count("syncs")
-                except OSError as error:
-                    logger.warning("cannot sync the journal", extra={"error": str(error)})
-                    self._count("errors")
+        ...
 
     def stats(self) -> JournalStats:
         """Totals since opening, and what is held now."""
-        with self._lock:
-            damaged_bytes = sum(found.log.damaged_bytes for found in self._streams.values())
-            return JournalStats(
-                **self._counts,
-                damaged_bytes=damaged_bytes,
-                num_streams=len(self._streams),
-                num_bytes=self._num_bytes,
-            )
+        ...
 
     def close(self) -> None:
-        """Sync and close."""
-        self._stopping.set()
-        if self._syncer is not None:
-            self._syncer.join()
-        self.sync()
-        with self._lock:
-            streams, self._streams = list(self._streams.values()), {}
-        for found in streams:
-            with found.lock:
-                found.log.close()
-        os.close(self._lock_descriptor)
-
-    # ---- inside ----
-
-    def _stream(self, name: str) -> _Stream:
-        """The stream of that name, which is opened or made where it is not open."""
-        with self._lock:
-            found = self._streams.get(name)
-            if found is None:
-                if not _is_name(name):
-                    raise ValueError(f"a journal's stream is 1-4 ids with / between, not {name!r}")
-                log = JournalLog(
-                    self._root / name, rotate_bytes=self._rotate_bytes, files=self._files
-                )
-                self._streams[name] = found = _Stream(log)
-                self._num_bytes += log.num_bytes
-            return found
-
-    @contextlib.contextmanager
-    def _counting(self, log: JournalLog) -> Iterator[None]:
-        """Keep the total of bytes right while the block changes the files of one stream."""
-        before = log.num_bytes
-        try:
-            yield
-        finally:
-            change = log.num_bytes - before
-            with self._lock:
-                self._num_bytes += change
-
-    def _settle(self, log: JournalLog) -> Guarantee:
-        if self._sync is SyncPolicy.ALWAYS and log.sync():
-            self._count("syncs")
-        return _GUARANTEES[self._sync]
-
-    def _count(self, name: str) -> None:
-        with self._lock:
-            self._counts[name] += 1
-
-    def _sync_regularly(self) -> None:
-        while not self._stopping.wait(_SYNC_INTERVAL_S):
-            self.sync()
+        """Write everything down and close."""
+        ...
 
 
-def _is_name(name: str) -> bool:
-    parts = name.split("/")
-    return len(parts) <= _MAX_NAME_PARTS and all(is_stream_id(part) for part in parts)
+def check_name(stream: str) -> None:
+    """Raise ValueError unless `stream` may name a stream of a journal."""
+    parts = stream.split("/")
+    if len(parts) > _MAX_NAME_PARTS or not all(is_stream_id(part) for part in parts):
+        raise ValueError(f"a journal's stream is 1-4 ids with / between, not {stream!r}")
+
+
+def touched(
+    frames: Iterable[tuple[int, float]], start_s: float, end_s: float, sequences: Collection[int]
+) -> set[int]:
+    """Of frames, given as (sequence, capture time), the sequences that are to be forgotten:
+    `sequences`, and those whose frames, from the first to the last, touch a span of time."""
+    ends: dict[int, tuple[float, float]] = {}
+    for sequence, at_s in frames:
+        first_s, last_s = ends.get(sequence, (at_s, at_s))
+        ends[sequence] = (min(first_s, at_s), max(last_s, at_s))
+    found = {
+        sequence
+        for sequence, (first_s, last_s) in ends.items()
+        if first_s <= end_s and last_s >= start_s
+    }
+    return found | set(sequences)

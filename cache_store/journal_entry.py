@@ -1,14 +1,14 @@
 """The entries of a journal, and their binary form.
 
     0   magic "OLJ1" | kind u8 | codec u8 | flags u16 | payload bytes u32
-    12  position u64 | sequence i64 | capture time f64
+    12  number u64 | sequence i64 | capture time f64
     36  digest (16 bytes): XXH3-128 of bytes 0-35 and the payload
     52  payload
 
-Little-endian. A *mark* has no payload: all frames up to its position are durable elsewhere. Bit 1
-of the flags says that a frame is the last of its sequence number; bit 2 that the entry is a *look*:
-it has no payload, and says that a frame of its time was nearly the same as those of its sequence
-number. The other bits mean nothing; an earlier version may have set bit 0.
+Little-endian. Bit 1 of the flags says that a frame is the last of its sequence number; bit 2 that
+the entry is a *look*: it has no payload, and says that a frame of its time was nearly the same as
+those of its sequence number. Kind 2, *marks*, and the number stand only in the files of earlier
+versions (`journals.old_folder`), as may bit 0 of the flags, which means nothing.
 """
 
 import struct
@@ -39,8 +39,8 @@ class EntryHeader:
     """What stands before the payload of an entry."""
 
     kind: EntryKind
-    position: int
-    """Counts the stream's frames from 0, in order of arrival, over all restarts."""
+    number: int
+    """In the files of earlier versions, the position of the frame."""
     sequence: int
     capture_s: float
     codec: Codec
@@ -56,9 +56,10 @@ class EntryHeader:
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One frame with its payload, as a replay returns it; the fields are those of its header."""
+    """One frame as a replay returns it."""
 
     position: int
+    """Its place in the journal of its stream; see `JournalReceipt`."""
     sequence: int
     capture_s: float
     codec: Codec
@@ -77,11 +78,44 @@ def pack_entry(header: EntryHeader, payload: bytes | memoryview) -> bytes:
         header.codec,
         header.is_last * _LAST_FLAG | header.is_look * _LOOK_FLAG,
         header.payload_bytes,
-        header.position,
+        header.number,
         header.sequence,
         header.capture_s,
     )
     return fields + _digest(fields, payload)
+
+
+def pack_frame(
+    *,
+    sequence: int,
+    capture_s: float,
+    codec: Codec,
+    payload: bytes,
+    is_last: bool = False,
+    is_look: bool = False,
+) -> bytes:
+    """The whole binary form of a frame."""
+    header = EntryHeader(
+        EntryKind.FRAME, 0, sequence, capture_s, codec, is_last, len(payload), is_look
+    )
+    return pack_entry(header, payload) + payload
+
+
+def unpack_frame(data: bytes | memoryview, *, position: int) -> JournalEntry | None:
+    """Read what `pack_frame` wrote. None where it is damaged, or was written by a later version."""
+    entry = unpack_entry(memoryview(data))
+    if entry is None or entry[0].kind is not EntryKind.FRAME:
+        return None
+    header, payload = entry
+    return JournalEntry(
+        position,
+        header.sequence,
+        header.capture_s,
+        header.codec,
+        header.is_last,
+        bytes(payload),
+        header.is_look,
+    )
 
 
 def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
@@ -89,7 +123,7 @@ def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
     and undamaged entry stands there."""
     if len(view) < HEADER_BYTES:
         return None
-    magic, kind, codec, flags, size, position, sequence, capture_s = _FIELDS.unpack(
+    magic, kind, codec, flags, size, number, sequence, capture_s = _FIELDS.unpack(
         view[: _FIELDS.size]
     )
     if magic != MAGIC or size > MAX_PAYLOAD_BYTES or len(view) < HEADER_BYTES + size:
@@ -100,7 +134,7 @@ def unpack_entry(view: memoryview) -> tuple[EntryHeader, memoryview] | None:
     try:
         header = EntryHeader(
             kind=EntryKind(kind),
-            position=position,
+            number=number,
             sequence=sequence,
             capture_s=capture_s,
             codec=Codec(codec),

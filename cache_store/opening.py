@@ -1,5 +1,7 @@
 """Builds the store and the journal from their settings."""
 
+import logging
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
 from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.journal import FrameJournal
+from onlooker.cache_store.journals.redis_journal import RedisJournal
+from onlooker.cache_store.journals.sqlite_journal import SqliteJournal, has_frames
 from onlooker.cache_store.refill import OnDoubt
 from onlooker.cache_store.tier import StoreTier
 from onlooker.cache_store.tiered_store import OnDurable, TieredStore
@@ -29,8 +33,14 @@ from onlooker.cache_store.tiers.redis_link import RedisLink
 from onlooker.cache_store.tombstones import Tombstones
 from onlooker.cache_store.write_out import WriteOut
 from onlooker.core.backoff import Backoff
-from onlooker.core.clock import Clock
+from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+JOURNAL_CONNECTIONS = 4
+"""Connections to Redis for the journal: one for the thread that writes, one for the one that
+deletes, and some to spare."""
 
 POLICIES: dict[PolicyName, Callable[[], EvictionPolicy]] = {"age": AgeAware, "lru": Lru}
 
@@ -102,17 +112,32 @@ def open_disk(section: DiskSection) -> DiskTier:
         ) from error
 
 
-def open_journal(section: JournalSection) -> FrameJournal:
-    """Open a journal and start it. Raises ConfigError when its folder cannot be used."""
+def open_journal(
+    section: JournalSection, *, redis: RedisSection | None = None, clock: Clock | None = None
+) -> FrameJournal:
+    """Open a journal where `CacheStoreSection.placed` said, and start it. `redis`, `clock`: for
+    one in Redis, which need not be there yet.
+
+    Raises:
+        ConfigError: its folder cannot be used, or it has no place.
+    """
+    if section.store == "redis":
+        assert redis is not None, "settings see to it"
+        return _open_redis_journal(section, redis, clock or SystemClock())
+    if section.path is None:
+        raise ConfigError(
+            "the journal has no place: set cache_store.journal.path to a folder, or "
+            "cache_store.journal.store to redis (where cache_store.redis.url is set) or to none"
+        )
     try:
-        journal = FrameJournal(
+        journal = SqliteJournal(
             section.path,
             max_bytes=section.max_bytes,
-            rotate_bytes=section.rotate_bytes,
             max_streams=section.max_streams,
             sync=section.sync,
+            wal_bytes=section.wal_bytes,
         )
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise ConfigError(
             f"cannot use the folder of the journal (setting cache_store.journal.path): {error}"
         ) from error
@@ -123,6 +148,40 @@ def open_journal(section: JournalSection) -> FrameJournal:
 def open_redis(section: RedisSection, *, clock: Clock, fences: Fences | None = None) -> RedisTier:
     """Make the Redis tier, which connects when it is first used. Raises ConfigError when the
     address is malformed."""
+    return RedisTier(
+        _link(section, clock, max_connections=section.max_connections),
+        namespace=section.namespace,
+        ttl_s=section.ttl_s,
+        batch_bytes=section.batch_bytes,
+        batch_records=section.batch_records,
+        list_timeout_s=section.list_timeout_s,
+        check_s=section.check_s,
+        fences=fences,
+    )
+
+
+def _open_redis_journal(section: JournalSection, redis: RedisSection, clock: Clock) -> RedisJournal:
+    if section.path is not None and has_frames(section.path):
+        logger.warning(
+            "a journal in a file was found, and is not read: frames that were not stored when this "
+            "server last ended are in it. Start it once with cache_store.journal.store = file to "
+            "have them, or delete the files",
+            extra={"setting": "cache_store.journal.path"},
+        )
+    journal = RedisJournal(
+        _link(redis, clock, max_connections=JOURNAL_CONNECTIONS),
+        namespace=redis.namespace,
+        max_bytes=section.max_bytes,
+        max_streams=section.max_streams,
+        ttl_s=redis.ttl_s,
+        wait_replicas=section.wait_replicas,
+        wait_s=min(section.wait_s, redis.timeout_s / 2),
+    )
+    journal.start()
+    return journal
+
+
+def _link(section: RedisSection, clock: Clock, *, max_connections: int) -> RedisLink:
     breaker, adding = (
         CircuitBreaker(
             max_failures=max_failures,
@@ -133,12 +192,12 @@ def open_redis(section: RedisSection, *, clock: Clock, fences: Fences | None = N
         for max_failures in (section.max_failures, 1)
     )
     try:
-        link = RedisLink(
+        return RedisLink(
             section.url.get_secret_value(),
             timeout_s=section.timeout_s,
             connect_timeout_s=section.connect_timeout_s,
             slow_s=section.slow_s,
-            max_connections=section.max_connections,
+            max_connections=max_connections,
             breaker=breaker,
             adding=adding,
             clock=clock,
@@ -148,16 +207,6 @@ def open_redis(section: RedisSection, *, clock: Clock, fences: Fences | None = N
             "the address of Redis (setting cache_store.redis.url) must start with redis://, "
             "rediss:// or unix://"
         ) from error
-    return RedisTier(
-        link,
-        namespace=section.namespace,
-        ttl_s=section.ttl_s,
-        batch_bytes=section.batch_bytes,
-        batch_records=section.batch_records,
-        list_timeout_s=section.list_timeout_s,
-        check_s=section.check_s,
-        fences=fences,
-    )
 
 
 def _write_out(tier: StoreTier, codec: str, section: WriteOutSection) -> WriteOut:
@@ -175,8 +224,8 @@ def _write_out(tier: StoreTier, codec: str, section: WriteOutSection) -> WriteOu
 
 def _deletions_folder(section: CacheStoreSection) -> Path | None:
     """Where deletions that are not done are noted; None where there is no folder for it."""
-    owner = section.disk or section.journal
-    return None if owner is None else owner.path / "deletions"
+    folder = section.folder if section.disk is None else section.disk.path
+    return None if folder is None else folder / "deletions"
 
 
 def _deleter(

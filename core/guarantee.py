@@ -16,6 +16,12 @@ class Guarantee(StrEnum):
     """It survives the death of the process, and that of the machine after about a second."""
     MACHINE = "machine"
     """It survives the death of the machine, since it is on the medium."""
+    SERVER = "server"
+    """It survives the loss of the whole server, its machine and disk included, since it is in the
+    Redis of the fleet. What Redis itself loses is lost."""
+    REPLICATED = "replicated"
+    """It survives the loss of the whole server and of that Redis too, since as many replicas as
+    were asked for have it."""
 
 
 _ORDER = tuple(Guarantee)

@@ -371,7 +371,7 @@ class Metrics:
     def _add_durability(self, registry: CollectorRegistry) -> None:
         self.journal_frames = Counter(
             "onlooker_journal_frames_total",
-            "Kept frames by what they survive: none, process, second, machine.",
+            "Kept frames by what they survive: none, process, second, machine, server, replicated.",
             ["guarantee"],
             registry=registry,
         )

@@ -106,7 +106,9 @@ class _SeenClip:
 class ScriptedStore:
     """What survives a `ScriptedEngine`: the clips that had been written before it died."""
 
-    def __init__(self, *, is_writing: bool = True) -> None:
+    def __init__(self, *, is_writing: bool = True, survives: Guarantee = Guarantee.MACHINE) -> None:
+        self.survives = survives
+        """What a durable clip survives."""
         self.is_writing = is_writing
         """Whether a clip is durable as soon as it was seen; else `write` makes it so."""
         self.is_kept = True
@@ -191,7 +193,7 @@ class ScriptedEngine:
         self._fail_start = fail_start
         self._store = store
         if store is not None:
-            self._info = replace(self._info, survives=Guarantee.MACHINE)
+            self._info = replace(self._info, survives=store.survives)
         self._check_s, self._fail_check = check_s, fail_check
         self._seen: dict[StreamId, dict[int, _SeenClip]] = {}
         self._is_healthy = True

@@ -269,6 +269,21 @@ class Settings(Section):
             )
         return self
 
+    @property
+    def store(self) -> CacheStoreSection:
+        """`cache_store` with the place of the journal chosen, as whoever opens it needs it."""
+        return self.cache_store.placed(is_fleet=self.fleet is not None)
+
+    @model_validator(mode="after")
+    def _the_journal_has_a_place(self) -> Self:
+        journal = self.store.journal
+        if journal is not None and journal.store == "file" and journal.path is None:
+            raise ValueError(
+                "the journal of a server that is alone needs a folder: set "
+                "cache_store.journal.path, or cache_store.journal.store"
+            )
+        return self
+
     @model_validator(mode="after")
     def _a_frame_fits_a_message(self) -> Self:
         needed = HEADER_BYTES + self.streams.max_frame_bytes

@@ -77,9 +77,7 @@ def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine
         return ScriptedEngine(clock=clock, info=replace(engine.info, max_images=max_images))
     from onlooker.engine.vllm_adapter.engine import make_engine as make_vllm_engine
 
-    return make_vllm_engine(
-        settings.engine, clock, metrics, settings.cache_store, settings.scheduler
-    )
+    return make_vllm_engine(settings.engine, clock, metrics, settings.store, settings.scheduler)
 
 
 def make_gateway(
@@ -284,12 +282,10 @@ def make_hub(
 
 def make_origins(settings: Settings) -> OriginShelf:
     """Where the wall clocks of streams are kept that are found again."""
-    store = settings.cache_store
-    kept = store.journal or store.disk
+    kept = settings.store.folder
     if kept is None or settings.engine.mode == "resend":  # it finds no stream again
         return NOTHING_KEPT
-    folder = kept.path / ORIGINS_FOLDER
-    return OriginShelf(folder, max_streams=settings.streams.max_kept_origins)
+    return OriginShelf(kept / ORIGINS_FOLDER, max_streams=settings.streams.max_kept_origins)
 
 
 def make_ownership(settings: Settings, *, clock: Clock, metrics: Metrics) -> Ownership | None:
@@ -375,25 +371,24 @@ def _place(settings: Settings) -> str:
 
 
 def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> JournalKeeper | None:
-    section = settings.cache_store.journal
-    if section is None or settings.engine.mode == "resend":  # it stores nothing
+    store = settings.store
+    if store.journal is None or settings.engine.mode == "resend":  # it stores nothing
         return None
-    return JournalKeeper(open_journal(section), settings=section, clock=clock, metrics=metrics)
+    journal = open_journal(store.journal, redis=store.redis, clock=clock)
+    return JournalKeeper(journal, settings=store.journal, clock=clock, metrics=metrics)
 
 
 def _make_shelf(settings: Settings, metrics: Metrics) -> WatchShelf | None:
-    section = settings.cache_store.journal
-    if section is None or settings.engine.mode == "resend":  # it finds no stream again
-        return None
+    section = settings.store.journal
+    if section is None or section.path is None or settings.engine.mode == "resend":
+        return None  # it finds no stream again
     folder = section.path / WATCHES_FOLDER
     return WatchShelf(folder, max_streams=section.max_streams, metrics=metrics)
 
 
 def _make_privacy_shelf(settings: Settings, metrics: Metrics) -> PrivacyShelf | None:
-    store = settings.cache_store
-    section = store.journal or store.disk
-    if section is None:
+    store = settings.store
+    if store.folder is None:
         return None
     max_streams = 1024 if store.journal is None else store.journal.max_streams
-    folder = section.path / PRIVACY_FOLDER
-    return PrivacyShelf(folder, max_streams=max_streams, metrics=metrics)
+    return PrivacyShelf(store.folder / PRIVACY_FOLDER, max_streams=max_streams, metrics=metrics)

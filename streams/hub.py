@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from onlooker.cache_store.leases import Claim
 from onlooker.core.errors import (
     Conflict,
     EngineDead,
@@ -376,10 +377,12 @@ class StreamHub:
         if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
             # A stream that ends with its connection cannot be opened again: it needs no journal.
             return Opened(life, remembered, privacy=privacy)
-        if self._is_handed_over(stream_id):
+        claim = self._claim_of(stream_id)
+        if claim is not None and claim.is_handed_over and not self._journal.is_shared:
             # The last owner went on from what was shared; these frames are from before that.
             await self._journal.forget(stream_id)
-        journal = await self._journal.open(stream_id, info.survives)
+        epoch = None if claim is None else claim.epoch
+        journal = await self._journal.open(stream_id, info.survives, epoch=epoch)
         terms = StreamTerms.of(stream_id, options, self._settings)
         restorer = Restorer(terms, journal, self._shared)
         return Opened(life, remembered, restorer, privacy)
@@ -414,7 +417,8 @@ class StreamHub:
         if self._journal is not None:
             self._journal.let_go(stream.id)
             if is_forgotten:
-                await self._journal.forget(stream.id)
+                claim = self._claim_of(stream.id)
+                await self._journal.forget(stream.id, epoch=None if claim is None else claim.epoch)
         if self._shelf is not None and is_forgotten and stream.options.persistent:
             self._shelf.forget(stream.id)
         if self._privacy_shelf is not None and is_forgotten and stream.options.persistent:
@@ -437,9 +441,8 @@ class StreamHub:
         if self._ownership is not None:
             await self._ownership.release(stream_id)
 
-    def _is_handed_over(self, stream_id: StreamId) -> bool:
-        claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
-        return claim is not None and claim.is_handed_over
+    def _claim_of(self, stream_id: StreamId) -> Claim | None:
+        return None if self._ownership is None else self._ownership.claim_of(stream_id)
 
     async def _forget_later(self, stream_id: StreamId) -> None:
         """Forget a stream that was closed while the engine was away."""

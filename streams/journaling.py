@@ -14,13 +14,20 @@ import math
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from onlooker.cache_store.config import JournalSection
 from onlooker.cache_store.daemon_pool import DaemonPool
-from onlooker.cache_store.journal import FrameJournal, JournalReceipt, JournalStats
+from onlooker.cache_store.journal import (
+    DurableMark,
+    FrameJournal,
+    JournalReceipt,
+    JournalStats,
+    JournalUnreachable,
+    NewEntry,
+)
 from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded
@@ -29,6 +36,7 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import Codec, EncodedFrame, FrameMessage
 from onlooker.core.metrics import Metrics
 from onlooker.core.waiting import within
+from onlooker.streams.journal_writer import JournalWriter
 from onlooker.streams.perception.perceiver import KeptFrame
 from onlooker.streams.perception.stills import encode_png
 
@@ -41,6 +49,9 @@ CLOSE_S = 10.0
 
 REPLAY_BYTES = 16 << 20
 """Bytes of pictures of a replay that are in memory at once."""
+
+RETRY_S = 1.0
+"""Seconds until a replay asks again where the journal could not be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,8 @@ class JournalKeeper:
         self._journal = journal
         self._settings, self._clock, self._metrics = settings, clock, metrics
         self._executor = executor or DaemonPool(1, name="journal")
+        self._writer = JournalWriter(journal, self._executor, batch_bytes=settings.batch_bytes)
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._open: dict[StreamId, StreamJournal] = {}
         self._num_overdue = 0
         self._stats = journal.stats()
@@ -97,8 +110,13 @@ class JournalKeeper:
 
     @property
     def guarantee(self) -> Guarantee:
-        """What a frame in the journal survives."""
+        """What a frame survives that the journal would take now."""
         return self._journal.guarantee
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether another server that opens a stream finds what this one kept of it."""
+        return self._journal.is_shared
 
     @property
     def settle_s(self) -> float:
@@ -111,19 +129,23 @@ class JournalKeeper:
             self._stats = await self._run_briefly(self._journal.stats)
         return self._stats
 
-    async def open(self, stream_id: StreamId, survives: Guarantee) -> "StreamJournal":
-        """Open the journal of a stream; `survives`: what its durable clips survive.
+    async def open(
+        self, stream_id: StreamId, survives: Guarantee, *, epoch: int | None = None
+    ) -> "StreamJournal":
+        """Open the journal of a stream; `survives`: what its durable clips survive, `epoch`: in
+        which it is written, where streams have owners.
 
         Raises:
             Overloaded: the journal is stuck, and what it has of the stream cannot be told.
         """
         try:
             newest_s = await self._run_briefly(partial(self._journal.newest_s, stream_id))
-        except TimeoutError as error:
+        except (TimeoutError, JournalUnreachable) as error:
             raise Overloaded(
-                "the journal of frames does not answer, since its disk hangs: try again later"
+                "the journal of frames does not answer, since its disk hangs or its Redis is away: "
+                "try again later"
             ) from error
-        found = self._open[stream_id] = StreamJournal(stream_id, self, survives, newest_s)
+        found = self._open[stream_id] = StreamJournal(stream_id, self, survives, newest_s, epoch)
         return found
 
     async def newest_s(self, stream_id: StreamId) -> float | None:
@@ -131,18 +153,19 @@ class JournalKeeper:
         or the journal is stuck."""
         try:
             return await self._run_briefly(partial(self._journal.newest_s, stream_id))
-        except TimeoutError:
+        except (TimeoutError, JournalUnreachable):
             return None
 
     def let_go(self, stream_id: StreamId) -> None:
         """Let go of a stream that was closed; what is pending of it stays in the journal."""
         self._open.pop(stream_id, None)
 
-    async def forget(self, stream_id: StreamId) -> None:
-        """Delete all that the journal has of a stream; later, while the journal is stuck."""
+    async def forget(self, stream_id: StreamId, *, epoch: int | None = None) -> None:
+        """Delete all that the journal has of a stream; later, while the journal is stuck. `epoch`:
+        as of `open`."""
         self.let_go(stream_id)
         try:
-            await self._run_briefly(partial(self._journal.delete, stream_id))
+            await self._run_briefly(partial(self._journal.delete, stream_id, epoch=epoch))
         except TimeoutError:
             _log.warning("the journal is stuck; a stream's frames are deleted later")
 
@@ -192,16 +215,13 @@ class JournalKeeper:
     # ---- for `StreamJournal`
 
     async def append(
-        self,
-        stream_id: StreamId,
-        pictures: Sequence[KeptPicture],
-        note: Callable[[Sequence[JournalReceipt]], None],
+        self, entries: Sequence[NewEntry], note: Callable[[Sequence[JournalReceipt]], None]
     ) -> Guarantee:
-        """Write pictures; return the least guarantee that one of them got. `note` hears of the
-        places that they got, even when that comes too late for a guarantee."""
+        """Write pictures of one stream; return the least guarantee that one of them got. `note`
+        hears of the places that they got, even when that comes too late for a guarantee."""
         if self._num_overdue:
-            return self._counted(Guarantee.NONE, len(pictures))
-        written = asyncio.ensure_future(self._run(partial(self._append, stream_id, pictures)))
+            return self._counted(Guarantee.NONE, len(entries))
+        written = self._writer.write(entries)
         written.add_done_callback(lambda done: note(done.result()))
         try:
             receipts = await within(self._clock, self._settings.stall_s, asyncio.shield(written))
@@ -209,34 +229,38 @@ class JournalKeeper:
             _log.warning("the journal is stuck; frames go on without a guarantee")
             self._num_overdue += 1
             written.add_done_callback(self._arrived_late)
-            return self._counted(Guarantee.NONE, len(pictures))
-        return self._counted(weakest(receipt.guarantee for receipt in receipts), len(pictures))
+            return self._counted(Guarantee.NONE, len(entries))
+        return self._counted(weakest(receipt.guarantee for receipt in receipts), len(entries))
 
     async def forget_span(
-        self, stream_id: StreamId, start_s: float, end_s: float, clip_indices: Collection[int]
+        self,
+        stream_id: StreamId,
+        start_s: float,
+        end_s: float,
+        clip_indices: Collection[int],
+        *,
+        epoch: int | None = None,
     ) -> tuple[int, int] | None:
         """Delete the pictures of clips that touch a span of time, or have these indices; returns
         how many pictures and bytes. None: the journal is stuck, and does it later, or its disk
-        fails."""
+        or Redis fails."""
         indices = frozenset(clip_indices)
-        work = partial(self._journal.forget, stream_id, start_s, end_s, indices)
+        work = partial(self._journal.forget, stream_id, start_s, end_s, indices, epoch=epoch)
         try:
             return await self._run_briefly(work)
-        except (TimeoutError, OSError) as error:
+        except (TimeoutError, JournalUnreachable) as error:
             _log.warning("pictures in the journal are deleted later", extra={"error": str(error)})
             return None
 
-    def mark(self, stream_id: StreamId, position: int) -> None:
-        """Note that a stream's entries up to `position` are durable elsewhere."""
-        self._executor.submit(self._journal.mark_durable, stream_id, position)
+    def mark(self, mark: DurableMark) -> None:
+        """Note that a stream's entries up to a position are durable elsewhere."""
+        self._writer.note(mark)
 
-    def note_alike(self, stream_id: StreamId, clip_index: int, until_s: float) -> None:
-        """Write down, later, that the picture was like a clip's up to `until_s`. Nothing is written
-        while the journal is stuck."""
+    def note_alike(self, look: NewEntry) -> None:
+        """Write down, later, that the picture was like a clip's. Nothing is written while the
+        journal is stuck."""
         if not self._num_overdue:
-            self._executor.submit(
-                self._journal.append_look, stream_id, sequence=clip_index, capture_s=until_s
-            )
+            self._writer.note(look)
 
     @property
     def alike_s(self) -> float:
@@ -244,23 +268,15 @@ class JournalKeeper:
         return self._settings.alike_s
 
     async def read(self, stream_id: StreamId, after: int) -> list[JournalEntry]:
-        """The next entries of a stream's replay, after position `after`; empty at the end."""
-        return await self._run(
-            partial(self._journal.replay, stream_id, after=after, max_bytes=REPLAY_BYTES)
-        )
-
-    def _append(self, stream_id: StreamId, pictures: Sequence[KeptPicture]) -> list[JournalReceipt]:
-        return [
-            self._journal.append(
-                stream_id,
-                sequence=picture.clip_index,
-                capture_s=picture.capture_s,
-                codec=picture.codec,
-                payload=picture.payload,
-                is_last=picture.is_last,
-            )
-            for picture in pictures
-        ]
+        """The next entries of a stream's replay, after position `after`; empty at the end. A
+        journal that is away is waited for: what it has was acknowledged."""
+        work = partial(self._journal.replay, stream_id, after=after, max_bytes=REPLAY_BYTES)
+        while True:
+            try:
+                return await self._run(work)
+            except JournalUnreachable as error:
+                _log.warning("the journal cannot be read yet", extra={"error": str(error)})
+            await self._clock.sleep(RETRY_S)
 
     def _counted(self, guarantee: Guarantee, num_pictures: int) -> Guarantee:
         self._metrics.journal_frames.labels(guarantee.value).inc(num_pictures)
@@ -273,10 +289,19 @@ class JournalKeeper:
         """As `_run`. Raises TimeoutError when it takes longer than a frame waits for the journal;
         the work is then done later."""
         done = asyncio.ensure_future(self._run(work))
+        self._tasks.add(done)
+        done.add_done_callback(self._ended)
         return await within(self._clock, self._settings.stall_s, asyncio.shield(done))
 
     async def _run(self, work: Callable[[], T]) -> T:
+        """Do `work` after all that was written before it."""
+        await self._writer.written()
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def _ended(self, done: "asyncio.Future[Any]") -> None:
+        self._tasks.discard(done)
+        if not done.cancelled():
+            done.exception()  # whoever still waits for it hears of it
 
 
 class StreamJournal:
@@ -288,8 +313,10 @@ class StreamJournal:
         keeper: JournalKeeper,
         survives: Guarantee,
         newest_s: float | None,
+        epoch: int | None,
     ) -> None:
         self._stream_id, self._keeper, self._survives = stream_id, keeper, survives
+        self._epoch = epoch
         self.newest_s = newest_s
         """Capture time of the newest picture found at opening; None where there was none."""
         self.seen_below = 0
@@ -308,9 +335,9 @@ class StreamJournal:
         """Write pictures down; returns what the newest of them survives from now on."""
         if pictures:
             self._noted_s = pictures[-1].capture_s
-            self._written = await self._keeper.append(
-                self._stream_id, pictures, partial(self._note_places, pictures)
-            )
+            entries = [self._entry(picture) for picture in pictures]
+            note = partial(self._note_places, pictures)
+            self._written = await self._keeper.append(entries, note)
         return self.guarantee
 
     def note_alike(self, clip_index: int, until_s: float) -> None:
@@ -318,14 +345,17 @@ class StreamJournal:
         `until_s`."""
         if until_s - self._noted_s >= self._keeper.alike_s:
             self._noted_s = until_s
-            self._keeper.note_alike(self._stream_id, clip_index, until_s)
+            look = KeptPicture(clip_index, until_s, Codec.PNG, b"", is_last=True)
+            self._keeper.note_alike(replace(self._entry(look), is_look=True))
 
     async def forget(
         self, start_s: float, end_s: float, clip_indices: Collection[int]
     ) -> tuple[int, int] | None:
         """Delete the pictures of a span of time; see `JournalKeeper.forget_span`."""
         self.settle(clip_indices)
-        return await self._keeper.forget_span(self._stream_id, start_s, end_s, clip_indices)
+        return await self._keeper.forget_span(
+            self._stream_id, start_s, end_s, clip_indices, epoch=self._epoch
+        )
 
     async def groups(self) -> AsyncIterator[tuple[int, list[JournalEntry]]]:
         """Yield clips that are not durable as (index, entries), in order; note their places."""
@@ -364,7 +394,20 @@ class StreamJournal:
             position = self._places.pop(first)
             self._durable.discard(first)
         if position is not None:
-            self._keeper.mark(self._stream_id, position)
+            self._keeper.mark(
+                DurableMark(stream=self._stream_id, position=position, epoch=self._epoch)
+            )
+
+    def _entry(self, picture: KeptPicture) -> NewEntry:
+        return NewEntry(
+            stream=self._stream_id,
+            sequence=picture.clip_index,
+            capture_s=picture.capture_s,
+            codec=picture.codec,
+            payload=picture.payload,
+            is_last=picture.is_last,
+            epoch=self._epoch,
+        )
 
     def _note_places(
         self, pictures: Sequence[KeptPicture], receipts: Sequence[JournalReceipt]

@@ -75,6 +75,11 @@ class RedisLink:
         """Replies so far by which the server refused to do its work."""
         return self._log.total
 
+    @property
+    def may_add(self) -> bool:
+        """Whether what is added now is likely to be taken. Changes nothing, as `held_off` does."""
+        return not (self._breaker.is_open() or self._adding.is_open())
+
     def held_off(self) -> Trouble | None:
         """Why nothing may be added right now; None where it may. Who gets None must `add`."""
         return None if self._adding.try_enter() else self._held_by

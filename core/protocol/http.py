@@ -165,7 +165,8 @@ class FrameReply(Outbound):
     reason: str | None = None
     """Why the frame was dropped."""
     guarantee: Guarantee | None = None
-    """What the frame survives, when it was kept: `none`, `process`, `second` or `machine`."""
+    """What the frame survives, when it was kept: `none`, `process`, `second`, `machine`,
+    `server` or `replicated`."""
     capture_s: float
     seen_until_s: float | None = None
     lag_s: float | None = None

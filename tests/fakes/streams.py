@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from onlooker.cache_store.config import JournalSection
+from onlooker.cache_store.journal import FrameJournal
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, ManualClock
 from onlooker.core.metrics import Metrics
@@ -102,7 +103,7 @@ async def running_hub(
     metrics: Metrics | None = None,
     pool: Executor | None = None,
     scheduler: SchedulerSection | None = None,
-    journal: Path | None = None,
+    journal: Path | FrameJournal | None = None,
     journal_settings: dict[str, Any] | None = None,
     shelf: Path | None = None,
     ownership: Ownership | None = None,
@@ -113,9 +114,9 @@ async def running_hub(
     """A started hub, closed at the end; fails when a task of it is left behind.
 
     `in_processes`: what is pushed is decoded in processes, as in a server; else at once, here.
-    `journal`, `shelf` and `privacy_shelf` are folders; `settings` are those of `make_tree`. `pool`
-    is where pictures are decoded; None decodes at once where time is manual, since it would pass
-    the faster the busier the machine is.
+    `journal`, `shelf` and `privacy_shelf` are folders, or `journal` is one that is open; `settings`
+    are those of `make_tree`. `pool` is where pictures are decoded; None decodes at once where time
+    is manual, since it would pass the faster the busier the machine is.
     """
     clock = clock or ManualClock()
     if pool is None and isinstance(clock, ManualClock):
@@ -124,9 +125,10 @@ async def running_hub(
     metrics = metrics or Metrics()
     keeper = None
     if journal is not None:
-        section = JournalSection.model_validate({"path": journal, **(journal_settings or {})})
+        path = journal if isinstance(journal, Path) else None
+        section = JournalSection.model_validate({"path": path, **(journal_settings or {})})
         keeper = JournalKeeper(
-            open_journal(section),
+            open_journal(section) if isinstance(journal, Path) else journal,
             settings=section,
             clock=clock,
             metrics=metrics,

@@ -77,3 +77,17 @@ def test_an_address_that_is_none_is_said_at_start_without_its_password() -> None
 def test_settings_out_of_bounds_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         CacheStoreSection.model_validate(settings)
+
+
+def test_a_file_of_frames_that_is_not_read_any_more_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_journal(JournalSection(path=tmp_path)).close()
+    shared = JournalSection(path=tmp_path, store="redis")
+    redis = RedisSection.model_validate({"url": f"unix://{tmp_path}/none.sock"})
+    open_journal(shared, redis=redis, clock=ManualClock()).close()
+    assert "a journal in a file was found, and is not read" in caplog.text
+    caplog.clear()
+    elsewhere = shared.model_copy(update={"path": tmp_path / "new"})
+    open_journal(elsewhere, redis=redis, clock=ManualClock()).close()
+    assert caplog.text == ""

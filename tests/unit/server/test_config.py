@@ -1,8 +1,10 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from onlooker.core.errors import ConfigError
+from onlooker.core.guarantee import Guarantee
 from onlooker.core.settings import load_settings
 from onlooker.server.config import ServerSection, Settings, check_exposure, is_loopback
 
@@ -92,3 +94,51 @@ def test_beyond_loopback_keys_are_needed() -> None:
     with pytest.raises(ConfigError, match="ONLOOKER_SERVER__API_KEYS"):
         check_exposure(ServerSection(host="0.0.0.0"))
     check_exposure(load(server__host="0.0.0.0", server__api_keys="a-long-enough-key").server)
+
+
+# ---- where the journal is
+
+
+def placed(**values: Any) -> str | None:
+    """The store of the journal with these settings."""
+    journal = Settings.model_validate(values).store.journal
+    return None if journal is None else journal.store
+
+
+REDIS = {"redis": {"url": "redis://localhost"}}
+
+
+def test_the_journal_is_in_redis_in_a_fleet_and_in_a_file_where_a_folder_is_given() -> None:
+    assert placed(cache_store=REDIS, fleet={"name": "a"}) == "redis"
+    assert placed(cache_store={**REDIS, "journal": {"path": "/j"}}, fleet={"name": "a"}) == "redis"
+    assert placed(cache_store={**REDIS, "journal": {"path": "/j"}}) == "file"
+    assert placed(cache_store=REDIS) is None
+    assert placed() is None
+
+
+def test_the_journal_is_where_it_is_said_to_be() -> None:
+    own = {"path": "/j", "store": "file"}
+    assert placed(cache_store={**REDIS, "journal": own}, fleet={"name": "a"}) == "file"
+    assert placed(cache_store={**REDIS, "journal": {"store": "redis"}}) == "redis"
+    assert placed(cache_store={**REDIS, "journal": {"store": "none"}}, fleet={"name": "a"}) is None
+
+
+@pytest.mark.parametrize(
+    ("cache_store", "advice"),
+    [
+        ({**REDIS, "journal": {}}, "needs a folder: set cache_store.journal.path"),
+        ({**REDIS, "journal": {"store": "file"}}, "needs a folder: set cache_store.journal.path"),
+        ({"disk": {"path": "/d"}, "journal": {"store": "redis"}}, "set cache_store.redis.url"),
+    ],
+)
+def test_a_journal_without_a_place_is_refused(cache_store: dict[str, Any], advice: str) -> None:
+    with pytest.raises(ValidationError, match=advice):
+        Settings.model_validate({"cache_store": cache_store})
+
+
+def test_what_a_segment_survives_hangs_on_where_the_journal_is() -> None:
+    alone = Settings.model_validate({"cache_store": {**REDIS, "journal": {"path": "/j"}}})
+    member = Settings.model_validate({"cache_store": REDIS, "fleet": {"name": "a"}})
+    assert alone.store.survives is Guarantee.PROCESS
+    assert member.store.survives is Guarantee.REPLICATED
+    assert member.cache_store.survives is Guarantee.PROCESS
