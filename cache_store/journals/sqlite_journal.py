@@ -17,6 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from onlooker.cache_store.config import SyncPolicy
@@ -38,33 +39,28 @@ from onlooker.cache_store.journal_entry import (
     unpack_frame,
 )
 from onlooker.cache_store.journals.old_folder import OldFolder
+from onlooker.cache_store.journals.sqlite_file import (
+    FILE,
+    LOG_SUFFIX,
+    FileDamaged,
+    copy_log,
+    give_back,
+    is_damage,
+    open_file,
+    put_aside,
+    wipe,
+)
 from onlooker.core.guarantee import Guarantee
 
 logger = logging.getLogger(__name__)
 
-FILE = "frames.sqlite"
-DAMAGED_SUFFIX = ".damaged"
 _TICK_S = 1.0
-_PAGE_BYTES = 4096
-_MAX_FREE_BYTES = 32 << 20
-"""Free room inside the file that is left for what comes next; more is given back."""
-_FREED_BYTES = 8 << 20
-"""How much of it is given back at once."""
 
 _GUARANTEES = {
     SyncPolicy.ALWAYS: Guarantee.MACHINE,
     SyncPolicy.EVERY_SECOND: Guarantee.SECOND,
     SyncPolicy.NEVER: Guarantee.PROCESS,
 }
-_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS frames (
-    position INTEGER PRIMARY KEY, stream TEXT NOT NULL, sequence INTEGER NOT NULL,
-    capture_s REAL NOT NULL, num_bytes INTEGER NOT NULL, entry BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS frames_of_stream ON frames (stream);
-"""
 _INSERT = "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?)"
 _NOTHING = JournalReceipt(Guarantee.NONE, None)
 
@@ -129,6 +125,7 @@ class SqliteJournal:
         self._lock_descriptor = lock_folder(root, setting="cache_store.journal.path")
         try:
             self._database = self._opened()
+            self._count_held()
             self._take_over(OldFolder(root))
         except BaseException:
             os.close(self._lock_descriptor)
@@ -244,7 +241,7 @@ class SqliteJournal:
             if self._has_remains:
                 self._wipe()
             with contextlib.suppress(sqlite3.Error):
-                self._give_back()
+                give_back(self._database)
 
     def stats(self) -> JournalStats:
         with self._lock:
@@ -267,7 +264,7 @@ class SqliteJournal:
         self.tick()
         with self._lock:
             with contextlib.suppress(sqlite3.Error):
-                self._copy_log()
+                copy_log(self._database)
             self._database.close()
         os.close(self._lock_descriptor)
 
@@ -342,7 +339,7 @@ class SqliteJournal:
             return [row[0] for row in self._database.execute(found, (stream, after))]
         except sqlite3.DatabaseError as error:
             logger.exception("the journal is damaged: a stream's frames cannot be read")
-            if _is_damage(error):
+            if is_damage(error):
                 self._counts["damaged"] += 1
                 return []
             raise JournalUnreachable(str(error)) from error
@@ -353,7 +350,7 @@ class SqliteJournal:
         try:
             row = self._database.execute(which, (position,)).fetchone()
         except sqlite3.DatabaseError as error:
-            if _is_damage(error):
+            if is_damage(error):
                 return None
             raise JournalUnreachable(str(error)) from error
         return None if row is None else unpack_frame(row[0], position=position)
@@ -361,51 +358,30 @@ class SqliteJournal:
     # ---- the file ----
 
     def _opened(self) -> sqlite3.Connection:
+        opened = partial(
+            open_file,
+            self._path,
+            waits_for_medium=self._sync is SyncPolicy.ALWAYS,
+            wal_bytes=self._wal_bytes,
+        )
         try:
-            return self._connected()
-        except sqlite3.DatabaseError as error:
-            if not _is_damage(error):
-                raise
-            aside = self._path.with_name(FILE + DAMAGED_SUFFIX)
+            database = opened()
+        except FileDamaged as error:
             logger.error(
                 "the journal's file is damaged and was put aside: frames that were acknowledged "
                 "and whose segments were not stored yet are lost",
-                extra={"error": str(error), "file": aside.name},
+                extra={"error": str(error), "file": put_aside(self._path).name},
             )
-            self._path.replace(aside)
-            for suffix in ("-wal", "-shm"):
-                self._path.with_name(FILE + suffix).unlink(missing_ok=True)
             self._counts["damaged"] += 1
-            return self._connected()
-
-    def _connected(self) -> sqlite3.Connection:
-        # Made here, so that nobody else may read it; SQLite gives its log the same rights.
-        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        database = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        try:
-            level = "FULL" if self._sync is SyncPolicy.ALWAYS else "NORMAL"
-            for setting in (
-                f"page_size = {_PAGE_BYTES}",
-                "auto_vacuum = INCREMENTAL",
-                "locking_mode = EXCLUSIVE",
-                "journal_mode = WAL",
-                f"synchronous = {level}",
-                "secure_delete = FAST",
-                f"wal_autocheckpoint = {self._wal_bytes // _PAGE_BYTES}",
-                f"journal_size_limit = {self._wal_bytes}",
-            ):
-                database.execute(f"PRAGMA {setting}")
-            database.executescript(_TABLES)
-            # Of the table itself, which is so seen to be readable as a whole.
-            rows = database.execute("SELECT position, stream, num_bytes FROM frames NOT INDEXED")
-            for position, stream, num_bytes in rows:
-                self._next_position = max(self._next_position, position + 1)
-                self._held[stream] = self._held.get(stream, 0) + num_bytes
-        except BaseException:
-            self._held.clear()
-            database.close()
-            raise
+            database = opened()
+        self._files.sync_path(self._path.parent)
         return database
+
+    def _count_held(self) -> None:
+        rows = self._database.execute("SELECT position, stream, num_bytes FROM frames")
+        for position, stream, num_bytes in rows:
+            self._next_position = max(self._next_position, position + 1)
+            self._grow(stream, num_bytes)
 
     def _take_over(self, old: OldFolder) -> None:
         """Take what a version before SQLite left. Should this end half-way it is done anew."""
@@ -421,7 +397,7 @@ class SqliteJournal:
                 self._grow(stream, frame.num_bytes)
                 num_frames += 1
         self._database.execute("COMMIT")
-        self._copy_log()
+        copy_log(self._database)
         old.remove()
         logger.info(
             "took the frames over from the files of an earlier version",
@@ -429,34 +405,20 @@ class SqliteJournal:
         )
 
     def _wipe(self) -> None:
-        """Leave no trace of what was deleted. Zeroing it each time would have half as much again
-        written; here the free pages of the file are filled with others or cut off, which are few
-        (see `_give_back`), and the log is copied and emptied."""
         try:
-            self._database.executescript("PRAGMA incremental_vacuum;")
-            self._copy_log()
+            wipe(self._database)
         except sqlite3.Error as error:
             logger.warning("deleted frames are wiped later", extra={"error": str(error)})
             self._counts["errors"] += 1
         else:
             self._has_remains = False
 
-    def _copy_log(self) -> None:
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-    def _give_back(self) -> None:
-        (num_free,) = self._database.execute("PRAGMA freelist_count").fetchone()
-        if num_free * _PAGE_BYTES > _MAX_FREE_BYTES:
-            num_pages = _FREED_BYTES // _PAGE_BYTES
-            # As a script: the module ends a statement without columns after its first step.
-            self._database.executescript(f"PRAGMA incremental_vacuum({num_pages});")
-
     def _sync_log(self) -> None:
         if not self._is_unsynced:
             return
         self._is_unsynced = False  # before: what is committed meanwhile is synced the next time
         try:
-            self._files.sync_path(self._path.with_name(FILE + "-wal"))
+            self._files.sync_path(self._path.with_name(FILE + LOG_SUFFIX))
         except FileNotFoundError:
             return  # it was copied and synced as a whole
         except OSError as error:
@@ -478,9 +440,3 @@ class SqliteJournal:
 def has_frames(root: Path) -> bool:
     """Whether a journal in a file left anything in a folder. Opens nothing."""
     return OldFolder(root).is_there or (root / FILE).is_file()
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    """Whether an error says that the file is damaged, and not that it cannot be reached."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF in _DAMAGE  # extended codes say more in their higher bits

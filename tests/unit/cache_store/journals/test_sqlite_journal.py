@@ -13,7 +13,8 @@ from onlooker.cache_store.config import JournalSection, SyncPolicy
 from onlooker.cache_store.errors import StoreLocked
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.journal_entry import EntryHeader, EntryKind, pack_entry
-from onlooker.cache_store.journals.sqlite_journal import DAMAGED_SUFFIX, FILE, SqliteJournal
+from onlooker.cache_store.journals.sqlite_file import DAMAGED_SUFFIX, FILE
+from onlooker.cache_store.journals.sqlite_journal import SqliteJournal
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.errors import ConfigError
 from onlooker.core.guarantee import Guarantee
@@ -81,11 +82,12 @@ def test_what_was_written_is_synced_every_second_and_a_failure_is_tried_again(
 ) -> None:
     files = CountingFiles()
     journal = open_file(tmp_path, sync=SyncPolicy.EVERY_SECOND, files=files)
+    before = files.num_synced  # the folder, once
     append(journal, 0, 1)
-    assert files.num_synced == 0
+    assert files.num_synced == before
     journal.tick()  # what the thread does each second
     journal.tick()
-    assert journal.stats().syncs == files.num_synced == 1
+    assert journal.stats().syncs == files.num_synced - before == 1
     append(journal, 2)
     files.fails_to_sync = True
     journal.tick()
@@ -100,9 +102,10 @@ def test_what_was_written_is_synced_every_second_and_a_failure_is_tried_again(
 def test_where_the_medium_is_never_waited_for_nothing_is_synced(tmp_path: Path) -> None:
     files = CountingFiles()
     journal = open_file(tmp_path, files=files)
+    before = files.num_synced  # the folder, once
     append(journal, 0)
     journal.tick()
-    assert files.num_synced == 0
+    assert files.num_synced == before
     journal.close()
 
 
