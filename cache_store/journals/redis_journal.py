@@ -42,6 +42,8 @@ FIELD = b"e"
 _TICK_S = 1.0
 _PAGE_ENTRIES = 64
 """How many frames one round trip of a replay asks for at most."""
+_READ_BYTES = 8 << 20
+"""Bytes of frames that are in memory at once while some are looked for."""
 _MAX_DELETIONS = 10_000
 """Streams whose deletion waits for Redis; one more is given up, and its frames expire."""
 _SEQUENCE_BITS = 64
@@ -210,21 +212,26 @@ class RedisJournal:
         *,
         epoch: int | None = None,
     ) -> tuple[int, int]:
-        entries = self.replay(stream)
-        frames = ((entry.sequence, entry.capture_s) for entry in entries)
-        gone = touched(frames, start_s, end_s, sequences)
-        leaving = [entry for entry in entries if entry.sequence in gone]
-        num_bytes = sum(HEADER_BYTES + len(entry.payload) for entry in leaving)
+        found: list[tuple[int, int, float, int]] = []
+        after = -1
+        while part := self.replay(stream, after=after, max_bytes=_READ_BYTES):
+            after = part[-1].position
+            found += [
+                (one.position, one.sequence, one.capture_s, HEADER_BYTES + len(one.payload))
+                for one in part
+            ]
+        gone = touched(((one[1], one[2]) for one in found), start_s, end_s, sequences)
+        leaving = [one for one in found if one[1] in gone]
         for start in range(0, len(leaving), _PAGE_ENTRIES):
-            part = leaving[start : start + _PAGE_ENTRIES]
-            ids = [_id_of(entry.position) for entry in part]
+            positions = [one[0] for one in leaving[start : start + _PAGE_ENTRIES]]
+            ids = [_id_of(position) for position in positions]
             replies = self._link.send([self._script(_REMOVE, stream, epoch, *ids)])
             if replies is None or isinstance(replies[0], Exception):
                 raise JournalUnreachable("Redis did not delete all of it")
             with self._lock:
-                for entry in part:
-                    self._drop(stream, entry.position)
-        return len(leaving), num_bytes
+                for position in positions:
+                    self._drop(stream, position)
+        return len(leaving), sum(one[3] for one in leaving)
 
     def tick(self) -> None:
         """Try again to delete what could not be deleted."""

@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onlooker.cache_store.config import JournalSection, SyncPolicy
+from onlooker.cache_store.journal import JournalUnreachable
+from onlooker.cache_store.journal_entry import JournalEntry
+from onlooker.cache_store.journals.sqlite_journal import SqliteJournal
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import Overloaded
@@ -643,4 +646,49 @@ async def test_a_stuck_journal_delays_one_frame_and_no_other(tmp_path: Path) -> 
     one.settle([0])
     await keeper.stats()  # which comes after all that was noted
     assert journal.replay("door") == []
+    await keeper.close()
+
+
+class AwayJournal(SqliteJournal):
+    """Cannot be read for a while, as one in a Redis that is away."""
+
+    is_away = False
+
+    def replay(
+        self, stream: str, *, after: int = -1, max_bytes: int | None = None
+    ) -> list[JournalEntry]:
+        if self.is_away:
+            raise JournalUnreachable("nobody is there")
+        return super().replay(stream, after=after, max_bytes=max_bytes)
+
+    def newest_s(self, stream: str) -> float | None:
+        if self.is_away:
+            raise JournalUnreachable("nobody is there")
+        return super().newest_s(stream)
+
+
+async def test_a_journal_that_is_away_is_waited_for_since_it_has_what_was_acknowledged(
+    tmp_path: Path,
+) -> None:
+    clock = ManualClock()
+    section = JournalSection(path=tmp_path)
+    journal = AwayJournal(
+        tmp_path, max_bytes=1 << 20, max_streams=4, sync=SyncPolicy.NEVER, wal_bytes=1 << 20
+    )
+    keeper = JournalKeeper(
+        journal, settings=section, clock=clock, metrics=Metrics(), executor=InlineExecutor()
+    )
+    one = await keeper.open(DOOR, Guarantee.MACHINE)
+    await one.append([picture(0), picture(1)])
+    journal.is_away = True
+    with pytest.raises(Overloaded, match="Redis is away"):
+        await keeper.open(DOOR, Guarantee.MACHINE)
+    assert await keeper.newest_s(DOOR) is None
+    reading = asyncio.ensure_future(keeper.read(DOOR, -1))
+    for _ in range(3):
+        await driven(clock, clock.sleep(1.0))
+        assert not reading.done()
+    journal.is_away = False
+    found = await driven(clock, reading)
+    assert [entry.sequence for entry in found] == [0, 1]
     await keeper.close()
