@@ -87,7 +87,7 @@ def _compare(
     is_synced: bool,
 ) -> dict[str, float]:
     num_frames = NUM_SYNCED_FRAMES if is_synced else NUM_FRAMES
-    ours, limits = [], []
+    ours, limits = list[Speed](), list[Speed]()
     for number in range(ROUNDS):
         root = folder / str(number)
         journal = made(root / "journal")
