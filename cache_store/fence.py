@@ -15,14 +15,16 @@ FENCED = "FENCED"
 MAX_STREAMS = 100_000
 """Streams whose epochs are remembered; those that were claimed last."""
 
-_CHECK = """
+CHECK_EPOCH = """
 local newest = redis.call('HGET', KEYS[1], 'epoch')
 if newest and tonumber(newest) > tonumber(ARGV[1]) then
     return redis.error_reply('FENCED another server owns the stream')
 end
 """
+"""The beginning of every script that writes: its first key is the fence, and its first argument the
+epoch of the writer."""
 
-_PUT = f"""{_CHECK}
+_PUT = f"""{CHECK_EPOCH}
 for i = 3, #KEYS do
     if ARGV[2] == '' then redis.call('SET', KEYS[i], ARGV[2 * i - 3])
     else redis.call('SET', KEYS[i], ARGV[2 * i - 3], 'EX', ARGV[2]) end
@@ -32,7 +34,7 @@ if ARGV[2] ~= '' then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
 return #KEYS - 2
 """
 
-_DELETE = f"""{_CHECK}
+_DELETE = f"""{CHECK_EPOCH}
 local deleted = 0
 for i = 3, #KEYS do
     deleted = deleted + redis.call('UNLINK', KEYS[i])

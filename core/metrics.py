@@ -428,15 +428,11 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
-        self.watch_saves = Counter(
-            "onlooker_watch_saves_total",
-            "Writes of a stream's watches beside the journal: saved or failed.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.privacy_saves = Counter(
-            "onlooker_privacy_saves_total",
-            "Writes of a stream's masks, retention and deleted times: saved or failed.",
+        self.belongings_writes = Counter(
+            "onlooker_belongings_writes_total",
+            "Writes of what belongs to streams beside their memory (masks, retention, watches, "
+            "alerts, numbers): saved, failed, refused since another server owns the stream, or "
+            "retried since the disk or Redis did not answer.",
             ["outcome"],
             registry=registry,
         )
@@ -455,7 +451,7 @@ class Metrics:
         self.alerts = Counter(
             "onlooker_alerts_total",
             "Alerts by what became of them: raised, held_back by cooldown or rate, superseded by a "
-            "newer one, or silent after all.",
+            "newer one, silent after all, or not_kept: told to nobody, since the stream was let go.",
             ["outcome"],
             registry=registry,
         )

@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from onlooker.cache_store.leases import RedisLeases
 from onlooker.cache_store.notices import NoticeBoard
 from onlooker.cache_store.opening import open_journal
+from onlooker.cache_store.redis_drawer import RedisDrawer
 from onlooker.core.address import AddressPolicy
 from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.drawer import StreamDrawer
 from onlooker.core.errors import ConfigError
+from onlooker.core.file_drawer import FileDrawer
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.engine.fake import ScriptedEngine
@@ -31,15 +34,14 @@ from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
+from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.importing.fetching import check_address, fetch
 from onlooker.streams.importing.importer import Importer
 from onlooker.streams.journaling import JournalKeeper
-from onlooker.streams.origins import NOTHING_KEPT, OriginShelf
 from onlooker.streams.ownership import Ownership, answers_nothing
-from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
@@ -47,7 +49,6 @@ from onlooker.streams.sources.way import Access
 from onlooker.streams.tenure import LeaseTerms
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.watches.service import WatchService
-from onlooker.watches.shelf import WatchShelf
 from onlooker.watches.webhooks import WebhookSender
 
 if TYPE_CHECKING:  # it needs the extra `webrtc`
@@ -55,18 +56,8 @@ if TYPE_CHECKING:  # it needs the extra `webrtc`
 
 FENCE_S = 90 * 86400.0
 """How long the newest epoch of a stream that nobody opens is remembered."""
-PRIVACY_FOLDER = "privacy"
-"""The folder of masks, retention and deleted times, in the journal's folder, or where there is no
-journal in that of the segments, which reads no names but its own either."""
-
 NOTICES_MISSED = 3
 """A server of which nothing is heard for so many times `fleet.notice_s` is not listed any more."""
-
-ORIGINS_FOLDER = "origins"
-"""The folder of the streams' wall clocks, in the folder of the journal, or else of the segments."""
-
-WATCHES_FOLDER = "watches"
-"""The folder of the watches, in the journal's folder; the journal reads no names but its own."""
 
 
 def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine:
@@ -107,8 +98,7 @@ def make_gateway(
         pool=pool,
         decoding=decoding,
         journal=_make_journal(settings, clock, metrics),
-        shelf=_make_shelf(settings, metrics),
-        privacy_shelf=_make_privacy_shelf(settings, metrics),
+        drawer=make_drawer(settings),
         ownership=ownership,
     )
     keys = [key.get_secret_value() for key in server.api_keys]
@@ -226,9 +216,8 @@ def make_hub(
     pool: Executor | None = None,
     decoding: Decoding | None = None,
     journal: JournalKeeper | None = None,
-    shelf: WatchShelf | None = None,
+    drawer: StreamDrawer | None = None,
     ownership: Ownership | None = None,
-    privacy_shelf: PrivacyShelf | None = None,
 ) -> StreamHub:
     """Make the hub of all streams of a server, with what they share. `pool`, `decoding`,
     `ownership`: None makes what the settings say."""
@@ -248,8 +237,6 @@ def make_hub(
         service=WatchService(
             supervised, clock=clock, settings=settings.watches, metrics=metrics, pool=pool
         ),
-        on_alert=webhooks.send,
-        on_change=shelf.keep if shelf is not None else lambda *_: None,
     )
     shared = Shared(
         engine=supervised,
@@ -260,7 +247,6 @@ def make_hub(
         decoding=decoding,
         ownership=ownership,
         zone=settings.engine.memory.zone,
-        origins=make_origins(settings),
     )
     return StreamHub(
         shared,
@@ -275,17 +261,27 @@ def make_hub(
         webhooks=webhooks,
         make_keeper=make_keeper,
         journal=journal,
-        shelf=shelf,
-        privacy_shelf=privacy_shelf,
+        drawer=drawer,
     )
 
 
-def make_origins(settings: Settings) -> OriginShelf:
-    """Where the wall clocks of streams are kept that are found again."""
-    kept = settings.store.folder
-    if kept is None or settings.engine.mode == "resend":  # it finds no stream again
-        return NOTHING_KEPT
-    return OriginShelf(kept / ORIGINS_FOLDER, max_streams=settings.streams.max_kept_origins)
+def make_drawer(settings: Settings) -> StreamDrawer | None:
+    """Where what belongs to streams outlives the server; None where nothing does."""
+    store, fleet = settings.store, settings.fleet
+    if fleet is not None and store.redis is not None:
+        return RedisDrawer(
+            store.redis.url.get_secret_value(),
+            namespace=store.redis.namespace,
+            max_streams=settings.streams.max_kept_streams,
+            timeout_s=fleet.timeout_s,
+        )
+    if store.folder is None:
+        return None
+    return FileDrawer(
+        store.folder,
+        folders=(PRIVACY, ORIGIN, WATCHES, ALERTS),
+        max_streams=settings.streams.max_kept_streams,
+    )
 
 
 def make_ownership(settings: Settings, *, clock: Clock, metrics: Metrics) -> Ownership | None:
@@ -376,19 +372,3 @@ def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> Journal
         return None
     journal = open_journal(store.journal, redis=store.redis, clock=clock)
     return JournalKeeper(journal, settings=store.journal, clock=clock, metrics=metrics)
-
-
-def _make_shelf(settings: Settings, metrics: Metrics) -> WatchShelf | None:
-    section = settings.store.journal
-    if section is None or section.path is None or settings.engine.mode == "resend":
-        return None  # it finds no stream again
-    folder = section.path / WATCHES_FOLDER
-    return WatchShelf(folder, max_streams=section.max_streams, metrics=metrics)
-
-
-def _make_privacy_shelf(settings: Settings, metrics: Metrics) -> PrivacyShelf | None:
-    store = settings.store
-    if store.folder is None:
-        return None
-    max_streams = 1024 if store.journal is None else store.journal.max_streams
-    return PrivacyShelf(store.folder / PRIVACY_FOLDER, max_streams=max_streams, metrics=metrics)

@@ -462,9 +462,10 @@ class StreamsSection(Section):
     events_retained: int = Field(default=1024, ge=16)
     """Events kept per stream for subscribers that come back; acknowledgements are not kept."""
 
-    max_kept_origins: int = Field(default=100_000, ge=1, le=10_000_000)
-    """Streams whose wall clock (`starts_at`) is kept on disk for when they are found again; beyond,
-    the one that was written first is forgotten, which is logged."""
+    max_kept_streams: int = Field(default=100_000, ge=1, le=10_000_000)
+    """Streams whose masks, watches, alerts, `starts_at` and numbers are kept for when they are
+    found again. On disk the one that was not written for longest makes room, which is logged; in a
+    fleet, where they lie in Redis, a further stream is not opened until one is deleted."""
 
     alerts_retained: int = Field(default=256, ge=1, le=100_000)
     """Alerts kept per stream for subscribers that come back."""

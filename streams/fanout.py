@@ -4,15 +4,21 @@ Events are numbered 1, 2, 3 … per stream. Acknowledgements come by the thousan
 queue of their own in each subscription (oldest dropped first) and are not retained; everything else
 is retained in a ring, so that a subscriber that comes back with the last number it saw gets what it
 missed. The closing event reaches every subscriber.
+
+Where the stream outlives the server, an alert is kept before anybody is told of it
+(`onlooker.streams.ledger`), and what happens meanwhile is held back, so that nothing with a larger
+number is seen before it.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from heapq import merge
 from operator import itemgetter
 
 from onlooker.core.metrics import Metrics
+from onlooker.streams.belongings import Saved
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import (
     AnswerFinished,
@@ -21,6 +27,7 @@ from onlooker.streams.events import (
     StreamEnded,
     StreamEvent,
 )
+from onlooker.streams.ledger import KeptAlert, Ledger
 from onlooker.watches.events import AlertRaised
 
 Numbered = tuple[int, StreamEvent]
@@ -83,28 +90,59 @@ class Subscription(AsyncIterator[Numbered]):
         return lost
 
 
+def _nothing() -> None:
+    pass
+
+
+@dataclass(slots=True)
+class _Held:
+    """An event that nobody has been told of yet."""
+
+    event: StreamEvent
+    is_due: bool = False
+    then: Callable[[], None] = _nothing
+    is_gone: bool = False
+    """Whether what it tells of was deleted meanwhile."""
+
+
 class EventLog:
     """Numbers events, retains them and hands them out. Lives on the event loop."""
 
     def __init__(
-        self, *, num_retained: int, metrics: Metrics, num_alerts_retained: int = 256
+        self,
+        *,
+        num_retained: int,
+        metrics: Metrics,
+        num_alerts_retained: int = 256,
+        ledger: Ledger | None = None,
     ) -> None:
         """`num_retained` bounds the retained events other than alerts, which have a bound of their
-        own, so that clips do not push them out."""
+        own, so that clips do not push them out. `ledger` keeps alerts and numbers, and brings those
+        of earlier owners; None: they end with this log."""
         self._retained: deque[Numbered] = deque(maxlen=num_retained)
         self._alerts: deque[Numbered] = deque(maxlen=num_alerts_retained)
         self._subscriptions: set[Subscription] = set()
         self._metrics = metrics
         self._last_number = 0
         self._is_closed = False
+        self._ledger = ledger
+        self._held: deque[_Held] = deque()
+        """While the first of them, an alert, is being kept: it and all that came after."""
+        if ledger is not None:
+            self._last_number = ledger.last_event
+            for kept in ledger.alerts:
+                self._alerts.append((kept.event_number, AlertRaised(kept.alert)))
 
     @classmethod
-    def of(cls, settings: StreamsSection, metrics: Metrics) -> "EventLog":
+    def of(
+        cls, settings: StreamsSection, metrics: Metrics, ledger: Ledger | None = None
+    ) -> "EventLog":
         """A log with the bounds of the settings."""
         return cls(
             num_retained=settings.events_retained,
             num_alerts_retained=settings.alerts_retained,
             metrics=metrics,
+            ledger=ledger,
         )
 
     @property
@@ -118,9 +156,61 @@ class EventLog:
 
     def publish(self, event: StreamEvent) -> None:
         """Number `event` and give it to everyone. Nothing follows a `StreamEnded`."""
+        self._publish(_Held(event))
+
+    def publish_alert(
+        self, event: AlertRaised, *, is_due: bool, then: Callable[[], None] = _nothing
+    ) -> None:
+        """As `publish`, for an alert; `then` is called once it has been told, which does not happen
+        where another server owns the stream by now. `is_due`: whether it goes to a webhook."""
+        self._publish(_Held(event, is_due, then))
+
+    def _publish(self, held: _Held) -> None:
         if self._is_closed:
             return
+        if self._held:
+            self._hold(held)
+            return
+        if isinstance(held.event, AlertRaised) and self._ledger is not None:
+            self._held.append(held)
+            self._ledger.keep_alert(
+                KeptAlert(self._last_number + 1, held.event.alert),
+                is_due=held.is_due,
+                told=self._note_kept,
+            )
+            return
+        self._give_out(held.event)
+        held.then()
+
+    def _hold(self, held: _Held) -> None:
+        self._held.append(held)
+        if len(self._held) > (self._retained.maxlen or 0) + 1:
+            lost = self._held[1]  # the first is on its way
+            del self._held[1]
+            self._metrics.events_dropped.labels(kind=type(lost.event).__name__).inc()
+
+    def _note_kept(self, saved: Saved) -> None:
+        """The alert that was being kept is, or is not. Where the disk fails, it is told all the
+        same, as everything is that ends with this server."""
+        first = self._held.popleft()
+        assert isinstance(first.event, AlertRaised)
+        assert self._ledger is not None
+        if first.is_gone:
+            self._ledger.forget([first.event.alert.number])
+        elif saved is Saved.REFUSED:
+            self._metrics.alerts.labels(outcome="not_kept").inc()
+        else:
+            self._give_out(first.event)
+            first.then()
+        rest, self._held = self._held, deque()
+        for held in rest:
+            if not held.is_gone:
+                self._publish(held)
+
+    def _give_out(self, event: StreamEvent) -> None:
         self._last_number += 1
+        if self._ledger is not None:
+            self._ledger.reach(self._last_number)
         numbered = (self._last_number, event)
         if isinstance(event, AlertRaised):
             self._alerts.append(numbered)
@@ -170,6 +260,11 @@ class EventLog:
                     return False
 
         num_before = len(self._alerts)
+        gone = [event for _, event in self._alerts if is_gone(event)]
+        if self._ledger is not None:
+            self._ledger.forget(one.alert.number for one in gone if isinstance(one, AlertRaised))
+        for held in self._held:
+            held.is_gone = held.is_gone or is_gone(held.event)
         for queue in (self._retained, self._alerts):
             _keep(queue, is_gone)
         for subscription in self._subscriptions:

@@ -45,8 +45,8 @@ class ForgetReport:
     num_bytes: int = 0
     """Bytes of the clips' keys and values, one copy counted, and of the journal."""
     unreached: tuple[str, ...] = ()
-    """Places that could not be reached now: tiers, ``journal`` or ``engine``. What they hold is
-    hidden, and deleted once they can be."""
+    """Places that could not be reached now: tiers, ``journal``, ``engine`` or ``belongings``. What
+    they hold is hidden, and deleted once they can be."""
     has_more: bool = False
     """Whether the call's limit left something for the next one."""
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from onlooker.cache_store.leases import Claim
+from onlooker.core.drawer import StreamDrawer
 from onlooker.core.errors import (
     Conflict,
     EngineDead,
@@ -22,9 +22,12 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
 from onlooker.engine.interface import EngineInfo, Progress
+from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.kept_privacy import privacy_document, read_privacy
+from onlooker.streams.ledger import Ledger
+from onlooker.streams.origins import settle_origin
 from onlooker.streams.privacy import NOTHING_KEPT, StreamPrivacy
-from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.quality.governor import GOVERN_S, Governor
 from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.restorer import Opened, Restorer, open_with
@@ -34,9 +37,8 @@ from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.state import StreamTerms
 from onlooker.streams.stock import StockTaker
-from onlooker.streams.stream import Stream, StreamOptions
+from onlooker.streams.stream import Parting, Stream, StreamOptions
 from onlooker.watches.keeper import MakeKeeper
-from onlooker.watches.shelf import WatchShelf
 from onlooker.watches.webhooks import WebhookSender
 
 _log = logging.getLogger("onlooker.streams.hub")
@@ -75,23 +77,22 @@ class StreamHub:
         webhooks: WebhookSender,
         make_keeper: MakeKeeper,
         journal: JournalKeeper | None = None,
-        shelf: WatchShelf | None = None,
-        privacy_shelf: PrivacyShelf | None = None,
+        drawer: StreamDrawer | None = None,
     ) -> None:
-        """`webhooks`, `journal` and `shelf` are closed with the hub, as are the engine and the
-        pool. `journal`: keeps frames until their clips are durable. `shelf` and `privacy_shelf`:
-        keep the watches, and the masks and deleted times, of streams that outlive their
-        connections."""
+        """`webhooks`, `journal` and `drawer` are closed with the hub, as are the engine and the
+        pool. `journal`: keeps frames until their clips are durable. `drawer`: keeps what belongs to
+        streams that outlive their connections beside their memory."""
         self._shared, self._engine = shared, shared.engine
         self._clock, self._settings, self._metrics = shared.clock, shared.settings, shared.metrics
         self._stock = StockTaker(shared.engine, journal, clock=shared.clock, metrics=shared.metrics)
-        self._journal, self._shelf, self._privacy_shelf = journal, shelf, privacy_shelf
+        self._journal, self._drawer = journal, drawer
         self._retention = Retention(
             shared,
             streams=self.streams,
             closed=self._taken,
             journal=journal,
-            shelf=privacy_shelf,
+            drawer=drawer,
+            epoch_of=self._epoch_of,
         )
         self._swept: dict[StreamId, asyncio.Event] = {}
         """Streams that are not open and of which something is being deleted; each event is set when
@@ -193,10 +194,8 @@ class StreamHub:
             await self._ownership.close()
         if self._journal is not None:
             await self._journal.close()
-        if self._shelf is not None:
-            await self._shelf.close()
-        if self._privacy_shelf is not None:
-            await self._privacy_shelf.close()
+        if self._drawer is not None:
+            await self._drawer.close()
         self._shared.pool.shutdown(wait=False, cancel_futures=True)
 
     # ---- streams
@@ -295,13 +294,29 @@ class StreamHub:
         """A stream that is open everywhere but does not run yet."""
         if self._ownership is not None:
             await self._ownership.claim(stream_id)
-        zero_wall_s = await self._shared.origins.settle(stream_id, options.zero_wall_s)
-        options = replace(options, zero_wall_s=zero_wall_s)
-        privacy = await self._privacy_of(stream_id, options)
+        belongings = await find_belongings(
+            stream_id,
+            self._drawer if options.persistent else None,
+            epoch=self._epoch_of(stream_id),
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        try:
+            return await self._begun_with(belongings, stream_id, options)
+        except BaseException:
+            await belongings.cut()
+            raise
+
+    async def _begun_with(
+        self, belongings: Belongings, stream_id: StreamId, options: StreamOptions
+    ) -> Stream:
+        if self._engine.info.survives is not Guarantee.NONE:  # else nothing is found again
+            zero_wall_s = await settle_origin(belongings, options.zero_wall_s)
+            options = replace(options, zero_wall_s=zero_wall_s)
+        ledger = Ledger(belongings, max_alerts=self._settings.alerts_retained)
+        privacy = self._privacy_of(belongings, options)
+        await ledger.begin()  # with it the masks are kept that the stream is opened with
         opened = await self._opened(stream_id, options, privacy)
-        kept = []
-        if self._shelf is not None and options.persistent:
-            kept = await self._shelf.find(stream_id)
         stream = Stream(
             stream_id,
             options,
@@ -310,9 +325,11 @@ class StreamHub:
             governor=self._governor,
             make_keeper=self._make_keeper,
             slots=self._slots,
-            forget_alerts=self.webhooks.forget,
+            webhooks=self.webhooks,
+            belongings=belongings,
+            ledger=ledger,
         )
-        stream.watches.restore(kept)
+        stream.go_on()
         self._governor.join(stream.ingest)
         return stream
 
@@ -325,15 +342,14 @@ class StreamHub:
             await self._engine.close_stream(stream_id, forget=False)
         await self._release(stream_id)
 
-    async def _privacy_of(self, stream_id: StreamId, options: StreamOptions) -> StreamPrivacy:
-        """What an earlier server kept of the stream's privacy, with what it is opened with."""
-        shelf = self._privacy_shelf if options.persistent else None
-        kept = None if shelf is None else await shelf.find(stream_id)
+    def _privacy_of(self, belongings: Belongings, options: StreamOptions) -> StreamPrivacy:
+        """What an earlier owner kept of the stream's privacy, with what it is opened with."""
+        kept = read_privacy(belongings.documents.get(PRIVACY, b""))
         privacy = StreamPrivacy(
             self._settings.privacy,
             is_live=(options.clock or self._settings.clock) == "live",
             kept=kept or NOTHING_KEPT,
-            save=lambda changed: None if shelf is None else shelf.keep(stream_id, changed),
+            save=lambda changed: belongings.keep(PRIVACY, privacy_document(changed)),
         )
         if options.masks is not None:
             privacy.set_masks(options.masks)
@@ -377,11 +393,10 @@ class StreamHub:
         if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
             # A stream that ends with its connection cannot be opened again: it needs no journal.
             return Opened(life, remembered, privacy=privacy)
-        claim = self._claim_of(stream_id)
-        if claim is not None and claim.is_handed_over and not self._journal.is_shared:
+        if self._is_handed_over(stream_id) and not self._journal.is_shared:
             # The last owner went on from what was shared; these frames are from before that.
             await self._journal.forget(stream_id)
-        epoch = None if claim is None else claim.epoch
+        epoch = self._epoch_of(stream_id) or None
         journal = await self._journal.open(stream_id, info.survives, epoch=epoch)
         terms = StreamTerms.of(stream_id, options, self._settings)
         restorer = Restorer(terms, journal, self._shared)
@@ -409,22 +424,16 @@ class StreamHub:
         if run is not asyncio.current_task():
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
-        await stream.close(reason)
-        self._metrics.streams.set(len(self._streams))
-        self._metrics.streams_total.labels(reason=outcome).inc()
         # Only who closes a stream on purpose wants it forgotten; others may come back to it.
         is_forgotten = outcome == "closed"
+        parting = Parting.FORGET if is_forgotten else Parting.KEEP
+        await stream.close(reason, parting if self._is_ours(stream.id) else Parting.CUT)
+        self._metrics.streams.set(len(self._streams))
+        self._metrics.streams_total.labels(reason=outcome).inc()
         if self._journal is not None:
             self._journal.let_go(stream.id)
             if is_forgotten:
-                claim = self._claim_of(stream.id)
-                await self._journal.forget(stream.id, epoch=None if claim is None else claim.epoch)
-        if self._shelf is not None and is_forgotten and stream.options.persistent:
-            self._shelf.forget(stream.id)
-        if self._privacy_shelf is not None and is_forgotten and stream.options.persistent:
-            self._privacy_shelf.forget(stream.id)
-        if is_forgotten:
-            await self._shared.origins.forget(stream.id)
+                await self._journal.forget(stream.id, epoch=self._epoch_of(stream.id) or None)
         try:
             await self._engine.close_stream(stream.id, forget=is_forgotten)
         except (EngineRestarting, EngineDead):
@@ -441,8 +450,16 @@ class StreamHub:
         if self._ownership is not None:
             await self._ownership.release(stream_id)
 
-    def _claim_of(self, stream_id: StreamId) -> Claim | None:
-        return None if self._ownership is None else self._ownership.claim_of(stream_id)
+    def _is_ours(self, stream_id: StreamId) -> bool:
+        return self._ownership is None or self._ownership.holds(stream_id)
+
+    def _epoch_of(self, stream_id: StreamId) -> int:
+        claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
+        return 0 if claim is None else claim.epoch
+
+    def _is_handed_over(self, stream_id: StreamId) -> bool:
+        claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
+        return claim is not None and claim.is_handed_over
 
     async def _forget_later(self, stream_id: StreamId) -> None:
         """Forget a stream that was closed while the engine was away."""

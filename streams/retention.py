@@ -6,13 +6,15 @@ import math
 from collections.abc import Callable, Iterable
 
 from onlooker.core.clock import Clock
+from onlooker.core.drawer import DrawerAway, DrawerFailed, StreamDrawer
 from onlooker.core.errors import EngineDead, EngineRestarting, OnlookerError
 from onlooker.core.ids import StreamId
 from onlooker.engine.supervisor import EngineSupervisor
+from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.config import PrivacySection
 from onlooker.streams.journaling import JournalKeeper
+from onlooker.streams.kept_privacy import privacy_document, read_privacy
 from onlooker.streams.privacy import StreamPrivacy
-from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.shared import Shared
 from onlooker.streams.stream import Stream
 
@@ -33,7 +35,8 @@ class Retention:
         streams: tells the open streams.
         closed: takes a stream that is not open for itself, so that nobody opens it meanwhile;
             the context manager gives False where it is open, here or on another server.
-        shelf: knows the streams that are not open; None: only open ones are looked after.
+        drawer: knows the streams that are not open; None: only open ones are looked after.
+        epoch_of: the epoch of this server's ownership of a stream; 0 where it has none.
     """
 
     def __init__(
@@ -43,14 +46,15 @@ class Retention:
         streams: Callable[[], Iterable[Stream]],
         closed: Callable[[StreamId], contextlib.AbstractAsyncContextManager[bool]],
         journal: JournalKeeper | None,
-        shelf: PrivacyShelf | None,
+        drawer: StreamDrawer | None,
+        epoch_of: Callable[[StreamId], int],
     ) -> None:
         self._settings: PrivacySection = shared.settings.privacy
         self._engine: EngineSupervisor = shared.engine
         self._clock: Clock = shared.clock
         self._metrics = shared.metrics
         self._streams, self._closed = streams, closed
-        self._journal, self._shelf = journal, shelf
+        self._journal, self._drawer, self._epoch_of = journal, drawer, epoch_of
 
     async def run(self) -> None:
         """Sweep until cancelled, at once and then now and then."""
@@ -74,30 +78,57 @@ class Retention:
         for stream in self._streams():
             while await stream.forget_aged(max_clips=self._settings.max_clips_per_sweep):
                 await self._clock.sleep(PAUSE_S)
-        if self._shelf is not None:
-            for stream_id in await self._shelf.stream_ids():
-                await self._sweep_closed(stream_id, self._shelf)
-
-    async def _sweep_closed(self, stream_id: StreamId, shelf: PrivacyShelf) -> None:
-        """Delete what is too old of a stream that nobody has open."""
-        kept = await shelf.find(stream_id)
-        if kept is None:
+        if self._drawer is None:
             return
+        try:
+            stream_ids = await self._drawer.stream_ids()
+        except (DrawerAway, DrawerFailed) as error:
+            _log.warning("closed streams are not looked after", extra={"detail": str(error)})
+            return
+        for stream_id in stream_ids:
+            await self._sweep_closed(stream_id)
+
+    async def _sweep_closed(self, stream_id: StreamId) -> None:
+        """Delete what is too old of a stream that nobody has open."""
+        if self._due_until_s(await self._found(stream_id, epoch=0)) is None:
+            return
+        async with self._closed(stream_id) as is_closed:
+            if not is_closed:
+                return
+            # Another server may have had it since: what it kept counts.
+            belongings = await self._found(stream_id, epoch=self._epoch_of(stream_id))
+            if (due := self._due_until_s(belongings)) is None:
+                return
+            privacy, until_s = due
+            try:
+                await self._delete_aged(stream_id, privacy, until_s)
+                await belongings.settle("what was deleted")
+            finally:
+                await belongings.cut()
+
+    async def _found(self, stream_id: StreamId, *, epoch: int) -> Belongings:
+        return await find_belongings(
+            stream_id, self._drawer, epoch=epoch, clock=self._clock, metrics=self._metrics
+        )
+
+    def _due_until_s(self, belongings: Belongings) -> tuple[StreamPrivacy, float] | None:
+        """The privacy of a closed stream, and the stream time until which all is to be deleted;
+        None where it is not time."""
+        kept = read_privacy(belongings.documents.get(PRIVACY, b""))
+        if kept is None:
+            return None
         privacy = StreamPrivacy(
             self._settings,
             is_live=kept.is_live,
             kept=kept,
-            save=lambda changed: shelf.keep(stream_id, changed),
+            save=lambda changed: belongings.keep(PRIVACY, privacy_document(changed)),
         )
         until_s = privacy.aged_at(self._clock.wall_s())
         if until_s is None or privacy.keep_for_s is None:
-            return
+            return None
         patience_s = min(CLOSED_SHARE * privacy.keep_for_s, CLOSED_MAX_S)
-        if until_s <= privacy.forgotten.aged_until_s + patience_s:
-            return
-        async with self._closed(stream_id) as is_closed:
-            if is_closed:
-                await self._delete_aged(stream_id, privacy, until_s)
+        is_due = until_s > privacy.forgotten.aged_until_s + patience_s
+        return (privacy, until_s) if is_due else None
 
     async def _delete_aged(
         self, stream_id: StreamId, privacy: StreamPrivacy, until_s: float

@@ -9,7 +9,6 @@ from onlooker.core.metrics import Metrics
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding
-from onlooker.streams.origins import NOTHING_KEPT, OriginShelf
 from onlooker.streams.ownership import Ownership
 
 
@@ -25,8 +24,6 @@ class Shared:
     """The threads on which pictures are compared, off the event loop."""
     ownership: Ownership | None = None
     """Which streams are this server's; None where there is no other server."""
-    origins: OriginShelf = NOTHING_KEPT
-    """Where the wall clocks of streams are kept that were given one."""
     decoding: Decoding
     """Where what strangers send is decoded."""
     zone: tzinfo | None = None

@@ -8,12 +8,14 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from enum import Enum
 
-from onlooker.core.errors import Conflict, InvalidRequest, NotFound
+from onlooker.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, ServiceError
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Cover, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
 from onlooker.streams.asker import Asker
+from onlooker.streams.belongings import WATCHES, Belongings
 from onlooker.streams.events import (
     FrameAck,
     PaceChanged,
@@ -22,9 +24,10 @@ from onlooker.streams.events import (
     StreamEnded,
 )
 from onlooker.streams.fanout import EventLog, Subscription
-from onlooker.streams.forgetter import ForgetAlerts, ForgetReport, Forgetter
+from onlooker.streams.forgetter import ForgetReport, Forgetter
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceChange, SourceLease, SourceStatus
+from onlooker.streams.ledger import Ledger
 from onlooker.streams.masks import Mask
 from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.quality.governor import Governor
@@ -32,9 +35,23 @@ from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.restorer import Opened
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamOptions, StreamStatus, StreamTerms
+from onlooker.watches.alert import Alert
+from onlooker.watches.events import AlertRaised
 from onlooker.watches.keeper import MakeKeeper
+from onlooker.watches.kept_watch import read_watches, watches_document
+from onlooker.watches.watch import Watch
+from onlooker.watches.webhooks import WebhookSender
 
 __all__ = ["Stream", "StreamOptions", "StreamStatus"]
+
+
+class Parting(Enum):
+    """What becomes of what belongs to a stream that is closed."""
+
+    KEEP = "keep"
+    FORGET = "forget"
+    CUT = "cut"
+    """Another server has, or may have, the stream: nothing more is written."""
 
 
 class Stream:
@@ -50,7 +67,9 @@ class Stream:
         governor: Governor,
         make_keeper: MakeKeeper,
         slots: QuestionSlots,
-        forget_alerts: ForgetAlerts = lambda stream_id, start_s, end_s: 0,
+        webhooks: WebhookSender,
+        belongings: Belongings,
+        ledger: Ledger,
     ) -> None:
         self.id, self.name = stream_id, split_stream_id(stream_id)[1]
         self.options = options
@@ -62,7 +81,10 @@ class Stream:
         self.created_wall_s = self._clock.wall_s()
         self.active_at_s = self._clock.now_s()
         """Clock time at which somebody last fed, watched or asked."""
-        self._events = EventLog.of(shared.settings, shared.metrics)
+        self._belongings, self._ledger, self._webhooks = belongings, ledger, webhooks
+        self._events = EventLog.of(
+            shared.settings, shared.metrics, ledger if ledger.is_kept else None
+        )
         self._quality = governor.serve(terms, self._events.publish)
         self._opened = opened
         self.watches = make_keeper(
@@ -71,7 +93,9 @@ class Stream:
             is_live=self.is_live,
             now_s=self._now_s,
             covers=self._covers,
-            is_kept=options.persistent,
+            raise_alert=self._raise_alert,
+            on_change=lambda watches: belongings.keep(WATCHES, watches_document(watches)),
+            last_alert=ledger.last_alert,
         )
         """The keeper of the standing questions to this stream."""
         self.ingest = Ingest(
@@ -107,7 +131,7 @@ class Stream:
             asker=self._asker,
             events=self._events,
             watches=self.watches,
-            forget_alerts=forget_alerts,
+            forget_alerts=webhooks.forget,
         )
         self._lease: SourceLease | None = None
         self._source: SourceStatus | None = None
@@ -212,28 +236,41 @@ class Stream:
 
     # ---- privacy
 
-    def set_masks(self, masks: Sequence[Mask]) -> None:
+    async def set_masks(self, masks: Sequence[Mask]) -> None:
         """Mask these parts of every picture that is looked at from now on, beside what the server
-        masks. What was seen before stays as it was: see `forget`.
+        masks. What was seen before stays as it was: see `forget`. Returns once the masks would
+        outlive the server.
 
         Raises:
             TooLarge: too many masks or corners.
+            Overloaded, ServiceError: the masks are in force, but not kept.
             NotFound: the stream is closed.
         """
         self._check_open()
         self.privacy.set_masks(masks)
         self._events.publish(PrivacyChanged())
+        await self._belongings.settle("the masks")
 
-    def set_keep_for(self, keep_for_s: float | None) -> None:
+    async def keep_watches(self) -> None:
+        """Return once the watches as they are now would outlive the server.
+
+        Raises:
+            Overloaded, ServiceError: they look, but are not kept.
+        """
+        await self._belongings.settle("the watches")
+
+    async def set_keep_for(self, keep_for_s: float | None) -> None:
         """Keep what the stream remembers for so many seconds; None: as the server does.
 
         Raises:
             InvalidRequest: longer than the server keeps anything.
             NotFound: the stream is closed.
+            Overloaded, ServiceError: it is in force, but not kept.
         """
         self._check_open()
         self.privacy.set_keep_for(keep_for_s)
         self._events.publish(PrivacyChanged())
+        await self._belongings.settle("keep_for_s")
 
     async def forget(
         self, start_s: float | None = None, end_s: float | None = None
@@ -256,7 +293,12 @@ class Stream:
                 param="from",
             )
         self.active_at_s = self._clock.now_s()
-        return await self._forgetter.forget(start_s, end_s)
+        report = await self._forgetter.forget(start_s, end_s)
+        try:
+            await self._belongings.settle("what was deleted")
+        except (Overloaded, ServiceError):
+            report = replace(report, unreached=(*report.unreached, "belongings"))
+        return report
 
     async def forget_aged(self, *, max_clips: int) -> bool:
         """Delete what is older than the stream is kept, `max_clips` clips at most; returns whether
@@ -316,6 +358,7 @@ class Stream:
             or self._asker.num_active
             or self._turn.locked()
             or self.ingest.is_busy
+            or self._webhooks.is_busy(self.id)
         )
 
     def status(self) -> StreamStatus:
@@ -359,7 +402,16 @@ class Stream:
             tasks.create_task(self.ingest.run())
             tasks.create_task(self.watches.run())
 
-    async def close(self, reason: str) -> None:
+    def go_on(self) -> None:
+        """Take up the watches of an earlier owner, and the alerts that wait for webhooks."""
+        self.watches.restore(read_watches(self._belongings.documents.get(WATCHES, b"")))
+        for alert in self._ledger.due:
+            try:
+                self._post(self.watches.get(alert.watch_id), alert)
+            except NotFound:  # it was deleted, or is not allowed any more
+                self._ledger.served(alert.number)
+
+    async def close(self, reason: str, parting: Parting = Parting.KEEP) -> None:
         """Tell everyone that the stream is over and let go of what waits. Called by the hub, which
         has stopped `run` before; use `StreamHub.close_stream`. Idempotent."""
         if self._closed.done():
@@ -368,9 +420,33 @@ class Stream:
         self._lease = None
         await self.watches.close()
         await self.ingest.close()
+        await self._part(parting)
         self._events.publish(StreamEnded(reason))
 
     # ---- inside
+
+    async def _part(self, parting: Parting) -> None:
+        """Leave what belongs to the stream to its next owner, or delete it."""
+        if parting is Parting.FORGET:
+            self._belongings.clear()
+        elif self._ledger.is_kept:
+            await self._webhooks.let_go(self.id)
+        if parting is Parting.KEEP:
+            self._ledger.end()
+        if parting is Parting.CUT:
+            await self._belongings.cut()
+        else:
+            await self._belongings.close()
+
+    def _raise_alert(self, watch: Watch, alert: Alert) -> None:
+        self._events.publish_alert(
+            AlertRaised(alert),
+            is_due=watch.options.webhook is not None,
+            then=lambda: self._post(watch, alert),
+        )
+
+    def _post(self, watch: Watch, alert: Alert) -> None:
+        self._webhooks.send(self.id, watch, alert, lambda: self._ledger.served(alert.number))
 
     def _now_s(self) -> float:
         return self.ingest.now_s()

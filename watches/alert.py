@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ConfigDict
+
 from onlooker.watches.options import WatchKind
 
 
@@ -55,3 +57,5 @@ class Alert:
     """See `Words.problem`."""
     frame_jpeg: bytes | None = None
     """The newest frame of the evidence, as the model saw it."""
+
+    __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")

@@ -26,18 +26,25 @@ from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip, Cover
 from onlooker.engine.checks import CheckResult
 from onlooker.watches.alert import Alert, Statement
-from onlooker.watches.events import AlertRaised, WatchChanged, WatchEvent
+from onlooker.watches.events import WatchChanged, WatchEvent
+from onlooker.watches.kept_watch import KeptWatch
 from onlooker.watches.looker import Looker
 from onlooker.watches.options import WatchOptions, check_options
 from onlooker.watches.score import SharedClip
 from onlooker.watches.service import WatchService
-from onlooker.watches.shelf import KeptWatch
 from onlooker.watches.triggers.change import ChangeMeter
 from onlooker.watches.watch import Watch
 
 _log = logging.getLogger("onlooker.watches")
 
 FRAME_QUALITY = 85
+
+
+RaiseAlert = Callable[[Watch, Alert], None]
+"""Tells everybody of an alert."""
+
+OnChange = Callable[[Sequence[Watch]], None]
+"""Is told of all watches when what is to be kept of one of them has changed."""
 
 
 class MakeKeeper(Protocol):
@@ -51,7 +58,9 @@ class MakeKeeper(Protocol):
         is_live: bool,
         now_s: Callable[[], float],
         covers: Callable[[], Sequence[Cover]],
-        is_kept: bool,
+        raise_alert: RaiseAlert,
+        on_change: OnChange,
+        last_alert: int,
     ) -> "WatchKeeper": ...
 
 
@@ -66,18 +75,16 @@ class WatchKeeper:
         publish: Callable[[WatchEvent], None],
         is_live: bool,
         now_s: Callable[[], float],
-        on_alert: Callable[[StreamId, Watch, Alert], None],
-        on_change: Callable[[StreamId, Sequence[Watch]], None] = lambda *_: None,
+        raise_alert: RaiseAlert,
+        on_change: OnChange = lambda watches: None,
         covers: Callable[[], Sequence[Cover]] = tuple,
-        is_kept: bool = True,
+        last_alert: int = 0,
     ) -> None:
         """`now_s` tells the stream time now; `covers`, on the live clock, how long the newest clips
-        stand for what was there. `on_alert` is told of every alert beside the
-        subscribers. Where `is_kept`, `on_change` is told of all watches when one of them comes,
-        changes, ends or goes."""
+        stand for what was there. `last_alert`: the number of the newest alert of an earlier
+        server."""
         self._stream_id, self._service = stream_id, service
-        self._publish, self._on_alert = publish, on_alert
-        self._on_change = on_change if is_kept else lambda *_: None
+        self._publish, self._raise_alert, self._on_change = publish, raise_alert, on_change
         self._is_live, self._now_s = is_live, now_s
         self._covers = covers
         self._lookers: dict[str, Looker] = {}
@@ -87,7 +94,7 @@ class WatchKeeper:
         self._meter = ChangeMeter()
         self._newest: SharedClip | None = None
         self._checks: set[asyncio.Task[CheckResult]] = set()
-        self._num_alerts = 0
+        self._num_alerts = last_alert
         self._gone: deque[tuple[float, float]] = deque(maxlen=16)
         """The spans of stream time that were deleted last: a clip of one may still be on its way
         here."""
@@ -110,10 +117,11 @@ class WatchKeeper:
         return watch
 
     def restore(self, kept: Sequence[KeptWatch]) -> None:
-        """Go on with the watches of an earlier server. They have seen nothing yet."""
+        """Go on with the watches of an earlier server. They have seen no picture yet."""
         for one in kept:
             try:
                 watch = self._add(one.watch_id, one.options, one.created_wall_s, one.created_s)
+                watch.go_on(one.alerts_s, num_alerts=one.num_alerts, is_on=one.is_on)
                 self._publish(WatchChanged(watch.watch_id, "created"))
             except ClientError as error:  # the settings have changed since
                 _log.warning("a kept watch was left out", extra={"detail": error.message})
@@ -289,12 +297,13 @@ class WatchKeeper:
             is_live=self._is_live,
             raise_alert=self._raise,
             tell_ended=lambda ended: self._tell(ended, "ended"),
+            note_turned=lambda: self._on_change(self._all()),
         )
         looker.start()
 
     def _tell(self, watch: Watch, change: str) -> None:
         self._publish(WatchChanged(watch.watch_id, change))
-        self._on_change(self._stream_id, self._all())
+        self._on_change(self._all())
 
     def _raise(self, watch: Watch, clip: Clip, statement: Statement) -> None:
         """Make an alert of a statement, give it the next number, and tell everybody."""
@@ -322,8 +331,8 @@ class WatchKeeper:
             frame_jpeg=_jpeg(clip) if watch.options.include_frame else None,
         )
         self._service.count_raised(alert.staleness_s)
-        self._publish(AlertRaised(alert))
-        self._on_alert(self._stream_id, watch, alert)
+        self._on_change(self._all())  # a watch that spoke rests, or has ended: kept with the alert
+        self._raise_alert(watch, alert)
 
     def _until_s(self, clip: Clip) -> float:
         """Until when the picture is known to have been nearly the same as a clip's."""

@@ -30,11 +30,14 @@ class Looker:
         is_live: bool,
         raise_alert: RaiseAlert,
         tell_ended: Callable[[Watch], None],
+        note_turned: Callable[[], None],
     ) -> None:
-        """`tell_ended` is called when the watch has ended by itself."""
+        """`tell_ended` is called when the watch has ended by itself; `note_turned` when what it
+        spoke of is not there any more."""
         self.watch = watch
         self._service, self._is_live = service, is_live
         self._raise, self._tell_ended = raise_alert, tell_ended
+        self._note_turned = note_turned
         self._clips: deque[SharedClip] = deque()
         self._arrival = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -93,6 +96,9 @@ class Looker:
         except CheckLost as error:
             decision = Defer(str(error))
         self.watch.note(decision)
+        if self.watch.is_told and not self.watch.trigger.is_on:
+            self.watch.is_told = False
+            self._note_turned()
         if isinstance(decision, Silent) and decision.why is not None:
             self._service.count_checks(decision.why)
         if not isinstance(decision, Speak):
@@ -100,6 +106,7 @@ class Looker:
         if not self.watch.may_alert(shared.clip):
             self._service.count_alert("held_back")
             return
+        self.watch.num_speaking += 1
         saying = self._say(score, decision, self._service.clock.wall_s(), self._previous())
         reply = self._last_reply = asyncio.create_task(saying)
         self._replies.add(reply)
@@ -124,17 +131,12 @@ class Looker:
         """Find the words and raise the alert, after the `previous` one of this watch."""
         watch = self.watch
         try:
-            words = await self._words(score, decision)
-        except asyncio.CancelledError:
-            if self._is_stopped:
-                raise
-            self._service.count_alert("superseded")
+            words = await self._wanted_words(score, decision, previous)
+        finally:
+            watch.num_speaking -= 1
+        if words is None:
             return
-        if previous is not None and not previous.done():
-            await asyncio.wait([previous])
-        if not words.text and words.data is None and watch.options.kind == "commentary":
-            self._service.count_alert("silent")
-            return
+        watch.is_told = watch.trigger.is_on
         statement = Statement(words, decision.confidence, decided_wall_s)
         self._raise(watch, score.shared.clip, statement)
         if watch.why_ended is not None:
@@ -144,6 +146,24 @@ class Looker:
                 await watch.trigger.spoke(words.text, score)
             except CheckLost:
                 return
+
+    async def _wanted_words(
+        self, score: ForkScore, decision: Speak, previous: "asyncio.Task[None] | None"
+    ) -> Words | None:
+        """What to say after the `previous` alert; None where nothing is to be said after all."""
+        try:
+            words = await self._words(score, decision)
+        except asyncio.CancelledError:
+            if self._is_stopped:
+                raise
+            self._service.count_alert("superseded")
+            return None
+        if previous is not None and not previous.done():
+            await asyncio.wait([previous])
+        if not words.text and words.data is None and self.watch.options.kind == "commentary":
+            self._service.count_alert("silent")
+            return None
+        return words
 
     async def _words(self, score: ForkScore, decision: Speak) -> Words:
         """What the trigger has found out, the reply to the watch's prompt, or the condition; with a

@@ -53,6 +53,10 @@ class Watch:
     counts: WatchCounts = field(default_factory=WatchCounts)
     last_confidence: float | None = None
     why_ended: str | None = None
+    is_told: bool = False
+    """Whether what it looks for is there, and was spoken of."""
+    num_speaking: int = 0
+    """Alerts that are decided on, and whose words are being found."""
     _alerts_s: deque[float] = field(default_factory=deque)
 
     @classmethod
@@ -91,6 +95,19 @@ class Watch:
         """Whether what it says must be known before it looks at the next clip."""
         return not COMPARES_REPLIES.isdisjoint(self.trigger_names)
 
+    @property
+    def alerts_s(self) -> tuple[float, ...]:
+        """Stream times of its last alerts that were raised, as far as cooldown and rate look
+        back."""
+        return tuple(self._alerts_s)[: len(self._alerts_s) - self.num_speaking]
+
+    def go_on(self, alerts_s: Sequence[float], *, num_alerts: int, is_on: bool) -> None:
+        """Take the place of this watch of an earlier server."""
+        self._alerts_s.extend(alerts_s)
+        self.counts.alerts = num_alerts
+        self.is_told = is_on
+        self.trigger.go_on(is_on)
+
     def note(self, decision: Decision) -> None:
         """Count what the trigger decided about a clip."""
         self.counts.clips += 1
@@ -114,7 +131,7 @@ class Watch:
         )
         fresh.counts, fresh._alerts_s = self.counts, self._alerts_s
         if set(changes) <= KEEPS_TRIGGER:
-            fresh.trigger = self.trigger
+            fresh.trigger, fresh.is_told = self.trigger, self.is_told
         return fresh
 
     def expire(self, now_s: float) -> bool:

@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httpcore
@@ -43,13 +44,26 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
     return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
 
 
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Posted:
+    """An alert, the body that is posted, and what is called when it needs no webhook any more."""
+
+    alert: Alert
+    body: bytes
+    served: Callable[[], None]
+
+
 @dataclass(slots=True)
 class _Line:
     """The alerts that wait for the webhook of one watch."""
 
     hook: Webhook
-    waiting: deque[tuple[Alert, bytes]] = field(default_factory=deque)
-    """Each with its body, oldest first."""
+    waiting: "deque[_Posted]" = field(default_factory=deque)
+    """Oldest first."""
     task: "asyncio.Task[None] | None" = None
 
 
@@ -91,19 +105,27 @@ class WebhookSender:
                 f"the webhook's host '{target.host}' does not resolve", param="webhook.url"
             ) from None
 
-    def send(self, stream_id: StreamId, watch: Watch, alert: Alert) -> None:
-        """Queue an alert for its watch's webhook, if there is one. Never waits."""
+    def send(
+        self,
+        stream_id: StreamId,
+        watch: Watch,
+        alert: Alert,
+        served: Callable[[], None] = _nothing,
+    ) -> None:
+        """Queue an alert for its watch's webhook, if there is one. Never waits. `served` is called
+        once it is delivered, given up or let go."""
         hook = watch.options.webhook
         if hook is None:
+            served()
             return
         stream = split_stream_id(stream_id)[1]
         body = WebhookBody(stream=stream, alert=alert_object(alert)).model_dump_json().encode()
         key = (stream_id, watch.watch_id)
         line = self._lines.setdefault(key, _Line(hook))
         line.hook = hook
-        line.waiting.append((alert, body))
+        line.waiting.append(_Posted(alert, body, served))
         if len(line.waiting) > self._settings.max_queued:
-            line.waiting.popleft()
+            line.waiting.popleft().served()
             self._metrics.webhook_deliveries.labels(outcome="dropped").inc()
         if line.task is None:
             line.task = asyncio.create_task(self._empty(key, line))
@@ -117,12 +139,25 @@ class WebhookSender:
                 kept = [
                     waiting
                     for waiting in line.waiting
-                    if waiting[0].start_s > end_s or waiting[0].end_s < start_s
+                    if waiting.alert.start_s > end_s or waiting.alert.end_s < start_s
                 ]
                 num_gone += len(line.waiting) - len(kept)
                 line.waiting.clear()
                 line.waiting.extend(kept)
         return num_gone
+
+    def is_busy(self, stream_id: StreamId) -> bool:
+        """Whether alerts of a stream wait to be posted."""
+        return any(of_stream == stream_id for of_stream, _ in self._lines)
+
+    async def let_go(self, stream_id: StreamId) -> None:
+        """Post nothing more of a stream: its next owner does."""
+        keys = [key for key in self._lines if key[0] == stream_id]
+        lines = [self._lines.pop(key) for key in keys]
+        tasks = [line.task for line in lines if line.task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """Stop, and let go of the alerts that wait."""
@@ -135,9 +170,10 @@ class WebhookSender:
 
     async def _empty(self, key: tuple[StreamId, str], line: _Line) -> None:
         while line.waiting:
-            alert, body = line.waiting.popleft()
-            outcome = await self._deliver(line.hook, alert.alert_id, body)
+            posted = line.waiting.popleft()
+            outcome = await self._deliver(line.hook, posted.alert.alert_id, posted.body)
             self._metrics.webhook_deliveries.labels(outcome=outcome).inc()
+            posted.served()
         del self._lines[key]
 
     async def _deliver(self, hook: Webhook, alert_id: str, body: bytes) -> str:

@@ -236,13 +236,13 @@ class Session:
         if stream_fields:
             await self._reopen(stream_fields)
         self._video = self._video.model_copy(update=fields)
-        self._update_privacy(changed)
+        await self._update_privacy(changed)
         if ack_mode is not None:
             self._video.ack = ack_mode
             for slot in self._slots.values():
                 slot.ack_mode = ack_mode
 
-    def _update_privacy(self, changed: asked.InputVideoConfig) -> None:
+    async def _update_privacy(self, changed: asked.InputVideoConfig) -> None:
         """Change what is masked of the session's stream, and how long it is kept. Whoever feeds the
         stream may, since the pictures are its own; a stream that another feeds takes more."""
         if changed.masks is None and changed.keep_for_s is None:
@@ -251,9 +251,9 @@ class Session:
         is_own = self._owns_stream or slot.is_feeding or slot.stream.status().source is None
         self._grant.require(Action.MASK_OWN if is_own else Action.CHANGE_PRIVACY)
         if changed.keep_for_s is not None:
-            slot.stream.set_keep_for(changed.keep_for_s)
+            await slot.stream.set_keep_for(changed.keep_for_s)
         if changed.masks is not None:
-            slot.stream.set_masks(masks_of(changed.masks))
+            await slot.stream.set_masks(masks_of(changed.masks))
 
     async def _reopen(self, fields: dict[str, Any]) -> None:
         """Give the own stream other options, which is possible until its first frame."""

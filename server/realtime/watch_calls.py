@@ -35,17 +35,20 @@ class WatchCalls:
         stream, options = self._find(event.stream), watch_options(event.watch, self._grant)
         await self._hub.webhooks.check(options.webhook)
         stream.watches.create(options, event.watch.id)
+        await stream.keep_watches()
 
     async def _update(self, event: asked.WatchUpdate) -> None:
         stream, changes = self._find(event.stream), option_changes(event.watch, self._grant)
         await self._hub.webhooks.check(changes.get("webhook"))
         check_hook(stream.watches.get(event.watch_id), self._grant)
         stream.watches.update(event.watch_id, changes)
+        await stream.keep_watches()
 
     async def _delete(self, event: asked.WatchDelete) -> None:
         stream = self._find(event.stream)
         check_hook(stream.watches.get(event.watch_id), self._grant)
         stream.watches.delete(event.watch_id)
+        await stream.keep_watches()
 
     async def _list(self, event: asked.WatchListRequest) -> None:
         stream = self._find(event.stream)

@@ -125,9 +125,9 @@ async def update_stream(
     (`DELETE /v1/streams/{stream_id}/memory`)."""
     stream = streams.get(stream_id)
     if "keep_for_s" in request.model_fields_set:
-        stream.set_keep_for(request.keep_for_s)
+        await stream.set_keep_for(request.keep_for_s)
     if "masks" in request.model_fields_set:
-        stream.set_masks(masks_of(request.masks or []))
+        await stream.set_masks(masks_of(request.masks or []))
     return stream_object(stream)
 
 

@@ -69,7 +69,9 @@ async def create_watch(
     """
     stream, options = streams.get(stream_id), watch_options(request, grant)
     await gateway.hub.webhooks.check(options.webhook)
-    return watch_object(stream.watches.create(options, request.id))
+    watch = stream.watches.create(options, request.id)
+    await stream.keep_watches()
+    return watch_object(watch)
 
 
 @router.get("/{stream_id}/watches", summary="List watches", responses=error_docs(404))
@@ -105,7 +107,9 @@ async def update_watch(
     stream, changes = streams.get(stream_id), option_changes(request, grant)
     await gateway.hub.webhooks.check(changes.get("webhook"))
     check_hook(stream.watches.get(watch_id), grant)
-    return watch_object(stream.watches.update(watch_id, changes))
+    watch = stream.watches.update(watch_id, changes)
+    await stream.keep_watches()
+    return watch_object(watch)
 
 
 @router.delete(
@@ -126,6 +130,7 @@ async def delete_watch(
     stream = streams.get(stream_id)
     check_hook(stream.watches.get(watch_id), grant)
     stream.watches.delete(watch_id)
+    await stream.keep_watches()
 
 
 @router.get("/{stream_id}/alerts", summary="List alerts", responses=error_docs(404))

@@ -11,6 +11,8 @@ from onlooker.cache_store.config import JournalSection
 from onlooker.cache_store.journal import FrameJournal
 from onlooker.cache_store.opening import open_journal
 from onlooker.core.clock import Clock, ManualClock
+from onlooker.core.drawer import StreamDrawer
+from onlooker.core.file_drawer import FileDrawer
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import RestartSection
 from onlooker.engine.fake import ScriptedEngine
@@ -19,6 +21,7 @@ from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
 from onlooker.server.wiring import make_hub, make_pool
+from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding
 from onlooker.streams.events import StreamEvent
@@ -26,10 +29,8 @@ from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.ownership import Ownership
-from onlooker.streams.privacy_shelf import PrivacyShelf
 from onlooker.streams.shared import Shared
 from onlooker.streams.stream import Stream
-from onlooker.watches.shelf import WatchShelf
 from tests.fakes.decoders import LocalWorkshop
 from tests.fakes.waiting import limited
 
@@ -95,6 +96,16 @@ def make_tree(scheduler: SchedulerSection, **settings: Any) -> Settings:
     )
 
 
+def make_drawer(folder: Path, max_streams: int = 8) -> FileDrawer:
+    """What is kept of streams, in files that are written at once."""
+    return FileDrawer(
+        folder,
+        folders=(PRIVACY, ORIGIN, WATCHES, ALERTS),
+        max_streams=max_streams,
+        executor=InlineExecutor(),
+    )
+
+
 @asynccontextmanager
 async def running_hub(
     *,
@@ -105,18 +116,17 @@ async def running_hub(
     scheduler: SchedulerSection | None = None,
     journal: Path | FrameJournal | None = None,
     journal_settings: dict[str, Any] | None = None,
-    shelf: Path | None = None,
+    kept: Path | StreamDrawer | None = None,
     ownership: Ownership | None = None,
-    privacy_shelf: Path | None = None,
     in_processes: bool = False,
     **settings: Any,
 ) -> AsyncIterator[StreamHub]:
     """A started hub, closed at the end; fails when a task of it is left behind.
 
     `in_processes`: what is pushed is decoded in processes, as in a server; else at once, here.
-    `journal`, `shelf` and `privacy_shelf` are folders, or `journal` is one that is open; `settings`
-    are those of `make_tree`. `pool` is where pictures are decoded; None decodes at once where time
-    is manual, since it would pass the faster the busier the machine is.
+    `journal` and `kept` are folders, or a journal or drawer that is open; `settings` are those of
+    `make_tree`. `pool` is where pictures are decoded; None decodes at once where time is manual,
+    since it would pass the faster the busier the machine is.
     """
     clock = clock or ManualClock()
     if pool is None and isinstance(clock, ManualClock):
@@ -134,13 +144,7 @@ async def running_hub(
             metrics=metrics,
             executor=InlineExecutor(),
         )
-    watches = None
-    if shelf is not None:
-        watches = WatchShelf(shelf, max_streams=8, metrics=metrics, executor=InlineExecutor())
-    private = None
-    if privacy_shelf is not None:
-        executor = InlineExecutor()
-        private = PrivacyShelf(privacy_shelf, max_streams=8, metrics=metrics, executor=executor)
+    drawer = make_drawer(kept) if isinstance(kept, Path) else kept
     tree = make_tree(scheduler or SchedulerSection(policy="fcfs"), **settings)
     pool = pool or make_pool(tree)
     local = None
@@ -154,9 +158,8 @@ async def running_hub(
         pool=pool,
         decoding=local,
         journal=keeper,
-        shelf=watches,
+        drawer=drawer,
         ownership=ownership,
-        privacy_shelf=private,
     )
     before = asyncio.all_tasks()
     await hub.start(lambda text: None)

@@ -21,6 +21,16 @@ class ChainTrigger:
         """The index of the link whose check was lost. The links before it have spoken already, so
         the next clip begins with this one."""
 
+    @property
+    def is_on(self) -> bool:
+        """Whether what one of the links looks for was there."""
+        return any(link.is_on for link in self._links)
+
+    def go_on(self, is_on: bool) -> None:
+        """Tell every link."""
+        for link in self._links:
+            link.go_on(is_on)
+
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
         decision: Decision = Speak()
         first, self._owed = self._owed, 0

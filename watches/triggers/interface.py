@@ -94,6 +94,15 @@ Decision = Silent | Speak | Defer
 class Trigger(Protocol):
     """A rule for when to speak."""
 
+    @property
+    def is_on(self) -> bool:
+        """Whether what it looks for was there when it was last asked; False where it cannot say."""
+        ...
+
+    def go_on(self, is_on: bool) -> None:
+        """Take the place of a trigger of an earlier server that said this of itself."""
+        ...
+
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
         """Decide about the next clip.
 
@@ -114,7 +123,12 @@ class Trigger(Protocol):
 
 class Rule:
     """The base of triggers that take no note of clips that were passed over, or of what was
-    said."""
+    said, and know nothing that a later server goes on with."""
+
+    is_on: bool = False
+
+    def go_on(self, is_on: bool) -> None:
+        """Nothing to go on with."""
 
     def passed_over(self, clip: Clip) -> None:
         """Nothing to note."""

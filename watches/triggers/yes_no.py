@@ -61,6 +61,10 @@ class YesNoTrigger(Rule):
         self.is_on = False
         """Whether the answer was yes on the last clip that was asked about."""
 
+    def go_on(self, is_on: bool) -> None:
+        """Begin as a trigger whose last answer was yes, or no."""
+        self.is_on = is_on
+
     async def on_clip(self, clip: Clip, signals: Signals, score: Score) -> Decision:
         sight = signals.sight
         if self._gate is not None and sight is not None:

@@ -9,7 +9,7 @@ from onlooker.engine.fake import ScriptedEngine
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import StreamOptions
 from onlooker.streams.tenants import TenantStreams
-from onlooker.watches.shelf import WatchShelf
+from onlooker.watches.keeper import WatchKeeper
 from tests.fakes.streams import SMALL, ask, running_hub
 
 
@@ -44,14 +44,14 @@ async def test_a_stream_that_could_not_be_opened_whole_is_not_open_anywhere(
 
     clock = ManualClock()
     engine = Noting(clock=clock, info=SMALL)
-    async with running_hub(clock=clock, engine=engine, shelf=tmp_path) as hub:
+    async with running_hub(clock=clock, engine=engine, kept=tmp_path) as hub:
         streams = TenantStreams(hub, "acme")
         with monkeypatch.context() as broken:
 
-            async def fail(*_: Any) -> None:
+            def fail(*_: Any) -> None:
                 raise Unexpected
 
-            broken.setattr(WatchShelf, "find", fail)
+            broken.setattr(WatchKeeper, "restore", fail)
             with pytest.raises(Unexpected):
                 await streams.open_stream("door")
         assert hub.streams() == []

@@ -7,8 +7,7 @@ import pytest
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import ServiceError
 from onlooker.core.ids import StreamId
-from onlooker.engine.fake import ScriptedEngine
-from onlooker.streams.origins import OriginShelf
+from onlooker.engine.fake import ScriptedEngine, ScriptedStore
 from onlooker.streams.state import StreamOptions
 from tests.fakes.pictures import Colour, make_message
 from tests.fakes.streams import SMALL, ask, running_hub
@@ -17,42 +16,50 @@ DOOR = StreamId("door")
 DAY_S = 86_400.0
 
 
+def finding() -> ScriptedEngine:
+    """An engine that finds streams again."""
+    return ScriptedEngine(clock=ManualClock(), info=SMALL, store=ScriptedStore())
+
+
+async def opened_at(folder: Path, wanted_s: float | None) -> float | None:
+    """The origin of a stream that is opened by a server and stays when that ends."""
+    async with running_hub(kept=folder, engine=finding()) as hub:
+        stream = await hub.open_stream(DOOR, StreamOptions(zero_wall_s=wanted_s))
+        return stream.status().zero_wall_s
+
+
 async def test_a_stream_that_is_found_again_keeps_its_wall_clock(tmp_path: Path) -> None:
-    shelf = OriginShelf(tmp_path / "origins", max_streams=8)
-    assert await shelf.settle(DOOR, None) is None
-    assert await shelf.settle(DOOR, 1000.25) == 1000.25
-    again = OriginShelf(tmp_path / "origins", max_streams=8)
-    assert await again.settle(DOOR, None) == 1000.25
-    assert await again.settle(DOOR, 2000.0) == 1000.25
+    assert await opened_at(tmp_path, None) is None
+    assert await opened_at(tmp_path, 1000.25) == 1000.25
+    assert await opened_at(tmp_path, None) == 1000.25
+    assert await opened_at(tmp_path, 2000.0) == 1000.25
+
+
+async def test_the_wall_clock_that_an_earlier_version_kept_is_found(tmp_path: Path) -> None:
+    (tmp_path / "origins").mkdir()
+    (tmp_path / "origins" / "default~door.txt").write_text("1000.25")
+    assert await opened_at(tmp_path, 2000.0) == 1000.25
 
 
 async def test_a_stream_that_was_closed_on_purpose_begins_anew(tmp_path: Path) -> None:
-    shelf = OriginShelf(tmp_path, max_streams=8)
-    await shelf.settle(DOOR, 1000.0)
-    await shelf.forget(DOOR)
-    assert await shelf.settle(DOOR, 2000.0) == 2000.0
-
-
-async def test_the_shelf_is_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
-    shelf = OriginShelf(tmp_path, max_streams=2)
-    for number in range(3):
-        await shelf.settle(StreamId(f"s{number}"), float(number))
-    assert await shelf.settle(StreamId("s0"), None) is None
-    assert await shelf.settle(StreamId("s1"), None) == 1.0
-    assert await shelf.settle(StreamId("s2"), None) == 2.0
+    async with running_hub(kept=tmp_path, engine=finding()) as hub:
+        await hub.open_stream(DOOR, StreamOptions(zero_wall_s=1000.0))
+        await hub.close_stream(DOOR, "asked for")
+    assert await opened_at(tmp_path, 2000.0) == 2000.0
 
 
 async def test_a_disk_that_takes_nothing_refuses_the_stream(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ServiceError, match="starts_at"):
-        await OriginShelf(tmp_path / "file", max_streams=2).settle(DOOR, 1.0)
+    async with running_hub(kept=tmp_path / "file", engine=finding()) as hub:
+        with pytest.raises(ServiceError, match="starts_at"):
+            await hub.open_stream(DOOR, StreamOptions(zero_wall_s=1.0))
+        assert hub.streams() == []
 
 
-async def test_a_file_that_cannot_be_read_is_written_anew(tmp_path: Path) -> None:
-    shelf = OriginShelf(tmp_path, max_streams=2)
-    await shelf.settle(DOOR, 1.0)
-    (tmp_path / "default~door.txt").write_text("what?")
-    assert await shelf.settle(DOOR, 3.0) == 3.0
+async def test_a_wall_clock_that_cannot_be_read_is_written_anew(tmp_path: Path) -> None:
+    assert await opened_at(tmp_path, 1.0) == 1.0
+    (tmp_path / "origins" / "default~door.json").write_text("what?")
+    assert await opened_at(tmp_path, 3.0) == 3.0
 
 
 async def test_yesterday_is_the_day_before_that_of_whoever_asks() -> None:

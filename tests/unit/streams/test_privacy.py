@@ -95,9 +95,9 @@ async def test_a_mask_that_is_set_later_holds_from_the_next_picture_on() -> None
         stream = await hub.open_stream(options=VIRTUAL)
         events = stream.subscribe(max_events=50)
         await show(stream, [RED])
-        stream.set_masks((ALL,))
+        await stream.set_masks((ALL,))
         await show(stream, [RED], first=1)
-        stream.set_masks(())
+        await stream.set_masks(())
         await show(stream, [RED], first=2)
         assert await colours_of(stream) == "red, black, red"
         assert sum(isinstance(event, PrivacyChanged) for event in waiting_events(events)) == 2
@@ -137,15 +137,15 @@ async def test_the_journal_holds_the_masked_picture_and_not_what_came(tmp_path: 
 
 async def test_masks_and_retention_outlive_the_server(tmp_path: Path) -> None:
     private = StreamOptions(clock="virtual", masks=(ALL,), keep_for_s=60.0)
-    async with running_hub(privacy_shelf=tmp_path, **EVERY) as hub:
+    async with running_hub(kept=tmp_path, **EVERY) as hub:
         await hub.open_stream(DOOR, private)
-    async with running_hub(privacy_shelf=tmp_path, **EVERY) as hub:
+    async with running_hub(kept=tmp_path, **EVERY) as hub:
         stream = await hub.open_stream(DOOR, VIRTUAL)
         assert (stream.status().masks, stream.status().keep_for_s) == ((ALL,), 60.0)
         await show(stream, [RED])
         assert await colours_of(stream) == "black"
         await hub.close_stream(DOOR, "forget it")
-    async with running_hub(privacy_shelf=tmp_path, **EVERY) as hub:
+    async with running_hub(kept=tmp_path, **EVERY) as hub:
         assert (await hub.open_stream(DOOR, VIRTUAL)).status().masks == ()
 
 
@@ -275,7 +275,7 @@ async def test_nothing_of_it_is_left_in_the_journal_or_comes_back(tmp_path: Path
         for i, colour in enumerate((RED, BLUE, GREEN))
     ]
     store = ScriptedStore(is_writing=False)
-    options: dict[str, Any] = {**EVERY, "journal": tmp_path / "j", "privacy_shelf": tmp_path / "p"}
+    options: dict[str, Any] = {**EVERY, "journal": tmp_path / "j", "kept": tmp_path / "p"}
     async with running_hub(engine=ScriptedEngine(info=SMALL, store=store), **options) as hub:
         stream = await hub.open_stream(DOOR, VIRTUAL)
         for message in messages:
@@ -297,7 +297,7 @@ async def test_nothing_of_it_is_left_in_the_journal_or_comes_back(tmp_path: Path
 
 async def test_what_a_tier_still_had_is_deleted_when_the_stream_is_opened(tmp_path: Path) -> None:
     store = ScriptedStore()
-    options: dict[str, Any] = {**EVERY, "privacy_shelf": tmp_path}
+    options: dict[str, Any] = {**EVERY, "kept": tmp_path}
     async with running_hub(engine=ScriptedEngine(info=SMALL, store=store), **options) as hub:
         stream = await hub.open_stream(DOOR, VIRTUAL)
         await show(stream, [RED, BLUE])
@@ -363,11 +363,11 @@ async def test_nothing_is_kept_for_longer_than_the_server_keeps_anything() -> No
     async with running_hub(privacy={"keep_for_s": 100.0}) as hub:
         stream = await hub.open_stream(options=VIRTUAL)
         assert stream.status().keep_for_s == 100.0
-        stream.set_keep_for(10.0)
+        await stream.set_keep_for(10.0)
         assert stream.status().keep_for_s == 10.0
         with pytest.raises(InvalidRequest, match=r"privacy\.keep_for_s"):
-            stream.set_keep_for(1000.0)
-        stream.set_keep_for(None)
+            await stream.set_keep_for(1000.0)
+        await stream.set_keep_for(None)
         assert stream.status().keep_for_s == 100.0
 
 
@@ -376,7 +376,7 @@ async def test_what_became_too_old_while_the_server_was_down_is_deleted_at_its_s
     tmp_path: Path, clock_name: Any
 ) -> None:
     store = ScriptedStore()
-    options: dict[str, Any] = {**EVERY, "journal": tmp_path / "j", "privacy_shelf": tmp_path / "p"}
+    options: dict[str, Any] = {**EVERY, "journal": tmp_path / "j", "kept": tmp_path / "p"}
     clock = ManualClock()
     async with running_hub(
         engine=ScriptedEngine(clock=clock, info=SMALL, store=store), clock=clock, **options
@@ -428,7 +428,7 @@ async def test_a_closed_stream_is_read_only_when_something_is_due(tmp_path: Path
             return await super().open_stream(stream_id, claim)
 
     clock, store = ManualClock(), ScriptedStore()
-    options: dict[str, Any] = {**EVERY, "privacy_shelf": tmp_path}
+    options: dict[str, Any] = {**EVERY, "kept": tmp_path}
     async with running_hub(
         engine=Watched(clock=clock, info=SMALL, store=store), clock=clock, **options
     ) as hub:
@@ -456,7 +456,7 @@ async def test_a_stream_can_be_opened_while_a_closed_one_is_swept(tmp_path: Path
             return await super().forget(*args, **options)
 
     clock, store = ManualClock(), ScriptedStore()
-    options: dict[str, Any] = {**EVERY, "privacy_shelf": tmp_path}
+    options: dict[str, Any] = {**EVERY, "kept": tmp_path}
     async with running_hub(
         engine=ScriptedEngine(clock=clock, info=SMALL, store=store), clock=clock, **options
     ) as hub:

@@ -79,5 +79,5 @@ async def test_alerts_of_a_deleted_time_are_not_delivered_any_more() -> None:
     assert sender.forget(StreamId("default/other"), 0.0, 9.0) == 0
     assert sender.forget(StreamId("default/door"), 2.0, 2.2) == 1
     (line,) = sender._lines.values()
-    assert [alert.start_s for alert, _ in line.waiting] == [1.0, 3.0]
+    assert [posted.alert.start_s for posted in line.waiting] == [1.0, 3.0]
     await sender.close()

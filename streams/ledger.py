@@ -1,0 +1,158 @@
+"""`Ledger`: what is kept of a stream's alerts, and of the numbers of its events.
+
+    alerts/numbers     {"event": no event has a larger number, "alert": the number of the newest}
+    alerts/<number>    an alert, and the number of its event
+    alerts/due         the numbers of alerts that still wait for their webhook
+
+An alert is told to nobody before it is kept. So whoever was told of one finds it again with the
+next owner, under the same number, and the next owner gives no number twice. Numbers of events are
+set aside ahead of their use, many at a time; what is left of them when a server dies is not used.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from onlooker.streams.belongings import ALERTS, Belongings, Saved
+from onlooker.watches.alert import Alert
+
+T = TypeVar("T")
+
+_log = logging.getLogger("onlooker.streams.ledger")
+
+NUMBERS, DUE = f"{ALERTS}/numbers", f"{ALERTS}/due"
+
+SET_ASIDE = 10_000
+"""Numbers of events that are set aside at a time; the next ones are when half of them are used. A
+stream does not use that many before it notices that nothing can be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """See above."""
+
+    event: int = 0
+    alert: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAlert:
+    """An alert and the number of the event by which it was told."""
+
+    event_number: int
+    alert: Alert
+
+
+_NUMBERS, _ALERT = TypeAdapter(Numbers), TypeAdapter(KeptAlert)
+_DUE: TypeAdapter[list[int]] = TypeAdapter(list[int])
+
+
+class Ledger:
+    """Of one stream. Everything runs on the event loop.
+
+    Args:
+        max_alerts: alerts that are kept, the newest.
+    """
+
+    def __init__(self, belongings: Belongings, *, max_alerts: int) -> None:
+        self._belongings, self._max_alerts = belongings, max_alerts
+        documents = belongings.documents
+        numbers = _read(_NUMBERS, documents.get(NUMBERS, b"")) or Numbers()
+        found = [
+            _read(_ALERT, content)
+            for name, content in documents.items()
+            if name.startswith(f"{ALERTS}/") and name not in (NUMBERS, DUE)
+        ]
+        self.alerts = sorted((one for one in found if one), key=lambda one: one.event_number)
+        """What earlier owners kept, oldest first."""
+        newest = self.alerts[-1] if self.alerts else None
+        self.last_event = max(numbers.event, newest.event_number if newest else 0)
+        """No earlier event has a larger number."""
+        self.last_alert = max(numbers.alert, newest.alert.number if newest else 0)
+        """The number of the newest alert."""
+        self._due = set(_read(_DUE, documents.get(DUE, b"")) or ())
+        self._kept = deque(one.alert.number for one in self.alerts)
+        self._set_aside = self.last_event
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether anything outlives the stream."""
+        return self._belongings.are_kept
+
+    @property
+    def due(self) -> list[Alert]:
+        """Alerts of earlier owners whose webhooks were not served to the end, oldest first."""
+        return [one.alert for one in self.alerts if one.alert.number in self._due]
+
+    async def begin(self) -> None:
+        """Set numbers aside, before the first event has one.
+
+        Raises:
+            Overloaded, ServiceError: they cannot be kept.
+        """
+        if self._belongings.are_kept:
+            self.reach(self.last_event)
+            await self._belongings.settle("the numbers of events")
+
+    def reach(self, event_number: int) -> None:
+        """An event has this number."""
+        self.last_event = event_number
+        if event_number + SET_ASIDE // 2 >= self._set_aside and self._belongings.are_kept:
+            self._set_aside = event_number + SET_ASIDE
+            self._keep_numbers()
+
+    def keep_alert(self, kept: KeptAlert, *, is_due: bool, told: Callable[[Saved], None]) -> None:
+        """Keep an alert with what it was raised by; `told` is called once that is written."""
+        number = kept.alert.number
+        self.last_alert = number
+        self._belongings.keep(f"{ALERTS}/{number}", _ALERT.dump_json(kept))
+        self._kept.append(number)
+        while len(self._kept) > self._max_alerts:
+            self._let_go(self._kept.popleft())
+        if is_due:
+            self._due.add(number)
+            self._keep_due()
+        self._keep_numbers(told)
+
+    def served(self, alert_number: int) -> None:
+        """An alert's webhook has it, or was given up."""
+        if alert_number in self._due:
+            self._due.discard(alert_number)
+            self._keep_due()
+
+    def forget(self, alert_numbers: Iterable[int]) -> None:
+        """Delete alerts."""
+        gone = set(alert_numbers)
+        self._kept = deque(number for number in self._kept if number not in gone)
+        for number in gone:
+            self._let_go(number)
+
+    def end(self) -> None:
+        """No more events: what was set aside and not used may be used by the next owner."""
+        self._set_aside = self.last_event + 1  # the end itself is one
+        self._keep_numbers()
+
+    def _let_go(self, number: int) -> None:
+        self._belongings.keep(f"{ALERTS}/{number}", b"")
+        self.served(number)
+
+    def _keep_numbers(self, told: Callable[[Saved], None] | None = None) -> None:
+        document = _NUMBERS.dump_json(Numbers(self._set_aside, self.last_alert))
+        self._belongings.keep(NUMBERS, document, told)
+
+    def _keep_due(self) -> None:
+        self._belongings.keep(DUE, _DUE.dump_json(sorted(self._due)) if self._due else b"")
+
+
+def _read(adapter: TypeAdapter[T], content: bytes) -> T | None:
+    if not content:
+        return None
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:
+        _log.error("what was kept of alerts cannot be read", extra={"detail": str(error)})
+        return None
