@@ -451,7 +451,7 @@ class Metrics:
         self.alerts = Counter(
             "onlooker_alerts_total",
             "Alerts by what became of them: raised, held_back by cooldown or rate, superseded by a "
-            "newer one, silent after all, or not_kept: told to nobody, since the stream was let go.",
+            "newer one, silent after all, or not_kept: told to nobody, as the stream was let go.",
             ["outcome"],
             registry=registry,
         )

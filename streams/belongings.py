@@ -122,14 +122,19 @@ class Belongings:
         if saved is Saved.FAILED:
             raise ServiceError(f"{what} of the stream could not be kept: the server's log says why")
 
-    async def close(self, *, limit_s: float = SETTLE_S) -> None:
-        """Wait for a while until all is written, then give up what is not. Idempotent."""
+    async def flush(self, *, limit_s: float = SETTLE_S) -> None:
+        """Wait for a while until all is written, then give up what is not, and all that comes."""
         if self._task is not None and not self._is_cut:
             try:
                 await within(self._clock, limit_s, asyncio.shield(self._task))
             except TimeoutError:
                 _log.error("what belongs to a stream could not be kept before it was closed")
                 self._count(Saved.FAILED)
+                await self.cut()
+
+    async def close(self, *, limit_s: float = SETTLE_S) -> None:
+        """Flush, and write nothing any more. Idempotent."""
+        await self.flush(limit_s=limit_s)
         await self.cut()
 
     async def cut(self) -> None:

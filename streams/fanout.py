@@ -124,7 +124,7 @@ class EventLog:
         self._subscriptions: set[Subscription] = set()
         self._metrics = metrics
         self._last_number = 0
-        self._is_closed = False
+        self._is_closed = self._is_lost = False
         self._ledger = ledger
         self._held: deque[_Held] = deque()
         """While the first of them, an alert, is being kept: it and all that came after."""
@@ -168,6 +168,9 @@ class EventLog:
     def _publish(self, held: _Held) -> None:
         if self._is_closed:
             return
+        if self._is_lost:
+            self._publish_lost(held.event)
+            return
         if self._held:
             self._hold(held)
             return
@@ -198,7 +201,8 @@ class EventLog:
         if first.is_gone:
             self._ledger.forget([first.event.alert.number])
         elif saved is Saved.REFUSED:
-            self._metrics.alerts.labels(outcome="not_kept").inc()
+            self._is_lost = True
+            self._publish_lost(first.event)
         else:
             self._give_out(first.event)
             first.then()
@@ -206,6 +210,16 @@ class EventLog:
         for held in rest:
             if not held.is_gone:
                 self._publish(held)
+
+    def _publish_lost(self, event: StreamEvent) -> None:
+        """The stream goes on at another server, where an alert that nobody was told of here may
+        have been kept after all, under the next number. So whoever listens here is told of the end
+        alone, which takes no number, and comes back there with the last one."""
+        if isinstance(event, StreamEnded):
+            self._last_number -= 1
+            self._give_out(event)
+        elif isinstance(event, AlertRaised):
+            self._metrics.alerts.labels(outcome="not_kept").inc()
 
     def _give_out(self, event: StreamEvent) -> None:
         self._last_number += 1

@@ -132,8 +132,8 @@ class Ledger:
             self._let_go(number)
 
     def end(self) -> None:
-        """No more events: what was set aside and not used may be used by the next owner."""
-        self._set_aside = self.last_event + 1  # the end itself is one
+        """The last event has been told: what was set aside beyond it is the next owner's."""
+        self._set_aside = self.last_event
         self._keep_numbers()
 
     def _let_go(self, number: int) -> None:

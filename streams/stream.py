@@ -420,23 +420,20 @@ class Stream:
         self._lease = None
         await self.watches.close()
         await self.ingest.close()
-        await self._part(parting)
-        self._events.publish(StreamEnded(reason))
-
-    # ---- inside
-
-    async def _part(self, parting: Parting) -> None:
-        """Leave what belongs to the stream to its next owner, or delete it."""
-        if parting is Parting.FORGET:
-            self._belongings.clear()
-        elif self._ledger.is_kept:
-            await self._webhooks.let_go(self.id)
-        if parting is Parting.KEEP:
-            self._ledger.end()
         if parting is Parting.CUT:
             await self._belongings.cut()
         else:
-            await self._belongings.close()
+            await self._belongings.flush()  # alerts that are being kept are told before the end
+        if parting is not Parting.FORGET and self._ledger.is_kept:
+            await self._webhooks.let_go(self.id)
+        self._events.publish(StreamEnded(reason))
+        if parting is Parting.KEEP:
+            self._ledger.end()
+        elif parting is Parting.FORGET:
+            self._belongings.clear()
+        await self._belongings.close()
+
+    # ---- inside
 
     def _raise_alert(self, watch: Watch, alert: Alert) -> None:
         self._events.publish_alert(
