@@ -6,7 +6,7 @@ is retained in a ring, so that a subscriber that comes back with the last number
 missed. The closing event reaches every subscriber.
 
 Where the stream outlives the server, an alert is kept before anybody is told of it
-(`onlooker.streams.ledger`), and what happens meanwhile is held back, so that nothing with a larger
+(`onlooker.streams.alert_ledger`), and what happens meanwhile is held back, so that nothing with a larger
 number is seen before it.
 """
 
@@ -18,6 +18,7 @@ from heapq import merge
 from operator import itemgetter
 
 from onlooker.core.metrics import Metrics
+from onlooker.streams.alert_ledger import AlertLedger, KeptAlert
 from onlooker.streams.belongings import Saved
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import (
@@ -27,7 +28,6 @@ from onlooker.streams.events import (
     StreamEnded,
     StreamEvent,
 )
-from onlooker.streams.ledger import KeptAlert, Ledger
 from onlooker.watches.events import AlertRaised
 
 Numbered = tuple[int, StreamEvent]
@@ -114,7 +114,7 @@ class EventLog:
         num_retained: int,
         metrics: Metrics,
         num_alerts_retained: int = 256,
-        ledger: Ledger | None = None,
+        ledger: AlertLedger | None = None,
     ) -> None:
         """`num_retained` bounds the retained events other than alerts, which have a bound of their
         own, so that clips do not push them out. `ledger` keeps alerts and numbers, and brings those
@@ -135,7 +135,7 @@ class EventLog:
 
     @classmethod
     def of(
-        cls, settings: StreamsSection, metrics: Metrics, ledger: Ledger | None = None
+        cls, settings: StreamsSection, metrics: Metrics, ledger: AlertLedger | None = None
     ) -> "EventLog":
         """A log with the bounds of the settings."""
         return cls(

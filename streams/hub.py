@@ -22,10 +22,10 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
 from onlooker.engine.interface import EngineInfo, Progress
+from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.kept_privacy import privacy_document, read_privacy
-from onlooker.streams.ledger import Ledger
 from onlooker.streams.origins import settle_origin
 from onlooker.streams.privacy import NOTHING_KEPT, StreamPrivacy
 from onlooker.streams.quality.governor import GOVERN_S, Governor
@@ -313,7 +313,7 @@ class StreamHub:
         if self._engine.info.survives is not Guarantee.NONE:  # else nothing is found again
             zero_wall_s = await settle_origin(belongings, options.zero_wall_s)
             options = replace(options, zero_wall_s=zero_wall_s)
-        ledger = Ledger(belongings, max_alerts=self._settings.alerts_retained)
+        ledger = AlertLedger(belongings, max_alerts=self._settings.alerts_retained)
         privacy = self._privacy_of(belongings, options)
         await ledger.begin()  # with it the masks are kept that the stream is opened with
         opened = await self._opened(stream_id, options, privacy)

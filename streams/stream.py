@@ -14,6 +14,7 @@ from onlooker.core.errors import Conflict, InvalidRequest, NotFound, Overloaded,
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Cover, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
+from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.asker import Asker
 from onlooker.streams.belongings import WATCHES, Belongings
 from onlooker.streams.events import (
@@ -27,7 +28,6 @@ from onlooker.streams.fanout import EventLog, Subscription
 from onlooker.streams.forgetter import ForgetReport, Forgetter
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceChange, SourceLease, SourceStatus
-from onlooker.streams.ledger import Ledger
 from onlooker.streams.masks import Mask
 from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.quality.governor import Governor
@@ -69,7 +69,7 @@ class Stream:
         slots: QuestionSlots,
         webhooks: WebhookSender,
         belongings: Belongings,
-        ledger: Ledger,
+        ledger: AlertLedger,
     ) -> None:
         self.id, self.name = stream_id, split_stream_id(stream_id)[1]
         self.options = options

@@ -18,11 +18,11 @@ from onlooker.core.drawer import Documents, DrawerAway, WriteRefused
 from onlooker.core.errors import OnlookerError
 from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.core.metrics import Metrics
-from onlooker.streams import ledger as ledgers
+from onlooker.streams import alert_ledger as ledgers
+from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.events import PrivacyChanged, StreamEnded
 from onlooker.streams.fanout import EventLog, Subscription
-from onlooker.streams.ledger import Ledger
 from onlooker.streams.ownership import Ownership
 from onlooker.streams.tenure import LeaseTerms
 from onlooker.watches.alert import Alert
@@ -114,7 +114,7 @@ class Open:
     """The stream as one server has it open."""
 
     belongings: Belongings
-    ledger: Ledger
+    ledger: AlertLedger
     events: EventLog
     mask: int
     num_alerts: int
@@ -169,7 +169,7 @@ class Server:
             found = await find_belongings(
                 STREAM, self.drawer, epoch=claim.epoch, clock=self.clock, metrics=METRICS
             )
-            ledger = Ledger(found, max_alerts=MAX_ALERTS)
+            ledger = AlertLedger(found, max_alerts=MAX_ALERTS)
             mask = int(found.documents.get(PRIVACY, b"0"))
             await ledger.begin()
             assert mask >= acked, f"opened with mask {mask}; {acked} was acknowledged"

@@ -1,4 +1,4 @@
-"""`Ledger`: what is kept of a stream's alerts, and of the numbers of its events.
+"""`AlertLedger`: what is kept of a stream's alerts, and of the numbers of its events.
 
     alerts/numbers     {"event": no event has a larger number, "alert": the number of the newest}
     alerts/<number>    an alert, and the number of its event
@@ -22,7 +22,7 @@ from onlooker.watches.alert import Alert
 
 T = TypeVar("T")
 
-_log = logging.getLogger("onlooker.streams.ledger")
+_log = logging.getLogger("onlooker.streams.alert_ledger")
 
 NUMBERS, DUE = f"{ALERTS}/numbers", f"{ALERTS}/due"
 
@@ -51,7 +51,7 @@ _NUMBERS, _ALERT = TypeAdapter(Numbers), TypeAdapter(KeptAlert)
 _DUE: TypeAdapter[list[int]] = TypeAdapter(list[int])
 
 
-class Ledger:
+class AlertLedger:
     """Of one stream. Everything runs on the event loop.
 
     Args:
