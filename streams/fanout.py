@@ -6,8 +6,8 @@ is retained in a ring, so that a subscriber that comes back with the last number
 missed. The closing event reaches every subscriber.
 
 Where the stream outlives the server, an alert is kept before anybody is told of it
-(`onlooker.streams.alert_ledger`), and what happens meanwhile is held back, so that nothing with a larger
-number is seen before it.
+(`onlooker.streams.alert_ledger`), and what happens meanwhile is held back, so that nothing with a
+larger number is seen before it.
 """
 
 import asyncio
