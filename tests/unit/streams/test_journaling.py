@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from onlooker.cache_store.config import JournalSection, SyncPolicy
-from onlooker.cache_store.journal import JournalUnreachable
+from onlooker.cache_store.journal import JournalUnreachable, NewEntry
 from onlooker.cache_store.journal_entry import JournalEntry
 from onlooker.cache_store.journals.sqlite_journal import SqliteJournal
 from onlooker.cache_store.opening import open_journal
@@ -110,10 +110,8 @@ async def test_journaled_pictures_that_cost_too_much_are_left_out_and_the_others
     honest = [encode(make_pixels(colour, width=32, height=32)) for colour in ("red", "green")]
     journal = open_journal(JournalSection(path=tmp_path))
     for index, payload in enumerate([costly] * 4 + honest):
-        journal.append(
-            DOOR, sequence=index, capture_s=index / 2, codec=Codec.JPEG, payload=payload,
-            is_last=True,
-        )  # fmt: skip
+        entry = NewEntry(DOOR, index, index / 2, Codec.JPEG, payload, is_last=True)
+        journal.write([entry])
     journal.close()
     async with running_hub(
         engine=make_engine(ScriptedStore()), journal=tmp_path, metrics=metrics, in_processes=True,
