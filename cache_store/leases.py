@@ -1,6 +1,7 @@
 """Who owns a stream where several servers share a Redis.
 
-    <namespace>:owner:<stream>     hash: epoch, server, url; expires with the lease
+    <namespace>:owner:<stream>     hash: epoch, server, url; expires with the lease. With the field
+                                   `left` it is free: its last owner left it for another to go on
     <namespace>:fence:<stream>     hash: epoch, server; the newest lease that was ever granted
 
 A lease carries an *epoch*, a number that only grows. The fence outlives the lease: whatever is
@@ -25,8 +26,8 @@ from redis.exceptions import RedisError
 from onlooker.cache_store.fence import fence_name
 
 _ACQUIRE = """
-local held = redis.call('HMGET', KEYS[1], 'epoch', 'server', 'url')
-if held[1] and held[2] ~= ARGV[1] and held[1] ~= ARGV[5] then
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'server', 'url', 'left')
+if held[1] and held[2] ~= ARGV[1] and held[1] ~= ARGV[5] and not held[4] then
     return {0, held[1], held[2], held[3], redis.call('PTTL', KEYS[1])}
 end
 local last = redis.call('HMGET', KEYS[2], 'epoch', 'server')
@@ -53,8 +54,10 @@ return 1
 """
 
 _RELEASE = """
-if redis.call('HGET', KEYS[1], 'epoch') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
+if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], 'left', '1')
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """
 
 
@@ -79,6 +82,8 @@ class OwnedBy:
     epoch: int
     left_s: float
     """Seconds until the lease ends, if it is not renewed."""
+    is_left: bool = False
+    """Whether the server has let go of the stream, for any other to go on with."""
 
 
 class LeasesUnreachable(Exception):
@@ -106,15 +111,17 @@ class LeaseStore(Protocol):
         ...
 
     async def elsewhere(self, stream: str) -> OwnedBy | None:
-        """The right of another server to a stream; None where nobody has one, or this server.
+        """The right of another server to a stream, or the one that the last owner left; None where
+        there is none, or it is this server's.
 
         Raises:
             LeasesUnreachable: it is not known.
         """
         ...
 
-    async def release(self, stream: str, epoch: int) -> None:
-        """Let a stream go, so that any server may take it at once. The fence stays.
+    async def release(self, stream: str, epoch: int, *, left_s: float = 0.0) -> None:
+        """Let a stream go, so that any server may take it at once. The fence stays. `left_s`: for
+        how many seconds it is told that the stream was left for another server.
 
         Raises:
             LeasesUnreachable: the lease ends by itself, in its time.
@@ -189,15 +196,16 @@ class RedisLeases:
     async def elsewhere(self, stream: str) -> OwnedBy | None:
         owner, _ = self._keys(stream)
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.hmget(owner, "epoch", "server", "url")
+        pipeline.hmget(owner, "epoch", "server", "url", "left")
         pipeline.pttl(owner)
-        (epoch, server, url), left_ms = await self._limited(pipeline.execute())
-        if epoch is None or server is None or server.decode() == self._server:
+        (epoch, server, url, left), left_ms = await self._limited(pipeline.execute())
+        if epoch is None or server is None or (server.decode() == self._server and not left):
             return None
-        return OwnedBy(server.decode(), (url or b"").decode(), int(epoch), max(0, left_ms) / 1000)
+        left_s = max(0, left_ms) / 1000
+        return OwnedBy(server.decode(), (url or b"").decode(), int(epoch), left_s, bool(left))
 
-    async def release(self, stream: str, epoch: int) -> None:
-        await self._call(_RELEASE, stream, epoch)
+    async def release(self, stream: str, epoch: int, *, left_s: float = 0.0) -> None:
+        await self._call(_RELEASE, stream, epoch, round(left_s * 1000))
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -12,6 +12,7 @@
         Conflict               the thing exists, or another source feeds the stream
       CapacityError          try again later
         Overloaded             a limit of this server is reached
+          NoRoom                 it takes no further stream; another server may
         ShuttingDown           the server is draining
         OwnedElsewhere         another server of the fleet has the stream
         EngineRestarting       the engine died and is being started again
@@ -91,6 +92,10 @@ class CapacityError(OnlookerError):
 
 class Overloaded(CapacityError):
     code = "overloaded"
+
+
+class NoRoom(Overloaded):
+    """A server takes no further stream. Where there are others, one of them may."""
 
 
 class ShuttingDown(CapacityError):

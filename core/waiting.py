@@ -9,6 +9,9 @@ from onlooker.core.clock import Clock
 
 T = TypeVar("T")
 
+CANCEL_AGAIN_S = 0.5
+"""After so many seconds of real time a task that was cancelled and goes on is cancelled again."""
+
 
 async def within(clock: Clock, limit_s: float, work: Awaitable[T]) -> T:
     """Await `work` for at most `limit_s` seconds of `clock`, after which `work` is cancelled.
@@ -34,9 +37,14 @@ async def cancel(task: "asyncio.Task[Any]") -> None:
     Who is cancelled while waiting here is told so. ``suppress(CancelledError)`` around ``await
     task`` cannot tell the two apart: it swallows the caller's own cancellation, which then goes on
     as if nothing had happened.
+
+    It is cancelled again while it goes on: libraries lose a cancellation now and then. That of Redis
+    does where it comes in the same moment as a reply, since it asks with a timeout of 0 s whether
+    there is more.
     """
-    task.cancel()
-    await asyncio.wait((task,))
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=CANCEL_AGAIN_S)
     if not task.cancelled():
         task.result()
 

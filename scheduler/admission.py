@@ -1,16 +1,21 @@
 """Whom to let in: by what would come of it, not by a count."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.quality import RUNGS
+from onlooker.scheduler.room import Room
 from onlooker.scheduler.slo import Slo
 
 LEAST_FREE_RATIO = 0.02
 """Free share of KV or encoder memory below which nothing is begun: it would push others out."""
 
 LEAST_RETRY_S = 0.5
+
+LOWEST_SHARE = RUNGS[-1].fps_share * (0.5 if RUNGS[-1].is_paired else 1.0)
+"""Share of a stream's work that is left of it on the lowest rung."""
 
 
 class Verdict(StrEnum):
@@ -73,11 +78,37 @@ class Admission:
         at_full = load.clip_s * (clips_per_s + others_clips_per_s)
         if at_full <= self._target_load:
             return ADMITTED
-        lowest = RUNGS[-1]
-        at_lowest = at_full * lowest.fps_share * (0.5 if lowest.is_paired else 1.0)
+        at_lowest = at_full * LOWEST_SHARE
         if at_lowest <= self._target_load:
             return Decision(Verdict.DEGRADE, f"all streams together need {at_full:.0%} of it")
         return _refused(f"streams would need {at_lowest:.0%} of the engine at least", retry_s)
+
+    def room(
+        self,
+        load: EngineLoad,
+        *,
+        clips_per_s: float,
+        others_clips_per_s: float,
+        forecast: float,
+        num_streams: int,
+        max_streams: int,
+    ) -> Room:
+        """What is free, as far as `stream` would let in more.
+
+        Args:
+            clips_per_s: clips a second that one more stream would bring at full quality.
+            others_clips_per_s: clips a second that all streams bring at full quality.
+            forecast: the load that they are predicted to bring at full quality; 1 is all that can
+                be done.
+            num_streams: how many are open, of the `max_streams` that may be.
+        """
+        places = max(0, max_streams - num_streams)
+        at_full = load.clip_s * others_clips_per_s
+        fits = places
+        if (one := load.clip_s * clips_per_s) > 0:
+            fits = math.floor((self._target_load / LOWEST_SHARE - at_full) / one)
+        free = 1 - max(at_full, forecast) / self._target_load
+        return Room(min(free, places / max_streams), max(0, min(places, fits)))
 
 
 def _refused(reason: str, retry_after_s: float) -> Decision:

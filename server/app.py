@@ -66,6 +66,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.gateway = gateway
+    app.state.drain = lifecycle.drain
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
                    client_secrets, health, imports, memory, realtime, servers, whip):  # fmt: skip
         app.include_router(routes.router)

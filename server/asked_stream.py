@@ -6,7 +6,7 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.ids import is_stream_id
 from onlooker.core.protocol.http import STREAM_HEADER
 from onlooker.server.gateway import Gateway
-from onlooker.server.relay.route import found
+from onlooker.server.relay.finding import found
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
 

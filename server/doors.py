@@ -42,6 +42,8 @@ ROUTES: Mapping[str, Action] = {
     "POST /v1/realtime/client_secrets": Action.MINT_TOKEN,
     "GET /metrics": Action.READ_METRICS,
     "GET /v1/servers": Action.LIST_SERVERS,
+    "POST /v1/servers/self/drain": Action.DRAIN_SERVER,
+    "DELETE /v1/servers/self/drain": Action.DRAIN_SERVER,
 }
 """HTTP calls. `/metrics` asks for a key only where the settings say so."""
 

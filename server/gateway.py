@@ -15,6 +15,7 @@ from onlooker.server.drainable import Drainable
 from onlooker.server.errors import NotReady
 from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.fleet.herald import Herald
+from onlooker.server.fleet.placer import Placer
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
@@ -27,6 +28,10 @@ from onlooker.streams.tenants import TenantStreams
 
 if TYPE_CHECKING:  # it needs the extra `webrtc`
     from onlooker.streams.webrtc.roster import PeerRoster
+
+
+MOVED_RETRY_S = 1.0
+"""When to come again to a server whose streams go on at others."""
 
 
 class Phase(StrEnum):
@@ -68,7 +73,11 @@ class Gateway:
     """What passes calls on to other servers; None where there are none."""
     herald: Herald | None = None
     """What tells other servers of this one; None where there are none."""
+    placer: Placer | None = None
+    """What chooses who opens a new stream; None where there are no others."""
     phase: Phase = Phase.STARTING
+    is_leaving: bool = False
+    """Whether the process ends soon: then it is no door to other servers either."""
     progress: str = "starting"
     """What the start is waiting for, in plain words."""
     connections: set[Drainable] = field(default_factory=set)
@@ -87,13 +96,30 @@ class Gateway:
         if self.phase is Phase.STARTING:
             raise NotReady(f"the server is starting: {self.progress}", retry_after_s=5.0)
         if self.phase is Phase.DRAINING:
-            raise ShuttingDown("the server is shutting down; try another one", retry_after_s=5.0)
+            raise ShuttingDown(
+                "the server is shutting down; try another one",
+                retry_after_s=MOVED_RETRY_S if self.goes_on_elsewhere else 5.0,
+            )
         if self.phase is Phase.FAILED or not self.hub.alive():
             raise EngineDead("the engine is gone; the server must be restarted")
+
+    def check_door(self) -> None:
+        """Let in what may be for another server, or not. A server that is drained still is a door.
+
+        Raises: what `check_ready` does.
+        """
+        if self.phase is not Phase.DRAINING or self.is_leaving:
+            self.check_ready()
+
+    @property
+    def goes_on_elsewhere(self) -> bool:
+        """Whether what ends here goes on at other servers."""
+        return self.relay is not None
 
     def describe(self) -> ServerObject:
         """What this server says of itself."""
         fleet, hub = self.settings.fleet, self.hub
+        room = hub.room
         return ServerObject(
             name=self.name,
             url=self.url if fleet is not None else "",
@@ -104,6 +130,8 @@ class Gateway:
             max_streams=self.settings.streams.max_streams,
             connections=self.places.taken,
             load_ratio=round(hub.load_ratio, 3),
+            room_ratio=round(room.ratio, 3),
+            room_streams=room.streams if self.phase is Phase.READY else 0,
         )
 
     def streams_of(self, tenant: str) -> TenantStreams:

@@ -1,8 +1,9 @@
 """Start and stop, in order, each step with a deadline.
 
 Start: the port is open at once and answers ``/healthz``; ``/readyz`` turns 200 when the model is
-loaded. Stop: ``/readyz`` turns 503, connections hear `session.closing` and end with 1001 when their
-answers have (or the time to drain is over), event readers end, then streams and the engine stop.
+loaded. Stop: the server is drained (`onlooker.server.drain`): ``/readyz`` turns 503, connections
+hear `session.closing` and end with 1001 when their answers have (or the time to drain is over).
+Then event readers end, and streams and the engine stop.
 """
 
 import asyncio
@@ -12,15 +13,11 @@ from collections.abc import Callable
 from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.core.heap import give_back_memory
 from onlooker.core.waiting import cancel
+from onlooker.server.drain import POLL_S, Drain, Progress
 from onlooker.server.errors import hide
 from onlooker.server.gateway import Gateway, Phase
 
 _log = logging.getLogger("onlooker.server.lifespan")
-
-POLL_S = 0.02
-
-PROGRESS_S = 2.0
-"""Between two lines in the log that say how draining goes."""
 
 FAREWELL_S = 2.0
 """Time that connections get to say farewell, where ``close_s`` leaves as much."""
@@ -28,8 +25,6 @@ FAREWELL_S = 2.0
 START_SHARE, FAREWELL_SHARE, CLOSE_SHARE, UVICORN_SHARE = 0.1, 0.2, 0.75, 0.1
 """Parts of ``close_s``: to give up a start that is under way; to say farewell; for that and all
 that the server has to close; for what uvicorn still has to send. The rest is Python's own exit."""
-
-Progress = Callable[[str], None]
 
 
 class Lifecycle:
@@ -54,9 +49,14 @@ class Lifecycle:
         self._chores: list[asyncio.Task[None]] = []
         self._telling: asyncio.Task[None] | None = None
         self._is_stopped = False
-        self._is_hurried = False
-        self.waits_for = "the server to notice that it should stop"
+        self.drain = Drain(gateway, progress=progress)
+        """What empties the server: before it stops, or on its own."""
+        self._waits_for = "the server to notice that it should stop"
+
+    @property
+    def waits_for(self) -> str:
         """What the stop is waiting for, in plain words."""
+        return self._waits_for or self.drain.waits_for
 
     def start(self) -> None:
         """Begin to load the model; returns at once."""
@@ -73,7 +73,7 @@ class Lifecycle:
 
     def hurry(self) -> None:
         """Wait no longer for running answers. May be called from a signal handler."""
-        self._is_hurried = True
+        self.drain.is_hurried = True
 
     async def stop(self) -> None:
         """Drain and stop, within the settings' ``drain_s + close_s``. Idempotent."""
@@ -83,8 +83,11 @@ class Lifecycle:
         gateway, server = self._gateway, self._gateway.settings.server
         if gateway.phase is not Phase.FAILED:
             gateway.phase = Phase.DRAINING
+        gateway.is_leaving = True
         await self._give_up_start(server.close_s * START_SHARE)
-        await self._drain(server.drain_s)
+        await self.drain.close()
+        self._waits_for = ""
+        await self.drain.run(server.drain_s)
         until_s = gateway.clock.now_s() + server.close_s * CLOSE_SHARE
         await self._part(min(FAREWELL_S, server.close_s * FAREWELL_SHARE))
         gateway.stopping.set()
@@ -94,14 +97,14 @@ class Lifecycle:
             await gateway.herald.close()
         if gateway.relay is not None:
             await gateway.relay.close()
-        self.waits_for = "streams and the engine to stop"
+        self._waits_for = "streams and the engine to stop"
         try:
             async with asyncio.timeout(until_s - gateway.clock.now_s()):
                 await gateway.importer.close()
                 await gateway.hub.close(deadline_s=0.0)
         except TimeoutError:
             _log.warning("the engine did not stop in time", extra={"close_s": server.close_s})
-        self.waits_for = "HTTP connections and threads to end"
+        self._waits_for = "HTTP connections and threads to end"
 
     async def _start(self) -> None:
         gateway = self._gateway
@@ -117,7 +120,8 @@ class Lifecycle:
             await gateway.importer.start()
             gateway.phase = Phase.READY
             if gateway.herald is not None:
-                telling = gateway.herald.run(gateway.describe)
+                hearing = [one.hear for one in (gateway.relay, gateway.placer) if one is not None]
+                telling = gateway.herald.run(gateway.describe, *hearing)
                 self._telling = asyncio.create_task(telling, name="herald")
             self._on_ready()
 
@@ -141,7 +145,7 @@ class Lifecycle:
 
     async def _give_up_start(self, limit_s: float) -> None:
         """End the tasks of the start; what does not end within `limit_s` seconds is left alone."""
-        self.waits_for = "the model's start to be given up"
+        self._waits_for = "the model's start to be given up"
         tasks = [
             task for task in (self._starting, *self._chores) if task is not None and not task.done()
         ]
@@ -150,34 +154,10 @@ class Lifecycle:
         if tasks:
             await asyncio.wait(tasks, timeout=limit_s)
 
-    async def _drain(self, limit_s: float) -> None:
-        """Let running answers end, and say now and then how it goes."""
-        connections, clock, hub = self._gateway.connections, self._gateway.clock, self._gateway.hub
-        for connection in list(connections):
-            connection.drain()
-        until_s, tell_at_s = clock.now_s() + limit_s, clock.now_s()
-        while (connections or hub.num_answers) and not self._is_hurried:
-            left_s = until_s - clock.now_s()
-            if left_s <= 0:
-                break
-            self.waits_for = f"{hub.num_answers} answers and {len(connections)} connections to end"
-            if clock.now_s() >= tell_at_s:
-                tell_at_s += PROGRESS_S
-                _log.info(
-                    "draining",
-                    extra={
-                        "answers": hub.num_answers,
-                        "connections": len(connections),
-                        "left_s": round(left_s, 1),
-                    },
-                )
-                self._progress(f"{hub.num_answers} answers under way, {left_s:.0f} s left")
-            await clock.sleep(POLL_S)
-
     async def _part(self, limit_s: float) -> None:
         """End the connections that are left, and let them say farewell."""
         connections, clock = self._gateway.connections, self._gateway.clock
-        self.waits_for = "connections to say farewell"
+        self._waits_for = "connections to say farewell"
         for connection in list(connections):
             connection.end_now()
         until_s = clock.now_s() + limit_s

@@ -30,6 +30,7 @@ class Action(StrEnum):
     LIST_WATCHES = "list watches"
     READ_METRICS = "read metrics"
     LIST_SERVERS = "list servers"
+    DRAIN_SERVER = "drain a server"
     ASK = "ask"
     CONVERSE = "keep a conversation"
     OPEN_STREAM = "open a stream"
@@ -58,6 +59,7 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.LIST_WATCHES: Scope.READ,
     Action.READ_METRICS: Scope.READ,
     Action.LIST_SERVERS: Scope.ADMIN,
+    Action.DRAIN_SERVER: Scope.ADMIN,
     Action.ASK: Scope.ASK,
     Action.CONVERSE: Scope.ASK,
     Action.OPEN_STREAM: Scope.PUSH,

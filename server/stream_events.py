@@ -28,8 +28,8 @@ def told_of(
     number: int, event: events.StreamEvent, stream: Stream, *, slot: int | None = None
 ) -> told.ServerEvent | None:
     """Event `number` of `stream` for the wire; None for frames and clips, which are acknowledged
-    together (see `AckBatch`). `slot`: the connection's number for the stream, where there is one.
-    """
+    together (see `AckBatch`), and where the stream goes on at another server. `slot`: the
+    connection's number for the stream, where there is one."""
     name = stream.name
     match event:
         case AlertRaised():
@@ -65,9 +65,9 @@ def told_of(
             )
         case events.AnswerStarted() | events.AnswerFinished():
             return _answer(event, stream)
-        case events.StreamEnded():
+        case events.StreamEnded(is_moved=False):
             return told.StreamClosed(slot=slot, stream=name, reason=event.reason)
-        case events.FrameAck() | events.ClipSeen() | events.ClipLost():
+        case events.StreamEnded() | events.FrameAck() | events.ClipSeen() | events.ClipLost():
             return None
 
 

@@ -1,5 +1,6 @@
 """Wires a server's parts together. Nothing here decides anything."""
 
+import random
 import socket
 import ssl
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -28,6 +29,7 @@ from onlooker.server.config import Settings, media_addresses
 from onlooker.server.drainable import Drainable
 from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.fleet.herald import Herald
+from onlooker.server.fleet.placer import Placer
 from onlooker.server.gateway import Gateway
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
@@ -136,6 +138,7 @@ def make_gateway(
         peers=make_peers(settings, clock=clock, metrics=metrics),
         relay=make_relay(settings, ownership, clock=clock, metrics=metrics, running=connections),
         herald=make_herald(settings, clock=clock),
+        placer=make_placer(settings),
         connections=connections,
         name=server_name(settings),
         url=server_url(settings),
@@ -347,6 +350,15 @@ def make_herald(settings: Settings, *, clock: Clock) -> Herald | None:
         timeout_s=fleet.timeout_s,
     )
     return Herald(board, every_s=fleet.notice_s, clock=clock)
+
+
+def make_placer(settings: Settings) -> Placer | None:
+    """What chooses who opens a new stream; None for a server that is alone or passes nothing on."""
+    fleet = settings.fleet
+    if fleet is None or not fleet.relay:
+        return None
+    rng = random.Random()  # noqa: S311 - spreads streams, guards nothing
+    return Placer(name=server_name(settings), margin=fleet.margin, rng=rng)
 
 
 def server_name(settings: Settings) -> str:

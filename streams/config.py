@@ -54,6 +54,10 @@ class FleetSection(Section):
     notice_s: float = Field(default=2.0, gt=0, le=60)
     """How often this server tells the others how it is (`GET /v1/servers`)."""
 
+    margin: float = Field(default=0.2, ge=0, le=1)
+    """A new stream is opened by the server that was asked for it, unless another one has so much
+    more room, as a share of what a server can do. 1: unless it is full."""
+
     ca: Path | None = None
     """PEM file of the authority whose certificates the servers show each other, where their `url`
     is https. Null: the authorities that this machine trusts."""

@@ -124,6 +124,8 @@ class StreamEnded:
     """The last event of a stream."""
 
     reason: str
+    is_moved: bool = False
+    """Whether the stream goes on at another server."""
 
 
 StreamEvent = (

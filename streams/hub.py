@@ -13,15 +13,17 @@ from onlooker.core.errors import (
     EngineDead,
     EngineRestarting,
     InvalidRequest,
+    NoRoom,
     NotFound,
     OnlookerError,
-    Overloaded,
     ShuttingDown,
 )
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import STREAM_ID_PATTERN, StreamId, is_stream_id, new_id, split_stream_id
 from onlooker.core.log import stream_id_var
+from onlooker.core.waiting import cancel
 from onlooker.engine.interface import EngineInfo, Progress
+from onlooker.scheduler.room import Room
 from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.journaling import JournalKeeper
@@ -103,7 +105,10 @@ class StreamHub:
         """The sender that posts alerts to webhooks."""
         self._make_keeper = make_keeper
         self._streams: dict[StreamId, Stream] = {}
-        self._opening: set[StreamId] = set()
+        self._opening: dict[StreamId, asyncio.Event] = {}
+        """Streams that are being opened; each event is set when that has ended, well or badly."""
+        self._moving: set[StreamId] = set()
+        """Streams that are being let go for another server."""
         self._runs: dict[StreamId, asyncio.Task[None]] = {}
         self._pulls: dict[StreamId, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,6 +154,17 @@ class StreamHub:
         return self._slots.num_taken
 
     @property
+    def room(self) -> Room:
+        """What could still be let in here; nothing while streams are not taken at once."""
+        num_streams = len(self._streams) + len(self._opening)
+        room = self._governor.room(
+            1 / self._settings.perception.clip_interval_s,
+            num_streams=num_streams,
+            max_streams=self._settings.max_streams,
+        )
+        return room if self.ready() else replace(room, streams=0)
+
+    @property
     def load_ratio(self) -> float:
         """Share in use of what is in shortest supply here."""
         return self._governor.load_ratio
@@ -184,9 +200,7 @@ class StreamHub:
             stream = self._streams.get(stream_id)
             if stream is not None:
                 await self._stop(stream, "the server is shutting down", outcome="shutdown")
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*map(cancel, list(self._tasks)), return_exceptions=True)
         self._shared.decoding.close()
         await self.webhooks.close()
         await self._engine.close()
@@ -208,7 +222,7 @@ class StreamHub:
         Raises:
             Conflict: a stream of this id exists already.
             InvalidRequest: the id cannot name a stream.
-            Overloaded: as many streams are open as this server takes.
+            NoRoom: as many streams are open as this server takes.
             OwnedElsewhere: another server has the stream.
             EngineRestarting: the engine is being started again, and it takes long.
             ShuttingDown, EngineDead: nothing new is taken.
@@ -220,14 +234,15 @@ class StreamHub:
             await swept.wait()
         self._check_may_open(stream_id)
         self._governor.admit_stream(1 / self._settings.perception.clip_interval_s)
-        self._opening.add(stream_id)
+        done = self._opening[stream_id] = asyncio.Event()
         try:
             stream = await self._begun(stream_id, options)
         except BaseException:
             await asyncio.shield(self._undo(stream_id))
             raise
         finally:
-            self._opening.discard(stream_id)
+            del self._opening[stream_id]
+            done.set()
         self._streams[stream_id] = stream
         self._metrics.streams.set(len(self._streams))
         self._runs[stream_id] = asyncio.create_task(self._run(stream), name=f"stream {stream_id}")
@@ -244,6 +259,11 @@ class StreamHub:
             raise not_found(split_stream_id(StreamId(stream_id))[1])
         return stream
 
+    async def settled(self, stream_id: StreamId) -> None:
+        """Return when a stream is not just being opened."""
+        while (done := self._opening.get(stream_id)) is not None:
+            await done.wait()
+
     def streams(self) -> list[Stream]:
         """All open streams, oldest first."""
         return list(self._streams.values())
@@ -256,6 +276,22 @@ class StreamHub:
         """
         stream = self.get(stream_id)
         await self._stop(stream, reason, outcome="closed")
+
+    async def move_all(self, *, deadline_s: float) -> None:
+        """Let every stream go, for another server to go on with: each once its answers have ended,
+        or `deadline_s` seconds from now."""
+        until_s = self._clock.now_s() + deadline_s
+        while self._streams or self._opening or self._moving:
+            is_late = self._clock.now_s() >= until_s
+            free = [
+                one
+                for one in self.streams()
+                if one.id not in self._moving and (is_late or not one.num_answers)
+            ]
+            for stream in free:
+                self._moving.add(stream.id)
+                self._spawn(self._move(stream))
+            await self._clock.sleep(DRAIN_POLL_S)
 
     async def pull(self, stream: Stream, source: SourceSpec) -> None:
         """Let the server itself feed `stream` from `source`, in the background.
@@ -285,7 +321,7 @@ class StreamHub:
         if stream_id in self._streams or stream_id in self._opening:
             raise Conflict(f"stream '{name}' exists already", param="id")
         if len(self._streams) + len(self._opening) >= self._settings.max_streams:
-            raise Overloaded(
+            raise NoRoom(
                 f"{self._settings.max_streams} streams are open, which is this server's limit "
                 "(setting streams.max_streams): close one or try again later"
             )
@@ -425,9 +461,10 @@ class StreamHub:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
         # Only who closes a stream on purpose wants it forgotten; others may come back to it.
-        is_forgotten = outcome == "closed"
+        is_forgotten, is_moved = outcome == "closed", outcome == "moved"
         parting = Parting.FORGET if is_forgotten else Parting.KEEP
-        await stream.close(reason, parting if self._is_ours(stream.id) else Parting.CUT)
+        parting = parting if self._is_ours(stream.id) else Parting.CUT
+        await stream.close(reason, parting, is_moved=is_moved)
         self._metrics.streams.set(len(self._streams))
         self._metrics.streams_total.labels(reason=outcome).inc()
         if self._journal is not None:
@@ -439,16 +476,23 @@ class StreamHub:
         except (EngineRestarting, EngineDead):
             if is_forgotten and self._engine.healthy():
                 self._spawn(self._forget_later(stream.id))
-        await self._release(stream.id)
+        is_left = is_moved and stream.options.persistent
+        await self._release(stream.id, left_s=self._settings.stream_idle_s if is_left else 0.0)
+
+    async def _move(self, stream: Stream) -> None:
+        try:
+            await self._stop(stream, "this server is drained", outcome="moved")
+        finally:
+            self._moving.discard(stream.id)
 
     def _lose(self, stream_id: StreamId, why: str) -> None:
         """Another server has, or may have, one of our streams: let it go at once."""
         if (stream := self._streams.get(stream_id)) is not None:
             self._spawn(self._stop(stream, f"moved: {why}", outcome="moved"))
 
-    async def _release(self, stream_id: StreamId) -> None:
+    async def _release(self, stream_id: StreamId, *, left_s: float = 0.0) -> None:
         if self._ownership is not None:
-            await self._ownership.release(stream_id)
+            await self._ownership.release(stream_id, left_s=left_s)
 
     def _is_ours(self, stream_id: StreamId) -> bool:
         return self._ownership is None or self._ownership.holds(stream_id)

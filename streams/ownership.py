@@ -81,9 +81,9 @@ class Ownership:
         self._tenures[stream_id] = Tenure(found, asked_s)
         self._note("granted")
 
-    async def check_elsewhere(self, stream_id: StreamId) -> None:
-        """Return unless another server has a stream. Whether that server is still there is not
-        looked at.
+    async def check_elsewhere(self, stream_id: StreamId) -> bool:
+        """Return unless another server has a stream; True where its last owner left it for any
+        server to go on with. Whether an owner is still there is not looked at.
 
         Raises:
             OwnedElsewhere: it names the server, and where it is reached.
@@ -93,18 +93,24 @@ class Ownership:
             found = await self._leases.elsewhere(_name(stream_id))
         except LeasesUnreachable as error:
             raise self._nobody_knows() from error
-        if found is not None:
+        if found is not None and not found.is_left:
             raise _elsewhere(stream_id, found)
+        return found is not None
 
-    async def release(self, stream_id: StreamId) -> None:
+    async def is_gone(self, owner: OwnedElsewhere) -> bool:
+        """Whether nothing answers any more where the owner of a stream was reached."""
+        return bool(owner.url) and await self._is_gone(owner.url)
+
+    async def release(self, stream_id: StreamId, *, left_s: float = 0.0) -> None:
         """Let a stream go, so that another server may have it at once. Call it once all that was
-        written for the stream has arrived."""
+        written for the stream has arrived. `left_s`: for how many seconds the stream counts as one
+        that goes on at whichever server is asked about it."""
         tenure = self._tenures.pop(stream_id, None)
         if tenure is None:
             return
         self._note("released")
         with suppress(LeasesUnreachable):  # then the lease ends in its time
-            await self._leases.release(_name(stream_id), tenure.claim.epoch)
+            await self._leases.release(_name(stream_id), tenure.claim.epoch, left_s=left_s)
 
     async def run(self) -> None:
         """Renew for ever."""

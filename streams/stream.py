@@ -411,9 +411,17 @@ class Stream:
             except NotFound:  # it was deleted, or is not allowed any more
                 self._ledger.served(alert.number)
 
-    async def close(self, reason: str, parting: Parting = Parting.KEEP) -> None:
-        """Tell everyone that the stream is over and let go of what waits. Called by the hub, which
-        has stopped `run` before; use `StreamHub.close_stream`. Idempotent."""
+    @property
+    def num_answers(self) -> int:
+        """Answers about this stream that are under way."""
+        return self._asker.num_active
+
+    async def close(
+        self, reason: str, parting: Parting = Parting.KEEP, *, is_moved: bool = False
+    ) -> None:
+        """Tell everyone that the stream is over, or goes on at another server, and let go of what
+        waits. Called by the hub, which has stopped `run` before; use `StreamHub.close_stream`.
+        Idempotent."""
         if self._closed.done():
             return
         self._closed.set_result(reason)
@@ -426,7 +434,7 @@ class Stream:
             await self._belongings.flush()  # alerts that are being kept are told before the end
         if parting is not Parting.FORGET and self._ledger.is_kept:
             await self._webhooks.let_go(self.id)
-        self._events.publish(StreamEnded(reason))
+        self._events.publish(StreamEnded(reason, is_moved))
         if parting is Parting.KEEP:
             self._ledger.end()
         elif parting is Parting.FORGET:

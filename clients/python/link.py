@@ -22,6 +22,12 @@ from onlooker.core.protocol.server_events import (
 )
 from onlooker.core.waiting import cancel
 
+MOVED = "moved"
+"""Why a connection ends whose stream goes on at another server: it is waited for already."""
+
+MOVED_SPREAD_S = 0.1
+"""Within so many seconds a client comes back there; not all in the same moment."""
+
 AnyEvent = AnyServerEvent | UnknownEvent
 
 
@@ -48,6 +54,7 @@ class Link:
         self._on_session, self._on_event, self._on_lost = on_session, on_event, on_lost
         self._rng = random.Random()  # noqa: S311 - spreads reconnections, guards nothing
         self._retry_after_s = 0.0
+        self._is_moved = False
         self.established = asyncio.Event()
         """Set from the first connection on, also while there is none."""
 
@@ -74,7 +81,9 @@ class Link:
                 return
             named_s = lost.retry_after_s if isinstance(lost, CapacityError) else 0.0
             wait_s = self._policy.wait_s(attempt, max(named_s, self._retry_after_s), self._rng)
-            self._retry_after_s = 0.0
+            if self._is_moved and attempt == 0:
+                wait_s = self._rng.uniform(0.0, MOVED_SPREAD_S)
+            self._retry_after_s, self._is_moved = 0.0, False
             self._on_lost(lost, wait_s)
             attempt += 1
             await self._clock.sleep(wait_s)
@@ -93,6 +102,7 @@ class Link:
                 event = parse_server_event(message)
                 if isinstance(event, SessionClosing):
                     self._retry_after_s = event.retry_after_s or 0.0
+                    self._is_moved = event.reason == MOVED
                 self._on_event(event)
             raise why_closed(ConnectionClosedOK(socket.protocol.close_rcvd, None))
         except ValueError as error:

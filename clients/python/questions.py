@@ -67,6 +67,21 @@ class Questions:
         self._by_ask: dict[str, PendingAnswer] = {}
         self._line: deque[tuple[PendingAnswer, list[str]]] = deque()
         self._speaking: PendingAnswer | None = None
+        self._held: list[tuple[PendingAnswer, list[str]]] = []
+        """Questions beside the conversation that wait for the next connection."""
+        self._is_holding = False
+
+    def hold(self) -> None:
+        """Ask nothing more on this connection, which will end: it waits for the next one."""
+        self._is_holding = True
+
+    def go_on(self) -> None:
+        """Ask what was held back, on the new connection."""
+        self._is_holding = False
+        held, self._held = self._held, []
+        for pending, events in held:
+            self._put_or_end(pending, events)
+        self._advance()
 
     def ask(
         self, text: str, *, images: Iterable[bytes], alone: bool, config: ResponseConfig
@@ -87,6 +102,9 @@ class Questions:
         if not alone:
             self._line.append((pending, events))
             self._advance()
+            return pending
+        if self._is_holding:
+            self._held.append((pending, events))
             return pending
         try:
             self._put_all(events)
@@ -120,9 +138,20 @@ class Questions:
             return False
         return pending is not None
 
+    def fail_asked(self, error: OnlookerError) -> None:
+        """End the answers under way: the connection is gone. What was held back stays."""
+        if not self._is_holding:
+            self.fail_all(error)
+            return
+        kept = {id(pending) for pending, _ in (*self._line, *self._held)}
+        for pending in list(self._by_ask.values()):
+            if id(pending) not in kept:
+                self._end(pending, error)
+
     def fail_all(self, error: OnlookerError) -> None:
-        """End all answers: the connection is gone."""
+        """End all answers."""
         self._line.clear()
+        self._held.clear()
         for pending in list(self._by_ask.values()):
             self._end(pending, error)
 
@@ -131,8 +160,9 @@ class Questions:
             cancel = ResponseCancel(type="response.cancel", response_id=pending.response_id)
             with suppress(CapacityError):  # the connection is about to be given up anyway
                 self._put_event(cancel.model_dump_json(exclude_none=True))
-        elif any(waiting is pending for waiting, _ in self._line):
+        elif any(waiting is pending for waiting, _ in (*self._line, *self._held)):
             self._line = deque(entry for entry in self._line if entry[0] is not pending)
+            self._held = [entry for entry in self._held if entry[0] is not pending]
             self._end(pending, AnswerCancelled("cancelled before it was asked"))
         else:
             pending.is_unwanted = True  # sent, not accepted yet: cancelled as soon as it has a name
@@ -147,13 +177,16 @@ class Questions:
 
     def _advance(self) -> None:
         """Ask the next question of the conversation, when no other is being answered."""
-        while self._speaking is None and self._line:
+        while self._speaking is None and self._line and not self._is_holding:
             pending, events = self._line.popleft()
             self._speaking = pending
-            try:
-                self._put_all(events)
-            except OnlookerError as error:
-                self._end(pending, error)
+            self._put_or_end(pending, events)
+
+    def _put_or_end(self, pending: PendingAnswer, events: list[str]) -> None:
+        try:
+            self._put_all(events)
+        except OnlookerError as error:
+            self._end(pending, error)
 
     def _put_all(self, events: list[str]) -> None:
         for event in events:

@@ -42,6 +42,7 @@ from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
 from onlooker.core.protocol.server_events import (
     AnyServerEvent,
     ErrorEvent,
+    SessionClosing,
     SessionObject,
     StreamAlert,
     StreamClosed,
@@ -340,9 +341,10 @@ class RemoteStream:
     def _begin_session(self, session: SessionObject) -> None:
         self.session, self.pace = session, None
         self._tell(Connected(session))
+        self._questions.go_on()
 
     def _lose(self, error: OnlookerError, retry_in_s: float | None) -> None:
-        self._questions.fail_all(ConnectionLost(f"the answer was lost: {error.message}"))
+        self._questions.fail_asked(ConnectionLost(f"the answer was lost: {error.message}"))
         self.watches.fail_all(ConnectionLost(f"the reply was lost: {error.message}"))
         self._tell(Disconnected(error.message, retry_in_s))
         if retry_in_s is None:
@@ -360,6 +362,8 @@ class RemoteStream:
             if event.slot == 0:
                 self.pace = event
             self._tell(event)
+        elif isinstance(event, SessionClosing):
+            self._questions.hold()
         elif isinstance(event, StreamClosed):
             self._tell(event)
             if event.stream == self.id:

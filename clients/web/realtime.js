@@ -4,6 +4,7 @@ import { CODECS, frameMessage, microseconds } from "./frame.js";
 
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 15_000;
+const MOVED_SPREAD_MS = 100; // where the stream went on elsewhere; not all in the same moment
 const CONNECT_MS = 10_000; // an attempt to connect that takes longer has failed
 const REPLY_MS = 5000; // so has a request over HTTP
 const LOOK_MS = 1000;
@@ -123,8 +124,15 @@ export class Realtime extends EventTarget {
     this._drop("the connection was lost");
     if (!this._wanted) return;
     if (event.reason === "token_expired") return this._dial(); // with a new one, at once
+    if (event.reason === "moved") return this._follow();
     if (event.code === 1008) return this._refused(event.reason || "The server refused this connection");
     this._failed();
+  }
+
+  /** The stream goes on at another server, which is reached at the same address. */
+  _follow() {
+    this._retryTimer = setTimeout(() => this._dial(), MOVED_SPREAD_MS * Math.random());
+    this._say("connecting", "Reconnecting");
   }
 
   // A browser does not say why an upgrade failed, so the cause is asked for over HTTP.

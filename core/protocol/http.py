@@ -275,6 +275,11 @@ class ServerObject(Outbound):
     """Realtime connections that are open there."""
     load_ratio: float
     """Share in use of what is in shortest supply there: the engine, or the gateway's one thread."""
+    room_ratio: float = 0.0
+    """Share that is free of what it can do at full quality, as forecast; below 0 quality has given
+    way already."""
+    room_streams: int = 0
+    """Further streams that it would take; 0 while it is not ready."""
     age_s: float = 0.0
     """How old this is, in seconds."""
 

@@ -8,8 +8,8 @@ One hop at most: what was passed on once is answered where it arrives, if need b
 """
 
 import ssl
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 import httpcore
@@ -18,8 +18,10 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import OwnedElsewhere
 from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.core.metrics import Metrics
+from onlooker.core.protocol.http import ServerObject
 from onlooker.server.config import ServerSection
 from onlooker.server.drainable import Drainable
+from onlooker.server.errors import OwnerLost
 from onlooker.server.fleet.headers import RELAYED_BY
 from onlooker.server.fleet.owners import KnownOwners
 from onlooker.streams.config import FleetSection
@@ -29,10 +31,21 @@ MAX_IDLE = 16
 """Connections to other servers that are kept for the next call. At the other end each is a guest of
 the lobby while nothing runs on it."""
 
+MAX_SILENT = 1000
+"""Servers that fell silent and are remembered; with more, all of them are forgotten."""
+
 IDLE_SHARE = 0.5
 """For how much of ``server.keep_alive_s``, which is the other end's limit too."""
 
 Outcome = Literal["done", "left", "refused", "gone", "lost", "slow_reader", "drained"]
+
+
+class Relayed(Drainable, Protocol):
+    """What is being passed on."""
+
+    def lose(self) -> None:
+        """End soon, as the owner is lost."""
+        ...
 
 
 class OwnerGone(Exception):
@@ -66,6 +79,11 @@ class FleetRelay:
         self._ownership = ownership
         self._owners = KnownOwners(clock)
         self._running = running
+        self._relayed: dict[Relayed, str] = {}
+        """What is being passed on, and to which server."""
+        self._heard_of: frozenset[str] = frozenset()
+        self._silent: set[str] = set()
+        """Servers that were heard of once, and are not any more."""
         self.pool = httpcore.AsyncConnectionPool(
             ssl_context=trust,
             max_connections=None,  # as many as there are requests, which are bounded
@@ -73,14 +91,15 @@ class FleetRelay:
             keepalive_expiry=server.keep_alive_s * IDLE_SHARE,
         )
 
-    async def check_elsewhere(self, stream_id: StreamId) -> None:
-        """Return unless another server owns a stream.
+    async def check_elsewhere(self, stream_id: StreamId) -> bool:
+        """Return unless another server owns a stream; True where its last owner left it for any
+        server to go on with.
 
         Raises: what `Ownership.check_elsewhere` does.
         """
         self._owners.check(stream_id)
         try:
-            await self._ownership.check_elsewhere(stream_id)
+            return await self._ownership.check_elsewhere(stream_id)
         except OwnedElsewhere as owner:
             self._owners.note(stream_id, owner)
             raise
@@ -89,19 +108,59 @@ class FleetRelay:
         """A server turned out not to be a stream's owner, or not to be there: ask Redis again."""
         self._owners.forget(tenant_stream_id(*owner.stream))
 
+    async def is_gone(self, owner: OwnedElsewhere) -> bool:
+        """Whether the owner of a stream has ended, so that nobody need wait for its lease."""
+        return await self._ownership.is_gone(owner)
+
+    def hear(self, servers: Sequence[ServerObject]) -> None:
+        """Take what all servers have just said of themselves. What is passed on to one that was
+        there and is silent now is given up: it may hang, and would be waited for in vain."""
+        names = frozenset(one.name for one in servers)
+        silent, self._heard_of = self._heard_of - names, names
+        self._silent = (self._silent | silent) - names
+        if len(self._silent) > MAX_SILENT:
+            self._silent.clear()
+        for relayed, server in list(self._relayed.items()):
+            if server in silent:
+                relayed.lose()
+
+    async def check_heard(self, owner: OwnedElsewhere) -> None:
+        """Return unless a server has fallen silent.
+
+        Raises:
+            OwnerGone: its port refuses connections.
+            OwnerLost: it may hang, or its machine be cut off: its leases have to run out.
+        """
+        if owner.server not in self._silent:
+            return
+        self.doubt(owner)
+        if await self.is_gone(owner):
+            raise OwnerGone(owner.server)
+        raise OwnerLost(
+            f"nothing is heard of the server '{owner.server}', which has the stream: try again; "
+            "another server takes the stream over soon",
+            retry_after_s=1.0,
+        )
+
     def may_pass_on(self, headers: Mapping[str, str], owner: OwnedElsewhere) -> bool:
         """Whether a request with these headers may be passed on to the owner of its stream."""
-        return self.fleet.relay and bool(owner.url) and RELAYED_BY.decode() not in headers
+        return self.fleet.relay and bool(owner.url) and not self.was_passed_on(headers)
 
-    def begin(self, what: Drainable) -> None:
-        """Something is being passed on, until `end`."""
+    def was_passed_on(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request with these headers says that it was passed on before."""
+        return RELAYED_BY.decode() in headers
+
+    def begin(self, what: Relayed, server: str) -> None:
+        """Something is being passed on to a server, until `end`."""
         self._running.add(what)
+        self._relayed[what] = server
         self.metrics.relays.inc()
 
-    def end(self, what: Drainable, kind: Literal["http", "websocket"], outcome: Outcome) -> None:
+    def end(self, what: Relayed, kind: Literal["http", "websocket"], outcome: Outcome) -> None:
         """Nothing is passed on any more; only the first call counts."""
         if what in self._running:
             self._running.discard(what)
+            self._relayed.pop(what, None)
             self.metrics.relays.dec()
             self.metrics.relays_total.labels(kind, outcome).inc()
 

@@ -1,7 +1,7 @@
 """`Herald`: tells the other servers of a fleet how this one is, and hears how they are."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from pydantic import ValidationError
@@ -14,25 +14,37 @@ from onlooker.core.protocol.http import ServerObject
 _log = logging.getLogger("onlooker.server.fleet.herald")
 
 
+OnHeard = Callable[[Sequence[ServerObject]], None]
+"""Told what all servers have just said of themselves."""
+
+
 class Herald:
     """`run` as a task; `close` once."""
 
     def __init__(self, board: NoticeBoard, *, every_s: float, clock: Clock) -> None:
         self._board, self._every_s, self._clock = board, every_s, clock
+        self._was_reached = True
 
-    async def run(self, describe: Callable[[], ServerObject]) -> None:
-        """Tell now and then, for ever, how this server is."""
-        was_reached = True
+    async def run(self, describe: Callable[[], ServerObject], *on_heard: OnHeard) -> None:
+        """Tell now and then, for ever, how this server is, and pass on how the others are."""
         while True:
-            try:
-                await self._board.put_up(describe().model_dump_json())
-            except NoticesUnreachable as error:
-                if was_reached:
-                    _log.warning("servers hear nothing of this one", extra={"error": str(error)})
-                was_reached = False
-            else:
-                was_reached = True
+            await self.tell(describe())
+            with suppress(Overloaded):
+                servers = await self.servers()
+                for hear in on_heard:
+                    hear(servers)
             await self._clock.sleep(self._every_s)
+
+    async def tell(self, server: ServerObject) -> None:
+        """Tell how this server is. Where nobody can be told, that is logged once."""
+        try:
+            await self._board.put_up(server.model_dump_json())
+        except NoticesUnreachable as error:
+            if self._was_reached:
+                _log.warning("servers hear nothing of this one", extra={"error": str(error)})
+            self._was_reached = False
+        else:
+            self._was_reached = True
 
     async def servers(self) -> list[ServerObject]:
         """All servers that are heard of, by name.

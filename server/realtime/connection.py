@@ -37,6 +37,10 @@ MESSAGES_A_TURN = 16
 """Messages of one connection that are taken before others get their turn."""
 
 
+SHUTTING_DOWN, MOVED = "shutting_down", "moved"
+"""Why a connection ends whose server goes away: there is nothing else, or its stream goes on at
+another server."""
+
 EVENTS_HEARD = ("all", "openai")
 """What a peer may ask to be told with ``events=``."""
 
@@ -81,7 +85,7 @@ async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
             wanted = websocket.query_params.get("stream")
             if await tunnelled(websocket, gateway, grant, wanted):
                 return
-            stream, is_own = await stream_for_session(streams, wanted, grant)
+            stream, is_own = await stream_for_session(gateway, streams, wanted, grant)
             try:
                 connection = RealtimeConnection(websocket, gateway, streams, grant)
                 await connection.run(stream, is_own=is_own)
@@ -109,7 +113,7 @@ def _check(websocket: WebSocket, gateway: Gateway) -> Grant:
     )
     grant = gateway.auth.check(credential)
     grant.require(Action.CONNECT)
-    gateway.check_ready()
+    gateway.check_door()
     gateway.check_model(query.get("model"))
     if query.get("events", "all") not in EVENTS_HEARD:
         raise InvalidRequest(
@@ -162,7 +166,14 @@ class RealtimeConnection:
         try:
             await self._accept()
             async with asyncio.TaskGroup() as tasks:
-                session = Session(self._gateway, self._streams, self._grant, self._outbox, tasks)
+                session = Session(
+                    self._gateway,
+                    self._streams,
+                    self._grant,
+                    self._outbox,
+                    tasks,
+                    on_moved=self._leave,
+                )
                 self._session = session
                 session.open(stream, is_own=is_own, after=_after(self._websocket))
                 tasks.create_task(self._read(session))
@@ -188,17 +199,26 @@ class RealtimeConnection:
         if self._session is None or self._session.is_draining:
             return
         self._session.is_draining = True
-        self._outbox.put(
-            SessionClosing(
-                reason="shutting_down",
-                message="the server is shutting down; running answers end first",
-                retry_after_s=5.0,
+        if self._gateway.goes_on_elsewhere:
+            message = "the server is drained; running answers end first, then connect again"
+            self._outbox.put(SessionClosing(reason=MOVED, message=message, retry_after_s=0.0))
+        else:
+            message = "the server is shutting down; running answers end first"
+            self._outbox.put(
+                SessionClosing(reason=SHUTTING_DOWN, message=message, retry_after_s=5.0)
             )
+
+    def _leave(self) -> None:
+        """The stream goes on at another server, and so should the connection."""
+        is_told = self._session is not None and self._session.is_draining
+        message = "the stream goes on at another server; connect again"
+        self._end_soon(
+            _End(errors.CLOSE_GOING_AWAY, MOVED, message, retry_after_s=0.0, announced=is_told)
         )
 
     def end_now(self) -> None:
         """End the connection soon, since the time to drain is over."""
-        self._end_soon(_going_away())
+        self._end_soon(self._going_away())
 
     async def _accept(self) -> None:
         offered = self._websocket.scope.get("subprotocols", [])
@@ -256,7 +276,7 @@ class RealtimeConnection:
             session.tick()
             self._check_engine()
             if session.is_draining and not session.responses.is_busy:
-                raise _going_away()
+                raise self._going_away()
             if session.responses.is_busy:
                 self._heard_at_s = self._clock.now_s()
             silent_s = self._clock.now_s() - self._heard_at_s
@@ -273,6 +293,10 @@ class RealtimeConnection:
         self._gateway.metrics.client_errors.labels(code=error.code).inc()
         self._outbox.put(ErrorEvent(error=errors.body_of(error)))
         raise _End(errors.CLOSE_REFUSED, error.code, error.message)
+
+    def _going_away(self) -> _End:
+        reason = MOVED if self._gateway.goes_on_elsewhere else SHUTTING_DOWN
+        return _End(errors.CLOSE_GOING_AWAY, reason, announced=True)
 
     def _check_engine(self) -> None:
         if self._gateway.phase is Phase.READY and not self._gateway.hub.alive():
@@ -305,10 +329,6 @@ def _slow_reader() -> _End:
     return _End(
         errors.CLOSE_TRY_LATER, "slow_reader", "events were not read fast enough", announced=True
     )
-
-
-def _going_away() -> _End:
-    return _End(errors.CLOSE_GOING_AWAY, "shutting_down", announced=True)
 
 
 def _first(group: BaseExceptionGroup[_End]) -> _End:

@@ -73,8 +73,11 @@ class Session:
         grant: Grant,
         outbox: Outbox,
         tasks: asyncio.TaskGroup,
+        *,
+        on_moved: Callable[[], None],
     ) -> None:
-        """`streams`: the streams that the peer may see. `grant`: what the peer may do."""
+        """`streams`: the streams that the peer may see. `grant`: what the peer may do. `on_moved`
+        is called when a stream goes on at another server."""
         self.id = new_id("sess")
         self._gateway = gateway
         self._streams = streams
@@ -83,6 +86,7 @@ class Session:
         self._json_limits = self._settings.json_limits
         self._outbox = outbox
         self._tasks = tasks
+        self._on_moved = on_moved
         self._slots: dict[int, Slot] = {}
         self._owns_stream = False
         self._config = asked.SessionConfig()
@@ -312,7 +316,7 @@ class Session:
         )
 
     async def _push(self, number: int, frame: EncodedFrame, *, is_last: bool) -> None:
-        if self.is_draining:
+        if self.is_draining and not self._gateway.goes_on_elsewhere:
             raise ShuttingDown("the server is shutting down and takes no more frames")
         await self._slot(number).push(frame, is_last=is_last)
 
@@ -328,7 +332,7 @@ class Session:
                 "server.max_slots)",
                 param="slot",
             )
-        stream = await found_or_opened(self._streams, event.stream, self._grant)
+        stream = await found_or_opened(self._gateway, self._streams, event.stream, self._grant)
         self._outbox.put(told.VideoAttached(slot=event.slot, stream=stream_object(stream)))
         self._follow(event.slot, stream)
 
@@ -347,6 +351,7 @@ class Session:
             owner=f"{CONNECTION_OWNER}{self.id}",
             emit=self._outbox.put,
             report=self._report_late,
+            on_moved=self._on_moved,
             spawn=self._spawn,
             clock=self._gateway.clock,
             ack_mode=self._video.ack,
@@ -396,7 +401,9 @@ class Session:
 
     async def _create_response(self, event: asked.ResponseCreate) -> None:
         if self.is_draining:
-            raise ShuttingDown("the server is shutting down and takes no more questions")
+            raise ShuttingDown(
+                "the server is shutting down and takes no more questions; connect again"
+            )
         aside = event.response.aside
         if aside.refused:
             raise _refused(aside, "response")

@@ -40,6 +40,7 @@ class Slot:
         owner: str,
         emit: Callable[[ServerEvent], None],
         report: Callable[[OnlookerError], None],
+        on_moved: Callable[[], None],
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
         clock: Clock,
         ack_mode: AckMode,
@@ -47,7 +48,8 @@ class Slot:
         after: int | None = None,
     ) -> None:
         """`grant`: what the peer may do, and so what it hears. `after`: number of the stream's last
-        event that the peer saw on an earlier connection; alerts that it missed follow."""
+        event that the peer saw on an earlier connection; alerts that it missed follow. `on_moved`
+        is called when the stream goes on at another server."""
         self.number = number
         self.stream = stream
         self.ack_mode: AckMode = ack_mode
@@ -58,6 +60,7 @@ class Slot:
         self._owner = owner
         self._emit = emit
         self._report = report
+        self._on_moved = on_moved
         self._spawn = spawn
         self._clock = clock
         self._batch = AckBatch(max_listed=max_listed_acks)
@@ -87,6 +90,8 @@ class Slot:
                 case events.StreamEnded():
                     self.flush()
                     self._lease = None
+                    if event.is_moved:
+                        self._on_moved()
                 case events.AnswerStarted() | events.AnswerFinished() | events.SourceChanged():
                     continue  # a connection hears of its own answers only
                 case events.MemoryForgotten() | events.PrivacyChanged():

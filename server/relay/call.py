@@ -5,6 +5,7 @@ that a reader never gets half an event. Who hangs up at one end ends the other.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
@@ -26,6 +27,12 @@ _log = logging.getLogger("onlooker.server.relay")
 
 EVENT_STREAM = b"text/event-stream"
 EVENT_END = b"\n\n"
+MAX_REFUSAL_BYTES = 4096
+"""A refusal is a short text; of what is longer, the code is not looked at."""
+
+REFUSALS = (404, 421, 503)
+"""Statuses by which a server says that it is not the owner of a stream, or not for long."""
+
 HUNG_UP = 499
 """The status for nobody: the client left before there was a reply."""
 
@@ -37,10 +44,11 @@ class RelayedCall(Response):
         super().__init__(None, 200)
         self._relay, self._request, self._owner = relay, request, owner
         self._path = request.url.path
-        self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ending: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._is_asked = asyncio.Event()
         self._left: asyncio.Future[None] | None = None
         self._reply: httpcore.Response | None = None
+        self._refusal: bytes | None = None
 
     def drain(self) -> None:
         """Readers of events are let go; a call that will end by itself goes on."""
@@ -48,8 +56,14 @@ class RelayedCall(Response):
             self.end_now()
 
     def end_now(self) -> None:
+        self._end("drained")
+
+    def lose(self) -> None:
+        self._end("lost")
+
+    def _end(self, outcome: Outcome) -> None:
         if not self._ending.done():
-            self._ending.set_result(None)
+            self._ending.set_result(outcome)
 
     async def ask(self) -> Response:
         """Pass the call on, and return the reply once it begins.
@@ -59,13 +73,23 @@ class RelayedCall(Response):
             OwnerLost: the owner went away or fell silent before it replied.
             what reading the request's body does.
         """
-        self._relay.begin(self)
+        self._relay.begin(self, self._owner.server)
+        try:
+            await self._relay.check_heard(self._owner)
+        except OwnerGone:
+            await self._close("gone")
+            raise
+        except OwnerLost:
+            await self._close("lost")
+            raise
         self._left = asyncio.ensure_future(self._hung_up())
         asking = asyncio.ensure_future(self._relay.pool.handle_async_request(self._call()))
         try:
             ends: list[asyncio.Future[Any]] = [asking, self._left, self._ending]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if self._ending.done() and not asking.done():
+                if self._ending.result() == "lost":
+                    raise self._lost(TimeoutError("nothing is heard of it"))
                 raise ShuttingDown("the server is shutting down; try another one")
             if not asking.done():
                 raise ClientDisconnect
@@ -81,7 +105,7 @@ class RelayedCall(Response):
             await self._close("lost", asking)
             raise self._lost(error) from error
         except BaseException:
-            await self._close("drained" if self._ending.done() else "left", asking)
+            await self._close(self._ending.result() if self._ending.done() else "left", asking)
             raise
         self.status_code = self._reply.status
         if self.status_code in (404, 421):
@@ -89,8 +113,31 @@ class RelayedCall(Response):
         self.raw_headers = told_back(self._reply.headers, server=self._owner.server)
         return self
 
+    async def refusal(self) -> str | None:
+        """The code of the error with which the server refused; None where it did not, or not as one
+        that is not the stream's owner does. Call it once `ask` has returned."""
+        assert self._reply is not None
+        length = dict(self.raw_headers).get(b"content-length", b"")
+        if self.status_code not in REFUSALS or not length.isdigit():
+            return None
+        if int(length) > MAX_REFUSAL_BYTES:
+            return None
+        try:
+            self._refusal = await self._reply.aread()
+            code = json.loads(self._refusal)["error"]["code"]
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
+            return None
+        except (ValueError, KeyError, TypeError):
+            return None
+        return str(code)
+
+    async def give_up(self) -> None:
+        """Let go of the reply without passing it back."""
+        await self._close("refused")
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         outcome: Outcome = "left"
+        is_cut_short = False
         passing = asyncio.ensure_future(self._pass_back(send))
         try:
             assert self._left is not None
@@ -99,12 +146,15 @@ class RelayedCall(Response):
             if passing.done():
                 outcome = passing.result()
             elif self._ending.done():
-                outcome = "drained"
+                outcome, is_cut_short = self._ending.result(), True
         finally:
             await self._close(outcome, passing)
-        if outcome == "drained" and self._is_event_stream:
+        if is_cut_short and self._is_event_stream:
+            last = b""
+            if outcome == "lost":
+                last = self._told(self._lost(TimeoutError("nothing is heard of it")))
             with suppress(OSError):
-                await send({"type": "http.response.body", "body": b""})
+                await send({"type": "http.response.body", "body": last})
 
     # ---- there
 
@@ -153,7 +203,7 @@ class RelayedCall(Response):
     async def _pass_back(self, send: Send) -> Outcome:
         assert self._reply is not None
         head = {"status": self.status_code, "headers": self.raw_headers}
-        pieces = self._reply.aiter_stream()
+        pieces = self._reply.aiter_stream() if self._refusal is None else _whole(self._refusal)
         try:
             await self._put(send, {"type": "http.response.start", **head})
             async for piece in (
@@ -208,6 +258,10 @@ class RelayedCall(Response):
             with suppress(httpcore.NetworkError, httpcore.ProtocolError, OSError):
                 await asyncio.shield(self._reply.aclose())
         self._relay.end(self, "http", outcome)
+
+
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    yield body
 
 
 async def _whole_events(pieces: AsyncIterator[bytes], *, max_bytes: int) -> AsyncIterator[bytes]:

@@ -10,8 +10,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from onlooker.core.errors import Conflict, NotFound, OwnedElsewhere
-from onlooker.core.ids import is_stream_id, tenant_stream_id
+from onlooker.core.errors import NoRoom, NotFound, OwnedElsewhere, ShuttingDown
 from onlooker.core.protocol.http import STREAM_HEADER
 from onlooker.server.access import grant_of, the_gateway
 from onlooker.server.bodies import JsonRequest, JsonRoute
@@ -19,17 +18,24 @@ from onlooker.server.doors import ROUTES
 from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone
 from onlooker.server.gateway import Gateway
 from onlooker.server.relay.call import RelayedCall
-from onlooker.streams.stream import Stream, StreamOptions
-from onlooker.streams.tenants import TenantStreams
+from onlooker.server.relay.finding import found
+from onlooker.server.relay.placing import another_place
+from onlooker.server.relay.pursuit import Pursuit
 
 NAMED_BY_HEADER = ("/v1/chat/", "/v1/responses")
 """Calls of which `STREAM_HEADER` may name the stream."""
+
+OPENING = ("POST /v1/streams",)
+"""Calls that open the stream themselves, and as they say."""
+
+REPEATABLE_BYTES = 256 << 10
+"""A body of so many bytes is read whole before it is passed on, and can be passed on again."""
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
 class StreamRoute(JsonRoute):
-    """A route that is passed on where another server owns the stream."""
+    """A route that is passed on where another server owns the stream, or is to open it."""
 
     def get_route_handler(self) -> Handler:
         handler = super().get_route_handler()
@@ -43,41 +49,13 @@ class StreamRoute(JsonRoute):
                 await _check_path(gateway, request)
                 return await handler(request)
             except OwnedElsewhere as owner:
-                return await _passed_on(relay, gateway, request, owner, handler)
+                target = owner
+            except (NoRoom, ShuttingDown) as refusal:
+                tenant = grant_of(request, gateway).tenant
+                target = another_place(gateway, request, refusal, tenant)
+            return await _passed_on(relay, gateway, request, target, handler)
 
         return handle
-
-
-async def found(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
-    """The open stream of this name.
-
-    Raises:
-        NotFound: no server has it.
-        OwnedElsewhere: another server has it.
-        Overloaded: it is not known.
-    """
-    try:
-        return streams.get(name)
-    except NotFound:
-        await check_elsewhere(gateway, streams.tenant, name)
-        raise
-
-
-async def check_elsewhere(gateway: Gateway, tenant: str, name: str) -> None:
-    """Return unless another server owns a stream. Raises what `Ownership.check_elsewhere` does."""
-    if gateway.relay is not None and is_stream_id(name):
-        await gateway.relay.check_elsewhere(tenant_stream_id(tenant, name))
-
-
-async def take_over(gateway: Gateway, tenant: str, name: str) -> None:
-    """Open a stream whose owner is gone, with all that is remembered of it.
-
-    Raises: what `StreamHub.open_stream` does, `OwnedElsewhere` where its owner is there after all.
-    """
-    try:
-        await gateway.streams_of(tenant).open_stream(name, StreamOptions(persistent=True))
-    except Conflict:  # another call has just done so
-        return
 
 
 async def _check_path(gateway: Gateway, request: JsonRequest) -> None:
@@ -87,7 +65,7 @@ async def _check_path(gateway: Gateway, request: JsonRequest) -> None:
     if name is None and _call_of(request).partition(" ")[2].startswith(NAMED_BY_HEADER):
         name = request.headers.get(STREAM_HEADER)
     grant = grant_of(request, gateway)
-    gateway.check_ready()
+    gateway.check_door()
     if name is not None:
         try:
             await found(gateway, gateway.streams_of(grant.tenant), name)
@@ -102,14 +80,39 @@ async def _passed_on(
     owner: OwnedElsewhere,
     handler: Handler,
 ) -> Response:
-    if not relay.may_pass_on(request.headers, owner):
-        raise owner
-    try:
-        return await RelayedCall(relay, request, owner).ask()
-    except OwnerGone:
-        if _call_of(request) != "POST /v1/streams":  # which opens it itself
-            await take_over(gateway, *owner.stream)
-        return await handler(request)
+    opens_itself = _call_of(request) in OPENING
+    pursuit = Pursuit(gateway, relay, request, owner, opens_itself=opens_itself)
+    await pursuit.begin()
+    is_repeatable = await _is_repeatable(request)
+    while pursuit.owner is not None:
+        call = RelayedCall(relay, request, pursuit.owner)
+        try:
+            reply = await call.ask()
+        except OwnerGone:
+            await pursuit.gone()
+            continue
+        if reply is not call or not is_repeatable or (code := await call.refusal()) is None:
+            return reply
+        try:
+            goes_on = await pursuit.refused(code)
+        except BaseException:
+            await call.give_up()
+            raise
+        if not goes_on:
+            return reply
+        await call.give_up()
+    return await handler(request)
+
+
+async def _is_repeatable(request: JsonRequest) -> bool:
+    """Whether the call can be made again; its body is read for that, where it is not large."""
+    if "transfer-encoding" in request.headers:
+        return False
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > REPEATABLE_BYTES:
+        return False
+    await request.body()
+    return True
 
 
 def _call_of(request: Request) -> str:

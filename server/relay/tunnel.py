@@ -10,6 +10,7 @@ many answers are under way, and which number comes next.
 """
 
 import asyncio
+import json
 import re
 from contextlib import suppress
 from typing import Any
@@ -19,14 +20,16 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from onlooker.core.errors import NotFound, OwnedElsewhere
+from onlooker.core.errors import NoRoom, NotFound, OwnedElsewhere, ShuttingDown
 from onlooker.core.protocol.server_events import SessionClosing
 from onlooker.server import errors
 from onlooker.server.errors import OwnerLost
 from onlooker.server.fleet.fleet_relay import FleetRelay, Outcome, OwnerGone, target_of
 from onlooker.server.fleet.headers import asked_on, told_back
 from onlooker.server.gateway import Gateway
-from onlooker.server.relay.route import found, take_over
+from onlooker.server.relay.finding import found
+from onlooker.server.relay.placing import another_place, check_placed
+from onlooker.server.relay.pursuit import Pursuit
 from onlooker.server.rights import Grant
 
 FAREWELL_S = 1.0
@@ -34,6 +37,10 @@ FAREWELL_S = 1.0
 
 HANDSHAKE_S = 10.0
 """How long the owner gets to take the connection."""
+
+LOST_RETRY_S = 0.2
+"""When a client whose owner was lost is to come again: another server takes the stream over then.
+Not at once, so that not all come in the same moment."""
 
 MAX_WAITING = 4
 """Messages of the owner that wait for the client to read; with so many the owner is not read."""
@@ -45,8 +52,8 @@ _NO_CLOSE_FRAME = (1005, 1006, 1015)
 
 
 async def tunnelled(websocket: WebSocket, gateway: Gateway, grant: Grant, name: str | None) -> bool:
-    """Serve a connection to its end where another server owns the stream that it names; returns
-    False where it is to be served here.
+    """Serve a connection to its end where another server owns the stream that it names, or is to
+    open it; returns False where it is to be served here.
 
     Raises:
         OwnedElsewhere: it has been passed on before, or may not be.
@@ -55,22 +62,56 @@ async def tunnelled(websocket: WebSocket, gateway: Gateway, grant: Grant, name: 
         what `StreamHub.open_stream` does, where the owner is gone.
     """
     relay = gateway.relay
-    if relay is None or name is None:
+    if relay is None:
         return False
     try:
-        await found(gateway, gateway.streams_of(grant.tenant), name)
-    except NotFound:
+        await _check_here(gateway, websocket, grant, name)
         return False
     except OwnedElsewhere as owner:
-        if not relay.may_pass_on(websocket.headers, owner):
-            raise
+        target = owner
+    except (NoRoom, ShuttingDown) as refusal:
+        target = another_place(gateway, websocket, refusal, grant.tenant)
+    pursuit = Pursuit(gateway, relay, websocket, target)
+    await pursuit.begin()
+    while pursuit.owner is not None:
+        tunnel = Tunnel(relay, gateway, websocket, pursuit.owner)
         try:
-            await Tunnel(relay, gateway, websocket, owner).run()
+            await tunnel.run()
         except OwnerGone:
-            await take_over(gateway, grant.tenant, name)
-            return False
-        return True
+            await pursuit.gone()
+        except InvalidStatus as refused:
+            if not await pursuit.refused(_code_of(refused)):
+                await tunnel.refuse(refused)
+                return True
+        else:
+            return True
     return False
+
+
+async def _check_here(
+    gateway: Gateway, websocket: WebSocket, grant: Grant, name: str | None
+) -> None:
+    """Return where a connection is to be served here.
+
+    Raises:
+        OwnedElsewhere: another server has its stream, or is to open it.
+        what `found` and `Gateway.check_ready` do.
+    """
+    if name is not None:
+        with suppress(NotFound):
+            await found(gateway, gateway.streams_of(grant.tenant), name)
+            gateway.check_ready()
+            return
+    gateway.check_ready()
+    check_placed(gateway, websocket, grant.tenant, name)
+
+
+def _code_of(refused: InvalidStatus) -> str:
+    """The code of the error with which a server refused a connection."""
+    try:
+        return str(json.loads(refused.response.body or b"")["error"]["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 class Tunnel:
@@ -81,7 +122,7 @@ class Tunnel:
     ) -> None:
         self._relay, self._gateway = relay, gateway
         self._client, self._owner = websocket, owner
-        self._ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ending: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._is_draining = False
         self._num_answers = 0
         self._last_number = 0
@@ -92,8 +133,14 @@ class Tunnel:
         self._end_if_idle()
 
     def end_now(self) -> None:
+        self._end("drained")
+
+    def lose(self) -> None:
+        self._end("lost")
+
+    def _end(self, outcome: Outcome) -> None:
         if not self._ending.done():
-            self._ending.set_result(None)
+            self._ending.set_result(outcome)
 
     async def run(self) -> None:
         """Serve until either end leaves.
@@ -101,34 +148,49 @@ class Tunnel:
         Raises:
             OwnerGone: the owner's port refuses connections; nothing was passed on.
             OwnerLost: the owner does not answer.
+            InvalidStatus: the owner refused the connection; nothing was told the client.
         """
         outcome: Outcome = "gone"
-        self._relay.begin(self)
+        self._relay.begin(self, self._owner.server)
         try:
+            await self._relay.check_heard(self._owner)
             outcome = await self._run()
+        except InvalidStatus:
+            outcome = "refused"
+            self._relay.doubt(self._owner)
+            raise
         except OwnerLost:
             outcome = "lost"
             raise
         finally:
             self._relay.end(self, "websocket", outcome)
 
+    async def refuse(self, refused: InvalidStatus) -> None:
+        """Pass the owner's refusal on to the client."""
+        reply = refused.response
+        answer = Response(bytes(reply.body or b""), reply.status_code)
+        told = [(name.encode(), value.encode()) for name, value in reply.headers.raw_items()]
+        answer.raw_headers = told_back(told, server=self._owner.server)
+        with suppress(WebSocketDisconnect, RuntimeError, OSError):
+            await self._client.send_denial_response(answer)
+
     async def _run(self) -> Outcome:
+        connecting = asyncio.ensure_future(self._connection())
+        ends: list[asyncio.Future[Any]] = [connecting, self._ending]
         try:
-            owner = await self._connection()
-        except InvalidStatus as refused:
-            self._relay.doubt(self._owner)
-            reply = refused.response
-            answer = Response(bytes(reply.body or b""), reply.status_code)
-            told = [(name.encode(), value.encode()) for name, value in reply.headers.raw_items()]
-            answer.raw_headers = told_back(told, server=self._owner.server)
-            with suppress(WebSocketDisconnect, RuntimeError, OSError):
-                await self._client.send_denial_response(answer)
-            return "refused"
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not connecting.done():
+                raise self._lost()
+            owner = connecting.result()
+        except (InvalidStatus, OwnerLost):
+            raise
         except ConnectionRefusedError as error:
             self._relay.doubt(self._owner)
             raise OwnerGone(str(error)) from error
         except (OSError, TimeoutError, WebSocketException) as error:
             raise self._lost() from error
+        finally:
+            connecting.cancel()
         metrics = self._gateway.metrics
         metrics.connections.inc()
         outcome: Outcome = "lost"
@@ -181,7 +243,7 @@ class Tunnel:
                 return "left"
             if there.done() and not back.done():  # the owner has closed; hear how
                 await asyncio.wait([back], timeout=FAREWELL_S)
-            unfinished: Outcome = "drained" if self._ending.done() else "lost"
+            unfinished: Outcome = self._ending.result() if self._ending.done() else "lost"
             outcome = back.result() if back.done() else unfinished
         finally:
             for task in tasks:
@@ -249,9 +311,9 @@ class Tunnel:
             await self._announce(lost.code, lost.message, lost.retry_after_s)
             await self._close_client(errors.CLOSE_TRY_LATER, lost.code)
         elif outcome == "drained":
-            text = "the server is shutting down; connect again"
-            await self._announce("shutting_down", text, 1.0)
-            await self._close_client(errors.CLOSE_GOING_AWAY, "shutting_down")
+            text = "this server is drained; connect again, another one is there"
+            await self._announce("moved", text, 0.0)
+            await self._close_client(errors.CLOSE_GOING_AWAY, "moved")
         elif outcome == "slow_reader":
             await self._close_client(errors.CLOSE_TRY_LATER, "slow_reader")
 
@@ -286,5 +348,5 @@ class Tunnel:
         return OwnerLost(
             f"the server '{self._owner.server}', which has the stream, went away: connect again; "
             "another server takes the stream over",
-            retry_after_s=1.0,
+            retry_after_s=LOST_RETRY_S,
         )

@@ -2,13 +2,21 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Query, Request, Response
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList, UpdateStreamRequest
 from onlooker.scheduler.slo import Tier
-from onlooker.server.access import CallerGrant, CallerStreams, ReadyGateway, error_docs
+from onlooker.server.access import (
+    CallerGrant,
+    CallerStreams,
+    ReadyGateway,
+    error_docs,
+    the_gateway,
+)
+from onlooker.server.relay.finding import is_new
+from onlooker.server.relay.placing import check_placed
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.rights import Action
 from onlooker.server.views import masks_of, stream_object
@@ -46,6 +54,7 @@ _UPDATE_EXAMPLES: dict[str, Any] = {
 async def create_stream(
     streams: CallerStreams,
     grant: CallerGrant,
+    call: Request,
     request: Annotated[CreateStreamRequest, Body(openapi_examples=_EXAMPLES)],
 ) -> StreamObject:
     """Open a stream. It stays until it is closed or its idle limit passes.
@@ -58,6 +67,9 @@ async def create_stream(
     """
     if request.source is not None:
         grant.require(Action.PULL_SOURCE)
+    gateway = the_gateway(call)
+    if request.id is None or await is_new(gateway, streams, request.id):
+        check_placed(gateway, call, streams.tenant, request.id)
     options = StreamOptions(
         clock=request.clock,
         max_fps=request.max_fps,

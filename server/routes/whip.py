@@ -26,6 +26,7 @@ from onlooker.server.errors import (
     reply_of,
 )
 from onlooker.server.gateway import Gateway
+from onlooker.server.relay.placing import check_placed
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.rights import Action, expiry
 from onlooker.server.views import WEBRTC_OWNER
@@ -79,7 +80,12 @@ async def begin_session(
     _check_type(request, OFFER_TYPE)
     offer = peers.parse_offer(await _text_of(request))
     peers.check_room(grant.tenant)
-    stream, is_new = await _stream_of(streams, stream_id, lambda: grant.require(Action.OPEN_STREAM))
+
+    def may_open() -> None:
+        grant.require(Action.OPEN_STREAM)
+        check_placed(gateway, request, grant.tenant, stream_id)
+
+    stream, is_new = await _stream_of(streams, stream_id, may_open)
     until = partial(expiry, grant, gateway.clock) if grant.expires_at is not None else None
     try:
         peer, answer = await peers.join(

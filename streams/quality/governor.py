@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from onlooker.core.errors import Overloaded
+from onlooker.core.errors import NoRoom, Overloaded
 from onlooker.core.ids import split_stream_id
 from onlooker.scheduler.admission import Admission, Decision, Verdict
 from onlooker.scheduler.config import SchedulerSection
-from onlooker.scheduler.forecast import Pricing
+from onlooker.scheduler.forecast import Prices, Pricing
 from onlooker.scheduler.gateway_meter import GatewayMeter, GatewayWork
 from onlooker.scheduler.ladder import Ladder
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.quality import RUNGS, Quality
+from onlooker.scheduler.room import Room
 from onlooker.scheduler.slo import Tier
 from onlooker.streams.events import PaceChanged
 from onlooker.streams.quality.strain import Strain
@@ -73,6 +74,8 @@ class Governor:
         self._streams: dict[str, Governed] = {}
         self._gateway = GatewayMeter()
         self._pricing = Pricing(most_rest=section.most_rest)
+        self._prices: Prices | None = None
+        """As the newest tick found them out."""
         self._busy_s = busy_s
         self._ticked_at_s = -math.inf
         self._ticked_busy_s = 0.0
@@ -120,7 +123,7 @@ class Governor:
         """Let a stream in.
 
         Raises:
-            Overloaded: not even the lowest quality for all would do.
+            NoRoom: not even the lowest quality for all would do.
         """
         if not self.is_on:
             return
@@ -132,6 +135,22 @@ class Governor:
             retry_s=self._section.step_up_s,
         )
         self._note("stream", decision)
+
+    def room(self, clips_per_s: float, *, num_streams: int, max_streams: int) -> Room:
+        """What could still be let in, by the forecast that lets in. `clips_per_s`: what one more
+        stream would bring."""
+        wanted, prices = self._ladder.work(0), self._prices
+        forecast = self._gateway.load_ratio if prices is None else prices.load(wanted)
+        if not self.is_on:
+            forecast = self.load_ratio
+        return self._admission.room(
+            self._load() if self.is_on else EngineLoad(),  # else nobody is refused
+            clips_per_s=clips_per_s,
+            others_clips_per_s=wanted.clips,
+            forecast=forecast,
+            num_streams=num_streams,
+            max_streams=max_streams,
+        )
 
     def admit_question(
         self, quality: StreamQuality, tier: Tier | None, *, num_ahead: int, has_pictures: bool
@@ -158,7 +177,8 @@ class Governor:
     def _note(self, kind: str, decision: Decision) -> None:
         self._metrics.admissions.labels(kind, decision.verdict.value).inc()
         if decision.verdict is Verdict.REFUSE:
-            raise Overloaded(
+            refusal = NoRoom if kind == "stream" else Overloaded
+            raise refusal(
                 f"the server is overloaded: {decision.reason}; try again in "
                 f"{decision.retry_after_s:.1f} s",
                 retry_after_s=decision.retry_after_s,
@@ -184,11 +204,12 @@ class Governor:
             self._ladder.note_demand(stream_id, quality.demand(strain.source_fps))
             if quality.must_learn_fps and strain.source_fps:
                 quality.take(quality.rung, strain)
+        self._prices = self._pricing.prices(load, self._ladder.work(), self._gateway)
         changed = self._ladder.update(
             self._pressure(load, before),
             now_s,
             backlog=sum(strain.num_unseen for strain in strains.values()),
-            prices=self._pricing.prices(load, self._ladder.work(), self._gateway),
+            prices=self._prices,
         )
         for stream_id, rung in changed.items():
             if (governed := self._streams.get(stream_id)) is not None:

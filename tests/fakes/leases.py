@@ -11,6 +11,7 @@ class _Lease:
     epoch: int
     server: str
     until_s: float
+    is_left: bool = False
 
 
 @dataclass(slots=True)
@@ -46,7 +47,8 @@ class BookLeases:
     async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | OwnedBy:
         self._reach()
         held = self._book.owner(stream)
-        if held is not None and held.server != self._server and held.epoch != instead_of:
+        is_other = held is not None and held.server != self._server and not held.is_left
+        if held is not None and is_other and held.epoch != instead_of:
             left_s = held.until_s - self._book.now_s()
             return OwnedBy(held.server, held.server, held.epoch, left_s)
         newest, last = self._book.fences.get(stream, (0, ""))
@@ -61,15 +63,19 @@ class BookLeases:
     async def elsewhere(self, stream: str) -> OwnedBy | None:
         self._reach()
         held = self._book.owner(stream)
-        if held is None or held.server == self._server:
+        if held is None or (held.server == self._server and not held.is_left):
             return None
-        return OwnedBy(held.server, held.server, held.epoch, held.until_s - self._book.now_s())
+        left_s = held.until_s - self._book.now_s()
+        return OwnedBy(held.server, held.server, held.epoch, left_s, held.is_left)
 
-    async def release(self, stream: str, epoch: int) -> None:
+    async def release(self, stream: str, epoch: int, *, left_s: float = 0.0) -> None:
         self._reach()
         held = self._book.leases.get(stream)
         if held is not None and held.epoch == epoch:
             del self._book.leases[stream]
+            if left_s:
+                until_s = self._book.now_s() + left_s
+                self._book.leases[stream] = _Lease(epoch, self._server, until_s, is_left=True)
 
     async def close(self) -> None:
         pass

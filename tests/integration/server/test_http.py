@@ -221,6 +221,7 @@ async def test_health_metrics_and_documentation(served: Served, http: httpx.Asyn
     paths = (await http.get("/openapi.json")).json()["paths"]
     assert set(paths) == {
         "/v1/servers",
+        "/v1/servers/self/drain",
         "/v1/streams",
         "/v1/streams/{stream_id}",
         "/v1/streams/{stream_id}/memory",

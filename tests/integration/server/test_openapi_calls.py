@@ -50,6 +50,9 @@ EVENTS_S = 0.2
 """How long the events of a stream are read, which have no end."""
 
 
+DRAIN = "/v1/servers/self/drain"
+
+
 @pytest.fixture(scope="module")
 def apart() -> Iterator[ServedApart]:
     with serving_apart(server__api_keys=KEY, server__sse_keepalive_s=0.05) as apart:
@@ -66,12 +69,15 @@ def http(apart: ServedApart) -> Iterator[httpx.Client]:
     """A client of the server, on which only one stream is left, with one watch."""
     with httpx.Client(base_url=apart.base, headers=SHOWN, timeout=WAIT_S, trust_env=False) as http:
         yield http
+        http.delete(DRAIN).raise_for_status()
         for stream in http.get("/v1/streams?limit=100").json()["data"]:
             http.delete(f"/v1/streams/{stream['id']}").raise_for_status()
 
 
 def furnish(http: httpx.Client) -> None:
-    """Have the stream and the watch that half of the cases are about."""
+    """Have a server that takes work, with the stream and the watch that half of the cases are
+    about."""
+    http.delete(DRAIN).raise_for_status()
     http.post("/v1/streams", json={"id": STREAM})
     http.post(f"/v1/streams/{STREAM}/watches", json={"id": WATCH, "condition": "a red circle"})
 
@@ -116,6 +122,7 @@ def test_whatever_is_called_is_answered_as_documented_and_leaves_nothing(
         takes = {"parameters", "requestBody"} & operation.definition.raw.keys()
         if takes and method != "OPTIONS":  # in what may be asked of any path nothing is forbidden
             once(given(case=forbidden, is_known=st.booleans())(attempt))()
+    http.delete(DRAIN).raise_for_status()
     left = {stream["id"] for stream in http.get("/v1/streams?limit=100").json()["data"]}
     assert left - made <= {STREAM}
     assert apart.call(_under_way) == (0, 0)

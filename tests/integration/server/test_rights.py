@@ -226,6 +226,8 @@ CALLS = [
     http("GET /v1/streams/{stream_id}/watches/{watch_id}", f"{DOOR}/watches/mine"),
     http("GET /metrics", "/metrics"),
     http("GET /v1/servers", "/v1/servers"),
+    http("POST /v1/servers/self/drain", "/v1/servers/self/drain"),
+    http("DELETE /v1/servers/self/drain", "/v1/servers/self/drain"),
     http("POST /v1/streams", "/v1/streams", json={}),
     http("POST /v1/streams", "/v1/streams", Scope.ADMIN, carries="source", json={"source": FILM}),
     http(
@@ -368,13 +370,14 @@ async def prepare(served: Served) -> None:
     served.gateway.responses.keep(DEFAULT_TENANT, StoredResponse(reply, ()))
     async with served.http(headers={"authorization": f"Bearer {KEY}"}) as client:
         replies: list[httpx.Response] = [
+            await client.delete("/v1/servers/self/drain"),
             await client.delete("/v1/streams/fresh"),
             await client.post("/v1/streams", json={"id": "door"}),
             await client.post(f"{DOOR}/watches", json={"id": "mine", "condition": "it opens"}),
             await client.delete(f"{DOOR}/watches/hooked"),
             await client.post(f"{DOOR}/watches", json={"id": "hooked", "webhook": WEBHOOK, **RAIN}),
         ]
-        assert [reply.status_code < 500 for reply in replies] == [True] * 5
+        assert [reply.status_code < 500 for reply in replies] == [True] * 6
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)

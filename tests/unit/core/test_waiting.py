@@ -5,7 +5,9 @@ import contextlib
 
 import pytest
 
+from onlooker.core import waiting
 from onlooker.core.waiting import CutShort, CutShortBy
+from tests.fakes.waiting import limited
 
 
 def make_future() -> "asyncio.Future[str]":
@@ -101,3 +103,25 @@ async def test_the_inner_of_two_blocks_leaves_the_outer_ones_cut_to_it() -> None
     outer.set_result("enough")
     with pytest.raises(CutShort):
         await task
+
+
+async def test_a_task_that_loses_a_cancellation_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(waiting, "CANCEL_AGAIN_S", 0.0)
+    num_lost = 0
+
+    async def deaf() -> None:
+        nonlocal num_lost
+        while num_lost < 2:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                num_lost += 1
+        await asyncio.Event().wait()
+
+    task = asyncio.ensure_future(deaf())
+    await asyncio.sleep(0)
+    async with limited("the task to end"):
+        await waiting.cancel(task)
+    assert (task.cancelled(), num_lost) == (True, 2)

@@ -60,3 +60,40 @@ def test_a_stream_is_let_in_as_long_as_the_lowest_rung_carries_all(
     decision = ADMISSION.stream(IDLE, clips_per_s=1.0, others_clips_per_s=others, retry_s=8.0)
     assert decision.verdict is verdict
     assert (decision.retry_after_s == 8.0) == (verdict is Verdict.REFUSE)
+
+
+def test_room_is_what_would_be_let_in() -> None:
+    """Streams are let in one by one until one is refused: as many as `room` says."""
+    room = ADMISSION.room(
+        IDLE,
+        clips_per_s=1.0,
+        others_clips_per_s=0.0,
+        forecast=0.0,
+        num_streams=0,
+        max_streams=10_000,
+    )
+    verdicts = [
+        ADMISSION.stream(IDLE, clips_per_s=1.0, others_clips_per_s=float(n), retry_s=1.0).verdict
+        for n in range(room.streams + 1)
+    ]
+    assert Verdict.REFUSE not in verdicts[:-1]
+    assert verdicts[-1] is Verdict.REFUSE
+    assert room.ratio == 1.0
+
+
+@pytest.mark.parametrize(
+    ("forecast", "num_streams", "expected"),
+    [(0.4, 0, (0.5, 10)), (1.6, 0, (-1.0, 10)), (0.0, 9, (0.1, 1)), (0.0, 12, (0.0, 0))],
+)
+def test_room_is_the_least_of_places_and_of_what_is_forecast(
+    forecast: float, num_streams: int, expected: tuple[float, int]
+) -> None:
+    room = ADMISSION.room(
+        EngineLoad(),
+        clips_per_s=1.0,
+        others_clips_per_s=0.0,
+        forecast=forecast,
+        num_streams=num_streams,
+        max_streams=10,
+    )
+    assert (round(room.ratio, 6), room.streams) == expected

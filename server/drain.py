@@ -1,0 +1,119 @@
+"""`Drain`: empties a server, so that it may be stopped or left alone, and clients hardly notice.
+
+Not ready, and nothing new; answers under way end; each stream is let go as soon as its answers have
+ended, all of it stored, and another server goes on with it; clients are told and come back
+elsewhere. A server that is drained and not stopped still passes calls on to others. Where there are
+no other servers, streams stay until the process ends.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from onlooker.core.waiting import cancel, within
+from onlooker.server.gateway import Gateway, Phase
+
+_log = logging.getLogger("onlooker.server.drain")
+
+POLL_S = 0.02
+
+PROGRESS_S = 2.0
+"""Between two lines in the log that say how draining goes."""
+
+STORE_SHARE = 0.3
+"""Part of ``close_s`` in which streams are let go whose answers did not end in time."""
+
+Progress = Callable[[str], None]
+
+
+class Drain:
+    """Of one server. `run` to stop afterwards; `begin`, and perhaps `cancel`, to go on."""
+
+    def __init__(self, gateway: Gateway, *, progress: Progress = lambda line: None) -> None:
+        self._gateway, self._progress = gateway, progress
+        self._task: asyncio.Task[None] | None = None
+        self.is_hurried = False
+        """Whether answers are waited for no longer."""
+        self.waits_for = ""
+        """What it is waiting for, in plain words."""
+
+    def begin(self) -> None:
+        """Drain in the background. Idempotent; does nothing on a server that is not ready."""
+        if self._gateway.phase is Phase.READY:
+            self._gateway.phase = Phase.DRAINING
+            self._task = asyncio.create_task(self._empty(), name="drain")
+
+    async def cancel(self) -> None:
+        """Take work again. Streams that were let go stay where they are; connections that were told
+        to go end all the same. Does nothing where the server is being stopped."""
+        gateway = self._gateway
+        if gateway.phase is not Phase.DRAINING or gateway.is_leaving:
+            return
+        await self.close()
+        gateway.phase = Phase.READY
+        _log.info("the drain was called off")
+        await self._tell_others()
+
+    async def close(self) -> None:
+        """End what runs in the background."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            await cancel(task)
+
+    async def run(self, limit_s: float) -> None:
+        """Drain. Answers that take longer than `limit_s` seconds are not waited for."""
+        await self._tell_others()
+        gateway, clock = self._gateway, self._gateway.clock
+        hub, connections = gateway.hub, gateway.connections
+        self.waits_for = "answers and connections to end"
+        moving: asyncio.Task[None] | None = None
+        if gateway.goes_on_elsewhere:
+            moving = asyncio.create_task(hub.move_all(deadline_s=limit_s), name="move streams")
+        for connection in list(connections):
+            connection.drain()
+        until_s, tell_at_s = clock.now_s() + limit_s, clock.now_s()
+        try:
+            while self._is_busy(moving) and not self.is_hurried and clock.now_s() < until_s:
+                self.waits_for = (
+                    f"{hub.num_answers} answers and {len(connections)} connections to end"
+                )
+                if clock.now_s() >= tell_at_s:
+                    tell_at_s += PROGRESS_S
+                    self._tell_progress(until_s - clock.now_s())
+                await clock.sleep(POLL_S)
+            if moving is not None and not self.is_hurried:
+                self.waits_for = "streams to be stored"
+                with suppress(TimeoutError):
+                    await within(clock, gateway.settings.server.close_s * STORE_SHARE, moving)
+        finally:
+            if moving is not None:
+                await cancel(moving)
+
+    def _tell_progress(self, left_s: float) -> None:
+        hub = self._gateway.hub
+        _log.info(
+            "draining",
+            extra={
+                "answers": hub.num_answers,
+                "connections": len(self._gateway.connections),
+                "streams": len(hub.streams()),
+                "left_s": round(left_s, 1),
+            },
+        )
+        self._progress(f"{hub.num_answers} answers under way, {left_s:.0f} s left")
+
+    def _is_busy(self, moving: "asyncio.Task[None] | None") -> bool:
+        gateway = self._gateway
+        is_moving = moving is not None and not moving.done()
+        return bool(gateway.connections or gateway.hub.num_answers or is_moving)
+
+    async def _empty(self) -> None:
+        await self.run(self._gateway.settings.server.drain_s)
+        for connection in list(self._gateway.connections):
+            connection.end_now()
+        _log.info("drained")
+
+    async def _tell_others(self) -> None:
+        if self._gateway.herald is not None:
+            await self._gateway.herald.tell(self._gateway.describe())
