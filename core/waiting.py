@@ -38,9 +38,9 @@ async def cancel(task: "asyncio.Task[Any]") -> None:
     task`` cannot tell the two apart: it swallows the caller's own cancellation, which then goes on
     as if nothing had happened.
 
-    It is cancelled again while it goes on: libraries lose a cancellation now and then. That of Redis
-    does where it comes in the same moment as a reply, since it asks with a timeout of 0 s whether
-    there is more.
+    It is cancelled again while it goes on: libraries lose a cancellation now and then. That of
+    Redis does where it comes in the same moment as a reply, since it asks with a timeout of 0 s
+    whether there is more.
     """
     while not task.done():
         task.cancel()

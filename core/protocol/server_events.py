@@ -94,8 +94,8 @@ class SessionClosing(ServerEvent):
     type: Literal["session.closing"] = "session.closing"
     reason: str
     """Why the connection ends: ``shutting_down``, ``idle``, ``token_expired``,
-    ``too_many_errors``, ``engine_dead``, ``owner_lost`` or
-    ``internal_error``."""
+    ``too_many_errors``, ``engine_dead``, ``owner_lost``, ``moved`` (the stream goes on at another
+    server: connect again at once) or ``internal_error``."""
     message: str = ""
     retry_after_s: float | None = None
 

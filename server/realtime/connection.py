@@ -172,6 +172,7 @@ class RealtimeConnection:
                     self._grant,
                     self._outbox,
                     tasks,
+                    connection=self._websocket,
                     on_moved=self._leave,
                 )
                 self._session = session
@@ -275,9 +276,9 @@ class RealtimeConnection:
                 raise self._ending.result()
             session.tick()
             self._check_engine()
-            if session.is_draining and not session.responses.is_busy:
+            if session.is_draining and not session.is_answering:
                 raise self._going_away()
-            if session.responses.is_busy:
+            if session.is_answering:
                 self._heard_at_s = self._clock.now_s()
             silent_s = self._clock.now_s() - self._heard_at_s
             if silent_s > self._settings.idle_timeout_s:

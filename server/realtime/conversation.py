@@ -154,6 +154,10 @@ class Conversation:
             raise NotFound(f"the conversation has no item '{item_id[:80]}'", param="item_id")
         return self._items[item_id]
 
+    def messages(self, at_most: int) -> list[MessageItem]:
+        """The newest items as a client would send them, `at_most` of them."""
+        return [item.message for item in self._items.values()][-at_most:]
+
     def delete(self, item_id: str) -> None:
         """Forget an item. Raises `NotFound`."""
         self._forget(self.get(item_id).id)

@@ -7,13 +7,18 @@ The connection calls `open` first, then `on_text` and `on_binary` one at a time 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any
+
+from starlette.requests import HTTPConnection
 
 from onlooker.core.errors import (
     Conflict,
     InvalidRequest,
+    NoRoom,
     NotFound,
     OnlookerError,
+    OwnedElsewhere,
     ShuttingDown,
     TooLarge,
 )
@@ -22,7 +27,7 @@ from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.protocol import PROTOCOL_VERSION
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
-from onlooker.core.protocol.base import MessageItem, VideoSettings
+from onlooker.core.protocol.base import MessageItem, StreamObject, VideoSettings
 from onlooker.core.protocol.foreign_fields import SetAside
 from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
 from onlooker.core.token_bucket import TokenBucket
@@ -33,12 +38,16 @@ from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import decode_base64
 from onlooker.server.realtime.audio_calls import AudioCalls
 from onlooker.server.realtime.conversation import Conversation
+from onlooker.server.realtime.far_slot import ATTACHED
+from onlooker.server.realtime.far_streams import FarStreams
 from onlooker.server.realtime.outbox import Outbox
 from onlooker.server.realtime.responses import Responses
 from onlooker.server.realtime.session_stream import found_or_opened
 from onlooker.server.realtime.slots import Slot
 from onlooker.server.realtime.tools import session_trouble
 from onlooker.server.realtime.watch_calls import WatchCalls
+from onlooker.server.relay.finding import is_new
+from onlooker.server.relay.placing import another_place, check_placed
 from onlooker.server.rights import Action, Grant
 from onlooker.server.views import (
     CONNECTION_OWNER,
@@ -58,6 +67,9 @@ OWN_SLOT = 0
 
 _REST_HOLDS = "What else the session.update says, if anything, is in force"
 
+MAX_FAR_MESSAGES = 16
+"""Messages of the conversation that a question about a stream of another server brings along."""
+
 
 class TooManyErrors(Exception):
     """The peer sends nothing but faults; its connection ends."""
@@ -74,10 +86,12 @@ class Session:
         outbox: Outbox,
         tasks: asyncio.TaskGroup,
         *,
+        connection: HTTPConnection,
         on_moved: Callable[[], None],
     ) -> None:
-        """`streams`: the streams that the peer may see. `grant`: what the peer may do. `on_moved`
-        is called when a stream goes on at another server."""
+        """`streams`: the streams that the peer may see. `grant`: what the peer may do.
+        `connection`: as it came in. `on_moved` is called when the session's own stream goes on at
+        another server."""
         self.id = new_id("sess")
         self._gateway = gateway
         self._streams = streams
@@ -86,8 +100,11 @@ class Session:
         self._json_limits = self._settings.json_limits
         self._outbox = outbox
         self._tasks = tasks
-        self._on_moved = on_moved
+        self._connection, self._on_moved = connection, on_moved
         self._slots: dict[int, Slot] = {}
+        self._far = FarStreams(
+            gateway, connection, emit=outbox.put, spawn=self._spawn, attach=self._attach_to
+        )
         self._owns_stream = False
         self._config = asked.SessionConfig()
         self._video = VideoSettings(clock=gateway.settings.streams.clock)
@@ -127,6 +144,9 @@ class Session:
         self._owns_stream = is_own
         self._video.clock = "live" if stream.is_live else "virtual"
         self._outbox.put(told.SessionCreated(session=self._object(stream)))
+        if ATTACHED in self._connection.query_params:  # it is a slot of a session elsewhere
+            shown = stream_object(stream)
+            self._outbox.put(told.StreamUpdated(stream=shown, reason="attached"))
         self._follow(OWN_SLOT, stream, after=after)
 
     async def close(self) -> None:
@@ -135,9 +155,16 @@ class Session:
         for slot in self._slots.values():
             slot.close()
         self._slots.clear()
+        for number in list(self._far.slots):
+            await self._far.detach(number)
         if self._owns_stream and own is not None and own.stream.closed_reason is None:
             with suppress(NotFound):  # it went by itself, at the same moment
                 await self._streams.close_stream(own.stream.name, "its connection ended")
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether an answer is under way."""
+        return self.responses.is_busy or self._far.is_answering
 
     def tick(self) -> None:
         """Send the acknowledgements that have gathered."""
@@ -158,7 +185,8 @@ class Session:
             self._grant.require(EVENTS[event.type])
             if asked.is_additive(event.type):
                 self._tell_all()
-            await self._handlers[type(event)](event)
+            if not await self._far.take(event, self._dialogue):
+                await self._handlers[type(event)](event)
         except asked.BadEvent as error:
             self._report(error, event_id=error.event_id)
         except OnlookerError as error:
@@ -245,6 +273,8 @@ class Session:
             self._video.ack = ack_mode
             for slot in self._slots.values():
                 slot.ack_mode = ack_mode
+            for far in self._far.slots.values():
+                await far.take_ack_mode(ack_mode)
 
     async def _update_privacy(self, changed: asked.InputVideoConfig) -> None:
         """Change what is masked of the session's stream, and how long it is kept. Whoever feeds the
@@ -299,7 +329,7 @@ class Session:
     # ---- video
 
     async def _append_frame(self, event: asked.FrameAppend) -> None:
-        slot = self._slot(event.slot)
+        slot = self._far.slots.get(event.slot) or self._slot(event.slot)
         payload = await decode_base64(event.frame, param="frame")
         if not payload:
             raise InvalidRequest("the frame is empty", param="frame")
@@ -318,25 +348,63 @@ class Session:
     async def _push(self, number: int, frame: EncodedFrame, *, is_last: bool) -> None:
         if self.is_draining and not self._gateway.goes_on_elsewhere:
             raise ShuttingDown("the server is shutting down and takes no more frames")
-        await self._slot(number).push(frame, is_last=is_last)
+        slot = self._far.slots.get(number) or self._slot(number)
+        await slot.push(frame, is_last=is_last)
 
     async def _attach(self, event: asked.VideoAttach) -> None:
-        if event.slot in self._slots:
+        if event.slot in self._slots or event.slot in self._far.slots:
             raise Conflict(
                 f"slot {event.slot} has a stream; detach it first (input_video.detach)",
                 param="slot",
             )
-        if len(self._slots) >= self._settings.max_slots:
+        if len(self._slots) + len(self._far.slots) >= self._settings.max_slots:
             raise TooLarge(
                 f"one connection may feed {self._settings.max_slots} streams (setting "
                 "server.max_slots)",
                 param="slot",
             )
-        stream = await found_or_opened(self._gateway, self._streams, event.stream, self._grant)
-        self._outbox.put(told.VideoAttached(slot=event.slot, stream=stream_object(stream)))
-        self._follow(event.slot, stream)
+        shown = await self._attach_to(event.slot, event.stream, None)
+        self._outbox.put(told.VideoAttached(slot=event.slot, stream=shown))
+
+    async def _attach_to(self, number: int, name: str, after: int | None) -> StreamObject:
+        """Attach a stream to a slot, wherever it is or is to be opened; returns how it is."""
+        gateway, connection = self._gateway, self._connection
+        self._far.slots.pop(number, None)
+        try:
+            if self._grant.may(Action.OPEN_STREAM) and await is_new(gateway, self._streams, name):
+                check_placed(gateway, connection, self._streams.tenant, name)
+            stream = await found_or_opened(gateway, self._streams, name, self._grant)
+        except OwnedElsewhere as owner:
+            far: OwnedElsewhere = owner
+        except (NoRoom, ShuttingDown) as refusal:
+            far = another_place(gateway, connection, refusal, self._streams.tenant)
+        else:
+            self._follow(number, stream, after=after)
+            return stream_object(stream)
+        if (shown := await self._far.open(number, name, far, after)) is not None:
+            return shown
+        stream = await found_or_opened(gateway, self._streams, name, self._grant)
+        self._follow(number, stream, after=after)
+        return stream_object(stream)
+
+    def _dialogue(self) -> list[MessageItem]:
+        return self._conversation.messages(MAX_FAR_MESSAGES)
+
+    def _move(self, number: int) -> None:
+        """A stream goes on at another server: go there too."""
+        slot = self._slots[number]
+        if number == OWN_SLOT or self.is_draining:
+            self._on_moved()
+        else:
+            slot.close()
+            del self._slots[number]
+            self._far.again(number, slot.stream.name, slot.stream.last_event)
 
     async def _detach(self, event: asked.VideoDetach) -> None:
+        if event.slot in self._far.slots:
+            name = await self._far.detach(event.slot)
+            self._outbox.put(told.VideoDetached(slot=event.slot, stream=name))
+            return
         slot = self._slot(event.slot)
         await slot.settled()
         slot.close()
@@ -351,7 +419,7 @@ class Session:
             owner=f"{CONNECTION_OWNER}{self.id}",
             emit=self._outbox.put,
             report=self._report_late,
-            on_moved=self._on_moved,
+            on_moved=partial(self._move, number),
             spawn=self._spawn,
             clock=self._gateway.clock,
             ack_mode=self._video.ack,

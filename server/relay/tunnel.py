@@ -10,40 +10,35 @@ many answers are under way, and which number comes next.
 """
 
 import asyncio
-import json
 import re
 from contextlib import suppress
 from typing import Any
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from onlooker.core.errors import NoRoom, NotFound, OwnedElsewhere, ShuttingDown
 from onlooker.core.protocol.server_events import SessionClosing
 from onlooker.server import errors
 from onlooker.server.errors import OwnerLost
-from onlooker.server.fleet.fleet_relay import FleetRelay, Outcome, OwnerGone, target_of
-from onlooker.server.fleet.headers import asked_on, told_back
+from onlooker.server.fleet.fleet_relay import FleetRelay, Outcome, OwnerGone
+from onlooker.server.fleet.headers import told_back
 from onlooker.server.gateway import Gateway
+from onlooker.server.relay.dialling import dial_owner, hang_up
 from onlooker.server.relay.finding import found
 from onlooker.server.relay.placing import another_place, check_placed
 from onlooker.server.relay.pursuit import Pursuit
+from onlooker.server.relay.refusals import code_of
 from onlooker.server.rights import Grant
 
 FAREWELL_S = 1.0
 """How long each end gets to hear that the connection ends."""
 
-HANDSHAKE_S = 10.0
-"""How long the owner gets to take the connection."""
-
 LOST_RETRY_S = 0.2
 """When a client whose owner was lost is to come again: another server takes the stream over then.
 Not at once, so that not all come in the same moment."""
-
-MAX_WAITING = 4
-"""Messages of the owner that wait for the client to read; with so many the owner is not read."""
 
 _HEAD = re.compile(r'\{"event_id":"[^"]{0,64}","sequence_number":(\d{1,18}),"type":"([a-z_.]+)"')
 """How the owner's events begin."""
@@ -80,7 +75,7 @@ async def tunnelled(websocket: WebSocket, gateway: Gateway, grant: Grant, name: 
         except OwnerGone:
             await pursuit.gone()
         except InvalidStatus as refused:
-            if not await pursuit.refused(_code_of(refused)):
+            if not await pursuit.refused(code_of(refused)):
                 await tunnel.refuse(refused)
                 return True
         else:
@@ -104,14 +99,6 @@ async def _check_here(
             return
     gateway.check_ready()
     check_placed(gateway, websocket, grant.tenant, name)
-
-
-def _code_of(refused: InvalidStatus) -> str:
-    """The code of the error with which a server refused a connection."""
-    try:
-        return str(json.loads(refused.response.body or b"")["error"]["code"])
-    except (ValueError, KeyError, TypeError):
-        return ""
 
 
 class Tunnel:
@@ -175,7 +162,7 @@ class Tunnel:
             await self._client.send_denial_response(answer)
 
     async def _run(self) -> Outcome:
-        connecting = asyncio.ensure_future(self._connection())
+        connecting = asyncio.ensure_future(dial_owner(self._relay, self._client.scope, self._owner))
         ends: list[asyncio.Future[Any]] = [connecting, self._ending]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -200,35 +187,8 @@ class Tunnel:
         finally:
             metrics.connections.dec()
             metrics.connections_total.labels(outcome=f"relayed_{outcome}").inc()
-            await self._leave(owner)
+            await hang_up(owner, errors.CLOSE_GOING_AWAY, "the client left")
         return outcome
-
-    async def _connection(self) -> ClientConnection:
-        scope, server = self._client.scope, self._relay.server
-        url, host = target_of(self._owner.url, scope)
-        secure = url.scheme == b"https"
-        base = f"{'wss' if secure else 'ws'}://{host.decode()}{url.target.decode()}"
-        headers = [
-            (name.decode("latin-1"), value.decode("latin-1"))
-            for name, value in asked_on(scope["headers"], host=host, by=self._relay.name)
-            if name not in (b"host", b"user-agent")
-        ]
-        async with asyncio.timeout(HANDSHAKE_S):
-            return await connect(
-                base,
-                additional_headers=headers,
-                user_agent_header=self._client.headers.get("user-agent"),
-                subprotocols=scope.get("subprotocols") or None,
-                compression=None,
-                proxy=None,
-                ssl=self._relay.trust if secure else None,
-                open_timeout=None,
-                ping_interval=server.ping_interval_s,
-                ping_timeout=server.ping_timeout_s,
-                close_timeout=FAREWELL_S,
-                max_size=max(server.max_message_bytes, server.max_queued_bytes),
-                max_queue=MAX_WAITING,
-            )
 
     # ---- while it lasts
 
@@ -334,14 +294,6 @@ class Tunnel:
         with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             async with asyncio.timeout(FAREWELL_S):
                 await self._client.close(code, reason)
-
-    async def _leave(self, owner: ClientConnection) -> None:
-        """Close the owner's end; one that takes nothing more is hung up on."""
-        try:
-            async with asyncio.timeout(FAREWELL_S):
-                await owner.close(errors.CLOSE_GOING_AWAY, "the client left")
-        except TimeoutError:
-            owner.transport.abort()
 
     def _lost(self) -> OwnerLost:
         self._relay.doubt(self._owner)

@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 
 from onlooker.cache_store.leases import RedisLeases
+from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.wiring import FENCE_S
 from tests.contract.redis_server import RedisServer, free_port
 from tests.fakes.served import KEY, Served, serving
-from tests.fakes.waiting import in_time
+from tests.fakes.waiting import in_time, until
 
 READY = "ready: "
 NAMESPACE = "onlooker:1"
+SELDOM = {"fleet__notice_s": 60.0}
+"""Settings of members that are made known to each other by the test."""
 
 
 @contextmanager
@@ -54,6 +57,29 @@ async def member(redis_url: str, name: str, **overrides: Any) -> AsyncIterator[S
     }
     async with serving(**settings) as served:
         yield served
+
+
+async def acquaint(*members: Served) -> None:
+    """Have servers of a fleet know of each other what each says of itself now, and nothing newer:
+    see `SELDOM`."""
+    for served in members:
+        gateway = served.gateway
+        assert gateway.herald is not None
+        await gateway.herald.tell(gateway.describe())
+    for served in members:
+        gateway = served.gateway
+        assert gateway.herald is not None
+        assert gateway.relay is not None
+        assert gateway.placer is not None
+        await _has_heard(gateway.relay)
+        servers = await gateway.herald.servers()
+        gateway.relay.hear(servers)
+        gateway.placer.hear(servers)
+
+
+async def _has_heard(relay: FleetRelay) -> None:
+    """Return when a server has heard of itself; it listens again in a minute."""
+    await until(lambda: relay._heard_of)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 
 from onlooker.clients.python import Client, ClientOptions
 from onlooker.engine.fake import ScriptedEngine
-from tests.fakes.fleet import member, redis_of_a_fleet
+from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
 from tests.fakes.served import KEY, Served, next_event, send, serving, user_item
 from tests.fakes.waiting import WAIT_S, limited, until
 
@@ -20,7 +20,6 @@ AUTH = {"authorization": f"Bearer {KEY}"}
 OPTIONS = ClientOptions(answer_timeout_s=WAIT_S)
 DRAIN = "/v1/servers/self/drain"
 QUESTION = {"question": "what is there?"}
-SOON = {"fleet__notice_s": 0.05}
 
 
 @pytest.fixture
@@ -42,17 +41,11 @@ class Pair:
 
 @pytest.fixture
 async def pair(redis_url: str) -> AsyncIterator[Pair]:
-    async with member(redis_url, "a", **SOON) as a, member(redis_url, "b", **SOON) as b:
+    async with member(redis_url, "a", **SELDOM) as a, member(redis_url, "b", **SELDOM) as b:
         async with at(a) as client:
             (await client.post("/v1/streams", json={"id": "door"})).raise_for_status()
-        for one in (a, b):
-            await until(lambda served=one: knows_another(served))
+        await acquaint(a, b)
         yield Pair(a, b)
-
-
-def knows_another(served: Served) -> bool:
-    assert served.gateway.placer is not None
-    return bool(served.gateway.placer._others)
 
 
 @asynccontextmanager
@@ -131,8 +124,8 @@ async def test_an_answer_under_way_ends_before_its_stream_moves(redis_url: str) 
                 yield event
 
     async with (
-        member(redis_url, "a", engine=Slow(), **SOON) as a,
-        member(redis_url, "b", **SOON) as b,
+        member(redis_url, "a", engine=Slow(), **SELDOM) as a,
+        member(redis_url, "b", **SELDOM) as b,
         at(a) as client,
         at(b) as other,
     ):

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.fakes.fleet import member, redis_of_a_fleet
+from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
 from tests.fakes.served import KEY, Served, next_event
 from tests.fakes.waiting import until
 
@@ -15,7 +15,6 @@ pytestmark = pytest.mark.redis
 
 AUTH = {"authorization": f"Bearer {KEY}"}
 RELAYED = {"onlooker-relayed-by": "somebody"}
-SOON = {"fleet__notice_s": 0.05}
 
 
 @pytest.fixture
@@ -30,18 +29,11 @@ async def two(
 ) -> AsyncIterator[tuple[Served, Served]]:
     """Servers `a` and `b`, which have heard of each other."""
     async with (
-        member(redis_url, "a", **SOON, **(a or {})) as first,
-        member(redis_url, "b", **SOON, **(b or {})) as second,
+        member(redis_url, "a", **SELDOM, **(a or {})) as first,
+        member(redis_url, "b", **SELDOM, **(b or {})) as second,
     ):
-        await until(lambda: knows(second, "a"))
-        await until(lambda: knows(first, "b"))
+        await acquaint(first, second)
         yield first, second
-
-
-def knows(served: Served, name: str) -> bool:
-    """Whether a server would send a stream to another one."""
-    assert served.gateway.placer is not None
-    return any(one.name == name for one in served.gateway.placer._others)
 
 
 def names(served: Served) -> list[str]:
@@ -117,10 +109,8 @@ async def test_a_stream_that_is_open_is_not_placed_again(redis_url: str) -> None
 
 
 async def test_a_server_that_was_chosen_and_is_gone_is_passed_over(redis_url: str) -> None:
-    async with member(redis_url, "a", fleet__notice_s=60.0) as a, at(a) as client:
-        relay = a.gateway.relay
-        assert relay is not None
-        await until(lambda: relay._heard_of)  # the next time is in a minute
+    async with member(redis_url, "a", **SELDOM) as a, at(a) as client:
+        await acquaint(a)
         assert a.gateway.herald is not None
         assert a.gateway.placer is not None
         (me,) = await a.gateway.herald.servers()
