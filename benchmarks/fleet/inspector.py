@@ -1,0 +1,140 @@
+"""`Inspector`: asks about a fleet's streams through its door, and looks into its Redis."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+import redis.asyncio
+
+from onlooker.benchmarks.fleet.fed_stream import FedStream
+from onlooker.benchmarks.fleet.member import KEY
+from onlooker.benchmarks.fleet.shared_engine import writes_name
+from onlooker.cache_store.fence import fence_name
+from onlooker.core.clock import Clock
+
+AUTH = {"authorization": f"Bearer {KEY}"}
+POLL_S = 0.1
+PATIENCE_S = 60.0
+NUM_NEWEST, NUM_OLDER = 4, 2
+"""Seconds of each stream that an audit asks about: the last before a fault, and earlier ones."""
+AT_ONCE = 8
+"""Questions of an audit that are under way at a time."""
+MAX_TOLD = 20
+
+
+class Inspector:
+    """Use as an async context manager's value: `close` ends it.
+
+    Args:
+        base: the door.
+        namespace: of the fleet's keys in Redis.
+    """
+
+    def __init__(self, base: str, redis_url: str, namespace: str, clock: Clock) -> None:
+        self._client = httpx.AsyncClient(
+            base_url=base, headers=AUTH, trust_env=False, timeout=30.0,
+            limits=httpx.Limits(max_connections=None),
+        )  # fmt: skip
+        self._redis: Any = redis.asyncio.Redis.from_url(redis_url)
+        self._namespace, self._clock = namespace, clock
+        self.counts: Counter[str] = Counter()
+        """Of audits: clips ``right``, ``lost`` (acknowledged with a guarantee, and not there),
+        ``lost_unpromised``, ``wrong`` (answered with what was not shown), ``refused``."""
+        self.told: list[str] = []
+        """Some of what went wrong, in words."""
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        await self._redis.aclose()
+
+    async def owners(self) -> dict[str, str]:
+        """The server that has each stream now."""
+        found = {}
+        prefix = f"{self._namespace}:owner:default/"
+        async for key in self._redis.scan_iter(f"{prefix}*", count=1000):
+            server, left = await self._redis.hmget(key, "server", "left")
+            if server is not None and left is None:
+                found[key.decode().removeprefix(prefix)] = server.decode()
+        return found
+
+    async def resumed_s(self, stream: str, since_s: float, *, not_by: str) -> float | None:
+        """Seconds from `since_s` until a question about a stream is answered by another server than
+        this one; None: it is not."""
+        owner = f"{self._namespace}:owner:default/{stream}"
+        while (passed_s := self._clock.now_s() - since_s) < PATIENCE_S:
+            status, _ = await self.ask(stream, "What colour?")
+            if status == 200 and await self._redis.hget(owner, "server") != not_by.encode():
+                return self._clock.now_s() - since_s
+            await self._clock.sleep(POLL_S)
+        self._tell(f"{stream}: no answer within {passed_s:.0f} s")
+        return None
+
+    async def ask(self, stream: str, question: str) -> tuple[int, str]:
+        """The status, and the answer or what was wrong. Status 0: nobody replied."""
+        try:
+            reply = await self._client.post(
+                f"/v1/streams/{stream}/questions", json={"question": question}
+            )
+        except httpx.TransportError as error:
+            return 0, repr(error)
+        if reply.status_code != 200:
+            return reply.status_code, reply.text
+        return 200, str(reply.json()["answer"])
+
+    async def audit(self, streams: Iterable[FedStream], *, until: int) -> None:
+        """Ask what was shown before `until`, and compare."""
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def check(stream: FedStream, second: int) -> None:
+            async with room:
+                await self._check(stream, second)
+
+        async with asyncio.TaskGroup() as tasks:
+            for stream in streams:
+                known = sorted(second for second in stream.acknowledged if second < until)
+                older = known[: -NUM_NEWEST or None]
+                step = max(1, len(older) // NUM_OLDER)
+                for second in [*known[-NUM_NEWEST:], *older[::step][:NUM_OLDER]]:
+                    tasks.create_task(check(stream, second))
+
+    async def stale_writes(self, streams: Iterable[str]) -> int:
+        """Writes that were taken after a later epoch had begun than theirs. Epochs are Redis'
+        times in microseconds, as are those at which writes were taken."""
+        stale = 0
+        for stream in streams:
+            name = f"default/{stream}"
+            newest = int(await self._redis.hget(fence_name(self._namespace, name), "epoch") or 0)
+            lines = await self._redis.lrange(writes_name(self._namespace, name), 0, -1)
+            writes = [tuple(map(int, line.split())) for line in lines]
+            begun = sorted({newest, *(epoch for epoch, _ in writes)})
+            for epoch, at in writes:
+                later = next((one for one in begun if one > epoch), None)
+                stale += later is not None and at > later
+        return stale
+
+    async def _check(self, stream: FedStream, second: int) -> None:
+        question = f"What colour was it at {second} seconds?"
+        for _ in range(20):
+            status, answer = await self.ask(stream.name, question)
+            if status == 200:
+                break
+            await self._clock.sleep(POLL_S)
+        expected = stream.colour(second)
+        if status != 200:
+            self.counts["refused"] += 1
+            self._tell(f"{stream.name} at {second} s: {status} {answer[:200]}")
+        elif expected in answer:
+            self.counts["right"] += 1
+        elif "can't tell" in answer:
+            is_promised = (stream.acknowledged[second] or "none") != "none"
+            self.counts["lost" if is_promised else "lost_unpromised"] += 1
+            self._tell(f"{stream.name} at {second} s: lost ({stream.acknowledged[second]})")
+        else:
+            self.counts["wrong"] += 1
+            self._tell(f"{stream.name} at {second} s: {expected} was shown, told was: {answer}")
+
+    def _tell(self, line: str) -> None:
+        if len(self.told) < MAX_TOLD:
+            self.told.append(line)

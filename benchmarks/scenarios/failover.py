@@ -1,0 +1,288 @@
+"""Servers of a fleet that are killed, hang, are drained, come and go, while streams are watched.
+
+Three servers with the scripted engine, whose memory is in one real Redis, behind HAProxy (or, where
+this machine has none, behind the first server, which passes everything on); live streams, watches
+on some of them, and questions. One server is killed, one is paused until its leases have run out
+and then goes on, one is drained, a fourth is added, and two are taken away. After each, streams are
+asked about what was acknowledged before.
+
+Not shown: several machines, cut networks, TLS, a real model, a Redis that fails.
+"""
+
+import argparse
+import asyncio
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+from onlooker.benchmarks.fleet.fed_stream import FedStream
+from onlooker.benchmarks.fleet.front_door import FrontDoor
+from onlooker.benchmarks.fleet.inspector import AUTH, Inspector
+from onlooker.benchmarks.fleet.member import KEY, FleetMember
+from onlooker.benchmarks.report import rows
+from onlooker.benchmarks.soak.lone_redis import LoneRedis
+from onlooker.clients.python.client import Client
+from onlooker.clients.python.encode import encode_jpeg
+from onlooker.clients.python.options import ClientOptions, Reconnect
+from onlooker.core.clock import Clock, SystemClock
+
+NAMESPACE = "onlooker:1"
+COLOURS = {
+    "red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (240, 220, 50),
+    "purple": (150, 60, 180), "white": (255, 255, 255), "black": (0, 0, 0),
+}  # fmt: skip
+WATCHED = 5
+"""One of so many streams has a watch."""
+CALM_S = 12.0
+"""Before each fault, and after it."""
+LEASE_S = 10.0
+ASK_EVERY_S = 0.2
+GOALS = {"resume_p95_s": 3.0, "drain_p95_s": 1.0}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this scenario."""
+    parser.add_argument(
+        "--num-streams", type=int, default=200, help="streams that are fed (failover) [200]"
+    )
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The figures."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onlooker-fleet-")))
+        redis = await stack.enter_async_context(LoneRedis())
+        members = [_member(name, folder, redis.url) for name in ("a", "b", "c", "d")]
+        for member in members:
+            stack.push_async_callback(member.kill)
+        for member in members[:3]:
+            await member.start()
+        door = FrontDoor(folder) if FrontDoor.is_there() else None
+        if door is not None:
+            stack.push_async_callback(door.close)
+            await door.open(members[:3])
+        course = _Course(members, door, redis.url, options.num_streams)
+        stack.push_async_callback(course.close)
+        figures = await course.run()
+        return {"streams": options.num_streams, "haproxy": door is not None, **figures}
+
+
+def _member(name: str, folder: Path, redis_url: str) -> FleetMember:
+    settings = {
+        "cache_store.redis.url": redis_url,
+        "fleet.lease_s": LEASE_S,
+        "streams.max_streams": 400,
+        "streams.perception.gate_threshold": 0.0,
+        "streams.max_questions": 64,
+        "server.max_connections": 1000,
+        "server.max_http_requests": 1000,
+        "server.max_guests": 1000,
+        "server.max_guests_per_address": 1000,
+        "scheduler.policy": "fcfs",  # two cores for all; it is not load that is looked at
+    }
+    command = ("onlooker.benchmarks.fleet.serve", "shared")
+    return FleetMember(name, folder, command=command, settings=settings)
+
+
+class _Course:
+    """The faults, one after the other."""
+
+    def __init__(
+        self, members: list[FleetMember], door: FrontDoor | None, redis_url: str, num_streams: int
+    ) -> None:
+        self._members = {member.name: member for member in members}
+        self._door = door
+        self._clock: Clock = SystemClock()
+        base = members[0].base if door is None else door.base
+        self._inspector = Inspector(base, redis_url, NAMESPACE, self._clock)
+        quick = ClientOptions(reconnect=Reconnect(first_s=0.2, max_s=2.0))
+        self._client = Client(base, KEY, options=quick)
+        pictures = {
+            name: encode_jpeg(np.full((48, 64, 3), rgb, np.uint8)) for name, rgb in COLOURS.items()
+        }
+        self._streams = [
+            FedStream(
+                f"s{number}",
+                number,
+                client=self._client,
+                pictures=pictures,
+                clock=self._clock,
+                is_watched=number % WATCHED == 0,
+            )
+            for number in range(num_streams)
+        ]
+        self._statuses: Counter[str] = Counter()
+        self._began_s = self._clock.now_s()
+        self._first_door = None if door is not None else members[0].name
+
+    async def close(self) -> None:
+        await self._inspector.close()
+        await self._client.close()
+
+    async def run(self) -> dict[str, Any]:
+        """The figures of all faults."""
+        feeding = []
+        for stream in self._streams:
+            feeding.append(asyncio.create_task(stream.run()))
+            await self._clock.sleep(0.02)
+        asking = asyncio.create_task(self._ask())
+        try:
+            await self._clock.sleep(2 * CALM_S)
+            figures: dict[str, Any] = {
+                "kill": await self._befall("b", self._kill),
+                "zombie": await self._befall("c", self._pause),
+                "drain": await self._befall("b", self._drain),
+                "moved_without_need": await self._scale(),
+            }
+            await self._clock.sleep(CALM_S)
+        finally:
+            for task in (*feeding, asking):
+                task.cancel()
+            await asyncio.gather(*feeding, asking, return_exceptions=True)
+        names = [stream.name for stream in self._streams]
+        counts = self._inspector.counts
+        until = self._second() - 6
+        failed = [stream.failure.message for stream in self._streams if stream.failure is not None]
+        return {
+            **figures,
+            "lost_clips": counts["lost"],
+            "lost_clips_unpromised": counts["lost_unpromised"],
+            "wrong_memory": counts["wrong"],
+            "audited": dict(counts),
+            "alerts": sum(sum(stream.alerts.values()) for stream in self._streams),
+            "alerts_lost": sum(len(stream.alerts_missed(until)) for stream in self._streams),
+            "alerts_doubled": sum(stream.alerts_doubled() for stream in self._streams),
+            "stale_writes_accepted": await self._inspector.stale_writes(names),
+            "resume_s": figures["kill"]["resume_s"],
+            "questions": dict(self._statuses),
+            "streams_given_up": failed[:5],
+            "told": self._inspector.told,
+        }
+
+    # ---- faults
+
+    async def _befall(self, name: str, fault: Any) -> dict[str, Any]:
+        owners = await self._inspector.owners()
+        affected = [stream for stream in self._streams if owners.get(stream.name) == name]
+        until, before = self._second(), Counter(self._statuses)
+        since_s = self._clock.now_s()
+        undo = asyncio.create_task(fault(self._members[name]))
+        resumed = await asyncio.gather(
+            *(self._inspector.resumed_s(stream.name, since_s, not_by=name) for stream in affected)
+        )
+        await undo
+        await self._clock.sleep(CALM_S)
+        await self._inspector.audit(affected, until=until)
+        told: dict[str, Any] = {
+            "streams": len(affected),
+            "resume_s": _quantiles([one for one in resumed if one is not None]),
+            "never_resumed": sum(one is None for one in resumed),
+            "questions": dict(self._statuses - before),
+        }
+        print(f"  {fault.__name__.strip('_')} {name}: {told}", flush=True)
+        return told
+
+    async def _kill(self, member: FleetMember) -> None:
+        await member.kill()
+        await self._clock.sleep(CALM_S)
+        await member.start()
+
+    async def _pause(self, member: FleetMember) -> None:
+        member.pause()
+        await self._clock.sleep(2 * LEASE_S)
+        member.go_on()
+
+    async def _drain(self, member: FleetMember) -> None:
+        async with httpx.AsyncClient(headers=AUTH, trust_env=False, timeout=30.0) as client:
+            drain = f"{member.base}/v1/servers/self/drain"
+            (await client.post(drain)).raise_for_status()
+            await self._clock.sleep(CALM_S)
+            (await client.delete(drain)).raise_for_status()
+
+    async def _scale(self) -> int:
+        """From three servers to four, and to two. Returns how many streams moved whose server
+        stayed."""
+        a, b, c, d = (self._members[name] for name in "abcd")
+        owners = await self._inspector.owners()
+        await d.start()
+        if self._door is not None:
+            await self._door.open([a, b, c, d])
+        await self._clock.sleep(CALM_S)
+        grown = await self._inspector.owners()
+        moved = _changed(owners, grown, self._members)
+        if self._door is not None:
+            await self._door.open([a, b])
+        await asyncio.gather(c.stop(), d.stop())
+        await self._clock.sleep(CALM_S)
+        moved += _changed(grown, await self._inspector.owners(), ("a", "b"))
+        print(f"  3 to 4 to 2 servers: {moved} streams moved without need", flush=True)
+        return moved
+
+    async def _ask(self) -> None:
+        """Ask about one stream after another, for ever."""
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                for stream in self._streams:
+                    task = asyncio.create_task(self._ask_once(stream.name))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+                    await self._clock.sleep(ASK_EVERY_S)
+        finally:
+            for task in list(tasks):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask_once(self, stream: str) -> None:
+        status, text = await self._inspector.ask(stream, "What colour?")
+        code = text.partition('"code":"')[2].partition('"')[0]
+        self._statuses[f"{status} {code}".strip()] += 1
+
+    def _second(self) -> int:
+        """Stream time at least, of every stream."""
+        begun = 0.02 * len(self._streams)
+        return int(self._clock.now_s() - self._began_s - begun)
+
+
+def _changed(before: dict[str, str], after: dict[str, str], stayed: Iterable[str]) -> int:
+    """Streams whose server stayed, and that are another's now."""
+    there = set(stayed)
+    return sum(
+        server in there and stream in after and after[stream] != server
+        for stream, server in before.items()
+    )
+
+
+def _quantiles(values: list[float]) -> dict[str, float]:
+    if len(values) < 2:
+        return {"p50": round(sum(values), 3), "p95": round(sum(values), 3)}
+    cuts = statistics.quantiles(values, n=20)
+    return {"p50": round(statistics.median(values), 3), "p95": round(cuts[-1], 3)}
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for people."""
+    titles = ("fault", "streams", "answered again p50 s", "p95 s", "never")
+    lines = [
+        (name, one["streams"], *one["resume_s"].values(), one["never_resumed"])
+        for name in ("kill", "zombie", "drain")
+        for one in [figures[name]]
+    ]
+    names = ("lost_clips", "wrong_memory", "alerts_lost", "alerts_doubled",
+             "stale_writes_accepted", "moved_without_need")  # fmt: skip
+    return "\n\n".join(
+        (
+            rows(titles, lines),
+            ", ".join(f"{name} {figures[name]}" for name in names) + " (goal 0 of each)",
+            f"answered again p95: goal {GOALS['resume_p95_s']:g} s after a kill, "
+            f"{GOALS['drain_p95_s']:g} s in a drain",
+            *figures["told"],
+        )
+    )
