@@ -1,8 +1,9 @@
 """Who owns a stream where several servers share a Redis.
 
-    <namespace>:owner:<stream>     hash: epoch, server, url; expires with the lease. With the field
-                                   `left` it is free: its last owner left it for another to go on
-    <namespace>:fence:<stream>     hash: epoch, server; the newest lease that was ever granted
+    <namespace>:owner:<stream>     hash: epoch, server, url; expires with the lease
+    <namespace>:fence:<stream>     hash: epoch, server of the newest lease that was ever granted;
+                                   open: until when the stream counts as open without an owner, in
+                                   seconds of Redis' clock, so that another server goes on with it
 
 A lease carries an *epoch*, a number that only grows. The fence outlives the lease: whatever is
 written for a stream carries the writer's epoch, and Redis refuses it in the same step where the
@@ -26,8 +27,8 @@ from redis.exceptions import RedisError
 from onlooker.cache_store.fence import fence_name
 
 _ACQUIRE = """
-local held = redis.call('HMGET', KEYS[1], 'epoch', 'server', 'url', 'left')
-if held[1] and held[2] ~= ARGV[1] and held[1] ~= ARGV[5] and not held[4] then
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'server', 'url')
+if held[1] and held[2] ~= ARGV[1] and held[1] ~= ARGV[5] then
     return {0, held[1], held[2], held[3], redis.call('PTTL', KEYS[1])}
 end
 local last = redis.call('HMGET', KEYS[2], 'epoch', 'server')
@@ -37,7 +38,7 @@ local epoch = string.format("%.0f", math.max(tonumber(last[1] or "0") + 1, now))
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], 'epoch', epoch, 'server', ARGV[1], 'url', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('HSET', KEYS[2], 'epoch', epoch, 'server', ARGV[1])
+redis.call('HSET', KEYS[2], 'epoch', epoch, 'server', ARGV[1], 'open', time[1] + ARGV[6])
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 return {1, epoch, last[2] or ''}
 """
@@ -48,16 +49,16 @@ local held = redis.call('HGET', KEYS[1], 'epoch')
 if (newest and newest ~= ARGV[5]) or (held and held ~= ARGV[5]) then return 0 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[5], 'server', ARGV[1], 'url', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('HSET', KEYS[2], 'epoch', ARGV[5], 'server', ARGV[1])
+local open = redis.call('TIME')[1] + ARGV[6]
+redis.call('HSET', KEYS[2], 'epoch', ARGV[5], 'server', ARGV[1], 'open', open)
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 return 1
 """
 
 _RELEASE = """
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
-if ARGV[2] == '0' then return redis.call('DEL', KEYS[1]) end
-redis.call('HSET', KEYS[1], 'left', '1')
-return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+if ARGV[2] == '0' then redis.call('HDEL', KEYS[2], 'open') end
+return redis.call('DEL', KEYS[1])
 """
 
 
@@ -83,7 +84,8 @@ class OwnedBy:
     left_s: float
     """Seconds until the lease ends, if it is not renewed."""
     is_left: bool = False
-    """Whether the server has let go of the stream, for any other to go on with."""
+    """Whether the stream is open and nobody has it: its owner has let go of it for any other to go
+    on with, or was silent for longer than its lease, or was started again."""
 
 
 class LeasesUnreachable(Exception):
@@ -111,17 +113,17 @@ class LeaseStore(Protocol):
         ...
 
     async def elsewhere(self, stream: str) -> OwnedBy | None:
-        """The right of another server to a stream, or the one that the last owner left; None where
-        there is none, or it is this server's.
+        """The right of another server to a stream, or one that is left; None where there is none.
+        This server's own counts as left: it is for those that do not have the stream open.
 
         Raises:
             LeasesUnreachable: it is not known.
         """
         ...
 
-    async def release(self, stream: str, epoch: int, *, left_s: float = 0.0) -> None:
-        """Let a stream go, so that any server may take it at once. The fence stays. `left_s`: for
-        how many seconds it is told that the stream was left for another server.
+    async def release(self, stream: str, epoch: int, *, is_left: bool = False) -> None:
+        """Let a stream go, so that any server may take it at once. The fence stays. `is_left`: the
+        stream counts as open for a while yet, for another server to go on with.
 
         Raises:
             LeasesUnreachable: the lease ends by itself, in its time.
@@ -144,6 +146,7 @@ class RedisLeases:
         fence_s: how long a stream's newest epoch is remembered after the last renewal; longer than
             any segment lives.
         timeout_s: limit for each call.
+        open_s: how long a stream that nobody owns any more counts as open, unless it was closed.
     """
 
     def __init__(
@@ -156,6 +159,7 @@ class RedisLeases:
         lease_s: float,
         fence_s: float,
         timeout_s: float,
+        open_s: float = 600.0,
     ) -> None:
         self._client: Redis = Redis.from_url(
             redis_url,
@@ -166,12 +170,13 @@ class RedisLeases:
         )
         self._namespace, self._server, self._url = namespace, server, url
         self._lease_ms, self._fence_ms = round(lease_s * 1000), round(fence_s * 1000)
-        self._timeout_s = timeout_s
+        self._timeout_s, self._open_s = timeout_s, round(open_s)
 
     async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | OwnedBy:
         reply = await self._call(
-            _ACQUIRE, stream, self._server, self._url, self._lease_ms, self._fence_ms, instead_of
-        )
+            _ACQUIRE, stream, self._server, self._url, self._lease_ms, self._fence_ms, instead_of,
+            self._open_s,
+        )  # fmt: skip
         if reply[0]:
             last = reply[2].decode()
             return Claim(int(reply[1]), is_handed_over=last not in ("", self._server))
@@ -190,22 +195,27 @@ class RedisLeases:
                 str(self._lease_ms),
                 str(self._fence_ms),
                 str(epoch),
+                str(self._open_s),
             )
         return [bool(one) for one in await self._limited(pipeline.execute())]
 
     async def elsewhere(self, stream: str) -> OwnedBy | None:
-        owner, _ = self._keys(stream)
+        owner, fence = self._keys(stream)
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.hmget(owner, "epoch", "server", "url", "left")
+        pipeline.hmget(owner, "epoch", "server", "url")
         pipeline.pttl(owner)
-        (epoch, server, url, left), left_ms = await self._limited(pipeline.execute())
-        if epoch is None or server is None or (server.decode() == self._server and not left):
-            return None
-        left_s = max(0, left_ms) / 1000
-        return OwnedBy(server.decode(), (url or b"").decode(), int(epoch), left_s, bool(left))
+        pipeline.hget(fence, "open")
+        pipeline.time()
+        (epoch, server, url), left_ms, until_s, time = await self._limited(pipeline.execute())
+        if epoch is None or server is None:
+            if until_s is None or (left_s := int(until_s) - time[0]) <= 0:
+                return None
+            return OwnedBy("", "", 0, float(left_s), is_left=True)
+        name, left_s = server.decode(), max(0, left_ms) / 1000
+        return OwnedBy(name, (url or b"").decode(), int(epoch), left_s, name == self._server)
 
-    async def release(self, stream: str, epoch: int, *, left_s: float = 0.0) -> None:
-        await self._call(_RELEASE, stream, epoch, round(left_s * 1000))
+    async def release(self, stream: str, epoch: int, *, is_left: bool = False) -> None:
+        await self._call(_RELEASE, stream, epoch, int(is_left))
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -109,8 +109,9 @@ class Drain:
         return bool(gateway.connections or gateway.hub.num_answers or is_moving)
 
     async def _empty(self) -> None:
+        before = set(self._gateway.connections)
         await self.run(self._gateway.settings.server.drain_s)
-        for connection in list(self._gateway.connections):
+        for connection in before & self._gateway.connections:  # what came since is passed on
             connection.end_now()
         _log.info("drained")
 

@@ -300,6 +300,7 @@ def make_ownership(settings: Settings, *, clock: Clock, metrics: Metrics) -> Own
         lease_s=fleet.lease_s,
         fence_s=FENCE_S,
         timeout_s=fleet.timeout_s,
+        open_s=settings.streams.stream_idle_s,
     )
     terms = LeaseTerms(fleet.lease_s)
     return Ownership(leases, terms=terms, clock=clock, metrics=metrics, is_gone=answers_nothing)

@@ -476,8 +476,8 @@ class StreamHub:
         except (EngineRestarting, EngineDead):
             if is_forgotten and self._engine.healthy():
                 self._spawn(self._forget_later(stream.id))
-        is_left = is_moved and stream.options.persistent
-        await self._release(stream.id, left_s=self._settings.stream_idle_s if is_left else 0.0)
+        goes_on = outcome in ("moved", "shutdown") and stream.options.persistent
+        await self._release(stream.id, is_left=goes_on)
 
     async def _move(self, stream: Stream) -> None:
         try:
@@ -490,9 +490,9 @@ class StreamHub:
         if (stream := self._streams.get(stream_id)) is not None:
             self._spawn(self._stop(stream, f"moved: {why}", outcome="moved"))
 
-    async def _release(self, stream_id: StreamId, *, left_s: float = 0.0) -> None:
+    async def _release(self, stream_id: StreamId, *, is_left: bool = False) -> None:
         if self._ownership is not None:
-            await self._ownership.release(stream_id, left_s=left_s)
+            await self._ownership.release(stream_id, is_left=is_left)
 
     def _is_ours(self, stream_id: StreamId) -> bool:
         return self._ownership is None or self._ownership.holds(stream_id)

@@ -82,13 +82,16 @@ class Ownership:
         self._note("granted")
 
     async def check_elsewhere(self, stream_id: StreamId) -> bool:
-        """Return unless another server has a stream; True where its last owner left it for any
-        server to go on with. Whether an owner is still there is not looked at.
+        """Return unless another server has a stream; True where nobody has it and any server is to
+        go on with it: its owner let go of it, was silent for too long, or was this server before it
+        was started again. Whether an owner is still there is not looked at.
 
         Raises:
             OwnedElsewhere: it names the server, and where it is reached.
             Overloaded: Redis is away, so that nobody knows who has the stream.
         """
+        if stream_id in self._tenures:
+            return False
         try:
             found = await self._leases.elsewhere(_name(stream_id))
         except LeasesUnreachable as error:
@@ -101,16 +104,16 @@ class Ownership:
         """Whether nothing answers any more where the owner of a stream was reached."""
         return bool(owner.url) and await self._is_gone(owner.url)
 
-    async def release(self, stream_id: StreamId, *, left_s: float = 0.0) -> None:
+    async def release(self, stream_id: StreamId, *, is_left: bool = False) -> None:
         """Let a stream go, so that another server may have it at once. Call it once all that was
-        written for the stream has arrived. `left_s`: for how many seconds the stream counts as one
-        that goes on at whichever server is asked about it."""
+        written for the stream has arrived. `is_left`: the stream goes on at whichever server is
+        asked about it."""
         tenure = self._tenures.pop(stream_id, None)
         if tenure is None:
             return
         self._note("released")
         with suppress(LeasesUnreachable):  # then the lease ends in its time
-            await self._leases.release(_name(stream_id), tenure.claim.epoch, left_s=left_s)
+            await self._leases.release(_name(stream_id), tenure.claim.epoch, is_left=is_left)
 
     async def run(self) -> None:
         """Renew for ever."""

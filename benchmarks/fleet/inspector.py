@@ -54,8 +54,8 @@ class Inspector:
         found = {}
         prefix = f"{self._namespace}:owner:default/"
         async for key in self._redis.scan_iter(f"{prefix}*", count=1000):
-            server, left = await self._redis.hmget(key, "server", "left")
-            if server is not None and left is None:
+            server = await self._redis.hget(key, "server")
+            if server is not None:
                 found[key.decode().removeprefix(prefix)] = server.decode()
         return found
 
@@ -65,7 +65,8 @@ class Inspector:
         owner = f"{self._namespace}:owner:default/{stream}"
         while (passed_s := self._clock.now_s() - since_s) < PATIENCE_S:
             status, _ = await self.ask(stream, "What colour?")
-            if status == 200 and await self._redis.hget(owner, "server") != not_by.encode():
+            by = await self._redis.hget(owner, "server")
+            if status == 200 and by not in (None, not_by.encode()):
                 return self._clock.now_s() - since_s
             await self._clock.sleep(POLL_S)
         self._tell(f"{stream}: no answer within {passed_s:.0f} s")

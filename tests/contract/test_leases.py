@@ -232,3 +232,38 @@ async def test_the_double_of_redis_grants_renews_and_refuses_alike(
             await real.release(NAME, real_epoch)
             await double.release(NAME, double_epoch)
     assert len(epochs) > 50
+
+
+async def test_a_stream_that_its_owner_left_is_told_as_left_until_it_is_closed(
+    make_leases: MakeLeases,
+) -> None:
+    a, b = make_leases("a"), make_leases("b")
+    assert await b.elsewhere(NAME) is None
+    await a.release(NAME, (await claim(a)).epoch, is_left=True)
+    found = await b.elsewhere(NAME)
+    assert found is not None
+    assert (found.is_left, found.server) == (True, "")
+    await b.release(NAME, (await claim(b)).epoch)
+    assert await a.elsewhere(NAME) is None
+
+
+async def test_a_stream_whose_owner_was_silent_for_too_long_is_left(
+    make_leases: MakeLeases,
+) -> None:
+    await claim(make_leases("a", lease_s=0.001))
+    b = make_leases("b")
+    while not (found := await b.elsewhere(NAME)) or found.server:
+        pass
+    assert found.is_left
+
+
+async def test_ones_own_lease_from_before_a_restart_counts_as_left(
+    make_leases: MakeLeases,
+) -> None:
+    await claim(make_leases("a"))
+    found = await make_leases("a").elsewhere(NAME)
+    assert found is not None
+    assert found.is_left
+    found = await make_leases("b").elsewhere(NAME)
+    assert found is not None
+    assert not found.is_left

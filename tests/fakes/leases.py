@@ -11,7 +11,6 @@ class _Lease:
     epoch: int
     server: str
     until_s: float
-    is_left: bool = False
 
 
 @dataclass(slots=True)
@@ -21,6 +20,8 @@ class LeaseBook:
     now_s: Callable[[], float]
     leases: dict[str, _Lease] = field(default_factory=dict)
     fences: dict[str, tuple[int, str]] = field(default_factory=dict)
+    open: set[str] = field(default_factory=set)
+    """Streams that were opened and not closed, whoever has them."""
 
     def owner(self, stream: str) -> _Lease | None:
         """The lease of a stream that has not run out."""
@@ -35,6 +36,7 @@ class LeaseBook:
         """Come back empty."""
         self.leases.clear()
         self.fences.clear()
+        self.open.clear()
 
 
 class BookLeases:
@@ -47,8 +49,7 @@ class BookLeases:
     async def acquire(self, stream: str, *, instead_of: int = 0) -> Claim | OwnedBy:
         self._reach()
         held = self._book.owner(stream)
-        is_other = held is not None and held.server != self._server and not held.is_left
-        if held is not None and is_other and held.epoch != instead_of:
+        if held is not None and held.server != self._server and held.epoch != instead_of:
             left_s = held.until_s - self._book.now_s()
             return OwnedBy(held.server, held.server, held.epoch, left_s)
         newest, last = self._book.fences.get(stream, (0, ""))
@@ -63,19 +64,20 @@ class BookLeases:
     async def elsewhere(self, stream: str) -> OwnedBy | None:
         self._reach()
         held = self._book.owner(stream)
-        if held is None or (held.server == self._server and not held.is_left):
-            return None
+        if held is None:
+            is_open = stream in self._book.open
+            return OwnedBy("", "", 0, 0.0, is_left=True) if is_open else None
         left_s = held.until_s - self._book.now_s()
-        return OwnedBy(held.server, held.server, held.epoch, left_s, held.is_left)
+        is_own = held.server == self._server
+        return OwnedBy(held.server, held.server, held.epoch, left_s, is_left=is_own)
 
-    async def release(self, stream: str, epoch: int, *, left_s: float = 0.0) -> None:
+    async def release(self, stream: str, epoch: int, *, is_left: bool = False) -> None:
         self._reach()
         held = self._book.leases.get(stream)
         if held is not None and held.epoch == epoch:
             del self._book.leases[stream]
-            if left_s:
-                until_s = self._book.now_s() + left_s
-                self._book.leases[stream] = _Lease(epoch, self._server, until_s, is_left=True)
+            if not is_left:
+                self._book.open.discard(stream)
 
     async def close(self) -> None:
         pass
@@ -91,6 +93,7 @@ class BookLeases:
     def _grant(self, stream: str, epoch: int) -> None:
         self._book.leases[stream] = _Lease(epoch, self._server, self._book.now_s() + self._lease_s)
         self._book.fences[stream] = (epoch, self._server)
+        self._book.open.add(stream)
 
     def _reach(self) -> None:
         if self.is_cut_off:
