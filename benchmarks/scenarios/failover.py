@@ -29,9 +29,9 @@ from onlooker.benchmarks.fleet.member import KEY, FleetMember
 from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.soak.lone_redis import LoneRedis
 from onlooker.clients.python.client import Client
-from onlooker.clients.python.encode import encode_jpeg
 from onlooker.clients.python.options import ClientOptions, Reconnect
 from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.jpeg import encode_jpeg
 
 NAMESPACE = "onlooker:1"
 COLOURS = {

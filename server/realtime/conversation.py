@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import dropwhile
 from typing import Literal
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound, TooLarge
@@ -154,9 +155,11 @@ class Conversation:
             raise NotFound(f"the conversation has no item '{item_id[:80]}'", param="item_id")
         return self._items[item_id]
 
-    def messages(self, at_most: int) -> list[MessageItem]:
-        """The newest items as a client would send them, `at_most` of them."""
-        return [item.message for item in self._items.values()][-at_most:]
+    def newest(self, at_most: int) -> list[SaidItem]:
+        """The newest items as a client would send them, `at_most` of them. A result whose call is
+        not among them is left out, since nobody would know what it is of."""
+        said = [item.said for item in self._items.values()][-at_most:]
+        return list(dropwhile(lambda one: isinstance(one, FunctionResultItem), said))
 
     def delete(self, item_id: str) -> None:
         """Forget an item. Raises `NotFound`."""

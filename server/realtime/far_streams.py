@@ -14,7 +14,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from onlooker.core.errors import Forbidden, NotFound, OnlookerError, Overloaded, OwnedElsewhere
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
-from onlooker.core.protocol.base import MessageItem, StreamObject
+from onlooker.core.protocol.base import StreamObject
 from onlooker.server.errors import OwnerLost
 from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone
 from onlooker.server.fleet.headers import RELAYED_BY
@@ -96,7 +96,7 @@ class FarStreams:
         return None
 
     async def take(
-        self, event: asked.ClientEvent, messages: Callable[[], list[MessageItem]]
+        self, event: asked.ClientEvent, messages: Callable[[], list[asked.SaidItem]]
     ) -> bool:
         """Pass an event on that is about one of the streams; returns False for others. `messages`:
         the conversation, which a question brings along.

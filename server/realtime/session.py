@@ -387,8 +387,8 @@ class Session:
         self._follow(number, stream, after=after)
         return stream_object(stream)
 
-    def _dialogue(self) -> list[MessageItem]:
-        return self._conversation.messages(MAX_FAR_MESSAGES)
+    def _dialogue(self) -> list[asked.SaidItem]:
+        return self._conversation.newest(MAX_FAR_MESSAGES)
 
     def _move(self, number: int) -> None:
         """A stream goes on at another server: go there too."""

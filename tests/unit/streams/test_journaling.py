@@ -110,7 +110,10 @@ async def test_journaled_pictures_that_cost_too_much_are_left_out_and_the_others
     honest = [encode(make_pixels(colour, width=32, height=32)) for colour in ("red", "green")]
     journal = open_journal(JournalSection(path=tmp_path))
     for index, payload in enumerate([costly] * 4 + honest):
-        entry = NewEntry(DOOR, index, index / 2, Codec.JPEG, payload, is_last=True)
+        entry = NewEntry(
+            stream=DOOR, sequence=index, capture_s=index / 2, codec=Codec.JPEG, payload=payload,
+            is_last=True,
+        )  # fmt: skip
         journal.write([entry])
     journal.close()
     async with running_hub(
