@@ -35,6 +35,8 @@ class LoneServer:
         folder: for its log, and a folder for each start.
         settings: those of one start, which gets this folder for what it stores.
         arguments: of ``serve``, such as ``--mode fake``.
+        command: what takes the place of ``serve``: from a port and assignments of settings, the
+            module to run and its arguments.
         keys: as in ``server.api_keys``; empty for none.
         boot_s: how long it may take to be ready.
     """
@@ -47,8 +49,10 @@ class LoneServer:
         arguments: tuple[str, ...] = (),
         keys: str = "",
         boot_s: float = 60.0,
+        command: Callable[[int, list[str]], tuple[str, ...]] | None = None,
     ) -> None:
         self._folder, self._settings, self._arguments = folder, settings, arguments
+        self._command = command or self._serve
         self._keys, self._boot_s = keys, boot_s
         self._log = folder / "server.log"
         self._process: asyncio.subprocess.Process | None = None
@@ -81,8 +85,8 @@ class LoneServer:
         settings = self._settings(self._folder / str(self._num_starts))
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "onlooker.server", "serve", "--port", str(self.port),
-                *self._arguments, *(f"--set={name}={value}" for name, value in settings.items()),
+                sys.executable, "-m",
+                *self._command(self.port, [f"{name}={value}" for name, value in settings.items()]),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 env={**os.environ, "ONLOOKER_SERVER__API_KEYS": self._keys},
             )  # fmt: skip
@@ -94,6 +98,10 @@ class LoneServer:
                     await asyncio.sleep(POLL_S)
         await self.kill()
         raise NoServer(f"the server did not start: {self._log.read_text()[-500:]}")
+
+    def _serve(self, port: int, assignments: list[str]) -> tuple[str, ...]:
+        assigned = (f"--set={one}" for one in assignments)
+        return "onlooker.server", "serve", "--port", str(port), *self._arguments, *assigned
 
     async def stop(self) -> None:
         """Ask it to stop; kill it where it does not in time, and count that."""

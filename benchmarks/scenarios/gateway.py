@@ -1,0 +1,214 @@
+"""What a frame costs before the model has it, beside one plain decode and resize of it.
+
+A server in a process of its own, with its decoder processes, whose engine takes clips and does
+nothing; a crowd of cameras over WebSocket in another. Processor time is counted by thread, as the
+kernel tells it: of the event loop's thread, of the server's other threads, and of the decoder
+processes. The plain limit is measured before and after each cell, in this process: libjpeg-turbo or
+libav decodes the same messages, and one resize brings them to the same size. In the cells every
+frame is looked at; the streams at the end have the settings that a server has by default.
+
+Not shown: the engine, TLS, networks, sources that the server pulls, several gateways.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from onlooker.benchmarks.gateway.crowd import Crowd
+from onlooker.benchmarks.gateway.pictures import messages_of
+from onlooker.benchmarks.gateway.plain import plain_ms
+from onlooker.benchmarks.gateway.spent import Spent, spent_by
+from onlooker.benchmarks.lone_server import LoneServer
+from onlooker.benchmarks.report import rows
+from onlooker.core.media import Codec
+
+SIZES = ((320, 240), (640, 480), (1280, 720))
+TARGETS = ((144, 144), (448, 336), (512, 384))
+"""What the demo model, Qwen2-VL and Qwen3-VL are shown."""
+CODECS = (Codec.JPEG, Codec.H264)
+CELL_STREAMS, CELL_FPS = 16, 5.0
+GOALS = {"ratio": 1.6, "loop_ms": 0.30, "ack_p99_ms": 400.0}
+WARM_S = 2.0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this scenario."""
+    parser.add_argument("--cell-seconds", type=float, default=5, help="of a cell (gateway) [5]")
+    parser.add_argument("--quick", action="store_true", help="few cells and streams (gateway)")
+    parser.add_argument(
+        "--crowds", default="100,300,1000", help="streams at a frame a second (gateway)"
+    )
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The figures."""
+    cells = [
+        (size, to, codec)
+        for to in TARGETS
+        for size in SIZES
+        for codec in CODECS
+        if not options.quick or (size in SIZES[:2] and to == TARGETS[1])
+    ]
+    seconds = options.cell_seconds
+    found = [
+        await _cell(size, to, codec, seed=options.seed, seconds=seconds)
+        for size, to, codec in cells
+    ]
+    crowds = [int(n) for n in options.crowds.split(",")]
+    live = [await _live(n, 1.0, seed=options.seed, seconds=options.seconds) for n in crowds]
+    fast = await _live(16, 30.0, seed=options.seed, seconds=seconds)
+    return {"goals": GOALS, "cells": found, "streams_1fps": live[-1], "crowds": live, "fast": fast}
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for people."""
+    cells = [
+        (
+            *(one[k] for k in ("size", "to", "codec", "total_ms", "loop_ms", "threads_ms")),
+            *(one[k] for k in ("decoding_ms", "plain_ms", "ratio", "dropped")),
+        )
+        for one in figures["cells"]
+    ]
+    titles = (
+        "frame", "to", "codec", "total ms", "loop", "threads", "decoding", "plain", "ratio",
+        "dropped",
+    )  # fmt: skip
+    live = [
+        (
+            *(one[k] for k in ("n", "fps", "ack_p50_ms", "ack_p99_ms", "dropped", "total_ms")),
+            *(one[k] for k in ("loop_ms", "cores", "client_cores", "mib_a_stream")),
+        )
+        for one in (*figures["crowds"], figures["fast"])
+    ]
+    live_titles = (
+        "streams", "fps", "ack p50 ms", "p99", "dropped", "total ms", "loop", "cores", "client",
+        "MiB a stream",
+    )  # fmt: skip
+    return f"{rows(titles, cells)}\n\n{rows(live_titles, live)}"
+
+
+async def _cell(
+    size: tuple[int, int], to: tuple[int, int], codec: Codec, *, seed: int, seconds: float
+) -> dict[str, Any]:
+    """Every frame of some streams is looked at."""
+    messages = messages_of(codec, *size, seed=seed)
+    before_ms = await asyncio.to_thread(plain_ms, codec, messages, *to)
+    async with AsyncExitStack() as stack:
+        server = await _server(stack, to, {"streams.perception.clip_interval_s": str(1 / CELL_FPS)})
+        crowd = Crowd(
+            port=server.port, num_streams=CELL_STREAMS, fps=CELL_FPS, warm_s=WARM_S,
+            seconds=seconds, codec=codec, width=size[0], height=size[1], seed=seed,
+        )  # fmt: skip
+        spent, _, gathered = await _fed(server, crowd)
+    after_ms = await asyncio.to_thread(plain_ms, codec, messages, *to)
+    limit_ms = (before_ms + after_ms) / 2
+    num_seen = max(1, gathered["acknowledged"] - sum(gathered["dropped"].values()))
+    return {
+        "size": _name(size),
+        "to": _name(to),
+        "codec": codec.name.lower(),
+        "total_ms": round(spent.total_ms / num_seen, 3),
+        "loop_ms": round(spent.loop_ms / num_seen, 3),
+        "threads_ms": round(spent.threads_ms / num_seen, 3),
+        "decoding_ms": round(spent.decoding_ms / num_seen, 3),
+        "plain_ms": round(limit_ms, 3),
+        "ratio": round(spent.total_ms / num_seen / limit_ms, 3),
+        "kib_a_frame": round(statistics.mean(len(m) for m in messages) / 1024, 1),
+        "dropped": sum(gathered["dropped"].values()),
+        "ack_p99_ms": gathered["ack_p99_ms"],
+    }
+
+
+async def _live(num_streams: int, fps: float, *, seed: int, seconds: float) -> dict[str, Any]:
+    """Streams of 320 x 240 with the settings that a server has by default, but for its limits."""
+    async with AsyncExitStack() as stack:
+        room = str(num_streams + 16)
+        settings = {
+            "server.max_connections": room,
+            "streams.max_streams": room,
+            "server.max_guests": room,
+            "server.max_guests_per_address": room,
+        }
+        server = await _server(stack, (448, 336), settings)
+        empty_bytes = server.holdings().rss_bytes
+        crowd = Crowd(
+            port=server.port, num_streams=num_streams, fps=fps, warm_s=WARM_S, seconds=seconds,
+            codec=Codec.JPEG, width=320, height=240, seed=seed,
+        )  # fmt: skip
+        spent, held_bytes, gathered = await _fed(server, crowd)
+    num = max(1, gathered["acknowledged"])
+    lasted_ms = 1000 * seconds
+    return {
+        "n": num_streams,
+        "fps": fps,
+        "ack_p50_ms": gathered["ack_p50_ms"],
+        "ack_p99_ms": gathered["ack_p99_ms"],
+        "dropped": sum(gathered["dropped"].values()),
+        "unacknowledged": gathered["sent"] - gathered["acknowledged"],
+        "total_ms": round(spent.total_ms / num, 3),
+        "loop_ms": round(spent.loop_ms / num, 3),
+        "cores": round(spent.total_ms / lasted_ms, 3),
+        "client_cores": round(gathered["client_cpu_ms"] / lasted_ms, 3),
+        "client_late_p99_ms": gathered["late_p99_ms"],
+        "mib_a_stream": round((held_bytes - empty_bytes) / num_streams / 2**20, 3),
+    }
+
+
+async def _server(
+    stack: AsyncExitStack, to: tuple[int, int], settings: dict[str, str]
+) -> LoneServer:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onlooker-gateway-")))
+    server = LoneServer(
+        folder,
+        settings=lambda _: settings,
+        command=lambda port, assigned: (
+            "onlooker.benchmarks.gateway.serving",
+            *(str(number) for number in (port, *to)),
+            *assigned,
+        ),
+    )
+    await server.start()
+    stack.push_async_callback(server.stop)
+    return server
+
+
+async def _fed(server: LoneServer, crowd: Crowd) -> tuple[Spent, int, dict[str, Any]]:
+    """What the server spent while the crowd fed it, what it held then, and what became of it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "onlooker.benchmarks.gateway.crowd",
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(asdict(crowd)).encode() + b"\n")
+        await _until(process.stdout, b"warm")
+        before = spent_by(server.pid)
+        process.stdin.write(b"\n")
+        await _until(process.stdout, b"sent")
+        spent = spent_by(server.pid).since(before)
+        held_bytes = server.holdings().rss_bytes
+        process.stdin.write(b"\n")
+        gathered: dict[str, Any] = json.loads(await process.stdout.readline())
+        await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return spent, held_bytes, gathered
+
+
+async def _until(out: asyncio.StreamReader, word: bytes) -> None:
+    while (line := await out.readline()).strip() != word:
+        assert line, "the crowd ended early; see what it said above"
+
+
+def _name(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
