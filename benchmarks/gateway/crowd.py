@@ -215,7 +215,7 @@ async def _tell(what: str) -> None:
 async def _heard(streams: Sequence[_Camera]) -> None:
     """Wait until everything is acknowledged, within reason."""
     until_s = time.monotonic() + PATIENCE_S
-    while any(one.num_open for one in streams) and time.monotonic() < until_s:
+    while any(one.num_open for one in streams) and time.monotonic() < until_s:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
 

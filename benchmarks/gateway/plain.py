@@ -18,8 +18,8 @@ ROUNDS = 7
 
 def plain_ms(codec: Codec, messages: Sequence[bytes], width: int, height: int) -> float:
     """Milliseconds of processor time for each message: libjpeg-turbo (by Pillow) or libav decodes
-    it, and one resize (area averages where it shrinks) brings it to `width` x `height` RGB. The median of some
-    rounds over all messages, of which the first only warms up."""
+    it, and one resize (area averages where it shrinks) brings it to `width` x `height` RGB. The
+    median of some rounds over all messages, of which the first only warms up."""
     once = _stills if codec is Codec.JPEG else _video
     rounds = [once(messages, width, height) for _ in range(1 + ROUNDS)]
     return 1000 * statistics.median(rounds[1:]) / len(messages)
