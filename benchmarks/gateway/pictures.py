@@ -19,7 +19,7 @@ QUALITY = 80
 NOISE = 3.0
 """Standard deviation of the sensor's noise, of 255."""
 H264_FPS = 30
-RATE_FACTOR = 26
+RATE_FACTOR = 20
 """x264's constant rate factor, with which these pictures take about as many bytes as a webcam's."""
 
 
