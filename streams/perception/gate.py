@@ -23,10 +23,11 @@ FLICKER_FACTOR = 2.0
 CHROMA_WEIGHT = 0.7
 """Codecs save on colour, so its noise is larger than that of brightness."""
 
-Thumbnail = NDArray[np.float32]
-"""Block means of brightness and (weighted) two colour differences in 0-1, [rows, columns, 3]."""
+Thumbnail = NDArray[np.uint8]
+"""Block means of brightness and two colour differences, [3, rows, columns]: whole numbers, and each
+channel in one piece, since a gate looks at thousands of pictures a second."""
 
-_WEIGHTS = np.array([1.0, CHROMA_WEIGHT, CHROMA_WEIGHT], dtype=np.float32) / np.float32(255.0)
+_WEIGHTS = np.array([1.0, CHROMA_WEIGHT, CHROMA_WEIGHT]) / 255.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ def thumbnail(pixels: Pixels) -> Thumbnail:
     """Block means of a picture."""
     factor = max(1, min(pixels.shape[0], pixels.shape[1]) // BLOCKS_PER_SIDE)
     reduced = Image.fromarray(pixels).reduce(factor).convert("YCbCr")
-    return np.asarray(reduced, dtype=np.float32) * _WEIGHTS
+    return np.ascontiguousarray(np.asarray(reduced).transpose(2, 0, 1))
 
 
 class Gate:
@@ -74,10 +75,19 @@ class Gate:
         return GateVerdict(is_kept=is_kept, is_cut=is_cut, difference=difference)
 
     def _difference(self, kept: Thumbnail, seen: Thumbnail) -> float:
-        change = seen - kept
-        shared = np.median(change, axis=(0, 1))
-        local = float(np.abs(change - shared).max())
-        return max(local, float(np.abs(shared).max()) / FLICKER_FACTOR)
+        change = _change(kept, seen)
+        num_blocks = change.shape[1]
+        middle = (num_blocks - 1) // 2, num_blocks // 2
+        shared = np.partition(change, middle, axis=1)[:, middle].mean(axis=1)  # the median
+        local = np.maximum(change.max(axis=1) - shared, shared - change.min(axis=1))
+        return float((np.maximum(local, np.abs(shared) / FLICKER_FACTOR) * _WEIGHTS).max())
 
     def _is_cut(self, previous: Thumbnail, seen: Thumbnail) -> bool:
-        return float(np.abs(seen - previous).max(axis=2).mean()) > self._cut_threshold
+        brightness, *colours = np.abs(_change(previous, seen))
+        most = np.maximum(brightness, CHROMA_WEIGHT * np.maximum(*colours))
+        return float(most.mean()) > self._cut_threshold * 255.0
+
+
+def _change(before: Thumbnail, after: Thumbnail) -> NDArray[np.int16]:
+    """What is added from one thumbnail to the other, [3, blocks]."""
+    return np.subtract(after, before, dtype=np.int16).reshape(3, -1)
