@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.core.orientation import Orientation, Orientations
@@ -36,9 +37,16 @@ class Picture:
 
 
 def to_pixels(
-    frame: VideoFrame, orientation: Orientation, *, width: int, height: int, max_pixels: int
+    frame: VideoFrame,
+    orientation: Orientation,
+    *,
+    width: int,
+    height: int,
+    max_pixels: int,
+    scaler: VideoReformatter | None = None,
 ) -> Pixels:
     """Turn a decoded frame upright and squash it to `width` x `height` RGB, by area averages.
+    `scaler`: one that is kept for a source need not be made ready for each of its frames.
 
     Raises:
         Undecodable: TOO_LARGE when the frame has more than `max_pixels`.
@@ -47,7 +55,8 @@ def to_pixels(
         raise Undecodable(DropReason.TOO_LARGE, f"{frame.width} x {frame.height} pixels")
     if orientation.is_transposed:  # coded on its side
         width, height = height, width
-    rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
+    scaler = scaler or VideoReformatter()
+    rgb = scaler.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
     pixels = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
     return np.ascontiguousarray(orientation.upright(pixels))
 
@@ -86,6 +95,7 @@ class ChunkDecoder:
         self._wants_sets = True
         """Whether the decoder has yet to be given the newest parameter sets."""
         self._orientations = Orientations()
+        self._scaler = VideoReformatter()
 
     @property
     def sets(self) -> bytes:
@@ -155,5 +165,6 @@ class ChunkDecoder:
                     width=self._width,
                     height=self._height,
                     max_pixels=self._max_pixels,
+                    scaler=self._scaler,
                 )
                 yield Picture(capture_s, pixels)

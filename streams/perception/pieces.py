@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.core.orientation import Orientation
@@ -89,6 +90,7 @@ class PieceDecoder:
         """Pictures of the present message that have a place in stream time, and that are late."""
         self._pictures: list[Picture] = []
         self._wanted: Wanted = lambda capture_s: False
+        self._scaler = VideoReformatter()
         if beginning is not None:
             self._header, self._is_header_complete = beginning.header, True
             self._anchor = beginning.base_s, beginning.origin_s
@@ -260,6 +262,7 @@ class PieceDecoder:
                 width=self._width,
                 height=self._height,
                 max_pixels=self._max_pixels,
+                scaler=self._scaler,
             )
             self._pictures.append(Picture(capture_s, pixels))
 

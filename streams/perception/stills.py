@@ -5,11 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from onlooker.core.exif import exif_orientation
 from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.orientation import Orientation
 from onlooker.streams.perception.jpeg_end import with_end
+from onlooker.streams.perception.plain_jpegs import decode_plain
 
 FORMATS = {Codec.JPEG: ("JPEG",), Codec.PNG: ("PNG",), Codec.WEBP: ("WEBP",)}
 
@@ -43,6 +45,7 @@ def decode_still(
     try:
         data = with_end(payload) if codec is Codec.JPEG else payload
         with Image.open(io.BytesIO(data), formats=FORMATS[codec]) as image:
+            size = image.size
             if image.width * image.height > max_pixels:
                 raise Undecodable(DropReason.TOO_LARGE, f"{image.width} x {image.height} pixels")
             on_header(image.width * image.height)
@@ -52,6 +55,10 @@ def decode_still(
             # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted
             # size keeps the averaging below exact enough.
             image.draft("RGB", (width * 2, height * 2))
+            if isinstance(image, JpegImageFile) and image.size == size and orientation == 1:
+                plain = decode_plain(payload, image, width=width, height=height)
+                if plain is not None:
+                    return plain
             image.load()  # now: a picture that already has the wanted size is handed on as it is
             stored = squash(_as_rgb(image), width, height)
     except Undecodable:
