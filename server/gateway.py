@@ -19,6 +19,7 @@ from onlooker.server.fleet.placer import Placer
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
+from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.release import package_version
 from onlooker.server.stored_responses import StoredResponses
@@ -62,6 +63,8 @@ class Gateway:
     requests: Places
     """Of running HTTP requests."""
     lobby: Lobby
+    pulse: Pulse
+    """What all connections do now and then."""
     started_wall_s: float
     name: str
     """This server's name, which no other server has."""

@@ -167,7 +167,7 @@ class AckBatch:
 
     def take(self, slot: int, stream: Stream) -> told.VideoAck:
         """Return the acknowledgement and begin a new batch."""
-        status = stream.status()
+        tally = stream.ingest.tally
         ack = told.VideoAck(
             slot=slot,
             stream=stream.name,
@@ -177,9 +177,9 @@ class AckBatch:
             dropped=self._dropped,
             omitted=self._omitted,
             last_sequence=self._last_sequence,
-            seen_until_s=status.seen_until_s,
-            lag_s=status.lag_s if status.clips else None,
-            totals=frame_totals(status),
+            seen_until_s=tally.seen_until_s,
+            lag_s=tally.lag_s if tally.clips else None,
+            totals=frame_totals(tally),
         )
         self._clear()
         return ack

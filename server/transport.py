@@ -39,6 +39,9 @@ PIECE_BYTES = 16 << 10
 """Of what came in over a WebSocket, so much is read at a time: as frames without content it is some
 milliseconds of work, and after each piece it is asked whether there is to be more."""
 
+READ_AHEAD_BYTES = 256 << 10
+"""A message of more bytes is taken by the app before anything else is read."""
+
 MAX_IGNORED_MESSAGES = 1024
 """Messages that are read after our close, on the way to the peer's."""
 
@@ -286,7 +289,13 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def send_receive_event_to_app(self) -> None:
         self._message_deadline.stop()  # a message is whole; what follows has time of its own
         self._num_ignored += self.close_sent
+        # uvicorn stops reading at every message. While the app keeps up, that is two calls of the
+        # system for nothing: it may be ahead by one small message before the socket has to wait.
+        is_ahead = not self.queue.empty() or sum(map(len, self.frames)) > READ_AHEAD_BYTES
+        was_paused, self.read_paused = self.read_paused, self.read_paused or not is_ahead
         super().send_receive_event_to_app()
+        if not is_ahead:
+            self.read_paused = was_paused
 
     def keepalive_timeout(self) -> None:
         if self.read_paused:  # we are not reading: the pong may wait behind what we left unread

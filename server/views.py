@@ -16,6 +16,7 @@ from onlooker.core.protocol.base import (
 )
 from onlooker.engine.interface import EngineInfo
 from onlooker.server.config import Settings
+from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.lease import SourceStatus
 from onlooker.streams.masks import Mask
 from onlooker.streams.stream import Stream, StreamStatus
@@ -66,13 +67,13 @@ def mask_objects(masks: Iterable[Mask]) -> list[MaskObject]:
     return [MaskObject(polygon=list(one.polygon), effect=one.effect) for one in masks]
 
 
-def frame_totals(status: StreamStatus) -> FrameTotals:
+def frame_totals(counted: Tally | StreamStatus) -> FrameTotals:
     """What became of a stream's frames."""
     return FrameTotals(
-        received=status.received,
-        kept=status.kept,
-        skipped=status.skipped,
-        dropped={_word(reason): count for reason, count in status.dropped.items()},
+        received=counted.received,
+        kept=counted.kept,
+        skipped=counted.skipped,
+        dropped={_word(reason): count for reason, count in counted.dropped.items()},
     )
 
 

@@ -34,6 +34,7 @@ from onlooker.server.gateway import Gateway
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
+from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
 from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
@@ -134,6 +135,7 @@ def make_gateway(
             clock=clock,
             metrics=metrics,
         ),
+        pulse=Pulse(server.ack_interval_s),
         started_wall_s=clock.wall_s(),
         peers=make_peers(settings, clock=clock, metrics=metrics),
         relay=make_relay(settings, ownership, clock=clock, metrics=metrics, running=connections),

@@ -26,13 +26,13 @@ def plain_ms(codec: Codec, messages: Sequence[bytes], width: int, height: int) -
 
 
 def _stills(messages: Sequence[bytes], width: int, height: int) -> float:
-    begun_s = time.thread_time()
+    begun_s = time.process_time()
     for message in messages:
         with Image.open(io.BytesIO(message), formats=("JPEG",)) as image:
             shrinks = image.width >= width and image.height >= height
             method = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
             np.asarray(image.resize((width, height), method))
-    return time.thread_time() - begun_s
+    return time.process_time() - begun_s
 
 
 def _video(messages: Sequence[bytes], width: int, height: int) -> float:
@@ -40,8 +40,8 @@ def _video(messages: Sequence[bytes], width: int, height: int) -> float:
     assert isinstance(context, VideoCodecContext)
     context.thread_count = 1
     scaler = VideoReformatter()
-    begun_s = time.thread_time()
+    begun_s = time.process_time()
     for message in messages:
         for frame in context.decode(av.Packet(message)):
-            scaler.reformat(frame, width, height, "rgb24", interpolation="AREA").to_ndarray()
-    return time.thread_time() - begun_s
+            scaler.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
+    return time.process_time() - begun_s

@@ -1,5 +1,6 @@
 """`Spent`: processor time of a server, told apart by who spent it."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +32,14 @@ class Spent:
 
 
 def spent_by(pid: int) -> Spent:
-    """What the server `pid` has spent so far, as the kernel counts it, to the nanosecond. Threads
-    and processes that have ended count nothing: measure where none ends."""
+    """What the server `pid` has spent so far, as the kernel counts it: to the nanosecond, but for
+    decoder processes that have ended, of which their parent knows hundredths of a second. Threads
+    that have ended count nothing."""
     by_thread = {int(path.name): _on_cpu_ms(path) for path in _tasks(pid)}
     children = sum(
-        _on_cpu_ms(task) for child in family_of(pid) if child != pid for task in _tasks(child)
+        _of_ended_ms(child) + sum(_on_cpu_ms(task) for task in _tasks(child))
+        for child in family_of(pid)
+        if child != pid
     )
     loop_ms = by_thread.get(pid, 0.0)
     return Spent(loop_ms, sum(by_thread.values()) - loop_ms, children)
@@ -50,3 +54,12 @@ def _on_cpu_ms(task: Path) -> float:
         return int((task / "schedstat").read_text().split()[0]) / 1e6
     except OSError:  # it has ended
         return 0.0
+
+
+def _of_ended_ms(pid: int) -> float:
+    """What the children of `pid` had spent that have ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return 1000 * (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")

@@ -101,7 +101,13 @@ async def _cell(
     messages = messages_of(codec, *size, seed=seed)
     before_ms = await asyncio.to_thread(plain_ms, codec, messages, *to)
     async with AsyncExitStack() as stack:
-        server = await _server(stack, to, {"streams.perception.clip_interval_s": str(1 / CELL_FPS)})
+        settings = {
+            "streams.perception.clip_interval_s": str(1 / CELL_FPS),
+            "streams.max_lag_s": "60",
+            "streams.mailbox_frames": "64",
+            "scheduler.policy": "fcfs",  # a busy machine makes frames late; nothing is left out
+        }
+        server = await _server(stack, to, settings)
         crowd = Crowd(
             port=server.port, num_streams=CELL_STREAMS, fps=CELL_FPS, warm_s=WARM_S,
             seconds=seconds, codec=codec, width=size[0], height=size[1], seed=seed,

@@ -2,7 +2,8 @@
 
     reader ──► Session ──► Outbox ──► writer
                   ▲
-    keeper: acknowledgements, idleness, and requests to end; beside it, the end of the peer's token
+    keeper: acknowledgements and idleness, by the server's pulse, and requests to end; beside it,
+    the end of the peer's token
 
 Whatever ends the connection is an `_End` with a close code: all tasks stop, running answers are
 told as cancelled, what waits is sent as far as the peer takes it, and the socket is closed.
@@ -146,7 +147,7 @@ class RealtimeConnection:
         self._grant = grant
         self._settings = gateway.settings.server
         self._clock = gateway.clock
-        self._ending: asyncio.Future[_End] = asyncio.get_running_loop().create_future()
+        self._ending: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         self._outbox = Outbox(
             max_events=self._settings.max_queued_events,
             max_bytes=self._settings.max_queued_bytes,
@@ -229,7 +230,7 @@ class RealtimeConnection:
         except (WebSocketDisconnect, OSError) as error:  # it left while it was being let in
             raise _PeerLeft from error
 
-    def _end_soon(self, end: _End) -> None:
+    def _end_soon(self, end: Exception) -> None:
         if not self._ending.done():
             self._ending.set_result(end)
 
@@ -270,23 +271,31 @@ class RealtimeConnection:
             raise _PeerLeft from None
 
     async def _keep(self, session: Session) -> None:
-        while True:
-            await asyncio.wait([self._ending], timeout=self._settings.ack_interval_s)
-            if self._ending.done():
-                raise self._ending.result()
-            session.tick()
-            self._check_engine()
-            if session.is_draining and not session.is_answering:
-                raise self._going_away()
-            if session.is_answering:
-                self._heard_at_s = self._clock.now_s()
-            silent_s = self._clock.now_s() - self._heard_at_s
-            if silent_s > self._settings.idle_timeout_s:
-                raise _End(
-                    errors.CLOSE_NORMAL,
-                    "idle",
-                    f"nothing came for {self._settings.idle_timeout_s:g} s; send a ping to stay",
-                )
+        """Do what is due now and then, until the connection is to end."""
+
+        def beat() -> None:
+            try:
+                self._do_what_is_due(session)
+            except Exception as error:  # an `_End`, or a fault of ours: raised where it ends all
+                self._end_soon(error)
+
+        with self._gateway.pulse.joined(beat):
+            raise await self._ending
+
+    def _do_what_is_due(self, session: Session) -> None:
+        session.tick()
+        self._check_engine()
+        if session.is_draining and not session.is_answering:
+            raise self._going_away()
+        if session.is_answering:
+            self._heard_at_s = self._clock.now_s()
+        silent_s = self._clock.now_s() - self._heard_at_s
+        if silent_s > self._settings.idle_timeout_s:
+            raise _End(
+                errors.CLOSE_NORMAL,
+                "idle",
+                f"nothing came for {self._settings.idle_timeout_s:g} s; send a ping to stay",
+            )
 
     async def _expire(self) -> None:
         """A connection does not outlive the token that opened it."""

@@ -8,9 +8,13 @@ import json
 import socket
 import struct
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Literal
 
 _LENGTHS = struct.Struct("<II")
+
+_SMALL_BYTES = 64 << 10
+"""A body of no more bytes goes with its head, in one call of the system."""
 
 MAX_HEAD_BYTES = 1 << 20
 MAX_BODY_BYTES = 1 << 28
@@ -84,13 +88,24 @@ class EndTold(Exception):
         self.ended_by = ended_by
 
 
+@cache
+def _defaults(kind: type) -> dict[str, Any]:
+    """Of a head's fields; what is as by default is not sent."""
+    return {field.name: field.default for field in fields(kind)}
+
+
 def send(link: socket.socket, head: Any, *body: bytes | memoryview) -> None:
     """Send one message, whose head is one of the dataclasses that are said here. Raises `OSError`
     when nobody listens, `TimeoutError` in time."""
-    values = {field.name: getattr(head, field.name) for field in fields(head)}
+    defaults = _defaults(type(head))
+    values = {name: value for name in defaults if (value := getattr(head, name)) != defaults[name]}
     text = json.dumps(values).encode()
     num_bytes = sum(len(part) for part in body)
-    link.sendall(_LENGTHS.pack(len(text), num_bytes) + text)
+    first = _LENGTHS.pack(len(text), num_bytes) + text
+    if num_bytes <= _SMALL_BYTES:
+        link.sendall(b"".join((first, *body)))
+        return
+    link.sendall(first)
     for part in body:
         link.sendall(part)
 
@@ -105,8 +120,9 @@ def receive_reply(link: socket.socket) -> tuple[DecodeReply, bytearray]:
     """Wait for a reply; the body may be kept and changed. Raises: as `receive_from_worker`."""
     values, body = receive_from_worker(link)
     try:
-        values["times_s"] = tuple(values["times_s"])
-        values["jumps"] = tuple((str(kind), at_s, by_s) for kind, at_s, by_s in values["jumps"])
+        values["times_s"] = tuple(values.get("times_s", ()))
+        jumps = values.get("jumps", ())
+        values["jumps"] = tuple((str(kind), at_s, by_s) for kind, at_s, by_s in jumps)
         return DecodeReply(**values), body
     except (KeyError, TypeError, ValueError) as error:
         raise EOFError(f"a decoder's reply makes no sense: {error}") from error

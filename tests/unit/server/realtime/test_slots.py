@@ -1,10 +1,12 @@
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import cast
 
 from onlooker.core.media import DropReason, FrameOutcome
-from onlooker.scheduler.slo import Tier
+from onlooker.core.metrics import Metrics
 from onlooker.server.stream_events import AckBatch, AckMode
 from onlooker.streams.events import FrameAck
-from onlooker.streams.stream import Stream, StreamStatus
+from onlooker.streams.ingest.tally import Tally
+from onlooker.streams.stream import Stream
 
 
 class CountingStream:
@@ -12,14 +14,12 @@ class CountingStream:
 
     id = name = "s"
 
-    def status(self) -> StreamStatus:
-        return StreamStatus(
-            stream_id=cast(Any, "s"), clock="live", created_wall_s=0.0, zero_wall_s=None,
-            metadata={}, received=9, kept=4, skipped=3, dropped={DropReason.LATE: 2}, waiting=0,
-            clips=1, clips_lost=0,
-            newest_s=2.0, seen_until_s=1.5, lag_s=0.5, source=None, subscribers=1, questions=0,
-            fps=1.0, tier=Tier.STANDARD, quality_level=0, closed=None,
-        )  # fmt: skip
+    def __init__(self) -> None:
+        tally = Tally(Metrics(), lambda event: None, seen_until_s=1.5)
+        tally.received, tally.kept, tally.skipped = 9, 4, 3
+        tally.dropped = {DropReason.LATE: 2}
+        tally.clips, tally.lag_s = 1, 0.5
+        self.ingest = SimpleNamespace(tally=tally)
 
 
 STREAM = cast(Stream, CountingStream())
