@@ -83,8 +83,10 @@ class Slot:
             match event:
                 case events.FrameAck() if self._lease is not None or self.has_fed:
                     self._batch.add(event, mode=self.ack_mode)
+                    continue
                 case events.FrameAck() | events.ClipSeen() | events.ClipLost():
                     self._batch.is_dirty |= is_news
+                    continue
                 case events.PaceChanged() if not is_news:
                     continue
                 case events.StreamEnded():

@@ -125,17 +125,20 @@ class ClipMaker:
         if not self._is_live or expires_s is None or newest_s is None:
             await self._mailbox.wait()
             return
-        arrived = asyncio.ensure_future(self._mailbox.wait())
         expired = asyncio.ensure_future(self._shared.clock.sleep(expires_s - newest_s))
+        expired.add_done_callback(self._note_expired)
         try:
-            await asyncio.wait((arrived, expired), return_when=asyncio.FIRST_COMPLETED)
-            if not arrived.done():
+            await self._mailbox.wait_nudged()
+            if expired.done() and not self._mailbox.has_items:
                 clips = self._perceiver.flush()
                 self.covers = self._perceiver.covers
                 await self._hand_on(clips)
         finally:
-            arrived.cancel()
             expired.cancel()
+
+    def _note_expired(self, expired: "asyncio.Future[None]") -> None:
+        if not expired.cancelled():
+            self._mailbox.nudge()
 
     async def _wait_for_engine(self) -> None:
         """Wait until no clip waits for the engine, and the next would not come too late."""

@@ -153,6 +153,21 @@ class Mailbox:
             self._arrived.clear()
             await self._arrived.wait()
 
+    async def wait_nudged(self) -> None:
+        """Return when something waits in the line, or `nudge` is called."""
+        if not self._items:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def nudge(self) -> None:
+        """Have `wait_nudged` return."""
+        self._arrived.set()
+
+    @property
+    def has_items(self) -> bool:
+        """Whether anything stands in the line, barriers among it."""
+        return bool(self._items)
+
     def is_still_next(self) -> bool:
         """Whether the first in line is a picture."""
         first = self._items[0] if self._items else None

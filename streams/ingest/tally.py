@@ -40,6 +40,8 @@ class Tally:
         seen_until_s: float | None,
     ) -> None:
         self._metrics, self._publish = metrics, publish
+        self._counts: dict[tuple[FrameOutcome, DropReason | None], Callable[[], None]] = {}
+        """What counts each kind of outcome: a look-up by labels costs more than to count."""
         self.received = 0
         """Messages that came in; each of them is settled once."""
         self.kept = self.skipped = 0
@@ -80,7 +82,11 @@ class Tally:
             self.kept += 1
         else:
             self.skipped += 1
-        self._metrics.frames.labels(outcome=outcome, reason=reason or "").inc()
+        count = self._counts.get((outcome, reason))
+        if count is None:
+            count = self._metrics.frames.labels(outcome=outcome, reason=reason or "").inc
+            self._counts[outcome, reason] = count
+        count()
         message = entry.message
         ack = FrameAck(message.sequence, outcome, reason, message.capture_s, guarantee)
         if entry.outcome is not None and not entry.outcome.done():
