@@ -16,22 +16,6 @@ class GatewayWork:
     clips: int = 0
     questions: int = 0
 
-    def __add__(self, other: "GatewayWork") -> "GatewayWork":
-        return GatewayWork(
-            self.offered + other.offered,
-            self.looked + other.looked,
-            self.clips + other.clips,
-            self.questions + other.questions,
-        )
-
-    def __sub__(self, other: "GatewayWork") -> "GatewayWork":
-        return GatewayWork(
-            self.offered - other.offered,
-            self.looked - other.looked,
-            self.clips - other.clips,
-            self.questions - other.questions,
-        )
-
 
 OFFERED_S, LOOKED_S, CLIP_S, QUESTION_S = 1e-4, 6e-4, 1.6e-3, 6e-3
 """Seconds for a frame that comes in, one that is looked at, a clip and a question, on one core of a

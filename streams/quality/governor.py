@@ -25,6 +25,8 @@ from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
 
+_NO_STRAIN = Strain()
+
 GOVERN_S = 0.25
 """Seconds between two ticks."""
 
@@ -220,10 +222,14 @@ class Governor:
 
     def _note_gateway(self, now_s: float, before: Mapping[str, Strain]) -> None:
         """Measure what the gateway's thread has spent since the last tick, and on what."""
-        work = GatewayWork(questions=self._num_asked)
-        self._num_asked = 0
+        offered = looked = clips = 0  # summed up one by one: there may be a thousand streams
         for stream_id, strain in self._strains.items():
-            work += strain.work - before.get(stream_id, Strain()).work
+            work, earlier = strain.work, before.get(stream_id, _NO_STRAIN).work
+            offered += work.offered - earlier.offered
+            looked += work.looked - earlier.looked
+            clips += work.clips - earlier.clips
+        work = GatewayWork(offered, looked, clips, questions=self._num_asked)
+        self._num_asked = 0
         passed_s, busy_s = now_s - self._ticked_at_s, self._busy_s()
         if math.isfinite(passed_s):
             self._gateway.note(work, busy_s - self._ticked_busy_s, passed_s)
@@ -240,7 +246,7 @@ class Governor:
             tenant, _ = split_stream_id(quality.stream_id)
             suffered.setdefault(tenant, []).append(
                 DROPPING_LOAD
-                if strain.num_lost > before.get(stream_id, Strain()).num_lost
+                if strain.num_lost > before.get(stream_id, _NO_STRAIN).num_lost
                 else strain.behind_s / quality.slo.lag_s
             )
         worst = _shared(list(suffered.values()))

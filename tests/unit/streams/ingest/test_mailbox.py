@@ -105,6 +105,21 @@ async def test_questions_take_no_room_and_are_not_dropped() -> None:
     assert sequences(mailbox) == [2]
 
 
+async def test_a_nudge_ends_waiting_once_though_nothing_has_come() -> None:
+    mailbox = make_mailbox()
+    waiting = asyncio.ensure_future(mailbox.wait_nudged())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    mailbox.nudge()
+    await waiting
+    assert not mailbox.has_items
+    again = asyncio.ensure_future(mailbox.wait_nudged())
+    await asyncio.sleep(0)
+    assert not again.done()
+    mailbox.put(still(0))
+    await again
+
+
 async def test_waiting_for_room_ends_when_a_message_is_taken() -> None:
     mailbox = make_mailbox(stills=1)
     mailbox.put(still(0))
