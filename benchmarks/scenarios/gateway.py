@@ -1,7 +1,7 @@
 """What a frame costs before the model has it, beside one plain decode and resize of it.
 
 A server in a process of its own, with its decoder processes, whose engine takes clips and does
-nothing; a crowd of cameras over WebSocket in another. Processor time is counted by thread, as the
+nothing; many cameras over WebSocket in another. Processor time is counted by thread, as the
 kernel tells it: of the event loop's thread, of the server's other threads, and of the decoder
 processes. The plain limit is measured before and after each cell, in this process: libjpeg-turbo or
 libav decodes the same messages, and one resize brings them to the same size. In the cells every
@@ -21,8 +21,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from onlooker.benchmarks.gateway.crowd import Crowd
-from onlooker.benchmarks.gateway.pictures import messages_of
+from onlooker.benchmarks.gateway.camera_load import CameraLoad
+from onlooker.benchmarks.gateway.camera_pictures import messages_of
 from onlooker.benchmarks.gateway.plain import plain_ms
 from onlooker.benchmarks.gateway.spent import Spent, spent_by
 from onlooker.benchmarks.lone_server import LoneServer
@@ -108,11 +108,11 @@ async def _cell(
             "scheduler.policy": "fcfs",  # a busy machine makes frames late; nothing is left out
         }
         server = await _server(stack, to, settings)
-        crowd = Crowd(
+        load = CameraLoad(
             port=server.port, num_streams=CELL_STREAMS, fps=CELL_FPS, warm_s=WARM_S,
             seconds=seconds, codec=codec, width=size[0], height=size[1], seed=seed,
         )  # fmt: skip
-        spent, _, gathered = await _fed(server, crowd)
+        spent, _, gathered = await _fed(server, load)
     after_ms = await asyncio.to_thread(plain_ms, codec, messages, *to)
     limit_ms = (before_ms + after_ms) / 2
     num_seen = max(1, gathered["acknowledged"] - sum(gathered["dropped"].values()))
@@ -144,11 +144,11 @@ async def _live(num_streams: int, fps: float, *, seed: int, seconds: float) -> d
         }
         server = await _server(stack, (448, 336), settings)
         empty_bytes = server.holdings().rss_bytes
-        crowd = Crowd(
+        load = CameraLoad(
             port=server.port, num_streams=num_streams, fps=fps, warm_s=WARM_S, seconds=seconds,
             codec=Codec.JPEG, width=320, height=240, seed=seed,
         )  # fmt: skip
-        spent, held_bytes, gathered = await _fed(server, crowd)
+        spent, held_bytes, gathered = await _fed(server, load)
     num = max(1, gathered["acknowledged"])
     lasted_ms = 1000 * seconds
     return {
@@ -175,7 +175,7 @@ async def _server(
         folder,
         settings=lambda _: settings,
         command=lambda port, assigned: (
-            "onlooker.benchmarks.gateway.serving",
+            "onlooker.benchmarks.gateway.idle_server",
             *(str(number) for number in (port, *to)),
             *assigned,
         ),
@@ -185,16 +185,16 @@ async def _server(
     return server
 
 
-async def _fed(server: LoneServer, crowd: Crowd) -> tuple[Spent, int, dict[str, Any]]:
-    """What the server spent while the crowd fed it, what it held then, and what became of it."""
+async def _fed(server: LoneServer, load: CameraLoad) -> tuple[Spent, int, dict[str, Any]]:
+    """What the server spent while the cameras fed it, what it held then, and what became of it."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "onlooker.benchmarks.gateway.crowd",
+        sys.executable, "-m", "onlooker.benchmarks.gateway.camera_load",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        process.stdin.write(json.dumps(asdict(crowd)).encode() + b"\n")
+        process.stdin.write(json.dumps(asdict(load)).encode() + b"\n")
         await _until(process.stdout, b"warm")
         before = spent_by(server.pid)
         process.stdin.write(b"\n")
@@ -213,7 +213,7 @@ async def _fed(server: LoneServer, crowd: Crowd) -> tuple[Spent, int, dict[str, 
 
 async def _until(out: asyncio.StreamReader, word: bytes) -> None:
     while (line := await out.readline()).strip() != word:
-        assert line, "the crowd ended early; see what it said above"
+        assert line, "the cameras ended early; see what it said above"
 
 
 def _name(size: tuple[int, int]) -> str:

@@ -1,9 +1,9 @@
-"""``python -m onlooker.benchmarks.gateway.crowd``: many cameras in one process, each a WebSocket.
+"""Many cameras in one process, each a WebSocket. Run as a module.
 
-It reads a `Crowd` as JSON from its standard input and writes a `Gathered` as JSON. It speaks just
-enough of WebSocket to cost next to nothing, since it shares the machine with the server: messages
-are put together beforehand, with a mask of zeros, and of what comes back only acknowledgements are
-read.
+It reads a `CameraLoad` as JSON from its standard input and writes a `Gathered` as JSON. It speaks
+just enough of WebSocket to cost next to nothing, since it shares the machine with the server:
+messages are put together beforehand, with a mask of zeros, and of what comes back only
+acknowledgements are read.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from onlooker.benchmarks.gateway.pictures import messages_of
+from onlooker.benchmarks.gateway.camera_pictures import messages_of
 from onlooker.benchmarks.report import percentile
 from onlooker.core.media import Codec
 from onlooker.core.protocol.frame_header import FrameHeader
@@ -34,7 +34,7 @@ _CONNECTIONS_AT_A_TIME = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crowd:
+class CameraLoad:
     """Who feeds the server, and what."""
 
     port: int
@@ -60,15 +60,15 @@ class Gathered:
     ack_p99_ms: float | None = None
     """From sending a frame to reading what became of it."""
     late_p99_ms: float | None = None
-    """How late the crowd itself was in sending: what it could not keep up with."""
+    """How late the cameras themselves were in sending: what they could not keep up with."""
     client_cpu_ms: float = 0.0
 
 
 class _Camera(asyncio.Protocol):
     """One connection: sends frames, hears what became of them."""
 
-    def __init__(self, crowd: Crowd, messages: Sequence[bytes], fate: "_Fate") -> None:
-        self._crowd, self._fate = crowd, fate
+    def __init__(self, load: CameraLoad, messages: Sequence[bytes], fate: "_Fate") -> None:
+        self._load, self._fate = load, fate
         self._messages = messages
         self._unread = bytearray()
         self._is_open = False
@@ -78,7 +78,7 @@ class _Camera(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        transport.write(_HELLO.format(host=HOST, port=self._crowd.port).encode())
+        transport.write(_HELLO.format(host=HOST, port=self._load.port).encode())
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.opened.done():
@@ -108,7 +108,7 @@ class _Camera(asyncio.Protocol):
         self._fate.sent += 1
         payload = self._messages[index % len(self._messages)]
         header = FrameHeader(
-            codec=Codec(self._crowd.codec), sequence=index, capture_us=int((due_s - start_s) * 1e6)
+            codec=Codec(self._load.codec), sequence=index, capture_us=int((due_s - start_s) * 1e6)
         )
         num_bytes = len(payload) + 20
         head = struct.pack("!BBQI", 0x82, 0xFF, num_bytes, 0)
@@ -164,10 +164,10 @@ class _Fate:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-async def _run(crowd: Crowd) -> Gathered:
+async def _run(load: CameraLoad) -> Gathered:
     cameras = [
-        messages_of(Codec(crowd.codec), crowd.width, crowd.height, seed=crowd.seed + n)
-        for n in range(min(NUM_CAMERAS, crowd.num_streams))
+        messages_of(Codec(load.codec), load.width, load.height, seed=load.seed + n)
+        for n in range(min(NUM_CAMERAS, load.num_streams))
     ]
     fate, opening = _Fate(), asyncio.Semaphore(_CONNECTIONS_AT_A_TIME)
     loop = asyncio.get_running_loop()
@@ -175,21 +175,21 @@ async def _run(crowd: Crowd) -> Gathered:
     async def opened(number: int) -> _Camera:
         async with opening:
             _, camera = await loop.create_connection(
-                lambda: _Camera(crowd, cameras[number % len(cameras)], fate), HOST, crowd.port
+                lambda: _Camera(load, cameras[number % len(cameras)], fate), HOST, load.port
             )
             await camera.opened
             return camera
 
-    streams = await asyncio.gather(*(opened(n) for n in range(crowd.num_streams)))
-    num_warm, num_all = int(crowd.warm_s * crowd.fps), int(crowd.seconds * crowd.fps)
+    streams = await asyncio.gather(*(opened(n) for n in range(load.num_streams)))
+    num_warm, num_all = int(load.warm_s * load.fps), int(load.seconds * load.fps)
     start_s = time.monotonic() + 0.2
-    await _feed(crowd, streams, range(num_warm), start_s)
+    await _feed(load, streams, range(num_warm), start_s)
     await _heard(streams)
     warm, fate.ack_s, fate.late_s = replace(fate, dropped=Counter(fate.dropped)), [], []
     await _tell("warm")
     cpu_s = time.process_time()
-    pause_s = time.monotonic() + 0.2 - start_s - num_warm / crowd.fps
-    await _feed(crowd, streams, range(num_warm, num_warm + num_all), start_s + max(0.0, pause_s))
+    pause_s = time.monotonic() + 0.2 - start_s - num_warm / load.fps
+    await _feed(load, streams, range(num_warm, num_warm + num_all), start_s + max(0.0, pause_s))
     await _heard(streams)
     cpu_s = time.process_time() - cpu_s
     await _tell("sent")
@@ -207,7 +207,7 @@ async def _run(crowd: Crowd) -> Gathered:
 
 
 async def _tell(what: str) -> None:
-    """Say how far the crowd is, and wait until it is to go on."""
+    """Say how far the cameras are, and wait until they are to go on."""
     print(what, flush=True)
     await asyncio.to_thread(sys.stdin.readline)
 
@@ -219,9 +219,11 @@ async def _heard(streams: Sequence[_Camera]) -> None:
         await asyncio.sleep(0.05)
 
 
-async def _feed(crowd: Crowd, streams: Sequence[_Camera], indices: range, start_s: float) -> None:
+async def _feed(
+    load: CameraLoad, streams: Sequence[_Camera], indices: range, start_s: float
+) -> None:
     """Send these frames when they are due. Cameras are not in step, but evenly spread."""
-    period_s = 1 / crowd.fps
+    period_s = 1 / load.fps
     for index in indices:
         for number, stream in enumerate(streams):
             due_s = start_s + (index + number / len(streams)) * period_s
@@ -237,9 +239,9 @@ def _ms(value_s: float | None) -> float | None:
 
 
 def main() -> None:
-    """Run the crowd that is described on the standard input."""
-    crowd = Crowd(**json.loads(sys.stdin.readline()))
-    print(json.dumps(asdict(asyncio.run(_run(crowd)))), flush=True)
+    """Run the load that is described on the standard input."""
+    load = CameraLoad(**json.loads(sys.stdin.readline()))
+    print(json.dumps(asdict(asyncio.run(_run(load)))), flush=True)
 
 
 if __name__ == "__main__":

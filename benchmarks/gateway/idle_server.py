@@ -1,5 +1,5 @@
-"""``python -m onlooker.benchmarks.gateway.serving PORT WIDTH HEIGHT [NAME=VALUE ...]``: a server
-whose engine wants frames of this size and costs nothing, so that the gateway alone is measured."""
+"""A server whose engine wants frames of some size and costs nothing, so that the gateway alone is
+measured. Run as a module, with a port, width, height and settings as NAME=VALUE."""
 
 import sys
 from contextlib import closing
