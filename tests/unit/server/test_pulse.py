@@ -1,3 +1,5 @@
+from functools import partial
+
 from onlooker.server.pulse import NUM_GROUPS, Pulse
 from tests.fakes.waiting import until
 
@@ -8,7 +10,7 @@ async def test_every_member_is_called_again_and_again() -> None:
     def count(index: int) -> None:
         called[index] += 1
 
-    contexts = [pulse.joined(lambda index=index: count(index)) for index in range(len(called))]
+    contexts = [pulse.joined(partial(count, index)) for index in range(len(called))]
     for context in contexts:
         context.__enter__()
     await until(lambda: min(called) >= 2)
