@@ -37,7 +37,9 @@ def _pictures(width: int, height: int, seed: int) -> list[NDArray[np.uint8]]:
     scene = np.zeros((height, width, 3), np.float32)
     for grain in (4, 16, 64):
         rough = rng.normal(110, 40, (height // grain + 2, width // grain + 2, 3)).clip(0, 255)
-        blown = Image.fromarray(rough.astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+        blown = Image.fromarray(rough.astype(np.uint8)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
         scene += np.asarray(blown.filter(ImageFilter.GaussianBlur(1)), np.float32) / 3
     side = height // 4
     pictures = []
