@@ -55,19 +55,19 @@ def decode_still(
             # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted
             # size keeps the averaging below exact enough.
             image.draft("RGB", (width * 2, height * 2))
-            if isinstance(image, JpegImageFile) and image.size == size and orientation == 1:
-                plain = decode_plain(payload, image, width=width, height=height)
-                if plain is not None:
-                    return plain
-            image.load()  # now: a picture that already has the wanted size is handed on as it is
-            stored = squash(_as_rgb(image), width, height)
+            pixels = None
+            if isinstance(image, JpegImageFile) and image.size == size:
+                pixels = decode_plain(payload, image, width=width, height=height)
+            if pixels is None:
+                image.load()  # now: what already has the wanted size is handed on as it is
+                pixels = np.asarray(squash(_as_rgb(image), width, height), dtype=np.uint8)
     except Undecodable:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Undecodable(DropReason.TOO_LARGE, str(error)) from error
     except Exception as error:  # decoders raise anything on broken bytes; none of it is ours
         raise Undecodable(DropReason.UNDECODABLE, f"{codec.name}: {error}") from error
-    return np.ascontiguousarray(orientation.upright(np.asarray(stored, dtype=np.uint8)))
+    return np.ascontiguousarray(orientation.upright(pixels))
 
 
 def encode_png(pixels: Pixels) -> bytes:

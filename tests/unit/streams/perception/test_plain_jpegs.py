@@ -45,6 +45,16 @@ def test_a_picture_is_what_libjpeg_and_one_resize_make_of_it(
     )
 
 
+def test_a_picture_that_lies_on_its_side_is_decoded_the_same_way_and_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying, upright = encode(drawn(), exif=exif), encode(drawn())
+    seen = decode_still(lying, Codec.JPEG, width=240, height=320, max_pixels=10**6)
+    stored = plain(upright, 320, 240)
+    assert stored is not None
+    assert np.array_equal(seen, np.rot90(stored, -1))
+
+
 @pytest.mark.parametrize(
     ("mode", "way"),
     [("RGB", {"progressive": True}), ("L", {}), ("CMYK", {}), ("RGB", {"keep_rgb": True})],
