@@ -8,7 +8,6 @@ import json
 import socket
 import struct
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, Literal
 
 _LENGTHS = struct.Struct("<II")
@@ -88,16 +87,21 @@ class EndTold(Exception):
         self.ended_by = ended_by
 
 
-@cache
-def _defaults(kind: type) -> dict[str, Any]:
-    """Of a head's fields; what is as by default is not sent."""
-    return {field.name: field.default for field in fields(kind)}
+_DEFAULTS: dict[str, dict[str, Any]] = {}
+"""By the name of a head, its fields' defaults; what is as by default is not sent."""
+
+
+def _defaults(head: Any) -> dict[str, Any]:
+    name = type(head).__name__
+    if name not in _DEFAULTS:
+        _DEFAULTS[name] = {field.name: field.default for field in fields(head)}
+    return _DEFAULTS[name]
 
 
 def send(link: socket.socket, head: Any, *body: bytes | memoryview) -> None:
     """Send one message, whose head is one of the dataclasses that are said here. Raises `OSError`
     when nobody listens, `TimeoutError` in time."""
-    defaults = _defaults(type(head))
+    defaults = _defaults(head)
     values = {name: value for name in defaults if (value := getattr(head, name)) != defaults[name]}
     text = json.dumps(values).encode()
     num_bytes = sum(len(part) for part in body)
