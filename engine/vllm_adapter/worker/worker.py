@@ -215,7 +215,7 @@ class SegmentWorker:
         layer.write(
             keys.to(layer.device).contiguous(),
             values.to(layer.device).contiguous(),
-            torch.tensor(slots, dtype=torch.int64, device=layer.device),
+            torch.tensor(slots, dtype=torch.int64).to(layer.device),
         )
 
     # ---- saves ----
@@ -261,7 +261,7 @@ class SegmentWorker:
         """Which rows of this step's batch belong to KV `slots`, in the order of the slots."""
         mapping = self._slot_mapping
         assert mapping is not None
-        wanted = torch.tensor(slots, dtype=mapping.dtype, device=mapping.device)
+        wanted = torch.tensor(slots, dtype=mapping.dtype).to(mapping.device)
         order = torch.argsort(mapping)
         found = torch.searchsorted(mapping[order], wanted)
         rows = order[found.clamp(max=len(order) - 1)]

@@ -1,0 +1,190 @@
+"""`HostRig`: one worker on layers of a real model's shape, step by step."""
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from onlooker.benchmarks.pretended_device import PretendedDevice, PretendedTensor
+from onlooker.benchmarks.shaped_layers import BLOCK_TOKENS, ModelShape, ShapedLayers
+from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.plan import MemorySlot, RetrievalPlan, SaveSpan
+from onlooker.engine.vllm_adapter.wire import (
+    AdapterSettings,
+    LoadOp,
+    RetrieveOp,
+    SaveOp,
+    WorkerPlan,
+    WorkerReport,
+)
+from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
+
+CLIP_TOKENS = 80
+NUM_CLIPS = 24
+"""Clips that are remembered. An answer loads the newest and chooses among the others."""
+NUM_INGESTED = 16
+NUM_LOADED = 16
+NUM_CHOSEN = 4
+QUESTION_TOKENS = 20
+_CONTEXT = (NUM_LOADED + NUM_CHOSEN) * CLIP_TOKENS + QUESTION_TOKENS
+"""Tokens of an answer's context, as far as it is known when it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What one step took."""
+
+    waits: dict[str, int]
+    """How often the processor waited for the device, by the operation."""
+    launches: int
+    """Operations that the device was given for stream memory and by the layers."""
+    host_s: float
+    """Processor time of the step's thread, without what the device did."""
+    elapsed_s: float
+    report: WorkerReport
+
+    @property
+    def num_waits(self) -> int:
+        return sum(self.waits.values())
+
+
+class HostRig:
+    """A worker and its layers, on a pretended device or on the host."""
+
+    def __init__(self, shape: ModelShape, *, is_pretended: bool) -> None:
+        self.device = PretendedDevice() if is_pretended else None
+        num_tokens = 2 * (_CONTEXT + BLOCK_TOKENS) + NUM_LOADED * CLIP_TOKENS
+        self.shape = shape
+        self.layers = ShapedLayers(shape, num_blocks=-(-num_tokens // BLOCK_TOKENS), put=self._put)
+        self.worker = SegmentWorker(AdapterSettings(), shape.rotary)
+        with self.entered():
+            self.worker.attach(self.layers.seams)
+        self.ingest(range(NUM_CLIPS - NUM_LOADED, NUM_CLIPS))
+        self.ingest(range(NUM_CLIPS - NUM_LOADED))
+
+    def decode(self) -> StepCost:
+        """Two answers compute a token each."""
+        return self._step(WorkerPlan(), range(2))
+
+    def ingest(self, clips: Iterable[int]) -> StepCost:
+        """Clips of these numbers are seen, all in one step."""
+        saves = [
+            SaveOp(f"clip {clip}", _span(clip), 0, list(_slots(place)))
+            for place, clip in enumerate(clips)
+        ]
+        count = len(saves) * CLIP_TOKENS
+        return self._step(WorkerPlan(saves=saves), range(count))
+
+    def answer(self, count: int) -> StepCost:
+        """As many questions are asked at once; each loads a window and chooses clips."""
+        plan = WorkerPlan()
+        slots: list[int] = []
+        for number in range(count):
+            first = number * (_CONTEXT + BLOCK_TOKENS)
+            plan.loads.append(_load(number, first))
+            plan.retrievals.append(_retrieval(number, first + NUM_LOADED * CLIP_TOKENS))
+            slots += plan.retrievals[-1].question_slots
+        return self._step(plan, slots)
+
+    def load(self) -> StepCost:
+        """A window is loaded, for a prompt of one token."""
+        return self._step(WorkerPlan(loads=[_load(0, 0)]), [_CONTEXT])
+
+    def plain(self, num_clips: int) -> StepCost:
+        """A step of the tokens of so many clips, or of one token, that remembers nothing."""
+        return self._step(WorkerPlan(), range(num_clips * CLIP_TOKENS or 1))
+
+    def close(self) -> None:
+        """End what the worker runs."""
+        self.worker.close()
+
+    def _step(self, plan: WorkerPlan, slots: Sequence[int]) -> StepCost:
+        """One step of vLLM's, in its order. The layers' own work is the device's."""
+        tokens, mapping = self.layers.tokens(len(slots)), self._put(torch.tensor(list(slots)))
+        with self.entered(), torch.no_grad():
+            if self.device is not None:
+                self.device.reset()
+            began_s, began_host_s = time.perf_counter(), time.thread_time()
+            self.worker.begin(plan)
+            self.worker.load()
+            self.layers.run(tokens, mapping)
+            self.worker.end()
+            elapsed_s = time.perf_counter() - began_s
+            host_s = time.thread_time() - began_host_s
+        bad = self.worker.take_bad_blocks()
+        assert not bad, "the step did not do what its plan says"
+        device = self.device
+        return StepCost(
+            {} if device is None else dict(device.waits),
+            0 if device is None else device.num_launches,
+            host_s if device is None else host_s - device.device_s,
+            elapsed_s,
+            self.worker.take_report(),
+        )
+
+    def _put(self, tensor: torch.Tensor) -> torch.Tensor:
+        return tensor if self.device is None else PretendedTensor(tensor)
+
+    def entered(self) -> "nullcontext[None] | PretendedDevice":
+        """A context in which the device can be used."""
+        return nullcontext() if self.device is None else self.device
+
+
+def _key(clip: int) -> str:
+    return f"model/tenant/stream/0/clip/{clip:08d}"
+
+
+def _slots(place: int) -> range:
+    return range(place * CLIP_TOKENS, (place + 1) * CLIP_TOKENS)
+
+
+def _span(clip: int) -> SaveSpan:
+    side = 9
+    offsets = [
+        [0] * CLIP_TOKENS,
+        [token // side for token in range(CLIP_TOKENS)],
+        [token % side for token in range(CLIP_TOKENS)],
+    ]
+    return SaveSpan(_key(clip), 0, CLIP_TOKENS, 100, offsets)
+
+
+def _load(number: int, first: int) -> LoadOp:
+    clips = range(NUM_CLIPS - NUM_LOADED, NUM_CLIPS)
+    return LoadOp(
+        request_id=f"answer {number}",
+        keys=[_key(clip) for clip in clips],
+        positions=[16 * place for place in range(NUM_LOADED)],
+        skip=0,
+        slots=list(range(first, first + NUM_LOADED * CLIP_TOKENS)),
+        block_ids=[],
+        tells_reads=True,
+    )
+
+
+def _retrieval(number: int, first: int) -> RetrieveOp:
+    places = [range(_first, _first + CLIP_TOKENS) for _first in _starts(first)]
+    asked = first + NUM_CHOSEN * CLIP_TOKENS
+    plan = RetrievalPlan(
+        slots=[MemorySlot(0, CLIP_TOKENS, 300 + 16 * place) for place in range(NUM_CHOSEN)],
+        candidates=KeyRuns.of([_key(clip) for clip in range(NUM_CLIPS - NUM_LOADED)]),
+        recent=KeyRuns(),
+        num_wanted=NUM_CHOSEN,
+        traces=False,
+        question_start=0,
+        question_tokens=QUESTION_TOKENS,
+        question_position=500,
+    )
+    return RetrieveOp(
+        request_id=f"answer {number}",
+        retrieval=plan,
+        place_slots=[list(place) for place in places],
+        question_slots=list(range(asked, asked + QUESTION_TOKENS)),
+        question_positions=list(range(500, 500 + QUESTION_TOKENS)),
+        block_ids=[1],
+    )
+
+
+def _starts(first: int) -> list[int]:
+    return [first + place * CLIP_TOKENS for place in range(NUM_CHOSEN)]

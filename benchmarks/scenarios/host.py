@@ -1,0 +1,121 @@
+"""What the processor does for stream memory in a step: waits for a GPU, arithmetic, bytes a second.
+
+Shown, with the shapes of Qwen3-VL 2B and 8B and random KV, without a model: how often the
+processor waits for the device in a step (`syncs`, of the 8B), what it computes itself for each clip
+(`host_ms_per_clip_8b`), and how fast clips are saved and loaded (of the 8B). Steps: `decode`;
+`ingest_16` takes 16 clips of 80 tokens; `answer` loads 16 clips and has its question choose 4 more
+in each layer; `two_answers` are two of those. The device is pretended: its tensors lie in ordinary
+memory, and a mode counts what a GPU would make the processor wait for (see
+`benchmarks/pretended_device.py`). `before` is KV moved layer by layer, as on a CPU.
+
+Not shown: how long a GPU takes, and how fast KV crosses to it; GB/s are those of this machine's
+memory on one thread, of the work for the memory alone. A model of another shape moves as its bytes
+a token say.
+"""
+
+import argparse
+import asyncio
+import gc
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from onlooker.benchmarks.report import rows
+
+if TYPE_CHECKING:
+    from onlooker.benchmarks.host_rig import HostRig
+    from onlooker.benchmarks.shaped_layers import ModelShape
+
+ROUNDS = 3
+"""How often each time is measured; the median counts."""
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure both shapes, one rig at a time."""
+    return {"before": await asyncio.to_thread(_figures)}
+
+
+def _figures() -> dict[str, Any]:
+    from onlooker.benchmarks.shaped_layers import QWEN3_VL_2B, QWEN3_VL_8B
+
+    figures: dict[str, Any] = {}
+    for size, shape in (("2b", QWEN3_VL_2B), ("8b", QWEN3_VL_8B)):
+        counted = _count(shape)
+        print(f"  {shape.name}: {counted}", flush=True)
+        figures[f"host_ms_per_clip_{size}"] = counted.pop("host_ms_per_clip")
+        if size == "8b":
+            figures |= counted
+    return figures | _speeds(QWEN3_VL_8B)
+
+
+def _count(shape: "ModelShape") -> dict[str, Any]:
+    """Waits and launches of each step, and milliseconds that the host computes for each clip."""
+    from onlooker.benchmarks.host_rig import NUM_INGESTED, HostRig
+
+    rig = HostRig(shape, is_pretended=True)
+    try:
+        steps = {
+            "decode": rig.decode(),
+            "ingest_16": rig.ingest(range(NUM_INGESTED)),
+            "answer": rig.answer(1),
+            "two_answers": rig.answer(2),
+        }
+        ingests_s = [rig.ingest(range(NUM_INGESTED)).host_s for _ in range(ROUNDS)]
+        plain_s = [rig.plain(NUM_INGESTED).host_s for _ in range(ROUNDS)]
+    finally:
+        _end(rig)
+    spent_s = max(0.0, statistics.median(ingests_s) - statistics.median(plain_s))
+    return {
+        "syncs": {name: cost.num_waits for name, cost in steps.items()},
+        "syncs_by_operation": {name: cost.waits for name, cost in steps.items()},
+        "launches": {name: cost.launches for name, cost in steps.items()},
+        "host_ms_per_clip": round(1000 * spent_s / NUM_INGESTED, 3),
+    }
+
+
+def _speeds(shape: "ModelShape") -> dict[str, float]:
+    """GB/s of KV that is saved and loaded on the host."""
+    from onlooker.benchmarks.host_rig import CLIP_TOKENS, NUM_INGESTED, HostRig
+
+    rig = HostRig(shape, is_pretended=False)
+    num_bytes = NUM_INGESTED * CLIP_TOKENS * shape.token_bytes
+    found = {}
+    try:
+        for name, step, num_clips in (
+            ("save", lambda: rig.ingest(range(NUM_INGESTED)), NUM_INGESTED),
+            ("load", rig.load, 0),
+        ):
+            spent_s = statistics.median(step().elapsed_s for _ in range(ROUNDS))
+            plain_s = statistics.median(rig.plain(num_clips).elapsed_s for _ in range(ROUNDS))
+            found[f"{name}_gb_s"] = round(num_bytes / max(1e-9, spent_s - plain_s) / 1e9, 3)
+    finally:
+        _end(rig)
+    return found
+
+
+def _end(rig: "HostRig") -> None:
+    rig.close()
+    gc.collect()
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as tables in plain text."""
+    sides = {
+        name: side
+        for name, side in (("now", figures), ("before", figures["before"]))
+        if "syncs" in side
+    }
+    steps = list(figures["before"]["syncs"])
+    counts = [
+        (what, side, *(found[what][step] for step in steps))
+        for what in ("syncs", "launches")
+        for side, found in sides.items()
+    ]
+    names = ("host_ms_per_clip_2b", "host_ms_per_clip_8b", "save_gb_s", "load_gb_s")
+    return "\n\n".join(
+        (
+            rows(("of a step (8B)", "", *steps), counts),
+            rows(
+                ("", *names), [(side, *(found[n] for n in names)) for side, found in sides.items()]
+            ),
+        )
+    )
