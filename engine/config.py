@@ -58,6 +58,12 @@ class VllmSection(Section):
     tensor_parallel_size: int = Field(default=1, ge=1, le=64)
     """GPUs over which the model is split. More than one in ``resend`` mode only."""
 
+    kv_mover: Literal["auto", "layers", "strided"] = "auto"
+    """How KV goes between the model's cache and the memory of streams, in ``segments`` mode.
+    ``layers``: layer by layer; on a GPU everybody waits for that several times in each layer.
+    ``strided``: in all layers at once, without waiting, through memory of ``memory.arena_gib`` that
+    the GPU reaches by itself; for GPUs only. ``auto``: what suits the machine."""
+
     enforce_eager: bool | None = None
     """Run without compiled graphs. None: yes on a CPU (compiling takes minutes), no on a GPU."""
 

@@ -130,7 +130,12 @@ def imported_packages(tree: ast.Module) -> set[str]:
 
 # Of each extra: what comes with vLLM, and is no requirement of its own here.
 WITH_VLLM = {"huggingface_hub", "torch", "transformers", "tokenizers", "safetensors", "vllm"}
-MAY_IMPORT_VLLM = ("engine/vllm_adapter/", "demo_model/", "benchmarks/stopwatch.py")
+MAY_IMPORT_VLLM = (
+    "engine/vllm_adapter/",
+    "demo_model/",
+    "benchmarks/host/",
+    "benchmarks/stopwatch.py",
+)
 WEBRTC = {"aioice", "aiortc"}
 MAY_IMPORT_WEBRTC = ("streams/webrtc/seams.py",)
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains

@@ -6,7 +6,7 @@ processor waits for the device in a step (`syncs`, of the 8B), what it computes 
 `ingest_16` takes 16 clips of 80 tokens; `answer` loads 16 clips and has its question choose 4 more
 in each layer; `two_answers` are two of those. The device is pretended: its tensors lie in ordinary
 memory, and a mode counts what a GPU would make the processor wait for (see
-`benchmarks/pretended_device.py`). `before` is KV moved layer by layer, as on a CPU.
+`benchmarks/host/pretended_device.py`). `before` is KV moved layer by layer, as on a CPU.
 
 Not shown: how long a GPU takes, and how fast KV crosses to it; GB/s are those of this machine's
 memory on one thread, of the work for the memory alone. A model of another shape moves as its bytes
@@ -17,41 +17,44 @@ import argparse
 import asyncio
 import gc
 import statistics
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from onlooker.benchmarks.report import rows
 
 if TYPE_CHECKING:
-    from onlooker.benchmarks.host_rig import HostRig
-    from onlooker.benchmarks.shaped_layers import ModelShape
+    from onlooker.benchmarks.host.rig import HostRig, StepCost
+    from onlooker.benchmarks.host.shaped_layers import ModelShape
+    from onlooker.engine.vllm_adapter.wire import Mover
 
-ROUNDS = 3
+ROUNDS = 5
 """How often each time is measured; the median counts."""
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Measure both shapes, one rig at a time."""
-    return {"before": await asyncio.to_thread(_figures)}
+    now = await asyncio.to_thread(_figures, "strided")
+    return {**now, "before": await asyncio.to_thread(_figures, "layers")}
 
 
-def _figures() -> dict[str, Any]:
-    from onlooker.benchmarks.shaped_layers import QWEN3_VL_2B, QWEN3_VL_8B
+def _figures(mover: "Mover") -> dict[str, Any]:
+    from onlooker.benchmarks.host.shaped_layers import QWEN3_VL_2B, QWEN3_VL_8B
 
     figures: dict[str, Any] = {}
     for size, shape in (("2b", QWEN3_VL_2B), ("8b", QWEN3_VL_8B)):
-        counted = _count(shape)
-        print(f"  {shape.name}: {counted}", flush=True)
+        counted = _count(shape, mover)
+        print(f"  {mover}, {shape.name}: {counted}", flush=True)
         figures[f"host_ms_per_clip_{size}"] = counted.pop("host_ms_per_clip")
         if size == "8b":
             figures |= counted
-    return figures | _speeds(QWEN3_VL_8B)
+    return figures | _speeds(QWEN3_VL_8B, mover)
 
 
-def _count(shape: "ModelShape") -> dict[str, Any]:
+def _count(shape: "ModelShape", mover: "Mover") -> dict[str, Any]:
     """Waits and launches of each step, and milliseconds that the host computes for each clip."""
-    from onlooker.benchmarks.host_rig import NUM_INGESTED, HostRig
+    from onlooker.benchmarks.host.rig import NUM_INGESTED, HostRig
 
-    rig = HostRig(shape, is_pretended=True)
+    rig = HostRig(shape, mover, is_pretended=True)
     try:
         steps = {
             "decode": rig.decode(),
@@ -72,18 +75,19 @@ def _count(shape: "ModelShape") -> dict[str, Any]:
     }
 
 
-def _speeds(shape: "ModelShape") -> dict[str, float]:
+def _speeds(shape: "ModelShape", mover: "Mover") -> dict[str, float]:
     """GB/s of KV that is saved and loaded on the host."""
-    from onlooker.benchmarks.host_rig import CLIP_TOKENS, NUM_INGESTED, HostRig
+    from onlooker.benchmarks.host.rig import CLIP_TOKENS, NUM_INGESTED, HostRig
 
-    rig = HostRig(shape, is_pretended=False)
+    rig = HostRig(shape, mover, is_pretended=False)
     num_bytes = NUM_INGESTED * CLIP_TOKENS * shape.token_bytes
     found = {}
     try:
-        for name, step, num_clips in (
+        steps: list[tuple[str, Callable[[], StepCost], int]] = [
             ("save", lambda: rig.ingest(range(NUM_INGESTED)), NUM_INGESTED),
             ("load", rig.load, 0),
-        ):
+        ]
+        for name, step, num_clips in steps:
             spent_s = statistics.median(step().elapsed_s for _ in range(ROUNDS))
             plain_s = statistics.median(rig.plain(num_clips).elapsed_s for _ in range(ROUNDS))
             found[f"{name}_gb_s"] = round(num_bytes / max(1e-9, spent_s - plain_s) / 1e9, 3)
@@ -99,11 +103,7 @@ def _end(rig: "HostRig") -> None:
 
 def table(figures: dict[str, Any]) -> str:
     """The figures as tables in plain text."""
-    sides = {
-        name: side
-        for name, side in (("now", figures), ("before", figures["before"]))
-        if "syncs" in side
-    }
+    sides = {"now": figures, "before": figures["before"]}
     steps = list(figures["before"]["syncs"])
     counts = [
         (what, side, *(found[what][step] for step in steps))

@@ -78,10 +78,10 @@ class MemorySection(Section):
     the longest stream are forgotten."""
 
     arena_gib: float = Field(default=2.0, gt=0, le=65536)
-    """Memory for segments that are held ready, all streams together. What does not fit lies in the
-    store. How much is remembered in all is bounded by the store's RAM, by the disk's budget where
-    there is a disk, and by Redis itself where there is a Redis; then the oldest clips of the
-    longest stream are forgotten."""
+    """Memory for segments that are held ready, all streams together; on a GPU it is locked at the
+    start, so that the GPU reaches it. What does not fit lies in the store. How much is remembered
+    in all is bounded by the store's RAM, by the disk's budget where there is a disk, and by Redis
+    itself where there is a Redis; then the oldest clips of the longest stream are forgotten."""
 
     @property
     def zone(self) -> tzinfo | None:

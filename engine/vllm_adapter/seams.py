@@ -494,13 +494,22 @@ class AttentionLayer:
     depends on how a backend lays its cache out inside (CPU backends pack it privately).
     """
 
-    def __init__(self, layer: Any) -> None:
+    def __init__(self, layer: Any, name: str = "") -> None:
+        self.name = name
+        """vLLM's name of the layer."""
         self._layer = layer
         self._update = layer.impl.do_kv_cache_update
 
     @property
     def head_size(self) -> int:
         return int(self._layer.head_size)
+
+    @property
+    def cache(self) -> "torch.Tensor":
+        """The layer's KV cache. On a GPU [blocks, kv_heads, block tokens, 2 * head_dim], a key and
+        its value side by side; a CPU's backends pack it in a way of their own."""
+        cache: torch.Tensor = self._layer.kv_cache
+        return cache
 
     @property
     def device(self) -> "torch.device":
@@ -543,7 +552,7 @@ def attention_layers(vllm_config: Any, kv_caches: Mapping[str, Any]) -> list[Att
     from vllm.model_executor.layers.attention import Attention
 
     layers = get_layers_from_vllm_config(vllm_config, Attention)
-    return [AttentionLayer(layers[name]) for name in layers if name in kv_caches]
+    return [AttentionLayer(layers[name], name) for name in layers if name in kv_caches]
 
 
 @dataclass(frozen=True, slots=True)
@@ -576,6 +585,31 @@ def rotary_parameters(vllm_config: Any) -> RotaryParameters:
         is_interleaved=bool(getattr(rope, "mrope_interleaved", False)),
         is_neox=bool(getattr(rope, "is_neox_style", False)),
     )
+
+
+def is_whole_graph(forward_context: Any, load_arguments: Mapping[str, Any]) -> bool:
+    """Whether the forward pass that follows ``start_load_kv`` is a graph that is replayed, in which
+    no layer asks for what is loaded."""
+    mode = getattr(forward_context, "cudagraph_runtime_mode", None)
+    # The newer runner hands over the attention metadata where it replays a graph, and only there.
+    return "attn_metadata" in load_arguments or getattr(mode, "name", "NONE") == "FULL"
+
+
+def pinned(memory: "torch.Tensor") -> "torch.Tensor":
+    """`memory` of the host, locked in place so that a GPU can copy it by itself. Takes no more of
+    it, as torch's own pinned memory does, which is of sizes that are powers of two."""
+    from vllm.v1.simple_kv_offload.cuda_mem_ops import pin_tensor
+
+    pin_tensor(memory)
+    return memory
+
+
+def device_view(memory: "torch.Tensor") -> "torch.Tensor":
+    """Pinned memory of the host, as a tensor of the GPU, which reads and writes it from afar."""
+    from vllm.utils.torch_utils import get_accelerator_view_from_cpu_tensor
+
+    view: torch.Tensor = get_accelerator_view_from_cpu_tensor(memory)
+    return view
 
 
 def worker_connector() -> Any:

@@ -13,7 +13,7 @@ vLLM.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.cache_store.leases import Claim
@@ -38,6 +38,8 @@ from onlooker.scheduler.ticket import Served, Ticket
 R = TypeVar("R")
 
 Params = Mapping[str, Any] | None
+
+Mover = Literal["layers", "strided"]
 
 # ---- features of a prompt: server to model
 
@@ -293,6 +295,11 @@ class AdapterSettings:
     arena_bytes: int | None = None
     """Bytes of segments that a worker holds ready; None: all that it has, as no store is below
     it."""
+    mover: Mover = "layers"
+    """How KV is moved: layer by layer, or in all layers at once (see `worker.mover`)."""
+    pool_bytes: int = 2 << 30
+    """Bytes of the memory that the device reaches, for segments that are held ready; where KV is
+    moved in all layers at once."""
     store: CacheStoreSection | None = None
 
     def to_config(self) -> dict[str, Any]:
@@ -301,6 +308,8 @@ class AdapterSettings:
         found: dict[str, Any] = {
             "scheduler": self.scheduler.model_dump(),
             "retrieval": self.policy.model_dump(mode="json"),
+            "mover": self.mover,
+            "pool_bytes": self.pool_bytes,
         }
         if self.arena_bytes is not None:
             found["arena_bytes"] = self.arena_bytes
@@ -316,6 +325,8 @@ class AdapterSettings:
             scheduler=SchedulerSection.model_validate(config.get("scheduler", {"policy": "fcfs"})),
             policy=RetrievalPolicy.model_validate(config.get("retrieval", {})),
             arena_bytes=config.get("arena_bytes"),
+            mover=config.get("mover", "layers"),
+            pool_bytes=config.get("pool_bytes", 2 << 30),
             store=None if store is None else CacheStoreSection.model_validate(store),
         )
 

@@ -370,6 +370,31 @@ def test_attention_layers_write_and_attend_through_their_backend() -> None:
     takes(CPUAttentionBackendImpl.forward, "self", "layer", "query")
 
 
+@pytest.mark.parametrize(
+    ("mode", "arguments", "is_whole"),
+    [("FULL", {}, True), ("PIECEWISE", {}, False), ("NONE", {"attn_metadata": {}}, True)],
+)
+def test_a_graph_that_is_replayed_is_known_before_it_runs(
+    mode: str, arguments: dict[str, Any], is_whole: bool
+) -> None:
+    from vllm.config import CUDAGraphMode
+    from vllm.forward_context import ForwardContext
+    from vllm.v1.worker.gpu.kv_connector import ActiveKVConnector
+
+    context = ForwardContext({}, {}, {}, cudagraph_runtime_mode=CUDAGraphMode[mode])
+    assert seams.is_whole_graph(context, arguments) is is_whole
+    takes(ActiveKVConnector.pre_forward, "self", "scheduler_output", "input_batch", "attn_metadata")
+
+
+def test_memory_can_be_locked_and_seen_by_a_gpu() -> None:
+    """Neither can be tried on a CPU."""
+    from vllm.utils.torch_utils import get_accelerator_view_from_cpu_tensor
+    from vllm.v1.simple_kv_offload.cuda_mem_ops import pin_tensor
+
+    takes(pin_tensor, "tensor")
+    takes(get_accelerator_view_from_cpu_tensor, "cpu_tensor")
+
+
 def test_a_layer_that_is_watched_tells_and_does_its_work() -> None:
     done: list[Any] = []
     impl = SimpleNamespace(

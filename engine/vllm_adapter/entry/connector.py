@@ -148,10 +148,11 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         """Called before the forward pass in steps that load something, after it in others. So what
         a step saves is told to the worker earlier, when the metadata is bound."""
         assert self._worker is not None
-        self._worker.load()
+        self._worker.load(is_whole_graph=seams.is_whole_graph(forward_context, kwargs))
 
     def wait_for_layer_load(self, layer_name: str) -> None:
-        """Loads are complete when `start_load_kv` returns."""
+        assert self._worker is not None
+        self._worker.reach(layer_name)
 
     def save_kv_layer(
         self, layer_name: str, kv_layer: Any, attn_metadata: Any, **kwargs: Any

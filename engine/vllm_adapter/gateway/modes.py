@@ -1,4 +1,5 @@
-"""Ways of running a model that stream memory cannot go with, refused before the model is loaded.
+"""Ways of running a model that stream memory cannot go with, refused before the model is loaded;
+and the way in which it moves KV.
 
 Stream memory watches every layer of the model: it takes keys and values as they are written, and
 fills memory slots just before a layer attends. What runs layers without that, or shows it something
@@ -8,10 +9,28 @@ switch it on.
 """
 
 from onlooker.core.errors import ConfigError
+from onlooker.engine.config import VllmSection
 from onlooker.engine.vllm_adapter.seams import EngineModes
+from onlooker.engine.vllm_adapter.wire import Mover
 
 _PLAIN_CACHES = ("auto", "float16", "bfloat16")
 """Number formats of a KV cache that holds what the model computes."""
+
+
+def mover_of(settings: VllmSection, *, cpu: bool) -> Mover:
+    """How KV is moved on this machine.
+
+    Raises:
+        ConfigError: a way is asked for that a CPU does not bear.
+    """
+    if settings.kv_mover == "auto":
+        return "layers" if cpu else "strided"
+    if settings.kv_mover == "strided" and cpu:
+        raise ConfigError(
+            "engine.vllm.kv_mover = 'strided' reads the KV cache as a GPU lays it out, and vLLM "
+            "packs it in a way of its own on a CPU: leave it at 'auto'"
+        )
+    return settings.kv_mover
 
 
 def check_modes(modes: EngineModes) -> None:

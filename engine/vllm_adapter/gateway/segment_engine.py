@@ -58,6 +58,7 @@ from onlooker.engine.vllm_adapter.gateway.features import engine_input
 from onlooker.engine.vllm_adapter.gateway.gauge import LoadGauge
 from onlooker.engine.vllm_adapter.gateway.memories import StreamMemories
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
+from onlooker.engine.vllm_adapter.gateway.modes import mover_of
 from onlooker.engine.vllm_adapter.gateway.outcome import RequestOutcome, count_fetched
 from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
@@ -358,9 +359,14 @@ class SegmentEngine:
         settings = self._settings
         memory = settings.memory
         in_context = self._recent_clips + memory.retrieved_clips + settings.max_question_images + 2
-        adapter = wire.AdapterSettings(scheduler=self._scheduler, policy=self._policy)
+        arena_bytes = int(memory.arena_gib * 2**30)
+        adapter = wire.AdapterSettings(
+            scheduler=self._scheduler,
+            policy=self._policy,
+            mover=mover_of(settings.vllm, cpu=is_cpu_build()),
+            pool_bytes=arena_bytes,
+        )
         if self._store is not None:
-            arena_bytes = int(memory.arena_gib * 2**30)
             adapter = replace(adapter, arena_bytes=arena_bytes, store=self._store)
         return {
             # Loaded KV is hashed as if it were a true prefix: every request has a salt of its own,

@@ -14,6 +14,8 @@ import torch
 
 from onlooker.engine.memory.plan import DEVICE, Reads
 from onlooker.engine.vllm_adapter.worker.index import Index
+from onlooker.engine.vllm_adapter.worker.pool import TokenRun
+from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, RetrievalScore
 
 _AT_ONCE = 64
@@ -25,13 +27,17 @@ class Segment:
     """A clip's or text's KV in all layers, as it was computed at position `base`.
 
     `keys`, `values`: [layers, tokens, kv_heads, head_dim]. `plain_keys`: the keys without rotary
-    position, for retrieval; None where retrieval may not pick the segment.
+    position, for retrieval; None where retrieval may not pick the segment, or where they are made
+    when they are asked for. `offsets`: then, the rotary offsets of its tokens from `base`,
+    [3][tokens]. `run`: where the segment lies in the pool; None where it has memory of its own.
     """
 
     keys: torch.Tensor
     values: torch.Tensor
     base: int
     plain_keys: torch.Tensor | None
+    offsets: Sequence[Sequence[int]] = ()
+    run: TokenRun | None = None
 
     @property
     def num_tokens(self) -> int:
@@ -48,6 +54,15 @@ class Segment:
         if self.plain_keys is not None:
             tensors.append(self.plain_keys)
         return sum(t.numel() * t.element_size() for t in tensors)
+
+    def plain_in(self, layer: int, rotary: Rotary) -> torch.Tensor | None:
+        """The keys of one layer without rotary position, [tokens, kv_heads, head_dim]; None where
+        retrieval may not pick the segment."""
+        if self.plain_keys is not None:
+            return self.plain_keys[layer]
+        if not self.offsets:
+            return None
+        return rotary.remove(self.keys[layer], torch.tensor(self.offsets) + self.base)
 
 
 class Backing(Protocol):
@@ -94,6 +109,11 @@ class SegmentArena:
         self.num_fetched = 0
         """Segments that came from the store below."""
 
+    def place_index(self, device: torch.device) -> None:
+        """Have the index lie on a device, before there is anything in it."""
+        assert not len(self.index), "an index that is filled stays where it is"
+        self.index = Index(device)
+
     def put(self, key: str, segment: Segment, entries: torch.Tensor | None = None) -> None:
         """Keep a segment; those that were not used for longest make room. `entries`: what the index
         shall keep of the segment; None: what it has already, or what can be made of the segment's
@@ -106,9 +126,29 @@ class SegmentArena:
             entries = self.score.entries(segment.plain_keys, None)
         if entries is not None:
             self.index.put(key, entries)
-        if self._backing is not None and self._budget_bytes is not None:
-            while self.num_bytes > self._budget_bytes and len(self._segments) > 1:
-                self._remove(next(iter(self._segments)))
+        if self._budget_bytes is not None:
+            while self.num_bytes > self._budget_bytes and self.drop_oldest():
+                pass
+
+    def drop_oldest(self) -> bool:
+        """Let go of the segment that was used longest ago, if it can be had from below and is not
+        the only one; returns whether."""
+        if self._backing is None or len(self._segments) < 2:
+            return False
+        return self._remove(next(iter(self._segments)))
+
+    def ready(self, keys: Iterable[str]) -> list[Segment] | None:
+        """The segments of `keys` that are all held here; None when one is not. Asks nobody below,
+        and uses none."""
+        found = [self._segments.get(key) for key in keys]
+        segments = [segment for segment in found if segment is not None]
+        return segments if len(segments) == len(found) else None
+
+    def use(self, keys: Iterable[str]) -> None:
+        """Note that segments were used that are held here."""
+        for key in keys:
+            if key in self._segments:
+                self._segments.move_to_end(key)
 
     def get(self, key: str) -> Segment | None:
         """One segment, from here or from below; None where it is gone."""

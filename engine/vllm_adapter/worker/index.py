@@ -26,8 +26,9 @@ Places = NDArray[np.int64]
 class _Slab:
     """Rows of one shape: [layers, capacity, entries, kv_heads, head_dim]."""
 
-    def __init__(self, like: torch.Tensor) -> None:
-        self.data = _empty(like, _FIRST_ROWS)
+    def __init__(self, like: torch.Tensor, device: torch.device) -> None:
+        self._device = device
+        self.data = _empty(like, _FIRST_ROWS, device)
         self._free = list(range(_FIRST_ROWS - 1, -1, -1))
 
     @property
@@ -38,7 +39,7 @@ class _Slab:
         if not self._free:
             capacity = self.data.shape[1]
             more = capacity // 2
-            grown = _empty(self.data[:, 0], capacity + more)
+            grown = _empty(self.data[:, 0], capacity + more, self._device)
             grown[:, :capacity] = self.data
             self.data = grown
             self._free = list(range(capacity + more - 1, capacity - 1, -1))
@@ -50,11 +51,12 @@ class _Slab:
         self._free.append(row)
 
 
-def _empty(like: torch.Tensor, capacity: int) -> torch.Tensor:
+def _empty(like: torch.Tensor, capacity: int, device: torch.device) -> torch.Tensor:
     # An ordinary tensor, also when a forward pass asks for it in inference mode: restoring a stream
     # writes here too, and is no forward pass.
     with torch.inference_mode(False):
-        return like.new_empty((like.shape[0], capacity, *like.shape[1:]))
+        shape = (like.shape[0], capacity, *like.shape[1:])
+        return torch.empty(shape, dtype=like.dtype, device=device)
 
 
 class _Ledger:
@@ -132,14 +134,20 @@ class Group:
 
     def entries(self, layer: int) -> torch.Tensor:
         """Index entries of the members in one layer, [members, entries, kv_heads, head_dim]."""
-        return self.slab.data[layer].index_select(0, self.rows)
+        data = self.slab.data
+        return data[layer].index_select(0, self.rows.to(data.device))
 
 
 class Index:
     """What retrieval compares, see the module. It does not bound itself: whoever adds segments
-    forgets others."""
+    forgets others.
 
-    def __init__(self) -> None:
+    Args:
+        device: where the entries lie; None: on the host.
+    """
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = torch.device("cpu") if device is None else device
         self._slabs: list[_Slab] = []
         self._slab_of: dict[tuple[int, ...], int] = {}
         self._ledgers: dict[tuple[str, int], _Ledger] = {}
@@ -152,7 +160,7 @@ class Index:
         shape = tuple(entries.shape)
         if (slab := self._slab_of.get(shape)) is None:
             slab = self._slab_of[shape] = len(self._slabs)
-            self._slabs.append(_Slab(entries))
+            self._slabs.append(_Slab(entries, self._device))
         parts = KeyParts.of(key)
         ledger = self._ledgers.setdefault((parts.stem, parts.num_digits), _Ledger())
         ledger.set(parts.number, slab, self._slabs[slab].add(entries))

@@ -127,7 +127,7 @@ class LayerRetriever:
             positions = torch.tensor(op.question_positions).expand(3, -1)
             queries = self._rotary.remove(query[rows].cpu(), positions)
             if op.retrieval.traces:
-                trace = traced(self._arena, op.retrieval.candidates, layer, queries)
+                trace = traced(self._arena, op.retrieval.candidates, layer, queries, self._rotary)
                 self.traced.setdefault(op.request_id, []).append(trace)
             if not is_asked:
                 continue
@@ -156,7 +156,9 @@ class LayerRetriever:
     def _compare(self, retrieval: _Retrieval, layer: int, queries: torch.Tensor) -> torch.Tensor:
         scores = torch.empty(len(retrieval.keys))
         for group in retrieval.groups:
-            scores[group.members] = self._score.compare(queries, group.entries(layer))
+            entries = group.entries(layer)
+            found = self._score.compare(queries.to(entries.device), entries)
+            scores[group.members] = found.cpu()
         return scores
 
     def _chosen(self, retrieval: _Retrieval, own: _Look) -> list[int]:
@@ -203,7 +205,8 @@ class LayerRetriever:
         finer = SCORES[second_look]
         found = []
         for look in looks:
-            keys = [one.plain_keys[look.layer] for one in segments if one.plain_keys is not None]
+            plain = (one.plain_in(look.layer, self._rotary) for one in segments)
+            keys = [one for one in plain if one is not None]
             found.append(compared(finer, look.queries, keys))
         again = _added(found, is_vote)
         total = torch.full_like(total, float(again.min()))

@@ -37,22 +37,78 @@ class Rotary:
         axis = _axes(len(parameters.inv_freq), parameters.section, parameters.is_interleaved)
         return cls(parameters.inv_freq, axis)
 
+    def to(self, device: torch.device) -> "Rotary":
+        """The same embedding for tensors of another device."""
+        return Rotary(self.inv_freq.to(device), self.axis.to(device))
+
     def shift(self, keys: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
         """Move keys by `delta` positions.
 
         `keys`: [..., tokens, heads, head_dim]; `delta`: [tokens], on the same device. Returns a new
         tensor.
         """
-        angles = delta.to(torch.float32)[:, None] * self.inv_freq.to(delta.device)
-        return _rotate(keys, angles)
+        return self.shifts(delta).apply(keys)
+
+    def shifts(self, delta: torch.Tensor) -> "Rotation":
+        """What moves tokens by `delta` positions each."""
+        return Rotation.by(delta.to(torch.float32)[:, None] * self.inv_freq.to(delta.device))
 
     def remove(self, x: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Take the position out of keys or queries.
 
-        `x`: [..., tokens, heads, head_dim]; `positions`: [3, tokens] (t, h, w).
+        `x`: [..., tokens, heads, head_dim]; `positions`: [3, tokens] (t, h, w), on the same
+        device.
         """
-        angles = positions.to(torch.float32).T[:, self.axis] * self.inv_freq
-        return _rotate(x, -angles)
+        return self.removals(positions).apply(x)
+
+    def removals(self, positions: torch.Tensor) -> "Rotation":
+        """What takes the position out of tokens that stand at `positions`, [3, tokens]."""
+        each = positions.to(torch.float32).T.index_select(1, self.axis)
+        return Rotation.by(-(each * self.inv_freq))
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """By what angle each frequency of each token is turned.
+
+    `cos`, `sin`: [tokens, rotary_dim / 2] float32.
+    """
+
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+    @classmethod
+    def by(cls, angles: torch.Tensor) -> "Rotation":
+        """Rotation by `angles`, [tokens, rotary_dim / 2]."""
+        return cls(angles.cos(), angles.sin())
+
+    def of(self, rows: slice) -> "Rotation":
+        """Those of some tokens."""
+        return Rotation(self.cos[rows], self.sin[rows])
+
+    def chosen(self, rows: torch.Tensor) -> "Rotation":
+        """Those of some tokens, by their numbers, which lie where the turns are."""
+        return Rotation(self.cos.index_select(0, rows), self.sin.index_select(0, rows))
+
+    def each(self, count: int) -> "Rotation":
+        """These turns, each for `count` tokens that follow each other."""
+        shape = (len(self.cos), count, -1)
+        cos, sin = (one[:, None].expand(shape).flatten(0, 1) for one in (self.cos, self.sin))
+        return Rotation(cos, sin)
+
+    def apply(self, x: torch.Tensor) -> torch.Tensor:
+        """A copy of `x`, [..., tokens, heads, head_dim], that is turned; dimensions past the rotary
+        ones are left alone."""
+        half = self.cos.shape[-1]
+        cos, sin = self.cos[:, None, :], self.sin[:, None, :]
+        plain = x.to(torch.float32)
+        first, second = plain[..., :half], plain[..., half : 2 * half]
+        turned = torch.empty_like(plain)
+        torch.mul(first, cos, out=turned[..., :half]).addcmul_(second, sin, value=-1)
+        torch.mul(second, cos, out=turned[..., half : 2 * half]).addcmul_(first, sin)
+        if plain.shape[-1] > 2 * half:
+            turned[..., 2 * half :] = plain[..., 2 * half :]
+        return turned.to(x.dtype)
 
 
 def _axes(num_freqs: int, section: Sequence[int] | None, interleaved: bool) -> torch.Tensor:
@@ -65,17 +121,3 @@ def _axes(num_freqs: int, section: Sequence[int] | None, interleaved: bool) -> t
     axis[(channel % 3 == 1) & (channel < 3 * section[1])] = 1
     axis[(channel % 3 == 2) & (channel < 3 * section[2])] = 2
     return axis
-
-
-def _rotate(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
-    """Turn `x` by `angles`, [tokens, rotary_dim / 2]; dimensions past the rotary ones are left
-    alone."""
-    half = angles.shape[-1]
-    cos, sin = angles.cos()[:, None, :], angles.sin()[:, None, :]
-    plain = x.to(torch.float32)
-    first, second = plain[..., :half], plain[..., half : 2 * half]
-    turned = torch.empty_like(plain)
-    torch.mul(first, cos, out=turned[..., :half]).addcmul_(second, sin, value=-1)
-    torch.mul(second, cos, out=turned[..., half : 2 * half]).addcmul_(first, sin)
-    turned[..., 2 * half :] = plain[..., 2 * half :]
-    return turned.to(x.dtype)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from onlooker.engine.memory.ranking import ScoreName
 from onlooker.engine.vllm_adapter.wire import StoredSegment
 from onlooker.engine.vllm_adapter.worker.arena import Segment
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent
+from onlooker.engine.vllm_adapter.worker.write_behind import WriteBehind
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -62,11 +65,32 @@ class Vault:
         )
         self._rotary = rotary
         self._score_name = score
+        self._beside = WriteBehind()
 
-    def save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> None:
-        """Hand a segment and its index entries over for writing."""
+    def save(
+        self,
+        span: SaveSpan,
+        segment: Segment,
+        entries: torch.Tensor | None,
+        *,
+        after: DeviceEvent | None = None,
+    ) -> None:
+        """Hand a segment and its index entries over for writing. `after`: the event after which
+        they can be read; then that is waited for, and the record is made, in a thread beside."""
         with self._lock:
             self._undurable.add(span.key)
+        if after is None:
+            self._save(span, segment, entries)
+        else:
+            self._beside.do(partial(self._save_after, after, span, segment, entries))
+
+    def _save_after(
+        self, event: DeviceEvent, span: SaveSpan, segment: Segment, entries: torch.Tensor | None
+    ) -> None:
+        event.wait()
+        self._save(span, segment, entries)
+
+    def _save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> None:
         record = SegmentRecord(
             key=parse_key(span.key),
             base=segment.base,
@@ -89,6 +113,7 @@ class Vault:
     def load(self, keys: Sequence[str]) -> dict[str, tuple[Segment, str]]:
         """Those of the segments of `keys` that can be read, each with its tier; see
         `Backing.load`."""
+        self._beside.settle()
         return {
             found.key.text: (self._segment(found.record), found.tier or "memory")
             for found in self._store.get_many([parse_key(key) for key in keys])
@@ -134,6 +159,7 @@ class Vault:
 
     def own(self, stream: str, claim: Claim) -> None:
         """Write for ``tenant/stream`` under this claim from now on; see `TieredStore.own`."""
+        self._beside.settle()
         if claim.is_handed_over:
             with self._lock:
                 self._undurable = {key for key in self._undurable if f"/{stream}/" not in key}
@@ -148,6 +174,7 @@ class Vault:
     def forget_stream(self, prefix: str) -> None:
         """Delete all of one life of a stream, in every tier. Returns without waiting for that: it
         goes on in the background until every tier has done it, see `unreached`."""
+        self._beside.settle()  # else what is written behind would come after
         with self._lock:
             self._undurable = {key for key in self._undurable if not key.startswith(prefix)}
         self._store.delete_stream(_stream_key(prefix))
@@ -155,6 +182,7 @@ class Vault:
     def delete(self, prefix: str, keys: Sequence[str]) -> None:
         """Delete segments of one life of a stream, in every tier, as `forget_stream` deletes
         all."""
+        self._beside.settle()
         with self._lock:
             self._undurable.difference_update(keys)
             self._seen_again.difference_update(keys)
@@ -201,10 +229,12 @@ class Vault:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until all is written that was handed over; returns whether it is."""
+        self._beside.settle()
         return self._store.flush(timeout_s)
 
     def close(self) -> None:
         """Write down what is queued and stop."""
+        self._beside.close()
         if not self._store.close(CLOSE_TIMEOUT_S):
             _log.warning("not all segments were written at the end")
 

@@ -119,6 +119,8 @@ def test_settings_survive_with_their_secrets() -> None:
         scheduler=SchedulerSection(policy="fcfs"),
         policy=RetrievalPolicy(ranking=Ranking(voting_layers=(2,)), mass=0.5),
         arena_bytes=1 << 20,
+        mover="strided",
+        pool_bytes=1 << 21,
         store=store,
     )
     assert wire.AdapterSettings.from_config(sent(settings.to_config())) == settings

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from onlooker.core.errors import ConfigError
-from onlooker.engine.vllm_adapter.gateway.modes import check_modes, refused
+from onlooker.engine.config import VllmSection
+from onlooker.engine.vllm_adapter.gateway.modes import check_modes, mover_of, refused
 from onlooker.engine.vllm_adapter.seams import EngineModes
 
 DEFAULT = EngineModes(
@@ -55,3 +56,14 @@ def test_all_that_is_in_the_way_is_told_at_once() -> None:
     modes = replace(DEFAULT, has_drafts=True, cache_dtype="fp8_e4m3")
     with pytest.raises(ConfigError, match=r"speculative_config.*kv_cache_dtype=fp8_e4m3"):
         check_modes(modes)
+
+
+def test_kv_is_moved_as_suits_the_machine() -> None:
+    assert mover_of(VllmSection(), cpu=True) == "layers"
+    assert mover_of(VllmSection(), cpu=False) == "strided"
+    assert mover_of(VllmSection(kv_mover="layers"), cpu=False) == "layers"
+
+
+def test_a_cpu_cannot_move_kv_in_all_layers_at_once() -> None:
+    with pytest.raises(ConfigError, match="leave it at 'auto'"):
+        mover_of(VllmSection(kv_mover="strided"), cpu=True)

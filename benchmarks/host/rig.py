@@ -7,18 +7,24 @@ from dataclasses import dataclass
 
 import torch
 
-from onlooker.benchmarks.pretended_device import PretendedDevice, PretendedTensor
-from onlooker.benchmarks.shaped_layers import BLOCK_TOKENS, ModelShape, ShapedLayers
+from onlooker.benchmarks.host.pretended_device import (
+    PretendedDevice,
+    PretendedStreams,
+    PretendedTensor,
+)
+from onlooker.benchmarks.host.shaped_layers import BLOCK_TOKENS, ModelShape, ShapedLayers
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import MemorySlot, RetrievalPlan, SaveSpan
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
     LoadOp,
+    Mover,
     RetrieveOp,
     SaveOp,
     WorkerPlan,
     WorkerReport,
 )
+from onlooker.engine.vllm_adapter.worker.streams import DeviceStreams, HostStreams
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 
 CLIP_TOKENS = 80
@@ -53,13 +59,17 @@ class StepCost:
 class HostRig:
     """A worker and its layers, on a pretended device or on the host."""
 
-    def __init__(self, shape: ModelShape, *, is_pretended: bool) -> None:
+    def __init__(self, shape: ModelShape, mover: Mover, *, is_pretended: bool) -> None:
         self.device = PretendedDevice() if is_pretended else None
         num_tokens = 2 * (_CONTEXT + BLOCK_TOKENS) + NUM_LOADED * CLIP_TOKENS
         self.shape = shape
         self.layers = ShapedLayers(shape, num_blocks=-(-num_tokens // BLOCK_TOKENS), put=self._put)
-        self.worker = SegmentWorker(AdapterSettings(), shape.rotary)
-        with self.entered():
+        room = (NUM_CLIPS + NUM_INGESTED) * CLIP_TOKENS * shape.token_bytes
+        settings = AdapterSettings(mover=mover, pool_bytes=room)
+        self.worker = SegmentWorker(settings, shape.rotary, self._streams)
+        with self.entered(), torch.no_grad():
+            if self.device is not None:
+                self.device.calibrate()
             self.worker.attach(self.layers.seams)
         self.ingest(range(NUM_CLIPS - NUM_LOADED, NUM_CLIPS))
         self.ingest(range(NUM_CLIPS - NUM_LOADED))
@@ -119,10 +129,13 @@ class HostRig:
         return StepCost(
             {} if device is None else dict(device.waits),
             0 if device is None else device.num_launches,
-            host_s if device is None else host_s - device.device_s,
+            host_s if device is None else host_s - device.spent_s,
             elapsed_s,
             self.worker.take_report(),
         )
+
+    def _streams(self, device: torch.device) -> DeviceStreams:
+        return HostStreams() if self.device is None else PretendedStreams(self.device)
 
     def _put(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor if self.device is None else PretendedTensor(tensor)
@@ -133,7 +146,7 @@ class HostRig:
 
 
 def _key(clip: int) -> str:
-    return f"model/tenant/stream/0/clip/{clip:08d}"
+    return f"model/tenant/stream/0/clip/{clip:010d}"
 
 
 def _slots(place: int) -> range:

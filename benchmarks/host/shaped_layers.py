@@ -48,7 +48,7 @@ QWEN3_VL_8B = ModelShape(name="Qwen3-VL-8B", num_layers=36, num_heads=32)
 class ShapedLayers:
     """The layers, with one cache for all of them as vLLM makes it on a GPU.
 
-    Every token has random keys, values and queries, the same in each layer.
+    Every token has random keys, values and queries, which differ from layer to layer by a number.
 
     Args:
         num_blocks: blocks of the cache.
@@ -76,11 +76,11 @@ class ShapedLayers:
         }
         heads, width = shape.num_kv_heads, 2 * shape.head_dim
         if layout == "LBNHC":
-            sizes = (shape.num_layers, num_blocks, BLOCK_TOKENS, heads, width)
-            cache = torch.zeros(sizes, dtype=shape.dtype).transpose(2, 3)
+            apart = (shape.num_layers, num_blocks, BLOCK_TOKENS, heads, width)
+            cache = torch.zeros(apart, dtype=shape.dtype).transpose(2, 3)
         else:
-            sizes = (shape.num_layers, num_blocks, heads, BLOCK_TOKENS, width)
-            cache = torch.zeros(sizes, dtype=shape.dtype)
+            apart = (shape.num_layers, num_blocks, heads, BLOCK_TOKENS, width)
+            cache = torch.zeros(apart, dtype=shape.dtype)
         self.cache = cache
         """All KV, [layers, blocks, kv_heads, block tokens, 2 * head_dim], as the host sees it."""
         self._layers = [
@@ -91,7 +91,9 @@ class ShapedLayers:
             )
             for index in range(shape.num_layers)
         ]
-        self.seams = [AttentionLayer(layer) for layer in self._layers]
+        self.seams = [
+            AttentionLayer(layer, f"layer {index}") for index, layer in enumerate(self._layers)
+        ]
 
     def tokens(self, count: int) -> dict[str, torch.Tensor]:
         """What every layer computes for `count` tokens: query, key and value. The first tokens are
@@ -106,8 +108,9 @@ class ShapedLayers:
     ) -> None:
         """One forward pass: each layer keeps the KV of `tokens` in `slots`, which lie
         where the model is, and attends."""
-        query, key, value = tokens["query"], tokens["key"], tokens["value"]
+        query = tokens["query"]
         for index, layer in enumerate(self._layers):
+            key, value = (tokens[name] + index / 8 for name in ("key", "value"))
             layer.impl.do_kv_cache_update(layer, key, value, layer.kv_cache, slots)
             before_layer(index)
             layer.impl.forward(layer, query, key, value, layer.kv_cache)

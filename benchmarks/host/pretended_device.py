@@ -14,11 +14,15 @@ It also tells apart the time of operations on the device from all other time of 
 what is left is what the host computes.
 """
 
+import threading
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 
@@ -39,7 +43,16 @@ which they are counted."""
 class PretendedTensor(torch.Tensor):
     """A tensor of the pretended device."""
 
-    inner: torch.Tensor
+    held: torch.Tensor
+    """The same numbers as a tensor of the host."""
+    freeing_s: ClassVar[float] = 0.0
+    """Processor time that went into giving memory of the device back, which a device's own pool of
+    memory does not take."""
+
+    def __del__(self) -> None:
+        started_s = time.thread_time()
+        del self.held
+        PretendedTensor.freeing_s += time.thread_time() - started_s
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> "PretendedTensor":
@@ -51,11 +64,13 @@ class PretendedTensor(torch.Tensor):
             dtype=inner.dtype,
             device=DEVICE,
         )
-        made.inner = inner
+        made.held = inner
         return made
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # torch gives no signature for it
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         raise RuntimeError(f"{func} on the pretended device, which has not been entered")
 
 
@@ -65,13 +80,15 @@ class PretendedDevice(TorchDispatchMode):
     device = DEVICE
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self.waits: Counter[str] = Counter()
         """How often the host waited for the device, by the operation."""
         self.num_launches = 0
         """Operations that the device was given."""
         self.device_s = 0.0
         """Processor time that operations of the device took, and telling them apart."""
+        self._num_calls = 0
+        self._call_s = 0.0
         self._pinned: set[int] = set()
 
     def pinned(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
@@ -80,10 +97,6 @@ class PretendedDevice(TorchDispatchMode):
         self._pinned.add(made.untyped_storage().data_ptr())
         return made
 
-    def view_of(self, pinned: torch.Tensor) -> torch.Tensor:
-        """Pinned memory, as the device sees it."""
-        return PretendedTensor(pinned)
-
     def note_wait(self, what: str) -> None:
         """Note that the host waits for the device."""
         self.waits[what] += 1
@@ -91,17 +104,40 @@ class PretendedDevice(TorchDispatchMode):
     def reset(self) -> None:
         """Count from nothing again."""
         self.waits.clear()
-        self.num_launches, self.device_s = 0, 0.0
+        self.num_launches, self.device_s, self._num_calls = 0, 0.0, 0
+        PretendedTensor.freeing_s = 0.0
+
+    def calibrate(self) -> None:
+        """Find out what it takes that an operation comes here at all, which is to be no time of the
+        host's. The device is entered."""
+        x = PretendedTensor(torch.zeros(1))
+        spent_s = []
+        self._call_s = 0.0
+        for _ in range(5):
+            self.reset()
+            started_s = time.thread_time()
+            for _ in range(200):
+                x.add_(x)
+            spent_s.append((time.thread_time() - started_s - self.spent_s) / 200)
+        self._call_s = min(spent_s)
+        self.reset()
+
+    @property
+    def spent_s(self) -> float:
+        """Processor time that is not the host's own: the device's, and that of coming to it."""
+        return self.device_s + PretendedTensor.freeing_s + self._num_calls * self._call_s
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        started_s = time.thread_time()
+        self._num_calls += 1
         kwargs = kwargs or {}
         leaves, _ = tree_flatten((args, kwargs))
         theirs = [leaf for leaf in leaves if isinstance(leaf, PretendedTensor)]
         target = next((leaf for leaf in leaves if isinstance(leaf, torch.device)), None)
         if not theirs and target != DEVICE:
             self._refuse_empty(leaves)
+            self.device_s += time.thread_time() - started_s
             return func(*args, **kwargs)  # the host's own
-        started_s = time.thread_time()
         name = func.__name__.split(".")[0]
         ours = [
             leaf
@@ -114,7 +150,7 @@ class PretendedDevice(TorchDispatchMode):
         elif any(leaf.dim() for leaf in ours) and name not in ("index", "index_put_", "index_put"):
             raise RuntimeError(f"{func} mixes tensors of the host and of the device")
         self._note_reading(name, args, ours)
-        self.num_launches += 1
+        self.num_launches += not _is_view(func)
         found = func(*_plain(args), **_plain(kwargs))
         if name.endswith("_") and isinstance(args[0], torch.Tensor):
             found = args[0]
@@ -166,7 +202,43 @@ class PretendedDevice(TorchDispatchMode):
             raise RuntimeError("made on the device of Python values: make it on the host and copy")
 
 
+class PretendedStreams:
+    """Queues of the pretended device (see `worker.streams.DeviceStreams`), which does all at once.
+    Whoever waits for an event in the thread that has entered the device is counted."""
+
+    def __init__(self, device: PretendedDevice) -> None:
+        self._device = device
+        self._thread = threading.get_ident()
+
+    def up(self, numbers: NDArray[np.int64]) -> torch.Tensor:
+        return PretendedTensor(torch.from_numpy(numbers))
+
+    def pinned(self, *shape: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        made = self._device.pinned(*shape, dtype=dtype)
+        return made, PretendedTensor(made)
+
+    def beside(
+        self, queue: str, work: Callable[[], None], reads: Sequence[torch.Tensor] = ()
+    ) -> "PretendedStreams":
+        work()
+        return self
+
+    def join(self, event: object) -> None:
+        """All is done already."""
+
+    def wait(self) -> None:
+        """Wait as for an event."""
+        if threading.get_ident() == self._thread:
+            self._device.note_wait("an event")
+
+
+def _is_view(func: Any) -> bool:
+    """Whether an operation only looks at memory in another way, for which a device does nothing."""
+    infos = [returned.alias_info for returned in func._schema.returns]
+    return any(info is not None and not info.is_write for info in infos)
+
+
 def _plain(tree: Any) -> Any:
     host = torch.device("cpu")
-    tree = tree_map_only(PretendedTensor, lambda tensor: tensor.inner, tree)
+    tree = tree_map_only(PretendedTensor, lambda tensor: tensor.held, tree)
     return tree_map_only(torch.device, lambda _: host, tree)

@@ -1,0 +1,275 @@
+"""`DeviceRetriever`: retrieval in which the device chooses and places, and nobody waits for it.
+
+It does what `LayerRetriever` does, see there, with operations of fixed shapes: scores against the
+index on the device, the best of them there, and their KV read from the pool by numbers that only
+the device knows. At the end of the step one copy tells the host what was chosen in all layers.
+
+It takes what the settings of most models ask for: candidates of one size that lie in the pool, no
+second look, no traces. What it does not take, `LayerRetriever` does.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.plan import DEVICE, Reads
+from onlooker.engine.memory.ranking import RetrievalPolicy
+from onlooker.engine.vllm_adapter.wire import RetrieveOp
+from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.worker.index import Group
+from onlooker.engine.vllm_adapter.worker.pool import TokenPool
+from onlooker.engine.vllm_adapter.worker.rotary import Rotary, Rotation
+from onlooker.engine.vllm_adapter.worker.rows import StepRows
+from onlooker.engine.vllm_adapter.worker.scores import SCORES
+from onlooker.engine.vllm_adapter.worker.selection import best, standardised
+from onlooker.engine.vllm_adapter.worker.streams import DeviceStreams
+
+Write = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], None]
+"""A function that writes keys and values of one layer, [tokens, kv_heads, head_dim] each, into KV
+slots; all on the device."""
+
+
+@dataclass(slots=True)
+class _Asked:
+    """One retrieval, with what the device needs of it."""
+
+    op: RetrieveOp
+    keys: KeyRuns
+    """Keys of the candidates, then of the recent window where the gate compares it."""
+    groups: list[tuple[Group, torch.Tensor]]
+    """Groups of the index, and the places of their members among `keys`."""
+    segments: list[Segment]
+    """The candidates, kept so that their runs are not given away; none for a probe."""
+    firsts: torch.Tensor
+    """First tokens of the candidates in the pool."""
+    bases: torch.Tensor
+    question_slots: torch.Tensor
+    question_turns: Rotation
+    """What takes the position out of the question's queries."""
+    place_slots: torch.Tensor
+    place_positions: torch.Tensor
+    """New positions of what is placed, [memory slots], counted from the first of `place_turns`."""
+    place_turns: Rotation
+    """What moves a segment by any number of positions that may be needed, in order."""
+    tokens: torch.Tensor
+    """The numbers of a segment's tokens."""
+    rows: torch.Tensor | None = None
+    total: torch.Tensor | None = None
+    """The votes so far, added up."""
+    picks: list[torch.Tensor] = field(default_factory=list)
+    """Places of what was chosen, [memory slots] for each layer."""
+    flaws: list[torch.Tensor] = field(default_factory=list)
+    """Whether a slot of the question was not written in its step; tensors of one truth value."""
+
+    @property
+    def num_candidates(self) -> int:
+        return len(self.op.retrieval.candidates)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one retrieval."""
+
+    op: RetrieveOp
+    picked: list[list[str]]
+    """Keys that were placed, for each layer; of a probe one list of what it chose."""
+    reads: Reads
+    is_torn: bool
+    """Whether some token of the question was not computed in the step."""
+
+
+class DeviceRetriever:
+    """Runs the retrievals of one step that it takes, see the module."""
+
+    def __init__(
+        self,
+        ops: Sequence[RetrieveOp],
+        arena: SegmentArena,
+        pool: TokenPool,
+        rotary: Rotary,
+        streams: DeviceStreams,
+        *,
+        num_layers: int,
+        policy: RetrievalPolicy,
+    ) -> None:
+        self._rotary = rotary
+        self._policy = policy
+        self._score = SCORES[policy.ranking.score]
+        self._pool = pool
+        voters = policy.ranking.voting_layers
+        self._voters = None if voters is None else frozenset(voters)
+        self._num_layers = num_layers
+        self._seen: set[int] = set()
+        self._asked: list[_Asked] = []
+        self.others: list[RetrieveOp] = []
+        """Retrievals that are not for this way."""
+        for op in ops:
+            asked = self._taken(op, arena, streams)
+            if asked is None:
+                self.others.append(op)
+            else:
+                self._asked.append(asked)
+        if self._asked:
+            pool.join()
+
+    def choose(self, layer: int, query: torch.Tensor, step_rows: StepRows, write: Write) -> None:
+        """Choose what `layer` puts into each request's slots, and put it there. `query`: [tokens,
+        heads, head_dim], this step's queries with rotary position."""
+        self._seen.add(layer)
+        for asked in self._asked:
+            votes = self._voters is None or layer in self._voters
+            if not asked.op.place_slots and not votes:
+                continue
+            if asked.rows is None:
+                asked.rows, is_whole = step_rows.find_unchecked(asked.question_slots)
+                asked.flaws.append(~is_whole)
+            scores = self._compared(asked, layer, query.index_select(0, asked.rows))
+            if votes and (self._voters is not None or not asked.op.place_slots):
+                vote = standardised(scores)
+                asked.total = vote if asked.total is None else asked.total + vote
+            if not asked.op.place_slots:
+                continue
+            shared = self._voters is not None and asked.total is not None
+            ranked = asked.total if shared else scores
+            assert ranked is not None
+            picks = self._chosen(asked, ranked[: asked.num_candidates])
+            asked.picks.append(picks)
+            self._place(asked, layer, picks, write)
+
+    def unseen(self) -> list[RetrieveOp]:
+        """Retrievals that were not run in all layers."""
+        is_done = len(self._seen) == self._num_layers
+        return [] if is_done else [asked.op for asked in self._asked]
+
+    def outcomes(self) -> list[Outcome]:
+        """What came of the retrievals, when all layers have run. Waits for the device, once."""
+        told: list[torch.Tensor] = []
+        for asked in self._asked:
+            told += [*asked.flaws, *asked.picks]
+            if not asked.op.place_slots and asked.total is not None:
+                told.append(asked.total)
+        if not told:
+            return []
+        # One number format holds them all without loss: places are small, scores are float32.
+        sizes = [one.numel() for one in told]
+        host = torch.cat([one.flatten().to(torch.float64) for one in told]).cpu()
+        parts = iter(host.split(sizes))
+        return [self._outcome(asked, parts) for asked in self._asked]
+
+    def _outcome(self, asked: _Asked, parts: Iterator[torch.Tensor]) -> Outcome:
+        is_torn = any(bool(next(parts)) for _ in asked.flaws)
+        if asked.op.place_slots:
+            places = [next(parts).long().tolist() for _ in asked.picks]
+            picked = [[asked.keys[place] for place in layer] for layer in places]
+            used = {place for layer in places for place in layer}
+            reads = {
+                asked.keys[place]: (DEVICE, asked.segments[place].kv_bytes)
+                for place in sorted(used)
+            }
+            return Outcome(asked.op, picked, reads, is_torn)
+        if asked.total is None:
+            return Outcome(asked.op, [], {}, is_torn)
+        older, recent = (
+            next(parts)
+            .float()
+            .split([asked.num_candidates, len(asked.keys) - asked.num_candidates])
+        )
+        if len(recent) and recent.max() >= older.max():
+            return Outcome(asked.op, [[]], {}, is_torn)
+        chosen = best(
+            older,
+            asked.op.retrieval.num_wanted,
+            mass=self._policy.mass,
+            temperature=self._policy.ranking.temperature,
+        )
+        return Outcome(asked.op, [[asked.keys[place] for place in chosen]], {}, is_torn)
+
+    def _taken(self, op: RetrieveOp, arena: SegmentArena, streams: DeviceStreams) -> _Asked | None:
+        """What the device needs for `op`; None where it is not for this way."""
+        retrieval = op.retrieval
+        if self._policy.ranking.second_look is not None or retrieval.traces:
+            return None
+        keys = retrieval.candidates
+        if self._policy.gates:
+            keys += retrieval.recent
+        if arena.index.missing(keys):
+            return None
+        segments: list[Segment] = []
+        if op.place_slots:
+            found = arena.ready(retrieval.candidates)
+            if found is None or len(found) < len(op.place_slots):
+                return None
+            sizes = {one.num_tokens for one in found} | {len(slot) for slot in op.place_slots}
+            if len(sizes) > 1 or any(one.run is None for one in found):
+                return None
+            segments = found
+        size = segments[0].num_tokens if segments else 0
+        firsts = [one.run.first for one in segments if one.run is not None]
+        questions = np.asarray(op.question_positions, np.int64)
+        bases = np.asarray([one.base for one in segments], np.int64)
+        places = [slot.position for slot in retrieval.slots[: len(op.place_slots)]]
+        # Which of these is needed only the device will know.
+        least = min(places, default=0) - int(bases.max(initial=0))
+        most = max(places, default=0) - int(bases.min(initial=0))
+
+        def up(numbers: object) -> torch.Tensor:
+            return streams.up(np.asarray(numbers, np.int64))
+
+        groups = arena.index.groups(keys)
+        return _Asked(
+            op,
+            keys,
+            [(_on_device(group, streams), up(group.members.numpy())) for group in groups],
+            segments,
+            up(firsts),
+            up(bases),
+            up(op.question_slots),
+            self._rotary.removals(up(np.stack([questions] * 3))),
+            up([slot for place in op.place_slots for slot in place]),
+            up([place - least for place in places]),
+            self._rotary.shifts(up(np.arange(least, most + 1))),
+            up(np.arange(size)),
+        )
+
+    def _compared(self, asked: _Asked, layer: int, query: torch.Tensor) -> torch.Tensor:
+        """One layer's scores of all keys."""
+        queries = asked.question_turns.apply(query)
+        if len(asked.groups) == 1:
+            group, _ = asked.groups[0]
+            return self._score.compare(queries, group.entries(layer))
+        scores = torch.empty(len(asked.keys), dtype=torch.float32, device=query.device)
+        for group, members in asked.groups:
+            scores.index_copy_(0, members, self._score.compare(queries, group.entries(layer)))
+        return scores
+
+    def _chosen(self, asked: _Asked, scores: torch.Tensor) -> torch.Tensor:
+        """Places of what fills the memory slots, ascending: the best, and where mass needs fewer
+        the newest of the others."""
+        num_slots = len(asked.op.place_slots)
+        top = torch.topk(scores, num_slots)
+        if self._policy.mass is None:
+            return top.indices.sort().values
+        temperature = self._policy.ranking.temperature
+        shares = torch.softmax(scores.double() / temperature, 0).index_select(0, top.indices)
+        reached = shares.cumsum(0)
+        # The first always stays, and each before which the mass is not reached yet.
+        stays = torch.cat([reached[:1] == reached[:1], reached[:-1] < self._policy.mass])
+        newness = torch.arange(len(scores), device=scores.device)
+        preferred = newness.index_add(0, top.indices, stays.long() * len(scores))
+        return torch.topk(preferred, num_slots).indices.sort().values
+
+    def _place(self, asked: _Asked, layer: int, picks: torch.Tensor, write: Write) -> None:
+        tokens = (asked.firsts.index_select(0, picks)[:, None] + asked.tokens).flatten()
+        kv = self._pool.device[:, layer].index_select(0, tokens)
+        keys, values = kv.chunk(2, -1)
+        moved = asked.place_positions - asked.bases.index_select(0, picks)
+        turns = asked.place_turns.chosen(moved).each(len(asked.tokens))
+        write(layer, turns.apply(keys), values.contiguous(), asked.place_slots)
+
+
+def _on_device(group: Group, streams: DeviceStreams) -> Group:
+    """The group with its rows on the device, so that no layer brings them there."""
+    return Group(group.members, group.slab, streams.up(group.rows.numpy()))

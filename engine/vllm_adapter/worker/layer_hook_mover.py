@@ -1,0 +1,114 @@
+"""`LayerHookMover`: moves KV layer by layer, through the layers' own writing of it.
+
+It copies keys and values from the arguments with which a layer writes them, and writes by the same
+call. So it depends on no layout, and works on a CPU, whose attention packs its cache privately. On
+a GPU the processor would wait for the device several times in each layer.
+"""
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from onlooker.engine.vllm_adapter.seams import AttentionLayer
+from onlooker.engine.vllm_adapter.wire import SaveOp
+from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
+from onlooker.engine.vllm_adapter.worker.mover import Piece, SavedSegment
+from onlooker.engine.vllm_adapter.worker.partial import PartialSegments, saved_positions
+from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+from onlooker.engine.vllm_adapter.worker.rows import StepRows
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+
+class LayerHookMover:
+    """See the module, and `KvMover`."""
+
+    def __init__(
+        self,
+        layers: Sequence[AttentionLayer],
+        rotary: Rotary,
+        arena: SegmentArena,
+        step_rows: StepRows,
+    ) -> None:
+        self._layers = layers
+        self._rotary = rotary
+        self._arena = arena
+        self._step_rows = step_rows
+        self._saves: list[SaveOp] = []
+        self._rows: torch.Tensor | None = None
+        self._taken: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._queries: list[torch.Tensor] = []
+        self._partial = PartialSegments()
+
+    def begin(self, saves: list[SaveOp]) -> None:
+        self._saves, self._rows, self._taken, self._queries = saves, None, [], []
+
+    def load(self, pieces: Sequence[Piece], slots: list[int]) -> None:
+        kept = [
+            (one.segment.keys[:, one.skip :], one.segment.values[:, one.skip :]) for one in pieces
+        ]
+        deltas = [one.position - one.segment.base for one in pieces]
+        device = self._layers[0].device
+        keys = torch.cat([piece[0] for piece in kept], dim=1).to(device)
+        values = torch.cat([piece[1] for piece in kept], dim=1).to(device)
+        if any(deltas):
+            lengths = torch.tensor([piece[0].shape[1] for piece in kept])
+            delta = torch.tensor(deltas).repeat_interleave(lengths)
+            keys = self._rotary.shift(keys, delta.to(device))
+        for index, layer in enumerate(self._layers):
+            places = torch.tensor(slots, dtype=torch.int64).to(device)
+            layer.write(keys[index].contiguous(), values[index].contiguous(), places)
+
+    def reach(self, index: int | None) -> None:
+        """All is loaded when `load` returns."""
+
+    def written(self, index: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        if self._saves:
+            self._taken.append((self._saved_rows(key), self._saved_rows(value)))
+
+    def queried(self, index: int, query: torch.Tensor) -> None:
+        if self._saves and self._arena.score.needs_queries:
+            self._queries.append(self._saved_rows(query))
+
+    def save(self, saves: list[SaveOp]) -> list[SavedSegment]:
+        if len(self._taken) != len(self._layers):
+            for op in saves:
+                self.forget(op.request_id)
+                _log.error(
+                    "a segment was not kept: not all layers gave its keys and values",
+                    extra={"request": op.request_id, "key": op.span.key},
+                )
+            return []
+        keys = torch.stack([taken[0] for taken in self._taken])
+        values = torch.stack([taken[1] for taken in self._taken])
+        positions = saved_positions(saves)
+        parts = [keys, values, self._rotary.remove(keys, positions)]
+        if self._queries:
+            parts.append(self._rotary.remove(torch.stack(self._queries), positions))
+        self._taken, self._queries = [], []
+        found = []
+        row = 0
+        for op in saves:
+            rows = slice(row, row + len(op.slots))
+            row = rows.stop
+            whole = self._partial.add(op, [part[:, rows] for part in parts])
+            if whole is None:
+                continue
+            segment, queries = whole.segment(op.span)
+            entries = None
+            if segment.plain_keys is not None:
+                entries = self._arena.score.entries(segment.plain_keys, queries)
+            found.append(SavedSegment(op, segment, entries, entries, None))
+        return found
+
+    def forget(self, request_id: str) -> None:
+        self._partial.forget(request_id)
+
+    def _saved_rows(self, x: torch.Tensor) -> torch.Tensor:
+        """The rows of `x` that are to be saved, [saved tokens, heads, head_dim]. `x` has one row
+        for each token of this step."""
+        if self._rows is None:
+            slots = [slot for op in self._saves for slot in op.slots]
+            self._rows = self._step_rows.find(slots)
+        return x[self._rows].reshape(len(self._rows), -1, self._layers[0].head_size).cpu()

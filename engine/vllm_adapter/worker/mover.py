@@ -1,0 +1,75 @@
+"""`KvMover`: takes KV out of the model's cache, and puts it in.
+
+Two ways, which a setting and the machine choose between. `LayerHookMover` goes layer by layer
+through the layers' own writing of KV: it needs to know nothing of how a cache is laid out, and is
+for CPUs. `StridedMover` reads and writes the cache of all layers at once, leaves what it can to the
+device, and never waits for it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from onlooker.engine.vllm_adapter.wire import SaveOp
+from onlooker.engine.vllm_adapter.worker.arena import Segment
+from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A segment that is to be placed, but for its first `skip` tokens."""
+
+    key: str
+    segment: Segment
+    position: int
+    skip: int
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSegment:
+    """A segment that is whole since this step."""
+
+    op: SaveOp
+    segment: Segment
+    entries: torch.Tensor | None
+    """What the index keeps of it, where the index lies; None where retrieval may not pick it."""
+    stored_entries: torch.Tensor | None
+    """The same for the store below, on the host."""
+    written: DeviceEvent | None
+    """The event after which the host can read the segment; None: it can already."""
+
+
+class KvMover(Protocol):
+    """Moves KV for one worker. All is called by the thread that runs steps, in the order of a step:
+    `begin`, `load`, then for each layer `reach`, `written` and `queried`, then `save`."""
+
+    def begin(self, saves: list[SaveOp]) -> None:
+        """A step begins, at the end of which `saves` are to be taken."""
+        ...
+
+    def load(self, pieces: Sequence[Piece], slots: list[int]) -> None:
+        """Put the tokens of `pieces`, one after the other, into `slots` of all layers."""
+        ...
+
+    def reach(self, index: int | None) -> None:
+        """Layer `index` is about to read what is loaded; None: all layers are."""
+        ...
+
+    def written(self, index: int, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Layer `index` has put this step's KV into its cache."""
+        ...
+
+    def queried(self, index: int, query: torch.Tensor) -> None:
+        """Layer `index` is about to attend with these queries of this step."""
+        ...
+
+    def save(self, saves: list[SaveOp]) -> Iterable[SavedSegment]:
+        """Take what this step computed; gives the segments that are whole now, each of which is put
+        into the arena before the next is asked for. What cannot be kept is told in the log."""
+        ...
+
+    def forget(self, request_id: str) -> None:
+        """Forget what there is of segments that a request has not saved whole."""
+        ...

@@ -1,0 +1,425 @@
+"""KV moved in all layers at once, in both layouts: it is what moving it layer by layer gives."""
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+
+from onlooker.benchmarks.host.shaped_layers import Layout, ModelShape, ShapedLayers
+from onlooker.cache_store.config import CacheStoreSection
+from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.plan import MemorySlot, RetrievalPlan, SaveSpan
+from onlooker.engine.memory.ranking import Ranking, RetrievalPolicy
+from onlooker.engine.vllm_adapter.wire import (
+    AdapterSettings,
+    LoadOp,
+    Mover,
+    RetrieveOp,
+    SaveOp,
+    WorkerPlan,
+    WorkerReport,
+)
+from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent, HostStreams
+from onlooker.engine.vllm_adapter.worker.strided_mover import StridedMover
+from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
+from tests.fakes.late_streams import LateStreams
+
+SHAPE = ModelShape(
+    name="tiny", num_layers=7, num_heads=4, num_kv_heads=2, head_dim=8, dtype=torch.float32
+)
+CLIP = 6
+OFFSETS = [[0] * CLIP, [0, 0, 0, 1, 1, 1], [0, 1, 2, 0, 1, 2]]
+QUESTION = 3
+LAYOUTS: tuple[Layout, ...] = ("LBNHC", "LBHNC")
+POOL = 64 * CLIP * SHAPE.token_bytes
+
+
+class Rig:
+    """A worker on layers without a model."""
+
+    def __init__(
+        self,
+        mover: Mover,
+        *,
+        layout: Layout = "LBNHC",
+        policy: RetrievalPolicy | None = None,
+        streams: Callable[[torch.device], Any] = lambda device: LateStreams(),
+        pool_bytes: int = POOL,
+        store: CacheStoreSection | None = None,
+    ) -> None:
+        self.layers = ShapedLayers(SHAPE, num_blocks=40, layout=layout)
+        settings = AdapterSettings(
+            mover=mover, policy=policy or RetrievalPolicy(), pool_bytes=pool_bytes,
+            arena_bytes=None if store is None else pool_bytes * (1 if mover == "strided" else 2),
+            store=store,
+        )  # fmt: skip
+        # Frequencies of three axes for half of a head of 8.
+        rotary = SHAPE.rotary
+        self.worker = SegmentWorker(
+            settings,
+            type(rotary)(rotary.inv_freq, (2, 1, 1), is_interleaved=True, is_neox=True),
+            streams,
+        )
+        self.worker.attach(self.layers.seams)
+
+    def run(
+        self, plan: WorkerPlan, slots: list[int], *, replayed: bool = False
+    ) -> tuple[WorkerReport, set[int]]:
+        """One step; each slot always gets the KV of its own number."""
+        every = self.layers.tokens(640)
+        tokens = {name: some[slots] for name, some in every.items()}
+        self.worker.begin(plan)
+        self.worker.load(is_whole_graph=replayed)
+        self.layers.run(tokens, torch.tensor(slots), self._reach)
+        self.worker.end()
+        return self.worker.take_report(), self.worker.take_bad_blocks()
+
+    def _reach(self, index: int) -> None:
+        self.worker.reach(self.layers.seams[index].name)
+
+    def ingest(self, clips: range, *, size: int = CLIP) -> WorkerReport:
+        saves = [saving(clip, size=size) for clip in clips]
+        report, bad = self.run(WorkerPlan(saves=saves), [slot for op in saves for slot in op.slots])
+        assert not bad
+        return report
+
+
+def saving(clip: int, *, first: int = 0, count: int | None = None, size: int = CLIP) -> SaveOp:
+    offsets = [(row * 2)[:size] for row in OFFSETS]
+    span = SaveSpan(key(clip), 0, size, clip * 3, offsets)
+    start = clip * 10
+    return SaveOp(f"see {clip}", span, first, list(range(start + first, start + (count or size))))
+
+
+def key(clip: int) -> str:
+    return f"m/t/s/0/clip/{clip:010d}"
+
+
+def loading(clips: list[int], *, skip: int = 0, positions: list[int] | None = None) -> LoadOp:
+    count = len(clips) * CLIP
+    return LoadOp(
+        "answer", [key(clip) for clip in clips], positions or [5 * n for n in range(len(clips))],
+        skip, list(range(300 + skip, 300 + count)), [7], True,
+    )  # fmt: skip
+
+
+def asking(
+    clips: range, *, num_slots: int = 2, recent: range = range(0), number: int = 0
+) -> RetrieveOp:
+    first = 400 + 50 * number
+    plan = RetrievalPlan(
+        slots=[MemorySlot(0, CLIP, 20 + 4 * n) for n in range(num_slots)],
+        candidates=KeyRuns.of([key(clip) for clip in clips]),
+        recent=KeyRuns.of([key(clip) for clip in recent]),
+        num_wanted=2,
+        traces=False,
+        question_start=0,
+        question_tokens=QUESTION,
+        question_position=60,
+    )
+    places = [list(range(first + n * CLIP, first + (n + 1) * CLIP)) for n in range(num_slots)]
+    asked = list(range(first + 40, first + 40 + QUESTION))
+    return RetrieveOp(f"ask {number}", plan, places, asked, [60, 61, 62], [8, number])
+
+
+def both(**options: Any) -> tuple[Rig, Rig]:
+    """Rigs of either way, with the same six clips."""
+    rigs = Rig("layers", **options), Rig("strided", **options)
+    for rig in rigs:
+        rig.ingest(range(6))
+    return rigs
+
+
+def assert_alike(plain: Rig, strided: Rig) -> None:
+    torch.testing.assert_close(strided.layers.cache, plain.layers.cache, atol=1e-5, rtol=0)
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest) -> Layout:
+    found: Layout = request.param
+    return found
+
+
+def test_clips_are_kept_as_layer_by_layer(layout: Layout) -> None:
+    plain, strided = both(layout=layout)
+    device = strided.worker._device
+    assert device is not None
+    device.pool.wait()
+    for clip in range(6):
+        one, other = plain.worker.arena.get(key(clip)), strided.worker.arena.get(key(clip))
+        assert one is not None
+        assert other is not None
+        assert other.run is not None
+        assert torch.equal(one.keys, other.keys)
+        assert torch.equal(one.values, other.values)
+        assert one.plain_keys is not None
+        plain_keys = [other.plain_in(n, plain.worker._rotary) for n in range(SHAPE.num_layers)]
+        assert all(
+            torch.allclose(some, keys, atol=1e-6)
+            for some, keys in zip(plain_keys, one.plain_keys, strict=True)
+            if some is not None
+        )
+        assert other.plain_keys is None, "keys without position are made when they are asked for"
+        indexed = [rig.worker.arena.index.groups([key(clip)])[0] for rig in (plain, strided)]
+        for layer in range(SHAPE.num_layers):
+            entries = [group.entries(layer) for group in indexed]
+            torch.testing.assert_close(entries[1], entries[0], atol=1e-6, rtol=0)
+
+
+def test_a_clip_in_parts_is_kept_whole(layout: Layout) -> None:
+    rigs = Rig("layers", layout=layout), Rig("strided", layout=layout)
+    for rig in rigs:
+        for first, count in ((0, 2), (2, 5), (1, 4), (4, 6)):  # the third came after preemption
+            op = saving(0, first=first, count=count)
+            report, _ = rig.run(WorkerPlan(saves=[op]), op.slots)
+        assert report.saved == {"see 0": [key(0)]}
+    found = [rig.worker.arena.get(key(0)) for rig in rigs]
+    device = rigs[1].worker._device
+    assert device is not None
+    device.pool.wait()
+    assert found[0] is not None
+    assert found[1] is not None
+    assert torch.equal(found[0].keys, found[1].keys)
+
+
+@pytest.mark.parametrize("skip", [0, 2])
+@pytest.mark.parametrize("positions", [None, [3, 0, 9]])
+def test_segments_are_placed_as_layer_by_layer(
+    layout: Layout, skip: int, positions: list[int] | None
+) -> None:
+    rigs = both(layout=layout)
+    for rig in rigs:
+        op = loading([1, 0, 3], skip=skip, positions=positions)
+        report, bad = rig.run(WorkerPlan(loads=[op]), [500])
+        assert (set(report.read["answer"]), bad) == ({key(0), key(1), key(3)}, set())
+    assert_alike(*rigs)
+    assert bool(rigs[0].layers.cache[:, 300 // 16].any())
+
+
+RANKINGS = {
+    "mean_key": RetrievalPolicy(),
+    "late_interaction": RetrievalPolicy(ranking=Ranking(score="late_interaction")),
+    "page_mean": RetrievalPolicy(ranking=Ranking(score="page_mean")),
+    "votes": RetrievalPolicy(ranking=Ranking(voting_layers=(1, 4))),
+    "little mass": RetrievalPolicy(mass=0.2),
+    "half the mass": RetrievalPolicy(mass=0.5, ranking=Ranking(temperature=0.3)),
+    "all mass": RetrievalPolicy(mass=1.0),
+    "gate": RetrievalPolicy(gates=True),
+    "second look": RetrievalPolicy(
+        ranking=Ranking(second_look="late_interaction", shortlist_clips=3)
+    ),
+}
+
+
+@pytest.mark.parametrize("ranking", RANKINGS)
+def test_each_layer_chooses_and_places_as_layer_by_layer(layout: Layout, ranking: str) -> None:
+    rigs = both(layout=layout, policy=RANKINGS[ranking])
+    reports = []
+    for rig in rigs:
+        ops = [asking(range(5), recent=range(5, 6)), asking(range(1, 6), number=1)]
+        plan = WorkerPlan(loads=[loading([0, 1])], retrievals=ops)
+        report, bad = rig.run(plan, [slot for op in ops for slot in op.question_slots])
+        assert bad == set()
+        reports.append(report)
+    assert reports[0].picked == reports[1].picked
+    assert reports[0].read == reports[1].read
+    assert_alike(*rigs)
+
+
+@pytest.mark.parametrize("ranking", RANKINGS)
+@pytest.mark.parametrize("recent", [range(0), range(4, 6)])
+def test_a_probe_chooses_as_layer_by_layer(ranking: str, recent: range) -> None:
+    found = []
+    for rig in both(policy=RANKINGS[ranking]):
+        op = asking(range(4), num_slots=0, recent=recent)
+        found.append(rig.run(WorkerPlan(retrievals=[op]), op.question_slots)[0].picked)
+    assert found[0] == found[1]
+    assert set(found[0]) == {"ask 0"}
+
+
+def test_candidates_of_several_sizes_are_left_to_the_other_way() -> None:
+    rigs = both()
+    for rig in rigs:
+        rig.ingest(range(6, 7), size=CLIP - 1)
+    found = []
+    for rig in rigs:
+        op = asking(range(7), num_slots=0)
+        placed = asking(range(6), number=1)
+        plan = WorkerPlan(retrievals=[op, placed])
+        report, bad = rig.run(plan, [*op.question_slots, *placed.question_slots])
+        assert bad == set()
+        found.append(report.picked)
+    assert found[0] == found[1]
+
+
+def test_layers_that_are_replayed_give_clips_all_the_same() -> None:
+    """A graph goes past the hooks, and the cache has it."""
+    _, strided = both()
+    for layer in strided.layers.seams:
+        layer._layer.impl.do_kv_cache_update = layer._update
+        layer._layer.impl.forward = lambda *_: None
+    report = strided.ingest(range(6, 7))
+    assert report.saved == {"see 6": [key(6)]}
+
+
+def test_a_retrieval_in_a_replayed_step_fails(caplog: pytest.LogCaptureFixture) -> None:
+    _, strided = both()
+    for layer in strided.layers.seams:
+        layer._layer.impl.forward = lambda *_: None
+    op = asking(range(5))
+    with caplog.at_level(logging.ERROR):
+        _, bad = strided.run(WorkerPlan(retrievals=[op]), op.question_slots)
+    assert bad == {8, 0}
+
+
+def test_a_question_of_which_a_token_was_not_computed_fails(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _, strided = both()
+    op = asking(range(5))
+    with caplog.at_level(logging.ERROR):
+        _, bad = strided.run(WorkerPlan(retrievals=[op]), op.question_slots[:-1])
+    assert bad == {8, 0}
+    assert "was not computed in its step" in caplog.text
+
+
+def test_each_layer_waits_for_its_own_group_of_what_is_loaded() -> None:
+    _, strided = both()
+    cache = strided.layers.cache
+    seen: list[list[bool]] = []
+
+    def reach(index: int) -> None:
+        strided.worker.reach(strided.layers.seams[index].name)
+        seen.append(cache[:, 300 // 16, :, 300 % 16].any(-1).any(-1).tolist())
+
+    strided.worker.begin(WorkerPlan(loads=[loading([0, 1])]))
+    strided.worker.load()
+    assert not bool(cache[:, 300 // 16, :, 300 % 16].any()), "nobody has waited yet"
+    strided.layers.run(strided.layers.tokens(1), torch.tensor([500]), reach)
+    strided.worker.end()
+    for index, there in enumerate(seen):
+        assert there == [layer // 2 <= index // 2 for layer in range(SHAPE.num_layers)]
+
+
+def test_a_graph_that_asks_for_no_layer_has_all_of_them_loaded_first() -> None:
+    _, strided = both()
+    strided.worker.begin(WorkerPlan(loads=[loading([0, 1])]))
+    strided.worker.load(is_whole_graph=True)
+    assert bool(strided.layers.cache[:, 300 // 16, :, 300 % 16].any(-1).all())
+
+
+def test_a_clip_counts_as_kept_before_its_copy_is_made_and_is_placed_after_it() -> None:
+    strided = Rig("strided")
+    assert set(strided.ingest(range(2)).saved) == {"see 0", "see 1"}
+    assert strided.worker._device is not None
+    streams: Any = strided.worker._device.streams
+    assert len(streams.queues["save"]) == 2
+    plain = Rig("layers")
+    plain.ingest(range(2))
+    for rig in (plain, strided):
+        rig.run(WorkerPlan(loads=[loading([0, 1])]), [500])
+    assert_alike(plain, strided)
+
+
+def test_what_the_pool_has_no_room_for_is_kept_beside_it_and_placed_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain, strided = both(pool_bytes=3 * CLIP * SHAPE.token_bytes)
+    kept = [strided.worker.arena.get(key(clip)) for clip in range(6)]
+    assert [one.run is not None for one in kept if one is not None] == [True] * 3 + [False] * 3
+    assert caplog.text.count("memory.arena_gib") == 1, "it is told once"
+    for rig in (plain, strided):
+        rig.run(WorkerPlan(loads=[loading([1, 5, 2, 4], skip=1)]), [500])
+    assert_alike(plain, strided)
+    found = []
+    for rig in (plain, strided):
+        op = asking(range(6))
+        found.append(rig.run(WorkerPlan(retrievals=[op]), op.question_slots)[0].picked)
+    assert found[0] == found[1]
+    assert_alike(plain, strided)
+
+
+def test_room_in_the_pool_is_used_again() -> None:
+    strided = Rig("strided", pool_bytes=3 * CLIP * SHAPE.token_bytes)
+    assert strided.worker._device is not None
+    pool = strided.worker._device.pool
+    strided.ingest(range(3))
+    pool.wait()
+    assert pool.num_free_tokens == 0
+    strided.worker.arena.drop([key(1), key(2)])
+    assert pool.num_free_tokens == 2 * CLIP
+    strided.ingest(range(3, 4), size=2 * CLIP)
+    found = strided.worker.arena.get(key(3))
+    assert found is not None
+    assert found.run is not None, "two runs that touch are one"
+
+
+def test_caches_that_are_not_of_one_allocation_are_read_layer_by_layer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    layers = ShapedLayers(SHAPE, num_blocks=40)
+    for layer in layers.seams:
+        layer._layer.kv_cache = layer._layer.kv_cache.clone()
+    worker = SegmentWorker(AdapterSettings(mover="strided"), SHAPE.rotary)
+    with caplog.at_level(logging.WARNING):
+        worker.attach(layers.seams)
+    assert not isinstance(worker._mover, StridedMover)
+    assert "layer by layer" in caplog.text
+
+
+def test_everything_is_done_at_once_on_a_host() -> None:
+    strided = Rig("strided", streams=lambda device: HostStreams())
+    plain = Rig("layers")
+    for rig in (plain, strided):
+        rig.ingest(range(6))
+        op = asking(range(5))
+        plan = WorkerPlan(loads=[loading([0, 1])], retrievals=[op])
+        rig.run(plan, op.question_slots)
+    assert_alike(plain, strided)
+
+
+def stored(mover: Mover) -> Rig:
+    """A rig that holds three clips ready, with a store below it, and has seen six."""
+    rig = Rig(mover, pool_bytes=3 * CLIP * SHAPE.token_bytes, store=CacheStoreSection())
+    assert rig.worker.vault is not None
+    for clip in range(6):
+        rig.ingest(range(clip, clip + 1))
+        assert rig.worker.vault.flush(10), "what is still to be written makes no room"
+    return rig
+
+
+@pytest.mark.parametrize("clips", [[0, 5, 1], [0, 5, 1, 2]])
+def test_clips_that_made_room_come_back_from_the_store(clips: list[int]) -> None:
+    rigs = stored("layers"), stored("strided")
+    assert rigs[1].worker._device is not None
+    assert rigs[1].worker._device.pool.num_free_tokens == 0
+    for rig in rigs:
+        report, bad = rig.run(WorkerPlan(loads=[loading(clips)]), [500])
+        assert bad == set()
+        assert {read[0] for read in report.read["answer"].values()} == {"device", "memory"}
+    assert_alike(*rigs)
+    held = rigs[1].worker.arena.ready([key(1)])
+    assert held is not None
+    assert held[0].run is not None, "it is in the pool again"
+    for rig in rigs:
+        rig.worker.close()
+
+
+def test_what_is_deleted_before_it_was_written_stays_deleted() -> None:
+    rig = stored("strided")
+    vault = rig.worker.vault
+    assert vault is not None
+    segment = rig.worker.arena.get(key(5))
+    assert segment is not None
+    may_go_on = threading.Event()
+    vault.save(saving(5).span, segment, None, after=cast("DeviceEvent", may_go_on))
+    deleting = threading.Thread(target=vault.forget_stream, args=["m/t/s/0/"])
+    deleting.start()
+    may_go_on.set()
+    deleting.join()
+    assert vault.flush(10)
+    assert vault.load([key(5)]) == {}
+    rig.worker.close()
