@@ -12,7 +12,7 @@ from onlooker.benchmarks.host.pretended_device import (
     PretendedStreams,
     PretendedTensor,
 )
-from onlooker.benchmarks.host.shaped_layers import BLOCK_TOKENS, ModelShape, ShapedLayers
+from onlooker.benchmarks.host.shaped_layers import BLOCK_TOKENS, LayersShape, ShapedLayers
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import MemorySlot, RetrievalPlan, SaveSpan
 from onlooker.engine.vllm_adapter.wire import (
@@ -59,7 +59,7 @@ class StepCost:
 class HostRig:
     """A worker and its layers, on a pretended device or on the host."""
 
-    def __init__(self, shape: ModelShape, mover: Mover, *, is_pretended: bool) -> None:
+    def __init__(self, shape: LayersShape, mover: Mover, *, is_pretended: bool) -> None:
         self.device = PretendedDevice() if is_pretended else None
         num_tokens = 2 * (_CONTEXT + BLOCK_TOKENS) + NUM_LOADED * CLIP_TOKENS
         self.shape = shape

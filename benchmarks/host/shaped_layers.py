@@ -17,7 +17,7 @@ BLOCK_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelShape:
+class LayersShape:
     """What of a model decides how much KV there is to move."""
 
     name: str
@@ -41,8 +41,8 @@ class ModelShape:
         return RotaryParameters(inv_freq, (24, 20, 20), is_interleaved=True, is_neox=True)
 
 
-QWEN3_VL_2B = ModelShape(name="Qwen3-VL-2B", num_layers=28)
-QWEN3_VL_8B = ModelShape(name="Qwen3-VL-8B", num_layers=36, num_heads=32)
+QWEN3_VL_2B = LayersShape(name="Qwen3-VL-2B", num_layers=28)
+QWEN3_VL_8B = LayersShape(name="Qwen3-VL-8B", num_layers=36, num_heads=32)
 
 
 class ShapedLayers:
@@ -57,7 +57,7 @@ class ShapedLayers:
 
     def __init__(
         self,
-        shape: ModelShape,
+        shape: LayersShape,
         *,
         num_blocks: int,
         layout: Layout = "LBNHC",

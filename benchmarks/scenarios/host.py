@@ -24,7 +24,7 @@ from onlooker.benchmarks.report import rows
 
 if TYPE_CHECKING:
     from onlooker.benchmarks.host.rig import HostRig, StepCost
-    from onlooker.benchmarks.host.shaped_layers import ModelShape
+    from onlooker.benchmarks.host.shaped_layers import LayersShape
     from onlooker.engine.vllm_adapter.wire import Mover
 
 ROUNDS = 5
@@ -50,7 +50,7 @@ def _figures(mover: "Mover") -> dict[str, Any]:
     return figures | _speeds(QWEN3_VL_8B, mover)
 
 
-def _count(shape: "ModelShape", mover: "Mover") -> dict[str, Any]:
+def _count(shape: "LayersShape", mover: "Mover") -> dict[str, Any]:
     """Waits and launches of each step, and milliseconds that the host computes for each clip."""
     from onlooker.benchmarks.host.rig import NUM_INGESTED, HostRig
 
@@ -75,7 +75,7 @@ def _count(shape: "ModelShape", mover: "Mover") -> dict[str, Any]:
     }
 
 
-def _speeds(shape: "ModelShape", mover: "Mover") -> dict[str, float]:
+def _speeds(shape: "LayersShape", mover: "Mover") -> dict[str, float]:
     """GB/s of KV that is saved and loaded on the host."""
     from onlooker.benchmarks.host.rig import CLIP_TOKENS, NUM_INGESTED, HostRig
 

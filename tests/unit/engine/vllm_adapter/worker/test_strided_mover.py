@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from onlooker.benchmarks.host.shaped_layers import Layout, ModelShape, ShapedLayers
+from onlooker.benchmarks.host.shaped_layers import LayersShape, Layout, ShapedLayers
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import MemorySlot, RetrievalPlan, SaveSpan
@@ -27,7 +27,7 @@ from onlooker.engine.vllm_adapter.worker.strided_mover import StridedMover
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 from tests.fakes.late_streams import LateStreams
 
-SHAPE = ModelShape(
+SHAPE = LayersShape(
     name="tiny", num_layers=7, num_heads=4, num_kv_heads=2, head_dim=8, dtype=torch.float32
 )
 CLIP = 6
