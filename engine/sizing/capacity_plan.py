@@ -19,9 +19,9 @@ TEXT_TOKENS = 12
 """Tokens of a clip beside those of its picture: when it was, and marks around it. Measured with
 Qwen3-VL's tokenizer: 204 tokens for a clip of 192 that are seen."""
 
-HELD = 1.5
-"""A clip that is held ready takes so many times its keys and values: its keys are there once more,
-without position."""
+HELD = 1.0
+"""A clip that is held ready for a GPU takes so many times its keys and values. (On a CPU its keys
+are there once more, without position.)"""
 
 ANSWER_TOKENS = 64
 """Tokens of a question and its answer."""
