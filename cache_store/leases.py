@@ -17,6 +17,7 @@ Leases as in Chubby (Burrows, OSDI 2006), whose sequencers are the fence's epoch
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, Protocol
 
 from redis.asyncio import Redis
@@ -52,7 +53,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 local open = redis.call('TIME')[1] + ARGV[6]
 redis.call('HSET', KEYS[2], 'epoch', ARGV[5], 'server', ARGV[1], 'open', open)
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
-return 1
+return newest and 1 or 2
 """
 
 _RELEASE = """
@@ -88,6 +89,17 @@ class OwnedBy:
     on with, or was silent for longer than its lease, or was started again."""
 
 
+class Renewal(IntEnum):
+    """What became of a lease that was to be renewed."""
+
+    LOST = 0
+    """Another server owns the stream."""
+    RENEWED = 1
+    RESTORED = 2
+    """Renewed, by a store that knew nothing of the stream any more: it came back empty, or went
+    back to an older state, and has lost what else was in it too."""
+
+
 class LeasesUnreachable(Exception):
     """The store of leases did not answer in time, or refused; the message says why."""
 
@@ -104,8 +116,8 @@ class LeaseStore(Protocol):
         """
         ...
 
-    async def renew(self, claims: Sequence[tuple[str, int]]) -> list[bool]:
-        """Renew leases, given as (stream, epoch); returns which of them are still this server's.
+    async def renew(self, claims: Sequence[tuple[str, int]]) -> list[Renewal]:
+        """Renew leases, given as (stream, epoch); returns what became of each.
 
         Raises:
             LeasesUnreachable: it is not known.
@@ -183,7 +195,7 @@ class RedisLeases:
         _, epoch, server, url, left_ms = reply
         return OwnedBy(server.decode(), url.decode(), int(epoch), max(0, left_ms) / 1000)
 
-    async def renew(self, claims: Sequence[tuple[str, int]]) -> list[bool]:
+    async def renew(self, claims: Sequence[tuple[str, int]]) -> list[Renewal]:
         pipeline = self._client.pipeline(transaction=False)
         for stream, epoch in claims:
             pipeline.eval(
@@ -197,7 +209,7 @@ class RedisLeases:
                 str(epoch),
                 str(self._open_s),
             )
-        return [bool(one) for one in await self._limited(pipeline.execute())]
+        return [Renewal(one) for one in await self._limited(pipeline.execute())]
 
     async def elsewhere(self, stream: str) -> OwnedBy | None:
         owner, fence = self._keys(stream)

@@ -43,7 +43,8 @@ class Metrics:
         )
         self.leases = Counter(
             "onlooker_leases_total",
-            "Leases by what became of them: granted, taken_over, released, lost, overdue.",
+            "Leases by what became of them: granted, taken_over, released, lost, overdue, or "
+            "restored where Redis had lost them.",
             ["event"],
             registry=registry,
         )

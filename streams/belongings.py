@@ -66,6 +66,8 @@ class Belongings:
         self._clock, self._metrics = clock, metrics
         self.documents = dict(documents or {})
         """What an earlier owner kept. It is not changed by `keep`."""
+        self._newest = dict(self.documents)
+        """All documents as they should be kept."""
         self._pending: dict[str, bytes] = {}
         self._told: list[Told] = []
         self._clears = False
@@ -85,9 +87,18 @@ class Belongings:
                 told(Saved.REFUSED if self._is_cut else Saved.SAVED)
             return
         self._pending[name] = content
+        self._newest[name] = content
+        if not content:
+            del self._newest[name]
         if told is not None:
             self._told.append(told)
         self._begin()
+
+    def keep_again(self) -> None:
+        """Have all documents kept once more, since what kept them has lost them. Never waits."""
+        if self._drawer is not None and not self._is_cut and self._newest and not self._clears:
+            self._pending = {**self._newest, **self._pending}
+            self._begin()
 
     async def settle(self, what: str, *, limit_s: float = SETTLE_S) -> None:
         """Return when all that was to be kept until now is written. `what` names it for people.
@@ -150,6 +161,7 @@ class Belongings:
         """Have all documents deleted, since the stream is to be forgotten. Never waits."""
         if self._drawer is not None and not self._is_cut:
             self._pending.clear()
+            self._newest.clear()
             self._clears = True
             self._begin()
 

@@ -117,6 +117,7 @@ class StreamHub:
         self._ownership = shared.ownership
         if self._ownership is not None:
             self._ownership.on_lost = self._lose
+            self._ownership.on_restored = self._keep_again
 
     @property
     def info(self) -> EngineInfo:
@@ -489,6 +490,12 @@ class StreamHub:
         """Another server has, or may have, one of our streams: let it go at once."""
         if (stream := self._streams.get(stream_id)) is not None:
             self._spawn(self._stop(stream, f"moved: {why}", outcome="moved"))
+
+    def _keep_again(self, stream_id: StreamId) -> None:
+        """Redis came back without what it had: its masks and watches must not be lost with it."""
+        if (stream := self._streams.get(stream_id)) is not None:
+            _log.warning("what belongs to a stream is kept again, since Redis has lost it")
+            stream.keep_again()
 
     async def _release(self, stream_id: StreamId, *, is_left: bool = False) -> None:
         if self._ownership is not None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from onlooker.cache_store.leases import Claim, LeaseStore, LeasesUnreachable, OwnedBy
+from onlooker.cache_store.leases import Claim, LeaseStore, LeasesUnreachable, OwnedBy, Renewal
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded, OwnedElsewhere
 from onlooker.core.ids import StreamId, split_stream_id
@@ -26,6 +26,9 @@ IsGone = Callable[[str], Awaitable[bool]]
 
 OnLost = Callable[[StreamId, str], None]
 """Told of a stream that is not this server's any more, and why."""
+
+OnRestored = Callable[[StreamId], None]
+"""Told of a stream of this server of which Redis knows nothing any more."""
 
 
 class Ownership:
@@ -46,6 +49,8 @@ class Ownership:
         self._was_reached = True
         self.on_lost: OnLost = lambda stream_id, why: None
         """Closes streams that are lost; set by the hub."""
+        self.on_restored: OnRestored = lambda stream_id: None
+        """Keeps again what belongs to a stream; set by the hub."""
 
     def claim_of(self, stream_id: StreamId) -> Claim | None:
         """This server's right to a stream; None where it has none."""
@@ -139,11 +144,14 @@ class Ownership:
         if not self._was_reached:
             _log.info("leases are renewed again")
         self._was_reached = True
-        for (stream_id, tenure), is_ours in zip(tenures.items(), renewed, strict=True):
-            if is_ours:
-                tenure.asked_s = asked_s
-            else:
+        for (stream_id, tenure), renewal in zip(tenures.items(), renewed, strict=True):
+            if renewal is Renewal.LOST:
                 self._lose(stream_id, tenure, "another server owns the stream now", "lost")
+                continue
+            tenure.asked_s = asked_s
+            if renewal is Renewal.RESTORED:
+                self._note("restored")
+                self.on_restored(stream_id)
         # A lease is also overdue where this process stood still for longer than it lasts.
         self._give_up_overdue(tenures)
 

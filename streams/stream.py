@@ -402,6 +402,10 @@ class Stream:
             tasks.create_task(self.ingest.run())
             tasks.create_task(self.watches.run())
 
+    def keep_again(self) -> None:
+        """Have what belongs to the stream kept once more, since it was lost where it was kept."""
+        self._belongings.keep_again()
+
     def go_on(self) -> None:
         """Take up the watches of an earlier owner, and the alerts that wait for webhooks."""
         self.watches.restore(read_watches(self._belongings.documents.get(WATCHES, b"")))

@@ -1,7 +1,7 @@
 """What belongs to a stream follows it from one server to the next: two hubs, one real Redis."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -69,6 +69,10 @@ class World:
         ) as hub:  # fmt: skip
             yield hub
 
+    def leases(self, name: str, event: str) -> float:
+        counted = self.metrics[name].leases.labels(event)
+        return counted._value.get()  # type: ignore[no-any-return]
+
     def writes(self, name: str, outcome: str) -> float:
         counted = self.metrics[name].belongings_writes.labels(outcome)
         return counted._value.get()  # type: ignore[no-any-return]
@@ -91,6 +95,8 @@ def told(subscription: Subscription) -> list[tuple[int, Alert]]:
 async def alerting(stream: Stream, colours: list[str], first: int = 0) -> None:
     await show(stream, colours, first)
     await ask(stream)
+    with suppress(Overloaded):  # of a former owner
+        await stream.keep_watches()  # alerts are told once they are kept
 
 
 async def test_masks_and_retention_follow_when_the_owner_is_drained(world: World) -> None:
@@ -111,6 +117,25 @@ async def test_masks_given_at_the_opening_are_kept_before_the_stream_is_open(wor
         world.gone.add("a")
         async with world.server("b") as second:
             assert (await second.open_stream(DOOR, VIRTUAL)).status().masks == (LEFT,)
+
+
+async def test_masks_and_watches_outlive_a_redis_that_comes_back_empty(
+    world: World, redis_clean: RedisServer
+) -> None:
+    clock = ManualClock()
+    async with world.server("a", clock) as first:
+        stream = await first.open_stream(DOOR, VIRTUAL)
+        await stream.set_masks((LEFT,))
+        stream.watches.create(RED, "w")
+        await stream.keep_watches()
+        redis_clean.client().flushall()
+        await driven(clock, until(lambda: world.leases("a", "restored") == 1), step_s=10.0)
+        await until(lambda: world.writes("a", "saved") >= 3)
+        world.gone.add("a")
+        async with world.server("b") as second:
+            moved = await second.open_stream(DOOR, VIRTUAL)
+            assert moved.status().masks == (LEFT,)
+            assert [watch.watch_id for watch in moved.watches.watches()] == ["w"]
 
 
 async def test_the_wall_clock_of_a_stream_follows(world: World) -> None:

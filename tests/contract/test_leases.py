@@ -8,7 +8,7 @@ import pytest
 
 from onlooker.cache_store.config import RedisSection
 from onlooker.cache_store.fence import Fences
-from onlooker.cache_store.leases import Claim, LeasesUnreachable, OwnedBy, RedisLeases
+from onlooker.cache_store.leases import Claim, LeasesUnreachable, OwnedBy, RedisLeases, Renewal
 from onlooker.cache_store.opening import open_redis
 from onlooker.cache_store.tier import FetchOutcome, PutOutcome
 from onlooker.cache_store.tiers.redis import RedisTier
@@ -76,7 +76,10 @@ async def test_a_server_that_was_started_again_gets_its_own_back(make_leases: Ma
     again = await claim(make_leases("a"))
     assert again.epoch > first.epoch
     assert not again.is_handed_over
-    assert await make_leases("a").renew([(NAME, first.epoch), (NAME, again.epoch)]) == [False, True]
+    assert await make_leases("a").renew([(NAME, first.epoch), (NAME, again.epoch)]) == [
+        Renewal.LOST,
+        Renewal.RENEWED,
+    ]
 
 
 async def test_an_owner_that_is_gone_need_not_be_waited_for(make_leases: MakeLeases) -> None:
@@ -84,7 +87,7 @@ async def test_an_owner_that_is_gone_need_not_be_waited_for(make_leases: MakeLea
     gone = await claim(a)
     taken = await claim(b, instead_of=gone.epoch)
     assert taken.epoch > gone.epoch
-    assert await a.renew([(NAME, gone.epoch)]) == [False]
+    assert await a.renew([(NAME, gone.epoch)]) == [Renewal.LOST]
     late = await a.acquire(NAME, instead_of=gone.epoch)
     assert isinstance(late, OwnedBy), "only the lease that was looked at may be passed over"
 
@@ -103,12 +106,12 @@ async def test_a_lease_comes_back_where_redis_forgot_it_and_epochs_still_grow(
     a, b = make_leases("a"), make_leases("b")
     before = await claim(a)
     redis_clean.client().flushall()
-    assert await a.renew([(NAME, before.epoch)]) == [True]
+    assert await a.renew([(NAME, before.epoch)]) == [Renewal.RESTORED]
     assert isinstance(await b.acquire(NAME), OwnedBy)
     redis_clean.client().flushall()
     taken = await claim(b)
     assert taken.epoch > before.epoch
-    assert await a.renew([(NAME, before.epoch)]) == [False]
+    assert await a.renew([(NAME, before.epoch)]) == [Renewal.LOST]
 
 
 async def test_a_redis_that_hangs_is_told_within_the_limit(

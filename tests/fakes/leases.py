@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from onlooker.cache_store.leases import Claim, LeasesUnreachable, OwnedBy
+from onlooker.cache_store.leases import Claim, LeasesUnreachable, OwnedBy, Renewal
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class BookLeases:
         self._grant(stream, epoch)
         return Claim(epoch, is_handed_over=last not in ("", self._server))
 
-    async def renew(self, claims: Sequence[tuple[str, int]]) -> list[bool]:
+    async def renew(self, claims: Sequence[tuple[str, int]]) -> list[Renewal]:
         self._reach()
         return [self._renew(stream, epoch) for stream, epoch in claims]
 
@@ -82,13 +82,13 @@ class BookLeases:
     async def close(self) -> None:
         pass
 
-    def _renew(self, stream: str, epoch: int) -> bool:
+    def _renew(self, stream: str, epoch: int) -> Renewal:
         held = self._book.owner(stream)
         newest = self._book.fences.get(stream)
         if (newest and newest[0] != epoch) or (held and held.epoch != epoch):
-            return False
+            return Renewal.LOST
         self._grant(stream, epoch)
-        return True
+        return Renewal.RENEWED if newest else Renewal.RESTORED
 
     def _grant(self, stream: str, epoch: int) -> None:
         self._book.leases[stream] = _Lease(epoch, self._server, self._book.now_s() + self._lease_s)
