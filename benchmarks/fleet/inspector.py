@@ -34,7 +34,7 @@ class Inspector:
 
     def __init__(self, base: str, redis_url: str, namespace: str, clock: Clock) -> None:
         self._client = httpx.AsyncClient(
-            base_url=base, headers=AUTH, trust_env=False, timeout=30.0,
+            base_url=base, headers=AUTH, trust_env=False, timeout=5.0,
             limits=httpx.Limits(max_connections=None),
         )  # fmt: skip
         self._redis: Any = redis.asyncio.Redis.from_url(redis_url)
