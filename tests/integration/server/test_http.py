@@ -224,6 +224,8 @@ async def test_health_metrics_and_documentation(served: Served, http: httpx.Asyn
         "/v1/servers/self/drain",
         "/v1/streams",
         "/v1/streams/{stream_id}",
+        "/v1/streams/{stream_id}/imports",
+        "/v1/streams/{stream_id}/imports/{import_id}",
         "/v1/streams/{stream_id}/memory",
         "/v1/streams/{stream_id}/frames",
         "/v1/streams/{stream_id}/questions",
