@@ -518,8 +518,10 @@ async def test_an_owner_that_stays_silent_is_given_up(redis_url: str) -> None:
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.set()
-        await reader.read()
-        writer.close()
+        try:
+            await reader.read()
+        finally:
+            writer.transport.abort()
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -556,7 +558,9 @@ async def test_a_reader_who_takes_nothing_does_not_fill_the_server(redis_url: st
                 await writer.drain()
                 sent += 65536
         except OSError:
-            writer.close()
+            return
+        finally:
+            writer.transport.abort()
 
     server = await asyncio.start_server(flood, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -572,7 +576,7 @@ async def test_a_reader_who_takes_nothing_does_not_fill_the_server(redis_url: st
             lambda: b.metric("onlooker_relays_total", kind="http", outcome="slow_reader") == 1
         )
         assert 0 < sent < MAX_ON_THE_WAY
-        writer.close()
+        writer.transport.abort()
         server.close()
 
 
