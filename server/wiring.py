@@ -189,7 +189,7 @@ def make_peers(settings: Settings, *, clock: Clock, metrics: Metrics) -> "PeerRo
 def make_pool(settings: Settings) -> Executor:
     """Threads that compare pictures, and one for each message that may be decoded at a time."""
     streams = settings.streams
-    num_threads = streams.perception.decode_threads + 2 * streams.decoding.workers
+    num_threads = streams.perception.decode_threads + 2 * streams.decoding.num_workers
     return ThreadPoolExecutor(num_threads, thread_name_prefix="perception")
 
 

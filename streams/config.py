@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from onlooker.core.address import AddressRules
+from onlooker.core.cores import num_cores
 from onlooker.core.settings import Section
 from onlooker.streams.masks import Mask
 
@@ -100,9 +101,9 @@ class DecodingSection(Section):
     """The processes that decode foreign pictures and video, and what each message may cost there.
     Budgets are in seconds of processor time, whatever else the machine does."""
 
-    workers: int = Field(default=3, ge=1, le=64)
+    workers: int | None = Field(default=None, ge=1, le=256)
     """Messages that are decoded at the same time. Where there are two or more, no tenant gets the
-    last of them."""
+    last of them. None: one more than there are cores."""
 
     patience_s: float = Field(default=0.05, ge=0.001, le=60)
     """A message that takes longer lets the next begin beside it; at most `workers` do so."""
@@ -124,9 +125,9 @@ class DecodingSection(Section):
     piece_budget_s: float = Field(default=5.0, ge=0.01, le=300)
     """For one piece of WebM or MP4, which may hold many pictures."""
 
-    tenant_share: float = Field(default=2.0, gt=0, le=64)
+    tenant_share: float | None = Field(default=None, gt=0, le=256)
     """Processor seconds a second above which a tenant waits behind those below it, and has one
-    message decoded at a time."""
+    message decoded at a time. None: as many as there are cores."""
 
     max_offences: int = Field(default=3, ge=1, le=1000)
     """So many messages over their budget within `offence_window_s` have their stream (or the
@@ -147,6 +148,16 @@ class DecodingSection(Section):
 
     memory_mib: int = Field(default=2048, ge=512, le=65_536)
     """Address space of each process in MiB; it takes a fraction of it."""
+
+    @property
+    def num_workers(self) -> int:
+        """`workers`, as this machine has it."""
+        return min(256, num_cores() + 1) if self.workers is None else self.workers
+
+    @property
+    def share(self) -> float:
+        """`tenant_share`, as this machine has it."""
+        return float(num_cores()) if self.tenant_share is None else self.tenant_share
 
 
 class SourcesSection(Section):

@@ -8,7 +8,6 @@ the same weights and take the same steps, so they stay the same.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,8 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from onlooker.core.cores import num_cores
 
 PATIENCE_S = 600.0
 """How long a process waits for the slowest one."""
@@ -68,14 +69,7 @@ def processes_for(device: torch.device) -> int:
     """How many processes learn together by default: one on a GPU, else one a core up to `MOST`."""
     if device.type != "cpu":
         return 1
-    return max(1, min(MOST, cores()))
-
-
-def cores() -> int:
-    """The number of CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return max(1, min(MOST, num_cores()))
 
 
 def _join(learn: Callable[..., None], peers: Peers, threads: int, given: tuple[Any, ...]) -> None:
@@ -107,7 +101,7 @@ def joined_by(
     context = get_context("spawn")
     shared, told = context.RawArray("f", count * parameters), context.RawArray("d", 2)
     barrier = context.Barrier(count, timeout=PATIENCE_S)
-    threads = max(1, cores() // count)
+    threads = max(1, num_cores() // count)
     before = torch.get_num_threads()
     places = [Peers(rank, count, shared, told, barrier) for rank in range(count)]
     others = [

@@ -75,7 +75,7 @@ class Decoding:
         metrics: Metrics,
     ) -> None:
         self.settings, self.clock, self.metrics, self.pool = settings, clock, metrics, pool
-        self.turns = Turns(num_turns=settings.workers, share=settings.tenant_share, clock=clock)
+        self.turns = Turns(num_turns=settings.num_workers, share=settings.share, clock=clock)
         self.workshop = workshop
 
     def start(self) -> None:

@@ -53,7 +53,7 @@ class WorkerPool:
     def start(self) -> None:
         """Begin the processes for stills, so that the first pictures need not wait for them."""
         with self._lock:
-            self._idle += [self._nursery.begin() for _ in range(self.settings.workers)]
+            self._idle += [self._nursery.begin() for _ in range(self.settings.num_workers)]
 
     def check(self) -> None:
         """Have a picture decoded. Raises `ServiceError` when that fails."""
@@ -131,7 +131,7 @@ class WorkerPool:
         """It is free again, or (None) gone."""
         with self._lock:
             self._num_lent -= 1
-            num_standing, num_idle = self.settings.workers, len(self._idle)
+            num_standing, num_idle = self.settings.num_workers, len(self._idle)
             if worker is not None and num_idle < num_standing:
                 self._idle.append(worker)
             elif worker is not None:
