@@ -65,7 +65,7 @@ def test_an_ingest_that_is_aborted_in_the_middle_leaves_no_segment(vllm: Any) ->
         vllm.step()
     assert len(vllm.arena) == count
     assert vllm.arena.get("aborted/5") is None
-    assert not vllm.worker._partial
+    assert len(vllm.worker._mover._partial) == 0
 
 
 def test_a_retrieval_that_is_preempted_answers_the_same(vllm: Any) -> None:

@@ -62,6 +62,10 @@ class PartialSegments:
         del self._partial[name]
         return found
 
+    def __len__(self) -> int:
+        """Segments of which a part is there."""
+        return len(self._partial)
+
     def forget(self, request_id: str) -> None:
         """Forget what there is of segments that `request_id` has not saved whole."""
         for name in [name for name in self._partial if name[0] == request_id]:
