@@ -20,12 +20,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from onlooker.cache_store.fence import fence_name
+from onlooker.cache_store.redis_client import open_client
 
 _ACQUIRE = """
 local held = redis.call('HMGET', KEYS[1], 'epoch', 'server', 'url')
@@ -173,13 +171,7 @@ class RedisLeases:
         timeout_s: float,
         open_s: float = 600.0,
     ) -> None:
-        self._client: Redis = Redis.from_url(
-            redis_url,
-            protocol=2,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 1),
-        )
+        self._client = open_client(redis_url, timeout_s=timeout_s)
         self._namespace, self._server, self._url = namespace, server, url
         self._lease_ms, self._fence_ms = round(lease_s * 1000), round(fence_s * 1000)
         self._timeout_s, self._open_s = timeout_s, round(open_s)

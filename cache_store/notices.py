@@ -8,10 +8,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+
+from onlooker.cache_store.redis_client import open_client
 
 MAX_SERVERS = 1000
 """So many names are asked for at most."""
@@ -42,13 +41,7 @@ class NoticeBoard:
     def __init__(
         self, redis_url: str, *, namespace: str, server: str, lasts_s: float, timeout_s: float
     ) -> None:
-        self._client: Redis = Redis.from_url(
-            redis_url,
-            protocol=2,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 1),
-        )
+        self._client = open_client(redis_url, timeout_s=timeout_s)
         self._namespace, self._server = namespace, server
         self._lasts_ms, self._timeout_s = round(lasts_s * 1000), timeout_s
 

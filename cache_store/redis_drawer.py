@@ -10,12 +10,10 @@ write carries the epoch of the stream's owner, and is refused where Redis knows 
 import asyncio
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from onlooker.cache_store.fence import CHECK_EPOCH, FENCED, fence_name
+from onlooker.cache_store.redis_client import open_client
 from onlooker.core.drawer import Documents, DrawerAway, DrawerFailed, WriteRefused
 from onlooker.core.ids import StreamId, split_stream_id, tenant_stream_id
 
@@ -55,13 +53,7 @@ class RedisDrawer:
     def __init__(
         self, redis_url: str, *, namespace: str, max_streams: int, timeout_s: float
     ) -> None:
-        self._client: Redis = Redis.from_url(
-            redis_url,
-            protocol=2,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 1),
-        )
+        self._client = open_client(redis_url, timeout_s=timeout_s)
         self._namespace, self._max_streams = namespace, max_streams
         self._timeout_s = timeout_s
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from onlooker.benchmarks.adapters.asked import Answered, ReplyForm, VideoProbe, VideoTask
+from onlooker.benchmarks.adapters.choices import numbered_choice
 from onlooker.benchmarks.adapters.times import seconds_of
 
 GROUPS = {
@@ -23,7 +24,7 @@ def tasks(annotations: Sequence[dict[str, Any]]) -> Iterator[VideoTask]:
     """One task an annotation; its probes are all on one stream, which begins with the video."""
     for item in annotations:
         forward = {"REC": _counts, "SSR": _steps, "CRR": _clues}.get(item["task"])
-        probes = (_choice(item),) if forward is None else tuple(forward(item))
+        probes = (numbered_choice(item),) if forward is None else tuple(forward(item))
         yield VideoTask(video=item["video"], probes=probes)
 
 
@@ -47,19 +48,6 @@ def _is_right(one: Answered, *, strict: bool) -> bool:
         digits = "".join(letter for letter in one.reply if letter.isdigit())
         return digits == truth
     return one.reply == truth if strict else truth in one.reply
-
-
-def _choice(item: dict[str, Any]) -> VideoProbe:
-    options = [f"{chr(ord('A') + at)}. {option}" for at, option in enumerate(item["options"])]
-    return VideoProbe(
-        key=str(item["id"]),
-        at_s=seconds_of(item["realtime"]),
-        text=f"{item['question']}\n" + "\n".join(options) + "\nAnswer with the letter only.",
-        form=ReplyForm.LETTER,
-        truth=chr(ord("A") + int(item["gt"])),
-        group=item["task"],
-        more={"num_options": len(options)},
-    )
 
 
 def _counts(item: dict[str, Any]) -> Iterator[VideoProbe]:

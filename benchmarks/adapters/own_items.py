@@ -7,13 +7,12 @@ below 1 where an item's truth was made wrong on purpose.
 
 import json
 import re
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
+from onlooker.demo_model.video import write_video
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question
 
@@ -46,20 +45,15 @@ class ColourEngine(ScriptedEngine):
         return f"It is {colour} now, after {before}."
 
 
-def write_video(folder: Path) -> None:
+def write_own_video(folder: Path) -> None:
     """Write the video into a folder."""
-    with av.open(str(folder / VIDEO), "w") as container:
-        stream: Any = container.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        stream.time_base = Fraction(1, FPS)
-        for number, colour in enumerate(
-            colour for colour in COLOURS.values() for _ in range(EACH_S * FPS)
-        ):
-            pixels = np.broadcast_to(np.array(colour, np.uint8), (SIZE[1], SIZE[0], 3))
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-            frame.pts = number
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    width, height = SIZE
+    pictures = (
+        np.full((height, width, 3), colour, np.uint8)
+        for colour in COLOURS.values()
+        for _ in range(EACH_S * FPS)
+    )
+    write_video(folder / VIDEO, pictures, FPS)
 
 
 def write_items(folder: Path) -> dict[str, dict[str, float]]:

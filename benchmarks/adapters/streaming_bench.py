@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from onlooker.benchmarks.adapters.asked import Answered, ReplyForm, VideoProbe, VideoTask
+from onlooker.benchmarks.adapters.choices import lettered
 from onlooker.benchmarks.adapters.times import seconds_of
 
 TIME_OUT_S, NEAR_S = 4.0, 2.0
@@ -128,7 +129,7 @@ def proactive_score(answered: Sequence[Answered]) -> dict[str, float]:
 def _choice(key: str, question: dict[str, Any], at_s: float, *, context: str = "") -> VideoProbe:
     options = [str(option) for option in question["options"]]
     if not options[0].startswith("A"):
-        options = [f"{chr(ord('A') + at)}. {option}" for at, option in enumerate(options)]
+        options = lettered(options)
     lines = "\n".join(options)
     before = f"Earlier questions and their answers:\n{context}\n" if context else ""
     return VideoProbe(

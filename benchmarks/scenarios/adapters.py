@@ -14,7 +14,7 @@ from typing import Any
 
 from onlooker.benchmarks.adapters.benchmark import BENCHMARKS
 from onlooker.benchmarks.adapters.evaluation import Evaluation
-from onlooker.benchmarks.adapters.own_items import ColourEngine, write_items, write_video
+from onlooker.benchmarks.adapters.own_items import ColourEngine, write_items, write_own_video
 from onlooker.benchmarks.adapters.reply_book import ReplyBook
 from onlooker.benchmarks.adapters.viewer import Viewer
 from onlooker.benchmarks.report import rows
@@ -25,10 +25,6 @@ from onlooker.server.serving import address, bind, make_server
 from onlooker.server.wiring import make_gateway
 
 NEAR = 1e-6
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of this scenario: none."""
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -53,7 +49,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 async def _all(base: str, folder: Path) -> dict[str, Any]:
-    await asyncio.to_thread(write_video, folder)
+    await asyncio.to_thread(write_own_video, folder)
     right = await asyncio.to_thread(write_items, folder)
     found: dict[str, Any] = {}
     async with Client(base) as client:

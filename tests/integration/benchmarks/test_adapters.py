@@ -5,7 +5,7 @@ from pathlib import Path
 
 from onlooker.benchmarks.adapters.benchmark import BENCHMARKS
 from onlooker.benchmarks.adapters.evaluation import Evaluation
-from onlooker.benchmarks.adapters.own_items import ColourEngine, write_items, write_video
+from onlooker.benchmarks.adapters.own_items import ColourEngine, write_items, write_own_video
 from onlooker.benchmarks.adapters.reply_book import ReplyBook
 from onlooker.benchmarks.adapters.viewer import Viewer
 from onlooker.benchmarks.scenarios import adapters
@@ -22,7 +22,7 @@ async def test_every_adapter_comes_to_the_score_that_is_right() -> None:
 
 
 async def test_a_missing_video_fails_its_own_items_and_the_rest_goes_on(tmp_path: Path) -> None:
-    write_video(tmp_path)
+    write_own_video(tmp_path)
     write_items(tmp_path)
     path = tmp_path / "streameqa.json"
     path.write_text(_with_missing(path.read_text()))
