@@ -170,6 +170,56 @@ class DeletionSection(Section):
     left of its stream can only expire, or be evicted."""
 
 
+class AlbumSection(Section):
+    """A small picture of every clip, so that answers and alerts can show what they rest on."""
+
+    enabled: bool = True
+    """Whether pictures are kept. In a fleet none are."""
+
+    path: Path | None = None
+    """A folder that no other process uses; made where it does not exist. Where this is null,
+    pictures are kept in the folder ``album`` beside the journal or the disk tier, and without those
+    in memory, up to `memory_bytes`."""
+
+    max_bytes: int = Field(default=4 * GIB, ge=MIB)
+    """Limit for the pictures of all streams in files. Beyond it old and quiet stretches lose
+    pictures first."""
+
+    memory_bytes: int = Field(default=64 * MIB, ge=MIB)
+    """The same for pictures in memory."""
+
+    max_tenant_bytes: int | None = Field(default=None, ge=MIB)
+    """Limit for the pictures of one tenant. Null: `max_bytes`."""
+
+    max_stream_bytes: int | None = Field(default=None, ge=MIB)
+    """Limit for the pictures of one stream. Null: `max_bytes`."""
+
+    max_streams: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Streams that may have pictures at once, open or closed; others get none."""
+
+    keep_for_s: float | None = Field(default=None, gt=0)
+    """Seconds after which a picture is deleted. Null: it stays as long as there is room, and as
+    long as its stream is kept (`streams.privacy.keep_for_s`)."""
+
+    max_side: int = Field(default=448, ge=16, le=4096)
+    """Pixels along the longer side of a picture; the model's frames have no more than theirs."""
+
+    format: Literal["jpeg", "webp"] = "jpeg"
+    """How pictures are encoded. ``webp`` takes a third less room and four times the work."""
+
+    quality: int = Field(default=70, ge=1, le=95)
+    """Quality of the encoding."""
+
+    max_waiting_bytes: int = Field(default=64 * MIB, ge=MIB)
+    """Limit for the frames that wait to be encoded. Beyond it clips get no picture."""
+
+    max_pictures: int = Field(default=600, ge=1, le=10_000)
+    """The most pictures in one reply, film or contact sheet."""
+
+    timeout_s: float = Field(default=5.0, gt=0, le=600)
+    """How long a read or a deletion is waited for."""
+
+
 JournalStore = Literal["auto", "file", "redis", "none"]
 
 
@@ -236,6 +286,7 @@ class CacheStoreSection(Section):
     """Where this is null, no other replica can go on with a stream."""
     write_out: WriteOutSection = WriteOutSection()
     deletion: DeletionSection = DeletionSection()
+    album: AlbumSection = AlbumSection()
     journal: JournalSection | None = None
     """Where this is null, and the server is not one of a fleet, frames whose segment is not yet
     durable are lost in a crash."""

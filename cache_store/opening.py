@@ -5,9 +5,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from onlooker.cache_store.album import Album
+from onlooker.cache_store.albums.sqlite_album import SqliteAlbum
 from onlooker.cache_store.breaker import CircuitBreaker
 from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.config import (
+    AlbumSection,
     CacheStoreSection,
     DeletionSection,
     DiskSection,
@@ -109,6 +112,29 @@ def open_disk(section: DiskSection) -> DiskTier:
     except OSError as error:
         raise ConfigError(
             f"cannot use the folder of the disk tier (setting cache_store.disk.path): {error}"
+        ) from error
+
+
+def open_album(section: AlbumSection, folder: Path | None) -> Album:
+    """Open an album; `folder`: where other things of streams are kept, if anywhere.
+
+    Raises:
+        ConfigError: the folder or the file cannot be used.
+    """
+    root = section.path or (None if folder is None else folder / "album")
+    max_bytes = section.memory_bytes if root is None else section.max_bytes
+    try:
+        return SqliteAlbum(
+            root,
+            max_bytes=max_bytes,
+            max_tenant_bytes=section.max_tenant_bytes or max_bytes,
+            max_stream_bytes=section.max_stream_bytes or max_bytes,
+            max_streams=section.max_streams,
+        )
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(
+            "cannot use the folder of the album (setting cache_store.album.path, or beside the "
+            f"journal): {error}"
         ) from error
 
 

@@ -35,6 +35,7 @@ class Metrics:
         self._add_watches(self.registry)
         self._add_memory(self.registry)
         self._add_durability(self.registry)
+        self._add_album(self.registry)
         self._add_fleet(self.registry)
 
     def _add_fleet(self, registry: CollectorRegistry) -> None:
@@ -414,6 +415,21 @@ class Metrics:
         self.answers_incomplete = Counter(
             "onlooker_answers_memory_incomplete_total",
             "Answers of which something that should be remembered could not be read.",
+            registry=registry,
+        )
+
+    def _add_album(self, registry: CollectorRegistry) -> None:
+        self.album_pictures = Gauge(
+            "onlooker_album_size_pictures", "Pictures in the album.", registry=registry
+        )
+        self.album_bytes = Gauge(
+            "onlooker_album_size_bytes", "Room that the album's pictures take.", registry=registry
+        )
+        self.album_pictures_total = Counter(
+            "onlooker_album_pictures_total",
+            "Pictures for the album by what became of them: kept; thinned or aged, later; dropped "
+            "since too many waited, refused since too many streams have pictures, or failed.",
+            ["outcome"],
             registry=registry,
         )
 

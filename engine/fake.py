@@ -27,6 +27,8 @@ from onlooker.engine.interface import (
     AnswerEnd,
     AnswerEvent,
     EngineInfo,
+    Evidence,
+    EvidenceSource,
     FinishReason,
     Forgotten,
     IngestResult,
@@ -317,6 +319,9 @@ class ScriptedEngine:
                 num_cached_tokens=num_context,
                 num_output_tokens=min(len(pieces), question.max_tokens),
                 clip_spans_s=spans_s(shown),
+                evidence=tuple(
+                    Evidence(*span, EvidenceSource.RECENT, "device") for span in spans_s(shown)
+                ),
                 calls=calls,
             )
         finally:

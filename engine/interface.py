@@ -286,6 +286,8 @@ class AnswerEnd:
     has none."""
     forgotten_spans_s: tuple[tuple[float, float], ...] = ()
     """Times that the question named and that were deleted. Filled in by the stream."""
+    has_pictures: bool = False
+    """Whether there are pictures of `evidence`. Filled in by the stream."""
     calls: tuple[FunctionCall, ...] = ()
     """Functions that the answer calls; the caller runs them."""
     asked_s: float | None = None

@@ -13,6 +13,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import OnlookerError
 from onlooker.core.ids import ItemId, new_id, split_stream_id
 from onlooker.core.log import response_id_var
+from onlooker.core.protocol.album import picture_url
 from onlooker.core.protocol.base import (
     AnswerFacts,
     ConversationItem,
@@ -45,7 +46,7 @@ from onlooker.core.protocol.server_events import (
     TextDone,
 )
 from onlooker.engine.functions import FunctionCall
-from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, Evidence, Question
 from onlooker.engine.sampling import TokenChance
 from onlooker.server.errors import body_of, hide
 from onlooker.server.pictures import Inquiry, PictureReader
@@ -142,7 +143,13 @@ class AnswerWriter:
             memory_incomplete=end.memory_incomplete,
             forgotten_spans_s=list(end.forgotten_spans_s),
             evidence=[
-                EvidenceSpan(start_s=e.start_s, end_s=e.end_s, source=e.source, tier=e.tier)
+                EvidenceSpan(
+                    start_s=e.start_s,
+                    end_s=e.end_s,
+                    source=e.source,
+                    tier=e.tier,
+                    picture=self._picture_of(e) if end.has_pictures else None,
+                )
                 for e in end.evidence
             ],
             fetched_bytes=dict(end.fetched_bytes),
@@ -162,6 +169,9 @@ class AnswerWriter:
         body = body_of(error)
         told = ResponseError(type=body.type, code=body.code, message=body.message)
         return self._close("failed", error=told)
+
+    def _picture_of(self, evidence: Evidence) -> str | None:
+        return None if self._stream is None else picture_url(self._stream, evidence.start_s)
 
     def _open_item(self) -> list[ServerEvent]:
         item = self._item("in_progress")

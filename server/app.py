@@ -19,6 +19,7 @@ from onlooker.server.nothing_there import methods_at, nothing_at
 from onlooker.server.openapi import complete_document
 from onlooker.server.release import package_version
 from onlooker.server.routes import (
+    album,
     chat_completions,
     client_secrets,
     events,
@@ -68,7 +69,8 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     app.state.gateway = gateway
     app.state.drain = lifecycle.drain
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
-                   client_secrets, health, imports, memory, realtime, servers, whip):  # fmt: skip
+                   client_secrets, health, imports, memory, realtime, servers, whip,
+                   album):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)

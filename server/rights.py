@@ -25,6 +25,7 @@ class Action(StrEnum):
     LIST_MODELS = "list models"
     LIST_STREAMS = "list streams"
     INSPECT_STREAM = "inspect a stream"
+    SEE_PICTURES = "see a stream's pictures"
     LISTEN = "listen to a stream"
     LIST_ALERTS = "list alerts"
     LIST_WATCHES = "list watches"
@@ -54,6 +55,7 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.LIST_MODELS: None,
     Action.LIST_STREAMS: Scope.READ,
     Action.INSPECT_STREAM: Scope.READ,
+    Action.SEE_PICTURES: Scope.READ,
     Action.LISTEN: Scope.READ,
     Action.LIST_ALERTS: Scope.READ,
     Action.LIST_WATCHES: Scope.READ,

@@ -15,11 +15,10 @@ from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import DroppedFrame
 from onlooker.server.rights import Action, Grant
 from onlooker.server.views import frame_totals, stream_object
-from onlooker.server.watch_wire import watch_object
+from onlooker.server.watch_wire import told_alert, watch_object
 from onlooker.streams import events
 from onlooker.streams.stream import Stream
 from onlooker.watches.events import AlertRaised, WatchChanged
-from onlooker.watches.wire import alert_object
 
 AckMode = Literal["all", "problems", "none"]
 
@@ -33,7 +32,7 @@ def told_of(
     name = stream.name
     match event:
         case AlertRaised():
-            alert = alert_object(event.alert)
+            alert = told_alert(event.alert, stream)
             return told.StreamAlert(slot=slot, stream=name, event_number=number, alert=alert)
         case WatchChanged():
             return _watch(number, event, stream, slot)

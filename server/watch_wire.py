@@ -3,14 +3,18 @@
 from typing import Any
 
 from onlooker.core.protocol.watches import (
+    AlertObject,
     WatchChanges,
     WatchCountsObject,
     WatchObject,
     WebhookConfig,
 )
 from onlooker.server.rights import Action, Grant
+from onlooker.streams.stream import Stream
+from onlooker.watches.alert import Alert
 from onlooker.watches.options import WatchOptions, Webhook
 from onlooker.watches.watch import Watch
+from onlooker.watches.wire import alert_object
 
 _MAY_BE_NULL = {
     "condition", "instruction", "question", "min_confidence", "max_alerts_per_minute",
@@ -87,3 +91,8 @@ def watch_object(watch: Watch) -> WatchObject:
             held_back=counts.held_back,
         ),
     )
+
+
+def told_alert(alert: Alert, stream: Stream) -> AlertObject:
+    """An alert of `stream` for the wire, with a link to its picture where there is an album."""
+    return alert_object(alert, stream=None if stream.album is None else stream.name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from onlooker.cache_store.leases import RedisLeases
 from onlooker.cache_store.notices import NoticeBoard
-from onlooker.cache_store.opening import open_journal
+from onlooker.cache_store.opening import open_album, open_journal
 from onlooker.cache_store.redis_drawer import RedisDrawer
 from onlooker.core.address import AddressPolicy
 from onlooker.core.clock import Clock, SystemClock
@@ -37,6 +37,7 @@ from onlooker.server.pictures import PictureReader
 from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
+from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
@@ -101,6 +102,7 @@ def make_gateway(
         pool=pool,
         decoding=decoding,
         journal=_make_journal(settings, clock, metrics),
+        albums=make_albums(settings, clock=clock, metrics=metrics),
         drawer=make_drawer(settings),
         ownership=ownership,
     )
@@ -223,6 +225,7 @@ def make_hub(
     journal: JournalKeeper | None = None,
     drawer: StreamDrawer | None = None,
     ownership: Ownership | None = None,
+    albums: AlbumKeeper | None = None,
 ) -> StreamHub:
     """Make the hub of all streams of a server, with what they share. `pool`, `decoding`,
     `ownership`: None makes what the settings say."""
@@ -251,6 +254,7 @@ def make_hub(
         pool=pool,
         decoding=decoding,
         ownership=ownership,
+        albums=albums,
         zone=settings.engine.memory.zone,
     )
     return StreamHub(
@@ -268,6 +272,19 @@ def make_hub(
         journal=journal,
         drawer=drawer,
     )
+
+
+def make_albums(settings: Settings, *, clock: Clock, metrics: Metrics) -> AlbumKeeper | None:
+    """Where pictures of clips are kept; None where none are.
+
+    Raises:
+        ConfigError: the album's folder cannot be used.
+    """
+    section = settings.cache_store.album
+    if not section.enabled or settings.fleet is not None:  # other servers would not find them
+        return None
+    album = open_album(section, settings.store.folder)
+    return AlbumKeeper(album, settings=section, clock=clock, metrics=metrics)
 
 
 def make_drawer(settings: Settings) -> StreamDrawer | None:

@@ -54,6 +54,8 @@ class Asker:
     """A future that is done when the stream closes; its result is the reason."""
     forgotten: ForgottenTimes
     """The times that were deleted of the stream."""
+    has_pictures: bool
+    """Whether the stream has an album."""
     num_active: int = 0
     _ending: "asyncio.Future[str]" = field(init=False)
     """A future that is done when all answers under way are to end; its result is the reason."""
@@ -317,6 +319,7 @@ class Asker:
         return replace(
             end,
             forgotten_spans_s=tuple(forgotten),
+            has_pictures=self.has_pictures,
             asked_s=question.asked_s,
             seen_until_s=spans_s[-1][1] if spans_s else None,
             ttft_s=ttft_s,

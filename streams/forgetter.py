@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from onlooker.core.errors import EngineDead, EngineRestarting
 from onlooker.core.ids import StreamId
 from onlooker.engine.interface import Forgotten
+from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.asker import Asker
 from onlooker.streams.events import MemoryForgotten
 from onlooker.streams.fanout import EventLog
@@ -40,12 +41,15 @@ class ForgetReport:
     num_notes: int = 0
     num_frames: int = 0
     """Pictures in the journal."""
+    num_pictures: int = 0
+    """Pictures in the album."""
     num_alerts: int = 0
     """Alerts that were retained for subscribers, or waited for a webhook."""
     num_bytes: int = 0
     """Bytes of the clips' keys and values, one copy counted, and of the journal."""
     unreached: tuple[str, ...] = ()
-    """Places that could not be reached now: tiers, ``journal``, ``engine`` or ``belongings``. What
+    """Places that could not be reached now: tiers, ``journal``, ``album``, ``engine`` or
+    ``belongings``. What
     they hold is hidden, and deleted once they can be."""
     has_more: bool = False
     """Whether the call's limit left something for the next one."""
@@ -61,6 +65,7 @@ class Forgetter:
         *,
         privacy: StreamPrivacy,
         journal: StreamJournal | None,
+        album: StreamAlbum | None,
         ingest: Ingest,
         asker: Asker,
         events: EventLog,
@@ -68,6 +73,7 @@ class Forgetter:
         forget_alerts: ForgetAlerts,
     ) -> None:
         self._stream_id, self._shared, self._privacy = stream_id, shared, privacy
+        self._album = album
         self._journal, self._ingest, self._asker = journal, ingest, asker
         self._events, self._watches, self._forget_alerts = events, watches, forget_alerts
 
@@ -122,12 +128,18 @@ class Forgetter:
                 unreached.append("journal")
             else:
                 num_frames, num_bytes = found
+        num_pictures: int | None = 0
+        if self._album is not None:
+            num_pictures = await self._album.forget(start_s, end_s, forgotten.clip_indices)
+            if num_pictures is None:
+                unreached.append("album")
         return ForgetReport(
             start_s=start_s,
             end_s=end_s,
             num_clips=len(forgotten.clip_indices),
             num_notes=forgotten.num_notes,
             num_frames=num_frames,
+            num_pictures=num_pictures or 0,
             num_alerts=num_alerts,
             num_bytes=forgotten.num_bytes + num_bytes,
             unreached=tuple(dict.fromkeys(unreached)),

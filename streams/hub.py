@@ -24,6 +24,7 @@ from onlooker.core.log import stream_id_var
 from onlooker.core.waiting import cancel
 from onlooker.engine.interface import EngineInfo, Progress
 from onlooker.scheduler.room import Room
+from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.journaling import JournalKeeper
@@ -88,6 +89,7 @@ class StreamHub:
         self._clock, self._settings, self._metrics = shared.clock, shared.settings, shared.metrics
         self._stock = StockTaker(shared.engine, journal, clock=shared.clock, metrics=shared.metrics)
         self._journal, self._drawer = journal, drawer
+        self._albums = shared.albums
         self._retention = Retention(
             shared,
             streams=self.streams,
@@ -209,6 +211,8 @@ class StreamHub:
             await self._ownership.close()
         if self._journal is not None:
             await self._journal.close()
+        if self._albums is not None:
+            await self._albums.close()
         if self._drawer is not None:
             await self._drawer.close()
         self._shared.pool.shutdown(wait=False, cancel_futures=True)
@@ -427,17 +431,28 @@ class StreamHub:
         if remembered.seen_until_s is not None and not privacy.wall.anchors:
             # Nobody noted when it was: it ages from now on.
             privacy.note_seen(remembered.seen_until_s, self._clock.wall_s())
-        if self._journal is None or info.survives is Guarantee.NONE or not options.persistent:
-            # A stream that ends with its connection cannot be opened again: it needs no journal.
-            return Opened(life, remembered, privacy=privacy)
+        opened = Opened(life, remembered, privacy=privacy)
+        if self._journal is not None and info.survives is not Guarantee.NONE and options.persistent:
+            restorer = await self._restorer(stream_id, options)
+            opened = replace(opened, restorer=restorer)
+        # A stream that ends with its connection cannot be opened again: it needs no journal.
+        if self._albums is not None:
+            forgotten = privacy.forgotten
+            album = StreamAlbum(stream_id, self._albums, is_forgotten=forgotten.touch)
+            await album.begin(opened.newest_s, forgotten.all_spans)
+            opened = replace(opened, album=album)
+        return opened
+
+    async def _restorer(self, stream_id: StreamId, options: StreamOptions) -> Restorer:
+        """What finds again what the journal has of a stream."""
+        assert self._journal is not None, "the caller has looked"
         if self._is_handed_over(stream_id) and not self._journal.is_shared:
             # The last owner went on from what was shared; these frames are from before that.
             await self._journal.forget(stream_id)
         epoch = self._epoch_of(stream_id) or None
-        journal = await self._journal.open(stream_id, info.survives, epoch=epoch)
+        journal = await self._journal.open(stream_id, self._engine.info.survives, epoch=epoch)
         terms = StreamTerms.of(stream_id, options, self._settings)
-        restorer = Restorer(terms, journal, self._shared)
-        return Opened(life, remembered, restorer, privacy)
+        return Restorer(terms, journal, self._shared)
 
     async def _run(self, stream: Stream) -> None:
         """The root of a stream's task: whatever goes wrong ends this stream only."""
@@ -472,6 +487,10 @@ class StreamHub:
             self._journal.let_go(stream.id)
             if is_forgotten:
                 await self._journal.forget(stream.id, epoch=self._epoch_of(stream.id) or None)
+        if self._albums is not None:
+            self._albums.let_go(stream.id)
+            if is_forgotten or not stream.options.persistent:
+                await self._albums.delete(stream.id)
         try:
             await self._engine.close_stream(stream.id, forget=is_forgotten)
         except (EngineRestarting, EngineDead):

@@ -12,6 +12,7 @@ from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Clip, Cover, Frame
 from onlooker.engine.interface import Remembered
 from onlooker.engine.supervisor import EngineSupervisor
+from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.journaling import StreamJournal
 from onlooker.streams.perception.decoders import Shape
 from onlooker.streams.perception.stills import Undecodable
@@ -163,6 +164,8 @@ class Opened:
     """The part that finds again what the engine does not remember; None without a journal."""
     privacy: StreamPrivacy = field(default_factory=StreamPrivacy)
     """The stream's masks, how long it is kept, and what was deleted of it."""
+    album: StreamAlbum | None = None
+    """The stream's pictures; None where none are kept."""
 
     @property
     def journal(self) -> StreamJournal | None:

@@ -53,6 +53,7 @@ class Retention:
         self._engine: EngineSupervisor = shared.engine
         self._clock: Clock = shared.clock
         self._metrics = shared.metrics
+        self._albums = shared.albums
         self._streams, self._closed = streams, closed
         self._journal, self._drawer, self._epoch_of = journal, drawer, epoch_of
 
@@ -78,6 +79,8 @@ class Retention:
         for stream in self._streams():
             while await stream.forget_aged(max_clips=self._settings.max_clips_per_sweep):
                 await self._clock.sleep(PAUSE_S)
+        if self._albums is not None:
+            await self._albums.sweep()
         if self._drawer is None:
             return
         try:
@@ -167,4 +170,6 @@ class Retention:
             await self._clock.sleep(PAUSE_S if has_more else 0.0)
         if self._journal is not None:
             await self._journal.forget_span(stream_id, -math.inf, end_s, ())
+        if self._albums is not None:
+            await self._albums.forget(stream_id, -math.inf, end_s)
         _log.info("what was too old of a closed stream was deleted")

@@ -7,6 +7,7 @@ from datetime import tzinfo
 from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.supervisor import EngineSupervisor
+from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding
 from onlooker.streams.ownership import Ownership
@@ -26,5 +27,7 @@ class Shared:
     """Which streams are this server's; None where there is no other server."""
     decoding: Decoding
     """Where what strangers send is decoded."""
+    albums: AlbumKeeper | None = None
+    """The pictures of all streams; None where none are kept."""
     zone: tzinfo | None = None
     """The time zone in which questions name clock times; None: the machine's own."""

@@ -119,6 +119,7 @@ class Stream:
             publish=self._events.publish,
             closed=self._closed,
             forgotten=opened.privacy.forgotten,
+            has_pictures=opened.album is not None,
         )
         self.privacy = opened.privacy
         """The stream's masks, how long it is kept, and what was deleted of it."""
@@ -127,12 +128,15 @@ class Stream:
             shared,
             privacy=opened.privacy,
             journal=opened.journal,
+            album=opened.album,
             ingest=self.ingest,
             asker=self._asker,
             events=self._events,
             watches=self.watches,
             forget_alerts=webhooks.forget,
         )
+        self.album = opened.album
+        """The stream's pictures; None where none are kept."""
         self._lease: SourceLease | None = None
         self._source: SourceStatus | None = None
         self._turn = asyncio.Lock()
@@ -455,7 +459,13 @@ class Stream:
         )
 
     def _post(self, watch: Watch, alert: Alert) -> None:
-        self._webhooks.send(self.id, watch, alert, lambda: self._ledger.served(alert.number))
+        self._webhooks.send(
+            self.id,
+            watch,
+            alert,
+            lambda: self._ledger.served(alert.number),
+            has_picture=self.album is not None,
+        )
 
     def _now_s(self) -> float:
         return self.ingest.now_s()

@@ -111,15 +111,19 @@ class WebhookSender:
         watch: Watch,
         alert: Alert,
         served: Callable[[], None] = _nothing,
+        *,
+        has_picture: bool = False,
     ) -> None:
         """Queue an alert for its watch's webhook, if there is one. Never waits. `served` is called
-        once it is delivered, given up or let go."""
+        once it is delivered, given up or let go. `has_picture`: whether the stream's album has the
+        evidence."""
         hook = watch.options.webhook
         if hook is None:
             served()
             return
         stream = split_stream_id(stream_id)[1]
-        body = WebhookBody(stream=stream, alert=alert_object(alert)).model_dump_json().encode()
+        told = alert_object(alert, stream=stream if has_picture else None)
+        body = WebhookBody(stream=stream, alert=told).model_dump_json().encode()
         key = (stream_id, watch.watch_id)
         line = self._lines.setdefault(key, _Line(hook))
         line.hook = hook

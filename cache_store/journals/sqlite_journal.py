@@ -39,8 +39,7 @@ from onlooker.cache_store.journal_entry import (
     unpack_frame,
 )
 from onlooker.cache_store.journals.old_folder import OldFolder
-from onlooker.cache_store.journals.sqlite_file import (
-    FILE,
+from onlooker.cache_store.sqlite_file import (
     LOG_SUFFIX,
     FileDamaged,
     copy_log,
@@ -54,6 +53,8 @@ from onlooker.core.guarantee import Guarantee
 
 logger = logging.getLogger(__name__)
 
+FILE = "frames.sqlite"
+
 _TICK_S = 1.0
 
 _GUARANTEES = {
@@ -61,6 +62,13 @@ _GUARANTEES = {
     SyncPolicy.EVERY_SECOND: Guarantee.SECOND,
     SyncPolicy.NEVER: Guarantee.PROCESS,
 }
+_TABLES = """
+CREATE TABLE IF NOT EXISTS frames (
+    position INTEGER PRIMARY KEY, stream TEXT NOT NULL, sequence INTEGER NOT NULL,
+    capture_s REAL NOT NULL, num_bytes INTEGER NOT NULL, entry BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS frames_of_stream ON frames (stream);
+"""
 _INSERT = "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?)"
 _NOTHING = JournalReceipt(Guarantee.NONE, None)
 
@@ -361,6 +369,7 @@ class SqliteJournal:
         opened = partial(
             open_file,
             self._path,
+            tables=_TABLES,
             waits_for_medium=self._sync is SyncPolicy.ALWAYS,
             wal_bytes=self._wal_bytes,
         )

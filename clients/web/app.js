@@ -1,6 +1,7 @@
 // The page: wires a source, the capture, the connection and the view to each other.
 
 import { Capture } from "./capture.js";
+import { Evidence } from "./evidence.js";
 import { Presence } from "./presence.js";
 import { Realtime } from "./realtime.js";
 import { snippets } from "./snippets.js";
@@ -45,6 +46,7 @@ const presence = new Presence({
   settings: () => openSettings(),
 });
 const transcript = new Transcript((question) => link.cancel(question));
+const evidence = new Evidence({ base, key: () => link.key });
 
 let source = null;
 let opening = 0; // the newest attempt to open a source wins
@@ -178,6 +180,7 @@ byId("ask").addEventListener("submit", (event) => {
 link.addEventListener("answer", ({ detail: { question } }) => {
   if (!askedAt.has(question)) askedAt.set(question, now());
   transcript.show(question, askedAt.get(question));
+  evidence.show(question, transcript.evidenceOf(question));
   strip.sawUntil(question.facts.seen_until_s);
 });
 document.addEventListener("keydown", (event) => {

@@ -37,6 +37,11 @@ export class Transcript {
     }
   }
 
+  /** Where the pictures go that the answer to `question` rests on. */
+  evidenceOf(question) {
+    return this.turns.get(question).seen;
+  }
+
   /** Say at questions without a word of an answer how long they have waited. */
   tellWaits() {
     for (const [question, since] of this.running) {
@@ -54,14 +59,15 @@ export class Transcript {
     const asked = element("div", "asked", question.text);
     const answer = element("div", "answer");
     const based = element("div", "based");
+    const seen = element("div", "evidence");
     const waited = element("span");
     waited.setAttribute("aria-hidden", "true"); // it changes each second: not to be read out
     const cancel = button("Stop", () => this.onCancel(question));
     cancel.setAttribute("aria-label", `Stop answering: ${question.text}`);
-    root.append(time, asked, answer, based);
+    root.append(time, asked, answer, seen, based);
     transcript.append(root);
     while (transcript.children.length > MAX_TURNS) transcript.firstElementChild.remove();
-    const turn = { root, time, answer, based, waited, cancel };
+    const turn = { root, time, answer, seen, based, waited, cancel };
     this.turns.set(question, turn);
     return turn;
   }

@@ -204,6 +204,8 @@ class EvidenceSpan(Outbound):
     tier: str
     """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``. What was
     computed for this answer only, such as the newest frame, lay on the ``device``."""
+    picture: str | None = None
+    """The path of a picture of the span's beginning, where the server keeps an album."""
 
 
 class AnswerFacts(Outbound):

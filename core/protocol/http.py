@@ -140,13 +140,15 @@ class ForgetReply(Outbound):
     clips: int
     notes: int
     journal_frames: int
+    pictures: int
+    """Pictures of the album."""
     alerts: int
     """Alerts that were retained for subscribers, or waited for a webhook."""
     bytes: int
     """Bytes of the clips' keys and values, one copy counted, and of the journal."""
     pending_in: list[str] = []
-    """Places that could not be reached now: tiers, ``journal`` or ``engine``. What they hold is
-    hidden, and deleted as soon as they can be reached, also after a restart."""
+    """Places that could not be reached now: tiers, ``journal``, ``album`` or ``engine``. What they
+    hold is hidden, and deleted as soon as they can be reached, also after a restart."""
 
 
 class StreamList(Outbound):

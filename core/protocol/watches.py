@@ -125,6 +125,8 @@ class EvidenceObject(Outbound):
     until_s: float
     """Until when the picture was known to be nearly the same when the alert was raised; on the
     virtual clock, and where a newer clip had come, `end_s`."""
+    picture: str | None = None
+    """The path of a picture of the clip, where the server keeps an album."""
 
 
 class AlertObject(Outbound):

@@ -13,9 +13,14 @@ from onlooker.core.protocol.watches import (
 )
 from onlooker.server.access import CallerGrant, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.relay.route import StreamRoute
-from onlooker.server.watch_wire import check_hook, option_changes, watch_object, watch_options
+from onlooker.server.watch_wire import (
+    check_hook,
+    option_changes,
+    told_alert,
+    watch_object,
+    watch_options,
+)
 from onlooker.watches.events import AlertRaised
-from onlooker.watches.wire import alert_object
 
 router = APIRouter(prefix="/v1/streams", tags=["watches"], route_class=StreamRoute)
 
@@ -149,6 +154,6 @@ async def list_alerts(
     alerts = []
     while (numbered := subscription.take()) is not None:
         if isinstance(numbered[1], AlertRaised):
-            alerts.append(alert_object(numbered[1].alert))
+            alerts.append(told_alert(numbered[1].alert, stream))
     subscription.close()
     return AlertList(data=alerts, last_event=stream.last_event)

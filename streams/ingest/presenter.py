@@ -167,8 +167,21 @@ class Presenter:
         took_s, lag_s = now_s - started_s, max(0.0, now_s - clip.frames[1].received_at_s)
         self._tally.note_seen(clip, lag_s=lag_s, took_s=took_s)
         self._privacy.note_seen(clip.end_s, self._clock.wall_s() - lag_s)
+        self._picture(clip)
         self._quality.note_seen(lag_s=lag_s, took_s=took_s)
         self._shown_index = clip.clip_index
+
+    def _picture(self, clip: Clip) -> None:
+        """Have a picture of a clip kept that the model has seen."""
+        if self._opened.album is None:
+            return
+        zero_wall_s = self._terms.zero_wall_s
+        if zero_wall_s is not None:
+            wall_s = zero_wall_s + clip.start_s
+        else:  # of a recording this is when it came in
+            age_s = self._clock.now_s() - clip.frames[0].received_at_s
+            wall_s = self._clock.wall_s() - max(0.0, age_s)
+        self._opened.album.add(clip, wall_s)
 
     # ---- catching up
 
@@ -252,6 +265,7 @@ class Presenter:
             self._lose(clip, error.message)
         else:
             self._tally.note_restored(clip)
+            self._picture(clip)
 
     # ---- for the journal
 

@@ -48,6 +48,20 @@ def test_the_page_keeps_its_own_policy_and_says_what_the_model_knows(live: Page)
     assert "unsafe" not in headers
 
 
+def test_an_answer_shows_the_pictures_that_it_rests_on(live: Page) -> None:
+    live.watch("world")
+    live.ask("What do you see?")
+    wait_for(
+        lambda: live.run(
+            "const seen = [...document.querySelectorAll('.seen img')];"
+            "return seen.length > 0 && seen.every((one) => one.naturalWidth > 0)"
+        ),
+        30,
+        "the pictures of the answer",
+    )
+    assert faults(live.driver) == []
+
+
 def test_the_webcam_is_seen_as_it_changes(live: Page) -> None:
     live.watch("webcam")
     assert re.search(r"mostly (red|blue)", live.ask("What colour is it?"))

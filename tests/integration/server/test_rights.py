@@ -174,6 +174,22 @@ def importing(method: str, *more: Scope, carries: str = "") -> Call:
     return Call(f"{method} {path}", attempt, frozenset(more), carries)
 
 
+def looking(kind: str) -> Call:
+    """A call for pictures of a stream that has seen something."""
+
+    async def attempt(served: Served, key: str) -> bool:
+        async with served.http(headers={"authorization": f"Bearer {KEY}"}) as owner:
+            await owner.post("/v1/streams", json={"id": "seen", "clock": "virtual"})
+            for at_s in (1, 2):
+                headers = {"content-type": "image/jpeg", "x-capture-time-s": str(at_s)}
+                await owner.post("/v1/streams/seen/frames", content=jpeg(), headers=headers)
+            await owner.post("/v1/streams/seen/questions", json={"question": "Now?"})
+        return await http(name, f"/v1/streams/seen/{kind}").attempt(served, key)
+
+    name = f"GET /v1/streams/{{stream_id}}/{kind}"
+    return Call(name, attempt)
+
+
 def whip(method: str) -> Call:
     """A call of WHIP, about a session that is begun for it with the server's own key."""
     path = "/v1/whip/door" if method == "POST" else "/v1/whip/door/{session_id}"
@@ -284,6 +300,10 @@ CALLS = [
         Scope.ADMIN,
         carries="of a watch with a webhook",
     ),
+    http("GET /v1/streams/{stream_id}/pictures", f"{DOOR}/pictures"),
+    looking("picture"),
+    looking("strip"),
+    looking("clips"),
     http("DELETE /v1/streams/{stream_id}", DOOR),
     http("PATCH /v1/streams/{stream_id}", DOOR, json={"masks": [MASK], "keep_for_s": 60}),
     http("DELETE /v1/streams/{stream_id}/memory", f"{DOOR}/memory?from=0"),

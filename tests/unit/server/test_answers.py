@@ -66,7 +66,9 @@ def test_the_end_tells_where_its_evidence_lay() -> None:
     seen = Evidence(3.0, 3.5, EvidenceSource.NAMED, "redis")
     end = replace(make_end(), evidence=(seen,), fetched_bytes={"redis": 4096}, fetched_ratio=0.25)
     told = done_of(make_writer().end(end)).model_dump(mode="json")["response"]["onlooker"]
-    assert told["evidence"] == [{"start_s": 3.0, "end_s": 3.5, "source": "named", "tier": "redis"}]
+    assert told["evidence"] == [
+        {"start_s": 3.0, "end_s": 3.5, "source": "named", "tier": "redis", "picture": None}
+    ]
     assert told["fetched_bytes"] == {"redis": 4096}
     assert told["fetched_ratio"] == 0.25
 

@@ -38,7 +38,7 @@ def _small_body(monkeypatch: pytest.MonkeyPatch) -> None:
         def model_dump_json(self) -> str:
             return "{}"
 
-    monkeypatch.setattr(webhooks, "alert_object", lambda alert: alert)
+    monkeypatch.setattr(webhooks, "alert_object", lambda alert, stream: alert)
     monkeypatch.setattr(webhooks, "WebhookBody", Body)
 
 

@@ -13,9 +13,9 @@ from onlooker.cache_store.config import JournalSection, SyncPolicy
 from onlooker.cache_store.errors import StoreLocked
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.journal_entry import EntryHeader, EntryKind, pack_entry
-from onlooker.cache_store.journals.sqlite_file import DAMAGED_SUFFIX, FILE
-from onlooker.cache_store.journals.sqlite_journal import SqliteJournal
+from onlooker.cache_store.journals.sqlite_journal import FILE, SqliteJournal
 from onlooker.cache_store.opening import open_journal
+from onlooker.cache_store.sqlite_file import DAMAGED_SUFFIX
 from onlooker.core.errors import ConfigError
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import Codec

@@ -1,10 +1,9 @@
-"""The file of a `SqliteJournal`: how it is opened, kept small and free of traces, and put aside."""
+"""A file of SQLite's: how it is opened, kept small and free of traces, and put aside."""
 
 import os
 import sqlite3
 from pathlib import Path
 
-FILE = "frames.sqlite"
 LOG_SUFFIX = "-wal"
 DAMAGED_SUFFIX = ".damaged"
 
@@ -15,25 +14,26 @@ _FREED_BYTES = 8 << 20
 """How much of it is given back at once."""
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS frames (
-    position INTEGER PRIMARY KEY, stream TEXT NOT NULL, sequence INTEGER NOT NULL,
-    capture_s REAL NOT NULL, num_bytes INTEGER NOT NULL, entry BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS frames_of_stream ON frames (stream);
-"""
-
 
 class FileDamaged(sqlite3.DatabaseError):
     """The file is no database, or one whose pages do not fit together."""
 
 
-def open_file(path: Path, *, waits_for_medium: bool, wal_bytes: int) -> sqlite3.Connection:
+def open_file(
+    path: Path,
+    *,
+    tables: str,
+    waits_for_medium: bool,
+    wal_bytes: int,
+    is_checked: bool = True,
+) -> sqlite3.Connection:
     """Open the file, or make it; readable for this user alone.
 
     Args:
+        tables: the statements that make its tables where they are not there.
         waits_for_medium: whether a commit returns only when the medium has it.
         wal_bytes: the size at which the log is copied into the file.
+        is_checked: whether the whole file is read, to find out that it is not damaged.
 
     Raises:
         FileDamaged: see there.
@@ -54,8 +54,8 @@ def open_file(path: Path, *, waits_for_medium: bool, wal_bytes: int) -> sqlite3.
             f"journal_size_limit = {wal_bytes}",
         ):
             database.execute(f"PRAGMA {setting}")
-        database.executescript(_TABLES)
-        (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        database.executescript(tables)
+        found = database.execute("PRAGMA quick_check(1)").fetchone()[0] if is_checked else "ok"
     except sqlite3.DatabaseError as error:
         database.close()
         if is_damage(error):

@@ -1,0 +1,1 @@
+"""Where albums are kept, and what they lose first."""

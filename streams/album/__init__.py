@@ -1,0 +1,1 @@
+"""The album: a small picture of every clip that the model has seen."""
