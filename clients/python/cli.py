@@ -1,7 +1,7 @@
-"""The clients' commands: `onlooker watch`, `import`, `forget`, `cameras` and `demo`."""
+"""The clients' commands: `onlooker watch`, `ask`, `import`, `forget`, `cameras` and `demo`."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +41,7 @@ EXIT_STOPPED = 130
 def register(app: typer.Typer) -> None:
     """Add the clients' commands to the program."""
     app.command()(watch)
+    app.command()(ask)
     app.command()(forget)
     app.command()(cameras)
     app.command("import")(import_recordings)
@@ -112,6 +113,41 @@ def watch(
             watching = WatchCommand(client, open_source(source, loop=loop), plan, console)
             await watching.run()
         return EXIT_FAILED if watching.num_failed and not watching.num_answered else 0
+
+    raise typer.Exit(_run(run(), server))
+
+
+def ask(
+    stream: Annotated[str, typer.Argument(help="The stream's id.")],
+    question: Annotated[str, typer.Argument(help="What to ask about it.")],
+    at: Annotated[
+        float | None, typer.Option(min=0, help="Seconds of stream time; default: now.")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the pictures that the answer rests on.", show_default=False),
+    ] = None,
+    server: Annotated[
+        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
+    ] = DEFAULT_URL,
+    api_key: Annotated[
+        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The reply as one JSON object.")] = False,
+) -> None:
+    """Ask about a stream that somebody feeds, now or at a time that is past."""
+
+    async def run() -> int:
+        async with Client(server, api_key) as client:
+            reply = await client.ask(stream, question, at_s=at)
+            typer.echo(reply.model_dump_json() if as_json else reply.answer)
+            if pictures is not None:
+                facts = reply.onlooker
+                spans = [] if facts is None else facts.evidence
+                found = await client.pictures(stream).of_evidence(spans)
+                await asyncio.to_thread(_save, found, pictures)
+                typer.echo(f"{len(found)} pictures in {pictures}", err=True)
+        return 0
 
     raise typer.Exit(_run(run(), server))
 
@@ -307,6 +343,12 @@ def import_recordings(
             return await ImportCommand(client, plan, Console()).run()
 
     raise typer.Exit(_run(run(), server, stopped=EXIT_STOPPED))
+
+
+def _save(files: Mapping[str, bytes], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
 
 
 def _run(main: Coroutine[Any, Any, int], server: str, *, stopped: int = 0) -> int:

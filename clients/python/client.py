@@ -21,6 +21,7 @@ import httpx
 from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection
 
+from onlooker.clients.python.album import StreamPictures
 from onlooker.clients.python.connection import dial, not_trusted, untrusted
 from onlooker.clients.python.encode import guess_codec
 from onlooker.clients.python.errors import ServerUnreachable, error_from, error_from_reply
@@ -348,7 +349,14 @@ class Client:
             raise error_from(reply.error)
         return reply
 
+    def pictures(self, stream_id: str) -> StreamPictures:
+        """The pictures that the server keeps of a stream."""
+        return StreamPictures(stream_id, partial(self._reply, "GET"))
+
     async def _call(self, method: str, path: str, **rest: Any) -> str:
+        return (await self._reply(method, path, **rest)).text
+
+    async def _reply(self, method: str, path: str, **rest: Any) -> httpx.Response:
         try:
             reply = await self._http.request(method, path, **rest)
         except httpx.TimeoutException as error:
@@ -359,7 +367,7 @@ class Client:
             raise ServerUnreachable(f"nothing answers at {self.base_url}: {error}") from error
         if not reply.is_success:
             raise error_from_reply(reply.status_code, reply.text, reply.headers.get("Retry-After"))
-        return reply.text
+        return reply
 
 
 def _body(kind: type[Inbound], **fields: Any) -> dict[str, Any]:

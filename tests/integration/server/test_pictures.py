@@ -1,6 +1,7 @@
 """The album over HTTP: pictures of what a stream showed, contact sheets and films."""
 
 import io
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from onlooker.clients.python import Client
 from onlooker.engine.fake import ScriptedEngine, ScriptedStore
 from tests.fakes.served import Served, jpeg, serving
+from tests.integration.clients.test_commands import run
 
 DOOR = "/v1/streams/door"
 COLOURS = ("red", "blue", "green", "white", "black")
@@ -183,3 +186,28 @@ async def test_pictures_outlive_the_server(tmp_path: Path) -> None:
     async with serving(engine=engine, **settings) as running, running.http() as http:
         await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
         assert colour_of(await picture(http, "0")) == (1, 0, 0)
+
+
+async def test_the_command_line_asks_and_saves_the_pictures(
+    served: Served, door: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    status, said, told = await run(
+        "ask", "door", "Which colours?", "--pictures", str(tmp_path), "--server", served.base
+    )
+    assert status == 0, told
+    assert "red" in said
+    files = sorted(os.listdir(tmp_path))
+    assert f"{len(files)} pictures in {tmp_path}" in told
+    assert colour_of(Image.open(tmp_path / files[0])) == (1, 0, 0)
+
+
+async def test_the_python_client_looks_through_the_album(
+    served: Served, door: httpx.AsyncClient
+) -> None:
+    async with Client(served.base) as client:
+        album = client.pictures("door")
+        listed = await album.between(from_s=1, to_s=3, newest_first=True)
+        assert [one.start_s for one in listed.data] == [3.0, 2.0, 1.0]
+        assert colour_of(Image.open(io.BytesIO(await album.at(2.2)))) == (0, 1, 0)
+        assert Image.open(io.BytesIO(await album.strip(limit=2))).format == "JPEG"
+        assert (await album.film(format="webp"))[8:12] == b"WEBP"
