@@ -49,6 +49,13 @@ class Metrics:
             ["event"],
             registry=registry,
         )
+        self.trace_spans = Counter(
+            "onlooker_trace_spans_total",
+            "Spans of traces, by what became of them: exported, dropped (too many waited), refused "
+            "(by the collector).",
+            ["outcome"],
+            registry=registry,
+        )
         self.relays = Gauge(
             "onlooker_relays_active",
             "Calls and connections that are being passed on to other servers.",

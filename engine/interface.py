@@ -14,6 +14,7 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId, StreamId, new_response_id
 from onlooker.core.media import Clip, Cover
 from onlooker.core.protocol.base import FinalStatus
+from onlooker.core.trace import TraceParent
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.functions import NO_TOOLS, CallMade, FunctionCall, Toolbox
@@ -21,6 +22,7 @@ from onlooker.engine.sampling import GREEDY, Sampling, TokenChance
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.slo import Tier
+from onlooker.scheduler.ticket import Served
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Question:
     """Calls that were made for this question before, in order."""
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
+    trace: TraceParent | None = None
+    """The place in a trace that whoever asks has brought along."""
 
     # ---- filled in by the stream that is asked
 
@@ -200,6 +204,8 @@ class IngestResult:
     """Tokens of the request, cached ones included."""
     num_cached_tokens: int
     """Tokens of the request whose KV was reused rather than computed."""
+    served: Served | None = None
+    """How the engine's scheduler served the request, where it tells."""
 
 
 class FinishReason(StrEnum):
@@ -290,6 +296,8 @@ class AnswerEnd:
     """Whether there are pictures of `evidence`. Filled in by the stream."""
     calls: tuple[FunctionCall, ...] = ()
     """Functions that the answer calls; the caller runs them."""
+    served: Served | None = None
+    """How the engine's scheduler served the request, where it tells."""
     asked_s: float | None = None
     """Stream time of the question, in seconds. Filled in by the stream, not by the engine."""
     seen_until_s: float | None = None

@@ -35,3 +35,9 @@ class Served:
     """Seconds that were left until its deadline when it was started."""
     missed: tuple[str, ...]
     """Labels of the classes whose deadlines it missed."""
+    started_at_s: float = 0.0
+    """When its first step began. This and the two that follow are instants of the monotonic clock,
+    as those of `Ticket`."""
+    first_token_at_s: float = 0.0
+    """When its prefill had ended."""
+    last_token_at_s: float = 0.0

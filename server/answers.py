@@ -45,6 +45,7 @@ from onlooker.core.protocol.server_events import (
     TextDelta,
     TextDone,
 )
+from onlooker.core.trace import asked_by
 from onlooker.engine.functions import FunctionCall
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Evidence, Question
 from onlooker.engine.sampling import TokenChance
@@ -300,6 +301,8 @@ async def answer_events(
     response_id_var.set(writer.response_id)
     try:
         question = inquiry.question
+        if question.trace is None and (above := asked_by.get()) is not None:
+            question = replace(question, trace=above)
         if inquiry.images:
             question = replace(
                 question,

@@ -18,6 +18,7 @@ from onlooker.core.scopes import ALL_SCOPES, Scope
 from onlooker.core.settings import Section
 from onlooker.engine.config import EngineSection
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.server.traces.config import TracesSection
 from onlooker.streams.config import FleetSection, StreamsSection
 from onlooker.watches.config import WatchesSection
 
@@ -255,6 +256,7 @@ class Settings(Section):
     scheduler: SchedulerSection = SchedulerSection()
     fleet: FleetSection | None = None
     """Where this is null, no other server may share the Redis with this one."""
+    traces: TracesSection = TracesSection()
 
     @model_validator(mode="after")
     def _a_fleet_shares_its_memory(self) -> Self:

@@ -9,6 +9,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, NotFound, ShuttingDown, TooLarge
 from onlooker.core.metrics import Metrics
 from onlooker.core.protocol.http import ServerObject
+from onlooker.core.tracer import Tracer
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings
 from onlooker.server.drainable import Drainable
@@ -29,6 +30,8 @@ from onlooker.streams.tenants import TenantStreams
 
 if TYPE_CHECKING:  # it needs the extra `webrtc`
     from onlooker.streams.webrtc.roster import PeerRoster
+if TYPE_CHECKING:  # it needs the extra `traces`
+    from onlooker.server.traces.exporter import SpanExporter
 
 
 MOVED_RETRY_S = 1.0
@@ -78,6 +81,10 @@ class Gateway:
     """What tells other servers of this one; None where there are none."""
     placer: Placer | None = None
     """What chooses who opens a new stream; None where there are no others."""
+    tracer: Tracer | None = None
+    """What records traces; None where they are off."""
+    exporter: "SpanExporter | None" = None
+    """What posts them; None where they are off."""
     phase: Phase = Phase.STARTING
     is_leaving: bool = False
     """Whether the process ends soon: then it is no door to other servers either."""

@@ -9,6 +9,7 @@ Then event readers end, and streams and the engine stop.
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.core.heap import give_back_memory
@@ -21,6 +22,9 @@ _log = logging.getLogger("onlooker.server.lifespan")
 
 FAREWELL_S = 2.0
 """Time that connections get to say farewell, where ``close_s`` leaves as much."""
+
+MIN_POST_S = 0.2
+"""Time that the last spans of traces get to reach their collector, however late it is."""
 
 START_SHARE, FAREWELL_SHARE, CLOSE_SHARE, UVICORN_SHARE = 0.1, 0.2, 0.75, 0.1
 """Parts of ``close_s``: to give up a start that is under way; to say farewell; for that and all
@@ -48,6 +52,7 @@ class Lifecycle:
         self._starting: asyncio.Task[None] | None = None
         self._chores: list[asyncio.Task[None]] = []
         self._telling: asyncio.Task[None] | None = None
+        self._posting: asyncio.Task[None] | None = None
         self._is_stopped = False
         self.drain = Drain(gateway, progress=progress)
         """What empties the server: before it stops, or on its own."""
@@ -65,6 +70,8 @@ class Lifecycle:
             asyncio.create_task(self._gateway.pushers.run(), name="pushers"),
             asyncio.create_task(self._give_back_memory(), name="memory"),
         ]
+        if self._gateway.exporter is not None:
+            self._posting = asyncio.create_task(self._gateway.exporter.run(), name="traces")
 
     async def started(self) -> None:
         """Wait until the start has ended, well or badly."""
@@ -104,6 +111,7 @@ class Lifecycle:
                 await gateway.hub.close(deadline_s=0.0)
         except TimeoutError:
             _log.warning("the engine did not stop in time", extra={"close_s": server.close_s})
+        await self._post_last_spans(max(MIN_POST_S, until_s - gateway.clock.now_s()))
         self._waits_for = "HTTP connections and threads to end"
 
     async def _start(self) -> None:
@@ -153,6 +161,15 @@ class Lifecycle:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=limit_s)
+
+    async def _post_last_spans(self, limit_s: float) -> None:
+        if self._posting is None or self._gateway.exporter is None:
+            return
+        self._waits_for = "the last spans to be posted"
+        await cancel(self._posting)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._gateway.exporter.close()
 
     async def _part(self, limit_s: float) -> None:
         """End the connections that are left, and let them say farewell."""

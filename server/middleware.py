@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onlooker.core.errors import OnlookerError, TooLarge, Unauthorized
+from onlooker.core.trace import TraceParent, asked_by
 from onlooker.server.auth import bearer
 from onlooker.server.bodies import RefusedBody
 from onlooker.server.errors import SlowBody, reply_of
@@ -41,6 +42,8 @@ class RequestGuard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._gateway.tracer is not None:
+            asked_by.set(TraceParent.brought(scope["headers"]))
         limit = self._limit(scope)
         with ExitStack() as held:
             try:

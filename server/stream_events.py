@@ -226,6 +226,8 @@ async def followed(
                 yield _counted(number, batch.take(0, stream))
             if (wired := told_of(number, event, stream)) is not None:
                 yield _counted(number, wired)
+                if isinstance(event, AlertRaised):
+                    stream.note_told(event.alert, "events")
     finally:
         subscription.close()
 

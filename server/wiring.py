@@ -21,6 +21,7 @@ from onlooker.core.errors import ConfigError
 from onlooker.core.file_drawer import FileDrawer
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
+from onlooker.core.tracer import Tracer
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
 from onlooker.engine.supervisor import EngineSupervisor
@@ -38,6 +39,7 @@ from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
 from onlooker.streams.album.album_keeper import AlbumKeeper
+from onlooker.server.traces.making import make_exporter, make_tracer
 from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
@@ -57,7 +59,6 @@ from onlooker.watches.webhooks import WebhookSender
 
 if TYPE_CHECKING:  # it needs the extra `webrtc`
     from onlooker.streams.webrtc.roster import PeerRoster
-
 FENCE_S = 90 * 86400.0
 """How long the newest epoch of a stream that nobody opens is remembered."""
 NOTICES_MISSED = 3
@@ -94,6 +95,7 @@ def make_gateway(
     decoding = make_decoding(settings, pool=pool, clock=clock, metrics=metrics, workshop=workshop)
     ownership = make_ownership(settings, clock=clock, metrics=metrics)
     connections: set[Drainable] = set()
+    tracer = make_tracer(settings.traces, clock=clock, metrics=metrics)
     hub = make_hub(
         settings,
         engine=engine,
@@ -105,6 +107,7 @@ def make_gateway(
         albums=make_albums(settings, clock=clock, metrics=metrics),
         drawer=make_drawer(settings),
         ownership=ownership,
+        tracer=tracer,
     )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
@@ -140,10 +143,21 @@ def make_gateway(
         pulse=Pulse(server.ack_interval_s),
         started_wall_s=clock.wall_s(),
         peers=make_peers(settings, clock=clock, metrics=metrics),
-        relay=make_relay(settings, ownership, clock=clock, metrics=metrics, running=connections),
+        relay=make_relay(
+            settings,
+            ownership,
+            clock=clock,
+            metrics=metrics,
+            running=connections,
+            tracer=tracer,
+        ),
         herald=make_herald(settings, clock=clock),
         placer=make_placer(settings),
         connections=connections,
+        tracer=tracer,
+        exporter=make_exporter(
+            settings.traces, tracer, server=server_name(settings), metrics=metrics
+        ),
         name=server_name(settings),
         url=server_url(settings),
     )
@@ -226,6 +240,7 @@ def make_hub(
     drawer: StreamDrawer | None = None,
     ownership: Ownership | None = None,
     albums: AlbumKeeper | None = None,
+    tracer: Tracer | None = None,
 ) -> StreamHub:
     """Make the hub of all streams of a server, with what they share. `pool`, `decoding`,
     `ownership`: None makes what the settings say."""
@@ -239,11 +254,16 @@ def make_hub(
         metrics=metrics,
         claim_of=ownership.claim_of if ownership is not None else lambda stream_id: None,
     )
-    webhooks = WebhookSender(settings.watches.webhooks, clock, metrics)
+    webhooks = WebhookSender(settings.watches.webhooks, clock, metrics, tracer)
     make_keeper: MakeKeeper = partial(
         WatchKeeper,
         service=WatchService(
-            supervised, clock=clock, settings=settings.watches, metrics=metrics, pool=pool
+            supervised,
+            clock=clock,
+            settings=settings.watches,
+            metrics=metrics,
+            pool=pool,
+            tracer=tracer,
         ),
     )
     shared = Shared(
@@ -256,6 +276,7 @@ def make_hub(
         ownership=ownership,
         albums=albums,
         zone=settings.engine.memory.zone,
+        tracer=tracer,
     )
     return StreamHub(
         shared,
@@ -332,6 +353,7 @@ def make_relay(
     clock: Clock,
     metrics: Metrics,
     running: set[Drainable],
+    tracer: Tracer | None = None,
 ) -> FleetRelay | None:
     """What passes calls about other servers' streams on; None for a server that is alone.
 
@@ -354,6 +376,7 @@ def make_relay(
         clock=clock,
         metrics=metrics,
         running=running,
+        tracer=tracer,
     )
 
 

@@ -14,6 +14,7 @@ from onlooker.core.errors import (
     OnlookerError,
     Overloaded,
 )
+from onlooker.core.trace import TraceParent
 from onlooker.core.waiting import CutShort, CutShortBy, within
 from onlooker.engine.interface import (
     AnswerDelta,
@@ -31,6 +32,7 @@ from onlooker.streams.ingest.mailbox import Reached
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.question_slots import QuestionSlots
+from onlooker.streams.question_spans import record_question
 from onlooker.streams.shared import Shared
 
 FORGOTTEN_ANSWER = "I no longer remember that time: it was deleted."
@@ -84,12 +86,16 @@ class Asker:
             measures_ttft=measures_ttft,
             ending=self._ending,
         )
+        tracer = self.shared.tracer
+        if tracer is not None:
+            answer.place = tracer.begin(question.trace)
         is_degraded = self._admit(question)
         self.num_active += 1
         try:
             with self.slots.taken() as slot:
                 end: AnswerEnd | None = None
                 question = await self._prepared(question, answer.ending)
+                answer.ready_at_s = self.shared.clock.now_s()
                 since_s = answer.arrived_at_s if measures_ttft else self.shared.clock.now_s()
                 care = self.quality.question_care(since_s, question.tier, is_degraded=is_degraded)
                 question = replace(question, care=care)
@@ -100,7 +106,7 @@ class Asker:
                     self._note(AnswerDelta(why), answer)
                     yield AnswerDelta(why)
                     answer.finish_reason = FinishReason.STOP
-                    end = AnswerEnd(FinishReason.STOP, 0, 0, len(why.split()))
+                    answer.end = end = AnswerEnd(FinishReason.STOP, 0, 0, len(why.split()))
                     yield self._completed(end, question, answer)
                     return
                 # The engine may have died while the question waited, and been started again: then
@@ -122,7 +128,7 @@ class Asker:
                     finally:  # the engine is done with the request before its end is told
                         if isinstance(events, AsyncGenerator):
                             await events.aclose()
-                answer.finish_reason = end.finish_reason
+                answer.finish_reason, answer.end = end.finish_reason, end
                 yield self._completed(end, question, answer)
         except OnlookerError:
             answer.finish_reason = FinishReason.ERROR
@@ -132,6 +138,18 @@ class Asker:
             self.shared.metrics.questions.labels(outcome=answer.finish_reason.status).inc()
             if answer.is_told:
                 self.publish(answer.finished(question))
+            if tracer is not None and answer.place is not None:
+                record_question(
+                    tracer,
+                    question,
+                    answer.place,
+                    arrived_at_s=answer.arrived_at_s,
+                    ready_at_s=answer.ready_at_s,
+                    first_at_s=answer.first_at_s,
+                    finish_reason=answer.finish_reason,
+                    end=answer.end,
+                    text="".join(answer.pieces),
+                )
 
     def _admit(self, question: Question) -> bool:
         """Check a question; returns whether it is let in with less to look at."""
@@ -338,7 +356,13 @@ class _Answer:
     to come."""
     ending: "asyncio.Future[str]"
     """A future that is done when the answer is to end; its result is the reason."""
+    ready_at_s: float | None = None
+    """When all had been seen that was to be seen before it is answered."""
     first_at_s: float | None = None
+    place: TraceParent | None = None
+    """Its place in a trace, where there are traces."""
+    end: AnswerEnd | None = None
+    """The engine's end of it."""
     pieces: list[str] = field(default_factory=list)
     is_told: bool = False
     """Whether viewers were told that it began, and so must be told of its end."""

@@ -6,6 +6,7 @@ from datetime import tzinfo
 
 from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
+from onlooker.core.tracer import Tracer
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.config import StreamsSection
@@ -31,3 +32,5 @@ class Shared:
     """The pictures of all streams; None where none are kept."""
     zone: tzinfo | None = None
     """The time zone in which questions name clock times; None: the machine's own."""
+    tracer: Tracer | None = None
+    """What records traces; None where there are none."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from enum import Enum
+from typing import Literal
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, ServiceError
 from onlooker.core.ids import StreamId, split_stream_id
@@ -36,6 +37,7 @@ from onlooker.streams.restorer import Opened
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamOptions, StreamStatus, StreamTerms
 from onlooker.watches.alert import Alert
+from onlooker.watches.alert_spans import record_told
 from onlooker.watches.events import AlertRaised
 from onlooker.watches.keeper import MakeKeeper
 from onlooker.watches.kept_watch import read_watches, watches_document
@@ -77,7 +79,7 @@ class Stream:
         self.is_live = terms.is_live
         self.interval_s = terms.interval_s
         """Stream time between two frames that are looked at."""
-        self._clock = shared.clock
+        self._clock, self._tracer = shared.clock, shared.tracer
         self.created_wall_s = self._clock.wall_s()
         self.active_at_s = self._clock.now_s()
         """Clock time at which somebody last fed, watched or asked."""
@@ -219,6 +221,11 @@ class Stream:
         """Listen to what happens, from now on or from what is retained after event `after`."""
         self.active_at_s = self._clock.now_s()
         return self._events.subscribe(max_events=max_events, after=after)
+
+    def note_told(self, alert: Alert, to: Literal["connection", "events"]) -> None:
+        """Note that a subscriber has been told of an alert."""
+        if self._tracer is not None:
+            record_told(self._tracer, alert, to=to, outcome="told")
 
     def ask(self, question: Question) -> AsyncGenerator[AnswerEvent]:
         """Ask; yields deltas, then exactly one `AnswerEnd`. Close the generator to cancel.

@@ -138,6 +138,8 @@ MAY_IMPORT_VLLM = (
 )
 WEBRTC = {"aioice", "aiortc"}
 MAY_IMPORT_WEBRTC = ("streams/webrtc/seams.py",)
+TRACES = {"opentelemetry"}
+MAY_IMPORT_TRACES = ("server/traces/otlp.py",)
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
 
 
@@ -158,6 +160,7 @@ def test_what_is_imported_is_required(
             continue
         extra = WITH_VLLM if name.startswith(MAY_IMPORT_VLLM) else set()
         extra = extra | (WEBRTC if name in MAY_IMPORT_WEBRTC else set())
+        extra = extra | (TRACES if name in MAY_IMPORT_TRACES else set())
         extra = extra | (TRAINING if folder in ("demo_model", "benchmarks") else set())
         if found := {p for p in imported_packages(tree) if p.lower() not in known | extra}:
             strangers[name] = found

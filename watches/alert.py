@@ -57,5 +57,7 @@ class Alert:
     """See `Words.problem`."""
     frame_jpeg: bytes | None = None
     """The newest frame of the evidence, as the model saw it."""
+    traceparent: str | None = None
+    """Its place in a trace, where it is traced: what is done with it hangs below."""
 
     __pydantic_config__ = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")

@@ -26,6 +26,7 @@ from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip, Cover
 from onlooker.engine.checks import CheckResult
 from onlooker.watches.alert import Alert, Statement
+from onlooker.watches.alert_spans import record_alert
 from onlooker.watches.events import WatchChanged, WatchEvent
 from onlooker.watches.kept_watch import KeptWatch
 from onlooker.watches.looker import Looker
@@ -314,6 +315,8 @@ class WatchKeeper:
             return
         self._num_alerts += 1
         now_s = self._service.clock.now_s()
+        tracer = self._service.tracer
+        place = None if tracer is None else tracer.begin()
         alert = Alert(
             alert_id=new_id("alert"),
             number=self._num_alerts,
@@ -329,7 +332,12 @@ class WatchKeeper:
             data=statement.words.data,
             problem=statement.words.problem,
             frame_jpeg=_jpeg(clip) if watch.options.include_frame else None,
+            traceparent=str(place) if place is not None and place.is_sampled else None,
         )
+        if tracer is not None and place is not None:
+            record_alert(
+                tracer, place, alert, stream_id=self._stream_id, clip=clip, statement=statement
+            )
         self._service.count_raised(alert.staleness_s)
         self._on_change(self._all())  # a watch that spoke rests, or has ended: kept with the alert
         self._raise_alert(watch, alert)

@@ -21,6 +21,7 @@ from onlooker.core.errors import (
 )
 from onlooker.core.ids import ResponseId, StreamId, new_id
 from onlooker.core.metrics import Metrics
+from onlooker.core.tracer import Tracer
 from onlooker.core.waiting import within
 from onlooker.engine.care import Care
 from onlooker.engine.checks import Check, CheckResult
@@ -46,9 +47,11 @@ class WatchService:
         settings: WatchesSection,
         metrics: Metrics,
         pool: Executor,
+        tracer: Tracer | None = None,
     ) -> None:
-        """`pool`: threads for the comparison of pictures and the reading of replies."""
-        self.clock, self.settings = clock, settings
+        """`pool`: threads for the comparison of pictures and the reading of replies. `tracer`:
+        records alerts; None where there are no traces."""
+        self.clock, self.settings, self.tracer = clock, settings, tracer
         self._engine, self._metrics, self._pool = engine, metrics, pool
         self._checks = asyncio.Semaphore(settings.max_checks)
         self._replies = asyncio.Semaphore(settings.max_replies)

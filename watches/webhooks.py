@@ -23,7 +23,10 @@ from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import AsyncGuardedBackend, Lookups
 from onlooker.core.protocol.watches import WebhookBody
+from onlooker.core.trace import TRACEPARENT
+from onlooker.core.tracer import Tracer
 from onlooker.watches.alert import Alert
+from onlooker.watches.alert_spans import record_told
 from onlooker.watches.config import WebhooksSection
 from onlooker.watches.options import Webhook
 from onlooker.watches.watch import Watch
@@ -71,8 +74,16 @@ class WebhookSender:
     """Posts to all webhooks of a server. Everything runs on the event loop, but for resolving
     names."""
 
-    def __init__(self, settings: WebhooksSection, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: WebhooksSection,
+        clock: Clock,
+        metrics: Metrics,
+        tracer: Tracer | None = None,
+    ) -> None:
+        """`tracer`: records deliveries; None where there are no traces."""
         self._settings, self._clock, self._metrics = settings, clock, metrics
+        self._tracer = tracer
         self._backoff = Backoff(settings.backoff_min_s, settings.backoff_max_s)
         self._policy = AddressPolicy(settings.rules)
         self._lookups = Lookups(
@@ -175,15 +186,17 @@ class WebhookSender:
     async def _empty(self, key: tuple[StreamId, str], line: _Line) -> None:
         while line.waiting:
             posted = line.waiting.popleft()
-            outcome = await self._deliver(line.hook, posted.alert.alert_id, posted.body)
+            outcome = await self._deliver(line.hook, posted)
+            if self._tracer is not None:
+                record_told(self._tracer, posted.alert, to="webhook", outcome=outcome)
             self._metrics.webhook_deliveries.labels(outcome=outcome).inc()
             posted.served()
         del self._lines[key]
 
-    async def _deliver(self, hook: Webhook, alert_id: str, body: bytes) -> str:
+    async def _deliver(self, hook: Webhook, posted: _Posted) -> str:
         for attempt in range(1, self._settings.max_attempts + 1):
             try:
-                status = await self._post(hook, alert_id, attempt, body)
+                status = await self._post(hook, posted, attempt)
             except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError,
                     ClientError, OSError) as error:  # fmt: skip
                 _log.info("a webhook failed", extra={"why": type(error).__name__})
@@ -197,8 +210,9 @@ class WebhookSender:
                 await self._clock.sleep(self._backoff.wait_s(attempt))
         return "given_up"
 
-    async def _post(self, hook: Webhook, alert_id: str, attempt: int, body: bytes) -> int:
+    async def _post(self, hook: Webhook, posted: _Posted, attempt: int) -> int:
         """Try one delivery; returns the HTTP status of the answer. Redirects are not followed."""
+        alert, body = posted.alert, posted.body
         target = self._target(hook)
         timestamp = int(self._clock.wall_s())
         headers = [
@@ -206,9 +220,11 @@ class WebhookSender:
             ("User-Agent", "onlooker"),
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(body))),
-            ("Onlooker-Delivery", alert_id),
+            ("Onlooker-Delivery", alert.alert_id),
             ("Onlooker-Attempt", str(attempt)),
         ]
+        if alert.traceparent is not None:
+            headers.append((TRACEPARENT, alert.traceparent))
         if hook.secret:
             headers.append(("Onlooker-Signature", signature(hook.secret, timestamp, body)))
         limit_s = self._settings.timeout_s

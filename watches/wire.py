@@ -30,4 +30,5 @@ def alert_object(alert: Alert, *, stream: str | None = None) -> AlertObject:
         decided_at=alert.decided_wall_s,
         staleness_s=alert.staleness_s,
         frame=frame,
+        traceparent=alert.traceparent,
     )

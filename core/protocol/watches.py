@@ -152,6 +152,8 @@ class AlertObject(Outbound):
     """Seconds from the arrival of the evidence until the alert was raised."""
     frame: str | None = None
     """The newest frame of the evidence: JPEG in base64."""
+    traceparent: str | None = None
+    """Where the server traces the alert: its place there, so that whoever is told can go on."""
 
 
 class WatchList(Outbound):

@@ -8,7 +8,8 @@ One hop at most: what was passed on once is answered where it arrives, if need b
 """
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ from onlooker.core.errors import OwnedElsewhere
 from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.core.protocol.http import ServerObject
+from onlooker.core.trace import SpanKind, TraceParent
+from onlooker.core.tracer import Tracer
 from onlooker.server.config import ServerSection
 from onlooker.server.drainable import Drainable
 from onlooker.server.errors import OwnerLost
@@ -52,6 +55,17 @@ class OwnerGone(Exception):
     """The owner's port refuses connections, so nothing of the call has reached it."""
 
 
+@dataclass(frozen=True, slots=True)
+class RelayTrace:
+    """The trace of one relay under way."""
+
+    place: TraceParent
+    """The relay's own place, which the owner is told."""
+    above: TraceParent | None
+    """That which the client brought."""
+    begun_s: float
+
+
 class FleetRelay:
     """Passes on what is about streams of other servers. Made once for a server of a fleet.
 
@@ -59,6 +73,7 @@ class FleetRelay:
         name: this server's name, which the owners are told.
         trust: whose certificates are believed where an owner's address is https.
         running: where calls and connections under way are listed, so that a drain ends them.
+        tracer: records relays; None where there are no traces.
     """
 
     def __init__(
@@ -72,15 +87,17 @@ class FleetRelay:
         clock: Clock,
         metrics: Metrics,
         running: set[Drainable],
+        tracer: Tracer | None = None,
     ) -> None:
         self.name, self.fleet, self.server = name, fleet, server
         self.trust = trust
         self.metrics = metrics
+        self._tracer = tracer
         self._ownership = ownership
         self._owners = KnownOwners(clock)
         self._running = running
-        self._relayed: dict[Relayed, str] = {}
-        """What is being passed on, and to which server."""
+        self._relayed: dict[Relayed, tuple[str, RelayTrace | None]] = {}
+        """What is being passed on, to which server, and its trace."""
         self._heard_of: frozenset[str] = frozenset()
         self._silent: set[str] = set()
         """Servers that were heard of once, and are not any more."""
@@ -120,7 +137,7 @@ class FleetRelay:
         self._silent = (self._silent | silent) - names
         if len(self._silent) > MAX_SILENT:
             self._silent.clear()
-        for relayed, server in list(self._relayed.items()):
+        for relayed, (server, _) in list(self._relayed.items()):
             if server in silent:
                 relayed.lose()
 
@@ -150,17 +167,40 @@ class FleetRelay:
         """Whether a request with these headers says that it was passed on before."""
         return RELAYED_BY.decode() in headers
 
-    def begin(self, what: Relayed, server: str) -> None:
+    def traced(self, headers: Iterable[tuple[bytes, bytes]]) -> RelayTrace | None:
+        """The trace of what is about to be passed on for a client with these headers; None where
+        the client's own word is to be passed on as it is, if there is one."""
+        if self._tracer is None:
+            return None
+        above = TraceParent.brought(headers)
+        place = self._tracer.begin(above)
+        if above is None and not place.is_sampled:
+            return None  # the owner decides for itself
+        return RelayTrace(place, above, self._tracer.clock.now_s())
+
+    def begin(self, what: Relayed, server: str, trace: RelayTrace | None) -> None:
         """Something is being passed on to a server, until `end`."""
         self._running.add(what)
-        self._relayed[what] = server
+        self._relayed[what] = server, trace
         self.metrics.relays.inc()
 
     def end(self, what: Relayed, kind: Literal["http", "websocket"], outcome: Outcome) -> None:
         """Nothing is passed on any more; only the first call counts."""
         if what in self._running:
             self._running.discard(what)
-            self._relayed.pop(what, None)
+            server, trace = self._relayed.pop(what)
+            if self._tracer is not None and trace is not None:
+                self._tracer.record(
+                    "relay",
+                    trace.place,
+                    above=trace.above,
+                    start_s=trace.begun_s,
+                    kind=SpanKind.CLIENT,
+                    error=outcome if outcome in ("gone", "lost") else None,
+                    door=kind,
+                    owner=server,
+                    outcome=outcome,
+                )
             self.metrics.relays.dec()
             self.metrics.relays_total.labels(kind, outcome).inc()
 

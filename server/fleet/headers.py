@@ -7,6 +7,8 @@ by the caller's own key or token, which the owner checks as it does everybody's.
 
 from collections.abc import Iterable
 
+from onlooker.core.trace import TRACEPARENT, TraceParent
+
 RELAYED_BY = b"onlooker-relayed-by"
 SERVED_BY = b"onlooker-served-by"
 """In replies that were passed on: the name of the server that gave them."""
@@ -22,8 +24,15 @@ _OF_THE_DOOR = frozenset((b"host", b"origin", b"cookie", b"expect", RELAYED_BY))
 """What was meant for, and checked by, the server that the client called."""
 
 
-def asked_on(headers: Iterable[tuple[bytes, bytes]], *, host: bytes, by: str) -> RawHeaders:
-    """A client's headers as the owner of the stream at `host` gets them from the server `by`."""
+def asked_on(
+    headers: Iterable[tuple[bytes, bytes]],
+    *,
+    host: bytes,
+    by: str,
+    place: TraceParent | None = None,
+) -> RawHeaders:
+    """A client's headers as the owner of the stream at `host` gets them from the server `by`.
+    `place`: where the relay is traced; None: the client's own, if any, is passed on."""
     kept = [
         (name, value)
         for name, value in headers
@@ -31,7 +40,12 @@ def asked_on(headers: Iterable[tuple[bytes, bytes]], *, host: bytes, by: str) ->
         and name not in _OF_THE_DOOR
         and not name.startswith((b"sec-websocket-", b"access-control-"))
     ]
-    return [(b"host", host), (RELAYED_BY, by.encode()), *kept]
+    told = [(b"host", host), (RELAYED_BY, by.encode())]
+    if place is None:
+        return [*told, *kept]
+    mine = TRACEPARENT.encode()
+    others = [(name, value) for name, value in kept if name != mine]
+    return [*told, (mine, str(place).encode()), *others]
 
 
 def told_back(headers: Iterable[tuple[bytes, bytes]], *, server: str) -> RawHeaders:

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from onlooker.core.errors import InvalidRequest, NotFound, OnlookerError
 from onlooker.core.protocol.server_events import ErrorEvent, SessionClosing
 from onlooker.core.token_bucket import TokenBucket
+from onlooker.core.trace import TraceParent, asked_by
 from onlooker.server import errors
 from onlooker.server.auth import REALTIME_SUBPROTOCOL, bearer, from_subprotocols
 from onlooker.server.gateway import Gateway, Phase
@@ -81,6 +82,8 @@ async def serve_realtime(websocket: WebSocket, gateway: Gateway) -> None:
     """Let a peer in and serve it, or refuse it before the upgrade with an HTTP status."""
     try:
         grant = _check(websocket, gateway)
+        if gateway.tracer is not None:
+            asked_by.set(TraceParent.brought(websocket.scope["headers"]))
         streams = gateway.streams_of(grant.tenant)
         with gateway.places.take(), admitted(websocket.scope):
             wanted = websocket.query_params.get("stream")

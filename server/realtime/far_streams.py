@@ -16,7 +16,7 @@ from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import StreamObject
 from onlooker.server.errors import OwnerLost
-from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone
+from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone, RelayTrace
 from onlooker.server.fleet.headers import RELAYED_BY
 from onlooker.server.gateway import Gateway
 from onlooker.server.realtime.far_slot import ATTACHED, FarSlot
@@ -74,7 +74,8 @@ class FarStreams:
         while (target := pursuit.owner) is not None:
             try:
                 await relay.check_heard(target)
-                link = await dial_owner(relay, connection.scope, target)
+                trace = relay.traced(connection.scope["headers"])
+                link = await dial_owner(relay, connection.scope, target, trace)
             except InvalidStatus as refused:
                 if not await pursuit.refused(code_of(refused)):
                     raise _refusal(refused, name) from refused
@@ -91,7 +92,7 @@ class FarStreams:
                 slot = FarSlot(number, name, link, emit=self._emit, send_timeout_s=timeout_s)
                 shown = await slot.open()
                 self.slots[number] = slot
-                self._spawn(self._follow(slot, relay, target.server))
+                self._spawn(self._follow(slot, relay, target.server, trace))
                 return shown
         return None
 
@@ -137,8 +138,10 @@ class FarStreams:
         """Attach a slot again, in the background, whose stream has moved."""
         self._spawn(self._again(number, name, after))
 
-    async def _follow(self, slot: FarSlot, relay: FleetRelay, server: str) -> None:
-        relay.begin(slot, server)
+    async def _follow(
+        self, slot: FarSlot, relay: FleetRelay, server: str, trace: RelayTrace | None
+    ) -> None:
+        relay.begin(slot, server, trace)
         try:
             await slot.follow()
         finally:

@@ -11,6 +11,7 @@ from onlooker.core.protocol.base import MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig, SessionConfig
 from onlooker.core.protocol.functions import FunctionCallItem
 from onlooker.core.protocol.server_events import ServerEvent
+from onlooker.core.trace import TRACEPARENT, TraceParent
 from onlooker.scheduler.slo import Tier
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.errors import ActiveResponse, NothingToCancel
@@ -92,6 +93,7 @@ class Responses:
             at_s=at_s,
             tools=tools_of(config, self._session, self._gateway.hub.info, self._gateway.settings),
             tier=Tier.named(config.service_tier or self._session.service_tier),
+            trace=TraceParent.read((config.metadata or {}).get(TRACEPARENT)),
         )
         writer = AnswerWriter(
             question,

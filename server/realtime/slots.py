@@ -14,6 +14,7 @@ from onlooker.streams import events
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.lease import SourceLease
 from onlooker.streams.stream import Stream
+from onlooker.watches.events import AlertRaised
 
 MAX_QUEUED_STREAM_EVENTS = 2048
 """Stream events that wait between two steps of this connection: as many as the acknowledgements of
@@ -102,6 +103,8 @@ class Slot:
                     pass
             if (told := told_of(number, event, self.stream, slot=self.number)) is not None:
                 self._emit(told)
+                if isinstance(event, AlertRaised):
+                    self.stream.note_told(event.alert, "connection")
 
     def tell_pace(self) -> None:
         """Say what the server would like to be sent now."""

@@ -44,6 +44,7 @@ class RelayedCall(Response):
         super().__init__(None, 200)
         self._relay, self._request, self._owner = relay, request, owner
         self._path = request.url.path
+        self._trace = relay.traced(request.scope["headers"])
         self._ending: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._is_asked = asyncio.Event()
         self._left: asyncio.Future[None] | None = None
@@ -73,7 +74,7 @@ class RelayedCall(Response):
             OwnerLost: the owner went away or fell silent before it replied.
             what reading the request's body does.
         """
-        self._relay.begin(self, self._owner.server)
+        self._relay.begin(self, self._owner.server, self._trace)
         try:
             await self._relay.check_heard(self._owner)
         except OwnerGone:
@@ -172,7 +173,8 @@ class RelayedCall(Response):
             "read": fleet.relay_timeout_s,
             "write": fleet.relay_timeout_s,
         }
-        asked = asked_on(headers, host=host, by=self._relay.name)
+        place = None if self._trace is None else self._trace.place
+        asked = asked_on(headers, host=host, by=self._relay.name, place=place)
         if b"transfer-encoding" in names:
             asked.append((b"transfer-encoding", b"chunked"))
         return httpcore.Request(

@@ -7,7 +7,7 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 
 from onlooker.core.errors import OwnedElsewhere
-from onlooker.server.fleet.fleet_relay import FleetRelay, target_of
+from onlooker.server.fleet.fleet_relay import FleetRelay, RelayTrace, target_of
 from onlooker.server.fleet.headers import asked_on
 
 HANDSHAKE_S = 10.0
@@ -21,10 +21,13 @@ MAX_WAITING = 4
 
 
 async def dial_owner(
-    relay: FleetRelay, scope: Mapping[str, Any], owner: OwnedElsewhere
+    relay: FleetRelay,
+    scope: Mapping[str, Any],
+    owner: OwnedElsewhere,
+    trace: RelayTrace | None,
 ) -> ClientConnection:
     """Connect to a stream's owner as the ASGI scope of a client's connection says: with its path
-    and query, and what it shows of itself.
+    and query, and what it shows of itself. `trace`: of this relay.
 
     Raises:
         InvalidStatus: the owner refused.
@@ -33,11 +36,12 @@ async def dial_owner(
     """
     server = relay.server
     url, host = target_of(owner.url, scope)
+    place = None if trace is None else trace.place
     secure = url.scheme == b"https"
     base = f"{'wss' if secure else 'ws'}://{host.decode()}{url.target.decode()}"
     headers = {
         name.decode("latin-1"): value.decode("latin-1")
-        for name, value in asked_on(scope["headers"], host=host, by=relay.name)
+        for name, value in asked_on(scope["headers"], host=host, by=relay.name, place=place)
         if name != b"host"
     }
     user_agent = headers.pop("user-agent", None)

@@ -109,6 +109,7 @@ class Tunnel:
     ) -> None:
         self._relay, self._gateway = relay, gateway
         self._client, self._owner = websocket, owner
+        self._trace = relay.traced(websocket.scope["headers"])
         self._ending: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._is_draining = False
         self._num_answers = 0
@@ -138,7 +139,7 @@ class Tunnel:
             InvalidStatus: the owner refused the connection; nothing was told the client.
         """
         outcome: Outcome = "gone"
-        self._relay.begin(self, self._owner.server)
+        self._relay.begin(self, self._owner.server, self._trace)
         try:
             await self._relay.check_heard(self._owner)
             outcome = await self._run()
@@ -162,7 +163,9 @@ class Tunnel:
             await self._client.send_denial_response(answer)
 
     async def _run(self) -> Outcome:
-        connecting = asyncio.ensure_future(dial_owner(self._relay, self._client.scope, self._owner))
+        connecting = asyncio.ensure_future(
+            dial_owner(self._relay, self._client.scope, self._owner, self._trace)
+        )
         ends: list[asyncio.Future[Any]] = [connecting, self._ending]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

@@ -21,6 +21,7 @@ from onlooker.core.media import (
     FrameMessage,
     FrameOutcome,
 )
+from onlooker.streams.ingest.frame_spans import FrameSpans
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.streams.ingest.presenter import Presenter
 from onlooker.streams.ingest.tally import Tally
@@ -40,6 +41,7 @@ class ClipMaker:
     Args:
         presenter: takes the clips, and tells how far the model is behind.
         journal: keeps what was kept; None where nothing does.
+        spans: traces frames; None where nothing does.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class ClipMaker:
         tally: Tally,
         journal: StreamJournal | None,
         privacy: StreamPrivacy,
+        spans: FrameSpans | None = None,
     ) -> None:
+        self._spans = spans
         self._is_live, self._shared = terms.is_live, shared
         self._mailbox, self._presenter, self._quality = mailbox, presenter, quality
         self._tally, self._journal, self._privacy = tally, journal, privacy
@@ -164,6 +168,7 @@ class ClipMaker:
         if self._is_live and not is_live_video and self._is_late(entry.message):
             self._tally.settle(entry, FrameOutcome.DROPPED, DropReason.LATE)
             return
+        taken_at_s = 0.0 if self._spans is None else self._spans.now_s()
         try:
             is_hurried = is_live_video and self._presenter.is_full
             seen, pictures = await self._looked(
@@ -184,6 +189,8 @@ class ClipMaker:
             self._tally.note_scene(at_s)
         if not seen.kept and seen.outcome is FrameOutcome.SKIPPED:
             self._note_alike()
+        if self._spans is not None:
+            self._spans.looked(entry.message, seen.clips, taken_at_s)
         await self._hand_on(seen.clips)
 
     def _note_alike(self) -> None:

@@ -17,6 +17,7 @@ from onlooker.core.media import Cover, DropReason, FrameMessage, FrameOutcome
 from onlooker.scheduler.gateway_meter import GatewayWork
 from onlooker.streams.events import FrameAck, StreamEvent
 from onlooker.streams.ingest.clip_maker import ClipMaker
+from onlooker.streams.ingest.frame_spans import FrameSpans
 from onlooker.streams.ingest.intake import Intake
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.streams.ingest.presenter import Presenter
@@ -56,8 +57,17 @@ class Ingest:
         self._clock, self._engine = shared.clock, shared.engine
         self._intake = Intake(terms, shared, quality=quality, pushed_s=opened.newest_s)
         self._mailbox = Mailbox.of(shared.settings)
+        spans = None
+        if shared.tracer is not None:
+            spans = FrameSpans(shared.tracer, terms.stream_id)
         self._presenter = Presenter(
-            terms, shared, opened=opened, quality=quality, tally=self.tally, watches=watches
+            terms,
+            shared,
+            opened=opened,
+            quality=quality,
+            tally=self.tally,
+            watches=watches,
+            spans=spans,
         )
         self._clips = ClipMaker(
             terms,
@@ -68,6 +78,7 @@ class Ingest:
             tally=self.tally,
             journal=opened.journal,
             privacy=opened.privacy,
+            spans=spans,
         )
         self._is_closed = False
 

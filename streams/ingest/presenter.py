@@ -10,7 +10,8 @@ import logging
 
 from onlooker.core.errors import EngineFailed, EngineRestarting
 from onlooker.core.media import Clip
-from onlooker.engine.interface import Remembered
+from onlooker.engine.interface import IngestResult, Remembered
+from onlooker.streams.ingest.frame_spans import FrameSpans
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.restorer import Found, Opened, open_with
@@ -30,6 +31,7 @@ class Presenter:
     Args:
         opened: how the stream begins.
         watches: are told of each clip that the model has seen.
+        spans: traces frames; None where nothing does.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class Presenter:
         quality: StreamQuality,
         tally: Tally,
         watches: WatchKeeper,
+        spans: FrameSpans | None = None,
     ) -> None:
+        self._spans = spans
         self._terms, self._engine, self._clock = terms, shared.engine, shared.clock
         self._opened, self._remembered = opened, opened.remembered
         self._privacy = opened.privacy
@@ -137,16 +141,21 @@ class Presenter:
             EngineRestarting: the engine has not seen it.
         """
         started_s = self._clock.now_s()
+        result: IngestResult | None = None
         if self._is_forgotten(clip):
             self._pass(clip.clip_index + 1)
             return
         try:
             # A life may have ended after it stored the clip and before it said so.
             if not self._remembered.has(clip.clip_index):
-                await self._engine.ingest(clip, self._quality.clip_care(clip))
+                result = await self._engine.ingest(clip, self._quality.clip_care(clip))
         except EngineFailed as error:
             self._lose(clip, error.message)
+            if self._spans is not None:
+                self._spans.seen(clip, started_s, None)
         else:
+            if self._spans is not None and result is not None:
+                self._spans.seen(clip, started_s, result)
             self._note_seen(clip, started_s)
             if self._terms.is_live:
                 self._watches.on_clip(clip)

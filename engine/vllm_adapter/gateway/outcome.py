@@ -58,6 +58,7 @@ class RequestOutcome:
             self.num_cached_tokens,
             reader.num_tokens,
             calls=reader.calls,
+            served=self.served,
         )
 
     def count(self, metrics: Metrics, work: str, num_output_tokens: int) -> None:

@@ -180,7 +180,7 @@ class SegmentEngine:
         memory.window.done()
         await self._streams.add(clip, tokens)
         outcome.count(self._metrics, "ingest", num_output_tokens=1)
-        return IngestResult(outcome.num_prompt_tokens, outcome.num_cached_tokens)
+        return IngestResult(outcome.num_prompt_tokens, outcome.num_cached_tokens, outcome.served)
 
     async def forget(
         self,

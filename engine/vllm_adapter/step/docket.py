@@ -140,6 +140,9 @@ class Docket:
             queue_s=max(0.0, entry.started_at_s - ticket.arrived_at_s),
             slack_s=entry.slack_s,
             missed=tuple(missed),
+            started_at_s=entry.started_at_s,
+            first_token_at_s=entry.first_token_at_s,
+            last_token_at_s=entry.last_token_at_s,
         )
 
     def keep_only(self, request_ids: Iterable[str]) -> None:

@@ -20,6 +20,7 @@ ITEMS: dict[str, list[Any]] = {
         {"polygon": [[0.0, 0.0], [0.5, 0.0], [0.5, 1.0]], "effect": "black"},
         {"polygon": [[0.5, 0.5], [1.0, 0.5], [1.0, 1.0]], "effect": "blur"},
     ],
+    "traces.headers": ["Authorization: Bearer secret", "X-Scope-OrgID: 7"],
     "streams.webrtc.addresses": ["10.0.0.7", "fd00::7"],
     "streams.webrtc.announced_addresses": ["192.0.2.1", "192.0.2.2"],
     "streams.webrtc.refused_peers": ["10.0.0.0/8", "fe80::/10"],
@@ -27,6 +28,8 @@ ITEMS: dict[str, list[Any]] = {
 """Items for the lists that do not take any words."""
 
 WORDS = ["one", "two"]
+
+SECRET = ("server.api_keys", "traces.headers")
 
 NEVER_EMPTY = {"engine.memory.ranking.voting_layers"}
 """Lists that hold something or are nothing."""
@@ -88,7 +91,7 @@ def test_a_list_is_given_as_text_with_commas_or_as_json(name: str, form: str, pl
     environ = {variable: text} if place == "environment" else {}
     overrides = {name: text} if place == "flag" else {}
     settings = load_settings(Settings, environ=environ, overrides=overrides)
-    expected = ["**********"] * len(items) if name == "server.api_keys" else items
+    expected = ["**********"] * len(items) if name in SECRET else items
     assert value_of(settings, name) == expected
 
 

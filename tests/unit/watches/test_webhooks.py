@@ -26,7 +26,7 @@ def send(sender: WebhookSender, url: str, **times: float) -> None:
     """Queue one alert for a webhook."""
     options = SimpleNamespace(webhook=Webhook(url))
     watch = SimpleNamespace(options=options, watch_id="watch_1")
-    alert = SimpleNamespace(alert_id="alert_1", **times)
+    alert = SimpleNamespace(alert_id="alert_1", traceparent=None, **times)
     sender.send(StreamId("default/door"), cast(Any, watch), cast(Any, alert))
 
 

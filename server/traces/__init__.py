@@ -1,0 +1,1 @@
+"""Traces: their settings, and how spans reach a collector. The only room that knows of OTLP."""
