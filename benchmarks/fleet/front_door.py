@@ -69,6 +69,7 @@ class FrontDoor:
     def _write(self, servers: Sequence[FleetMember]) -> Path:
         listed = "\n".join(f"    server {one.name} {HOST}:{one.port}" for one in servers)
         text = CONFIG.read_text().replace("bind :8000", f"bind {HOST}:{self._port}")
+        text = text.replace("bind :8404", f"bind {HOST}:{free_port(0)}")
         text = re.sub(r"^    server-template .*$", listed, text, flags=re.MULTILINE)
         text = text.replace("/tmp/haproxy.sock", str(self._folder / "haproxy.sock"))  # noqa: S108
         path = self._folder / "haproxy.cfg"

@@ -35,6 +35,7 @@ main() {
     if [ "$1" = test ]; then
         "$SETUP_DIR/promtool.sh"
         "$SETUP_DIR/axe.sh"
+        "$SETUP_DIR/helm.sh"
     fi
     if [ "$(uname -s)" != Linux ]; then return 0; fi
     mapfile -t missing < <(missing_of "${wanted[@]}")

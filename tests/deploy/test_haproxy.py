@@ -32,6 +32,7 @@ def haproxy() -> None:
 def config_for(folder: Path, *, port: int, servers: list[Served]) -> Path:
     """The file as it is, but for where it listens and which servers there are."""
     text = CONFIG.read_text().replace("bind :8000", f"bind 127.0.0.1:{port}")
+    text = text.replace("bind :8404", f"bind 127.0.0.1:{free_port()}")
     listed = "\n".join(
         f"    server s{number} {one.base.removeprefix('http://')}"
         for number, one in enumerate(servers)
