@@ -38,8 +38,8 @@ from onlooker.server.pictures import PictureReader
 from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
-from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.server.traces.making import make_exporter, make_tracer
+from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
