@@ -65,8 +65,16 @@ class Metrics:
             "onlooker_relays_total",
             "Calls (http) and connections (websocket) passed on to the owners of their streams, by "
             "how they ended: done, left (by the client), refused (by the owner), gone (the owner, "
-            "before), lost (the owner, meanwhile), slow_reader, drained.",
+            "before), unreached (the owner, no connection in time), lost (the owner, meanwhile), "
+            "slow_reader, drained.",
             ["kind", "outcome"],
+            registry=registry,
+        )
+        self.unreached = Counter(
+            "onlooker_servers_unreached_total",
+            "Connections to other servers that were not made: tried (no answer within "
+            "fleet.connect_s), held (refused at once, since it was just tried).",
+            ["how"],
             registry=registry,
         )
 

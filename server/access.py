@@ -61,11 +61,11 @@ CallerGrant = Annotated[Grant, Depends(check_caller)]
 
 
 def ready_gateway(gateway: AnyGateway, grant: CallerGrant) -> Gateway:
-    """The gateway, for a caller who may in, when work is taken.
+    """The gateway, for a caller who may in, when there is work that is taken.
 
-    Raises: what `Gateway.check_ready` does.
+    Raises: what `Gateway.check_open` does.
     """
-    gateway.check_ready()
+    gateway.check_open()
     return gateway
 
 

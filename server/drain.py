@@ -1,9 +1,11 @@
 """`Drain`: empties a server, so that it may be stopped or left alone, and clients hardly notice.
 
-Not ready, and nothing new; answers under way end; each stream is let go as soon as its answers have
-ended, all of it stored, and another server goes on with it; clients are told and come back
-elsewhere. A server that is drained and not stopped still passes calls on to others. Where there are
-no other servers, streams stay until the process ends.
+Not ready, and nothing new. The streams leave one after the other (`onlooker.streams.departures`),
+each between two answers: all of it stored, free for another server to go on with, and then its
+clients are told, who come back elsewhere. Until its turn a stream is served as before. What is
+passed on to other servers is let go of at the same pace. A server that is drained and not stopped
+still passes calls on to others. Where there are no other servers, streams stay until the process
+ends.
 """
 
 import asyncio
@@ -12,7 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from onlooker.core.waiting import cancel, within
+from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.gateway import Gateway, Phase
+from onlooker.streams.departures import CALM_SHARE, pause_s
 
 _log = logging.getLogger("onlooker.server.drain")
 
@@ -41,7 +45,7 @@ class Drain:
     def begin(self) -> None:
         """Drain in the background. Idempotent; does nothing on a server that is not ready."""
         if self._gateway.phase is Phase.READY:
-            self._gateway.phase = Phase.DRAINING
+            self._gateway.begin_drain()
             self._task = asyncio.create_task(self._empty(), name="drain")
 
     async def cancel(self) -> None:
@@ -51,7 +55,7 @@ class Drain:
         if gateway.phase is not Phase.DRAINING or gateway.is_leaving:
             return
         await self.close()
-        gateway.phase = Phase.READY
+        gateway.end_drain()
         _log.info("the drain was called off")
         await self._tell_others()
 
@@ -67,14 +71,20 @@ class Drain:
         gateway, clock = self._gateway, self._gateway.clock
         hub, connections = gateway.hub, gateway.connections
         self.waits_for = "answers and connections to end"
-        moving: asyncio.Task[None] | None = None
-        if gateway.goes_on_elsewhere:
+        now_s = clock.now_s()
+        until_s, calm_until_s, tell_at_s = now_s + limit_s, now_s + limit_s * CALM_SHARE, now_s
+        moving = passing = None
+        if gateway.relay is not None:
             moving = asyncio.create_task(hub.move_all(deadline_s=limit_s), name="move streams")
-        for connection in list(connections):
-            connection.drain()
-        until_s, tell_at_s = clock.now_s() + limit_s, clock.now_s()
+            passing = asyncio.create_task(self._let_go(gateway.relay, calm_until_s))
+        is_told = moving is None
+        if is_told:
+            self._tell_connections()
         try:
             while self._is_busy(moving) and not self.is_hurried and clock.now_s() < until_s:
+                if not is_told and (not self._is_moving(moving) or clock.now_s() >= calm_until_s):
+                    is_told = True
+                    self._tell_connections()
                 self.waits_for = (
                     f"{hub.num_answers} answers and {len(connections)} connections to end"
                 )
@@ -87,8 +97,22 @@ class Drain:
                 with suppress(TimeoutError):
                     await within(clock, gateway.settings.server.close_s * STORE_SHARE, moving)
         finally:
-            if moving is not None:
-                await cancel(moving)
+            for task in (moving, passing):
+                if task is not None:
+                    await cancel(task)
+
+    async def _let_go(self, relay: FleetRelay, until_s: float) -> None:
+        """Let go of what is passed on to other servers until then, evenly spread."""
+        clock, step_s = self._gateway.clock, self._gateway.settings.streams.move_every_s
+        waiting = relay.passed_on()
+        while waiting:
+            waiting.pop().drain()
+            left_s = until_s - clock.now_s()
+            await clock.sleep(pause_s(len(waiting), left_s, at_most_s=step_s))
+
+    def _tell_connections(self) -> None:
+        for connection in list(self._gateway.connections):
+            connection.drain()
 
     def _tell_progress(self, left_s: float) -> None:
         hub = self._gateway.hub
@@ -103,10 +127,14 @@ class Drain:
         )
         self._progress(f"{hub.num_answers} answers under way, {left_s:.0f} s left")
 
+    @staticmethod
+    def _is_moving(moving: "asyncio.Task[None] | None") -> bool:
+        """Whether streams are being let go."""
+        return moving is not None and not moving.done()
+
     def _is_busy(self, moving: "asyncio.Task[None] | None") -> bool:
         gateway = self._gateway
-        is_moving = moving is not None and not moving.done()
-        return bool(gateway.connections or gateway.hub.num_answers or is_moving)
+        return bool(gateway.connections or gateway.hub.num_answers or self._is_moving(moving))
 
     async def _empty(self) -> None:
         before = set(self._gateway.connections)

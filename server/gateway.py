@@ -113,13 +113,31 @@ class Gateway:
         if self.phase is Phase.FAILED or not self.hub.alive():
             raise EngineDead("the engine is gone; the server must be restarted")
 
+    def check_open(self) -> None:
+        """Let in what may be about a stream that is here, or not. In a fleet a server that is
+        drained serves each of its streams until that goes on elsewhere, and opens none.
+
+        Raises: what `check_ready` does.
+        """
+        if self.phase is not Phase.DRAINING or not self.goes_on_elsewhere:
+            self.check_ready()
+
     def check_door(self) -> None:
-        """Let in what may be for another server, or not. A server that is drained still is a door.
+        """Let in what is for another server, or not. A server that is drained still is a door, but
+        not one that ends soon.
 
         Raises: what `check_ready` does.
         """
         if self.phase is not Phase.DRAINING or self.is_leaving:
             self.check_ready()
+
+    def begin_drain(self) -> None:
+        """Take nothing new from now on."""
+        self.phase, self.hub.takes_new = Phase.DRAINING, False
+
+    def end_drain(self) -> None:
+        """Take work again."""
+        self.phase, self.hub.takes_new = Phase.READY, True
 
     @property
     def goes_on_elsewhere(self) -> bool:

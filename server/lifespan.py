@@ -89,7 +89,7 @@ class Lifecycle:
         self._is_stopped = True
         gateway, server = self._gateway, self._gateway.settings.server
         if gateway.phase is not Phase.FAILED:
-            gateway.phase = Phase.DRAINING
+            gateway.begin_drain()
         gateway.is_leaving = True
         await self._give_up_start(server.close_s * START_SHARE)
         await self.drain.close()

@@ -31,6 +31,7 @@ from onlooker.server.drainable import Drainable
 from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.fleet.herald import Herald
 from onlooker.server.fleet.placer import Placer
+from onlooker.server.fleet.reach import Reach
 from onlooker.server.gateway import Gateway
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
@@ -41,13 +42,14 @@ from onlooker.server.stored_responses import StoredResponses
 from onlooker.server.traces.making import make_exporter, make_tracer
 from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
+from onlooker.streams.config import FleetSection
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.importing.fetching import check_address, fetch
 from onlooker.streams.importing.importer import Importer
 from onlooker.streams.journaling import JournalKeeper
-from onlooker.streams.ownership import Ownership, answers_nothing
+from onlooker.streams.ownership import Ownership
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
@@ -93,7 +95,8 @@ def make_gateway(
     server, streams = settings.server, settings.streams
     pool = make_pool(settings)
     decoding = make_decoding(settings, pool=pool, clock=clock, metrics=metrics, workshop=workshop)
-    ownership = make_ownership(settings, clock=clock, metrics=metrics)
+    reach = make_reach(settings, clock=clock, metrics=metrics)
+    ownership = make_ownership(settings, reach, clock=clock, metrics=metrics)
     connections: set[Drainable] = set()
     tracer = make_tracer(settings.traces, clock=clock, metrics=metrics)
     hub = make_hub(
@@ -146,6 +149,7 @@ def make_gateway(
         relay=make_relay(
             settings,
             ownership,
+            reach,
             clock=clock,
             metrics=metrics,
             running=connections,
@@ -246,7 +250,9 @@ def make_hub(
     `ownership`: None makes what the settings say."""
     pool = pool or make_pool(settings)
     decoding = decoding or make_decoding(settings, pool=pool, clock=clock, metrics=metrics)
-    ownership = ownership or make_ownership(settings, clock=clock, metrics=metrics)
+    if ownership is None:
+        reach = make_reach(settings, clock=clock, metrics=metrics)
+        ownership = make_ownership(settings, reach, clock=clock, metrics=metrics)
     supervised = EngineSupervisor(
         engine,
         clock=clock,
@@ -327,7 +333,15 @@ def make_drawer(settings: Settings) -> StreamDrawer | None:
     )
 
 
-def make_ownership(settings: Settings, *, clock: Clock, metrics: Metrics) -> Ownership | None:
+def make_reach(settings: Settings, *, clock: Clock, metrics: Metrics) -> Reach:
+    """What knows which other servers can be connected to."""
+    fleet = settings.fleet or FleetSection()
+    return Reach(limit_s=fleet.connect_s, hold_s=fleet.hold_s, clock=clock, metrics=metrics)
+
+
+def make_ownership(
+    settings: Settings, reach: Reach, *, clock: Clock, metrics: Metrics
+) -> Ownership | None:
     """The leases of this server's streams; None where it is alone."""
     fleet, redis = settings.fleet, settings.cache_store.redis
     if fleet is None or redis is None:
@@ -343,12 +357,13 @@ def make_ownership(settings: Settings, *, clock: Clock, metrics: Metrics) -> Own
         open_s=settings.streams.stream_idle_s,
     )
     terms = LeaseTerms(fleet.lease_s)
-    return Ownership(leases, terms=terms, clock=clock, metrics=metrics, is_gone=answers_nothing)
+    return Ownership(leases, terms=terms, clock=clock, metrics=metrics, is_gone=reach.is_gone)
 
 
 def make_relay(
     settings: Settings,
     ownership: Ownership | None,
+    reach: Reach,
     *,
     clock: Clock,
     metrics: Metrics,
@@ -369,6 +384,7 @@ def make_relay(
         raise ConfigError(f"fleet.ca: '{fleet.ca}' cannot be read as PEM: {error}") from error
     return FleetRelay(
         ownership,
+        reach=reach,
         name=server_name(settings),
         fleet=fleet,
         server=settings.server,

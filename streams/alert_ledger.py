@@ -132,8 +132,9 @@ class AlertLedger:
             self._let_go(number)
 
     def end(self) -> None:
-        """The last event has been told: what was set aside beyond it is the next owner's."""
-        self._set_aside = self.last_event
+        """Nothing is told any more but that the stream has ended: what was set aside beyond the
+        number of that is the next owner's."""
+        self._set_aside = self.last_event + 1
         self._keep_numbers()
 
     def _let_go(self, number: int) -> None:

@@ -43,7 +43,15 @@ class FleetSection(Section):
     is not waited for."""
 
     timeout_s: float = Field(default=1.0, gt=0, le=60)
-    """Limit for each call to Redis about leases, and for connecting to another server."""
+    """Limit for each call to Redis about leases."""
+
+    connect_s: float = Field(default=1.0, gt=0, le=60)
+    """Limit for connecting to another server. One that does not take a connection in time may have
+    vanished with its machine: calls about its streams get 503 until its leases have run out."""
+
+    hold_s: float = Field(default=2.0, ge=0, le=60)
+    """For how long a server that could not be connected to is not tried again by every call; one
+    call at a time tries after that."""
 
     relay: bool = True
     """Whether calls and connections about a stream that another server owns are passed on to it.
@@ -428,6 +436,10 @@ class StreamsSection(Section):
 
     max_streams: int = Field(default=64, ge=1)
     """Streams open at the same time."""
+
+    move_every_s: float = Field(default=0.05, ge=0, le=10)
+    """When this server is drained, a stream is let go every so many seconds, for another server to
+    go on with; more often where half of `server.drain_s` is too short for that."""
 
     stream_idle_s: float = Field(default=600.0, gt=0)
     """A stream that nobody feeds, watches or asks for so long is closed."""

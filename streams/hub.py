@@ -27,6 +27,7 @@ from onlooker.scheduler.room import Room
 from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
+from onlooker.streams.departures import Departures
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.kept_privacy import privacy_document, read_privacy
 from onlooker.streams.origins import settle_origin
@@ -109,8 +110,16 @@ class StreamHub:
         self._streams: dict[StreamId, Stream] = {}
         self._opening: dict[StreamId, asyncio.Event] = {}
         """Streams that are being opened; each event is set when that has ended, well or badly."""
-        self._moving: set[StreamId] = set()
-        """Streams that are being let go for another server."""
+        self.departures = Departures(
+            step_s=self._settings.move_every_s,
+            clock=self._clock,
+            streams=self.streams,
+            move=self._move,
+            spawn=self._spawn,
+        )
+        """How streams leave for other servers when this one is drained."""
+        self.takes_new = True
+        """Whether streams are opened; not while the server is drained."""
         self._runs: dict[StreamId, asyncio.Task[None]] = {}
         self._pulls: dict[StreamId, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -265,9 +274,10 @@ class StreamHub:
         return stream
 
     async def settled(self, stream_id: StreamId) -> None:
-        """Return when a stream is not just being opened."""
+        """Return when a stream is not just being opened, or let go for another server."""
         while (done := self._opening.get(stream_id)) is not None:
             await done.wait()
+        await self.departures.settled(stream_id)
 
     def streams(self) -> list[Stream]:
         """All open streams, oldest first."""
@@ -285,18 +295,7 @@ class StreamHub:
     async def move_all(self, *, deadline_s: float) -> None:
         """Let every stream go, for another server to go on with: each once its answers have ended,
         or `deadline_s` seconds from now."""
-        until_s = self._clock.now_s() + deadline_s
-        while self._streams or self._opening or self._moving:
-            is_late = self._clock.now_s() >= until_s
-            free = [
-                one
-                for one in self.streams()
-                if one.id not in self._moving and (is_late or not one.num_answers)
-            ]
-            for stream in free:
-                self._moving.add(stream.id)
-                self._spawn(self._move(stream))
-            await self._clock.sleep(DRAIN_POLL_S)
+        await self.departures.run(deadline_s=deadline_s, is_done=lambda: not self._opening)
 
     async def pull(self, stream: Stream, source: SourceSpec) -> None:
         """Let the server itself feed `stream` from `source`, in the background.
@@ -318,6 +317,8 @@ class StreamHub:
     def _check_may_open(self, stream_id: StreamId) -> None:
         if self._is_closing:
             raise ShuttingDown("the server is shutting down and opens no more streams")
+        if not self.takes_new:
+            raise ShuttingDown("the server is drained and opens no more streams; try another one")
         if not self._engine.healthy():
             raise EngineDead("the engine is gone; the server must be restarted")
         tenant, name = split_stream_id(stream_id)
@@ -469,6 +470,7 @@ class StreamHub:
         if self._streams.get(stream.id) is not stream:
             return
         del self._streams[stream.id]
+        stream.mark_closed(reason, is_moved=outcome == "moved")
         self._governor.leave(stream.id)
         run = self._runs.pop(stream.id)
         if (pull := self._pulls.pop(stream.id, None)) is not None:
@@ -480,7 +482,20 @@ class StreamHub:
         is_forgotten, is_moved = outcome == "closed", outcome == "moved"
         parting = Parting.FORGET if is_forgotten else Parting.KEEP
         parting = parting if self._is_ours(stream.id) else Parting.CUT
-        await stream.close(reason, parting, is_moved=is_moved)
+        await stream.close(parting)
+        # Who is told that a stream goes on elsewhere comes there at once: it must be free by then.
+        is_told_last = is_moved and parting is Parting.KEEP
+        if not is_told_last:
+            stream.tell_end()
+        try:
+            await self._let_go(stream, outcome=outcome)
+        finally:
+            if is_told_last:
+                stream.tell_end()
+
+    async def _let_go(self, stream: Stream, *, outcome: str) -> None:
+        """Let the journal, the engine and the lease of a closed stream go."""
+        is_forgotten = outcome == "closed"
         self._metrics.streams.set(len(self._streams))
         self._metrics.streams_total.labels(reason=outcome).inc()
         if self._journal is not None:
@@ -500,10 +515,7 @@ class StreamHub:
         await self._release(stream.id, is_left=goes_on)
 
     async def _move(self, stream: Stream) -> None:
-        try:
-            await self._stop(stream, "this server is drained", outcome="moved")
-        finally:
-            self._moving.discard(stream.id)
+        await self._stop(stream, "this server is drained", outcome="moved")
 
     def _lose(self, stream_id: StreamId, why: str) -> None:
         """Another server has, or may have, one of our streams: let it go at once."""

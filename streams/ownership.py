@@ -6,11 +6,9 @@ last, closes the stream before another server may begin with it; whatever is sti
 refused by the epoch (`cache_store.leases`).
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from onlooker.cache_store.leases import Claim, LeaseStore, LeasesUnreachable, OwnedBy, Renewal
 from onlooker.core.clock import Clock
@@ -186,21 +184,6 @@ class Ownership:
         self._metrics.streams_owned.set(len(self._tenures))
 
 
-async def answers_nothing(url: str, *, timeout_s: float = 1.0) -> bool:
-    """Whether the connection to a server's port is refused: its process has ended. A server that is
-    slow, paused or cut off is not gone; its lease has to run out."""
-    host, port = _host_and_port(url)
-    try:
-        async with asyncio.timeout(timeout_s):
-            _, writer = await asyncio.open_connection(host, port)
-    except ConnectionRefusedError:
-        return True
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return False
-
-
 def _elsewhere(stream_id: StreamId, owner: OwnedBy) -> OwnedElsewhere:
     where = f" at {owner.url}" if owner.url else ""
     tenant, name = split_stream_id(stream_id)
@@ -211,11 +194,6 @@ def _elsewhere(stream_id: StreamId, owner: OwnedBy) -> OwnedElsewhere:
         url=owner.url,
         retry_after_s=max(1.0, owner.left_s),
     )
-
-
-def _host_and_port(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _name(stream_id: StreamId) -> str:

@@ -11,7 +11,14 @@ from dataclasses import replace
 from enum import Enum
 from typing import Literal
 
-from onlooker.core.errors import Conflict, InvalidRequest, NotFound, Overloaded, ServiceError
+from onlooker.core.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ServiceError,
+    ShuttingDown,
+)
 from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.core.media import Cover, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
@@ -143,6 +150,10 @@ class Stream:
         self._source: SourceStatus | None = None
         self._turn = asyncio.Lock()
         self._has_more_aged = False
+        self._is_moved = False
+        self.is_leaving = False
+        """Whether the stream goes to another server once its answers have ended, and takes no more
+        questions here."""
 
     # ---- the source
 
@@ -239,9 +250,12 @@ class Stream:
             Overloaded: too many answers are under way, or the first word would come far too late.
             InvalidRequest: the question is empty; its time is too far ahead.
             NotFound, Conflict: the stream is closed, or was while this waited.
+            ShuttingDown: it goes on at another server.
             EngineFailed, EngineDead, TooLarge: from the engine.
         """
         self._check_open()
+        if self.is_leaving:
+            raise self._moving()
         self.active_at_s = self._clock.now_s()
         return self._asker.ask(replace(question, stream_id=self.id))
 
@@ -431,15 +445,16 @@ class Stream:
         """Answers about this stream that are under way."""
         return self._asker.num_active
 
-    async def close(
-        self, reason: str, parting: Parting = Parting.KEEP, *, is_moved: bool = False
-    ) -> None:
-        """Tell everyone that the stream is over, or goes on at another server, and let go of what
-        waits. Called by the hub, which has stopped `run` before; use `StreamHub.close_stream`.
-        Idempotent."""
-        if self._closed.done():
-            return
-        self._closed.set_result(reason)
+    def mark_closed(self, reason: str, *, is_moved: bool) -> None:
+        """Take nothing new, and break off what is under way. `is_moved`: the stream goes on at
+        another server. Idempotent."""
+        if not self._closed.done():
+            self._is_moved = is_moved
+            self._closed.set_result(reason)
+
+    async def close(self, parting: Parting) -> None:
+        """Let go of what waits. Called once by the hub, which has stopped `run` and marked the
+        stream as closed before, and tells the viewers after; use `StreamHub.close_stream`."""
         self._lease = None
         await self.watches.close()
         await self.ingest.close()
@@ -449,12 +464,17 @@ class Stream:
             await self._belongings.flush()  # alerts that are being kept are told before the end
         if parting is not Parting.FORGET and self._ledger.is_kept:
             await self._webhooks.let_go(self.id)
-        self._events.publish(StreamEnded(reason, is_moved))
         if parting is Parting.KEEP:
             self._ledger.end()
         elif parting is Parting.FORGET:
             self._belongings.clear()
         await self._belongings.close()
+
+    def tell_end(self) -> None:
+        """Tell the viewers that the stream is over, or goes on at another server."""
+        reason = self.closed_reason
+        assert reason is not None
+        self._events.publish(StreamEnded(reason, self._is_moved))
 
     # ---- inside
 
@@ -492,8 +512,13 @@ class Stream:
             self.ingest.end_source()
 
     def _check_open(self) -> None:
+        if self._is_moved:
+            raise self._moving()
         if self._closed.done():
             raise NotFound(f"stream '{self.name}' is closed: {self.closed_reason}", param="stream")
+
+    def _moving(self) -> ShuttingDown:
+        return ShuttingDown(f"stream '{self.name}' goes on at another server: try again")
 
     def _note_feeding(self) -> None:
         self._check_open()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from onlooker.clients.python.client import Client
+from onlooker.clients.python.events import Connected, Disconnected
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock
 from onlooker.core.errors import OnlookerError
@@ -51,6 +52,16 @@ class FedStream:
         self.watched_from: int | None = None
         """The first second that the watch can have seen."""
         self.failure: OnlookerError | None = None
+        self._lost_at_s: float | None = None
+        self._away: list[tuple[float, float]] = []
+
+    def away_s(self, since_s: float) -> float:
+        """For how long at most the camera was without a connection, once it had one, of all times
+        that it lost its connection after `since_s`; 0 where it did not."""
+        spans = list(self._away)
+        if self._lost_at_s is not None:
+            spans.append((self._lost_at_s, self._clock.now_s()))
+        return max((until - lost for lost, until in spans if lost >= since_s), default=0.0)
 
     def colour(self, second: int) -> str:
         """What was shown then."""
@@ -90,6 +101,11 @@ class FedStream:
                 for sequence in event.kept:
                     if (second := self._sent.get(sequence)) is not None:
                         self.acknowledged[second] = event.guarantee
+            elif isinstance(event, Disconnected) and self._lost_at_s is None:
+                self._lost_at_s = self._clock.now_s()
+            elif isinstance(event, Connected) and self._lost_at_s is not None:
+                self._away.append((self._lost_at_s, self._clock.now_s()))
+                self._lost_at_s = None
             elif isinstance(event, StreamAlert):
                 start_s = event.alert.evidence.start_s
                 self.alerts[round(start_s / PERIOD_S) * PERIOD_S] += 1

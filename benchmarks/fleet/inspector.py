@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import httpx
@@ -16,6 +16,7 @@ from onlooker.core.clock import Clock
 
 AUTH = {"authorization": f"Bearer {KEY}"}
 POLL_S = 0.1
+LOOK_S = 0.02
 PATIENCE_S = 60.0
 NUM_NEWEST, NUM_OLDER = 4, 2
 """Seconds of each stream that an audit asks about: the last before a fault, and earlier ones."""
@@ -71,6 +72,33 @@ class Inspector:
             await self._clock.sleep(POLL_S)
         self._tell(f"{stream}: no answer within {passed_s:.0f} s")
         return None
+
+    async def moved_s(self, streams: Sequence[str], *, from_server: str) -> dict[str, float | None]:
+        """By stream, seconds from when its owner let go of it until a question about it is answered
+        by another server; None: it is not, or the owner keeps it. Who owns the streams is looked up
+        in Redis every few milliseconds, so that asking begins when a stream moves and does not load
+        the machine before."""
+        moved: dict[str, float | None] = dict.fromkeys(streams)
+        until_s = self._clock.now_s() + PATIENCE_S
+        waiting, asking = set(streams), set[asyncio.Task[None]]()
+
+        async def ask(stream: str, since_s: float) -> None:
+            moved[stream] = await self.resumed_s(stream, since_s, not_by=from_server)
+
+        while waiting and (seen_s := self._clock.now_s()) < until_s:
+            names = sorted(waiting)
+            pipeline = self._redis.pipeline(transaction=False)
+            for stream in names:
+                pipeline.hget(f"{self._namespace}:owner:default/{stream}", "server")
+            for stream, server in zip(names, await pipeline.execute(), strict=True):
+                if server != from_server.encode():
+                    waiting.discard(stream)
+                    asking.add(asyncio.create_task(ask(stream, seen_s)))
+            await self._clock.sleep(LOOK_S)
+        for stream in waiting:
+            self._tell(f"{stream}: it stayed at '{from_server}'")
+        await asyncio.gather(*asking)
+        return moved
 
     async def ask(self, stream: str, question: str) -> tuple[int, str]:
         """The status, and the answer or what was wrong. Status 0: nobody replied."""

@@ -44,6 +44,7 @@ CALM_S = 12.0
 """Before each fault, and after it."""
 LEASE_S = 10.0
 ASK_EVERY_S = 0.2
+FAULTS = ("kill", "zombie", "drain", "scale")
 GOALS = {"resume_p95_s": 3.0, "drain_p95_s": 1.0}
 
 
@@ -51,6 +52,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this scenario."""
     parser.add_argument(
         "--num-streams", type=int, default=200, help="streams that are fed (failover) [200]"
+    )
+    parser.add_argument(
+        "--faults",
+        default=",".join(FAULTS),
+        metavar="NAME,…",
+        help=f"what happens, of {', '.join(FAULTS)} (failover) [all]",
     )
 
 
@@ -68,7 +75,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         if door is not None:
             stack.push_async_callback(door.close)
             await door.open(members[:3])
-        course = _Course(members, door, redis.url, options.num_streams)
+        faults = frozenset(options.faults.split(","))
+        course = _Course(members, door, redis.url, options.num_streams, faults=faults)
         stack.push_async_callback(course.close)
         figures = await course.run()
         return {"streams": options.num_streams, "haproxy": door is not None, **figures}
@@ -95,8 +103,15 @@ class _Course:
     """The faults, one after the other."""
 
     def __init__(
-        self, members: list[FleetMember], door: FrontDoor | None, redis_url: str, num_streams: int
+        self,
+        members: list[FleetMember],
+        door: FrontDoor | None,
+        redis_url: str,
+        num_streams: int,
+        *,
+        faults: frozenset[str],
     ) -> None:
+        self._faults = faults
         self._members = {member.name: member for member in members}
         self._door = door
         self._clock: Clock = SystemClock()
@@ -119,6 +134,7 @@ class _Course:
             for number in range(num_streams)
         ]
         self._statuses: Counter[str] = Counter()
+        self._took_s: list[float] = []
         self._began_s = self._clock.now_s()
         self._first_door = None if door is not None else members[0].name
 
@@ -135,12 +151,13 @@ class _Course:
         asking = asyncio.create_task(self._ask())
         try:
             await self._clock.sleep(2 * CALM_S)
-            figures: dict[str, Any] = {
-                "kill": await self._befall("b", self._kill),
-                "zombie": await self._befall("c", self._pause),
-                "drain": await self._befall("b", self._drain),
-                "moved_without_need": await self._scale(),
-            }
+            figures: dict[str, Any] = {}
+            faults = {"kill": ("b", self._kill), "zombie": ("c", self._pause)}
+            for name, (server, fault) in {**faults, "drain": ("b", self._drain)}.items():
+                if name in self._faults:
+                    figures[name] = await self._befall(server, fault)
+            if "scale" in self._faults:
+                figures["moved_without_need"] = await self._scale()
             await self._clock.sleep(CALM_S)
         finally:
             for task in (*feeding, asking):
@@ -160,7 +177,7 @@ class _Course:
             "alerts_lost": sum(len(stream.alerts_missed(until)) for stream in self._streams),
             "alerts_doubled": sum(stream.alerts_doubled() for stream in self._streams),
             "stale_writes_accepted": await self._inspector.stale_writes(names),
-            "resume_s": figures["kill"]["resume_s"],
+            "resume_s": figures.get("kill", {}).get("resume_s"),
             "questions": dict(self._statuses),
             "streams_given_up": failed[:5],
             "told": self._inspector.told,
@@ -172,11 +189,19 @@ class _Course:
         owners = await self._inspector.owners()
         affected = [stream for stream in self._streams if owners.get(stream.name) == name]
         until, before = self._second(), Counter(self._statuses)
+        num_before = len(self._took_s)
         since_s = self._clock.now_s()
         undo = asyncio.create_task(fault(self._members[name]))
-        resumed = await asyncio.gather(
-            *(self._inspector.resumed_s(stream.name, since_s, not_by=name) for stream in affected)
-        )
+        names = [stream.name for stream in affected]
+        if fault == self._drain:  # a stream that waits for its turn still is answered
+            moved = await self._inspector.moved_s(names, from_server=name)
+            resumed = list(moved.values())
+            took_s = self._clock.now_s() - since_s
+        else:
+            resumed = await asyncio.gather(
+                *(self._inspector.resumed_s(one, since_s, not_by=name) for one in names)
+            )
+            took_s = self._clock.now_s() - since_s
         await undo
         await self._clock.sleep(CALM_S)
         await self._inspector.audit(affected, until=until)
@@ -184,6 +209,9 @@ class _Course:
             "streams": len(affected),
             "resume_s": _quantiles([one for one in resumed if one is not None]),
             "never_resumed": sum(one is None for one in resumed),
+            "all_resumed_s": round(took_s, 2),
+            "camera_away_s": _quantiles([stream.away_s(since_s) for stream in affected]),
+            "slowest_question_s": round(max(self._took_s[num_before:], default=0.0), 2),
             "questions": dict(self._statuses - before),
         }
         print(f"  {fault.__name__.strip('_')} {name}: {told}", flush=True)
@@ -241,7 +269,9 @@ class _Course:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask_once(self, stream: str) -> None:
+        since_s = self._clock.now_s()
         status, text = await self._inspector.ask(stream, "What colour?")
+        self._took_s.append(self._clock.now_s() - since_s)
         code = text.partition('"code":"')[2].partition('"')[0]
         self._statuses[f"{status} {code}".strip()] += 1
 
@@ -269,10 +299,20 @@ def _quantiles(values: list[float]) -> dict[str, float]:
 
 def table(figures: dict[str, Any]) -> str:
     """The figures for people."""
-    titles = ("fault", "streams", "answered again p50 s", "p95 s", "never")
+    titles = ("fault", "streams", "answered again p50 s", "p95 s", "all after s",
+              "camera away p50 s", "p95 s", "slowest question s", "never")  # fmt: skip
     lines = [
-        (name, one["streams"], *one["resume_s"].values(), one["never_resumed"])
+        (
+            name,
+            one["streams"],
+            *one["resume_s"].values(),
+            one["all_resumed_s"],
+            *one["camera_away_s"].values(),
+            one["slowest_question_s"],
+            one["never_resumed"],
+        )
         for name in ("kill", "zombie", "drain")
+        if name in figures
         for one in [figures[name]]
     ]
     names = ("lost_clips", "wrong_memory", "alerts_lost", "alerts_doubled",
@@ -280,7 +320,8 @@ def table(figures: dict[str, Any]) -> str:
     return "\n\n".join(
         (
             rows(titles, lines),
-            ", ".join(f"{name} {figures[name]}" for name in names) + " (goal 0 of each)",
+            ", ".join(f"{name} {figures[name]}" for name in names if name in figures)
+            + " (goal 0 of each)",
             f"answered again p95: goal {GOALS['resume_p95_s']:g} s after a kill, "
             f"{GOALS['drain_p95_s']:g} s in a drain",
             *figures["told"],

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
-import httpcore
-
 from onlooker.core.clock import Clock
 from onlooker.core.errors import OwnedElsewhere
 from onlooker.core.ids import StreamId, tenant_stream_id
@@ -26,11 +24,13 @@ from onlooker.server.config import ServerSection
 from onlooker.server.drainable import Drainable
 from onlooker.server.errors import OwnerLost
 from onlooker.server.fleet.headers import RELAYED_BY
+from onlooker.server.fleet.hop_pool import HopPool
 from onlooker.server.fleet.owners import KnownOwners
+from onlooker.server.fleet.reach import Reach, Site
 from onlooker.streams.config import FleetSection
 from onlooker.streams.ownership import Ownership
 
-MAX_IDLE = 16
+MAX_IDLE = 32
 """Connections to other servers that are kept for the next call. At the other end each is a guest of
 the lobby while nothing runs on it."""
 
@@ -40,7 +40,7 @@ MAX_SILENT = 1000
 IDLE_SHARE = 0.5
 """For how much of ``server.keep_alive_s``, which is the other end's limit too."""
 
-Outcome = Literal["done", "left", "refused", "gone", "lost", "slow_reader", "drained"]
+Outcome = Literal["done", "left", "refused", "gone", "unreached", "lost", "slow_reader", "drained"]
 
 
 class Relayed(Drainable, Protocol):
@@ -66,11 +66,17 @@ class RelayTrace:
     begun_s: float
 
 
+class OwnerUnreached(OwnerLost):
+    """The owner takes no connection in time: nothing of the call has reached it, but it may be
+    there, and its leases have to run out."""
+
+
 class FleetRelay:
     """Passes on what is about streams of other servers. Made once for a server of a fleet.
 
     Args:
         name: this server's name, which the owners are told.
+        reach: which servers can be connected to.
         trust: whose certificates are believed where an owner's address is https.
         running: where calls and connections under way are listed, so that a drain ends them.
         tracer: records relays; None where there are no traces.
@@ -80,6 +86,7 @@ class FleetRelay:
         self,
         ownership: Ownership,
         *,
+        reach: Reach,
         name: str,
         fleet: FleetSection,
         server: ServerSection,
@@ -90,7 +97,7 @@ class FleetRelay:
         tracer: Tracer | None = None,
     ) -> None:
         self.name, self.fleet, self.server = name, fleet, server
-        self.trust = trust
+        self.reach, self.trust = reach, trust
         self.metrics = metrics
         self._tracer = tracer
         self._ownership = ownership
@@ -101,11 +108,12 @@ class FleetRelay:
         self._heard_of: frozenset[str] = frozenset()
         self._silent: set[str] = set()
         """Servers that were heard of once, and are not any more."""
-        self.pool = httpcore.AsyncConnectionPool(
-            ssl_context=trust,
-            max_connections=None,  # as many as there are requests, which are bounded
-            max_keepalive_connections=MAX_IDLE,
-            keepalive_expiry=server.keep_alive_s * IDLE_SHARE,
+        self.hops = HopPool(
+            reach,
+            trust=trust,
+            silence_s=fleet.relay_timeout_s,
+            max_idle=MAX_IDLE,
+            idle_s=server.keep_alive_s * IDLE_SHARE,
         )
 
     async def check_elsewhere(self, stream_id: StreamId) -> bool:
@@ -184,6 +192,10 @@ class FleetRelay:
         self._relayed[what] = server, trace
         self.metrics.relays.inc()
 
+    def passed_on(self) -> list[Relayed]:
+        """What is being passed on now."""
+        return list(self._relayed)
+
     def end(self, what: Relayed, kind: Literal["http", "websocket"], outcome: Outcome) -> None:
         """Nothing is passed on any more; only the first call counts."""
         if what in self._running:
@@ -204,13 +216,33 @@ class FleetRelay:
             self.metrics.relays.dec()
             self.metrics.relays_total.labels(kind, outcome).inc()
 
+    def unreached(self, owner: OwnedElsewhere) -> OwnerUnreached:
+        """What is told of a server that takes no connection in time."""
+        self.doubt(owner)
+        return OwnerUnreached(
+            f"the server '{owner.server}', which has the stream, cannot be connected to: try "
+            "again; another server takes the stream over soon",
+            retry_after_s=1.0,
+        )
+
     async def close(self) -> None:
         """Close the connections to other servers."""
-        await self.pool.aclose()
+        self.hops.close()
 
 
-def target_of(base: str, scope: Mapping[str, object]) -> tuple[httpcore.URL, bytes]:
-    """The address of a request at the server that is reached at `base`, and its `Host`.
+@dataclass(frozen=True, slots=True)
+class HopTarget:
+    """Where a request goes at another server."""
+
+    site: Site
+    path: bytes
+    """With the query."""
+    host: bytes
+    """What the header `Host` says."""
+
+
+def target_of(base: str, scope: Mapping[str, object]) -> HopTarget:
+    """Where a request goes at the server that is reached at `base`.
 
     `scope` is the request's ASGI scope. The path under which a proxy shows this server
     (``root_path``) is taken off; the owner has its own in `base`, if any.
@@ -221,10 +253,8 @@ def target_of(base: str, scope: Mapping[str, object]) -> tuple[httpcore.URL, byt
     assert isinstance(root, str)
     assert isinstance(query, bytes)
     path = parts.path.rstrip("/").encode() + raw_path.removeprefix(root.encode())
-    url = httpcore.URL(
-        scheme=parts.scheme.encode(),
-        host=(parts.hostname or "").encode(),
-        port=parts.port,
-        target=path + (b"?" + query if query else b""),
+    return HopTarget(
+        Site.of(base),
+        path + (b"?" + query if query else b""),
+        parts.netloc.rpartition("@")[2].encode(),
     )
-    return url, parts.netloc.rpartition("@")[2].encode()

@@ -117,7 +117,7 @@ def _check(websocket: WebSocket, gateway: Gateway) -> Grant:
     )
     grant = gateway.auth.check(credential)
     grant.require(Action.CONNECT)
-    gateway.check_door()
+    gateway.check_open()
     gateway.check_model(query.get("model"))
     if query.get("events", "all") not in EVENTS_HEARD:
         raise InvalidRequest(
@@ -215,11 +215,8 @@ class RealtimeConnection:
 
     def _leave(self) -> None:
         """The stream goes on at another server, and so should the connection."""
-        is_told = self._session is not None and self._session.is_draining
         message = "the stream goes on at another server; connect again"
-        self._end_soon(
-            _End(errors.CLOSE_GOING_AWAY, MOVED, message, retry_after_s=0.0, announced=is_told)
-        )
+        self._end_soon(self._going_away(message))
 
     def end_now(self) -> None:
         """End the connection soon, since the time to drain is over."""
@@ -307,9 +304,18 @@ class RealtimeConnection:
         self._outbox.put(ErrorEvent(error=errors.body_of(error)))
         raise _End(errors.CLOSE_REFUSED, error.code, error.message)
 
-    def _going_away(self) -> _End:
-        reason = MOVED if self._gateway.goes_on_elsewhere else SHUTTING_DOWN
-        return _End(errors.CLOSE_GOING_AWAY, reason, announced=True)
+    def _going_away(self, message: str = "the server goes away; connect again") -> _End:
+        is_told = self._session is not None and self._session.is_draining
+        reason, retry_after_s = SHUTTING_DOWN, 5.0
+        if self._gateway.goes_on_elsewhere:
+            reason, retry_after_s = MOVED, 0.0
+        return _End(
+            errors.CLOSE_GOING_AWAY,
+            reason,
+            message,
+            retry_after_s=retry_after_s,
+            announced=is_told,
+        )
 
     def _check_engine(self) -> None:
         if self._gateway.phase is Phase.READY and not self._gateway.hub.alive():

@@ -8,8 +8,10 @@ comes back under the slot's number. So one connection may feed streams of severa
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
@@ -37,6 +39,19 @@ _PASSED_BACK = (
 """What the owner says that is about the stream; the rest is about its connection."""
 
 
+Keep = Callable[[told.ResponseObject], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that was passed on."""
+
+    mark: str
+    event_id: str | None
+    """What its sender called it."""
+    keep: Keep | None
+
+
 class FarSlot:
     """`open` first, then `follow` runs as a task."""
 
@@ -57,8 +72,10 @@ class FarSlot:
         self.is_closed = False
         """Whether the stream has ended, or the slot was closed here."""
         self._link, self._emit, self._send_timeout_s = link, emit, send_timeout_s
-        self._answers: set[str] = set()
+        self._questions: deque[_Asked] = deque()
+        self._answers: dict[str, _Asked] = {}
         self._is_lost = False
+        self._num_asked = 0
 
     async def open(self) -> StreamObject:
         """Return how the stream is.
@@ -85,6 +102,7 @@ class FarSlot:
             pass
         finally:
             self._is_lost = True
+            self._questions.clear()
             self._answers.clear()
             await self._leave()
 
@@ -125,6 +143,20 @@ class FarSlot:
         """
         await self._send(event.model_copy(update=changed).model_dump_json(exclude_none=True))
 
+    async def ask_question(
+        self, event: asked.ResponseCreate, question: asked.ResponseConfig, keep: Keep | None
+    ) -> None:
+        """Pass on a question, as its owner is to hear it. `keep` is given the whole answer, unless
+        the question is refused.
+
+        Raises:
+            OwnerLost: it takes nothing.
+        """
+        self._num_asked += 1
+        mark = f"far_{self._num_asked}"  # by which a refusal says of which question it is
+        self._questions.append(_Asked(mark, event.event_id, keep))
+        await self.ask(event, response=question, event_id=mark)
+
     async def take_ack_mode(self, mode: AckMode) -> None:
         """Have frames acknowledged in another way. Raises `OwnerLost`."""
         video = asked.InputVideoConfig(ack=mode)
@@ -155,12 +187,24 @@ class FarSlot:
         if number is not None:
             self.last_event = max(number, self.last_event or 0)
         if isinstance(event, told.ResponseCreated):
-            self._answers.add(event.response.id)
+            if self._questions:  # the owner takes them in order, and refuses some
+                self._answers[event.response.id] = self._questions.popleft()
         elif isinstance(event, told.ResponseDone):
-            self._answers.discard(event.response.id)
+            answered = self._answers.pop(event.response.id, None)
+            if answered is not None and answered.keep is not None:
+                answered.keep(event.response)
+        elif isinstance(event, told.ErrorEvent):
+            self._note_refusal(event)
         elif isinstance(event, told.StreamClosed):
             self.is_closed = True
         self._emit(event)
+
+    def _note_refusal(self, event: told.ErrorEvent) -> None:
+        for question in self._questions:
+            if question.mark == event.error.event_id:
+                self._questions.remove(question)
+                event.error.event_id = question.event_id
+                return
 
     async def _send(self, message: str | bytes) -> None:
         try:

@@ -5,6 +5,7 @@ Where a slot's owner is lost, or the stream moves, the slot is attached again.
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -16,9 +17,11 @@ from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import StreamObject
 from onlooker.server.errors import OwnerLost
-from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone, RelayTrace
+from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone, OwnerUnreached, RelayTrace
 from onlooker.server.fleet.headers import RELAYED_BY
 from onlooker.server.gateway import Gateway
+from onlooker.server.realtime.conversation import Conversation
+from onlooker.server.realtime.far_asking import question_for_owner, remember
 from onlooker.server.realtime.far_slot import ATTACHED, FarSlot
 from onlooker.server.relay.dialling import dial_owner
 from onlooker.server.relay.pursuit import Pursuit
@@ -82,6 +85,8 @@ class FarStreams:
             except (ConnectionRefusedError, OwnerGone):
                 relay.doubt(target)
                 await pursuit.gone()
+            except OwnerUnreached as error:
+                pursuit.unreached(error)
             except (OSError, TimeoutError, WebSocketException) as error:
                 relay.doubt(target)
                 raise OwnerLost(
@@ -97,23 +102,25 @@ class FarStreams:
         return None
 
     async def take(
-        self, event: asked.ClientEvent, messages: Callable[[], list[asked.SaidItem]]
+        self,
+        event: asked.ClientEvent,
+        session: asked.SessionConfig,
+        conversation: Conversation,
     ) -> bool:
-        """Pass an event on that is about one of the streams; returns False for others. `messages`:
-        the conversation, which a question brings along.
+        """Pass an event on that is about one of the streams; returns False for others. `session`
+        and `conversation`: what a question takes along, and where its answer is remembered.
 
         Raises:
             OwnerLost: the owner takes nothing.
+            NotFound: a question refers to what was not said.
         """
         if isinstance(event, asked.ResponseCreate):
             slot = self._named(event.response.stream)
             if slot is not None:
-                changed = {
-                    "stream": None,
-                    "conversation": "none",
-                    "input": event.response.input or messages(),
-                }
-                await slot.ask(event, response=event.response.model_copy(update=changed))
+                question = question_for_owner(event.response, session, conversation)
+                is_beside = event.response.conversation == "none"
+                keep = None if is_beside else partial(remember, conversation=conversation)
+                await slot.ask_question(event, question, keep)
             return slot is not None
         if isinstance(event, asked.ResponseCancel):
             slot = next(

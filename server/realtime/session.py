@@ -67,9 +67,6 @@ OWN_SLOT = 0
 
 _REST_HOLDS = "What else the session.update says, if anything, is in force"
 
-MAX_FAR_MESSAGES = 16
-"""Messages of the conversation that a question about a stream of another server brings along."""
-
 
 class TooManyErrors(Exception):
     """The peer sends nothing but faults; its connection ends."""
@@ -185,7 +182,9 @@ class Session:
             self._grant.require(EVENTS[event.type])
             if asked.is_additive(event.type):
                 self._tell_all()
-            if not await self._far.take(event, self._dialogue):
+            if isinstance(event, asked.ResponseCreate):
+                self._check_answer(event)
+            if not await self._far.take(event, self._config, self._conversation):
                 await self._handlers[type(event)](event)
         except asked.BadEvent as error:
             self._report(error, event_id=error.event_id)
@@ -377,18 +376,17 @@ class Session:
         except OwnedElsewhere as owner:
             far: OwnedElsewhere = owner
         except (NoRoom, ShuttingDown) as refusal:
-            far = another_place(gateway, connection, refusal, self._streams.tenant)
+            far = another_place(gateway, connection, refusal, self._streams.tenant, name)
         else:
             self._follow(number, stream, after=after)
             return stream_object(stream)
         if (shown := await self._far.open(number, name, far, after)) is not None:
+            if self._video.ack != VideoSettings().ack:
+                await self._far.slots[number].take_ack_mode(self._video.ack)
             return shown
         stream = await found_or_opened(gateway, self._streams, name, self._grant)
         self._follow(number, stream, after=after)
         return stream_object(stream)
-
-    def _dialogue(self) -> list[asked.SaidItem]:
-        return self._conversation.newest(MAX_FAR_MESSAGES)
 
     def _move(self, number: int) -> None:
         """A stream goes on at another server: go there too."""
@@ -467,7 +465,7 @@ class Session:
 
     # ---- answers
 
-    async def _create_response(self, event: asked.ResponseCreate) -> None:
+    def _check_answer(self, event: asked.ResponseCreate) -> None:
         if self.is_draining:
             raise ShuttingDown(
                 "the server is shutting down and takes no more questions; connect again"
@@ -476,6 +474,8 @@ class Session:
         if aside.refused:
             raise _refused(aside, "response")
         self._warn(aside, "response", event.event_id)
+
+    async def _create_response(self, event: asked.ResponseCreate) -> None:
         stream = self._stream(event.response.stream)
         for slot in self._slots.values():
             if slot.stream is stream:

@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from typing import Any
 
-import httpcore
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -20,7 +19,9 @@ from onlooker.core.errors import OwnedElsewhere, ShuttingDown
 from onlooker.core.protocol.server_events import ErrorEvent
 from onlooker.server.errors import OwnerLost, body_of, reply_of
 from onlooker.server.fleet.fleet_relay import FleetRelay, Outcome, OwnerGone, target_of
-from onlooker.server.fleet.headers import asked_on, told_back
+from onlooker.server.fleet.headers import RawHeaders, asked_on, told_back
+from onlooker.server.fleet.hop import Hop, HopFailed
+from onlooker.server.fleet.reach import Unreached
 from onlooker.server.sse import disconnected, sse_text
 
 _log = logging.getLogger("onlooker.server.relay")
@@ -48,7 +49,8 @@ class RelayedCall(Response):
         self._ending: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._is_asked = asyncio.Event()
         self._left: asyncio.Future[None] | None = None
-        self._reply: httpcore.Response | None = None
+        self._target = target_of(owner.url, request.scope)
+        self._hop: Hop | None = None
         self._refusal: bytes | None = None
 
     def drain(self) -> None:
@@ -71,6 +73,7 @@ class RelayedCall(Response):
 
         Raises:
             OwnerGone: the owner's port refuses connections; nothing of the body has been read.
+            OwnerUnreached: it takes no connection in time; the same holds.
             OwnerLost: the owner went away or fell silent before it replied.
             what reading the request's body does.
         """
@@ -84,7 +87,7 @@ class RelayedCall(Response):
             await self._close("lost")
             raise
         self._left = asyncio.ensure_future(self._hung_up())
-        asking = asyncio.ensure_future(self._relay.pool.handle_async_request(self._call()))
+        asking = asyncio.ensure_future(self._ask())
         try:
             ends: list[asyncio.Future[Any]] = [asking, self._left, self._ending]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -94,39 +97,41 @@ class RelayedCall(Response):
                 raise ShuttingDown("the server is shutting down; try another one")
             if not asking.done():
                 raise ClientDisconnect
-            self._reply = asking.result()
+            self.status_code, told = asking.result()
         except ClientDisconnect:
             await self._close("left", asking)
             return Response(status_code=HUNG_UP)
-        except (httpcore.ConnectError, ConnectionRefusedError) as error:
+        except ConnectionRefusedError as error:
             self._relay.doubt(self._owner)
             await self._close("gone", asking)
             raise OwnerGone(str(error)) from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+        except Unreached as error:
+            await self._close("unreached", asking)
+            raise self._relay.unreached(self._owner) from error
+        except HopFailed as error:
             await self._close("lost", asking)
             raise self._lost(error) from error
         except BaseException:
             await self._close(self._ending.result() if self._ending.done() else "left", asking)
             raise
-        self.status_code = self._reply.status
+        self._is_asked.set()  # an owner may reply before it has the whole body
         if self.status_code in (404, 421):
             self._relay.doubt(self._owner)
-        self.raw_headers = told_back(self._reply.headers, server=self._owner.server)
+        self.raw_headers = told_back(told, server=self._owner.server)
         return self
 
     async def refusal(self) -> str | None:
         """The code of the error with which the server refused; None where it did not, or not as one
         that is not the stream's owner does. Call it once `ask` has returned."""
-        assert self._reply is not None
         length = dict(self.raw_headers).get(b"content-length", b"")
         if self.status_code not in REFUSALS or not length.isdigit():
             return None
         if int(length) > MAX_REFUSAL_BYTES:
             return None
         try:
-            self._refusal = await self._reply.aread()
+            self._refusal = b"".join([piece async for piece in self._pieces()])
             code = json.loads(self._refusal)["error"]["code"]
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException):
+        except HopFailed:
             return None
         except (ValueError, KeyError, TypeError):
             return None
@@ -159,31 +164,25 @@ class RelayedCall(Response):
 
     # ---- there
 
-    def _call(self) -> httpcore.Request:
-        scope = self._request.scope
-        url, host = target_of(self._owner.url, scope)
-        headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
-        fleet = self._relay.fleet
+    async def _ask(self) -> tuple[int, RawHeaders]:
+        headers: Iterable[tuple[bytes, bytes]] = self._request.scope["headers"]
         names = {name for name, _ in headers}
         has_body = not names.isdisjoint((b"content-length", b"transfer-encoding"))
         if not has_body:
             self._is_asked.set()
-        limits = {
-            "connect": fleet.timeout_s,
-            "read": fleet.relay_timeout_s,
-            "write": fleet.relay_timeout_s,
-        }
         place = None if self._trace is None else self._trace.place
-        asked = asked_on(headers, host=host, by=self._relay.name, place=place)
-        if b"transfer-encoding" in names:
-            asked.append((b"transfer-encoding", b"chunked"))
-        return httpcore.Request(
+        self._hop = await self._relay.hops.take(self._target.site)
+        return await self._hop.ask(
             self._request.method,
-            url,
-            headers=asked,
-            content=self._body() if has_body else None,
-            extensions={"timeout": limits},
+            self._target.path,
+            asked_on(headers, host=self._target.host, by=self._relay.name, place=place),
+            self._body() if has_body else None,
+            is_chunked=b"transfer-encoding" in names,
         )
+
+    def _pieces(self) -> AsyncIterator[bytes]:
+        assert self._hop is not None
+        return self._hop.pieces()
 
     async def _body(self) -> AsyncIterator[bytes]:
         async for piece in self._request.stream():
@@ -203,9 +202,8 @@ class RelayedCall(Response):
         return any(n == b"content-type" and EVENT_STREAM in v for n, v in self.raw_headers)
 
     async def _pass_back(self, send: Send) -> Outcome:
-        assert self._reply is not None
         head = {"status": self.status_code, "headers": self.raw_headers}
-        pieces = self._reply.aiter_stream() if self._refusal is None else _whole(self._refusal)
+        pieces = self._pieces() if self._refusal is None else _whole(self._refusal)
         try:
             await self._put(send, {"type": "http.response.start", **head})
             async for piece in (
@@ -221,7 +219,7 @@ class RelayedCall(Response):
             return "slow_reader"
         except OSError:
             return "left"
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
+        except HopFailed as error:
             lost = self._lost(error)
             if self._is_event_stream:  # else what was promised cannot be told from what is missing
                 with suppress(OSError, TimeoutError):
@@ -256,9 +254,9 @@ class RelayedCall(Response):
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        if self._reply is not None:
-            with suppress(httpcore.NetworkError, httpcore.ProtocolError, OSError):
-                await asyncio.shield(self._reply.aclose())
+        if self._hop is not None:
+            hop, self._hop = self._hop, None
+            self._relay.hops.give_back(hop, self._target.site)
         self._relay.end(self, "http", outcome)
 
 

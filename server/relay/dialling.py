@@ -1,6 +1,7 @@
 """Dialling a stream's owner: a realtime connection to another server, as the caller's own."""
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,9 +10,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from onlooker.core.errors import OwnedElsewhere
 from onlooker.server.fleet.fleet_relay import FleetRelay, RelayTrace, target_of
 from onlooker.server.fleet.headers import asked_on
+from onlooker.server.fleet.reach import Site, Unreached
 
 HANDSHAKE_S = 10.0
-"""How long the owner gets to take the connection."""
+"""How long the owner gets to take the connection, once its port has."""
 
 FAREWELL_S = 1.0
 """How long it gets to answer a close."""
@@ -32,28 +34,32 @@ async def dial_owner(
     Raises:
         InvalidStatus: the owner refused.
         ConnectionRefusedError: its port refuses connections.
+        OwnerUnreached: it takes no connection in time.
         OSError, TimeoutError, WebSocketException: it does not answer.
     """
     server = relay.server
-    url, host = target_of(owner.url, scope)
     place = None if trace is None else trace.place
-    secure = url.scheme == b"https"
-    base = f"{'wss' if secure else 'ws'}://{host.decode()}{url.target.decode()}"
+    target = target_of(owner.url, scope)
+    site, host = target.site, target.host
+    base = f"{'wss' if site.is_secure else 'ws'}://{host.decode()}{target.path.decode()}"
     headers = {
         name.decode("latin-1"): value.decode("latin-1")
         for name, value in asked_on(scope["headers"], host=host, by=relay.name, place=place)
         if name != b"host"
     }
     user_agent = headers.pop("user-agent", None)
+    connected = await _connected(relay, site, owner)
     async with asyncio.timeout(HANDSHAKE_S):
         return await connect(
             base,
+            sock=connected,
             additional_headers=list(headers.items()),
             user_agent_header=user_agent,
             subprotocols=scope.get("subprotocols") or None,
             compression=None,
             proxy=None,
-            ssl=relay.trust if secure else None,
+            ssl=relay.trust if site.is_secure else None,
+            server_hostname=site.host if site.is_secure else None,
             open_timeout=None,
             ping_interval=server.ping_interval_s,
             ping_timeout=server.ping_timeout_s,
@@ -61,6 +67,26 @@ async def dial_owner(
             max_size=max(server.max_message_bytes, server.max_queued_bytes),
             max_queue=MAX_WAITING,
         )
+
+
+async def _connected(relay: FleetRelay, site: Site, owner: OwnedElsewhere) -> socket.socket:
+    """A socket that is connected to a server."""
+    loop = asyncio.get_running_loop()
+    try:
+        with relay.reach.attempt(site):
+            async with asyncio.timeout(relay.reach.limit_s):
+                found = await loop.getaddrinfo(site.host, site.port, type=socket.SOCK_STREAM)
+                family, kind, protocol, _, address = found[0]
+                connected = socket.socket(family, kind, protocol)
+                try:
+                    connected.setblocking(False)
+                    await loop.sock_connect(connected, address)
+                except BaseException:
+                    connected.close()
+                    raise
+    except Unreached as error:
+        raise relay.unreached(owner) from error
+    return connected
 
 
 async def hang_up(connection: ClientConnection, code: int, reason: str) -> None:

@@ -6,10 +6,13 @@ from onlooker.server.gateway import Gateway
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
 
+HANDOVER_S = 3.0
+"""How long a stream is waited for that its owner is letting go of."""
+
 
 async def found(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
     """The stream of this name. One that its last owner left for another server to go on with is
-    opened here.
+    opened here; one that leaves for another server is waited for.
 
     Raises:
         NotFound: no server has it.
@@ -18,6 +21,10 @@ async def found(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
         what `take_over` does.
     """
     try:
+        stream = streams.get(name)
+        if not stream.is_leaving:
+            return stream
+        await gateway.hub.departures.left(stream, limit_s=HANDOVER_S)
         return streams.get(name)
     except NotFound:
         if await is_left(gateway, streams.tenant, name):

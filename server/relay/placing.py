@@ -33,16 +33,21 @@ def check_placed(
 
 
 def another_place(
-    gateway: Gateway, connection: HTTPConnection, refusal: CapacityError, tenant: str
+    gateway: Gateway,
+    connection: HTTPConnection,
+    refusal: CapacityError,
+    tenant: str,
+    name: str | None = None,
 ) -> PlacedElsewhere:
-    """Where a call goes that this server has refused, as it is full or drained.
+    """Where a call goes that this server has refused, as it is full or drained. `name`: of the
+    stream that it is about, where that is known.
 
     Raises: `refusal`, where there is no such server.
     """
     chosen = _chosen(gateway, connection, must=True)
     if chosen is None:
         raise refusal
-    return _placed(chosen, tenant, None)
+    return _placed(chosen, tenant, name)
 
 
 def _chosen(gateway: Gateway, connection: HTTPConnection, *, must: bool) -> ServerObject | None:

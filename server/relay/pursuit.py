@@ -9,13 +9,10 @@ from starlette.requests import HTTPConnection
 
 from onlooker.core.errors import NoRoom, OwnedElsewhere, ShuttingDown
 from onlooker.core.ids import tenant_stream_id
-from onlooker.server.fleet.fleet_relay import FleetRelay
+from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerUnreached
 from onlooker.server.gateway import Gateway
-from onlooker.server.relay.finding import take_over
+from onlooker.server.relay.finding import HANDOVER_S, take_over
 from onlooker.server.relay.placing import STAYS, PlacedElsewhere, another_place
-
-HANDOVER_S = 3.0
-"""How long a stream is waited for that its owner is letting go of."""
 
 POLL_S = 0.03
 
@@ -76,6 +73,15 @@ class Pursuit:
         else:
             await self._go_on_here()
 
+    def unreached(self, error: OwnerUnreached) -> None:
+        """Go on, as the owner takes no connection in time.
+
+        Raises: `error`, where it has the stream and has to be waited for.
+        """
+        if not isinstance(self.owner, PlacedElsewhere):
+            raise error
+        self._stay()
+
     async def refused(self, code: str) -> bool:
         """Go on after the server has refused with an error of this code; returns False where that
         refusal stands.
@@ -87,7 +93,8 @@ class Pursuit:
         if isinstance(owner, PlacedElsewhere):
             if code == NOT_THERE:
                 return False
-            self._stay()
+            if code != NOT_THE_OWNER or not await self._has_found_owner(owner):
+                self._stay()
             return True
         clock = self._gateway.clock
         until_s = clock.now_s() + HANDOVER_S
@@ -119,10 +126,21 @@ class Pursuit:
             if not self._relay.may_pass_on(self._connection.headers, newer) or not self._ask(newer):
                 raise
         except (NoRoom, ShuttingDown) as refusal:
-            tenant, _ = owner.stream
-            self._ask(another_place(self._gateway, self._connection, refusal, tenant))
+            self._ask(another_place(self._gateway, self._connection, refusal, *owner.stream))
         else:
             self.owner = None
+
+    async def _has_found_owner(self, placed: OwnedElsewhere) -> bool:
+        """Whether a third server has taken over the stream that was sent to `placed`; then that one
+        is asked next."""
+        tenant, name = placed.stream
+        if not name:
+            return False
+        try:
+            await self._relay.check_elsewhere(tenant_stream_id(tenant, name))
+        except OwnedElsewhere as owner:
+            return self._ask(owner)
+        return False
 
     def _ask(self, owner: OwnedElsewhere) -> bool:
         self._num_moves += 1

@@ -15,12 +15,13 @@ from onlooker.core.protocol.http import STREAM_HEADER
 from onlooker.server.access import grant_of, the_gateway
 from onlooker.server.bodies import JsonRequest, JsonRoute
 from onlooker.server.doors import ROUTES
-from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone
+from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone, OwnerUnreached
 from onlooker.server.gateway import Gateway
 from onlooker.server.relay.call import RelayedCall
 from onlooker.server.relay.finding import found
 from onlooker.server.relay.placing import another_place
 from onlooker.server.relay.pursuit import Pursuit
+from onlooker.streams.stream import Stream
 
 NAMED_BY_HEADER = ("/v1/chat/", "/v1/responses")
 """Calls of which `STREAM_HEADER` may name the stream."""
@@ -46,31 +47,41 @@ class StreamRoute(JsonRoute):
             if relay is None or _call_of(request) not in ROUTES:
                 return await handler(request)
             try:
-                await _check_path(gateway, request)
-                return await handler(request)
+                stream = await _check_path(gateway, request)
+                try:
+                    return await handler(request)
+                except NotFound:
+                    if stream is None or stream.closed_reason is None:
+                        raise
+                    await _check_path(gateway, request)  # it may have moved meanwhile
+                    raise
             except OwnedElsewhere as owner:
                 target = owner
             except (NoRoom, ShuttingDown) as refusal:
                 tenant = grant_of(request, gateway).tenant
-                target = another_place(gateway, request, refusal, tenant)
+                target = another_place(gateway, request, refusal, tenant, _name_in(request))
             return await _passed_on(relay, gateway, request, target, handler)
 
         return handle
 
 
-async def _check_path(gateway: Gateway, request: JsonRequest) -> None:
-    """Raises `OwnedElsewhere` for a caller who may make the call, about a stream of another server
-    that the path or a header names; and what refuses callers."""
-    name = request.path_params.get("stream_id")
-    if name is None and _call_of(request).partition(" ")[2].startswith(NAMED_BY_HEADER):
-        name = request.headers.get(STREAM_HEADER)
+async def _check_path(gateway: Gateway, request: JsonRequest) -> Stream | None:
+    """The stream that the path or a header names, if there is one.
+
+    Raises `OwnedElsewhere` for a caller who may make the call, where another server has it; and
+    what refuses callers."""
+    name = _name_in(request)
     grant = grant_of(request, gateway)
-    gateway.check_door()
-    if name is not None:
-        try:
-            await found(gateway, gateway.streams_of(grant.tenant), name)
-        except NotFound:  # the route knows what to say
-            return
+    gateway.check_open()
+    if name is None:
+        return None
+    try:
+        return await found(gateway, gateway.streams_of(grant.tenant), name)
+    except NotFound:  # the route knows what to say
+        return None
+    except OwnedElsewhere:
+        gateway.check_door()
+        raise
 
 
 async def _passed_on(
@@ -91,6 +102,9 @@ async def _passed_on(
         except OwnerGone:
             await pursuit.gone()
             continue
+        except OwnerUnreached as error:
+            pursuit.unreached(error)
+            continue
         if reply is not call or not is_repeatable or (code := await call.refusal()) is None:
             return reply
         try:
@@ -101,6 +115,7 @@ async def _passed_on(
         if not goes_on:
             return reply
         await call.give_up()
+    await _check_path(gateway, request)  # what is refused here too is refused for what it is
     return await handler(request)
 
 
@@ -113,6 +128,14 @@ async def _is_repeatable(request: JsonRequest) -> bool:
         return False
     await request.body()
     return True
+
+
+def _name_in(request: Request) -> str | None:
+    """The stream that the path or a header names."""
+    name: str | None = request.path_params.get("stream_id")
+    if name is None and _call_of(request).partition(" ")[2].startswith(NAMED_BY_HEADER):
+        name = request.headers.get(STREAM_HEADER)
+    return name
 
 
 def _call_of(request: Request) -> str:

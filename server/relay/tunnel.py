@@ -23,7 +23,7 @@ from onlooker.core.errors import NoRoom, NotFound, OwnedElsewhere, ShuttingDown
 from onlooker.core.protocol.server_events import SessionClosing
 from onlooker.server import errors
 from onlooker.server.errors import OwnerLost
-from onlooker.server.fleet.fleet_relay import FleetRelay, Outcome, OwnerGone
+from onlooker.server.fleet.fleet_relay import FleetRelay, Outcome, OwnerGone, OwnerUnreached
 from onlooker.server.fleet.headers import told_back
 from onlooker.server.gateway import Gateway
 from onlooker.server.relay.dialling import dial_owner, hang_up
@@ -65,7 +65,7 @@ async def tunnelled(websocket: WebSocket, gateway: Gateway, grant: Grant, name: 
     except OwnedElsewhere as owner:
         target = owner
     except (NoRoom, ShuttingDown) as refusal:
-        target = another_place(gateway, websocket, refusal, grant.tenant)
+        target = another_place(gateway, websocket, refusal, grant.tenant, name)
     pursuit = Pursuit(gateway, relay, websocket, target)
     await pursuit.begin()
     while pursuit.owner is not None:
@@ -74,6 +74,8 @@ async def tunnelled(websocket: WebSocket, gateway: Gateway, grant: Grant, name: 
             await tunnel.run()
         except OwnerGone:
             await pursuit.gone()
+        except OwnerUnreached as error:
+            pursuit.unreached(error)
         except InvalidStatus as refused:
             if not await pursuit.refused(code_of(refused)):
                 await tunnel.refuse(refused)
@@ -93,10 +95,14 @@ async def _check_here(
         what `found` and `Gateway.check_ready` do.
     """
     if name is not None:
-        with suppress(NotFound):
+        try:
             await found(gateway, gateway.streams_of(grant.tenant), name)
-            gateway.check_ready()
             return
+        except OwnedElsewhere:
+            gateway.check_door()
+            raise
+        except NotFound:
+            pass
     gateway.check_ready()
     check_placed(gateway, websocket, grant.tenant, name)
 
@@ -146,6 +152,9 @@ class Tunnel:
         except InvalidStatus:
             outcome = "refused"
             self._relay.doubt(self._owner)
+            raise
+        except OwnerUnreached:
+            outcome = "unreached"
             raise
         except OwnerLost:
             outcome = "lost"

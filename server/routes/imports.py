@@ -84,6 +84,7 @@ async def create_import(
     opened (clock `virtual`, its time 0 at `starts_at`) where it is missing, and takes nothing from
     before what it has seen. Masks of the stream are applied before anything is looked at.
     """
+    gateway.check_ready()
     check_name(stream_id)
     key = tenant_stream_id(grant.tenant, stream_id)
     importer = gateway.importer

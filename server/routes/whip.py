@@ -76,6 +76,7 @@ async def begin_session(
     The stream is opened if it is not open yet, and stays when the session ends. H.264, VP8 and VP9
     are taken; sound is not. One source feeds a stream at a time.
     """
+    gateway.check_ready()
     peers = _peers_of(gateway)
     _check_type(request, OFFER_TYPE)
     offer = peers.parse_offer(await _text_of(request))

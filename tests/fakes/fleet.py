@@ -52,6 +52,7 @@ async def member(redis_url: str, name: str, **overrides: Any) -> AsyncIterator[S
         "fleet__name": name,
         "fleet__url": f"http://127.0.0.1:{port}",
         "fleet__timeout_s": 30.0,
+        "fleet__connect_s": 30.0,
         "fleet__lease_s": 60.0,
         **overrides,
     }

@@ -10,6 +10,7 @@ import pytest
 
 from onlooker.clients.python import Client, ClientOptions
 from onlooker.engine.fake import ScriptedEngine
+from onlooker.streams.events import StreamEnded
 from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
 from tests.fakes.served import KEY, Served, next_event, send, serving, user_item
 from tests.fakes.waiting import WAIT_S, limited, until
@@ -147,6 +148,88 @@ async def test_an_answer_under_way_ends_before_its_stream_moves(redis_url: str) 
     assert done["response"]["status"] == "completed"
     assert ws.close_reason == "moved"
     assert (reply.status_code, "onlooker-served-by" in reply.headers) == (200, False)
+
+
+async def test_until_its_turn_a_stream_is_served_where_it_is(redis_url: str) -> None:
+    slowly = {**SELDOM, "streams__move_every_s": 3.0, "server__drain_s": 60.0}
+    async with (
+        member(redis_url, "a", **slowly) as a,
+        member(redis_url, "b", **SELDOM) as b,
+        at(a) as client,
+        at(b) as other,
+    ):
+        for name in ("first", "second"):
+            await client.post("/v1/streams", json={"id": name})
+        await acquaint(a, b)
+        async with a.ws("?stream=second", additional_headers=AUTH) as ws:
+            await next_event(ws, "session.created")
+            await client.post(DRAIN)
+            await until(lambda: len(a.gateway.hub.streams()) == 1)
+            here = await client.post("/v1/streams/second/questions", json=QUESTION)
+            through = await other.post("/v1/streams/second/questions", json=QUESTION)
+            await send(ws, "conversation.item.create", item=user_item("what?"))
+            await send(ws, "response.create")
+            done = await next_event(ws, "response.done", "error", "session.closing")
+            refused = await client.post("/v1/streams", json={"id": "new"})
+        await until(lambda: not a.gateway.hub.streams())
+        moved = await client.post("/v1/streams/second/questions", json=QUESTION)
+    assert (here.status_code, "onlooker-served-by" in here.headers) == (200, False)
+    assert (through.status_code, through.headers["onlooker-served-by"]) == (200, "a")
+    assert done["type"] == "response.done"
+    assert (refused.status_code, refused.headers["onlooker-served-by"]) == (201, "b")
+    assert (moved.status_code, moved.headers["onlooker-served-by"]) == (200, "b")
+
+
+async def test_a_stream_is_free_when_its_viewers_hear_that_it_moved(pair: Pair) -> None:
+    """Whoever comes back at once must find it so, and the numbers of events must go on."""
+    ownership = pair.a.gateway.hub._ownership
+    assert ownership is not None
+    released: list[str] = []
+    release = ownership.release
+
+    async def note(*args: object, **options: object) -> None:
+        await release(*args, **options)  # type: ignore[arg-type]
+        released.append("free")
+
+    ownership.release = note  # type: ignore[method-assign]
+    stream = pair.a.gateway.hub.streams()[0]
+    heard = stream.subscribe(max_events=100)
+
+    async def listen() -> int:
+        last = 0
+        async for number, event in heard:
+            last = number
+            if isinstance(event, StreamEnded):
+                released.append("told")
+        return last
+
+    listening = asyncio.create_task(listen())
+    async with at(pair.a) as client, at(pair.b) as other:
+        await client.post(DRAIN)
+        last = await listening
+        await other.get("/v1/streams/door")
+        assert pair.b.gateway.hub.streams()[0].last_event >= last
+    assert released == ["free", "told"]
+
+
+async def test_a_stream_that_two_servers_take_over_at_once_is_asked_at_the_quicker(
+    redis_url: str,
+) -> None:
+    """The drained server sends a question to one server, and the stream is at another by then."""
+    async with (
+        member(redis_url, "a", **SELDOM) as a,
+        member(redis_url, "b", **SELDOM) as b,
+        member(redis_url, "c", **SELDOM, streams__max_streams=1) as c,
+        at(a) as client,
+        at(c) as third,
+    ):
+        await client.post("/v1/streams", json={"id": "door"})
+        await acquaint(a, b, c)
+        await client.post(DRAIN)
+        await until(lambda: not a.gateway.hub.streams())
+        assert (await third.get("/v1/streams/door")).status_code == 200
+        asked = await client.post("/v1/streams/door/questions", json=QUESTION)
+    assert (asked.status_code, asked.headers["onlooker-served-by"]) == (200, "c")
 
 
 async def test_a_drain_can_be_called_off(pair: Pair) -> None:

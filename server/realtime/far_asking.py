@@ -1,0 +1,72 @@
+"""A question about a stream that another server owns, as its owner is to hear it.
+
+The owner knows neither the session nor its conversation. So a question takes along what it would
+have had from them here, and what came of it is remembered here.
+"""
+
+from typing import Any
+
+from onlooker.core.protocol.base import ConversationItem, ItemReference, MessageItem, TextPart
+from onlooker.core.protocol.client_events import ResponseConfig, SaidItem, SessionConfig
+from onlooker.core.protocol.functions import CalledItem, FunctionCallItem
+from onlooker.core.protocol.server_events import ResponseObject
+from onlooker.server.realtime.conversation import Conversation
+
+MAX_FAR_MESSAGES = 16
+"""Messages of the conversation that a question brings along."""
+
+_FROM_SESSION = ("instructions", "max_output_tokens", "service_tier", "parallel_tool_calls")
+
+
+def question_for_owner(
+    asked: ResponseConfig, session: SessionConfig, conversation: Conversation
+) -> ResponseConfig:
+    """The question with all that it has from its session: what holds for all answers, the functions
+    that they may call, and what was said before.
+
+    Raises:
+        NotFound: it refers to an item that the conversation does not have.
+    """
+    changed: dict[str, Any] = {
+        name: getattr(session, name) for name in _FROM_SESSION if getattr(asked, name) is None
+    }
+    if asked.tools is None:
+        changed["tools"] = session.tools
+    if asked.tool_choice is None and asked.tools != []:
+        changed["tool_choice"] = session.tool_choice
+    said = (
+        conversation.newest(MAX_FAR_MESSAGES) if asked.input is None else _said(asked, conversation)
+    )
+    changed |= {"stream": None, "conversation": "none", "input": said}
+    return asked.model_copy(update=changed)
+
+
+def _said(asked: ResponseConfig, conversation: Conversation) -> list[SaidItem]:
+    return [
+        conversation.get(entry.id).said if isinstance(entry, ItemReference) else entry
+        for entry in asked.input or ()
+    ]
+
+
+def remember(answer: ResponseObject, conversation: Conversation) -> None:
+    """Take an answer that the owner gave into the conversation, with the calls that it made."""
+    asked_s, is_whole = answer.onlooker.asked_s or 0.0, answer.status == "completed"
+    for item in answer.output:
+        said: MessageItem | FunctionCallItem
+        if isinstance(item, CalledItem):
+            said = FunctionCallItem(
+                type="function_call",
+                id=item.id,
+                call_id=item.call_id,
+                name=item.name,
+                arguments=item.arguments,
+            )
+        elif isinstance(item, ConversationItem):
+            text = "".join(part.text for part in item.content if part.type == "output_text")
+            if not text:
+                continue
+            part = TextPart(type="output_text", text=text)
+            said = MessageItem(id=item.id, role="assistant", content=[part])
+        else:
+            continue
+        conversation.add_answer(said, asked_s=asked_s, is_whole=is_whole)
