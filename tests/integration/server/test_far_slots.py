@@ -97,6 +97,83 @@ async def test_what_is_about_a_far_stream_is_done_by_its_owner(pair: tuple[Serve
     assert refused["error"]["event_id"] == "mine"
 
 
+async def test_a_question_to_a_far_stream_has_the_functions_of_its_session(
+    pair: tuple[Served, Served],
+) -> None:
+    _, b = pair
+    dial = {"type": "function", "name": "dial", "parameters": {"type": "object"}}
+    session = {"type": "realtime", "tools": [dial], "instructions": "Be brief."}
+    async with b.ws("?stream=near", additional_headers=AUTH) as ws:
+        await send(ws, "session.update", session=session)
+        await send(ws, "input_video.attach", slot=1, stream="far")
+        await next_event(ws, "input_video.attached")
+        await send(ws, "conversation.item.create", item=user_item("Please dial."))
+        await send(ws, "response.create", response={"stream": "far"})
+        called = await next_event(ws, "response.done", "error")
+        (call,) = called["response"]["output"]
+        result = {"type": "function_call_output", "call_id": call["call_id"], "output": "busy"}
+        await send(ws, "conversation.item.create", item=result)
+        await next_event(ws, "conversation.item.done")
+        await send(ws, "response.create", response={"stream": "far"})
+        done = await next_event(ws, "response.done", "error")
+        itself = {"type": "item_reference", "id": called["response"]["output"][0]["id"]}
+        await send(ws, "response.create", response={"stream": "far", "tools": [], "input": [
+            {"type": "message", "role": "user", "content": [
+                {"type": "input_text", "text": "Please dial."}]}, itself,
+        ]})  # fmt: skip
+        again = await next_event(ws, "response.done", "error")
+    assert (call["type"], call["name"]) == ("function_call", "dial")
+    assert done["response"]["output"][0]["type"] == "message"
+    assert [item["type"] for item in again["response"]["output"]] == ["message"]
+
+
+async def test_an_answer_about_a_far_stream_is_remembered_unless_it_is_beside(
+    pair: tuple[Served, Served],
+) -> None:
+    _, b = pair
+    async with b.ws("?stream=near", additional_headers=AUTH) as ws:
+        await send(ws, "input_video.attach", slot=1, stream="far")
+        await next_event(ws, "input_video.attached")
+        await send(ws, "conversation.item.create", item=user_item("What colour?"))
+        answers = []
+        for conversation in ("none", "auto"):
+            far = {"stream": "far", "conversation": conversation}
+            await send(ws, "response.create", response=far)
+            done = await next_event(ws, "response.done", "error")
+            answers.append(done["response"]["output"][0]["id"])
+        found = []
+        for item_id in answers:
+            await send(ws, "conversation.item.retrieve", item_id=item_id)
+            found.append((await next_event(ws, "conversation.item.retrieved", "error"))["type"])
+    assert found == ["error", "conversation.item.retrieved"]
+
+
+async def test_what_is_wrong_with_a_question_to_a_far_stream_is_said(
+    pair: tuple[Served, Served],
+) -> None:
+    _, b = pair
+    async with b.ws("?stream=near", additional_headers=AUTH) as ws:
+        await send(ws, "input_video.attach", slot=1, stream="far")
+        await next_event(ws, "input_video.attached")
+        await send(ws, "conversation.item.create", item=user_item("What?"))
+        unknown = {"stream": "far", "input": [{"type": "item_reference", "id": "none"}]}
+        await send(ws, "response.create", event_id="mine", response=unknown)
+        no_item = await next_event(ws, "error")
+        too_long = {"stream": "far", "instructions": "x" * 40_000}
+        await send(ws, "response.create", response=too_long)
+        refused = await next_event(ws, "error")
+        await send(
+            ws, "response.create", response={"stream": "far", "output_modalities": ["audio"]}
+        )
+        no_sound = await next_event(ws, "error")
+        await send(ws, "response.create", response={"stream": "far"})
+        done = await next_event(ws, "response.done", "error")
+    assert (no_item["error"]["code"], no_item["error"]["event_id"]) == ("not_found", "mine")
+    assert (refused["error"]["code"], refused["error"]["event_id"]) == ("too_large", None)
+    assert no_sound["error"]["code"] == "invalid_request"
+    assert done["response"]["status"] == "completed"
+
+
 async def test_a_far_slot_is_detached_and_lets_go_of_its_owner(pair: tuple[Served, Served]) -> None:
     a, b = pair
     async with b.ws("?stream=near", additional_headers=AUTH) as ws:
