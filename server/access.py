@@ -1,4 +1,8 @@
-"""What routes depend on: the gateway, a checked caller, and a server that takes work."""
+"""What routes depend on: the gateway, a checked caller, and a server that takes work.
+
+What routes depend on is asynchronous, though none of it waits: FastAPI runs each dependency that is
+not in a thread, which costs more than all that is done here.
+"""
 
 from typing import Annotated, Any
 
@@ -22,18 +26,31 @@ def the_gateway(request: Request) -> Gateway:
     return gateway
 
 
-AnyGateway = Annotated[Gateway, Depends(the_gateway)]
+async def _gateway_of(request: Request) -> Gateway:
+    return the_gateway(request)
+
+
+AnyGateway = Annotated[Gateway, Depends(_gateway_of)]
 """The gateway, for routes that answer everyone, at any time."""
 
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def shown_credential(shown: Credentials) -> str | None:
+def shown_credential(shown: HTTPAuthorizationCredentials | None) -> str | None:
     """The key or token of the ``Authorization`` header."""
     return shown.credentials if shown is not None else None
 
 
-def check_caller(request: Request, gateway: AnyGateway, shown: Credentials) -> Grant:
+async def _caller_credential(shown: Credentials) -> str | None:
+    return shown_credential(shown)
+
+
+CallerCredential = Annotated[str | None, Depends(_caller_credential)]
+
+
+def check_caller(
+    request: Request, gateway: Gateway, shown: HTTPAuthorizationCredentials | None
+) -> Grant:
     """Check the caller's key or token, and what it is good for; reading calls may show it as
     ``?token=``.
 
@@ -57,10 +74,14 @@ def _checked(request: Request, gateway: Gateway, credential: str | None) -> Gran
     return grant
 
 
-CallerGrant = Annotated[Grant, Depends(check_caller)]
+async def _caller_grant(request: Request, gateway: AnyGateway, shown: Credentials) -> Grant:
+    return check_caller(request, gateway, shown)
 
 
-def ready_gateway(gateway: AnyGateway, grant: CallerGrant) -> Gateway:
+CallerGrant = Annotated[Grant, Depends(_caller_grant)]
+
+
+async def ready_gateway(gateway: AnyGateway, grant: CallerGrant) -> Gateway:
     """The gateway, for a caller who may in, when there is work that is taken.
 
     Raises: what `Gateway.check_open` does.
@@ -72,7 +93,7 @@ def ready_gateway(gateway: AnyGateway, grant: CallerGrant) -> Gateway:
 ReadyGateway = Annotated[Gateway, Depends(ready_gateway)]
 
 
-def caller_streams(gateway: ReadyGateway, grant: CallerGrant) -> TenantStreams:
+async def caller_streams(gateway: ReadyGateway, grant: CallerGrant) -> TenantStreams:
     """The streams that the caller may see."""
     return gateway.streams_of(grant.tenant)
 

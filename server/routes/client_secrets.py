@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Depends
+from fastapi import APIRouter, Body
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.http import (
@@ -11,7 +11,7 @@ from onlooker.core.protocol.http import (
     ClientSecretSession,
 )
 from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, Scope
-from onlooker.server.access import ReadyGateway, error_docs, shown_credential
+from onlooker.server.access import CallerCredential, ReadyGateway, error_docs
 from onlooker.server.bodies import JsonRoute
 
 router = APIRouter(prefix="/v1/realtime", tags=["realtime"], route_class=JsonRoute)
@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/realtime", tags=["realtime"], route_class=JsonRou
 @router.post("/client_secrets", summary="Make a short-lived token", responses=error_docs(400, 403))
 async def make_client_secret(
     gateway: ReadyGateway,
-    credential: Annotated[str | None, Depends(shown_credential)],
+    credential: CallerCredential,
     request: Annotated[ClientSecretRequest | None, Body()] = None,
 ) -> ClientSecretReply:
     """Make a token that stands for your key for 10 to 7200 seconds, with some of its scopes.

@@ -11,7 +11,7 @@ from onlooker.server.drain import Drain
 router = APIRouter(prefix="/v1/servers", tags=["operations"])
 
 
-def _drain_of(request: Request) -> Drain:
+async def _drain_of(request: Request) -> Drain:
     drain = request.app.state.drain
     assert isinstance(drain, Drain)
     return drain
