@@ -3,9 +3,9 @@
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 
+from onlooker.benchmarks.fleet.colour_show import ColourShow
 from onlooker.clients.python.client import Client
 from onlooker.clients.python.events import Connected, Disconnected
 from onlooker.clients.python.stream import RemoteStream
@@ -18,7 +18,6 @@ PERIOD_S = 2
 """Between two pictures, in whole seconds, so that a second names one picture."""
 
 ALERT_COLOUR = "red"
-CONDITION = "a red picture just appeared"
 
 
 class FedStream:
@@ -26,7 +25,7 @@ class FedStream:
 
     Args:
         number: which colour comes first.
-        pictures: an encoded picture for each colour.
+        show: what is shown.
         is_watched: whether a watch is left that speaks whenever `ALERT_COLOUR` appears.
     """
 
@@ -36,14 +35,14 @@ class FedStream:
         number: int,
         *,
         client: Client,
-        pictures: Mapping[str, bytes],
+        show: ColourShow,
         clock: Clock,
         is_watched: bool,
     ) -> None:
         self.name, self._number = name, number
-        self._client, self._pictures, self._clock = client, pictures, clock
+        self._client, self._show, self._clock = client, show, clock
         self._is_watched = is_watched
-        self._colours = list(pictures)
+        self._colours = list(show.pictures)
         self._sent: dict[int, int] = {}
         self.acknowledged: dict[int, Guarantee | None] = {}
         """Seconds whose picture was acknowledged as kept, with what it survives."""
@@ -73,24 +72,24 @@ class FedStream:
             async with self._client.stream(self.name) as stream:
                 listening = asyncio.create_task(self._listen(stream))
                 try:
-                    await self._show(stream)
+                    await self._feed(stream)
                 finally:
                     listening.cancel()
                     await asyncio.gather(listening, return_exceptions=True)
         except OnlookerError as error:
             self.failure = error
 
-    async def _show(self, stream: RemoteStream) -> None:
+    async def _feed(self, stream: RemoteStream) -> None:
         began_s = self._clock.now_s()
         for turn in itertools.count():
             second = turn * PERIOD_S
             sequence = await stream.send_frame(
-                self._pictures[self.colour(second)], at_s=float(second)
+                self._show.pictures[self.colour(second)], at_s=float(second)
             )
             self._sent[sequence] = second
             if self._is_watched and self.watched_from is None:
                 with suppress(OnlookerError, TimeoutError):
-                    await stream.alert_when(CONDITION, cooldown_s=0)
+                    await stream.alert_when(self._show.condition, cooldown_s=0)
                     self.watched_from = second + PERIOD_S
             due_s = began_s + (turn + 1) * PERIOD_S
             await self._clock.sleep(max(0.0, due_s - self._clock.now_s()))

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import redis.asyncio
 
+from onlooker.benchmarks.fleet.colour_show import ColourShow
 from onlooker.benchmarks.fleet.fed_stream import FedStream
 from onlooker.benchmarks.fleet.member import KEY
 from onlooker.benchmarks.fleet.shared_engine import writes_name
@@ -20,6 +21,7 @@ LOOK_S = 0.02
 PATIENCE_S = 60.0
 NUM_NEWEST, NUM_OLDER = 4, 2
 """Seconds of each stream that an audit asks about: the last before a fault, and earlier ones."""
+LACKING = "memory incomplete"
 AT_ONCE = 8
 """Questions of an audit that are under way at a time."""
 MAX_TOLD = 20
@@ -31,11 +33,23 @@ class Inspector:
     Args:
         base: the door.
         namespace: of the fleet's keys in Redis.
+        patience_s: how long an answer may take.
     """
 
-    def __init__(self, base: str, redis_url: str, namespace: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        base: str,
+        redis_url: str,
+        namespace: str,
+        clock: Clock,
+        *,
+        show: ColourShow,
+        patience_s: float,
+    ) -> None:
+        self._show = show
+        self._said: dict[tuple[str, int], str] = {}
         self._client = httpx.AsyncClient(
-            base_url=base, headers=AUTH, trust_env=False, timeout=5.0,
+            base_url=base, headers=AUTH, trust_env=False, timeout=patience_s,
             limits=httpx.Limits(max_connections=None),
         )  # fmt: skip
         self._redis: Any = redis.asyncio.Redis.from_url(redis_url)
@@ -65,7 +79,7 @@ class Inspector:
         this one; None: it is not."""
         owner = f"{self._namespace}:owner:default/{stream}"
         while (passed_s := self._clock.now_s() - since_s) < PATIENCE_S:
-            status, _ = await self.ask(stream, "What colour?")
+            status, _ = await self.ask(stream, self._show.now)
             by = await self._redis.hget(owner, "server")
             if status == 200 and by not in (None, not_by.encode()):
                 return self._clock.now_s() - since_s
@@ -110,15 +124,24 @@ class Inspector:
             return 0, repr(error)
         if reply.status_code != 200:
             return reply.status_code, reply.text
-        return 200, str(reply.json()["answer"])
+        told = reply.json()
+        is_lacking = told["onlooker"]["memory_incomplete"]
+        return 200, str(told["answer"]) + (f" ({LACKING})" if is_lacking else "")
 
-    async def audit(self, streams: Iterable[FedStream], *, until: int) -> None:
+    async def hear(self, streams: Iterable[FedStream], *, until: int) -> None:
+        """Ask what was shown before `until`, and note what a model says of it, which may be wrong:
+        audits compare with that."""
+        await self.audit(streams, until=until, is_first=True)
+
+    async def audit(
+        self, streams: Iterable[FedStream], *, until: int, is_first: bool = False
+    ) -> None:
         """Ask what was shown before `until`, and compare."""
         room = asyncio.Semaphore(AT_ONCE)
 
         async def check(stream: FedStream, second: int) -> None:
             async with room:
-                await self._check(stream, second)
+                await self._check(stream, second, is_first=is_first)
 
         async with asyncio.TaskGroup() as tasks:
             for stream in streams:
@@ -143,20 +166,27 @@ class Inspector:
                 stale += later is not None and at > later
         return stale
 
-    async def _check(self, stream: FedStream, second: int) -> None:
-        question = f"What colour was it at {second} seconds?"
+    async def _check(self, stream: FedStream, second: int, *, is_first: bool) -> None:
+        question = self._show.then.format(second=second)
         for _ in range(20):
             status, answer = await self.ask(stream.name, question)
             if status == 200:
                 break
             await self._clock.sleep(POLL_S)
         expected = stream.colour(second)
+        if is_first:
+            if status == 200:
+                self._said[stream.name, second] = answer
+                self.counts["right_before" if expected in answer else "wrong_before"] += 1
+            return
         if status != 200:
             self.counts["refused"] += 1
             self._tell(f"{stream.name} at {second} s: {status} {answer[:200]}")
         elif expected in answer:
             self.counts["right"] += 1
-        elif "can't tell" in answer:
+        elif answer == self._said.get((stream.name, second)):
+            self.counts["wrong_as_before"] += 1
+        elif "can't tell" in answer or LACKING in answer:
             is_promised = (stream.acknowledged[second] or "none") != "none"
             self.counts["lost" if is_promised else "lost_unpromised"] += 1
             self._tell(f"{stream.name} at {second} s: lost ({stream.acknowledged[second]})")

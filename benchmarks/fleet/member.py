@@ -25,6 +25,7 @@ class FleetMember:
     Args:
         command: what runs it, after Python's own name; gets settings as ``NAME=VALUE``.
         flag: what stands before each setting, if anything.
+        boot_s: how long it may take to be ready.
     """
 
     def __init__(
@@ -35,9 +36,11 @@ class FleetMember:
         command: tuple[str, ...],
         settings: Mapping[str, object],
         flag: str = "",
+        boot_s: float = BOOT_S,
     ) -> None:
         self.name = name
         self._folder, self._command, self._flag = folder, command, flag
+        self._boot_s = boot_s
         self.port = free_port(0)
         self._settings = {
             "server.port": self.port,
@@ -64,7 +67,7 @@ class FleetMember:
                 env={**os.environ, "ONLOOKER_SERVER__API_KEYS": KEY},
             )  # fmt: skip
         with suppress(TimeoutError):
-            async with asyncio.timeout(BOOT_S), httpx.AsyncClient(trust_env=False) as client:
+            async with asyncio.timeout(self._boot_s), httpx.AsyncClient(trust_env=False) as client:
                 while self._process.returncode is None:
                     with suppress(httpx.TransportError):
                         if (await client.get(f"{self.base}/readyz")).status_code == 200:

@@ -6,7 +6,11 @@ on some of them, and questions. One server is killed, one is paused until its le
 and then goes on, one is drained, a fourth is added, and two are taken away. After each, streams are
 asked about what was acknowledged before.
 
-Not shown: several machines, cut networks, TLS, a real model, a Redis that fails.
+With `--engine demo` there are two servers with the demo model, one of which is killed. What they
+say of acknowledged seconds is compared with what they said before, since the model errs now and
+then.
+
+Not shown: several machines, cut networks, TLS, a large model, a Redis that fails.
 """
 
 import argparse
@@ -20,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 
+from onlooker.benchmarks.fleet.colour_show import ColourShow, drawn_circles, flat_pictures
 from onlooker.benchmarks.fleet.fed_stream import FedStream
 from onlooker.benchmarks.fleet.front_door import FrontDoor
 from onlooker.benchmarks.fleet.inspector import AUTH, Inspector
@@ -31,19 +35,14 @@ from onlooker.benchmarks.soak.lone_redis import LoneRedis
 from onlooker.clients.python.client import Client
 from onlooker.clients.python.options import ClientOptions, Reconnect
 from onlooker.core.clock import Clock, SystemClock
-from onlooker.core.jpeg import encode_jpeg
 
 NAMESPACE = "onlooker:1"
-COLOURS = {
-    "red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220), "yellow": (240, 220, 50),
-    "purple": (150, 60, 180), "white": (255, 255, 255), "black": (0, 0, 0),
-}  # fmt: skip
 WATCHED = 5
 """One of so many streams has a watch."""
 CALM_S = 12.0
 """Before each fault, and after it."""
 LEASE_S = 10.0
-ASK_EVERY_S = 0.2
+ASK_EVERY_S, DEMO_ASK_EVERY_S = 0.2, 5.0
 FAULTS = ("kill", "zombie", "drain", "scale")
 GOALS = {"resume_p95_s": 3.0, "drain_p95_s": 1.0}
 
@@ -51,7 +50,16 @@ GOALS = {"resume_p95_s": 3.0, "drain_p95_s": 1.0}
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of this scenario."""
     parser.add_argument(
-        "--num-streams", type=int, default=200, help="streams that are fed (failover) [200]"
+        "--num-streams",
+        type=int,
+        help="streams that are fed (failover) [200, with the demo model 6]",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("scripted", "demo"),
+        default="scripted",
+        help="demo: two servers with the demo model, of which one is killed; a minute or more to "
+        "start, and 2 GB each (failover) [scripted]",
     )
     parser.add_argument(
         "--faults",
@@ -66,20 +74,29 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="onlooker-fleet-")))
         redis = await stack.enter_async_context(LoneRedis())
-        members = [_member(name, folder, redis.url) for name in ("a", "b", "c", "d")]
+        is_demo = options.engine == "demo"
+        make = _demo_member if is_demo else _member
+        members = [make(name, folder, redis.url) for name in "abcd"]
         for member in members:
             stack.push_async_callback(member.kill)
-        for member in members[:3]:
-            await member.start()
+        running = members[: 2 if is_demo else 3]
+        await asyncio.gather(*(member.start() for member in running))
         door = FrontDoor(folder) if FrontDoor.is_there() else None
         if door is not None:
             stack.push_async_callback(door.close)
-            await door.open(members[:3])
-        faults = frozenset(options.faults.split(","))
-        course = _Course(members, door, redis.url, options.num_streams, faults=faults)
+            await door.open(running)
+        course = _Course(
+            members,
+            door,
+            redis.url,
+            options.num_streams or (6 if is_demo else 200),
+            faults=frozenset(["kill"] if is_demo else options.faults.split(",")),
+            show=drawn_circles() if is_demo else flat_pictures(),
+            is_demo=is_demo,
+        )
         stack.push_async_callback(course.close)
         figures = await course.run()
-        return {"streams": options.num_streams, "haproxy": door is not None, **figures}
+        return {"engine": options.engine, "haproxy": door is not None, **figures}
 
 
 def _member(name: str, folder: Path, redis_url: str) -> FleetMember:
@@ -99,6 +116,27 @@ def _member(name: str, folder: Path, redis_url: str) -> FleetMember:
     return FleetMember(name, folder, command=command, settings=settings)
 
 
+def _demo_member(name: str, folder: Path, redis_url: str) -> FleetMember:
+    settings = {
+        "cache_store.redis.url": redis_url,
+        "cache_store.disk": "null",
+        "fleet.lease_s": LEASE_S,
+        "streams.perception.gate_threshold": 0.0,
+        "streams.perception.clip_interval_s": 2.0,
+        "engine.memory.recent_clips": 4,
+        "engine.memory.retrieved_clips": 3,
+        "engine.vllm.max_model_len": 1024,
+    }
+    return FleetMember(
+        name,
+        folder,
+        command=("onlooker.server", "serve"),
+        settings=settings,
+        flag="--set=",
+        boot_s=600.0,
+    )
+
+
 class _Course:
     """The faults, one after the other."""
 
@@ -110,24 +148,30 @@ class _Course:
         num_streams: int,
         *,
         faults: frozenset[str],
+        show: ColourShow,
+        is_demo: bool,
     ) -> None:
-        self._faults = faults
+        self._faults, self._show, self._is_demo = faults, show, is_demo
         self._members = {member.name: member for member in members}
         self._door = door
         self._clock: Clock = SystemClock()
         base = members[0].base if door is None else door.base
-        self._inspector = Inspector(base, redis_url, NAMESPACE, self._clock)
+        self._inspector = Inspector(
+            base,
+            redis_url,
+            NAMESPACE,
+            self._clock,
+            show=show,
+            patience_s=60.0 if is_demo else 5.0,
+        )
         quick = ClientOptions(reconnect=Reconnect(first_s=0.2, max_s=2.0))
         self._client = Client(base, KEY, options=quick)
-        pictures = {
-            name: encode_jpeg(np.full((48, 64, 3), rgb, np.uint8)) for name, rgb in COLOURS.items()
-        }
         self._streams = [
             FedStream(
                 f"s{number}",
                 number,
                 client=self._client,
-                pictures=pictures,
+                show=show,
                 clock=self._clock,
                 is_watched=number % WATCHED == 0,
             )
@@ -173,10 +217,13 @@ class _Course:
             "lost_clips_unpromised": counts["lost_unpromised"],
             "wrong_memory": counts["wrong"],
             "audited": dict(counts),
+            "streams": len(self._streams),
             "alerts": sum(sum(stream.alerts.values()) for stream in self._streams),
             "alerts_lost": sum(len(stream.alerts_missed(until)) for stream in self._streams),
             "alerts_doubled": sum(stream.alerts_doubled() for stream in self._streams),
-            "stale_writes_accepted": await self._inspector.stale_writes(names),
+            "stale_writes_accepted": None
+            if self._is_demo
+            else await self._inspector.stale_writes(names),
             "resume_s": figures.get("kill", {}).get("resume_s"),
             "questions": dict(self._statuses),
             "streams_given_up": failed[:5],
@@ -189,6 +236,8 @@ class _Course:
         owners = await self._inspector.owners()
         affected = [stream for stream in self._streams if owners.get(stream.name) == name]
         until, before = self._second(), Counter(self._statuses)
+        if self._is_demo:
+            await self._inspector.hear(affected, until=until)
         num_before = len(self._took_s)
         since_s = self._clock.now_s()
         undo = asyncio.create_task(fault(self._members[name]))
@@ -262,7 +311,7 @@ class _Course:
                     task = asyncio.create_task(self._ask_once(stream.name))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
-                    await self._clock.sleep(ASK_EVERY_S)
+                    await self._clock.sleep(DEMO_ASK_EVERY_S if self._is_demo else ASK_EVERY_S)
         finally:
             for task in list(tasks):
                 task.cancel()
@@ -270,7 +319,7 @@ class _Course:
 
     async def _ask_once(self, stream: str) -> None:
         since_s = self._clock.now_s()
-        status, text = await self._inspector.ask(stream, "What colour?")
+        status, text = await self._inspector.ask(stream, self._show.now)
         self._took_s.append(self._clock.now_s() - since_s)
         code = text.partition('"code":"')[2].partition('"')[0]
         self._statuses[f"{status} {code}".strip()] += 1
