@@ -64,7 +64,11 @@ class Departures:
                 is_calm, is_late = now_s < calm_until_s, now_s >= until_s
                 for stream in streams:
                     stream.is_leaving = not is_calm
-                free = [one for one in streams if is_late or not one.num_answers]
+                free = [
+                    one
+                    for one in streams
+                    if one.id not in self._leaving and (is_late or not one.num_answers)
+                ]
                 for stream in free[:1] if is_calm else free:
                     self._begin(stream)
                 pause = pause_s(len(streams), calm_until_s - now_s, at_most_s=self._step_s)

@@ -8,7 +8,7 @@ is taken from the client.
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -43,7 +43,7 @@ class Hop(asyncio.Protocol):
         self._news: asyncio.Future[None] | None = None
         self._fault: HopFailed | None = None
         self._is_open = False
-        self._may_write = True
+        self._may_write, self._is_paused = True, False
         self._is_busy = self._is_sent = False
         self._waiting: list[bytes] = []
         self._num_waiting = self._head_bytes = 0
@@ -99,8 +99,7 @@ class Hop(asyncio.Protocol):
                 piece = b"".join(self._waiting)
                 self._waiting.clear()
                 self._num_waiting = 0
-                if self._transport is not None and not self._is_whole:
-                    self._transport.resume_reading()
+                self._read_on()
                 yield piece
             elif self._is_whole:
                 return
@@ -114,21 +113,22 @@ class Hop(asyncio.Protocol):
         if is_kept:
             self._is_busy = False
             self._waiting.clear()
+            self._read_on()
         else:
             self.abort()
         return is_kept
 
     def abort(self) -> None:
         """Close the connection at once. Idempotent."""
-        self._is_open = False
-        if self._transport is not None:
+        if self._is_open and self._transport is not None:
+            self._is_open = False
             self._transport.abort()
 
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self._is_open = transport, True
+        # Not looked at: uvloop's transports are none of asyncio's, but like them.
+        self._transport, self._is_open = cast("asyncio.Transport", transport), True
 
     def data_received(self, data: bytes) -> None:
         if not self._is_busy or self._is_whole:  # nobody asked
@@ -194,7 +194,9 @@ class Hop(asyncio.Protocol):
             return
         self._waiting.append(piece)
         self._num_waiting += len(piece)
-        if self._num_waiting > MAX_WAITING_BYTES and self._transport is not None:
+        is_full = self._num_waiting > MAX_WAITING_BYTES
+        if is_full and not self._is_paused and self._is_open and self._transport is not None:
+            self._is_paused = True
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
@@ -212,6 +214,11 @@ class Hop(asyncio.Protocol):
         self._waiting.clear()
         self._num_waiting = 0
 
+    def _read_on(self) -> None:
+        if self._is_paused and self._is_open and self._transport is not None:
+            self._is_paused = False
+            self._transport.resume_reading()
+
     async def _send(self, body: AsyncIterator[bytes], *, is_chunked: bool) -> None:
         async for piece in body:
             if self._has_head:
@@ -226,7 +233,7 @@ class Hop(asyncio.Protocol):
         self._is_sent = True
 
     def _write(self, data: bytes) -> None:
-        if self._transport is None or self._fault is not None:
+        if not self._is_open or self._transport is None or self._fault is not None:
             if not self._has_head:
                 raise self._fault or HopFailed("it closed the connection")
             return

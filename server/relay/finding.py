@@ -9,6 +9,9 @@ from onlooker.streams.tenants import TenantStreams
 HANDOVER_S = 3.0
 """How long a stream is waited for that its owner is letting go of."""
 
+TRIES = 3
+"""How often a stream is looked for whose opening by another call fails, or that leaves at once."""
+
 
 async def found(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
     """The stream of this name. One that its last owner left for another server to go on with is
@@ -20,16 +23,20 @@ async def found(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
         Overloaded: it is not known.
         what `take_over` does.
     """
-    try:
-        stream = streams.get(name)
-        if not stream.is_leaving:
-            return stream
-        await gateway.hub.departures.left(stream, limit_s=HANDOVER_S)
-        return streams.get(name)
-    except NotFound:
-        if await is_left(gateway, streams.tenant, name):
+    for _ in range(TRIES):
+        try:
+            stream = streams.get(name)
+        except NotFound:
+            if not await is_left(gateway, streams.tenant, name):
+                break
             await take_over(gateway, streams.tenant, name)
-        return streams.get(name)
+        else:
+            if stream.is_leaving:
+                await gateway.hub.departures.left(stream, limit_s=HANDOVER_S)
+                if stream.closed_reason is not None:
+                    continue
+            return stream
+    return streams.get(name)
 
 
 async def is_new(gateway: Gateway, streams: TenantStreams, name: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.metrics import Metrics
@@ -238,3 +239,23 @@ async def test_of_connections_that_nobody_uses_the_oldest_go() -> None:
         for hop in hops:
             found.pool.give_back(hop, found.site)
         assert [hop.is_free for hop in hops] == [False, True, True]
+
+
+def test_it_works_on_the_loop_that_servers_run_on() -> None:
+    """Whose transports are not asyncio's."""
+    body = b"x" * (4 << 20)
+    large = OK + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    async def talk() -> None:
+        async with there(saying(HELLO, large, HELLO)) as found:
+            assert await call(found) == (200, b"hello")
+            hop = await found.pool.take(found.site)
+            await hop.ask("GET", b"/", HEADERS)
+            await until(lambda: hop._is_paused)
+            assert b"".join([piece async for piece in hop.pieces()]) == body
+            found.pool.give_back(hop, found.site)
+            assert await call(found) == (200, b"hello")
+            assert found.num_connections == 1
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(talk())
