@@ -10,10 +10,11 @@ ends.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from onlooker.core.waiting import cancel, within
+from onlooker.server.drainable import Drainable
 from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.gateway import Gateway, Phase
 from onlooker.streams.departures import CALM_SHARE, pause_s
@@ -77,17 +78,23 @@ class Drain:
         if gateway.relay is not None:
             moving = asyncio.create_task(hub.move_all(deadline_s=limit_s), name="move streams")
             passing = asyncio.create_task(self._let_go(gateway.relay, calm_until_s))
+        before = set(connections)
+
+        def there() -> set[Drainable]:
+            """What has to end: what came since is passed on, where the server stays a door."""
+            return set(connections) if gateway.is_leaving else before & connections
+
         is_told = moving is None
         if is_told:
-            self._tell_connections()
+            _tell(there())
         try:
-            while self._is_busy(moving) and not self.is_hurried and clock.now_s() < until_s:
+            while (
+                self._is_busy(there(), moving) and not self.is_hurried and clock.now_s() < until_s
+            ):
                 if not is_told and (not self._is_moving(moving) or clock.now_s() >= calm_until_s):
                     is_told = True
-                    self._tell_connections()
-                self.waits_for = (
-                    f"{hub.num_answers} answers and {len(connections)} connections to end"
-                )
+                    _tell(there())
+                self.waits_for = f"{hub.num_answers} answers and {len(there())} connections to end"
                 if clock.now_s() >= tell_at_s:
                     tell_at_s += PROGRESS_S
                     self._tell_progress(until_s - clock.now_s())
@@ -110,10 +117,6 @@ class Drain:
             left_s = until_s - clock.now_s()
             await clock.sleep(pause_s(len(waiting), left_s, at_most_s=step_s))
 
-    def _tell_connections(self) -> None:
-        for connection in list(self._gateway.connections):
-            connection.drain()
-
     def _tell_progress(self, left_s: float) -> None:
         hub = self._gateway.hub
         _log.info(
@@ -132,9 +135,8 @@ class Drain:
         """Whether streams are being let go."""
         return moving is not None and not moving.done()
 
-    def _is_busy(self, moving: "asyncio.Task[None] | None") -> bool:
-        gateway = self._gateway
-        return bool(gateway.connections or gateway.hub.num_answers or self._is_moving(moving))
+    def _is_busy(self, there: set[Drainable], moving: "asyncio.Task[None] | None") -> bool:
+        return bool(there or self._gateway.hub.num_answers or self._is_moving(moving))
 
     async def _empty(self) -> None:
         before = set(self._gateway.connections)
@@ -146,3 +148,8 @@ class Drain:
     async def _tell_others(self) -> None:
         if self._gateway.herald is not None:
             await self._gateway.herald.tell(self._gateway.describe())
+
+
+def _tell(connections: Iterable[Drainable]) -> None:
+    for connection in connections:
+        connection.drain()

@@ -274,9 +274,10 @@ class StreamHub:
         return stream
 
     async def settled(self, stream_id: StreamId) -> None:
-        """Return when a stream is not just being opened, or let go for another server."""
-        while (done := self._opening.get(stream_id)) is not None:
-            await done.wait()
+        """Return when a stream is not just being opened, swept, or let go for another server."""
+        for busy in (self._opening, self._swept):
+            while (done := busy.get(stream_id)) is not None:
+                await done.wait()
         await self.departures.settled(stream_id)
 
     def streams(self) -> list[Stream]:
@@ -407,17 +408,19 @@ class StreamHub:
             yield False
             return
         done = self._swept[stream_id] = asyncio.Event()
+        is_left = False
         try:
             if self._ownership is not None:
                 try:
+                    is_left = await self._ownership.check_elsewhere(stream_id)
                     await self._ownership.claim(stream_id)
                 except OnlookerError:
                     yield False
                     return
             try:
                 yield True
-            finally:
-                await self._release(stream_id)
+            finally:  # one that waits for its next owner goes on waiting
+                await self._release(stream_id, is_left=is_left)
         finally:
             del self._swept[stream_id]
             done.set()

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 
 from onlooker.benchmarks.fleet.colour_show import ColourShow
@@ -53,6 +53,8 @@ class FedStream:
         self.failure: OnlookerError | None = None
         self._lost_at_s: float | None = None
         self._away: list[tuple[float, float]] = []
+        self.reasons: deque[str] = deque(maxlen=4)
+        """Why its last attempts to connect failed, when it was away last."""
 
     def away_s(self, since_s: float) -> float:
         """For how long at most the camera was without a connection, once it had one, of all times
@@ -100,8 +102,11 @@ class FedStream:
                 for sequence in event.kept:
                     if (second := self._sent.get(sequence)) is not None:
                         self.acknowledged[second] = event.guarantee
-            elif isinstance(event, Disconnected) and self._lost_at_s is None:
-                self._lost_at_s = self._clock.now_s()
+            elif isinstance(event, Disconnected):
+                if self._lost_at_s is None:
+                    self._lost_at_s = self._clock.now_s()
+                    self.reasons.clear()
+                self.reasons.append(event.reason)
             elif isinstance(event, Connected) and self._lost_at_s is not None:
                 self._away.append((self._lost_at_s, self._clock.now_s()))
                 self._lost_at_s = None

@@ -84,7 +84,7 @@ class Inspector:
             if status == 200 and by not in (None, not_by.encode()):
                 return self._clock.now_s() - since_s
             await self._clock.sleep(POLL_S)
-        self._tell(f"{stream}: no answer within {passed_s:.0f} s")
+        self.tell(f"{stream}: no answer within {passed_s:.0f} s")
         return None
 
     async def moved_s(self, streams: Sequence[str], *, from_server: str) -> dict[str, float | None]:
@@ -110,7 +110,7 @@ class Inspector:
                     asking.add(asyncio.create_task(ask(stream, seen_s)))
             await self._clock.sleep(LOOK_S)
         for stream in waiting:
-            self._tell(f"{stream}: it stayed at '{from_server}'")
+            self.tell(f"{stream}: it stayed at '{from_server}'")
         await asyncio.gather(*asking)
         return moved
 
@@ -181,7 +181,7 @@ class Inspector:
             return
         if status != 200:
             self.counts["refused"] += 1
-            self._tell(f"{stream.name} at {second} s: {status} {answer[:200]}")
+            self.tell(f"{stream.name} at {second} s: {status} {answer[:200]}")
         elif expected in answer:
             self.counts["right"] += 1
         elif answer == self._said.get((stream.name, second)):
@@ -189,11 +189,12 @@ class Inspector:
         elif "can't tell" in answer or LACKING in answer:
             is_promised = (stream.acknowledged[second] or "none") != "none"
             self.counts["lost" if is_promised else "lost_unpromised"] += 1
-            self._tell(f"{stream.name} at {second} s: lost ({stream.acknowledged[second]})")
+            self.tell(f"{stream.name} at {second} s: lost ({stream.acknowledged[second]})")
         else:
             self.counts["wrong"] += 1
-            self._tell(f"{stream.name} at {second} s: {expected} was shown, told was: {answer}")
+            self.tell(f"{stream.name} at {second} s: {expected} was shown, told was: {answer}")
 
-    def _tell(self, line: str) -> None:
+    def tell(self, line: str) -> None:
+        """Note what went wrong, in words."""
         if len(self.told) < MAX_TOLD:
             self.told.append(line)

@@ -44,6 +44,8 @@ CALM_S = 12.0
 LEASE_S = 10.0
 ASK_EVERY_S, DEMO_ASK_EVERY_S = 0.2, 5.0
 FAULTS = ("kill", "zombie", "drain", "scale")
+LONG_AWAY_S = 5.0
+"""Of cameras that are away for longer it is said why."""
 GOALS = {"resume_p95_s": 3.0, "drain_p95_s": 1.0}
 
 
@@ -254,6 +256,9 @@ class _Course:
         await undo
         await self._clock.sleep(CALM_S)
         await self._inspector.audit(affected, until=until)
+        for stream in affected:
+            if stream.away_s(since_s) > LONG_AWAY_S:
+                self._inspector.tell(f"{stream.name}: its camera was away: {list(stream.reasons)}")
         told: dict[str, Any] = {
             "streams": len(affected),
             "resume_s": _quantiles([one for one in resumed if one is not None]),

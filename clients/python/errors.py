@@ -9,7 +9,7 @@ again by their code. Some kinds exist only here:
     AnswerCancelled      the answer was cancelled before its question was sent
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import ValidationError
 
@@ -56,13 +56,23 @@ def _all_below(root: type[OnlookerError]) -> Iterator[type[OnlookerError]]:
         yield from _all_below(child)
 
 
+_KINDS: Mapping[str, type[OnlookerError]] = {
+    "server_error": ServiceError,
+    "overloaded_error": Overloaded,
+}
+"""What errors are whose code is unknown here, by their type: some codes are the server's own, and a
+server may be newer."""
+
+
 def error_from(body: ErrorBody) -> OnlookerError:
     """The exception that a server's error stands for; a general one if its code is unknown here."""
     # Of several classes with one code the narrowest wins: it is listed last.
     kinds = {kind.code: kind for kind in _all_below(OnlookerError) if "code" in vars(kind)}
-    kind = kinds.get(body.code) or (ServiceError if body.type == "server_error" else ClientError)
+    kind = kinds.get(body.code) or _KINDS.get(body.type, ClientError)
     if issubclass(kind, CapacityError):
-        return kind(body.message, param=body.param, retry_after_s=body.retry_after_s or 1.0)
+        refusal = kind(body.message, param=body.param, retry_after_s=body.retry_after_s or 1.0)
+        refusal.code = body.code
+        return refusal
     error = kind(body.message, param=body.param)
     error.code = body.code
     return error

@@ -10,6 +10,7 @@ many answers are under way, and which number comes next.
 """
 
 import asyncio
+import logging
 import re
 from contextlib import suppress
 from typing import Any
@@ -32,6 +33,8 @@ from onlooker.server.relay.placing import another_place, check_placed
 from onlooker.server.relay.pursuit import Pursuit
 from onlooker.server.relay.refusals import code_of
 from onlooker.server.rights import Grant
+
+_log = logging.getLogger("onlooker.server.relay")
 
 FAREWELL_S = 1.0
 """How long each end gets to hear that the connection ends."""
@@ -153,6 +156,9 @@ class Tunnel:
             outcome = "refused"
             self._relay.doubt(self._owner)
             raise
+        except ShuttingDown:
+            outcome = "drained"
+            raise
         except OwnerUnreached:
             outcome = "unreached"
             raise
@@ -179,14 +185,22 @@ class Tunnel:
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if not connecting.done():
+                if self._ending.result() == "drained":
+                    raise ShuttingDown(
+                        "this server is drained; connect again, another one is there"
+                    )
                 raise self._lost()
             owner = connecting.result()
-        except (InvalidStatus, OwnerLost):
+        except (InvalidStatus, OwnerLost, ShuttingDown):
             raise
         except ConnectionRefusedError as error:
             self._relay.doubt(self._owner)
             raise OwnerGone(str(error)) from error
         except (OSError, TimeoutError, WebSocketException) as error:
+            _log.warning(
+                "the owner of a stream takes no connection",
+                extra={"server": self._owner.server, "error": repr(error)},
+            )
             raise self._lost() from error
         finally:
             connecting.cancel()

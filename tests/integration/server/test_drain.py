@@ -286,3 +286,26 @@ async def test_a_server_that_is_alone_keeps_its_streams_when_it_is_drained() -> 
         assert (await client.get("/v1/streams/door")).status_code == 503
         await client.delete(DRAIN)
         assert (await client.get("/v1/streams/door")).status_code == 200
+
+
+async def test_who_connects_through_a_drained_server_is_not_sent_away_at_the_end_of_the_drain(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A balancer that has not noticed sends them there; they are passed on, and stay."""
+    caplog.set_level("INFO", "onlooker.server.drain")
+    slowly = {**SELDOM, "streams__move_every_s": 2.0, "server__drain_s": 60.0}
+    async with (
+        member(redis_url, "a", **slowly) as a,
+        member(redis_url, "b", **SELDOM) as b,
+        at(a) as client,
+    ):
+        for name in ("first", "second"):
+            await client.post("/v1/streams", json={"id": name})
+        await acquaint(a, b)
+        await client.post(DRAIN)
+        await until(lambda: len(a.gateway.hub.streams()) == 1)
+        async with a.ws("?stream=first", additional_headers=AUTH) as ws:
+            await next_event(ws, "session.created")
+            await until(lambda: "drained" in caplog.messages)
+            await send(ws, "ping")
+            assert (await next_event(ws, "pong", "session.closing"))["type"] == "pong"
