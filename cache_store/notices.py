@@ -2,6 +2,8 @@
 
 <namespace>:servers            set: the names of all that have said something
 <namespace>:server:<name>      string: what one says; expires when nothing is heard any more
+
+``server`` is the topic; on each, a server says one thing at a time.
 """
 
 import asyncio
@@ -36,13 +38,21 @@ class NoticeBoard:
         server: this server's name, which no other server has.
         lasts_s: how long a notice stays that is not put up again.
         timeout_s: limit for each call.
+        topic: what it is about; notices of another are not read.
     """
 
     def __init__(
-        self, redis_url: str, *, namespace: str, server: str, lasts_s: float, timeout_s: float
+        self,
+        redis_url: str,
+        *,
+        namespace: str,
+        server: str,
+        lasts_s: float,
+        timeout_s: float,
+        topic: str = "server",
     ) -> None:
         self._client = open_client(redis_url, timeout_s=timeout_s)
-        self._namespace, self._server = namespace, server
+        self._namespace, self._server, self._topic = namespace, server, topic
         self._lasts_ms, self._timeout_s = round(lasts_s * 1000), timeout_s
 
     async def put_up(self, text: str) -> None:
@@ -105,7 +115,7 @@ class NoticeBoard:
 
     @property
     def _all(self) -> str:
-        return f"{self._namespace}:servers"
+        return f"{self._namespace}:{self._topic}s"
 
     def _key(self, server: str) -> str:
-        return f"{self._namespace}:server:{server}"
+        return f"{self._namespace}:{self._topic}:{server}"

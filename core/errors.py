@@ -13,6 +13,7 @@
       CapacityError          try again later
         Overloaded             a limit of this server is reached
           NoRoom                 it takes no further stream; another server may
+        LimitReached           a tenant has as much of something as it may, on all servers together
         ShuttingDown           the server is draining
         OwnedElsewhere         another server of the fleet has the stream
         EngineRestarting       the engine died and is being started again
@@ -96,6 +97,24 @@ class Overloaded(CapacityError):
 
 class NoRoom(Overloaded):
     """A server takes no further stream. Where there are others, one of them may."""
+
+
+class LimitReached(CapacityError):
+    """A tenant has as much of something as it may have; its code is OpenAI's word."""
+
+    code = "rate_limit_exceeded"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limit: str = "",
+        param: str | None = None,
+        retry_after_s: float = 1.0,
+    ) -> None:
+        super().__init__(message, param=param, retry_after_s=retry_after_s)
+        self.limit = limit
+        """Which of a tenant's limits it is, such as ``streams``."""
 
 
 class ShuttingDown(CapacityError):

@@ -1,7 +1,8 @@
 """Every metric in one table: name, help, labels, buckets.
 
 Names follow Prometheus' conventions: prefix ``onlooker_``, base units, ``_total`` on counters,
-``_ratio`` for 0-1. Labels come from closed sets: never a stream's or a tenant's id.
+``_ratio`` for 0-1. Labels come from closed sets: never a stream's id, and a tenant's only in
+what is named ``onlooker_tenant_``, where whoever counts sees to it that they are few.
 A `Metrics` is made once and handed to whoever records; nothing is a module global, so that tests
 and several servers in one process do not share counts.
 """
@@ -37,6 +38,7 @@ class Metrics:
         self._add_durability(self.registry)
         self._add_album(self.registry)
         self._add_fleet(self.registry)
+        self._add_tenants(self.registry)
 
     def _add_fleet(self, registry: CollectorRegistry) -> None:
         self.streams_owned = Gauge(
@@ -75,6 +77,63 @@ class Metrics:
             "Connections to other servers that were not made: tried (no answer within "
             "fleet.connect_s), held (refused at once, since it was just tried).",
             ["how"],
+            registry=registry,
+        )
+
+    def _add_tenants(self, registry: CollectorRegistry) -> None:
+        self.tenant_streams = Gauge(
+            "onlooker_tenant_streams_active",
+            "Open streams of a tenant on this server; other: of all without a label of their own.",
+            ["tenant"],
+            registry=registry,
+        )
+        self.tenant_watches = Gauge(
+            "onlooker_tenant_watches_active",
+            "Watches of a tenant on this server.",
+            ["tenant"],
+            registry=registry,
+        )
+        self.tenant_memory_bytes = Gauge(
+            "onlooker_tenant_memory_bytes",
+            "Keys and values that are remembered of a tenant's open streams on this server, one "
+            "copy counted.",
+            ["tenant"],
+            registry=registry,
+        )
+        self.tenant_frames = Counter(
+            "onlooker_tenant_frames_total",
+            "Frame messages of a tenant: taken, or left_out for whatever reason.",
+            ["tenant", "outcome"],
+            registry=registry,
+        )
+        self.tenant_questions = Counter(
+            "onlooker_tenant_questions_total",
+            "Questions of a tenant that were let in.",
+            ["tenant"],
+            registry=registry,
+        )
+        self.tenant_tokens = Counter(
+            "onlooker_tenant_tokens_total",
+            "Tokens of a tenant's answers: input, those of it that were cached, output.",
+            ["tenant", "kind"],
+            registry=registry,
+        )
+        self.tenant_alerts = Counter(
+            "onlooker_tenant_alerts_total",
+            "Alerts that a tenant's watches raised.",
+            ["tenant"],
+            registry=registry,
+        )
+        self.tenant_refused = Counter(
+            "onlooker_tenant_refused_total",
+            "What a tenant was refused at one of its limits: streams, fps (frames), "
+            "questions_per_minute, memory_bytes (frames), watches.",
+            ["tenant", "limit"],
+            registry=registry,
+        )
+        self.tenant_limits_alone = Gauge(
+            "onlooker_tenant_limits_alone",
+            "1 while limits of tenants hold for this server's own part of them, as Redis is away.",
             registry=registry,
         )
 

@@ -33,6 +33,12 @@ class TokenBucket:
         self._level -= 1
         return True
 
+    def adjust(self, *, rate_per_s: float, burst: float) -> None:
+        """Fill and hold at another rate from now on."""
+        self._fill()
+        self._rate_per_s, self._burst = rate_per_s, burst
+        self._level = min(self._level, burst)
+
     def _fill(self) -> None:
         now_s = self._clock.now_s()
         grown = self._level + (now_s - self._filled_at_s) * self._rate_per_s

@@ -77,6 +77,9 @@ _PALETTE = {
 }  # fmt: skip
 
 
+TOKEN_BYTES = 1024
+"""Bytes that a token is said to take, so that limits of memory can be tried without a model."""
+
 NOT_SEEN = "I can't tell."
 """The reply to a question about a time that no clip stands for."""
 
@@ -289,11 +292,13 @@ class ScriptedEngine:
 
     async def take_stock(self, waiting: Waiting) -> Stock:
         self._check_alive()
+        clip_bytes = self._info.tokens_per_clip * TOKEN_BYTES
+        remembered = {stream_id: len(clips) * clip_bytes for stream_id, clips in self._seen.items()}
         if self._store is None:
-            return Stock()
+            return Stock(remembered=remembered)
         known = {stream_id: self._store.clips(stream_id) for stream_id in waiting}
         durable = {s: [i for i in waiting[s] if i in known[s]] for s in waiting}
-        return Stock(durable, is_kept=self._store.is_kept)
+        return Stock(durable, remembered=remembered, is_kept=self._store.is_kept)
 
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         self.num_answering += 1

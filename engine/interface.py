@@ -191,6 +191,9 @@ class Stock:
     the engine was started."""
     held: Held | None = None
     """What the workers hold ready; None from an engine without stream memory."""
+    remembered: Mapping[StreamId, int] = field(default_factory=dict)
+    """Bytes of keys and values that are remembered of each open stream, wherever they are; one copy
+    counted."""
     is_kept: bool = True
     """Whether what was told to be durable is. False while the store may have lost some of it, and
     of a store that evicts by itself: then `EngineInfo.survives` does not hold."""

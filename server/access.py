@@ -130,6 +130,8 @@ def error_docs(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "Over a size limit.",
         415: "A media type or a picture that is not taken.",
         422: "Well formed, and not done here.",
+        429: "A limit of the caller's tenant is reached; `limit` says which, `Retry-After` when to "
+        "try again.",
         428: "The call should say with `If-Match` which state it is about.",
         500: "Something went wrong inside the server or its engine; its log has the details.",
         501: "It takes an optional part that is not installed; the message says which.",

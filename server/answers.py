@@ -168,7 +168,13 @@ class AnswerWriter:
         """The events that end an answer that cannot be given."""
         self.failure = error
         body = body_of(error)
-        told = ResponseError(type=body.type, code=body.code, message=body.message)
+        told = ResponseError(
+            type=body.type,
+            code=body.code,
+            message=body.message,
+            retry_after_s=body.retry_after_s,
+            limit=body.limit,
+        )
         return self._close("failed", error=told)
 
     def _picture_of(self, evidence: Evidence) -> str | None:

@@ -33,6 +33,7 @@ from onlooker.server.routes import (
     responses,
     servers,
     streams,
+    usage,
     watches,
     whip,
 )
@@ -69,7 +70,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     app.state.gateway = gateway
     app.state.drain = lifecycle.drain
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
-                   client_secrets, health, imports, memory, realtime, servers, whip,
+                   client_secrets, health, imports, memory, realtime, servers, usage, whip,
                    album):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)

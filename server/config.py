@@ -20,6 +20,7 @@ from onlooker.engine.config import EngineSection
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.traces.config import TracesSection
 from onlooker.streams.config import FleetSection, StreamsSection
+from onlooker.streams.tenancy.limits import TenantsSection
 from onlooker.watches.config import WatchesSection
 
 KEY_PATTERN = r"^[A-Za-z0-9._~-]{8,256}$"
@@ -84,7 +85,7 @@ class ServerSection(Section):
     ``acme:KEY`` names the tenant whose streams the key sees (clients show ``KEY`` alone); a key
     without a tenant sees those of ``default``. ``acme+read+ask:KEY`` (or ``+read+ask:KEY``) is good
     for these scopes only: ``read``, ``ask``, ``push``, ``watch``, ``admin``; a key that names none
-    has all. Limits are the server's, not each tenant's."""
+    has all. Limits of each tenant are in `tenants`."""
     allowed_origins: tuple[str, ...] = ()
     """Web pages on other hosts that may use this server, such as ``https://app.example.org``."""
     metrics_need_key: bool = False
@@ -254,6 +255,7 @@ class Settings(Section):
     engine: EngineSection = EngineSection()
     cache_store: CacheStoreSection = CacheStoreSection()
     scheduler: SchedulerSection = SchedulerSection()
+    tenants: TenantsSection = TenantsSection()
     fleet: FleetSection | None = None
     """Where this is null, no other server may share the Redis with this one."""
     traces: TracesSection = TracesSection()

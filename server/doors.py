@@ -2,8 +2,8 @@
 
 A few calls do more, depending on what they carry, and need a second right where that shows: a
 stream with a source or an import from an address (`Action.PULL_SOURCE`), a watch with a webhook
-(`Action.HAVE_WEBHOOK`), and a connection or a WebRTC session that names a stream which is not open
-yet (`Action.OPEN_STREAM`).
+(`Action.HAVE_WEBHOOK`), the usage of another tenant (`Action.READ_ALL_USAGE`), and a connection or
+a WebRTC session that names a stream which is not open yet (`Action.OPEN_STREAM`).
 """
 
 from collections.abc import Mapping
@@ -45,6 +45,7 @@ ROUTES: Mapping[str, Action] = {
     "DELETE /v1/responses/{response_id}": Action.CONVERSE,
     "POST /v1/realtime/client_secrets": Action.MINT_TOKEN,
     "GET /metrics": Action.READ_METRICS,
+    "GET /v1/usage": Action.READ_USAGE,
     "GET /v1/servers": Action.LIST_SERVERS,
     "POST /v1/servers/self/drain": Action.DRAIN_SERVER,
     "DELETE /v1/servers/self/drain": Action.DRAIN_SERVER,

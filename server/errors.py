@@ -12,6 +12,7 @@ from onlooker.core.errors import (
     EngineDead,
     Forbidden,
     InvalidRequest,
+    LimitReached,
     NotFound,
     OnlookerError,
     OwnedElsewhere,
@@ -53,6 +54,7 @@ _TABLE: dict[type[OnlookerError], Face] = {
     NotFound: Face(404, CLOSE_REFUSED, "not_found_error"),
     Conflict: Face(409, CLOSE_REFUSED, "conflict_error"),
     ClientError: Face(400, CLOSE_REFUSED, "invalid_request_error"),
+    LimitReached: Face(429, CLOSE_TRY_LATER, "rate_limit_error"),
     OwnedElsewhere: Face(421, CLOSE_TRY_LATER, "overloaded_error"),
     ShuttingDown: Face(503, CLOSE_GOING_AWAY, "overloaded_error"),
     CapacityError: Face(503, CLOSE_TRY_LATER, "overloaded_error"),
@@ -150,6 +152,7 @@ def body_of(error: OnlookerError, *, event_id: str | None = None) -> ErrorBody:
         event_id=event_id,
         retryable=error.retryable,
         retry_after_s=error.retry_after_s if isinstance(error, CapacityError) else None,
+        limit=error.limit if isinstance(error, LimitReached) else None,
     )
 
 

@@ -32,6 +32,8 @@ class Action(StrEnum):
     READ_METRICS = "read metrics"
     LIST_SERVERS = "list servers"
     DRAIN_SERVER = "drain a server"
+    READ_USAGE = "read the usage of one's tenant"
+    READ_ALL_USAGE = "read the usage of all tenants"
     ASK = "ask"
     CONVERSE = "keep a conversation"
     OPEN_STREAM = "open a stream"
@@ -62,6 +64,8 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.READ_METRICS: Scope.READ,
     Action.LIST_SERVERS: Scope.ADMIN,
     Action.DRAIN_SERVER: Scope.ADMIN,
+    Action.READ_USAGE: Scope.READ,
+    Action.READ_ALL_USAGE: Scope.ADMIN,
     Action.ASK: Scope.ASK,
     Action.CONVERSE: Scope.ASK,
     Action.OPEN_STREAM: Scope.PUSH,

@@ -14,6 +14,7 @@ from onlooker.cache_store.leases import RedisLeases
 from onlooker.cache_store.notices import NoticeBoard
 from onlooker.cache_store.opening import open_album, open_journal
 from onlooker.cache_store.redis_drawer import RedisDrawer
+from onlooker.cache_store.tenant_counts import RedisTenantCounts
 from onlooker.core.address import AddressPolicy
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.drawer import StreamDrawer
@@ -54,6 +55,8 @@ from onlooker.streams.quality.governor import Governor
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.way import Access
+from onlooker.streams.tenancy.accounts import Accounts
+from onlooker.streams.tenancy.fleet_link import FleetLink
 from onlooker.streams.tenure import LeaseTerms
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.watches.service import WatchService
@@ -63,6 +66,9 @@ if TYPE_CHECKING:  # it needs the extra `webrtc`
     from onlooker.streams.webrtc.roster import PeerRoster
 FENCE_S = 90 * 86400.0
 """How long the newest epoch of a stream that nobody opens is remembered."""
+ACCOUNTS_S = 2.0
+"""Seconds between two times that a server without others brings what it tells of tenants up to
+date."""
 NOTICES_MISSED = 3
 """A server of which nothing is heard for so many times `fleet.notice_s` is not listed any more."""
 
@@ -97,6 +103,7 @@ def make_gateway(
     decoding = make_decoding(settings, pool=pool, clock=clock, metrics=metrics, workshop=workshop)
     reach = make_reach(settings, clock=clock, metrics=metrics)
     ownership = make_ownership(settings, reach, clock=clock, metrics=metrics)
+    accounts = make_accounts(settings, clock=clock, metrics=metrics)
     connections: set[Drainable] = set()
     tracer = make_tracer(settings.traces, clock=clock, metrics=metrics)
     hub = make_hub(
@@ -111,6 +118,7 @@ def make_gateway(
         drawer=make_drawer(settings),
         ownership=ownership,
         tracer=tracer,
+        accounts=accounts,
     )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
@@ -245,14 +253,16 @@ def make_hub(
     ownership: Ownership | None = None,
     albums: AlbumKeeper | None = None,
     tracer: Tracer | None = None,
+    accounts: Accounts | None = None,
 ) -> StreamHub:
     """Make the hub of all streams of a server, with what they share. `pool`, `decoding`,
-    `ownership`: None makes what the settings say."""
+    `ownership`, `accounts`: None makes what the settings say."""
     pool = pool or make_pool(settings)
     decoding = decoding or make_decoding(settings, pool=pool, clock=clock, metrics=metrics)
     if ownership is None:
         reach = make_reach(settings, clock=clock, metrics=metrics)
         ownership = make_ownership(settings, reach, clock=clock, metrics=metrics)
+    accounts = accounts or make_accounts(settings, clock=clock, metrics=metrics)
     supervised = EngineSupervisor(
         engine,
         clock=clock,
@@ -281,6 +291,7 @@ def make_hub(
         decoding=decoding,
         ownership=ownership,
         albums=albums,
+        accounts=accounts,
         zone=settings.engine.memory.zone,
         tracer=tracer,
     )
@@ -358,6 +369,39 @@ def make_ownership(
     )
     terms = LeaseTerms(fleet.lease_s)
     return Ownership(leases, terms=terms, clock=clock, metrics=metrics, is_gone=reach.is_gone)
+
+
+def make_accounts(settings: Settings, *, clock: Clock, metrics: Metrics) -> Accounts:
+    """What tenants may have and do; in a fleet, together with what they have on other servers."""
+    fleet, redis = settings.fleet, settings.cache_store.redis
+    name = server_name(settings)
+    link = None
+    if fleet is not None and redis is not None:
+        url = redis.url.get_secret_value()
+        counts = RedisTenantCounts(
+            url,
+            namespace=redis.namespace,
+            server=name,
+            lasts_s=fleet.lease_s,
+            timeout_s=fleet.timeout_s,
+        )
+        board = NoticeBoard(
+            url,
+            namespace=redis.namespace,
+            server=name,
+            lasts_s=fleet.notice_s * NOTICES_MISSED,
+            timeout_s=fleet.timeout_s,
+            topic="tenancy",
+        )
+        link = FleetLink(counts, board, name=name, metrics=metrics)
+    return Accounts(
+        settings.tenants,
+        clock=clock,
+        metrics=metrics,
+        every_s=ACCOUNTS_S if fleet is None else fleet.notice_s,
+        name=name,
+        link=link,
+    )
 
 
 def make_relay(

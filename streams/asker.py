@@ -11,6 +11,7 @@ from onlooker.core.errors import (
     EngineFailed,
     EngineRestarting,
     InvalidRequest,
+    LimitReached,
     OnlookerError,
     Overloaded,
 )
@@ -34,6 +35,7 @@ from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.question_spans import record_question
 from onlooker.streams.shared import Shared
+from onlooker.streams.tenancy.account import Account
 
 FORGOTTEN_ANSWER = "I no longer remember that time: it was deleted."
 """What the server itself says to a question about times of which nothing is kept any more."""
@@ -54,6 +56,8 @@ class Asker:
     publish: Callable[[StreamEvent], None]
     closed: "asyncio.Future[str]"
     """A future that is done when the stream closes; its result is the reason."""
+    account: Account
+    """What the stream's tenant may have and do."""
     forgotten: ForgottenTimes
     """The times that were deleted of the stream."""
     has_pictures: bool
@@ -94,6 +98,7 @@ class Asker:
         try:
             with self.slots.taken() as slot:
                 end: AnswerEnd | None = None
+                await self.account.ask()
                 question = await self._prepared(question, answer.ending)
                 answer.ready_at_s = self.shared.clock.now_s()
                 since_s = answer.arrived_at_s if measures_ttft else self.shared.clock.now_s()
@@ -130,12 +135,13 @@ class Asker:
                             await events.aclose()
                 answer.finish_reason, answer.end = end.finish_reason, end
                 yield self._completed(end, question, answer)
-        except OnlookerError:
+        except OnlookerError as error:
             answer.finish_reason = FinishReason.ERROR
+            answer.is_refused = isinstance(error, LimitReached)
             raise
         finally:
             self.num_active -= 1
-            self.shared.metrics.questions.labels(outcome=answer.finish_reason.status).inc()
+            self.shared.metrics.questions.labels(outcome=answer.outcome).inc()
             if answer.is_told:
                 self.publish(answer.finished(question))
             if tracer is not None and answer.place is not None:
@@ -329,6 +335,9 @@ class Asker:
                     end.num_output_tokens - 1
                 )
                 self.shared.metrics.tpot_seconds.observe(per_token_s)
+        self.account.note_answer(
+            end.num_prompt_tokens, end.num_cached_tokens, end.num_output_tokens
+        )
         spans_s = end.clip_spans_s
         since_s = spans_s[0][0] if spans_s else math.inf
         forgotten = [
@@ -368,6 +377,14 @@ class _Answer:
     """Whether viewers were told that it began, and so must be told of its end."""
     finish_reason: FinishReason = FinishReason.CANCELLED
     """How it ended; CANCELLED until that is known, since whoever goes away early has cancelled."""
+
+    is_refused: bool = False
+    """Whether the question was not let in after all."""
+
+    @property
+    def outcome(self) -> str:
+        """The word that metrics use for how it ended."""
+        return "refused" if self.is_refused else self.finish_reason.status
 
     def finished(self, question: Question) -> AnswerFinished:
         return AnswerFinished(

@@ -88,7 +88,15 @@ class StreamHub:
         streams that outlive their connections beside their memory."""
         self._shared, self._engine = shared, shared.engine
         self._clock, self._settings, self._metrics = shared.clock, shared.settings, shared.metrics
-        self._stock = StockTaker(shared.engine, journal, clock=shared.clock, metrics=shared.metrics)
+        self.accounts = shared.accounts
+        """What tenants may have and do, and what they have and did."""
+        self._stock = StockTaker(
+            shared.engine,
+            journal,
+            clock=shared.clock,
+            metrics=shared.metrics,
+            note_remembered=self.accounts.note_remembered,
+        )
         self._journal, self._drawer = journal, drawer
         self._albums = shared.albums
         self._retention = Retention(
@@ -196,6 +204,7 @@ class StreamHub:
         self._spawn(self._reap())
         self._spawn(self._govern())
         self._spawn(self._stock.run())
+        self._spawn(self.accounts.run())
         if self._ownership is not None:
             self._spawn(self._ownership.run())
         self._spawn(self._retention.run())
@@ -214,6 +223,7 @@ class StreamHub:
                 await self._stop(stream, "the server is shutting down", outcome="shutdown")
         await asyncio.gather(*map(cancel, list(self._tasks)), return_exceptions=True)
         self._shared.decoding.close()
+        await self.accounts.close()
         await self.webhooks.close()
         await self._engine.close()
         if self._ownership is not None:
@@ -237,6 +247,7 @@ class StreamHub:
             Conflict: a stream of this id exists already.
             InvalidRequest: the id cannot name a stream.
             NoRoom: as many streams are open as this server takes.
+            LimitReached: the tenant has as many open as it may.
             OwnedElsewhere: another server has the stream.
             EngineRestarting: the engine is being started again, and it takes long.
             ShuttingDown, EngineDead: nothing new is taken.
@@ -337,6 +348,8 @@ class StreamHub:
         """A stream that is open everywhere but does not run yet."""
         if self._ownership is not None:
             await self._ownership.claim(stream_id)
+        account = self.accounts.of_stream(stream_id)
+        await account.open_stream(split_stream_id(stream_id)[1])
         belongings = await find_belongings(
             stream_id,
             self._drawer if options.persistent else None,
@@ -383,6 +396,7 @@ class StreamHub:
             self._journal.let_go(stream_id)
         with contextlib.suppress(EngineRestarting, EngineDead):
             await self._engine.close_stream(stream_id, forget=False)
+        await self.accounts.of_stream(stream_id).close_stream(split_stream_id(stream_id)[1])
         await self._release(stream_id)
 
     def _privacy_of(self, belongings: Belongings, options: StreamOptions) -> StreamPrivacy:
@@ -485,6 +499,10 @@ class StreamHub:
         is_forgotten, is_moved = outcome == "closed", outcome == "moved"
         parting = Parting.FORGET if is_forgotten else Parting.KEEP
         parting = parting if self._is_ours(stream.id) else Parting.CUT
+        goes_on = is_moved or outcome == "shutdown"
+        await stream.account.close_stream(
+            stream.name, goes_on=goes_on and stream.options.persistent
+        )
         await stream.close(parting)
         # Who is told that a stream goes on elsewhere comes there at once: it must be free by then.
         is_told_last = is_moved and parting is Parting.KEEP
@@ -514,7 +532,6 @@ class StreamHub:
         except (EngineRestarting, EngineDead):
             if is_forgotten and self._engine.healthy():
                 self._spawn(self._forget_later(stream.id))
-        goes_on = outcome in ("moved", "shutdown") and stream.options.persistent
         await self._release(stream.id, is_left=goes_on)
 
     async def _move(self, stream: Stream) -> None:

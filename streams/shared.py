@@ -12,6 +12,7 @@ from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding
 from onlooker.streams.ownership import Ownership
+from onlooker.streams.tenancy.accounts import Accounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class Shared:
     """Where what strangers send is decoded."""
     albums: AlbumKeeper | None = None
     """The pictures of all streams; None where none are kept."""
+    accounts: Accounts
+    """What tenants may have and do, and what they have and did."""
     zone: tzinfo | None = None
     """The time zone in which questions name clock times; None: the machine's own."""
     tracer: Tracer | None = None

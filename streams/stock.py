@@ -2,11 +2,12 @@
 
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, EngineRestarting, OnlookerError
+from onlooker.core.ids import StreamId
 from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import Held, Stock, Waiting
 from onlooker.streams.journaling import JournalKeeper
@@ -42,8 +43,11 @@ class StockTaker:
         *,
         clock: Clock,
         metrics: Metrics,
+        note_remembered: Callable[[Mapping[StreamId, int]], None] = lambda remembered: None,
     ) -> None:
+        """`note_remembered` is told how many bytes are remembered of each stream."""
         self._engine, self._journal = engine, journal
+        self._note_remembered = note_remembered
         self._clock, self._metrics = clock, metrics
         self._interval_s = INTERVAL_S if journal is None else journal.settle_s
         self._totals: dict[tuple[str, ...], int] = {}
@@ -71,6 +75,7 @@ class StockTaker:
             self._metrics.store_moves.labels(move).inc(self._gained(total, "moves", move))
         if stock.held is not None:
             self._tell_held(stock.held)
+        self._note_remembered(stock.remembered)
         self._metrics.store_doubted.set(not stock.is_kept)
         if self._journal is not None:
             self._journal.rely(stock.is_kept)

@@ -19,7 +19,7 @@ from onlooker.core.errors import (
     ServiceError,
     ShuttingDown,
 )
-from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.ids import StreamId, new_id, split_stream_id
 from onlooker.core.media import Cover, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
 from onlooker.streams.alert_ledger import AlertLedger
@@ -48,6 +48,7 @@ from onlooker.watches.alert_spans import record_told
 from onlooker.watches.events import AlertRaised
 from onlooker.watches.keeper import MakeKeeper
 from onlooker.watches.kept_watch import read_watches, watches_document
+from onlooker.watches.options import WatchOptions
 from onlooker.watches.watch import Watch
 from onlooker.watches.webhooks import WebhookSender
 
@@ -87,6 +88,8 @@ class Stream:
         self.interval_s = terms.interval_s
         """Stream time between two frames that are looked at."""
         self._clock, self._tracer = shared.clock, shared.tracer
+        self.account = shared.accounts.of_stream(stream_id)
+        """What the stream's tenant may have and do."""
         self.created_wall_s = self._clock.wall_s()
         self.active_at_s = self._clock.now_s()
         """Clock time at which somebody last fed, watched or asked."""
@@ -107,6 +110,7 @@ class Stream:
             last_alert=ledger.last_alert,
         )
         """The keeper of the standing questions to this stream."""
+        self.account.serve(self.name, self.watches.ids)
         self.ingest = Ingest(
             terms,
             shared,
@@ -127,6 +131,7 @@ class Stream:
             ingest=self.ingest,
             publish=self._events.publish,
             closed=self._closed,
+            account=self.account,
             forgotten=opened.privacy.forgotten,
             has_pictures=opened.album is not None,
         )
@@ -249,6 +254,7 @@ class Stream:
         Raises, at the first step:
             Overloaded: too many answers are under way, or the first word would come far too late.
             InvalidRequest: the question is empty; its time is too far ahead.
+            LimitReached: the tenant has asked as much as it may.
             NotFound, Conflict: the stream is closed, or was while this waited.
             ShuttingDown: it goes on at another server.
             EngineFailed, EngineDead, TooLarge: from the engine.
@@ -275,6 +281,31 @@ class Stream:
         self.privacy.set_masks(masks)
         self._events.publish(PrivacyChanged())
         await self._belongings.settle("the masks")
+
+    async def make_watch(self, options: WatchOptions, watch_id: str | None = None) -> Watch:
+        """Add a watch, and return once it would outlive the server.
+
+        Raises:
+            LimitReached: the tenant has as many as it may.
+            InvalidRequest, TooLarge, Conflict: as `WatchKeeper.create` does.
+            Overloaded, ServiceError: it looks, but is not kept.
+        """
+        watch_id = watch_id or new_id("watch")
+        async with self.account.making_watch(self.name, watch_id):
+            watch = self.watches.create(options, watch_id)
+        await self.keep_watches()
+        return watch
+
+    async def drop_watch(self, watch_id: str) -> None:
+        """Take a watch away, and return once that would outlive the server.
+
+        Raises:
+            NotFound: there is no watch of this id.
+            Overloaded, ServiceError: it is gone, but comes back with a restart.
+        """
+        self.watches.delete(watch_id)
+        await self.account.drop_watch(self.name, watch_id)
+        await self.keep_watches()
 
     async def keep_watches(self) -> None:
         """Return once the watches as they are now would outlive the server.
@@ -479,6 +510,7 @@ class Stream:
     # ---- inside
 
     def _raise_alert(self, watch: Watch, alert: Alert) -> None:
+        self.account.totals.alerts += 1
         self._events.publish_alert(
             AlertRaised(alert),
             is_due=watch.options.webhook is not None,

@@ -173,6 +173,10 @@ class WatchKeeper:
             self._expire(self._now_s())
         return self._all()
 
+    def ids(self) -> list[str]:
+        """The ids of all watches, oldest first."""
+        return list(self._lookers)
+
     @property
     def num_active(self) -> int:
         """How many watches look at clips."""

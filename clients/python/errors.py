@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from onlooker.core.errors import (
     CapacityError,
     ClientError,
+    LimitReached,
     OnlookerError,
     Overloaded,
     ServiceError,
@@ -69,6 +70,9 @@ def error_from(body: ErrorBody) -> OnlookerError:
     # Of several classes with one code the narrowest wins: it is listed last.
     kinds = {kind.code: kind for kind in _all_below(OnlookerError) if "code" in vars(kind)}
     kind = kinds.get(body.code) or _KINDS.get(body.type, ClientError)
+    if issubclass(kind, LimitReached):
+        wait_s = body.retry_after_s or 1.0
+        return kind(body.message, limit=body.limit or "", retry_after_s=wait_s)
     if issubclass(kind, CapacityError):
         refusal = kind(body.message, param=body.param, retry_after_s=body.retry_after_s or 1.0)
         refusal.code = body.code

@@ -52,7 +52,8 @@ class ErrorBody(Outbound):
 
     type: str
     """The kind: ``invalid_request_error``, ``authentication_error``, ``permission_error``,
-    ``not_found_error``, ``conflict_error``, ``overloaded_error`` or ``server_error``."""
+    ``not_found_error``, ``conflict_error``, ``rate_limit_error`` (a limit of the caller's tenant),
+    ``overloaded_error`` or ``server_error``."""
     code: str
     """Stable text for programs, such as ``unsupported_media``."""
     message: str
@@ -65,6 +66,9 @@ class ErrorBody(Outbound):
     """Whether the same call may succeed later, unchanged."""
     retry_after_s: float | None = None
     """Seconds after which it makes sense to try again."""
+    limit: str | None = None
+    """Which limit of the caller's tenant is reached: ``streams``, ``fps``,
+    ``questions_per_minute``, ``memory_bytes`` or ``watches``; null for all other errors."""
 
 
 class ErrorReply(Outbound):

@@ -156,6 +156,10 @@ class ResponseError(Outbound):
     type: str
     code: str
     message: str
+    retry_after_s: float | None = None
+    """Seconds after which it makes sense to ask again."""
+    limit: str | None = None
+    """Which limit of the caller's tenant is reached."""
 
 
 class ResponseStatusDetails(Outbound):

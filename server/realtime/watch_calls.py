@@ -34,8 +34,7 @@ class WatchCalls:
     async def _create(self, event: asked.WatchCreate) -> None:
         stream, options = self._find(event.stream), watch_options(event.watch, self._grant)
         await self._hub.webhooks.check(options.webhook)
-        stream.watches.create(options, event.watch.id)
-        await stream.keep_watches()
+        await stream.make_watch(options, event.watch.id)
 
     async def _update(self, event: asked.WatchUpdate) -> None:
         stream, changes = self._find(event.stream), option_changes(event.watch, self._grant)
@@ -47,8 +46,7 @@ class WatchCalls:
     async def _delete(self, event: asked.WatchDelete) -> None:
         stream = self._find(event.stream)
         check_hook(stream.watches.get(event.watch_id), self._grant)
-        stream.watches.delete(event.watch_id)
-        await stream.keep_watches()
+        await stream.drop_watch(event.watch_id)
 
     async def _list(self, event: asked.WatchListRequest) -> None:
         stream = self._find(event.stream)

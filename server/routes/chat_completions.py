@@ -66,7 +66,7 @@ _EXAMPLES = {
     summary="Chat completion",
     response_model=ChatReply,
     responses={
-        **error_docs(400, 404, 413, 415),
+        **error_docs(400, 404, 413, 415, 429),
         200: {
             "description": "The answer; with `stream: true` OpenAI's chunks.",
             "content": EVENT_STREAM,

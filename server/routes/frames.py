@@ -23,7 +23,7 @@ _PICTURE = {"schema": {"type": "string", "format": "binary"}}
 @router.post(
     "/{stream_id}/frames",
     summary="Push one picture",
-    responses=error_docs(400, 404, 408, 409, 413, 415),
+    responses=error_docs(400, 404, 408, 409, 413, 415, 429),
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -78,6 +78,8 @@ async def push_frame(
             "the picture takes more processor time to decode than one may, or too many of this "
             "stream's did before (settings streams.decoding)"
         )
+    if ack.reason in (DropReason.TENANT_FPS, DropReason.TENANT_MEMORY):
+        raise stream.account.refusal(ack.reason)
     if ack.reason is DropReason.STREAM_CLOSED:
         raise Conflict(f"stream '{stream.name}' was closed meanwhile", param="stream")
     status = stream.status()

@@ -35,7 +35,7 @@ _EXAMPLES = {
     summary="Ask a stream",
     response_model=AnswerReply,
     responses={
-        **error_docs(400, 404, 413),
+        **error_docs(400, 404, 413, 429),
         200: {
             "description": "The answer; with `stream: true` the WebSocket's `response.*` events.",
             "content": EVENT_STREAM,

@@ -52,7 +52,7 @@ _EXAMPLES = {
     summary="Response",
     response_model=ResponsesReply,
     responses={
-        **error_docs(400, 404, 413, 415),
+        **error_docs(400, 404, 413, 415, 429),
         200: {
             "description": "The answer; with `stream: true` OpenAI's events.",
             "content": EVENT_STREAM,

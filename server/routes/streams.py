@@ -50,7 +50,7 @@ _UPDATE_EXAMPLES: dict[str, Any] = {
 }
 
 
-@router.post("", status_code=201, summary="Open a stream", responses=error_docs(400, 403, 409))
+@router.post("", status_code=201, summary="Open a stream", responses=error_docs(400, 403, 409, 429))
 async def create_stream(
     streams: CallerStreams,
     grant: CallerGrant,

@@ -57,7 +57,7 @@ _CHANGE_EXAMPLES = {
     "/{stream_id}/watches",
     status_code=201,
     summary="Leave a standing question",
-    responses=error_docs(400, 403, 404, 409, 413),
+    responses=error_docs(400, 403, 404, 409, 413, 429),
 )
 async def create_watch(
     gateway: ReadyGateway,
@@ -74,8 +74,7 @@ async def create_watch(
     """
     stream, options = streams.get(stream_id), watch_options(request, grant)
     await gateway.hub.webhooks.check(options.webhook)
-    watch = stream.watches.create(options, request.id)
-    await stream.keep_watches()
+    watch = await stream.make_watch(options, request.id)
     return watch_object(watch)
 
 
@@ -134,8 +133,7 @@ async def delete_watch(
     """Take a watch away; a text that it is writing is broken off."""
     stream = streams.get(stream_id)
     check_hook(stream.watches.get(watch_id), grant)
-    stream.watches.delete(watch_id)
-    await stream.keep_watches()
+    await stream.drop_watch(watch_id)
 
 
 @router.get("/{stream_id}/alerts", summary="List alerts", responses=error_docs(404))

@@ -60,7 +60,7 @@ _SDP = {"schema": {"type": "string"}}
             "description": "The SDP answer.",
             "content": {OFFER_TYPE: _SDP},
         },
-        **error_docs(400, 409, 413, 415, 501),
+        **error_docs(400, 409, 413, 415, 429, 501),
     },
     openapi_extra={"requestBody": {"required": True, "content": {OFFER_TYPE: _SDP}}},
 )

@@ -53,7 +53,13 @@ class Ingest:
         publish: Callable[[StreamEvent], None],
     ) -> None:
         self.quality = quality
-        self.tally = Tally(shared.metrics, publish, seen_until_s=opened.remembered.seen_until_s)
+        self._account = shared.accounts.of_stream(terms.stream_id)
+        self.tally = Tally(
+            shared.metrics,
+            publish,
+            seen_until_s=opened.remembered.seen_until_s,
+            totals=self._account.totals,
+        )
         self._clock, self._engine = shared.clock, shared.engine
         self._intake = Intake(terms, shared, quality=quality, pushed_s=opened.newest_s)
         self._mailbox = Mailbox.of(shared.settings)
@@ -119,11 +125,13 @@ class Ingest:
                 self.tally.settle(dropped, FrameOutcome.DROPPED, reason)
 
     async def push_in_turn(self, message: FrameMessage, outcome: Outcome) -> None:
-        """Take a message as soon as there is room for it, so that none is dropped. One call at a
-        time.
+        """Take a message as soon as there is room for it and its tenant may send one more, so that
+        none is dropped. One call at a time.
 
         Raises: as `push`.
         """
+        if (wait_s := self._account.frame_wait_s()) > 0:
+            await self._clock.sleep(wait_s)
         # What was admitted is put in at once: a sender that goes away while it waits here has lost
         # nothing that counts as received.
         await self._mailbox.wait_room(Entry(message, outcome))
@@ -131,17 +139,21 @@ class Ingest:
             if self._is_closed:
                 self.tally.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
             else:
-                self._mailbox.put(entry)
+                for dropped, reason in self._mailbox.offer(entry):
+                    self.tally.settle(dropped, FrameOutcome.DROPPED, reason)
 
     def _admitted(self, message: FrameMessage, outcome: Outcome | None) -> Entry | None:
         """Check and count a message; return its entry, or None when its outcome is known."""
-        received = self._intake.admit(message, self.newest_s)
+        is_useless = self._mailbox.lacks_key(message)
+        received = self._intake.admit(message, self.newest_s, is_useless=is_useless)
         self.tally.note_received()
         if received.jump is not None:
             self.tally.note_jump(received.jump)
         entry = Entry(received.message, outcome)
         if received.outcome is None:
             return entry
+        if received.outcome is FrameOutcome.DROPPED:
+            self._mailbox.note_gap(message)
         self.tally.settle(entry, received.outcome, received.reason)
         return None
 

@@ -47,6 +47,7 @@ class Intake:
         pushed_s: float | None,
     ) -> None:
         self._terms, self._clock, self._quality = terms, shared.clock, quality
+        self._account = shared.accounts.of_stream(terms.stream_id)
         self._max_bytes = shared.settings.max_frame_bytes
         self._sampler = Sampler(terms.interval_s)
         max_fps = shared.settings.max_fps
@@ -74,8 +75,11 @@ class Intake:
         """Messages a second that come in, once a whole window was counted; 0 before."""
         return self._fps.settled_rate(self._clock.now_s())
 
-    def admit(self, message: FrameMessage, newest_s: float | None) -> Received:
+    def admit(
+        self, message: FrameMessage, newest_s: float | None, *, is_useless: bool = False
+    ) -> Received:
         """Check a message. `newest_s`: the newest stream time that came in or was seen.
+        `is_useless`: it cannot be decoded, and so uses up nothing of what its tenant may send.
 
         Raises:
             InvalidRequest: the capture time is negative or not finite.
@@ -87,7 +91,10 @@ class Intake:
             )
         now_s = self._clock.now_s()
         self._fps.note(now_s)
-        if (reason := self._reason_to_drop(message)) is not None:
+        reason = self._reason_to_drop(message)
+        if reason is None and not is_useless:
+            reason = self._account.check_frame(waits=not self._terms.is_live)
+        if reason is not None:
             return Received(message, FrameOutcome.DROPPED, reason)
         placed = self._placed(message, now_s, newest_s)
         if placed.at_s is None:

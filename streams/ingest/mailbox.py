@@ -114,6 +114,17 @@ class Mailbox:
         self.put(entry)
         return dropped
 
+    def note_gap(self, message: FrameMessage) -> None:
+        """Note that a message was dropped before it came here: what builds on it is of no use."""
+        if not (isinstance(message, Frame) or message.is_still):
+            self._has_gap = True
+
+    def lacks_key(self, message: FrameMessage) -> bool:
+        """Whether `offer` would drop a message since it builds on one that was dropped."""
+        if not self._has_gap or isinstance(message, Frame) or message.is_still:
+            return False
+        return not message.codec.is_container and not is_key_frame(message.codec, message.payload)
+
     def put(self, item: Item) -> None:
         """Put `item` at the end of the line, whatever the limits: who puts a message has made sure
         of room."""

@@ -16,6 +16,7 @@ from onlooker.streams.events import (
 )
 from onlooker.streams.ingest.mailbox import Entry
 from onlooker.streams.perception.stream_time import TimeJump
+from onlooker.streams.tenancy.usage import TenantTotals
 
 BEHIND = (DropReason.MAILBOX_FULL, DropReason.LATE)
 """The reasons for which frames are dropped when the model does not keep up."""
@@ -30,6 +31,7 @@ class Tally:
     Args:
         publish: tells the stream's viewers.
         seen_until_s: end of the newest clip that the model remembers; None for a new stream.
+        totals: those of the stream's tenant, to which its frames are added.
     """
 
     def __init__(
@@ -38,8 +40,10 @@ class Tally:
         publish: Callable[[StreamEvent], None],
         *,
         seen_until_s: float | None,
+        totals: TenantTotals | None = None,
     ) -> None:
         self._metrics, self._publish = metrics, publish
+        self._totals = totals or TenantTotals()
         self._counts: dict[tuple[FrameOutcome, DropReason | None], Callable[[], None]] = {}
         """What counts each kind of outcome: a look-up by labels costs more than to count."""
         self.received = 0
@@ -78,10 +82,11 @@ class Tally:
         if reason is not None:
             self.num_behind += reason in BEHIND
             self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        elif outcome is FrameOutcome.KEPT:
-            self.kept += 1
+            self._totals.frames_left_out += 1
         else:
-            self.skipped += 1
+            self.kept += outcome is FrameOutcome.KEPT
+            self.skipped += outcome is not FrameOutcome.KEPT
+            self._totals.frames_taken += 1
         count = self._counts.get((outcome, reason))
         if count is None:
             count = self._metrics.frames.labels(outcome=outcome, reason=reason or "").inc

@@ -49,6 +49,7 @@ BROKEN = frozenset(
         DropReason.UNDECODABLE,
         DropReason.MAILBOX_FULL,
         DropReason.RATE_LIMIT,
+        DropReason.TENANT_FPS,
         DropReason.TOO_LARGE,
     }
 )

@@ -20,7 +20,7 @@ from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo, Questi
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
-from onlooker.server.wiring import make_hub, make_pool
+from onlooker.server.wiring import make_accounts, make_hub, make_pool
 from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding
@@ -71,6 +71,7 @@ def make_shared(clock: Clock, **settings: Any) -> Shared:
         settings=section,
         pool=pool,
         decoding=make_local_decoding(section, pool=pool, clock=clock, metrics=metrics),
+        accounts=make_accounts(Settings(), clock=clock, metrics=metrics),
     )
 
 

@@ -180,7 +180,11 @@ class StreamMemories:
             for tier, counts in worker.tiers.items():
                 tiers[tier].update(counts)
         is_kept = all(stock.is_kept for stock in stocks)
-        return Stock(durable, tiers, moves, held, is_kept)
+        remembered = {
+            stream_id: memory.num_tokens * self.bytes_per_token
+            for stream_id, memory in self._memories.items()
+        }
+        return Stock(durable, tiers, moves, held, remembered, is_kept)
 
     async def forget_missing(self, memory: StreamMemory) -> bool:
         """Compare what should be stored with what is, and forget what is gone; returns whether

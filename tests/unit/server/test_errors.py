@@ -22,6 +22,8 @@ def test_every_error_has_a_face_that_fits_who_must_act(cls: type[OnlookerError])
         assert 400 <= face.http_status < 500
     elif issubclass(cls, tree.OwnedElsewhere):
         assert face.http_status == 421  # try again, but with another server
+    elif issubclass(cls, tree.LimitReached):
+        assert face.http_status == 429  # try again, but others need not wait
     elif issubclass(cls, tree.CapacityError):
         assert face.http_status == 503
     else:
