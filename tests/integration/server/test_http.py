@@ -222,6 +222,7 @@ async def test_health_metrics_and_documentation(served: Served, http: httpx.Asyn
     assert set(paths) == {
         "/v1/servers",
         "/v1/servers/self/drain",
+        "/v1/usage",
         "/v1/streams",
         "/v1/streams/{stream_id}",
         "/v1/streams/{stream_id}/imports",

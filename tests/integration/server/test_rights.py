@@ -241,6 +241,8 @@ CALLS = [
     http("GET /v1/streams/{stream_id}/watches", f"{DOOR}/watches"),
     http("GET /v1/streams/{stream_id}/watches/{watch_id}", f"{DOOR}/watches/mine"),
     http("GET /metrics", "/metrics"),
+    http("GET /v1/usage", "/v1/usage"),
+    http("GET /v1/usage", "/v1/usage?tenant=acme", Scope.ADMIN, carries="another tenant"),
     http("GET /v1/servers", "/v1/servers"),
     http("POST /v1/servers/self/drain", "/v1/servers/self/drain"),
     http("DELETE /v1/servers/self/drain", "/v1/servers/self/drain"),
@@ -444,7 +446,13 @@ def test_every_call_of_every_door_is_in_the_table_and_tried_here() -> None:
 
 
 def test_every_action_has_a_scope_and_a_door() -> None:
-    beside = {Action.CONNECT, Action.HAVE_WEBHOOK, Action.PULL_SOURCE, Action.MASK_OWN}
+    beside = {
+        Action.CONNECT,
+        Action.HAVE_WEBHOOK,
+        Action.MASK_OWN,
+        Action.PULL_SOURCE,
+        Action.READ_ALL_USAGE,
+    }
     assert set(SCOPE_OF) == set(Action) == {*ROUTES.values(), *EVENTS.values(), *beside}
 
 

@@ -151,3 +151,21 @@ def test_pixels_wait_as_pictures_do_and_count_with_their_bytes() -> None:
     small.offer(frames[0])
     assert small.offer(frames[1]) == [(frames[0], FULL)]
     assert sequences(small) == [1]
+
+
+def test_a_message_that_was_dropped_before_it_came_is_a_gap_as_well() -> None:
+    mailbox = make_mailbox()
+    mailbox.offer(chunk(0, KEY))
+    mailbox.note_gap(chunk(1).message)
+    assert mailbox.lacks_key(chunk(2).message)
+    assert [reason for _, reason in mailbox.offer(chunk(2))] == [NO_KEY]
+    assert not mailbox.lacks_key(chunk(3, KEY).message)
+    assert mailbox.offer(chunk(3, KEY)) == []
+    assert sequences(mailbox) == [0, 3]
+
+
+def test_pictures_that_were_dropped_before_they_came_leave_no_gap() -> None:
+    mailbox = make_mailbox()
+    mailbox.offer(chunk(0, KEY))
+    mailbox.note_gap(still(1).message)
+    assert mailbox.offer(chunk(2)) == []
