@@ -1,4 +1,5 @@
-"""Who stands on which rung of quality: all fall together, and rise together.
+"""Who stands on which rung of quality: all fall together, and rise together; but tenants with much
+fall first.
 
 Two ways of control, ahead and back. Ahead: where it is known what streams offer and what their work
 costs, quality falls at once, and as many rungs as it takes, when the load to come is over the upper
@@ -8,7 +9,8 @@ a rise was followed by a fall. Between the thresholds nothing moves.
 """
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from onlooker.scheduler.forecast import Demand, Prices, Work
@@ -17,6 +19,10 @@ from onlooker.scheduler.slo import Tier
 
 LEAD = {Tier.BACKGROUND: 2, Tier.STANDARD: 1, Tier.INTERACTIVE: 0}
 """Rungs that a tier goes down before interactive streams go down one."""
+
+MOST_AHEAD = 3
+"""Rungs that a tenant goes down before others do, at most, because it uses much; and after them,
+because it uses little."""
 
 MELTING = 0.95
 """A backlog that is less than this share of what it was at the last look is melting away."""
@@ -157,10 +163,11 @@ class Ladder:
         if prices.load(work) <= self._high:
             return {}
         lowered: dict[str, _Standing] = {}
-        while prices.load(work) > self._low and (movable := self._movable(+1)):
-            best = _rank(movable[0][1])
+        leads = self._leads()
+        while prices.load(work) > self._low and (movable := self._movable(+1, leads)):
+            best = _rank(movable[0][1], leads)
             for name, standing in movable:
-                if _rank(standing) > best or prices.load(work) <= self._low:
+                if _rank(standing, leads) > best or prices.load(work) <= self._low:
                     break
                 work += self._step(standing, +1)
                 lowered[name] = standing
@@ -171,7 +178,7 @@ class Ladder:
         most = self._low - (self._high - self._low) / 2
         work = self.work()
         raised: dict[str, _Standing] = {}
-        for name, standing in self._movable(-1):
+        for name, standing in self._movable(-1, self._leads()):
             work += self._step(standing, -1)
             if prices.load(work) > most:
                 standing.level += 1
@@ -187,12 +194,26 @@ class Ladder:
 
     def _move(self, direction: int, share: float, now_s: float) -> dict[str, Quality]:
         """Move a share of the streams one rung."""
-        chosen = dict(self._movable(direction)[: math.ceil(share * len(self._standings))])
+        movable = self._movable(direction, self._leads())
+        chosen = dict(movable[: math.ceil(share * len(self._standings))])
         for standing in chosen.values():
             standing.level += direction
         return self._changed(chosen, direction, now_s)
 
-    def _movable(self, direction: int) -> list[tuple[str, _Standing]]:
+    def _leads(self) -> dict[str, int]:
+        """Rungs that each tenant goes ahead in falling, by what its streams offer: one for each
+        doubling of an equal share of all that is offered, and one behind for each halving."""
+        offered: dict[str, float] = defaultdict(float)
+        for standing in self._standings.values():
+            offered[standing.tenant] += standing.demand.work(self._rungs[0]).clips
+        equal = sum(offered.values()) / max(1, len(offered))
+        return {
+            tenant: max(-MOST_AHEAD, min(MOST_AHEAD, round(math.log2(clips / equal))))
+            for tenant, clips in offered.items()
+            if clips > 0
+        }
+
+    def _movable(self, direction: int, leads: Mapping[str, int]) -> list[tuple[str, _Standing]]:
         """Who can move one rung, in order: the best off fall first, the worst off rise first."""
         bottom = len(self._rungs) - 1
         movable = [
@@ -201,7 +222,7 @@ class Ladder:
             if 0 <= standing.level + direction <= bottom
         ]
         # The sort is stable: within a rank, tenants take turns.
-        movable.sort(key=lambda pair: direction * _rank(pair[1]))
+        movable.sort(key=lambda pair: direction * _rank(pair[1], leads))
         return movable
 
     def _changed(
@@ -233,6 +254,6 @@ class Ladder:
         return [(name, standing) for _, name, standing in placed]
 
 
-def _rank(standing: _Standing) -> int:
-    """Place in the order of falling, least first: the rung, less what the tier goes ahead."""
-    return standing.level - LEAD[standing.tier]
+def _rank(standing: _Standing, leads: Mapping[str, int]) -> int:
+    """Place in the order of falling, least first: the rung, less what tier and tenant go ahead."""
+    return standing.level - LEAD[standing.tier] - leads.get(standing.tenant, 0)

@@ -1,5 +1,6 @@
 """`Accounts`: the accounts of all tenants of one server, and what is told of them."""
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,8 @@ from onlooker.streams.tenancy.account import Account
 from onlooker.streams.tenancy.fleet_link import FleetLink
 from onlooker.streams.tenancy.limits import Limit, TenantLimits, TenantsSection
 from onlooker.streams.tenancy.usage import TenantStanding, TenantTotals, sum_of
+
+_log = logging.getLogger("onlooker.streams.tenancy")
 
 OTHER = "other"
 """The label of all tenants that have none of their own."""
@@ -102,7 +105,10 @@ class Accounts:
     async def run(self) -> None:
         """Exchange with the other servers, and bring metrics up to date, until cancelled."""
         while True:
-            await self.settle()
+            try:
+                await self.settle()
+            except Exception:  # limits must not stand still for a fault of what tells of them
+                _log.exception("what tenants have and did could not be told")
             await self._clock.sleep(self._every_s)
 
     async def settle(self) -> None:

@@ -1,6 +1,7 @@
 """Laws of the quality ladder, for any course of load."""
 
-from itertools import pairwise
+from collections import Counter
+from itertools import pairwise, permutations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,9 +145,16 @@ def demanding(members: list[tuple[Tier, str]], fps: float) -> Ladder:
     return ladder
 
 
-def levels_by_tier(ladder: Ladder, who: list[tuple[Tier, str]]) -> list[list[int]]:
+def levels_by_tier(
+    ladder: Ladder, who: list[tuple[Tier, str]], of: str | None = None
+) -> list[list[int]]:
+    """The levels of each tier's streams, all or those of one tenant."""
     return [
-        [ladder.quality(f"s{i}").level for i, (t, _) in enumerate(who) if t is tier]
+        [
+            ladder.quality(f"s{i}").level
+            for i, (t, tenant) in enumerate(who)
+            if t is tier and of in (None, tenant)
+        ]
         for tier in Tier
     ]
 
@@ -175,8 +183,60 @@ def test_what_will_be_too_much_makes_quality_fall_at_once_as_far_as_needed_and_n
         )
 
 
+alike = st.lists(st.sampled_from(Tier), min_size=1, max_size=10).map(
+    lambda tiers: [(tier, tenant) for tenant in "abc" for tier in tiers]
+)
+"""Members of three tenants that use alike."""
+
+
 @settings(max_examples=30)
 @given(members, prices, st.floats(0.1, 4))
+def test_looking_ahead_keeps_equals_of_a_tenant_together_and_its_tiers_in_order(
+    who: list[tuple[Tier, str]], price: Prices, fps: float
+) -> None:
+    ladder = demanding(who, fps)
+    for second in range(60):
+        ladder.update(price.load(ladder.work()), float(second), prices=price)
+        for tenant in "abc":
+            by_tier = levels_by_tier(ladder, who, tenant)
+            for levels in by_tier:
+                assert max(levels, default=0) - min(levels, default=0) <= 1
+            for better, worse in pairwise(by_tier):
+                if better and worse:
+                    assert max(better) <= min(worse) + 1
+
+
+@settings(max_examples=30)
+@given(members, prices, st.floats(0.1, 4))
+def test_who_uses_more_stands_no_better(
+    who: list[tuple[Tier, str]], price: Prices, fps: float
+) -> None:
+    ladder = demanding(who, fps)
+    used = Counter(tenant for _, tenant in who)
+    for second in range(60):
+        ladder.update(price.load(ladder.work()), float(second), prices=price)
+        for more, less in permutations(used, 2):
+            if used[more] < used[less]:
+                continue
+            for large, small in zip(
+                levels_by_tier(ladder, who, more), levels_by_tier(ladder, who, less), strict=True
+            ):
+                if large and small:
+                    assert max(small) <= min(large) + 1
+
+
+def test_a_tenant_with_much_falls_before_one_with_little() -> None:
+    ladder = demanding([(Tier.STANDARD, "large")] * 15 + [(Tier.STANDARD, "small")], 2.0)
+    price = Prices(clip_s=1 / 10)
+    assert price.load(ladder.work()) > 1.5
+    ladder.update(0.0, 0.0, prices=price)
+    assert price.load(ladder.work()) <= 0.8
+    large = [ladder.quality(f"s{index}").level for index in range(15)]
+    assert ladder.quality("s15").level <= min(large) - 3
+
+
+@settings(max_examples=30)
+@given(alike, prices, st.floats(0.1, 4))
 def test_looking_ahead_keeps_equals_together_and_tiers_in_order(
     who: list[tuple[Tier, str]], price: Prices, fps: float
 ) -> None:
