@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from onlooker.core.ids import is_stream_id
 from onlooker.core.settings import Section
@@ -82,17 +82,21 @@ class TenantsSection(Section):
 
     @field_validator("named")
     @classmethod
-    def _are_tenants(cls, named: Mapping[str, TenantLimits]) -> Mapping[str, TenantLimits]:
+    def _fill_in(
+        cls, named: Mapping[str, TenantLimits], info: ValidationInfo
+    ) -> Mapping[str, TenantLimits]:
+        """What a tenant does not name is as for all."""
         for tenant in named:
             if not is_stream_id(tenant):
                 raise ValueError("a tenant's name has 1 to 64 letters, digits or . _ -")
-        return named
+        limits = info.data.get("limits", TenantLimits())
+        return {
+            tenant: limits.model_copy(
+                update={name: getattr(own, name) for name in own.model_fields_set}
+            )
+            for tenant, own in named.items()
+        }
 
     def of(self, tenant: str) -> TenantLimits:
         """The limits of one tenant."""
-        own = self.named.get(tenant)
-        if own is None:
-            return self.limits
-        return self.limits.model_copy(
-            update={name: getattr(own, name) for name in own.model_fields_set}
-        )
+        return self.named.get(tenant, self.limits)
