@@ -36,15 +36,18 @@ serve: setup ## Only the server; ARGS="--model Qwen/Qwen3-VL-2B-Instruct --port 
 	@$(VENV)/bin/onlooker serve $(ARGS)
 
 # ---- test ----
-.PHONY: test test-fast test-vllm test-browser test-gpu test-clients image-test check docs
+.PHONY: test test-fast test-vllm test-slow test-browser test-gpu test-clients image-test check docs
 test: setup setup-test ## Everything: check, fast, vLLM and browser tests (under 15 minutes on 2 cores)
 	@RESULTS=$(RESULTS) VENV=$(VENV) tests/run_all.sh check test-fast test-vllm test-browser
 
 test-fast: setup ## Tests that boot no vLLM and no browser, two at a time
-	@$(TEST_ENV) $(PYTEST) -n 2 -m "not vllm and not browser and not gpu and not clients" $(ARGS)
+	@$(TEST_ENV) $(PYTEST) -n 2 -m "not vllm and not slow and not browser and not gpu and not clients" $(ARGS)
 
 test-vllm: setup ## Tests on real vLLM with the demo model, one after the other
-	@$(TEST_ENV) $(PYTEST) -m "vllm and not browser and not gpu" $(ARGS)
+	@$(TEST_ENV) $(PYTEST) -m "vllm and not slow and not browser and not gpu" $(ARGS)
+
+test-slow: setup ## Tests of minutes each that `make test` leaves out: a model over two workers
+	@$(TEST_ENV) $(PYTEST) -m "slow and not gpu" $(ARGS)
 
 test-browser: setup-test ## Tests of the page in headless Chromium
 	@$(TEST_ENV) $(PYTEST) -m "browser and not gpu" $(ARGS)

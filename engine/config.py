@@ -1,6 +1,8 @@
 """Settings of the model and of the engine that runs it."""
 
-from typing import Literal, Self
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +34,21 @@ class RestartSection(Section):
     for a stream that is being restored; then it is refused with the advice to try again."""
 
 
+NOT_SPLIT_SO: Mapping[str, str] = {
+    "pipeline_parallel_size": (
+        "leaves each GPU with some of the layers of every clip, while a question chooses clips "
+        "layer by layer and a step waits for the slowest GPU (split the heads instead: "
+        "engine.vllm.tensor_parallel_size)"
+    ),
+    "data_parallel_size": (
+        "gives the requests of one stream to copies of the model that do not know each other's "
+        "memory (start a server for each copy, with one Redis: a fleet)"
+    ),
+}
+"""Ways in which vLLM runs a model over several GPUs, and this server does not: why, and what to do,
+by vLLM's name of the setting."""
+
+
 class VllmSection(Section):
     """How vLLM runs the model. What is not here keeps vLLM's own default."""
 
@@ -50,13 +67,16 @@ class VllmSection(Section):
     """The most tokens in one engine step. More is faster ingest; fewer is steadier decoding."""
 
     kv_cache_gib: int = Field(default=1, ge=1, le=4096)
-    """Memory for KV on a CPU, in GiB. On a GPU see `gpu_memory_utilization`."""
+    """Memory for KV on a CPU, in GiB, of each of the `tensor_parallel_size` parts. On a GPU see
+    `gpu_memory_utilization`."""
 
     gpu_memory_utilization: float = Field(default=0.85, gt=0, le=1)
     """Share of the GPU's memory that vLLM may take."""
 
     tensor_parallel_size: int = Field(default=1, ge=1, le=64)
-    """GPUs over which the model is split. More than one in ``resend`` mode only."""
+    """GPUs over which the model is split, each with an equal share of the heads of every layer; on
+    a CPU, processes. Its number of attention heads must be a multiple of this. What was stored with
+    another number is not read, and is counted as ``foreign``."""
 
     kv_mover: Literal["auto", "layers", "strided"] = "auto"
     """How KV goes between the model's cache and the memory of streams, in ``segments`` mode.
@@ -68,7 +88,8 @@ class VllmSection(Section):
     """Run without compiled graphs. None: yes on a CPU (compiling takes minutes), no on a GPU."""
 
     cpu_threads_bind: str | None = None
-    """Cores for the model's threads on a CPU (``0-3``). None: one core is left for the gateway."""
+    """Cores for the model's threads on a CPU (``0-3``), one list for each part of a model that is
+    split (``0-1|2-3``). None: one core is left for the gateway, and the others are shared out."""
 
     processor_cache_gib: float = Field(default=0.5, ge=0, le=64)
     """Memory for preprocessed clips, so that resending one does not prepare it again."""
@@ -79,6 +100,26 @@ class VllmSection(Section):
 
     boot_timeout_s: float = Field(default=900, gt=0)
     """How long the model may take to load before the start is given up."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_split_by_heads(cls, given: Any) -> Any:
+        """Say why, and what to do, of names that people know from vLLM."""
+        for name, why in NOT_SPLIT_SO.items():
+            if isinstance(given, Mapping) and name in given:
+                raise ValueError(f"{name} {why}")
+        return given
+
+    @model_validator(mode="after")
+    def _each_part_has_cores(self) -> Self:
+        bind, parts = self.cpu_threads_bind, self.tensor_parallel_size
+        if bind is not None and re.search(r"\d", bind) and bind.count("|") + 1 != parts:
+            raise ValueError(
+                f"cpu_threads_bind = '{bind}' has {bind.count('|') + 1} lists of cores, and the "
+                f"model is split into {parts} parts (tensor_parallel_size): give one list for "
+                "each, with | between them, or leave it out"
+            )
+        return self
 
 
 class EngineSection(Section):

@@ -49,10 +49,10 @@ class EngineModes:
     """Whether two halves of a step run at once."""
     cache_dtype: str
     """The number format of the KV cache; ``auto``: the model's own."""
-    num_tensor_parts: int
-    """GPUs over which the heads of each layer are split."""
     num_pipeline_parts: int
     """GPUs over which the layers are split."""
+    num_copies: int
+    """Copies of the model, each on GPUs of its own, among which requests are given out."""
 
 
 def engine_modes(vllm_config: Any) -> EngineModes:
@@ -70,8 +70,8 @@ def engine_modes(vllm_config: Any) -> EngineModes:
         has_drafts=vllm_config.speculative_config is not None,
         overlaps_batches=bool(parallel.use_ubatching),
         cache_dtype=cache_dtype,
-        num_tensor_parts=parallel.tensor_parallel_size,
         num_pipeline_parts=parallel.pipeline_parallel_size,
+        num_copies=parallel.data_parallel_size,
     )
 
 
@@ -610,6 +610,33 @@ def device_view(memory: "torch.Tensor") -> "torch.Tensor":
 
     view: torch.Tensor = get_accelerator_view_from_cpu_tensor(memory)
     return view
+
+
+def tensor_rank() -> tuple[int, int]:
+    """Which of the workers over which the heads of each layer are split this one is, from 0; and
+    how many there are."""
+    from vllm.distributed.parallel_state import get_tp_group
+
+    group = get_tp_group()
+    return int(group.rank_in_group), int(group.world_size)
+
+
+def gathered(mine: "torch.Tensor") -> "torch.Tensor":
+    """The tensors that all workers over which the heads are split give at this place, [workers,
+    ...] in the order of their ranks. Of tensors on a device this is put into the device's queue; of
+    others it is waited for."""
+    import torch
+    from vllm.distributed.parallel_state import get_tp_group
+
+    group = get_tp_group()
+    found = torch.empty((group.world_size, *mine.shape), dtype=mine.dtype, device=mine.device)
+    on_host = mine.device.type == "cpu"
+    torch.distributed.all_gather_into_tensor(
+        found.flatten(),
+        mine.contiguous().flatten(),
+        group=group.cpu_group if on_host else group.device_group,
+    )
+    return found
 
 
 def worker_connector() -> Any:

@@ -20,6 +20,7 @@ from onlooker.cache_store.leases import Claim
 from onlooker.core.settings import with_secrets
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import (
+    DEVICE,
     LoadSpan,
     MemorySlot,
     Reads,
@@ -252,11 +253,14 @@ class WorkerReport:
     """All scores of the candidates, one entry for each layer, where a request wants them."""
 
     def join(self, other: "WorkerReport") -> None:
-        """Add the report of another worker, which holds its own heads of the same segments."""
-        for mine, theirs in ((self.saved, other.saved), (self.missing, other.missing)):
-            for request_id, keys in theirs.items():
-                known = mine.setdefault(request_id, [])
-                known += [key for key in keys if key not in known]
+        """Add the report of another worker, which holds its own heads of the same segments. What
+        one of them has not saved is not there, and what one misses is missing."""
+        for request_id in list(self.saved):
+            theirs = other.saved.get(request_id, [])
+            self.saved[request_id] = [key for key in self.saved[request_id] if key in theirs]
+        for request_id, keys in other.missing.items():
+            known = self.missing.setdefault(request_id, [])
+            known += [key for key in keys if key not in known]
         for request_id, traces in other.traced.items():
             self.traced.setdefault(request_id, traces)
         for request_id, layers in other.picked.items():
@@ -264,8 +268,9 @@ class WorkerReport:
         for request_id, reads in other.read.items():
             mine_read = self.read.setdefault(request_id, {})
             for key, (tier, num_bytes) in reads.items():
-                first_tier, known_bytes = mine_read.get(key, (tier, 0))
-                mine_read[key] = (first_tier, known_bytes + num_bytes)
+                first_tier, known_bytes = mine_read.get(key, (DEVICE, 0))
+                # The request waited for the slowest of them.
+                mine_read[key] = (first_tier if tier == DEVICE else tier, known_bytes + num_bytes)
 
     @property
     def request_ids(self) -> set[str]:
@@ -293,13 +298,13 @@ class AdapterSettings:
     scheduler: SchedulerSection = field(default_factory=lambda: SchedulerSection(policy="fcfs"))
     policy: RetrievalPolicy = field(default_factory=RetrievalPolicy)
     arena_bytes: int | None = None
-    """Bytes of segments that a worker holds ready; None: all that it has, as no store is below
-    it."""
+    """Bytes of segments that are held ready, in all workers together; None: all that there are, as
+    no store is below."""
     mover: Mover = "layers"
     """How KV is moved: layer by layer, or in all layers at once (see `worker.mover`)."""
     pool_bytes: int = 2 << 30
-    """Bytes of the memory that the device reaches, for segments that are held ready; where KV is
-    moved in all layers at once."""
+    """Bytes of the memory that the devices reach, for segments that are held ready, in all workers
+    together; where KV is moved in all layers at once."""
     store: CacheStoreSection | None = None
 
     def to_config(self) -> dict[str, Any]:

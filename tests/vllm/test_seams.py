@@ -122,14 +122,14 @@ def test_the_way_a_model_is_run_can_be_read(monkeypatch: pytest.MonkeyPatch) -> 
         has_drafts=False,
         overlaps_batches=False,
         cache_dtype="auto",
-        num_tensor_parts=1,
         num_pipeline_parts=1,
+        num_copies=1,
     )
 
     has(VllmConfig, "speculative_config", "quant_config")
     config = SimpleNamespace(
         compilation_config=CompilationConfig(cudagraph_mm_encoder=True),
-        parallel_config=ParallelConfig(ubatch_size=2, tensor_parallel_size=1),
+        parallel_config=ParallelConfig(ubatch_size=2),
         cache_config=CacheConfig(cache_dtype="fp8"),
         quant_config=None,
         speculative_config=object(),
@@ -442,6 +442,20 @@ def test_rotary_embeddings_tell_their_frequencies_and_axes() -> None:
     assert (list(found.section or ()), found.is_interleaved, found.is_neox) == (
         [2, 1, 1], True, True,
     )  # fmt: skip
+
+
+def test_workers_with_other_heads_can_be_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from vllm.distributed import parallel_state
+
+    has(parallel_state.GroupCoordinator, "rank_in_group", "world_size", "cpu_group", "device_group")
+    distributed: Any = torch.distributed
+    group = distributed.ProcessGroupGloo(distributed.HashStore(), 0, 1)
+    met = SimpleNamespace(rank_in_group=1, world_size=1, cpu_group=group, device_group=None)
+    monkeypatch.setattr(parallel_state, "_TP", met)
+    assert seams.tensor_rank() == (1, 1)
+    mine = torch.arange(6).view(3, 2).T
+    assert torch.equal(seams.gathered(mine), mine[None])
 
 
 def test_the_workers_connector_can_be_found() -> None:

@@ -26,6 +26,8 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerReport,
     report_params,
 )
+from onlooker.engine.vllm_adapter.worker.head_group import HeadGroup
+from onlooker.engine.vllm_adapter.worker.head_share import HeadShare
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 
 
@@ -69,7 +71,12 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
             settings = AdapterSettings.from_config(
                 vllm_config.kv_transfer_config.kv_connector_extra_config
             )
-            self._worker = SegmentWorker(settings, seams.rotary_parameters(vllm_config))
+            share = HeadShare(*seams.tensor_rank())
+            self._worker = SegmentWorker(
+                settings,
+                seams.rotary_parameters(vllm_config),
+                group=HeadGroup(share, seams.gathered if share.size > 1 else None),
+            )
             self._config = vllm_config
 
     @property

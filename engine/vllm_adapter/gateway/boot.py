@@ -19,6 +19,7 @@ from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
 from onlooker.engine.vllm_adapter.gateway.modes import check_modes
 from onlooker.engine.vllm_adapter.gateway.platform import (
+    check_cores,
     deaf_to_interrupts,
     is_cpu_build,
     is_eager,
@@ -57,6 +58,8 @@ async def start_vllm(
     """
     cpu = is_cpu_build()
     prepare_environment(settings, cpu=cpu, model_is_local=model.is_local)
+    if cpu:
+        check_cores(settings.tensor_parallel_size)
     progress(f"loading {model.served_name} into vLLM on the {'CPU' if cpu else 'GPU'}")
     started_s = clock.now_s()
     loading = asyncio.create_task(

@@ -5,8 +5,7 @@ The clips that prompts are made of are known here; their KV stays with the worke
 
 import logging
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
 from onlooker.cache_store.leases import Claim
@@ -168,17 +167,16 @@ class StreamMemories:
                 durable.setdefault(stream_id, []).append(index)
         stats = [stock.stats for stock in stocks]
         held = Held(
-            num_segments=sum(worker.segments for worker in stats),
+            num_segments=max(worker.segments for worker in stats),
             num_bytes=sum(worker.bytes for worker in stats),
-            num_indexed=sum(worker.index_rows for worker in stats),
+            num_indexed=max(worker.index_rows for worker in stats),
             index_bytes=sum(worker.index_bytes for worker in stats),
         )
-        tiers: dict[str, Counter[str]] = defaultdict(Counter)
-        moves: Counter[str] = Counter()
-        for worker in stats:
-            moves.update(worker.moves)
-            for tier, counts in worker.tiers.items():
-                tiers[tier].update(counts)
+        tiers = {
+            tier: _merged([worker.tiers.get(tier, {}) for worker in stats])
+            for tier in dict.fromkeys(tier for worker in stats for tier in worker.tiers)
+        }
+        moves = _merged([worker.moves for worker in stats])
         is_kept = all(stock.is_kept for stock in stocks)
         remembered = {
             stream_id: memory.num_tokens * self.bytes_per_token
@@ -228,7 +226,11 @@ class StreamMemories:
 
     async def _restore(self, memory: StreamMemory) -> None:
         stored = await self._runner.ask_workers(wire.restore_stream(memory.prefix))
-        known = set.intersection(*({one.key for one in part.segments} for part in stored))
+        listed = [{one.key for one in part.segments} for part in stored]
+        known = set.intersection(*listed)
+        if strays := set.union(*listed) - known:
+            _log.warning("segments are not whole", extra={"count": len(strays)})
+            await self._runner.ask_workers(wire.drop_segments(sorted(strays)))
         memory.is_unsure = not all(part.is_complete for part in stored)
         covers: list[Cover] = []
         for segment in sorted(stored[0].segments, key=lambda one: one.key):
@@ -253,3 +255,13 @@ class StreamMemories:
             longest = max(self, key=len)
             keys = longest.forget_oldest(max(1, len(longest) // 20))
             await self._runner.ask_workers(wire.drop_segments(keys))
+
+
+def _merged(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """What all workers count, as one: each has its heads of the same segments, so that bytes add
+    up, and segments and what became of them do not."""
+    names = dict.fromkeys(name for one in counts for name in one)
+    return {
+        name: (sum if name.endswith("_bytes") else max)(one.get(name, 0) for one in counts)
+        for name in names
+    }

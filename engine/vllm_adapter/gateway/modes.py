@@ -9,7 +9,7 @@ switch it on.
 """
 
 from onlooker.core.errors import ConfigError
-from onlooker.engine.config import VllmSection
+from onlooker.engine.config import NOT_SPLIT_SO, VllmSection
 from onlooker.engine.vllm_adapter.seams import EngineModes
 from onlooker.engine.vllm_adapter.wire import Mover
 
@@ -86,14 +86,9 @@ def refused(modes: EngineModes) -> list[str]:
             "on, shows quantised queries, by which nothing can be ranked (take a checkpoint whose "
             "KV cache is not quantised)"
         )
-    if modes.num_tensor_parts > 1:
-        found.append(
-            f"tensor_parallel_size={modes.num_tensor_parts} has each GPU choose clips by its own "
-            "heads, and others than its peer (set engine.vllm.tensor_parallel_size = 1)"
-        )
     if modes.num_pipeline_parts > 1:
-        found.append(
-            f"pipeline_parallel_size={modes.num_pipeline_parts} leaves each GPU with some of the "
-            "layers of every clip (set it to 1)"
-        )
+        why = NOT_SPLIT_SO["pipeline_parallel_size"]
+        found.append(f"pipeline_parallel_size={modes.num_pipeline_parts} {why}")
+    if modes.num_copies > 1:
+        found.append(f"data_parallel_size={modes.num_copies} {NOT_SPLIT_SO['data_parallel_size']}")
     return found

@@ -72,8 +72,25 @@ def prepare_environment(settings: VllmSection, *, cpu: bool, model_is_local: boo
     if cpu:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(settings.kv_cache_gib))
         os.environ.setdefault(
-            "VLLM_CPU_OMP_THREADS_BIND", settings.cpu_threads_bind or _model_cores()
+            "VLLM_CPU_OMP_THREADS_BIND",
+            settings.cpu_threads_bind or "|".join(_model_cores(settings.tensor_parallel_size)),
         )
+
+
+def check_cores(num_parts: int) -> None:
+    """Refuse cores, which the environment may name, that are not those of a model in so many parts.
+
+    Raises:
+        ConfigError: saying what to do.
+    """
+    bind = os.environ.get("VLLM_CPU_OMP_THREADS_BIND", "auto")
+    if bind == "nobind" or (bind == "auto" and num_parts == 1) or bind.count("|") + 1 == num_parts:
+        return
+    raise ConfigError(
+        f"VLLM_CPU_OMP_THREADS_BIND={bind} does not have one list of cores for each of the "
+        f"{num_parts} parts of the model (engine.vllm.tensor_parallel_size): unset it, or give as "
+        f"many lists, such as {'|'.join(_model_cores(num_parts))}"
+    )
 
 
 def is_eager(settings: VllmSection, *, cpu: bool) -> bool:
@@ -127,10 +144,15 @@ def deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _model_cores() -> str:
-    """All cores that this process may use but one: the gateway decodes video on that one."""
+def _model_cores(num_parts: int) -> list[str]:
+    """The cores of each part of a model: of all that this process may use but one, on which the
+    gateway decodes video. Where there are too few, parts share them."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    return ",".join(str(core) for core in (cores[1:] or cores))
+    if len(cores) > num_parts:
+        cores = cores[1:]
+    size = max(1, len(cores) // num_parts)
+    shares = [cores[(part * size) % len(cores) :][:size] for part in range(num_parts)]
+    return [",".join(map(str, share)) for share in shares]
 
 
 def _installed(distribution: str) -> bool:

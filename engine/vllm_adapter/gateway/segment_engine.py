@@ -326,8 +326,8 @@ class SegmentEngine:
         await self.open_stream(clip.stream_id)
         await self.ingest(clip)
         everywhere = await self._runner.ask_workers(wire.worker_stats())
-        stats = everywhere[0]
-        self._streams.bytes_per_token = sum(worker.token_bytes for worker in everywhere)
+        token_bytes = sum(worker.token_bytes for worker in everywhere)
+        self._streams.bytes_per_token = token_bytes
         arena_bytes = kept_bytes = self._settings.memory.arena_gib * 2**30
         if self._store is not None:
             # What does not fit the arena sinks to the tiers; only its index row stays.
@@ -340,8 +340,8 @@ class SegmentEngine:
         room = ClipRoom(
             clip_tokens=clip_tokens,
             # Keys, values, and keys without position.
-            clip_bytes=clip_tokens * stats.token_bytes * 3 // 2,
-            index_row_bytes=stats.index_row_bytes,
+            clip_bytes=clip_tokens * token_bytes * 3 // 2,
+            index_row_bytes=sum(worker.index_row_bytes for worker in everywhere),
             arena_bytes=arena_bytes,
             kept_bytes=kept_bytes,
             index_bytes=self._settings.memory.index_gib * 2**30,

@@ -19,11 +19,12 @@ from onlooker.engine.memory.plan import DEVICE, Reads
 from onlooker.engine.memory.ranking import RetrievalPolicy
 from onlooker.engine.vllm_adapter.wire import RetrieveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.index import Group
 from onlooker.engine.vllm_adapter.worker.pool import TokenPool
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary, Rotation
 from onlooker.engine.vllm_adapter.worker.rows import StepRows
-from onlooker.engine.vllm_adapter.worker.scores import SCORES
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, assembled
 from onlooker.engine.vllm_adapter.worker.selection import best, standardised
 from onlooker.engine.vllm_adapter.worker.streams import DeviceStreams
 
@@ -94,8 +95,10 @@ class DeviceRetriever:
         *,
         num_layers: int,
         policy: RetrievalPolicy,
+        group: HeadGroup = ALONE,
     ) -> None:
         self._rotary = rotary
+        self._group = group
         self._policy = policy
         self._score = SCORES[policy.ranking.score]
         self._pool = pool
@@ -106,9 +109,11 @@ class DeviceRetriever:
         self._asked: list[_Asked] = []
         self.others: list[RetrieveOp] = []
         """Retrievals that are not for this way."""
-        for op in ops:
-            asked = self._taken(op, arena, streams)
-            if asked is None:
+        found = [self._taken(op, arena, streams) for op in ops]
+        # Workers with other heads go the same way, or they would wait for each other for ever.
+        taken = group.all([asked is not None for asked in found])
+        for op, asked, is_taken in zip(ops, found, taken, strict=True):
+            if asked is None or not is_taken:
                 self.others.append(op)
             else:
                 self._asked.append(asked)
@@ -239,11 +244,12 @@ class DeviceRetriever:
         queries = asked.question_turns.apply(query)
         if len(asked.groups) == 1:
             group, _ = asked.groups[0]
-            return self._score.compare(queries, group.entries(layer))
-        scores = torch.empty(len(asked.keys), dtype=torch.float32, device=query.device)
-        for group, members in asked.groups:
-            scores.index_copy_(0, members, self._score.compare(queries, group.entries(layer)))
-        return scores
+            return self._group.mean(self._score.parts(queries, group.entries(layer))).amax(1)
+        found = [
+            (members, self._score.parts(queries, group.entries(layer)))
+            for group, members in asked.groups
+        ]
+        return assembled(found, len(asked.keys), self._group)
 
     def _chosen(self, asked: _Asked, scores: torch.Tensor) -> torch.Tensor:
         """Places of what fills the memory slots, ascending: the best, and where mass needs fewer

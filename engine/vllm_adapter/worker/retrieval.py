@@ -18,9 +18,10 @@ from onlooker.engine.memory.plan import Reads
 from onlooker.engine.memory.ranking import LayerTrace, RetrievalPolicy
 from onlooker.engine.vllm_adapter.wire import RetrieveOp
 from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
+from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.index import Group
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
-from onlooker.engine.vllm_adapter.worker.scores import SCORES, compared
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, assembled, compared
 from onlooker.engine.vllm_adapter.worker.selection import best, filled, standardised
 from onlooker.engine.vllm_adapter.worker.tracing import traced
 
@@ -73,6 +74,7 @@ class LayerRetriever:
 
     Args:
         reads: is filled with which segments were read and where they lay, by request.
+        group: the workers that have the other heads.
     """
 
     def __init__(
@@ -84,7 +86,9 @@ class LayerRetriever:
         num_layers: int,
         policy: RetrievalPolicy,
         reads: dict[str, Reads] | None = None,
+        group: HeadGroup = ALONE,
     ) -> None:
+        self._group = group
         self._arena = arena
         self._rotary = rotary
         self._policy = policy
@@ -105,14 +109,20 @@ class LayerRetriever:
         """Requests whose candidates are not all there: (request, missing keys, blocks)."""
         self.lost: list[tuple[str, list[int]]] = []
         """Requests of which a chosen segment was gone in some layer, and their blocks."""
-        for op in ops:
-            keys = op.retrieval.candidates
-            if policy.gates:
-                keys += op.retrieval.recent
-            if missing := arena.index_missing(keys):
-                self.refused.append((op.request_id, missing, op.block_ids))
-            else:
+        wanted = [
+            op.retrieval.candidates + op.retrieval.recent
+            if policy.gates
+            else op.retrieval.candidates
+            for op in ops
+        ]
+        missing = [arena.index_missing(keys) for keys in wanted]
+        # What one worker cannot rank none does: they would wait for it in every layer.
+        known = group.all([not lacking for lacking in missing])
+        for op, keys, lacking, is_known in zip(ops, wanted, missing, known, strict=True):
+            if is_known:
                 self._retrievals.append(_Retrieval(op, keys, arena.index.groups(keys)))
+            else:
+                self.refused.append((op.request_id, lacking, op.block_ids))
 
     def choose(self, layer: int, query: torch.Tensor, find_rows: FindRows) -> Iterator[Placement]:
         """Choose what `layer` puts into each request's slots. `query`: [tokens, heads, head_dim],
@@ -127,7 +137,14 @@ class LayerRetriever:
             positions = torch.tensor(op.question_positions).expand(3, -1)
             queries = self._rotary.remove(query[rows].cpu(), positions)
             if op.retrieval.traces:
-                trace = traced(self._arena, op.retrieval.candidates, layer, queries, self._rotary)
+                trace = traced(
+                    self._arena,
+                    op.retrieval.candidates,
+                    layer,
+                    queries,
+                    self._rotary,
+                    self._group,
+                )
                 self.traced.setdefault(op.request_id, []).append(trace)
             if not is_asked:
                 continue
@@ -154,12 +171,12 @@ class LayerRetriever:
         return self._voters is None or layer in self._voters
 
     def _compare(self, retrieval: _Retrieval, layer: int, queries: torch.Tensor) -> torch.Tensor:
-        scores = torch.empty(len(retrieval.keys))
+        found = []
         for group in retrieval.groups:
             entries = group.entries(layer)
-            found = self._score.compare(queries.to(entries.device), entries)
-            scores[group.members] = found.cpu()
-        return scores
+            parts = self._score.parts(queries.to(entries.device), entries)
+            found.append((group.members, parts.cpu()))
+        return assembled(found, len(retrieval.keys), self._group)
 
     def _chosen(self, retrieval: _Retrieval, own: _Look) -> list[int]:
         """Which candidates a layer places, in time order."""
@@ -200,14 +217,15 @@ class LayerRetriever:
         segments = self._arena.get_all(
             [retrieval.keys[place] for place in short.tolist()], self._reads_of(retrieval)
         )
-        if segments is None:
+        (is_there,) = self._group.all([segments is not None])
+        if segments is None or not is_there:
             return total  # what is gone cannot be looked at again; placing it will tell
         finer = SCORES[second_look]
         found = []
         for look in looks:
             plain = (one.plain_in(look.layer, self._rotary) for one in segments)
             keys = [one for one in plain if one is not None]
-            found.append(compared(finer, look.queries, keys))
+            found.append(compared(finer, look.queries, keys, self._group))
         again = _added(found, is_vote)
         total = torch.full_like(total, float(again.min()))
         total[short] = again

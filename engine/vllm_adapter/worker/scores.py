@@ -22,6 +22,7 @@ from typing import Protocol
 import torch
 
 from onlooker.engine.memory.ranking import ScoreName
+from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 
 
 class RetrievalScore(Protocol):
@@ -39,15 +40,30 @@ class RetrievalScore(Protocol):
         ...
 
     def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-        """One layer's scores, [segments]; higher is better.
+        """One layer's scores, [segments]; higher is better. A segment is as good as its best part.
 
         `queries`: [question_tokens, heads, head_dim]; `entries`: [segments, entries, kv_heads,
         head_dim].
         """
         ...
 
+    def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        """One layer's scores of the parts of segments, [segments, parts]: means over the heads, so
+        that those of workers with other heads can be added (see `HeadGroup`)."""
+        ...
 
-class MeanKey:
+
+class _ByParts:
+    """Compares whole segments by their best part."""
+
+    def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError
+
+    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        return self.parts(queries, entries).amax(1)
+
+
+class MeanKey(_ByParts):
     """ReKV: mean query times mean key. The sum over the heads of a group that share keys is taken
     on the queries, which is exactly the same score at a fraction of the index."""
 
@@ -56,11 +72,11 @@ class MeanKey:
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
         return keys.float().mean(1, keepdim=True).to(keys.dtype)
 
-    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-        return _mean_query_scores(queries, entries).mean(1)
+    def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        return _mean_query_scores(queries, entries).mean(1, keepdim=True)
 
 
-class Representatives:
+class Representatives(_ByParts):
     """InfLLM: the few tokens of a segment to which its own later tokens attend most, compared by
     the mean.
 
@@ -84,11 +100,11 @@ class Representatives:
         best = attended.topk(min(self._count, keys.shape[1]), dim=1).indices.sort(1).values
         return keys.gather(1, best[..., None, None].expand(-1, -1, *keys.shape[2:]))
 
-    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-        return _mean_query_scores(queries, entries).mean(1)
+    def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        return _mean_query_scores(queries, entries).mean(1, keepdim=True)
 
 
-class PageMean:
+class PageMean(_ByParts):
     """LiveVLM: mean key of each page; a segment is as good as its best page.
 
     Args:
@@ -104,11 +120,11 @@ class PageMean:
         pages = [page.float().mean(1) for page in keys.split(self._page_tokens, dim=1)]
         return torch.stack(pages, 1).to(keys.dtype)
 
-    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-        return _mean_query_scores(queries, entries).amax(1)
+    def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+        return _mean_query_scores(queries, entries)
 
 
-class LateInteraction:
+class LateInteraction(_ByParts):
     """Takes for each question token and head the best token of the segment, then the mean. Finds
     small evidence that a mean dilutes; as an index it keeps every key, as a second look none."""
 
@@ -117,27 +133,46 @@ class LateInteraction:
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
         return keys
 
-    def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+    def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         kv_heads, head_dim = entries.shape[-2:]
         grouped = queries.float().unflatten(1, (kv_heads, -1)) * head_dim**-0.5
         best = torch.einsum("qhgd,cthd->cqhgt", grouped, entries.float()).amax(-1)
-        return best.mean((1, 2, 3))
+        return best.mean((1, 2, 3))[:, None]
+
+
+Found = tuple[torch.Tensor, torch.Tensor]
+"""Places of some segments, [some], and the scores of their parts, [some, parts]."""
+
+
+def assembled(found: Sequence[Found], count: int, group: HeadGroup = ALONE) -> torch.Tensor:
+    """The scores of `count` segments by all heads, [count], of those by this worker's. `found` has
+    each of the segments once."""
+    width = max(parts.shape[1] for _, parts in found)
+    first = found[0][1]
+    whole = torch.full((count, width), -torch.inf, dtype=torch.float32, device=first.device)
+    for places, parts in found:
+        whole[places, : parts.shape[1]] = parts.float()
+    return group.mean(whole).amax(1)
 
 
 def compared(
-    score: RetrievalScore, queries: torch.Tensor, keys: Sequence[torch.Tensor]
+    score: RetrievalScore,
+    queries: torch.Tensor,
+    keys: Sequence[torch.Tensor],
+    group: HeadGroup = ALONE,
 ) -> torch.Tensor:
     """One layer's scores of segments, [segments], made of all their `keys` ([tokens, kv_heads,
     head_dim] for each segment), so that the index need not hold entries of this score."""
     by_size: dict[int, list[int]] = {}
     for place, one in enumerate(keys):
         by_size.setdefault(len(one), []).append(place)
-    found = torch.empty(len(keys))
+    found = []
     for places in by_size.values():
         stacked = torch.stack([keys[place] for place in places])
         # Entries are made layer by layer, so segments can take the place of layers.
-        found[places] = score.compare(queries, score.entries(stacked, None))
-    return found
+        parts = score.parts(queries, score.entries(stacked, None))
+        found.append((torch.tensor(places), parts))
+    return assembled(found, len(keys), group)
 
 
 SCORES: Mapping[ScoreName, RetrievalScore] = {

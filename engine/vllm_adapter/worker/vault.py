@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from onlooker.cache_store.config import CacheStoreSection
-from onlooker.cache_store.key import SegmentKey, StreamKey, parse_key
+from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.leases import Claim
 from onlooker.cache_store.opening import open_store
 from onlooker.cache_store.record import SegmentRecord
@@ -26,6 +26,8 @@ from onlooker.engine.memory.plan import SaveSpan
 from onlooker.engine.memory.ranking import ScoreName
 from onlooker.engine.vllm_adapter.wire import StoredSegment
 from onlooker.engine.vllm_adapter.worker.arena import Segment
+from onlooker.engine.vllm_adapter.worker.head_share import ALL_HEADS, HeadShare
+from onlooker.engine.vllm_adapter.worker.other_shares import OtherShares
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent
 from onlooker.engine.vllm_adapter.worker.write_behind import WriteBehind
@@ -43,11 +45,22 @@ _TORCH = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 class Vault:
-    """The tiered store of one worker. Thread-safe as far as the store is; blocking."""
+    """The tiered store of one worker. Thread-safe as far as the store is; blocking.
+
+    Args:
+        settings: of the stores of all workers together.
+        share: the heads of which this worker has the keys and values.
+    """
 
     def __init__(
-        self, settings: CacheStoreSection, rotary: Rotary, *, score: ScoreName = "mean_key"
+        self,
+        settings: CacheStoreSection,
+        rotary: Rotary,
+        *,
+        score: ScoreName = "mean_key",
+        share: HeadShare = ALL_HEADS,
     ) -> None:
+        self._share = share
         self._durable_tier = "disk" if settings.disk is not None else "redis"
         self._lock = threading.Lock()
         self._undurable: set[str] = set()
@@ -58,7 +71,7 @@ class Vault:
         self._seen_again: set[str] = set()
         """Keys that were stored, or seen to be there, since the doubt began."""
         self._store = open_store(
-            settings,
+            share.store(settings),
             clock=SystemClock(),
             on_durable=self._note_durable,
             on_doubt=self._note_doubt,
@@ -66,6 +79,7 @@ class Vault:
         self._rotary = rotary
         self._score_name = score
         self._beside = WriteBehind()
+        self._elsewhere = OtherShares(share, settings, self._store)
 
     def save(
         self,
@@ -92,7 +106,7 @@ class Vault:
 
     def _save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> None:
         record = SegmentRecord(
-            key=parse_key(span.key),
+            key=self._share.key(span.key),
             base=segment.base,
             num_tokens=segment.num_tokens,
             start_s=span.start_s,
@@ -115,8 +129,8 @@ class Vault:
         `Backing.load`."""
         self._beside.settle()
         return {
-            found.key.text: (self._segment(found.record), found.tier or "memory")
-            for found in self._store.get_many([parse_key(key) for key in keys])
+            self._share.text(found.key): (self._segment(found.record), found.tier or "memory")
+            for found in self._store.get_many([self._share.key(key) for key in keys])
             if found.record is not None
         }
 
@@ -132,7 +146,7 @@ class Vault:
                     self._seen_again.clear()
             found = [key for key in keys if key in self._undurable]
         if found and (self._again is None or self._again.done()):
-            keys_again = [parse_key(key) for key in found]
+            keys_again = [self._share.key(key) for key in found]
             self._again = self._store.write_again(keys_again, self._durable_tier)
         return found
 
@@ -155,6 +169,7 @@ class Vault:
             queue = stats.queues.get(name)
             counts["failed"] = 0 if queue is None else queue.failed
             counts["queued_bytes"] = 0 if queue is None else queue.num_bytes
+            counts["foreign"] += self._elsewhere.found[name]
         return totals
 
     def own(self, stream: str, claim: Claim) -> None:
@@ -177,7 +192,7 @@ class Vault:
         self._beside.settle()  # else what is written behind would come after
         with self._lock:
             self._undurable = {key for key in self._undurable if not key.startswith(prefix)}
-        self._store.delete_stream(_stream_key(prefix))
+        self._store.delete_stream(self._share.stream(prefix))
 
     def delete(self, prefix: str, keys: Sequence[str]) -> None:
         """Delete segments of one life of a stream, in every tier, as `forget_stream` deletes
@@ -186,16 +201,20 @@ class Vault:
         with self._lock:
             self._undurable.difference_update(keys)
             self._seen_again.difference_update(keys)
-        self._store.delete_segments(_stream_key(prefix), [parse_key(key) for key in keys])
+        self._store.delete_segments(
+            self._share.stream(prefix), [self._share.key(key) for key in keys]
+        )
 
     def unreached(self, prefix: str) -> list[str]:
         """The tiers that may still hold something that was deleted of one life of a stream."""
-        return list(self._store.unreached(_stream_key(prefix)))
+        return list(self._store.unreached(self._share.stream(prefix)))
 
     def generations(self, prefix: str) -> tuple[list[int], bool]:
         """Numbers of the lives of a stream (``model/tenant/stream/``) of which something is stored,
         and whether every tier could be asked, so that these are all."""
-        streams, is_complete = self._store.streams(prefix)
+        streams, is_complete = self._store.streams(self._share.prefix(prefix))
+        if is_complete and not streams:
+            self._elsewhere.look(prefix)
         return sorted(stream.generation for stream in streams), is_complete
 
     def rows(self, prefix: str) -> tuple[list[tuple[StoredSegment, torch.Tensor | None]], bool]:
@@ -203,10 +222,11 @@ class Vault:
         every tier could be asked, so that these are all. There are no entries (None) where they
         were made for another score."""
         found = []
-        stored = self._store.rows(_stream_key(prefix))
+        stored = self._store.rows(self._share.stream(prefix))
         for head in stored.rows:
             meta = {name: str(value) for name, value in head.meta.items()}
-            segment = StoredSegment(head.key.text, head.start_s, head.end_s, meta)
+            text = self._share.text(head.key)
+            segment = StoredSegment(text, head.start_s, head.end_s, meta)
             entries = None
             if head.index_row.size and meta.get("index") == self._score_name:
                 entries = torch.from_numpy(np.array(head.index_row)).to(_TORCH[head.dtype])
@@ -235,22 +255,24 @@ class Vault:
     def close(self) -> None:
         """Write down what is queued and stop."""
         self._beside.close()
+        self._elsewhere.close()
         if not self._store.close(CLOSE_TIMEOUT_S):
             _log.warning("not all segments were written at the end")
 
     def _note_durable(self, key: SegmentKey, tier: str) -> None:
         if tier == self._durable_tier:
             with self._lock:
-                self._undurable.discard(key.text)
+                text = self._share.text(key)
+                self._undurable.discard(text)
                 if self._num_doubtful_asks:
-                    self._seen_again.add(key.text)
+                    self._seen_again.add(text)
 
     def _note_doubt(self, tier: str, lacking: Sequence[SegmentKey]) -> None:
         if tier != self._durable_tier:
             return
         with self._lock:
             if lacking:
-                texts = {key.text for key in lacking}
+                texts = {self._share.text(key) for key in lacking}
                 self._seen_again -= texts
                 self._undurable |= texts
             else:
@@ -265,11 +287,6 @@ class Vault:
         if offsets:
             plain = self._rotary.remove(keys, torch.tensor(offsets) + record.base)
         return Segment(keys, values, record.base, plain)
-
-
-def _stream_key(prefix: str) -> StreamKey:
-    model, tenant, stream, generation = prefix.rstrip("/").split("/")
-    return StreamKey(model, tenant, stream, int(generation))
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

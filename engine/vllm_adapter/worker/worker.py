@@ -6,6 +6,7 @@ is moved is a `KvMover`'s business.
 """
 
 import logging
+import zlib
 from collections.abc import Callable
 from functools import partial
 
@@ -23,6 +24,7 @@ from onlooker.engine.vllm_adapter.wire import (
 )
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.device_retrieval import DeviceRetriever
+from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.layer_hook_mover import LayerHookMover
 from onlooker.engine.vllm_adapter.worker.mover import KvMover, Piece
 from onlooker.engine.vllm_adapter.worker.retrieval import LayerRetriever
@@ -41,6 +43,8 @@ class SegmentWorker:
 
     Args:
         streams: makes the queues of the device that has the layers.
+        group: the workers over which the model's heads are split; the budgets of `settings` are for
+            all of them together.
     """
 
     def __init__(
@@ -48,17 +52,22 @@ class SegmentWorker:
         settings: AdapterSettings,
         rotary: RotaryParameters,
         streams: Callable[[torch.device], DeviceStreams] = streams_of,
+        group: HeadGroup = ALONE,
     ) -> None:
         self._settings = settings
+        self._group = group
         self._make_streams = streams
         self.policy = settings.policy
         score = self.policy.ranking.score
         self._rotary = Rotary.of(rotary)
         self.vault: Vault | None = None
         if settings.store is not None:
-            self.vault = Vault(settings.store, self._rotary, score=score)
+            self.vault = Vault(settings.store, self._rotary, score=score, share=group.share)
+        budget_bytes = settings.arena_bytes
         self.arena = SegmentArena(
-            budget_bytes=settings.arena_bytes, backing=self.vault, score=SCORES[score]
+            budget_bytes=None if budget_bytes is None else group.share.part(budget_bytes),
+            backing=self.vault,
+            score=SCORES[score],
         )
         self._layers: list[AttentionLayer] = []
         self._plan = WorkerPlan()
@@ -90,7 +99,7 @@ class SegmentWorker:
                 self.arena,
                 self._rotary,
                 self._make_streams(self._layers[0].device),
-                num_bytes=self._settings.pool_bytes,
+                num_bytes=self._group.share.part(self._settings.pool_bytes),
             )
             if self._device is not None:
                 return self._device.mover
@@ -175,6 +184,7 @@ class SegmentWorker:
                 device.streams,
                 num_layers=len(self._layers),
                 policy=self.policy,
+                group=self._group,
             )
             ops = self._device_retriever.others
             if not ops:
@@ -187,6 +197,7 @@ class SegmentWorker:
             num_layers=len(self._layers),
             policy=self.policy,
             reads=self._report.read,
+            group=self._group,
         )
         for request_id, missing, blocks in self._retriever.refused:
             self._report.missing[request_id] = missing
@@ -201,6 +212,7 @@ class SegmentWorker:
         if self._device_retriever is not None:
             self._note_outcomes(self._device_retriever)
         self._check_retrievals()
+        self._check_agreement()
         self._plan, self._retriever, self._device_retriever = WorkerPlan(), None, None
         self._step_rows.reset()
 
@@ -234,6 +246,17 @@ class SegmentWorker:
         for op in lacking:
             reason = "a retrieval did not run in all layers, though its step did"
             self._fail(Refusal(op.request_id, reason, op.block_ids))
+
+    def _check_agreement(self) -> None:
+        """Fail the requests for which workers with other heads have placed other segments: each
+        would attend to something else."""
+        ops = self._plan.retrievals
+        picked = [repr(self._report.picked.get(op.request_id)) for op in ops]
+        alike = self._group.agree([zlib.crc32(text.encode()) for text in picked])
+        for op, is_alike in zip(ops, alike, strict=True):
+            if not is_alike:
+                reason = "the workers of a model that is split placed different segments"
+                self._fail(Refusal(op.request_id, reason, op.block_ids))
 
     def _fail(self, refusal: Refusal) -> None:
         """Make a request fail, and no other: vLLM fails those that have blocks which hold

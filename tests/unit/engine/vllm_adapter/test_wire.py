@@ -129,19 +129,24 @@ def test_settings_survive_with_their_secrets() -> None:
 
 def test_the_reports_of_two_workers_are_one() -> None:
     mine = wire.WorkerReport(
-        saved={"r": ["a"]}, read={"r": {"a": ("disk", 2)}}, picked={"r": [["a"]]}
+        saved={"r": ["a", "c"], "s": ["d"]},
+        read={"r": {"a": ("disk", 2), "b": ("device", 2)}},
+        picked={"r": [["a"]]},
     )
     mine.join(
         wire.WorkerReport(
-            saved={"r": ["a", "b"]}, read={"r": {"a": ("memory", 5)}}, missing={"q": ["c"]}
+            saved={"r": ["a", "b"]},
+            read={"r": {"a": ("device", 5), "b": ("memory", 5)}},
+            missing={"q": ["c"]},
         )
-    )  # fmt: skip
+    )
     report = mine.of("r")
-    assert report.saved == ["a", "b"]
-    assert report.read == {"a": ("disk", 7)}
+    assert report.saved == ["a"], "half of a segment is none"
+    assert mine.of("s").saved == []
+    assert report.read == {"a": ("disk", 7), "b": ("memory", 7)}
     assert report.picked == [["a"]]
     assert mine.of("q").missing == ["c"]
-    assert mine.request_ids == {"r", "q"}
+    assert mine.request_ids == {"r", "s", "q"}
 
 
 CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [

@@ -103,3 +103,60 @@ async def test_nothing_is_asked_where_there_is_nothing_to_delete() -> None:
     workers = Workers(0)
     assert (await forgotten(workers, start_s=50.0, end_s=60.0))[0] == Forgotten()
     assert workers.asked == ["stored_lives"]
+
+
+class SplitWorkers:
+    """Two workers with half of the heads each."""
+
+    def __init__(self, parts: list[wire.StoredSegments]) -> None:
+        self.parts = parts
+        self.dropped: list[list[str]] = []
+
+    def healthy(self) -> bool:
+        return True
+
+    async def ask_workers(self, call: wire.WorkerCall[Any]) -> list[Any]:
+        if call.method == "stored_lives":
+            return [wire.StoredLives([7], is_complete=True)] * 2
+        if call.method == "restore_stream":
+            return self.parts
+        if call.method == "worker_stock":
+            return [wire.WorkerStock([], stats(1)), wire.WorkerStock(["k"], stats(2))]
+        assert call.method == "drop_segments"
+        self.dropped.append(call.args[0])
+        return [0, 0]
+
+
+def stats(number: int) -> wire.WorkerStats:
+    """What one half holds: nearly as many segments as the other, and its own bytes."""
+    tier = {"hits": 10 + number, "used_bytes": 1000, "num_records": 5}
+    return wire.WorkerStats(
+        segments=3, bytes=600, fetched=0, tiers={"disk": tier}, moves={"demoted": number},
+        index_rows=4, index_bytes=80, index_row_bytes=20, token_bytes=100,
+    )  # fmt: skip
+
+
+def split(workers: SplitWorkers) -> StreamMemories:
+    runner = cast(VllmRunner, workers)
+    return StreamMemories(runner, ManualClock(), fingerprint="model-a", layout=LAYOUT)
+
+
+async def test_what_half_of_the_workers_hold_of_the_same_segments_is_counted_once() -> None:
+    stock = await split(SplitWorkers([])).take_stock({})
+    assert stock.held is not None
+    assert (stock.held.num_segments, stock.held.num_bytes) == (3, 1200)
+    assert (stock.held.num_indexed, stock.held.index_bytes) == (4, 160)
+    assert stock.tiers == {"disk": {"hits": 12, "used_bytes": 2000, "num_records": 5}}
+    assert stock.moves == {"demoted": 2}
+
+
+async def test_a_segment_of_which_a_half_is_lost_is_not_remembered() -> None:
+    sinks = [f"model-a/acme/door/7/sink/{index:010d}" for index in range(2)]
+    both = [wire.StoredSegment(key, 0.0, 0.0, {}) for key in sinks]
+    workers = SplitWorkers(
+        [wire.StoredSegments(some, is_complete=True) for some in (both, both[:1])]
+    )
+    memories = split(workers)
+    await memories.open(DOOR)
+    assert memories[DOOR].sinks == {sinks[0]}
+    assert workers.dropped == [[sinks[1]]]

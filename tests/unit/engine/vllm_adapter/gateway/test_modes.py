@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from onlooker.core.errors import ConfigError
 from onlooker.engine.config import VllmSection
@@ -18,8 +19,8 @@ DEFAULT = EngineModes(
     has_drafts=False,
     overlaps_batches=False,
     cache_dtype="auto",
-    num_tensor_parts=1,
     num_pipeline_parts=1,
+    num_copies=1,
 )
 """vLLM's own choice on a GPU."""
 
@@ -40,8 +41,8 @@ def test_what_vllm_does_by_itself_is_taken(graph: str, cache_dtype: str) -> None
         ("speculative_config", {"has_drafts": True}),
         ("enable_dbo", {"overlaps_batches": True}),
         ("kv_cache_dtype=fp8", {"cache_dtype": "fp8"}),
-        ("tensor_parallel_size=2", {"num_tensor_parts": 2}),
-        ("pipeline_parallel_size=2", {"num_pipeline_parts": 2}),
+        ("pipeline_parallel_size=2 leaves each GPU", {"num_pipeline_parts": 2}),
+        ("data_parallel_size=2 .* a fleet", {"num_copies": 2}),
     ],
 )
 def test_what_would_lose_memory_without_a_word_is_refused_by_name(
@@ -67,3 +68,12 @@ def test_kv_is_moved_as_suits_the_machine() -> None:
 def test_a_cpu_cannot_move_kv_in_all_layers_at_once() -> None:
     with pytest.raises(ConfigError, match="leave it at 'auto'"):
         mover_of(VllmSection(kv_mover="strided"), cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("pipeline_parallel_size", "split the heads instead"), ("data_parallel_size", "a fleet")],
+)
+def test_vllms_other_ways_to_use_several_gpus_are_refused_as_settings(name: str, told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        VllmSection.model_validate({name: 2})

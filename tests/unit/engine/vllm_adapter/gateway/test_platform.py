@@ -11,11 +11,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from onlooker.core.errors import ConfigError
 from onlooker.core.log import ENV_LOG_FORM
 from onlooker.engine.config import VllmSection
 from onlooker.engine.vllm_adapter.gateway.platform import (
     QUIET,
+    check_cores,
     deaf_to_interrupts,
     model_threads,
     prepare_environment,
@@ -40,6 +43,44 @@ def test_listed_cores_become_threads_of_the_model(
 def test_other_bindings_are_left_to_vllm(bind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", bind)
     assert model_threads() is None
+
+
+@pytest.mark.parametrize(
+    ("cores", "parts", "bind"),
+    [
+        ({0}, 1, "0"),
+        ({0, 1, 2, 3}, 1, "1,2,3"),
+        ({0, 1}, 2, "0|1"),
+        ({0, 1, 2}, 2, "1|2"),
+        ({0, 1, 2, 3, 4, 5}, 2, "1,2|3,4"),
+        ({4, 5}, 4, "4|5|4|5"),
+    ],
+)
+def test_the_cores_are_shared_out_and_one_is_left_for_the_gateway(
+    cores: set[int], parts: int, bind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores)
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "")
+    monkeypatch.delenv("VLLM_CPU_OMP_THREADS_BIND")
+    settings = VllmSection(tensor_parallel_size=parts)
+    prepare_environment(settings, cpu=True, model_is_local=False)
+    assert os.environ["VLLM_CPU_OMP_THREADS_BIND"] == bind
+    check_cores(parts)
+
+
+@pytest.mark.parametrize(("bind", "parts"), [("0-3", 2), ("0|1", 1), ("auto", 2), ("0|1|2", 2)])
+def test_cores_that_are_not_those_of_so_many_parts_are_refused(
+    bind: str, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", bind)
+    with pytest.raises(ConfigError, match="one list of cores for each"):
+        check_cores(parts)
+
+
+def test_the_cores_of_the_settings_are_one_list_for_each_part() -> None:
+    assert VllmSection(cpu_threads_bind="0|1", tensor_parallel_size=2).tensor_parallel_size == 2
+    with pytest.raises(ValidationError, match="give one list for each"):
+        VllmSection(cpu_threads_bind="0-3", tensor_parallel_size=2)
 
 
 def test_variables_are_set_for_a_while_and_then_as_before(monkeypatch: pytest.MonkeyPatch) -> None:

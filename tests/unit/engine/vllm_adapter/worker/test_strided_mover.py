@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,7 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerPlan,
     WorkerReport,
 )
+from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent, HostStreams
 from onlooker.engine.vllm_adapter.worker.strided_mover import StridedMover
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
@@ -38,7 +40,7 @@ POOL = 64 * CLIP * SHAPE.token_bytes
 
 
 class Rig:
-    """A worker on layers without a model."""
+    """A worker on layers without a model; `group`: with its share of their heads."""
 
     def __init__(
         self,
@@ -49,8 +51,19 @@ class Rig:
         streams: Callable[[torch.device], Any] = lambda device: LateStreams(),
         pool_bytes: int = POOL,
         store: CacheStoreSection | None = None,
+        group: HeadGroup = ALONE,
     ) -> None:
-        self.layers = ShapedLayers(SHAPE, num_blocks=40, layout=layout)
+        whole = ShapedLayers(SHAPE, num_blocks=40, layout=layout)
+        self.layers = whole
+        self._tokens = whole.tokens(640)
+        if (size := group.share.size) > 1:
+            half = replace(
+                SHAPE, num_heads=SHAPE.num_heads // size, num_kv_heads=SHAPE.num_kv_heads // size
+            )
+            self.layers = ShapedLayers(half, num_blocks=40, layout=layout)
+            self._tokens = {
+                name: some.chunk(size, 1)[group.share.rank] for name, some in self._tokens.items()
+            }
         settings = AdapterSettings(
             mover=mover, policy=policy or RetrievalPolicy(), pool_bytes=pool_bytes,
             arena_bytes=None if store is None else pool_bytes * (1 if mover == "strided" else 2),
@@ -62,6 +75,7 @@ class Rig:
             settings,
             type(rotary)(rotary.inv_freq, (2, 1, 1), is_interleaved=True, is_neox=True),
             streams,
+            group,
         )
         self.worker.attach(self.layers.seams)
 
@@ -69,8 +83,7 @@ class Rig:
         self, plan: WorkerPlan, slots: list[int], *, replayed: bool = False
     ) -> tuple[WorkerReport, set[int]]:
         """One step; each slot always gets the KV of its own number."""
-        every = self.layers.tokens(640)
-        tokens = {name: some[slots] for name, some in every.items()}
+        tokens = {name: some[slots] for name, some in self._tokens.items()}
         self.worker.begin(plan)
         self.worker.load(is_whole_graph=replayed)
         self.layers.run(tokens, torch.tensor(slots), self._reach)
@@ -88,7 +101,7 @@ class Rig:
 
 
 def saving(clip: int, *, first: int = 0, count: int | None = None, size: int = CLIP) -> SaveOp:
-    offsets = [(row * 2)[:size] for row in OFFSETS]
+    offsets = [(row * 3)[:size] for row in OFFSETS]
     span = SaveSpan(key(clip), 0, size, clip * 3, offsets)
     start = clip * 10
     return SaveOp(f"see {clip}", span, first, list(range(start + first, start + (count or size))))
