@@ -145,6 +145,10 @@ def plan(
     efficiency: Annotated[
         float, typer.Option(min=0.01, max=1, help="Share of the GPU's data sheet that is reached.")
     ] = 0.4,
+    host_gib: Annotated[
+        float,
+        typer.Option(min=0.1, help="Memory of the GPU's host that the server may use, in GiB."),
+    ] = 128,
     as_json: Annotated[bool, typer.Option("--json", help="Print figures for programs.")] = False,
     config: ConfigFile = None,
     assignments: Assignments = None,
@@ -163,6 +167,7 @@ def plan(
             questions_per_min=questions_per_min,
             frame=frame,
             efficiency=efficiency,
+            host_gib=host_gib,
             settings=settings.engine,
         )
     except ConfigError as error:

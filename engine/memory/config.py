@@ -73,15 +73,24 @@ class MemorySection(Section):
     """The time zone in which clock times in questions ("at 12:30") are meant, such as
     ``Europe/Berlin``. None: the server's own."""
 
-    index_gib: float = Field(default=1.0, gt=0, le=4096)
-    """Memory for the index of all clips, all streams together. When it is full the oldest clips of
-    the longest stream are forgotten."""
+    index_gib: float | None = Field(default=None, gt=0, le=4096)
+    """Memory for the index of all clips, all streams together; on a GPU it lies there, in what vLLM
+    leaves (see ``vllm.gpu_memory_utilization``). When it is full the oldest clips of the longest
+    stream are forgotten. None: an eighth of what vLLM leaves of the GPU, or half of the arena on a
+    CPU, and at most 4."""
 
-    arena_gib: float = Field(default=2.0, gt=0, le=65536)
+    arena_gib: float | None = Field(default=None, gt=0, le=65536)
     """Memory for segments that are held ready, all streams together; on a GPU it is locked at the
     start, so that the GPU reaches it. What does not fit lies in the store. How much is remembered
     in all is bounded by the store's RAM, by the disk's budget where there is a disk, and by Redis
-    itself where there is a Redis; then the oldest clips of the longest stream are forgotten."""
+    itself where there is a Redis; then the oldest clips of the longest stream are forgotten. One
+    that holds no whole context is refused. None: 16, but at most a quarter of the memory that the
+    server may use, on large hosts an eighth of it up to 64; on a CPU, an eighth of it up to 16."""
+
+    write_behind_segments: int = Field(default=256, ge=1, le=65536)
+    """On a GPU, the most segments that wait to be handed to the store by a thread beside the model.
+    When there are more a step waits, which ``onlooker_store_moves_total{move="write_waited"}``
+    counts."""
 
     @property
     def zone(self) -> tzinfo | None:

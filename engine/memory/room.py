@@ -3,15 +3,19 @@
 import math
 from dataclasses import dataclass
 
+from onlooker.core.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRoom:
-    """Room for clips, all streams together. It is learned from one clip, and others may differ in
-    size."""
+    """Room for clips, all streams and workers together. It is learned from one clip, and others may
+    differ in size."""
 
     clip_tokens: int
     clip_bytes: int
     """Bytes of one clip where it is held ready."""
+    stored_bytes: int
+    """Bytes of one clip where it is kept."""
     index_row_bytes: int
     arena_bytes: float
     """Bytes for clips that are held ready."""
@@ -27,29 +31,43 @@ class ClipRoom:
     @property
     def max_clips(self) -> int:
         """Clips that can be remembered: one at least."""
-        in_store = self.kept_bytes / max(1, self.clip_bytes)
-        in_index = self.index_bytes / max(1, self.index_row_bytes)
-        return max(1, int(min(in_store, in_index)))
+        in_store = self.kept_bytes / max(1, self.stored_bytes)
+        return max(1, int(min(in_store, self._max_indexed)))
 
-    def advice(self, context_clips: int) -> str | None:
-        """What to raise where one context of so many clips is more than can be held ready; None
-        where it is not."""
-        if self.max_held >= context_clips:
-            return None
-        needed_gib = context_clips * self.clip_bytes / 2**30
-        return (
-            f"one context of {context_clips} clips is more than the {self.max_held} that are held "
-            f"ready, and answers wait for the rest: raise engine.memory.arena_gib above "
-            f"{needed_gib:.2g}"
-        )
+    @property
+    def _max_indexed(self) -> float:
+        return self.index_bytes / max(1, self.index_row_bytes)
+
+    def check(self, context_clips: int) -> None:
+        """Refuse what does not hold one context of so many clips: each answer would push out what
+        the next clip needs, and wait for it to be read again.
+
+        Raises:
+            ConfigError: naming what to raise, and to what.
+        """
+        for name, held, each_bytes in (
+            ("arena_gib", self.max_held, self.clip_bytes),
+            ("index_gib", int(self._max_indexed), self.index_row_bytes),
+        ):
+            if held < context_clips:
+                needed_gib = math.ceil(context_clips * each_bytes / 2**30 * 1e4) / 1e4
+                raise ConfigError(
+                    f"one context of {context_clips} clips of {_size(each_bytes)} does not fit "
+                    f"engine.memory.{name}, which holds {held}: set it to {needed_gib:g} or more, "
+                    "or lower engine.memory.recent_clips or retrieved_clips"
+                )
 
     def __str__(self) -> str:
-        in_index = self.index_bytes / max(1, self.index_row_bytes)
-        bound = "the index" if in_index * self.clip_bytes < self.kept_bytes else "the store"
+        in_store = self.kept_bytes / max(1, self.stored_bytes)
+        bound = "the index" if self._max_indexed < in_store else "the store"
+        stored = ""
+        if self.stored_bytes != self.clip_bytes:
+            stored = f" ({_size(self.stored_bytes)} stored)"
         return (
-            f"a clip of {self.clip_tokens} tokens takes {_size(self.clip_bytes)}: at a clip a "
-            f"second {_time(self.max_held)} are held ready in {_size(self.arena_bytes)}, and "
-            f"{_time(self.max_clips)} remembered ({bound} is full then)"
+            f"a clip of {self.clip_tokens} tokens takes {_size(self.clip_bytes)}{stored}: at a "
+            f"clip a second {_time(self.max_held)} are held ready in {_size(self.arena_bytes)}, "
+            f"and {_time(self.max_clips)} remembered ({bound} is full then), by an index of at "
+            f"most {_size(self.index_bytes)}"
         )
 
 

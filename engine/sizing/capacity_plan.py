@@ -137,6 +137,11 @@ class CapacityPlan:
         clips = self.demand.streams * self.demand.recent_clips + self.demand.retrieved_clips
         return clips * self.held_bytes / 1e9
 
+    @cached_property
+    def held_clips(self) -> int:
+        """Clips that can be held ready at once."""
+        return int(self.demand.budgets.arena_bytes / self.held_bytes)
+
     # ---- time
 
     @cached_property
@@ -200,4 +205,13 @@ class CapacityPlan:
                 f"do: {self.max_streams} fit one, so serve them with "
                 f"{math.ceil(self.demand.streams / max(1, self.max_streams))} servers"
             )
+        context_clips = self.demand.recent_clips + self.demand.retrieved_clips
+        if self.held_clips < context_clips:
+            faults.append(
+                f"one context of {context_clips} clips does not fit the "
+                f"{self.demand.budgets.arena_bytes / 2**30:.3g} GiB for clips that are held ready, "
+                f"which take {self.held_clips}: raise engine.memory.arena_gib, on a host with more "
+                "memory, or lower engine.memory.recent_clips or retrieved_clips"
+            )
+        faults += self.demand.budgets.faults()
         return tuple(faults)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from onlooker.engine.memory.budgets import MemoryBudgets
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedLoad:
@@ -26,3 +28,6 @@ class PlannedLoad:
     """The share of the accelerator's memory that vLLM may take."""
     efficiency: float
     """The share of the accelerator's data sheet that is reached."""
+    budgets: MemoryBudgets
+    """Memory of the host and the accelerator for segments that are held ready, and for the index:
+    what the settings say, or what a server takes by itself."""

@@ -11,6 +11,7 @@ _GIB = 2**30 / 1e9
 def lines(plan: CapacityPlan, model: str) -> list[str]:
     """The arithmetic, a line a step."""
     shape, demand, chip = plan.shape, plan.demand, plan.chip
+    budgets = demand.budgets
     clips_at_once = demand.recent_clips + demand.retrieved_clips
     return [
         f"{model}: {shape.parameters / 1e9:.2f} billion parameters, {plan.weights_gb:.1f} GB in "
@@ -30,7 +31,10 @@ def lines(plan: CapacityPlan, model: str) -> list[str]:
         f"{plan.max_streams} streams at {TARGET_LOAD:g}",
         f"memory of {demand.hours:g} h each: {plan.num_clips:,.0f} clips, "
         f"{_gb(plan.stored_gb)} raw (about a half with codec int8, a fourth with int4)",
-        "settings that follow:",
+        f"the server takes {budgets.arena_bytes / 2**30:.3g} GiB of its host for {plan.held_clips} "
+        f"clips that are held ready, and {budgets.index_bytes / 2**30:.3g} GiB of the GPU for an "
+        f"index of {int(budgets.index_bytes / plan.index_bytes):,} clips",
+        "settings that follow, where that is not enough:",
         *(f"  {name} = {value}" for name, value in settings(plan).items()),
     ]
 
@@ -66,6 +70,9 @@ def figures(plan: CapacityPlan, model: str) -> dict[str, Any]:
         "max_streams": plan.max_streams,
         "stored_gb": plan.stored_gb,
         "index_gb": plan.index_gb,
+        "held_clips": plan.held_clips,
+        "arena_bytes": plan.demand.budgets.arena_bytes,
+        "index_budget_bytes": plan.demand.budgets.index_bytes,
         "settings": settings(plan),
         "faults": list(plan.faults()),
     }

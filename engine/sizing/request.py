@@ -5,6 +5,7 @@ import re
 
 from onlooker.core.errors import ConfigError
 from onlooker.engine.config import EngineSection
+from onlooker.engine.memory.budgets import MemoryBudgets
 from onlooker.engine.memory.config import DEFAULT_RECENT
 from onlooker.engine.sizing.capacity_plan import CapacityPlan
 from onlooker.engine.sizing.chip import CHIPS
@@ -27,6 +28,7 @@ def make_plan(
     questions_per_min: float,
     frame: str | None,
     efficiency: float,
+    host_gib: float,
     settings: EngineSection,
 ) -> CapacityPlan:
     """The plan for a model that lies in a folder, or is known by its hub name.
@@ -41,6 +43,12 @@ def make_plan(
     width, height = own_size if frame is None else _size(frame)
     memory = settings.memory
     recent = memory.recent_clips or DEFAULT_RECENT
+    share = settings.vllm.gpu_memory_utilization
+    budgets = MemoryBudgets.of(
+        memory,
+        host_bytes=int(host_gib * 2**30),
+        beside_bytes=int(chip.memory_gb * 1e9 * (1 - share)),
+    )
     demand = PlannedLoad(
         streams=streams,
         hours=hours,
@@ -51,8 +59,9 @@ def make_plan(
         recent_clips=recent,
         retrieved_clips=memory.retrieved_clips,
         stride_clips=memory.stride_clips or max(1, recent // 4),
-        share_of_memory=settings.vllm.gpu_memory_utilization,
+        share_of_memory=share,
         efficiency=efficiency,
+        budgets=budgets,
     )
     return CapacityPlan(shape, chip, demand)
 

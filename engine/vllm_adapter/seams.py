@@ -30,6 +30,13 @@ def in_process_executor() -> type[Any]:
     return UniProcExecutor
 
 
+def device_memory_bytes() -> int:
+    """Memory of the first GPU, which is not used for that."""
+    from vllm.platforms import current_platform
+
+    return int(current_platform.get_device_total_memory())
+
+
 @dataclass(frozen=True, slots=True)
 class EngineModes:
     """How vLLM is about to run a model, as far as those must know who watch its layers."""

@@ -305,6 +305,8 @@ class AdapterSettings:
     pool_bytes: int = 2 << 30
     """Bytes of the memory that the devices reach, for segments that are held ready, in all workers
     together; where KV is moved in all layers at once."""
+    write_behind_segments: int = 256
+    """Segments that may wait to be handed to the store."""
     store: CacheStoreSection | None = None
 
     def to_config(self) -> dict[str, Any]:
@@ -315,6 +317,7 @@ class AdapterSettings:
             "retrieval": self.policy.model_dump(mode="json"),
             "mover": self.mover,
             "pool_bytes": self.pool_bytes,
+            "write_behind_segments": self.write_behind_segments,
         }
         if self.arena_bytes is not None:
             found["arena_bytes"] = self.arena_bytes
@@ -332,6 +335,7 @@ class AdapterSettings:
             arena_bytes=config.get("arena_bytes"),
             mover=config.get("mover", "layers"),
             pool_bytes=config.get("pool_bytes", 2 << 30),
+            write_behind_segments=config.get("write_behind_segments", 256),
             store=None if store is None else CacheStoreSection.model_validate(store),
         )
 

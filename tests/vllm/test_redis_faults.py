@@ -67,8 +67,8 @@ class Scenario:
             {
                 "model": MODEL,
                 "mode": "segments",
-                # About three clips are held ready and two dozen in RAM.
-                "memory": {"recent_clips": 2, "retrieved_clips": 3, "arena_gib": 0.0002},
+                # One context, of five clips, is held ready and a dozen clips lie in RAM.
+                "memory": {"recent_clips": 2, "retrieved_clips": 3, "arena_gib": 0.0006},
                 "vllm": {"max_model_len": 1024},
             }
         )

@@ -125,8 +125,8 @@ def test_after_a_restart_it_answers_as_before_from_the_disk(lives: dict[str, Any
     assert lives["restarted opened"] == Remembered(NUM_CLIPS, NUM_CLIPS - 0.5)
     before = [answer[:2] for answer in lives["split"]]
     assert [answer[:2] for answer in lives["restarted"]] == before
-    assert "disk" in lives["restarted"][1][3]
-    assert set(lives["restarted again"][1][3]) == {"device"}
+    assert "disk" in lives["restarted"][0][3]
+    assert set(lives["restarted again"][0][3]) == {"device"}
 
 
 def test_new_clips_join_the_old_ones(lives: dict[str, Any]) -> None:
@@ -139,7 +139,9 @@ def test_both_workers_hold_together_what_one_would(lives: dict[str, Any]) -> Non
     assert split.durable == {StreamId("door"): [0, 1]}
     for tier in ("memory", "disk"):
         assert split.tiers[tier]["num_records"] == whole.tiers[tier]["num_records"]
-    assert split.tiers["memory"]["used_bytes"] == whole.tiers["memory"]["used_bytes"]
+        # Each half of a record has a head of its own.
+        used = [stock.tiers[tier]["used_bytes"] for stock in (whole, split)]
+        assert used[0] < used[1] < used[0] * 1.05
 
 
 def test_what_two_workers_stored_one_does_not_read_and_counts(lives: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ class SegmentExtension:
             bytes=arena.num_bytes,
             fetched=arena.num_fetched,
             tiers={} if vault is None else vault.totals(),
-            moves={} if vault is None else vault.moves(),
+            moves=worker.moves(),
             index_rows=len(arena.index),
             index_bytes=arena.index.num_bytes,
             index_row_bytes=arena.index.max_row_bytes,

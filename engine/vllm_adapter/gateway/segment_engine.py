@@ -4,7 +4,6 @@ KV stays in vLLM's worker; here are the prompts and what becomes of them.
 """
 
 import asyncio
-import logging
 import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -56,6 +55,7 @@ from onlooker.engine.vllm_adapter.gateway.checker import Checker
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
 from onlooker.engine.vllm_adapter.gateway.features import engine_input
 from onlooker.engine.vllm_adapter.gateway.gauge import LoadGauge
+from onlooker.engine.vllm_adapter.gateway.machine import memory_budgets
 from onlooker.engine.vllm_adapter.gateway.memories import StreamMemories
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.gateway.modes import mover_of
@@ -66,8 +66,6 @@ from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load import EngineLoad
-
-_log = logging.getLogger("onlooker.engine.vllm")
 
 _ENTRY = "onlooker.engine.vllm_adapter.entry"
 
@@ -132,8 +130,7 @@ class SegmentEngine:
         self._streams.max_clips = room.max_clips
         tokens_per_clip = room.clip_tokens
         max_clips = self._recent_clips + settings.memory.retrieved_clips
-        if advice := room.advice(max_clips):
-            _log.warning(advice)
+        room.check(max_clips)
         check_budgets(settings.memory, settings.vllm.max_model_len, max_clips, tokens_per_clip)
         self._info = model.info(
             mode="segments",
@@ -328,7 +325,8 @@ class SegmentEngine:
         everywhere = await self._runner.ask_workers(wire.worker_stats())
         token_bytes = sum(worker.token_bytes for worker in everywhere)
         self._streams.bytes_per_token = token_bytes
-        arena_bytes = kept_bytes = self._settings.memory.arena_gib * 2**30
+        budgets = memory_budgets(self._settings, cpu=is_cpu_build())
+        kept_bytes: float = budgets.arena_bytes
         if self._store is not None:
             # What does not fit the arena sinks to the tiers; only its index row stays.
             kept_bytes = float(self._store.memory.budget_bytes)
@@ -337,14 +335,17 @@ class SegmentEngine:
             if self._store.redis is not None:
                 kept_bytes = math.inf  # Redis bounds itself, by `maxmemory` and the time to live
         clip_tokens = len(self._streams[clip.stream_id].recent(1)[0].tokens.token_ids)
+        stored_bytes = clip_bytes = clip_tokens * token_bytes
+        if self._mover == "layers":
+            clip_bytes = clip_bytes * 3 // 2  # keys are held without position as well
         room = ClipRoom(
             clip_tokens=clip_tokens,
-            # Keys, values, and keys without position.
-            clip_bytes=clip_tokens * token_bytes * 3 // 2,
+            clip_bytes=clip_bytes,
+            stored_bytes=clip_bytes if self._store is None else stored_bytes,
             index_row_bytes=sum(worker.index_row_bytes for worker in everywhere),
-            arena_bytes=arena_bytes,
+            arena_bytes=budgets.arena_bytes,
             kept_bytes=kept_bytes,
-            index_bytes=self._settings.memory.index_gib * 2**30,
+            index_bytes=budgets.index_bytes,
         )
         # Asked for alternatives for the first time, vLLM compiles what reads them, for seconds.
         await self.check(boot.blank_check(model, clip))
@@ -359,12 +360,13 @@ class SegmentEngine:
         settings = self._settings
         memory = settings.memory
         in_context = self._recent_clips + memory.retrieved_clips + settings.max_question_images + 2
-        arena_bytes = int(memory.arena_gib * 2**30)
+        arena_bytes = memory_budgets(self._settings, cpu=is_cpu_build()).arena_bytes
         adapter = wire.AdapterSettings(
             scheduler=self._scheduler,
             policy=self._policy,
-            mover=mover_of(settings.vllm, cpu=is_cpu_build()),
+            mover=self._mover,
             pool_bytes=arena_bytes,
+            write_behind_segments=memory.write_behind_segments,
         )
         if self._store is not None:
             adapter = replace(adapter, arena_bytes=arena_bytes, store=self._store)
@@ -384,6 +386,10 @@ class SegmentEngine:
                 kv_connector_extra_config=adapter.to_config(),
             ),
         }
+
+    @property
+    def _mover(self) -> wire.Mover:
+        return mover_of(self._settings.vllm, cpu=is_cpu_build())
 
     @property
     def _parts(self) -> _Made:

@@ -85,7 +85,8 @@ class StridedMover:
         self._held: list[Segment] = []
         """Segments that are being loaded, so that their runs are not given away before."""
         self._partial = PartialSegments()
-        self._has_told = False
+        self.num_unpooled = 0
+        """How often the pool had no room for a segment."""
 
     def begin(self, saves: list[SaveOp]) -> None:
         self.reach(None)
@@ -179,8 +180,8 @@ class StridedMover:
                 return run
             if not self._arena.drop_oldest():
                 break
-        if not self._has_told:
-            self._has_told = True
+        self.num_unpooled += 1
+        if self.num_unpooled == 1:
             _log.warning(
                 "there is no room for more segments in the memory that the device reaches "
                 "(memory.arena_gib): others are kept, and slower to place"

@@ -50,6 +50,7 @@ class Vault:
     Args:
         settings: of the stores of all workers together.
         share: the heads of which this worker has the keys and values.
+        max_behind: the most segments that wait to be handed to the store after an event.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Vault:
         *,
         score: ScoreName = "mean_key",
         share: HeadShare = ALL_HEADS,
+        max_behind: int = 256,
     ) -> None:
         self._share = share
         self._durable_tier = "disk" if settings.disk is not None else "redis"
@@ -78,7 +80,7 @@ class Vault:
         )
         self._rotary = rotary
         self._score_name = score
-        self._beside = WriteBehind()
+        self._beside = WriteBehind(max_behind)
         self._elsewhere = OtherShares(share, settings, self._store)
 
     def save(
@@ -245,6 +247,7 @@ class Vault:
             "written_again": stats.written_again,
             "deletion_retried": stats.deletions.retried,
             "deletion_refused": stats.deletions.refused,
+            "write_waited": self._beside.num_waits,
         }
 
     def flush(self, timeout_s: float) -> bool:

@@ -62,7 +62,13 @@ class SegmentWorker:
         self._rotary = Rotary.of(rotary)
         self.vault: Vault | None = None
         if settings.store is not None:
-            self.vault = Vault(settings.store, self._rotary, score=score, share=group.share)
+            self.vault = Vault(
+                settings.store,
+                self._rotary,
+                score=score,
+                share=group.share,
+                max_behind=settings.write_behind_segments,
+            )
         budget_bytes = settings.arena_bytes
         self.arena = SegmentArena(
             budget_bytes=None if budget_bytes is None else group.share.part(budget_bytes),
@@ -225,6 +231,14 @@ class SegmentWorker:
         """Write down what the store has queued, and close it."""
         if self.vault is not None:
             self.vault.close()
+
+    def moves(self) -> dict[str, int]:
+        """Segments that found no room where they were to be, by what became of them; see
+        `WorkerStats.moves`."""
+        found = {} if self.vault is None else self.vault.moves()
+        if self._device is not None:
+            found["unpooled"] = self._device.mover.num_unpooled
+        return found
 
     def take_bad_blocks(self) -> set[int]:
         """Blocks that hold garbage because a segment was missing."""

@@ -7,26 +7,33 @@ from collections.abc import Callable
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
-MAX_JOBS = 256
-"""The most that waits to be done; whoever brings more waits for room. Each job keeps the memory of
-one segment."""
-
 _CLOSE_TIMEOUT_S = 10.0
 
 
 class WriteBehind:
-    """See the module. The thread is started by the first job."""
+    """See the module. The thread is started by the first job.
 
-    def __init__(self) -> None:
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_JOBS)
+    Args:
+        max_jobs: the most that waits to be done; whoever brings more waits for room. Each job keeps
+            the memory of one segment.
+    """
+
+    def __init__(self, max_jobs: int = 256) -> None:
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(max_jobs)
         self._thread: threading.Thread | None = None
+        self.num_waits = 0
+        """How often there was no room for a job."""
 
     def do(self, job: Callable[[], None]) -> None:
         """Have a job done."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
             self._thread.start()
-        self._jobs.put(job)
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            self.num_waits += 1
+            self._jobs.put(job)
 
     def settle(self) -> None:
         """Wait until all is done that was brought so far."""

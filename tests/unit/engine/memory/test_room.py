@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from onlooker.core.errors import ConfigError
 from onlooker.engine.memory.room import ClipRoom
 
 
@@ -13,6 +14,7 @@ def make_room(**changes: Any) -> ClipRoom:
     sizes: dict[str, Any] = {
         "clip_tokens": 72,
         "clip_bytes": 15_925_248,
+        "stored_bytes": 15_925_248,
         "index_row_bytes": 73_728,
         "arena_bytes": 2 * 2**30,
         "kept_bytes": 2 * 2**30,
@@ -24,7 +26,8 @@ def make_room(**changes: Any) -> ClipRoom:
 def test_as_many_clips_are_remembered_as_fit_the_store_and_the_index() -> None:
     assert make_room().max_clips == make_room().max_held == 134
     assert make_room(kept_bytes=math.inf).max_clips == 14_563
-    assert make_room(clip_bytes=2**40).max_clips == 1
+    assert make_room(stored_bytes=2**40).max_clips == 1
+    assert make_room(stored_bytes=15_925_248 // 3 * 2).max_clips == 134 * 3 // 2 + 1
 
 
 @pytest.mark.parametrize(
@@ -39,7 +42,7 @@ def test_it_says_how_long_that_is_and_what_ends_it(kept_bytes: float, told: str)
     room = str(make_room(kept_bytes=kept_bytes))
     assert room == (
         "a clip of 72 tokens takes 15.9 MB: at a clip a second 2.2 minutes are held ready in "
-        f"2.15 GB, and {told}"
+        f"2.15 GB, and {told}, by an index of at most 1.07 GB"
     )
 
 
@@ -47,12 +50,23 @@ def test_it_says_how_long_that_is_and_what_ends_it(kept_bytes: float, told: str)
     ("clip_bytes", "told"), [(999, "999 B"), (1000, "1 kB"), (36_864, "36.9 kB")]
 )
 def test_small_clips_have_small_units(clip_bytes: int, told: str) -> None:
-    assert f"takes {told}:" in str(make_room(clip_bytes=clip_bytes))
+    room = make_room(clip_bytes=clip_bytes, stored_bytes=clip_bytes)
+    assert f"takes {told}:" in str(room)
 
 
-def test_an_arena_that_holds_no_whole_context_is_told_with_what_it_takes() -> None:
-    assert make_room().advice(134) is None
-    advice = make_room().advice(500)
-    assert advice is not None
-    assert "500 clips is more than the 134" in advice
-    assert "engine.memory.arena_gib above 7.4" in advice
+def test_a_clip_that_is_stored_without_what_is_held_beside_says_both() -> None:
+    assert "takes 15.9 MB (10.6 MB stored):" in str(make_room(stored_bytes=10_616_832))
+
+
+def test_what_holds_no_whole_context_is_refused_with_what_it_takes() -> None:
+    make_room().check(134)
+    with pytest.raises(ConfigError, match=r"500 clips of 15.9 MB .*arena_gib, which holds 134"):
+        make_room().check(500)
+    with pytest.raises(ConfigError, match=r"arena_gib, .*: set it to 7\.41"):
+        make_room().check(500)
+    with pytest.raises(ConfigError, match=r"index_gib, which holds 1: set it to 0\.0017 or"):
+        make_room(index_bytes=100_000).check(24)
+
+
+def test_what_it_says_to_set_is_enough() -> None:
+    make_room(arena_bytes=7.4158 * 2**30).check(500)

@@ -22,7 +22,7 @@ EIGHT = "Qwen/Qwen3-VL-8B-Instruct"
 def plan_of(model: str = EIGHT, **said: object) -> CapacityPlan:
     usual = {
         "gpu": "h100", "streams": 100, "hours": 24.0, "clips_per_s": 0.5, "questions_per_min": 1.0,
-        "frame": None, "efficiency": 0.4, "settings": EngineSection(),
+        "frame": None, "efficiency": 0.4, "host_gib": 128.0, "settings": EngineSection(),
     }  # fmt: skip
     return make_plan(model, **{**usual, **said})  # type: ignore[arg-type]
 
@@ -85,6 +85,15 @@ def test_what_does_not_work_is_said_with_what_to_do() -> None:
     assert "recent_clips" in plan_of(settings=wide).faults()[0]
 
 
+def test_a_host_whose_arena_holds_no_context_is_too_small() -> None:
+    assert plan_of(streams=50, host_gib=4).faults() == ()
+    assert "engine.memory.arena_gib" in plan_of(streams=50, host_gib=2).faults()[0]
+    small = EngineSection.model_validate({"memory": {"arena_gib": 0.5}})
+    large = EngineSection.model_validate({"memory": {"index_gib": 60}})
+    assert "index_gib = 60 is more" in plan_of(streams=50, settings=large).faults()[0]
+    assert "which take 17" in plan_of(streams=50, settings=small).faults()[0]
+
+
 def test_settings_hold_what_was_asked_for() -> None:
     plan = plan_of(streams=20, hours=2)
     said = settings(plan)
@@ -121,5 +130,6 @@ def test_the_command_prints_lines_or_figures_and_ends_with_1_where_it_would_not_
     figures = json.loads(run(app, ["plan", "--model", "demo", "--gpu", "l4", "--json"]).stdout)
     assert figures["clip_tokens"] == 21
     assert figures["faults"] == []
+    assert figures["arena_bytes"] == 16 * 2**30
     assert run(app, ["plan", "--model", EIGHT, "--streams", "5000"]).exit_code == 1
     assert run(app, ["plan", "--model", "nobody/knows"]).exit_code == 2

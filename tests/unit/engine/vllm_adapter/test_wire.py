@@ -121,6 +121,7 @@ def test_settings_survive_with_their_secrets() -> None:
         arena_bytes=1 << 20,
         mover="strided",
         pool_bytes=1 << 21,
+        write_behind_segments=9,
         store=store,
     )
     assert wire.AdapterSettings.from_config(sent(settings.to_config())) == settings

@@ -344,6 +344,7 @@ def test_what_the_pool_has_no_room_for_is_kept_beside_it_and_placed_the_same(
     kept = [strided.worker.arena.get(key(clip)) for clip in range(6)]
     assert [one.run is not None for one in kept if one is not None] == [True] * 3 + [False] * 3
     assert caplog.text.count("memory.arena_gib") == 1, "it is told once"
+    assert strided.worker.moves()["unpooled"] > 1, "and counted each time"
     for rig in (plain, strided):
         rig.run(WorkerPlan(loads=[loading([1, 5, 2, 4], skip=1)]), [500])
     assert_alike(plain, strided)

@@ -37,3 +37,25 @@ def test_what_is_left_at_the_end_is_done() -> None:
     behind.close()
     assert done == [1]
     WriteBehind().close()
+
+
+def test_whoever_waits_for_room_is_counted() -> None:
+    behind, gate, begun, done = WriteBehind(1), threading.Event(), threading.Event(), list[int]()
+
+    def first() -> None:
+        begun.set()
+        gate.wait()
+
+    behind.do(first)
+    begun.wait()
+    behind.do(lambda: done.append(1))
+    assert behind.num_waits == 0
+    bringing = threading.Thread(target=behind.do, args=[lambda: done.append(2)])
+    bringing.start()
+    while not behind.num_waits:
+        pass
+    gate.set()
+    bringing.join()
+    behind.settle()
+    assert (done, behind.num_waits) == ([1, 2], 1)
+    behind.close()

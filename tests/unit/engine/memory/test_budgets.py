@@ -1,0 +1,59 @@
+"""How much memory is taken where nobody says how much."""
+
+import pytest
+
+from onlooker.engine.memory.budgets import MemoryBudgets
+from onlooker.engine.memory.config import MemorySection
+
+GIB = 2**30
+
+
+def taken(host_gib: float, beside_gib: float | None, **said: float) -> tuple[float, float]:
+    """Arena and index, in GiB."""
+    found = MemoryBudgets.of(
+        MemorySection.model_validate(said),
+        host_bytes=int(host_gib * GIB),
+        beside_bytes=None if beside_gib is None else int(beside_gib * GIB),
+    )
+    return found.arena_bytes / GIB, found.index_bytes / GIB
+
+
+@pytest.mark.parametrize(
+    ("host_gib", "arena_gib"), [(16, 4), (64, 16), (128, 16), (256, 32), (512, 64), (2048, 64)]
+)
+def test_a_gpus_host_gives_what_it_can_spare(host_gib: float, arena_gib: float) -> None:
+    assert taken(host_gib, 12) == (arena_gib, 1.5)
+
+
+def test_the_index_takes_some_of_what_vllm_leaves_of_the_gpu() -> None:
+    assert taken(128, 3.2)[1] == pytest.approx(0.4)
+    assert taken(128, 100)[1] == 4
+
+
+@pytest.mark.parametrize(
+    ("host_gib", "arena_gib", "index_gib"), [(4, 0.5, 0.25), (32, 4, 2), (64, 8, 4), (999, 16, 4)]
+)
+def test_a_cpu_needs_memory_for_the_model_too(
+    host_gib: float, arena_gib: float, index_gib: float
+) -> None:
+    assert taken(host_gib, None) == (arena_gib, index_gib)
+
+
+def test_what_is_said_is_taken() -> None:
+    assert taken(1, None, arena_gib=5, index_gib=0.5) == (5, 0.5)
+    assert taken(1, 1, arena_gib=0.25) == (0.25, 0.125)
+
+
+def faults(beside_gib: float | None, **said: float) -> list[str]:
+    settings = MemorySection.model_validate(said)
+    beside_bytes = None if beside_gib is None else int(beside_gib * GIB)
+    return MemoryBudgets.of(settings, host_bytes=8 * GIB, beside_bytes=beside_bytes).faults()
+
+
+def test_a_gpu_cannot_lock_more_than_there_is_nor_rank_by_more_than_vllm_leaves() -> None:
+    assert faults(3) == []
+    (arena,) = faults(3, arena_gib=9)
+    assert "arena_gib = 9 is more than the 8 GiB" in arena
+    (index,) = faults(3, index_gib=4)
+    assert "index_gib = 4 is more than the 3 GiB" in index
+    assert faults(None, arena_gib=9, index_gib=4) == [], "a CPU takes memory as it is needed"
