@@ -57,7 +57,13 @@ class SegmentVllm:
     """One engine; requests run to their end, or step by step. Its clips are of `num_frames`."""
 
     def __init__(
-        self, folder: Path, *, scheduler: str = "SegmentScheduler", policy: str = "fcfs"
+        self,
+        folder: Path,
+        *,
+        scheduler: str = "SegmentScheduler",
+        policy: str = "fcfs",
+        dtype: str = "float32",
+        is_eager: bool = True,
     ) -> None:
         self.num_frames = 2
         architectures = json.loads((folder / "config.json").read_text())["architectures"]
@@ -70,7 +76,7 @@ class SegmentVllm:
 
         entry = "onlooker.engine.vllm_adapter.entry"
         self.llm = LLM(
-            model=str(folder), dtype="float32", enforce_eager=True, max_model_len=2048,
+            model=str(folder), dtype=dtype, enforce_eager=is_eager, max_model_len=2048,
             max_num_seqs=8, block_size=32, max_num_batched_tokens=2048, seed=0,
             limit_mm_per_prompt={"video": 32, "image": 0}, mm_processor_cache_gb=0,
             enable_prefix_caching=True, disable_log_stats=True, use_tqdm_on_load=False,

@@ -25,6 +25,11 @@ class HeadGroup:
     gather: Gather | None = None
     """None where there is one worker."""
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether this worker has all heads."""
+        return self.gather is None
+
     def mean(self, scores: torch.Tensor) -> torch.Tensor:
         """The mean of all workers' `scores`, to the last bit the same for all: each adds them up in
         the same order. Every worker has equally many heads, so that a mean over a worker's heads

@@ -265,6 +265,8 @@ class SegmentWorker:
         """Fail the requests for which workers with other heads have placed other segments: each
         would attend to something else."""
         ops = self._plan.retrievals
+        if self._group.is_alone or not ops:
+            return
         picked = [repr(self._report.picked.get(op.request_id)) for op in ops]
         alike = self._group.agree([zlib.crc32(text.encode()) for text in picked])
         for op, is_alike in zip(ops, alike, strict=True):
