@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from onlooker.engine.vllm_adapter.gateway.platform import set_while
 from tests.vllm.conftest import MODEL
 from tests.vllm.rig import (
     NUM_CLIPS,
@@ -33,9 +34,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-BFLOAT16_TOLERANCE = 0.15
-"""Log probabilities. A number of bfloat16 is right to 0.4 %, a logit of 10 to 0.03, and both ways
-round in other places."""
+BFLOAT16_TOLERANCE = 0.02
+"""Log probabilities. A number of bfloat16 is right to 0.4 %. Clips that stand where they were
+computed differed by nothing at all where this was measured, and clips in another order by 0.2."""
 
 COMPILED_TOLERANCE = 1e-3
 """Log probabilities, float32: a compiled model adds in another order."""
@@ -60,19 +61,16 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def vllm(mode: str, folder: Path) -> Iterator[Any]:
-    import torch._dynamo
-
     from tests.vllm.in_process import SegmentVllm
 
-    config: Any = torch._dynamo.config
-    before, config.disable = config.disable, False  # what runs eagerly has it switched off
-    engine = SegmentVllm(folder, **MODES[mode][0])
-    save_sink(engine)
-    for index in range(NUM_CLIPS):
-        ingest(engine, index, range(index), "whole")
-    yield engine
-    engine.engine.engine_core.shutdown()
-    config.disable = before
+    # Importing this has switched compiling off, as for a model that runs eagerly.
+    with set_while({"TORCHDYNAMO_DISABLE": "0"}):
+        engine = SegmentVllm(folder, **MODES[mode][0])
+        save_sink(engine)
+        for index in range(NUM_CLIPS):
+            ingest(engine, index, range(index), "whole")
+        yield engine
+        engine.engine.engine_core.shutdown()
 
 
 def gap(found: Result, expected: Result) -> float:
@@ -105,8 +103,8 @@ def test_clips_ingested_one_by_one_answer_as_one_ordinary_request(vllm: Any, mod
 
 def test_the_comparison_notices_clips_in_another_order(vllm: Any, mode: str) -> None:
     stock = result_of(vllm.stock(list(range(NUM_CLIPS)), QUESTION, NUM_TOKENS))
-    swapped = result_of(answer(vllm, [1, 0, *range(2, NUM_CLIPS)]))
-    assert gap(swapped, stock) > MODES[mode][1]
+    reversed_ = result_of(answer(vllm, range(NUM_CLIPS)[::-1]))
+    assert gap(reversed_, stock) > 5 * MODES[mode][1]
 
 
 def test_every_layer_sees_a_question_that_chooses(vllm: Any, mode: str) -> None:

@@ -445,17 +445,19 @@ def test_rotary_embeddings_tell_their_frequencies_and_axes() -> None:
 
 
 def test_workers_with_other_heads_can_be_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
+    """What they exchange is shown by `test_split_model.py`, with two of them."""
     from vllm.distributed import parallel_state
 
     has(parallel_state.GroupCoordinator, "rank_in_group", "world_size", "cpu_group", "device_group")
-    distributed: Any = torch.distributed
-    group = distributed.ProcessGroupGloo(distributed.HashStore(), 0, 1)
-    met = SimpleNamespace(rank_in_group=1, world_size=1, cpu_group=group, device_group=None)
+    met = SimpleNamespace(rank_in_group=1, world_size=2)
     monkeypatch.setattr(parallel_state, "_TP", met)
-    assert seams.tensor_rank() == (1, 1)
-    mine = torch.arange(6).view(3, 2).T
-    assert torch.equal(seams.gathered(mine), mine[None])
+    assert seams.tensor_rank() == (1, 2)
+
+
+def test_a_gpus_memory_can_be_asked_for() -> None:
+    from vllm.platforms import current_platform
+
+    takes(current_platform.get_device_total_memory, "device_id")
 
 
 def test_the_workers_connector_can_be_found() -> None:
