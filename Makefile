@@ -46,7 +46,7 @@ test-fast: setup ## Tests that boot no vLLM and no browser, two at a time
 test-vllm: setup ## Tests on real vLLM with the demo model, one after the other
 	@$(TEST_ENV) $(PYTEST) -m "vllm and not slow and not browser and not gpu" $(ARGS)
 
-test-slow: setup ## Tests of minutes each that `make test` leaves out: a model over two workers
+test-slow: setup ## Tests of minutes each that `make test` leaves out: a split model, bfloat16, compiling
 	@$(TEST_ENV) $(PYTEST) -m "slow and not gpu" $(ARGS)
 
 test-browser: setup-test ## Tests of the page in headless Chromium
