@@ -499,22 +499,20 @@ class StreamHub:
         is_forgotten, is_moved = outcome == "closed", outcome == "moved"
         parting = Parting.FORGET if is_forgotten else Parting.KEEP
         parting = parting if self._is_ours(stream.id) else Parting.CUT
-        goes_on = is_moved or outcome == "shutdown"
-        await stream.account.close_stream(
-            stream.name, goes_on=goes_on and stream.options.persistent
-        )
+        goes_on = outcome in ("moved", "shutdown") and stream.options.persistent
+        await stream.account.close_stream(stream.name, goes_on=goes_on)
         await stream.close(parting)
         # Who is told that a stream goes on elsewhere comes there at once: it must be free by then.
         is_told_last = is_moved and parting is Parting.KEEP
         if not is_told_last:
             stream.tell_end()
         try:
-            await self._let_go(stream, outcome=outcome)
+            await self._let_go(stream, outcome=outcome, goes_on=goes_on)
         finally:
             if is_told_last:
                 stream.tell_end()
 
-    async def _let_go(self, stream: Stream, *, outcome: str) -> None:
+    async def _let_go(self, stream: Stream, *, outcome: str, goes_on: bool) -> None:
         """Let the journal, the engine and the lease of a closed stream go."""
         is_forgotten = outcome == "closed"
         self._metrics.streams.set(len(self._streams))
