@@ -70,8 +70,8 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     app.state.gateway = gateway
     app.state.drain = lifecycle.drain
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
-                   client_secrets, health, imports, memory, realtime, servers, usage, whip,
-                   album):  # fmt: skip
+                   client_secrets, health, imports, memory, album, realtime, usage, servers,
+                   whip):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)
