@@ -90,6 +90,16 @@ FrameMessage = EncodedFrame | Frame
 """What a source may feed a stream with: bytes to decode, or pixels of the engine's size."""
 
 
+class ViewTrouble(StrEnum):
+    """What is wrong with a camera's view, as its pictures tell."""
+
+    BLACK = "black"
+    BLOCKED = "blocked"
+    FROZEN = "frozen"
+    BLURRED = "blurred"
+    MOVED = "moved"
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
     """The frames of one temporal patch: the unit of ingest and memory."""
@@ -105,6 +115,9 @@ class Clip:
     cover_until_s: float | None = None
     """Stream time up to which this clip itself stands, where that is known already, as of one that
     is shown again; None: up to its end, until more is told."""
+    trouble: ViewTrouble | None = None
+    """What was wrong with the view when the clip was made; None where nothing was, as far as is
+    known."""
 
     @property
     def start_s(self) -> float:

@@ -51,6 +51,18 @@ class Metrics:
             ["event"],
             registry=registry,
         )
+        self.streams_in_trouble = Gauge(
+            "onlooker_streams_in_trouble",
+            "Streams whose view is black, blocked, frozen, blurred or moved now.",
+            ["trouble"],
+            registry=registry,
+        )
+        self.view_troubles = Counter(
+            "onlooker_view_troubles_total",
+            "How often a view became black, blocked, frozen, blurred or moved.",
+            ["trouble"],
+            registry=registry,
+        )
         self.trace_spans = Counter(
             "onlooker_trace_spans_total",
             "Spans of traces, by what became of them: exported, dropped (too many waited), refused "

@@ -14,7 +14,7 @@ from onlooker.core.media import FrameOutcome
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import DroppedFrame
 from onlooker.server.rights import Action, Grant
-from onlooker.server.views import frame_totals, stream_object
+from onlooker.server.views import frame_totals, health_word, stream_object
 from onlooker.server.watch_wire import told_alert, watch_object
 from onlooker.streams import events
 from onlooker.streams.stream import Stream
@@ -38,6 +38,15 @@ def told_of(
             return _watch(number, event, stream, slot)
         case events.SceneChanged():
             return told.StreamScene(slot=slot, stream=name, event_number=number, at_s=event.at_s)
+        case events.HealthChanged():
+            return told.StreamHealth(
+                slot=slot,
+                stream=name,
+                event_number=number,
+                health=health_word(event.trouble),
+                was=health_word(event.was),
+                at_s=event.at_s,
+            )
         case events.TimeJumped():
             jump = event.jump
             return told.StreamTimeJump(

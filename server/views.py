@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.media import DropReason
+from onlooker.core.media import DropReason, ViewTrouble
 from onlooker.core.protocol.base import (
     CODEC_NAMES,
     Capabilities,
     FrameTotals,
+    HealthWord,
     Limits,
     MaskConfig,
     MaskObject,
@@ -50,11 +51,18 @@ def stream_object(stream: Stream, *, source: SourceStatus | None = None) -> Stre
         service_tier=status.tier.value,
         quality_level=status.quality_level,
         viewers=status.subscribers,
+        health=health_word(status.trouble),
+        health_since_s=status.trouble_since_s,
         guarantee=status.guarantee,
         masks=mask_objects(status.masks),
         keep_for_s=status.keep_for_s,
         forgotten_until_s=status.forgotten_until_s,
     )
+
+
+def health_word(trouble: ViewTrouble | None) -> HealthWord:
+    """How a view is, in one word."""
+    return "ok" if trouble is None else trouble.value
 
 
 def masks_of(configs: list[MaskConfig]) -> tuple[Mask, ...]:

@@ -72,6 +72,45 @@ class FleetSection(Section):
     is https. Null: the authorities that this machine trusts."""
 
 
+class HealthSection(Section):
+    """Camera health: views that are black, blocked, frozen, blurred or moved, found without the
+    model by comparing thumbnails with what the view usually looks like."""
+
+    enabled: bool = True
+    """Whether views are looked after at all."""
+
+    sample_s: float = Field(default=1.0, ge=0.1, le=60)
+    """Stream time between two pictures that are compared."""
+
+    warm_up_s: float = Field(default=30.0, ge=1, le=3600)
+    """A view must have been seen for so long before it can be blocked, frozen, blurred or moved;
+    black it can be at once."""
+
+    hold_s: float = Field(default=5.0, ge=0, le=3600)
+    """ViewTrouble is told once it has lasted so long, and so is its end."""
+
+    frozen_s: float = Field(default=20.0, ge=1, le=3600)
+    """So many seconds of pictures must have been the same for a view to be frozen. Of sources
+    without noise, such as a shared screen, it never is."""
+
+    relearn_s: float = Field(default=600.0, ge=10, le=86_400)
+    """A view that was moved for so long is the usual one from then on, and well again."""
+
+    black_level: float = Field(default=16.0, ge=0, le=128)
+    """Mean brightness (0-255) up to which a picture without contrast is black."""
+
+    blocked_ratio: float = Field(default=0.25, ge=0, le=1)
+    """A part of a view with less than this share of its usual edges is flat; a view most of whose
+    parts are is blocked."""
+
+    blurred_ratio: float = Field(default=0.25, ge=0, le=1)
+    """A view with less than this share of its usual fine detail is blurred."""
+
+    moved_ratio: float = Field(default=0.5, ge=0, le=1)
+    """A view in which this share of the parts shows edges elsewhere than usual, and hardly any part
+    shows them where they were, has moved."""
+
+
 class PerceptionSection(Section):
     """How frames become clips."""
 
@@ -99,6 +138,9 @@ class PerceptionSection(Section):
     question about a time that was seen is answered from the clip that was kept last before it;
     longer gaps count as not seen, and the first picture after one is always kept. A stream that
     looks at fewer frames by its own choice holds each for two intervals at least."""
+
+    health: HealthSection = HealthSection()
+    """Whether and how cameras are looked after."""
 
     decode_threads: int = Field(default=2, ge=1, le=64)
     """Threads that compare pictures, for all streams together; those that wait for decoder

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import ResponseId
-from onlooker.core.media import DropReason, FrameOutcome
+from onlooker.core.media import DropReason, FrameOutcome, ViewTrouble
 from onlooker.engine.interface import FinishReason
 from onlooker.streams.lease import SourceChange, SourceStatus
 from onlooker.streams.perception.stream_time import TimeJump
@@ -51,6 +51,16 @@ class SceneChanged:
     """The picture became another one at once: a cut."""
 
     at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChanged:
+    """The camera's view got into trouble, or out of it."""
+
+    at_s: float
+    trouble: ViewTrouble | None
+    """None: the view is well."""
+    was: ViewTrouble | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,7 @@ StreamEvent = (
     | ClipSeen
     | ClipLost
     | SceneChanged
+    | HealthChanged
     | PaceChanged
     | SourceChanged
     | TimeJumped

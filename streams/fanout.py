@@ -24,6 +24,7 @@ from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import (
     AnswerFinished,
     FrameAck,
+    HealthChanged,
     SceneChanged,
     StreamEnded,
     StreamEvent,
@@ -266,7 +267,7 @@ class EventLog:
             match event:
                 case AlertRaised():
                     return event.alert.start_s <= end_s and event.alert.end_s >= start_s
-                case SceneChanged():
+                case SceneChanged() | HealthChanged():
                     return start_s <= event.at_s <= end_s
                 case AnswerFinished():
                     return event.asked_s >= start_s and (not is_aged or event.asked_s <= end_s)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
-from onlooker.core.media import DropReason
+from onlooker.core.media import DropReason, ViewTrouble
 from onlooker.scheduler.slo import Tier
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceStatus
@@ -119,3 +119,7 @@ class StreamStatus:
     """What was captured before this was deleted because it was old; None where nothing was."""
     last_source: SourceStatus | None = None
     """How the source is, or how the last one was; None where there was none yet."""
+    trouble: ViewTrouble | None = None
+    """What is wrong with the view; None where nothing is, as far as is known."""
+    trouble_since_s: float | None = None
+    """Stream time at which that was told; None where nothing is wrong."""

@@ -438,6 +438,8 @@ class Stream:
             lag_s=tally.lag_s,
             source=self._lease.owner if self._lease is not None else None,
             last_source=self._source,
+            trouble=tally.trouble,
+            trouble_since_s=tally.trouble_since_s,
             subscribers=self._events.num_subscribers,
             questions=self._asker.num_active,
             fps=ingest.fps(),

@@ -9,10 +9,11 @@ from onlooker.core.errors import InvalidRequest, TooLarge
 from onlooker.engine.wording import Wording
 from onlooker.watches.config import WatchesSection
 from onlooker.watches.schema import check_schema
+from onlooker.watches.triggers.health import troubles_in
 
 WatchKind = Literal["alert", "commentary", "question"]
 TriggerName = Literal[
-    "change", "yes_no", "silence", "drift", "sum", "outlier", "evidence", "interval"
+    "change", "yes_no", "silence", "drift", "sum", "outlier", "evidence", "interval", "health"
 ]
 
 DEFAULT_TRIGGERS: dict[WatchKind, tuple[TriggerName, ...]] = {
@@ -89,6 +90,8 @@ class WatchOptions:
 
     def triggers(self, wording: Wording) -> tuple[TriggerName, ...]:
         """The chain of triggers in force, cheap ones first."""
+        if self.condition is not None and not self.trigger and troubles_in(self.condition):
+            return ("health",)
         if self.kind == "alert" and not self.trigger and wording.gates_by_silence:
             assert self.condition is not None
             if wording.question_for(self.condition).needs is None:

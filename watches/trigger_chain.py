@@ -1,5 +1,6 @@
 """The trigger of a watch: a chain of the rules that its options name."""
 
+from onlooker.core.media import ViewTrouble
 from onlooker.engine.wording import CheckQuestion, Wording
 from onlooker.watches.config import WatchesSection
 from onlooker.watches.options import TriggerName, WatchOptions
@@ -8,6 +9,7 @@ from onlooker.watches.triggers.chain import ChainTrigger
 from onlooker.watches.triggers.change import ChangeTrigger
 from onlooker.watches.triggers.drift import DriftTrigger
 from onlooker.watches.triggers.evidence import EvidenceTrigger
+from onlooker.watches.triggers.health import HealthTrigger, troubles_in
 from onlooker.watches.triggers.interface import Trigger
 from onlooker.watches.triggers.interval import IntervalTrigger
 from onlooker.watches.triggers.sight import SightGate
@@ -74,6 +76,9 @@ def _make(
         return OutlierTrigger(z=OUTLIER_Z, bias=bias, temperature=temperature)
     if name == "evidence":
         return EvidenceTrigger(not_yet=wording.not_yet)
+    if name == "health":
+        named = troubles_in(options.condition or "")
+        return HealthTrigger(named or frozenset(ViewTrouble), while_true=options.while_true)
     return IntervalTrigger(every_s=options.interval_s)
 
 

@@ -249,9 +249,11 @@ link.addEventListener("pace", ({ detail: pace }) => {
   setPace(pace);
   view.showPace(pace, capture.wantedFps, source);
 });
+link.addEventListener("health", ({ detail }) => view.showHealth(detail.health));
 link.addEventListener("stream", ({ detail: event }) => {
   if (event.type !== "stream.closed") {
     isFed = event.stream.source.kind !== "none";
+    view.showHealth(event.stream.health);
     return;
   }
   stopSource();
@@ -278,6 +280,7 @@ async function catchUp() {
     const stream = await reply.json();
     time.atLeast((stream.seen_until_s ?? 0) + (stream.lag_s ?? 0));
     isFed = stream.source.kind !== "none";
+    view.showHealth(stream.health);
     strip.sawUntil(stream.seen_until_s);
     view.showAck(stream, capture.counts.passed);
     return !isFed;

@@ -21,7 +21,7 @@ const SCOPES = ["read", "ask", "push", "watch"]; // all that the page does
  *   state    {state: "connecting" | "live" | "quiet" | "waiting" | "refused" | "closed", text, heardAt}
  *            quiet: connected, but the server does not answer; heardAt: when it last said anything
  *   session  the `session` of session.created
- *   ack, pace, stream, problem, watch, watches, alert, scene   the server event
+ *   ack, pace, stream, problem, watch, watches, alert, scene, health   the server event
  *   answer   {question}  whenever a question moves on: see `ask`
  */
 export class Realtime extends EventTarget {
@@ -395,6 +395,7 @@ const HANDLERS = {
   "stream.closed": (client, event) => client._emit("stream", event),
   "stream.alert": (client, event) => client._numbered("alert", event),
   "stream.watch": (client, event) => client._numbered("watch", event),
+  "stream.health": (client, event) => client._numbered("health", event),
   "stream.scene": (client, event) => client._numbered("scene", event),
   "stream.watches": (client, event) => client._emit("watches", event),
   "response.created": (client, event) => client._answerCreated(event),

@@ -130,6 +130,20 @@ export function showPace(pace, allowedFps, isSending) {
   write("pace", isLess ? `You allow ${allowedFps} fps; the server asks for ${asked}.` : "");
 }
 
+const TROUBLES = {
+  black: "the picture is black",
+  blocked: "something covers the camera",
+  frozen: "the picture is frozen",
+  blurred: "the picture is blurred",
+  moved: "the camera shows another view than before",
+};
+
+/** What the server finds wrong with the camera's view; `health` is one of its words, or null. */
+export function showHealth(health) {
+  const trouble = TROUBLES[health] ?? (health && health !== "ok" ? health : "");
+  write("health", trouble && `Camera: ${trouble}.`);
+}
+
 function reasonOf({ reason }) {
   const [, level] = reason.match(/^quality level (\d+)$/) ?? [];
   if (level === undefined) return reason;

@@ -304,6 +304,9 @@ class MaskObject(Outbound):
     effect: Literal["black", "blur"]
 
 
+HealthWord = Literal["ok", "black", "blocked", "frozen", "blurred", "moved"]
+
+
 class StreamObject(Outbound):
     """A stream as the server tells it."""
 
@@ -340,6 +343,10 @@ class StreamObject(Outbound):
     too much to do."""
     viewers: int = 0
     """Connections and event readers that listen."""
+    health: HealthWord = "ok"
+    """How the camera's view is, as far as its pictures tell."""
+    health_since_s: float | None = None
+    """Stream time since which it is not `ok`; null while it is."""
     guarantee: Guarantee = Guarantee.NONE
     """What a frame that is kept now survives."""
     masks: list[MaskObject] = []

@@ -18,6 +18,7 @@ from onlooker.core.protocol.base import (
     ErrorBody,
     FinalStatus,
     FrameTotals,
+    HealthWord,
     Limits,
     Outbound,
     StreamObject,
@@ -401,6 +402,19 @@ class StreamScene(ServerEvent):
     at_s: float
 
 
+class StreamHealth(ServerEvent):
+    """The camera's view got into trouble, or is well again."""
+
+    type: Literal["stream.health"] = "stream.health"
+    slot: int | None = None
+    stream: str
+    event_number: int
+    health: HealthWord
+    was: HealthWord
+    at_s: float
+    """Stream time; trouble has lasted for a few seconds by then."""
+
+
 class StreamTimeJump(ServerEvent):
     """The source's own time did not go on as it was expected to."""
 
@@ -468,6 +482,7 @@ AnyServerEvent = Annotated[
     | StreamAlert
     | StreamWatch
     | StreamScene
+    | StreamHealth
     | StreamTimeJump
     | StreamWatches
     | StreamClosed,

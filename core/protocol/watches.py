@@ -7,7 +7,7 @@ from pydantic import Field
 from onlooker.core.protocol.base import Inbound, Metadata, Outbound
 
 TriggerWord = Literal[
-    "change", "yes_no", "silence", "drift", "sum", "outlier", "evidence", "interval"
+    "change", "yes_no", "silence", "drift", "sum", "outlier", "evidence", "interval", "health"
 ]
 WatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

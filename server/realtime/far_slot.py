@@ -31,8 +31,9 @@ ATTACHED = "attached"
 """Query parameter of a slot's connection: the stream is told of first."""
 
 _PASSED_BACK = (
-    told.VideoAck, told.VideoPace, told.StreamUpdated, told.StreamScene, told.StreamTimeJump,
-    told.StreamWatch, told.StreamWatches, told.StreamAlert, told.StreamClosed, told.ErrorEvent,
+    told.VideoAck, told.VideoPace, told.StreamUpdated, told.StreamScene, told.StreamHealth,
+    told.StreamTimeJump, told.StreamWatch, told.StreamWatches, told.StreamAlert,
+    told.StreamClosed, told.ErrorEvent,
     told.ResponseCreated, told.OutputItemAdded, told.ContentPartAdded, told.TextDelta,
     told.TextDone, told.ContentPartDone, told.OutputItemDone, told.ResponseDone,
 )  # fmt: skip

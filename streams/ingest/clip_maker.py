@@ -106,6 +106,8 @@ class ClipMaker:
             elif isinstance(item, SourceEnd):
                 seen, pictures = await self._looked(self._end_source, decodes=True)
                 await self._keep(pictures)
+                for change in seen.health:
+                    self._tally.note_health(change)
                 await self._hand_on(seen.clips)
             else:
                 await self._look_at(item)
@@ -187,6 +189,8 @@ class ClipMaker:
             self._tally.note_jump(jump)
         for at_s in seen.scenes_s:
             self._tally.note_scene(at_s)
+        for change in seen.health:
+            self._tally.note_health(change)
         if not seen.kept and seen.outcome is FrameOutcome.SKIPPED:
             self._note_alike()
         if self._spans is not None:

@@ -101,6 +101,7 @@ class Ingest:
         for item in self._mailbox.clear():
             if isinstance(item, Entry):
                 self.tally.settle(item, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
+        self.tally.close()
         await self._clips.close()
 
     # ---- for sources

@@ -4,18 +4,20 @@ import math
 from collections.abc import Callable
 
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.media import Clip, DropReason, FrameOutcome
+from onlooker.core.media import Clip, DropReason, FrameOutcome, ViewTrouble
 from onlooker.core.metrics import Metrics
 from onlooker.streams.events import (
     ClipLost,
     ClipSeen,
     FrameAck,
+    HealthChanged,
     SceneChanged,
     StreamEvent,
     TimeJumped,
 )
 from onlooker.streams.ingest.mailbox import Entry
 from onlooker.streams.perception.stream_time import TimeJump
+from onlooker.streams.perception.view_health import HealthChange
 from onlooker.streams.tenancy.usage import TenantTotals
 
 BEHIND = (DropReason.MAILBOX_FULL, DropReason.LATE)
@@ -59,6 +61,10 @@ class Tally:
         or the last picture that was nearly the same; None before the first."""
         self.lost_until_s = -math.inf
         """Stream time at which the newest lost clip ends; before all time when none was lost."""
+        self.trouble: ViewTrouble | None = None
+        """What is wrong with the view; None where nothing is, as far as is known."""
+        self.trouble_since_s: float | None = None
+        """Stream time at which that was told; None where nothing is wrong."""
         self.lag_s = 0.0
         """Seconds from the arrival of the newest seen clip's last frame until it was seen."""
 
@@ -101,6 +107,23 @@ class Tally:
     def note_scene(self, at_s: float) -> None:
         """Tell that the picture became another one at once, at stream time `at_s`."""
         self._publish(SceneChanged(at_s))
+
+    def note_health(self, change: HealthChange) -> None:
+        """Count and tell that the view got into trouble, or out of it."""
+        if self.trouble is not None:
+            self._metrics.streams_in_trouble.labels(self.trouble).dec()
+        self.trouble = change.trouble
+        self.trouble_since_s = None if change.trouble is None else change.at_s
+        if change.trouble is not None:
+            self._metrics.streams_in_trouble.labels(change.trouble).inc()
+            self._metrics.view_troubles.labels(change.trouble).inc()
+        self._publish(HealthChanged(change.at_s, change.trouble, change.was))
+
+    def close(self) -> None:
+        """Count the stream no more."""
+        if self.trouble is not None:
+            self._metrics.streams_in_trouble.labels(self.trouble).dec()
+            self.trouble = self.trouble_since_s = None
 
     def note_jump(self, jump: TimeJump) -> None:
         """Count and tell that a source's time did not go on as it was expected to. A source that

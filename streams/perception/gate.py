@@ -57,6 +57,11 @@ class Gate:
         self._kept_s = 0.0
         self._previous: Thumbnail | None = None
 
+    @property
+    def newest(self) -> Thumbnail | None:
+        """The thumbnail of the picture that was judged last; None before the first."""
+        return self._previous
+
     def judge(self, pixels: Pixels, capture_s: float, *, is_wanted: bool = False) -> GateVerdict:
         """Judge the next frame. `is_wanted` keeps it whatever it shows (a clip's second frame)."""
         seen = thumbnail(pixels)

@@ -5,7 +5,7 @@ One `Perceiver` belongs to one stream and is called by one thread at a time, in 
 goes wrong with a message is an outcome, never an exception.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from onlooker.core.media import (
     Clip,
@@ -27,6 +27,7 @@ from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.perception.stream_time import TimeJump
+from onlooker.streams.perception.view_health import HealthChange, ViewHealth
 from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.state import StreamTerms
 
@@ -57,6 +58,8 @@ class Seen:
     kept: list[KeptFrame] = field(default_factory=list)
     jumps: list[TimeJump] = field(default_factory=list)
     """How the source's time jumped."""
+    health: list[HealthChange] = field(default_factory=list)
+    """How the view got into trouble and out of it."""
 
 
 class Perceiver:
@@ -86,6 +89,8 @@ class Perceiver:
         self._builder = ClipBuilder(
             terms.stream_id, max_pair_gap_s=perception.max_pair_gap_s, hold_s=terms.hold_s
         )
+        self._health = ViewHealth(perception.health) if perception.health.enabled else None
+        self._masks = self._privacy.painter
         self._interval_s = terms.interval_s
         self._sampler = Sampler(terms.interval_s)
         self._decoder: VideoDecoder | None = None
@@ -157,6 +162,7 @@ class Perceiver:
         seen.jumps = picker.jumps
         if picker.num_passed_over:
             seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
+        seen.clips = [self._with_trouble(clip) for clip in seen.clips]
         return seen
 
     def set_pacing(self, pacing: Pacing) -> None:
@@ -169,7 +175,7 @@ class Perceiver:
 
     def flush(self) -> list[Clip]:
         """Make a clip of a frame that waits for its partner."""
-        return self._builder.flush()
+        return [self._with_trouble(clip) for clip in self._builder.flush()]
 
     def end_source(self) -> Seen:
         """Return what is held back of a source that has ended. Another source may follow."""
@@ -180,11 +186,29 @@ class Perceiver:
         self._close_decoder()
         seen.clips += self._builder.flush()
         self._sampler = Sampler(self._interval_s)
+        seen.clips = [self._with_trouble(clip) for clip in seen.clips]
+        if self._health is not None:
+            self._health.begin_source()
         return seen
 
     def close(self) -> None:
         """Let go of decoders."""
         self._close_decoder()
+
+    def _with_trouble(self, clip: Clip) -> Clip:
+        if self._health is None or self._health.trouble is None:
+            return clip
+        return replace(clip, trouble=self._health.trouble)
+
+    def _look_after(self, seen: Seen, capture_s: float) -> None:
+        """See whether the view is well, of which the gate has just judged a picture."""
+        if self._health is None or self._gate.newest is None:
+            return
+        if self._masks is not self._privacy.painter:
+            self._masks = self._privacy.painter
+            self._health.begin_source()
+        if (change := self._health.look(self._gate.newest, capture_s)) is not None:
+            seen.health.append(change)
 
     def _let_go_of_forgotten(self) -> None:
         """Let go of a frame that waits for its partner and was deleted meanwhile."""
@@ -230,6 +254,7 @@ class Perceiver:
         seen.clips += self._builder.pass_time(capture_s)
         is_wanted = self._builder.pending is not None or self._builder.is_after_gap(capture_s)
         verdict = self._gate.judge(pixels, capture_s, is_wanted=is_wanted)
+        self._look_after(seen, capture_s)
         if verdict.is_cut:
             seen.scenes_s.append(capture_s)
         if verdict.is_kept:

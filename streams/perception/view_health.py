@@ -1,0 +1,298 @@
+"""`ViewHealth`: whether a camera still shows what it used to, told without a model.
+
+Once a second it takes the gate's thumbnail and compares it with what it has learned of the view:
+
+    black     nearly nothing but black
+    blocked   the edges that used to be there are gone nearly everywhere: a cover, a hand
+    frozen    for long no difference at all, of a camera whose pictures always differed a little
+    blurred   the large shapes are where they were, and what was fine in them is gone
+    moved     there are edges, but not where they used to be, and they do not come back
+
+All but the first compare with the view's own past, so they wait until that has been learned. What
+is compared are patterns, not brightness: a night that falls, a lamp that is switched and automatic
+exposure scale a pattern and leave it. Nothing is learned from a picture that looks wrong.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from onlooker.core.media import ViewTrouble
+from onlooker.streams.config import HealthSection
+from onlooker.streams.perception.gate import Thumbnail
+
+Gray = NDArray[np.float32]
+"""Brightness of a thumbnail's blocks, 0-255, [rows, columns]."""
+
+LEARN = 1 / 60
+"""Weight of the newest picture in what is known of the view: it follows within a minute."""
+
+DARK_DEVIATION = 5.0
+"""A picture is black only where its brightness deviates by no more."""
+
+NOISE_WINDOW = 120
+"""Pictures over which it is remembered how much one differs from the next."""
+
+MIN_NOISE = 0.03
+"""Grain of two pictures, in levels of brightness, below which there is no noise in them."""
+
+REFRESHED = 0.95
+"""A source of whose pictures so many have no noise is a shared screen or a drawing: no camera, and
+nothing is said of it but that it is black. Of a camera, an encoder that repeats a still picture for
+long at least writes it anew every few seconds."""
+
+SAME_SHARE = 0.2
+"""Two pictures are the same that differ by no more than this share of the least usual grain."""
+
+MOSTLY = 0.75
+"""So many of the pictures of a frozen view are the same: an encoder writes even those anew now and
+then, and a little otherwise."""
+
+AWAKE = 3
+"""So many pictures in a row that differ are none of a frozen view."""
+
+TILES = 6
+"""The view is judged in so many parts across and down."""
+
+MIN_EDGE = 0.6
+"""Mean edge of a part, in levels of brightness, below which nothing can be said of it."""
+
+MIN_PARTS = 6
+"""Parts with edges that a view must have to be judged by them."""
+
+KEPT_CORRELATION = 0.5
+"""A part is as it was whose edges correlate with the learned ones by more."""
+
+ALIKE = 0.7
+"""Correlation with the learned picture from which large shapes are where they were."""
+
+STEADY = 0.6
+"""Share of the parts that must usually be as they were for a view to have moved: a camera that is
+carried about, and video with cuts, have not."""
+
+MOST, FEW = 0.75, 0.2
+"""Shares of the parts: so many must have become flat for a view to be blocked, and so many may
+still be as they were where it has moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChange:
+    """The view got into trouble, out of it, or from one into another."""
+
+    at_s: float
+    """Stream time."""
+    trouble: ViewTrouble | None
+    """None: it is well."""
+    was: ViewTrouble | None
+
+
+class ViewHealth:
+    """Of one stream's source; sees its thumbnails in order of time. Pure."""
+
+    def __init__(self, settings: HealthSection) -> None:
+        self._settings = settings
+        self.trouble: ViewTrouble | None = None
+        """What is wrong; None while nothing is."""
+        self._suspected: ViewTrouble | None = None
+        self._suspected_s = 0.0
+        self._looked_s: float | None = None
+        self._before: Gray | None = None
+        self._grains: deque[float] = deque(maxlen=NOISE_WINDOW)
+        """Of the last pictures, how much most parts differed from the ones before, in which nothing
+        moved: what the sensor's noise makes."""
+        self._num_frozen = max(1, math.ceil(settings.frozen_s / settings.sample_s))
+        self._same: deque[bool] = deque(maxlen=math.ceil(self._num_frozen / MOSTLY))
+        """Of the last pictures, whether they were the same as the ones before."""
+        self._view: _View | None = None
+
+    def look(self, thumbnail: Thumbnail, at_s: float) -> HealthChange | None:
+        """Look at the picture of stream time `at_s`, where that is due; returns what changed."""
+        settings = self._settings
+        if self._looked_s is not None and 0 <= at_s - self._looked_s < settings.sample_s * 0.99:
+            return None
+        self._looked_s = at_s
+        gray = thumbnail[0].astype(np.float32)
+        if min(gray.shape) < 2 * TILES + 2:
+            return None  # too small to say anything
+        if self._before is not None and self._before.shape != gray.shape:
+            self._forget()
+        seen = _Seen.of(gray)
+        suspected = self._judge(seen, at_s)
+        if suspected is None:
+            self._learn(seen)
+        self._before = gray
+        return self._decide(suspected, at_s)
+
+    def begin_source(self) -> None:
+        """Another source begins, whose view is another one. What is wrong stands until it is seen
+        that it is not."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self._view = self._before = None
+        self._grains.clear()
+        self._same.clear()
+
+    def _judge(self, seen: "_Seen", at_s: float) -> ViewTrouble | None:
+        settings, view = self._settings, self._view
+        self._same.append(self._is_same(seen.gray))
+        if seen.mean <= settings.black_level and seen.deviation <= DARK_DEVIATION:
+            return ViewTrouble.BLACK
+        if self._is_frozen:
+            return ViewTrouble.FROZEN
+        if view is None or not self._is_warm or self._grain(REFRESHED) < MIN_NOISE:
+            return None
+        return view.trouble_of(seen, settings, grain=self._grain(REFRESHED))
+
+    @property
+    def _is_warm(self) -> bool:
+        return len(self._grains) * self._settings.sample_s >= self._settings.warm_up_s
+
+    @property
+    def _is_frozen(self) -> bool:
+        return sum(self._same) >= self._num_frozen and any(list(self._same)[-AWAKE:])
+
+    def _grain(self, quantile: float) -> float:
+        ranked = sorted(self._grains)
+        return ranked[int(quantile * len(ranked))] if ranked else 0.0
+
+    def _is_same(self, gray: Gray) -> bool:
+        """Whether the picture is the one before, of a source whose pictures always differ."""
+        if self._before is None or not self._is_warm:
+            return False
+        usual = self._grain(0.1)
+        if usual < MIN_NOISE:
+            return False
+        return float(np.abs(gray - self._before).mean()) <= SAME_SHARE * usual
+
+    def _learn(self, seen: "_Seen") -> None:
+        if self._before is not None and not self._same[-1]:
+            differences = _in_parts(np.abs(seen.gray - self._before))
+            self._grains.append(float(np.median(differences.mean(axis=1))))
+        if self._view is None:
+            self._view = _View(seen)
+        else:
+            self._view.learn(seen, grain=self._grain(REFRESHED))
+
+    def _decide(self, suspected: ViewTrouble | None, at_s: float) -> HealthChange | None:
+        """Believe what is suspected once it has been for long enough."""
+        if suspected is not self._suspected:
+            self._suspected, self._suspected_s = suspected, at_s
+        lasts_s = at_s - self._suspected_s
+        settings = self._settings
+        if suspected is ViewTrouble.MOVED and lasts_s >= settings.relearn_s:
+            self._forget()  # it was moved for good, and this is its view now
+            suspected = self._suspected = None
+            return self._change(None, at_s)
+        hold_s = 0.0 if suspected is ViewTrouble.FROZEN else settings.hold_s
+        if suspected is self.trouble or lasts_s < hold_s:
+            return None
+        return self._change(suspected, at_s)
+
+    def _change(self, trouble: ViewTrouble | None, at_s: float) -> HealthChange | None:
+        was, self.trouble = self.trouble, trouble
+        return None if was is trouble else HealthChange(at_s, trouble, was)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One picture, and what is measured of it."""
+
+    gray: Gray
+    edges: Gray
+    """How much each block differs from its neighbours, [parts, blocks of a part]."""
+    mean: float
+    deviation: float
+    fineness: float
+    """How much of the contrast is fine: mean square of the Laplacian over the variance."""
+
+    @classmethod
+    def of(cls, gray: Gray) -> "_Seen":
+        centre = gray[1:-1, 1:-1]
+        across, down = gray[1:-1, 2:] - centre, gray[2:, 1:-1] - centre
+        laplacian = across + down + gray[1:-1, :-2] + gray[:-2, 1:-1] - 2 * centre
+        variance = float(gray.var())
+        return cls(
+            gray,
+            _in_parts(np.abs(across) + np.abs(down)),
+            float(gray.mean()),
+            variance**0.5,
+            float(np.square(laplacian).mean()) / (variance + 1.0),
+        )
+
+
+class _View:
+    """What a view usually looks like."""
+
+    def __init__(self, first: _Seen) -> None:
+        self._num_seen = 1
+        self._picture, self._edges = first.gray.copy(), first.edges.copy()
+        self._fineness = first.fineness
+        self._steadiness = 1.0
+        """The share of its parts that usually are as they were."""
+
+    def learn(self, seen: _Seen, *, grain: float) -> None:
+        """`grain`: the mean difference of two blocks that the sensor's noise makes; an edge has
+        two of them."""
+        self._num_seen += 1
+        weight = max(LEARN, 1 / self._num_seen)
+        parts = self._edges.mean(axis=1) - 2 * grain >= MIN_EDGE
+        if parts.sum() >= MIN_PARTS:
+            kept = float(_is_kept(seen.edges[parts], self._edges[parts]).mean())
+            self._steadiness += weight * (kept - self._steadiness)
+        self._picture += weight * (seen.gray - self._picture)
+        self._edges += weight * (seen.edges - self._edges)
+        self._fineness += weight * (seen.fineness - self._fineness)
+
+    def trouble_of(
+        self, seen: _Seen, settings: HealthSection, *, grain: float
+    ) -> ViewTrouble | None:
+        """What is wrong with a picture of the view; None where nothing is, or cannot be said."""
+        usual = self._edges.mean(axis=1) - 2 * grain
+        parts = usual >= MIN_EDGE
+        if parts.sum() < MIN_PARTS:
+            return None
+        is_alike = _correlation(seen.gray, self._picture) >= ALIKE
+        if is_alike and seen.fineness < settings.blurred_ratio * self._fineness:
+            return ViewTrouble.BLURRED
+        is_kept = _is_kept(seen.edges[parts], self._edges[parts])
+        edges = seen.edges[parts].mean(axis=1) - 2 * grain
+        is_flat = edges < settings.blocked_ratio * usual[parts]
+        if (is_flat & ~is_kept).mean() >= MOST:
+            return ViewTrouble.BLOCKED
+        is_other = ~is_kept & ~is_flat
+        if (
+            not is_alike
+            and self._steadiness >= STEADY
+            and is_kept.mean() <= FEW
+            and is_other.mean() >= settings.moved_ratio
+        ):
+            return ViewTrouble.MOVED
+        return None
+
+
+def _in_parts(edges: Gray) -> Gray:
+    """Blocks by the part of the view to which they belong; what does not fill a part is left
+    out."""
+    rows, columns = edges.shape[0] // TILES, edges.shape[1] // TILES
+    tiles = edges[: rows * TILES, : columns * TILES].reshape(TILES, rows, TILES, columns)
+    return tiles.transpose(0, 2, 1, 3).reshape(TILES * TILES, -1)
+
+
+def _is_kept(seen: Gray, usual: Gray) -> NDArray[np.bool_]:
+    """Of each part, whether its edges are where they usually are, however strong."""
+    one = seen - seen.mean(axis=1, keepdims=True)
+    other = usual - usual.mean(axis=1, keepdims=True)
+    scale = np.sqrt(np.square(one).sum(axis=1) * np.square(other).sum(axis=1))
+    kept: NDArray[np.bool_] = (one * other).sum(axis=1) > KEPT_CORRELATION * scale
+    return kept
+
+
+def _correlation(one: Gray, other: Gray) -> float:
+    """Pearson's, -1 to 1; 0 where either is flat."""
+    first, second = one - one.mean(), other - other.mean()
+    scale = float(np.sqrt(np.square(first).sum() * np.square(second).sum()))
+    return float((first * second).sum()) / scale if scale > 0 else 0.0
