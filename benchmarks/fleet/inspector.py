@@ -177,12 +177,15 @@ class Inspector:
         if is_first:
             if status == 200:
                 self._said[stream.name, second] = answer
-                self.counts["right_before" if expected in answer else "wrong_before"] += 1
+                is_right = expected in answer.lower()
+                self.counts["right_before" if is_right else "wrong_before"] += 1
+                if not is_right:
+                    self.tell(f"{stream.name} at {second} s, before: {expected}, told: {answer}")
             return
         if status != 200:
             self.counts["refused"] += 1
             self.tell(f"{stream.name} at {second} s: {status} {answer[:200]}")
-        elif expected in answer:
+        elif expected in answer.lower():
             self.counts["right"] += 1
         elif answer == self._said.get((stream.name, second)):
             self.counts["wrong_as_before"] += 1
