@@ -5,19 +5,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.assessors import StillToAssess
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile, PulledVideo
 from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.decoding.turns import Turns
 from onlooker.streams.perception.chunks import Picture
-from onlooker.streams.perception.decoders import Decoders, Shape, VideoDecoder
+from onlooker.streams.perception.decoders import Decoders, LentPicture, Shape, VideoDecoder
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.stills import Undecodable
 
@@ -41,6 +42,12 @@ class Workshop(Protocol):
 
     def decoders(self, spend: Callable[[float], None]) -> Decoders:
         """For one sender; `spend` is told of processor seconds."""
+        ...
+
+    def assess(
+        self, asked: StillToAssess, spend: Callable[[float], None], then: Callable[[LentPicture], T]
+    ) -> "asyncio.Future[T]":
+        """Have a still assessed, on the event loop; see `Assessors.assess`."""
         ...
 
     def pulled(
@@ -112,6 +119,7 @@ class Desk:
         self._record = _Record(decoding.settings, decoding.clock, decoding.metrics)
         decoders = decoding.workshop.decoders(self._spend)
         self.decoders: Decoders = _Judged(decoders, self._record) if is_judged else decoders
+        self._is_judged = is_judged
         self._spent_s = 0.0
 
     async def begin(self, work: Callable[[], T]) -> "asyncio.Future[T]":
@@ -123,6 +131,28 @@ class Desk:
         except BaseException:  # the pool is closed
             turn.end(0.0)
             raise
+        return self._until(job, turn)
+
+    async def assess(
+        self, asked: StillToAssess, then: Callable[[LentPicture], T]
+    ) -> "asyncio.Future[T]":
+        """Wait for a turn and have a still assessed, without a thread. `then` is called with it on
+        the event loop; the future has what it returns. Whoever waits for that shields it, as for
+        `begin`.
+
+        Raises:
+            Undecodable: TOO_COSTLY at once, while the sender is refused. The future, too.
+        """
+        if self._is_judged:
+            self._record.check()
+        turn = await self._turn()
+        job = self._decoding.workshop.assess(asked, self._spend, then)
+        if self._is_judged:
+            job.add_done_callback(self._record.note)
+        return self._until(job, turn)
+
+    def _until(self, job: "asyncio.Future[T]", turn: "_Turn") -> "asyncio.Future[T]":
+        """Have the turn end with the job."""
 
         def end(job: "asyncio.Future[T]") -> None:
             spent_s, self._spent_s = self._spent_s, 0.0
@@ -232,6 +262,15 @@ class _Record:
         Raises:
             Undecodable: TOO_COSTLY without a look at it, while the sender is refused.
         """
+        self.check()
+        try:
+            yield
+        except Undecodable as error:
+            self._note_error(error)
+            raise
+
+    def check(self) -> None:
+        """Raises `Undecodable`, as `judging`."""
         now_s = self._clock.now_s()
         if now_s < self._refused_until_s:
             raise Undecodable(
@@ -239,12 +278,15 @@ class _Record:
                 f"refused for {self._refused_until_s - now_s:.0f} s more: too many messages before "
                 "it took too much processor time",
             )
-        try:
-            yield
-        except Undecodable as error:
-            if error.reason is DropReason.TOO_COSTLY:
-                self._note_offence()
-            raise
+
+    def note(self, job: "asyncio.Future[Any]") -> None:
+        """A message was decoded, or not."""
+        if not job.cancelled():
+            self._note_error(job.exception())
+
+    def _note_error(self, error: BaseException | None) -> None:
+        if isinstance(error, Undecodable) and error.reason is DropReason.TOO_COSTLY:
+            self._note_offence()
 
     def _note_offence(self) -> None:
         now_s, settings = self._clock.now_s(), self._settings

@@ -39,10 +39,15 @@ class WorkerEnded(Exception):
 
 
 class Worker:
-    """One decoder process. Used by one thread at a time."""
+    """One decoder process. Used by one thread at a time, or by a `Assessor`."""
 
     def __init__(self, nursery: "Nursery", number: int, link: socket.socket) -> None:
         self._nursery, self._number, self._link = nursery, number, link
+
+    @property
+    def link(self) -> socket.socket:
+        """The socket, for who neither asks nor hears by the methods below."""
+        return self._link
 
     def ask(
         self, request: DecodeRequest, *body: bytes, wall_limit_s: float

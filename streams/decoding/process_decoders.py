@@ -5,12 +5,14 @@ decodes builds on what came before; when that is killed, the source alone loses 
 anew at its next key frame, cluster or fragment.
 """
 
+import asyncio
 import contextlib
 import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +20,15 @@ from onlooker.core.errors import ServiceError
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.assessors import Assessors, StillToAssess
 from onlooker.streams.decoding.nursery import Nursery, Worker, WorkerEnded, wall_limit_s
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile, PulledVideo
 from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest
 from onlooker.streams.perception.chunks import Picture
-from onlooker.streams.perception.decoders import Shape
+from onlooker.streams.perception.decoders import LentPicture, Shape
+from onlooker.streams.perception.gate import thumbnail_shape
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import MAX_JUMPS, Beginning
 from onlooker.streams.perception.stills import Undecodable, encode_png
@@ -40,7 +44,9 @@ class WorkerPool:
     """All decoder processes of a server. Called from any thread.
 
     Of those for stills `workers` stand ready: one that is killed is replaced at once, and those
-    that were needed beside them are ended when they are free.
+    that were needed beside them are ended when they are free. Live streams take them over: they are
+    asked from the event loop from then on, and a still of anybody else may have to wait for a new
+    one.
     """
 
     def __init__(self, settings: DecodingSection, metrics: Metrics) -> None:
@@ -49,11 +55,14 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._idle: list[Worker] = []
         self._num_lent = 0
+        self._assessors = Assessors(
+            settings, take=self._take, count=self.count, count_end=self.count_end
+        )
 
     def start(self) -> None:
         """Begin the processes for stills, so that the first pictures need not wait for them."""
         with self._lock:
-            self._idle += [self._nursery.begin() for _ in range(self.settings.num_workers)]
+            self._idle += [self.begin() for _ in range(self.settings.num_workers)]
 
     def check(self) -> None:
         """Have a picture decoded. Raises `ServiceError` when that fails."""
@@ -67,6 +76,7 @@ class WorkerPool:
     def close(self) -> None:
         """Kill every process, whatever it does."""
         self._nursery.close()
+        self._assessors.close()
         with self._lock:
             for worker in self._idle:
                 worker.end()
@@ -75,6 +85,12 @@ class WorkerPool:
     def decoders(self, spend: Spend) -> "ProcessDecoders":
         """For one sender."""
         return ProcessDecoders(self, spend)
+
+    def assess(
+        self, asked: StillToAssess, spend: Spend, then: Callable[[LentPicture], Any]
+    ) -> "asyncio.Future[Any]":
+        """Have a still of a live stream assessed, on the event loop; see `Assessors.assess`."""
+        return self._assessors.assess(asked, spend, then)
 
     def pulled(
         self,
@@ -127,11 +143,19 @@ class WorkerPool:
         """A new process. Raises `WorkerEnded`."""
         return self._nursery.begin()
 
+    def _take(self) -> Worker:
+        """A process for the event loop, which does not give it back. Raises `WorkerEnded`."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        return self.begin()
+
     def _take_back(self, worker: Worker | None) -> None:
         """It is free again, or (None) gone."""
         with self._lock:
             self._num_lent -= 1
-            num_standing, num_idle = self.settings.num_workers, len(self._idle)
+            num_idle = len(self._idle)
+            num_standing = max(1, self.settings.num_workers - self._assessors.num_idle)
             if worker is not None and num_idle < num_standing:
                 self._idle.append(worker)
             elif worker is not None:
@@ -195,7 +219,7 @@ class ProcessDecoders:
                     raise fault from None
                 continue
             self._pool.count(reply, codec, self._spend)
-            (picture,) = _pictures(reply, body, shape)
+            (picture,) = _pictures(reply, body, shape, are_reduced=False)
             return picture.pixels
         raise Undecodable(DropReason.UNDECODABLE, "there was no process to decode it")
 
@@ -270,6 +294,7 @@ class ProcessVideo:
             num_header_bytes=len(of.header) if of is not None else 0,
             base_s=of.base_s if of is not None else 0.0,
             origin_s=of.origin_s if of is not None else 0.0,
+            is_reduced=True,
         )
 
     def _ask(self, request: DecodeRequest, picker: Picker, *body: bytes) -> list[Picture]:
@@ -286,7 +311,7 @@ class ProcessVideo:
         if reply.num_header_bytes:
             header = bytes(pixels[: reply.num_header_bytes])
             self._beginning = Beginning(header, reply.base_s, reply.origin_s)
-        return _pictures(reply, pixels, self._shape)
+        return _pictures(reply, pixels, self._shape, are_reduced=True)
 
 
 def _jumps(reply: DecodeReply) -> list[TimeJump]:
@@ -298,15 +323,30 @@ def _jumps(reply: DecodeReply) -> list[TimeJump]:
     ]
 
 
-def _pictures(reply: DecodeReply, body: bytearray, shape: Shape) -> list[Picture]:
-    """The pictures of a reply. Raises `Undecodable` where it says so, or makes no sense."""
-    rows = (len(reply.times_s), shape.height, shape.width, 3)
+def _pictures(
+    reply: DecodeReply, body: bytearray, shape: Shape, *, are_reduced: bool
+) -> list[Picture]:
+    """The pictures of a reply, each in memory of its own: it is kept, or let go, for itself.
+    `are_reduced`: their thumbnails follow. Raises `Undecodable` where the reply says so, or makes
+    no sense."""
+    num, at = len(reply.times_s), reply.num_header_bytes
+    rows = (num, shape.height, shape.width, 3)
+    seen_rows = (num, *thumbnail_shape(shape.width, shape.height))
+    num_bytes, num_seen_bytes = math.prod(rows), math.prod(seen_rows) if are_reduced else 0
     try:
         if reply.reason is not None:
             raise Undecodable(DropReason(reply.reason), reply.detail)
-        pixels = np.frombuffer(body, np.uint8, offset=reply.num_header_bytes).reshape(rows)
+        if len(body) != at + num_bytes + num_seen_bytes:
+            raise ValueError(f"{len(body)} bytes of {num} pictures")
+        if not num:
+            return []
+        pixels = np.frombuffer(body, np.uint8, num_bytes, at).reshape(rows)
+        if not are_reduced:
+            return [Picture(at_s, one) for at_s, one in zip(reply.times_s, pixels, strict=True)]
+        seen = np.frombuffer(body, np.uint8, num_seen_bytes, at + num_bytes).reshape(seen_rows)
     except ValueError as error:  # foreign bytes may have taken over the decoder
         raise Undecodable(DropReason.UNDECODABLE, f"the decoder's reply: {error}") from error
-    if len(reply.times_s) > 1:  # each picture is kept, or let go, for itself
-        return [Picture(at_s, one.copy()) for at_s, one in zip(reply.times_s, pixels, strict=True)]
-    return [Picture(at_s, one) for at_s, one in zip(reply.times_s, pixels, strict=True)]
+    return [
+        Picture(at_s, one.copy(), small.copy())
+        for at_s, one, small in zip(reply.times_s, pixels, seen, strict=True)
+    ]

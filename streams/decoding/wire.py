@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 _LENGTHS = struct.Struct("<II")
+LENGTHS_BYTES = _LENGTHS.size
 
 _SMALL_BYTES = 64 << 10
 """A body of no more bytes goes with its head, in one call of the system."""
@@ -22,9 +23,10 @@ MAX_BODY_BYTES = 1 << 28
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeRequest:
-    """One thing to decode; the body is a still's bytes, or `num_header_bytes` of the stream's
-    header and then the message. With ``pull`` the process goes over to a pulled source for good;
-    the body is its order, and what is said from then on is in `pull_wire`."""
+    """One thing to decode; the body is the thumbnails that a still is compared with and the
+    still's bytes, or `num_header_bytes` of the stream's header and then the message. With ``pull``
+    the process goes over to a pulled source for good; the body is its order, and what is said from
+    then on is in `pull_wire`."""
 
     do: Literal["still", "video", "finish", "pull"]
     codec: int
@@ -48,12 +50,20 @@ class DecodeRequest:
     base_s: float = 0.0
     origin_s: float = 0.0
     """This and the two above: see `Beginning`; given to a process that goes on for another."""
+    is_reduced: bool = False
+    """Whether the reply is to have the thumbnails of a video's pictures."""
+    is_compared: bool = False
+    """Whether the reply is to tell how a still looks beside those before it."""
+    kept_index: int = -1
+    previous_index: int = -1
+    """Which of the body's thumbnails each of `Before` is; -1 where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeReply:
     """What became of a request; the body is `num_header_bytes` of the stream's header, where it is
-    told for the first time, and then the pictures, one after the other."""
+    told for the first time, then the pictures, one after the other, and then their thumbnails,
+    where they are asked for."""
 
     spent_s: float = 0.0
     """Processor time."""
@@ -69,6 +79,9 @@ class DecodeReply:
     num_header_bytes: int = 0
     base_s: float = 0.0
     origin_s: float = 0.0
+    difference: float = 1.0
+    change: float = 0.0
+    """This and the one above: see `Likeness`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +111,24 @@ def _defaults(head: Any) -> dict[str, Any]:
     return _DEFAULTS[name]
 
 
+def text_of(head: Any) -> bytes:
+    """A head, which is one of the dataclasses that are said here, as it is written."""
+    defaults = _defaults(head)
+    values = {name: value for name in defaults if (value := getattr(head, name)) != defaults[name]}
+    return json.dumps(values).encode()
+
+
+def lengths(text: bytes, num_body_bytes: int) -> bytes:
+    """What goes before a head and a body."""
+    return _LENGTHS.pack(len(text), num_body_bytes)
+
+
 def send(link: socket.socket, head: Any, *body: bytes | memoryview) -> None:
     """Send one message, whose head is one of the dataclasses that are said here. Raises `OSError`
     when nobody listens, `TimeoutError` in time."""
-    defaults = _defaults(head)
-    values = {name: value for name in defaults if (value := getattr(head, name)) != defaults[name]}
-    text = json.dumps(values).encode()
     num_bytes = sum(len(part) for part in body)
-    first = _LENGTHS.pack(len(text), num_bytes) + text
+    text = text_of(head)
+    first = lengths(text, num_bytes) + text
     if num_bytes <= _SMALL_BYTES:
         link.sendall(b"".join((first, *body)))
         return
@@ -123,11 +146,16 @@ def receive_request(link: socket.socket) -> tuple[DecodeRequest, bytes]:
 def receive_reply(link: socket.socket) -> tuple[DecodeReply, bytearray]:
     """Wait for a reply; the body may be kept and changed. Raises: as `receive_from_worker`."""
     values, body = receive_from_worker(link)
+    return reply_of(values), body
+
+
+def reply_of(values: dict[str, Any]) -> DecodeReply:
+    """The reply with these values. Raises `EOFError` where they make no sense."""
     try:
         values["times_s"] = tuple(values.get("times_s", ()))
         jumps = values.get("jumps", ())
         values["jumps"] = tuple((str(kind), at_s, by_s) for kind, at_s, by_s in jumps)
-        return DecodeReply(**values), body
+        return DecodeReply(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise EOFError(f"a decoder's reply makes no sense: {error}") from error
 
@@ -141,26 +169,42 @@ def receive_from_worker(link: socket.socket) -> tuple[dict[str, Any], bytearray]
         TimeoutError: the socket's time is over.
     """
     values, body = receive(link)
+    check_end(values)
+    return values, body
+
+
+def check_end(values: dict[str, Any]) -> None:
+    """Raises `EndTold` where these values tell of an end."""
     if (ended_by := values.get("ended_by")) is not None:
         raise EndTold(ended_by if isinstance(ended_by, int) else 0)
-    return values, body
 
 
 def receive(link: socket.socket) -> tuple[dict[str, Any], bytearray]:
     """Wait for a message: the values of its head, and its body. Raises: as `receive_from_worker`,
     but for `EndTold`."""
-    num_head_bytes, num_body_bytes = _LENGTHS.unpack(_exactly(link, _LENGTHS.size))
-    if num_head_bytes > MAX_HEAD_BYTES or num_body_bytes > MAX_BODY_BYTES:
-        raise EOFError(f"a message of {num_head_bytes} and {num_body_bytes} bytes")
+    num_head_bytes, num_body_bytes = lengths_of(_exactly(link, LENGTHS_BYTES))
     head = _exactly(link, num_head_bytes)
     body = _exactly(link, num_body_bytes)
+    return values_of(head), body
+
+
+def lengths_of(data: bytes | bytearray) -> tuple[int, int]:
+    """The lengths of a head and of a body. Raises `EOFError` where they make no sense."""
+    num_head_bytes, num_body_bytes = _LENGTHS.unpack_from(data)
+    if num_head_bytes > MAX_HEAD_BYTES or num_body_bytes > MAX_BODY_BYTES:
+        raise EOFError(f"a message of {num_head_bytes} and {num_body_bytes} bytes")
+    return num_head_bytes, num_body_bytes
+
+
+def values_of(head: bytes | bytearray) -> dict[str, Any]:
+    """The values of a head. Raises `EOFError` where they make no sense."""
     try:
         values = json.loads(head)
     except ValueError as error:
         raise EOFError("a message that is no JSON") from error
     if not isinstance(values, dict):
         raise EOFError("a message whose head is no object")
-    return values, body
+    return values
 
 
 def _exactly(link: socket.socket, num_bytes: int) -> bytearray:

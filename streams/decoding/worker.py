@@ -7,28 +7,36 @@ makes an honest picture wait, does not make it late.
 """
 
 import ctypes
+import math
 import resource
 import select
 import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from onlooker.core.heap import give_back_memory
-from onlooker.core.media import Codec, EncodedFrame, Pixels
+from onlooker.core.media import Codec, EncodedFrame
 from onlooker.streams.decoding.network_lock import lock_network
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pull_worker import PullWorker
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import LocalVideo, Shape
+from onlooker.streams.perception.gate import Before, Likeness, likeness, thumbnail_shape
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import Beginning
 from onlooker.streams.perception.sampler import Sampler
-from onlooker.streams.perception.stills import Undecodable, decode_still
+from onlooker.streams.perception.scaler import Scaler
+from onlooker.streams.perception.stills import Undecodable, decode_and_reduce, decode_still
 
 _PR_SET_PDEATHSIG = 1
+
+NO_THUMBNAIL = np.zeros((3, 0, 0), np.uint8)
 
 QUIET_S = 1.0
 """A decoder that is asked nothing for so long gives back the memory that it does not use."""
@@ -65,9 +73,9 @@ def serve(link: socket.socket) -> None:
         if not is_locked:
             is_locked = True
             lock_network(None)
-        reply, pictures, header = worker.answer(request, body)
+        reply, parts = worker.answer(request, body)
         try:
-            send(link, reply, header, *(picture.pixels.data.cast("B") for picture in pictures))
+            send(link, reply, *parts)
         except OSError:
             return
 
@@ -98,19 +106,28 @@ class _Worker:
     video: LocalVideo | None = None
     told: Beginning | None = None
     """The stream's beginning as it was told last."""
+    scaler: Scaler = field(default_factory=Scaler)
+    """For all stills."""
 
     def answer(
         self, request: DecodeRequest, body: bytes
-    ) -> tuple[DecodeReply, list[Picture], bytes]:
-        """The reply, the pictures, and the stream's header where it is to be told."""
+    ) -> tuple[DecodeReply, list[bytes | memoryview]]:
+        """The reply and the parts of its body."""
         sampler = Sampler(request.interval_s)
         sampler.due_s = request.due_s
         picker = Picker(sampler, request.newest_s, request.is_hurried)
         allowance = Allowance(request.budget_s)
         pictures: list[Picture] = []
+        looks = Likeness(NO_THUMBNAIL, 1.0, 0.0)
         reason, detail = None, ""
         try:
-            pictures = self._decode(request, body, picker, allowance)
+            before, body = _before(request, body)
+            if request.is_compared:
+                picture = self._reduced(request, body, allowance)
+                assert picture.thumbnail is not None
+                pictures, looks = [picture], likeness(picture.thumbnail, before)
+            else:
+                pictures = self._decode(request, body, picker, allowance)
         except Undecodable as error:
             reason, detail = error.reason.value, str(error)
         spent_s = allowance.end()
@@ -126,14 +143,20 @@ class _Worker:
             num_header_bytes=len(told.header) if told is not None else 0,
             base_s=told.base_s if told is not None else 0.0,
             origin_s=told.origin_s if told is not None else 0.0,
+            difference=looks.difference,
+            change=looks.change,
         )
-        return reply, pictures, told.header if told is not None else b""
+        parts = [] if told is None else [told.header]
+        arrays = [one.pixels for one in pictures]
+        if request.is_reduced or request.is_compared:
+            arrays += [one.thumbnail for one in pictures if one.thumbnail is not None]
+        return reply, [*parts, *(one.data.cast("B") for one in arrays)]
 
     def _decode(
         self, request: DecodeRequest, body: bytes, picker: Picker, allowance: Allowance
     ) -> list[Picture]:
         if request.do == "still":
-            return [Picture(request.capture_s, _still(request, body, allowance))]
+            return [Picture(request.capture_s, decode_still(body, **_terms(request, allowance)))]
         if request.do == "finish":
             return [] if self.video is None else self.video.finish(picker)
         header, payload = body[: request.num_header_bytes], body[request.num_header_bytes :]
@@ -141,6 +164,12 @@ class _Worker:
             self.video = _open(request, header)
         message = EncodedFrame(0, request.capture_s, Codec(request.codec), payload, 0.0)
         return self.video.decode(message, picker, follows_gap=request.follows_gap)
+
+    def _reduced(self, request: DecodeRequest, body: bytes, allowance: Allowance) -> Picture:
+        """A still with its thumbnail."""
+        terms = _terms(request, allowance)
+        pixels, seen = decode_and_reduce(body, scaler=self.scaler, **terms)
+        return Picture(request.capture_s, pixels, seen)
 
     def _beginning_to_tell(self) -> Beginning | None:
         """The stream's beginning, when it has become known or is another one."""
@@ -151,15 +180,30 @@ class _Worker:
         return known
 
 
-def _still(request: DecodeRequest, body: bytes, allowance: Allowance) -> Pixels:
-    return decode_still(
-        body,
-        Codec(request.codec),
-        width=request.width,
-        height=request.height,
-        max_pixels=request.max_pixels,
-        on_header=lambda num: allowance.extend(request.megapixel_budget_s * num / 1e6),
+def _before(request: DecodeRequest, body: bytes) -> tuple[Before, bytes]:
+    """What a still is compared with, and the rest of the body."""
+    num = 1 + max(request.kept_index, request.previous_index)
+    if not num:
+        return Before(), body
+    shape = thumbnail_shape(request.width, request.height)
+    num_bytes = num * math.prod(shape)
+    known = np.frombuffer(body, np.uint8, num_bytes).reshape(num, *shape)
+    kept, previous = (
+        known[index] if index >= 0 else None
+        for index in (request.kept_index, request.previous_index)
     )
+    return Before(kept, previous), body[num_bytes:]
+
+
+def _terms(request: DecodeRequest, allowance: Allowance) -> dict[str, Any]:
+    """What a still is to become, and what it may cost."""
+    return {
+        "codec": Codec(request.codec),
+        "width": request.width,
+        "height": request.height,
+        "max_pixels": request.max_pixels,
+        "on_header": lambda num: allowance.extend(request.megapixel_budget_s * num / 1e6),
+    }
 
 
 def _open(request: DecodeRequest, header: bytes) -> LocalVideo:

@@ -10,23 +10,28 @@ import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import TypeGuard
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import split_stream_id
 from onlooker.core.media import (
     Clip,
+    Codec,
     Cover,
     DropReason,
     EncodedFrame,
     FrameMessage,
     FrameOutcome,
 )
+from onlooker.streams.decoding.assessors import StillToAssess
 from onlooker.streams.ingest.frame_spans import FrameSpans
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.streams.ingest.presenter import Presenter
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.journaling import KeptPicture, StreamJournal, as_pictures
+from onlooker.streams.perception.decoders import LentPicture
 from onlooker.streams.perception.perceiver import Perceiver, Seen
+from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.shared import Shared
@@ -172,11 +177,7 @@ class ClipMaker:
             return
         taken_at_s = 0.0 if self._spans is None else self._spans.now_s()
         try:
-            is_hurried = is_live_video and self._presenter.is_full
-            seen, pictures = await self._looked(
-                partial(self._see, entry, is_hurried=is_hurried),
-                decodes=isinstance(entry.message, EncodedFrame),
-            )
+            seen, pictures = await self._seen(entry)
             guarantee = await self._keep(pictures)
         except BaseException:
             self._tally.settle(entry, FrameOutcome.DROPPED, DropReason.STREAM_CLOSED)
@@ -223,14 +224,63 @@ class ClipMaker:
             age_s=waited_s, has_newer=len(self._mailbox) > 0, num_ahead=self._presenter.num_ahead
         )
 
+    async def _seen(self, entry: Entry) -> "_Looked":
+        message = entry.message
+        if self._is_light(message):
+            try:
+                return await self._still_looked(message)
+            except Undecodable as error:
+                return Seen.lost(error), []
+        is_hurried = self._is_live and not message.is_still and self._presenter.is_full
+        return await self._looked(
+            partial(self._see, entry, is_hurried=is_hurried),
+            decodes=isinstance(message, EncodedFrame),
+        )
+
+    def _is_light(self, message: FrameMessage) -> TypeGuard[EncodedFrame]:
+        """Whether nothing but decoding and comparing is to be done for a message, which decoder
+        processes do without a thread of ours."""
+        if not isinstance(message, EncodedFrame) or not message.is_still:
+            return False
+        shape = self._perceiver.shape
+        is_kept_as_it_came = len(message.payload) <= 3 * shape.width * shape.height
+        return self._perceiver.is_light and (self._journal is None or is_kept_as_it_came)
+
+    async def _still_looked(self, message: EncodedFrame) -> "_Looked":
+        """Have a still assessed. Raises `Undecodable`."""
+        perceiver, clock = self._perceiver, self._shared.clock
+        perceiver.begin_still(message)
+        started_s = clock.now_s()
+
+        def take(still: LentPicture) -> _Looked:
+            self._note_decoded(message.codec, clock.now_s() - started_s)
+            seen = perceiver.see_still(message, still)
+            self.covers = perceiver.covers
+            return seen, [] if self._journal is None else as_pictures(seen.kept, message)
+
+        self._is_looking = True
+        try:
+            asked = StillToAssess(
+                payload=message.payload,
+                codec=message.codec,
+                shape=perceiver.shape,
+                before=perceiver.before,
+            )
+            self._job = await self._desk.assess(asked, take)
+            return await asyncio.shield(self._job)
+        finally:
+            self._is_looking = False
+
     def _see(self, entry: Entry, *, is_hurried: bool) -> "_Looked":
         message, clock = entry.message, self._shared.clock
         started_s = clock.now_s()
         seen = self._perceiver.see(message, follows_gap=entry.follows_gap, is_hurried=is_hurried)
         if isinstance(message, EncodedFrame):
-            seconds = self._shared.metrics.decode_seconds.labels(codec=message.codec.name.lower())
-            seconds.observe(clock.now_s() - started_s)
+            self._note_decoded(message.codec, clock.now_s() - started_s)
         return seen, [] if self._journal is None else as_pictures(seen.kept, message)
+
+    def _note_decoded(self, codec: Codec, took_s: float) -> None:
+        self._shared.metrics.decode_seconds.labels(codec=codec.name.lower()).observe(took_s)
 
     def _end_source(self) -> "_Looked":
         seen = self._perceiver.end_source()

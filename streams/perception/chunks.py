@@ -12,12 +12,13 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.core.orientation import Orientation, Orientations
+from onlooker.streams.perception.gate import Thumbnail
 from onlooker.streams.perception.keyframes import is_key_frame
 from onlooker.streams.perception.parameter_sets import ParameterSets
+from onlooker.streams.perception.scaler import Scaler
 from onlooker.streams.perception.stills import Undecodable
 
 NAMES = {Codec.H264: "h264", Codec.VP8: "vp8", Codec.VP9: "vp9"}
@@ -34,6 +35,25 @@ class Picture:
 
     capture_s: float
     pixels: Pixels
+    thumbnail: Thumbnail | None = None
+    """What a gate sees of it, where the decoder has told; else that is made of the pixels."""
+
+
+def to_picture(
+    capture_s: float,
+    frame: VideoFrame,
+    orientation: Orientation,
+    *,
+    width: int,
+    height: int,
+    max_pixels: int,
+    scaler: Scaler,
+) -> Picture:
+    """As `to_pixels`, with the thumbnail."""
+    pixels = to_pixels(
+        frame, orientation, width=width, height=height, max_pixels=max_pixels, scaler=scaler
+    )
+    return Picture(capture_s, pixels, scaler.upright_thumbnail(frame, orientation, width, height))
 
 
 def to_pixels(
@@ -43,7 +63,7 @@ def to_pixels(
     width: int,
     height: int,
     max_pixels: int,
-    scaler: VideoReformatter | None = None,
+    scaler: Scaler | None = None,
 ) -> Pixels:
     """Turn a decoded frame upright and squash it to `width` x `height` RGB, by area averages.
     `scaler`: one that is kept for a source need not be made ready for each of its frames.
@@ -55,9 +75,7 @@ def to_pixels(
         raise Undecodable(DropReason.TOO_LARGE, f"{frame.width} x {frame.height} pixels")
     if orientation.is_transposed:  # coded on its side
         width, height = height, width
-    scaler = scaler or VideoReformatter()
-    rgb = scaler.reformat(frame, width, height, "rgb24", interpolation="AREA", threads=1)
-    pixels = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
+    pixels = (scaler or Scaler()).rgb(frame, width, height)
     return np.ascontiguousarray(orientation.upright(pixels))
 
 
@@ -95,7 +113,7 @@ class ChunkDecoder:
         self._wants_sets = True
         """Whether the decoder has yet to be given the newest parameter sets."""
         self._orientations = Orientations()
-        self._scaler = VideoReformatter()
+        self._scaler = Scaler()
 
     @property
     def sets(self) -> bytes:
@@ -159,7 +177,8 @@ class ChunkDecoder:
                 raise Undecodable(DropReason.UNDECODABLE, "a reference picture is missing")
             capture_s = at_s if frame.pts is None else float(frame.pts * _MICROSECONDS)
             if capture_s is not None and wanted(capture_s):
-                pixels = to_pixels(
+                yield to_picture(
+                    capture_s,
                     frame,
                     orientation,
                     width=self._width,
@@ -167,4 +186,3 @@ class ChunkDecoder:
                     max_pixels=self._max_pixels,
                     scaler=self._scaler,
                 )
-                yield Picture(capture_s, pixels)

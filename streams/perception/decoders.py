@@ -6,6 +6,7 @@ from typing import Protocol
 
 from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.streams.perception.chunks import ChunkDecoder, Picture
+from onlooker.streams.perception.gate import Likeness
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import Beginning, PieceDecoder
 
@@ -20,6 +21,15 @@ class Shape:
     """A picture that has more is refused."""
     max_gap_s: float = math.inf
     """The longest time without a picture that a container may have; see `StreamTime`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LentPicture:
+    """A picture that was decoded and compared in one go. Its arrays are parts of one piece of
+    memory: who keeps one of them copies it."""
+
+    pixels: Pixels
+    likeness: Likeness
 
 
 class VideoDecoder(Protocol):

@@ -31,6 +31,27 @@ _WEIGHTS = np.array([1.0, CHROMA_WEIGHT, CHROMA_WEIGHT]) / 255.0
 
 
 @dataclass(frozen=True, slots=True)
+class Before:
+    """What the next picture is compared with; None where there is nothing yet."""
+
+    kept: Thumbnail | None = None
+    """The last picture that was kept."""
+    previous: Thumbnail | None = None
+    """The last picture; often the same object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How a picture looks beside those before it."""
+
+    thumbnail: Thumbnail
+    difference: float
+    """Largest block difference from the last kept picture, 0-1; 1 where there is none."""
+    change: float
+    """Mean difference from the last picture, 0-1; 0 where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class GateVerdict:
     is_kept: bool
     is_cut: bool
@@ -39,11 +60,28 @@ class GateVerdict:
     """Largest block difference from the last kept frame, 0-1."""
 
 
+def thumbnail_shape(width: int, height: int) -> tuple[int, int, int]:
+    """The shape of the thumbnail of a picture of `width` x `height`."""
+    factor = _factor(width, height)
+    return 3, -(-height // factor), -(-width // factor)
+
+
 def thumbnail(pixels: Pixels) -> Thumbnail:
     """Block means of a picture."""
-    factor = max(1, min(pixels.shape[0], pixels.shape[1]) // BLOCKS_PER_SIDE)
+    factor = _factor(pixels.shape[1], pixels.shape[0])
     reduced = Image.fromarray(pixels).reduce(factor).convert("YCbCr")
     return np.ascontiguousarray(np.asarray(reduced).transpose(2, 0, 1))
+
+
+def likeness(seen: Thumbnail, before: Before) -> Likeness:
+    """How a picture with this thumbnail looks beside those before it: all that a gate must know of
+    its pixels."""
+    difference, change = 1.0, 0.0
+    if before.kept is not None:
+        difference = _difference(_added(before.kept, seen))
+    if before.previous is not None:
+        change = _change(_added(before.previous, seen))
+    return Likeness(seen, difference, change)
 
 
 class Gate:
@@ -53,46 +91,56 @@ class Gate:
         self._threshold = threshold
         self._cut_threshold = cut_threshold
         self._refresh_s = refresh_s
-        self._kept: Thumbnail | None = None
         self._kept_s = 0.0
-        self._previous: Thumbnail | None = None
+        self.before = Before()
+        """What the next frame is compared with."""
 
     @property
     def newest(self) -> Thumbnail | None:
         """The thumbnail of the picture that was judged last; None before the first."""
-        return self._previous
+        return self.before.previous
 
     def judge(self, pixels: Pixels, capture_s: float, *, is_wanted: bool = False) -> GateVerdict:
         """Judge the next frame. `is_wanted` keeps it whatever it shows (a clip's second frame)."""
-        seen = thumbnail(pixels)
-        is_cut = self._previous is not None and self._is_cut(self._previous, seen)
-        self._previous = seen
-        difference = 1.0 if self._kept is None else self._difference(self._kept, seen)
+        return self.judge_by(
+            likeness(thumbnail(pixels), self.before), capture_s, is_wanted=is_wanted
+        )
+
+    def judge_by(self, seen: Likeness, capture_s: float, *, is_wanted: bool = False) -> GateVerdict:
+        """Judge the next frame by how it looks beside what was `before` it."""
+        is_cut = seen.change > self._cut_threshold
         is_kept = (
             is_cut
             or is_wanted
-            or difference > self._threshold
+            or seen.difference > self._threshold
             or self._threshold == 0
             or capture_s - self._kept_s >= self._refresh_s
         )
         if is_kept:
-            self._kept, self._kept_s = seen, capture_s
-        return GateVerdict(is_kept=is_kept, is_cut=is_cut, difference=difference)
-
-    def _difference(self, kept: Thumbnail, seen: Thumbnail) -> float:
-        change = _change(kept, seen)
-        num_blocks = change.shape[1]
-        middle = (num_blocks - 1) // 2, num_blocks // 2
-        shared = np.partition(change, middle, axis=1)[:, middle].mean(axis=1)  # the median
-        local = np.maximum(change.max(axis=1) - shared, shared - change.min(axis=1))
-        return float((np.maximum(local, np.abs(shared) / FLICKER_FACTOR) * _WEIGHTS).max())
-
-    def _is_cut(self, previous: Thumbnail, seen: Thumbnail) -> bool:
-        brightness, *colours = np.abs(_change(previous, seen))
-        most = np.maximum(brightness, CHROMA_WEIGHT * np.maximum(*colours))
-        return float(most.mean()) > self._cut_threshold * 255.0
+            self._kept_s = capture_s
+        kept = seen.thumbnail if is_kept else self.before.kept
+        self.before = Before(kept, seen.thumbnail)
+        return GateVerdict(is_kept=is_kept, is_cut=is_cut, difference=seen.difference)
 
 
-def _change(before: Thumbnail, after: Thumbnail) -> NDArray[np.int16]:
+def _factor(width: int, height: int) -> int:
+    return max(1, min(width, height) // BLOCKS_PER_SIDE)
+
+
+def _difference(added: NDArray[np.int16]) -> float:
+    num_blocks = added.shape[1]
+    middle = (num_blocks - 1) // 2, num_blocks // 2
+    shared = np.partition(added, middle, axis=1)[:, middle].mean(axis=1)  # the median
+    local = np.maximum(added.max(axis=1) - shared, shared - added.min(axis=1))
+    return float((np.maximum(local, np.abs(shared) / FLICKER_FACTOR) * _WEIGHTS).max())
+
+
+def _change(added: NDArray[np.int16]) -> float:
+    brightness, *colours = np.abs(added)
+    most = np.maximum(brightness, CHROMA_WEIGHT * np.maximum(*colours))
+    return float(most.mean()) / 255.0
+
+
+def _added(before: Thumbnail, after: Thumbnail) -> NDArray[np.int16]:
     """What is added from one thumbnail to the other, [3, blocks]."""
     return np.subtract(after, before, dtype=np.int16).reshape(3, -1)

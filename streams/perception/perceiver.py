@@ -20,8 +20,8 @@ from onlooker.core.media import (
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.clips import ClipBuilder
-from onlooker.streams.perception.decoders import Decoders, Shape, VideoDecoder
-from onlooker.streams.perception.gate import Gate
+from onlooker.streams.perception.decoders import Decoders, LentPicture, Shape, VideoDecoder
+from onlooker.streams.perception.gate import Before, Gate, Likeness, likeness
 from onlooker.streams.perception.pacing import Pacing
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
@@ -60,6 +60,18 @@ class Seen:
     """How the source's time jumped."""
     health: list[HealthChange] = field(default_factory=list)
     """How the view got into trouble and out of it."""
+
+    @classmethod
+    def lost(cls, error: Undecodable) -> "Seen":
+        """Of a message that yields no picture."""
+        return cls(FrameOutcome.DROPPED, error.reason, str(error))
+
+    def settle(self) -> None:
+        """What was deleted meanwhile counts only where nothing else was kept."""
+        if self.reason is DropReason.FORGOTTEN:
+            is_kept = self.outcome is FrameOutcome.KEPT
+            self.outcome = self.outcome if is_kept else FrameOutcome.DROPPED
+            self.reason = None if is_kept else self.reason
 
 
 class Perceiver:
@@ -143,25 +155,59 @@ class Perceiver:
             is_hurried: the model is behind: decode coded video, but pass its pictures over.
         """
         seen = Seen()
-        self._let_go_of_forgotten()
         picker = Picker(self._sampler, self._newest_s, is_hurried)
         try:
             if isinstance(message, Frame) or message.is_still:
-                self._close_decoder()
+                self.begin_still(message)
                 self._look_at(self._still(message), message, seen)
             else:
+                self._let_go_of_forgotten()
                 self._last_message = message
                 for picture in self._pictures(message, picker, follows_gap):
                     self._look_at(picture, message, seen)
         except Undecodable as error:
-            seen.outcome, seen.reason, seen.detail = FrameOutcome.DROPPED, error.reason, str(error)
-        if seen.reason is DropReason.FORGOTTEN:
-            is_kept = seen.outcome is FrameOutcome.KEPT
-            seen.outcome = seen.outcome if is_kept else FrameOutcome.DROPPED
-            seen.reason = None if is_kept else seen.reason
+            seen = Seen.lost(error)
+        seen.settle()
         seen.jumps = picker.jumps
         if picker.num_passed_over:
             seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
+        seen.clips = [self._with_trouble(clip) for clip in seen.clips]
+        return seen
+
+    # ---- stills that are decoded and compared elsewhere
+
+    @property
+    def is_light(self) -> bool:
+        """Whether to take a still that was compared is next to no work: nothing is painted."""
+        return self._privacy.painter.is_idle
+
+    @property
+    def shape(self) -> Shape:
+        """What pictures are brought to."""
+        return self._shape
+
+    @property
+    def before(self) -> Before:
+        """What the next still is to be compared with."""
+        return self._gate.before
+
+    def begin_still(self, message: FrameMessage) -> None:
+        """A still comes next.
+
+        Raises:
+            Undecodable: LATE when what was seen is newer.
+        """
+        self._let_go_of_forgotten()
+        self._close_decoder()
+        if self._newest_s is not None and message.capture_s <= self._newest_s:
+            raise Undecodable(DropReason.LATE, "video that was already seen is newer")
+
+    def see_still(self, message: FrameMessage, still: LentPicture) -> Seen:
+        """Take a still that was begun, decoded, and compared with what is `before` it. Returns
+        soon, so it may be called on the event loop."""
+        seen = Seen()
+        self._look_at(Picture(message.capture_s, still.pixels), message, seen, still.likeness)
+        seen.settle()
         seen.clips = [self._with_trouble(clip) for clip in seen.clips]
         return seen
 
@@ -217,8 +263,6 @@ class Perceiver:
             self._builder.flush()
 
     def _still(self, message: FrameMessage) -> Picture:
-        if self._newest_s is not None and message.capture_s <= self._newest_s:
-            raise Undecodable(DropReason.LATE, "video that was already seen is newer")
         if isinstance(message, Frame):
             shape = message.pixels.shape
             if shape != (self._shape.height, self._shape.width, 3):
@@ -239,8 +283,15 @@ class Perceiver:
             self._decoder.close()
             self._decoder = None
 
-    def _look_at(self, picture: Picture, message: FrameMessage, seen: Seen) -> None:
-        """Judge a decoded picture; what it completes goes into `seen`.
+    def _look_at(
+        self,
+        picture: Picture,
+        message: FrameMessage,
+        seen: Seen,
+        looks: Likeness | None = None,
+    ) -> None:
+        """Judge a decoded picture; what it completes goes into `seen`. `looks`: how it looks beside
+        those before it; then its pixels are lent.
 
         Every picture of a stream comes by here, wherever it came from, before anything else looks
         at it: masks are painted here.
@@ -253,7 +304,15 @@ class Perceiver:
         pixels = painter.painted(picture.pixels)
         seen.clips += self._builder.pass_time(capture_s)
         is_wanted = self._builder.pending is not None or self._builder.is_after_gap(capture_s)
-        verdict = self._gate.judge(pixels, capture_s, is_wanted=is_wanted)
+        if looks is not None and painter.is_idle:
+            own = replace(looks, thumbnail=looks.thumbnail.copy())
+            verdict = self._gate.judge_by(own, capture_s, is_wanted=is_wanted)
+            pixels = pixels.copy() if verdict.is_kept else pixels
+        elif picture.thumbnail is not None and painter.is_idle:
+            told = likeness(picture.thumbnail, self._gate.before)
+            verdict = self._gate.judge_by(told, capture_s, is_wanted=is_wanted)
+        else:
+            verdict = self._gate.judge(pixels, capture_s, is_wanted=is_wanted)
         self._look_after(seen, capture_s)
         if verdict.is_cut:
             seen.scenes_s.append(capture_s)

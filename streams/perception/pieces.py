@@ -10,13 +10,13 @@ import math
 from dataclasses import dataclass
 
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.core.orientation import Orientation
-from onlooker.streams.perception.chunks import Picture, Wanted, to_pixels
+from onlooker.streams.perception.chunks import Picture, Wanted, to_picture
 from onlooker.streams.perception.demuxer import Demuxer
 from onlooker.streams.perception.fragments import FragmentTimes
+from onlooker.streams.perception.scaler import Scaler
 from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.perception.stream_time import StreamTime, TimeJump
 
@@ -90,7 +90,7 @@ class PieceDecoder:
         """Pictures of the present message that have a place in stream time, and that are late."""
         self._pictures: list[Picture] = []
         self._wanted: Wanted = lambda capture_s: False
-        self._scaler = VideoReformatter()
+        self._scaler = Scaler()
         if beginning is not None:
             self._header, self._is_header_complete = beginning.header, True
             self._anchor = beginning.base_s, beginning.origin_s
@@ -256,7 +256,8 @@ class PieceDecoder:
         if self._anchor is None or (placed.jump is not None and placed.jump.kind == "moved"):
             self._anchor = capture_s, time_s
         if self._wanted(capture_s):
-            pixels = to_pixels(
+            picture = to_picture(
+                capture_s,
                 frame,
                 orientation,
                 width=self._width,
@@ -264,7 +265,7 @@ class PieceDecoder:
                 max_pixels=self._max_pixels,
                 scaler=self._scaler,
             )
-            self._pictures.append(Picture(capture_s, pixels))
+            self._pictures.append(picture)
 
     def _taken(self) -> list[Picture]:
         pictures, self._pictures = self._pictures, []

@@ -1,5 +1,5 @@
-"""JPEGs as nearly all cameras and browsers write them, decoded by libav: brightness and colour are
-brought to the wanted size before they become RGB, which is half of the work of doing it after.
+"""JPEGs as nearly all cameras and browsers write them, decoded by libav: brightness and colour can
+be brought to the wanted size before they become RGB, which is half of the work of doing it after.
 
 What libav and libjpeg may see differently is left to libjpeg (`stills`): pictures of several scans,
 of other colours than the common three, or that are broken. In those a part of a picture may stay
@@ -7,13 +7,11 @@ unwritten, and would show what was in that memory before.
 """
 
 import av
-import numpy as np
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.frame import VideoFrame
 from PIL.JpegImagePlugin import JpegImageFile
 
-from onlooker.core.media import Pixels
 from onlooker.streams.perception.jpeg_end import END
 
 _START_OF_SCAN = b"\xff\xda"
@@ -21,12 +19,9 @@ _COMPONENTS = (1, 2, 3)
 _SAMPLINGS = ((2, 2), (2, 1), (1, 1))
 """Of brightness, across and down; colour has (1, 1)."""
 
-_METHOD = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
-"""Area averages (linear where it grows), with colours of its own for every pixel."""
 
-
-def decode_plain(payload: bytes, image: JpegImageFile, *, width: int, height: int) -> Pixels | None:
-    """The picture as RGB of `width` x `height`; None where libjpeg has to decode it.
+def decode_plain(payload: bytes, image: JpegImageFile) -> VideoFrame | None:
+    """The picture as it is stored; None where libjpeg has to decode it.
 
     Args:
         image: of the same bytes, opened and not loaded.
@@ -43,12 +38,8 @@ def decode_plain(payload: bytes, image: JpegImageFile, *, width: int, height: in
         frames = context.decode(av.Packet(payload))
     except FFmpegError:
         return None
-    if len(frames) != 1 or (frames[0].width, frames[0].height) != image.size:
-        return None
-    rgb = VideoReformatter().reformat(
-        frames[0], width, height, "rgb24", interpolation=_METHOD, threads=1
-    )
-    return np.asarray(rgb.to_ndarray(), dtype=np.uint8)
+    is_whole = len(frames) == 1 and (frames[0].width, frames[0].height) == image.size
+    return frames[0] if is_whole else None
 
 
 def _is_plain(payload: bytes, image: JpegImageFile) -> bool:

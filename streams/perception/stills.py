@@ -1,17 +1,22 @@
 """Whole pictures: JPEG, PNG and WebP to RGB pixels of the engine's size."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
+from av.video.frame import VideoFrame
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from onlooker.core.exif import exif_orientation
 from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.orientation import Orientation
+from onlooker.streams.perception.gate import Thumbnail, thumbnail
 from onlooker.streams.perception.jpeg_end import with_end
 from onlooker.streams.perception.plain_jpegs import decode_plain
+from onlooker.streams.perception.scaler import Scaler
 
 FORMATS = {Codec.JPEG: ("JPEG",), Codec.PNG: ("PNG",), Codec.WEBP: ("WEBP",)}
 
@@ -42,32 +47,79 @@ def decode_still(
     Raises:
         Undecodable: TOO_LARGE over `max_pixels`, UNDECODABLE for broken or foreign bytes.
     """
+    with _opened(payload, codec, max_pixels=max_pixels, on_header=on_header) as stored:
+        return stored.pixels(width, height, Scaler())
+
+
+def decode_and_reduce(
+    payload: bytes,
+    codec: Codec,
+    *,
+    width: int,
+    height: int,
+    max_pixels: int,
+    scaler: Scaler,
+    on_header: Callable[[int], None] = lambda num_pixels: None,
+) -> tuple[Pixels, Thumbnail]:
+    """As `decode_still`, with the thumbnail that a gate sees. `scaler`: one that is kept for many
+    pictures."""
+    with _opened(payload, codec, max_pixels=max_pixels, on_header=on_header) as stored:
+        pixels = stored.pixels(width, height, scaler)
+        return pixels, stored.thumbnail(pixels, scaler)
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A picture as it is stored."""
+
+    payload: bytes
+    image: Image.Image
+    orientation: Orientation
+    _plain: VideoFrame | None = None
+    """What libav made of it."""
+
+    def pixels(self, width: int, height: int, scaler: Scaler) -> Pixels:
+        if self.orientation.is_transposed:  # stored on its side
+            width, height = height, width
+        image, size = self.image, self.image.size
+        # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted size
+        # keeps the averaging below exact enough.
+        image.draft("RGB", (width * 2, height * 2))
+        if isinstance(image, JpegImageFile) and image.size == size:
+            self._plain = decode_plain(self.payload, image)
+        if self._plain is not None:
+            pixels = scaler.rgb(self._plain, width, height)
+        else:
+            image.load()  # now: what already has the wanted size is handed on as it is
+            pixels = np.asarray(squash(_as_rgb(image), width, height), dtype=np.uint8)
+        return np.ascontiguousarray(self.orientation.upright(pixels))
+
+    def thumbnail(self, pixels: Pixels, scaler: Scaler) -> Thumbnail:
+        """That of the picture whose pixels these are."""
+        if self._plain is None:
+            return thumbnail(pixels)
+        height, width = pixels.shape[:2]
+        return scaler.upright_thumbnail(self._plain, self.orientation, width, height)
+
+
+@contextmanager
+def _opened(
+    payload: bytes, codec: Codec, *, max_pixels: int, on_header: Callable[[int], None]
+) -> Iterator[_Stored]:
+    """A picture whose header was read. Whatever is raised while it is open is `Undecodable`."""
     try:
         data = with_end(payload) if codec is Codec.JPEG else payload
         with Image.open(io.BytesIO(data), formats=FORMATS[codec]) as image:
-            size = image.size
             if image.width * image.height > max_pixels:
                 raise Undecodable(DropReason.TOO_LARGE, f"{image.width} x {image.height} pixels")
             on_header(image.width * image.height)
-            orientation = exif_orientation(image) or Orientation()
-            if orientation.is_transposed:  # stored on its side
-                width, height = height, width
-            # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted
-            # size keeps the averaging below exact enough.
-            image.draft("RGB", (width * 2, height * 2))
-            pixels = None
-            if isinstance(image, JpegImageFile) and image.size == size:
-                pixels = decode_plain(payload, image, width=width, height=height)
-            if pixels is None:
-                image.load()  # now: what already has the wanted size is handed on as it is
-                pixels = np.asarray(squash(_as_rgb(image), width, height), dtype=np.uint8)
+            yield _Stored(payload, image, exif_orientation(image) or Orientation())
     except Undecodable:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Undecodable(DropReason.TOO_LARGE, str(error)) from error
     except Exception as error:  # decoders raise anything on broken bytes; none of it is ours
         raise Undecodable(DropReason.UNDECODABLE, f"{codec.name}: {error}") from error
-    return np.ascontiguousarray(orientation.upright(pixels))
 
 
 def encode_png(pixels: Pixels) -> bytes:

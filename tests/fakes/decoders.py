@@ -1,19 +1,24 @@
 """Decoding on the calling thread: for tests, where time stands still meanwhile."""
 
+import asyncio
 import atexit
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from onlooker.core.media import Codec, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.assessors import StillToAssess
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pulled_video import PulledVideo
 from onlooker.streams.decoding.seat import Seat
-from onlooker.streams.perception.decoders import Decoders, LocalVideo, Shape
+from onlooker.streams.perception.decoders import Decoders, LentPicture, LocalVideo, Shape
+from onlooker.streams.perception.gate import likeness, thumbnail
 from onlooker.streams.perception.stills import decode_still
+
+T = TypeVar("T")
 
 
 class LocalDecoders:
@@ -39,6 +44,17 @@ class LocalWorkshop:
 
     def decoders(self, spend: Callable[[float], None]) -> Decoders:
         return LocalDecoders()
+
+    def assess(
+        self, asked: StillToAssess, spend: Callable[[float], None], then: Callable[[LentPicture], T]
+    ) -> "asyncio.Future[T]":
+        found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        try:
+            pixels = self.decoders(spend).still(asked.payload, asked.codec, asked.shape)
+            found.set_result(then(LentPicture(pixels, likeness(thumbnail(pixels), asked.before))))
+        except Exception as error:
+            found.set_exception(error)
+        return found
 
     def pulled(self, order: PullOrder, seat: Seat, **options: Any) -> PulledVideo:
         """Pulled sources are decoded in real processes, which all tests share the nursery of."""

@@ -7,6 +7,7 @@ from PIL import Image
 
 from onlooker.core.media import Codec, Pixels
 from onlooker.streams.perception.plain_jpegs import decode_plain
+from onlooker.streams.perception.scaler import Scaler
 from onlooker.streams.perception.stills import decode_still, squash
 from tests.fakes.pictures import encode
 
@@ -22,7 +23,8 @@ def drawn(size: tuple[int, int] = (320, 240)) -> Image.Image:
 def plain(payload: bytes, width: int = 64, height: int = 48) -> Pixels | None:
     with Image.open(io.BytesIO(payload), formats=("JPEG",)) as image:
         assert isinstance(image, Image.Image)
-        return decode_plain(payload, image, width=width, height=height)  # type: ignore[arg-type]
+        frame = decode_plain(payload, image)  # type: ignore[arg-type]
+        return None if frame is None else Scaler().rgb(frame, width, height)
 
 
 @pytest.mark.parametrize("to", [(224, 160), (320, 240), (448, 336), (200, 300)])
