@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.load_runs import LoadRuns
 from onlooker.engine.memory.ranking import LayerTrace
 
 DEVICE = "device"
@@ -23,18 +24,6 @@ seconds of stream time."""
 Reads = dict[str, tuple[str, int]]
 """What a request read: by a segment's key, the tier where the segment lay at first and its bytes of
 KV."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadSpan:
-    """A stored segment placed in this prompt."""
-
-    key: str
-    start: int
-    """First prompt token that the segment covers."""
-    num_tokens: int
-    position: int
-    """Rotary position of the segment's first token in this prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +80,7 @@ class RetrievalPlan:
 class RequestPlan:
     """The whole plan of one request."""
 
-    loads: list[LoadSpan] = field(default_factory=list)
+    loads: LoadRuns = field(default_factory=LoadRuns)
     saves: list[SaveSpan] = field(default_factory=list)
     retrieval: RetrievalPlan | None = None
 
@@ -102,7 +91,7 @@ class RequestPlan:
         Raises:
             ValueError: these tokens do not follow each other without a hole.
         """
-        spans = [(span.start, span.num_tokens) for span in self.loads]
+        spans = [(run.start, run.num_covered_tokens) for run in self.loads.runs]
         if self.retrieval is not None:
             spans += [(slot.start, slot.num_tokens) for slot in self.retrieval.slots]
         covered = 0

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.load_runs import LoadRuns, LoadSpan
 from onlooker.engine.memory.plan import (
     BEFORE_UNTIL,
-    LoadSpan,
     MemorySlot,
     RequestPlan,
     RetrievalPlan,
@@ -70,7 +70,7 @@ class PromptBuilder:
         self._salt = salt or secrets.token_hex(8)
         self._ids: list[int] = []
         self._position = 0
-        self._loads: list[LoadSpan] = []
+        self._loads = LoadRuns()
         self._saves: list[SaveSpan] = []
         self._slots: list[MemorySlot] = []
         self._candidates = KeyRuns()
@@ -81,6 +81,19 @@ class PromptBuilder:
         self._placed: list[tuple[NDArray[np.int32], int]] = []
         self._stored: PlacedClip | None = None
         self._computed: list[PlacedClip] = []
+
+    def copy(self, salt: str | None) -> "PromptBuilder":
+        """A prompt of its own that begins as this one, of which nothing is computed or asked yet.
+        `salt`: see the class."""
+        if len(self._placed) > 1:
+            self._placed = [(self._positions(), 0)]
+        found = PromptBuilder(salt)
+        found._ids = self._ids.copy()
+        found._position = self._position
+        found._loads = self._loads.copy()
+        found._placed = self._placed.copy()
+        found._stored = self._stored
+        return found
 
     def load_text(self, key: str, token_ids: Sequence[int]) -> None:
         """Add a stored text segment (the sink, a note)."""
@@ -174,7 +187,7 @@ class PromptBuilder:
     @property
     def num_computed_tokens(self) -> int:
         """Tokens that are neither loaded nor left to retrieval."""
-        covered = sum(load.num_tokens for load in self._loads)
+        covered = sum(run.num_covered_tokens for run in self._loads.runs)
         return len(self._ids) - covered - sum(slot.num_tokens for slot in self._slots)
 
     def build(self) -> SegmentPrompt:

@@ -13,6 +13,7 @@ from onlooker.engine.memory.plan import Reads
 from onlooker.engine.memory.timeline import Passage, RememberedClip, Timeline
 from onlooker.engine.memory.times import Span, TimeAsked
 from onlooker.engine.memory.window import RecentWindow
+from onlooker.engine.memory.window_opening import WindowOpening
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ class StreamMemory:
         self.notes = Notes(key)
         self._clips = Timeline()
         self.window: RecentWindow[RememberedClip] = RecentWindow()
+        self.opening = WindowOpening()
+        """What the prompts of the window begin with."""
 
     @property
     def prefix(self) -> str:
@@ -206,6 +209,7 @@ class StreamMemory:
             indices = {clip.clip_index for clip in gone}
             self._clips = self._clips.without(lambda clip: clip.clip_index in indices)
             self.window.forget(indices)
+            self.opening = WindowOpening()
             self.num_forgets += 1
         if len(gone) == len(found):
             self._gone = {index for index in self._gone if not self._lay(index, start_s, end_s)}

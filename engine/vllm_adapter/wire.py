@@ -19,9 +19,9 @@ from onlooker.cache_store.config import CacheStoreSection
 from onlooker.cache_store.leases import Claim
 from onlooker.core.settings import with_secrets
 from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.load_runs import LoadRuns
 from onlooker.engine.memory.plan import (
     DEVICE,
-    LoadSpan,
     MemorySlot,
     Reads,
     RequestPlan,
@@ -74,7 +74,7 @@ def plan_params(plan: RequestPlan) -> dict[str, Any]:
         others = _values(asked)[3:]
         retrieval = [slots, asked.candidates.runs, asked.recent.runs, *others]
     plain = (
-        [_values(span) for span in plan.loads],
+        plan.loads.runs,
         [_values(span) for span in plan.saves],
         retrieval,
     )
@@ -97,7 +97,7 @@ def read_plan(params: Params) -> RequestPlan | None:
             *others,
         )
     return RequestPlan(
-        [LoadSpan(*values) for values in loads],
+        LoadRuns(loads),
         [SaveSpan(*values) for values in saves],
         found,
     )
@@ -495,7 +495,7 @@ def worker_stats() -> WorkerCall[WorkerStats]:
     return WorkerCall("worker_stats", (), lambda plain: WorkerStats(**plain))
 
 
-def _values(span: LoadSpan | SaveSpan | MemorySlot | RetrievalPlan) -> list[Any]:
+def _values(span: SaveSpan | MemorySlot | RetrievalPlan) -> list[Any]:
     """The values of the fields, in their order; `dataclasses.astuple` would copy all that is in
     them."""
     return [getattr(span, name) for name in span.__slots__]

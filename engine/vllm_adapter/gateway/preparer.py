@@ -8,6 +8,7 @@ on preparing clips of that size.
 """
 
 import asyncio
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -106,14 +107,15 @@ class ClipPreparer:
 
     def _learnt(self, clip: Clip, expected: Prepared) -> "_Template | None":
         tokens, features = expected
-        encoded = _encoded_stamp(self._processor.tokenizer, clip)
+        encode = _encoder(self._processor.tokenizer)
+        encoded = encode(stamp(clip))
         at = _find(tokens.token_ids, encoded)
         height, width = clip.frames[0].pixels.shape[:2]
         tile = self._layout.patch * self._layout.merge
         if at is None or height % tile or width % tile:
             return None
         return _Template(
-            tokenizer=self._processor.tokenizer,
+            encode=encode,
             before=tokens.token_ids[:at],
             after=tokens.token_ids[at + len(encoded) :],
             features=features,
@@ -130,7 +132,8 @@ class ClipPreparer:
 class _Template:
     """What clips of one frame size have in common."""
 
-    tokenizer: Any
+    encode: Callable[[str], list[int]]
+    """Gives the token ids of a stamp."""
     before: list[int]
     after: list[int]
     """Token ids behind the stamp; `before` holds those before it."""
@@ -147,7 +150,7 @@ class _Template:
     """What clips with equally long stamps have in common, by the number of tokens of the stamp."""
 
     def fill(self, key: str, clip: Clip) -> Prepared:
-        encoded = _encoded_stamp(self.tokenizer, clip)
+        encoded = self.encode(stamp(clip))
         ids = [*self.before, *encoded, *self.after]
         shape = self.shapes.get(len(encoded))
         if shape is None:
@@ -203,8 +206,16 @@ def patches(frames: NDArray[np.uint8], patch: int, merge: int) -> NDArray[np.uin
     return rows.reshape(-1, colours * num_frames * patch * patch)
 
 
-def _encoded_stamp(tokenizer: Any, clip: Clip) -> list[int]:
-    return list(tokenizer.encode(stamp(clip), add_special_tokens=False))
+def _encoder(tokenizer: Any) -> Callable[[str], list[int]]:
+    """What encodes a text as `tokenizer` does, and nothing else: of a stamp's dozen tokens, most of
+    the time would go into all that a Hugging Face tokenizer may be asked for besides."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return lambda text: list(tokenizer.encode(text, add_special_tokens=False))
+    own = copy.deepcopy(backend)  # others set theirs up for each call
+    own.no_truncation()
+    own.no_padding()
+    return lambda text: list(own.encode(text, add_special_tokens=False).ids)
 
 
 def _find(ids: Sequence[int], wanted: Sequence[int]) -> int | None:

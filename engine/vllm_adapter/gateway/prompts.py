@@ -18,6 +18,7 @@ from onlooker.engine.memory.retelling import Retelling, retold
 from onlooker.engine.memory.shown import ShownClip, before_until_s, in_turn
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.memory.times import Now
+from onlooker.engine.memory.window_opening import WindowOpening
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer, clip_uuid
 from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
@@ -81,10 +82,9 @@ class SegmentPrompts:
         max_clips = care.of(self._recent_clips)
         stride_clips = self._stride_clips or max(1, max_clips // 4)
         context, salt = memory.before(clip.start_s, max_clips, min(stride_clips, max_clips))
-        builder = PromptBuilder(salt)
-        builder.load_text(*sink)
-        for earlier in context:
-            builder.load_clip(earlier.tokens)
+        # A clip that comes late has a context that no other shares.
+        opening = WindowOpening() if salt is None else memory.opening
+        builder = opening.prompt(sink, [earlier.tokens for earlier in context], salt)
         builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s), before_until_s(clip))
         return builder, tokens
 

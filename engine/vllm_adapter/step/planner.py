@@ -107,7 +107,7 @@ class StepPlanner:
         covered_blocks = block_ids[:num_blocks]
         if is_loading:
             found = self._loading[request_id]
-            loads = [span for span in spec.loads if span.start + span.num_tokens > found]
+            loads = spec.loads.ending_after(found)
             if loads:
                 skip = max(0, found - loads[0].start)
                 slots = [

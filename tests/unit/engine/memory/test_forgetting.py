@@ -37,6 +37,15 @@ def test_clips_that_show_anything_of_a_span_go(span: tuple[float, float], gone: 
     assert not memory.is_incomplete
 
 
+def test_what_prompts_begin_with_is_forgotten_with_the_clips() -> None:
+    memory = make_memory(3)
+    before = memory.opening
+    memory.forget_span(2.6, 2.9)
+    assert memory.opening is before, "no clip went"
+    memory.forget_span(2.0, 2.0)
+    assert memory.opening is not before
+
+
 def test_no_more_go_at_once_than_were_asked_for() -> None:
     memory = make_memory(10)
     parts = []

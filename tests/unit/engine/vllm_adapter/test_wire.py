@@ -13,8 +13,8 @@ from pydantic import SecretStr
 from onlooker.cache_store.config import CacheStoreSection, RedisSection
 from onlooker.cache_store.leases import Claim
 from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.load_runs import LoadRuns, LoadSpan
 from onlooker.engine.memory.plan import (
-    LoadSpan,
     MemorySlot,
     RequestPlan,
     RequestReport,
@@ -38,7 +38,7 @@ def sent(plain: Any) -> Any:
 
 keys = st.text("abc/0123456789", min_size=1, max_size=12)
 counts = st.integers(0, 1 << 20)
-loads = st.lists(st.builds(LoadSpan, keys, counts, counts, counts), max_size=4)
+loads = st.lists(st.builds(LoadSpan, keys, counts, counts, counts), max_size=4).map(LoadRuns.of)
 saves = st.lists(
     st.builds(
         SaveSpan, keys, counts, counts, counts,

@@ -3,7 +3,8 @@
 from typing import Any
 
 from onlooker.engine.memory.key_runs import KeyRuns
-from onlooker.engine.memory.plan import LoadSpan, MemorySlot, RequestPlan, RetrievalPlan, SaveSpan
+from onlooker.engine.memory.load_runs import LoadRuns, LoadSpan
+from onlooker.engine.memory.plan import MemorySlot, RequestPlan, RetrievalPlan, SaveSpan
 from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
 from onlooker.engine.vllm_adapter.wire import plan_params, ticket_params
 from onlooker.scheduler.request_class import RequestClass
@@ -20,7 +21,7 @@ def retrieving(num_slots: int = 1) -> RequestPlan:
     """A plan of a sink, memory slots of 8 tokens, and a question that fills them."""
     start = SINK_TOKENS + 8 * num_slots
     return RequestPlan(
-        loads=[LoadSpan("sink", 0, SINK_TOKENS, 0)],
+        loads=LoadRuns.of([LoadSpan("sink", 0, SINK_TOKENS, 0)]),
         retrieval=RetrievalPlan(
             slots=[
                 MemorySlot(SINK_TOKENS + 8 * i, 8, SINK_TOKENS + 4 * i) for i in range(num_slots)
@@ -39,7 +40,7 @@ def retrieving(num_slots: int = 1) -> RequestPlan:
 def ingesting() -> RequestPlan:
     """A plan that saves a clip of 40 tokens behind a sink."""
     return RequestPlan(
-        loads=[LoadSpan("sink", 0, SINK_TOKENS, 0)],
+        loads=LoadRuns.of([LoadSpan("sink", 0, SINK_TOKENS, 0)]),
         saves=[SaveSpan("clip/1", SINK_TOKENS, 40, SINK_TOKENS, [[0] * 40] * 3)],
     )
 
