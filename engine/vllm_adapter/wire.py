@@ -62,7 +62,8 @@ SERVED_KEY = "onlooker_served"
 """Where a finished request's output says how it was served."""
 
 LOAD_KEY = "onlooker_load"
-"""Where a finished request's output says how busy the engine is."""
+"""Where the output of a finished request, one of those that end in a step, says how busy the engine
+is."""
 
 
 def plan_params(plan: RequestPlan) -> dict[str, Any]:

@@ -28,7 +28,8 @@ class RequestOutcome:
     served: Served | None
     """How the scheduler served the request, where a policy did."""
     load: EngineLoad | None
-    """How busy the engine was when the request ended, where a policy tells."""
+    """How busy the engine was when the request ended, where a policy tells; of the requests that
+    end in one step one tells it."""
 
     @classmethod
     def of(cls, output: Any) -> "RequestOutcome":

@@ -127,14 +127,14 @@ class Steward:
 
     def told(self, request_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What the outputs of requests that have ended should carry, by request: how they were
-        served, and how busy the engine is."""
+        served; and the last one, how busy the engine is, for all of them come together."""
         found: dict[str, dict[str, Any]] = {}
         try:
-            params: dict[str, Any] | None = None
             for request_id in request_ids:
-                params = params or load_params(self._load())
                 served = self._docket.close(request_id)
-                found[request_id] = {**params, **({} if served is None else served_params(served))}
+                found[request_id] = {} if served is None else served_params(served)
+            if found:
+                found[request_id].update(load_params(self._load()))
         except Exception as error:
             self._fall_back(error)
         return found

@@ -56,8 +56,8 @@ class LayerHookMover:
             lengths = torch.tensor([piece[0].shape[1] for piece in kept])
             delta = torch.tensor(deltas).repeat_interleave(lengths)
             keys = self._rotary.shift(keys, delta.to(device))
+        places = torch.tensor(slots, dtype=torch.int64).to(device)
         for index, layer in enumerate(self._layers):
-            places = torch.tensor(slots, dtype=torch.int64).to(device)
             layer.write(keys[index].contiguous(), values[index].contiguous(), places)
 
     def reach(self, index: int | None) -> None:
