@@ -37,6 +37,16 @@ class Cost:
     def cpu_s(self) -> float:
         return self.gateway_s + self.core_s
 
+    def __add__(self, other: "Cost") -> "Cost":
+        names = {**self.stages_s, **other.stages_s}
+        return Cost(
+            self.elapsed_s + other.elapsed_s,
+            self.gateway_s + other.gateway_s,
+            self.core_s + other.core_s,
+            {n: self.stages_s.get(n, 0.0) + other.stages_s.get(n, 0.0) for n in names},
+            self.spin_s + other.spin_s,
+        )
+
 
 class CpuMeter:
     """Measures what runs between `begin` and `end`. Enter it before vLLM is started."""

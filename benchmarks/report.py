@@ -33,11 +33,24 @@ def manifest(seed: int) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: v for name in PACKAGES if (v := _version(name))},
         "machine": {
-            "processor": _processor(),
+            "processor": processor(),
             "cores": num_cores(),
             "load_average_1m": round(os.getloadavg()[0], 2),
         },
     }
+
+
+def processor() -> str:
+    """The name of this machine's processor, and whether it multiplies matrices by itself (AMX),
+    which makes a model on it several times as fast."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    said = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    told = {name.strip(): value.strip() for name, value in said.items()}
+    amx = "with AMX" if "amx_tile" in told.get("flags", "").split() else "without AMX"
+    return f"{told.get('model name', 'unknown')} {amx}"
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -77,11 +90,3 @@ def _version(name: str) -> str | None:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "unknown")

@@ -131,7 +131,7 @@ def gateway_places(llm: Any) -> list[Place]:
     from onlooker.engine.vllm_adapter.gateway import segment_engine as features
     from onlooker.engine.vllm_adapter.gateway.preparer import _Template
 
-    built = ("load_text", "load_clip", "save_clip", "retrieve", "question", "build")
+    built = ("copy", "load_text", "load_clip", "save_clip", "retrieve", "question", "build")
     return [
         (features, "engine_input", "compose"),
         (llm.renderer.get_mm_processor(), "apply", "preprocess"),

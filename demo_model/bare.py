@@ -28,16 +28,10 @@ class BareModel:
         self._model = model.eval()
 
     @torch.inference_mode()
-    def time_clips(
-        self,
-        *,
-        batch: int,
-        context_tokens: int,
-        clip_tokens: int,
-        frame_size: tuple[int, int],
-        rounds: int,
-    ) -> list[float]:
-        """The CPU seconds of each of `rounds` passes over `batch` clips at once.
+    def prepare(
+        self, *, batch: int, context_tokens: int, clip_tokens: int, frame_size: tuple[int, int]
+    ) -> BareClips:
+        """Make ready to compute `batch` clips at once.
 
         A clip of two frames of `frame_size` (width, height) in pixels is `clip_tokens` tokens; each
         has a context of its own of `context_tokens` tokens. Noise stands in for pictures and KV:
@@ -48,7 +42,6 @@ class BareModel:
         grid = [1, *(side // vision.patch_size for side in reversed(frame_size))]
         patches = grid[1] * grid[2]
         patch = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
-        pixels = torch.randn(batch * patches, patch)
         num_visual = patches // vision.spatial_merge_size**2
         ids = torch.zeros(batch, clip_tokens, dtype=torch.long)
         ids[:, -num_visual:] = config.video_token_id
@@ -56,19 +49,40 @@ class BareModel:
         filling = torch.zeros(batch, context_tokens, dtype=torch.long)
         self._model(input_ids=filling, past_key_values=cache, use_cache=True, logits_to_keep=1)
         places = torch.arange(context_tokens, context_tokens + clip_tokens)
+        inputs = {
+            "input_ids": ids,
+            "pixel_values_videos": torch.randn(batch * patches, patch),
+            "video_grid_thw": torch.tensor([grid] * batch),
+            "position_ids": places.expand(4, batch, -1),
+            "past_key_values": cache,
+            "use_cache": True,
+            "logits_to_keep": 1,
+        }
+        clips = BareClips(self._model, inputs, context_tokens)
+        clips.time(1)  # the first pass only warms up
+        return clips
+
+
+class BareClips:
+    """As many clips as are computed at once, with the KV of their contexts at hand.
+
+    Args:
+        inputs: of the model's forward pass, with the cache.
+    """
+
+    def __init__(self, model: Any, inputs: dict[str, Any], context_tokens: int) -> None:
+        self._model = model
+        self._inputs = inputs
+        self._context_tokens = context_tokens
+
+    @torch.inference_mode()
+    def time(self, rounds: int) -> list[float]:
+        """The CPU seconds of each of `rounds` passes over all clips."""
         spent_s = []
-        for _ in range(rounds + 1):
-            for layer in cache.layers:
-                layer.cumulative_length.fill_(context_tokens)
+        for _ in range(rounds):
+            for layer in self._inputs["past_key_values"].layers:
+                layer.cumulative_length.fill_(self._context_tokens)
             begun_s = time.process_time()
-            self._model(
-                input_ids=ids,
-                pixel_values_videos=pixels,
-                video_grid_thw=torch.tensor([grid] * batch),
-                position_ids=places.expand(4, batch, -1),
-                past_key_values=cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+            self._model(**self._inputs)
             spent_s.append(time.process_time() - begun_s)
-        return spent_s[1:]  # the first pass only warms up
+        return spent_s
