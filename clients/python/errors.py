@@ -19,6 +19,7 @@ from onlooker.core.errors import (
     LimitReached,
     OnlookerError,
     Overloaded,
+    OwnedElsewhere,
     ServiceError,
     Unauthorized,
 )
@@ -73,6 +74,8 @@ def error_from(body: ErrorBody) -> OnlookerError:
     if issubclass(kind, LimitReached):
         wait_s = body.retry_after_s or 1.0
         return kind(body.message, limit=body.limit or "", retry_after_s=wait_s)
+    if issubclass(kind, OwnedElsewhere):
+        kind = CapacityError  # which server has the stream is told in words only
     if issubclass(kind, CapacityError):
         refusal = kind(body.message, param=body.param, retry_after_s=body.retry_after_s or 1.0)
         refusal.code = body.code

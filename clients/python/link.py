@@ -1,6 +1,7 @@
 """Keeps a stream connected: dials, reads, writes, and dials again as the policy says."""
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +13,7 @@ from onlooker.clients.python.connection import Dial, why_closed
 from onlooker.clients.python.options import Reconnect
 from onlooker.clients.python.outbox import FrameOutbox
 from onlooker.core.clock import Clock
-from onlooker.core.errors import CapacityError, InvalidRequest, OnlookerError
+from onlooker.core.errors import CapacityError, InvalidRequest, OnlookerError, ServiceError
 from onlooker.core.protocol.server_events import (
     AnyServerEvent,
     SessionClosing,
@@ -21,6 +22,8 @@ from onlooker.core.protocol.server_events import (
     parse_server_event,
 )
 from onlooker.core.waiting import cancel
+
+_log = logging.getLogger("onlooker.clients.link")
 
 MOVED = "moved"
 """Why a connection ends whose stream goes on at another server: it is waited for already."""
@@ -75,6 +78,12 @@ class Link:
                     await self._serve(socket)
             except OnlookerError as error:
                 lost = error
+            except Exception as error:  # nobody may wait for a link that has ended unheard
+                _log.exception("the link to the server failed")
+                fault = f"the client failed, which is a fault of its own: {error!r}"
+                self._outbox.connection_lost()
+                self._on_lost(ServiceError(fault), None)
+                return
             self._outbox.connection_lost()
             if not self._is_worth_another(lost, attempt):
                 self._on_lost(lost, None)

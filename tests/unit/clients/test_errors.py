@@ -2,8 +2,9 @@
 
 import pytest
 
-from onlooker.clients.python.errors import error_from, error_from_reply
+from onlooker.clients.python.errors import _all_below, error_from, error_from_reply
 from onlooker.core.errors import (
+    CapacityError,
     ClientError,
     LimitReached,
     OnlookerError,
@@ -12,6 +13,8 @@ from onlooker.core.errors import (
 )
 from onlooker.core.protocol.base import ErrorBody
 from onlooker.server.errors import reply_of
+
+CODES = sorted({kind.code for kind in _all_below(OnlookerError) if "code" in vars(kind)})
 
 
 @pytest.mark.parametrize(
@@ -37,3 +40,20 @@ def test_a_limit_of_the_tenant_is_known_with_its_name_and_when_to_come_again() -
     error = error_from_reply(status, body.decode())
     assert isinstance(error, LimitReached)
     assert (error.message, error.limit, error.retry_after_s) == ("enough", "streams", 5.0)
+
+
+@pytest.mark.parametrize("code", [*CODES, "not_thought_of_yet"])
+def test_every_error_that_a_server_may_send_can_be_raised(code: str) -> None:
+    body = ErrorBody(type="server_error", code=code, message="why", param="id", retry_after_s=3.0)
+    error = error_from(body)
+    assert error.message == "why"
+    assert error.code == code
+
+
+def test_a_stream_that_another_server_owns_is_asked_for_again_when_the_server_says() -> None:
+    told = ErrorBody(type="overloaded_error", code="owned_elsewhere", message="b has it",
+                     retry_after_s=3.0)  # fmt: skip
+    error = error_from(told)
+    assert isinstance(error, CapacityError)
+    assert error.retryable
+    assert error.retry_after_s == 3.0

@@ -13,6 +13,7 @@ from onlooker.clients.python.link import Link
 from onlooker.clients.python.options import Reconnect
 from onlooker.clients.python.outbox import FrameOutbox
 from onlooker.core.clock import ManualClock
+from onlooker.core.errors import OnlookerError
 from tests.fakes.waiting import limited
 
 
@@ -67,6 +68,31 @@ async def test_a_cancellation_while_the_connection_breaks_is_not_swallowed() -> 
     async with limited("the link to stop"):
         await asyncio.wait((running,))
     assert running.cancelled()
+
+
+async def test_a_fault_of_the_client_ends_the_stream_with_a_reason() -> None:
+    @asynccontextmanager
+    async def dial() -> AsyncIterator[tuple[Any, Any]]:
+        raise TypeError("what nobody thought of")
+        yield
+
+    told: list[tuple[OnlookerError, float | None]] = []
+    link = Link(
+        dial=cast(Any, dial),
+        policy=Reconnect(),
+        clock=ManualClock(),
+        outbox=FrameOutbox(max_frames=4, keep_unacknowledged=False),
+        greeting=None,
+        on_session=lambda session: None,
+        on_event=lambda event: None,
+        on_lost=lambda error, wait_s: told.append((error, wait_s)),
+    )
+    link.established.set()  # it has been connected before
+    async with limited("the link to end"):
+        await link.run()
+    [(error, wait_s)] = told
+    assert "what nobody thought of" in error.message
+    assert wait_s is None
 
 
 async def test_a_server_that_reads_nothing_more_is_hung_up_on(
