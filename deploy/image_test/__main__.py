@@ -1,4 +1,5 @@
-"""`make image-test`: builds the CPU image, starts the compose stack, uses it, and takes it down.
+"""`make image-test`: builds the CPU image, starts the compose stack, uses it, and takes it down;
+then a fleet of three servers behind their door, of which one is killed.
 
 Needs Docker with its compose plugin, or podman, buildah and podman-compose. Where no registry of
 images can be reached, ``--stand-ins`` makes the bases out of Debian's packages; Grafana, which
@@ -10,116 +11,73 @@ import asyncio
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
-from deploy.image_test.stack import ROOT, Stack, StackFailed
+from deploy.image_test.checks import (
+    EVER,
+    NUM_SECONDS,
+    PROMETHEUS,
+    CheckFailed,
+    ask,
+    is_ready,
+    scraped,
+    seen_early,
+    show,
+    until,
+)
+from deploy.image_test.fleet import NUM_SERVERS, use_fleet
+from deploy.image_test.stack import FLEET, ROOT, Stack, StackFailed
 from onlooker.clients.python import Client
 from onlooker.core.errors import OnlookerError
-from onlooker.core.jpeg import encode_jpeg
-from onlooker.demo_model.render import render
-from onlooker.demo_model.world import World
 
 STREAM = "door"
-NUM_SECONDS = 60
-SIDE = 144
-WORLD = World(5)
-PROMETHEUS = "http://127.0.0.1:9090"
-EVER = "Was there ever a {}?"
 
 
-class CheckFailed(Exception):
-    """The stack runs and does not do what it should."""
-
-
-async def until(what: str, limit_s: float, look: Callable[[], Awaitable[bool]]) -> None:
-    """Look every second until it is so.
-
-    Raises:
-        CheckFailed: it is not so after `limit_s`.
-    """
-    started_s = time.monotonic()
-    while not await look():
-        if time.monotonic() - started_s > limit_s:
-            raise CheckFailed(f"{what}: not so after {limit_s:g} s")
-        await asyncio.sleep(1)
-    print(f"ok    {what} after {time.monotonic() - started_s:.0f} s", flush=True)
-
-
-async def is_ready(client: Client) -> bool:
-    """Whether the server takes questions; no answer at all means that it does not."""
-    try:
-        return await client.ready()
-    except OnlookerError:
-        return False
-
-
-def seen_early() -> str:
-    """Something that was to be seen in the first ten seconds of the world."""
-    for second in range(10):
-        for thing in WORLD.state_at(second + 0.5).objects:
-            return " ".join(thing.kind)
-    raise CheckFailed("the drawn world is empty for ten seconds")
-
-
-async def watch(client: Client) -> None:
-    """Show the server a minute of the drawn world."""
-    async with client.stream(STREAM, clock="virtual") as stream:
-        for second in range(NUM_SECONDS):
-            for time_s in (second, second + 0.5):
-                picture = encode_jpeg(render(WORLD.state_at(time_s), SIDE, SIDE))
-                await stream.send_frame(picture, at_s=time_s)
-        await stream.drain(timeout_s=300)
-
-
-async def ask(client: Client, question: str) -> str:
-    """Ask about the stream; the answer rests on all of its memory.
-
-    Raises:
-        CheckFailed: some of the memory is missing.
-    """
-    reply = await client.ask(STREAM, question)
-    if reply.onlooker.memory_incomplete:
-        raise CheckFailed(f"'{question}' was answered without all of the memory")
-    print(f"ok    {question} {reply.answer}", flush=True)
-    return reply.answer
-
-
-async def prometheus_sees(http: httpx.AsyncClient) -> bool:
-    """Whether Prometheus scrapes the server."""
-    try:
-        reply = (await http.get("/api/v1/targets")).json()
-    except httpx.HTTPError:
-        return False
-    active = reply["data"]["activeTargets"]
-    targets = [target for target in active if target["labels"].get("service") == "onlooker"]
-    return bool(targets) and all(target["health"] == "up" for target in targets)
+async def sees_one(http: httpx.AsyncClient) -> bool:
+    return await scraped(http, "onlooker") == 1
 
 
 async def use(stack: Stack, base_url: str, ready_s: float) -> None:
     """Everything that is looked at while the stack runs."""
     async with Client(base_url, api_key=stack.key) as client:
         await until("the server is ready", ready_s, lambda: is_ready(client))
-        await watch(client)
+        async with client.stream(STREAM, clock="virtual") as stream:
+            await show(stream, 0, NUM_SECONDS)
         question = EVER.format(seen_early())
-        before = await ask(client, question)
+        before = await ask(client, STREAM, question)
         stack.kill("onlooker")
         stack.start("onlooker")
         await until("the killed server is ready again", ready_s, lambda: is_ready(client))
         await client.create_stream(STREAM, clock="virtual")  # which finds its memory
-        after = await ask(client, question)
+        after = await ask(client, STREAM, question)
         if after != before:
             raise CheckFailed(f"'{before}' before the kill, '{after}' after it")
     async with httpx.AsyncClient(base_url=PROMETHEUS, trust_env=False) as http:
-        await until("Prometheus scrapes the server", 60, lambda: prometheus_sees(http))
+        await until("Prometheus scrapes the server", 60, lambda: sees_one(http))
         rules = (await http.get("/api/v1/rules")).json()["data"]["groups"]
         names = [rule["name"] for group in rules for rule in group["rules"]]
         if "OnlookerServerGone" not in names:
             raise CheckFailed(f"Prometheus has other alerts: {names}")
         print(f"ok    {len(names)} alerts are loaded", flush=True)
+
+
+@contextmanager
+def running(
+    stack: Stack, services: Sequence[str], *, logs_of: str, num_servers: int = 1
+) -> Iterator[None]:
+    """While the block runs, so do these services; when it fails, they say their last lines."""
+    try:
+        stack.up(services, num_servers=num_servers)
+        yield
+    except BaseException:
+        stack.logs(logs_of)
+        raise
+    finally:
+        stack.down()
 
 
 def answers(engine: str) -> bool:
@@ -137,6 +95,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "images",
                         help="where podman keeps what it needs (default: runs/images)")  # fmt: skip
     parser.add_argument("--ready-s", type=float, default=300, help="how long a start may take")
+    parser.add_argument("--part", choices=("server", "fleet"), help="default: one after the other")
     return parser.parse_args()
 
 
@@ -150,21 +109,18 @@ def main() -> int:
         return 2
     stack = Stack(engine, options.folder.resolve())
     stack.prepare()
-    services = ["redis", "prometheus", "onlooker"]
-    if not options.stand_ins:
-        services.append("grafana")
+    beside = ["redis", "prometheus"] if options.stand_ins else ["redis", "prometheus", "grafana"]
     try:
         if options.stand_ins:
             stack.make_stand_ins()
         stack.build(options.build_option)
-        try:
-            stack.up(services)
-            asyncio.run(use(stack, "http://127.0.0.1:8000", options.ready_s))
-        except BaseException:
-            stack.logs("onlooker")
-            raise
-        finally:
-            stack.down()
+        if options.part != "fleet":
+            with running(stack, [*beside, "onlooker"], logs_of="onlooker"):
+                asyncio.run(use(stack, "http://127.0.0.1:8000", options.ready_s))
+        if options.part != "server":
+            fleet = [*beside, FLEET, "onlooker-door"]
+            with running(stack, fleet, logs_of=FLEET, num_servers=NUM_SERVERS):
+                asyncio.run(use_fleet(stack, "http://127.0.0.1:8002", options.ready_s))
     except (StackFailed, CheckFailed, OnlookerError) as error:
         print(f"FAIL  {error}", file=sys.stderr)
         return 1

@@ -28,6 +28,10 @@ default_ulimits = ["nofile=20000:20000", "nproc=30000:30000"]
 """
 
 
+FLEET = "onlooker-fleet"
+"""The service whose containers are the servers of a fleet."""
+
+
 class StackFailed(Exception):
     """A command of the container engine failed; its output has been printed."""
 
@@ -84,13 +88,18 @@ class Stack:
             self._run(["buildah", "bud", "--isolation", "chroot", "--network", "host", "--layers",
                        "--pull-never", "--format", "docker", *target])  # fmt: skip
 
-    def up(self, services: Sequence[str]) -> None:
-        """Start services that are built already."""
-        self._compose("up", "--detach", "--no-build", *services)
+    def up(self, services: Sequence[str], *, num_servers: int = 1) -> None:
+        """Start services that are built already, with so many servers of a fleet if it is one."""
+        scale = [f"--scale={FLEET}={num_servers}"] if FLEET in services else []
+        self._compose("up", "--detach", "--no-build", *scale, *services)
 
     def kill(self, service: str) -> None:
         """End a service's container at once, without a word to it."""
-        self._run([self.engine, "kill", "--signal", "KILL", self._container(service)])
+        self.kill_container(self._container(service))
+
+    def kill_container(self, container: str) -> None:
+        """End a container, which may be named by the first part of its number, likewise."""
+        self._run([self.engine, "kill", "--signal", "KILL", container])
 
     def start(self, service: str) -> None:
         """Start a service's container again."""
@@ -118,7 +127,8 @@ class Stack:
 
     def _compose(self, *arguments: str) -> None:
         command = ["docker", "compose"] if self.engine == "docker" else ["podman-compose"]
-        self._run([*command, "--file", str(ROOT / "docker-compose.yml"), *arguments])
+        file = ["--file", str(ROOT / "docker-compose.yml"), "--profile", "fleet"]
+        self._run([*command, *file, *arguments])
 
     def _run(self, command: Sequence[str]) -> None:
         print("+", " ".join(command), flush=True)

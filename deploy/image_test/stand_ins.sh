@@ -46,6 +46,9 @@ make_from_package() { # BASE IMAGE ENTRYPOINT PACKAGE...
 base="docker.io/library/$(sed -n 's/^FROM \(python:[^ ]*\) AS cpu-base$/\1/p' Dockerfile)"
 redis="docker.io/library/$(image_of redis)"
 prometheus="docker.io/$(image_of prometheus)"
+haproxy="docker.io/library/$(image_of onlooker-door)"
 exists "$base" || make_base "$base"
 exists "$redis" || make_from_package "$base" "$redis" '[]' redis-server
 exists "$prometheus" || make_from_package "$base" "$prometheus" '["/usr/bin/prometheus"]' prometheus wget
+exists "$haproxy" || make_from_package "$base" "$haproxy" \
+    '["/usr/sbin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]' haproxy
