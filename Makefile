@@ -36,12 +36,12 @@ serve: setup ## Only the server; ARGS="--model Qwen/Qwen3-VL-2B-Instruct --port 
 	@$(VENV)/bin/onlooker serve $(ARGS)
 
 # ---- test ----
-.PHONY: test test-fast test-vllm test-slow test-browser test-gpu test-clients image-test check docs
+.PHONY: test test-fast test-vllm test-slow test-browser test-gpu test-clients test-ray image-test check docs
 test: setup setup-test ## Everything: check, fast, vLLM and browser tests (under 15 minutes on 2 cores)
 	@RESULTS=$(RESULTS) VENV=$(VENV) tests/run_all.sh check test-fast test-vllm test-browser
 
 test-fast: setup ## Tests that boot no vLLM and no browser, two at a time
-	@$(TEST_ENV) $(PYTEST) -n 2 -m "not vllm and not slow and not browser and not gpu and not clients" $(ARGS)
+	@$(TEST_ENV) $(PYTEST) -n 2 -m "not vllm and not slow and not browser and not gpu and not clients and not ray" $(ARGS)
 
 test-vllm: setup ## Tests on real vLLM with the demo model, one after the other
 	@$(TEST_ENV) $(PYTEST) -m "vllm and not slow and not browser and not gpu" $(ARGS)
@@ -61,6 +61,10 @@ image-test: setup ## Build the CPU image, run the compose stack, kill it, ask ag
 test-clients: setup ## Clients that others wrote, set up beneath runs/: OpenAI's SDKs, LangChain ...
 	@tests/clients/setup.sh $(PY)
 	@$(TEST_ENV) $(PYTEST) -m clients $(ARGS)
+
+test-ray: setup setup-test ## Ray Serve, set up beneath runs/, with two servers of which it takes one away
+	@tests/ray/setup.sh $(PY)
+	@$(TEST_ENV) $(PYTEST) -m ray $(ARGS)
 
 check: setup ## Style, types, import contracts, shell scripts, Dockerfile
 	@PATH="$(abspath $(VENV))/bin:$$PATH" deploy/checks.sh
