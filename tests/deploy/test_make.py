@@ -65,7 +65,7 @@ def test_every_marked_test_runs_in_exactly_one_part_of_make_test() -> None:
     for vllm in (False, True):
         for browser in (False, True):
             marks = {"vllm": vllm, "browser": browser}
-            marks |= dict.fromkeys(("gpu", "clients", "ray"), False)
+            marks |= dict.fromkeys(("gpu", "clients", "ray", "slow"), False)
             taken = [eval(expression, {}, marks) for expression in expressions]
             assert sum(taken) == 1, marks
 
