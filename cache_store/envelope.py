@@ -152,8 +152,38 @@ def unseal_head(buffer: Buffer, key: SegmentKey, *, total_bytes: int) -> Segment
     return _unseal_head(view, _read_layout(view), key, total_bytes)
 
 
-def unseal(buffer: Buffer, key: SegmentKey) -> EncodedRecord:
+class PayloadDigest:
+    """The digest of a record's payload, made while the record is being read, which spares going
+    through all its bytes once more."""
+
+    def __init__(self) -> None:
+        self._hash = xxhash.xxh3_128()
+        self._head_left: int | None = None
+        """Bytes of the head that are still to come; None: not told yet."""
+
+    def take(self, part: memoryview) -> None:
+        """Take the next bytes of the record, the first of which hold all of its fixed fields.
+
+        Raises:
+            RecordCorrupt, RecordForeign: these are not the first bytes of a record.
+        """
+        if self._head_left is None:
+            self._head_left = head_bytes_needed(part)
+        payload = part[self._head_left :]
+        self._head_left = max(0, self._head_left - len(part))
+        if len(payload):
+            self._hash.update(payload)
+
+    def digest(self) -> bytes:
+        """The digest of all that was taken."""
+        return self._hash.digest()
+
+
+def unseal(buffer: Buffer, key: SegmentKey, digest: bytes | None = None) -> EncodedRecord:
     """Check every byte of a stored record. The payload is a view of `buffer`.
+
+    Args:
+        digest: of the payload, where it is known already.
 
     Raises:
         RecordCorrupt: damaged or truncated.
@@ -163,7 +193,7 @@ def unseal(buffer: Buffer, key: SegmentKey) -> EncodedRecord:
     layout = _read_layout(view)
     head = _unseal_head(view, layout, key, len(view))
     payload = view[layout.head_bytes :].toreadonly()
-    if xxhash.xxh3_128_digest(payload) != layout.payload_digest:
+    if (digest or xxhash.xxh3_128_digest(payload)) != layout.payload_digest:
         raise RecordCorrupt("the KV of a record does not match its checksum")
     return EncodedRecord(head, payload)
 

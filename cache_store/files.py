@@ -3,12 +3,17 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from errno import EDQUOT, EFBIG, ENOSPC
 from pathlib import Path
 
+import numpy as np
+
 from onlooker.cache_store.codecs.base import Buffer
 from onlooker.cache_store.errors import StoreLocked
+
+_PART_BYTES = 1 << 17
+"""Bytes that are read at once: few enough to stay in a cache of the processor."""
 
 _NO_ROOM = frozenset({ENOSPC, EDQUOT, EFBIG})
 
@@ -71,6 +76,24 @@ class Files:
             while len(data) < wanted and (more := os.read(descriptor, wanted - len(data))):
                 data += more  # needed past 2 GiB, and where the file shrinks meanwhile
             return data, size
+        finally:
+            os.close(descriptor)
+
+    def read_in_parts(self, path: Path, take: Callable[[memoryview], None]) -> memoryview:
+        """Return a whole file. `take` gets each part as it comes in, while the processor still has
+        it at hand."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = os.fstat(descriptor).st_size
+            data = memoryview(np.empty(size, np.uint8))  # a bytearray would be cleared first
+            done = 0
+            while done < size:
+                part = data[done : done + _PART_BYTES]
+                if not (num_read := os.readv(descriptor, [part])):
+                    break  # the file shrinks meanwhile
+                take(part[:num_read])
+                done += num_read
+            return data[:done]
         finally:
             os.close(descriptor)
 

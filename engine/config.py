@@ -98,6 +98,13 @@ class VllmSection(Section):
     """vLLM's name of the parser that finds calls of functions in what the model writes, as of its
     ``--tool-call-parser``. ``hermes`` suits Qwen's models."""
 
+    guessed_tokens: int = Field(default=0, ge=0, le=16)
+    """The most tokens of an answer that are guessed ahead and checked in one step (n-gram
+    speculation): where its last words stood before in the prompt or the answer, what followed them
+    is tried. Answers that repeat what they were told get quicker; others cost a little more. They
+    stay the same, word by word, where sampling is greedy. 0: none. Requests with ``min_p`` or
+    ``logit_bias`` are refused then. Guesses of a second model are not to be had."""
+
     boot_timeout_s: float = Field(default=900, gt=0)
     """How long the model may take to load before the start is given up."""
 

@@ -8,7 +8,12 @@ elapsed time likewise. Second: one stream of `--hours` on small budgets (arena, 
 frame a second on a virtual clock: bytes in the arena, the stores and the index, resident memory of
 the gateway's and vLLM's processes over stream time, and CPU time a clip at the end over that at the
 beginning (`ms_per_clip_growth`, goal 1.10; both from when the window is full). Resend is measured
-in the first part, with its own window, which holds as many clips as segments mode shows.
+in the first part, with its own window, which holds as many clips as segments mode shows. Third: a
+day and a week (`--long`), whose index is lengthened (`onlooker.benchmarks.lengthening`), asked in
+turns with a minute and an hour that are likewise: `long` has the time to the first token, the
+growth against the minute (goals 1.10 at 24 hours, 1.3 at 7 days), bytes of the index a clip, how
+many vectors were compared a clip of the stream, and the share of the best clips by a comparison
+with all that was found (`recall`, goal 0.99).
 
 Not shown: whether answers are right (scenario `recall`); many streams at once; a GPU.
 """
@@ -23,6 +28,7 @@ from typing import Any, Literal
 
 from onlooker.benchmarks.cpu import CpuMeter
 from onlooker.benchmarks.footprint import Footprint
+from onlooker.benchmarks.lengthening import LengtheningEngine
 from onlooker.benchmarks.report import rows
 from onlooker.benchmarks.showing import ShownStream
 from onlooker.cache_store.config import MIB, CacheStoreSection, DiskSection, RamSection
@@ -34,8 +40,16 @@ from onlooker.engine.memory import config as memory
 from onlooker.engine.vllm_adapter.engine import make_engine
 
 MINUTES = (1, 10, 60)
+LONG_HOURS = (24, 168)
 QUESTION = "Was there ever a red star?"
 """A question that names no time, so that retrieval ranks all clips."""
+
+QUESTIONS = tuple(
+    f"Was there ever a {color} {shape}?"
+    for color in ("red", "green", "blue", "yellow")
+    for shape in ("star", "circle", "square", "triangle")
+)
+"""Questions by which recall is told."""
 
 SMALL_ARENA_GIB = 16 / 1024
 SMALL_RAM_BYTES = 32 * MIB
@@ -51,6 +65,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, default=1.0, help="of the long stream [1]; 0: none")
     parser.add_argument("--minutes", default=",".join(map(str, MINUTES)), help="of the others")
     parser.add_argument("--asks", type=int, default=20, help="questions to each of them [20]")
+    parser.add_argument("--long", default=",".join(map(str, LONG_HOURS)),
+                        help="hours with a lengthened index [24,168]")  # fmt: skip
     parser.add_argument("--plot", type=Path, default=None, help="a PNG of TTFT by stream length")
 
 
@@ -68,6 +84,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             }
         if options.plot is not None:
             plot(figures, options.plot)
+    if options.long:
+        hours = [float(number) for number in options.long.split(",")]
+        figures["long"] = await _measure_lengthened([1 / 60, 1.0, *hours], options)
     if options.hours:
         figures |= await _measure_long(options)
     return figures
@@ -110,11 +129,11 @@ async def _measure_ttft(
     }
 
 
-async def _ask(engine: Engine, stream: ShownStream) -> float:
+async def _ask(engine: Engine, stream: ShownStream, text: str = QUESTION) -> float:
     """Ask one question; returns the seconds to its first token, which is the only one."""
     clock = SystemClock()
     question = Question(
-        text=QUESTION, stream_id=stream.id, asked_s=float(stream.num_shown), max_tokens=1
+        text=text, stream_id=stream.id, asked_s=float(stream.num_shown), max_tokens=1
     )
     begun_s = clock.now_s()
     first_s = begun_s
@@ -142,6 +161,64 @@ def plot(figures: dict[str, Any], path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
+
+
+# ---- streams whose index is lengthened
+
+
+async def _measure_lengthened(hours: list[float], options: argparse.Namespace) -> dict[str, Any]:
+    settings = EngineSection(
+        model=options.model,
+        memory=memory.MemorySection(index_gib=64, arena_gib=8),
+    )
+    found: dict[float, list[tuple[float, float]]] = {number: [] for number in hours}
+    ranked: dict[float, list[tuple[float, int]]] = {number: [] for number in hours}
+    index_bytes: dict[float, int] = {}
+    with CpuMeter() as meter:
+        engine = LengtheningEngine(settings, SystemClock(), Metrics(), CacheStoreSection())
+        await engine.start(lambda line: print(f"  lengthened: {line}", flush=True))
+        try:
+            streams = {number: ShownStream(engine, options.seed + 1) for number in hours}
+            held = 0
+            for number, stream in streams.items():
+                await engine.open_stream(stream.id)
+                await stream.show(60)
+                num_bytes = await engine.lengthen(stream.id, int(3600 * number), options.seed)
+                index_bytes[number], held = num_bytes - held, num_bytes
+                stream.num_shown = int(3600 * number)
+                print(f"  lengthened: {stream.num_shown} clips", flush=True)
+            for index in range(options.asks + 1):
+                for number, stream in streams.items():
+                    await meter.begin(settle=False)
+                    elapsed_s = await _ask(engine, stream)
+                    cost = await meter.end()
+                    if index:  # the first question only warms up
+                        found[number].append((elapsed_s, cost.cpu_s))
+            await engine.watch_ranking()
+            for number, stream in streams.items():
+                for text in QUESTIONS:
+                    await _ask(engine, stream, text)
+                    ranked[number].append(await engine.last_ranking())
+        finally:
+            await engine.close()
+    rows = {
+        f"{number:.3g}": {
+            "clips": int(3600 * number),
+            "elapsed_ms": 1000 * statistics.median(elapsed for elapsed, _ in found[number]),
+            "cpu_ms": 1000 * statistics.median(cpu for _, cpu in found[number]),
+            "index_bytes_per_clip": index_bytes[number] / (3600 * number),
+            "compared_per_clip": statistics.mean(
+                compared / (3600 * number) if compared else 1.0 for _, compared in ranked[number]
+            ),
+            "recall": statistics.mean(recall for recall, _ in ranked[number]),
+        }
+        for number in hours
+    }
+    first = next(iter(rows.values()))
+    for row in rows.values():
+        row["growth"] = round(row["cpu_ms"] / first["cpu_ms"], 3)
+        row["growth_elapsed"] = round(row["elapsed_ms"] / first["elapsed_ms"], 3)
+    return rows
 
 
 # ---- one long stream
@@ -233,6 +310,13 @@ def table(figures: dict[str, Any]) -> str:
             "Growth of TTFT from the shortest to the longest (goal 1.15): "
             f"CPU {figures['ttft_growth']}, elapsed {figures['ttft_growth_elapsed']}"
         )
+    if "long" in figures:
+        titles = ("hours", "TTFT CPU ms", "growth", "elapsed ms", "growth", "compared", "recall")
+        names = ("cpu_ms", "growth", "elapsed_ms", "growth_elapsed", "compared_per_clip", "recall")
+        long = [
+            (hours, *(found[name] for name in names)) for hours, found in figures["long"].items()
+        ]
+        parts.append(rows(titles, long))
     if "samples" in figures:
         samples = figures["samples"]
         shown = samples[:: max(1, len(samples) // 12)]

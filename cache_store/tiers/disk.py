@@ -17,6 +17,7 @@ from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.envelope import (
     PREFIX_BYTES,
     EncodedRecord,
+    PayloadDigest,
     head_bytes_needed,
     seal,
     unseal,
@@ -234,7 +235,9 @@ class DiskTier:
         return None
 
     def _read(self, key: SegmentKey) -> EncodedRecord:
-        return unseal(self._files.read(path_of(self._root, key))[0], key)
+        digest = PayloadDigest()
+        data = self._files.read_in_parts(path_of(self._root, key), digest.take)
+        return unseal(data, key, digest.digest())
 
     def _remove_corrupt(self, key: SegmentKey) -> None:
         with self._write_lock:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from onlooker.core.settings import Section
-from onlooker.engine.memory.ranking import Ranking
+from onlooker.engine.memory.ranking import DEFAULT_SCAN, Ranking
 
 DEFAULT_RECENT = 16
 """Clips of the recent window where nothing else is said and the model's window has room."""
@@ -35,6 +35,14 @@ class MemorySection(Section):
     ranking: Ranking | None = None
     """How older clips are ranked for a question. None: as calibrated for the model (its
     ``onlooker.json``), else by ReKV's mean key in each layer by itself."""
+
+    scan_clips: int = Field(default=DEFAULT_SCAN, ge=64, le=10_000_000)
+    """The most clips that a question compares one by one. Among more, the best are found by
+    likeness: clips that are alike are kept together, and only those groups are looked into that may
+    hold one of the best, so that a question about a week takes hardly longer than one about an
+    hour. It finds what comparing all would find, but for one in a hundred at most. On a CPU, for
+    the scores ``mean_key`` and ``representatives``. What it takes, about a tenth of the index,
+    counts towards `index_gib`."""
 
     retrieval: Literal["auto", "layers", "probe"] = "auto"
     """How older clips are chosen. ``layers``: in one pass, where each layer fills the slots just

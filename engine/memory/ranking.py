@@ -8,6 +8,9 @@ from onlooker.core.settings import Section
 
 ScoreName = Literal["mean_key", "representatives", "page_mean", "late_interaction"]
 
+DEFAULT_SCAN = 4096
+"""The most clips that are compared one by one where nothing else is said."""
+
 LayerTrace = dict[ScoreName, list[float]]
 """What every score says of all candidates of a retrieval in one layer, in the order of the
 candidates."""
@@ -60,3 +63,5 @@ class RetrievalPolicy(Section):
     """Probability that the chosen clips must reach together; see ``memory.mass``."""
     gates: bool = False
     """Whether a probe chooses nothing when the recent window matches as well."""
+    scan_clips: int = DEFAULT_SCAN
+    """The most clips that are compared one by one; see ``memory.scan_clips``."""

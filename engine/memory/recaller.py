@@ -58,6 +58,7 @@ def retrieval_policy(settings: MemorySection, calibrated: Ranking | None) -> Ret
         ranking=settings.ranking or calibrated or Ranking(),
         mass=settings.mass,
         gates=settings.recency_gate == "scores",
+        scan_clips=settings.scan_clips,
     )
 
 

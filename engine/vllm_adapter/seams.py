@@ -37,6 +37,10 @@ def device_memory_bytes() -> int:
     return int(current_platform.get_device_total_memory())
 
 
+NGRAMS = "ngram"
+"""The way of guessing tokens ahead that looks them up in the request's own tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineModes:
     """How vLLM is about to run a model, as far as those must know who watch its layers."""
@@ -74,7 +78,7 @@ def engine_modes(vllm_config: Any) -> EngineModes:
         # Completing a config sets this variable where vLLM finds that it should be.
         breaks_graph=os.environ.get("VLLM_USE_BREAKABLE_CUDAGRAPH", "0") == "1",
         captures_encoder=bool(graphs.cudagraph_mm_encoder),
-        has_drafts=vllm_config.speculative_config is not None,
+        has_drafts=getattr(vllm_config.speculative_config, "method", NGRAMS) != NGRAMS,
         overlaps_batches=bool(parallel.use_ubatching),
         cache_dtype=cache_dtype,
         num_pipeline_parts=parallel.pipeline_parallel_size,
@@ -291,6 +295,8 @@ class RequestState:
     """Tokens that are computed; tokens in flight count, too."""
     num_left_tokens: int
     """Tokens still to be computed before the request has KV of all the tokens that it knows of."""
+    num_guessed_tokens: int
+    """Those of the tokens left that are guesses, to be checked in the next step."""
     num_output_tokens: int
     feature_starts: tuple[int, ...]
     """Prompt tokens at which the placeholders of the request's clips begin."""
@@ -318,6 +324,7 @@ def request_state(request: Any) -> RequestState:
         num_computed_tokens=computed,
         # Asynchronous scheduling: what is in flight counts as computed, and as a placeholder here.
         num_left_tokens=request.num_tokens_with_spec + in_flight - computed,
+        num_guessed_tokens=len(request.spec_token_ids),
         num_output_tokens=request.num_output_tokens,
         feature_starts=tuple(feature.mm_position.offset for feature in request.mm_features),
         # What vLLM's own scheduler asks before it passes over such a request.
@@ -341,6 +348,8 @@ class ScheduledRequest:
     """Tokens that were computed before the step."""
     num_tokens: int
     """Tokens that the step computes."""
+    num_guessed_tokens: int
+    """Those of them that are guesses."""
     num_encoded_clips: int
     find_block_ids: Callable[[], list[int]]
     """Gives the ids of all blocks of the request, in order. Few requests of a step need them."""
@@ -359,6 +368,7 @@ def scheduled_requests(output: Any) -> list[ScheduledRequest]:
                 request_id,
                 computed[request_id],
                 num_tokens,
+                len(output.scheduled_spec_decode_tokens.get(request_id, ())),
                 num_clips,
                 partial(_block_ids, output, request_id),
             )

@@ -132,7 +132,7 @@ def test_the_way_a_model_is_run_can_be_read(monkeypatch: pytest.MonkeyPatch) -> 
         parallel_config=ParallelConfig(ubatch_size=2),
         cache_config=CacheConfig(cache_dtype="fp8"),
         quant_config=None,
-        speculative_config=object(),
+        speculative_config=SimpleNamespace(method="eagle"),
     )
     config.compilation_config.use_inductor_graph_partition = True
     modes = {

@@ -63,6 +63,7 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         self._worker: SegmentWorker | None = None
         self.scheduled: Sequence[ScheduledRequest] = ()
         """In the scheduler: what the newest step does for each request."""
+        self._is_in_step = False
         self.plan = WorkerPlan()
         """In the scheduler: what the workers are told of the newest step."""
         if role == KVConnectorRole.SCHEDULER:
@@ -150,6 +151,7 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         assert self._worker is not None
         assert isinstance(connector_metadata, StepMetadata)
         self._worker.begin(connector_metadata.plan)
+        self._is_in_step = True
 
     def start_load_kv(self, forward_context: Any, **kwargs: Any) -> None:
         """Called before the forward pass in steps that load something, after it in others. So what
@@ -167,8 +169,15 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         """Keys and values are taken as they are written, see `SegmentWorker.attach`."""
 
     def wait_for_save(self) -> None:
+        self._end_step()
+
+    def _end_step(self) -> None:
+        """The layers have run. Where vLLM guesses tokens ahead it says so only after it has asked
+        what came of the step, as a second model might have layers, too; there is none here."""
         assert self._worker is not None
-        self._worker.end()
+        if self._is_in_step:
+            self._is_in_step = False
+            self._worker.end()
 
     def shutdown(self) -> None:
         if self._worker is not None:
@@ -176,6 +185,7 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
 
     def get_block_ids_with_load_errors(self) -> set[int]:
         assert self._worker is not None
+        self._end_step()
         return self._worker.take_bad_blocks()
 
     def build_connector_worker_meta(self) -> KVConnectorWorkerMetadata | None:

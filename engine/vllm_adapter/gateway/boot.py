@@ -32,6 +32,10 @@ _log = logging.getLogger("onlooker.engine.vllm")
 
 PROGRESS_INTERVAL_S = 5.0
 
+LEAST_ALIKE, MOST_ALIKE = 2, 4
+"""How many tokens, at least and at most, must have stood before, for what followed them to be
+guessed again."""
+
 CPU_BLOCK_TOKENS = 32
 """The smallest block that vLLM's CPU attention takes."""
 
@@ -116,6 +120,7 @@ def _load(
         structured_outputs_config=StructuredOutputsConfig(
             backend="xgrammar", disable_any_whitespace=True
         ),
+        speculative_config=_guessing(settings.guessed_tokens),
         disable_log_stats=True,
         use_tqdm_on_load=False,
         seed=0,
@@ -126,6 +131,14 @@ def _load(
         if is_watched:
             check_modes(seams.engine_modes(config))
         return AsyncLLMEngine.from_vllm_config(config, disable_log_stats=True)
+
+
+def _guessing(num_tokens: int) -> dict[str, Any] | None:
+    """How vLLM guesses tokens ahead; None: not at all."""
+    if not num_tokens:
+        return None
+    lengths = {"prompt_lookup_min": LEAST_ALIKE, "prompt_lookup_max": MOST_ALIKE}
+    return {"method": seams.NGRAMS, "num_speculative_tokens": num_tokens, **lengths}
 
 
 def blank_clips(model: Model, num_clips: int) -> list[Clip]:

@@ -73,7 +73,7 @@ def refused(modes: EngineModes) -> list[str]:
     if modes.has_drafts:
         found.append(
             "speculative_config has layers of another model write their own keys and values (take "
-            "a checkpoint without drafts)"
+            "a checkpoint without drafts; engine.vllm.guessed_tokens needs no other model)"
         )
     if modes.overlaps_batches:
         found.append(

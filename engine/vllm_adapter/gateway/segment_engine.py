@@ -19,7 +19,7 @@ from onlooker.core.media import Clip, Cover
 from onlooker.core.metrics import Metrics
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.checks import Check, CheckResult
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import (
     AnswerEvent,
     EngineInfo,
@@ -377,7 +377,7 @@ class SegmentEngine:
             "mm_processor_cache_gb": 0,
             "limit_mm_per_prompt": {"video": in_context, "image": 0},
             "hf_overrides": {"architectures": [family.guarded.name]},
-            "scheduler_cls": f"{_ENTRY}.scheduler.{_scheduler_class()}",
+            "scheduler_cls": f"{_ENTRY}.scheduler.{_scheduler_class(settings.vllm)}",
             "worker_extension_cls": f"{_ENTRY}.extension.SegmentExtension",
             "kv_transfer_config": KVTransferConfig(
                 kv_connector="SegmentConnector",
@@ -410,6 +410,8 @@ class SegmentEngine:
         return self._parts.prompts
 
 
-def _scheduler_class() -> str:
-    """vLLM overlaps steps on a GPU, not on a CPU; a scheduler of the other kind forbids it."""
-    return "SegmentScheduler" if is_cpu_build() else "AsyncSegmentScheduler"
+def _scheduler_class(settings: VllmSection) -> str:
+    """vLLM overlaps steps on a GPU, unless it guesses tokens ahead, but not on a CPU; a scheduler
+    of the other kind forbids it."""
+    overlaps = not (is_cpu_build() or settings.guessed_tokens)
+    return "AsyncSegmentScheduler" if overlaps else "SegmentScheduler"

@@ -87,7 +87,8 @@ class Docket:
             entry = self._entries.get(request.request_id)
             if entry is None:
                 continue
-            is_decode = request.num_tokens == 1 and num_output_tokens(request.request_id) > 0
+            num_known = request.num_tokens - request.num_guessed_tokens
+            is_decode = num_known == 1 and num_output_tokens(request.request_id) > 0
             num_loaded = loaded.get(request.request_id, 0)
             name = entry.ticket.request_class
             if entry.num_covered and not entry.has_loaded and not is_decode:
@@ -166,9 +167,10 @@ class Docket:
             )
         computed = request.num_computed_tokens
         left = request.num_left_tokens
-        if entry.first_token_at_s is not None and computed and left <= 1:
+        guessed = request.num_guessed_tokens
+        if entry.first_token_at_s is not None and computed and left - guessed <= 1:
             due_at_s = entry.first_token_at_s + entry.num_tokens_out * entry.ticket.tpot_s
-            return Job(request.request_id, entry.ticket, 1, next_token_due_at_s=due_at_s)
+            return Job(request.request_id, entry.ticket, 1 + guessed, next_token_due_at_s=due_at_s)
         covered = max(computed, entry.num_covered)
         return Job(
             request.request_id,

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from onlooker.engine.memory.plan import DEVICE, Reads
-from onlooker.engine.vllm_adapter.worker.index import Index
+from onlooker.engine.vllm_adapter.worker.index import Index, Likeness
 from onlooker.engine.vllm_adapter.worker.pool import TokenRun
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, RetrievalScore
@@ -87,6 +87,7 @@ class SegmentArena:
             bounds how many clips are remembered.
         backing: the store below.
         score: the score whose entries the index holds.
+        likeness: what of long streams the index keeps by likeness, where the score allows that.
     """
 
     def __init__(
@@ -95,12 +96,13 @@ class SegmentArena:
         budget_bytes: int | None = None,
         backing: Backing | None = None,
         score: RetrievalScore = SCORES["mean_key"],
+        likeness: Likeness | None = None,
     ) -> None:
         self._budget_bytes = budget_bytes
         self._backing = backing
         self._segments: OrderedDict[str, Segment] = OrderedDict()
         self.score = score
-        self.index = Index()
+        self.index = Index(likeness=likeness if score.is_linear else None)
         """Entries of all segments that retrieval may pick, also of those that only the store below
         holds."""
         self.num_bytes = 0
@@ -149,6 +151,10 @@ class SegmentArena:
         for key in keys:
             if key in self._segments:
                 self._segments.move_to_end(key)
+
+    def found_here(self, keys: Iterable[str]) -> dict[str, Segment]:
+        """Those of the segments of `keys` that are held here."""
+        return {key: self._segments[key] for key in keys if key in self._segments}
 
     def get(self, key: str) -> Segment | None:
         """One segment, from here or from below; None where it is gone."""
@@ -199,9 +205,9 @@ class SegmentArena:
 
     def _found(self, keys: Sequence[str], reads: Reads | None = None) -> dict[str, Segment]:
         reads = {} if reads is None else reads
-        found = {key: self._segments[key] for key in keys if key in self._segments}
+        found = self.found_here(keys)
+        self.use(found)
         for key, segment in found.items():
-            self._segments.move_to_end(key)
             reads.setdefault(key, (DEVICE, segment.kv_bytes))
         missing = [key for key in dict.fromkeys(keys) if key not in found]
         if missing and self._backing is not None:

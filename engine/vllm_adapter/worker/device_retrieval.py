@@ -203,6 +203,8 @@ class DeviceRetriever:
         if arena.index.missing(keys):
             return None
         segments: list[Segment] = []
+        if op.place_slots and len(retrieval.candidates) > len(arena):
+            return None  # not all can be in the pool
         if op.place_slots:
             found = arena.ready(retrieval.candidates)
             if found is None or len(found) < len(op.place_slots):

@@ -4,16 +4,22 @@ Entries of one shape stand in one slab of memory, and where they stand is kept i
 numbers: a question that asks among all clips ever seen costs a look at the ends of their run and
 one gather a layer, nothing in Python for each clip. Slabs grow by half; the rows of segments that
 are dropped are used again.
+
+Where a score is that of one vector for each segment, the segments of a long stream are also kept by
+likeness (see `clusters`), so that a question need not look at each.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from onlooker.engine.memory.key_runs import KeyParts, KeyRuns
+from onlooker.engine.vllm_adapter.worker.clustered import ClusteredRows, NumberRuns
+from onlooker.engine.vllm_adapter.worker.clusters import Clusters, Numbers, Vectors
 
 _FIRST_ROWS = 64
 
@@ -96,11 +102,24 @@ class _Ledger:
 
     def find(self, first: int, count: int) -> Places | None:
         """Where the `count` segments from number `first` on stand; None if any is not known."""
+        if self.num_known < self._size:
+            self._make_room()  # so that nothing gone is in the way of many later looks
         at = self._at(first)
         found = self._places[:, at : min(at + count, self._size)]
         if found.shape[1] < count or self._numbers[at + count - 1] != first + count - 1:
             return None
-        return None if (found[1] == _GONE).any() else found
+        return found
+
+    def find_known(self, numbers: Numbers) -> tuple[Places, NDArray[np.bool_]]:
+        """Where those of `numbers` stand that are known, and which are."""
+        if not self._size:
+            return np.empty((2, 0), np.int64), np.zeros(len(numbers), np.bool_)
+        at = numbers - self._numbers[0]
+        if self._numbers[self._size - 1] - self._numbers[0] >= self._size:  # there are gaps
+            at = np.searchsorted(self._numbers[: self._size], numbers)
+        at = np.clip(at, 0, self._size - 1)
+        is_known = (self._numbers[at] == numbers) & (self._places[1, at] != _GONE)
+        return self._places[:, at[is_known]], is_known
 
     def numbers(self) -> NDArray[np.int64]:
         """Numbers of all segments that are known, ascending."""
@@ -138,16 +157,36 @@ class Group:
         return data[layer].index_select(0, self.rows.to(data.device))
 
 
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What of a long stream is kept by likeness."""
+
+    layers: tuple[int, ...] | None = None
+    """The layers whose vectors are looked at together; None: each layer by itself."""
+    min_rows: int = 4096
+    """Up to so many segments are compared one by one."""
+
+    def views(self, num_layers: int) -> list[tuple[int, ...]]:
+        """The layers that are looked at together, each time."""
+        return [(layer,) for layer in range(num_layers)] if self.layers is None else [self.layers]
+
+
 class Index:
     """What retrieval compares, see the module. It does not bound itself: whoever adds segments
     forgets others.
 
     Args:
         device: where the entries lie; None: on the host.
+        likeness: what is kept by likeness; None: nothing. On the host only.
     """
 
-    def __init__(self, device: torch.device | None = None) -> None:
+    def __init__(
+        self, device: torch.device | None = None, likeness: Likeness | None = None
+    ) -> None:
         self._device = torch.device("cpu") if device is None else device
+        self._likeness = likeness
+        self._clustered: dict[tuple[str, int], dict[tuple[int, ...], ClusteredRows]] = {}
+        """By the name of a ledger, and the layers that are looked at together."""
         self._slabs: list[_Slab] = []
         self._slab_of: dict[tuple[int, ...], int] = {}
         self._ledgers: dict[tuple[str, int], _Ledger] = {}
@@ -162,8 +201,13 @@ class Index:
             slab = self._slab_of[shape] = len(self._slabs)
             self._slabs.append(_Slab(entries, self._device))
         parts = KeyParts.of(key)
-        ledger = self._ledgers.setdefault((parts.stem, parts.num_digits), _Ledger())
-        ledger.set(parts.number, slab, self._slabs[slab].add(entries))
+        name = (parts.stem, parts.num_digits)
+        if name not in self._ledgers:
+            self._ledgers[name] = _Ledger()
+            self._clustered[name] = self._made_clustered(self._ledgers[name], entries)
+        self._ledgers[name].set(parts.number, slab, self._slabs[slab].add(entries))
+        for rows in self._clustered[name].values():
+            rows.add(parts.number)
 
     def discard(self, key: str) -> bool:
         """Forget a segment; returns whether it was known."""
@@ -175,7 +219,10 @@ class Index:
             return False
         self._slabs[found[0]].discard(found[1])
         if not ledger.num_known:
-            del self._ledgers[name]
+            del self._ledgers[name], self._clustered[name]
+            return True
+        for rows in self._clustered[name].values():
+            rows.discard()
         return True
 
     def missing(self, keys: Iterable[str]) -> list[str]:
@@ -205,17 +252,70 @@ class Index:
             )
         return groups
 
+    def clustered(
+        self, keys: KeyRuns, layers: tuple[int, ...]
+    ) -> tuple[ClusteredRows, NumberRuns] | None:
+        """The rows among which `keys` can be searched in `layers`, and where they stand there; None
+        where they are to be compared one by one."""
+        if (named := NumberRuns.of(keys)) is None:
+            return None
+        name, runs = named
+        rows = self._clustered.get(name, {}).get(layers)
+        return (rows, runs) if rows is not None and rows.is_worth_it(len(runs)) else None
+
     @property
     def num_bytes(self) -> int:
         """Bytes that are held, free rows included."""
-        return sum(slab.num_bytes for slab in self._slabs)
+        clustered = [rows for views in self._clustered.values() for rows in views.values()]
+        return sum(one.num_bytes for one in (*self._slabs, *clustered))
 
     @property
     def max_row_bytes(self) -> int:
         """The most bytes that one more segment can take, counting what a slab grows ahead; 0 while
         empty."""
-        sizes = [slab.num_bytes // slab.data.shape[1] for slab in self._slabs]
-        return max(sizes, default=0) * 3 // 2
+        sizes = [0]
+        for slab in self._slabs:
+            num_layers, capacity, _, kv_heads, head_dim = slab.data.shape
+            views = [] if self._likeness is None else self._likeness.views(num_layers)
+            by_likeness = (Clusters.row_bytes(len(one) * kv_heads * head_dim) for one in views)
+            sizes.append(slab.num_bytes // capacity * 3 // 2 + sum(by_likeness))
+        return max(sizes)
+
+    def _made_clustered(
+        self, ledger: _Ledger, entries: torch.Tensor
+    ) -> dict[tuple[int, ...], ClusteredRows]:
+        if self._likeness is None:
+            return {}
+        num_layers, _, kv_heads, head_dim = entries.shape
+        return {
+            layers: ClusteredRows(
+                len(layers) * kv_heads * head_dim,
+                partial(self._vectors, ledger, layers),
+                min_rows=self._likeness.min_rows,
+            )
+            for layers in self._likeness.views(num_layers)
+        }
+
+    def _vectors(
+        self, ledger: _Ledger, layers: tuple[int, ...], numbers: Numbers
+    ) -> tuple[Vectors, NDArray[np.bool_]]:
+        """The vectors of those of `numbers` that are known: the means of their entries, of all
+        `layers` one after the other."""
+        (slabs, rows), is_known = ledger.find_known(numbers)
+        parts, members = [], []
+        for slab in np.flatnonzero(np.bincount(slabs)).tolist():
+            chosen = np.flatnonzero(slabs == slab)
+            data, at = self._slabs[slab].data, torch.from_numpy(rows[chosen])
+            found = [data[layer].index_select(0, at).float().mean(1).flatten(1) for layer in layers]
+            parts.append(found[0] if len(found) == 1 else torch.cat(found, 1))
+            members.append(chosen)
+        if len(parts) == 1:
+            return parts[0].numpy(), is_known
+        _, _, _, kv_heads, head_dim = self._slabs[0].data.shape
+        vectors = np.empty((len(rows), len(layers) * kv_heads * head_dim), np.float32)
+        for chosen, part in zip(members, parts, strict=True):
+            vectors[chosen] = part.numpy()
+        return vectors, is_known
 
     def _find(self, first: str, count: int) -> Places | None:
         parts = KeyParts.of(first)

@@ -8,7 +8,7 @@ Where layers vote, their scores are standardised and added up. In one pass a lay
 the votes of layers before it and its own; those before the first voter choose by themselves.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,10 +19,10 @@ from onlooker.engine.memory.ranking import LayerTrace, RetrievalPolicy
 from onlooker.engine.vllm_adapter.wire import RetrieveOp
 from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
-from onlooker.engine.vllm_adapter.worker.index import Group
+from onlooker.engine.vllm_adapter.worker.ranker import LayerView, Ranker
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
-from onlooker.engine.vllm_adapter.worker.scores import SCORES, assembled, compared
-from onlooker.engine.vllm_adapter.worker.selection import best, filled, standardised
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, compared
+from onlooker.engine.vllm_adapter.worker.selection import Ranked, filled, standardised
 from onlooker.engine.vllm_adapter.worker.tracing import traced
 
 FindRows = Callable[[list[int]], torch.Tensor]
@@ -42,18 +42,6 @@ class Placement:
     slots: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """One layer's view of one request's candidates."""
-
-    layer: int
-    queries: torch.Tensor
-    """Queries of the question's tokens, [question_tokens, heads, head_dim], without rotary
-    position."""
-    scores: torch.Tensor
-    """Scores of `_Retrieval.keys`, [candidates + recent]."""
-
-
 @dataclass(slots=True)
 class _Retrieval:
     """One request's candidates, and the votes so far."""
@@ -61,8 +49,8 @@ class _Retrieval:
     op: RetrieveOp
     keys: KeyRuns
     """Keys of the candidates, then of the recent window where the gate compares it."""
-    groups: list[Group]
-    votes: list[_Look] = field(default_factory=list)
+    ranker: Ranker
+    votes: list[LayerView] = field(default_factory=list)
 
     @property
     def num_candidates(self) -> int:
@@ -109,20 +97,20 @@ class LayerRetriever:
         """Requests whose candidates are not all there: (request, missing keys, blocks)."""
         self.lost: list[tuple[str, list[int]]] = []
         """Requests of which a chosen segment was gone in some layer, and their blocks."""
-        wanted = [
-            op.retrieval.candidates + op.retrieval.recent
-            if policy.gates
-            else op.retrieval.candidates
-            for op in ops
+        recents = [op.retrieval.recent if policy.gates else KeyRuns() for op in ops]
+        missing = [
+            arena.index_missing(op.retrieval.candidates + recent)
+            for op, recent in zip(ops, recents, strict=True)
         ]
-        missing = [arena.index_missing(keys) for keys in wanted]
         # What one worker cannot rank none does: they would wait for it in every layer.
         known = group.all([not lacking for lacking in missing])
-        for op, keys, lacking, is_known in zip(ops, wanted, missing, known, strict=True):
-            if is_known:
-                self._retrievals.append(_Retrieval(op, keys, arena.index.groups(keys)))
-            else:
+        for op, recent, lacking, is_known in zip(ops, recents, missing, known, strict=True):
+            if not is_known:
                 self.refused.append((op.request_id, lacking, op.block_ids))
+                continue
+            candidates = op.retrieval.candidates
+            ranker = Ranker(arena.index, self._score, candidates, recent, self._voters, group=group)
+            self._retrievals.append(_Retrieval(op, candidates + recent, ranker))
 
     def choose(self, layer: int, query: torch.Tensor, find_rows: FindRows) -> Iterator[Placement]:
         """Choose what `layer` puts into each request's slots. `query`: [tokens, heads, head_dim],
@@ -148,7 +136,7 @@ class LayerRetriever:
                 self.traced.setdefault(op.request_id, []).append(trace)
             if not is_asked:
                 continue
-            look = _Look(layer, queries, self._compare(retrieval, layer, queries))
+            look = LayerView(layer, queries)
             if self._votes(layer):
                 retrieval.votes.append(look)
             if not op.place_slots:
@@ -170,66 +158,57 @@ class LayerRetriever:
         """Whether `layer` votes. In a probe all layers do where none are named."""
         return self._voters is None or layer in self._voters
 
-    def _compare(self, retrieval: _Retrieval, layer: int, queries: torch.Tensor) -> torch.Tensor:
-        found = []
-        for group in retrieval.groups:
-            entries = group.entries(layer)
-            parts = self._score.parts(queries.to(entries.device), entries)
-            found.append((group.members, parts.cpu()))
-        return assembled(found, len(retrieval.keys), self._group)
-
-    def _chosen(self, retrieval: _Retrieval, own: _Look) -> list[int]:
+    def _chosen(self, retrieval: _Retrieval, own: LayerView) -> list[int]:
         """Which candidates a layer places, in time order."""
         shared = self._voters is not None and bool(retrieval.votes)
-        scores = self._ranked(retrieval, retrieval.votes if shared else [own], shared)
         num_slots = len(retrieval.op.place_slots)
-        return filled(self._best(retrieval, scores, num_slots), retrieval.num_candidates, num_slots)
+        ranked = self._ranked(retrieval, retrieval.votes if shared else [own], shared, num_slots)
+        chosen = self._best(ranked.before(retrieval.num_candidates), num_slots)
+        return filled(chosen, retrieval.num_candidates, num_slots)
 
     def _asked(self, retrieval: _Retrieval) -> list[str]:
         """Keys that a probe chooses, in time order; none where the recent window matches as well as
         any older clip."""
-        scores = self._ranked(retrieval, retrieval.votes, True)
-        older, recent = scores.split(
-            [retrieval.num_candidates, len(scores) - retrieval.num_candidates]
-        )
-        if len(recent) and recent.max() >= older.max():
-            return []
         wanted = retrieval.op.retrieval.num_wanted
-        return [retrieval.keys[place] for place in self._best(retrieval, scores, wanted)]
+        ranked = self._ranked(retrieval, retrieval.votes, True, wanted)
+        older = ranked.before(retrieval.num_candidates)
+        recent = ranked.scores[ranked.places >= retrieval.num_candidates]
+        if len(recent) and (not len(older) or recent.max() >= older.scores.max()):
+            return []
+        return [retrieval.keys[place] for place in self._best(older, wanted)]
 
-    def _best(self, retrieval: _Retrieval, scores: torch.Tensor, count: int) -> list[int]:
-        return best(
-            scores[: retrieval.num_candidates],
-            count,
-            mass=self._policy.mass,
-            temperature=self._policy.ranking.temperature,
-        )
+    def _best(self, ranked: Ranked, count: int) -> list[int]:
+        temperature = self._policy.ranking.temperature
+        return ranked.best(count, mass=self._policy.mass, temperature=temperature)
 
-    def _ranked(self, retrieval: _Retrieval, looks: Sequence[_Look], is_vote: bool) -> torch.Tensor:
+    def _ranked(
+        self, retrieval: _Retrieval, looks: Sequence[LayerView], is_vote: bool, count: int
+    ) -> Ranked:
         """The scores of `looks` as one, after the second look, if there is one."""
-        total = _added((look.scores for look in looks), is_vote)
         second_look = self._policy.ranking.second_look
+        num_short = count
+        if second_look is not None:
+            num_short = max(self._policy.ranking.shortlist_clips, count)
+        ranked = retrieval.ranker.rank(looks, is_vote=is_vote, count=num_short)
         if second_look is None:
-            return total
-        num_wanted = max(len(retrieval.op.place_slots), retrieval.op.retrieval.num_wanted)
-        num_short = max(self._policy.ranking.shortlist_clips, num_wanted)
-        short = torch.topk(total, min(len(total), num_short)).indices
+            return ranked
+        top = torch.topk(ranked.scores, min(len(ranked), num_short)).indices
+        short = ranked.places[top].sort().values
         segments = self._arena.get_all(
             [retrieval.keys[place] for place in short.tolist()], self._reads_of(retrieval)
         )
         (is_there,) = self._group.all([segments is not None])
         if segments is None or not is_there:
-            return total  # what is gone cannot be looked at again; placing it will tell
+            return ranked  # what is gone cannot be looked at again; placing it will tell
         finer = SCORES[second_look]
         found = []
         for look in looks:
             plain = (one.plain_in(look.layer, self._rotary) for one in segments)
             keys = [one for one in plain if one is not None]
             found.append(compared(finer, look.queries, keys, self._group))
-        again = _added(found, is_vote)
-        total = torch.full_like(total, float(again.min()))
-        total[short] = again
-        return total
+        again = torch.stack([standardised(one) for one in found]).sum(0) if is_vote else found[0]
+        # The others count as no better than the worst that was looked at again.
+        return Ranked(short, again, len(retrieval.keys) - len(short), again.min()[None])
 
     def _place(self, retrieval: _Retrieval, layer: int, places: list[int]) -> Placement | None:
         """Keys and values of the candidates at `places`, for the slots of `layer`; None when one of
@@ -256,12 +235,3 @@ class LayerRetriever:
 
     def _reads_of(self, retrieval: _Retrieval) -> Reads:
         return self._reads.setdefault(retrieval.op.request_id, {})
-
-
-def _added(scores: Iterable[torch.Tensor], is_vote: bool) -> torch.Tensor:
-    """One layer's scores as they are or, where layers vote, the sum of their scores on one
-    scale."""
-    found = list(scores)
-    if not is_vote:
-        return found[0]
-    return torch.stack([standardised(one) for one in found]).sum(0)

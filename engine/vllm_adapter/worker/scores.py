@@ -30,6 +30,9 @@ class RetrievalScore(Protocol):
 
     needs_queries: bool
     """Whether `entries` wants the queries of the segment's own tokens."""
+    is_linear: bool
+    """Whether a segment's score is the product of one vector of the question, `mean_query`, and the
+    mean of the segment's entries, so that segments can be searched by likeness."""
 
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
         """What the index keeps of a segment: [layers, entries, kv_heads, head_dim].
@@ -68,6 +71,7 @@ class MeanKey(_ByParts):
     on the queries, which is exactly the same score at a fraction of the index."""
 
     needs_queries = False
+    is_linear = True
 
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
         return keys.float().mean(1, keepdim=True).to(keys.dtype)
@@ -85,6 +89,7 @@ class Representatives(_ByParts):
     """
 
     needs_queries = True
+    is_linear = True
 
     def __init__(self, count: int = 4) -> None:
         self._count = count
@@ -112,6 +117,7 @@ class PageMean(_ByParts):
     """
 
     needs_queries = False
+    is_linear = False
 
     def __init__(self, page_tokens: int = 16) -> None:
         self._page_tokens = page_tokens
@@ -129,6 +135,7 @@ class LateInteraction(_ByParts):
     small evidence that a mean dilutes; as an index it keeps every key, as a second look none."""
 
     needs_queries = False
+    is_linear = False
 
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
         return keys
@@ -184,9 +191,17 @@ SCORES: Mapping[ScoreName, RetrievalScore] = {
 """All scores, by the name that the settings use."""
 
 
-def _mean_query_scores(queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-    """The mean query against each entry, [segments, entries], averaged over the heads."""
-    kv_heads, head_dim = entries.shape[-2:]
+def mean_query(queries: torch.Tensor, kv_heads: int) -> torch.Tensor:
+    """The vector, [kv_heads * head_dim], whose product with a mean key is the score of `MeanKey`.
+
+    `queries`: [question_tokens, heads, head_dim].
+    """
+    head_dim = queries.shape[-1]
     group = queries.shape[1] // kv_heads
     query = queries.float().mean(0).unflatten(0, (kv_heads, group)).mean(1)
-    return entries.float().flatten(2) @ query.flatten() * head_dim**-0.5 / kv_heads
+    return query.flatten() * (head_dim**-0.5 / kv_heads)
+
+
+def _mean_query_scores(queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
+    """The mean query against each entry, [segments, entries], averaged over the heads."""
+    return entries.float().flatten(2) @ mean_query(queries, entries.shape[-2])

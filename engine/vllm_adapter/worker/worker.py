@@ -13,6 +13,7 @@ from functools import partial
 import torch
 
 from onlooker.engine.memory.plan import Reads
+from onlooker.engine.memory.ranking import RetrievalPolicy
 from onlooker.engine.vllm_adapter.seams import AttentionLayer, RotaryParameters
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
@@ -25,6 +26,7 @@ from onlooker.engine.vllm_adapter.wire import (
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.device_retrieval import DeviceRetriever
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
+from onlooker.engine.vllm_adapter.worker.index import Likeness
 from onlooker.engine.vllm_adapter.worker.layer_hook_mover import LayerHookMover
 from onlooker.engine.vllm_adapter.worker.mover import KvMover, Piece
 from onlooker.engine.vllm_adapter.worker.retrieval import LayerRetriever
@@ -74,6 +76,7 @@ class SegmentWorker:
             budget_bytes=None if budget_bytes is None else group.share.part(budget_bytes),
             backing=self.vault,
             score=SCORES[score],
+            likeness=_likeness(self.policy) if group.is_alone else None,
         )
         self._layers: list[AttentionLayer] = []
         self._plan = WorkerPlan()
@@ -350,3 +353,9 @@ class SegmentWorker:
             if self.vault is not None:
                 self.vault.save(span, saved.segment, saved.stored_entries, after=saved.written)
             self._report.saved.setdefault(saved.op.request_id, []).append(span.key)
+
+
+def _likeness(policy: RetrievalPolicy) -> Likeness:
+    """What of long streams is searched: the layers that vote together, else each by itself."""
+    voters = policy.ranking.voting_layers
+    return Likeness(None if voters is None else tuple(sorted(voters)), policy.scan_clips)

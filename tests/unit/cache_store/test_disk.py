@@ -4,7 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -62,6 +62,11 @@ class BrokenFiles(Files):
         if self.read_errno is not None:
             raise OSError(self.read_errno, os.strerror(self.read_errno))
         return super().read(path, num_bytes)
+
+    def read_in_parts(self, path: Path, take: Callable[[memoryview], None]) -> memoryview:
+        if self.read_errno is not None:
+            raise OSError(self.read_errno, os.strerror(self.read_errno))
+        return super().read_in_parts(path, take)
 
 
 def outcomes(tier: DiskTier, *indexes: int) -> list[str]:

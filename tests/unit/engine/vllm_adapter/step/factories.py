@@ -63,6 +63,7 @@ def make_request(
         "num_prompt_tokens": num_prompt_tokens,
         "num_computed_tokens": num_computed_tokens,
         "num_left_tokens": left,
+        "num_guessed_tokens": 0,
         "num_output_tokens": 0,
         "feature_starts": (),
         "is_ending": False,
@@ -75,7 +76,7 @@ def make_scheduled(request_id: str, num_computed: int, num_tokens: int) -> Sched
     """A request of which a step computes `num_tokens`; its blocks are 5, 6, 7 and so on."""
     num_blocks = -(-(num_computed + num_tokens) // BLOCK)
     return ScheduledRequest(
-        request_id, num_computed, num_tokens, 0, lambda: list(range(5, 5 + num_blocks))
+        request_id, num_computed, num_tokens, 0, 0, lambda: list(range(5, 5 + num_blocks))
     )
 
 
