@@ -62,7 +62,7 @@ class LengtheningExtension(SegmentExtension):
             self._last = ranker, args, options, found
             return found
 
-        Ranker.rank = watched  # type: ignore[method-assign]
+        setattr(Ranker, "rank", watched)  # noqa: B010 - a method is replaced on purpose
 
     def last_ranking(self) -> tuple[float, int]:
         """The share of the best of what was ranked last that was found, and how many vectors were
@@ -89,8 +89,9 @@ class _Scenes:
         begins[0] = True
         places = self._random.integers(len(self._seen), size=int(begins.sum()))
         scenes = self._seen[places] + self._noise(len(places), SCENE_SHARE)
-        rows: NDArray[np.float32] = scenes[begins.cumsum() - 1] + self._noise(count, CLIP_SHARE)
-        return rows
+        clips: NDArray[np.float32] = self._noise(count, CLIP_SHARE)
+        clips += scenes[begins.cumsum() - 1]
+        return clips
 
     def _noise(self, count: int, share: float) -> NDArray[np.float32]:
         drawn = self._random.standard_normal((count, *self._deviation.shape), np.float32)

@@ -7,9 +7,9 @@ machine slows down for seconds at a time. GB/s are of decoded KV, so a lossy cod
 limit. The allocator is told to keep freed memory, as it does in a process that has run for a while:
 else the cost of fresh pages, paid by one side or the other by chance, hides all else.
 
-A disk is read from the page cache, which is memory: there the check of every byte (XXH3) weighs as
-much as half of the reading, and the ratio of `raw` cannot pass about 0.7 on one core. The rows
-`_cold` read what the page cache was told to forget, and so the medium.
+A disk is read from the page cache, which is memory: there the check of every byte (XXH3) weighs
+nearly as much as the reading. The rows `_cold` read what the page cache was told to forget, and so
+the medium.
 
 Not shown: fresh pages; a Redis over a network; several tiers at work at once.
 """

@@ -85,7 +85,7 @@ class Files:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             size = os.fstat(descriptor).st_size
-            data = memoryview(np.empty(size, np.uint8))  # a bytearray would be cleared first
+            data = np.empty(size, np.uint8).data  # a bytearray would be cleared first
             done = 0
             while done < size:
                 part = data[done : done + _PART_BYTES]

@@ -378,17 +378,19 @@ class StoredSegment:
 
 @dataclass(frozen=True, slots=True)
 class StoredSegments:
-    """What a worker's store has of one life of a stream."""
+    """A piece of what a worker's store has of one life of a stream."""
 
     segments: list[StoredSegment]
     is_complete: bool
-    """Whether every tier could be asked, so that these are all."""
+    """Whether every tier could be asked, so that all pieces together are all."""
+    is_done: bool
+    """Whether there are no more pieces."""
 
     @classmethod
     def read(cls, plain: Mapping[str, Any]) -> "StoredSegments":
         """Make a `StoredSegments` of the plain data that a worker sends."""
         found = [StoredSegment(**segment) for segment in plain["segments"]]
-        return cls(found, plain["is_complete"])
+        return cls(found, plain["is_complete"], plain["is_done"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -470,9 +472,10 @@ def stored_lives(prefix: str) -> WorkerCall[StoredLives]:
     return WorkerCall("stored_lives", (prefix,), lambda plain: StoredLives(**plain))
 
 
-def restore_stream(prefix: str) -> WorkerCall[StoredSegments]:
-    """Have the workers know a stored life of a stream again; answers what is stored of it."""
-    return WorkerCall("restore_stream", (prefix,), StoredSegments.read)
+def restore_stream(prefix: str, *, is_first: bool) -> WorkerCall[StoredSegments]:
+    """Have the workers know more of a stored life of a stream again; answers what. It is asked
+    until all are done, so that no step waits for more than a piece. `is_first`: begin."""
+    return WorkerCall("restore_stream", (prefix, is_first), StoredSegments.read)
 
 
 def flush_segments(timeout_s: float) -> WorkerCall[bool]:

@@ -16,6 +16,7 @@ from onlooker.engine.config import VllmSection
 from onlooker.engine.memory.ranking import RetrievalPolicy
 from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.vllm_adapter.families import FAMILIES
+from onlooker.engine.vllm_adapter.gateway.boot import guessing
 from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
 from onlooker.engine.vllm_adapter.wire import plan_params, ticket_params
 from onlooker.scheduler.ticket import Ticket
@@ -64,6 +65,7 @@ class SegmentVllm:
         policy: str = "fcfs",
         dtype: str = "float32",
         is_eager: bool = True,
+        guessed_tokens: int = 0,
     ) -> None:
         self.num_frames = 2
         architectures = json.loads((folder / "config.json").read_text())["architectures"]
@@ -81,6 +83,7 @@ class SegmentVllm:
             limit_mm_per_prompt={"video": 32, "image": 0}, mm_processor_cache_gb=0,
             enable_prefix_caching=True, disable_log_stats=True, use_tqdm_on_load=False,
             hf_overrides={"architectures": [guarded.name]},
+            speculative_config=guessing(guessed_tokens),
             scheduler_cls=f"{entry}.scheduler.{scheduler}",
             worker_extension_cls=f"{entry}.extension.SegmentExtension",
             kv_transfer_config=KVTransferConfig(

@@ -1,84 +1,74 @@
 """Tokens that are guessed ahead change nothing but the time: not what is said, kept or found."""
 
-import asyncio
-import os
-from pathlib import Path
-from typing import Literal, get_args
+from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
+import torch
 
-from onlooker import demo_model
-from onlooker.core.clock import SystemClock
-from onlooker.core.ids import StreamId
-from onlooker.core.media import Clip, Frame
-from onlooker.core.metrics import Metrics
-from onlooker.engine.config import EngineSection, VllmSection
-from onlooker.engine.interface import AnswerDelta, AnswerEnd, Engine, Question
-from onlooker.engine.memory.config import MemorySection
-from onlooker.engine.vllm_adapter.engine import make_engine
+from tests.vllm.conftest import MODEL
+from tests.vllm.rig import NUM_CLIPS, QUESTION, asking, ingest, picks, retrieving, save_sink
 
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]
 
-MODEL = os.environ.get("ONLOOKER_TEST_MODEL", str(Path(demo_model.__path__[0]) / "weights"))
-STREAM = StreamId("guessing")
-NUM_CLIPS = 14
-QUESTIONS = (
-    "What colour was the star at 3 seconds?",
-    "Was there ever a red circle?",
-    "When did the blue square appear? When did the blue square leave?",
-)
-Said = tuple[str, tuple[tuple[float, float], ...]]
-"""What an answer says, and the spans of stream time that were brought back for it."""
-
-Mode = Literal["segments", "resend"]
+NUM_TOKENS = 24
+"""More than an answer has, so that the model repeats itself, and guesses are right now and then."""
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
-def test_greedy_answers_are_the_same_with_and_without_guesses(mode: Mode) -> None:
-    os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    plain, guessed = (asyncio.run(answered(mode, num_tokens)) for num_tokens in (0, 4))
-    assert guessed == plain
-    assert all(text for text, _ in guessed)
-    if mode == "segments":
-        assert any(spans for _, spans in guessed)
+@dataclass
+class Run:
+    """What one engine said, kept and found."""
+
+    said: dict[str, list[int]] = field(default_factory=dict)
+    """Token ids."""
+    picked: list[list[int]] = field(default_factory=list)
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Keys and values of segments."""
+    num_guessed: int = 0
+    num_steps: int = 0
 
 
-async def answered(mode: Mode, guessed_tokens: int) -> list[Said]:
-    """The answers to all questions."""
-    settings = EngineSection(
-        model=MODEL,
-        mode=mode,
-        window_clips=8,
-        memory=MemorySection(recent_clips=4, retrieved_clips=2),
-        vllm=VllmSection(max_model_len=1024, guessed_tokens=guessed_tokens),
-    )
-    engine = make_engine(settings, SystemClock(), Metrics())
-    await engine.start(lambda line: None)
+def ran(guessed_tokens: int) -> Run:
+    """Questions to an engine that guesses so many tokens ahead."""
+    from tests.vllm.in_process import SegmentVllm
+
+    vllm = SegmentVllm(MODEL, policy="slo", guessed_tokens=guessed_tokens)
+    found = Run()
+    schedule = vllm.scheduler.schedule
+
+    def scheduled(*args: Any, **options: Any) -> Any:
+        step = schedule(*args, **options)
+        found.num_steps += 1
+        found.num_guessed += sum(map(len, step.scheduled_spec_decode_tokens.values()))
+        return step
+
+    vllm.scheduler.schedule = scheduled
     try:
-        await engine.open_stream(STREAM)
+        save_sink(vllm)
         for index in range(NUM_CLIPS):
-            await engine.ingest(make_clip(index))
-        return list(await asyncio.gather(*(asked(engine, text) for text in QUESTIONS)))
+            report = ingest(vllm, index, range(index), "whole")
+            assert report.outputs[0].finish_reason == "length"
+        for name, prompt in (
+            ("placed", asking(vllm, [0, 3, 6])),
+            ("retrieved", retrieving(vllm, 2, [6, 7])),
+        ):
+            output = vllm.run(prompt, max_tokens=NUM_TOKENS)
+            found.said[name] = list(output.outputs[0].token_ids)
+        found.picked = picks(output)
+        resent = vllm.stock([0, 1, 2, 3], QUESTION, NUM_TOKENS)
+        found.said["resent"] = list(resent.outputs[0].token_ids)
+        for index in range(NUM_CLIPS):
+            segment = vllm.arena.get(f"whole/{index}")
+            found.kept[f"whole/{index}"] = torch.stack([segment.keys, segment.values])
     finally:
-        await engine.close()
+        vllm.engine.engine_core.shutdown()
+    return found
 
 
-def make_clip(index: int) -> Clip:
-    from tests.vllm.in_process import frames
-
-    first, second = (
-        Frame(2 * index + k, index + 0.5 * k, 0.0, pixels) for k, pixels in enumerate(frames(index))
-    )
-    return Clip(STREAM, index, (first, second))
-
-
-async def asked(engine: Engine, text: str) -> Said:
-    question = Question(text=text, stream_id=STREAM, asked_s=float(NUM_CLIPS), max_tokens=32)
-    said = ""
-    spans: tuple[tuple[float, float], ...] = ()
-    async for event in engine.answer(question):
-        if isinstance(event, AnswerDelta):
-            said += event.text
-        elif isinstance(event, AnswerEnd):
-            spans = event.retrieved_spans_s
-    return said, spans
+def test_greedy_answers_saves_and_retrieval_are_the_same_with_guesses() -> None:
+    plain, guessed = ran(0), ran(4)
+    assert guessed.said == plain.said
+    assert guessed.picked == plain.picked
+    assert all(torch.equal(kept, plain.kept[key]) for key, kept in guessed.kept.items())
+    assert (plain.num_guessed, guessed.num_guessed > 0) == (0, True)
+    assert guessed.num_steps < plain.num_steps

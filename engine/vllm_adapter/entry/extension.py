@@ -25,6 +25,8 @@ class SegmentExtension:
     def drop_stream(self, prefix: str, forget: bool) -> int:
         """Answers `wire.drop_stream`."""
         worker = self._worker()
+        if worker.restorer is not None:
+            worker.restorer.forget(prefix)
         if forget and worker.vault is not None:
             worker.vault.forget_stream(prefix)
         return worker.arena.drop_prefix(prefix)
@@ -64,16 +66,12 @@ class SegmentExtension:
         generations, is_complete = vault.generations(prefix)
         return asdict(StoredLives(generations, is_complete))
 
-    def restore_stream(self, prefix: str) -> dict[str, Any]:
+    def restore_stream(self, prefix: str, is_first: bool) -> dict[str, Any]:
         """Answers `wire.restore_stream`."""
-        worker = self._worker()
-        if worker.vault is None:
-            return asdict(StoredSegments([], is_complete=True))
-        rows, is_complete = worker.vault.rows(prefix)
-        for segment, entries in rows:
-            if entries is not None:
-                worker.arena.add_entries(segment.key, entries)
-        return asdict(StoredSegments([segment for segment, _ in rows], is_complete))
+        restorer = self._worker().restorer
+        if restorer is None:
+            return asdict(StoredSegments([], is_complete=True, is_done=True))
+        return asdict(restorer.next(prefix, is_first=is_first))
 
     def flush_segments(self, timeout_s: float) -> bool:
         """Answers `wire.flush_segments`."""

@@ -120,7 +120,7 @@ def _load(
         structured_outputs_config=StructuredOutputsConfig(
             backend="xgrammar", disable_any_whitespace=True
         ),
-        speculative_config=_guessing(settings.guessed_tokens),
+        speculative_config=guessing(settings.guessed_tokens),
         disable_log_stats=True,
         use_tqdm_on_load=False,
         seed=0,
@@ -133,7 +133,7 @@ def _load(
         return AsyncLLMEngine.from_vllm_config(config, disable_log_stats=True)
 
 
-def _guessing(num_tokens: int) -> dict[str, Any] | None:
+def guessing(num_tokens: int) -> dict[str, Any] | None:
     """How vLLM guesses tokens ahead; None: not at all."""
     if not num_tokens:
         return None

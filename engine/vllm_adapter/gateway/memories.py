@@ -225,15 +225,14 @@ class StreamMemories:
             await self._clock.sleep(_POLL_S)
 
     async def _restore(self, memory: StreamMemory) -> None:
-        stored = await self._runner.ask_workers(wire.restore_stream(memory.prefix))
-        listed = [{one.key for one in part.segments} for part in stored]
+        stored = await self._stored(memory)
+        listed = [{one.key for one in segments} for segments in stored]
         known = set.intersection(*listed)
         if strays := set.union(*listed) - known:
             _log.warning("segments are not whole", extra={"count": len(strays)})
             await self._runner.ask_workers(wire.drop_segments(sorted(strays)))
-        memory.is_unsure = not all(part.is_complete for part in stored)
         covers: list[Cover] = []
-        for segment in sorted(stored[0].segments, key=lambda one: one.key):
+        for segment in sorted(stored[0], key=lambda one: one.key):
             parsed = parse_key(segment.key)
             if segment.key not in known:
                 continue
@@ -249,6 +248,25 @@ class StreamMemories:
                     covers.append(Cover(parsed.index - 1, float(segment.meta[BEFORE_UNTIL])))
         memory.cover(covers)
         _log.info("a stream's memory was found again", extra={"clips": len(memory)})
+
+    async def _stored(self, memory: StreamMemory) -> list[list[wire.StoredSegment]]:
+        """What each worker has of a stream, piece by piece, between the steps of others."""
+        found: list[list[wire.StoredSegment]] = []
+        memory.is_unsure = False
+        is_first = True
+        while True:
+            pieces = await self._runner.ask_workers(
+                wire.restore_stream(memory.prefix, is_first=is_first)
+            )
+            found = found or [[] for _ in pieces]
+            for segments, piece in zip(found, pieces, strict=True):
+                segments += piece.segments
+            memory.is_unsure |= not all(piece.is_complete for piece in pieces)
+            if all(piece.is_done for piece in pieces):
+                return found
+            if not any(piece.segments for piece in pieces):
+                await self._clock.sleep(_POLL_S)
+            is_first = False
 
     async def _make_room(self) -> None:
         while sum(map(len, self)) > self.max_clips:

@@ -266,8 +266,9 @@ class Index:
     @property
     def num_bytes(self) -> int:
         """Bytes that are held, free rows included."""
-        clustered = [rows for views in self._clustered.values() for rows in views.values()]
-        return sum(one.num_bytes for one in (*self._slabs, *clustered))
+        clustered = (rows for views in self._clustered.values() for rows in views.values())
+        by_likeness = sum(rows.num_bytes for rows in clustered)
+        return by_likeness + sum(slab.num_bytes for slab in self._slabs)
 
     @property
     def max_row_bytes(self) -> int:

@@ -55,7 +55,8 @@ class Ranked:
             temperature=temperature,
             log_others=self._log_others(temperature) if mass is not None else -math.inf,
         )
-        return self.places[chosen].tolist()  # type: ignore[no-any-return]
+        places: list[int] = self.places[chosen].tolist()
+        return places
 
     def _log_others(self, temperature: float) -> float:
         """Logarithm of the sum of the others' exponentials; as many as those that were sampled

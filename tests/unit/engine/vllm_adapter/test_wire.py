@@ -160,8 +160,10 @@ CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     (wire.missing_segments(["a"]), ["a"]),
     (wire.stored_lives("p/"), wire.StoredLives([1], is_complete=True)),
     (
-        wire.restore_stream("p/"),
-        wire.StoredSegments([wire.StoredSegment("a", 0.0, 1.0, {"x": "y"})], is_complete=False),
+        wire.restore_stream("p/", is_first=True),
+        wire.StoredSegments(
+            [wire.StoredSegment("a", 0.0, 1.0, {"x": "y"})], is_complete=False, is_done=True
+        ),
     ),
     (wire.flush_segments(1.0), True),
     (

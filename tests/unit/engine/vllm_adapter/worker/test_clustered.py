@@ -25,35 +25,37 @@ def scenes(random: np.random.Generator, count: int, noise: float = 0.2) -> Rows:
     """Scenes of about a minute, which do not come back."""
     starts = random.random(count) < 1 / 60
     starts[0] = True
-    each = random.standard_normal((int(starts.sum()), DIMS))
-    return (each[starts.cumsum() - 1] + noise * random.standard_normal((count, DIMS))).astype("f")
+    each = random.standard_normal((int(starts.sum()), DIMS), np.float32)
+    clips = random.standard_normal((count, DIMS), np.float32)
+    return each[starts.cumsum() - 1] + np.float32(noise) * clips
 
 
 def alike(random: np.random.Generator, count: int) -> Rows:
     """A camera that looks at a wall."""
-    return scenes(random, 1)[0] + scenes(random, count, 0.05)[:1] + _small(random, count)
+    wall = random.standard_normal(DIMS, np.float32)
+    return wall + _small(random, count)
 
 
 def drifting(random: np.random.Generator, count: int) -> Rows:
     """A day that goes by without a cut."""
-    return (0.02 * random.standard_normal((count, DIMS)).cumsum(0)).astype("f")
+    return np.float32(0.02) * random.standard_normal((count, DIMS), np.float32).cumsum(0)
 
 
 def rare(random: np.random.Generator, count: int) -> Rows:
     """A wall, and now and then something for one second."""
     rows = _small(random, count) + 1
     places = random.integers(count, size=12)
-    rows[places] += random.standard_normal((12, DIMS))
+    rows[places] += random.standard_normal((12, DIMS), np.float32)
     return rows
 
 
 def unlike(random: np.random.Generator, count: int) -> Rows:
     """Nothing is like anything."""
-    return random.standard_normal((count, DIMS)).astype("f")
+    return random.standard_normal((count, DIMS), np.float32)
 
 
 def _small(random: np.random.Generator, count: int) -> Rows:
-    return (0.01 * random.standard_normal((count, DIMS))).astype("f")
+    return np.float32(0.01) * random.standard_normal((count, DIMS), np.float32)
 
 
 Streams = Callable[[np.random.Generator, int], Rows]
