@@ -27,7 +27,8 @@ def scenes(random: np.random.Generator, count: int, noise: float = 0.2) -> Rows:
     starts[0] = True
     each = random.standard_normal((int(starts.sum()), DIMS), np.float32)
     clips = random.standard_normal((count, DIMS), np.float32)
-    return each[starts.cumsum() - 1] + np.float32(noise) * clips
+    rows: Rows = each[starts.cumsum() - 1] + np.float32(noise) * clips
+    return rows
 
 
 def alike(random: np.random.Generator, count: int) -> Rows:
