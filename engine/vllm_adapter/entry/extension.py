@@ -25,8 +25,8 @@ class SegmentExtension:
     def drop_stream(self, prefix: str, forget: bool) -> int:
         """Answers `wire.drop_stream`."""
         worker = self._worker()
-        if worker.restorer is not None:
-            worker.restorer.forget(prefix)
+        if worker.stored_streams is not None:
+            worker.stored_streams.forget(prefix)
         if forget and worker.vault is not None:
             worker.vault.forget_stream(prefix)
         return worker.arena.drop_prefix(prefix)
@@ -68,10 +68,10 @@ class SegmentExtension:
 
     def restore_stream(self, prefix: str, is_first: bool) -> dict[str, Any]:
         """Answers `wire.restore_stream`."""
-        restorer = self._worker().restorer
-        if restorer is None:
+        streams = self._worker().stored_streams
+        if streams is None:
             return asdict(StoredSegments([], is_complete=True, is_done=True))
-        return asdict(restorer.next(prefix, is_first=is_first))
+        return asdict(streams.next(prefix, is_first=is_first))
 
     def flush_segments(self, timeout_s: float) -> bool:
         """Answers `wire.flush_segments`."""

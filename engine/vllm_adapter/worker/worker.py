@@ -29,11 +29,11 @@ from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.index import Likeness
 from onlooker.engine.vllm_adapter.worker.layer_hook_mover import LayerHookMover
 from onlooker.engine.vllm_adapter.worker.mover import KvMover, Piece
-from onlooker.engine.vllm_adapter.worker.restorer import Restorer
 from onlooker.engine.vllm_adapter.worker.retrieval import LayerRetriever
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.rows import StepRows
 from onlooker.engine.vllm_adapter.worker.scores import SCORES
+from onlooker.engine.vllm_adapter.worker.stored_streams import StoredStreams
 from onlooker.engine.vllm_adapter.worker.streams import DeviceStreams, streams_of
 from onlooker.engine.vllm_adapter.worker.strided_mover import DeviceSide
 from onlooker.engine.vllm_adapter.worker.vault import Vault
@@ -79,7 +79,9 @@ class SegmentWorker:
             score=SCORES[score],
             likeness=_likeness(self.policy) if group.is_alone else None,
         )
-        self.restorer = None if self.vault is None else Restorer(self.vault.rows, self.arena)
+        self.stored_streams = (
+            None if self.vault is None else StoredStreams(self.vault.rows, self.arena)
+        )
         self._layers: list[AttentionLayer] = []
         self._plan = WorkerPlan()
         self._report = WorkerReport()
@@ -234,8 +236,8 @@ class SegmentWorker:
 
     def close(self) -> None:
         """Write down what the store has queued, and close it."""
-        if self.restorer is not None:
-            self.restorer.close()
+        if self.stored_streams is not None:
+            self.stored_streams.close()
         if self.vault is not None:
             self.vault.close()
 

@@ -1,4 +1,4 @@
-"""`Restorer`: knows the stored segments of a stream again, a few at a time.
+"""`StoredStreams`: knows the stored segments of a stream again, a few at a time.
 
 What is stored of a week is read for a minute and more. That is done in a thread beside the steps,
 and what it brings is taken into the index in pieces, between steps, so that other streams go on.
@@ -36,13 +36,13 @@ class _Reading:
     left: Iterator[tuple[StoredSegment, torch.Tensor | None]] | None = None
 
 
-class Restorer:
+class StoredStreams:
     """See the module."""
 
     def __init__(self, rows: GetRows, arena: SegmentArena) -> None:
         self._rows = rows
         self._arena = arena
-        self._threads = DaemonPool(_NUM_THREADS, name="stream-restorer")
+        self._threads = DaemonPool(_NUM_THREADS, name="stored-streams")
         self._readings: dict[str, _Reading | None] = {}
         """By the beginning of the keys; None once all is taken."""
 
