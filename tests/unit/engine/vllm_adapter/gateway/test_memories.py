@@ -154,7 +154,7 @@ async def test_a_segment_of_which_a_half_is_lost_is_not_remembered() -> None:
     sinks = [f"model-a/acme/door/7/sink/{index:010d}" for index in range(2)]
     both = [wire.StoredSegment(key, 0.0, 0.0, {}) for key in sinks]
     workers = SplitWorkers(
-        [wire.StoredSegments(some, is_complete=True) for some in (both, both[:1])]
+        [wire.StoredSegments(some, is_complete=True, is_done=True) for some in (both, both[:1])]
     )
     memories = split(workers)
     await memories.open(DOOR)
