@@ -23,7 +23,7 @@ from onlooker.streams.decoding.assessor import Assessed, Assessor
 from onlooker.streams.decoding.nursery import Worker, WorkerEnded, wall_limit_s
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, lengths, text_of
 from onlooker.streams.perception.decoders import LentPicture, Shape
-from onlooker.streams.perception.gate import Before, Likeness, thumbnail_shape
+from onlooker.streams.perception.gate import Before, Resemblance, thumbnail_shape
 from onlooker.streams.perception.stills import Undecodable
 
 _CHECK_S = 1.0
@@ -253,5 +253,5 @@ def still_of(told: Assessed, shape: Shape) -> LentPicture:
             raise ValueError("numbers that are none")
     except (TypeError, ValueError) as error:  # foreign bytes may have taken over the decoder
         raise Undecodable(DropReason.UNDECODABLE, f"the decoder's reply: {error}") from error
-    looks = Likeness(seen.reshape(rows), reply.difference, reply.change)
+    looks = Resemblance(seen.reshape(rows), reply.difference, reply.change)
     return LentPicture(pixels.reshape(shape.height, shape.width, 3), looks)

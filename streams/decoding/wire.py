@@ -81,7 +81,7 @@ class DecodeReply:
     origin_s: float = 0.0
     difference: float = 1.0
     change: float = 0.0
-    """This and the one above: see `Likeness`."""
+    """This and the one above: see `Resemblance`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

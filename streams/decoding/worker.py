@@ -27,7 +27,7 @@ from onlooker.streams.decoding.pull_worker import PullWorker
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import LocalVideo, Shape
-from onlooker.streams.perception.gate import Before, Likeness, likeness, thumbnail_shape
+from onlooker.streams.perception.gate import Before, Resemblance, resemblance, thumbnail_shape
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import Beginning
 from onlooker.streams.perception.sampler import Sampler
@@ -118,14 +118,14 @@ class _Worker:
         picker = Picker(sampler, request.newest_s, request.is_hurried)
         allowance = Allowance(request.budget_s)
         pictures: list[Picture] = []
-        looks = Likeness(NO_THUMBNAIL, 1.0, 0.0)
+        looks = Resemblance(NO_THUMBNAIL, 1.0, 0.0)
         reason, detail = None, ""
         try:
             before, body = _before(request, body)
             if request.is_compared:
                 picture = self._reduced(request, body, allowance)
                 assert picture.thumbnail is not None
-                pictures, looks = [picture], likeness(picture.thumbnail, before)
+                pictures, looks = [picture], resemblance(picture.thumbnail, before)
             else:
                 pictures = self._decode(request, body, picker, allowance)
         except Undecodable as error:

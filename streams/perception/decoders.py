@@ -6,7 +6,7 @@ from typing import Protocol
 
 from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.streams.perception.chunks import ChunkDecoder, Picture
-from onlooker.streams.perception.gate import Likeness
+from onlooker.streams.perception.gate import Resemblance
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import Beginning, PieceDecoder
 
@@ -29,7 +29,7 @@ class LentPicture:
     memory: who keeps one of them copies it."""
 
     pixels: Pixels
-    likeness: Likeness
+    resemblance: Resemblance
 
 
 class VideoDecoder(Protocol):

@@ -41,7 +41,7 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
+class Resemblance:
     """How a picture looks beside those before it."""
 
     thumbnail: Thumbnail
@@ -73,7 +73,7 @@ def thumbnail(pixels: Pixels) -> Thumbnail:
     return np.ascontiguousarray(np.asarray(reduced).transpose(2, 0, 1))
 
 
-def likeness(seen: Thumbnail, before: Before) -> Likeness:
+def resemblance(seen: Thumbnail, before: Before) -> Resemblance:
     """How a picture with this thumbnail looks beside those before it: all that a gate must know of
     its pixels."""
     difference, change = 1.0, 0.0
@@ -81,7 +81,7 @@ def likeness(seen: Thumbnail, before: Before) -> Likeness:
         difference = _difference(_added(before.kept, seen))
     if before.previous is not None:
         change = _change(_added(before.previous, seen))
-    return Likeness(seen, difference, change)
+    return Resemblance(seen, difference, change)
 
 
 class Gate:
@@ -103,10 +103,12 @@ class Gate:
     def judge(self, pixels: Pixels, capture_s: float, *, is_wanted: bool = False) -> GateVerdict:
         """Judge the next frame. `is_wanted` keeps it whatever it shows (a clip's second frame)."""
         return self.judge_by(
-            likeness(thumbnail(pixels), self.before), capture_s, is_wanted=is_wanted
+            resemblance(thumbnail(pixels), self.before), capture_s, is_wanted=is_wanted
         )
 
-    def judge_by(self, seen: Likeness, capture_s: float, *, is_wanted: bool = False) -> GateVerdict:
+    def judge_by(
+        self, seen: Resemblance, capture_s: float, *, is_wanted: bool = False
+    ) -> GateVerdict:
         """Judge the next frame by how it looks beside what was `before` it."""
         is_cut = seen.change > self._cut_threshold
         is_kept = (

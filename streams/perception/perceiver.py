@@ -21,7 +21,7 @@ from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.clips import ClipBuilder
 from onlooker.streams.perception.decoders import Decoders, LentPicture, Shape, VideoDecoder
-from onlooker.streams.perception.gate import Before, Gate, Likeness, likeness
+from onlooker.streams.perception.gate import Before, Gate, Resemblance, resemblance
 from onlooker.streams.perception.pacing import Pacing
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
@@ -206,7 +206,7 @@ class Perceiver:
         """Take a still that was begun, decoded, and compared with what is `before` it. Returns
         soon, so it may be called on the event loop."""
         seen = Seen()
-        self._look_at(Picture(message.capture_s, still.pixels), message, seen, still.likeness)
+        self._look_at(Picture(message.capture_s, still.pixels), message, seen, still.resemblance)
         seen.settle()
         seen.clips = [self._with_trouble(clip) for clip in seen.clips]
         return seen
@@ -288,7 +288,7 @@ class Perceiver:
         picture: Picture,
         message: FrameMessage,
         seen: Seen,
-        looks: Likeness | None = None,
+        looks: Resemblance | None = None,
     ) -> None:
         """Judge a decoded picture; what it completes goes into `seen`. `looks`: how it looks beside
         those before it; then its pixels are lent.
@@ -309,7 +309,7 @@ class Perceiver:
             verdict = self._gate.judge_by(own, capture_s, is_wanted=is_wanted)
             pixels = pixels.copy() if verdict.is_kept else pixels
         elif picture.thumbnail is not None and painter.is_idle:
-            told = likeness(picture.thumbnail, self._gate.before)
+            told = resemblance(picture.thumbnail, self._gate.before)
             verdict = self._gate.judge_by(told, capture_s, is_wanted=is_wanted)
         else:
             verdict = self._gate.judge(pixels, capture_s, is_wanted=is_wanted)

@@ -15,7 +15,7 @@ from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pulled_video import PulledVideo
 from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.perception.decoders import Decoders, LentPicture, LocalVideo, Shape
-from onlooker.streams.perception.gate import likeness, thumbnail
+from onlooker.streams.perception.gate import resemblance, thumbnail
 from onlooker.streams.perception.stills import decode_still
 
 T = TypeVar("T")
@@ -51,7 +51,9 @@ class LocalWorkshop:
         found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         try:
             pixels = self.decoders(spend).still(asked.payload, asked.codec, asked.shape)
-            found.set_result(then(LentPicture(pixels, likeness(thumbnail(pixels), asked.before))))
+            found.set_result(
+                then(LentPicture(pixels, resemblance(thumbnail(pixels), asked.before)))
+            )
         except Exception as error:
             found.set_exception(error)
         return found

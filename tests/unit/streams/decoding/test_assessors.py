@@ -15,7 +15,7 @@ from onlooker.streams.decoding.assessors import StillToAssess, still_of
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.decoding.wire import DecodeReply
 from onlooker.streams.perception.decoders import LentPicture, Shape
-from onlooker.streams.perception.gate import Before, Likeness, likeness, thumbnail
+from onlooker.streams.perception.gate import Before, Resemblance, resemblance, thumbnail
 from onlooker.streams.perception.stills import Undecodable, decode_still
 from tests.fakes.costly import endless_jpeg
 from tests.fakes.pictures import encode, make_pixels
@@ -34,10 +34,10 @@ def pool() -> Iterator[WorkerPool]:
         pool.close()
 
 
-def copied(still: LentPicture) -> tuple[Pixels, Likeness]:
+def copied(still: LentPicture) -> tuple[Pixels, Resemblance]:
     """What is lent only until the next reply comes."""
-    looks = still.likeness
-    own = Likeness(looks.thumbnail.copy(), looks.difference, looks.change)
+    looks = still.resemblance
+    own = Resemblance(looks.thumbnail.copy(), looks.difference, looks.change)
     return still.pixels.copy(), own
 
 
@@ -47,10 +47,10 @@ async def assess(
     codec: Codec = Codec.JPEG,
     before: Before = NOTHING,
     shape: Shape = SHAPE,
-) -> tuple[Pixels, Likeness]:
+) -> tuple[Pixels, Resemblance]:
     asked = StillToAssess(payload=payload, codec=codec, shape=shape, before=before)
     async with asyncio.timeout(WAIT_S):
-        found: tuple[Pixels, Likeness] = await pool.assess(asked, lambda spent_s: None, copied)
+        found: tuple[Pixels, Resemblance] = await pool.assess(asked, lambda spent_s: None, copied)
         return found
 
 
@@ -67,7 +67,7 @@ async def test_a_still_is_decoded_and_compared_as_it_is_here(
     ]
     before = Before(thumbnail(here[0]), thumbnail(here[1]))
     pixels, looks = await assess(pool, next_, codec, before)
-    expected = likeness(thumbnail(here[2]), before)
+    expected = resemblance(thumbnail(here[2]), before)
     assert np.array_equal(pixels, here[2])
     assert looks.difference == pytest.approx(expected.difference, abs=0.02)
     assert looks.change == pytest.approx(expected.change, abs=0.02)

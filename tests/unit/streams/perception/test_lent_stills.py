@@ -7,7 +7,7 @@ from onlooker.core.media import Codec, EncodedFrame, FrameOutcome, Pixels
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.masks import Mask
 from onlooker.streams.perception.decoders import LentPicture
-from onlooker.streams.perception.gate import likeness, thumbnail
+from onlooker.streams.perception.gate import resemblance, thumbnail
 from onlooker.streams.perception.perceiver import Perceiver
 from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.state import StreamOptions, StreamTerms
@@ -29,7 +29,7 @@ def message(capture_s: float = 0.0) -> EncodedFrame:
 
 
 def lent(perceiver: Perceiver, pixels: Pixels) -> LentPicture:
-    return LentPicture(pixels, likeness(thumbnail(pixels), perceiver.before))
+    return LentPicture(pixels, resemblance(thumbnail(pixels), perceiver.before))
 
 
 def test_what_is_kept_of_a_lent_still_is_its_own() -> None:
@@ -61,4 +61,4 @@ def test_a_mask_that_came_while_a_still_was_compared_is_painted_before_it_is_kep
     assert not seen.kept[0].frame.pixels[:, :32].any()
     assert seen.kept[0].is_masked
     assert perceiver.before.kept is not None
-    assert not np.array_equal(perceiver.before.kept, still.likeness.thumbnail)
+    assert not np.array_equal(perceiver.before.kept, still.resemblance.thumbnail)
