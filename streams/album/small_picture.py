@@ -10,8 +10,9 @@ from onlooker.cache_store.album import AlbumPicture, PictureFacts
 from onlooker.cache_store.config import AlbumSection
 from onlooker.core.media import Clip
 
-BLOCKS = (24, 18)
-"""Columns and rows of blocks whose means are compared: coarse, so that noise is no change."""
+BLOCKS_PER_SIDE = 18
+"""About so many blocks along the shorter side are compared by their means: coarse, so that noise is
+no change."""
 
 Change = NDArray[np.int16]
 """Brightness of the blocks of a picture, [rows, columns], 0-255."""
@@ -23,7 +24,8 @@ def small_picture(
     """The picture of a clip, which is its first frame, and what the next one is compared with.
     `before`: that of the stream's picture before it; None: there is none, and all of it is new."""
     frame = Image.fromarray(clip.frames[0].pixels)
-    blocks = np.asarray(frame.convert("L").resize(BLOCKS, Image.Resampling.BOX), dtype=np.int16)
+    reduced = frame.reduce(max(1, min(frame.size) // BLOCKS_PER_SIDE))
+    blocks = np.asarray(reduced.convert("L"), dtype=np.int16)
     change = 1.0 if before is None else float(np.abs(blocks - before).max()) / 255.0
     frame.thumbnail((settings.max_side, settings.max_side), Image.Resampling.BOX)
     data = io.BytesIO()
