@@ -42,6 +42,16 @@ class AlbumPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewPicture:
+    """A picture to be kept."""
+
+    stream: str
+    picture: AlbumPicture
+    epoch: int | None = None
+    """The epoch in which its stream is owned; None where streams have no owners."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlbumStats:
     """Totals since opening, and what is held now."""
 
@@ -53,18 +63,19 @@ class AlbumStats:
     thinned: int = 0
     aged: int = 0
     refused: int = 0
-    """Pictures of more streams than an album takes."""
+    """Pictures of more streams than an album takes, or of streams that another server owns."""
     errors: int = 0
 
 
 class Album(Protocol):
-    """The pictures of all streams of a server. All calls may block, and may come from any thread.
+    """The pictures of all streams, of a server or of a fleet. All calls may block, and may come
+    from any thread.
 
     `stream` is a stream's id. Every call but `add`, `stats` and `close` raises `AlbumUnreachable`.
     """
 
-    def add(self, pictures: Sequence[tuple[str, AlbumPicture]]) -> None:
-        """Take pictures, each with its stream, and thin the album where it is over a budget. One of
+    def add(self, pictures: Sequence[NewPicture]) -> None:
+        """Take pictures, and thin the album where it is over a budget. One of
         a clip that is there already takes its place. What cannot be written is counted."""
         ...
 
@@ -81,13 +92,19 @@ class Album(Protocol):
         ...
 
     def forget(
-        self, stream: str, start_s: float, end_s: float, clip_indices: Collection[int] = ()
+        self,
+        stream: str,
+        start_s: float,
+        end_s: float,
+        clip_indices: Collection[int] = (),
+        *,
+        epoch: int | None = None,
     ) -> int:
         """Delete the pictures of clips that touch a span of stream time, and of some more; returns
         how many there were."""
         ...
 
-    def delete(self, stream: str) -> None:
+    def delete(self, stream: str, *, epoch: int | None = None) -> None:
         """Delete all pictures of a stream."""
         ...
 

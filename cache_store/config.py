@@ -174,12 +174,12 @@ class AlbumSection(Section):
     """A small picture of every clip, so that answers and alerts can show what they rest on."""
 
     enabled: bool = True
-    """Whether pictures are kept. In a fleet none are."""
+    """Whether pictures are kept."""
 
     path: Path | None = None
     """A folder that no other process uses; made where it does not exist. Where this is null,
     pictures are kept in the folder ``album`` beside the journal or the disk tier, and without those
-    in memory, up to `memory_bytes`."""
+    in memory, up to `memory_bytes`. In a fleet they are in its Redis, up to `redis_bytes`."""
 
     max_bytes: int = Field(default=4 * GIB, ge=MIB)
     """Limit for the pictures of all streams in files. Beyond it old and quiet stretches lose
@@ -187,6 +187,9 @@ class AlbumSection(Section):
 
     memory_bytes: int = Field(default=64 * MIB, ge=MIB)
     """The same for pictures in memory."""
+
+    redis_bytes: int = Field(default=512 * MIB, ge=MIB)
+    """The same for the pictures of all servers of a fleet, in Redis."""
 
     max_tenant_bytes: int | None = Field(default=None, ge=MIB)
     """Limit for the pictures of one tenant. Null: `max_bytes`."""

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from onlooker.cache_store.album import Album
+from onlooker.cache_store.albums.redis_album import RedisAlbum
 from onlooker.cache_store.albums.sqlite_album import SqliteAlbum
+from onlooker.cache_store.albums.thinning import Budgets
 from onlooker.cache_store.breaker import CircuitBreaker
 from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.config import (
@@ -115,22 +117,33 @@ def open_disk(section: DiskSection) -> DiskTier:
         ) from error
 
 
-def open_album(section: AlbumSection, folder: Path | None) -> Album:
-    """Open an album; `folder`: where other things of streams are kept, if anywhere.
+def open_album(
+    section: AlbumSection, folder: Path | None, *, shared: RedisSection | None = None
+) -> Album:
+    """Open an album; `folder`: where other things of streams are kept, if anywhere. `shared`: in
+    the Redis of a fleet, which need not be there yet.
 
     Raises:
         ConfigError: the folder or the file cannot be used.
     """
     root = section.path or (None if folder is None else folder / "album")
     max_bytes = section.memory_bytes if root is None else section.max_bytes
-    try:
-        return SqliteAlbum(
-            root,
-            max_bytes=max_bytes,
-            max_tenant_bytes=section.max_tenant_bytes or max_bytes,
-            max_stream_bytes=section.max_stream_bytes or max_bytes,
-            max_streams=section.max_streams,
+    max_bytes = section.redis_bytes if shared is not None else max_bytes
+    budgets = Budgets(
+        max_bytes=max_bytes,
+        max_tenant_bytes=section.max_tenant_bytes or max_bytes,
+        max_stream_bytes=section.max_stream_bytes or max_bytes,
+        max_streams=section.max_streams,
+    )
+    if shared is not None:
+        return RedisAlbum(
+            shared.url.get_secret_value(),
+            namespace=shared.namespace,
+            budgets=budgets,
+            timeout_s=shared.timeout_s,
         )
+    try:
+        return SqliteAlbum(root, budgets)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(
             "cannot use the folder of the album (setting cache_store.album.path, or beside the "

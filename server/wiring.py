@@ -319,9 +319,10 @@ def make_albums(settings: Settings, *, clock: Clock, metrics: Metrics) -> AlbumK
         ConfigError: the album's folder cannot be used.
     """
     section = settings.cache_store.album
-    if not section.enabled or settings.fleet is not None:  # other servers would not find them
+    if not section.enabled:
         return None
-    album = open_album(section, settings.store.folder)
+    shared = None if settings.fleet is None else settings.cache_store.redis
+    album = open_album(section, settings.store.folder, shared=shared)
     return AlbumKeeper(album, settings=section, clock=clock, metrics=metrics)
 
 

@@ -456,7 +456,8 @@ class StreamHub:
         # A stream that ends with its connection cannot be opened again: it needs no journal.
         if self._albums is not None:
             forgotten = privacy.forgotten
-            album = StreamAlbum(stream_id, self._albums, is_forgotten=forgotten.touch)
+            epoch = self._epoch_of(stream_id) or None
+            album = StreamAlbum(stream_id, self._albums, is_forgotten=forgotten.touch, epoch=epoch)
             await album.begin(opened.newest_s, forgotten.all_spans)
             opened = replace(opened, album=album)
         return opened
@@ -524,7 +525,7 @@ class StreamHub:
         if self._albums is not None:
             self._albums.let_go(stream.id)
             if is_forgotten or not stream.options.persistent:
-                await self._albums.delete(stream.id)
+                await self._albums.delete(stream.id, epoch=self._epoch_of(stream.id) or None)
         try:
             await self._engine.close_stream(stream.id, forget=is_forgotten)
         except (EngineRestarting, EngineDead):

@@ -171,5 +171,6 @@ class Retention:
         if self._journal is not None:
             await self._journal.forget_span(stream_id, -math.inf, end_s, ())
         if self._albums is not None:
-            await self._albums.forget(stream_id, -math.inf, end_s)
+            epoch = self._epoch_of(stream_id) or None
+            await self._albums.forget(stream_id, -math.inf, end_s, epoch=epoch)
         _log.info("what was too old of a closed stream was deleted")

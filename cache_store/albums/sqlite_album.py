@@ -1,7 +1,6 @@
 """`SqliteAlbum`: the pictures of this server's streams, in one SQLite file or in memory.
 
     album.sqlite     table pictures: stream, clip, times, size, change, and the encoded picture
-                     table stretches: how often a stretch of a stream was thinned
 
 What was written in the last second may be missing after a crash, and nothing else.
 """
@@ -15,15 +14,14 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from onlooker.cache_store.album import AlbumPicture, AlbumStats, AlbumUnreachable, PictureFacts
-from onlooker.cache_store.albums.thinning import (
-    heaviest,
-    largest,
-    leaving,
-    next_stretch,
-    stretch_of,
-    tenant_of,
+from onlooker.cache_store.album import (
+    AlbumPicture,
+    AlbumStats,
+    AlbumUnreachable,
+    NewPicture,
+    PictureFacts,
 )
+from onlooker.cache_store.albums.thinning import Budgets, leaving, next_stretch, stretch_of
 from onlooker.cache_store.files import lock_folder
 from onlooker.cache_store.sqlite_file import (
     FileDamaged,
@@ -54,10 +52,6 @@ CREATE UNIQUE INDEX IF NOT EXISTS pictures_of_clips ON pictures (stream, clip);
 CREATE INDEX IF NOT EXISTS pictures_by_time ON pictures (stream, start_s);
 CREATE INDEX IF NOT EXISTS pictures_by_stretch ON pictures (stream, stretch, num_bytes);
 CREATE INDEX IF NOT EXISTS pictures_by_age ON pictures (wall_s);
-CREATE TABLE IF NOT EXISTS stretches (
-    stream TEXT NOT NULL, stretch INTEGER NOT NULL, level INTEGER NOT NULL,
-    PRIMARY KEY (stream, stretch)
-) WITHOUT ROWID;
 """
 _COLUMNS = "clip, start_s, end_s, wall_s, width, height, media_type, change, num_bytes"
 _INSERT = "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -68,26 +62,14 @@ class SqliteAlbum:
 
     Args:
         root: a folder that no other process uses; None keeps the pictures in memory.
-        max_bytes: limit for the pictures of all streams.
-        max_tenant_bytes, max_stream_bytes: of one tenant, of one stream.
-        max_streams: streams that may be in the album at once; pictures of others are refused.
 
     Raises:
         StoreLocked: another process has the folder open.
         OSError, sqlite3.Error: the folder or the file cannot be made or read.
     """
 
-    def __init__(
-        self,
-        root: Path | None,
-        *,
-        max_bytes: int,
-        max_tenant_bytes: int,
-        max_stream_bytes: int,
-        max_streams: int,
-    ) -> None:
-        self._max_bytes, self._max_streams = max_bytes, max_streams
-        self._max_tenant_bytes, self._max_stream_bytes = max_tenant_bytes, max_stream_bytes
+    def __init__(self, root: Path | None, budgets: Budgets) -> None:
+        self._budgets = budgets
         self._lock = threading.Lock()
         self._counts = Counter[str]()
         self._held = dict[str, int]()
@@ -103,12 +85,12 @@ class SqliteAlbum:
             self._unlock()
             raise
 
-    def add(self, pictures: Sequence[tuple[str, AlbumPicture]]) -> None:
+    def add(self, pictures: Sequence[NewPicture]) -> None:
         with self._lock:
             try:
                 with self._transaction():
-                    for stream, picture in pictures:
-                        self._insert(stream, picture)
+                    for one in pictures:
+                        self._insert(one.stream, one.picture)
                     self._thin()
             except sqlite3.Error as error:
                 self._counts["errors"] += len(pictures)
@@ -137,7 +119,13 @@ class SqliteAlbum:
         return pictures
 
     def forget(
-        self, stream: str, start_s: float, end_s: float, clip_indices: Collection[int] = ()
+        self,
+        stream: str,
+        start_s: float,
+        end_s: float,
+        clip_indices: Collection[int] = (),
+        *,
+        epoch: int | None = None,
     ) -> int:
         touching = "SELECT clip FROM pictures WHERE stream = ? AND start_s <= ? AND end_s >= ?"
         with self._lock, _reachable():
@@ -148,11 +136,10 @@ class SqliteAlbum:
             wipe(self._database)
         return num_gone
 
-    def delete(self, stream: str) -> None:
+    def delete(self, stream: str, *, epoch: int | None = None) -> None:
         with self._lock, _reachable():
             with self._transaction():
                 self._database.execute("DELETE FROM pictures WHERE stream = ?", (stream,))
-                self._database.execute("DELETE FROM stretches WHERE stream = ?", (stream,))
             self._count_held()
             wipe(self._database)
 
@@ -190,7 +177,7 @@ class SqliteAlbum:
     # ---- changes; the lock is held
 
     def _insert(self, stream: str, picture: AlbumPicture) -> None:
-        if stream not in self._held and len(self._held) >= self._max_streams:
+        if stream not in self._held and len(self._held) >= self._budgets.max_streams:
             self._counts["refused"] += 1
             return
         facts = picture.facts
@@ -217,43 +204,16 @@ class SqliteAlbum:
 
     def _thin(self) -> None:
         """Take pictures away until every budget is kept."""
-        while (stream := self._over_budget()) is not None:
-            sizes = self._database.execute(
-                "SELECT DISTINCT stretch, coalesce(level, 0) FROM pictures "
-                "LEFT JOIN stretches USING (stream, stretch) WHERE stream = ?",
+        while (stream := self._budgets.exceeded_by(self._held)) is not None:
+            counts = self._database.execute(
+                "SELECT stretch, count(*) FROM pictures WHERE stream = ? GROUP BY stretch",
                 (stream,),
             )
-            chosen = next_stretch(dict(sizes))
             pictures = self._database.execute(
-                "SELECT clip, change FROM pictures WHERE stream = ? AND stretch = ? "
-                "ORDER BY start_s",
-                (stream, chosen.number),
-            ).fetchall()
-            gone = leaving(pictures, chosen.level)
-            self._counts["thinned"] += self._remove(stream, gone)
-            where = (stream, chosen.number)
-            if len(gone) == len(pictures):
-                self._database.execute(
-                    "DELETE FROM stretches WHERE (stream, stretch) = (?, ?)", where
-                )
-            else:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO stretches VALUES (?, ?, ?)", (*where, chosen.level + 1)
-                )
-
-    def _over_budget(self) -> str | None:
-        """The stream that has to give up pictures; None where every budget is kept."""
-        if not self._held:
-            return None
-        biggest = largest(self._held, sizes=self._held)
-        if self._held[biggest] > self._max_stream_bytes:
-            return biggest
-        heavy = heaviest(self._held)
-        its_bytes = sum(
-            size for stream, size in self._held.items() if tenant_of(stream) == tenant_of(heavy)
-        )
-        is_over = its_bytes > self._max_tenant_bytes or sum(self._held.values()) > self._max_bytes
-        return heavy if is_over else None
+                "SELECT clip, change FROM pictures WHERE stream = ? AND stretch = ?",
+                (stream, next_stretch(dict(counts.fetchall()))),
+            )
+            self._counts["thinned"] += self._remove(stream, leaving(pictures.fetchall()))
 
     def _remove(self, stream: str, clip_indices: Collection[int]) -> int:
         """Delete pictures of a stream; returns how many there were."""

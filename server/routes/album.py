@@ -150,10 +150,7 @@ MAX_LISTED = 200_000
 def _album_of(streams: CallerStreams, stream_id: str) -> tuple[Stream, StreamAlbum]:
     stream = streams.get(stream_id)
     if stream.album is None:
-        raise NotFound(
-            "this server keeps no pictures: set cache_store.album.enabled; a server of a fleet "
-            "keeps none"
-        )
+        raise NotFound("this server keeps no pictures (setting cache_store.album.enabled)")
     return stream, stream.album
 
 

@@ -18,6 +18,7 @@ from onlooker.cache_store.album import (
     AlbumPicture,
     AlbumStats,
     AlbumUnreachable,
+    NewPicture,
     PictureFacts,
 )
 from onlooker.cache_store.config import AlbumSection
@@ -50,6 +51,7 @@ class _Waiting:
     stream_id: StreamId
     clip: Clip
     wall_s: float
+    epoch: int | None
 
     @property
     def num_bytes(self) -> int:
@@ -87,9 +89,12 @@ class AlbumKeeper:
         """What the newest picture of each open stream looks like; only the thread uses it."""
         self._told = AlbumStats()
 
-    def add(self, stream_id: StreamId, clip: Clip, wall_s: float) -> None:
-        """Have a picture of a clip kept; never waits."""
-        one = _Waiting(stream_id, clip, wall_s)
+    def add(
+        self, stream_id: StreamId, clip: Clip, wall_s: float, *, epoch: int | None = None
+    ) -> None:
+        """Have a picture of a clip kept; never waits. `epoch`: in which the stream is owned, where
+        streams have owners."""
+        one = _Waiting(stream_id, clip, wall_s, epoch)
         if self._num_bytes + one.num_bytes > self._settings.max_waiting_bytes:
             self._metrics.album_pictures_total.labels("dropped").inc()
             return
@@ -125,6 +130,8 @@ class AlbumKeeper:
         start_s: float,
         end_s: float,
         clip_indices: Collection[int] = (),
+        *,
+        epoch: int | None = None,
     ) -> int | None:
         """Delete the pictures of a span of stream time, and of some clips. None: the album does not
         answer; what it can do it does later."""
@@ -138,16 +145,16 @@ class AlbumKeeper:
             )
         )
         try:
-            gone = partial(self._album.forget, stream_id, start_s, end_s, clip_indices)
+            gone = partial(self._album.forget, stream_id, start_s, end_s, clip_indices, epoch=epoch)
             return await self._done(gone)
         except Overloaded:
             return None
 
-    async def delete(self, stream_id: StreamId) -> None:
+    async def delete(self, stream_id: StreamId, *, epoch: int | None = None) -> None:
         """Delete all pictures of a stream; later, while the album does not answer."""
         self._drop(lambda one: one.stream_id == stream_id)
         try:
-            await self._done(partial(self._delete, stream_id))
+            await self._done(partial(self._delete, stream_id, epoch))
         except Overloaded:
             _log.warning("the album does not answer; a stream's pictures are deleted later")
 
@@ -249,13 +256,13 @@ class AlbumKeeper:
                 one.clip, one.wall_s, before=before, settings=self._settings
             )
             self._changes[one.stream_id] = change
-            pictures.append((str(one.stream_id), picture))
+            pictures.append(NewPicture(stream=one.stream_id, picture=picture, epoch=one.epoch))
         self._album.add(pictures)
         return self._album.stats()
 
-    def _delete(self, stream_id: StreamId) -> AlbumStats:
+    def _delete(self, stream_id: StreamId, epoch: int | None) -> AlbumStats:
         self._changes.pop(stream_id, None)
-        self._album.delete(stream_id)
+        self._album.delete(stream_id, epoch=epoch)
         return self._album.stats()
 
     def _tell(self, stats: AlbumStats) -> None:

@@ -14,6 +14,7 @@ class StreamAlbum:
     """The album of one stream. Times are stream time in seconds.
 
     Args:
+        epoch: in which the stream is owned; None where streams have no owners.
         is_forgotten: tells of the span of a clip whether any of it was deleted; its picture is
             hidden then, also where the album could not be reached.
     """
@@ -24,7 +25,9 @@ class StreamAlbum:
         keeper: AlbumKeeper,
         *,
         is_forgotten: Callable[[float, float], bool],
+        epoch: int | None = None,
     ) -> None:
+        self._epoch = epoch
         self._stream_id, self._keeper, self._is_forgotten = stream_id, keeper, is_forgotten
 
     async def begin(
@@ -34,13 +37,13 @@ class StreamAlbum:
         after `newest_s`, or all where that is None, and the spans that were deleted. Raises
         nothing: what cannot be deleted now is hidden, or overwritten by what comes."""
         after_s = -math.inf if newest_s is None else math.nextafter(newest_s, math.inf)
-        await self._keeper.forget(self._stream_id, after_s, math.inf)
+        await self.forget(after_s, math.inf)
         for start_s, end_s in forgotten_spans_s:
-            await self._keeper.forget(self._stream_id, start_s, end_s)
+            await self.forget(start_s, end_s)
 
     def add(self, clip: Clip, wall_s: float) -> None:
         """Have a picture of a clip kept; never waits."""
-        self._keeper.add(self._stream_id, clip, wall_s)
+        self._keeper.add(self._stream_id, clip, wall_s, epoch=self._epoch)
 
     async def at(self, at_s: float) -> PictureFacts | None:
         """The picture that stands for a time: the newest from before it. Raises `Overloaded`."""
@@ -73,4 +76,6 @@ class StreamAlbum:
         self, start_s: float, end_s: float, clip_indices: Collection[int] = ()
     ) -> int | None:
         """See `AlbumKeeper.forget`."""
-        return await self._keeper.forget(self._stream_id, start_s, end_s, clip_indices)
+        return await self._keeper.forget(
+            self._stream_id, start_s, end_s, clip_indices, epoch=self._epoch
+        )

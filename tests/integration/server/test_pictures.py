@@ -13,7 +13,9 @@ from PIL import Image
 
 from onlooker.clients.python import Client
 from onlooker.engine.fake import ScriptedEngine, ScriptedStore
-from tests.fakes.served import Served, jpeg, serving
+from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
+from tests.fakes.served import KEY, Served, jpeg, serving
+from tests.fakes.waiting import until
 from tests.integration.clients.test_commands import run
 
 DOOR = "/v1/streams/door"
@@ -211,3 +213,28 @@ async def test_the_python_client_looks_through_the_album(
         assert colour_of(Image.open(io.BytesIO(await album.at(2.2)))) == (0, 1, 0)
         assert Image.open(io.BytesIO(await album.strip(limit=2))).format == "JPEG"
         assert (await album.film(format="webp"))[8:12] == b"WEBP"
+
+
+@pytest.mark.redis
+async def test_in_a_fleet_pictures_follow_their_stream_to_the_next_server() -> None:
+    store = ScriptedStore()
+    options: dict[str, Any] = {**SELDOM, "streams__perception__max_pair_gap_s": 0.1}
+    headers = {"authorization": f"Bearer {KEY}"}
+    with redis_of_a_fleet() as url:
+        async with (
+            member(url, "a", engine=ScriptedEngine(store=store), **options) as a,
+            member(url, "b", engine=ScriptedEngine(store=store), **options) as b,
+            a.http(headers=headers) as at_a,
+            b.http(headers=headers) as at_b,
+        ):
+            await acquaint(a, b)
+            await at_a.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+            await push(at_a, "red", "blue")
+            assert colour_of(await picture(at_b, "0")) == (1, 0, 0)  # from the owner
+            await at_a.post("/v1/servers/self/drain")
+            await until(lambda: not a.gateway.hub.streams())
+            opened = await at_b.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+            assert opened.status_code == 201, opened.text
+            shown = await at_b.get(f"{DOOR}/picture", params={"at": "0"})
+            assert "onlooker-served-by" not in shown.headers
+            assert colour_of(Image.open(io.BytesIO(shown.content))) == (1, 0, 0)

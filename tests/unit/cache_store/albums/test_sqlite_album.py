@@ -1,80 +1,19 @@
 """The album in SQLite: order, budgets, deletion, restarts."""
 
-import math
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from onlooker.cache_store.album import AlbumPicture, PictureFacts
+from onlooker.cache_store.album import NewPicture
 from onlooker.cache_store.albums.sqlite_album import FILE, ROW_BYTES, SqliteAlbum
 from onlooker.cache_store.errors import StoreLocked
-
-STREAM = "default/door"
-SIZE = 1000
+from tests.fakes.albums import SIZE, STREAM, clips, fill, make_budgets, make_picture
 
 
 def open_album(root: Path | None = None, **limits: int) -> SqliteAlbum:
-    given_limits = {
-        "max_bytes": 1 << 30,
-        "max_tenant_bytes": 1 << 30,
-        "max_stream_bytes": 1 << 30,
-        "max_streams": 100,
-    }
-    return SqliteAlbum(root, **{**given_limits, **limits})
-
-
-def make_picture(
-    clip_index: int,
-    *,
-    start_s: float | None = None,
-    change: float = 0.5,
-    wall_s: float = 0.0,
-    data: bytes = b"x" * SIZE,
-) -> AlbumPicture:
-    start_s = float(clip_index) if start_s is None else start_s
-    facts = PictureFacts(
-        clip_index=clip_index,
-        start_s=start_s,
-        end_s=start_s + 0.5,
-        wall_s=wall_s,
-        width=8,
-        height=6,
-        media_type="image/jpeg",
-        change=change,
-        num_bytes=len(data),
-    )
-    return AlbumPicture(facts=facts, data=data)
-
-
-def clips(album: SqliteAlbum, stream: str = STREAM) -> list[int]:
-    found = album.facts(stream, -math.inf, math.inf, limit=100_000)
-    return [facts.clip_index for facts in found]
-
-
-def fill(album: SqliteAlbum, *pictures: AlbumPicture, stream: str = STREAM) -> None:
-    for picture in pictures:
-        album.add([(stream, picture)])
-
-
-def test_pictures_come_back_as_they_were_and_in_order_of_time() -> None:
-    album = open_album()
-    fill(album, make_picture(2, data=b"two"), make_picture(1, data=b"one"))
-    assert clips(album) == [1, 2]
-    assert album.read(STREAM, [2, 7, 1]) == [
-        make_picture(2, data=b"two"),
-        make_picture(1, data=b"one"),
-    ]
-    newest = album.facts(STREAM, -math.inf, 1.9, limit=1, newest_first=True)
-    assert [facts.clip_index for facts in newest] == [1]
-
-
-def test_a_clip_that_is_shown_again_has_one_picture() -> None:
-    album = open_album()
-    fill(album, make_picture(1, data=b"old"), make_picture(1, data=b"new"))
-    assert album.read(STREAM, [1]) == [make_picture(1, data=b"new")]
-    assert album.stats().num_bytes == len(b"new") + ROW_BYTES
+    return SqliteAlbum(root, make_budgets(**limits))
 
 
 def test_a_full_album_keeps_what_happened_and_what_is_new() -> None:
@@ -83,7 +22,10 @@ def test_a_full_album_keeps_what_happened_and_what_is_new() -> None:
     events = range(0, 8000, 100)
     for start in range(0, 8000, 50):  # two hours, a clip a second
         batch = [
-            (STREAM, make_picture(index, change=0.9 if index in events else 0.01))
+            NewPicture(
+                stream=STREAM,
+                picture=make_picture(index, change=0.9 if index in events else 0.01),
+            )
             for index in range(start, start + 50)
         ]
         album.add(batch)
@@ -97,35 +39,6 @@ def test_a_full_album_keeps_what_happened_and_what_is_new() -> None:
     assert stats.num_pictures + stats.thinned == 8000
 
 
-def test_one_stream_does_not_push_out_those_of_another_tenant() -> None:
-    album = open_album(max_bytes=40 * (SIZE + ROW_BYTES))
-    fill(album, *(make_picture(index) for index in range(10)), stream="quiet/door")
-    fill(album, *(make_picture(index) for index in range(500)), stream="loud/street")
-    assert clips(album, "quiet/door") == list(range(10))
-
-
-def test_a_tenant_has_a_budget_of_its_own() -> None:
-    album = open_album(max_tenant_bytes=20 * (SIZE + ROW_BYTES))
-    for name in ("one", "two", "three"):
-        fill(album, *(make_picture(index) for index in range(15)), stream=f"loud/{name}")
-    assert album.stats().num_pictures <= 20
-
-
-def test_pictures_of_too_many_streams_are_refused_and_counted() -> None:
-    album = open_album(max_streams=1)
-    fill(album, make_picture(0))
-    fill(album, make_picture(0), stream="default/street")
-    assert (clips(album, "default/street"), album.stats().refused) == ([], 1)
-
-
-def test_a_span_is_deleted_with_every_clip_that_touches_it() -> None:
-    album = open_album()
-    fill(album, *(make_picture(index) for index in range(6)))
-    assert album.forget(STREAM, 1.2, 3.0, [5]) == 4
-    assert clips(album) == [0, 4]
-    assert album.stats().num_bytes == 2 * (SIZE + ROW_BYTES)
-
-
 def test_nothing_of_a_deleted_picture_is_left_in_the_files(tmp_path: Path) -> None:
     album = open_album(tmp_path)
     secret = b"SECRET" * 200
@@ -136,15 +49,6 @@ def test_nothing_of_a_deleted_picture_is_left_in_the_files(tmp_path: Path) -> No
     assert b"SECRET" not in on_disk
     assert b"x" * SIZE in on_disk
     album.close()
-
-
-def test_what_is_older_than_wanted_goes_from_all_streams() -> None:
-    album = open_album()
-    fill(album, make_picture(0, wall_s=10.0), make_picture(1, wall_s=20.0))
-    fill(album, make_picture(0, wall_s=10.0), stream="default/street")
-    album.sweep(15.0)
-    assert (clips(album), clips(album, "default/street")) == ([1], [])
-    assert album.stats().aged == 2
 
 
 def test_an_album_is_found_again_with_what_was_thinned(tmp_path: Path) -> None:

@@ -4,58 +4,45 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onlooker.cache_store.albums.thinning import (
-    MAX_LEVEL,
-    heaviest,
-    leaving,
-    next_stretch,
-    stretch_of,
-)
+from onlooker.cache_store.albums.thinning import Budgets, leaving, next_stretch, stretch_of
 
 
-def test_the_oldest_of_stretches_that_are_whole_is_thinned_first() -> None:
-    assert next_stretch({3: 0, 4: 0, 9: 0}).number == 3
+def test_the_oldest_of_equally_full_stretches_is_thinned_first() -> None:
+    assert next_stretch({3: 400, 4: 400, 9: 400}) == 3
 
 
-def test_a_stretch_that_was_thinned_waits_until_it_is_much_older() -> None:
-    assert next_stretch({0: 1, 1: 0, 2: 0}).number == 1
-    assert next_stretch({0: 1, 9: 0, 10: 0}).number == 0
+def test_a_stretch_with_half_as_many_waits_until_it_is_three_times_as_old() -> None:
+    assert next_stretch({6: 200, 7: 400, 8: 400}) == 7
+    assert next_stretch({1: 201, 7: 400, 8: 1}) == 1
 
 
 def test_what_changed_least_goes_and_what_happened_stays() -> None:
-    pictures = [(0, 0.9), (1, 0.1), (2, 0.7), (3, 0.2)]
-    assert sorted(leaving(pictures, level=0)) == [1, 3]
-
-
-def test_a_stretch_that_was_thinned_often_goes_as_a_whole() -> None:
-    assert leaving([(0, 0.9), (1, 0.1)], level=MAX_LEVEL) == [0, 1]
-    assert leaving([(7, 0.9)], level=0) == [7]
+    assert sorted(leaving([(0, 0.9), (1, 0.1), (2, 0.7), (3, 0.2)])) == [1, 3]
+    assert leaving([(7, 0.9)]) == [7]
 
 
 def test_the_tenant_who_has_most_gives_up_its_largest_stream() -> None:
-    assert heaviest({"a/one": 50, "a/two": 60, "b/only": 100}) == "a/two"
+    budgets = Budgets(max_bytes=200, max_tenant_bytes=500, max_stream_bytes=500, max_streams=9)
+    assert budgets.exceeded_by({"a/one": 50, "a/two": 60, "b/only": 100}) == "a/two"
+    assert budgets.exceeded_by({"a/one": 50, "b/only": 100}) is None
+    assert budgets.exceeded_by({}) is None
 
 
-@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, MAX_LEVEL)), min_size=1))
-def test_thinning_goes_on_until_nothing_is_left(stretches: list[tuple[int, int]]) -> None:
-    levels = dict(stretches)
-    for _ in range(len(levels) * (MAX_LEVEL + 1)):
-        if not levels:
+@given(st.dictionaries(st.integers(0, 400), st.integers(1, 500), min_size=1))
+def test_thinning_goes_on_until_nothing_is_left(counts: dict[int, int]) -> None:
+    for _ in range(len(counts) * 12):
+        if not counts:
             return
-        chosen = next_stretch(levels)
-        assert chosen.number in levels
-        if chosen.level >= MAX_LEVEL:
-            del levels[chosen.number]
-        else:
-            levels[chosen.number] += 1
-    assert not levels
+        chosen = next_stretch(counts)
+        counts[chosen] -= len(leaving([(index, 0.5) for index in range(counts[chosen])]))
+        if not counts[chosen]:
+            del counts[chosen]
+    assert not counts
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=60), st.integers(0, MAX_LEVEL - 1))
-def test_no_picture_that_stays_changed_less_than_one_that_goes(
-    changes: list[float], level: int
-) -> None:
-    gone = set(leaving(list(enumerate(changes)), level))
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
+def test_no_picture_that_stays_changed_less_than_one_that_goes(changes: list[float]) -> None:
+    gone = set(leaving(list(enumerate(changes))))
     stays = [changes[index] for index in range(len(changes)) if index not in gone]
     assert gone
     assert not stays or max(changes[index] for index in gone) <= min(stays)
