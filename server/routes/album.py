@@ -13,7 +13,7 @@ from onlooker.core.protocol.album import PictureList, PictureObject, picture_url
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.stream_times import TIME_WORDS, stream_s
-from onlooker.streams.album.films import FilmFormat, FilmLook, evenly
+from onlooker.streams.album.films import FilmFormat, FilmLook
 from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.stream import Stream
 
@@ -100,7 +100,6 @@ async def get_picture(
     responses={**error_docs(400, 404), **_content("image/jpeg")},
 )
 async def get_strip(
-    gateway: ReadyGateway,
     streams: CallerStreams,
     stream_id: str,
     from_: _From = None,
@@ -108,9 +107,9 @@ async def get_strip(
     limit: Annotated[int, Query(ge=1, le=MAX_SHEET, description="How many at most.")] = 12,
     columns: Annotated[int, Query(ge=1, le=MAX_SHEET, description="Pictures side by side.")] = 4,
 ) -> Response:
-    """A contact sheet: pictures of a span, spread evenly over those there are, with their times."""
+    """A contact sheet: pictures of a span, spread evenly over it, with their times."""
     stream, album = _album_of(streams, stream_id)
-    chosen = evenly(await _some(gateway, stream, album, from_, to), limit)
+    chosen = await _some(stream, album, from_, to, limit=limit)
     look = FilmLook(columns=columns, caption=_caption(stream))
     return Response(await album.sheet(chosen, look), media_type="image/jpeg", headers=HEADERS)
 
@@ -131,20 +130,17 @@ async def get_film(
     format: Annotated[FilmFormat, Query(description="`mp4` (H.264) or `webp` (animated).")] = "mp4",
 ) -> Response:
     """The pictures of a span one after the other; of a long span some, spread evenly. The header
-    `X-Onlooker-Pictures` says how many of how many."""
+    `X-Onlooker-Pictures` says how many."""
     stream, album = _album_of(streams, stream_id)
-    found = await _some(gateway, stream, album, from_, to)
-    chosen = evenly(found, gateway.settings.cache_store.album.max_pictures)
+    limit = gateway.settings.cache_store.album.max_pictures
+    chosen = await _some(stream, album, from_, to, limit=limit)
     look = FilmLook(fps=fps, format=format)
     data = await album.film(chosen, look)
-    headers = {**HEADERS, "X-Onlooker-Pictures": f"{len(chosen)}/{len(found)}"}
+    headers = {**HEADERS, "X-Onlooker-Pictures": str(len(chosen))}
     return Response(data, media_type=look.media_type, headers=headers)
 
 
 # ---- inside
-
-MAX_LISTED = 200_000
-"""Facts of so many pictures are looked through to spread some of them over a span."""
 
 
 def _album_of(streams: CallerStreams, stream_id: str) -> tuple[Stream, StreamAlbum]:
@@ -185,11 +181,11 @@ async def _at(stream: Stream, album: StreamAlbum, at: str | None) -> PictureFact
 
 
 async def _some(
-    gateway: ReadyGateway, stream: Stream, album: StreamAlbum, from_: str | None, to: str | None
+    stream: Stream, album: StreamAlbum, from_: str | None, to: str | None, *, limit: int
 ) -> list[PictureFacts]:
-    """All pictures of a span, of which there is one at least."""
-    span = _span(stream, from_, to)
-    found = await album.between(*span, limit=MAX_LISTED)
+    """Some pictures of a span, of which there is one at least."""
+    start_s, end_s = _span(stream, from_, to)
+    found = await album.spread(start_s, end_s, limit=limit)
     if not found:
         raise NotFound(f"stream '{stream.name}' has no pictures of that span", param="from")
     return found

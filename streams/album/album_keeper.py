@@ -6,6 +6,7 @@ beyond it is left out and counted: an album may have gaps, a stream may not wait
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor, Future
@@ -119,6 +120,23 @@ class AlbumKeeper:
             self._album.facts, stream_id, start_s, end_s, limit=limit, newest_first=newest_first
         )
         return await self._done(work)
+
+    async def standing_for(
+        self, stream_id: StreamId, times_s: Sequence[float]
+    ) -> list[PictureFacts]:
+        """The pictures that stand for some stream times in order, each once: the newest from before
+        each. Raises `Overloaded` where the album does not answer."""
+
+        def find() -> list[PictureFacts]:
+            found: dict[int, PictureFacts] = {}
+            for at_s in times_s:
+                for one in self._album.facts(
+                    stream_id, -math.inf, at_s, limit=1, newest_first=True
+                ):
+                    found[one.clip_index] = one
+            return list(found.values())
+
+        return await self._done(find)
 
     async def read(self, stream_id: StreamId, clip_indices: Sequence[int]) -> list[AlbumPicture]:
         """As `Album.read`. Raises `Overloaded` where the album does not answer."""

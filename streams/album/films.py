@@ -40,16 +40,6 @@ class FilmLook:
         return "video/mp4" if self.format == "mp4" else "image/webp"
 
 
-def evenly(chosen: Sequence[PictureFacts], limit: int) -> list[PictureFacts]:
-    """At most `limit` of some pictures, spread evenly, the first and the last among them."""
-    if len(chosen) <= limit:
-        return list(chosen)
-    if limit == 1:
-        return [chosen[0]]
-    step = (len(chosen) - 1) / (limit - 1)
-    return [chosen[round(index * step)] for index in range(limit)]
-
-
 def contact_sheet(pictures: Sequence[AlbumPicture], *, look: FilmLook) -> bytes:
     """All pictures on one, row by row, each with its caption; JPEG. At least one picture."""
     images = [_opened(one) for one in pictures]
@@ -80,7 +70,13 @@ def _webp(images: Sequence[Image.Image], fps: float) -> bytes:
     data = io.BytesIO()
     duration_ms = max(1, round(1000 / fps))
     first.save(
-        data, "WEBP", save_all=True, append_images=others, duration=duration_ms, quality=QUALITY
+        data,
+        "WEBP",
+        save_all=True,
+        append_images=others,
+        duration=duration_ms,
+        quality=QUALITY,
+        method=0,
     )
     return data.getvalue()
 

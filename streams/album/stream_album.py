@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+import numpy as np
+
 from onlooker.cache_store.album import AlbumPicture, PictureFacts
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
@@ -58,6 +60,19 @@ class StreamAlbum:
             self._stream_id, start_s, end_s, limit=limit, newest_first=newest_first
         )
         return [one for one in found if not self._is_forgotten(one.start_s, one.end_s)]
+
+    async def spread(self, start_s: float, end_s: float, *, limit: int) -> list[PictureFacts]:
+        """At most `limit` pictures of a span: all there are, or some spread evenly over the time
+        from the first to the last of them. Raises `Overloaded`."""
+        found = await self.between(start_s, end_s, limit=limit + 1)
+        if len(found) <= limit:
+            return found
+        (last,) = await self._keeper.facts(
+            self._stream_id, start_s, end_s, limit=1, newest_first=True
+        )
+        times_s = np.linspace(found[0].start_s, last.start_s, limit).tolist()
+        chosen = await self._keeper.standing_for(self._stream_id, times_s)
+        return [one for one in chosen if not self._is_forgotten(one.start_s, one.end_s)]
 
     async def picture(self, facts: PictureFacts) -> AlbumPicture | None:
         """A picture with its bytes; None where it has gone meanwhile. Raises `Overloaded`."""
