@@ -230,7 +230,8 @@ class Ingest:
     @property
     def is_busy(self) -> bool:
         """Whether messages wait or are looked at, or clips are on their way to the model."""
-        return bool(len(self._mailbox) or self._clips.is_busy or self._presenter.num_ahead)
+        is_waiting = self._mailbox.has_items  # the end of a source may still make a clip
+        return is_waiting or self._clips.is_busy or self._presenter.num_ahead > 0
 
     def strain(self) -> Strain:
         """What the governor must know of how the stream fares."""

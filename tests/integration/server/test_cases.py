@@ -50,7 +50,8 @@ async def pulled(served: Served, name: str, **options: Any) -> dict[str, Any]:
     async with served.http() as http:
         reply = await http.post("/v1/streams", json=body)
         assert reply.status_code == 201, reply.text
-        await until(lambda: served.gateway.hub.get("s").status().source is None)
+        made = served.gateway.hub.get("s")
+        await until(lambda: made.status().source is None and not made.ingest.is_busy)
         stream: dict[str, Any] = (await http.get("/v1/streams/s")).json()
     return stream
 

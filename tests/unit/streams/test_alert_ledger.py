@@ -1,6 +1,7 @@
 """Alerts and numbers that outlive the server, on one machine."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,8 +39,8 @@ async def test_an_alert_that_waits_for_its_webhook_is_posted_after_the_restart(
     posted: list[str] = []
     answers: list[int] = [503]
 
-    async def post(self: object, hook: object, alert_id: str, *_: object) -> int:
-        posted.append(alert_id)
+    async def post(self: object, hook: object, one: Any, *_: object) -> int:
+        posted.append(one.alert.alert_id)
         return answers[0]
 
     monkeypatch.setattr(WebhookSender, "_post", post)
