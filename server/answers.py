@@ -47,7 +47,7 @@ from onlooker.core.protocol.server_events import (
 )
 from onlooker.core.trace import asked_by
 from onlooker.engine.functions import FunctionCall
-from onlooker.engine.interface import AnswerDelta, AnswerEnd, Evidence, Question
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, Evidence, EvidenceSource, Question
 from onlooker.engine.sampling import TokenChance
 from onlooker.server.errors import body_of, hide
 from onlooker.server.pictures import Inquiry, PictureReader
@@ -178,7 +178,10 @@ class AnswerWriter:
         return self._close("failed", error=told)
 
     def _picture_of(self, evidence: Evidence) -> str | None:
-        return None if self._stream is None else picture_url(self._stream, evidence.start_s)
+        """The newest picture of what was just seen, and the first of what was brought back."""
+        is_recent = evidence.source is EvidenceSource.RECENT
+        at_s = evidence.end_s if is_recent else evidence.start_s
+        return None if self._stream is None else picture_url(self._stream, at_s)
 
     def _open_item(self) -> list[ServerEvent]:
         item = self._item("in_progress")

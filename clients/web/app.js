@@ -46,7 +46,7 @@ const presence = new Presence({
   settings: () => openSettings(),
 });
 const transcript = new Transcript((question) => link.cancel(question));
-const evidence = new Evidence({ base, key: () => link.key });
+const evidence = new Evidence({ base, key: () => link.key, shape: () => (source?.width && source.height ? source.width / source.height : 4 / 3) });
 
 let source = null;
 let opening = 0; // the newest attempt to open a source wins

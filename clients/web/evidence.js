@@ -15,9 +15,13 @@ export function chosen(evidence) {
 }
 
 export class Evidence {
-  /** @param {{base: URL, key: () => string}} options  `key`: what shows who we are, or "" */
-  constructor({ base, key }) {
+  /**
+   * @param {{base: URL, key: () => string, shape: () => number}} options  `key`: what shows who we
+   * are, or ""; `shape`: width by height of the source, since what the model sees is squashed
+   */
+  constructor({ base, key, shape }) {
     this.base = base;
+    this.shape = shape;
     this.key = key;
     this.told = new WeakSet(); // questions whose pictures are shown, or on their way
   }
@@ -32,8 +36,10 @@ export class Evidence {
   _add(span, box) {
     const figure = element("figure", "seen");
     const picture = element("img");
-    const caption = element("figcaption", "", seconds(span.start_s));
-    picture.alt = `What was seen at ${span.start_s.toFixed(1)} seconds`;
+    const at = span.source === "recent" ? span.end_s : span.start_s;
+    const caption = element("figcaption", "", seconds(at));
+    picture.alt = `What was seen at ${at.toFixed(1)} seconds`;
+    picture.style.aspectRatio = String(this.shape());
     figure.append(picture, caption);
     box.append(figure);
     this._load(span.picture, picture).catch(() => figure.remove()); // it was deleted meanwhile

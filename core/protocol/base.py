@@ -209,7 +209,8 @@ class EvidenceSpan(Outbound):
     """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``. What was
     computed for this answer only, such as the newest frame, lay on the ``device``."""
     picture: str | None = None
-    """The path of a picture of the span's beginning, where the server keeps an album."""
+    """The path of a picture where the server keeps an album: the newest of the span where that is
+    ``recent``, else its first."""
 
 
 class AnswerFacts(Outbound):
