@@ -277,6 +277,7 @@ def test_a_scheduled_step_can_be_read() -> None:
 
     has(SchedulerOutput, "scheduled_new_reqs", "scheduled_cached_reqs", "num_scheduled_tokens")
     has(SchedulerOutput, "scheduled_encoder_inputs", "kv_connector_block_state")
+    has(SchedulerOutput, "scheduled_spec_decode_tokens")
     has(NewRequestData, "req_id", "num_computed_tokens")
     has(CachedRequestData, "req_ids", "num_computed_tokens")
     blocks = KVConnectorBlockState({"r"}, lambda request_id: ([4, 5],), {})
@@ -285,11 +286,12 @@ def test_a_scheduled_step_can_be_read() -> None:
         scheduled_cached_reqs=CachedRequestData.make_empty(),
         num_scheduled_tokens={"r": 3},
         scheduled_encoder_inputs={"r": [0]},
+        scheduled_spec_decode_tokens={"r": [8, 9]},
         kv_connector_block_state=blocks,
     )
     (request,) = seams.scheduled_requests(step)
     assert (request.num_computed_tokens, request.num_tokens) == (7, 3)
-    assert request.num_encoded_clips == 1
+    assert (request.num_guessed_tokens, request.num_encoded_clips) == (2, 1)
     assert request.find_block_ids() == [4, 5]
 
 
