@@ -14,6 +14,7 @@ from onlooker.server.bodies import RefusedBody
 from onlooker.server.errors import hide, reply_of
 from onlooker.server.gateway import Gateway
 from onlooker.server.lifespan import Lifecycle
+from onlooker.server.mcp.door import McpDoor
 from onlooker.server.middleware import RequestGuard
 from onlooker.server.nothing_there import methods_at, nothing_at
 from onlooker.server.openapi import complete_document
@@ -26,6 +27,7 @@ from onlooker.server.routes import (
     frames,
     health,
     imports,
+    mcp,
     memory,
     models,
     questions,
@@ -56,6 +58,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
             yield
         finally:
             await lifecycle.stop()
+            await door.close()
 
     server = gateway.settings.server
     app = FastAPI(
@@ -69,9 +72,10 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     )
     app.state.gateway = gateway
     app.state.drain = lifecycle.drain
+    app.state.mcp = door = McpDoor(app)
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
                    client_secrets, health, imports, memory, album, realtime, usage, servers,
-                   whip):  # fmt: skip
+                   whip, mcp):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)

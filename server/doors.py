@@ -44,6 +44,7 @@ ROUTES: Mapping[str, Action] = {
     "GET /v1/responses/{response_id}": Action.CONVERSE,
     "DELETE /v1/responses/{response_id}": Action.CONVERSE,
     "POST /v1/realtime/client_secrets": Action.MINT_TOKEN,
+    "POST /mcp": Action.CONNECT,
     "GET /metrics": Action.READ_METRICS,
     "GET /v1/usage": Action.READ_USAGE,
     "GET /v1/servers": Action.LIST_SERVERS,
@@ -55,7 +56,10 @@ ROUTES: Mapping[str, Action] = {
 _WHIP_PATHS = ("/v1/whip/{stream_id}", "/v1/whip/{stream_id}/{session_id}")
 
 REFUSED_ROUTES = frozenset(
-    f"{method} {path}" for method in ("GET", "HEAD", "PUT") for path in _WHIP_PATHS
+    {
+        *(f"{method} {path}" for method in ("GET", "HEAD", "PUT") for path in _WHIP_PATHS),
+        *(f"{method} /mcp" for method in ("GET", "HEAD", "PUT", "DELETE")),
+    }
 )
 """HTTP calls that are refused whoever makes them; the refusal says what there is instead."""
 
@@ -95,3 +99,15 @@ EVENTS: Mapping[str, Action] = {
 }
 """What clients send over the WebSocket. Connecting itself is `Action.CONNECT`, hearing what happens
 on a stream `Action.LISTEN`."""
+
+TOOLS: Mapping[str, Action] = {
+    "list_streams": Action.LIST_STREAMS,
+    "ask": Action.ASK,
+    "find_moments": Action.ASK,
+    "get_picture": Action.SEE_PICTURES,
+    "watch": Action.MAKE_WATCH,
+    "alerts": Action.LIST_ALERTS,
+    "open_source": Action.PULL_SOURCE,
+}
+"""Tools of MCP. They are checked by the HTTP calls that they make; opening a source takes
+`Action.OPEN_STREAM` too. Connecting is `Action.CONNECT`, listening for changes `Action.LISTEN`."""

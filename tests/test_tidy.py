@@ -140,6 +140,8 @@ WEBRTC = {"aioice", "aiortc"}
 MAY_IMPORT_WEBRTC = ("streams/webrtc/seams.py",)
 TRACES = {"opentelemetry"}
 MAY_IMPORT_TRACES = ("server/traces/otlp.py",)
+MCP = {"mcp"}
+MAY_IMPORT_MCP = ("server/mcp/making.py", "server/mcp/stdio.py", "server/mcp/door.py")
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
 
 
@@ -161,6 +163,7 @@ def test_what_is_imported_is_required(
         extra = WITH_VLLM if name.startswith(MAY_IMPORT_VLLM) else set()
         extra = extra | (WEBRTC if name in MAY_IMPORT_WEBRTC else set())
         extra = extra | (TRACES if name in MAY_IMPORT_TRACES else set())
+        extra = extra | (MCP if name in MAY_IMPORT_MCP else set())
         extra = extra | (TRAINING if folder in ("demo_model", "benchmarks") else set())
         if found := {p for p in imported_packages(tree) if p.lower() not in known | extra}:
             strangers[name] = found

@@ -185,6 +185,9 @@ class QuestionRequest(Inbound):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     at_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Stream time of the question; default: now."""
+    at: Annotated[str, Field(max_length=64)] | None = None
+    """The time of the question as ISO 8601 (UTC where no zone is named), instead of `at_s`; for
+    streams that know the wall times of their frames."""
     instructions: str | None = None
     service_tier: TierName | None = None
     """The tier whose targets hold for this answer; default: the stream's."""

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
-from onlooker.core.errors import TooLarge
+from onlooker.core.errors import InvalidRequest, TooLarge
 from onlooker.core.protocol.base import ErrorBody, Usage
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
 from onlooker.core.protocol.server_events import ResponseObject
@@ -17,6 +17,7 @@ from onlooker.server.pictures import Inquiry
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.replies import answer_whole, failure_reply
 from onlooker.server.sse import EventResponse, NumberedText
+from onlooker.server.stream_times import stream_s
 from onlooker.streams.stream import Stream
 
 router = APIRouter(prefix="/v1/streams", tags=["questions"], route_class=StreamRoute)
@@ -64,7 +65,7 @@ async def ask_stream(
         text=request.question,
         max_tokens=max_tokens,
         instructions=request.instructions,
-        at_s=request.at_s,
+        at_s=_asked_s(stream, request),
         tier=Tier.named(request.service_tier),
     )
     writer = AnswerWriter(question, stream=stream.name, clock=gateway.clock)
@@ -82,6 +83,19 @@ async def ask_stream(
     if writer.failure is not None and not writer.text:
         return failure_reply(writer.failure)
     return JSONResponse(_reply(writer.done, stream, request.question).model_dump())
+
+
+def _asked_s(stream: Stream, request: QuestionRequest) -> float | None:
+    """The stream time that a question is about; None: now."""
+    if request.at is None:
+        return request.at_s
+    if request.at_s is not None:
+        raise InvalidRequest("give 'at' or 'at_s', not both", param="at")
+    asked_s = stream_s(stream, request.at, "at")
+    assert asked_s is not None
+    if asked_s < 0:
+        raise InvalidRequest(f"stream '{stream.name}' began after {request.at}", param="at")
+    return asked_s
 
 
 def _reply(done: ResponseObject, stream: Stream, question: str) -> AnswerReply:

@@ -15,6 +15,7 @@ import pytest
 from onlooker import demo_model
 from onlooker.core.protocol.server_events import is_openai
 from onlooker.engine.fake import ScriptedEngine
+from onlooker.server.mcp.tools import TOOLS
 from tests.clients.terminator import terminating
 from tests.fakes.served import Served, jpeg, serving
 
@@ -108,6 +109,19 @@ async def test_the_agents_sdk_for_python_runs_agents(served: Served) -> None:
     expected = {"seen": BLUE, "again": BLUE, "called": BUSY, "told": TOLD, "count": 0}
     found = await in_python(served, "agents_http.py")
     assert found == {"responses": expected, "chat": expected}
+
+
+async def test_the_agents_sdk_for_python_calls_tools_by_mcp(served: Served) -> None:
+    async with served.http(headers={"content-type": "image/jpeg"}) as http:  # a clip for the album
+        await http.post("/v1/streams/door/frames?t=1", content=jpeg((50, 80, 220)))
+    found = await in_python(served, "agents_mcp.py")
+    assert found == {
+        "tools": list(TOOLS),
+        "answer": BLUE,
+        "picture": "image/jpeg",
+        "refusal": "there is no stream 'gate'",
+        "called": ["ToolCallItem", "ToolCallOutputItem", "MessageOutputItem"],
+    }
 
 
 async def test_the_agents_sdk_for_python_keeps_its_instructions_in_realtime(

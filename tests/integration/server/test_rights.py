@@ -319,6 +319,12 @@ CALLS = [
         )
         for scope in (Scope.READ, Scope.PUSH)
     ),
+    http(
+        "POST /mcp",
+        "/mcp",
+        json={"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
+        headers={"accept": "application/json, text/event-stream"},
+    ),
     event(FRAME_MESSAGE),
     event("session.update", session={"type": "realtime", "instructions": "Be brief."}),
     event(

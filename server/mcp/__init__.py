@@ -1,0 +1,1 @@
+"""MCP: the server as tools and resources of agents, over Streamable HTTP and over stdio."""
