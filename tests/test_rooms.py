@@ -52,5 +52,11 @@ def test_the_server_needs_no_webrtc() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+def test_the_server_needs_no_mcp() -> None:
+    without = "import sys; sys.modules['mcp'] = sys.modules['mcp_types'] = None; "
+    rooms = "onlooker.server.cli, onlooker.server.app, onlooker.server.mcp.stdio_command"
+    subprocess.run([sys.executable, "-c", f"{without}import {rooms}"], check=True, timeout=120)
+
+
 def test_the_rule_sees_a_room_that_needs_torch() -> None:
     assert "torch" in loaded_by("onlooker.engine.vllm_adapter.worker.rotary")

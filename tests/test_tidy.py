@@ -141,7 +141,7 @@ MAY_IMPORT_WEBRTC = ("streams/webrtc/seams.py",)
 TRACES = {"opentelemetry"}
 MAY_IMPORT_TRACES = ("server/traces/otlp.py",)
 MCP = {"mcp"}
-MAY_IMPORT_MCP = ("server/mcp/making.py", "server/mcp/stdio.py", "server/mcp/door.py")
+MAY_IMPORT_MCP = ("server/mcp/sdk_server.py", "server/mcp/stdio.py", "server/mcp/door.py")
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
 
 

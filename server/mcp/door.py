@@ -15,10 +15,10 @@ from onlooker.server.mcp.in_process import InProcessTransport
 if TYPE_CHECKING:  # it needs the extra `mcp`
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
-    from onlooker.server.mcp.making import ApiOf
+    from onlooker.server.mcp.sdk_server import ApiOf
 
 BROUGHT_ON = ("authorization", "host", "traceparent", "tracestate")
-"""Headers of a call that the calls made for it bring along: who asks, under which name of the server,
+"""Headers of a call that the calls made for it bring along: who asks, by which name of the server,
 and for which trace."""
 
 INSTALL = "pip install 'onlooker[mcp]'"
@@ -82,6 +82,6 @@ def check_installed() -> None:
 
 
 def _make_sessions(api_of: "ApiOf") -> "StreamableHTTPSessionManager":
-    from onlooker.server.mcp.making import make_http_sessions
+    from onlooker.server.mcp.sdk_server import make_http_sessions
 
     return make_http_sessions(api_of)

@@ -3,7 +3,7 @@
 from mcp.server.stdio import stdio_server
 
 from onlooker.server.mcp.api import ServerApi
-from onlooker.server.mcp.making import make_mcp_server
+from onlooker.server.mcp.sdk_server import make_mcp_server
 
 
 async def serve_stdio(api: ServerApi) -> None:

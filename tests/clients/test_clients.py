@@ -15,7 +15,7 @@ import pytest
 from onlooker import demo_model
 from onlooker.core.protocol.server_events import is_openai
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.server.mcp.tools import TOOLS
+from onlooker.server.mcp.agent_tools import TOOLS
 from tests.clients.terminator import terminating
 from tests.fakes.served import Served, jpeg, serving
 

@@ -1,6 +1,5 @@
 """MCP: a server as tools and resources of agents. The client is the official one."""
 
-import asyncio
 import base64
 import io
 import sys
@@ -9,22 +8,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx2
+import httpx
 import pytest
 import typer
 from mcp import types
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from PIL import Image
 from typer.testing import CliRunner
 
+from onlooker.core.protocol.base import MAX_TEXT_CHARS
 from onlooker.core.scopes import Scope
 from onlooker.server.doors import TOOLS as ACTIONS
-from onlooker.server.mcp import command
-from onlooker.server.mcp.tools import TOOLS
+from onlooker.server.mcp import stdio_command
+from onlooker.server.mcp.agent_tools import TOOLS
+from onlooker.server.mcp.api import ApiRefusal, ServerApi
+from onlooker.server.mcp.arguments import NoArguments
+from onlooker.server.mcp.resources import MAX_FOLLOWED
 from onlooker.server.rights import SCOPE_OF
 from tests.fakes.agents import Era, agent, refusal, told
 from tests.fakes.fleet import member, redis_of_a_fleet
@@ -148,16 +150,36 @@ async def test_a_watch_that_an_agent_leaves_alerts(served: Served) -> None:
         began = datetime.now(UTC)
         watch = await told(client, "watch", stream="door", **RED)
         assert watch["state"] == "active"
-        await show(served, "red", at_s=2)
-        async with limited("an alert"):
-            while not (found := (await told(client, "alerts", stream="door"))["alerts"]):
-                await asyncio.sleep(0.01)
+        async with (
+            limited("an alert"),
+            client.listen(resource_subscriptions=[watch["alerts"]]) as changes,
+        ):
+            await show(served, "red", at_s=2)
+            await anext(changes)
+        found = (await told(client, "alerts", stream="door"))["alerts"]
         assert (found[0]["watch"], found[0]["text"]) == (watch["id"], RED["condition"])
         assert found[0]["evidence"]["end_s"] == 2.0
         since = {moment: await told(client, "alerts", stream="door", since=moment)
                  for moment in (2.0, 2.5, began.isoformat(), "2100-01-01")}  # fmt: skip
         assert [len(one["alerts"]) for one in since.values()] == [1, 0, 1, 0]
         assert "ISO 8601" in await refusal(client, "alerts", stream="door", since="yesterday")
+
+
+async def test_tools_are_described_without_words_that_say_nothing(served: Served) -> None:
+    async with agent(served) as client:
+        listed = {tool.name: tool for tool in (await client.list_tools()).tools}
+    assert list(listed) == list(TOOLS)
+    for tool in listed.values():
+        assert len(tool.description or "") > 100
+        assert "title" not in tool.input_schema
+        for field in tool.input_schema["properties"].values():
+            assert "title" not in field
+            assert field.get("maxLength", 0) < MAX_TEXT_CHARS
+            assert {"type": "null"} not in field.get("anyOf", [])
+            assert field["description"]
+    reading = {name for name, tool in listed.items()
+               if tool.annotations and tool.annotations.read_only_hint}  # fmt: skip
+    assert reading == {"list_streams", "ask", "find_moments", "get_picture", "alerts"}
 
 
 async def test_an_agent_opens_a_source() -> None:
@@ -306,6 +328,24 @@ async def test_a_subscriber_who_leaves_leaves_nothing_behind(served: Served) -> 
     await until(lambda: served.gateway.requests.taken == 0)
 
 
+async def test_a_server_that_stops_ends_subscriptions_in_order() -> None:
+    async with serving(server__api_keys=KEY) as served:
+        await furnish(served)
+        async with agent(served) as client, limited("the end"):
+            uri = "onlooker://streams/door"
+            async with client.listen(resource_subscriptions=[uri]) as changes:
+                served.server.should_exit = True
+                assert {change async for change in changes} <= {ResourceUpdated(uri=uri)}
+
+
+async def test_a_subscription_names_a_bounded_number_of_streams(served: Served) -> None:
+    uris = [f"onlooker://streams/s{number}" for number in range(MAX_FOLLOWED + 1)]
+    async with agent(served) as client:
+        with pytest.raises(MCPError, match=f"may name {MAX_FOLLOWED} streams"):
+            async with client.listen(resource_subscriptions=uris):
+                pass
+
+
 async def test_who_may_not_read_may_not_listen() -> None:
     keys = f"{KEY},+ask:good-for-asking"
     async with serving(server__api_keys=keys) as served:
@@ -352,13 +392,9 @@ async def test_the_command_speaks_for_a_server_over_stdio(served: Served) -> Non
 
 async def test_a_server_that_is_not_there_is_said_to_be_missing() -> None:
     nowhere = "http://127.0.0.1:9"
-    started = StdioServerParameters(
-        command=sys.executable,
-        args=["-m", "onlooker.server", "mcp", "--server", nowhere],
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )
-    async with limited("the command"), Client(stdio_client(started)) as client:
-        assert f"the server at {nowhere} cannot be reached" in await refusal(client, "list_streams")
+    async with httpx.AsyncClient(base_url=nowhere, trust_env=False) as http:
+        with pytest.raises(ApiRefusal, match=f"the server at {nowhere} cannot be reached: "):
+            await TOOLS["list_streams"].call(ServerApi(http), NoArguments())
 
 
 @pytest.mark.parametrize(
@@ -371,7 +407,7 @@ def test_a_command_that_cannot_work_says_why(
     if not arguments:
         monkeypatch.setitem(sys.modules, "mcp", None)
     program = typer.Typer()
-    command.register(program)
+    stdio_command.register(program)
     result = CliRunner().invoke(program, arguments)
     assert result.exit_code == 2
     assert said in result.output

@@ -22,6 +22,7 @@ from starlette.requests import Request
 from onlooker.core.protocol.base import MAX_TEXT_CHARS
 from onlooker.core.protocol.client_events import explain_validation, quote
 from onlooker.server.errors import hide
+from onlooker.server.mcp.agent_tools import INSTRUCTIONS, MAX_STREAMS, TOOLS, AgentTool, ToolAnswer
 from onlooker.server.mcp.api import ApiRefusal, ServerApi
 from onlooker.server.mcp.resources import (
     ALERTS_TEMPLATE,
@@ -37,7 +38,6 @@ from onlooker.server.mcp.resources import (
     read,
     stream_uri,
 )
-from onlooker.server.mcp.tools import INSTRUCTIONS, MAX_STREAMS, TOOLS, AgentTool, ToolAnswer
 from onlooker.server.release import package_version
 
 ApiOf = Callable[[Request | None], ServerApi]
