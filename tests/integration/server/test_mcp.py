@@ -35,6 +35,10 @@ from tests.fakes.waiting import limited, until
 
 RECORDING = Path(__file__).parents[2] / "data" / "hold.mp4"
 RED = {"condition": "tell me when it is red"}
+FILES: dict[str, Any] = {
+    "streams__sources__schemes": ("file",),
+    "streams__sources__file_dirs": (str(RECORDING.parent),),
+}
 ONE_CLIP_A_FRAME: dict[str, Any] = {"streams__perception__max_pair_gap_s": 0.02}
 
 
@@ -183,9 +187,7 @@ async def test_tools_are_described_without_words_that_say_nothing(served: Served
 
 
 async def test_an_agent_opens_a_source() -> None:
-    files = {"streams__sources__schemes": ("file",),
-             "streams__sources__file_dirs": (str(RECORDING.parent),)}  # fmt: skip
-    async with serving(server__api_keys=KEY, **files) as served, agent(served) as client:
+    async with serving(server__api_keys=KEY, **FILES) as served, agent(served) as client:
         opened = await told(client, "open_source", url=RECORDING.as_uri(), stream="film")
         assert (opened["id"], opened["source"]["kind"]) == ("film", "pull")
         refused = await refusal(client, "open_source", url="rtsp://camera.example.org/live")
@@ -271,9 +273,7 @@ async def test_a_tool_works_exactly_with_the_scopes_of_its_action(tool: str) -> 
         "alerts": {"stream": "door"},
         "open_source": {"url": RECORDING.as_uri()},
     }[tool]
-    files = {"streams__sources__schemes": ("file",),
-             "streams__sources__file_dirs": (str(RECORDING.parent),)}  # fmt: skip
-    async with serving(server__api_keys=",".join([KEY, *named]), **files) as served:
+    async with serving(server__api_keys=",".join([KEY, *named]), **FILES) as served:
         await furnish(served)
         for key, some in keys.items():
             async with agent(served, key=key) as client:

@@ -56,7 +56,7 @@ async def test_an_app_waits_for_a_slow_reader_and_hears_that_it_left() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await begin(send)
-        listening = asyncio.create_task(receive())
+        listening = asyncio.ensure_future(receive())
         try:
             for number in range(10 * MAX_PIECES):
                 await send({"type": "http.response.body", "body": b"x", "more_body": True})
