@@ -88,6 +88,8 @@ def refusal_of(reply: httpx.Response) -> ApiRefusal:
     text = error.message
     if error.retry_after_s is not None:
         text += f" (try again in {error.retry_after_s:g} s)"
+    if (error.code, error.param) == ("not_found", "stream"):
+        text += "; list_streams tells which there are"
     return ApiRefusal(text, param=error.param)
 
 

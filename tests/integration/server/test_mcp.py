@@ -111,6 +111,10 @@ async def test_a_question_may_name_its_moment_as_a_wall_time() -> None:
         assert answer["asked_s"] == 0.5
         early = await refusal(client, "ask", **asking, at="2026-05-01T12:29:00Z")
         assert early == "stream 'door' began after 2026-05-01T12:29:00Z"
+        async with served.http(headers={"authorization": f"Bearer {KEY}"}) as http:
+            both = {"question": "How many?", "at": "2026-05-01T12:30:00Z", "at_s": 0.5}
+            reply = await http.post("/v1/streams/door/questions", json=both)
+            assert (reply.status_code, reply.json()["error"]["param"]) == (400, "at")
         picture = await told(client, "get_picture", stream="door", at="2026-05-01T12:30:01Z")
         assert picture["taken_at"] == "2026-05-01T12:30:01+00:00"
 
@@ -201,6 +205,7 @@ async def test_an_agent_opens_a_source() -> None:
     ("tool", "arguments", "said"),
     [
         ("ask", {"stream": "gate", "question": "Who?"}, "there is no stream 'gate'"),
+        ("alerts", {"stream": "gate"}, "; list_streams tells which there are"),
         ("ask", {"stream": "door"}, "ask: field 'question' is missing"),
         ("ask", {"stream": "../x", "question": "Who?"}, "field 'stream'"),
         ("ask", {"stream": "door", "question": "Who?", "when": 1}, "unknown field 'when'"),
