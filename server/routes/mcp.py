@@ -1,7 +1,9 @@
 """MCP over Streamable HTTP: what agents speak."""
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onlooker.server.access import CallerGrant, ReadyGateway
 from onlooker.server.errors import WrongMethod, reply_of
@@ -11,14 +13,23 @@ router = APIRouter(prefix="/mcp", tags=["mcp"])
 
 
 class McpReply(Response):
-    """The reply that the MCP server of this server writes."""
+    """The reply that the MCP server of this server writes. A client that takes nothing of it for
+    `send_timeout_s` seconds is let go, and what was done for it ends."""
 
-    def __init__(self, door: McpDoor) -> None:
+    def __init__(self, handle: ASGIApp, *, send_timeout_s: float) -> None:
         super().__init__()
-        self._door = door
+        self._handle = handle
+        self._send_timeout_s = send_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._door.handle(scope, receive, send)
+        async def bounded(message: Message) -> None:
+            async with asyncio.timeout(self._send_timeout_s):
+                await send(message)
+
+        try:
+            await self._handle(scope, receive, bounded)
+        except* TimeoutError:
+            pass
 
 
 @router.post("", include_in_schema=False)
@@ -27,7 +38,7 @@ async def speak(gateway: ReadyGateway, grant: CallerGrant, request: Request) -> 
     check_installed()
     door = request.app.state.mcp
     assert isinstance(door, McpDoor)
-    return McpReply(door)
+    return McpReply(door.handle, send_timeout_s=gateway.settings.server.send_timeout_s)
 
 
 @router.api_route("", methods=["GET", "HEAD", "PUT", "DELETE"], include_in_schema=False)
