@@ -295,8 +295,9 @@ class AnswerEnd:
     has none."""
     forgotten_spans_s: tuple[tuple[float, float], ...] = ()
     """Times that the question named and that were deleted. Filled in by the stream."""
-    has_pictures: bool = False
-    """Whether there are pictures of `evidence`. Filled in by the stream."""
+    pictured_from_s: float | None = None
+    """Stream time from which on there are pictures of what was seen; None where there are none.
+    Filled in by the stream."""
     calls: tuple[FunctionCall, ...] = ()
     """Functions that the answer calls; the caller runs them."""
     served: Served | None = None

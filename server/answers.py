@@ -149,7 +149,7 @@ class AnswerWriter:
                     end_s=e.end_s,
                     source=e.source,
                     tier=e.tier,
-                    picture=self._picture_of(e) if end.has_pictures else None,
+                    picture=self._picture_of(e, end.pictured_from_s),
                 )
                 for e in end.evidence
             ],
@@ -177,11 +177,13 @@ class AnswerWriter:
         )
         return self._close("failed", error=told)
 
-    def _picture_of(self, evidence: Evidence) -> str | None:
+    def _picture_of(self, evidence: Evidence, pictured_from_s: float | None) -> str | None:
         """The newest picture of what was just seen, and the first of what was brought back."""
         is_recent = evidence.source is EvidenceSource.RECENT
         at_s = evidence.end_s if is_recent else evidence.start_s
-        return None if self._stream is None else picture_url(self._stream, at_s)
+        if self._stream is None or pictured_from_s is None or at_s < pictured_from_s:
+            return None
+        return picture_url(self._stream, at_s)
 
     def _open_item(self) -> list[ServerEvent]:
         item = self._item("in_progress")

@@ -26,6 +26,7 @@ from onlooker.engine.interface import (
 )
 from onlooker.engine.memory.times import Now, Span, time_asked
 from onlooker.engine.supervisor import RETRY_AFTER_S
+from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.events import AnswerFinished, AnswerStarted, StreamEvent
 from onlooker.streams.forgotten_times import ForgottenTimes
 from onlooker.streams.ingest.ingest import Ingest
@@ -60,8 +61,8 @@ class Asker:
     """What the stream's tenant may have and do."""
     forgotten: ForgottenTimes
     """The times that were deleted of the stream."""
-    has_pictures: bool
-    """Whether the stream has an album."""
+    album: StreamAlbum | None
+    """The stream's pictures; None where none are kept."""
     num_active: int = 0
     _ending: "asyncio.Future[str]" = field(init=False)
     """A future that is done when all answers under way are to end; its result is the reason."""
@@ -346,7 +347,7 @@ class Asker:
         return replace(
             end,
             forgotten_spans_s=tuple(forgotten),
-            has_pictures=self.has_pictures,
+            pictured_from_s=None if self.album is None else self.album.first_s,
             asked_s=question.asked_s,
             seen_until_s=spans_s[-1][1] if spans_s else None,
             ttft_s=ttft_s,

@@ -133,7 +133,7 @@ class Stream:
             closed=self._closed,
             account=self.account,
             forgotten=opened.privacy.forgotten,
-            has_pictures=opened.album is not None,
+            album=opened.album,
         )
         self.privacy = opened.privacy
         """The stream's masks, how long it is kept, and what was deleted of it."""

@@ -1,11 +1,13 @@
 """`StreamAlbum`: the pictures of one stream."""
 
+import contextlib
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
 from onlooker.cache_store.album import AlbumPicture, PictureFacts
+from onlooker.core.errors import Overloaded
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.streams.album.album_keeper import AlbumKeeper
@@ -30,6 +32,8 @@ class StreamAlbum:
         epoch: int | None = None,
     ) -> None:
         self._epoch = epoch
+        self.first_s: float | None = None
+        """Stream time from which on there are pictures; None where there is none yet."""
         self._stream_id, self._keeper, self._is_forgotten = stream_id, keeper, is_forgotten
 
     async def begin(
@@ -42,9 +46,13 @@ class StreamAlbum:
         await self.forget(after_s, math.inf)
         for start_s, end_s in forgotten_spans_s:
             await self.forget(start_s, end_s)
+        with contextlib.suppress(Overloaded):
+            found = await self.between(-math.inf, math.inf, limit=1)
+            self.first_s = found[0].start_s if found else None
 
     def add(self, clip: Clip, wall_s: float) -> None:
         """Have a picture of a clip kept; never waits."""
+        self.first_s = clip.start_s if self.first_s is None else self.first_s
         self._keeper.add(self._stream_id, clip, wall_s, epoch=self._epoch)
 
     async def at(self, at_s: float) -> PictureFacts | None:

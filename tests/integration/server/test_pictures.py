@@ -213,7 +213,7 @@ async def test_the_command_line_asks_and_saves_the_pictures(
     assert "red" in said
     files = sorted(os.listdir(tmp_path))
     assert f"{len(files)} pictures in {tmp_path}" in told
-    assert colour_of(Image.open(tmp_path / files[0])) == (1, 0, 0)
+    assert colour_of(Image.open(tmp_path / files[-1])) == (0, 0, 0), "the newest of what was seen"
 
 
 async def test_the_python_client_looks_through_the_album(
