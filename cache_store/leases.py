@@ -30,8 +30,9 @@ local held = redis.call('HMGET', KEYS[1], 'epoch', 'server', 'url')
 if held[1] and held[2] ~= ARGV[1] and held[1] ~= ARGV[5] then
     return {0, held[1], held[2], held[3], redis.call('PTTL', KEYS[1])}
 end
-local last = redis.call('HMGET', KEYS[2], 'epoch', 'server')
+local last = redis.call('HMGET', KEYS[2], 'epoch', 'server', 'open')
 local time = redis.call('TIME')
+local was_open = tonumber(last[3] or '0') > tonumber(time[1]) and 1 or 0
 local now = time[1] * 1000000 + time[2]
 local epoch = string.format("%.0f", math.max(tonumber(last[1] or "0") + 1, now))
 redis.call('DEL', KEYS[1])
@@ -39,7 +40,7 @@ redis.call('HSET', KEYS[1], 'epoch', epoch, 'server', ARGV[1], 'url', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('HSET', KEYS[2], 'epoch', epoch, 'server', ARGV[1], 'open', time[1] + ARGV[6])
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
-return {1, epoch, last[2] or ''}
+return {1, epoch, last[2] or '', was_open}
 """
 
 _RENEW = """
@@ -70,6 +71,9 @@ class Claim:
     is_handed_over: bool = False
     """Whether the last owner was another server. Then what this server kept of the stream by itself
     may differ from what is shared, and is not to be used."""
+    was_open: bool = False
+    """Whether the stream counted as open already: its last owner left it to whoever is asked next,
+    or is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,11 @@ class RedisLeases:
         )  # fmt: skip
         if reply[0]:
             last = reply[2].decode()
-            return Claim(int(reply[1]), is_handed_over=last not in ("", self._server))
+            return Claim(
+                int(reply[1]),
+                is_handed_over=last not in ("", self._server),
+                was_open=bool(reply[3]),
+            )
         _, epoch, server, url, left_ms = reply
         return OwnedBy(server.decode(), url.decode(), int(epoch), max(0, left_ms) / 1000)
 

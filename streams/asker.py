@@ -271,12 +271,16 @@ class Asker:
             else self.shared.settings.fresh_wait_s
         )
         until_s = self.shared.clock.now_s() + limit_s
-        seen = Reached(num_clips=0, pending=None, newest_s=0.0, covers=self.ingest.covers)
+        seen: Reached | None = None
         with self.quality.awaiting(), contextlib.suppress(TimeoutError):
             seen = await within(self.shared.clock, limit_s, reached)
             remaining_s = until_s - self.shared.clock.now_s()
             await within(self.shared.clock, remaining_s, self.ingest.wait_shown(seen.num_clips))
-        return seen
+        if seen is not None:
+            return seen
+        # A frame that was acknowledged, and waits for its partner, is known all the same.
+        ingest = self.ingest
+        return Reached(num_clips=0, pending=ingest.pending, newest_s=0.0, covers=ingest.covers)
 
     @contextlib.contextmanager
     def _until(self, ending: "asyncio.Future[str]") -> Iterator[None]:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -118,6 +118,8 @@ class StreamHub:
         self._streams: dict[StreamId, Stream] = {}
         self._opening: dict[StreamId, asyncio.Event] = {}
         """Streams that are being opened; each event is set when that has ended, well or badly."""
+        self._closing: dict[StreamId, asyncio.Event] = {}
+        """Streams that are being closed; each event is set when nothing of that is left to do."""
         self.departures = Departures(
             step_s=self._settings.move_every_s,
             clock=self._clock,
@@ -255,8 +257,7 @@ class StreamHub:
         """
         options = options or StreamOptions()
         stream_id = StreamId(new_id("stream")) if stream_id is None else stream_id
-        while (swept := self._swept.get(stream_id)) is not None:
-            await swept.wait()
+        await self._done_with(stream_id, self._closing, self._swept)
         self._check_may_open(stream_id)
         self._governor.admit_stream(1 / self._settings.perception.clip_interval_s)
         done = self._opening[stream_id] = asyncio.Event()
@@ -284,12 +285,15 @@ class StreamHub:
             raise not_found(split_stream_id(StreamId(stream_id))[1])
         return stream
 
+    def has(self, stream_id: StreamId) -> bool:
+        """Whether a stream is open here, or is being opened."""
+        return stream_id in self._streams or stream_id in self._opening
+
     async def settled(self, stream_id: StreamId) -> None:
-        """Return when a stream is not just being opened, swept, or let go for another server."""
-        for busy in (self._opening, self._swept):
-            while (done := busy.get(stream_id)) is not None:
-                await done.wait()
+        """Return when a stream is not just being opened, closed, swept, or let go for another
+        server."""
         await self.departures.settled(stream_id)
+        await self._done_with(stream_id, self._opening, self._closing, self._swept)
 
     def streams(self) -> list[Stream]:
         """All open streams, oldest first."""
@@ -325,6 +329,12 @@ class StreamHub:
         task.add_done_callback(lambda _: pull.close())  # also where it never took a step
 
     # ---- inside
+
+    @staticmethod
+    async def _done_with(stream_id: StreamId, *under_way: Mapping[StreamId, asyncio.Event]) -> None:
+        """Return when nothing of that is under way with a stream."""
+        while ends := [busy[stream_id] for busy in under_way if stream_id in busy]:
+            await ends[0].wait()
 
     def _check_may_open(self, stream_id: StreamId) -> None:
         if self._is_closing:
@@ -397,7 +407,9 @@ class StreamHub:
         with contextlib.suppress(EngineRestarting, EngineDead):
             await self._engine.close_stream(stream_id, forget=False)
         await self.accounts.of_stream(stream_id).close_stream(split_stream_id(stream_id)[1])
-        await self._release(stream_id)
+        claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
+        # One that was left for whoever is asked next goes on waiting for that.
+        await self._release(stream_id, is_left=claim is not None and claim.was_open)
 
     def _privacy_of(self, belongings: Belongings, options: StreamOptions) -> StreamPrivacy:
         """What an earlier owner kept of the stream's privacy, with what it is opened with."""
@@ -418,7 +430,8 @@ class StreamHub:
     async def _taken(self, stream_id: StreamId) -> AsyncIterator[bool]:
         """Keep a closed stream from being opened while the block runs; False where it is open, here
         or on another server, or this one is closing."""
-        if self._is_closing or stream_id in self._streams or stream_id in self._opening:
+        is_busy = any(stream_id in busy for busy in (self._streams, self._opening, self._closing))
+        if self._is_closing or is_busy:
             yield False
             return
         done = self._swept[stream_id] = asyncio.Event()
@@ -485,10 +498,22 @@ class StreamHub:
             self._spawn(self._stop(stream, "internal error in this stream", outcome="failed"))
 
     async def _stop(self, stream: Stream, reason: str, *, outcome: str) -> None:
+        """Close a stream. Until all of it is let go, nobody opens it here again: what the next
+        opening takes would be let go of with it."""
         if self._streams.get(stream.id) is not stream:
             return
         del self._streams[stream.id]
-        stream.mark_closed(reason, is_moved=outcome == "moved")
+        done = self._closing[stream.id] = asyncio.Event()
+        try:
+            await self._end(stream, reason, outcome=outcome)
+        finally:
+            del self._closing[stream.id]
+            done.set()
+
+    async def _end(self, stream: Stream, reason: str, *, outcome: str) -> None:
+        goes_on = outcome in ("moved", "shutdown") and stream.options.persistent
+        is_moved = outcome == "moved" or (goes_on and self._ownership is not None)
+        stream.mark_closed(reason, is_moved=is_moved)
         self._governor.leave(stream.id)
         run = self._runs.pop(stream.id)
         if (pull := self._pulls.pop(stream.id, None)) is not None:
@@ -497,10 +522,9 @@ class StreamHub:
             run.cancel()
             await asyncio.gather(run, return_exceptions=True)
         # Only who closes a stream on purpose wants it forgotten; others may come back to it.
-        is_forgotten, is_moved = outcome == "closed", outcome == "moved"
+        is_forgotten = outcome == "closed"
         parting = Parting.FORGET if is_forgotten else Parting.KEEP
         parting = parting if self._is_ours(stream.id) else Parting.CUT
-        goes_on = outcome in ("moved", "shutdown") and stream.options.persistent
         await stream.account.close_stream(stream.name, goes_on=goes_on)
         await stream.close(parting)
         # Who is told that a stream goes on elsewhere comes there at once: it must be free by then.

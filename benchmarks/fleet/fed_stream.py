@@ -114,8 +114,14 @@ class FedStream:
                 start_s = event.alert.evidence.start_s
                 self.alerts[round(start_s / PERIOD_S) * PERIOD_S] += 1
 
+    def is_promised(self, second: int) -> bool:
+        """Whether the picture of this second was acknowledged as surviving something."""
+        return self.acknowledged.get(second) not in (None, Guarantee.NONE)
+
     def alerts_missed(self, until: int) -> list[int]:
-        """Seconds before `until` of which an alert should have told and none did."""
+        """Acknowledged seconds before `until` of which an alert should have told and none did. Of
+        those that are not `is_promised` none was promised either: a picture that is lost is looked
+        at by nobody."""
         first = self.watched_from
         if first is None:
             return []

@@ -190,8 +190,7 @@ class Inspector:
         elif answer == self._said.get((stream.name, second)):
             self.counts["wrong_as_before"] += 1
         elif "can't tell" in answer or LACKING in answer:
-            is_promised = (stream.acknowledged[second] or "none") != "none"
-            self.counts["lost" if is_promised else "lost_unpromised"] += 1
+            self.counts["lost" if stream.is_promised(second) else "lost_unpromised"] += 1
             self.tell(f"{stream.name} at {second} s: lost ({stream.acknowledged[second]})")
         else:
             self.counts["wrong"] += 1

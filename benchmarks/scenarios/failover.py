@@ -212,6 +212,14 @@ class _Course:
         names = [stream.name for stream in self._streams]
         counts = self._inspector.counts
         until = self._second() - 6
+        missed = [
+            (stream, second) for stream in self._streams for second in stream.alerts_missed(until)
+        ]
+        num_promised = sum(stream.is_promised(second) for stream, second in missed)
+        for stream, second in missed:
+            self._inspector.tell(
+                f"{stream.name}: no alert of {second} s ({stream.acknowledged[second]})"
+            )
         failed = [stream.failure.message for stream in self._streams if stream.failure is not None]
         return {
             **figures,
@@ -221,7 +229,8 @@ class _Course:
             "audited": dict(counts),
             "streams": len(self._streams),
             "alerts": sum(sum(stream.alerts.values()) for stream in self._streams),
-            "alerts_lost": sum(len(stream.alerts_missed(until)) for stream in self._streams),
+            "alerts_lost": num_promised,
+            "alerts_lost_unpromised": len(missed) - num_promised,
             "alerts_doubled": sum(stream.alerts_doubled() for stream in self._streams),
             "stale_writes_accepted": None
             if self._is_demo
@@ -262,6 +271,7 @@ class _Course:
             if stream.away_s(since_s) > LONG_AWAY_S:
                 self._inspector.tell(f"{stream.name}: its camera was away: {list(stream.reasons)}")
         told: dict[str, Any] = {
+            "at_second": until,
             "streams": len(affected),
             "resume_s": _quantiles([one for one in resumed if one is not None]),
             "never_resumed": sum(one is None for one in resumed),
@@ -311,14 +321,15 @@ class _Course:
         return moved
 
     async def _ask(self) -> None:
-        """Ask about one stream after another, for ever."""
+        """Ask about one stream after another, for ever: of those whose camera has come."""
         tasks: set[asyncio.Task[None]] = set()
         try:
             while True:
                 for stream in self._streams:
-                    task = asyncio.create_task(self._ask_once(stream.name))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
+                    if stream.acknowledged:
+                        task = asyncio.create_task(self._ask_once(stream.name))
+                        tasks.add(task)
+                        task.add_done_callback(tasks.discard)
                     await self._clock.sleep(DEMO_ASK_EVERY_S if self._is_demo else ASK_EVERY_S)
         finally:
             for task in list(tasks):
@@ -331,6 +342,8 @@ class _Course:
         self._took_s.append(self._clock.now_s() - since_s)
         code = text.partition('"code":"')[2].partition('"')[0]
         self._statuses[f"{status} {code}".strip()] += 1
+        if status == 404:  # there is every stream that is asked about
+            self._inspector.tell(f"{stream}: not found at {self._second()} s")
 
     def _second(self) -> int:
         """Stream time at least, of every stream."""

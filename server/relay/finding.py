@@ -1,6 +1,6 @@
 """Finding a stream that is asked about: here, at another server, or left by its last owner."""
 
-from onlooker.core.errors import Conflict, NotFound
+from onlooker.core.errors import Conflict, NotFound, Overloaded
 from onlooker.core.ids import is_stream_id, tenant_stream_id
 from onlooker.server.gateway import Gateway
 from onlooker.streams.stream import Stream, StreamOptions
@@ -8,6 +8,9 @@ from onlooker.streams.tenants import TenantStreams
 
 HANDOVER_S = 3.0
 """How long a stream is waited for that its owner is letting go of."""
+
+BETWEEN_S = 1.0
+"""When to come again to a stream that goes from hand to hand."""
 
 TRIES = 3
 """How often a stream is looked for whose opening by another call fails, or that leaves at once."""
@@ -20,7 +23,7 @@ async def found(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
     Raises:
         NotFound: no server has it.
         OwnedElsewhere: another server has it.
-        Overloaded: it is not known.
+        Overloaded: it is not known, or the stream goes from hand to hand.
         what `take_over` does.
     """
     for _ in range(TRIES):
@@ -28,7 +31,7 @@ async def found(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
             stream = streams.get(name)
         except NotFound:
             if not await is_left(gateway, streams.tenant, name):
-                break
+                return streams.get(name)  # it may just have been opened
             await take_over(gateway, streams.tenant, name)
         else:
             if stream.is_leaving:
@@ -36,7 +39,15 @@ async def found(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
                 if stream.closed_reason is not None:
                     continue
             return stream
-    return streams.get(name)
+    raise between_servers(name)
+
+
+def between_servers(name: str) -> Overloaded:
+    """What is told of a stream that there is, and that nobody could be found to have."""
+    return Overloaded(
+        f"stream '{name[:80]}' is just going from one server to another: try again in a moment",
+        retry_after_s=BETWEEN_S,
+    )
 
 
 async def is_new(gateway: Gateway, streams: TenantStreams, name: str) -> bool:

@@ -59,9 +59,20 @@ class Pursuit:
         assert owner is not None
         if self._relay.may_pass_on(headers, owner):
             return
-        if not self._relay.was_passed_on(headers) or not await self._relay.is_gone(owner):
+        if not self._relay.was_passed_on(headers):
             raise owner
-        await self.gone()
+        # Whoever passed it on may know better: what is known here may be a second old.
+        self._relay.doubt(owner)
+        try:
+            is_left = await self._relay.check_elsewhere(tenant_stream_id(*owner.stream))
+        except OwnedElsewhere as newer:
+            if not await self._relay.is_gone(newer):
+                raise
+            is_left = True
+        if is_left:
+            await self._go_on_here()
+        else:
+            self.owner = None
 
     async def gone(self) -> None:
         """Go on, as nothing answers any more at the owner's address.
@@ -108,7 +119,7 @@ class Pursuit:
                 if code != LETTING_GO or clock.now_s() >= until_s:
                     return False
             else:
-                if not is_left and code == NOT_THERE:
+                if code == NOT_THERE and not is_left and not self._is_here(owner):
                     return False
                 await self._go_on_here()
                 return True
@@ -129,6 +140,10 @@ class Pursuit:
             self._ask(another_place(self._gateway, self._connection, refusal, *owner.stream))
         else:
             self.owner = None
+
+    def _is_here(self, owner: OwnedElsewhere) -> bool:
+        """Whether this server has the stream by now."""
+        return self._gateway.hub.has(tenant_stream_id(*owner.stream))
 
     async def _has_found_owner(self, placed: OwnedElsewhere) -> bool:
         """Whether a third server has taken over the stream that was sent to `placed`; then that one

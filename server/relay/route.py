@@ -18,7 +18,7 @@ from onlooker.server.doors import ROUTES
 from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone, OwnerUnreached
 from onlooker.server.gateway import Gateway
 from onlooker.server.relay.call import RelayedCall
-from onlooker.server.relay.finding import found
+from onlooker.server.relay.finding import TRIES, between_servers, found
 from onlooker.server.relay.placing import another_place
 from onlooker.server.relay.pursuit import Pursuit
 from onlooker.streams.stream import Stream
@@ -47,14 +47,7 @@ class StreamRoute(JsonRoute):
             if relay is None or _call_of(request) not in ROUTES:
                 return await handler(request)
             try:
-                stream = await _check_path(gateway, request)
-                try:
-                    return await handler(request)
-                except NotFound:
-                    if stream is None or stream.closed_reason is None:
-                        raise
-                    await _check_path(gateway, request)  # it may have moved meanwhile
-                    raise
+                return await _served_here(gateway, request, handler)
             except OwnedElsewhere as owner:
                 target = owner
             except (NoRoom, ShuttingDown) as refusal:
@@ -63,6 +56,23 @@ class StreamRoute(JsonRoute):
             return await _passed_on(relay, gateway, request, target, handler)
 
         return handle
+
+
+async def _served_here(gateway: Gateway, request: JsonRequest, handler: Handler) -> Response:
+    """The reply of this server. A stream that leaves between being found and being used is looked
+    for again.
+
+    Raises: what `_check_path` and the handler do.
+    """
+    for _ in range(TRIES):
+        stream = await _check_path(gateway, request)
+        try:
+            return await handler(request)
+        except NotFound:
+            if stream is None or stream.closed_reason is None:
+                raise
+    assert stream is not None
+    raise between_servers(stream.name)
 
 
 async def _check_path(gateway: Gateway, request: JsonRequest) -> Stream | None:
@@ -115,8 +125,8 @@ async def _passed_on(
         if not goes_on:
             return reply
         await call.give_up()
-    await _check_path(gateway, request)  # what is refused here too is refused for what it is
-    return await handler(request)
+    # What is refused here too is refused for what it is.
+    return await _served_here(gateway, request, handler)
 
 
 async def _is_repeatable(request: JsonRequest) -> bool:

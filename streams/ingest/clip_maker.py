@@ -78,6 +78,7 @@ class ClipMaker:
         )
         self._is_looking = False
         self._job: asyncio.Future[_Looked] | None = None
+        self._lone: Clip | None = None
         self.covers: tuple[Cover, ...] = ()
         """How long the newest clips stand for what was there, the one of the frame that waits for
         its partner among them; empty before the first."""
@@ -86,6 +87,15 @@ class ClipMaker:
     def newest_s(self) -> float | None:
         """Stream time of the newest picture that was looked at."""
         return self._perceiver.newest_s
+
+    @property
+    def pending(self) -> Clip | None:
+        """The frame that waits for its partner, or whose partner is being looked at, as the clip it
+        would be alone; None where the model has it, or it was deleted."""
+        lone = self._lone
+        if lone is None or lone.clip_index < self._presenter.next_clip_index:
+            return None
+        return None if self._privacy.forgotten.touch(lone.start_s, lone.end_s) else lone
 
     @property
     def is_busy(self) -> bool:
@@ -100,6 +110,7 @@ class ClipMaker:
         )
         self.covers = self._perceiver.covers
         while True:
+            self._lone = self._perceiver.pending
             if self._is_live and self._mailbox.is_still_next():
                 await self._wait_for_engine()
             self._perceiver.set_pacing(self._quality.pacing)

@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-from onlooker.core.media import Cover, DropReason, FrameMessage, FrameOutcome
+from onlooker.core.media import Clip, Cover, DropReason, FrameMessage, FrameOutcome
 from onlooker.scheduler.gateway_meter import GatewayWork
 from onlooker.streams.events import FrameAck, StreamEvent
 from onlooker.streams.ingest.clip_maker import ClipMaker
@@ -179,6 +179,12 @@ class Ingest:
     async def wait_caught_up(self) -> None:
         """Return when `is_caught_up`."""
         await self._presenter.wait_caught_up()
+
+    @property
+    def pending(self) -> Clip | None:
+        """The frame that waits for its partner, as the clip it would be alone, as far as is known
+        without waiting."""
+        return self._clips.pending
 
     @property
     def covers(self) -> tuple[Cover, ...]:

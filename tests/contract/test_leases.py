@@ -225,6 +225,7 @@ async def test_the_double_of_redis_grants_renews_and_refuses_alike(
             assert type(found) is type(other)
             if isinstance(found, Claim) and isinstance(other, Claim):
                 assert found.is_handed_over == other.is_handed_over
+                assert found.was_open == other.was_open
                 epochs.append((found.epoch, other.epoch))
             elif isinstance(found, OwnedBy) and isinstance(other, OwnedBy):
                 assert found.server == other.server
@@ -232,8 +233,9 @@ async def test_the_double_of_redis_grants_renews_and_refuses_alike(
             renewed = await real.renew([(NAME, real_epoch)])
             assert renewed == await double.renew([(NAME, double_epoch)])
         else:
-            await real.release(NAME, real_epoch)
-            await double.release(NAME, double_epoch)
+            is_left = rng.random() < 0.5
+            await real.release(NAME, real_epoch, is_left=is_left)
+            await double.release(NAME, double_epoch, is_left=is_left)
     assert len(epochs) > 50
 
 
@@ -246,8 +248,11 @@ async def test_a_stream_that_its_owner_left_is_told_as_left_until_it_is_closed(
     found = await b.elsewhere(NAME)
     assert found is not None
     assert (found.is_left, found.server) == (True, "")
-    await b.release(NAME, (await claim(b)).epoch)
+    taken = await claim(b)
+    assert taken.was_open
+    await b.release(NAME, taken.epoch)
     assert await a.elsewhere(NAME) is None
+    assert not (await claim(a)).was_open
 
 
 async def test_a_stream_whose_owner_was_silent_for_too_long_is_left(

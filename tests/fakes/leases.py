@@ -54,8 +54,9 @@ class BookLeases:
             return OwnedBy(held.server, held.server, held.epoch, left_s)
         newest, last = self._book.fences.get(stream, (0, ""))
         epoch = max(newest + 1, int(self._book.now_s() * 1e6))
+        was_open = stream in self._book.open
         self._grant(stream, epoch)
-        return Claim(epoch, is_handed_over=last not in ("", self._server))
+        return Claim(epoch, is_handed_over=last not in ("", self._server), was_open=was_open)
 
     async def renew(self, claims: Sequence[tuple[str, int]]) -> list[Renewal]:
         self._reach()

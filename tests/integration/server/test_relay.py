@@ -11,15 +11,22 @@ import httpx
 import openai
 import pytest
 from fastapi.routing import APIRoute
+from starlette.responses import Response
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from onlooker.clients.python import Client, ClientOptions
+from onlooker.core.ids import tenant_stream_id
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.server.app import create_app
+from onlooker.server.gateway import Gateway
+from onlooker.server.relay import finding, route
+from onlooker.server.relay.call import RelayedCall
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.wiring import make_gateway
+from onlooker.streams.stream import Stream
+from onlooker.streams.tenants import TenantStreams
 from tests.fakes.fleet import lease_of, member, member_apart, redis_of_a_fleet
 from tests.fakes.pictures import make_pixels
 from tests.fakes.served import (
@@ -43,6 +50,7 @@ AUTH = {"authorization": f"Bearer {KEY}"}
 WRONG = {"authorization": "Bearer another-key-altogether"}
 RELAYED = {"onlooker-relayed-by": "somebody"}
 QUESTION = {"question": "what is there?"}
+DOOR = tenant_stream_id("default", "door")
 CHAT = {
     "model": "fake",
     "messages": [
@@ -372,6 +380,65 @@ async def test_a_stream_that_has_moved_is_found_where_it_is_now(pair: Pair, redi
         await other.post("/v1/streams", json={"id": "door"})
         moved = await b.get("/v1/streams/door")  # `a`, which `b` takes for the owner, refuses
         assert (moved.status_code, moved.headers["onlooker-served-by"]) == (200, "c")
+
+
+async def test_who_is_sent_a_stream_looks_again_who_has_it(pair: Pair) -> None:
+    """The server that sends it knows that its last owner has left it; this one knew otherwise."""
+    async with at(pair.b) as client, at(pair.b, **RELAYED) as relayed:
+        assert (await client.get("/v1/streams/door")).headers["onlooker-served-by"] == "a"
+        await pair.a.gateway.hub.move_all(deadline_s=0.0)
+        assert (await relayed.post("/v1/streams/door/questions", json=QUESTION)).status_code == 200
+
+
+async def test_a_stream_that_comes_here_while_another_server_is_asked_is_served_here(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = RelayedCall.ask
+
+    async def then_it_comes_here(call: RelayedCall) -> Response:
+        await pair.a.gateway.hub.close_stream(DOOR, "closed")
+        reply = await asked(call)
+        await pair.b.gateway.hub.open_stream(DOOR)
+        return reply
+
+    monkeypatch.setattr(RelayedCall, "ask", then_it_comes_here)
+    async with at(pair.b) as client:
+        reply = await client.post("/v1/streams/door/questions", json=QUESTION)
+    assert (reply.status_code, "onlooker-served-by" in reply.headers) == (200, False)
+
+
+async def test_a_stream_that_leaves_before_it_is_asked_is_looked_for_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[str] = []
+
+    async def found_and_gone(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
+        stream = await finding.found(gateway, streams, name)
+        if not left:
+            left.append(name)
+            await gateway.hub.move_all(deadline_s=0.0)
+        return stream
+
+    monkeypatch.setattr(route, "found", found_and_gone)
+    async with at(pair.a) as client:
+        reply = await client.post("/v1/streams/door/questions", json=QUESTION)
+        unknown = await client.post("/v1/streams/nowhere/questions", json=QUESTION)
+    assert (reply.status_code, left, unknown.status_code) == (200, ["door"], 404)
+
+
+async def test_a_stream_that_never_stays_is_said_to_be_between_servers(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def found_and_gone(gateway: Gateway, streams: TenantStreams, name: str) -> Stream:
+        stream = await finding.found(gateway, streams, name)
+        await gateway.hub.move_all(deadline_s=0.0)
+        return stream
+
+    monkeypatch.setattr(route, "found", found_and_gone)
+    async with at(pair.a) as client:
+        reply = await client.post("/v1/streams/door/questions", json=QUESTION)
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert "is just going from one server to another" in reply.json()["error"]["message"]
 
 
 async def test_an_owner_that_is_gone_is_not_waited_for(redis_url: str) -> None:

@@ -547,6 +547,45 @@ class StuckExecutor(InlineExecutor):
             work()
 
 
+async def test_a_lone_last_frame_is_known_to_the_next_server_at_once(tmp_path: Path) -> None:
+    store, clock = ScriptedStore(), ManualClock()
+    live = StreamOptions(clock="live", persistent=True)
+    async with running_hub(
+        engine=make_engine(store, clock), clock=clock, journal=tmp_path, **KEEP_ALL
+    ) as hub:
+        stream = await hub.open_stream(DOOR, live)
+        assert await feed(stream, messages("rrg")) == [Guarantee.SECOND] * 3
+    async with running_hub(
+        engine=make_engine(store, clock), clock=clock, journal=tmp_path, **KEEP_ALL
+    ) as hub:
+        stream = await hub.open_stream(DOOR, live)
+        assert await ask(stream, "Which colours?") == "I have seen these colours: red, green."
+
+
+async def test_a_lone_frame_is_known_while_its_partner_is_still_looked_at() -> None:
+    """It was acknowledged: a question that does not wait for what has just come knows it."""
+    clock = ManualClock()
+    live = StreamOptions(clock="live", persistent=True)
+    async with running_hub(engine=make_engine(None, clock), clock=clock, **KEEP_ALL) as hub:
+        stream = await hub.open_stream(DOOR, live)
+        await feed(stream, messages("rrg"))
+        may_end = asyncio.Event()
+        keep = stream.ingest._clips._keep
+
+        async def slowly(pictures: list[KeptPicture]) -> Guarantee:
+            await may_end.wait()
+            return await keep(pictures)
+
+        stream.ingest._clips._keep = slowly  # type: ignore[method-assign]
+        stream.push(messages("b", begin=3)[0])
+        await until(lambda: stream.ingest._clips.covers[-1].until_s > 2)
+        try:
+            told = await driven(clock, ask(stream, "Which colours?"))
+        finally:
+            may_end.set()
+        assert told == "I have seen these colours: red, green."
+
+
 def picture(index: int) -> KeptPicture:
     return KeptPicture(index, float(index), Codec.PNG, b"picture")
 

@@ -19,6 +19,7 @@ from onlooker.streams.tenure import LeaseTerms
 from tests.fakes.leases import BookLeases, LeaseBook
 from tests.fakes.pictures import make_message
 from tests.fakes.streams import SMALL, ask, running_hub
+from tests.fakes.waiting import until
 
 DOOR = StreamId("door")
 KEPT = StreamOptions(clock="virtual", persistent=True)
@@ -178,6 +179,53 @@ async def test_a_stream_that_could_not_be_opened_is_let_go(room: Room) -> None:
         await a.hub.open_stream(DOOR, KEPT)
     room.store.is_there = True
     await b.hub.open_stream(DOOR, KEPT)
+
+
+async def test_a_stream_that_was_left_and_could_not_be_opened_is_left_still(room: Room) -> None:
+    """Whoever is asked about it next opens it: it does not count as closed."""
+    a, b = await room.start("a"), await room.start("b")
+    await a.hub.open_stream(DOOR, KEPT)
+    await a.hub.close(deadline_s=0.0)
+    room.store.is_there = False
+    with pytest.raises(EngineFailed, match="no store"):
+        await b.hub.open_stream(DOOR, KEPT)
+    assert await b.ownership.check_elsewhere(DOOR)
+
+
+async def test_a_stream_that_never_was_and_could_not_be_opened_is_none(room: Room) -> None:
+    a = await room.start("a")
+    room.store.is_there = False
+    with pytest.raises(EngineFailed, match="no store"):
+        await a.hub.open_stream(DOOR, KEPT)
+    assert not await a.ownership.check_elsewhere(DOOR)
+
+
+async def test_a_stream_is_opened_again_only_once_it_is_closed(room: Room) -> None:
+    """Else the closing lets go of what the opening has just taken: lease, memory and journal."""
+    a = await room.start("a")
+    await a.hub.open_stream(DOOR, KEPT)
+    await feed(a, 0.0, 1.0, 2.0, 3.0)
+    account = a.hub.accounts.of_stream(DOOR)
+    close_stream, may_end = account.close_stream, asyncio.Event()
+
+    async def slowly(*args: Any, **options: Any) -> None:
+        await may_end.wait()
+        await close_stream(*args, **options)
+
+    account.close_stream = slowly  # type: ignore[method-assign]
+    closing = asyncio.create_task(a.hub.move_all(deadline_s=1.0))
+    await until(lambda: not a.hub.streams())
+    opening = asyncio.create_task(a.hub.open_stream(DOOR, KEPT))
+    await room.let_pass(1.0)
+    is_early = opening.done()
+    may_end.set()
+    assert not is_early
+    closing.cancel()  # what lets the stream go goes on
+    stream = await opening
+    await room.let_pass(1.0)
+    assert a.hub.streams() == [stream]
+    assert a.ownership.holds(DOOR)
+    assert await ask(stream, "how many?") == "I have seen 2 clips up to 2.00 s."
 
 
 async def test_frames_of_before_a_stream_was_elsewhere_are_not_shown_again(room: Room) -> None:
