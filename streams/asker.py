@@ -14,6 +14,7 @@ from onlooker.core.errors import (
     LimitReached,
     OnlookerError,
     Overloaded,
+    ShuttingDown,
 )
 from onlooker.core.trace import TraceParent
 from onlooker.core.waiting import CutShort, CutShortBy, within
@@ -57,6 +58,8 @@ class Asker:
     publish: Callable[[StreamEvent], None]
     closed: "asyncio.Future[str]"
     """A future that is done when the stream closes; its result is the reason."""
+    moving: Callable[[], ShuttingDown | None]
+    """What a question is told whose stream goes on at another server; None while it does not."""
     account: Account
     """What the stream's tenant may have and do."""
     forgotten: ForgottenTimes
@@ -194,6 +197,7 @@ class Asker:
         """Wait for what must be seen first; fill in the question's time and the pending frame.
 
         Raises:
+            ShuttingDown: the stream goes on at another server.
             Conflict: the stream was closed meanwhile, or part of it deleted.
         """
         at_s = question.at_s
@@ -287,12 +291,15 @@ class Asker:
         """Cut the block short when answers are to end.
 
         Raises:
+            ShuttingDown: they are, and the stream goes on at another server.
             Conflict: they are; it says why.
         """
         try:
             with CutShortBy(ending):
                 yield
         except CutShort:
+            if (moving := self.moving()) is not None:
+                raise moving from None
             raise Conflict(ending.result()) from None
 
     async def _next(

@@ -131,6 +131,7 @@ class Stream:
             ingest=self.ingest,
             publish=self._events.publish,
             closed=self._closed,
+            moving=self._moving,
             account=self.account,
             forgotten=opened.privacy.forgotten,
             album=opened.album,
@@ -261,7 +262,7 @@ class Stream:
         """
         self._check_open()
         if self.is_leaving:
-            raise self._moving()
+            raise self._goes_on()
         self.active_at_s = self._clock.now_s()
         return self._asker.ask(replace(question, stream_id=self.id))
 
@@ -546,12 +547,15 @@ class Stream:
             self.ingest.end_source()
 
     def _check_open(self) -> None:
-        if self._is_moved:
-            raise self._moving()
+        if (moving := self._moving()) is not None:
+            raise moving
         if self._closed.done():
             raise NotFound(f"stream '{self.name}' is closed: {self.closed_reason}", param="stream")
 
-    def _moving(self) -> ShuttingDown:
+    def _moving(self) -> ShuttingDown | None:
+        return self._goes_on() if self._is_moved else None
+
+    def _goes_on(self) -> ShuttingDown:
         return ShuttingDown(f"stream '{self.name}' goes on at another server: try again")
 
     def _note_feeding(self) -> None:

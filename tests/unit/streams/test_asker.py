@@ -219,6 +219,17 @@ async def test_an_answer_that_hangs_ends_when_its_stream_closes() -> None:
         assert engine.num_answering == 0
 
 
+async def test_a_question_that_still_waits_is_told_that_its_stream_goes_on_elsewhere() -> None:
+    clock = ManualClock()
+    async with running_hub(clock=clock) as hub:
+        stream = await hub.open_stream(options=LIVE)
+        asking = asyncio.ensure_future(ask(stream, at_s=30.0))
+        await asyncio.sleep(0)
+        await driven(clock, hub.move_all(deadline_s=0.0))
+        with pytest.raises(ShuttingDown, match="goes on at another server: try again"):
+            await asking
+
+
 async def test_a_question_that_still_waits_is_told_that_its_stream_closed() -> None:
     clock = ManualClock()
     async with running_hub(clock=clock) as hub:
