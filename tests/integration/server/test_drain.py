@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
 
 from onlooker.clients.python import Client, ClientOptions
+from onlooker.core.errors import Overloaded
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.streams.events import StreamEnded
 from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
@@ -230,6 +232,28 @@ async def test_a_stream_that_two_servers_take_over_at_once_is_asked_at_the_quick
         assert (await third.get("/v1/streams/door")).status_code == 200
         asked = await client.post("/v1/streams/door/questions", json=QUESTION)
     assert (asked.status_code, asked.headers["onlooker-served-by"]) == (200, "c")
+
+
+async def test_a_stream_that_its_next_server_cannot_open_at_once_is_not_lost(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first to be asked is told to come again, and the next one is answered."""
+    opened, failed = pair.b.gateway.hub._opened, list[str]()
+
+    async def failing_once(*args: Any) -> Any:
+        if not failed:
+            failed.append("door")
+            raise Overloaded("the journal does not answer")
+        return await opened(*args)
+
+    monkeypatch.setattr(pair.b.gateway.hub, "_opened", failing_once)
+    async with at(pair.a) as client, at(pair.b) as other:
+        await client.post(DRAIN)
+        await until(lambda: not pair.names(pair.a))
+        first = await other.post("/v1/streams/door/questions", json=QUESTION)
+        again = await other.post("/v1/streams/door/questions", json=QUESTION)
+    assert (first.status_code, first.headers["retry-after"]) == (503, "1")
+    assert (again.status_code, pair.names(pair.b)) == (200, ["door"])
 
 
 async def test_a_drain_can_be_called_off(pair: Pair) -> None:

@@ -36,7 +36,7 @@ async def test_after_a_restart_numbers_go_on_and_earlier_alerts_are_found(tmp_pa
 async def test_an_alert_that_waits_for_its_webhook_is_posted_after_the_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    posted: list[str] = []
+    posted: list[tuple[str, bytes]] = []
     answers: list[int] = [503]
 
     async def post(self: object, hook: object, one: Any, *_: object) -> int:
