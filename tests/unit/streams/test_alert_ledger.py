@@ -39,8 +39,8 @@ async def test_an_alert_that_waits_for_its_webhook_is_posted_after_the_restart(
     posted: list[tuple[str, bytes]] = []
     answers: list[int] = [503]
 
-    async def post(self: object, hook: object, one: Any, *_: object) -> int:
-        posted.append(one.alert.alert_id)
+    async def post(self: object, hook: object, one: Any, attempt: int) -> int:
+        posted.append((one.alert.alert_id, one.body))
         return answers[0]
 
     monkeypatch.setattr(WebhookSender, "_post", post)
