@@ -471,7 +471,7 @@ class StreamHub:
             forgotten = privacy.forgotten
             epoch = self._epoch_of(stream_id) or None
             album = StreamAlbum(stream_id, self._albums, is_forgotten=forgotten.touch, epoch=epoch)
-            await album.begin(opened.newest_s, forgotten.all_spans)
+            album.begin(opened.newest_s, forgotten.all_spans)
             opened = replace(opened, album=album)
         return opened
 

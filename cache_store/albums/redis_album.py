@@ -45,6 +45,9 @@ LONGEST_CLIP_S = 3600.0
 THIN_S = 5
 """Seconds for which one server alone may thin."""
 
+UNCHECKED = 0.01
+"""Share of the least budget that a server adds before it looks again whether one is exceeded."""
+
 FULL = "FULL"
 
 _PUT = f"""{CHECK_EPOCH}
@@ -121,6 +124,8 @@ class RedisAlbum:
         self._prefix, self._namespace = f"{namespace}:album", namespace
         self._budgets = budgets
         self._counts = Counter[str]()
+        self._grown = 0
+        """Bytes that were added since the budgets were looked at."""
         self._num_pictures = self._num_bytes = self._num_streams = 0
 
     def add(self, pictures: Sequence[NewPicture]) -> None:
@@ -129,6 +134,10 @@ class RedisAlbum:
             streams.setdefault(one.stream, []).append(one)
         for stream, its_pictures in streams.items():
             self._put(stream, its_pictures)
+        self._grown += sum(one.picture.facts.num_bytes + PICTURE_BYTES for one in pictures)
+        if self._grown < UNCHECKED * self._budgets.least_bytes:
+            return
+        self._grown = 0
         try:
             self._thin()
         except AlbumUnreachable as error:

@@ -58,6 +58,11 @@ class Budgets:
     max_streams: int
     """Streams that may have pictures at once."""
 
+    @property
+    def least_bytes(self) -> int:
+        """The smallest of the limits."""
+        return min(self.max_bytes, self.max_tenant_bytes, self.max_stream_bytes)
+
     def exceeded_by(self, sizes: Mapping[str, int]) -> str | None:
         """The stream that has to give up pictures: one that is over its own budget, else the
         largest of the tenant that has most. None where every budget is kept. `sizes`: the bytes of

@@ -40,6 +40,9 @@ _log = logging.getLogger("onlooker.streams.album")
 BATCH = 16
 """Pictures that are encoded and written at once."""
 
+TELL_S = 1.0
+"""Seconds between two looks at what the album holds, for its metrics."""
+
 MAX_FILMS = 4
 """Contact sheets and films that may be waiting or in the making."""
 
@@ -89,6 +92,7 @@ class AlbumKeeper:
         self._changes = dict[StreamId, Change]()
         """What the newest picture of each open stream looks like; only the thread uses it."""
         self._told = AlbumStats()
+        self._told_at_s = -math.inf
 
     def add(
         self, stream_id: StreamId, clip: Clip, wall_s: float, *, epoch: int | None = None
@@ -120,6 +124,30 @@ class AlbumKeeper:
             self._album.facts, stream_id, start_s, end_s, limit=limit, newest_first=newest_first
         )
         return await self._done(work)
+
+    def begin(
+        self,
+        stream_id: StreamId,
+        gone_spans_s: Sequence[tuple[float, float]],
+        *,
+        epoch: int | None,
+        then: Callable[[float | None], None],
+    ) -> None:
+        """Delete some spans of a stream that begins, before any picture of it is written. Never
+        waits; `then` is told the time of the first picture that is left, None where none is."""
+        loop = asyncio.get_running_loop()
+
+        def work() -> float | None:
+            for start_s, end_s in gone_spans_s:
+                self._album.forget(stream_id, start_s, end_s, epoch=epoch)
+            found = self._album.facts(stream_id, -math.inf, math.inf, limit=1)
+            return found[0].start_s if found else None
+
+        def tell(done: "Future[float | None]") -> None:
+            if done.exception() is None:  # else what is there is hidden, or overwritten
+                loop.call_soon_threadsafe(then, done.result())
+
+        self._executor.submit(work).add_done_callback(tell)
 
     async def standing_for(
         self, stream_id: StreamId, times_s: Sequence[float]
@@ -250,23 +278,27 @@ class AlbumKeeper:
             self._is_writing = False
             return
         loop = asyncio.get_running_loop()
-        written = self._executor.submit(self._encode_and_add, batch)
+        is_told = self._clock.now_s() - self._told_at_s >= TELL_S
+        self._told_at_s = self._clock.now_s() if is_told else self._told_at_s
+        written = self._executor.submit(self._encode_and_add, batch, is_told=is_told)
         written.add_done_callback(
             lambda done: loop.call_soon_threadsafe(self._note_written, batch, done)
         )
 
-    def _note_written(self, batch: Sequence[_Waiting], written: "Future[AlbumStats]") -> None:
+    def _note_written(
+        self, batch: Sequence[_Waiting], written: "Future[AlbumStats | None]"
+    ) -> None:
         self._num_bytes -= sum(one.num_bytes for one in batch)
         self._num_written += len(batch)
         self._written.set()
         if (error := written.exception()) is not None:
             _log.error("pictures could not be kept", exc_info=error)
             self._metrics.album_pictures_total.labels("failed").inc(len(batch))
-        else:
-            self._tell(written.result())
+        elif (stats := written.result()) is not None:
+            self._tell(stats)
         self._write()
 
-    def _encode_and_add(self, batch: Sequence[_Waiting]) -> AlbumStats:
+    def _encode_and_add(self, batch: Sequence[_Waiting], *, is_told: bool) -> AlbumStats | None:
         pictures = []
         for one in batch:
             before = self._changes.get(one.stream_id)
@@ -276,7 +308,7 @@ class AlbumKeeper:
             self._changes[one.stream_id] = change
             pictures.append(NewPicture(stream=one.stream_id, picture=picture, epoch=one.epoch))
         self._album.add(pictures)
-        return self._album.stats()
+        return self._album.stats() if is_told else None
 
     def _delete(self, stream_id: StreamId, epoch: int | None) -> AlbumStats:
         self._changes.pop(stream_id, None)

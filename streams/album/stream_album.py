@@ -1,13 +1,11 @@
 """`StreamAlbum`: the pictures of one stream."""
 
-import contextlib
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
 from onlooker.cache_store.album import AlbumPicture, PictureFacts
-from onlooker.core.errors import Overloaded
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.streams.album.album_keeper import AlbumKeeper
@@ -36,19 +34,18 @@ class StreamAlbum:
         """Stream time from which on there are pictures; None where there is none yet."""
         self._stream_id, self._keeper, self._is_forgotten = stream_id, keeper, is_forgotten
 
-    async def begin(
+    def begin(
         self, newest_s: float | None, forgotten_spans_s: Iterable[tuple[float, float]]
     ) -> None:
         """Delete what an earlier life of the stream has left and nothing else remembers: what came
-        after `newest_s`, or all where that is None, and the spans that were deleted. Raises
-        nothing: what cannot be deleted now is hidden, or overwritten by what comes."""
+        after `newest_s`, or all where that is None, and the spans that were deleted. Never waits;
+        what cannot be deleted now is hidden, or overwritten by what comes."""
         after_s = -math.inf if newest_s is None else math.nextafter(newest_s, math.inf)
-        await self.forget(after_s, math.inf)
-        for start_s, end_s in forgotten_spans_s:
-            await self.forget(start_s, end_s)
-        with contextlib.suppress(Overloaded):
-            found = await self.between(-math.inf, math.inf, limit=1)
-            self.first_s = found[0].start_s if found else None
+        gone = [(after_s, math.inf), *forgotten_spans_s]
+        self._keeper.begin(self._stream_id, gone, epoch=self._epoch, then=self._note_first)
+
+    def _note_first(self, first_s: float | None) -> None:
+        self.first_s = self.first_s if first_s is None else first_s
 
     def add(self, clip: Clip, wall_s: float) -> None:
         """Have a picture of a clip kept; never waits."""
