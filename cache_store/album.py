@@ -4,9 +4,10 @@ An album is bounded in bytes. Where it is full it is *thinned*: old and quiet st
 lose pictures before new and eventful ones do (`albums/thinning.py`).
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class AlbumUnreachable(Exception):
@@ -65,6 +66,22 @@ class AlbumStats:
     refused: int = 0
     """Pictures of more streams than an album takes, or of streams that another server owns."""
     errors: int = 0
+
+    @classmethod
+    def of(
+        cls, counts: Counter[str], *, num_pictures: int, num_bytes: int, num_streams: int
+    ) -> Self:
+        """What is held now, with the totals out of an album's `counts`."""
+        return cls(
+            num_pictures=num_pictures,
+            num_bytes=num_bytes,
+            num_streams=num_streams,
+            added=counts["added"],
+            thinned=counts["thinned"],
+            aged=counts["aged"],
+            refused=counts["refused"],
+            errors=counts["errors"],
+        )
 
 
 class Album(Protocol):

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from onlooker.cache_store.fence import CHECK_EPOCH, FENCED, fence_name
 from onlooker.cache_store.redis_client import open_client
 from onlooker.core.drawer import Documents, DrawerAway, DrawerFailed, WriteRefused
-from onlooker.core.ids import StreamId, split_stream_id, tenant_stream_id
+from onlooker.core.ids import StreamId, full_name, tenant_stream_id
 
 FULL = "FULL"
 """The first word of the error with which one stream too many is refused."""
@@ -58,7 +58,7 @@ class RedisDrawer:
         self._timeout_s = timeout_s
 
     async def read(self, stream_id: StreamId) -> dict[str, bytes]:
-        found = await self._limited(self._client.hgetall(self._key(_name(stream_id))))
+        found = await self._limited(self._client.hgetall(self._key(full_name(stream_id))))
         return {name.decode(): bytes(content) for name, content in found.items()}
 
     async def write(self, stream_id: StreamId, documents: Documents, *, epoch: int) -> None:
@@ -86,7 +86,7 @@ class RedisDrawer:
     async def _run(
         self, script: str, stream_id: StreamId, epoch: int, *arguments: str | bytes
     ) -> None:
-        name = _name(stream_id)
+        name = full_name(stream_id)
         keys = (fence_name(self._namespace, name), self._key(name), self._index)
         call = self._client.eval(script, len(keys), *keys, str(epoch), name, *arguments)
         await self._limited(call)
@@ -113,7 +113,3 @@ class RedisDrawer:
 
     def _key(self, name: str) -> str:
         return f"{self._namespace}:kept:{name}"
-
-
-def _name(stream_id: StreamId) -> str:
-    return "/".join(split_stream_id(stream_id))

@@ -48,6 +48,12 @@ def split_stream_id(stream_id: StreamId) -> tuple[str, str]:
     return (tenant, name) if slash else (DEFAULT_TENANT, name)
 
 
+def full_name(stream_id: StreamId) -> str:
+    """A stream's ``tenant/name``, also where it is the default tenant's: by that servers that
+    share a store know it."""
+    return "/".join(split_stream_id(stream_id))
+
+
 def new_id(prefix: str) -> str:
     """Return a fresh id such as ``resp_1f0c…``. Its 96 random bits are unique and unguessable."""
     return f"{prefix}_{secrets.token_hex(12)}"

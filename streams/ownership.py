@@ -13,7 +13,7 @@ from contextlib import suppress
 from onlooker.cache_store.leases import Claim, LeaseStore, LeasesUnreachable, OwnedBy, Renewal
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded, OwnedElsewhere
-from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.ids import StreamId, full_name, split_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.streams.tenure import LeaseTerms, Tenure
 
@@ -68,7 +68,7 @@ class Ownership:
             OwnedElsewhere: another server has the stream.
             Overloaded: Redis is away, so that nobody knows who has it.
         """
-        name = _name(stream_id)
+        name = full_name(stream_id)
         try:
             asked_s = self._clock.now_s()
             found = await self._leases.acquire(name)
@@ -96,7 +96,7 @@ class Ownership:
         if stream_id in self._tenures:
             return False
         try:
-            found = await self._leases.elsewhere(_name(stream_id))
+            found = await self._leases.elsewhere(full_name(stream_id))
         except LeasesUnreachable as error:
             raise self._nobody_knows() from error
         if found is not None and not found.is_left:
@@ -116,7 +116,7 @@ class Ownership:
             return
         self._note("released")
         with suppress(LeasesUnreachable):  # then the lease ends in its time
-            await self._leases.release(_name(stream_id), tenure.claim.epoch, is_left=is_left)
+            await self._leases.release(full_name(stream_id), tenure.claim.epoch, is_left=is_left)
 
     async def run(self) -> None:
         """Renew for ever."""
@@ -130,7 +130,7 @@ class Ownership:
         if not tenures:
             return
         asked_s = self._clock.now_s()
-        renewing = [(_name(stream_id), one.claim.epoch) for stream_id, one in tenures.items()]
+        renewing = [(full_name(stream_id), one.claim.epoch) for stream_id, one in tenures.items()]
         try:
             renewed = await self._leases.renew(renewing)
         except LeasesUnreachable as error:
@@ -194,7 +194,3 @@ def _elsewhere(stream_id: StreamId, owner: OwnedBy) -> OwnedElsewhere:
         url=owner.url,
         retry_after_s=max(1.0, owner.left_s),
     )
-
-
-def _name(stream_id: StreamId) -> str:
-    return "/".join(split_stream_id(stream_id))

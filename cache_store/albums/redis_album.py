@@ -32,7 +32,7 @@ from onlooker.cache_store.album import (
 )
 from onlooker.cache_store.albums.thinning import Budgets, leaving, next_stretch, stretch_of
 from onlooker.cache_store.fence import CHECK_EPOCH, FENCED, fence_name
-from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.ids import StreamId, full_name
 
 logger = logging.getLogger(__name__)
 
@@ -146,14 +146,15 @@ class RedisAlbum:
     def facts(
         self, stream: str, start_s: float, end_s: float, *, limit: int, newest_first: bool = False
     ) -> list[PictureFacts]:
-        times, key = _name(stream), self._key(_name(stream), "times")
+        name = _name(stream)
+        key = self._key(name, "times")
         with _reachable():
             span = (_score(start_s), _score(end_s))
             if newest_first:
                 clips = self._client.zrevrangebyscore(key, span[1], span[0], start=0, num=limit)
             else:
                 clips = self._client.zrangebyscore(key, *span, start=0, num=limit)
-            return self._facts_of(times, _all(clips))
+            return self._facts_of(name, _all(clips))
 
     def read(self, stream: str, clip_indices: Sequence[int]) -> list[AlbumPicture]:
         name, pictures = _name(stream), []
@@ -210,15 +211,11 @@ class RedisAlbum:
                 self._num_pictures = sum(_all(counts))
         except AlbumUnreachable:
             pass  # as it was last told
-        return AlbumStats(
+        return AlbumStats.of(
+            self._counts,
             num_pictures=self._num_pictures,
             num_bytes=self._num_bytes,
             num_streams=self._num_streams,
-            added=self._counts["added"],
-            thinned=self._counts["thinned"],
-            aged=self._counts["aged"],
-            refused=self._counts["refused"],
-            errors=self._counts["errors"],
         )
 
     def close(self) -> None:
@@ -322,7 +319,7 @@ def _reachable() -> Iterator[None]:
 
 
 def _name(stream: str) -> str:
-    return "/".join(split_stream_id(StreamId(stream)))
+    return full_name(StreamId(stream))
 
 
 def _score(time_s: float) -> str:

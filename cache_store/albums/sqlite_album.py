@@ -156,15 +156,11 @@ class SqliteAlbum:
 
     def stats(self) -> AlbumStats:
         with self._lock:
-            return AlbumStats(
+            return AlbumStats.of(
+                self._counts,
                 num_pictures=self._num_pictures,
                 num_bytes=sum(self._held.values()),
                 num_streams=len(self._held),
-                added=self._counts["added"],
-                thinned=self._counts["thinned"],
-                aged=self._counts["aged"],
-                refused=self._counts["refused"],
-                errors=self._counts["errors"],
             )
 
     def close(self) -> None:

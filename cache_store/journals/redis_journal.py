@@ -33,7 +33,7 @@ from onlooker.cache_store.journal_entry import (
 )
 from onlooker.cache_store.tiers.redis_link import Command, RedisLink, Reply
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.ids import StreamId, full_name
 
 logger = logging.getLogger(__name__)
 
@@ -292,7 +292,7 @@ class RedisJournal:
         return self._script(_APPEND, stream, epoch, expiry, *packed)
 
     def _script(self, script: str, stream: str, epoch: int | None, *arguments: object) -> Command:
-        fence = fence_name(self._namespace, "/".join(split_stream_id(StreamId(stream))))
+        fence = fence_name(self._namespace, full_name(StreamId(stream)))
         written_in = "" if epoch is None else epoch
         return ("EVAL", script, 2, fence, self._name(stream), written_in, *arguments)
 

@@ -12,7 +12,8 @@ from rich.text import Text
 from onlooker.clients.python.cameras.finder import CameraFinder, SearchPlan
 from onlooker.clients.python.cameras.printed import CamerasCommand
 from onlooker.clients.python.cameras.soap import CameraLogin
-from onlooker.clients.python.client import ENV_API_KEY, Client
+from onlooker.clients.python.client import Client
+from onlooker.clients.python.command_options import ApiKeyOption, CaOption, ServerOption
 from onlooker.clients.python.demo import Demo, DemoPlan
 from onlooker.clients.python.errors import ServerUnreachable
 from onlooker.clients.python.importing.command import ImportCommand
@@ -68,16 +69,9 @@ def watch(
         float,
         typer.Option(min=0, help="Seconds between rounds of questions; 0 asks once, at the end."),
     ] = 5.0,
-    server: Annotated[
-        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
-    ] = DEFAULT_URL,
-    api_key: Annotated[
-        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca", help="PEM file with the authority of an https server's certificate."),
-    ] = None,
+    server: ServerOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    ca: CaOption = None,
     fps: Annotated[float, typer.Option(min=0.1, max=60, help="Pictures a second to send.")] = 4.0,
     duration: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds to watch; default: to the end.")
@@ -127,12 +121,8 @@ def ask(
         Path | None,
         typer.Option(help="Folder for the pictures that the answer rests on.", show_default=False),
     ] = None,
-    server: Annotated[
-        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
-    ] = DEFAULT_URL,
-    api_key: Annotated[
-        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
-    ] = None,
+    server: ServerOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The reply as one JSON object.")] = False,
 ) -> None:
     """Ask about a stream that somebody feeds, now or at a time that is past."""
@@ -158,12 +148,8 @@ def forget(
         str | None, typer.Option("--from", help=f"{TIME_HELP}; default: the beginning.")
     ] = None,
     to: Annotated[str | None, typer.Option("--to", help=f"{TIME_HELP}; default: now.")] = None,
-    server: Annotated[
-        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
-    ] = DEFAULT_URL,
-    api_key: Annotated[
-        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
-    ] = None,
+    server: ServerOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The reply as one JSON object.")] = False,
 ) -> None:
     """Delete what a server remembers of a stream, or of a part of its time; the stream goes on."""
@@ -298,16 +284,9 @@ def import_recordings(
             show_default=False,
         ),
     ] = None,
-    server: Annotated[
-        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
-    ] = DEFAULT_URL,
-    api_key: Annotated[
-        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca", help="PEM file with the authority of an https server's certificate."),
-    ] = None,
+    server: ServerOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    ca: CaOption = None,
     fps: Annotated[
         float | None,
         typer.Option(

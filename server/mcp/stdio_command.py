@@ -1,13 +1,12 @@
 """`onlooker mcp`: the tools of a running server for agents that speak MCP over stdio."""
 
 import asyncio
-from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import httpx
 import typer
 
-from onlooker.clients.python.client import ENV_API_KEY
+from onlooker.clients.python.command_options import ApiKeyOption, CaOption, ServerOption
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base, is_loopback
 from onlooker.core.errors import OnlookerError
 from onlooker.server.errors import NotInstalled
@@ -23,16 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def mcp(
-    server: Annotated[
-        str, typer.Option(envvar="ONLOOKER_URL", help="The server's address.")
-    ] = DEFAULT_URL,
-    api_key: Annotated[
-        str | None, typer.Option(envvar=ENV_API_KEY, help="API key, if the server wants one.")
-    ] = None,
-    ca: Annotated[
-        Path | None,
-        typer.Option("--ca", help="PEM file with the authority of an https server's certificate."),
-    ] = None,
+    server: ServerOption = DEFAULT_URL, api_key: ApiKeyOption = None, ca: CaOption = None
 ) -> None:
     """Speak MCP over stdin and stdout, for an agent that starts this command.
 

@@ -1,4 +1,4 @@
-"""FilmLook at a stream's album: pictures of what was seen, contact sheets and films."""
+"""Look at a stream's album: pictures of what was seen, contact sheets and films."""
 
 import math
 from collections.abc import Callable
