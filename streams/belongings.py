@@ -177,6 +177,8 @@ class Belongings:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("what belongs to a stream could not be kept", exc_info=error)
             self._tell(Saved.FAILED)
+        if not self._is_cut and (self._pending or self._told or self._clears):
+            self._begin()  # it came when all had been written and the task had not ended yet
 
     async def _run(self) -> None:
         num_failures = 0

@@ -67,7 +67,8 @@ class ImportCommand:
             found = await self._found(crew)
             feeding = Feeding(
                 self._client, plan.stream_id, crew,
-                clock=self._clock, fps=plan.fps, on_ended=self._note_ended,
+                clock=self._clock, fps=plan.fps,
+                on_begun=self._ledger.begin, on_ended=self._note_ended,
             )  # fmt: skip
             if not found.recordings:
                 return self._conclude(feeding, None)
@@ -112,16 +113,18 @@ class ImportCommand:
         first: dict[str, Recording] = {}
         for one in recordings:
             before = self._ledger.find(one)
-            if before is not None and abs(before.start_wall_s - one.start_wall_s) > SAME_S:
+            is_whole = before is not None and before.is_whole
+            is_moved = before is not None and abs(before.start_wall_s - one.start_wall_s) > SAME_S
+            if before is not None and is_whole and is_moved:
                 self._skip(one, f"is '{before.name}', which was imported before")
             elif (same := first.setdefault(one.fingerprint, one)) is not one:
                 self._skip(one, f"is the same as '{same.name}'")
             elif one.start_wall_s < target.zero_wall_s - SAME_S:
                 zero = self._when(target.zero_wall_s)
                 self._refuse(one, f"began before the stream did ({zero}): import it into another")
-            elif target.until_s is None or self._is_left(one, target, before is not None):
+            elif target.until_s is None or self._is_left(one, target, is_known=is_whole):
                 wanted.append(one)
-            elif before is not None:
+            elif before is not None and not is_moved:
                 self._skip(one, "was imported before")
             else:
                 until = self._when(target.until_wall_s)
@@ -134,7 +137,7 @@ class ImportCommand:
         return wanted
 
     @staticmethod
-    def _is_left(one: Recording, target: ImportTarget, is_known: bool) -> bool:
+    def _is_left(one: Recording, target: ImportTarget, *, is_known: bool) -> bool:
         """Whether the stream has not come to the end of a recording."""
         if one.duration_s is None:
             return not is_known

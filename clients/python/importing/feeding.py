@@ -76,12 +76,15 @@ class Feeding:
         *,
         clock: Clock,
         fps: float | None = None,
+        on_begun: Callable[[Recording], None] = lambda recording: None,
         on_ended: Callable[[Ended], None] = lambda ended: None,
     ) -> None:
         """`fps`: pictures a second of recorded time; None: as many as the server looks at.
-        `on_ended` is told of each recording when its last picture has been sent."""
+        `on_begun` is told of each recording before its first picture is sent, and `on_ended` when
+        its last one has been."""
         self._client, self._stream_id, self._crew = client, stream_id, crew
-        self._clock, self._fps, self._on_ended = clock, fps, on_ended
+        self._clock, self._fps = clock, fps
+        self._on_begun, self._on_ended = on_begun, on_ended
         self._interval_s = 0.0
         self.tally = ImportTally()
 
@@ -177,6 +180,8 @@ class Feeding:
                     self._note_overlap(one, last_us / 1e6 + target.zero_wall_s)
                     continue
                 last_us = at_us
+                if self.tally.recording is not one.recording:
+                    self._on_begun(one.recording)
                 await stream.send_frame(one.jpeg, at_s=at_us / 1e6)
                 self._note_sent(one)
         await stream.drain()

@@ -120,6 +120,21 @@ async def test_an_import_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> 
     assert doubled == []
 
 
+async def test_an_import_that_is_killed_before_it_notes_the_end_of_a_file_knows_that_it_was_its_own(
+    tmp_path: Path,
+) -> None:
+    folder = write_folder(tmp_path / "recordings")
+    async with serving() as served:
+        assert (await imported(served, folder))[0] == 0
+        (ledger,) = (tmp_path / "state").rglob("*.jsonl")
+        begun = [line for line in ledger.read_text().splitlines() if '"is_whole": false' in line]
+        assert begun
+        ledger.write_text("".join(f"{line}\n" for line in begun))
+        status, out, err = await imported(served, folder)
+        assert (status, err) == (0, ""), out
+        assert "not imported" not in out
+
+
 async def test_a_file_without_a_time_is_named_before_anything_is_sent(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "recordings")
     write_recording(folder / "IMG_0042.mov", 1)
