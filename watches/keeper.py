@@ -99,6 +99,8 @@ class WatchKeeper:
         self._gone: deque[tuple[float, float]] = deque(maxlen=16)
         """The spans of stream time that were deleted last: a clip of one may still be on its way
         here."""
+        self._again_below = 0
+        """Clips of a lower index were with an earlier server."""
         self._held: list[tuple[Watch, Clip, Statement]] | None = None
         """On the virtual clock, what was said about the clip that the watches look at."""
 
@@ -209,6 +211,16 @@ class WatchKeeper:
         for said in sorted(held, key=lambda said: order.get(said[0].watch_id, -1)):
             self._raise(*said)
 
+    async def see_again(self, clip: Clip) -> None:
+        """Take a clip that was acknowledged by an earlier server, which ended before it was
+        remembered for good: whether its watches had looked at it nobody knows. Each looks at what
+        is newer than all that it spoke of."""
+        self._again_below = clip.clip_index + 1
+        if self._is_live:
+            self.on_clip(clip)
+        else:
+            await self.see(clip)
+
     def forget(self, start_s: float, end_s: float) -> None:
         """Let go of all that tells of a span of stream time: clips that wait, and whatever is being
         said about one. Watches that may be at work on it begin anew."""
@@ -261,7 +273,12 @@ class WatchKeeper:
 
     def _active(self, clip: Clip) -> list[Looker]:
         self._expire(clip.end_s)
-        return [looker for looker in self._lookers.values() if looker.watch.state == "active"]
+        is_again = clip.clip_index < self._again_below
+        return [
+            looker
+            for looker in self._lookers.values()
+            if looker.watch.state == "active" and (not is_again or looker.watch.may_be_new(clip))
+        ]
 
     def _expire(self, now_s: float) -> None:
         for watch in self._all():

@@ -101,6 +101,12 @@ class Watch:
         back."""
         return tuple(self._alerts_s)[: len(self._alerts_s) - self.num_speaking]
 
+    def may_be_new(self, clip: Clip) -> bool:
+        """Whether it may have something to say about `clip`, which an earlier server had: it has
+        been there as long, and has spoken of nothing that is as new."""
+        is_later = not self._alerts_s or clip.end_s > self._alerts_s[-1]
+        return is_later and clip.end_s >= self.created_s
+
     def go_on(self, alerts_s: Sequence[float], *, num_alerts: int, is_on: bool) -> None:
         """Take the place of this watch of an earlier server."""
         self._alerts_s.extend(alerts_s)

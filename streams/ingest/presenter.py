@@ -275,6 +275,8 @@ class Presenter:
         else:
             self._tally.note_restored(clip)
             self._picture(clip)
+            if self._begun is None:  # else the watches have seen it in an earlier life
+                await self._watches.see_again(clip)
 
     # ---- for the journal
 
