@@ -43,14 +43,14 @@ test: setup setup-test ## Everything: check, fast, vLLM and browser tests (under
 test-fast: setup ## Tests that boot no vLLM and no browser, two at a time
 	@$(TEST_ENV) $(PYTEST) -n 2 -m "not vllm and not slow and not browser and not gpu and not clients and not ray" $(ARGS)
 
-test-vllm: setup ## Tests on real vLLM with the demo model, one after the other
-	@$(TEST_ENV) $(PYTEST) -m "vllm and not slow and not browser and not gpu" $(ARGS)
+test-vllm: setup ## Tests on real vLLM with the demo model, two files at a time
+	@$(TEST_ENV) $(PYTEST) -n 2 --dist loadfile tests/vllm -m "vllm and not slow and not browser and not gpu" $(ARGS)
 
 test-slow: setup ## Tests of minutes each that `make test` leaves out: a split model, bfloat16, compiling
 	@$(TEST_ENV) $(PYTEST) -m "slow and not gpu" $(ARGS)
 
 test-browser: setup-test ## Tests of the page in headless Chromium
-	@$(TEST_ENV) $(PYTEST) -m "browser and not gpu" $(ARGS)
+	@$(TEST_ENV) $(PYTEST) tests/browser -m "browser and not gpu" $(ARGS)
 
 test-gpu: setup ## Tests that need a CUDA device
 	@$(PYTEST) -m gpu $(ARGS)

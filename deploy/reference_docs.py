@@ -36,39 +36,58 @@ object; `null` is nothing, where a setting may be nothing.
 def render() -> str:
     """The whole page."""
     parts = [HEADER]
-    for dotted, section in _sections(Settings.model_json_schema()):
-        parts.append(f"### `[{dotted}]`\n\n{_first_line(section)}\n")
-        parts.append(_table(["setting", "type", "default", "what it does"], _rows(dotted, section)))
+    schema = Settings.model_json_schema()
+    for dotted, section, without in _sections(schema):
+        parts.append(f"### `[{dotted}]`\n\n{_first_line(section)}{without}\n")
+        rows = _rows(dotted, section, schema["$defs"])
+        parts.append(_table(["setting", "type", "default", "what it does"], rows))
     parts.append("## Metrics\n\nOn `/metrics`, in Prometheus' text format.\n")
     parts.append(_table(["metric", "type", "labels", "what it counts"], _metric_rows()))
     return "\n".join(parts)
 
 
-def _sections(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every section with its dotted name, parents first."""
-    definitions = schema.get("$defs", {})
+def _sections(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Every section with its dotted name, and what holds where it is left out, if it may be;
+    parents first."""
+    definitions = schema["$defs"]
     waiting = [("", schema)]
     while waiting:
         dotted, section = waiting.pop(0)
         for name, field in section["properties"].items():
-            if reference := _reference(field):
-                child = definitions[reference]
+            child = _section(field, definitions)
+            if child is not None:
                 path = f"{dotted}.{name}".lstrip(".")
-                yield path, child
+                without = f" Optional. {_first_line(field)}" if "anyOf" in field else ""
+                yield path, child, without.rstrip()
                 waiting.append((path, child))
 
 
-def _reference(field: dict[str, Any]) -> str:
-    """Name of the section that a field holds; empty for a plain value."""
+def _section(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
+    """The section that a field holds, or may hold; None for a plain value."""
+    for option in field.get("anyOf", [field]):
+        found = definitions.get(_referred(option), {})
+        if "properties" in found:
+            return found
+    return None
+
+
+def _referred(field: dict[str, Any]) -> str:
+    """The name of the definition that a field refers to; empty where there is none."""
     return str(field.get("$ref", "")).removeprefix("#/$defs/")
 
 
-def _rows(dotted: str, section: dict[str, Any]) -> list[list[str]]:
-    plain = {name: field for name, field in section["properties"].items() if not _reference(field)}
+def _resolved(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A field with what its reference says, where it has one."""
+    return {**definitions.get(_referred(field), {}), **field}
+
+
+def _rows(dotted: str, section: dict[str, Any], definitions: dict[str, Any]) -> list[list[str]]:
+    fields = section["properties"].items()
+    plain = {name: field for name, field in fields if _section(field, definitions) is None}
     return [
         [
             f"`{dotted}.{name}`",
-            _type(field),
+            _type(field, definitions),
             _default(name, field.get("default")),
             _one_line(field.get("description", "")),
         ]
@@ -76,9 +95,10 @@ def _rows(dotted: str, section: dict[str, Any]) -> list[list[str]]:
     ]
 
 
-def _type(field: dict[str, Any]) -> str:
+def _type(field: dict[str, Any], definitions: dict[str, Any]) -> str:
+    field = _resolved(field, definitions)
     if "anyOf" in field:
-        return " or ".join(_type(option) for option in field["anyOf"])
+        return " or ".join(_type(option, definitions) for option in field["anyOf"])
     if "enum" in field:
         return ", ".join(f"`{value}`" for value in field["enum"])
     if "const" in field:

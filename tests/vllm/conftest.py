@@ -13,6 +13,17 @@ from tests.vllm.rig import NUM_CLIPS, WINDOW, Rebuilt, ingest_all, save_sink
 MODEL = Path(os.environ.get("ONLOOKER_TEST_MODEL", Path(demo_model.__path__[0]) / "weights"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_core_of_its_own() -> None:
+    """Where tests run two at a time, each of the two has its engines on another core. By itself
+    every engine takes the same."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_getaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        core = cores[int(worker.removeprefix("gw")) % len(cores)]
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", str(core))
+
+
 @pytest.fixture(scope="session")
 def qwen2_5_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Qwen2.5-VL with random weights."""
