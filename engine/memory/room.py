@@ -30,13 +30,20 @@ class ClipRoom:
 
     @property
     def max_clips(self) -> int:
-        """Clips that can be remembered: one at least."""
+        """Clips of this size that can be remembered: one at least."""
         in_store = self.kept_bytes / max(1, self.stored_bytes)
-        return max(1, int(min(in_store, self._max_indexed)))
+        return max(1, int(min(in_store, self.max_indexed)))
 
     @property
-    def _max_indexed(self) -> float:
-        return self.index_bytes / max(1, self.index_row_bytes)
+    def max_indexed(self) -> int:
+        """Clips that the index can hold, whatever their size: one at least."""
+        return max(1, int(self.index_bytes / max(1, self.index_row_bytes)))
+
+    @property
+    def max_tokens(self) -> float:
+        """Tokens of clips that can be kept, in clips of any size: one such clip at least."""
+        kept = self.kept_bytes * self.clip_tokens / max(1, self.stored_bytes)
+        return max(kept, self.clip_tokens)
 
     def check(self, context_clips: int) -> None:
         """Refuse what does not hold one context of so many clips: each answer would push out what
@@ -47,7 +54,11 @@ class ClipRoom:
         """
         for name, held, each_bytes in (
             ("arena_gib", self.max_held, self.clip_bytes),
-            ("index_gib", int(self._max_indexed), self.index_row_bytes),
+            (
+                "index_gib",
+                int(self.index_bytes / max(1, self.index_row_bytes)),
+                self.index_row_bytes,
+            ),
         ):
             if held < context_clips:
                 needed_gib = math.ceil(context_clips * each_bytes / 2**30 * 1e4) / 1e4
@@ -59,7 +70,7 @@ class ClipRoom:
 
     def __str__(self) -> str:
         in_store = self.kept_bytes / max(1, self.stored_bytes)
-        bound = "the index" if self._max_indexed < in_store else "the store"
+        bound = "the index" if self.max_indexed < in_store else "the store"
         stored = ""
         if self.stored_bytes != self.clip_bytes:
             stored = f" ({_size(self.stored_bytes)} stored)"

@@ -37,7 +37,7 @@ class Recall:
     @property
     def is_one_size(self) -> bool:
         """Whether the candidates can take each other's place in a slot."""
-        return len(self.candidates.size_classes) <= 1
+        return self.candidates.is_one_size
 
     def chosen(self, keys: Iterable[str], reads: Reads) -> "Recall":
         """What is recalled after a probe chose the candidates of `keys`."""

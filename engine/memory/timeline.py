@@ -1,7 +1,8 @@
 """`Timeline`: the clips of a stream in order; and `Passage`: some of them, by where they stand.
 
 A day of clips is remembered, and a question is asked among all of them. What that takes goes by
-*runs*, stretches of clips of one size that follow each other without a gap, not by clips.
+*runs*, stretches of clips that follow each other without a gap, not by clips; clips of one run may
+differ in size.
 """
 
 from bisect import bisect_left, bisect_right
@@ -38,6 +39,8 @@ class Timeline(Sequence[RememberedClip]):
         self._clips: list[RememberedClip] = []
         self._run_starts: list[int] = []
         """Where in the list each run begins."""
+        self._size_starts: list[int] = []
+        """Where in the list a clip stands whose size is not that of the clip before it."""
         self.num_tokens = 0
         """Tokens of all clips; the room that their KV takes is in proportion."""
         for clip in clips:
@@ -46,12 +49,10 @@ class Timeline(Sequence[RememberedClip]):
     def append(self, clip: RememberedClip) -> None:
         """Add the newest clip."""
         last = self._clips[-1] if self._clips else None
-        if (
-            last is None
-            or last.clip_index + 1 != clip.clip_index
-            or last.tokens.size_class != clip.tokens.size_class
-        ):
+        if last is None or last.clip_index + 1 != clip.clip_index:
             self._run_starts.append(len(self._clips))
+        if last is None or last.tokens.size_class != clip.tokens.size_class:
+            self._size_starts.append(len(self._clips))
         if last is not None and last.until_s > clip.start_s:
             until_s = max(last.end_s, clip.start_s)
             self._clips[-1] = replace(last, until_s=until_s)
@@ -105,11 +106,12 @@ class Timeline(Sequence[RememberedClip]):
     def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """The clips from place `first` up to `last` by their runs, each as the places from which
         and up to which it goes."""
-        run = bisect_right(self._run_starts, first)
-        while first < last:
-            end = self._run_starts[run] if run < len(self._run_starts) else last
-            yield first, min(end, last)
-            first, run = end, run + 1
+        return _stretches(self._run_starts, first, last)
+
+    def equal_stretches(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """The clips from place `first` up to `last` by stretches of one size class, each as the
+        places from which and up to which it goes."""
+        return _stretches(self._size_starts, first, last)
 
     @overload
     def __getitem__(self, place: int) -> RememberedClip: ...
@@ -150,9 +152,16 @@ class Passage(Sequence[RememberedClip]):
     def size_classes(self) -> dict[SizeClass, "Passage"]:
         """The clips by size class; those of one class can take each other's place in a slot."""
         found: dict[SizeClass, list[tuple[int, int]]] = {}
-        for first, last in self._runs():
+        for first, last in self._equal_stretches():
             found.setdefault(self._timeline[first].tokens.size_class, []).append((first, last))
         return {size: Passage(self._timeline, runs) for size, runs in found.items()}
+
+    @property
+    def is_one_size(self) -> bool:
+        """Whether all clips are of one size class."""
+        sizes = (self._timeline[first].tokens.size_class for first, _ in self._equal_stretches())
+        known = next(sizes, None)
+        return all(size == known for size in sizes)
 
     def find(self, keys: Iterable[str]) -> list[RememberedClip]:
         """The clips whose segments have these keys, which are keys of the passage; see
@@ -162,6 +171,10 @@ class Passage(Sequence[RememberedClip]):
     def _runs(self) -> Iterator[tuple[int, int]]:
         for first, last in self._stretches:
             yield from self._timeline.runs(first, last)
+
+    def _equal_stretches(self) -> Iterator[tuple[int, int]]:
+        for first, last in self._stretches:
+            yield from self._timeline.equal_stretches(first, last)
 
     @overload
     def __getitem__(self, place: int) -> RememberedClip: ...
@@ -185,6 +198,16 @@ class Passage(Sequence[RememberedClip]):
 
     def __len__(self) -> int:
         return self._len
+
+
+def _stretches(starts: Sequence[int], first: int, last: int) -> Iterator[tuple[int, int]]:
+    """The places from `first` up to `last`, cut where one of `starts`, which ascend, lies in
+    between."""
+    at = bisect_right(starts, first)
+    while first < last:
+        end = min(starts[at], last) if at < len(starts) else last
+        yield first, end
+        first, at = end, at + 1
 
 
 def _joined(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -55,7 +55,11 @@ class StreamMemories:
         self.bytes_per_token = 0
         """Bytes of keys and values that one token takes in all layers."""
         self.max_clips = 1
-        """The most clips of all streams together; the oldest of the longest stream make room."""
+        """The most clips of all streams together, which the index bounds; the oldest of the stream
+        that has the most clips make room."""
+        self.max_tokens: float = math.inf
+        """The most tokens of all clips together, which the store bounds; the oldest clips of the
+        stream that has the most tokens make room."""
 
     def __getitem__(self, stream_id: StreamId) -> StreamMemory:
         return self._memories[stream_id]
@@ -269,10 +273,18 @@ class StreamMemories:
             is_first = False
 
     async def _make_room(self) -> None:
-        while sum(map(len, self)) > self.max_clips:
-            longest = max(self, key=len)
+        while (longest := self._longest()) is not None:
             keys = longest.forget_oldest(max(1, len(longest) // 20))
             await self._runner.ask_workers(wire.drop_segments(keys))
+
+    def _longest(self) -> StreamMemory | None:
+        """The stream whose oldest clips are to make room; None where there is room. Clips may
+        differ in size, so that what fills the index need not be what fills the store."""
+        if sum(map(len, self)) > self.max_clips:
+            return max(self, key=len)
+        if sum(memory.num_tokens for memory in self) > self.max_tokens:
+            return max(self, key=lambda memory: memory.num_tokens)
+        return None
 
 
 def _merged(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:

@@ -127,7 +127,7 @@ class SegmentEngine:
         progress("looking at a blank clip to warm up")
         room = await self._warm_up(model)
         progress(str(room))
-        self._streams.max_clips = room.max_clips
+        self._streams.max_clips, self._streams.max_tokens = room.max_indexed, room.max_tokens
         tokens_per_clip = room.clip_tokens
         max_clips = self._recent_clips + settings.memory.retrieved_clips
         room.check(max_clips)

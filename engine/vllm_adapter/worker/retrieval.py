@@ -16,7 +16,7 @@ import torch
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import Reads
 from onlooker.engine.memory.ranking import LayerTrace, RetrievalPolicy
-from onlooker.engine.vllm_adapter.wire import RetrieveOp
+from onlooker.engine.vllm_adapter.wire import Refusal, RetrieveOp
 from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.ranker import LayerView, Ranker
@@ -97,6 +97,9 @@ class LayerRetriever:
         """Requests whose candidates are not all there: (request, missing keys, blocks)."""
         self.lost: list[tuple[str, list[int]]] = []
         """Requests of which a chosen segment was gone in some layer, and their blocks."""
+        self.unfit: dict[str, Refusal] = {}
+        """Requests that chose a segment of another size than its slot, by request: nothing is
+        placed of them any more, and they must fail."""
         recents = [op.retrieval.recent if policy.gates else KeyRuns() for op in ops]
         missing = [
             arena.index_missing(op.retrieval.candidates + recent)
@@ -143,7 +146,11 @@ class LayerRetriever:
                 if layer == self._last_voter:
                     self.probed[op.request_id] = self._asked(retrieval)
                 continue
+            if op.request_id in self.unfit:
+                continue
             placed = self._place(retrieval, layer, self._chosen(retrieval, look))
+            if op.request_id in self.unfit:
+                continue
             if placed is None:
                 self.lost.append((op.request_id, op.block_ids))
             else:
@@ -218,6 +225,15 @@ class LayerRetriever:
         segments = self._arena.get_all(chosen, self._reads_of(retrieval))
         if segments is None:
             return None
+        for key, segment, slot in zip(chosen, segments, op.place_slots, strict=True):
+            if segment.num_tokens != len(slot):
+                # Written all the same, it would go past the slots into blocks of others.
+                reason = (
+                    f"segment {key} has {segment.num_tokens} tokens and its slot {len(slot)}: "
+                    "clips of several sizes are chosen by a probe, not in one pass"
+                )
+                self.unfit[op.request_id] = Refusal(op.request_id, reason, op.block_ids)
+                return None
         delta = torch.tensor(
             [
                 place.position - segment.base

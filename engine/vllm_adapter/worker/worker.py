@@ -264,6 +264,8 @@ class SegmentWorker:
             lacking = self._plan.retrievals
         if self._retriever is not None:
             lacking += self._retriever.unseen(len(self._layers))
+            for refusal in self._retriever.unfit.values():
+                self._fail(refusal)
         if self._device_retriever is not None:
             lacking += self._device_retriever.unseen()
         for op in lacking:
@@ -315,16 +317,15 @@ class SegmentWorker:
             segments = self._found(op)
             if segments is None:
                 continue
+            num_tokens = sum(segment.num_tokens for segment in segments) - op.skip
+            if num_tokens != len(op.slots):
+                reason = f"segments of {num_tokens} tokens for places of {len(op.slots)} tokens"
+                self._fail(Refusal(op.request_id, reason, op.block_ids))
+                continue
             skip = op.skip
-            num_tokens = -skip
             for key, segment, position in zip(op.keys, segments, op.positions, strict=True):
                 pieces.append(Piece(key, segment, position, skip))
-                num_tokens += segment.num_tokens
                 skip = 0
-            if num_tokens != len(op.slots):
-                raise ValueError(
-                    f"segments of {num_tokens} tokens for places of {len(op.slots)} tokens"
-                )
             slots += op.slots
         if pieces:
             self._moving.load(pieces, slots)

@@ -30,6 +30,14 @@ def test_as_many_clips_are_remembered_as_fit_the_store_and_the_index() -> None:
     assert make_room(stored_bytes=15_925_248 // 3 * 2).max_clips == 134 * 3 // 2 + 1
 
 
+def test_clips_of_any_size_share_the_store_by_their_tokens_and_the_index_by_their_number() -> None:
+    room = make_room()
+    assert room.max_tokens // room.clip_tokens == 134
+    assert room.max_indexed == 14_563
+    assert make_room(kept_bytes=math.inf).max_tokens == math.inf
+    assert make_room(stored_bytes=2**40).max_tokens == 72
+
+
 @pytest.mark.parametrize(
     ("kept_bytes", "told"),
     [

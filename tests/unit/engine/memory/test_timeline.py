@@ -95,4 +95,22 @@ def test_what_a_question_takes_goes_by_runs_not_by_clips() -> None:
 
     timeline = Timeline(make_clip(i, num_tokens=3 + (i > 99)) for i in range(5000) if i != 3000)
     passage = Passage(timeline, [(0, 4000)])
-    assert [count for _, count in passage.keys.runs] == [100, 2900, 1000]
+    assert [count for _, count in passage.keys.runs] == [3000, 1000]
+
+
+def test_clips_of_any_size_are_named_in_one_run() -> None:
+    timeline = Timeline(make_clip(index, num_tokens=3 + index % 7) for index in range(2000))
+    passage = Passage(timeline, [(0, 2000)])
+    assert [count for _, count in passage.keys.runs] == [2000]
+    assert len(passage.size_classes) == 7
+
+
+@given(clip_sizes, st.tuples(st.integers(0, 41), st.integers(0, 41)))
+def test_a_passage_knows_whether_its_clips_are_of_one_size(
+    sizes: dict[int, int], drawn: tuple[int, int]
+) -> None:
+    clips = [make_clip(index, num_tokens=sizes[index]) for index in sorted(sizes)]
+    first, last = (min(place, len(clips)) for place in sorted(drawn))
+    passage = Passage(Timeline(clips), [(first, last)])
+    alike = {clip.tokens.size_class for clip in clips[first:last]}
+    assert passage.is_one_size == (len(alike) <= 1)

@@ -2,14 +2,17 @@
 
 from typing import Any, cast
 
+import numpy as np
+
 from onlooker.core.clock import ManualClock
 from onlooker.core.ids import StreamId
+from onlooker.core.media import Clip, Frame
 from onlooker.engine.interface import Forgotten
 from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.gateway.memories import DELETION_WAIT_S, StreamMemories
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
-from tests.fakes.memory import remembered
+from tests.fakes.memory import make_tokens, remembered
 from tests.fakes.streams import driven
 
 DOOR = StreamId("acme/door")
@@ -60,6 +63,31 @@ async def test_what_is_not_to_be_forgotten_is_not_waited_for() -> None:
     workers = Workers(1_000_000)
     assert await closed(workers, forget=False) == 0.0
     assert "unreached_tiers" not in workers.asked
+
+
+async def kept_of(sizes: list[int], **limits: int) -> list[int]:
+    """Remember clips of `sizes` tokens under limits; returns the indices of those that are left."""
+    memories = StreamMemories(
+        cast(VllmRunner, Workers(0)), ManualClock(), fingerprint="model-a", layout=LAYOUT
+    )
+    memories.max_clips = limits.get("max_clips", 1_000_000)
+    memories.max_tokens = limits.get("max_tokens", 1_000_000)
+    await memories.open(DOOR)
+    for index, num_tokens in enumerate(sizes):
+        tokens = make_tokens(memories[DOOR].clip_key(index), num_tokens=num_tokens)
+        frame = Frame(index, float(index), 0.0, np.zeros((2, 2, 3), np.uint8))
+        await memories.add(Clip(DOOR, index, (frame, frame)), tokens)
+    return [clip.clip_index for clip in memories[DOOR].recent(1_000_000)]
+
+
+async def test_small_clips_are_remembered_for_longer_than_large_ones() -> None:
+    assert await kept_of([10] * 19, max_tokens=100) == list(range(9, 19))
+    assert await kept_of([2] * 19, max_tokens=100) == list(range(19))
+    assert await kept_of([10, *[2] * 18], max_tokens=40) == list(range(1, 19))
+
+
+async def test_the_index_is_filled_by_clips_of_any_size() -> None:
+    assert await kept_of([2] * 19, max_clips=10) == list(range(9, 19))
 
 
 async def forgotten(workers: Workers, **options: Any) -> tuple[Forgotten, float]:

@@ -9,6 +9,7 @@ from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import MemorySlot, RetrievalPlan, SaveSpan
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
+    LoadOp,
     Refusal,
     RetrieveOp,
     SaveOp,
@@ -118,6 +119,37 @@ def test_a_question_whose_layers_did_not_all_choose_fails(
         _, bad = rig.run(WorkerPlan(retrievals=[asking()]), replayed=skipped)
     assert bad == {8, 9}
     assert "did not run in all layers" in caplog.text
+
+
+def test_a_clip_of_another_size_is_not_written_past_its_slot(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernels that write KV check nothing: a clip that is longer than its slot would end up in
+    the blocks of other requests, or end the process."""
+    for key in CANDIDATES:
+        large = SaveSpan(key, 0, CLIP + 2, 0, offsets=[list(range(CLIP + 2))] * 3)
+        rig.run(WorkerPlan(saves=[SaveOp("clip", large, 0, list(range(CLIP + 2)))]))
+    before = [cache.clone() for cache in rig.model.caches]
+    with caplog.at_level(logging.ERROR):
+        report, bad = rig.run(WorkerPlan(retrievals=[asking()]))
+    assert bad == {8, 9}
+    assert "question" not in report.picked
+    assert "has 6 tokens and its slot 4" in caplog.text
+    for cache, was in zip(rig.model.caches, before, strict=True):
+        assert torch.equal(cache[1, 200:], was[1, 200:])
+
+
+def test_a_load_of_another_size_than_planned_fails_its_request_alone(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = LoadOp("short", ["s/1"], [0], 0, list(range(220, 223)), [20], False)
+    right = LoadOp("right", ["s/2"], [0], 0, list(range(230, 230 + CLIP)), [21], False)
+    with caplog.at_level(logging.ERROR):
+        _, bad = rig.run(WorkerPlan(loads=[short, right]))
+    assert bad == {20}
+    assert "segments of 4 tokens for places of 3 tokens" in caplog.text
+    assert bool(rig.model.caches[0][1, 230 : 230 + CLIP].any())
+    assert not bool(rig.model.caches[0][1, 220:230].any())
 
 
 def test_a_probe_whose_layers_did_not_all_look_fails(rig: Rig) -> None:
