@@ -186,6 +186,7 @@ def _profile() -> dict[str, Any]:
         "retelling": "restate",
         # It was hardly trained with dialogue: any earlier turn costs right answers.
         "dialogue_turns": 0,
+        "heeds_nameplates": False,
     }
 
 

@@ -192,6 +192,7 @@ class ScriptedEngine:
             knows="nothing: its answers are scripted, for trying the server without a model",
             writes_json=True,
             calls_functions=True,
+            nameplate_prompt="You follow a script.",
         )
         self._ingest_s, self._ttft_s, self._tpot_s = ingest_s, ttft_s, tpot_s
         self._fail_ingest, self._fail_answer = fail_ingest, fail_answer

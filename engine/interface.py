@@ -51,6 +51,10 @@ class EngineInfo:
     """Whether an answer can be held to `Question.json_schema`."""
     calls_functions: bool = False
     """Whether an answer can call functions."""
+    nameplate_prompt: str | None = None
+    """The system prompt of questions that bring none, behind which the model can be told what
+    people call the stream and say of it; None where it is not to be told, since it answers worse
+    with a prompt that it was not trained with."""
     survives: Guarantee = Guarantee.NONE
     """What a clip survives once the engine says that it is durable; NONE: it never is."""
 

@@ -1,8 +1,8 @@
 """Which call of which door is which action. A call that is not listed here is refused to everybody.
 
 A few calls do more, depending on what they carry, and need a second right where that shows: a
-stream with a source or an import from an address (`Action.PULL_SOURCE`), a watch with a webhook
-(`Action.HAVE_WEBHOOK`), the usage of another tenant (`Action.READ_ALL_USAGE`), and a connection or
+stream with a source or an import from an address (`Action.PULL_SOURCE`), masks and retention of a
+stream (`Action.CHANGE_PRIVACY`), a watch with a webhook (`Action.HAVE_WEBHOOK`), the usage of another tenant (`Action.READ_ALL_USAGE`), and a connection or
 a WebRTC session that names a stream which is not open yet (`Action.OPEN_STREAM`).
 """
 
@@ -16,11 +16,12 @@ ROUTES: Mapping[str, Action] = {
     "POST /v1/streams": Action.OPEN_STREAM,
     "GET /v1/streams": Action.LIST_STREAMS,
     "GET /v1/streams/{stream_id}": Action.INSPECT_STREAM,
-    "PATCH /v1/streams/{stream_id}": Action.CHANGE_PRIVACY,
+    "PATCH /v1/streams/{stream_id}": Action.DESCRIBE_STREAM,
     "DELETE /v1/streams/{stream_id}": Action.CLOSE_STREAM,
     "DELETE /v1/streams/{stream_id}/memory": Action.FORGET_MEMORY,
     "GET /v1/streams/{stream_id}/pictures": Action.SEE_PICTURES,
     "GET /v1/streams/{stream_id}/picture": Action.SEE_PICTURES,
+    "GET /v1/streams/{stream_id}/reference": Action.SEE_PICTURES,
     "GET /v1/streams/{stream_id}/strip": Action.SEE_PICTURES,
     "GET /v1/streams/{stream_id}/clips": Action.SEE_PICTURES,
     "POST /v1/streams/{stream_id}/frames": Action.PUSH_FRAME,

@@ -46,6 +46,7 @@ class Action(StrEnum):
     HAVE_WEBHOOK = "make, change or delete a watch with a webhook"
     PULL_SOURCE = "pull a source"
     MASK_OWN = "mask a stream that one feeds"
+    DESCRIBE_STREAM = "change what a stream is called"
     CHANGE_PRIVACY = "change a stream's masks or retention"
     FORGET_MEMORY = "delete part of a stream's memory"
     CLOSE_STREAM = "close a stream"
@@ -78,6 +79,7 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.HAVE_WEBHOOK: Scope.ADMIN,
     Action.PULL_SOURCE: Scope.ADMIN,
     Action.MASK_OWN: Scope.PUSH,
+    Action.DESCRIBE_STREAM: Scope.PUSH,
     Action.CHANGE_PRIVACY: Scope.ADMIN,
     Action.FORGET_MEMORY: Scope.ADMIN,
     Action.CLOSE_STREAM: Scope.ADMIN,

@@ -65,9 +65,12 @@ def told_of(
                 reason=f"source {event.state.value}",
                 event_number=number,
             )
-        case events.MemoryForgotten() | events.PrivacyChanged():
-            is_forgotten = isinstance(event, events.MemoryForgotten)
-            reason = "memory deleted" if is_forgotten else "privacy changed"
+        case events.MemoryForgotten() | events.PrivacyChanged() | events.NameplateChanged():
+            reason = {
+                events.MemoryForgotten: "memory deleted",
+                events.PrivacyChanged: "privacy changed",
+                events.NameplateChanged: "nameplate changed",
+            }[type(event)]
             return told.StreamUpdated(
                 stream=stream_object(stream), reason=reason, event_number=number
             )

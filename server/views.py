@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import DropReason, ViewTrouble
+from onlooker.core.protocol.album import reference_url
 from onlooker.core.protocol.base import (
     CODEC_NAMES,
     Capabilities,
@@ -41,6 +42,10 @@ def stream_object(stream: Stream, *, source: SourceStatus | None = None) -> Stre
         max_fps=stream.options.max_fps,
         gate_threshold=stream.options.gate_threshold,
         metadata=status.metadata,
+        name=status.nameplate.name,
+        description=status.nameplate.description,
+        labels=list(status.nameplate.labels),
+        reference=reference_url(stream.name) if status.has_reference else None,
         source=_source(source or status.last_source),
         totals=frame_totals(status),
         clips=status.clips,

@@ -42,7 +42,14 @@ from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
 from onlooker.server.traces.making import make_exporter, make_tracer
 from onlooker.streams.album.album_keeper import AlbumKeeper
-from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
+from onlooker.streams.belongings import (
+    ALERTS,
+    NAMEPLATE,
+    ORIGIN,
+    PRIVACY,
+    REFERENCE,
+    WATCHES,
+)
 from onlooker.streams.config import FleetSection
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
@@ -340,7 +347,7 @@ def make_drawer(settings: Settings) -> StreamDrawer | None:
         return None
     return FileDrawer(
         store.folder,
-        folders=(PRIVACY, ORIGIN, WATCHES, ALERTS),
+        folders=(PRIVACY, ORIGIN, WATCHES, ALERTS, NAMEPLATE, REFERENCE),
         max_streams=settings.streams.max_kept_streams,
     )
 

@@ -32,6 +32,7 @@ from onlooker.streams.events import AnswerFinished, AnswerStarted, StreamEvent
 from onlooker.streams.forgotten_times import ForgottenTimes
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.ingest.mailbox import Reached
+from onlooker.streams.nameplate import NameplateHolder
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.question_slots import QuestionSlots
@@ -66,6 +67,8 @@ class Asker:
     """The times that were deleted of the stream."""
     album: StreamAlbum | None
     """The stream's pictures; None where none are kept."""
+    nameplate: NameplateHolder
+    """What people call the stream and say of it, which the model is told."""
     num_active: int = 0
     _ending: "asyncio.Future[str]" = field(init=False)
     """A future that is done when all answers under way are to end; its result is the reason."""
@@ -218,12 +221,22 @@ class Asker:
             zero_wall_s = wall_s - self.ingest.now_s()
         return replace(
             question,
+            instructions=self._instructions(question),
             asked_s=max(newest_s, seen.newest_s) if at_s is None else at_s,
             pending=seen.pending,
             covers=seen.covers,
             zero_wall_s=zero_wall_s,
             asked_wall_s=wall_s if at_s is None else None,
         )
+
+    def _instructions(self, question: Question) -> str | None:
+        """The system prompt of a question, with what is said of the stream where the model can make
+        use of that."""
+        shared, said = self.shared, self.nameplate.plate.said
+        base = shared.engine.info.nameplate_prompt
+        if base is None or not said or not shared.settings.nameplates.in_prompts:
+            return question.instructions
+        return f"{question.instructions or base} {said}"
 
     async def _caught_up(self) -> None:
         """Wait a bounded time for an engine that is being started, and for what it is shown again.

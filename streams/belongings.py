@@ -1,8 +1,9 @@
 """`Belongings`: what is kept of one stream beside its memory, and follows it to its next owner.
 
-Masks and retention, the wall clock of its time 0, watches, alerts and numbers of events are named
-documents in one drawer: files on one machine, Redis in a fleet (`onlooker.core.drawer`). What is to
-be kept waits here until it is written, the newest of each name, in one write for all that waits.
+Masks and retention, the wall clock of its time 0, its nameplate, watches, alerts and numbers of
+events are named documents in one drawer: files on one machine, Redis in a fleet
+(`onlooker.core.drawer`). What is to be kept waits here until it is written, the newest of each
+name, in one write for all that waits.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from onlooker.core.waiting import within
 _log = logging.getLogger("onlooker.streams.belongings")
 
 PRIVACY, ORIGIN, WATCHES, ALERTS = "privacy", "origins", "watches", "alerts"
+NAMEPLATE, REFERENCE = "nameplates", "references"
 """The first words of the names of documents."""
 
 SETTLE_S = 5.0

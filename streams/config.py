@@ -470,6 +470,29 @@ class PrivacySection(Section):
         return masks
 
 
+class NameplatesSection(Section):
+    """What people may call a stream and say of it."""
+
+    max_name_chars: int = Field(default=80, ge=1, le=1000)
+    """Characters of a stream's name."""
+
+    max_description_chars: int = Field(default=500, ge=1, le=4000)
+    """Characters of its description, which stands in the prompts of questions to it."""
+
+    max_labels: int = Field(default=16, ge=1, le=1000)
+    """Labels of one stream, and those that one call may name."""
+
+    max_label_chars: int = Field(default=40, ge=1, le=200)
+    """Characters of one label."""
+
+    max_reference_bytes: int = Field(default=64 << 10, ge=1024, le=1 << 20)
+    """Bytes of a reference picture as it is kept, in the size in which the model sees pictures."""
+
+    in_prompts: bool = True
+    """Whether the model is told of the nameplate of the stream that is asked, where it can make use
+    of that."""
+
+
 class StreamsSection(Section):
     """Streams: what they take in, how long they stay and what may be asked of them."""
 
@@ -543,6 +566,7 @@ class StreamsSection(Section):
 
     decoding: DecodingSection = DecodingSection()
     privacy: PrivacySection = PrivacySection()
+    nameplates: NameplatesSection = NameplatesSection()
     sources: SourcesSection = SourcesSection()
     webrtc: WebRtcSection = WebRtcSection()
     imports: ImportsSection = ImportsSection()

@@ -111,6 +111,11 @@ class PrivacyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class NameplateChanged:
+    """What people call the stream or say of it, or its reference picture, has changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerStarted:
     """Somebody asked the stream, and the answer begins."""
 
@@ -149,6 +154,7 @@ StreamEvent = (
     | TimeJumped
     | MemoryForgotten
     | PrivacyChanged
+    | NameplateChanged
     | AnswerStarted
     | AnswerFinished
     | WatchEvent

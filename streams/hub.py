@@ -30,6 +30,7 @@ from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.departures import Departures
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.kept_privacy import privacy_document, read_privacy
+from onlooker.streams.nameplate import NameplateHolder
 from onlooker.streams.origins import settle_origin
 from onlooker.streams.privacy import NOTHING_KEPT, StreamPrivacy
 from onlooker.streams.quality.governor import GOVERN_S, Governor
@@ -253,7 +254,7 @@ class StreamHub:
             OwnedElsewhere: another server has the stream.
             EngineRestarting: the engine is being started again, and it takes long.
             ShuttingDown, EngineDead: nothing new is taken.
-            TooLarge: too many masks, or corners of one.
+            TooLarge: too many masks, or corners of one; a nameplate that is too long.
         """
         options = options or StreamOptions()
         stream_id = StreamId(new_id("stream")) if stream_id is None else stream_id
@@ -381,6 +382,8 @@ class StreamHub:
             options = replace(options, zero_wall_s=zero_wall_s)
         ledger = AlertLedger(belongings, max_alerts=self._settings.alerts_retained)
         privacy = self._privacy_of(belongings, options)
+        nameplate = NameplateHolder(belongings, self._settings.nameplates)
+        nameplate.begin(options.nameplate)
         await ledger.begin()  # with it the masks are kept that the stream is opened with
         opened = await self._opened(stream_id, options, privacy)
         stream = Stream(
@@ -393,6 +396,7 @@ class StreamHub:
             slots=self._slots,
             webhooks=self.webhooks,
             belongings=belongings,
+            nameplate=nameplate,
             ledger=ledger,
         )
         stream.go_on()

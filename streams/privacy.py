@@ -58,7 +58,12 @@ class StreamPrivacy:
         self.next_clip_index = kept.next_clip_index
         """Clips of a lower index were given out before the newest deletion: their names are used no
         more, since a tier that could not be reached may still be asked to delete them."""
-        self.painter = MaskPainter((*self._settings.masks, *self.masks))
+        self.painter = MaskPainter(self.all_masks)
+
+    @property
+    def all_masks(self) -> tuple[Mask, ...]:
+        """The stream's own masks and those of the server."""
+        return (*self._settings.masks, *self.masks)
 
     @property
     def keep_for_s(self) -> float | None:
@@ -79,7 +84,7 @@ class StreamPrivacy:
             max_points=self._settings.max_mask_points,
         )
         self.masks = masks
-        self.painter = MaskPainter((*self._settings.masks, *masks))
+        self.painter = MaskPainter(self.all_masks)
         self.save()
 
     def set_keep_for(self, keep_for_s: float | None) -> None:

@@ -12,6 +12,7 @@ from onlooker.scheduler.slo import Tier
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceStatus
 from onlooker.streams.masks import Mask
+from onlooker.streams.nameplate import NO_CHANGES, Nameplate, NameplateChanges
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class StreamOptions:
     """Wall clock (seconds since 1970) of stream time 0, for a recording that was made before, or a
     stream whose sources are to be placed by the clock. A stream that is found again keeps its
     own."""
+    nameplate: NameplateChanges = NO_CHANGES
+    """What people call the stream and say of it; what is left open stays as it was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,8 @@ class StreamStatus:
     zero_wall_s: float | None
     """Wall clock of stream time 0, where the stream was given one."""
     metadata: dict[str, str]
+    nameplate: Nameplate
+    has_reference: bool
     received: int
     kept: int
     skipped: int

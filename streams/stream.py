@@ -27,6 +27,7 @@ from onlooker.streams.asker import Asker
 from onlooker.streams.belongings import WATCHES, Belongings
 from onlooker.streams.events import (
     FrameAck,
+    NameplateChanged,
     PaceChanged,
     PrivacyChanged,
     SourceChanged,
@@ -37,6 +38,7 @@ from onlooker.streams.forgetter import ForgetReport, Forgetter
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceChange, SourceLease, SourceStatus
 from onlooker.streams.masks import Mask
+from onlooker.streams.nameplate import NameplateHolder
 from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.question_slots import QuestionSlots
@@ -79,6 +81,7 @@ class Stream:
         slots: QuestionSlots,
         webhooks: WebhookSender,
         belongings: Belongings,
+        nameplate: NameplateHolder,
         ledger: AlertLedger,
     ) -> None:
         self.id, self.name = stream_id, split_stream_id(stream_id)[1]
@@ -97,6 +100,9 @@ class Stream:
         self._events = EventLog.of(
             shared.settings, shared.metrics, ledger if ledger.is_kept else None
         )
+        self.nameplate = nameplate
+        """What people call the stream and say of it."""
+        nameplate.changed = lambda: self._events.publish(NameplateChanged())
         self._quality = governor.serve(terms, self._events.publish)
         self._opened = opened
         self.watches = make_keeper(
@@ -135,6 +141,7 @@ class Stream:
             account=self.account,
             forgotten=opened.privacy.forgotten,
             album=opened.album,
+            nameplate=self.nameplate,
         )
         self.privacy = opened.privacy
         """The stream's masks, how long it is kept, and what was deleted of it."""
@@ -427,6 +434,8 @@ class Stream:
             created_wall_s=self.created_wall_s,
             zero_wall_s=self.options.zero_wall_s,
             metadata=dict(self.options.metadata),
+            nameplate=self.nameplate.plate,
+            has_reference=self.nameplate.reference is not None,
             received=tally.received,
             kept=tally.kept,
             skipped=tally.skipped,

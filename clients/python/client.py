@@ -26,6 +26,7 @@ from onlooker.clients.python.connection import dial, not_trusted, untrusted
 from onlooker.clients.python.encode import guess_codec
 from onlooker.clients.python.errors import ServerUnreachable, error_from, error_from_reply
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base, is_loopback
+from onlooker.clients.python.questions import data_url
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
@@ -230,6 +231,9 @@ class Client:
         masks: Sequence[MaskConfig] | None = None,
         keep_for_s: float | None = None,
         starts_at: float | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        labels: Sequence[str] | None = None,
     ) -> StreamObject:
         """Make a stream; with `source_url` the server pulls its video from there.
 
@@ -238,6 +242,9 @@ class Client:
 
         `starts_at` is the wall clock of stream time 0, in seconds since 1970. A stream that is
         found again keeps its own, which the reply tells.
+
+        `name` is what people call it, `description` what it shows, and by `labels` streams are
+        picked; a stream that is found again keeps those that are not given.
         """
         body = _body(
             CreateStreamRequest,
@@ -250,12 +257,18 @@ class Client:
             masks=masks,
             keep_for_s=keep_for_s,
             starts_at=starts_at,
+            name=name,
+            description=description,
+            labels=None if labels is None else list(labels),
         )
         return StreamObject.model_validate_json(await self._call("POST", "/v1/streams", json=body))
 
-    async def streams(self) -> list[StreamObject]:
-        """The open streams (the first page: as many as the server lists at once)."""
-        return StreamList.model_validate_json(await self._call("GET", "/v1/streams")).data
+    async def streams(self, *labels: str) -> list[StreamObject]:
+        """The open streams with all of these labels (the first page: as many as the server lists at
+        once)."""
+        params = {"label": list(labels)} if labels else {}
+        reply = await self._call("GET", "/v1/streams", params=params)
+        return StreamList.model_validate_json(reply).data
 
     async def get_stream(self, stream_id: str) -> StreamObject:
         """The state of one stream now.
@@ -279,6 +292,26 @@ class Client:
     async def set_masks(self, stream_id: str, masks: Sequence[MaskConfig]) -> StreamObject:
         """Have the server black out or blur parts of a stream's pictures from now on."""
         body = _body(UpdateStreamRequest, masks=list(masks))
+        reply = await self._call("PATCH", f"/v1/streams/{stream_id}", json=body)
+        return StreamObject.model_validate_json(reply)
+
+    async def describe(
+        self,
+        stream_id: str,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        labels: Sequence[str] | None = None,
+        reference: bytes | None = None,
+    ) -> StreamObject:
+        """Change what a stream is called, what is said of it, its labels, and the picture (JPEG,
+        PNG or WebP) of how it usually looks. What is not given stays; an empty text, list or
+        picture takes it away."""
+        body: dict[str, Any] = _given({"name": name, "description": description})
+        if labels is not None:
+            body["labels"] = list(labels)
+        if reference is not None:
+            body["reference"] = data_url(reference) if reference else None
         reply = await self._call("PATCH", f"/v1/streams/{stream_id}", json=body)
         return StreamObject.model_validate_json(reply)
 

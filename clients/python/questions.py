@@ -36,7 +36,7 @@ def question_events(
     """The client events that ask one question, as JSON."""
     if not text.strip():
         raise InvalidRequest("the question is empty", param="text")
-    pictures = [ImagePart(type="input_image", image_url=_data_url(image)) for image in images]
+    pictures = [ImagePart(type="input_image", image_url=data_url(image)) for image in images]
     message = MessageItem(role="user", content=[TextPart(type="input_text", text=text), *pictures])
     config = config.model_copy(update={"metadata": {ASK_KEY: ask_id}})
     if alone:
@@ -48,7 +48,8 @@ def question_events(
     return [event.model_dump_json(exclude_none=True) for event in events]
 
 
-def _data_url(image: bytes) -> str:
+def data_url(image: bytes) -> str:
+    """A picture as it is put into JSON. Raises `UnsupportedMedia`."""
     kind = guess_codec(image).name.lower()
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 

@@ -39,3 +39,8 @@ class PictureList(Outbound):
 def picture_url(stream: str, at_s: float) -> str:
     """The path at which the picture is that stands for a stream time."""
     return f"/v1/streams/{stream}/picture?at={at_s!r}"
+
+
+def reference_url(stream: str) -> str:
+    """The path of a stream's reference picture."""
+    return f"/v1/streams/{stream}/reference"

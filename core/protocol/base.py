@@ -25,6 +25,10 @@ Metadata = Annotated[
 """The client's own key-value pairs, kept and given back: at most 16, as OpenAI's."""
 
 
+LabelText = Annotated[str, Field(min_length=1, max_length=200)]
+Labels = Annotated[list[LabelText], Field(max_length=1000)]
+"""Words by which streams are picked, such as ``outside``."""
+
 MAX_TEXT_CHARS = 64 << 20
 """No text that a client sends is longer, whatever the settings."""
 
@@ -280,6 +284,20 @@ class SourceInfo(Outbound):
 MaskShare = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
+class NameplateConfig(Inbound):
+    """What people call a stream and say of it. What is absent or null stays as it was; what is
+    empty is taken away."""
+
+    name: Annotated[str, Field(max_length=1000)] | None = None
+    """What people call the stream, such as "Front door"."""
+    description: Annotated[str, Field(max_length=4000)] | None = None
+    """What it shows and from where, in a sentence or two. The model is told of it with each
+    question, where it can make use of that."""
+    labels: Labels | None = None
+    """Words by which streams are picked, such as ``door`` and ``outside``: one word each, in small
+    letters."""
+
+
 class MaskConfig(Inbound):
     """A part of a stream's pictures that nobody is to see."""
 
@@ -324,6 +342,12 @@ class StreamObject(Outbound):
     max_fps: float | None = None
     gate_threshold: float | None = None
     metadata: dict[str, str] = {}
+    name: str = ""
+    """What people call it; empty where nobody said."""
+    description: str = ""
+    labels: list[str] = []
+    reference: str | None = None
+    """The path of its reference picture; null where it has none."""
     source: SourceInfo = SourceInfo()
     totals: FrameTotals = FrameTotals()
     clips: int = 0
@@ -412,4 +436,7 @@ class VideoSettings(Outbound):
     service_tier: TierName | None = None
     masks: list[MaskObject] = []
     keep_for_s: float | None = None
+    name: str = ""
+    description: str = ""
+    labels: list[str] = []
     ack: Literal["all", "problems", "none"] = "all"

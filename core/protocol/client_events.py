@@ -16,6 +16,7 @@ from onlooker.core.protocol.base import (
     MaskList,
     MessageItem,
     Metadata,
+    NameplateConfig,
     StreamIdText,
     TierName,
 )
@@ -71,7 +72,7 @@ class ClientEvent(Inbound):
     """The client's own name for the event; an `error` event repeats it."""
 
 
-class InputVideoConfig(Inbound):
+class InputVideoConfig(NameplateConfig):
     """How the session's own stream treats its frames."""
 
     clock: ClockName | None = None

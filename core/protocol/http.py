@@ -14,6 +14,7 @@ from onlooker.core.protocol.base import (
     KeepForS,
     MaskList,
     Metadata,
+    NameplateConfig,
     Outbound,
     StreamIdText,
     StreamObject,
@@ -50,7 +51,7 @@ class SourceRequest(Inbound):
     of it."""
 
 
-class CreateStreamRequest(Inbound):
+class CreateStreamRequest(NameplateConfig):
     id: StreamIdText | None = None
     """The stream's id; default: a fresh one."""
     source: SourceRequest | None = None
@@ -120,13 +121,16 @@ class ImportList(Outbound):
     data: list[ImportObject]
 
 
-class UpdateStreamRequest(Inbound):
+class UpdateStreamRequest(NameplateConfig):
     """What is to change; absent fields stay as they are."""
 
     masks: MaskList | None = None
     """The stream's own masks from now on; null or an empty list takes them away."""
     keep_for_s: KeepForS | None = None
     """How long anything of the stream is kept from now on; null: as long as the server says."""
+    reference: Annotated[str, Field(max_length=8 << 20)] | None = None
+    """How the view usually looks: a picture as ``data:image/jpeg;base64,…``, or ``now`` for the
+    newest one of the album; null takes it away."""
 
 
 class ForgetReply(Outbound):

@@ -35,6 +35,7 @@ from onlooker.scheduler.slo import Tier
 from onlooker.server.doors import EVENTS, FRAME_MESSAGE
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
+from onlooker.server.nameplates import nameplate_changes
 from onlooker.server.pictures import decode_base64
 from onlooker.server.realtime.audio_calls import AudioCalls
 from onlooker.server.realtime.conversation import Conversation
@@ -57,6 +58,7 @@ from onlooker.server.views import (
     masks_of,
     stream_object,
 )
+from onlooker.streams.nameplate import NO_CHANGES, NameplateChanges
 from onlooker.streams.stream import Stream, StreamOptions
 from onlooker.streams.tenants import TenantStreams
 
@@ -66,6 +68,9 @@ ERROR_BURST_S = 10.0
 OWN_SLOT = 0
 
 _REST_HOLDS = "What else the session.update says, if anything, is in force"
+
+_OF_THE_STREAM = {"masks", "keep_for_s", "name", "description", "labels"}
+"""What of `input_video` belongs to the stream and can be changed at any time."""
 
 
 class TooManyErrors(Exception):
@@ -261,13 +266,14 @@ class Session:
             )
 
     async def _update_video(self, changed: asked.InputVideoConfig) -> None:
-        fields = changed.model_dump(exclude_none=True, exclude={"masks", "keep_for_s"})
+        fields = changed.model_dump(exclude_none=True, exclude=_OF_THE_STREAM)
         ack_mode = fields.pop("ack", None)
         stream_fields = {k: v for k, v in fields.items() if getattr(self._video, k) != v}
         if stream_fields:
             await self._reopen(stream_fields)
         self._video = self._video.model_copy(update=fields)
         await self._update_privacy(changed)
+        await self._update_nameplate(changed)
         if ack_mode is not None:
             self._video.ack = ack_mode
             for slot in self._slots.values():
@@ -288,6 +294,13 @@ class Session:
         if changed.masks is not None:
             await slot.stream.set_masks(masks_of(changed.masks))
 
+    async def _update_nameplate(self, changed: asked.InputVideoConfig) -> None:
+        """Change what the session's stream is called."""
+        changes = nameplate_changes(changed)
+        if changes != NO_CHANGES:
+            self._grant.require(Action.DESCRIBE_STREAM)
+            await self._slot(OWN_SLOT).stream.nameplate.change(changes)
+
     async def _reopen(self, fields: dict[str, Any]) -> None:
         """Give the own stream other options, which is possible until its first frame."""
         slot = self._slot(OWN_SLOT)
@@ -304,7 +317,7 @@ class Session:
                 param=f"session.input_video.{name}",
             )
         settings = self._video.model_copy(update=fields)
-        privacy = slot.stream.privacy
+        privacy, plate = slot.stream.privacy, slot.stream.nameplate.plate
         slot.close()
         name = slot.stream.name
         await self._streams.close_stream(name, "opened again with other settings")
@@ -318,6 +331,9 @@ class Session:
                 persistent=False,
                 masks=privacy.masks,
                 keep_for_s=privacy.keep_for_s,
+                nameplate=NameplateChanges(
+                    name=plate.name, description=plate.description, labels=plate.labels
+                ),
             ),
         )
         self._follow(OWN_SLOT, stream)
@@ -514,6 +530,9 @@ class Session:
         choice = self._config.tool_choice or "auto"
         self._video.masks = mask_objects(privacy.masks)
         self._video.keep_for_s = privacy.keep_for_s
+        plate = stream.nameplate.plate
+        self._video.name, self._video.description = plate.name, plate.description
+        self._video.labels = list(plate.labels)
         return told.SessionObject(
             id=self.id,
             model=gateway.hub.info.model,

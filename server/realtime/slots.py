@@ -97,7 +97,7 @@ class Slot:
                         self._on_moved()
                 case events.AnswerStarted() | events.AnswerFinished() | events.SourceChanged():
                     continue  # a connection hears of its own answers only
-                case events.MemoryForgotten() | events.PrivacyChanged():
+                case events.MemoryForgotten() | events.PrivacyChanged() | events.NameplateChanged():
                     continue
                 case _:
                     pass

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Request, Response
 
 from onlooker.core.errors import InvalidRequest
-from onlooker.core.protocol.base import StreamObject
+from onlooker.core.protocol.base import LabelText, StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList, UpdateStreamRequest
 from onlooker.scheduler.slo import Tier
 from onlooker.server.access import (
@@ -15,11 +15,13 @@ from onlooker.server.access import (
     error_docs,
     the_gateway,
 )
+from onlooker.server.nameplates import nameplate_changes, set_reference
 from onlooker.server.relay.finding import is_new
 from onlooker.server.relay.placing import check_placed
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.rights import Action
 from onlooker.server.views import masks_of, stream_object
+from onlooker.streams.nameplate import checked_labels
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import StreamOptions
 
@@ -47,6 +49,10 @@ _UPDATE_EXAMPLES: dict[str, Any] = {
         "value": {"masks": [{"polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], "effect": "black"}]},
     },
     "age": {"summary": "Keep it for a day", "value": {"keep_for_s": 86400}},
+    "name": {
+        "summary": "Say which camera it is",
+        "value": {"name": "Front door", "labels": ["door", "outside"]},
+    },
 }
 
 
@@ -79,6 +85,7 @@ async def create_stream(
         masks=None if request.masks is None else masks_of(request.masks),
         keep_for_s=request.keep_for_s,
         zero_wall_s=request.starts_at,
+        nameplate=nameplate_changes(request),
     )
     if request.source is None:
         stream = await streams.open_stream(request.id, options)
@@ -98,12 +105,20 @@ async def create_stream(
 
 @router.get("", summary="List streams", responses=error_docs(400))
 async def list_streams(
+    gateway: ReadyGateway,
     caller: CallerStreams,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
     after: Annotated[str | None, Query(description="Begin after the stream of this id.")] = None,
+    label: Annotated[
+        list[LabelText] | None,
+        Query(
+            max_length=16, description="Only those with this label; repeat it for those with all."
+        ),
+    ] = None,
 ) -> StreamList:
     """List open streams, oldest first."""
-    streams = caller.streams()
+    labels = checked_labels(label or (), gateway.settings.streams.nameplates)
+    streams = [one for one in caller.streams() if one.nameplate.plate.has_labels(labels)]
     if after is not None:
         ids = [stream.name for stream in streams]
         if after not in ids:
@@ -125,17 +140,27 @@ async def get_stream(streams: CallerStreams, stream_id: str) -> StreamObject:
 
 
 @router.patch(
-    "/{stream_id}", summary="Change a stream's privacy", responses=error_docs(400, 404, 413)
+    "/{stream_id}",
+    summary="Change a stream's name, labels or privacy",
+    responses=error_docs(400, 404, 413, 415),
 )
 async def update_stream(
+    gateway: ReadyGateway,
+    grant: CallerGrant,
     streams: CallerStreams,
     stream_id: str,
     request: Annotated[UpdateStreamRequest, Body(openapi_examples=_UPDATE_EXAMPLES)],
 ) -> StreamObject:
-    """Change the masks of a stream, or how long it is kept. Masks hold for every picture that is
-    looked at from now on; what was seen before stays, unless it is deleted
+    """Change what a stream is called (name, description, labels, reference picture), its masks, or
+    how long it is kept, which take a key with the scope `admin`. Masks hold for every picture that
+    is looked at from now on; what was seen before stays, unless it is deleted
     (`DELETE /v1/streams/{stream_id}/memory`)."""
     stream = streams.get(stream_id)
+    if not request.model_fields_set.isdisjoint(("keep_for_s", "masks")):
+        grant.require(Action.CHANGE_PRIVACY)
+    await stream.nameplate.change(nameplate_changes(request))
+    if "reference" in request.model_fields_set:
+        await set_reference(gateway, stream, request.reference)
     if "keep_for_s" in request.model_fields_set:
         await stream.set_keep_for(request.keep_for_s)
     if "masks" in request.model_fields_set:

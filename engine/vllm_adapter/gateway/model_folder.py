@@ -61,6 +61,10 @@ class Profile(Section):
     instructions: str = "You are watching a live video."
     """The system prompt the model was trained with, or that suits it."""
 
+    heeds_nameplates: bool = True
+    """Whether the model is told, behind its system prompt, what people call the stream and say of
+    it. Not a model that knows no other system prompt than its own."""
+
     watching: Wording = DEFAULT_WORDING
     """How the model is asked on behalf of watches."""
 
@@ -154,6 +158,7 @@ class Model:
             calls_functions=calls_functions,
             survives=survives,
             knows=self.profile.knows,
+            nameplate_prompt=self.profile.instructions if self.profile.heeds_nameplates else None,
             wording=self.profile.watching,
             dialogue_turns=self.profile.dialogue_turns,
         )

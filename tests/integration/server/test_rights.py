@@ -184,6 +184,8 @@ def looking(kind: str) -> Call:
                 headers = {"content-type": "image/jpeg", "x-capture-time-s": str(at_s)}
                 await owner.post("/v1/streams/seen/frames", content=jpeg(), headers=headers)
             await owner.post("/v1/streams/seen/questions", json={"question": "Now?"})
+            reference = {"reference": data_url(jpeg())}
+            (await owner.patch("/v1/streams/seen", json=reference)).raise_for_status()
         return await http(name, f"/v1/streams/seen/{kind}").attempt(served, key)
 
     name = f"GET /v1/streams/{{stream_id}}/{kind}"
@@ -306,8 +308,16 @@ CALLS = [
     looking("picture"),
     looking("strip"),
     looking("clips"),
+    looking("reference"),
     http("DELETE /v1/streams/{stream_id}", DOOR),
-    http("PATCH /v1/streams/{stream_id}", DOOR, json={"masks": [MASK], "keep_for_s": 60}),
+    http("PATCH /v1/streams/{stream_id}", DOOR, json={"labels": ["outside"]}),
+    http(
+        "PATCH /v1/streams/{stream_id}",
+        DOOR,
+        Scope.ADMIN,
+        carries="masks and retention",
+        json={"masks": [MASK], "keep_for_s": 60},
+    ),
     http("DELETE /v1/streams/{stream_id}/memory", f"{DOOR}/memory?from=0"),
     *(
         http(
@@ -332,6 +342,12 @@ CALLS = [
         Scope.PUSH,
         carries="masks",
         session={"type": "realtime", "input_video": {"masks": [MASK]}},
+    ),
+    event(
+        "session.update",
+        Scope.PUSH,
+        carries="labels",
+        session={"type": "realtime", "input_video": {"labels": ["outside"]}},
     ),
     event("ping"),
     event(
