@@ -9,6 +9,7 @@ insides, and their tests run against real sockets.
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,14 @@ MAX_IGNORED_MESSAGES = 1024
 """Messages that are read after our close, on the way to the peer's."""
 
 PING_BURST_S = 5.0
+
+POST = "onlooker.post"
+"""Extension of an ASGI scope under which the transport offers `BoundedWebSocketProtocol.post`."""
+
+Post = Callable[[Callable[[], str | None]], None]
+
+POST_BYTES = 64 << 10
+"""So much is posted at a time; then it is asked again whether the peer takes more."""
 
 CLOSE_TIMEOUT_S = 1.0
 """How long the peer gets to answer our close; what it sends meanwhile is read and thrown away.
@@ -270,7 +279,7 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if not self.close_sent:
-            self.scope["extensions"] |= self.lobby.offer(self.transport)
+            self.scope["extensions"] |= self.lobby.offer(self.transport) | {POST: self.post}
 
     def handle_ping(self) -> None:
         if not self._is_done:
@@ -304,6 +313,29 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.schedule_ping()
             return
         super().keepalive_timeout()
+
+    def post(self, take: Callable[[], str | None]) -> None:
+        """Send what `take` gives, as text messages, without waiting: for as long as there is any
+        and the peer takes it. What `take` was not asked for is sent with `send`.
+
+        An answer is some calls of Python away from the socket when it goes through `send`; this is
+        for what is sent to a thousand connections again and again.
+        """
+        while self._may_post():
+            pieces: list[bytes] = []
+            num_bytes = 0
+            while num_bytes < POST_BYTES and (text := take()) is not None:
+                payload = text.encode()
+                pieces += (_text_head(len(payload)), payload)
+                num_bytes += len(payload)
+            if not pieces:
+                return
+            self.transport.write(b"".join(pieces))
+
+    def _may_post(self) -> bool:
+        is_open = self.handshake_complete and self.initial_response is None
+        is_ending = self.disconnected or self.close_sent or self._is_done
+        return is_open and not is_ending and self.writable.is_set()
 
     async def send(self, message: ASGISendEvent) -> None:
         if message["type"] == "websocket.close":
@@ -353,6 +385,15 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(self.close_timeout, self._abort)
+
+
+def _text_head(num_bytes: int) -> bytes:
+    """What goes before a whole text message of a server: RFC 6455, section 5.2, without a mask."""
+    if num_bytes < 126:
+        return bytes((0x81, num_bytes))
+    if num_bytes < 1 << 16:
+        return b"\x81\x7e" + num_bytes.to_bytes(2)
+    return b"\x81\x7f" + num_bytes.to_bytes(8)
 
 
 def protocols(

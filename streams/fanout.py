@@ -23,6 +23,8 @@ from onlooker.streams.belongings import Saved
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import (
     AnswerFinished,
+    ClipLost,
+    ClipSeen,
     FrameAck,
     HealthChanged,
     SceneChanged,
@@ -37,8 +39,10 @@ Numbered = tuple[int, StreamEvent]
 class Subscription(AsyncIterator[Numbered]):
     """An async iterator of (event number, event) that ends after `StreamEnded` or `close`."""
 
-    def __init__(self, log: "EventLog", *, max_events: int) -> None:
-        self._log = log
+    def __init__(self, log: "EventLog", *, max_events: int, wakes_for_all: bool = True) -> None:
+        """`wakes_for_all`: as `EventLog.subscribe` has it."""
+        self._log, self._wakes_for_all = log, wakes_for_all
+        self._quiet = (FrameAck,) if wakes_for_all else (FrameAck, ClipSeen, ClipLost)
         self._max_events = max_events
         self._events: deque[Numbered] = deque()
         self._acks: deque[Numbered] = deque()
@@ -67,6 +71,11 @@ class Subscription(AsyncIterator[Numbered]):
             return self._acks.popleft()
         return self._events.popleft()
 
+    def take_quiet(self) -> Numbered | None:
+        """Return the oldest event that waits of those for which a subscriber need not be woken, or
+        None; never waits. What else waits is left where it is."""
+        return self._acks.popleft() if self._acks else None
+
     def close(self) -> None:
         """Stop listening; what waits is let go. Idempotent."""
         self._log.discard(self)
@@ -80,14 +89,16 @@ class Subscription(AsyncIterator[Numbered]):
 
     def _offer(self, numbered: Numbered) -> StreamEvent | None:
         """Queue an event; return the one that had to go for it, if any."""
-        queue = self._acks if isinstance(numbered[1], FrameAck) else self._events
+        is_quiet = isinstance(numbered[1], self._quiet)
+        queue = self._acks if is_quiet else self._events
         lost = queue.popleft()[1] if len(queue) >= self._max_events else None
         if lost is not None:
             self.num_dropped += 1
         queue.append(numbered)
         if isinstance(numbered[1], StreamEnded):
             self._closed = True
-        self._arrived.set()
+        if self._wakes_for_all or not is_quiet:
+            self._arrived.set()
         return lost
 
 
@@ -238,12 +249,18 @@ class EventLog:
             self._is_closed = True
             self._subscriptions.clear()
 
-    def subscribe(self, *, max_events: int, after: int | None = None) -> Subscription:
+    def subscribe(
+        self, *, max_events: int, after: int | None = None, wakes_for_all: bool = True
+    ) -> Subscription:
         """Listen from now on, or from what is retained after event number `after`.
 
-        `max_events` bounds what waits for this subscriber, acknowledgements and others each.
+        `max_events` bounds what waits for this subscriber, acknowledgements and others each. A
+        subscriber that looks by itself now and then (`Subscription.take_quiet`) need not be woken
+        for frames and clips: `wakes_for_all`.
         """
-        subscription = Subscription(self, max_events=max(1, max_events))
+        subscription = Subscription(
+            self, max_events=max(1, max_events), wakes_for_all=wakes_for_all
+        )
         if after is not None and after > self._last_number:
             after = 0  # the number is of another life of this stream: all of this one is new
         if after is not None:

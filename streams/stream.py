@@ -241,10 +241,15 @@ class Stream:
 
     # ---- viewers
 
-    def subscribe(self, *, max_events: int, after: int | None = None) -> Subscription:
-        """Listen to what happens, from now on or from what is retained after event `after`."""
+    def subscribe(
+        self, *, max_events: int, after: int | None = None, wakes_for_all: bool = True
+    ) -> Subscription:
+        """Listen to what happens, from now on or from what is retained after event `after`; see
+        `EventLog.subscribe`."""
         self.active_at_s = self._clock.now_s()
-        return self._events.subscribe(max_events=max_events, after=after)
+        return self._events.subscribe(
+            max_events=max_events, after=after, wakes_for_all=wakes_for_all
+        )
 
     def note_told(self, alert: Alert, to: Literal["connection", "events"]) -> None:
         """Note that a subscriber has been told of an alert."""

@@ -29,6 +29,7 @@ from onlooker.server.realtime.session import Session, TooManyErrors
 from onlooker.server.realtime.session_stream import stream_for_session
 from onlooker.server.relay.tunnel import tunnelled
 from onlooker.server.rights import Action, Grant, expiry
+from onlooker.server.transport import POST, Post
 from onlooker.streams.stream import Stream
 from onlooker.streams.tenants import TenantStreams
 
@@ -156,8 +157,12 @@ class RealtimeConnection:
             max_bytes=self._settings.max_queued_bytes,
             max_listed_acks=self._settings.max_listed_acks,
             on_overflow=lambda: self._end_soon(_slow_reader()),
+            on_arrival=self._send_soon,
             tells_all=_hears_all(websocket),
         )
+        self._post: Post | None = websocket.scope.get("extensions", {}).get(POST)
+        self._may_post = False
+        """Whether the connection is open, and `_write` has nothing in its hands."""
         self._session: Session | None = None
         self._heard_at_s = self._clock.now_s()
 
@@ -260,11 +265,25 @@ class RealtimeConnection:
                     errors.CLOSE_REFUSED, "too_many_errors", "most of what was sent was faulty"
                 ) from None
 
+    def _send_soon(self) -> None:
+        """Something waits to be sent. What else is put in now goes along with it."""
+        asyncio.get_running_loop().call_soon(self._send_at_once)
+
+    def _send_at_once(self) -> None:
+        """Send what waits, as far as the peer takes it; the rest is left to `_write`."""
+        if self._post is not None and self._may_post:
+            self._post(self._outbox.take)
+        if len(self._outbox):
+            self._outbox.wake()
+
     async def _write(self) -> None:
         try:
+            self._may_post = True
             while (text := await self._outbox.get()) is not None:
+                self._may_post = False
                 async with asyncio.timeout(self._settings.send_timeout_s):
                     await self._websocket.send_text(text)
+                self._may_post = True
         except (SlowReader, TimeoutError):
             raise _slow_reader() from None
         except (WebSocketDisconnect, RuntimeError, OSError):
@@ -334,6 +353,7 @@ class RealtimeConnection:
                     reason=end.reason, message=end.message, retry_after_s=end.retry_after_s
                 )
             )
+        self._may_post = False
         self._outbox.close()
         with suppress(SlowReader, TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             async with asyncio.timeout(FAREWELL_S):

@@ -26,15 +26,17 @@ class Outbox:
         max_bytes: int,
         max_listed_acks: int,
         on_overflow: Callable[[], None],
+        on_arrival: Callable[[], None] | None = None,
         tells_all: bool = True,
     ) -> None:
-        """`tells_all`: as the attribute of the same name."""
+        """`on_arrival` is called when something waits where nothing did, in place of waking whoever
+        waits in `get`; see `wake`. `tells_all`: as the attribute of the same name."""
         self.tells_all = tells_all
         """Whether the peer is told events that OpenAI does not have; else they are left out."""
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._max_listed_acks = max_listed_acks
-        self._on_overflow = on_overflow
+        self._on_overflow, self._on_arrival = on_overflow, on_arrival
         self._waiting: deque[ServerEvent] = deque()
         self._sizes: deque[int] = deque()
         self._acks: dict[int, VideoAck] = {}
@@ -60,6 +62,7 @@ class Outbox:
                 return
             self._acks[event.slot] = event
         size = _size_of(event)
+        is_first = not self._waiting
         self._waiting.append(event)
         self._sizes.append(size)
         self._num_bytes += size
@@ -69,6 +72,13 @@ class Outbox:
             self._sizes.clear()
             self._acks.clear()
             self._on_overflow()
+        if self._on_arrival is None or self._is_over:
+            self._arrived.set()
+        elif is_first:
+            self._on_arrival()
+
+    def wake(self) -> None:
+        """Have whoever waits in `get` see to what waits."""
         self._arrived.set()
 
     def close(self) -> None:
@@ -89,6 +99,12 @@ class Outbox:
                 return None
             self._arrived.clear()
             await self._arrived.wait()
+        return self.take()
+
+    def take(self) -> str | None:
+        """As `get`, but None, too, where nothing waits; never waits, and raises nothing."""
+        if not self._waiting:
+            return None
         event = self._waiting.popleft()
         self._num_bytes -= self._sizes.popleft()
         if isinstance(event, VideoAck) and self._acks.get(event.slot) is event:
@@ -119,6 +135,8 @@ def merge_acks(older: VideoAck, newer: VideoAck, *, max_listed: int) -> None:
 def _size_of(event: ServerEvent) -> int:
     """Roughly how many bytes an event holds: its texts count, the rest is small."""
     size = 300
+    if isinstance(event, VideoAck):
+        return size
     for value in (getattr(event, "delta", None), getattr(event, "text", None)):
         size += len(value) if isinstance(value, str) else 0
     return size

@@ -8,7 +8,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, OnlookerError
 from onlooker.core.media import EncodedFrame
 from onlooker.core.protocol.server_events import ServerEvent
-from onlooker.server.rights import Grant
+from onlooker.server.rights import Action, Grant
 from onlooker.server.stream_events import AckBatch, AckMode, may_hear, pace_told, told_of
 from onlooker.streams import events
 from onlooker.streams.fanout import Subscription
@@ -23,6 +23,8 @@ a stream at its full rate for half a minute."""
 MAX_VIRTUAL_IN_FLIGHT = 8
 """Frames of one slot that a stream on the virtual clock has and has not looked at. With so many,
 the connection is not read, which slows its sender down."""
+
+_ACKNOWLEDGED = (events.FrameAck, events.ClipSeen, events.ClipLost)
 
 CONFLICT_REMINDER_S = 1.0
 """Seconds between two errors that tell a connection that another source feeds the stream; not every
@@ -69,8 +71,9 @@ class Slot:
         self._reminded_at_s: float | None = None
         self._first_new = stream.last_event + 1
         self._subscription: Subscription = stream.subscribe(
-            max_events=MAX_QUEUED_STREAM_EVENTS, after=after
+            max_events=MAX_QUEUED_STREAM_EVENTS, after=after, wakes_for_all=False
         )
+        self._hears_frames = grant.may(Action.LISTEN) or grant.may(Action.PUSH_FRAME)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._landed = asyncio.Event()
 
@@ -78,17 +81,13 @@ class Slot:
         """Turn the stream's events into the connection's, until either ends."""
         self.tell_pace()
         async for number, event in self._subscription:
+            if isinstance(event, _ACKNOWLEDGED):
+                self._note(number, event)
+                continue
             if not may_hear(self._grant, event):
                 continue
-            is_news = number >= self._first_new
             match event:
-                case events.FrameAck() if self._lease is not None or self.has_fed:
-                    self._batch.add(event, mode=self.ack_mode)
-                    continue
-                case events.FrameAck() | events.ClipSeen() | events.ClipLost():
-                    self._batch.is_dirty |= is_news
-                    continue
-                case events.PaceChanged() if not is_news:
+                case events.PaceChanged() if number < self._first_new:
                     continue
                 case events.StreamEnded():
                     self.flush()
@@ -113,8 +112,19 @@ class Slot:
 
     def flush(self) -> None:
         """Acknowledge what is not acknowledged yet."""
+        while (noted := self._subscription.take_quiet()) is not None:
+            self._note(*noted)
         if self._batch.is_dirty and self.ack_mode != "none":
             self._emit(self._batch.take(self.number, self.stream))
+
+    def _note(self, number: int, event: events.StreamEvent) -> None:
+        """A frame or a clip, of which is told with the next acknowledgement."""
+        if not self._hears_frames:
+            return
+        if isinstance(event, events.FrameAck) and (self.has_fed or self._lease is not None):
+            self._batch.add(event, mode=self.ack_mode)
+        else:
+            self._batch.is_dirty |= number >= self._first_new
 
     async def push(self, frame: EncodedFrame, *, is_last: bool) -> None:
         """Hand a frame to the stream; waits only on the virtual clock, for room.

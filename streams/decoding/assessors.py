@@ -13,7 +13,6 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
@@ -49,8 +48,7 @@ class _Errand:
 
     asked: StillToAssess
     spend: Spend
-    then: Callable[[LentPicture], Any]
-    found: "asyncio.Future[Any]"
+    tell: Callable[[LentPicture | Undecodable], None]
     limit_s: float
     """Processor time after which its process is ended."""
     is_again: bool = False
@@ -79,6 +77,7 @@ class Assessors:
     ) -> None:
         self._settings, self._take = settings, take
         self._count, self._count_end = count, count_end
+        self._num_kept = settings.num_workers
         self._idle: list[Assessor] = []
         self._busy: dict[Assessor, _Errand] = {}
         self._watch: asyncio.TimerHandle | None = None
@@ -89,17 +88,18 @@ class Assessors:
         return len(self._idle)
 
     def assess(
-        self, asked: StillToAssess, spend: Spend, then: Callable[[LentPicture], Any]
-    ) -> "asyncio.Future[Any]":
-        """Have a still assessed. `then` is called with it as soon as it is there; the future has
-        what that returns, or raises `Undecodable`."""
+        self,
+        asked: StillToAssess,
+        spend: Spend,
+        tell: Callable[[LentPicture | Undecodable], None],
+    ) -> None:
+        """Have a still assessed. `tell` is called once, with it or with why there is none; it
+        raises nothing. It may be called before this returns."""
         settings = self._settings
         limit_s = (
             settings.still_budget_s + settings.megapixel_budget_s * asked.shape.max_pixels / 1e6
         )
-        found = asyncio.get_running_loop().create_future()
-        self._begin(_Errand(asked, spend, then, found, limit_s))
-        return found
+        self._begin(_Errand(asked, spend, tell, limit_s))
 
     def close(self) -> None:
         """End every process, whatever it does. Idempotent."""
@@ -112,14 +112,13 @@ class Assessors:
         self._idle.clear()
         self._busy.clear()
         for errand in errands:
-            _fail(errand, Undecodable(DropReason.UNDECODABLE, "decoding has ended"))
+            errand.tell(Undecodable(DropReason.UNDECODABLE, "decoding has ended"))
 
     def _begin(self, errand: _Errand) -> None:
         try:
             assessor = self._ready(is_fresh=errand.is_again)
         except WorkerEnded:
-            reason = "there was no process to decode it"
-            _fail(errand, Undecodable(DropReason.UNDECODABLE, reason))
+            errand.tell(_no_process())
             return
         self._busy[assessor] = errand
         loop = asyncio.get_running_loop()
@@ -145,30 +144,19 @@ class Assessors:
             self._idle.remove(assessor)
             assessor.end()
             return
-        try:
-            self._count(told.reply, errand.asked.codec, errand.spend)
-            result = errand.then(still_of(told, errand.asked.shape))
-        except Exception as error:  # of whoever waits for it
-            _fail(errand, error)
-        else:
-            if not errand.found.done():
-                errand.found.set_result(result)
-        self._keep(assessor)
-
-    def _keep(self, assessor: Assessor) -> None:
-        """It is free again."""
-        if len(self._idle) < self._settings.num_workers:
+        if len(self._idle) < self._num_kept:
             self._idle.append(assessor)
         else:
             assessor.end()
+        self._count(told.reply, errand.asked.codec, errand.spend)
+        errand.tell(found_in(told, errand.asked.shape))
 
     def _lose(self, errand: _Errand, ended: WorkerEnded) -> None:
         fault = self._count_end(ended, errand.spend, errand.limit_s)
         if fault is not None:
-            _fail(errand, fault)
+            errand.tell(fault)
         elif errand.is_again:
-            reason = "there was no process to decode it"
-            _fail(errand, Undecodable(DropReason.UNDECODABLE, reason))
+            errand.tell(_no_process())
         else:
             errand.is_again = True
             self._begin(errand)
@@ -185,9 +173,8 @@ class Assessors:
             self._watch = self._watch or loop.call_later(_CHECK_S, self._end_late)
 
 
-def _fail(errand: _Errand, error: Exception) -> None:
-    if not errand.found.done():
-        errand.found.set_exception(error)
+def _no_process() -> Undecodable:
+    return Undecodable(DropReason.UNDECODABLE, "there was no process to decode it")
 
 
 def _said(asked: StillToAssess, settings: DecodingSection) -> list[bytes | memoryview]:
@@ -235,23 +222,20 @@ def _head(
     )
 
 
-def still_of(told: Assessed, shape: Shape) -> LentPicture:
-    """The still of a reply; its arrays lie where the reply does.
-
-    Raises:
-        Undecodable: the reply says so, or makes no sense.
-    """
+def found_in(told: Assessed, shape: Shape) -> LentPicture | Undecodable:
+    """The still of a reply, whose arrays lie where the reply does; or why there is none: the reply
+    says so, or makes no sense."""
     reply = told.reply
     num_pixel_bytes = 3 * shape.width * shape.height
     rows = thumbnail_shape(shape.width, shape.height)
     try:
         if reply.reason is not None:
-            raise Undecodable(DropReason(reply.reason), reply.detail)
+            return Undecodable(DropReason(reply.reason), reply.detail)
         pixels = np.frombuffer(told.body, np.uint8, num_pixel_bytes)
         seen = np.frombuffer(told.body, np.uint8, math.prod(rows), num_pixel_bytes)
         if not (math.isfinite(reply.difference) and math.isfinite(reply.change)):
             raise ValueError("numbers that are none")
     except (TypeError, ValueError) as error:  # foreign bytes may have taken over the decoder
-        raise Undecodable(DropReason.UNDECODABLE, f"the decoder's reply: {error}") from error
+        return Undecodable(DropReason.UNDECODABLE, f"the decoder's reply: {error}")
     looks = Resemblance(seen.reshape(rows), reply.difference, reply.change)
     return LentPicture(pixels.reshape(shape.height, shape.width, 3), looks)

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded
@@ -45,8 +45,11 @@ class Workshop(Protocol):
         ...
 
     def assess(
-        self, asked: StillToAssess, spend: Callable[[float], None], then: Callable[[LentPicture], T]
-    ) -> "asyncio.Future[T]":
+        self,
+        asked: StillToAssess,
+        spend: Callable[[float], None],
+        tell: Callable[[LentPicture | Undecodable], None],
+    ) -> None:
         """Have a still assessed, on the event loop; see `Assessors.assess`."""
         ...
 
@@ -84,6 +87,7 @@ class Decoding:
         self.settings, self.clock, self.metrics, self.pool = settings, clock, metrics, pool
         self.turns = Turns(num_turns=settings.num_workers, share=settings.share, clock=clock)
         self.workshop = workshop
+        self.patience = Patience(settings.patience_s)
 
     def start(self) -> None:
         """Begin the processes; they make themselves ready in the background."""
@@ -134,34 +138,41 @@ class Desk:
         return self._until(job, turn)
 
     async def assess(
-        self, asked: StillToAssess, then: Callable[[LentPicture], T]
-    ) -> "asyncio.Future[T]":
-        """Wait for a turn and have a still assessed, without a thread. `then` is called with it on
-        the event loop; the future has what it returns. Whoever waits for that shields it, as for
-        `begin`.
+        self, asked: StillToAssess, tell: Callable[[LentPicture | Undecodable], None]
+    ) -> None:
+        """Wait for a turn and have a still assessed, without a thread. `tell` is called with it, or
+        with why there is none, on the event loop; it raises nothing. The turn is over then, and not
+        before.
 
         Raises:
-            Undecodable: TOO_COSTLY at once, while the sender is refused. The future, too.
+            Undecodable: TOO_COSTLY at once, while the sender is refused.
         """
         if self._is_judged:
             self._record.check()
         turn = await self._turn()
-        job = self._decoding.workshop.assess(asked, self._spend, then)
-        if self._is_judged:
-            job.add_done_callback(self._record.note)
-        return self._until(job, turn)
+
+        def end(found: LentPicture | Undecodable) -> None:
+            self._end(turn)
+            if self._is_judged and isinstance(found, Undecodable):
+                self._record.note(found)
+            tell(found)
+
+        self._decoding.workshop.assess(asked, self._spend, end)
 
     def _until(self, job: "asyncio.Future[T]", turn: "_Turn") -> "asyncio.Future[T]":
         """Have the turn end with the job."""
 
         def end(job: "asyncio.Future[T]") -> None:
-            spent_s, self._spent_s = self._spent_s, 0.0
-            turn.end(spent_s)
+            self._end(turn)
             if not job.cancelled():
                 job.exception()  # it may be that nobody waits for the result any more
 
         job.add_done_callback(end)
         return job
+
+    def _end(self, turn: "_Turn") -> None:
+        spent_s, self._spent_s = self._spent_s, 0.0
+        turn.end(spent_s)
 
     async def begin_if_room(self, work: Callable[[], T]) -> "asyncio.Future[T]":
         """The same for senders that may have any number of messages.
@@ -207,6 +218,8 @@ class Desk:
 
     async def _turn(self) -> "_Turn":
         """Wait for a turn."""
+        if (turn := self._turn_at_once()) is not None:
+            return turn
         decoding, clock = self._decoding, self._decoding.clock
         since_s = clock.now_s()
         await decoding.turns.take(self._tenant)
@@ -222,8 +235,9 @@ class Desk:
         return self._taken()
 
     def _taken(self) -> "_Turn":
-        decoding = self._decoding
-        return _Turn(decoding.turns, self._tenant, patience_s=decoding.settings.patience_s)
+        turn = _Turn(self._decoding.turns, self._tenant)
+        self._decoding.patience.have_with(turn)
+        return turn
 
     def _spend(self, spent_s: float) -> None:
         self._spent_s += spent_s
@@ -232,19 +246,60 @@ class Desk:
 class _Turn:
     """A turn that was taken, while the work goes on. It steps aside when that takes long."""
 
-    def __init__(self, turns: Turns, tenant: str, *, patience_s: float) -> None:
+    def __init__(self, turns: Turns, tenant: str) -> None:
         self._turns, self._tenant = turns, tenant
         self._is_aside = False
-        self._patience = asyncio.get_running_loop().call_later(patience_s, self._step_aside)
+        self.is_over = False
 
-    def _step_aside(self) -> None:
+    def step_aside(self) -> None:
+        """The work takes long: let others begin beside it."""
         self._is_aside = self._turns.step_aside(self._tenant)
 
     def end(self, spent_s: float) -> None:
         """The work is done, and took so much processor time."""
-        self._patience.cancel()
+        self.is_over = True
         end = self._turns.come_back if self._is_aside else self._turns.give_back
         end(self._tenant, spent_s=spent_s)
+
+
+class MayStepAside(Protocol):
+    """A turn, as far as patience is had with it."""
+
+    is_over: bool
+
+    def step_aside(self) -> None:
+        """Let others begin beside it."""
+        ...
+
+
+class Patience:
+    """Has turns step aside that last for longer than `patience_s`. One timer for all of them: most
+    are over long before, and to set one for each would cost more than what it is for."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._turns: deque[tuple[float, MayStepAside]] = deque()
+        """With the loop time at which each is to step aside; the oldest first."""
+        self._timer: asyncio.TimerHandle | None = None
+
+    def have_with(self, turn: MayStepAside) -> None:
+        """A turn begins."""
+        loop = asyncio.get_running_loop()
+        self._turns.append((loop.time() + self._patience_s, turn))
+        if self._timer is None:
+            self._timer = loop.call_later(self._patience_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        while self._turns:
+            due_at_s, turn = self._turns[0]
+            if not turn.is_over:
+                if due_at_s > loop.time():
+                    self._timer = loop.call_at(due_at_s, self._look)
+                    return
+                turn.step_aside()
+            self._turns.popleft()
 
 
 class _Record:
@@ -266,7 +321,7 @@ class _Record:
         try:
             yield
         except Undecodable as error:
-            self._note_error(error)
+            self.note(error)
             raise
 
     def check(self) -> None:
@@ -279,13 +334,9 @@ class _Record:
                 "it took too much processor time",
             )
 
-    def note(self, job: "asyncio.Future[Any]") -> None:
-        """A message was decoded, or not."""
-        if not job.cancelled():
-            self._note_error(job.exception())
-
-    def _note_error(self, error: BaseException | None) -> None:
-        if isinstance(error, Undecodable) and error.reason is DropReason.TOO_COSTLY:
+    def note(self, error: Undecodable) -> None:
+        """A message could not be decoded."""
+        if error.reason is DropReason.TOO_COSTLY:
             self._note_offence()
 
     def _note_offence(self) -> None:

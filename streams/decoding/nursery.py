@@ -25,6 +25,10 @@ T = TypeVar("T")
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
+LINK_BYTES = 1 << 20
+"""A socket to a decoder process takes so much at once, where the system lets it: a picture's pixels
+are read when they are all there, and not a quarter at a time."""
+
 CLOSE_S = 2.0
 """How long an ended nursery may take to go before it is killed."""
 
@@ -134,6 +138,8 @@ class Nursery:
             WorkerEnded: the nursery is closed, or cannot be started.
         """
         ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, LINK_BYTES)
         number = next(self._numbers)
         with theirs, self._lock:
             for _ in range(2):

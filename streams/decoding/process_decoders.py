@@ -5,14 +5,12 @@ decodes builds on what came before; when that is killed, the source alone loses 
 anew at its next key frame, cluster or fragment.
 """
 
-import asyncio
 import contextlib
 import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -53,6 +51,9 @@ class WorkerPool:
         self.settings, self._metrics = settings, metrics
         self._nursery = Nursery(memory_bytes=settings.memory_mib << 20)
         self._lock = threading.Lock()
+        self._decode_cpu = {
+            codec: metrics.decode_cpu_seconds.labels(codec=codec.name.lower()) for codec in Codec
+        }
         self._idle: list[Worker] = []
         self._num_lent = 0
         self._assessors = Assessors(
@@ -87,10 +88,13 @@ class WorkerPool:
         return ProcessDecoders(self, spend)
 
     def assess(
-        self, asked: StillToAssess, spend: Spend, then: Callable[[LentPicture], Any]
-    ) -> "asyncio.Future[Any]":
+        self,
+        asked: StillToAssess,
+        spend: Spend,
+        tell: Callable[[LentPicture | Undecodable], None],
+    ) -> None:
         """Have a still of a live stream assessed, on the event loop; see `Assessors.assess`."""
-        return self._assessors.assess(asked, spend, then)
+        self._assessors.assess(asked, spend, tell)
 
     def pulled(
         self,
@@ -187,7 +191,7 @@ class WorkerPool:
     def count(self, reply: DecodeReply, codec: Codec, spend: Spend) -> None:
         """Account for a message that was decoded."""
         spend(reply.spent_s)
-        self._metrics.decode_cpu_seconds.labels(codec=codec.name.lower()).inc(reply.spent_s)
+        self._decode_cpu[codec].inc(reply.spent_s)
 
 
 class ProcessDecoders:

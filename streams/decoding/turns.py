@@ -10,6 +10,10 @@ BURST_S = 2.0
 """A tenant that was quiet may spend so many seconds' share at once."""
 
 
+SWEEP_S = 1.0
+"""How often accounts are looked through for those that hold nothing any more."""
+
+
 @dataclass(slots=True, eq=False)
 class _Account:
     """One tenant's."""
@@ -42,7 +46,8 @@ class Turns:
         self._most_each = max(1, num_turns - 1)
         self._accounts: dict[str, _Account] = {}
         self._num_given = 0
-        self._num_busy = self._num_aside = 0
+        self._num_busy = self._num_aside = self._num_waiting = 0
+        self._swept_at_s = clock.now_s()
         self._max_aside = num_turns
         self._moved_at_s = clock.now_s()
 
@@ -58,9 +63,12 @@ class Turns:
 
     async def take(self, tenant: str) -> None:
         """Wait for a turn; who gets it gives it back."""
+        if not self._num_waiting and self.take_at_once(tenant):
+            return
         account = self._account(tenant)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         account.waiting.append(turn)
+        self._num_waiting += 1
         self._give_out()
         if turn.done():  # at once: nobody else is let in between
             return
@@ -72,7 +80,7 @@ class Turns:
             else:
                 if turn in account.waiting:
                     account.waiting.remove(turn)
-                self._forget_idle()
+                    self._num_waiting -= 1
             raise
 
     def give_back(self, tenant: str, *, spent_s: float) -> None:
@@ -81,7 +89,7 @@ class Turns:
         account.num_busy -= 1
         self._num_busy -= 1
         self._num_free += 1
-        self._charge(account, spent_s)
+        self._charge(tenant, spent_s)
 
     def step_aside(self, tenant: str) -> bool:
         """What has the turn goes on for longer: let others in, if there is room. Whoever stepped
@@ -102,7 +110,7 @@ class Turns:
         account = self._accounts[tenant]
         account.num_aside -= 1
         self._num_aside -= 1
-        self._charge(account, spent_s)
+        self._charge(tenant, spent_s)
 
     def num_waiting(self, tenant: str) -> int:
         """Who waits for a turn of a tenant."""
@@ -112,9 +120,7 @@ class Turns:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being decoded, and nothing waits for it."""
-        return not (self._num_busy or self._num_aside) and not any(
-            one.waiting for one in self._accounts.values()
-        )
+        return not (self._num_busy or self._num_aside or self._num_waiting)
 
     @property
     def stalled_s(self) -> float:
@@ -134,17 +140,24 @@ class Turns:
             self._accounts[tenant] = account
         return account
 
-    def _charge(self, account: _Account, spent_s: float) -> None:
-        self._fill(account)
+    def _charge(self, tenant: str, spent_s: float) -> None:
+        account = self._accounts[tenant]
+        now_s = self._fill(account)
         account.left_s -= spent_s
-        self._moved_at_s = self._clock.now_s()
+        self._moved_at_s = now_s
         self._give_out()
-        self._forget_idle()
+        if now_s - self._swept_at_s >= SWEEP_S:
+            self._swept_at_s = now_s
+            for other in list(self._accounts):
+                self._forget_idle(other)
+        else:
+            self._forget_idle(tenant)
 
     def _give_out(self) -> None:
-        while self._num_free and (tenant := self._next()) is not None:
+        while self._num_free and self._num_waiting and (tenant := self._next()) is not None:
             account = self._accounts[tenant]
             turn = account.waiting.popleft()
+            self._num_waiting -= 1
             if turn.cancelled():  # whoever waited for it will hear of that, but has not yet
                 continue
             self._grant(account)
@@ -171,16 +184,18 @@ class Turns:
             return not account.num_busy and not account.num_aside
         return account.num_busy < self._most_each
 
-    def _fill(self, account: _Account) -> None:
+    def _fill(self, account: _Account) -> float:
+        """Give an account what has grown meanwhile; returns the time."""
         now_s = self._clock.now_s()
         grown_s = account.left_s + (now_s - account.filled_at_s) * self._share
         account.left_s, account.filled_at_s = min(grown_s, self._share * BURST_S), now_s
+        return now_s
 
-    def _forget_idle(self) -> None:
-        """Drop accounts that hold nothing a new one would not."""
-        for tenant, account in list(self._accounts.items()):
-            if account.num_busy or account.num_aside or account.waiting:
-                continue
-            self._fill(account)
-            if account.left_s >= self._share * BURST_S:
-                del self._accounts[tenant]
+    def _forget_idle(self, tenant: str) -> None:
+        """Drop an account that holds nothing a new one would not."""
+        account = self._accounts[tenant]
+        if account.num_busy or account.num_aside or account.waiting:
+            return
+        self._fill(account)
+        if account.left_s >= self._share * BURST_S:
+            del self._accounts[tenant]

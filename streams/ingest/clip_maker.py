@@ -76,6 +76,8 @@ class ClipMaker:
             height=info.frame_height,
             privacy=privacy,
         )
+        self._observes: dict[Codec, Callable[[float], None]] = {}
+        """What notes how long each codec takes: a look-up by labels costs more than to note it."""
         self._is_looking = False
         self._job: asyncio.Future[_Looked] | None = None
         self._lone: Clip | None = None
@@ -263,11 +265,23 @@ class ClipMaker:
         perceiver.begin_still(message)
         started_s = clock.now_s()
 
-        def take(still: LentPicture) -> _Looked:
+        looked: asyncio.Future[_Looked] = asyncio.get_running_loop().create_future()
+
+        def take(found: LentPicture | Undecodable) -> None:
             self._note_decoded(message.codec, clock.now_s() - started_s)
-            seen = perceiver.see_still(message, still)
-            self.covers = perceiver.covers
-            return seen, [] if self._journal is None else as_pictures(seen.kept, message)
+            if looked.done():  # the stream was closed meanwhile
+                return
+            if isinstance(found, Undecodable):
+                looked.set_result((Seen.lost(found), []))
+                return
+            try:
+                seen = perceiver.see_still(message, found)
+                self.covers = perceiver.covers
+                kept = [] if self._journal is None else as_pictures(seen.kept, message)
+            except Exception as error:  # a fault of ours ends the stream, not the decoding
+                looked.set_exception(error)
+            else:
+                looked.set_result((seen, kept))
 
         self._is_looking = True
         try:
@@ -277,8 +291,8 @@ class ClipMaker:
                 shape=perceiver.shape,
                 before=perceiver.before,
             )
-            self._job = await self._desk.assess(asked, take)
-            return await asyncio.shield(self._job)
+            await self._desk.assess(asked, take)
+            return await looked
         finally:
             self._is_looking = False
 
@@ -291,7 +305,11 @@ class ClipMaker:
         return seen, [] if self._journal is None else as_pictures(seen.kept, message)
 
     def _note_decoded(self, codec: Codec, took_s: float) -> None:
-        self._shared.metrics.decode_seconds.labels(codec=codec.name.lower()).observe(took_s)
+        observe = self._observes.get(codec)
+        if observe is None:
+            observe = self._shared.metrics.decode_seconds.labels(codec=codec.name.lower()).observe
+            self._observes[codec] = observe
+        observe(took_s)
 
     def _end_source(self) -> "_Looked":
         seen = self._perceiver.end_source()

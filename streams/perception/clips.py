@@ -34,6 +34,11 @@ class ClipBuilder:
         """Where frames come in twos: how many waited in vain since two came close together."""
 
     @property
+    def has_pending(self) -> bool:
+        """Whether a frame waits for its partner."""
+        return self._waiting is not None
+
+    @property
     def pending(self) -> Clip | None:
         """The frame that waits for its partner, as the clip it would be alone."""
         if self._waiting is None:

@@ -26,7 +26,8 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class LentPicture:
     """A picture that was decoded and compared in one go. Its arrays are parts of one piece of
-    memory: who keeps one of them copies it."""
+    memory, which nobody else has, and nearly all of which are the pixels: who keeps the thumbnail
+    alone copies it."""
 
     pixels: Pixels
     resemblance: Resemblance

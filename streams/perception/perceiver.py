@@ -303,11 +303,11 @@ class Perceiver:
         painter = self._privacy.painter
         pixels = painter.painted(picture.pixels)
         seen.clips += self._builder.pass_time(capture_s)
-        is_wanted = self._builder.pending is not None or self._builder.is_after_gap(capture_s)
+        is_wanted = self._builder.has_pending or self._builder.is_after_gap(capture_s)
         if looks is not None and painter.is_idle:
-            own = replace(looks, thumbnail=looks.thumbnail.copy())
+            # The thumbnail is kept without the pixels before it; the pixels, if they are, with it.
+            own = Resemblance(looks.thumbnail.copy(), looks.difference, looks.change)
             verdict = self._gate.judge_by(own, capture_s, is_wanted=is_wanted)
-            pixels = pixels.copy() if verdict.is_kept else pixels
         elif picture.thumbnail is not None and painter.is_idle:
             told = resemblance(picture.thumbnail, self._gate.before)
             verdict = self._gate.judge_by(told, capture_s, is_wanted=is_wanted)
@@ -323,7 +323,7 @@ class Perceiver:
                 KeptFrame(
                     frame,
                     self._builder.newest_index,
-                    self._builder.pending is None,
+                    not self._builder.has_pending,
                     is_masked=not painter.is_idle,
                 )
             )

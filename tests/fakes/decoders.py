@@ -1,10 +1,9 @@
 """Decoding on the calling thread: for tests, where time stands still meanwhile."""
 
-import asyncio
 import atexit
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 from onlooker.core.media import Codec, Pixels
 from onlooker.core.metrics import Metrics
@@ -16,9 +15,7 @@ from onlooker.streams.decoding.pulled_video import PulledVideo
 from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.perception.decoders import Decoders, LentPicture, LocalVideo, Shape
 from onlooker.streams.perception.gate import resemblance, thumbnail
-from onlooker.streams.perception.stills import decode_still
-
-T = TypeVar("T")
+from onlooker.streams.perception.stills import Undecodable, decode_still
 
 
 class LocalDecoders:
@@ -46,17 +43,17 @@ class LocalWorkshop:
         return LocalDecoders()
 
     def assess(
-        self, asked: StillToAssess, spend: Callable[[float], None], then: Callable[[LentPicture], T]
-    ) -> "asyncio.Future[T]":
-        found: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self,
+        asked: StillToAssess,
+        spend: Callable[[float], None],
+        tell: Callable[[LentPicture | Undecodable], None],
+    ) -> None:
         try:
             pixels = self.decoders(spend).still(asked.payload, asked.codec, asked.shape)
-            found.set_result(
-                then(LentPicture(pixels, resemblance(thumbnail(pixels), asked.before)))
-            )
-        except Exception as error:
-            found.set_exception(error)
-        return found
+        except Undecodable as error:
+            tell(error)
+        else:
+            tell(LentPicture(pixels, resemblance(thumbnail(pixels), asked.before)))
 
     def pulled(self, order: PullOrder, seat: Seat, **options: Any) -> PulledVideo:
         """Pulled sources are decoded in real processes, which all tests share the nursery of."""

@@ -1,9 +1,13 @@
 import asyncio
 import struct
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from uvicorn.config import Config
 from uvicorn.server import ServerState
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
 
 from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
@@ -129,4 +133,50 @@ async def test_the_socket_waits_for_one_large_message() -> None:
     app.may_take.release()
     await until(lambda: len(app.taken) == 1)
     assert not transport.is_paused
+    await left(protocol, app)
+
+
+def texts_in(written: bytes) -> list[str]:
+    """What a client makes of the frames after the upgrade."""
+    reading = ClientProtocol(parse_uri("ws://a/"), state=State.OPEN, max_size=None)
+    reading.receive_data(written.partition(b"\r\n\r\n")[2])
+    return [bytes(frame.data).decode() for frame in reading.events_received() if is_text(frame)]
+
+
+def is_text(event: Any) -> TypeGuard[Frame]:
+    return isinstance(event, Frame) and event.opcode is Opcode.TEXT
+
+
+async def test_texts_of_any_length_are_posted_as_a_client_reads_them() -> None:
+    app = Reader()
+    protocol, transport = await connected(app)
+    texts = ["", "é" * 60, "x" * 126, "y" * 65_535, "z" * 65_536, "w" * 200_000]
+    waiting = iter(texts)
+    protocol.post(lambda: next(waiting, None))
+    assert texts_in(transport.written) == texts
+    await left(protocol, app)
+
+
+async def test_nothing_is_posted_to_a_peer_that_does_not_read() -> None:
+    app = Reader()
+    protocol, transport = await connected(app)
+    waiting = ["later", "now"]
+    protocol.post(lambda: protocol.pause_writing() or waiting.pop() if waiting else None)
+    assert texts_in(transport.written) == ["now", "later"]  # one write is begun and ended
+    waiting = ["later"]
+    protocol.post(lambda: waiting.pop() if waiting else None)
+    assert waiting == ["later"]
+    protocol.resume_writing()
+    protocol.post(lambda: waiting.pop() if waiting else None)
+    assert texts_in(transport.written) == ["now", "later", "later"]
+    await left(protocol, app)
+
+
+async def test_nothing_is_posted_after_the_end() -> None:
+    app = Reader()
+    protocol, transport = await connected(app)
+    protocol.data_received(b"\x82\xff" + b"\xff" * 12)  # no message may be so long
+    num_written = len(transport.written)
+    protocol.post(lambda: "too late")
+    assert len(transport.written) == num_written
     await left(protocol, app)

@@ -97,3 +97,22 @@ async def test_closing_a_subscription_ends_its_iteration_and_frees_it() -> None:
     with pytest.raises(StopAsyncIteration):
         await reading
     assert log.num_subscribers == 0
+
+
+async def test_a_subscriber_that_looks_by_itself_is_woken_for_news_only() -> None:
+    log = make_log()
+    subscription = log.subscribe(max_events=9, wakes_for_all=False)
+    waiting = asyncio.ensure_future(anext(subscription))
+    await asyncio.sleep(0)
+    log.publish(ack(1))
+    log.publish(seen(1))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert subscription.take_quiet() == (1, ack(1))
+    assert subscription.take_quiet() == (2, seen(1))
+    assert subscription.take_quiet() is None
+    log.publish(ack(2))
+    log.publish(StreamEnded("over"))
+    assert await waiting == (3, ack(2))
+    assert await anext(subscription) == (4, StreamEnded("over"))

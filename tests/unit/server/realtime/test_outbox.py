@@ -120,3 +120,18 @@ async def test_nothing_is_taken_after_the_end() -> None:
     outbox.close()
     outbox.put(Pong())
     assert await outbox.get() is None
+
+
+async def test_who_is_told_of_what_arrives_takes_it_without_waking_anybody() -> None:
+    arrivals: list[str] = []
+    outbox, _ = make_outbox(on_arrival=lambda: arrivals.append("!"))
+    reading = asyncio.ensure_future(outbox.get())
+    await asyncio.sleep(0)
+    outbox.put(Pong())
+    outbox.put(Pong())
+    await asyncio.sleep(0)
+    assert (len(arrivals), reading.done()) == (1, False)
+    assert json.loads(outbox.take() or "")["sequence_number"] == 1
+    outbox.wake()
+    assert json.loads(await reading or "")["sequence_number"] == 2
+    assert outbox.take() is None

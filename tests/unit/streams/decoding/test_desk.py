@@ -11,7 +11,7 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
-from onlooker.streams.decoding.desk import Decoding, Desk
+from onlooker.streams.decoding.desk import Decoding, Desk, Patience
 from onlooker.streams.perception.decoders import Decoders, Shape
 from onlooker.streams.perception.stills import Undecodable
 from tests.fakes.decoders import LocalDecoders, LocalWorkshop
@@ -133,3 +133,28 @@ async def test_pictures_beyond_those_that_may_wait_are_refused() -> None:
         await desk.begin_if_room(lambda: None)
     decoding.turns.give_back("t", spent_s=0.0)
     await (await waiting)
+
+
+class LongTurn:
+    """A turn that says when it was asked to step aside."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.asked = asyncio.Event()
+
+    def step_aside(self) -> None:
+        self.asked.set()
+
+
+async def test_turns_that_last_step_aside_each_in_its_time_and_those_that_are_over_do_not() -> None:
+    patience, turns = Patience(0.01), [LongTurn() for _ in range(3)]
+    for turn in turns:
+        patience.have_with(turn)
+    turns[1].is_over = True
+    async with asyncio.timeout(10):
+        await turns[0].asked.wait()
+        await turns[2].asked.wait()
+        later = LongTurn()
+        patience.have_with(later)
+        await later.asked.wait()
+    assert not turns[1].asked.is_set()

@@ -32,13 +32,14 @@ def lent(perceiver: Perceiver, pixels: Pixels) -> LentPicture:
     return LentPicture(pixels, resemblance(thumbnail(pixels), perceiver.before))
 
 
-def test_what_is_kept_of_a_lent_still_is_its_own() -> None:
+def test_the_thumbnail_of_a_lent_still_does_not_hold_its_pixels() -> None:
     perceiver = make_perceiver(StreamPrivacy())
-    memory = make_pixels("red", width=64, height=48).copy()
-    seen = perceiver.see_still(message(), lent(perceiver, memory))
-    memory[:] = 0
+    still = lent(perceiver, make_pixels("red", width=64, height=48))
+    seen = perceiver.see_still(message(), still)
     assert seen.outcome is FrameOutcome.KEPT
-    assert np.array_equal(seen.kept[0].frame.pixels, make_pixels("red", width=64, height=48))
+    assert seen.kept[0].frame.pixels is still.pixels  # nobody else has them
+    assert perceiver.before.previous is not None
+    assert not np.shares_memory(perceiver.before.previous, still.resemblance.thumbnail)
 
 
 def test_a_lent_still_that_is_like_the_last_is_skipped() -> None:
