@@ -65,7 +65,7 @@ def _sections(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str
 def _section(field: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any] | None:
     """The section that a field holds, or may hold; None for a plain value."""
     for option in field.get("anyOf", [field]):
-        found = definitions.get(_referred(option), {})
+        found: dict[str, Any] = definitions.get(_referred(option), {})
         if "properties" in found:
             return found
     return None

@@ -2,8 +2,9 @@
 
 A few calls do more, depending on what they carry, and need a second right where that shows: a
 stream with a source or an import from an address (`Action.PULL_SOURCE`), masks and retention of a
-stream (`Action.CHANGE_PRIVACY`), a watch with a webhook (`Action.HAVE_WEBHOOK`), the usage of another tenant (`Action.READ_ALL_USAGE`), and a connection or
-a WebRTC session that names a stream which is not open yet (`Action.OPEN_STREAM`).
+stream (`Action.CHANGE_PRIVACY`), a watch with a webhook (`Action.HAVE_WEBHOOK`), the usage of
+another tenant (`Action.READ_ALL_USAGE`), and a connection or a WebRTC session that names a stream
+which is not open yet (`Action.OPEN_STREAM`).
 """
 
 from collections.abc import Mapping

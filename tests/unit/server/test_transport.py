@@ -161,7 +161,12 @@ async def test_nothing_is_posted_to_a_peer_that_does_not_read() -> None:
     app = Reader()
     protocol, transport = await connected(app)
     waiting = ["later", "now"]
-    protocol.post(lambda: protocol.pause_writing() or waiting.pop() if waiting else None)
+
+    def pausing() -> str | None:
+        protocol.pause_writing()
+        return waiting.pop() if waiting else None
+
+    protocol.post(pausing)
     assert texts_in(transport.written) == ["now", "later"]  # one write is begun and ended
     waiting = ["later"]
     protocol.post(lambda: waiting.pop() if waiting else None)
