@@ -31,6 +31,7 @@ class Metrics:
         self._add_frames(self.registry)
         self._add_webrtc(self.registry)
         self._add_questions(self.registry)
+        self._add_surveys(self.registry)
         self._add_scheduling(self.registry)
         self._add_engine(self.registry)
         self._add_watches(self.registry)
@@ -295,6 +296,22 @@ class Metrics:
             "onlooker_question_tpot_seconds",
             "Per answer: (end to end - TTFT) / (output tokens - 1).",
             buckets=STEP_BUCKETS_S,
+            registry=registry,
+        )
+
+    def _add_surveys(self, registry: CollectorRegistry) -> None:
+        self.surveys = Counter(
+            "onlooker_surveys_total",
+            "Questions to several streams by how they ended: completed, incomplete (some streams "
+            "were not heard), failed, cancelled, refused.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.survey_parts = Counter(
+            "onlooker_survey_parts_total",
+            "What came of such questions to each stream: completed, incomplete, failed, refused, "
+            "timed_out.",
+            ["outcome"],
             registry=registry,
         )
 

@@ -102,6 +102,9 @@ class Question:
     """Calls that were made for this question before, in order."""
     images: tuple[Clip, ...] = ()
     """Pictures handed over with the question itself (``input_image``), outside any stream."""
+    tells_confidence: bool = False
+    """Whether whoever asks is told how likely the answer's words were to the model; `sampling` must
+    ask for probabilities then."""
     trace: TraceParent | None = None
     """The place in a trace that whoever asks has brought along."""
 

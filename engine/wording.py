@@ -126,15 +126,22 @@ class Wording:
         if bare.endswith("?"):
             return CheckQuestion(bare, about_event=_asks_of_event(bare))
         bare = bare.rstrip(" .!")
+        own = self.rule_for(bare)
+        if own is not None:
+            return own
+        return CheckQuestion(self.condition.replace("{condition}", bare), about_event=False)
+
+    def rule_for(self, condition: str) -> CheckQuestion | None:
+        """The question that the model's own rules have for a condition; None where none fits."""
         for rule in self.rules:
-            if (match := re.fullmatch(rule.pattern, bare, re.IGNORECASE)) is not None:
+            if (match := re.fullmatch(rule.pattern, condition, re.IGNORECASE)) is not None:
                 fill = partial(_filled, groups=match.groups())
                 needs = rule.needs
                 if needs is not None and needs.color is not None:
                     needs = replace(needs, color=fill(needs.color))
                 text = _with_right_article(fill(rule.question))
                 return CheckQuestion(text, rule.about_event, rule.threshold, needs)
-        return CheckQuestion(self.condition.replace("{condition}", bare), about_event=False)
+        return None
 
 
 DEFAULT_WORDING = Wording()

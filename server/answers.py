@@ -4,6 +4,7 @@
 stream answers.
 """
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -156,6 +157,7 @@ class AnswerWriter:
             fetched_bytes=dict(end.fetched_bytes),
             fetched_ratio=end.fetched_ratio,
             dialogue_turns=len(self._question.dialogue),
+            confidence=self._confidence(),
             ttft_ms=self._ttft_ms,
         )
         return self._close(end.finish_reason.status, usage=usage, facts=facts, reason=end.reason)
@@ -176,6 +178,12 @@ class AnswerWriter:
             limit=body.limit,
         )
         return self._close("failed", error=told)
+
+    def _confidence(self) -> float | None:
+        if not self._question.tells_confidence or not self.logprobs:
+            return None
+        mean = sum(token.logprob for token in self.logprobs) / len(self.logprobs)
+        return round(math.exp(min(0.0, mean)), 4)
 
     def _picture_of(self, evidence: Evidence, pictured_from_s: float | None) -> str | None:
         """The newest picture of what was just seen, and the first of what was brought back."""

@@ -65,6 +65,28 @@ class TlsSection(Section):
         return self.self_signed or self.cert is not None
 
 
+class SurveysSection(Section):
+    """Questions to several streams at once (`POST /v1/questions`)."""
+
+    max_streams: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """Streams that one question may ask; with more it is refused with 413."""
+    max_parallel: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Streams that one question asks at a time."""
+    max_running: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Streams that all such questions of this server ask at a time, in turn between them; fewer
+    than `streams.max_questions`, so that questions to one stream find room beside them."""
+    deadline_s: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    """How long such a question takes at most, where it does not say itself: then it is answered
+    from what is there."""
+    max_deadline_s: Annotated[float, Field(gt=0, le=3600)] = 300.0
+    """The longest that it may ask for."""
+    max_moments: Annotated[int, Field(ge=0, le=100)] = 3
+    """Moments that are told of each stream."""
+    servers_timeout_s: Annotated[float, Field(gt=0, le=60)] = 3.0
+    """How long another server may take to say which streams it has; then its streams are left out,
+    and the answer says so."""
+
+
 class ServerSection(Section):
     """The gateway: where it listens, whom it lets in and what it refuses."""
 
@@ -158,6 +180,9 @@ class ServerSection(Section):
     the oldest go first. 0: none are kept."""
     max_stored_response_bytes: Annotated[int, Field(ge=4096)] = 32 << 20
     """Bytes that they take together."""
+
+    surveys: SurveysSection = SurveysSection()
+    """Questions to several streams at once."""
 
     # How long it waits
     guest_patience_s: Annotated[float, Field(gt=0)] = 10.0

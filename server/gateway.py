@@ -24,6 +24,7 @@ from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.release import package_version
 from onlooker.server.stored_responses import StoredResponses
+from onlooker.server.surveys.rota import Rota
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.importing.importer import Importer
 from onlooker.streams.tenants import TenantStreams
@@ -60,6 +61,8 @@ class Gateway:
     pictures: PictureReader
     pushers: HttpPushers
     responses: StoredResponses
+    rota: Rota
+    """Whose turn it is between questions to several streams."""
     importer: Importer
     places: Places
     """Of realtime connections."""

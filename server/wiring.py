@@ -40,6 +40,7 @@ from onlooker.server.pictures import PictureReader
 from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.stored_responses import StoredResponses
+from onlooker.server.surveys.rota import Rota
 from onlooker.server.traces.making import make_exporter, make_tracer
 from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.belongings import (
@@ -149,6 +150,7 @@ def make_gateway(
             max_bytes=server.max_stored_response_bytes,
             metrics=metrics,
         ),
+        rota=Rota(server.surveys.max_running),
         importer=make_importer(settings, hub, clock=clock, metrics=metrics),
         places=Places(server.max_connections, what="realtime connections"),
         requests=Places(server.max_http_requests, what="running HTTP requests"),

@@ -243,6 +243,9 @@ class AnswerFacts(Outbound):
     """How many earlier questions and answers the model was given with the question."""
     forgotten_spans_s: list[tuple[float, float]] = []
     """Times that the question named and that were deleted, as (start, end)."""
+    confidence: float | None = None
+    """How likely the model's words were to it, from 0 to 1: the geometric mean of the probabilities
+    of the answer's tokens. Null where the question did not ask for it (`confidence`)."""
     ttft_ms: float | None = None
     """Milliseconds from the acceptance of the question to its first piece of text."""
 

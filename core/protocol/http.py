@@ -195,6 +195,8 @@ class QuestionRequest(Inbound):
     instructions: str | None = None
     service_tier: TierName | None = None
     """The tier whose targets hold for this answer; default: the stream's."""
+    confidence: bool = False
+    """Whether `onlooker.confidence` tells how likely the answer's words were to the model."""
 
 
 class AnswerReply(Outbound):
@@ -204,6 +206,8 @@ class AnswerReply(Outbound):
     object: Literal["answer"] = "answer"
     status: FinalStatus
     stream: str
+    name: str = ""
+    """What people call the stream; empty where nobody said."""
     question: str
     answer: str
     usage: Usage = Usage()

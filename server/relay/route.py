@@ -53,7 +53,7 @@ class StreamRoute(JsonRoute):
             except (NoRoom, ShuttingDown) as refusal:
                 tenant = grant_of(request, gateway).tenant
                 target = another_place(gateway, request, refusal, tenant, _name_in(request))
-            return await _passed_on(relay, gateway, request, target, handler)
+            return await passed_on(relay, gateway, request, target, handler)
 
         return handle
 
@@ -94,13 +94,18 @@ async def _check_path(gateway: Gateway, request: JsonRequest) -> Stream | None:
         raise
 
 
-async def _passed_on(
+async def passed_on(
     relay: FleetRelay,
     gateway: Gateway,
     request: JsonRequest,
     owner: OwnedElsewhere,
     handler: Handler,
 ) -> Response:
+    """The reply of another server to a call about its stream, wherever that moves meanwhile;
+    `handler` makes that of this server, where it is to have the stream after all.
+
+    Raises: what `Pursuit`, `RelayedCall.ask` and `handler` do.
+    """
     opens_itself = _call_of(request) in OPENING
     pursuit = Pursuit(gateway, relay, request, owner, opens_itself=opens_itself)
     await pursuit.begin()

@@ -5,20 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
-from onlooker.core.errors import InvalidRequest, TooLarge
-from onlooker.core.protocol.base import ErrorBody, Usage
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
-from onlooker.core.protocol.server_events import ResponseObject
-from onlooker.engine.interface import Question
-from onlooker.scheduler.slo import Tier
 from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.pictures import Inquiry
+from onlooker.server.question_wire import answer_reply, asked_question
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.replies import answer_whole, failure_reply
 from onlooker.server.sse import EventResponse, NumberedText
-from onlooker.server.stream_times import stream_s
-from onlooker.streams.stream import Stream
 
 router = APIRouter(prefix="/v1/streams", tags=["questions"], route_class=StreamRoute)
 
@@ -55,19 +49,7 @@ async def ask_stream(
     The answer depends on nothing captured after the moment it is about. Hanging up cancels it.
     """
     stream = streams.get(stream_id)
-    max_chars = gateway.settings.server.max_text_chars
-    if len(request.question) + len(request.instructions or "") > max_chars:
-        raise TooLarge(
-            f"question and instructions may have {max_chars} characters", param="question"
-        )
-    max_tokens = gateway.output_tokens(request.max_output_tokens, param="max_output_tokens")
-    question = Question(
-        text=request.question,
-        max_tokens=max_tokens,
-        instructions=request.instructions,
-        at_s=_asked_s(stream, request),
-        tier=Tier.named(request.service_tier),
-    )
+    question = asked_question(gateway, stream, request)
     writer = AnswerWriter(question, stream=stream.name, clock=gateway.clock)
     inquiry = Inquiry(question)
     if request.stream:
@@ -82,34 +64,4 @@ async def ask_stream(
     assert writer.done is not None
     if writer.failure is not None and not writer.text:
         return failure_reply(writer.failure)
-    return JSONResponse(_reply(writer.done, stream, request.question).model_dump())
-
-
-def _asked_s(stream: Stream, request: QuestionRequest) -> float | None:
-    """The stream time that a question is about; None: now."""
-    if request.at is None:
-        return request.at_s
-    if request.at_s is not None:
-        raise InvalidRequest("give 'at' or 'at_s', not both", param="at")
-    asked_s = stream_s(stream, request.at, "at")
-    assert asked_s is not None
-    if asked_s < 0:
-        raise InvalidRequest(f"stream '{stream.name}' began after {request.at}", param="at")
-    return asked_s
-
-
-def _reply(done: ResponseObject, stream: Stream, question: str) -> AnswerReply:
-    error = done.status_details.error if done.status_details is not None else None
-    assert done.status != "in_progress"
-    return AnswerReply(
-        id=done.id,
-        status=done.status,
-        stream=stream.name,
-        question=question,
-        answer=done.text,
-        usage=done.usage or Usage(),
-        onlooker=done.onlooker,
-        error=None
-        if error is None
-        else ErrorBody(type=error.type, code=error.code, message=error.message),
-    )
+    return JSONResponse(answer_reply(writer.done, stream, request.question).model_dump())

@@ -349,6 +349,7 @@ CALLS = [
         carries="labels",
         session={"type": "realtime", "input_video": {"labels": ["outside"]}},
     ),
+    http("POST /v1/questions", "/v1/questions", json={"question": "What is there?"}),
     event("ping"),
     event(
         "input_video.frame.append",
@@ -469,6 +470,7 @@ def test_every_call_of_every_door_is_in_the_table_and_tried_here() -> None:
 
 def test_every_action_has_a_scope_and_a_door() -> None:
     beside = {
+        Action.CHANGE_PRIVACY,
         Action.CONNECT,
         Action.HAVE_WEBHOOK,
         Action.MASK_OWN,

@@ -1,0 +1,1 @@
+"""One question to several streams at once, here and at other servers."""

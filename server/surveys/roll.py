@@ -1,0 +1,111 @@
+"""`Roll`: which streams of a tenant there are, on this server and on the others of its fleet."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from onlooker.core.errors import Overloaded
+from onlooker.core.protocol.base import StreamObject
+from onlooker.core.protocol.http import ServerObject, StreamList
+from onlooker.core.waiting import within
+from onlooker.server.fleet.fleet_relay import FleetRelay
+from onlooker.server.gateway import Gateway
+from onlooker.server.surveys.called import NoReply, get_at
+from onlooker.server.views import stream_object
+from onlooker.streams.nameplate import checked_labels
+
+PAGE = 100
+"""Streams that another server is asked for at a time."""
+
+MAX_ASKED = 16
+"""Servers that are asked at a time."""
+
+EVERYONE = ("ready", "draining")
+"""Servers that have streams."""
+
+
+@dataclass(slots=True)
+class Roll:
+    """The streams that were found."""
+
+    streams: list[StreamObject] = field(default_factory=list)
+    """Oldest first; none twice."""
+    unreached: list[str] = field(default_factory=list)
+    """Servers that did not say which they have."""
+
+
+async def call_roll(
+    gateway: Gateway, request: Request, tenant: str, labels: Sequence[str], *, limit: int
+) -> Roll:
+    """The open streams of a tenant that have all of some labels, `limit` of each server at most.
+    `request`: whose key or token is shown to the other servers.
+
+    Raises:
+        InvalidRequest, TooLarge: what is no label; too many.
+        Overloaded: it is not known which servers there are.
+    """
+    wanted = checked_labels(labels, gateway.settings.streams.nameplates)
+    own = gateway.streams_of(tenant).streams()
+    roll = Roll([stream_object(one) for one in own if one.nameplate.plate.has_labels(wanted)])
+    relay = gateway.relay
+    if relay is not None and not relay.was_passed_on(request.headers):
+        await _ask_others(gateway, relay, request, wanted, roll, limit=limit)
+    found = {one.id: one for one in sorted(roll.streams, key=lambda one: (one.created_at, one.id))}
+    roll.streams = list(found.values())
+    return roll
+
+
+async def _ask_others(
+    gateway: Gateway,
+    relay: FleetRelay,
+    request: Request,
+    labels: Sequence[str],
+    roll: Roll,
+    *,
+    limit: int,
+) -> None:
+    assert gateway.herald is not None, "who passes calls on hears of other servers"
+    try:
+        servers = await gateway.herald.servers()
+    except Overloaded:
+        roll.unreached.append("all other servers")
+        return
+    others = [s for s in servers if s.name != gateway.name and s.url and s.status in EVERYONE]
+    room = asyncio.Semaphore(MAX_ASKED)
+
+    async def ask(server: ServerObject) -> None:
+        async with room:
+            try:
+                roll.streams += await within(
+                    gateway.clock,
+                    gateway.settings.server.surveys.servers_timeout_s,
+                    _of_server(relay, server.url, request, labels, limit=limit),
+                )
+            except (NoReply, TimeoutError):
+                roll.unreached.append(server.name)
+
+    await asyncio.gather(*map(ask, others))
+    roll.unreached.sort()
+
+
+async def _of_server(
+    relay: FleetRelay, base: str, request: Request, labels: Sequence[str], *, limit: int
+) -> list[StreamObject]:
+    query = "".join(f"&label={quote(label)}" for label in labels)
+    found: list[StreamObject] = []
+    after = ""
+    while True:
+        path = f"/v1/streams?limit={PAGE}{query}{after}"
+        told = await get_at(relay, base, path.encode(), request.scope["headers"])
+        try:
+            page = StreamList.model_validate(told)
+        except ValidationError as error:
+            raise NoReply("it is of another version") from error
+        found += page.data
+        if not page.has_more or len(found) >= limit or page.last_id is None:
+            return found
+        after = f"&after={quote(page.last_id)}"
