@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Overloaded
-from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
+from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
 from onlooker.streams.decoding.assessors import StillToAssess
@@ -17,9 +17,8 @@ from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile, PulledVideo
 from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.decoding.turns import Turns
-from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Decoders, LentPicture, Shape, VideoDecoder
-from onlooker.streams.perception.picker import Picker
+from onlooker.streams.perception.perceiver import Decoded
 from onlooker.streams.perception.stills import Undecodable
 
 T = TypeVar("T")
@@ -149,15 +148,37 @@ class Desk:
         """
         if self._is_judged:
             self._record.check()
-        turn = await self._turn()
+        workshop, turn = self._decoding.workshop, await self._turn()
 
         def end(found: LentPicture | Undecodable) -> None:
             self._end(turn)
-            if self._is_judged and isinstance(found, Undecodable):
-                self._record.note(found)
+            self._note(found)
             tell(found)
 
-        self._decoding.workshop.assess(asked, self._spend, end)
+        workshop.assess(asked, self._spend, end)
+
+    async def decode(
+        self, ask: Callable[[Callable[[Decoded], None]], None], tell: Callable[[Decoded], None]
+    ) -> None:
+        """The same for a message of coded video, which `ask` has decoded.
+
+        Raises:
+            Undecodable: as `assess`.
+        """
+        if self._is_judged:
+            self._record.check()
+        turn = await self._turn()
+
+        def end(decoded: Decoded) -> None:
+            self._end(turn)
+            self._note(decoded.found)
+            tell(decoded)
+
+        ask(end)
+
+    def _note(self, found: object) -> None:
+        if self._is_judged and isinstance(found, Undecodable):
+            self._record.note(found)
 
     def _until(self, job: "asyncio.Future[T]", turn: "_Turn") -> "asyncio.Future[T]":
         """Have the turn end with the job."""
@@ -360,21 +381,4 @@ class _Judged:
             return self._decoders.still(payload, codec, shape)
 
     def open_video(self, codec: Codec, shape: Shape) -> VideoDecoder:
-        return _JudgedVideo(self._decoders.open_video(codec, shape), self._record)
-
-
-class _JudgedVideo:
-    """A source's decoder whose user has a record."""
-
-    def __init__(self, decoder: VideoDecoder, record: _Record) -> None:
-        self._decoder, self._record = decoder, record
-
-    def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
-        with self._record.judging():
-            return self._decoder.decode(message, picker, follows_gap=follows_gap)
-
-    def finish(self, picker: Picker) -> list[Picture]:
-        return self._decoder.finish(picker)
-
-    def close(self) -> None:
-        self._decoder.close()
+        return self._decoders.open_video(codec, shape)  # judged by `Desk.decode`

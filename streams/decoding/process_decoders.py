@@ -15,22 +15,18 @@ from dataclasses import replace
 import numpy as np
 
 from onlooker.core.errors import ServiceError
-from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
+from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
 from onlooker.streams.decoding.assessors import Assessors, StillToAssess
 from onlooker.streams.decoding.nursery import Nursery, Worker, WorkerEnded, wall_limit_s
+from onlooker.streams.decoding.process_video import ProcessVideo
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile, PulledVideo
 from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest
-from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import LentPicture, Shape
-from onlooker.streams.perception.gate import thumbnail_shape
-from onlooker.streams.perception.picker import Picker
-from onlooker.streams.perception.pieces import MAX_JUMPS, Beginning
 from onlooker.streams.perception.stills import Undecodable, encode_png
-from onlooker.streams.perception.stream_time import TimeJump
 
 _CRASHES = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL)
 
@@ -223,134 +219,22 @@ class ProcessDecoders:
                     raise fault from None
                 continue
             self._pool.count(reply, codec, self._spend)
-            (picture,) = _pictures(reply, body, shape, are_reduced=False)
-            return picture.pixels
+            return _pixels(reply, body, shape)
         raise Undecodable(DropReason.UNDECODABLE, "there was no process to decode it")
 
-    def open_video(self, codec: Codec, shape: Shape) -> "ProcessVideo":
+    def open_video(self, codec: Codec, shape: Shape) -> ProcessVideo:
         return ProcessVideo(self._pool, self._spend, codec, shape)
 
 
-class ProcessVideo:
-    """A source of coded video and the process that decodes it."""
-
-    def __init__(self, pool: WorkerPool, spend: Spend, codec: Codec, shape: Shape) -> None:
-        self._pool, self._spend, self._codec, self._shape = pool, spend, codec, shape
-        settings = pool.settings
-        self._budget_s = settings.piece_budget_s if codec.is_container else settings.chunk_budget_s
-        self._worker: Worker | None = None
-        self._beginning: Beginning | None = None
-        """Of a container or of H.264: another process can go on with it."""
-
-    def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
-        beginning = self._beginning if self._worker is None else None
-        request = self._request(
-            "video", picker, capture_s=message.capture_s, follows_gap=follows_gap, of=beginning
-        )
-        header = beginning.header if beginning is not None else b""
-        try:
-            return self._ask(request, picker, header, message.payload)
-        except WorkerEnded as ended:
-            fault = self._pool.count_end(ended, self._spend, self._budget_s)
-            raise fault or Undecodable(
-                DropReason.UNDECODABLE, "its decoder was ended; it begins anew"
-            ) from None
-
-    def finish(self, picker: Picker) -> list[Picture]:
-        if self._worker is None:
-            return []
-        try:
-            return self._ask(self._request("finish", picker), picker)
-        except WorkerEnded as ended:
-            self._pool.count_end(ended, self._spend, self._budget_s)
-            return []
-        except Undecodable:
-            return []
-
-    def close(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.end()
-
-    def _request(
-        self,
-        do: str,
-        picker: Picker,
-        *,
-        capture_s: float = 0.0,
-        follows_gap: bool = False,
-        of: Beginning | None = None,
-    ) -> DecodeRequest:
-        return DecodeRequest(
-            do="finish" if do == "finish" else "video",
-            codec=self._codec,
-            width=self._shape.width,
-            height=self._shape.height,
-            max_pixels=self._shape.max_pixels,
-            budget_s=self._budget_s,
-            capture_s=capture_s,
-            follows_gap=follows_gap,
-            interval_s=picker.sampler.interval_s,
-            due_s=picker.sampler.due_s,
-            newest_s=picker.newest_s,
-            is_hurried=picker.is_hurried,
-            max_gap_s=self._shape.max_gap_s,
-            num_header_bytes=len(of.header) if of is not None else 0,
-            base_s=of.base_s if of is not None else 0.0,
-            origin_s=of.origin_s if of is not None else 0.0,
-            is_reduced=True,
-        )
-
-    def _ask(self, request: DecodeRequest, picker: Picker, *body: bytes) -> list[Picture]:
-        worker = self._worker = self._worker or self._pool.begin()
-        try:
-            reply, pixels = worker.ask(request, *body, wall_limit_s=wall_limit_s(self._budget_s))
-        except WorkerEnded:
-            self._worker = None
-            raise
-        self._pool.count(reply, self._codec, self._spend)
-        picker.sampler.due_s = reply.due_s
-        picker.num_passed_over += reply.num_passed_over
-        picker.jumps += _jumps(reply)
-        if reply.num_header_bytes:
-            header = bytes(pixels[: reply.num_header_bytes])
-            self._beginning = Beginning(header, reply.base_s, reply.origin_s)
-        return _pictures(reply, pixels, self._shape, are_reduced=True)
-
-
-def _jumps(reply: DecodeReply) -> list[TimeJump]:
-    """The jumps of a reply, as far as they make sense."""
-    return [
-        TimeJump("gap" if kind == "gap" else "moved", float(at_s), float(by_s))
-        for kind, at_s, by_s in reply.jumps[:MAX_JUMPS]
-        if math.isfinite(at_s) and math.isfinite(by_s)
-    ]
-
-
-def _pictures(
-    reply: DecodeReply, body: bytearray, shape: Shape, *, are_reduced: bool
-) -> list[Picture]:
-    """The pictures of a reply, each in memory of its own: it is kept, or let go, for itself.
-    `are_reduced`: their thumbnails follow. Raises `Undecodable` where the reply says so, or makes
-    no sense."""
-    num, at = len(reply.times_s), reply.num_header_bytes
-    rows = (num, shape.height, shape.width, 3)
-    seen_rows = (num, *thumbnail_shape(shape.width, shape.height))
-    num_bytes, num_seen_bytes = math.prod(rows), math.prod(seen_rows) if are_reduced else 0
+def _pixels(reply: DecodeReply, body: bytearray, shape: Shape) -> Pixels:
+    """The one picture of a reply. Raises `Undecodable` where the reply says so, or makes no
+    sense."""
+    rows = (shape.height, shape.width, 3)
     try:
         if reply.reason is not None:
             raise Undecodable(DropReason(reply.reason), reply.detail)
-        if len(body) != at + num_bytes + num_seen_bytes:
-            raise ValueError(f"{len(body)} bytes of {num} pictures")
-        if not num:
-            return []
-        pixels = np.frombuffer(body, np.uint8, num_bytes, at).reshape(rows)
-        if not are_reduced:
-            return [Picture(at_s, one) for at_s, one in zip(reply.times_s, pixels, strict=True)]
-        seen = np.frombuffer(body, np.uint8, num_seen_bytes, at + num_bytes).reshape(seen_rows)
+        if len(reply.times_s) != 1 or len(body) != math.prod(rows):
+            raise ValueError(f"{len(body)} bytes of {len(reply.times_s)} pictures")
+        return np.frombuffer(body, np.uint8).reshape(rows)
     except ValueError as error:  # foreign bytes may have taken over the decoder
         raise Undecodable(DropReason.UNDECODABLE, f"the decoder's reply: {error}") from error
-    return [
-        Picture(at_s, one.copy(), small.copy())
-        for at_s, one, small in zip(reply.times_s, pixels, seen, strict=True)
-    ]

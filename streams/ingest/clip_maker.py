@@ -6,7 +6,6 @@ over then, so that it does not fall behind either. On the virtual clock everythi
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +29,9 @@ from onlooker.streams.ingest.presenter import Presenter
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.journaling import KeptPicture, StreamJournal, as_pictures
 from onlooker.streams.perception.decoders import LentPicture
-from onlooker.streams.perception.perceiver import Perceiver, Seen
+from onlooker.streams.perception.perceiver import Decoded, Perceiver, Seen
+from onlooker.streams.perception.picker import Picker
+from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
 from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.quality.stream_quality import StreamQuality
@@ -38,6 +39,9 @@ from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamTerms
 
 _log = logging.getLogger("onlooker.streams.ingest")
+
+MAX_LIGHT_PICTURES = 2
+"""So many pictures of one message are looked at on the event loop; more keep it too long."""
 
 
 class ClipMaker:
@@ -122,7 +126,7 @@ class ClipMaker:
             elif isinstance(item, Barrier):
                 self._reach(item)
             elif isinstance(item, SourceEnd):
-                seen, pictures = await self._looked(self._end_source, decodes=True)
+                seen, pictures = await self._source_ended()
                 await self._keep(pictures)
                 for change in seen.health:
                     self._tally.note_health(change)
@@ -134,13 +138,9 @@ class ClipMaker:
         """Let go of the decoders once they are done with what they do, without waiting for that.
         Call it after `run` has ended."""
         if self._job is None or self._job.done():
-            self._let_go()
+            self._perceiver.close()
         else:
-            self._job.add_done_callback(lambda _: self._let_go())
-
-    def _let_go(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the pool is closed, and with it all decoders
-            self._shared.pool.submit(self._perceiver.close)
+            self._job.add_done_callback(lambda _: self._perceiver.close())
 
     async def _wait_for_more(self) -> None:
         """Wait for something in the mailbox. On a live stream wait no longer than a lone frame may
@@ -239,21 +239,22 @@ class ClipMaker:
 
     async def _seen(self, entry: Entry) -> "_Looked":
         message = entry.message
-        if self._is_light(message):
-            try:
+        try:
+            if isinstance(message, EncodedFrame) and not message.is_still:
+                return await self._video_looked(message, follows_gap=entry.follows_gap)
+            if self._is_light(message):
                 return await self._still_looked(message)
-            except Undecodable as error:
-                return Seen.lost(error), []
-        is_hurried = self._is_live and not message.is_still and self._presenter.is_full
+            self._perceiver.begin_still(message)
+        except Undecodable as error:
+            return Seen.lost(error), []
         return await self._looked(
-            partial(self._see, entry, is_hurried=is_hurried),
-            decodes=isinstance(message, EncodedFrame),
+            partial(self._see, message), decodes=isinstance(message, EncodedFrame)
         )
 
     def _is_light(self, message: FrameMessage) -> TypeGuard[EncodedFrame]:
-        """Whether nothing but decoding and comparing is to be done for a message, which decoder
+        """Whether nothing but decoding and comparing is to be done for a picture, which decoder
         processes do without a thread of ours."""
-        if not isinstance(message, EncodedFrame) or not message.is_still:
+        if not isinstance(message, EncodedFrame):
             return False
         shape = self._perceiver.shape
         is_kept_as_it_came = len(message.payload) <= 3 * shape.width * shape.height
@@ -296,10 +297,49 @@ class ClipMaker:
         finally:
             self._is_looking = False
 
-    def _see(self, entry: Entry, *, is_hurried: bool) -> "_Looked":
-        message, clock = entry.message, self._shared.clock
+    async def _video_looked(self, message: EncodedFrame, *, follows_gap: bool) -> "_Looked":
+        """Have a message of coded video decoded, and look at what came of it: nothing, for most. A
+        thread is needed only where that takes long. Raises `Undecodable`."""
+        started_s = self._shared.clock.now_s()
+        decoded = await self._decoded(
+            partial(
+                self._perceiver.decode,
+                message,
+                follows_gap=follows_gap,
+                is_hurried=self._is_live and self._presenter.is_full,
+            )
+        )
+        self._note_decoded(message.codec, self._shared.clock.now_s() - started_s)
+        is_light = self._perceiver.is_light and self._journal is None
+        if decoded.num_pictures > (MAX_LIGHT_PICTURES if is_light else 0):
+            return await self._looked(partial(self._see_decoded, message, decoded), decodes=False)
+        looked = self._see_decoded(message, decoded)
+        self.covers = self._perceiver.covers
+        return looked
+
+    async def _decoded(self, ask: Callable[[Callable[[Decoded], None]], None]) -> Decoded:
+        """What comes of coded video. Raises `Undecodable`."""
+        found: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
+
+        def tell(decoded: Decoded) -> None:
+            if not found.done():  # else the stream was closed meanwhile
+                found.set_result(decoded)
+
+        self._is_looking = True
+        try:
+            await self._desk.decode(ask, tell)
+            return await found
+        finally:
+            self._is_looking = False
+
+    def _see_decoded(self, message: EncodedFrame, decoded: Decoded) -> "_Looked":
+        seen = self._perceiver.see_decoded(message, decoded)
+        return seen, [] if self._journal is None else as_pictures(seen.kept, message)
+
+    def _see(self, message: FrameMessage) -> "_Looked":
+        clock = self._shared.clock
         started_s = clock.now_s()
-        seen = self._perceiver.see(message, follows_gap=entry.follows_gap, is_hurried=is_hurried)
+        seen = self._perceiver.see(message)
         if isinstance(message, EncodedFrame):
             self._note_decoded(message.codec, clock.now_s() - started_s)
         return seen, [] if self._journal is None else as_pictures(seen.kept, message)
@@ -311,8 +351,17 @@ class ClipMaker:
             self._observes[codec] = observe
         observe(took_s)
 
-    def _end_source(self) -> "_Looked":
-        seen = self._perceiver.end_source()
+    async def _source_ended(self) -> "_Looked":
+        """What was held back of a source that has ended. Its decoder goes."""
+        try:
+            held_back = await self._decoded(self._perceiver.finish)
+        except Undecodable as error:  # its sender is refused
+            held_back = Decoded(error, Picker(Sampler(1.0), None))
+        self._perceiver.close()
+        return await self._looked(partial(self._end_source, held_back), decodes=False)
+
+    def _end_source(self, held_back: Decoded) -> "_Looked":
+        seen = self._perceiver.end_source(held_back)
         return seen, [] if self._journal is None else as_pictures(seen.kept, None)
 
     async def _looked(self, work: Callable[[], "_Looked"], *, decodes: bool) -> "_Looked":

@@ -1,6 +1,7 @@
 """What perception asks of whoever decodes, and how a source is decoded in the process at hand."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from onlooker.streams.perception.chunks import ChunkDecoder, Picture
 from onlooker.streams.perception.gate import Resemblance
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import Beginning, PieceDecoder
+from onlooker.streams.perception.stills import Undecodable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +36,33 @@ class LentPicture:
 
 
 class VideoDecoder(Protocol):
-    """Decodes one source's coded video, message by message, for one caller at a time. May block."""
+    """Decodes one source's coded video, message by message, each after the one before was told.
+    Called on the event loop, and never waits."""
 
-    def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
-        """The pictures that this message completes, as far as `picker` wants them.
-
-        Raises:
-            Undecodable: the message is lost; decoding begins anew where it can.
-        """
+    def decode(
+        self,
+        message: EncodedFrame,
+        picker: Picker,
+        *,
+        follows_gap: bool,
+        tell: Callable[[list[Picture] | Undecodable], None],
+    ) -> None:
+        """Have the pictures told that this message completes, as far as `picker` wants them, or why
+        the message is lost; then decoding begins anew where it can. `tell` is called once, perhaps
+        before this returns, and raises nothing."""
         ...
 
-    def finish(self, picker: Picker) -> list[Picture]:
-        """The source has ended: what was held back. Raises nothing."""
+    def finish(self, picker: Picker, tell: Callable[[list[Picture] | Undecodable], None]) -> None:
+        """The source has ended: have told what was held back."""
         ...
 
     def close(self) -> None:
-        """Let go of everything. Idempotent."""
+        """Let go of everything, and tell whoever waits. Idempotent."""
         ...
 
 
 class Decoders(Protocol):
-    """Decodes what one sender sends. Its calls may block, so they are made on a thread."""
+    """Decodes what one sender sends. `still` may block, so it is called on a thread."""
 
     def still(self, payload: bytes, codec: Codec, shape: Shape) -> Pixels:
         """One picture.
@@ -97,7 +105,8 @@ class LocalVideo:
         return Beginning(sets, 0.0, 0.0) if sets else None
 
     def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
-        """See `VideoDecoder.decode`."""
+        """The pictures that this message completes, as far as `picker` wants them. Raises
+        `Undecodable`: the message is lost; decoding begins anew where it can."""
         if isinstance(self._decoder, ChunkDecoder):
             return self._decoder.decode(message, picker.wanted)
         try:
@@ -106,9 +115,9 @@ class LocalVideo:
             picker.jumps += self._decoder.take_jumps()
 
     def finish(self, picker: Picker) -> list[Picture]:
-        """See `VideoDecoder.finish`."""
+        """The source has ended: what was held back. Raises nothing."""
         return self._decoder.finish(picker.wanted)
 
     def close(self) -> None:
-        """See `VideoDecoder.close`."""
+        """Let go of everything. Idempotent."""
         self._decoder.close()

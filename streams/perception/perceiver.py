@@ -1,10 +1,11 @@
-"""From one stream's messages to its clips: have them decoded, pick, compare, pair. Runs off the
-event loop.
+"""From one stream's messages to its clips: have them decoded, pick, compare, pair.
 
-One `Perceiver` belongs to one stream and is called by one thread at a time, in message order. What
-goes wrong with a message is an outcome, never an exception.
+One `Perceiver` belongs to one stream and is called by one thread at a time, in message order: by
+the event loop where that is soon done, and else by another. What goes wrong with a message is an
+outcome, never an exception.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from onlooker.core.media import (
@@ -42,6 +43,19 @@ class KeptFrame:
     """Whether the clip is whole with this frame."""
     is_masked: bool = False
     """Whether the frame is not as it came: masks were painted over it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What came of one message of coded video."""
+
+    found: list[Picture] | Undecodable
+    picker: Picker
+    """Which of its pictures were wanted, and how its time jumped."""
+
+    @property
+    def num_pictures(self) -> int:
+        return 0 if isinstance(self.found, Undecodable) else len(self.found)
 
 
 @dataclass(slots=True)
@@ -145,32 +159,71 @@ class Perceiver:
         if waiting is not None:  # what follows may be another scene
             self._gate.judge(waiting.pixels, waiting.capture_s)
 
-    def see(
-        self, message: FrameMessage, *, follows_gap: bool = False, is_hurried: bool = False
-    ) -> Seen:
-        """Take the next message.
-
-        Args:
-            follows_gap: messages of the same byte stream were dropped just before this one.
-            is_hurried: the model is behind: decode coded video, but pass its pictures over.
-        """
+    def see(self, message: FrameMessage) -> Seen:
+        """Take the next message, a picture that was begun (`begin_still`). Decodes, and so blocks
+        where it came encoded."""
         seen = Seen()
-        picker = Picker(self._sampler, self._newest_s, is_hurried)
         try:
-            if isinstance(message, Frame) or message.is_still:
-                self.begin_still(message)
-                self._look_at(self._still(message), message, seen)
-            else:
-                self._let_go_of_forgotten()
-                self._last_message = message
-                for picture in self._pictures(message, picker, follows_gap):
-                    self._look_at(picture, message, seen)
+            self._look_at(self._still(message), message, seen)
         except Undecodable as error:
             seen = Seen.lost(error)
-        seen.settle()
+        return self._settled(seen)
+
+    # ---- coded video
+
+    def decode(
+        self,
+        message: EncodedFrame,
+        tell: Callable[["Decoded"], None],
+        *,
+        follows_gap: bool,
+        is_hurried: bool,
+    ) -> None:
+        """A message of coded video comes next: have it decoded. On the event loop; never waits.
+
+        Args:
+            tell: is called once with what came of it, for `see_decoded`.
+            follows_gap: messages of the same byte stream were dropped just before this one.
+            is_hurried: the model is behind: decode, but pass the pictures over.
+        """
+        self._let_go_of_forgotten()
+        self._last_message = message
+        if self._decoder is None or self._codec is not message.codec:
+            self._close_decoder()
+            self._codec = message.codec
+            self._decoder = self._decoders.open_video(message.codec, self._shape)
+        picker = Picker(self._sampler, self._newest_s, is_hurried)
+        self._decoder.decode(
+            message,
+            picker,
+            follows_gap=follows_gap,
+            tell=lambda found: tell(Decoded(found, picker)),
+        )
+
+    def see_decoded(self, message: EncodedFrame, decoded: "Decoded") -> Seen:
+        """Take a message of coded video that was decoded."""
+        seen, picker = Seen(), decoded.picker
+        if isinstance(decoded.found, Undecodable):
+            seen = Seen.lost(decoded.found)
+        else:
+            for picture in decoded.found:
+                self._look_at(picture, message, seen)
         seen.jumps = picker.jumps
+        seen = self._settled(seen)
         if picker.num_passed_over:
             seen.outcome, seen.reason = FrameOutcome.DROPPED, DropReason.MAILBOX_FULL
+        return seen
+
+    def finish(self, tell: Callable[["Decoded"], None]) -> None:
+        """The source has ended: have told what its decoder held back, for `end_source`."""
+        picker = Picker(self._sampler, self._newest_s)
+        if self._decoder is None:
+            tell(Decoded([], picker))
+        else:
+            self._decoder.finish(picker, lambda found: tell(Decoded(found, picker)))
+
+    def _settled(self, seen: Seen) -> Seen:
+        seen.settle()
         seen.clips = [self._with_trouble(clip) for clip in seen.clips]
         return seen
 
@@ -207,9 +260,7 @@ class Perceiver:
         soon, so it may be called on the event loop."""
         seen = Seen()
         self._look_at(Picture(message.capture_s, still.pixels), message, seen, still.resemblance)
-        seen.settle()
-        seen.clips = [self._with_trouble(clip) for clip in seen.clips]
-        return seen
+        return self._settled(seen)
 
     def set_pacing(self, pacing: Pacing) -> None:
         """Pick and pair frames by `pacing` from now on."""
@@ -223,13 +274,12 @@ class Perceiver:
         """Make a clip of a frame that waits for its partner."""
         return [self._with_trouble(clip) for clip in self._builder.flush()]
 
-    def end_source(self) -> Seen:
-        """Return what is held back of a source that has ended. Another source may follow."""
+    def end_source(self, held_back: "Decoded") -> Seen:
+        """Take what was held back of a source that has ended. Another source may follow."""
         seen = Seen()
-        if self._decoder is not None and self._last_message is not None:
-            for picture in self._decoder.finish(Picker(self._sampler, self._newest_s)):
+        if self._last_message is not None and not isinstance(held_back.found, Undecodable):
+            for picture in held_back.found:
                 self._look_at(picture, self._last_message, seen)
-        self._close_decoder()
         seen.clips += self._builder.flush()
         self._sampler = Sampler(self._interval_s)
         seen.clips = [self._with_trouble(clip) for clip in seen.clips]
@@ -238,7 +288,7 @@ class Perceiver:
         return seen
 
     def close(self) -> None:
-        """Let go of decoders."""
+        """Let go of the decoder, as at the end of a source. On the event loop."""
         self._close_decoder()
 
     def _with_trouble(self, clip: Clip) -> Clip:
@@ -270,13 +320,6 @@ class Perceiver:
             return Picture(message.capture_s, message.pixels)
         pixels = self._decoders.still(message.payload, Codec(message.codec), self._shape)
         return Picture(message.capture_s, pixels)
-
-    def _pictures(self, message: EncodedFrame, picker: Picker, follows_gap: bool) -> list[Picture]:
-        if self._decoder is None or self._codec is not message.codec:
-            self._close_decoder()
-            self._codec = message.codec
-            self._decoder = self._decoders.open_video(message.codec, self._shape)
-        return self._decoder.decode(message, picker, follows_gap=follows_gap)
 
     def _close_decoder(self) -> None:
         if self._decoder is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from onlooker.core.media import Codec, Pixels
+from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
 from onlooker.streams.decoding.assessors import StillToAssess
@@ -13,8 +13,10 @@ from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pulled_video import PulledVideo
 from onlooker.streams.decoding.seat import Seat
+from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Decoders, LentPicture, LocalVideo, Shape
 from onlooker.streams.perception.gate import resemblance, thumbnail
+from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.stills import Undecodable, decode_still
 
 
@@ -26,8 +28,34 @@ class LocalDecoders:
             payload, codec, width=shape.width, height=shape.height, max_pixels=shape.max_pixels
         )
 
-    def open_video(self, codec: Codec, shape: Shape) -> LocalVideo:
-        return LocalVideo(codec, shape)
+    def open_video(self, codec: Codec, shape: Shape) -> "ToldVideo":
+        return ToldVideo(LocalVideo(codec, shape))
+
+
+class ToldVideo:
+    """A source's decoder that tells at once."""
+
+    def __init__(self, video: LocalVideo) -> None:
+        self._video = video
+
+    def decode(
+        self,
+        message: EncodedFrame,
+        picker: Picker,
+        *,
+        follows_gap: bool,
+        tell: Callable[[list[Picture] | Undecodable], None],
+    ) -> None:
+        try:
+            tell(self._video.decode(message, picker, follows_gap=follows_gap))
+        except Undecodable as error:
+            tell(error)
+
+    def finish(self, picker: Picker, tell: Callable[[list[Picture] | Undecodable], None]) -> None:
+        tell(self._video.finish(picker))
+
+    def close(self) -> None:
+        self._video.close()
 
 
 class LocalWorkshop:

@@ -162,11 +162,11 @@ async def test_nothing_is_posted_to_a_peer_that_does_not_read() -> None:
     protocol, transport = await connected(app)
     waiting = ["later", "now"]
 
-    def pausing() -> str | None:
+    def take() -> str | None:
         protocol.pause_writing()
         return waiting.pop() if waiting else None
 
-    protocol.post(pausing)
+    protocol.post(take)
     assert texts_in(transport.written) == ["now", "later"]  # one write is begun and ended
     waiting = ["later"]
     protocol.post(lambda: waiting.pop() if waiting else None)

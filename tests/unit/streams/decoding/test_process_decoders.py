@@ -1,5 +1,6 @@
 """Real decoder processes, and inputs that would keep a decoder busy."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,9 +17,10 @@ from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
 from onlooker.streams.decoding import worker
-from onlooker.streams.decoding.process_decoders import ProcessVideo, WorkerPool
+from onlooker.streams.decoding.process_decoders import WorkerPool
+from onlooker.streams.decoding.process_video import ProcessVideo
 from onlooker.streams.perception.chunks import Picture
-from onlooker.streams.perception.decoders import Shape
+from onlooker.streams.perception.decoders import Shape, VideoDecoder
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
@@ -64,17 +66,18 @@ def ended(pool: WorkerPool, why: str) -> float:
     return found or 0.0
 
 
-def process_of(video: ProcessVideo) -> int:
+def process_of(video: VideoDecoder) -> int:
     """The id of a video's decoder process."""
-    assert video._worker is not None
-    link = video._worker._link
-    children = [
+    assert isinstance(video, ProcessVideo)
+    assert video._process is not None
+    assert isinstance(video._pool, WorkerPool)
+    nursery = video._pool._nursery._process
+    assert nursery is not None
+    return max(
         int(name)
         for name in os.listdir("/proc")
-        if name.isdigit() and _parent(int(name)) == video._pool._nursery._process.pid  # type: ignore[union-attr]
-    ]
-    assert link.fileno() >= 0
-    return max(children)
+        if name.isdigit() and _parent(int(name)) == nursery.pid
+    )
 
 
 def _parent(process_id: int) -> int:
@@ -242,7 +245,7 @@ def test_closing_ends_what_is_being_decoded_at_once() -> None:
 class Feed:
     """Feeds a source to a decoder, and keeps what came out by time."""
 
-    def __init__(self, video: ProcessVideo, codec: Codec) -> None:
+    def __init__(self, video: VideoDecoder, codec: Codec) -> None:
         self.video, self._codec = video, codec
         self._sampler = Sampler(0.2)
         self._newest_s: float | None = None
@@ -250,23 +253,29 @@ class Feed:
         self.reasons: list[DropReason] = []
         self.jumps: list[TimeJump] = []
 
-    def send(self, capture_s: float, payload: bytes) -> None:
+    async def send(self, capture_s: float, payload: bytes) -> None:
         picker = Picker(self._sampler, self._newest_s)
         message = EncodedFrame(0, capture_s, self._codec, payload, 0.0)
-        try:
-            self._take(self.video.decode(message, picker, follows_gap=False))
-        except Undecodable as error:
-            self.reasons.append(error.reason)
+        found: asyncio.Future[list[Picture] | Undecodable] = asyncio.Future()
+        self.video.decode(message, picker, follows_gap=False, tell=found.set_result)
+        await self._take(found)
         self.jumps += picker.jumps
 
-    def finish(self) -> None:
-        self._take(self.video.finish(Picker(self._sampler, self._newest_s)))
+    async def finish(self) -> None:
+        found: asyncio.Future[list[Picture] | Undecodable] = asyncio.Future()
+        self.video.finish(Picker(self._sampler, self._newest_s), found.set_result)
+        await self._take(found)
         self.video.close()
 
-    def _take(self, pictures: list[Picture]) -> None:
-        self.pictures += pictures
-        if pictures:
-            self._newest_s = pictures[-1].capture_s
+    async def _take(self, told: "asyncio.Future[list[Picture] | Undecodable]") -> None:
+        async with asyncio.timeout(WAIT_S):
+            found = await told
+        if isinstance(found, Undecodable):
+            self.reasons.append(found.reason)
+            return
+        self.pictures += found
+        if found:
+            self._newest_s = found[-1].capture_s
 
     @property
     def times_s(self) -> list[float]:
@@ -274,16 +283,16 @@ class Feed:
 
 
 @pytest.mark.parametrize(("codec", "encoder"), [(Codec.H264, "libx264"), (Codec.VP8, "libvpx")])
-def test_coded_video_comes_out_as_it_does_here(
+async def test_coded_video_comes_out_as_it_does_here(
     pool: WorkerPool, codec: Codec, encoder: str
 ) -> None:
     chunks = encode_chunks(encoder)
     feeds = []
     for decoders in (pool.decoders(Spent()), LocalDecoders()):
-        feed = Feed(decoders.open_video(codec, SHAPE), codec)  # type: ignore[arg-type]
+        feed = Feed(decoders.open_video(codec, SHAPE), codec)
         for index, chunk in enumerate(chunks):
-            feed.send(index / 10, chunk)
-        feed.finish()
+            await feed.send(index / 10, chunk)
+        await feed.finish()
         feeds.append(feed)
     there, here = feeds
     assert there.times_s == here.times_s
@@ -292,93 +301,97 @@ def test_coded_video_comes_out_as_it_does_here(
         assert one.pixels.tobytes() == other.pixels.tobytes()
 
 
-def test_a_source_whose_process_is_killed_goes_on_at_its_next_key_frame(pool: WorkerPool) -> None:
+async def test_a_source_whose_process_is_killed_goes_on_at_its_next_key_frame(
+    pool: WorkerPool,
+) -> None:
     chunks = encode_chunks("libx264", 30)
     feed = Feed(pool.decoders(Spent()).open_video(Codec.H264, SHAPE), Codec.H264)
     for index in range(12):
-        feed.send(index / 10, chunks[index])
+        await feed.send(index / 10, chunks[index])
     os.kill(process_of(feed.video), signal.SIGKILL)
     for index in range(12, 30):
-        feed.send(index / 10, chunks[index])
-    feed.finish()
+        await feed.send(index / 10, chunks[index])
+    await feed.finish()
     assert feed.reasons[0] is DropReason.UNDECODABLE
     assert set(feed.reasons[1:]) == {DropReason.NO_KEYFRAME}
     assert next(at_s for at_s in feed.times_s if at_s >= 2.0) == 2.0
 
 
 @pytest.mark.parametrize("is_apart", [False, True])
-def test_parameter_sets_that_came_once_outlive_the_process(
+async def test_parameter_sets_that_came_once_outlive_the_process(
     pool: WorkerPool, is_apart: bool
 ) -> None:
     chunks = encode_chunks("libx264", 30)
     sets, bare = sets_of(chunks[0]), [without_sets(chunk) for chunk in chunks]
     feed = Feed(pool.decoders(Spent()).open_video(Codec.H264, SHAPE), Codec.H264)
     if is_apart:
-        feed.send(0.0, sets)
+        await feed.send(0.0, sets)
     else:
         bare[0] = sets + bare[0]
     for index in range(30):
         if index in (5, 15):
             os.kill(process_of(feed.video), signal.SIGKILL)
-        feed.send(index / 10, bare[index])
-    feed.finish()
+        await feed.send(index / 10, bare[index])
+    await feed.finish()
     assert {0.0, 1.0, 2.0} <= set(feed.times_s)
 
 
 @pytest.mark.parametrize("codec", [Codec.WEBM, Codec.FMP4])
-def test_a_container_whose_process_is_killed_goes_on_at_its_next_part(
+async def test_a_container_whose_process_is_killed_goes_on_at_its_next_part(
     pool: WorkerPool, codec: Codec
 ) -> None:
     pieces = in_pieces(record(codec, 80), 2000)
     whole = Feed(pool.decoders(Spent()).open_video(codec, SHAPE), codec)
     feed = Feed(pool.decoders(Spent()).open_video(codec, SHAPE), codec)
     for index, piece in enumerate(pieces):
-        whole.send(5.0, piece)
+        await whole.send(5.0, piece)
         if index == len(pieces) // 2:
             os.kill(process_of(feed.video), signal.SIGKILL)
-        feed.send(5.0, piece)
-    whole.finish()
-    feed.finish()
+        await feed.send(5.0, piece)
+    await whole.finish()
+    await feed.finish()
     assert DropReason.UNDECODABLE in feed.reasons
     assert len(feed.pictures) > len(whole.pictures) * 0.6
     assert feed.times_s[-1] == whole.times_s[-1]
 
 
-def test_a_container_whose_process_is_killed_after_its_time_was_moved_keeps_its_place(
+async def test_a_container_whose_process_is_killed_after_its_time_was_moved_keeps_its_place(
     pool: WorkerPool,
 ) -> None:
     data = record(Codec.FMP4, 80)
     scale, (header, *parts) = time_scale(data), parts_of(data)
     parts[2:] = [moved(part, 7200.0, scale=scale) for part in parts[2:]]
     feed = Feed(pool.decoders(Spent()).open_video(Codec.FMP4, GAPLESS), Codec.FMP4)
-    feed.send(5.0, header + parts[0])
+    await feed.send(5.0, header + parts[0])
     for index, part in enumerate(parts[1:], 1):
         if index == 4:
             os.kill(process_of(feed.video), signal.SIGKILL)
-            feed.send(5.0, part)  # is lost
+            await feed.send(5.0, part)  # is lost
         else:
-            feed.send(5.0, part)
-    feed.finish()
+            await feed.send(5.0, part)
+    await feed.finish()
     assert [(jump.kind, round(jump.by_s)) for jump in feed.jumps] == [("moved", 7200)]
     assert feed.times_s == sorted(feed.times_s)
     assert feed.times_s[-1] == pytest.approx(5.0 + 7.9, abs=0.25)
 
 
-def test_a_source_that_costs_too_much_is_dropped_and_begins_anew() -> None:
+async def test_a_source_that_costs_too_much_is_dropped_and_begins_anew() -> None:
     pool = WorkerPool(DecodingSection(workers=1, chunk_budget_s=0.05), Metrics())
     try:
         heavy = encode_chunks("libx264", 2, size=(3840, 2160))[0]
         feed = Feed(pool.decoders(Spent()).open_video(Codec.H264, SHAPE), Codec.H264)
-        feed.send(0.0, heavy * 40)
+        await feed.send(0.0, heavy * 40)
         assert feed.reasons == [DropReason.TOO_COSTLY]
-        feed.send(1.0, encode_chunks("libx264", 1)[0])
-        feed.finish()
+        await feed.send(1.0, encode_chunks("libx264", 1)[0])
+        await feed.finish()
         assert feed.times_s == [1.0]
     finally:
         pool.close()
 
 
-def test_a_container_of_thousands_of_tracks_is_refused_within_its_budget(pool: WorkerPool) -> None:
+async def test_a_container_of_thousands_of_tracks_is_refused_within_its_budget(
+    pool: WorkerPool,
+) -> None:
     piece = record(Codec.FMP4, 10)
     start = piece.index(b"moov") - 4
     num_bytes = int.from_bytes(piece[start : start + 4], "big")
@@ -390,7 +403,7 @@ def test_a_container_of_thousands_of_tracks_is_refused_within_its_budget(pool: W
     payload = piece[:start] + (len(wide) + 4).to_bytes(4, "big") + wide + piece[start + num_bytes :]
     spent = Spent()
     feed = Feed(pool.decoders(spent).open_video(Codec.FMP4, SHAPE), Codec.FMP4)
-    feed.send(0.0, payload)
+    await feed.send(0.0, payload)
     feed.video.close()
     assert feed.reasons
     assert spent.total_s <= pool.settings.piece_budget_s
