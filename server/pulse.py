@@ -1,12 +1,17 @@
 """`Pulse`: one timer for what all connections do again and again."""
 
 import asyncio
+import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-NUM_GROUPS = 25
-"""Members are called in so many groups, one after the other and evenly spread over the interval, so
-that a thousand of them do not hold up the event loop at once."""
+MAX_STEPS = 25
+"""Members are called in at most so many steps, evenly spread over the interval."""
+
+MEMBERS_A_STEP = 16
+"""So many members are called at once, while `MAX_STEPS` are enough: more would hold up the event
+loop, and fewer would wake it again and again for next to nothing."""
 
 Beat = Callable[[], None]
 
@@ -19,35 +24,38 @@ class Pulse:
     """
 
     def __init__(self, interval_s: float) -> None:
-        self._step_s = interval_s / NUM_GROUPS
-        self._groups: tuple[list[Beat], ...] = tuple([] for _ in range(NUM_GROUPS))
-        self._next_index = 0
-        self._num_members = 0
+        self._interval_s = interval_s
+        self._members: deque[Beat] = deque()
+        """Who is called next comes first."""
         self._timer: asyncio.TimerHandle | None = None
 
     @contextmanager
     def joined(self, beat: Beat) -> Iterator[None]:
         """Have `beat` called while the block runs; on the event loop."""
-        group = min(self._groups, key=len)
-        group.append(beat)
-        self._num_members += 1
+        self._members.append(beat)
         if self._timer is None:
             self._set_timer()
         try:
             yield
         finally:
-            group.remove(beat)
-            self._num_members -= 1
-            if not self._num_members and self._timer is not None:
+            self._members.remove(beat)
+            if not self._members and self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
 
+    @property
+    def _num_steps(self) -> int:
+        """In how many steps the members are called now."""
+        return min(MAX_STEPS, max(1, math.ceil(len(self._members) / MEMBERS_A_STEP)))
+
     def _set_timer(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._step_s, self._step)
+        after_s = self._interval_s / self._num_steps
+        self._timer = asyncio.get_running_loop().call_later(after_s, self._step)
 
     def _step(self) -> None:
-        group = self._groups[self._next_index]
-        self._next_index = (self._next_index + 1) % NUM_GROUPS
         self._set_timer()
-        for beat in tuple(group):
+        members = self._members
+        for _ in range(math.ceil(len(members) / self._num_steps)):
+            beat = members[0]
+            members.rotate(-1)
             beat()

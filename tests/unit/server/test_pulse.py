@@ -1,11 +1,16 @@
+import asyncio
+from contextlib import ExitStack
 from functools import partial
 
-from onlooker.server.pulse import NUM_GROUPS, Pulse
+import pytest
+
+from onlooker.server.pulse import MAX_STEPS, MEMBERS_A_STEP, Pulse
 from tests.fakes.waiting import until
 
 
-async def test_every_member_is_called_again_and_again() -> None:
-    pulse, called = Pulse(0.01), [0] * (NUM_GROUPS + 3)
+@pytest.mark.parametrize("num_members", [3, 5 * MEMBERS_A_STEP + 3, 2 * MAX_STEPS * MEMBERS_A_STEP])
+async def test_every_member_is_called_again_and_again(num_members: int) -> None:
+    pulse, called = Pulse(0.01), [0] * num_members
 
     def count(index: int) -> None:
         called[index] += 1
@@ -41,3 +46,19 @@ async def test_who_has_left_is_called_no_more() -> None:
     with other.joined(third):
         await until(lambda: called[2] >= 3)
     assert called[0] == num_first
+
+
+async def test_few_members_are_called_in_one_turn_of_the_loop() -> None:
+    pulse, called = Pulse(0.01), [0] * MEMBERS_A_STEP
+    after_first: list[int] = []
+
+    def count(index: int) -> None:
+        called[index] += 1
+        if index == 0:
+            asyncio.get_running_loop().call_soon(lambda: after_first.append(sum(called)))
+
+    with ExitStack() as stack:
+        for index in range(len(called)):
+            stack.enter_context(pulse.joined(partial(count, index)))
+        await until(lambda: bool(after_first))
+    assert after_first[0] == len(called)
