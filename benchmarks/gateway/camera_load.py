@@ -47,6 +47,8 @@ class CameraLoad:
     width: int
     height: int
     seed: int = 1
+    moves: bool = True
+    """Whether anything moves before the cameras."""
 
 
 @dataclass(slots=True)
@@ -166,7 +168,9 @@ class _Fate:
 
 async def _run(load: CameraLoad) -> Gathered:
     cameras = [
-        messages_of(Codec(load.codec), load.width, load.height, seed=load.seed + n)
+        messages_of(
+            Codec(load.codec), load.width, load.height, seed=load.seed + n, moves=load.moves
+        )
         for n in range(min(NUM_CAMERAS, load.num_streams))
     ]
     fate, opening = _Fate(), asyncio.Semaphore(_CONNECTIONS_AT_A_TIME)

@@ -23,15 +23,18 @@ RATE_FACTOR = 20
 """x264's constant rate factor, with which these pictures take about as many bytes as a webcam's."""
 
 
-def messages_of(codec: Codec, width: int, height: int, *, seed: int) -> list[bytes]:
-    """`NUM_PICTURES` messages of one camera, in order."""
-    pictures = _pictures(width, height, seed)
+def messages_of(
+    codec: Codec, width: int, height: int, *, seed: int, moves: bool = True
+) -> list[bytes]:
+    """`NUM_PICTURES` messages of one camera, in order. `moves`: whether anything but the noise
+    does."""
+    pictures = _pictures(width, height, seed, moves=moves)
     if codec is Codec.JPEG:
         return [_jpeg(picture) for picture in pictures]
     return _h264(pictures, width, height)
 
 
-def _pictures(width: int, height: int, seed: int) -> list[NDArray[np.uint8]]:
+def _pictures(width: int, height: int, seed: int, *, moves: bool) -> list[NDArray[np.uint8]]:
     """A textured scene before which a bright square moves, with noise that is new in each."""
     rng = np.random.default_rng(seed)
     scene = np.zeros((height, width, 3), np.float32)
@@ -45,7 +48,7 @@ def _pictures(width: int, height: int, seed: int) -> list[NDArray[np.uint8]]:
     pictures = []
     for index in range(NUM_PICTURES):
         seen = scene.copy()
-        left = (index * width // NUM_PICTURES) % (width - side)
+        left = (index * width // NUM_PICTURES) % (width - side) if moves else side
         seen[side : 2 * side, left : left + side] = (230, 230, 60)
         seen += rng.normal(0, NOISE, seen.shape)
         pictures.append(seen.clip(0, 255).astype(np.uint8))

@@ -22,7 +22,7 @@ from onlooker.streams.decoding.assessor import Assessed, Assessor
 from onlooker.streams.decoding.nursery import Worker, WorkerEnded, wall_limit_s
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, lengths, text_of
 from onlooker.streams.perception.decoders import LentPicture, Shape
-from onlooker.streams.perception.gate import Before, Resemblance, thumbnail_shape
+from onlooker.streams.perception.gate import Before, LeastNews, Resemblance, thumbnail_shape
 from onlooker.streams.perception.stills import Undecodable
 
 _CHECK_S = 1.0
@@ -40,6 +40,8 @@ class StillToAssess:
     codec: Codec
     shape: Shape
     before: Before
+    least: LeastNews
+    """How it must look beside them for its pixels to be told."""
 
 
 @dataclass(slots=True)
@@ -190,6 +192,7 @@ def _said(asked: StillToAssess, settings: DecodingSection) -> list[bytes | memor
         settings.megapixel_budget_s,
         kept_index=-1 if kept is None else 0,
         previous_index=-1 if previous is None else len(known) - 1,
+        least=asked.least,
     )
     num_bytes = sum(one.nbytes for one in known) + len(asked.payload)
     return [lengths(text, num_bytes), text, *(one.data.cast("B") for one in known), asked.payload]
@@ -204,6 +207,7 @@ def _head(
     *,
     kept_index: int,
     previous_index: int,
+    least: LeastNews,
 ) -> bytes:
     """A head as it is written; a server says few different ones, again and again."""
     return text_of(
@@ -218,6 +222,8 @@ def _head(
             is_compared=True,
             kept_index=kept_index,
             previous_index=previous_index,
+            least_difference=least.difference,
+            least_change=least.change,
         )
     )
 
@@ -226,7 +232,7 @@ def found_in(told: Assessed, shape: Shape) -> LentPicture | Undecodable:
     """The still of a reply, whose arrays lie where the reply does; or why there is none: the reply
     says so, or makes no sense."""
     reply = told.reply
-    num_pixel_bytes = 3 * shape.width * shape.height
+    num_pixel_bytes = 3 * shape.width * shape.height if reply.has_pixels is True else 0
     rows = thumbnail_shape(shape.width, shape.height)
     try:
         if reply.reason is not None:
@@ -238,4 +244,6 @@ def found_in(told: Assessed, shape: Shape) -> LentPicture | Undecodable:
     except (TypeError, ValueError) as error:  # foreign bytes may have taken over the decoder
         return Undecodable(DropReason.UNDECODABLE, f"the decoder's reply: {error}")
     looks = Resemblance(seen.reshape(rows), reply.difference, reply.change)
+    if not num_pixel_bytes:
+        return LentPicture(None, looks)
     return LentPicture(pixels.reshape(shape.height, shape.width, 3), looks)

@@ -57,6 +57,9 @@ class DecodeRequest:
     kept_index: int = -1
     previous_index: int = -1
     """Which of the body's thumbnails each of `Before` is; -1 where there is none."""
+    least_difference: float = -1.0
+    least_change: float = 0.0
+    """This and the one above: see `LeastNews`; the pixels of other pictures are not told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,8 @@ class DecodeReply:
     difference: float = 1.0
     change: float = 0.0
     """This and the one above: see `Resemblance`."""
+    has_pixels: bool = True
+    """Whether the pixels of a still are told, and not only its thumbnail."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

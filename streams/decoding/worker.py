@@ -20,14 +20,21 @@ from typing import Any
 import numpy as np
 
 from onlooker.core.heap import give_back_memory
-from onlooker.core.media import Codec, EncodedFrame
+from onlooker.core.media import Codec, EncodedFrame, Pixels
 from onlooker.streams.decoding.network_lock import lock_network
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pull_worker import PullWorker
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import LocalVideo, Shape
-from onlooker.streams.perception.gate import Before, Resemblance, resemblance, thumbnail_shape
+from onlooker.streams.perception.gate import (
+    Before,
+    LeastNews,
+    Resemblance,
+    Thumbnail,
+    resemblance,
+    thumbnail_shape,
+)
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import Beginning
 from onlooker.streams.perception.sampler import Sampler
@@ -118,14 +125,12 @@ class _Worker:
         picker = Picker(sampler, request.newest_s, request.is_hurried)
         allowance = Allowance(request.budget_s)
         pictures: list[Picture] = []
-        looks = Resemblance(NO_THUMBNAIL, 1.0, 0.0)
+        looks, pixels = Resemblance(NO_THUMBNAIL, 1.0, 0.0), None
         reason, detail = None, ""
         try:
             before, body = _before(request, body)
             if request.is_compared:
-                picture = self._reduced(request, body, allowance)
-                assert picture.thumbnail is not None
-                pictures, looks = [picture], resemblance(picture.thumbnail, before)
+                pixels, looks = self._reduced(request, body, before, allowance)
             else:
                 pictures = self._decode(request, body, picker, allowance)
         except Undecodable as error:
@@ -145,11 +150,14 @@ class _Worker:
             origin_s=told.origin_s if told is not None else 0.0,
             difference=looks.difference,
             change=looks.change,
+            has_pixels=pixels is not None or not request.is_compared,
         )
         parts = [] if told is None else [told.header]
         arrays = [one.pixels for one in pictures]
-        if request.is_reduced or request.is_compared:
+        if request.is_reduced:
             arrays += [one.thumbnail for one in pictures if one.thumbnail is not None]
+        if request.is_compared and reason is None:
+            arrays = [looks.thumbnail] if pixels is None else [pixels, looks.thumbnail]
         return reply, [*parts, *(one.data.cast("B") for one in arrays)]
 
     def _decode(
@@ -165,11 +173,21 @@ class _Worker:
         message = EncodedFrame(0, request.capture_s, Codec(request.codec), payload, 0.0)
         return self.video.decode(message, picker, follows_gap=request.follows_gap)
 
-    def _reduced(self, request: DecodeRequest, body: bytes, allowance: Allowance) -> Picture:
-        """A still with its thumbnail."""
+    def _reduced(
+        self, request: DecodeRequest, body: bytes, before: Before, allowance: Allowance
+    ) -> tuple[Pixels | None, Resemblance]:
+        """A still's pixels, where they are needed, and how it looks beside those before it."""
+        least = LeastNews(request.least_difference, request.least_change)
+        looks = Resemblance(NO_THUMBNAIL, 1.0, 0.0)
+
+        def is_needed(seen: Thumbnail) -> bool:
+            nonlocal looks
+            looks = resemblance(seen, before)
+            return least.reached_by(looks)
+
         terms = _terms(request, allowance)
-        pixels, seen = decode_and_reduce(body, scaler=self.scaler, **terms)
-        return Picture(request.capture_s, pixels, seen)
+        pixels, _ = decode_and_reduce(body, scaler=self.scaler, is_needed=is_needed, **terms)
+        return pixels, looks
 
     def _beginning_to_tell(self) -> Beginning | None:
         """The stream's beginning, when it has become known or is another one."""

@@ -291,6 +291,7 @@ class ClipMaker:
                 codec=message.codec,
                 shape=perceiver.shape,
                 before=perceiver.before,
+                least=perceiver.least_news(message),
             )
             await self._desk.assess(asked, take)
             return await looked

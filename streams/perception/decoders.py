@@ -31,7 +31,8 @@ class LentPicture:
     memory, which nobody else has, and nearly all of which are the pixels: who keeps the thumbnail
     alone copies it."""
 
-    pixels: Pixels
+    pixels: Pixels | None
+    """None where it is like those before it: see `LeastNews`."""
     resemblance: Resemblance
 
 

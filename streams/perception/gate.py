@@ -52,6 +52,21 @@ class Resemblance:
 
 
 @dataclass(frozen=True, slots=True)
+class LeastNews:
+    """How a picture must look beside those before it to be kept: one that is like them is skipped,
+    and nobody needs its pixels."""
+
+    difference: float = -1.0
+    """It is kept if its difference is larger; below 0: whatever it shows."""
+    change: float = 0.0
+    """It is kept if its change is larger."""
+
+    def reached_by(self, seen: Resemblance) -> bool:
+        """Whether a picture that looks like this is kept."""
+        return seen.difference > self.difference or seen.change > self.change
+
+
+@dataclass(frozen=True, slots=True)
 class GateVerdict:
     is_kept: bool
     is_cut: bool
@@ -99,6 +114,18 @@ class Gate:
     def newest(self) -> Thumbnail | None:
         """The thumbnail of the picture that was judged last; None before the first."""
         return self.before.previous
+
+    def least_news(self, capture_s: float, *, is_wanted: bool) -> LeastNews:
+        """How the next frame must look to be kept, where it is of `capture_s`; see `judge`."""
+        is_due = capture_s - self._kept_s >= self._refresh_s
+        if is_wanted or is_due or self._threshold == 0:
+            return LeastNews()
+        return LeastNews(self._threshold, self._cut_threshold)
+
+    def skip(self, seen: Resemblance) -> GateVerdict:
+        """Pass over a frame that was found to be like those before it."""
+        self.before = Before(self.before.kept, seen.thumbnail)
+        return GateVerdict(is_kept=False, is_cut=False, difference=seen.difference)
 
     def judge(self, pixels: Pixels, capture_s: float, *, is_wanted: bool = False) -> GateVerdict:
         """Judge the next frame. `is_wanted` keeps it whatever it shows (a clip's second frame)."""

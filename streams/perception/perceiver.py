@@ -22,7 +22,7 @@ from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.clips import ClipBuilder
 from onlooker.streams.perception.decoders import Decoders, LentPicture, Shape, VideoDecoder
-from onlooker.streams.perception.gate import Before, Gate, Resemblance, resemblance
+from onlooker.streams.perception.gate import Before, Gate, LeastNews, Resemblance, resemblance
 from onlooker.streams.perception.pacing import Pacing
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
@@ -244,6 +244,13 @@ class Perceiver:
         """What the next still is to be compared with."""
         return self._gate.before
 
+    def least_news(self, message: FrameMessage) -> LeastNews:
+        """How the still that comes next must look beside what is `before` it for its pixels to be
+        needed."""
+        at_s = message.capture_s
+        is_wanted = self._builder.has_pending or self._builder.is_after_gap(at_s)
+        return self._gate.least_news(at_s, is_wanted=is_wanted)
+
     def begin_still(self, message: FrameMessage) -> None:
         """A still comes next.
 
@@ -259,7 +266,11 @@ class Perceiver:
         """Take a still that was begun, decoded, and compared with what is `before` it. Returns
         soon, so it may be called on the event loop."""
         seen = Seen()
-        self._look_at(Picture(message.capture_s, still.pixels), message, seen, still.resemblance)
+        if still.pixels is None:
+            self._pass_over(message.capture_s, still.resemblance, seen)
+        else:
+            picture = Picture(message.capture_s, still.pixels)
+            self._look_at(picture, message, seen, still.resemblance)
         return self._settled(seen)
 
     def set_pacing(self, pacing: Pacing) -> None:
@@ -325,6 +336,17 @@ class Perceiver:
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
+
+    def _pass_over(self, capture_s: float, looks: Resemblance, seen: Seen) -> None:
+        """A picture is like those before it, as far as it was compared with them."""
+        if self._privacy.forgotten.touch(capture_s, capture_s):
+            seen.reason = DropReason.FORGOTTEN
+            return
+        seen.clips += self._builder.pass_time(capture_s)
+        self._gate.skip(Resemblance(looks.thumbnail.copy(), looks.difference, looks.change))
+        self._look_after(seen, capture_s)
+        self._builder.note_looked_at(capture_s)
+        self._newest_s = capture_s
 
     def _look_at(
         self,

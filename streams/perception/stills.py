@@ -59,13 +59,20 @@ def decode_and_reduce(
     height: int,
     max_pixels: int,
     scaler: Scaler,
+    is_needed: Callable[[Thumbnail], bool] = lambda seen: True,
     on_header: Callable[[int], None] = lambda num_pixels: None,
-) -> tuple[Pixels, Thumbnail]:
+) -> tuple[Pixels | None, Thumbnail]:
     """As `decode_still`, with the thumbnail that a gate sees. `scaler`: one that is kept for many
-    pictures."""
+    pictures. `is_needed`: whether the pixels of a picture with this thumbnail are wanted at all."""
     with _opened(payload, codec, max_pixels=max_pixels, on_header=on_header) as stored:
+        seen = stored.plain_thumbnail(width, height, scaler)
+        if seen is not None and not is_needed(seen):
+            return None, seen
         pixels = stored.pixels(width, height, scaler)
-        return pixels, stored.thumbnail(pixels, scaler)
+        if seen is None:
+            seen = thumbnail(pixels)
+            return pixels if is_needed(seen) else None, seen
+        return pixels, seen
 
 
 @dataclass(slots=True)
@@ -77,16 +84,14 @@ class _Stored:
     orientation: Orientation
     _plain: VideoFrame | None = None
     """What libav made of it."""
+    _is_decoded: bool = False
+    """Whether it was tried to have libav decode it."""
 
     def pixels(self, width: int, height: int, scaler: Scaler) -> Pixels:
         if self.orientation.is_transposed:  # stored on its side
             width, height = height, width
-        image, size = self.image, self.image.size
-        # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted size
-        # keeps the averaging below exact enough.
-        image.draft("RGB", (width * 2, height * 2))
-        if isinstance(image, JpegImageFile) and image.size == size:
-            self._plain = decode_plain(self.payload, image)
+        self._decode(width, height)
+        image = self.image
         if self._plain is not None:
             pixels = scaler.rgb(self._plain, width, height)
         else:
@@ -94,12 +99,27 @@ class _Stored:
             pixels = np.asarray(squash(_as_rgb(image), width, height), dtype=np.uint8)
         return np.ascontiguousarray(self.orientation.upright(pixels))
 
-    def thumbnail(self, pixels: Pixels, scaler: Scaler) -> Thumbnail:
-        """That of the picture whose pixels these are."""
+    def plain_thumbnail(self, width: int, height: int, scaler: Scaler) -> Thumbnail | None:
+        """The thumbnail of the picture at `width` x `height`, where it is to be had without its
+        pixels."""
+        is_on_its_side = self.orientation.is_transposed
+        self._decode(*((height, width) if is_on_its_side else (width, height)))
         if self._plain is None:
-            return thumbnail(pixels)
-        height, width = pixels.shape[:2]
+            return None
         return scaler.upright_thumbnail(self._plain, self.orientation, width, height)
+
+    def _decode(self, width: int, height: int) -> None:
+        """Have libav decode it, where that is possible, for a picture of this size as it is
+        stored."""
+        if self._is_decoded:
+            return
+        self._is_decoded = True
+        image, size = self.image, self.image.size
+        # JPEG can be decoded at 1/2, 1/4 or 1/8 for a fraction of the work; twice the wanted size
+        # keeps the averaging below exact enough.
+        image.draft("RGB", (width * 2, height * 2))
+        if isinstance(image, JpegImageFile) and image.size == size:
+            self._plain = decode_plain(self.payload, image)
 
 
 @contextmanager

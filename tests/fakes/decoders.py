@@ -81,7 +81,8 @@ class LocalWorkshop:
         except Undecodable as error:
             tell(error)
         else:
-            tell(LentPicture(pixels, resemblance(thumbnail(pixels), asked.before)))
+            looks = resemblance(thumbnail(pixels), asked.before)
+            tell(LentPicture(pixels if asked.least.reached_by(looks) else None, looks))
 
     def pulled(self, order: PullOrder, seat: Seat, **options: Any) -> PulledVideo:
         """Pulled sources are decoded in real processes, which all tests share the nursery of."""

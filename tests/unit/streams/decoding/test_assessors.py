@@ -15,13 +15,14 @@ from onlooker.streams.decoding.assessors import StillToAssess, found_in
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.decoding.wire import DecodeReply
 from onlooker.streams.perception.decoders import LentPicture, Shape
-from onlooker.streams.perception.gate import Before, Resemblance, resemblance, thumbnail
+from onlooker.streams.perception.gate import Before, LeastNews, Resemblance, resemblance, thumbnail
 from onlooker.streams.perception.stills import Undecodable, decode_still
 from tests.fakes.costly import endless_jpeg
 from tests.fakes.pictures import encode, make_pixels
 
 SHAPE = Shape(64, 48, max_pixels=4096 * 4096)
 NOTHING = Before()
+ALL = LeastNews()
 WAIT_S = 20.0
 
 
@@ -41,14 +42,27 @@ async def assess(
     before: Before = NOTHING,
     shape: Shape = SHAPE,
 ) -> tuple[Pixels, Resemblance]:
-    asked = StillToAssess(payload=payload, codec=codec, shape=shape, before=before)
+    found = await told_of(pool, payload, codec, before, shape)
+    assert found.pixels is not None
+    return found.pixels, found.resemblance
+
+
+async def told_of(
+    pool: WorkerPool,
+    payload: bytes,
+    codec: Codec,
+    before: Before,
+    shape: Shape = SHAPE,
+    least: LeastNews = ALL,
+) -> LentPicture:
+    asked = StillToAssess(payload=payload, codec=codec, shape=shape, before=before, least=least)
     async with asyncio.timeout(WAIT_S):
         told: asyncio.Future[LentPicture | Undecodable] = asyncio.Future()
         pool.assess(asked, lambda spent_s: None, told.set_result)
         found = await told
     if isinstance(found, Undecodable):
         raise found
-    return found.pixels, found.resemblance
+    return found
 
 
 @pytest.mark.parametrize("codec", [Codec.JPEG, Codec.PNG, Codec.WEBP])
@@ -81,6 +95,22 @@ async def test_the_same_still_is_like_itself(pool: WorkerPool) -> None:
     _, first = await assess(pool, payload)
     _, again = await assess(pool, payload, before=Before(first.thumbnail, first.thumbnail))
     assert (again.difference, again.change) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("codec", [Codec.JPEG, Codec.PNG])
+async def test_the_pixels_of_a_still_that_is_like_those_before_it_are_not_told(
+    pool: WorkerPool, codec: Codec
+) -> None:
+    least = LeastNews(0.1, 0.1)
+    red, green = (encode(make_pixels(colour), codec.name) for colour in ("red", "green"))
+    first = await told_of(pool, red, codec, NOTHING, least=least)
+    assert first.pixels is not None
+    before = Before(first.resemblance.thumbnail, first.resemblance.thumbnail)
+    again = await told_of(pool, red, codec, before, least=least)
+    assert again.pixels is None
+    assert (again.resemblance.difference, again.resemblance.change) == (0.0, 0.0)
+    assert np.array_equal(again.resemblance.thumbnail, first.resemblance.thumbnail)
+    assert (await told_of(pool, green, codec, before, least=least)).pixels is not None
 
 
 async def test_a_still_of_more_bytes_than_a_socket_takes_at_once_is_decoded(

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from onlooker.core.media import Pixels
-from onlooker.streams.perception.gate import Gate
+from onlooker.streams.perception.gate import Gate, resemblance, thumbnail
 
 
 def make_gate(threshold: float = 0.04, *, refresh_s: float = 5.0) -> Gate:
@@ -107,3 +107,23 @@ def test_a_wanted_frame_is_kept_and_becomes_the_measure() -> None:
     gate = make_gate()
     gate.judge(pixels(scene()), 0.0)
     assert gate.judge(pixels(scene()), 0.5, is_wanted=True).is_kept
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.05, 0.2])
+def test_a_gate_that_says_beforehand_what_it_would_keep_keeps_the_same(threshold: float) -> None:
+    rng = np.random.default_rng(7)
+    asked, whole = (Gate(threshold=threshold, cut_threshold=0.2, refresh_s=3.0) for _ in range(2))
+    picture = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    for index in range(60):
+        if rng.random() < 0.3:
+            left = int(rng.integers(0, 50))
+            picture = picture.copy()
+            picture[10:20, left : left + 12] = rng.integers(0, 255, 3)
+        is_wanted = rng.random() < 0.2
+        looks = resemblance(thumbnail(picture), asked.before)
+        least = asked.least_news(float(index), is_wanted=is_wanted)
+        if least.reached_by(looks):
+            mine = asked.judge_by(looks, float(index), is_wanted=is_wanted)
+        else:
+            mine = asked.skip(looks)
+        assert mine == whole.judge(picture, float(index), is_wanted=is_wanted)
