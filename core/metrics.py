@@ -384,6 +384,12 @@ class Metrics:
             ["work", "kind"],
             registry=registry,
         )
+        self.clip_places = Counter(
+            "onlooker_clip_places_total",
+            "Places of clips' pictures by kind: computed, or left out as they had hardly changed.",
+            ["kind"],
+            registry=registry,
+        )
         self.engine_restarts = Counter(
             "onlooker_engine_restarts_total",
             "Starts of an engine that had died, by outcome: started, failed, given_up.",

@@ -274,6 +274,9 @@ class Evidence:
     tier: str
     """The place where the KV of the span lay: ``device`` (held ready by the model's worker, or
     computed for this answer), ``memory``, ``disk`` or ``redis``."""
+    is_partial: bool = False
+    """Whether some clip of the span was computed without some places of its picture, since they had
+    hardly changed: what is seen there may be what an earlier clip showed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,7 @@ class AnswerWriter:
                     end_s=e.end_s,
                     source=e.source,
                     tier=e.tier,
+                    partial=e.is_partial,
                     picture=self._picture_of(e, end.pictured_from_s),
                 )
                 for e in end.evidence

@@ -212,6 +212,9 @@ class EvidenceSpan(Outbound):
     tier: str
     """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``. What was
     computed for this answer only, such as the newest frame, lay on the ``device``."""
+    partial: bool = False
+    """Whether the model computed some clip of the span without places of its picture that had
+    hardly changed: what is seen there may be what an earlier clip showed."""
     picture: str | None = None
     """The path of a picture where the server keeps an album: the newest of the span where that is
     ``recent``, else its first."""

@@ -1,8 +1,9 @@
 """`ClipTokens`: a clip as tokens, which is all that it takes to place it in a prompt again."""
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +41,69 @@ class ClipTokens:
     model's processor does not stamp them."""
     second_per_grid: float | None = None
     """Seconds between two patches in time; None where the model does not tell time by position."""
+    whole: "ClipTokens | None" = None
+    """The clip with all of its places, where this is the clip without some; see `without`."""
+    kept: NDArray[np.int64] | None = None
+    """Numbers of the places, among those of `whole`, that are left of its picture; ascending."""
+    shown_ratio: float = 1.0
+    """Share of the places that the model computed from this clip's own picture (0-1)."""
+
+    @property
+    def picture_rows(self) -> NDArray[np.int64]:
+        """Which of the clip's tokens stand for places of its picture, in the order of the
+        places."""
+        place = self.placeholder
+        if place.is_embed is None:
+            return np.arange(place.offset, place.offset + place.length)
+        return np.flatnonzero(place.is_embed) + place.offset
+
+    @property
+    def identity(self) -> str:
+        """A name for what the model encodes of the clip. Two clips of the same key that keep
+        different places have different names, since what was encoded for one would be taken for the
+        other."""
+        if self.kept is None:
+            return self.key
+        return f"{self.key}/{hashlib.blake2b(self.kept.tobytes(), digest_size=8).hexdigest()}"
+
+    def without(self, shown: NDArray[np.bool_]) -> "ClipTokens":
+        """The clip with only those places of its picture that `shown` says, one at least. Its
+        extent stays: what follows stands where it would stand behind the whole clip."""
+        picture = self.picture_rows
+        rows = np.delete(np.arange(len(self.token_ids)), picture[~shown])
+        start = self.placeholder.offset
+        is_inside = (rows >= start) & (rows < start + self.placeholder.length)
+        is_embed = self.placeholder.is_embed
+        return replace(
+            self,
+            token_ids=[self.token_ids[row] for row in rows.tolist()],
+            placeholder=Placeholder(
+                start,
+                int(is_inside.sum()),
+                None if is_embed is None else is_embed[rows[is_inside] - start],
+            ),
+            offsets=np.ascontiguousarray(self.offsets[:, rows]),
+            whole=self,
+            kept=np.flatnonzero(shown),
+            shown_ratio=float(shown.mean()),
+        )
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Which of the tokens of `whole` these are."""
+        if self.whole is None or self.kept is None:
+            return np.arange(len(self.token_ids))
+        picture = self.whole.picture_rows
+        return np.delete(np.arange(len(self.whole.token_ids)), np.delete(picture, self.kept))
 
     def meta(self) -> dict[str, str]:
         """What `ClipTokens.restored` needs beside the key."""
-        found = {"token_ids": json.dumps(self.token_ids), "grid": json.dumps(list(self.grid))}
+        ids = self.token_ids if self.whole is None else self.whole.token_ids
+        found = {"token_ids": json.dumps(ids), "grid": json.dumps(list(self.grid))}
+        if self.kept is not None:
+            found["kept"] = json.dumps(self.kept.tolist())
+        if self.shown_ratio < 1:
+            found["shown_ratio"] = repr(self.shown_ratio)
         if self.stamps is not None:
             found["stamps"] = json.dumps(list(self.stamps))
         if self.second_per_grid is not None:
@@ -54,7 +114,7 @@ class ClipTokens:
     def restored(cls, key: str, meta: Mapping[str, str], layout: RotaryLayout) -> "ClipTokens":
         """A clip from what was stored with its segment."""
         ids: list[int] = json.loads(meta["token_ids"])
-        return cls.made(
+        found = cls.made(
             key,
             ids,
             Placeholder(0, len(ids), np.array(ids) == layout.video_token),
@@ -67,6 +127,11 @@ class ClipTokens:
                 else None
             ),
         )
+        if "kept" in meta:
+            shown = np.zeros(len(found.picture_rows), np.bool_)
+            shown[json.loads(meta["kept"])] = True
+            return found.without(shown)
+        return replace(found, shown_ratio=float(meta.get("shown_ratio", 1.0)))
 
     @classmethod
     def made(

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from onlooker.core.settings import Section
 from onlooker.engine.memory.ranking import DEFAULT_SCAN, Ranking
+from onlooker.engine.memory.token_drop import DROPS, TokenDropSection
 
 DEFAULT_RECENT = 16
 """Clips of the recent window where nothing else is said and the model's window has room."""
@@ -95,6 +96,8 @@ class MemorySection(Section):
     that holds no whole context is refused. None: 16, but at most a quarter of the memory that the
     server may use, on large hosts an eighth of it up to 64; on a CPU, an eighth of it up to 16."""
 
+    token_drop: TokenDropSection = TokenDropSection()
+
     write_behind_segments: int = Field(default=256, ge=1, le=65536)
     """On a GPU, the most segments that wait to be handed to the store by a thread beside the model.
     When there are more a step waits, which ``onlooker_store_moves_total{move="write_waited"}``
@@ -121,6 +124,13 @@ class MemorySection(Section):
             raise ValueError(
                 "mass and the gate by scores choose among clips that are brought back, and "
                 "retrieved_clips is 0: raise it, or leave them out"
+            )
+        drop = DROPS.get(self.token_drop.method)
+        if self.retrieval == "layers" and drop is not None and not drop.is_filled:
+            raise ValueError(
+                f"token_drop.method '{self.token_drop.method}' makes clips of many sizes, of which "
+                "one pass can choose one size only, and retrieval is 'layers': choose 'auto' or "
+                "'probe', or the method 'filled'"
             )
         if self.retrieval == "layers" and self.recency_gate == "scores":
             raise ValueError(

@@ -37,7 +37,10 @@ def with_evidence(
     fetched_bytes, fetched_ratio = _fetched(reads, recall, memory)
     found = [
         _Found(
-            ShownClip.remembered(clip, asked_s), source, reads.get(clip.tokens.key, (DEVICE, 0))[0]
+            ShownClip.remembered(clip, asked_s),
+            source,
+            reads.get(clip.tokens.key, (DEVICE, 0))[0],
+            is_partial=clip.tokens.shown_ratio < 1,
         )
         for clips, source in ((retrieved, older), (recall.recent, EvidenceSource.RECENT))
         for clip in clips
@@ -63,14 +66,19 @@ class _Found:
     shown: ShownClip
     source: EvidenceSource
     tier: str
+    is_partial: bool = False
 
 
 def _evidence(found: Sequence[_Found]) -> Iterator[Evidence]:
     """The spans of what is `found`, in its order; neighbours that were there for one reason and
     came from one tier make one span."""
     for (source, tier), run in groupby(found, key=lambda one: (one.source, one.tier)):
-        for start_s, end_s in spans_s(one.shown for one in run):
-            yield Evidence(start_s, end_s, source, tier)
+        clips = list(run)
+        for start_s, end_s in spans_s(one.shown for one in clips):
+            is_partial = any(
+                one.is_partial and start_s <= one.shown.start_s < end_s for one in clips
+            )
+            yield Evidence(start_s, end_s, source, tier, is_partial)
 
 
 def _fetched(

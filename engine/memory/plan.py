@@ -27,6 +27,22 @@ KV."""
 
 
 @dataclass(frozen=True, slots=True)
+class Filling:
+    """Rows of a segment that this prompt does not compute: they are those of another segment,
+    turned to where they stand now."""
+
+    key: str
+    """The key of the other segment."""
+    rows: list[int]
+    """Rows of the segment that is filled."""
+    from_rows: list[int]
+    """Rows of the other segment, as many."""
+    shift: int
+    """How many rotary positions further the rows stand from their segment's first token than
+    `from_rows` do from theirs."""
+
+
+@dataclass(frozen=True, slots=True)
 class SaveSpan:
     """Tokens of this prompt to be kept as a segment."""
 
@@ -35,7 +51,8 @@ class SaveSpan:
     num_tokens: int
     position: int
     offsets: list[list[int]] = field(default_factory=list)
-    """Rotary offsets of the segment's tokens from `position`, [3][num_tokens] (t, h, w)."""
+    """Rotary offsets of the segment's tokens from `position`, [3][tokens] (t, h, w). The segment
+    has `num_tokens` tokens, or more where it is filled."""
     retrievable: bool = True
     """Whether retrieval may pick the segment: clips yes, the sink and notes no."""
     start_s: float = 0.0
@@ -43,6 +60,17 @@ class SaveSpan:
     """End of the stream time that the segment shows, which begins at `start_s`; in seconds."""
     meta: dict[str, str] = field(default_factory=dict)
     """What a prompt needs to place the segment again after a restart; stored with it."""
+    rows: list[int] = field(default_factory=list)
+    """Rows of the segment that this prompt computes, `num_tokens` of them; empty: all."""
+    fillings: list[Filling] = field(default_factory=list)
+    """Where the other rows come from."""
+
+    @property
+    def computed_offsets(self) -> list[list[int]]:
+        """Rotary offsets of the tokens that this prompt computes, [3][num_tokens]."""
+        if not self.rows:
+            return self.offsets
+        return [[axis[row] for row in self.rows] for axis in self.offsets]
 
 
 @dataclass(frozen=True, slots=True)

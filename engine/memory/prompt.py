@@ -13,7 +13,7 @@ clip, so that what a request costs outside the model does not grow with its wind
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.load_runs import LoadRuns, LoadSpan
 from onlooker.engine.memory.plan import (
     BEFORE_UNTIL,
+    Filling,
     MemorySlot,
     RequestPlan,
     RetrievalPlan,
@@ -55,7 +56,8 @@ class SegmentPrompt:
     computed: list[PlacedClip]
     """Clips that are encoded and computed now, in order."""
     positions: NDArray[np.int32] | None
-    """Rotary positions of all tokens, [3, tokens] (t, h, w), where `stored` carries them."""
+    """Rotary positions of all tokens, [3, tokens] (t, h, w), where a clip has to carry them: one
+    that is stored, or else one that is computed without some of its places."""
 
 
 class PromptBuilder:
@@ -129,26 +131,34 @@ class PromptBuilder:
         features: object,
         span_s: tuple[float, float] = (0, 0),
         before_until_s: float = 0.0,
-    ) -> None:
-        """Add the new clip, which is encoded and computed now, and kept.
+        fillings: Sequence[Filling] = (),
+    ) -> ClipTokens:
+        """Add the new clip, which is encoded and computed now, and kept; returns it as it is kept.
 
         Args:
             span_s: the stream time that it shows, in seconds.
             before_until_s: where the cover of the clip before it ends, in seconds.
+            fillings: where the places come from that `clip` is without; then it is kept whole.
         """
+        kept = clip
+        if fillings and clip.whole is not None:
+            kept = replace(clip.whole, shown_ratio=clip.shown_ratio)
         self._saves.append(
             SaveSpan(
                 clip.key,
                 len(self._ids),
                 len(clip.token_ids),
                 self._position,
-                clip.offsets.tolist(),
+                kept.offsets.tolist(),
                 start_s=span_s[0],
                 end_s=span_s[1],
-                meta={**clip.meta(), BEFORE_UNTIL: repr(before_until_s)},
+                meta={**kept.meta(), BEFORE_UNTIL: repr(before_until_s)},
+                rows=clip.rows.tolist() if fillings else [],
+                fillings=list(fillings),
             )
         )
         self.picture(clip, features)
+        return kept
 
     def retrieve(self, candidates: Iterable[str], shapes: Sequence[ClipTokens]) -> None:
         """Add slots that the question fills with the best of `candidates` (keys), which are all of
@@ -212,7 +222,15 @@ class PromptBuilder:
             plan=RequestPlan(self._loads, self._saves, retrieval),
             stored=self._stored,
             computed=self._computed,
-            positions=None if self._stored is None else self._positions(),
+            positions=self._positions() if self._carries else None,
+        )
+
+    @property
+    def _carries(self) -> bool:
+        """Whether the places of the tokens are not those that the model would give them by
+        itself."""
+        return self._stored is not None or any(
+            one.tokens.kept is not None for one in self._computed
         )
 
     def _positions(self) -> NDArray[np.int32]:

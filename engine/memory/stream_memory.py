@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from onlooker.cache_store.key import SegmentKind, StreamKey
 from onlooker.core.media import Cover
+from onlooker.engine.memory.mosaic import Mosaic
 from onlooker.engine.memory.notes import Notes
 from onlooker.engine.memory.plan import Reads
 from onlooker.engine.memory.timeline import Passage, RememberedClip, Timeline
@@ -73,6 +74,9 @@ class StreamMemory:
         self.window: RecentWindow[RememberedClip] = RecentWindow()
         self.opening = WindowOpening()
         """What the prompts of the window begin with."""
+        self.mosaic: Mosaic | None = None
+        """What was last shown at each place of the picture, where clips are computed without some
+        of their places."""
 
     @property
     def prefix(self) -> str:
@@ -175,6 +179,10 @@ class StreamMemory:
         passage = Passage(self._clips, older)
         return _to_show(passage, retrieved_clips, recent, is_named=bool(about.spans))
 
+    def at_index(self, clip_index: int) -> RememberedClip | None:
+        """The clip with this index; None where it is not remembered."""
+        return self._clips.at_index(clip_index)
+
     def find(self, keys: Iterable[str]) -> list[RememberedClip]:
         """The clips whose segments have these keys, in order; unknown keys are passed over."""
         return self._clips.find(keys)
@@ -210,6 +218,7 @@ class StreamMemory:
             self._clips = self._clips.without(lambda clip: clip.clip_index in indices)
             self.window.forget(indices)
             self.opening = WindowOpening()
+            self.mosaic = None  # it holds what pictures looked like
             self.num_forgets += 1
         if len(gone) == len(found):
             self._gone = {index for index in self._gone if not self._lay(index, start_s, end_s)}

@@ -93,6 +93,13 @@ class Timeline(Sequence[RememberedClip]):
         last = bisect_left(self._clips, end_s, first, num_known, key=lambda clip: clip.start_s)
         return first, last
 
+    def at_index(self, clip_index: int) -> RememberedClip | None:
+        """The clip with this index; None where it is not here."""
+        at = bisect_left(self._clips, clip_index, key=_index_of)
+        if at == len(self._clips) or self._clips[at].clip_index != clip_index:
+            return None
+        return self._clips[at]
+
     def find(self, keys: Iterable[str]) -> list[RememberedClip]:
         """The clips whose segments have these keys, in order; unknown keys are passed over."""
         found = {}

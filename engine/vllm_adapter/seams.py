@@ -229,6 +229,13 @@ def with_feature_data(features: Any, changed: Mapping[str, Any]) -> Any:
     )
 
 
+def with_more_data(features: Any, data: Mapping[str, Any]) -> Any:
+    """A copy of `features` with more fields, which stay on the CPU."""
+    from vllm.multimodal.inputs import MultiModalKwargsItem
+
+    return MultiModalKwargsItem({**features, **features_without_pixels(data)})
+
+
 def features_without_pixels(data: Mapping[str, Any]) -> Any:
     """Features of a clip that is not to be encoded: fields that stay on the CPU."""
     from vllm.multimodal.inputs import (

@@ -22,6 +22,7 @@ from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.load_runs import LoadRuns
 from onlooker.engine.memory.plan import (
     DEVICE,
+    Filling,
     MemorySlot,
     Reads,
     RequestPlan,
@@ -46,6 +47,10 @@ Mover = Literal["layers", "strided"]
 
 POSITIONS_FIELD = "prompt_positions"
 """Field of a feature that holds the rotary positions of a whole prompt, [3][tokens] (t, h, w)."""
+
+KEPT_FIELD = "kept_places"
+"""Field of a clip's feature: which places of its picture are computed, where not all are; int64
+numbers, ascending."""
 
 GRID_FIELD = "video_grid_thw"
 """Field of a clip's feature: its patches in time, height and width."""
@@ -76,7 +81,7 @@ def plan_params(plan: RequestPlan) -> dict[str, Any]:
         retrieval = [slots, asked.candidates.runs, asked.recent.runs, *others]
     plain = (
         plan.loads.runs,
-        [_values(span) for span in plan.saves],
+        [_save_values(span) for span in plan.saves],
         retrieval,
     )
     return {PLAN_KEY: json.dumps(plain, separators=(",", ":"))}
@@ -99,7 +104,7 @@ def read_plan(params: Params) -> RequestPlan | None:
         )
     return RequestPlan(
         LoadRuns(loads),
-        [SaveSpan(*values) for values in saves],
+        [_read_save(values) for values in saves],
         found,
     )
 
@@ -499,7 +504,18 @@ def worker_stats() -> WorkerCall[WorkerStats]:
     return WorkerCall("worker_stats", (), lambda plain: WorkerStats(**plain))
 
 
-def _values(span: SaveSpan | MemorySlot | RetrievalPlan) -> list[Any]:
+def _read_save(values: Sequence[Any]) -> SaveSpan:
+    *others, fillings = values
+    made: list[Any] = [*others, [Filling(*one) for one in fillings]]
+    return SaveSpan(*made)
+
+
+def _save_values(span: SaveSpan) -> list[Any]:
+    *values, fillings = _values(span)
+    return [*values, [_values(one) for one in fillings]]
+
+
+def _values(span: SaveSpan | Filling | MemorySlot | RetrievalPlan) -> list[Any]:
     """The values of the fields, in their order; `dataclasses.astuple` would copy all that is in
     them."""
     return [getattr(span, name) for name in span.__slots__]

@@ -9,7 +9,7 @@ from onlooker.engine.memory.clip_tokens import ClipTokens, Placeholder
 from onlooker.engine.memory.prompt import PlacedClip, SegmentPrompt
 from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.vllm_adapter import seams
-from onlooker.engine.vllm_adapter.wire import GRID_FIELD, POSITIONS_FIELD
+from onlooker.engine.vllm_adapter.wire import GRID_FIELD, KEPT_FIELD, POSITIONS_FIELD
 
 STAMPS_FIELD = "timestamps"
 SECONDS_FIELD = "second_per_grid_ts"
@@ -40,14 +40,33 @@ def engine_input(prompt: SegmentPrompt) -> Any:
     features = []
     if prompt.stored is not None:
         features.append(_feature(prompt.stored, f"segment:{prompt.stored.tokens.key}", prompt))
-    features += [_feature(clip, f"clip:{clip.tokens.key}", prompt) for clip in prompt.computed]
+    is_carried = prompt.stored is not None
+    for clip in prompt.computed:
+        features.append(
+            _feature(clip, f"clip:{clip.tokens.identity}", prompt, carries=not is_carried)
+        )
+        is_carried = True
     return seams.engine_input(prompt.token_ids, prompt.salt, features)
 
 
-def _feature(clip: PlacedClip, identity: str, prompt: SegmentPrompt) -> seams.PromptFeature:
+def _feature(
+    clip: PlacedClip, identity: str, prompt: SegmentPrompt, *, carries: bool = False
+) -> seams.PromptFeature:
+    """`carries`: whether a computed clip brings the places of all tokens along, if any does."""
     place = clip.tokens.placeholder
+    found = clip.features
+    if found is None:
+        found = _with_positions(clip.tokens, prompt)
+    else:
+        more: dict[str, Any] = {}
+        if clip.tokens.kept is not None:
+            more[KEPT_FIELD] = torch.from_numpy(clip.tokens.kept)
+        if carries and prompt.positions is not None:
+            more[POSITIONS_FIELD] = torch.from_numpy(prompt.positions)
+        if more:
+            found = seams.with_more_data(found, more)
     return seams.PromptFeature(
-        features=_with_positions(clip.tokens, prompt) if clip.features is None else clip.features,
+        features=found,
         identity=identity,
         offset=clip.start + place.offset,
         length=place.length,
@@ -63,5 +82,7 @@ def _with_positions(clip: ClipTokens, prompt: SegmentPrompt) -> Any:
         data[STAMPS_FIELD] = list(clip.stamps)
     if clip.second_per_grid is not None:
         data[SECONDS_FIELD] = torch.tensor(clip.second_per_grid)
+    if clip.kept is not None:
+        data[KEPT_FIELD] = torch.from_numpy(clip.kept)
     data[POSITIONS_FIELD] = torch.from_numpy(prompt.positions)
     return seams.features_without_pixels(data)

@@ -6,6 +6,7 @@ from typing import Any
 from onlooker.core.errors import EngineFailed
 from onlooker.core.metrics import Metrics
 from onlooker.engine.interface import AnswerEnd, FinishReason
+from onlooker.engine.memory.mosaic import Mask
 from onlooker.engine.memory.plan import RequestReport
 from onlooker.engine.vllm_adapter.gateway.answer_reader import AnswerReader
 from onlooker.engine.vllm_adapter.wire import read_load, read_report, read_served
@@ -68,6 +69,12 @@ class RequestOutcome:
         metrics.tokens.labels(work, "computed").inc(computed)
         metrics.tokens.labels(work, "cached").inc(self.num_cached_tokens)
         metrics.tokens.labels(work, "generated").inc(num_output_tokens)
+
+
+def count_places(metrics: Metrics, shown: Mask) -> None:
+    """Add a clip that was thinned to the counters; `shown`: the places that were computed."""
+    metrics.clip_places.labels("computed").inc(int(shown.sum()))
+    metrics.clip_places.labels("left_out").inc(int((~shown).sum()))
 
 
 def count_fetched(metrics: Metrics, end: AnswerEnd) -> None:

@@ -17,6 +17,8 @@ from onlooker.engine.memory.prompt import PromptBuilder
 from onlooker.engine.memory.retelling import Retelling, retold
 from onlooker.engine.memory.shown import ShownClip, before_until_s, in_turn
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.memory.thinning import ThinClip, Thinner
+from onlooker.engine.memory.timeline import RememberedClip
 from onlooker.engine.memory.times import Now
 from onlooker.engine.memory.window_opening import WindowOpening
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer, clip_uuid
@@ -28,6 +30,28 @@ MAX_HEADS = 64
 
 RunForEffect = Callable[[PromptBuilder], Awaitable[object]]
 """A function that runs a request for what it saves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ingesting:
+    """The prompt that computes and saves a clip."""
+
+    builder: PromptBuilder
+    tokens: ClipTokens
+    """The clip as it is kept."""
+    thin: ThinClip | None
+    """What is computed of it; None: all, and nothing is to be noted of that."""
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether it is kept whole by what earlier clips have."""
+        return self.thin is not None and bool(self.thin.fillings)
+
+    def done(self, memory: StreamMemory) -> None:
+        """Note that the clip was computed and kept."""
+        memory.window.done()
+        if self.thin is not None:
+            self.thin.note(memory)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +78,7 @@ class SegmentPrompts:
         runner: VllmRunner,
         composer: PromptComposer,
         clips: ClipPreparer,
+        thinner: Thinner,
         *,
         settings: MemorySection,
         recent_clips: int,
@@ -65,6 +90,7 @@ class SegmentPrompts:
         self._runner = runner
         self._composer = composer
         self._clips = clips
+        self._thinner = thinner
         self._settings = settings
         self._recent_clips = recent_clips
         self._stride_clips = stride_clips
@@ -73,10 +99,8 @@ class SegmentPrompts:
         self._retelling = retelling
         self._heads: dict[str, list[int]] = {}
 
-    async def ingesting(
-        self, memory: StreamMemory, clip: Clip, care: Care = NO_CARE
-    ) -> tuple[PromptBuilder, ClipTokens]:
-        """The prompt that computes and saves `clip`, and the clip as tokens."""
+    async def ingesting(self, memory: StreamMemory, clip: Clip, care: Care = NO_CARE) -> Ingesting:
+        """The prompt that computes and saves `clip`."""
         head, tokens, pixels = await self._prepared(memory, clip)
         sink = await self._sink(memory, head)
         max_clips = care.of(self._recent_clips)
@@ -85,8 +109,13 @@ class SegmentPrompts:
         # A clip that comes late has a context that no other shares.
         opening = WindowOpening() if salt is None else memory.opening
         builder = opening.prompt(sink, [earlier.tokens for earlier in context], salt)
-        builder.save_clip(tokens, pixels, (clip.start_s, clip.end_s), before_until_s(clip))
-        return builder, tokens
+        thin = None if salt is None else await self._thinner.thin(memory, clip, tokens)
+        span_s, until_s = (clip.start_s, clip.end_s), before_until_s(clip)
+        if thin is None:
+            kept = builder.save_clip(tokens, pixels, span_s, until_s)
+        else:
+            kept = builder.save_clip(thin.tokens, pixels, span_s, until_s, thin.fillings)
+        return Ingesting(builder, kept, thin)
 
     async def probing(
         self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
@@ -107,9 +136,20 @@ class SegmentPrompts:
         return builder
 
     async def asking(
-        self, memory: StreamMemory, question: Question, recall: Recall, once: Sequence[Once]
+        self,
+        memory: StreamMemory,
+        question: Question,
+        recall: Recall,
+        once: Sequence[Once],
+        newest: Clip | None = None,
     ) -> PromptBuilder:
-        """The prompt of an answer. `once`: what is computed for this answer only."""
+        """The prompt of an answer.
+
+        Args:
+            once: what is computed for this answer only.
+            newest: the stream's newest clip with its pixels. Where it was computed without some of
+                its places and is shown last, it is computed whole for this answer.
+        """
         shown = [ShownClip.remembered(clip, question.asked_s) for clip in recall.placed]
         shown += [ShownClip.remembered(clip, question.asked_s) for clip in recall.recent]
         shown += [one.shown for one in once]
@@ -118,20 +158,32 @@ class SegmentPrompts:
             text = retold(question.text, now, in_turn(shown), self._retelling)
             question = replace(question, text=text)
         builder, tail = await self._opened(memory, question)
-        for clip in recall.placed:
+        whole = self._to_make_whole(recall, newest)
+        stored = [clip for clip in recall.placed if clip is not whole]
+        recent = [clip for clip in recall.recent if clip is not whole]
+        for clip in stored:
             builder.load_clip(clip.tokens)
         if recall.num_slots:
             shapes = [clip.tokens for clip in recall.candidates[: recall.num_slots]]
             builder.retrieve(recall.candidates.keys, shapes)
-        for clip in recall.recent:
+        for clip in recent:
             builder.load_clip(clip.tokens)
-        for picture in (*(one.clip for one in once), *question.images):
+        again = [newest] if whole is not None and newest is not None else []
+        for picture in (*again, *(one.clip for one in once), *question.images):
             _, tokens, pixels = await self._prepared(memory, picture, once=question.response_id)
             builder.picture(tokens, pixels)
         builder.question(tail)
         if recall.num_slots:
             self._check_step(builder)
         return builder
+
+    def _to_make_whole(self, recall: Recall, newest: Clip | None) -> RememberedClip | None:
+        """The clip that an answer shows last, where it was not computed whole and is to be."""
+        last = (recall.recent or recall.placed)[-1:]
+        if newest is None or not last or not self._settings.token_drop.newest_whole:
+            return None
+        is_thin = last[0].tokens.shown_ratio < 1
+        return last[0] if is_thin and last[0].clip_index == newest.clip_index else None
 
     async def noting(
         self, memory: StreamMemory, text: str, asked_s: float

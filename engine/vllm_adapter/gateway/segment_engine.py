@@ -47,6 +47,7 @@ from onlooker.engine.memory.recaller import (
 from onlooker.engine.memory.room import ClipRoom
 from onlooker.engine.memory.shown import before_until_s
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.memory.thinning import Thinner
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.families.family import Family
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
@@ -59,7 +60,11 @@ from onlooker.engine.vllm_adapter.gateway.machine import memory_budgets
 from onlooker.engine.vllm_adapter.gateway.memories import StreamMemories
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model, find_model
 from onlooker.engine.vllm_adapter.gateway.modes import mover_of
-from onlooker.engine.vllm_adapter.gateway.outcome import RequestOutcome, count_fetched
+from onlooker.engine.vllm_adapter.gateway.outcome import (
+    RequestOutcome,
+    count_fetched,
+    count_places,
+)
 from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
 from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
@@ -163,20 +168,24 @@ class SegmentEngine:
         memory = self._streams[clip.stream_id]
         memory.cover([Cover(clip.clip_index - 1, before_until_s(clip))])
         while True:
-            builder, tokens = await self._prompts.ingesting(memory, clip, care)
+            ingesting = await self._prompts.ingesting(memory, clip, care)
             try:
-                outcome = await self._run(builder, care)
-                break
+                outcome = await self._run(ingesting.builder, care)
             except (EngineFailed, TooLarge, InvalidRequest) as error:
                 # A segment of the window may be gone: the clip is seen after what is left.
                 if not await self._streams.forget_missing(memory):
                     lost = f"clip {clip.clip_index} was lost: {error.message}"
                     raise EngineFailed(lost) from error
-        if tokens.key not in outcome.report.saved:
-            raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
-        memory.window.done()
-        await self._streams.add(clip, tokens)
+                continue
+            if ingesting.tokens.key in outcome.report.saved:
+                break
+            if not ingesting.is_filled or not await self._streams.forget_missing(memory):
+                raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
+        ingesting.done(memory)
+        await self._streams.add(clip, ingesting.tokens)
         outcome.count(self._metrics, "ingest", num_output_tokens=1)
+        if ingesting.thin is not None:
+            count_places(self._metrics, ingesting.thin.shown)
         return IngestResult(outcome.num_prompt_tokens, outcome.num_cached_tokens, outcome.served)
 
     async def forget(
@@ -206,7 +215,8 @@ class SegmentEngine:
                 recall = await self.recaller.recall(memory, question)
                 newest = self._streams.newest(question.stream_id)
                 once = shown_once(question, newest, recall)
-                prompt = (await self._prompts.asking(memory, question, recall, once)).build()
+                builder = await self._prompts.asking(memory, question, recall, once, newest)
+                prompt = builder.build()
                 options = sampling.for_answer(question, prompt.plan)
                 outcome = None
                 with self._gauge.running():
@@ -294,6 +304,11 @@ class SegmentEngine:
             self._runner,
             composer,
             ClipPreparer(self._runner, composer.clip_text, layout),
+            Thinner(
+                memory.token_drop,
+                tile=layout.patch * layout.merge,
+                recent_clips=self._recent_clips,
+            ),
             settings=memory,
             recent_clips=self._recent_clips,
             stride_clips=memory.stride_clips,

@@ -12,7 +12,8 @@ import torch
 
 from onlooker.engine.vllm_adapter.seams import AttentionLayer
 from onlooker.engine.vllm_adapter.wire import SaveOp
-from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
+from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.worker.filling import filled, rows_at_hand
 from onlooker.engine.vllm_adapter.worker.mover import Piece, SavedSegment
 from onlooker.engine.vllm_adapter.worker.partial import PartialSegments, saved_positions
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
@@ -96,11 +97,34 @@ class LayerHookMover:
             if whole is None:
                 continue
             segment, queries = whole.segment(op.span)
+            if op.span.fillings:
+                # The queries of rows that were not computed are not known: keys stand in for all.
+                queries, made = None, self._filled(op, segment)
+                if made is None:
+                    continue
+                segment = made
             entries = None
             if segment.plain_keys is not None:
                 entries = self._arena.score.entries(segment.plain_keys, queries)
             found.append(SavedSegment(op, segment, entries, entries, None))
         return found
+
+    def _filled(self, op: SaveOp, computed: Segment) -> Segment | None:
+        """The whole segment of what was computed; None where one that it is filled from is gone."""
+        span = op.span
+        sources = self._arena.get_all([filling.key for filling in span.fillings])
+        if sources is None:
+            _log.error(
+                "a segment was not kept: one that it is filled from is gone",
+                extra={"request": op.request_id, "key": span.key},
+            )
+            return None
+        both = (computed.keys, computed.values)
+        keys, values = filled(span, sources, both, self._rotary, rows_at_hand)
+        plain = None
+        if span.retrievable:
+            plain = self._rotary.remove(keys, torch.tensor(span.offsets) + span.position)
+        return Segment(keys, values, span.position, plain)
 
     def forget(self, request_id: str) -> None:
         self._partial.forget(request_id)

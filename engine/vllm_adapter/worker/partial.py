@@ -81,6 +81,6 @@ def saved_positions(saves: list[SaveOp]) -> torch.Tensor:
         rows = slice(row, row + len(op.slots))
         row = rows.stop
         if op.span.retrievable:
-            offsets = np.asarray(op.span.offsets, np.int64)
+            offsets = np.asarray(op.span.computed_offsets, np.int64)
             found[:, rows] = offsets[:, op.first : op.first + len(op.slots)] + op.span.position
     return torch.from_numpy(found)

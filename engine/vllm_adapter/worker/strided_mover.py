@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from onlooker.engine.vllm_adapter.wire import SaveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.cache_view import CacheView
+from onlooker.engine.vllm_adapter.worker.filling import filled
 from onlooker.engine.vllm_adapter.worker.mover import Piece, SavedSegment
 from onlooker.engine.vllm_adapter.worker.partial import PartialSegments, saved_positions
 from onlooker.engine.vllm_adapter.worker.pool import TokenPool, TokenRun
@@ -133,8 +134,11 @@ class StridedMover:
             if op.span.retrievable:
                 parts.append(turns.of(rows).apply(kv[..., : self._view.width // 2]))
             whole = self._partial.add(op, parts)
-            if whole is not None:
-                yield self._saved(op, *whole.parts)
+            if whole is None:
+                continue
+            made = self._filled(op, whole.parts[0]) if op.span.fillings else whole.parts
+            if made is not None:
+                yield self._saved(op, *made)
 
     def forget(self, request_id: str) -> None:
         self._partial.forget(request_id)
@@ -171,6 +175,38 @@ class StridedMover:
         keys, values = (half.contiguous() for half in host.chunk(2, -1))
         segment = Segment(keys, values, span.position, None, offsets)
         return SavedSegment(op, segment, entries, stored, None)
+
+    def _filled(self, op: SaveOp, kv: torch.Tensor) -> list[torch.Tensor] | None:
+        """What `_saved` takes of the whole segment of `kv`, which was computed; None where one that
+        it is filled from is gone."""
+        span = op.span
+        sources = self._arena.get_all([filling.key for filling in span.fillings])
+        if sources is None:
+            _log.error(
+                "a segment was not kept: one that it is filled from is gone",
+                extra={"request": op.request_id, "key": span.key},
+            )
+            return None
+        self._pool.join()
+        keys, values = kv.chunk(2, -1)
+        both = (keys, values)
+        keys, values = filled(span, sources, both, self._rotary, self._rows_of, self._streams.up)
+        found = [torch.cat([keys, values], -1)]
+        if span.retrievable:
+            places = np.asarray(span.offsets, np.int64) + span.position
+            found.append(self._rotary.removals(self._streams.up(places)).apply(keys))
+        return found
+
+    def _rows_of(self, segment: Segment, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of some rows of a segment, on the device."""
+        chosen = np.asarray(rows, np.int64)
+        if segment.run is not None:
+            kv = self._pool.device.index_select(0, self._streams.up(chosen + segment.run.first))
+        else:
+            both = torch.cat([segment.keys, segment.values], -1)[:, torch.from_numpy(chosen)]
+            kv = both.transpose(0, 1).to(self._pool.device.device)
+        keys, values = kv.transpose(0, 1).chunk(2, -1)
+        return keys, values
 
     def _kept(self, kv: torch.Tensor) -> TokenRun | None:
         """A run of the pool that gets `kv`; older segments make room where they can be had from

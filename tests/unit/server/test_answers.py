@@ -63,11 +63,18 @@ def test_the_end_tells_text_usage_and_what_it_was_based_on() -> None:
 
 
 def test_the_end_tells_where_its_evidence_lay() -> None:
-    seen = Evidence(3.0, 3.5, EvidenceSource.NAMED, "redis")
+    seen = Evidence(3.0, 3.5, EvidenceSource.NAMED, "redis", is_partial=True)
     end = replace(make_end(), evidence=(seen,), fetched_bytes={"redis": 4096}, fetched_ratio=0.25)
     told = done_of(make_writer().end(end)).model_dump(mode="json")["response"]["onlooker"]
     assert told["evidence"] == [
-        {"start_s": 3.0, "end_s": 3.5, "source": "named", "tier": "redis", "picture": None}
+        {
+            "start_s": 3.0,
+            "end_s": 3.5,
+            "source": "named",
+            "tier": "redis",
+            "partial": True,
+            "picture": None,
+        }
     ]
     assert told["fetched_bytes"] == {"redis": 4096}
     assert told["fetched_ratio"] == 0.25

@@ -21,6 +21,7 @@ from onlooker.engine.memory.notes import Note
 from onlooker.engine.memory.recaller import check_budgets
 from onlooker.engine.memory.retelling import Retelling
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
+from onlooker.engine.memory.thinning import Thinner
 from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
 from tests.fakes.memory import make_tokens
 
@@ -62,8 +63,9 @@ def make_prompts(*, step_tokens: int = 4096, **options: Any) -> Any:
     async def run(builder: Any) -> None:
         return None
 
-    parts: Any = (Runner(), Composer(), Clips())
     section = MemorySection(notes="notes", **options)
+    thinner = Thinner(section.token_drop, tile=4, recent_clips=4)
+    parts: Any = (Runner(), Composer(), Clips(), thinner)
     return SegmentPrompts(
         *parts,
         settings=section,
@@ -146,8 +148,8 @@ def test_a_clip_never_sees_a_note() -> None:
         await noted(memory, prompts, "a star")
         pixels = np.zeros((8, 8, 3), np.uint8)
         frames = (Frame(0, 0.0, 0.0, pixels), Frame(1, 0.5, 0.0, pixels))
-        prompt, _ = await prompts.ingesting(memory, Clip(StreamId("s"), 0, frames))
-        assert not set(loaded(prompt)) & set(memory.notes.keys())
+        ingesting = await prompts.ingesting(memory, Clip(StreamId("s"), 0, frames))
+        assert not set(loaded(ingesting.builder)) & set(memory.notes.keys())
 
     asyncio.run(scenario())
 

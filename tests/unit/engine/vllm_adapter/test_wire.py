@@ -15,6 +15,7 @@ from onlooker.cache_store.leases import Claim
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.load_runs import LoadRuns, LoadSpan
 from onlooker.engine.memory.plan import (
+    Filling,
     MemorySlot,
     RequestPlan,
     RequestReport,
@@ -47,6 +48,11 @@ saves = st.lists(
         start_s=st.floats(0, 1e6),
         end_s=st.floats(0, 1e6),
         meta=st.dictionaries(keys, keys, max_size=2),
+        rows=st.lists(counts, max_size=3),
+        fillings=st.lists(
+            st.builds(Filling, keys, st.lists(counts), st.lists(counts), st.integers(-5, 5)),
+            max_size=2,
+        ),
     ),
     max_size=2,
 )  # fmt: skip

@@ -12,7 +12,7 @@ import torch
 from onlooker.benchmarks.host.shaped_layers import LayersShape, Layout, ShapedLayers
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.engine.memory.key_runs import KeyRuns
-from onlooker.engine.memory.plan import MemorySlot, RetrievalPlan, SaveSpan
+from onlooker.engine.memory.plan import Filling, MemorySlot, RetrievalPlan, SaveSpan
 from onlooker.engine.memory.ranking import Ranking, RetrievalPolicy
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
@@ -154,6 +154,61 @@ def assert_alike(plain: Rig, strided: Rig) -> None:
 def layout(request: pytest.FixtureRequest) -> Layout:
     found: Layout = request.param
     return found
+
+
+def filling(clip: int, *, sources: list[int], count: int) -> SaveOp:
+    """The op of a clip of which `count` rows are computed, and the others come from `sources`."""
+    fillings = [Filling(key(source), [count + n], [n], 2 * n) for n, source in enumerate(sources)]
+    span = SaveSpan(
+        key(clip), 0, count, 40, OFFSETS, rows=list(range(count)), fillings=fillings
+    )  # fmt: skip
+    return SaveOp(f"see {clip}", span, 0, list(range(clip * 10, clip * 10 + count)))
+
+
+@pytest.mark.parametrize("pool_bytes", [POOL, 0])
+def test_a_filled_clip_has_the_rows_of_others_turned_once_to_where_it_stands(
+    layout: Layout, pool_bytes: int
+) -> None:
+    rigs = both(layout=layout, pool_bytes=pool_bytes)
+    op = filling(8, sources=[2, 5], count=CLIP - 2)
+    for rig in rigs:
+        report, _ = rig.run(WorkerPlan(saves=[op]), op.slots)
+        assert report.saved == {"see 8": [key(8)]}
+    rotary = rigs[0].worker._rotary
+    for rig in rigs:
+        if (device := rig.worker._device) is not None:
+            device.pool.wait()
+        found = rig.worker.arena.get(key(8))
+        assert found is not None
+        assert found.num_tokens == CLIP
+        for n, source in enumerate([2, 5]):
+            other = rig.worker.arena.get(key(source))
+            assert other is not None
+            row = CLIP - 2 + n
+            turned = rotary.shift(other.keys[:, n : n + 1], torch.tensor([40 + 2 * n - other.base]))
+            torch.testing.assert_close(found.keys[:, row : row + 1], turned)
+            assert torch.equal(found.values[:, row], other.values[:, n])
+        for layer in range(SHAPE.num_layers):
+            plain = found.plain_in(layer, rotary)
+            assert plain is not None
+            there = rotary.remove(found.keys[layer], torch.tensor(OFFSETS) + 40)
+            torch.testing.assert_close(plain, there)
+    one, two = (rig.worker.arena.get(key(8)) for rig in rigs)
+    assert one is not None
+    assert two is not None
+    torch.testing.assert_close(one.keys, two.keys)
+    assert torch.equal(one.values, two.values)
+
+
+def test_a_clip_whose_source_is_gone_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
+    for rig in both():
+        rig.worker.arena.drop([key(2)])
+        op = filling(8, sources=[2], count=CLIP - 1)
+        with caplog.at_level(logging.ERROR):
+            report, bad = rig.run(WorkerPlan(saves=[op]), op.slots)
+        assert (report.saved, bad) == ({}, set())
+        assert rig.worker.arena.get(key(8)) is None
+    assert caplog.text.count("one that it is filled from is gone") == 2
 
 
 def test_clips_are_kept_as_layer_by_layer(layout: Layout) -> None:
