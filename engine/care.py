@@ -14,6 +14,9 @@ class Care:
     memory_share: float = 1.0
     """Share of the recent window and of the retrieved clips that the request's context shows
     (0-1)."""
+    token_drop: str | None = None
+    """The method by which places of a clip are left out, by its name in
+    `onlooker.engine.memory.token_drop`; None: the engine's own."""
 
     def of(self, num_clips: int) -> int:
         """How many of `num_clips` the request's context shows: at least one, where there is any."""

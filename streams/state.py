@@ -8,6 +8,7 @@ from typing import Literal
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
 from onlooker.core.media import DropReason, ViewTrouble
+from onlooker.core.protocol.base import TokenDropName
 from onlooker.scheduler.slo import Tier
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceStatus
@@ -24,6 +25,8 @@ class StreamOptions:
     max_fps: float | None = None
     """Frames a second of stream time that are looked at, at most."""
     gate_threshold: float | None = None
+    token_drop: TokenDropName | None = None
+    """Which tokens of a clip the model computes, where little of the picture changes."""
     tier: Tier | None = None
     """The tier whose targets hold for the stream's frames, and for questions that choose none."""
     persistent: bool = True
@@ -59,6 +62,8 @@ class StreamTerms:
     """How long a picture stands for what was there while no other is looked at."""
     zero_wall_s: float | None = None
     """Wall clock of stream time 0, where the stream was given one."""
+    token_drop: TokenDropName | None = None
+    """The method of token drop; None takes the engine's own."""
 
     @classmethod
     def of(
@@ -75,6 +80,7 @@ class StreamTerms:
             tier=options.tier,
             hold_s=max(perception.hold_s, 2 * interval_s),
             zero_wall_s=options.zero_wall_s,
+            token_drop=options.token_drop,
         )
 
 

@@ -31,7 +31,13 @@ from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import is_stream_id, new_id
-from onlooker.core.protocol.base import ClockName, Inbound, MaskConfig, StreamObject
+from onlooker.core.protocol.base import (
+    ClockName,
+    Inbound,
+    MaskConfig,
+    StreamObject,
+    TokenDropName,
+)
 from onlooker.core.protocol.client_events import SessionConfig, explain_validation
 from onlooker.core.protocol.http import (
     AnswerReply,
@@ -227,6 +233,7 @@ class Client:
         clock: ClockName = "live",
         max_fps: float | None = None,
         gate_threshold: float | None = None,
+        token_drop: TokenDropName | None = None,
         metadata: dict[str, str] | None = None,
         masks: Sequence[MaskConfig] | None = None,
         keep_for_s: float | None = None,
@@ -253,6 +260,7 @@ class Client:
             clock=clock,
             max_fps=max_fps,
             gate_threshold=gate_threshold,
+            token_drop=token_drop,
             metadata=metadata or {},
             masks=masks,
             keep_for_s=keep_for_s,

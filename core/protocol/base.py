@@ -14,6 +14,9 @@ CODEC_NAMES = tuple(codec.name.lower() for codec in Codec)
 CodecName = Literal["jpeg", "png", "webp", "h264", "vp8", "vp9", "webm", "fmp4"]
 ClockName = Literal["live", "virtual"]
 TierName = Literal["interactive", "standard", "background"]
+
+TokenDropName = Literal["off", "filled", "shown_again", "dtd", "stc", "curvestream"]
+"""Methods by which places of a picture that hardly changed are not computed again."""
 """How much somebody minds waiting, which decides whose targets hold."""
 FinalStatus = Literal["completed", "cancelled", "incomplete", "failed"]
 """How an answer ended."""
@@ -347,6 +350,8 @@ class StreamObject(Outbound):
     """Whether the stream outlives the connection that opened it (until its idle limit)."""
     max_fps: float | None = None
     gate_threshold: float | None = None
+    token_drop: TokenDropName | None = None
+    """Which tokens of a clip the model computes; null: as the server is set up."""
     metadata: dict[str, str] = {}
     name: str = ""
     """What people call it; empty where nobody said."""
@@ -439,6 +444,7 @@ class VideoSettings(Outbound):
     clock: ClockName = "live"
     max_fps: float | None = None
     gate_threshold: float | None = None
+    token_drop: TokenDropName | None = None
     service_tier: TierName | None = None
     masks: list[MaskObject] = []
     keep_for_s: float | None = None

@@ -19,6 +19,7 @@ from onlooker.core.protocol.base import (
     NameplateConfig,
     StreamIdText,
     TierName,
+    TokenDropName,
 )
 from onlooker.core.protocol.bounded_json import JsonLimits, read_json, read_json_in_turns
 from onlooker.core.protocol.foreign_fields import (
@@ -82,6 +83,9 @@ class InputVideoConfig(NameplateConfig):
     """Frames over this rate are dropped before they are decoded."""
     gate_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
     """How much a frame must differ from the last kept one (0-1 of full scale) to be kept."""
+    token_drop: TokenDropName | None = None
+    """Which tokens of a clip the model computes, where little of the picture changes. Can be chosen
+    until the first frame."""
     service_tier: TierName | None = None
     """The tier whose targets hold for the stream's frames. Can be chosen until the first frame."""
     masks: MaskList | None = None

@@ -19,6 +19,7 @@ from onlooker.core.protocol.base import (
     StreamIdText,
     StreamObject,
     TierName,
+    TokenDropName,
     Usage,
 )
 from onlooker.core.scopes import Scope
@@ -59,6 +60,9 @@ class CreateStreamRequest(NameplateConfig):
     clock: ClockName = "live"
     max_fps: Annotated[float, Field(gt=0, le=240)] | None = None
     gate_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    token_drop: TokenDropName | None = None
+    """Which tokens of a clip the model computes, where little of the picture changes; default: as
+    the server is set up."""
     service_tier: TierName | None = None
     """The tier whose targets hold for the stream's frames, and for questions that choose none."""
     metadata: Metadata = {}

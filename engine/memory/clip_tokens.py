@@ -45,6 +45,8 @@ class ClipTokens:
     """The clip with all of its places, where this is the clip without some; see `without`."""
     kept: NDArray[np.int64] | None = None
     """Numbers of the places, among those of `whole`, that are left of its picture; ascending."""
+    is_encoded_alone: bool = False
+    """Whether the places that are `kept` are to be encoded without seeing the others."""
     shown_ratio: float = 1.0
     """Share of the places that the model computed from this clip's own picture (0-1)."""
 
@@ -66,7 +68,7 @@ class ClipTokens:
             return self.key
         return f"{self.key}/{hashlib.blake2b(self.kept.tobytes(), digest_size=8).hexdigest()}"
 
-    def without(self, shown: NDArray[np.bool_]) -> "ClipTokens":
+    def without(self, shown: NDArray[np.bool_], *, is_encoded_alone: bool = False) -> "ClipTokens":
         """The clip with only those places of its picture that `shown` says, one at least. Its
         extent stays: what follows stands where it would stand behind the whole clip."""
         picture = self.picture_rows
@@ -85,6 +87,7 @@ class ClipTokens:
             offsets=np.ascontiguousarray(self.offsets[:, rows]),
             whole=self,
             kept=np.flatnonzero(shown),
+            is_encoded_alone=is_encoded_alone,
             shown_ratio=float(shown.mean()),
         )
 

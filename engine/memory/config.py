@@ -7,8 +7,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from onlooker.core.settings import Section
+from onlooker.engine.memory.drops import DROPS
 from onlooker.engine.memory.ranking import DEFAULT_SCAN, Ranking
-from onlooker.engine.memory.token_drop import DROPS, TokenDropSection
+from onlooker.engine.memory.token_drop import TokenDropSection
 
 DEFAULT_RECENT = 16
 """Clips of the recent window where nothing else is said and the model's window has room."""

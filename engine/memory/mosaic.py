@@ -48,6 +48,22 @@ class Glance:
     the clip before, 0-1; 1 for the first clip."""
     origins: NDArray[np.int64]
     """The clip that was last shown at each place; `NOBODY` where none was."""
+    side: int
+    """Length of one side of a place, in blocks."""
+
+    @property
+    def num_columns(self) -> int:
+        """Places side by side in a row."""
+        return self.blocks.shape[-1] // self.side
+
+    @property
+    def features(self) -> NDArray[np.float32]:
+        """The block means of each place in both frames, [places, numbers]."""
+        side = self.side
+        frames, colours, rows, columns = self.blocks.shape
+        tiled = self.blocks.reshape(frames, colours, rows // side, side, columns // side, side)
+        by_place = tiled.transpose(2, 4, 0, 1, 3, 5)
+        return by_place.reshape(-1, frames * colours * side**2).astype(np.float32)
 
 
 class Mosaic:
@@ -73,7 +89,8 @@ class Mosaic:
         if self._shown is None or self._before is None or self._shown.shape != blocks.shape:
             unseen = np.ones(num_places, np.float32)
             nobody = np.full(num_places, NOBODY, np.int64)
-            return Glance(clip_index, blocks, np.zeros(3, np.float32), unseen, unseen, nobody)
+            levels = np.zeros(3, np.float32)
+            return Glance(clip_index, blocks, levels, unseen, unseen, nobody, self._side)
         levels = self._levels + _shared(blocks, self._before)
         drift = levels[:, None] - self._shown_levels
         added = np.subtract(blocks, self._shown, dtype=np.int16)
@@ -89,6 +106,7 @@ class Mosaic:
             np.where(self._origins == NOBODY, np.float32(1), changes.max(axis=0)),
             steps.astype(np.float32),
             self._origins.copy(),
+            self._side,
         )
 
     def note(self, glance: Glance, shown: Mask) -> None:
@@ -98,16 +116,15 @@ class Mosaic:
             self._shown_levels = np.zeros((3, len(shown)), np.float32)
             self._origins = np.full(len(shown), NOBODY, np.int64)
         rows, columns = (size * self._block // self._tile for size in glance.blocks.shape[2:])
-        per_place = self._tile // self._block
-        fresh = shown.reshape(rows, columns).repeat(per_place, 0).repeat(per_place, 1)
+        fresh = shown.reshape(rows, columns).repeat(self._side, 0).repeat(self._side, 1)
         np.copyto(self._shown, glance.blocks, where=fresh)
         self._shown_levels[:, shown] = glance.levels[:, None]
         self._origins[shown] = glance.clip_index
         self._before, self._levels = glance.blocks, glance.levels
 
-    def reset(self) -> None:
-        """Forget what was shown: the next clip is new everywhere."""
-        self._shown = self._before = None
+    @property
+    def _side(self) -> int:
+        return self._tile // self._block
 
     def _means(self, frame: Pixels) -> NDArray[np.uint8]:
         """Block means of brightness and two colour differences, [3, rows, columns]."""
@@ -124,7 +141,7 @@ class Mosaic:
     def _by_place(self, blocks: NDArray[np.int16]) -> NDArray[np.int16]:
         """Blocks of a picture, [..., rows, columns], as [..., rows of places, blocks, columns of
         places, blocks]."""
-        size = self._tile // self._block
+        size = self._side
         rows, columns = (length // size for length in blocks.shape[-2:])
         return blocks.reshape(*blocks.shape[:-2], rows, size, columns, size)
 

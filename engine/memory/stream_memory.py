@@ -13,6 +13,7 @@ from onlooker.engine.memory.notes import Notes
 from onlooker.engine.memory.plan import Reads
 from onlooker.engine.memory.timeline import Passage, RememberedClip, Timeline
 from onlooker.engine.memory.times import Span, TimeAsked
+from onlooker.engine.memory.token_drop import Chooser
 from onlooker.engine.memory.window import RecentWindow
 from onlooker.engine.memory.window_opening import WindowOpening
 
@@ -76,7 +77,9 @@ class StreamMemory:
         """What the prompts of the window begin with."""
         self.mosaic: Mosaic | None = None
         """What was last shown at each place of the picture, where clips are computed without some
-        of their places."""
+        of their places, by the method of `drop_name` at work in `chooser`."""
+        self.drop_name = ""
+        self.chooser: Chooser | None = None
 
     @property
     def prefix(self) -> str:

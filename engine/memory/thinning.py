@@ -1,6 +1,7 @@
 """`Thinner`: which places of each clip's picture are computed, and what fills the others."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,10 +9,13 @@ import numpy as np
 
 from onlooker.core.media import Clip
 from onlooker.engine.memory.clip_tokens import ClipTokens
+from onlooker.engine.memory.drops import DROPS
 from onlooker.engine.memory.mosaic import NOBODY, Glance, Mask, Mosaic
 from onlooker.engine.memory.plan import Filling
 from onlooker.engine.memory.stream_memory import StreamMemory
-from onlooker.engine.memory.token_drop import DROPS, TokenDropSection
+from onlooker.engine.memory.token_drop import TokenDropSection
+
+_log = logging.getLogger("onlooker.engine.memory")
 
 INLINE_BYTES = 1 << 15
 """Bytes of a frame up to which looking at it is not worth a thread."""
@@ -30,8 +34,9 @@ class ThinClip:
 
     def note(self, memory: StreamMemory) -> None:
         """Note that the clip was computed and kept: a clip that was lost was not shown."""
-        if memory.mosaic is not None:
+        if memory.mosaic is not None and memory.chooser is not None:
             memory.mosaic.note(self.glance, self.shown)
+            memory.chooser.note(self.glance)
 
 
 class Thinner:
@@ -46,29 +51,43 @@ class Thinner:
         self._settings = settings
         self._tile = tile
         self._recent_clips = recent_clips
+        self._has_warned = False
 
-    async def thin(self, memory: StreamMemory, clip: Clip, tokens: ClipTokens) -> ThinClip | None:
+    async def thin(
+        self, memory: StreamMemory, clip: Clip, tokens: ClipTokens, method: str | None = None
+    ) -> ThinClip | None:
         """How `clip` is computed, which follows on the stream's newest one; None: whole, and
-        nothing is to be noted."""
-        drop = DROPS.get(self._settings.method)
+        nothing is to be noted. `method`: of the stream; None: as the settings say."""
+        name = method or self._settings.method
+        drop = DROPS.get(name)
         if drop is None:
+            memory.mosaic = None
             return None
-        if memory.mosaic is None:
-            memory.mosaic = Mosaic(self._tile)
+        if memory.mosaic is None or memory.drop_name != name:
+            memory.mosaic, memory.drop_name = Mosaic(self._tile), name
+            memory.chooser = drop.make()
         frames = [frame.pixels for frame in clip.frames]
         if frames[0].nbytes > INLINE_BYTES:
             glance = await asyncio.to_thread(memory.mosaic.look, frames, clip.clip_index)
         else:
             glance = memory.mosaic.look(frames, clip.clip_index)
         if len(glance.changes) != len(tokens.picture_rows):
-            return None  # the model's own processor has resized the picture
-        shown = drop.mask(glance, self._settings, self._recent_clips)
+            if not self._has_warned:
+                self._has_warned = True
+                _log.warning(
+                    "no places of clips are left out: the model's processor resizes their "
+                    "pictures; set frame_width and frame_height of its profile to what it makes"
+                )
+            return None
+        assert memory.chooser is not None
+        shown = drop.mask(memory.chooser, glance, self._settings, self._recent_clips)
         fillings: list[Filling] = []
         if drop.is_filled:
             fillings = _fillings(memory, tokens, glance, shown)
         if shown.all():
             return ThinClip(tokens, (), glance, shown)
-        return ThinClip(tokens.without(shown), fillings, glance, shown)
+        thin = tokens.without(shown, is_encoded_alone=self._settings.encoder == "kept")
+        return ThinClip(thin, fillings, glance, shown)
 
 
 def _fillings(

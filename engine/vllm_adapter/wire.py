@@ -52,6 +52,9 @@ KEPT_FIELD = "kept_places"
 """Field of a clip's feature: which places of its picture are computed, where not all are; int64
 numbers, ascending."""
 
+ENCODED_FIELD = "encoded_places"
+"""The same, where the vision tower is to encode these places alone."""
+
 GRID_FIELD = "video_grid_thw"
 """Field of a clip's feature: its patches in time, height and width."""
 

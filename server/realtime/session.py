@@ -327,6 +327,7 @@ class Session:
                 clock=settings.clock,
                 max_fps=settings.max_fps,
                 gate_threshold=settings.gate_threshold,
+                token_drop=settings.token_drop,
                 tier=Tier.named(settings.service_tier),
                 persistent=False,
                 masks=privacy.masks,

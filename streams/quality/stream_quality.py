@@ -50,6 +50,7 @@ class StreamQuality:
         publish: Callable[[PaceChanged], None],
     ) -> None:
         self.stream_id = terms.stream_id
+        self.token_drop = terms.token_drop
         self.tier = terms.tier or Tier(section.default_tier)
         self.slo = section.slo(self.tier)
         self.is_governed = section.policy == "slo" and terms.is_live
@@ -185,7 +186,7 @@ class StreamQuality:
             name = RequestClass.QUESTION
             due_at_s = min(due_at_s, self._clock.now_s() + self.slo.ttft_s / 2)
         ticket = Ticket(name, arrived_at_s, due_at_s, self.slo.tpot_s, self.stream_id, self.tier)
-        return Care(ticket, self.rung.memory_share)
+        return Care(ticket, self.rung.memory_share, self.token_drop)
 
     def question_care(
         self, arrived_at_s: float, tier: Tier | None, *, is_degraded: bool = False

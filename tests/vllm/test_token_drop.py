@@ -201,3 +201,62 @@ def test_a_first_clip_without_some_places_stands_where_the_whole_one_would(
     for layer in range(len(piece.keys)):
         assert float((segment.plain_keys[layer] - piece.keys[layer]).abs().max()) <= 1e-4
         assert float((segment.values[layer] - piece.values[layer]).abs().max()) <= 1e-4
+
+
+@torch.no_grad()
+def encoded_alone(model: Any, frames: Any, places: Any, processor: Any) -> Any:
+    """Embeddings of some places of a clip by Hugging Face's vision tower, whose first layer gets
+    the patches of these places and of no other."""
+    visual = model.model.visual
+    inputs = processor.video_processor(
+        videos=[torch.from_numpy(frames).permute(0, 3, 1, 2)],
+        return_tensors="pt",
+        do_sample_frames=False,
+    )
+    grid = inputs["video_grid_thw"]
+    merge = model.config.vision_config.spatial_merge_size**2
+    rows = (torch.tensor(places)[:, None] * merge + torch.arange(merge)).flatten()
+    taken: dict[str, Any] = {}
+
+    def take(block: Any, args: Any, options: Any) -> None:
+        """What the first layer gets of all patches: their embeddings and their positions."""
+        taken.setdefault("hidden", args[0] if args else options["hidden_states"])
+        taken.setdefault("turns", options["position_embeddings"])
+
+    hook = visual.blocks[0].register_forward_pre_hook(take, with_kwargs=True)
+    visual(inputs["pixel_values_videos"], grid_thw=grid)
+    hook.remove()
+    hidden, turns = taken["hidden"][rows], tuple(one[rows] for one in taken["turns"])
+    lengths = torch.tensor([0, len(rows)], dtype=torch.int32)
+    levels = []
+    for number, block in enumerate(visual.blocks):
+        hidden = block(hidden, cu_seqlens=lengths, position_embeddings=turns)
+        if number in visual.deepstack_visual_indexes:
+            at = visual.deepstack_visual_indexes.index(number)
+            levels.append(visual.deepstack_merger_list[at](hidden))
+    return torch.cat([visual.merger(hidden), *levels], 1)
+
+
+def test_places_that_are_encoded_alone_are_what_the_tower_makes_of_them_alone(
+    vllm: Any, reference: Any
+) -> None:
+    places = [[0, 4, 5], [2]]
+    clips = [clip_of(vllm, index, "x")[1] for index in (1, 6)]
+
+    def embed(model: Any) -> Any:
+        from onlooker.engine.vllm_adapter.wire import ENCODED_FIELD
+
+        return model.embed_multimodal(
+            pixel_values_videos=torch.cat([one["pixel_values_videos"].data for one in clips]),
+            video_grid_thw=torch.stack([one["video_grid_thw"].data for one in clips]),
+            **{ENCODED_FIELD: [torch.tensor(one) for one in places]},
+        )
+
+    (found,) = vllm.llm.apply_model(embed)
+    for index, some, rows in zip((1, 6), places, found, strict=True):
+        frames = vllm.frames(index)
+        expected = encoded_alone(reference.model, frames, some, reference.processor)
+        assert rows.shape == expected.shape
+        assert float((rows - expected).abs().max()) <= 1e-4
+    full = encoded_alone(reference.model, vllm.frames(1), list(range(9)), reference.processor)
+    assert float((full[places[0]] - found[0]).abs().max()) > 1e-3

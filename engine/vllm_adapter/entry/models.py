@@ -9,7 +9,7 @@ encoding after all, vLLM's worker would fail an assertion and take every stream 
 becomes zeros, and its request fails by itself because its segment was missing.
 
 A clip that is computed without some of its places is encoded whole, and the embeddings of the
-others are left out.
+others are left out; or only the places that are computed are encoded (see `places`).
 
 vLLM asks this module for a class by the name that `plugin.register` gave it; the class is made from
 the family's description then.
@@ -22,9 +22,15 @@ from typing import Any
 import torch
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from onlooker.engine.vllm_adapter.entry.places import encoded_alone, only
 from onlooker.engine.vllm_adapter.families import GUARDED
 from onlooker.engine.vllm_adapter.families.family import GuardedClass
-from onlooker.engine.vllm_adapter.wire import GRID_FIELD, KEPT_FIELD, POSITIONS_FIELD
+from onlooker.engine.vllm_adapter.wire import (
+    ENCODED_FIELD,
+    GRID_FIELD,
+    KEPT_FIELD,
+    POSITIONS_FIELD,
+)
 
 Positions = tuple[torch.Tensor, int]
 """Rotary positions, [3, tokens] (t, h, w), and by how much the next position is ahead of the number
@@ -47,10 +53,14 @@ class Guarded:
     def embed_multimodal(self, **kwargs: Any) -> Any:
         model: Any = super()
         levels = self.described.num_levels(self)
-        kept = kwargs.pop(KEPT_FIELD, None)
+        kept, alone = kwargs.pop(KEPT_FIELD, None), kwargs.pop(ENCODED_FIELD, None)
         kwargs.pop(POSITIONS_FIELD, None)
-        found = _blanks(self, kwargs, levels) or model.embed_multimodal(**kwargs)
-        return found if kept is None else [_of(*one) for one in zip(found, kept, strict=True)]
+        blanks = _blanks(self, kwargs, levels)
+        if alone is not None and blanks is None and self.described.encodes_places:
+            return encoded_alone(self, kwargs, alone)
+        found = blanks or model.embed_multimodal(**kwargs)
+        places = alone if kept is None else kept
+        return found if places is None else only(found, places)
 
 
 def guarded(described: GuardedClass) -> type[Any]:
@@ -92,16 +102,6 @@ def _carried(input_tokens: list[int], mm_features: list[Any]) -> Positions | Non
             generated = torch.arange(following, following + num_generated).expand(3, -1)
             return torch.cat([planned, generated], dim=1), following - planned.shape[1]
     return None
-
-
-def _of(rows: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-    """Those of a clip's embeddings, [places, width], that are `kept`. Numbers past the last place
-    get zeros: an exception would end the engine for everybody."""
-    chosen = kept.flatten().long()
-    found = rows.index_select(0, chosen.clamp(max=len(rows) - 1).to(rows.device))
-    if int(chosen.max()) >= len(rows):
-        found[(chosen >= len(rows)).to(rows.device)] = 0
-    return found
 
 
 def _blanks(model: Any, features: Mapping[str, Any], levels: int) -> list[torch.Tensor] | None:

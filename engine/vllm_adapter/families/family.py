@@ -30,6 +30,8 @@ class GuardedClass:
     model's inputs."""
     num_levels: Callable[[Any], int] = lambda model: 1
     """How many embeddings of a token the vision tower of a loaded model puts side by side."""
+    encodes_places: bool = False
+    """Whether some places of a clip's picture can be encoded alone (see `entry.places`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

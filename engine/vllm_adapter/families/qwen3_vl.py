@@ -22,6 +22,7 @@ FAMILIES = (
             processing_info="Qwen3VLProcessingInfo",
             dummy_inputs="Qwen3VLDummyInputsBuilder",
             num_levels=_num_levels,
+            encodes_places=True,
         ),
         stamps_clips=True,
         frame_width=512,

@@ -9,7 +9,7 @@ from onlooker.engine.memory.clip_tokens import ClipTokens, Placeholder
 from onlooker.engine.memory.prompt import PlacedClip, SegmentPrompt
 from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.vllm_adapter import seams
-from onlooker.engine.vllm_adapter.wire import GRID_FIELD, KEPT_FIELD, POSITIONS_FIELD
+from onlooker.engine.vllm_adapter.wire import ENCODED_FIELD, GRID_FIELD, KEPT_FIELD, POSITIONS_FIELD
 
 STAMPS_FIELD = "timestamps"
 SECONDS_FIELD = "second_per_grid_ts"
@@ -60,7 +60,8 @@ def _feature(
     else:
         more: dict[str, Any] = {}
         if clip.tokens.kept is not None:
-            more[KEPT_FIELD] = torch.from_numpy(clip.tokens.kept)
+            name = ENCODED_FIELD if clip.tokens.is_encoded_alone else KEPT_FIELD
+            more[name] = torch.from_numpy(clip.tokens.kept)
         if carries and prompt.positions is not None:
             more[POSITIONS_FIELD] = torch.from_numpy(prompt.positions)
         if more:

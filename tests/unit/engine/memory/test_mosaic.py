@@ -1,5 +1,6 @@
 """Which places of drawn videos are taken for changed, against what was drawn."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from onlooker.core.media import Pixels
+from onlooker.engine.memory.drops import DROPS
 from onlooker.engine.memory.mosaic import Mask, Mosaic
-from onlooker.engine.memory.token_drop import DROPS, DropName, TokenDropSection
+from onlooker.engine.memory.published_drops import STC_SHARE
+from onlooker.engine.memory.token_drop import DropName, TokenDropSection
 
 TILE = 24
 SIDE = 4
@@ -40,12 +43,13 @@ def shown(
     clips: list[Clip], method: DropName = "filled", *, again: int = 4096, threshold: float = 0.04
 ) -> list[Mask]:
     """Which places of each clip are computed, clips by rows of places."""
-    mosaic, found = Mosaic(TILE), []
+    mosaic, chooser, found = Mosaic(TILE), DROPS[method].make(), []
     limits = TokenDropSection(method=method, threshold=threshold, again_clips=again)
     for index, frames in enumerate(clips):
         glance = mosaic.look(frames, index)
-        mask = DROPS[method].mask(glance, limits, 16)
+        mask = DROPS[method].mask(chooser, glance, limits, 16)
         mosaic.note(glance, mask)
+        chooser.note(glance)
         found.append(mask.reshape(SIDE, SIDE))
     return found
 
@@ -151,12 +155,13 @@ def test_every_place_is_shown_again_in_turn(method: DropName) -> None:
 
 def test_a_clip_that_was_lost_was_not_shown() -> None:
     mosaic, drop = Mosaic(TILE), DROPS["filled"]
+    chooser = drop.make()
     limits = TokenDropSection(method="filled", again_clips=4096)
     first = mosaic.look(twice(scene()), 0)
-    mosaic.note(first, drop.mask(first, limits, 16))
+    mosaic.note(first, drop.mask(chooser, first, limits, 16))
     for index in (1, 2, 3):  # each is lost
         glance = mosaic.look(twice(with_square(scene(), 2, 2)), index)
-        assert (drop.mask(glance, limits, 16).reshape(SIDE, SIDE) == touched(2, 2)).all()
+        assert (drop.mask(chooser, glance, limits, 16).reshape(SIDE, SIDE) == touched(2, 2)).all()
 
 
 def test_higher_thresholds_show_less() -> None:
@@ -172,6 +177,35 @@ def test_dtd_compares_with_the_clip_before_and_never_shows_again() -> None:
     assert masks[0].all()
     assert (masks[1] == (touched(2, 2) | touched(26, 2))).all()
     assert [mask.sum() for mask in masks[2:]] == [1, 1]
+
+
+def test_stc_keeps_a_fixed_share_of_each_picture_and_what_is_new_first() -> None:
+    clips = [twice(scene())] * 4 + [twice(with_square(scene(), 26, 50))] * 2
+    first, *others = shown(clips, "stc")
+    assert first.all()
+    assert {int(mask.sum()) for mask in others} == {math.ceil(SIDE**2 * STC_SHARE)}
+    assert others[-1][touched(26, 50)].all()
+    assert not others[0][touched(26, 50)].all()
+
+
+def test_curvestream_shows_clearly_where_the_path_of_pictures_turns() -> None:
+    # A thing goes on and on, then back: the path turns there.
+    places = [*range(0, 64, 4), *range(56, 20, -4)]
+    masks = shown([twice(with_square(scene(), x, 30)) for x in places], "curvestream")
+    assert masks[16].all()
+    assert sum(mask.all() for mask in masks[5:]) < len(masks[5:]) // 2
+    assert {int(mask.sum()) for mask in masks} <= {1, SIDE**2 // 2, SIDE**2}
+
+
+def test_streams_do_not_know_of_each_other() -> None:
+    """Published code keeps what is past in one place for all."""
+    rng = np.random.default_rng(4)
+    clips = [twice(rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8)) for _ in range(6)]
+    for method in DROPS:
+        alone = shown(clips, method)  # type: ignore[arg-type]
+        shown(list(reversed(clips)), method)  # type: ignore[arg-type]
+        again = shown(clips, method)  # type: ignore[arg-type]
+        assert all((one == other).all() for one, other in zip(alone, again, strict=True))
 
 
 def _largest(a: Pixels, b: Pixels) -> float:
