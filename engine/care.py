@@ -16,7 +16,9 @@ class Care:
     (0-1)."""
     token_drop: str | None = None
     """The method by which places of a clip are left out, by its name in
-    `onlooker.engine.memory.token_drop`; None: the engine's own."""
+    `onlooker.engine.memory.drops`; None: the engine's own."""
+    is_thinned: bool = False
+    """Whether load leaves no time to compute what hardly changed."""
 
     def of(self, num_clips: int) -> int:
         """How many of `num_clips` the request's context shows: at least one, where there is any."""

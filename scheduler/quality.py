@@ -16,6 +16,9 @@ class Quality:
     """Two frames share a clip although they come slowly: half the tokens a frame, more lag."""
     memory_share: float = 1.0
     """Share of the recent window and of the retrieved clips in each context."""
+    is_thinned: bool = False
+    """What hardly changed in a clip's picture is not computed again, where the engine is set up for
+    that (``engine.memory.token_drop.under_load``)."""
 
     def clips_per_s(self, fps: float, *, gap_s: float, pair_gap_s: float) -> float:
         """Clips that a source of `fps` frames a second makes. Two frames share one when they come
@@ -32,6 +35,7 @@ class Quality:
             and self.size_share <= other.size_share
             and self.is_paired >= other.is_paired
             and self.memory_share <= other.memory_share
+            and self.is_thinned >= other.is_thinned
         )
 
 
@@ -39,7 +43,7 @@ RUNGS = (
     Quality(0),
     Quality(1, memory_share=0.5),
     Quality(2, memory_share=0.5, is_paired=True),
-    Quality(3, memory_share=0.25, is_paired=True, size_share=0.75),
+    Quality(3, memory_share=0.25, is_paired=True, size_share=0.75, is_thinned=True),
     *(
         Quality(
             4 + step,
@@ -47,9 +51,11 @@ RUNGS = (
             is_paired=True,
             size_share=0.75 if share > 0.3 else 0.5,
             fps_share=share,
+            is_thinned=True,
         )
         for step, share in enumerate((0.7, 0.5, 0.35, 0.25, 0.18, 0.125))
     ),
 )
-"""What is least missed goes first: memory, then tokens a frame, then frames, by three tenths at a
-time: so equals of whom a part stands one rung lower still get alike (Jain's index above 0.96)."""
+"""What is least missed goes first: memory, then tokens a frame and those of what hardly changed,
+then frames, by three tenths at a time: so equals of whom a part stands one rung lower still get
+alike (Jain's index above 0.96)."""

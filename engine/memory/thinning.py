@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from onlooker.core.media import Clip
+from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.drops import DROPS
 from onlooker.engine.memory.mosaic import NOBODY, Glance, Mask, Mosaic
@@ -54,11 +55,13 @@ class Thinner:
         self._has_warned = False
 
     async def thin(
-        self, memory: StreamMemory, clip: Clip, tokens: ClipTokens, method: str | None = None
+        self, memory: StreamMemory, clip: Clip, tokens: ClipTokens, care: Care = NO_CARE
     ) -> ThinClip | None:
         """How `clip` is computed, which follows on the stream's newest one; None: whole, and
-        nothing is to be noted. `method`: of the stream; None: as the settings say."""
-        name = method or self._settings.method
+        nothing is to be noted."""
+        name = care.token_drop or self._settings.method
+        if name == "off" and care.token_drop is None and care.is_thinned:
+            name = self._settings.under_load
         drop = DROPS.get(name)
         if drop is None:
             memory.mosaic = None

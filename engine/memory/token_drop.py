@@ -36,6 +36,10 @@ class TokenDropSection(Section):
     ``off`` and ``filled`` change what a model sees in a way that it may have to be trained for:
     measure first (``make bench SCENARIO=tokens``)."""
 
+    under_load: Literal["off", "filled", "shown_again"] = "off"
+    """The method for streams that chose none, where `method` is ``off`` and there is too much to
+    do: before frames are left out, at rung 3 of the quality ladder and below."""
+
     threshold: float = Field(default=0.04, ge=0, le=1)
     """The largest difference in any small block of a place, from what was last shown there, that
     counts as no change (0-1). For ``dtd``, the mean difference of the place from the clip before.

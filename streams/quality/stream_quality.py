@@ -186,7 +186,8 @@ class StreamQuality:
             name = RequestClass.QUESTION
             due_at_s = min(due_at_s, self._clock.now_s() + self.slo.ttft_s / 2)
         ticket = Ticket(name, arrived_at_s, due_at_s, self.slo.tpot_s, self.stream_id, self.tier)
-        return Care(ticket, self.rung.memory_share, self.token_drop)
+        rung = self.rung
+        return Care(ticket, rung.memory_share, self.token_drop, is_thinned=rung.is_thinned)
 
     def question_care(
         self, arrived_at_s: float, tier: Tier | None, *, is_degraded: bool = False

@@ -109,11 +109,7 @@ class SegmentPrompts:
         # A clip that comes late has a context that no other shares.
         opening = WindowOpening() if salt is None else memory.opening
         builder = opening.prompt(sink, [earlier.tokens for earlier in context], salt)
-        thin = (
-            None
-            if salt is None
-            else await self._thinner.thin(memory, clip, tokens, care.token_drop)
-        )
+        thin = None if salt is None else await self._thinner.thin(memory, clip, tokens, care)
         span_s, until_s = (clip.start_s, clip.end_s), before_until_s(clip)
         if thin is None:
             kept = builder.save_clip(tokens, pixels, span_s, until_s)

@@ -9,6 +9,7 @@ import pytest
 from onlooker.cache_store.key import StreamKey
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame, Pixels
+from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.memory.clip_tokens import ClipTokens, Placeholder
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.prompt import PromptBuilder
@@ -33,9 +34,9 @@ def picture(*bright: int) -> Pixels:
 class Stream:
     """A stream's memory, and clips that are thinned and kept one after the other."""
 
-    def __init__(self, method: DropName = "filled", *, again_clips: int = 4096) -> None:
+    def __init__(self, method: DropName = "filled", **options: Any) -> None:
         self.memory = StreamMemory(StreamKey("m", "default", "s"))
-        section = TokenDropSection(method=method, again_clips=again_clips)
+        section = TokenDropSection(method=method, **{"again_clips": 4096, **options})
         self.thinner = Thinner(section, tile=TILE, recent_clips=4)
 
     def tokens(self, index: int, *, stamp: int = 2) -> ClipTokens:
@@ -48,14 +49,18 @@ class Stream:
             key, ids, place, grid, LAYOUT, stamps=[float(index)], second_per_grid=None
         )
 
-    async def thin(self, index: int, pixels: Pixels, *, stamp: int = 2) -> ThinClip | None:
+    async def thin(
+        self, index: int, pixels: Pixels, *, stamp: int = 2, care: Care = NO_CARE
+    ) -> ThinClip | None:
         frames = Frame(0, float(index), 0.0, pixels), Frame(1, index + 0.5, 0.0, pixels)
         clip = Clip(StreamId("s"), index, frames)
-        return await self.thinner.thin(self.memory, clip, self.tokens(index, stamp=stamp))
+        return await self.thinner.thin(self.memory, clip, self.tokens(index, stamp=stamp), care)
 
-    async def keep(self, index: int, pixels: Pixels, *, stamp: int = 2) -> tuple[ThinClip, Any]:
+    async def keep(
+        self, index: int, pixels: Pixels, *, stamp: int = 2, care: Care = NO_CARE
+    ) -> tuple[ThinClip, Any]:
         """Thin a clip and keep it; returns it and the span that is saved."""
-        thin = await self.thin(index, pixels, stamp=stamp)
+        thin = await self.thin(index, pixels, stamp=stamp, care=care)
         assert thin is not None
         builder = PromptBuilder()
         kept = builder.save_clip(thin.tokens, "pixels", fillings=thin.fillings)
@@ -162,6 +167,24 @@ async def test_without_a_method_nothing_is_noted() -> None:
     stream = Stream("off")
     assert await stream.thin(0, picture()) is None
     assert stream.memory.mosaic is None
+
+
+@pytest.mark.parametrize(
+    ("care", "is_thin"),
+    [
+        (Care(), False),
+        (Care(is_thinned=True), True),
+        (Care(token_drop="off", is_thinned=True), False),
+        (Care(token_drop="filled"), True),
+    ],
+)
+async def test_load_thins_the_clips_of_streams_that_chose_nothing(
+    care: Care, is_thin: bool
+) -> None:
+    stream = Stream("off", under_load="filled")
+    await stream.keep(0, picture(), care=Care(token_drop="filled"))
+    thin = await stream.thin(1, picture(4), care=care)
+    assert (thin is not None) == is_thin
 
 
 def test_a_computed_clip_without_some_places_carries_the_places_of_its_prompt() -> None:
