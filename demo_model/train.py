@@ -7,14 +7,15 @@ cached; stage 2 teaches the language model on those. With a CUDA device everythi
 
     python -m onlooker.demo_model.train --start demo_model/weights --language-minutes 60
 
-keeps the tower of a folder and goes on with its language model, with new optimisers.
+keeps the tower of a folder and goes on with its language model, with new optimisers and at once
+with the longest contexts.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from onlooker.demo_model.model import build_config, build_model, scale_tokens, w
 from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.tokenizer import build_tokenizer
 from onlooker.demo_model.training.clips import MAX_TRAIN_SEED, ClipRing, start_workers, wait_for
-from onlooker.demo_model.training.learner import LanguagePlan, LanguageTrainer
+from onlooker.demo_model.training.learner import SIZES, LanguagePlan, LanguageTrainer
 from onlooker.demo_model.training.peers import Peers, joined_by, processes_for
 from onlooker.demo_model.training.plots import plot_run
 from onlooker.demo_model.training.pool import Pool, build_pool
@@ -127,6 +128,8 @@ def language_trainer(
     model = load_model(tokenizer, options).to(device()) if model is None else model
     pool = Pool(options.run / "pool", model.config.text_config.hidden_size)
     plan = LanguagePlan(seconds=options.language_minutes * 60.0)
+    if options.start is not None:  # it knows what is learnt first, and short contexts
+        plan = replace(plan, focus=(), first_level=len(SIZES) - 1)
     trainer = LanguageTrainer(model, Layout(tokenizer), pool, plan, options.run)
     saved = options.run / "language.pt"
     if options.resume and saved.exists():

@@ -15,7 +15,9 @@ from onlooker.demo_model.dataset import (
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.questions import ask_view
 from onlooker.demo_model.questions import branches as ask_branches
+from onlooker.demo_model.training.dropping import Shown, draw_shown, looks
 from onlooker.demo_model.training.pool import DrawnTimeline, Pool
+from onlooker.demo_model.training.talk import with_turns
 from onlooker.demo_model.view import DrawnClip, View
 from onlooker.demo_model.world import World
 
@@ -36,6 +38,10 @@ and those that are seen with what retrieval would leave."""
 COUNTED = ("how_many_times", "how_many_so_far")
 """Families of questions that need all clips, whatever their evidence."""
 Bools = NDArray[np.bool_]
+ENDS_IN_CHANGE = 0.5
+"""The share of the contexts of clips from far apart that end where something changes."""
+AT_THE_END = ("narrate", "check")
+"""Families that such a context is asked about its newest clip."""
 NOTE_GAP = 40
 """The number of positions that are free between sink and clips for notes of earlier turns."""
 
@@ -65,6 +71,8 @@ class Context:
     branches: list[Branch]
     shift: int = 0
     """Seconds added to every stamp, so that one timeline teaches all hours of the day."""
+    shown: Shown | None = None
+    """Which places of the computed clips are computed; None: all."""
 
     def stamps(self) -> list[float]:
         """The stamps of the computed clips, in seconds, shifted."""
@@ -82,6 +90,22 @@ class Drawer:
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
+        self._looks: dict[int, Ids] = {}
+        self._changing: dict[int, Ids] = {}
+
+    def looks(self, timeline: DrawnTimeline) -> Ids:
+        """int64[clips, 9]: see `dropping.looks`; made when a timeline is first used."""
+        if timeline.start not in self._looks:
+            self._looks[timeline.start] = looks(timeline)
+        return self._looks[timeline.start]
+
+    def changing(self, timeline: DrawnTimeline) -> Ids:
+        """int64[n]: the rows of the clips in which something changes; made when first used."""
+        if timeline.start not in self._changing:
+            view = View(World(timeline.seed), timeline.clips())
+            rows = [i for i in range(1, len(view)) if view.near(i) and view.events(i)]
+            self._changing[timeline.start] = np.array(rows, np.int64)
+        return self._changing[timeline.start]
 
     def context(
         self,
@@ -101,7 +125,8 @@ class Drawer:
         mode = 0.0 if gathered else rng.random()
         window: int | None = None
         if mode < 0.25 and clips >= 4:
-            rows = self._thinned(rng, len(timeline), clips, 10 if gathered else 4)
+            ends = self.changing(timeline) if gathered else np.zeros(0, np.int64)
+            rows = self._thinned(rng, len(timeline), clips, 10 if gathered else 4, ends)
         else:
             start = int(rng.integers(0, len(timeline) - clips + 1))
             rows = np.arange(start, start + clips)
@@ -112,13 +137,20 @@ class Drawer:
         gap = NOTE_GAP if rng.random() < 0.3 else 0
         shift = draw_shift(rng, timeline.stamps[-1])
         viewed = self._sparse(rng, clips) if thins else np.arange(clips)
-        context = Context(timeline, rows, window, viewed, gap, [], shift)
+        partly = retrieves or thins
+        shown = draw_shown(rng, self.looks(timeline)[rows], window, must_fill=partly)
+        context = Context(timeline, rows, window, viewed, gap, [], shift, shown)
         view = View(World(timeline.seed), context.clips())
-        asked = ask_branches(view, rng, branches * (2 if retrieves else 1), families)
+        told = asked = ask_branches(view, rng, branches * (2 if retrieves else 1), families)
         if retrieves:  # twice as many are asked, as half are about an earlier moment and dropped
             context.viewed, asked = retrieved(rng, clips, asked)
             view = View(World(timeline.seed), context.clips())
-        asked += [(len(context.viewed), q) for q in unseen_moments(view, rng, branches)]
+            told = [(0, question) for _, question in told]
+        if gathered:
+            last = [ask_view(view, rng, family) for family in AT_THE_END]
+            asked = asked + [(len(view), question) for question in last if question is not None]
+        asked = asked + [(len(context.viewed), q) for q in unseen_moments(view, rng, branches)]
+        asked = with_turns(rng, asked, told)
         for seen, question in asked:
             notes = bool(gap) and bool(question.history) and rng.random() < 0.7
             context.branches.append(Branch(seen, question, notes))
@@ -126,10 +158,20 @@ class Drawer:
         return context
 
     @staticmethod
-    def _thinned(rng: np.random.Generator, available: int, clips: int, stretch: int) -> Ids:
-        """int64[clips]: rows of the newest few clips in a row, and of random ones before them."""
+    def _thinned(
+        rng: np.random.Generator, available: int, clips: int, stretch: int, ends: Ids
+    ) -> Ids:
+        """int64[clips]: rows of the newest few clips in a row, and of random ones before them.
+
+        Where there are rows `ends` (far enough from the first), it often ends at one of them.
+        """
         span = int(rng.integers(clips, min(available, clips * stretch) + 1))
         start = int(rng.integers(0, available - span + 1))
+        ends = ends[ends >= clips]
+        if len(ends) and rng.random() < ENDS_IN_CHANGE:
+            end = int(rng.choice(ends))
+            span = int(rng.integers(clips, min(end + 1, clips * stretch) + 1))
+            start = end + 1 - span
         recent = min(draw_recent(rng, clips), clips - 1)
         old = rng.choice(span - recent, clips - recent, replace=False)
         picked = np.concatenate([np.sort(old), np.arange(span - recent, span)])

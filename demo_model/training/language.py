@@ -73,6 +73,12 @@ class Packed:
     """The labels of the clips' tokens by name, see `changes.Labelled`."""
     stamps: Tensor
     """int64[B, clips, 3]: the ten thousands, hundreds and seconds of the stamps."""
+    hidden: Tensor | None = None
+    """bool[B, C]: context tokens that are not there, which nothing sees; None: all are."""
+    source: Tensor | None = None
+    """int64[B, C]: the context token whose keys and values stand at each token; None: its own."""
+    lesson: list[str] | None = None
+    """What is taught with each question beside its family, for the log; "" for nothing."""
 
     def pointing(self) -> tuple[Tensor, Tensor]:
         """The branch tokens that should attend to the evidence, and their rows of `pointed`.
@@ -133,6 +139,13 @@ def _mean_by(values: Tensor, groups: Tensor, count: int) -> Tensor:
     total = flat.new_zeros(count, flat.shape[1]).index_add(0, index, flat)
     sizes = flat.new_zeros(count).index_add(0, index, flat.new_ones(len(index)))
     return (total / sizes.clamp(min=1.0)[:, None]).view(count, *values.shape[1:])
+
+
+def _filled(x: Tensor, source: Tensor) -> Tensor:
+    """[B, heads, T, width]: `x` with those of `source` (int64[B, C]) in place of the first C."""
+    own = torch.arange(source.shape[1], x.shape[2], device=x.device).expand(len(x), -1)
+    index = torch.cat([source, own], 1)[:, None, :, None]
+    return x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3]))
 
 
 class _Geometry:
@@ -231,6 +244,8 @@ def forward(
         k = geometry.heads_of(attention.k_proj(normed), geometry.groups)
         v = geometry.heads_of(attention.v_proj(normed), geometry.groups)
         q, k = attention.q_norm(q), attention.k_norm(k)
+        if packed.source is not None:
+            k, v = _filled(k, packed.source), _filled(v, packed.source)
         if number in score_layers:
             branch_q = q[:, :, context:] if number < last else q
             summaries.append(_summary(branch_q, k[:, :, :context], packed))
@@ -267,6 +282,8 @@ def _summary(q: Tensor, k: Tensor, packed: Packed) -> tuple[Tensor, Tensor]:
     clips = int(packed.clip_of.max()) + 1
     offset = torch.arange(batch, device=q.device)[:, None] * clips
     clip_of = torch.where(packed.clip_of >= 0, packed.clip_of + offset, -1)
+    if packed.hidden is not None:
+        clip_of = clip_of.masked_fill(packed.hidden, -1)
     keys = _mean_by(k.float().transpose(1, 2).flatten(0, 1), clip_of.flatten(), clips * batch)
     return queries, keys
 

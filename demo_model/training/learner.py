@@ -28,6 +28,7 @@ from onlooker.demo_model.training.language import (
     pointer_loss,
     retrieval_loss,
 )
+from onlooker.demo_model.training.muon import Muon
 from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.peers import Peers
 from onlooker.demo_model.training.pool import Pool
@@ -53,6 +54,8 @@ class LanguagePlan:
     level_up_at: float = 0.87
     """The share of answers that must be right at a level's longest context before longer ones
     come."""
+    first_level: int = 0
+    """The level at which a run begins. Weights to go on from know the short contexts."""
     schedule: tuple[float, ...] = (0.05, 0.1, 0.18, 0.28, 0.4)
     """For each level, the progress (0-1) at which the next one comes at the latest."""
     point_layers: tuple[int, ...] = (2, 3, 4)
@@ -82,8 +85,10 @@ class LanguagePlan:
     weak_below: float = 0.95
     """Families that are right less often than this get `weak_share` of the contexts."""
     weak_share: float = 0.5
-    hard: tuple[str, ...] = ("how_many_times", "how_many_so_far")
-    """Families that stay weak in a model of this size: they get their usual share and no more."""
+    counting: tuple[str, ...] = ("how_many_times", "how_many_so_far")
+    counting_share: float = 0.12
+    """The share of the contexts that is only about the families that count. They stay weak for
+    long, and would take all of `weak_share` otherwise."""
     gathered_share: float = 0.5
     """The share of the batches, at the last level, that have few clips from far apart, as retrieval
     gathers them."""
@@ -129,6 +134,12 @@ def question_results(packed: Packed, seen: SeenTokens) -> tuple[Tensor, list[boo
     return (losses * weights).sum() / weights.sum(), (misses == 0).tolist()
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether this device calculates in bfloat16. A CPU that does not is many times slower in it
+    than in float32."""
+    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+
+
 class LanguageTrainer:
     """Draws batches from a pool, learns from them, logs and saves."""
 
@@ -151,7 +162,7 @@ class LanguageTrainer:
         self.peers: Peers | None = None
         self.device = next(model.parameters()).device
         self.step = 0
-        self.level = 0
+        self.level = plan.first_level
         self.progress = 0.0
         self.spent_s = 0.0
         self.smooth: dict[str, float] = {}
@@ -172,14 +183,7 @@ class LanguageTrainer:
         adam = torch.optim.AdamW(groups, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.0)
         heads = torch.optim.AdamW(self.heads.parameters(), lr=self.plan.rate, weight_decay=0.0)
         if self.plan.muon:
-            muon = torch.optim.Muon(
-                matrices,
-                lr=self.plan.rate,
-                weight_decay=0.05,
-                momentum=0.95,
-                adjust_lr_fn="match_rms_adamw",
-            )
-            return [muon, adam, heads]
+            return [Muon(matrices, lr=self.plan.rate), adam, heads]
         return [
             torch.optim.AdamW(matrices, lr=self.plan.rate, betas=(0.9, 0.98), weight_decay=0.05),
             adam,
@@ -233,7 +237,9 @@ class LanguageTrainer:
         """The families of the questions about a context; None: all, by their shares."""
         if not self.focused:
             return self.plan.focus if rng.random() < self.plan.focus_share else None
-        able = [f for f in FAMILIES if f not in self.plan.hard]
+        if rng.random() < self.plan.counting_share:
+            return self.plan.counting
+        able = [f for f in FAMILIES if f not in self.plan.counting]
         weak = tuple(f for f in able if self.smooth.get(f, 0.0) < self.plan.weak_below)
         return weak if weak and rng.random() < self.plan.weak_share else None
 
@@ -242,7 +248,7 @@ class LanguageTrainer:
         packed = packed.to(self.device)
         scored = self.level >= self.plan.retrieval_from_level and clips >= 4
         layers = self.plan.retrieval_layers if scored else ()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=has_bfloat16(self.device)):
             seen = forward(
                 self.text,
                 packed,
@@ -286,6 +292,9 @@ class LanguageTrainer:
     def _mark(self, packed: Packed, clips: int, loss: float, right: list[bool]) -> None:
         self.marks.add("loss", loss)
         size = next(s for s in SIZES if clips <= s)
+        for lesson, hit in zip(packed.lesson or (), right, strict=False):
+            if lesson:
+                self.marks.add(f"lesson/{lesson}", float(hit))
         for family, hit in zip(packed.family, right, strict=True):
             self.marks.add(family, float(hit))
             self.marks.add(f"@{size:02d}", float(hit))
@@ -297,8 +306,8 @@ class LanguageTrainer:
     @property
     def focused(self) -> bool:
         """Whether the `focus` families are all right often enough to go on."""
-        seen = [self.smooth.get(family, 0.0) for family in self.plan.focus]
-        return min(seen) >= self.plan.focus_until
+        seen = (self.smooth.get(family, 0.0) for family in self.plan.focus)
+        return all(share >= self.plan.focus_until for share in seen)
 
     def _level_up(self) -> None:
         if self.level + 1 >= len(SIZES):

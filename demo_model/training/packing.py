@@ -21,8 +21,9 @@ from onlooker.demo_model.dataset import (
     context_positions,
     sink_text,
 )
-from onlooker.demo_model.training.changes import Lessons, stacked
+from onlooker.demo_model.training.changes import IGNORE, Labelled, Lessons, stacked
 from onlooker.demo_model.training.contexts import COUNTED, NOTE_GAP, Branch, Context
+from onlooker.demo_model.training.dropping import Shown
 from onlooker.demo_model.training.language import Packed
 from onlooker.demo_model.training.pointing import counted_tokens, named, pointed_tokens
 from onlooker.demo_model.training.pool import Pool
@@ -88,6 +89,8 @@ class _ContextPart:
 
         It is -1 for the sink and the number of computed clips where the clip is not viewed.
         """
+        self.hidden = np.zeros((batch, self.size), np.bool_)
+        self.source = np.tile(np.arange(self.size), (batch, 1))
         for at, context in enumerate(contexts):
             stamps = context.stamps()
             self.ids[at] = [*sink, *(t for stamp in stamps for t in layout.clip(stamp))]
@@ -100,6 +103,22 @@ class _ContextPart:
             if context.window is not None:
                 near = self.clip_of[:, None] - self.clip_of[None, :] <= context.window
                 self.mask[at, 0] &= near | (self.clip_of < 0)[None, :]
+            if context.shown is not None:
+                self._leave_out(at, context.shown)
+
+    def _leave_out(self, at: int, shown: Shown) -> None:
+        """Hide the places that are not computed, or put there what they were when they were."""
+        places = self.opening + np.arange(len(shown.kept))[:, None] * CLIP_TOKENS
+        places = places + STAMP_TOKENS + 1 + np.arange(VIDEO_TOKENS)
+        if shown.filled:
+            self.source[at, places] = np.take_along_axis(places, shown.last(), axis=0)
+            return
+        self.hidden[at, places] = ~shown.kept
+        self.mask[at, 0] &= ~self.hidden[at]
+
+    def token(self, clip: int, token: int) -> int:
+        """The index of a clip's video token, or of the last one of its ten, in the context."""
+        return self.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1 + token
 
     def _by_token(self, values: Ids) -> Ids:
         """int64[size]: -1 for tokens of the sink, the value of its clip for every other token."""
@@ -127,6 +146,7 @@ class _BranchPart:
             cursor = 0
             for branch, one in zip(context.branches, tokens[at], strict=True):
                 self._place(at, cursor, one, part.place_of[at], branch.seen)
+                self.mask[at, 0, cursor : cursor + len(one.ids)] &= ~part.hidden[at]
                 self.asked.append((at, context, branch))
                 cursor += len(one.ids)
             self.mask[at, 0, cursor:, 0] = True
@@ -171,8 +191,8 @@ class _BranchPart:
                 if evidence >= len(context.viewed):
                     continue  # the branch is a probe for clips that it does not see
                 clip, tokens = look(context, branch, evidence, lessons)
-                start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1
-                found[number, start : start + VIDEO_TOKENS + 1] |= tokens
+                for token in np.nonzero(tokens)[0]:
+                    found[number, part.token(clip_of_place(context, clip, token), token)] = True
         return np.concatenate([found, *self._listed(part, lessons)])
 
     def evenly(self, rows: int) -> Bools:
@@ -187,7 +207,6 @@ class _BranchPart:
             if branch.question.family != "now_list":
                 continue
             clip = int(context.viewed[branch.seen - 1])
-            start = part.opening + clip * CLIP_TOKENS + STAMP_TOKENS + 1
             columns = np.nonzero((self.branch_of[at] == number) & (self.targets[at] >= 0))[0]
             objects = re.split(", | and ", branch.question.answer)
             of = self.list_places(self.targets[at, columns])
@@ -196,7 +215,8 @@ class _BranchPart:
                 if cells is None or not cells.any():
                     continue
                 row = np.zeros((1, self.size), np.bool_)
-                row[0, start : start + VIDEO_TOKENS] = cells
+                for cell in np.nonzero(cells)[0]:
+                    row[0, part.token(clip_of_place(context, clip, cell), cell)] = True
                 self.pointing[at, columns[of == place]] = len(self.asked) + len(rows)
                 rows.append(row)
         return rows
@@ -217,6 +237,38 @@ class _BranchPart:
         return found, candidates
 
 
+def clip_of_place(context: Context, clip: int, token: int) -> int:
+    """The clip in which to look for what a clip shows at a place (or with its last token).
+
+    It is the clip itself unless the place is missing there: then, the last one that shows it.
+    """
+    shown = context.shown
+    if shown is None or shown.filled or token >= VIDEO_TOKENS:
+        return clip
+    return int(shown.last()[clip, token])
+
+
+def lesson_of(context: Context, branch: Branch) -> str:
+    """What is taught with a question beside its family: a conversation, or what is left out."""
+    turns = len(branch.question.history)
+    if turns > (branch.question.family == "follow_up"):
+        return f"turns_{turns}"
+    if context.shown is None:
+        return ""
+    return "filled" if context.shown.filled else "dropped"
+
+
+def without_hidden(labels: Labelled, context: Context) -> Labelled:
+    """The labels of a context's clips, ignored at places that are not computed."""
+    if context.shown is None:
+        return labels
+    missing = ~context.shown.kept[None]
+    kept = {name: labels_of.copy() for name, labels_of in vars(labels).items()}
+    for name in ("before", "change", "fresh", "gone"):
+        kept[name][missing] = IGNORE
+    return Labelled(**kept)
+
+
 def pack(
     layout: Layout,
     contexts: list[Context],
@@ -231,8 +283,9 @@ def pack(
     evidence, candidates = branches.evidence(len(contexts), len(contexts[0].rows))
     picked = np.concatenate([context.timeline.start + context.rows for context in contexts])
     moved = bool((part.view_positions != part.positions).any())
-    windowed = any(context.window is not None for context in contexts)
-    taught = [lessons.of(c.timeline, c.rows, c.window) for c in contexts]
+    masked = any(c.window is not None or c.shown is not None for c in contexts)
+    filled = any(c.shown is not None and c.shown.filled for c in contexts)
+    taught = [without_hidden(lessons.of(c.timeline, c.rows, c.window), c) for c in contexts]
     pointed = branches.pointed(part, lessons)
     return Packed(
         context_ids=torch.from_numpy(part.ids),
@@ -240,7 +293,7 @@ def pack(
         deep=torch.from_numpy(pool.deep[picked]).float().flatten(0, 1),
         context_positions=torch.from_numpy(part.positions),
         view_positions=torch.from_numpy(part.view_positions) if moved else None,
-        context_mask=torch.from_numpy(part.mask) if windowed else None,
+        context_mask=torch.from_numpy(part.mask) if masked else None,
         branch_ids=torch.from_numpy(branches.ids),
         branch_positions=torch.from_numpy(branches.positions).expand(3, -1, -1),
         branch_mask=torch.from_numpy(branches.mask),
@@ -256,6 +309,9 @@ def pack(
         branch_of=torch.from_numpy(branches.branch_of),
         labels=stacked(taught).tensors(torch.device("cpu")),
         stamps=torch.tensor([[stamp_parts(s) for s in c.stamps()] for c in contexts]),
+        hidden=torch.from_numpy(part.hidden) if part.hidden.any() else None,
+        source=torch.from_numpy(part.source) if filled else None,
+        lesson=[lesson_of(context, branch) for _, context, branch in branches.asked],
     )
 
 

@@ -51,20 +51,21 @@ class DrawnTimeline:
 
 
 def draw_timeline(rng: np.random.Generator, seed: int, clips: int, start: int) -> DrawnTimeline:
-    """A timeline: one stretch of a stream, or three with up to an hour between them.
+    """A timeline: one stretch of a stream, or several with up to an hour between them.
 
-    Half of the streams have run for hours when they are looked at.
+    Half of the streams have run for hours when they are looked at. The twelve short stretches of
+    some lie hundreds of seconds apart, as clips do that retrieval finds in a long stream.
     """
     spacing = float(rng.choice((1.0, 0.5, 2.0), p=(0.76, 0.12, 0.12)))
     repeated = rng.random() < 0.12
     gap = 0.0 if repeated else 0.5 if spacing >= 1.0 else 0.25
-    runs = 1 if rng.random() < 0.6 else 3
+    runs = int(rng.choice((1, 3, 12), p=(0.45, 0.25, 0.3)))
     at = float(rng.uniform(0.0, 36_000.0) if rng.random() < 0.5 else rng.uniform(0.0, 60.0))
     firsts: list[float] = []
     for run in range(runs):
         length = clips // runs if run < runs - 1 else clips - len(firsts)
         firsts += [at + spacing * i for i in range(length)]
-        at = firsts[-1] + float(np.exp(rng.uniform(np.log(20.0), np.log(3_600.0))))
+        at = firsts[-1] + float(np.exp(rng.uniform(np.log(20.0), np.log(10_800.0 / runs))))
     seconds = [first + gap for first in firsts]
     stamps = [(a + b) / 2 for a, b in zip(firsts, seconds, strict=True)]
     return DrawnTimeline(seed, tuple(stamps), tuple(firsts), tuple(seconds), start)

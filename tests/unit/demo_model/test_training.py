@@ -162,7 +162,7 @@ def test_where_nothing_can_be_asked_of_some_families_all_are_tried(
 
 
 def test_weak_families_get_contexts_of_their_own(pool: Pool, tmp_path: Path) -> None:
-    plan = LanguagePlan(weak_below=0.9, weak_share=0.5)
+    plan = LanguagePlan(weak_below=0.9, weak_share=0.5, counting_share=0.0)
     model, layout = small_model(TOKENIZER), Layout(TOKENIZER)
     trainer = LanguageTrainer(model, layout, pool, plan, tmp_path)
     rng = np.random.default_rng(0)
@@ -172,6 +172,18 @@ def test_weak_families_get_contexts_of_their_own(pool: Pool, tmp_path: Path) -> 
     drawn = [trainer.families(rng) for _ in range(60)]
     assert {None, ("last_seen",)} == set(drawn)
     assert 10 < drawn.count(None) < 50
+
+
+def test_counting_gets_its_share_of_the_contexts_however_weak_it_is(
+    pool: Pool, tmp_path: Path
+) -> None:
+    plan = LanguagePlan(counting_share=0.25)
+    trainer = LanguageTrainer(small_model(TOKENIZER), Layout(TOKENIZER), pool, plan, tmp_path)
+    rng = np.random.default_rng(0)
+    trainer.smooth = dict.fromkeys(FAMILIES, 1.0) | dict.fromkeys(plan.counting, 0.5)
+    drawn = [trainer.families(rng) for _ in range(200)]
+    assert set(drawn) == {None, plan.counting}
+    assert 30 < drawn.count(plan.counting) < 70
 
 
 def test_a_run_goes_on_from_a_folder_and_keeps_its_tower(tmp_path: Path) -> None:
