@@ -223,6 +223,62 @@ class AlbumSection(Section):
     """How long a read or a deletion is waited for."""
 
 
+class DiarySection(Section):
+    """Dated sentences that the model writes while it watches, and summaries of them, so that
+    questions about hours and days can be answered."""
+
+    enabled: bool | None = None
+    """Whether a diary is written. Null: where the model has stream memory (`engine.mode` is
+    ``segments``)."""
+
+    path: Path | None = None
+    """A folder that no other process uses; made where it does not exist. Where this is null, the
+    diary is kept in the folder ``diary`` beside the journal or the disk tier, and without those in
+    memory, up to `memory_bytes`. In a fleet it is in its Redis, up to `redis_bytes`."""
+
+    max_bytes: int = Field(default=512 * MIB, ge=MIB)
+    """Limit for the diaries of all streams in files. Beyond it the oldest sentences go first, and
+    the summaries after them."""
+
+    memory_bytes: int = Field(default=16 * MIB, ge=MIB)
+    """The same for diaries in memory."""
+
+    redis_bytes: int = Field(default=64 * MIB, ge=MIB)
+    """The same for the diaries of all servers of a fleet, in Redis."""
+
+    max_tenant_bytes: int | None = Field(default=None, ge=MIB)
+    """Limit for the diaries of one tenant. Null: `max_bytes`."""
+
+    max_stream_bytes: int | None = Field(default=None, ge=MIB)
+    """Limit for the diary of one stream. Null: `max_bytes`."""
+
+    max_streams: int = Field(default=10_000, ge=1, le=1_000_000)
+    """Streams that may have diaries at once, open or closed; others get none."""
+
+    keep_for_s: float | None = Field(default=None, gt=0)
+    """Seconds after which an entry is deleted. Null: it stays as long as there is room, and as long
+    as its stream is kept (`streams.privacy.keep_for_s`)."""
+
+    max_writing: int = Field(default=2, ge=1, le=256)
+    """Sentences that the model may be writing at once, of all streams. A live stream that finds no
+    room leaves one out and later says what is there then; that is counted."""
+
+    min_gap_s: float = Field(default=0.0, ge=0, le=3600)
+    """The least stream time between two sentences about a live stream."""
+
+    max_tokens: int = Field(default=48, ge=4, le=1024)
+    """Tokens of one sentence."""
+
+    max_summary_items: int = Field(default=24, ge=1, le=1000)
+    """Things that a summary tells of, the rare ones first; of the rest it says how many."""
+
+    max_waiting: int = Field(default=1024, ge=1, le=1_000_000)
+    """Entries that wait to be written to where the diary is kept. Beyond it they are left out."""
+
+    timeout_s: float = Field(default=5.0, gt=0, le=600)
+    """How long a read or a deletion is waited for."""
+
+
 JournalStore = Literal["auto", "file", "redis", "none"]
 
 
@@ -290,6 +346,7 @@ class CacheStoreSection(Section):
     write_out: WriteOutSection = WriteOutSection()
     deletion: DeletionSection = DeletionSection()
     album: AlbumSection = AlbumSection()
+    diary: DiarySection = DiarySection()
     journal: JournalSection | None = None
     """Where this is null, and the server is not one of a fleet, frames whose segment is not yet
     durable are lost in a crash."""

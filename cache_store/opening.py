@@ -15,6 +15,7 @@ from onlooker.cache_store.config import (
     AlbumSection,
     CacheStoreSection,
     DeletionSection,
+    DiarySection,
     DiskSection,
     JournalSection,
     PolicyName,
@@ -22,6 +23,9 @@ from onlooker.cache_store.config import (
     WriteOutSection,
 )
 from onlooker.cache_store.deleter import Deleter
+from onlooker.cache_store.diaries.redis_diary import RedisDiary
+from onlooker.cache_store.diaries.sqlite_diary import SqliteDiary
+from onlooker.cache_store.diary import Diary
 from onlooker.cache_store.eviction import AgeAware, EvictionPolicy, Lru
 from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.journal import FrameJournal
@@ -127,14 +131,7 @@ def open_album(
         ConfigError: the folder or the file cannot be used.
     """
     root = section.path or (None if folder is None else folder / "album")
-    max_bytes = section.memory_bytes if root is None else section.max_bytes
-    max_bytes = section.redis_bytes if shared is not None else max_bytes
-    budgets = Budgets(
-        max_bytes=max_bytes,
-        max_tenant_bytes=section.max_tenant_bytes or max_bytes,
-        max_stream_bytes=section.max_stream_bytes or max_bytes,
-        max_streams=section.max_streams,
-    )
+    budgets = _budgets(section, has_root=root is not None, is_shared=shared is not None)
     if shared is not None:
         return RedisAlbum(
             shared.url.get_secret_value(),
@@ -147,6 +144,32 @@ def open_album(
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(
             "cannot use the folder of the album (setting cache_store.album.path, or beside the "
+            f"journal): {error}"
+        ) from error
+
+
+def open_diary(
+    section: DiarySection, folder: Path | None, *, shared: RedisSection | None = None
+) -> Diary:
+    """Open a diary, as `open_album` opens an album.
+
+    Raises:
+        ConfigError: the folder or the file cannot be used.
+    """
+    root = section.path or (None if folder is None else folder / "diary")
+    budgets = _budgets(section, has_root=root is not None, is_shared=shared is not None)
+    if shared is not None:
+        return RedisDiary(
+            shared.url.get_secret_value(),
+            namespace=shared.namespace,
+            budgets=budgets,
+            timeout_s=shared.timeout_s,
+        )
+    try:
+        return SqliteDiary(root, budgets)
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigError(
+            "cannot use the folder of the diary (setting cache_store.diary.path, or beside the "
             f"journal): {error}"
         ) from error
 
@@ -196,6 +219,17 @@ def open_redis(section: RedisSection, *, clock: Clock, fences: Fences | None = N
         list_timeout_s=section.list_timeout_s,
         check_s=section.check_s,
         fences=fences,
+    )
+
+
+def _budgets(section: AlbumSection | DiarySection, *, has_root: bool, is_shared: bool) -> Budgets:
+    max_bytes = section.max_bytes if has_root else section.memory_bytes
+    max_bytes = section.redis_bytes if is_shared else max_bytes
+    return Budgets(
+        max_bytes=max_bytes,
+        max_tenant_bytes=section.max_tenant_bytes or max_bytes,
+        max_stream_bytes=section.max_stream_bytes or max_bytes,
+        max_streams=section.max_streams,
     )
 
 

@@ -38,6 +38,7 @@ class Metrics:
         self._add_memory(self.registry)
         self._add_durability(self.registry)
         self._add_album(self.registry)
+        self._add_diary(self.registry)
         self._add_fleet(self.registry)
         self._add_tenants(self.registry)
 
@@ -541,6 +542,29 @@ class Metrics:
             "onlooker_album_pictures_total",
             "Pictures for the album by what became of them: kept; thinned or aged, later; dropped "
             "since too many waited, refused since too many streams have pictures, or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+
+    def _add_diary(self, registry: CollectorRegistry) -> None:
+        self.diary_entries = Gauge(
+            "onlooker_diary_size_entries", "Entries in the diary.", registry=registry
+        )
+        self.diary_bytes = Gauge(
+            "onlooker_diary_size_bytes", "Room that the diary's entries take.", registry=registry
+        )
+        self.diary_entries_total = Counter(
+            "onlooker_diary_entries_total",
+            "Entries for the diary by what became of them: kept; thinned or aged, later; dropped "
+            "since too many waited, refused since too many streams have diaries, or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.diary_sentences_total = Counter(
+            "onlooker_diary_sentences_total",
+            "Clips that were worth a sentence by what became of them: written; silent or repeated, "
+            "since there was nothing new to say; skipped or passed_over, since there was no room; "
+            "failed.",
             ["outcome"],
             registry=registry,
         )

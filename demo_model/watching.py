@@ -52,6 +52,8 @@ _RULES: Final[tuple[tuple[str, str, bool, float, dict[str, Any]], ...]] = (
 
 WATCHING: Final[dict[str, Any]] = {
     "commentary": "What just changed?",
+    "scene": "What do you see?",
+    "summary": None,
     "silence": [SILENCE],
     "silence_threshold": 0.9,
     "gates_by_silence": True,

@@ -388,6 +388,8 @@ class ScriptedEngine:
             pending = _look_at(question.pending)
             until_s = cover_s(question.covers, pending.clip_index, pending.end_s)
             visible.append(pending.covering(until_s))
+        if question.newest_clips is not None:
+            return visible[-question.newest_clips :]
         spans = named_spans(question.text, Now.of(question))
         if spans:  # a time that is named is answered from what stands for it
             shown = in_turn([clip.shown(question.asked_s) for clip in visible])

@@ -105,6 +105,9 @@ class Question:
     tells_confidence: bool = False
     """Whether whoever asks is told how likely the answer's words were to the model; `sampling` must
     ask for probabilities then."""
+    newest_clips: int | None = None
+    """Show only so many of the newest clips of `asked_s`, and bring nothing back; None: what the
+    settings say. Resend mode shows its whole window, which its cache holds."""
     trace: TraceParent | None = None
     """The place in a trace that whoever asks has brought along."""
 

@@ -89,6 +89,17 @@ class Wording:
         'say only "nothing".'
     )
     """The instruction of a commentary that names none."""
+    scene: str = "Say in one short sentence what is to be seen."
+    """Asked for the diary where a scene begins."""
+    num_scene_clips: NumClips = 1
+    """Newest clips that are shown for `scene`."""
+    summary: str | None = (
+        "These notes were written while watching a video, each with its time:\n{notes}\nSum them "
+        "up in one to three short sentences. Say when things happened and how often. Add nothing "
+        "that the notes do not say."
+    )
+    """How the model is asked for a summary of a part of its diary. None: it cannot sum up texts,
+    and summaries list what the notes say."""
     silence: tuple[str, ...] = ("nothing", "Nothing")
     """Beginnings of replies that mean silence."""
     deferred: str = '{question} If that cannot be seen yet, say only "not yet".'

@@ -37,6 +37,7 @@ from onlooker.server.routes import (
     servers,
     streams,
     surveys,
+    timeline,
     usage,
     watches,
     whip,
@@ -76,8 +77,8 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     app.state.drain = lifecycle.drain
     app.state.mcp = door = McpDoor(app)
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
-                   client_secrets, health, imports, memory, album, realtime, usage, servers,
-                   whip, mcp, references, surveys):  # fmt: skip
+                   client_secrets, health, imports, memory, album, timeline, realtime, usage,
+                   servers, whip, mcp, references, surveys):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)

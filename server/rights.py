@@ -26,6 +26,7 @@ class Action(StrEnum):
     LIST_STREAMS = "list streams"
     INSPECT_STREAM = "inspect a stream"
     SEE_PICTURES = "see a stream's pictures"
+    READ_DIARY = "read a stream's diary"
     LISTEN = "listen to a stream"
     LIST_ALERTS = "list alerts"
     LIST_WATCHES = "list watches"
@@ -59,6 +60,7 @@ SCOPE_OF: Mapping[Action, Scope | None] = {
     Action.LIST_STREAMS: Scope.READ,
     Action.INSPECT_STREAM: Scope.READ,
     Action.SEE_PICTURES: Scope.READ,
+    Action.READ_DIARY: Scope.READ,
     Action.LISTEN: Scope.READ,
     Action.LIST_ALERTS: Scope.READ,
     Action.LIST_WATCHES: Scope.READ,

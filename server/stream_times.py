@@ -38,3 +38,34 @@ def stream_s(stream: Stream, text: str | None, param: str) -> float | None:
     if not (math.isfinite(seconds) and seconds >= 0):
         raise InvalidRequest(f"'{param}' is 0 or more seconds; got {text}", param=param)
     return seconds
+
+
+def stream_span(stream: Stream, from_: str | None, to: str | None) -> tuple[float, float]:
+    """The span of stream time that a caller has named by its ends, of which either may be left out.
+
+    Raises:
+        InvalidRequest: as `stream_s`; or it runs backwards, or begins in the future.
+    """
+    start_s, end_s = stream_s(stream, from_, "from"), stream_s(stream, to, "to")
+    check_not_ahead(stream, start_s, "from")
+    start_s = -math.inf if start_s is None else start_s
+    end_s = math.inf if end_s is None else end_s
+    if end_s < start_s:
+        raise InvalidRequest(
+            f"a span ends after it starts; got {start_s:g} to {end_s:g} s", param="from"
+        )
+    return start_s, end_s
+
+
+def check_not_ahead(stream: Stream, at_s: float | None, param: str) -> None:
+    """Return if a time has come.
+
+    Raises:
+        InvalidRequest: it lies in the future.
+    """
+    now_s = stream.ingest.now_s()
+    if at_s is not None and at_s > now_s:
+        raise InvalidRequest(
+            f"'{param}' lies in the future: {at_s:g} s, and the stream is at {now_s:g} s",
+            param=param,
+        )

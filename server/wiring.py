@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from onlooker.cache_store.leases import RedisLeases
 from onlooker.cache_store.notices import NoticeBoard
-from onlooker.cache_store.opening import open_album, open_journal
+from onlooker.cache_store.opening import open_album, open_diary, open_journal
 from onlooker.cache_store.redis_drawer import RedisDrawer
 from onlooker.cache_store.tenant_counts import RedisTenantCounts
 from onlooker.core.address import AddressPolicy
@@ -54,6 +54,7 @@ from onlooker.streams.belongings import (
 from onlooker.streams.config import FleetSection
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
+from onlooker.streams.diary.diary_keeper import DiaryKeeper
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.importing.fetching import check_address, fetch
 from onlooker.streams.importing.importer import Importer
@@ -123,6 +124,7 @@ def make_gateway(
         decoding=decoding,
         journal=_make_journal(settings, clock, metrics),
         albums=make_albums(settings, clock=clock, metrics=metrics),
+        diaries=make_diaries(settings, clock=clock, metrics=metrics),
         drawer=make_drawer(settings),
         ownership=ownership,
         tracer=tracer,
@@ -261,6 +263,7 @@ def make_hub(
     drawer: StreamDrawer | None = None,
     ownership: Ownership | None = None,
     albums: AlbumKeeper | None = None,
+    diaries: DiaryKeeper | None = None,
     tracer: Tracer | None = None,
     accounts: Accounts | None = None,
 ) -> StreamHub:
@@ -300,6 +303,7 @@ def make_hub(
         decoding=decoding,
         ownership=ownership,
         albums=albums,
+        diaries=diaries,
         accounts=accounts,
         zone=settings.engine.memory.zone,
         tracer=tracer,
@@ -333,6 +337,21 @@ def make_albums(settings: Settings, *, clock: Clock, metrics: Metrics) -> AlbumK
     shared = None if settings.fleet is None else settings.cache_store.redis
     album = open_album(section, settings.store.folder, shared=shared)
     return AlbumKeeper(album, settings=section, clock=clock, metrics=metrics)
+
+
+def make_diaries(settings: Settings, *, clock: Clock, metrics: Metrics) -> DiaryKeeper | None:
+    """Where diaries are kept; None where none are written.
+
+    Raises:
+        ConfigError: the diary's folder cannot be used.
+    """
+    section = settings.cache_store.diary
+    is_on = settings.engine.mode == "segments" if section.enabled is None else section.enabled
+    if not is_on:
+        return None
+    shared = None if settings.fleet is None else settings.cache_store.redis
+    diary = open_diary(section, settings.store.folder, shared=shared)
+    return DiaryKeeper(diary, settings=section, clock=clock, metrics=metrics)
 
 
 def make_drawer(settings: Settings) -> StreamDrawer | None:

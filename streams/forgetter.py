@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from onlooker.core.errors import EngineDead, EngineRestarting
+from onlooker.core.errors import EngineDead, EngineRestarting, Overloaded
 from onlooker.core.ids import StreamId
 from onlooker.engine.interface import Forgotten
 from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.asker import Asker
+from onlooker.streams.diary.diary_writer import DiaryWriter
+from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.events import MemoryForgotten
 from onlooker.streams.fanout import EventLog
 from onlooker.streams.ingest.ingest import Ingest
@@ -43,14 +45,15 @@ class ForgetReport:
     """Pictures in the journal."""
     num_pictures: int = 0
     """Pictures in the album."""
+    num_entries: int = 0
+    """Entries of the diary."""
     num_alerts: int = 0
     """Alerts that were retained for subscribers, or waited for a webhook."""
     num_bytes: int = 0
     """Bytes of the clips' keys and values, one copy counted, and of the journal."""
     unreached: tuple[str, ...] = ()
-    """Places that could not be reached now: tiers, ``journal``, ``album``, ``engine`` or
-    ``belongings``. What
-    they hold is hidden, and deleted once they can be."""
+    """Places that could not be reached now: tiers, ``journal``, ``album``, ``diary``, ``engine`` or
+    ``belongings``. What they hold is hidden, and deleted once they can be."""
     has_more: bool = False
     """Whether the call's limit left something for the next one."""
 
@@ -66,6 +69,8 @@ class Forgetter:
         privacy: StreamPrivacy,
         journal: StreamJournal | None,
         album: StreamAlbum | None,
+        diary: StreamDiary | None,
+        writer: DiaryWriter | None,
         ingest: Ingest,
         asker: Asker,
         events: EventLog,
@@ -73,7 +78,7 @@ class Forgetter:
         forget_alerts: ForgetAlerts,
     ) -> None:
         self._stream_id, self._shared, self._privacy = stream_id, shared, privacy
-        self._album = album
+        self._album, self._diary, self._writer = album, diary, writer
         self._journal, self._ingest, self._asker = journal, ingest, asker
         self._events, self._watches, self._forget_alerts = events, watches, forget_alerts
 
@@ -133,6 +138,9 @@ class Forgetter:
             num_pictures = await self._album.forget(start_s, end_s, forgotten.clip_indices)
             if num_pictures is None:
                 unreached.append("album")
+        num_entries = await self._forget_diary(start_s, end_s, is_aged=is_aged)
+        if num_entries is None:
+            unreached.append("diary")
         return ForgetReport(
             start_s=start_s,
             end_s=end_s,
@@ -140,8 +148,22 @@ class Forgetter:
             num_notes=forgotten.num_notes,
             num_frames=num_frames,
             num_pictures=num_pictures or 0,
+            num_entries=num_entries or 0,
             num_alerts=num_alerts,
             num_bytes=forgotten.num_bytes + num_bytes,
             unreached=tuple(dict.fromkeys(unreached)),
             has_more=forgotten.has_more,
         )
+
+    async def _forget_diary(self, start_s: float, end_s: float, *, is_aged: bool) -> int | None:
+        """Delete what the diary tells of a span, and sum up again what is left of its periods.
+        None: the diary cannot be reached."""
+        if self._diary is None:
+            return 0
+        if self._writer is not None:
+            self._writer.forget(start_s, end_s)
+        num_entries = await self._diary.forget(start_s, end_s)
+        if num_entries and self._writer is not None and not is_aged:
+            with contextlib.suppress(Overloaded):
+                await self._writer.summaries.redo(start_s, end_s)
+        return num_entries

@@ -28,6 +28,7 @@ from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.departures import Departures
+from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.kept_privacy import privacy_document, read_privacy
 from onlooker.streams.nameplate import NameplateHolder
@@ -99,7 +100,7 @@ class StreamHub:
             note_remembered=self.accounts.note_remembered,
         )
         self._journal, self._drawer = journal, drawer
-        self._albums = shared.albums
+        self._albums, self._diaries = shared.albums, shared.diaries
         self._retention = Retention(
             shared,
             streams=self.streams,
@@ -235,6 +236,8 @@ class StreamHub:
             await self._journal.close()
         if self._albums is not None:
             await self._albums.close()
+        if self._diaries is not None:
+            await self._diaries.close()
         if self._drawer is not None:
             await self._drawer.close()
         self._shared.pool.shutdown(wait=False, cancel_futures=True)
@@ -471,12 +474,15 @@ class StreamHub:
             restorer = await self._restorer(stream_id, options)
             opened = replace(opened, restorer=restorer)
         # A stream that ends with its connection cannot be opened again: it needs no journal.
+        forgotten, epoch = privacy.forgotten, self._epoch_of(stream_id) or None
         if self._albums is not None:
-            forgotten = privacy.forgotten
-            epoch = self._epoch_of(stream_id) or None
             album = StreamAlbum(stream_id, self._albums, is_forgotten=forgotten.touch, epoch=epoch)
             album.begin(opened.newest_s, forgotten.all_spans)
             opened = replace(opened, album=album)
+        if self._diaries is not None:
+            diary = StreamDiary(stream_id, self._diaries, is_forgotten=forgotten.touch, epoch=epoch)
+            diary.begin(opened.newest_s, forgotten.all_spans)
+            opened = replace(opened, diary=diary)
         return opened
 
     async def _restorer(self, stream_id: StreamId, options: StreamOptions) -> Restorer:
@@ -554,6 +560,8 @@ class StreamHub:
             self._albums.let_go(stream.id)
             if is_forgotten or not stream.options.persistent:
                 await self._albums.delete(stream.id, epoch=self._epoch_of(stream.id) or None)
+        if self._diaries is not None and (is_forgotten or not stream.options.persistent):
+            await self._diaries.delete(stream.id, epoch=self._epoch_of(stream.id) or None)
         try:
             await self._engine.close_stream(stream.id, forget=is_forgotten)
         except (EngineRestarting, EngineDead):

@@ -13,6 +13,7 @@ from onlooker.core.media import Clip, Cover, Frame
 from onlooker.engine.interface import Remembered
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.album.stream_album import StreamAlbum
+from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.journaling import StreamJournal
 from onlooker.streams.perception.decoders import Shape
 from onlooker.streams.perception.stills import Undecodable
@@ -166,6 +167,8 @@ class Opened:
     """The stream's masks, how long it is kept, and what was deleted of it."""
     album: StreamAlbum | None = None
     """The stream's pictures; None where none are kept."""
+    diary: StreamDiary | None = None
+    """The stream's diary; None where none is written."""
 
     @property
     def journal(self) -> StreamJournal | None:

@@ -53,7 +53,7 @@ class Retention:
         self._engine: EngineSupervisor = shared.engine
         self._clock: Clock = shared.clock
         self._metrics = shared.metrics
-        self._albums = shared.albums
+        self._albums, self._diaries = shared.albums, shared.diaries
         self._streams, self._closed = streams, closed
         self._journal, self._drawer, self._epoch_of = journal, drawer, epoch_of
 
@@ -81,6 +81,8 @@ class Retention:
                 await self._clock.sleep(PAUSE_S)
         if self._albums is not None:
             await self._albums.sweep()
+        if self._diaries is not None:
+            await self._diaries.sweep()
         if self._drawer is None:
             return
         try:
@@ -170,7 +172,9 @@ class Retention:
             await self._clock.sleep(PAUSE_S if has_more else 0.0)
         if self._journal is not None:
             await self._journal.forget_span(stream_id, -math.inf, end_s, ())
+        epoch = self._epoch_of(stream_id) or None
+        if self._diaries is not None:
+            await self._diaries.forget(stream_id, -math.inf, end_s, epoch=epoch)
         if self._albums is not None:
-            epoch = self._epoch_of(stream_id) or None
             await self._albums.forget(stream_id, -math.inf, end_s, epoch=epoch)
         _log.info("what was too old of a closed stream was deleted")

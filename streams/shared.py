@@ -11,6 +11,7 @@ from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding
+from onlooker.streams.diary.diary_keeper import DiaryKeeper
 from onlooker.streams.ownership import Ownership
 from onlooker.streams.tenancy.accounts import Accounts
 
@@ -31,6 +32,8 @@ class Shared:
     """Where what strangers send is decoded."""
     albums: AlbumKeeper | None = None
     """The pictures of all streams; None where none are kept."""
+    diaries: DiaryKeeper | None = None
+    """The diaries of all streams; None where none are written."""
     accounts: Accounts
     """What tenants may have and do, and what they have and did."""
     zone: tzinfo | None = None

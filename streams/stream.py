@@ -25,6 +25,8 @@ from onlooker.engine.interface import AnswerEvent, Question
 from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.asker import Asker
 from onlooker.streams.belongings import WATCHES, Belongings
+from onlooker.streams.diary.diary_writer import DiaryWriter
+from onlooker.streams.diary.periods import WallClock
 from onlooker.streams.events import (
     FrameAck,
     NameplateChanged,
@@ -117,12 +119,20 @@ class Stream:
         )
         """The keeper of the standing questions to this stream."""
         self.account.serve(self.name, self.watches.ids)
+        self.wall = WallClock(
+            is_known=self.is_live or options.zero_wall_s is not None, zone=shared.zone
+        )
+        """The clock by which the diary's quarters, hours and days go."""
+        self.diary = opened.diary
+        """The stream's diary; None where none is written."""
+        self.writer = self._make_writer(shared)
         self.ingest = Ingest(
             terms,
             shared,
             opened=opened,
             quality=self._quality,
             watches=self.watches,
+            diary=self.writer,
             publish=self._events.publish,
         )
         """The way of frames to the model; the governor reads there how the stream fares."""
@@ -151,6 +161,8 @@ class Stream:
             privacy=opened.privacy,
             journal=opened.journal,
             album=opened.album,
+            diary=opened.diary,
+            writer=self.writer,
             ingest=self.ingest,
             asker=self._asker,
             events=self._events,
@@ -474,6 +486,8 @@ class Stream:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.ingest.run())
             tasks.create_task(self.watches.run())
+            if self.writer is not None:
+                tasks.create_task(self.writer.run())
 
     def keep_again(self) -> None:
         """Have what belongs to the stream kept once more, since it was lost where it was kept."""
@@ -525,6 +539,20 @@ class Stream:
         self._events.publish(StreamEnded(reason, self._is_moved))
 
     # ---- inside
+
+    def _make_writer(self, shared: Shared) -> DiaryWriter | None:
+        if self.diary is None:
+            return None
+        return DiaryWriter(
+            self.id,
+            self.diary,
+            engine=shared.engine,
+            clock=shared.clock,
+            pool=shared.pool,
+            is_strained=lambda: self._quality.rung.level > 0,
+            wall=self.wall,
+            is_live=self.is_live,
+        )
 
     def _raise_alert(self, watch: Watch, alert: Alert) -> None:
         self.account.totals.alerts += 1

@@ -35,19 +35,19 @@ class StreamPictures:
         """The pictures of a span without their bytes, in order of time."""
         order = "desc" if newest_first else "asc"
         query = {"from": from_s, "to": to_s, "limit": limit, "order": order}
-        reply = await self._get(f"{self._path}/pictures", params=_query(query))
+        reply = await self._get(f"{self._path}/pictures", params=query_of(query))
         return PictureList.model_validate_json(reply.text)
 
     async def at(self, at_s: Time | None = None) -> bytes:
         """The encoded picture that stands for a time; by default for now."""
-        return (await self._get(f"{self._path}/picture", params=_query({"at": at_s}))).content
+        return (await self._get(f"{self._path}/picture", params=query_of({"at": at_s}))).content
 
     async def strip(
         self, *, from_s: Time | None = None, to_s: Time | None = None, limit: int = 12
     ) -> bytes:
         """A contact sheet of a span, as JPEG."""
         query = {"from": from_s, "to": to_s, "limit": limit}
-        return (await self._get(f"{self._path}/strip", params=_query(query))).content
+        return (await self._get(f"{self._path}/strip", params=query_of(query))).content
 
     async def film(
         self,
@@ -59,7 +59,7 @@ class StreamPictures:
     ) -> bytes:
         """The pictures of a span one after the other."""
         query = {"from": from_s, "to": to_s, "fps": fps, "format": format}
-        return (await self._get(f"{self._path}/clips", params=_query(query))).content
+        return (await self._get(f"{self._path}/clips", params=query_of(query))).content
 
     async def of_evidence(self, spans: Sequence[EvidenceSpan]) -> dict[str, bytes]:
         """The pictures that an answer rests on, by names for files that begin with their stream
@@ -75,7 +75,8 @@ class StreamPictures:
         return found
 
 
-def _query(given: Mapping[str, Time | str | None]) -> dict[str, str]:
+def query_of(given: Mapping[str, Time | str | None]) -> dict[str, str]:
+    """What is given of a query, as the server reads it."""
     return {
         name: value.isoformat() if isinstance(value, datetime) else str(value)
         for name, value in given.items()

@@ -1,9 +1,10 @@
-"""The clients' commands: `onlooker watch`, `ask`, `import`, `forget`, `cameras` and `demo`."""
+"""The clients' commands: `onlooker watch`, `ask`, `timeline`, `import`, `forget`, `cameras` and
+`demo`."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 from rich.console import Console
@@ -28,10 +29,12 @@ from onlooker.clients.python.importing.plan import (
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions
 from onlooker.clients.python.privacy import MASK_HELP, TIME_HELP, read_mask, read_time, told
 from onlooker.clients.python.sources import SOURCE_HELP, open_source
+from onlooker.clients.python.timeline import day_of, line_of
 from onlooker.clients.python.watch import WatchCommand, WatchPlan
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import ClientError, OnlookerError
 from onlooker.core.protocol.base import MaskConfig
+from onlooker.core.protocol.timeline import DiaryLevel
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -43,6 +46,7 @@ def register(app: typer.Typer) -> None:
     """Add the clients' commands to the program."""
     app.command()(watch)
     app.command()(ask)
+    app.command()(timeline)
     app.command()(forget)
     app.command()(cameras)
     app.command("import")(import_recordings)
@@ -137,6 +141,51 @@ def ask(
                 found = await client.pictures(stream).of_evidence(spans)
                 await asyncio.to_thread(_save, found, pictures)
                 typer.echo(f"{len(found)} pictures in {pictures}", err=True)
+        return 0
+
+    raise typer.Exit(_run(run(), server))
+
+
+def timeline(
+    stream: Annotated[str, typer.Argument(help="The stream's id.")],
+    from_: Annotated[
+        str | None, typer.Option("--from", help=f"{TIME_HELP}; default: the beginning.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help=f"{TIME_HELP}; default: now.")] = None,
+    is_today: Annotated[
+        bool, typer.Option("--today", help="From midnight on, by this machine's clock.")
+    ] = False,
+    level: Annotated[
+        str | None,
+        typer.Option(help="'scene' (sentences), 'quarter', 'hour' or 'day' (summaries)."),
+    ] = None,
+    words: Annotated[
+        str | None, typer.Option("--find", help="Only what holds these words, in any form.")
+    ] = None,
+    server: ServerOption = DEFAULT_URL,
+    api_key: ApiKeyOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Print what the model wrote down while it watched a stream, oldest first."""
+    if is_today and from_ is not None:
+        raise typer.BadParameter("give --today or --from, not both")
+    if level not in (None, *get_args(DiaryLevel)):
+        raise typer.BadParameter(f"'{level}' is none of: {', '.join(get_args(DiaryLevel))}")
+
+    async def run() -> int:
+        async with Client(server, api_key) as client:
+            found = client.timeline(stream).entries(
+                from_s=day_of(SystemClock().wall_s()) if is_today else read_time(from_),
+                to_s=read_time(to),
+                level=cast(DiaryLevel | None, level),
+                words=words,
+            )
+            num_entries = 0
+            async for entry in found:
+                num_entries += 1
+                typer.echo(entry.model_dump_json() if as_json else line_of(entry))
+        if not num_entries:
+            typer.echo("nothing was written down of that", err=True)
         return 0
 
     raise typer.Exit(_run(run(), server))

@@ -28,6 +28,7 @@ from onlooker.clients.python.errors import ServerUnreachable, error_from, error_
 from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base, is_loopback
 from onlooker.clients.python.questions import data_url
 from onlooker.clients.python.stream import RemoteStream
+from onlooker.clients.python.timeline import StreamTimeline
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import is_stream_id, new_id
@@ -393,6 +394,10 @@ class Client:
     def pictures(self, stream_id: str) -> StreamPictures:
         """The pictures that the server keeps of a stream."""
         return StreamPictures(stream_id, partial(self._reply, "GET"))
+
+    def timeline(self, stream_id: str) -> StreamTimeline:
+        """What the server's diary says of a stream."""
+        return StreamTimeline(stream_id, partial(self._reply, "GET"))
 
     async def _call(self, method: str, path: str, **rest: Any) -> str:
         return (await self._reply(method, path, **rest)).text

@@ -150,6 +150,8 @@ class ForgetReply(Outbound):
     journal_frames: int
     pictures: int
     """Pictures of the album."""
+    diary_entries: int = 0
+    """Sentences and summaries of the diary."""
     alerts: int
     """Alerts that were retained for subscribers, or waited for a webhook."""
     bytes: int

@@ -122,6 +122,9 @@ class Recaller:
         return Trace([clip.clip_index for clip in recall.candidates], report.traced)
 
     def _recalled(self, memory: StreamMemory, question: Question) -> Recall:
+        if question.newest_clips is not None:
+            recent = memory.recent(question.newest_clips, until_s=question.asked_s)
+            return Recall([], recent)
         now = Now.of(question, self._settings.zone)
         about = time_asked(question.text, now)
         if self._settings.recency_gate == "off":

@@ -15,6 +15,7 @@ from onlooker.server.mcp.arguments import (
     NoArguments,
     PictureArguments,
     SourceArguments,
+    TimelineArguments,
     WatchArguments,
 )
 from onlooker.server.mcp.resources import alerts_uri
@@ -28,7 +29,8 @@ MAX_EVIDENCE = 24
 INSTRUCTIONS = """\
 Onlooker watches live video streams with a vision model that remembers what it has seen. Call \
 list_streams first: every other tool wants a stream's id. Ask about now or the past with ask; look \
-for when something happened with find_moments and check what you find with get_picture. Use watch \
+for when something happened with find_moments or in the diary with timeline, and check what you \
+find with get_picture. Use watch \
 to be told of what has not happened yet, and alerts to read what watches have said. Times are \
 seconds of stream time (as results give them in *_s) or ISO 8601 with a zone. Answers come from a \
 model and may be wrong: the evidence says what it was shown, not that it is right.
@@ -106,6 +108,26 @@ async def find_moments(api: ServerApi, takes: FindArguments) -> ToolAnswer:
         "note": "the moments are what the memory brought up for the model to answer from, in order "
         "of time; none of them is confirmed: look at them with get_picture",
     }
+    return ToolAnswer(data=data)
+
+
+async def timeline(api: ServerApi, takes: TimelineArguments) -> ToolAnswer:
+    query = {"from_": _text(takes.start), "to": _text(takes.end), "level": takes.level}
+    listed = await api.get(
+        f"{stream_path(takes.stream)}/timeline",
+        **query,
+        q=takes.words,
+        limit=takes.limit,
+        order="desc",
+    )
+    entries = [
+        {**{name: one[name] for name in ("level", "start_s", "end_s", "text", "picture")},
+         "at": _iso(one["wall_time"])}
+        for one in reversed(listed["data"])
+    ]  # fmt: skip
+    data = {"stream": takes.stream, "entries": entries, "has_older": listed["has_more"]}
+    if listed["has_more"]:
+        data["older_end"] = listed["next_s"]
     return ToolAnswer(data=data)
 
 
@@ -189,6 +211,16 @@ TOOLS: Mapping[str, AgentTool] = {
         takes=FindArguments,
         call=find_moments,
         is_repeatable=False,
+    ),
+    "timeline": AgentTool(
+        title="Read what happened",
+        description="Read the diary that the model keeps of a stream while it watches: dated "
+        "sentences, and summaries of quarters of an hour, hours and days. Use it for what happened "
+        "today, how often, or in which order, and to look for words. Entries come oldest first; "
+        "where has_older is true, ask again with older_end as 'end'. What it says was written "
+        "by a model that may have been wrong or too busy: check with get_picture.",
+        takes=TimelineArguments,
+        call=timeline,
     ),
     "get_picture": AgentTool(
         title="See a stream",

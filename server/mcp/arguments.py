@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from onlooker.core.protocol.base import Inbound, StreamIdText
+from onlooker.core.protocol.timeline import DiaryLevel
 
 Moment = Annotated[float, Field(ge=0, allow_inf_nan=False)] | Annotated[str, Field(max_length=64)]
 """A time as the tools take it: seconds of stream time, or ISO 8601."""
@@ -31,6 +32,22 @@ class FindArguments(Inbound):
     """The stream's id, as `list_streams` tells it."""
     what: Annotated[str, Field(min_length=1)]
     """What to look for, in plain words: "a parcel at the door". May name a time: "this morning"."""
+
+
+class TimelineArguments(Inbound):
+    stream: StreamIdText
+    """The stream's id, as `list_streams` tells it."""
+    start: Moment | None = None
+    """Where to begin: seconds of stream time, or ISO 8601. Default: the beginning."""
+    end: Moment | None = None
+    """Where to end. Default: now."""
+    level: DiaryLevel | None = None
+    """Only sentences (`scene`), or summaries of a `quarter` of an hour, an `hour` or a `day`.
+    Default: all."""
+    words: Annotated[str, Field(min_length=1, max_length=256)] | None = None
+    """Only entries that hold all of these words, in any form: "red car"."""
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    """Entries at most; the newest are given."""
 
 
 class PictureArguments(Inbound):

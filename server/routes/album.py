@@ -12,7 +12,7 @@ from onlooker.core.errors import InvalidRequest, NotFound
 from onlooker.core.protocol.album import PictureList, PictureObject, picture_url
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.relay.route import StreamRoute
-from onlooker.server.stream_times import TIME_WORDS, stream_s
+from onlooker.server.stream_times import TIME_WORDS, check_not_ahead, stream_s, stream_span
 from onlooker.streams.album.films import FilmFormat, FilmLook
 from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.stream import Stream
@@ -63,7 +63,7 @@ async def list_pictures(
             raise InvalidRequest("give 'at', or 'from' and 'to', not both", param="at")
         found = [await _at(stream, album, at)]
         return _listed(stream, found, has_more=False, newest_first=False)
-    span = _span(stream, from_, to)
+    span = stream_span(stream, from_, to)
     newest_first = order == "desc"
     found = await album.between(*span, limit=limit + 1, newest_first=newest_first)
     has_more = len(found) > limit
@@ -150,30 +150,9 @@ def _album_of(streams: CallerStreams, stream_id: str) -> tuple[Stream, StreamAlb
     return stream, stream.album
 
 
-def _span(stream: Stream, from_: str | None, to: str | None) -> tuple[float, float]:
-    start_s, end_s = stream_s(stream, from_, "from"), stream_s(stream, to, "to")
-    _check_not_ahead(stream, start_s, "from")
-    start_s = -math.inf if start_s is None else start_s
-    end_s = math.inf if end_s is None else end_s
-    if end_s < start_s:
-        raise InvalidRequest(
-            f"a span ends after it starts; got {start_s:g} to {end_s:g} s", param="from"
-        )
-    return start_s, end_s
-
-
-def _check_not_ahead(stream: Stream, at_s: float | None, param: str) -> None:
-    now_s = stream.ingest.now_s()
-    if at_s is not None and at_s > now_s:
-        raise InvalidRequest(
-            f"'{param}' lies in the future: {at_s:g} s, and the stream is at {now_s:g} s",
-            param=param,
-        )
-
-
 async def _at(stream: Stream, album: StreamAlbum, at: str | None) -> PictureFacts:
     at_s = stream_s(stream, at, "at")
-    _check_not_ahead(stream, at_s, "at")
+    check_not_ahead(stream, at_s, "at")
     facts = await album.at(math.inf if at_s is None else at_s)
     if facts is None:
         raise NotFound(f"stream '{stream.name}' has no picture from before that time", param="at")
@@ -184,7 +163,7 @@ async def _some(
     stream: Stream, album: StreamAlbum, from_: str | None, to: str | None, *, limit: int
 ) -> list[PictureFacts]:
     """Some pictures of a span, of which there is one at least."""
-    start_s, end_s = _span(stream, from_, to)
+    start_s, end_s = stream_span(stream, from_, to)
     found = await album.spread(start_s, end_s, limit=limit)
     if not found:
         raise NotFound(f"stream '{stream.name}' has no pictures of that span", param="from")

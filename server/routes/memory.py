@@ -48,6 +48,7 @@ async def delete_memory(
         notes=report.num_notes,
         journal_frames=report.num_frames,
         pictures=report.num_pictures,
+        diary_entries=report.num_entries,
         alerts=report.num_alerts,
         bytes=report.num_bytes,
         pending_in=list(report.unreached),

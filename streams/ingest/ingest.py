@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 
 from onlooker.core.media import Clip, Cover, DropReason, FrameMessage, FrameOutcome
 from onlooker.scheduler.gateway_meter import GatewayWork
+from onlooker.streams.diary.diary_writer import DiaryWriter
 from onlooker.streams.events import FrameAck, StreamEvent
 from onlooker.streams.ingest.clip_maker import ClipMaker
 from onlooker.streams.ingest.frame_spans import FrameSpans
@@ -39,6 +40,7 @@ class Ingest:
     Args:
         opened: how the stream begins.
         watches: are told of each clip that the model has seen.
+        diary: has sentences written about those clips; None where no diary is kept.
         publish: tells the stream's viewers.
     """
 
@@ -51,6 +53,7 @@ class Ingest:
         quality: StreamQuality,
         watches: WatchKeeper,
         publish: Callable[[StreamEvent], None],
+        diary: DiaryWriter | None = None,
     ) -> None:
         self.quality = quality
         self._account = shared.accounts.of_stream(terms.stream_id)
@@ -73,6 +76,7 @@ class Ingest:
             quality=quality,
             tally=self.tally,
             watches=watches,
+            diary=diary,
             spans=spans,
         )
         self._clips = ClipMaker(

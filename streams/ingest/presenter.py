@@ -11,6 +11,7 @@ import logging
 from onlooker.core.errors import EngineFailed, EngineRestarting
 from onlooker.core.media import Clip
 from onlooker.engine.interface import IngestResult, Remembered
+from onlooker.streams.diary.diary_writer import DiaryWriter
 from onlooker.streams.ingest.frame_spans import FrameSpans
 from onlooker.streams.ingest.tally import Tally
 from onlooker.streams.quality.stream_quality import StreamQuality
@@ -31,6 +32,7 @@ class Presenter:
     Args:
         opened: how the stream begins.
         watches: are told of each clip that the model has seen.
+        diary: has sentences written about those clips; None where no diary is kept.
         spans: traces frames; None where nothing does.
     """
 
@@ -43,9 +45,10 @@ class Presenter:
         quality: StreamQuality,
         tally: Tally,
         watches: WatchKeeper,
+        diary: DiaryWriter | None = None,
         spans: FrameSpans | None = None,
     ) -> None:
-        self._spans = spans
+        self._spans, self._diary = spans, diary
         self._terms, self._engine, self._clock = terms, shared.engine, shared.clock
         self._opened, self._remembered = opened, opened.remembered
         self._privacy = opened.privacy
@@ -156,12 +159,21 @@ class Presenter:
         else:
             if self._spans is not None and result is not None:
                 self._spans.seen(clip, started_s, result)
-            self._note_seen(clip, started_s)
-            if self._terms.is_live:
-                self._watches.on_clip(clip)
-            else:
-                await self._watches.see(clip)
+            wall_s = self._note_seen(clip, started_s)
+            await self._tell(clip, wall_s)
         self._pass(clip.clip_index + 1)
+
+    async def _tell(self, clip: Clip, wall_s: float) -> None:
+        """Tell the watches and the diary of a clip that the model has seen; on the virtual clock,
+        until they have said all that they have to say about it."""
+        if self._terms.is_live:
+            self._watches.on_clip(clip)
+            if self._diary is not None:
+                self._diary.on_clip(clip, wall_s)
+            return
+        await self._watches.see(clip)
+        if self._diary is not None:
+            await self._diary.see(clip, wall_s)
 
     def _is_forgotten(self, clip: Clip) -> bool:
         """Whether any of a clip's time was deleted; then the journal lets go of it."""
@@ -171,26 +183,32 @@ class Presenter:
             self._opened.journal.settle((clip.clip_index,))
         return True
 
-    def _note_seen(self, clip: Clip, started_s: float) -> None:
+    def _note_seen(self, clip: Clip, started_s: float) -> float:
+        """Note that the model has seen a clip; returns the wall time at which it was taken, as far
+        as is known."""
         now_s = self._clock.now_s()
         took_s, lag_s = now_s - started_s, max(0.0, now_s - clip.frames[1].received_at_s)
         self._tally.note_seen(clip, lag_s=lag_s, took_s=took_s)
         self._privacy.note_seen(clip.end_s, self._clock.wall_s() - lag_s)
-        self._picture(clip)
+        wall_s = self._wall_s(clip)
+        self._picture(clip, wall_s)
         self._quality.note_seen(lag_s=lag_s, took_s=took_s)
         self._shown_index = clip.clip_index
+        return wall_s
 
-    def _picture(self, clip: Clip) -> None:
-        """Have a picture of a clip kept that the model has seen."""
-        if self._opened.album is None:
-            return
+    def _wall_s(self, clip: Clip) -> float:
+        """The wall time of a clip's first frame; of a recording whose is not known, when it came
+        in."""
         zero_wall_s = self._terms.zero_wall_s
         if zero_wall_s is not None:
-            wall_s = zero_wall_s + clip.start_s
-        else:  # of a recording this is when it came in
-            age_s = self._clock.now_s() - clip.frames[0].received_at_s
-            wall_s = self._clock.wall_s() - max(0.0, age_s)
-        self._opened.album.add(clip, wall_s)
+            return zero_wall_s + clip.start_s
+        age_s = self._clock.now_s() - clip.frames[0].received_at_s
+        return self._clock.wall_s() - max(0.0, age_s)
+
+    def _picture(self, clip: Clip, wall_s: float) -> None:
+        """Have a picture of a clip kept that the model has seen."""
+        if self._opened.album is not None:
+            self._opened.album.add(clip, wall_s)
 
     # ---- catching up
 
@@ -274,7 +292,7 @@ class Presenter:
             self._lose(clip, error.message)
         else:
             self._tally.note_restored(clip)
-            self._picture(clip)
+            self._picture(clip, self._wall_s(clip))
             if self._begun is None:  # else the watches have seen it in an earlier life
                 await self._watches.see_again(clip)
 

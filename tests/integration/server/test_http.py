@@ -228,6 +228,7 @@ async def test_health_metrics_and_documentation(served: Served, http: httpx.Asyn
         "/v1/streams/{stream_id}/imports",
         "/v1/streams/{stream_id}/imports/{import_id}",
         "/v1/streams/{stream_id}/memory",
+        "/v1/streams/{stream_id}/timeline",
         "/v1/streams/{stream_id}/pictures",
         "/v1/streams/{stream_id}/picture",
         "/v1/streams/{stream_id}/strip",

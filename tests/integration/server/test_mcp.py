@@ -36,6 +36,7 @@ from tests.fakes.waiting import limited, until
 RECORDING = Path(__file__).parents[2] / "data" / "hold.mp4"
 RED = {"condition": "tell me when it is red"}
 FILES: dict[str, Any] = {
+    "cache_store__diary__enabled": True,
     "streams__sources__schemes": ("file",),
     "streams__sources__file_dirs": (str(RECORDING.parent),),
 }
@@ -187,7 +188,7 @@ async def test_tools_are_described_without_words_that_say_nothing(served: Served
             assert field["description"]
     reading = {name for name, tool in listed.items()
                if tool.annotations and tool.annotations.read_only_hint}  # fmt: skip
-    assert reading == {"list_streams", "ask", "find_moments", "get_picture", "alerts"}
+    assert reading == {"list_streams", "ask", "find_moments", "timeline", "get_picture", "alerts"}
 
 
 async def test_an_agent_opens_a_source() -> None:
@@ -273,6 +274,7 @@ async def test_a_tool_works_exactly_with_the_scopes_of_its_action(tool: str) -> 
         "list_streams": {},
         "ask": {"stream": "door", "question": "Who?"},
         "find_moments": {"stream": "door", "what": "a parcel"},
+        "timeline": {"stream": "door", "words": "parcel"},
         "get_picture": {"stream": "door"},
         "watch": {"stream": "door", **RED},
         "alerts": {"stream": "door"},

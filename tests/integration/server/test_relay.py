@@ -142,6 +142,7 @@ CALLS: list[tuple[str, str, dict[str, Any], int]] = [
     ("PATCH", "/v1/streams/door", {"json": {"keep_for_s": 3600}}, 200),
     ("DELETE", "/v1/streams/door/memory?from=1&to=2", {}, 400),
     ("GET", "/v1/streams/door/reference", {}, 404),
+    ("GET", "/v1/streams/door/timeline", {}, 404),
     ("GET", "/v1/streams/door/pictures", {}, 200),
     ("GET", "/v1/streams/door/picture", {}, 404),
     ("GET", "/v1/streams/door/strip", {}, 404),

@@ -304,6 +304,7 @@ CALLS = [
         Scope.ADMIN,
         carries="of a watch with a webhook",
     ),
+    http("GET /v1/streams/{stream_id}/timeline", f"{DOOR}/timeline"),
     http("GET /v1/streams/{stream_id}/pictures", f"{DOOR}/pictures"),
     looking("picture"),
     looking("strip"),

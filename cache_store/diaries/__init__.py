@@ -1,0 +1,1 @@
+"""Where diaries are kept, and how their words are found."""
