@@ -32,6 +32,7 @@ class Metrics:
         self._add_webrtc(self.registry)
         self._add_questions(self.registry)
         self._add_surveys(self.registry)
+        self._add_orders(self.registry)
         self._add_scheduling(self.registry)
         self._add_engine(self.registry)
         self._add_watches(self.registry)
@@ -312,6 +313,15 @@ class Metrics:
             "onlooker_survey_parts_total",
             "What came of such questions to each stream: completed, incomplete, failed, refused, "
             "timed_out.",
+            ["outcome"],
+            registry=registry,
+        )
+
+    def _add_orders(self, registry: CollectorRegistry) -> None:
+        self.orders = Counter(
+            "onlooker_orders_total",
+            "Watches of standing orders at streams that were opened or labelled: applied, dropped, "
+            "failed (the log says why).",
             ["outcome"],
             registry=registry,
         )

@@ -21,6 +21,7 @@ from onlooker.server.openapi import complete_document
 from onlooker.server.release import package_version
 from onlooker.server.routes import (
     album,
+    alerts,
     chat_completions,
     client_secrets,
     events,
@@ -30,6 +31,7 @@ from onlooker.server.routes import (
     mcp,
     memory,
     models,
+    orders,
     questions,
     realtime,
     references,
@@ -78,7 +80,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     app.state.mcp = door = McpDoor(app)
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
                    client_secrets, health, imports, memory, album, timeline, realtime, usage,
-                   servers, whip, mcp, references, surveys):  # fmt: skip
+                   servers, whip, mcp, references, surveys, orders, alerts):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)

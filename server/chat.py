@@ -77,9 +77,14 @@ def read_chat(
         tools=tools,
         tier=TIERS.get(request.service_tier or "auto"),
     )
-    lines = [_line(message, index) for index, message in enumerate(request.messages)]
+    lines = chat_lines(request)
     kept = dialogue_turns if request.dialogue_turns is None else request.dialogue_turns
     return read_lines(lines, question, settings, dialogue_turns=kept, param="messages")
+
+
+def chat_lines(request: ChatRequest) -> list[Line]:
+    """The messages of a request. Raises `InvalidRequest` for an address of another kind."""
+    return [_line(message, index) for index, message in enumerate(request.messages)]
 
 
 def refuse(aside: SetAside) -> None:

@@ -23,8 +23,8 @@ from onlooker.server.pictures import PictureReader
 from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.release import package_version
+from onlooker.server.rota import Rota
 from onlooker.server.stored_responses import StoredResponses
-from onlooker.server.surveys.rota import Rota
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.importing.importer import Importer
 from onlooker.streams.tenants import TenantStreams

@@ -10,8 +10,10 @@ from onlooker.core.protocol.watches import (
     WebhookConfig,
 )
 from onlooker.server.rights import Action, Grant
+from onlooker.streams.config import StreamsSection
 from onlooker.streams.stream import Stream
 from onlooker.watches.alert import Alert
+from onlooker.watches.events import AlertRaised
 from onlooker.watches.options import WatchOptions, Webhook
 from onlooker.watches.watch import Watch
 from onlooker.watches.wire import alert_object
@@ -96,3 +98,17 @@ def watch_object(watch: Watch) -> WatchObject:
 def told_alert(alert: Alert, stream: Stream) -> AlertObject:
     """An alert of `stream` for the wire, with a link to its picture where there is an album."""
     return alert_object(alert, stream=None if stream.album is None else stream.name)
+
+
+def retained_alerts(
+    stream: Stream, settings: StreamsSection, *, after: int = 0
+) -> list[AlertObject]:
+    """The alerts of a stream that are still retained, oldest first; those after an event number."""
+    most = settings.events_retained + settings.alerts_retained
+    subscription = stream.subscribe(max_events=most, after=after)
+    alerts = []
+    while (numbered := subscription.take()) is not None:
+        if isinstance(numbered[1], AlertRaised):
+            alerts.append(told_alert(numbered[1].alert, stream))
+    subscription.close()
+    return alerts

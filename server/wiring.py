@@ -39,8 +39,8 @@ from onlooker.server.lobby import Lobby
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
+from onlooker.server.rota import Rota
 from onlooker.server.stored_responses import StoredResponses
-from onlooker.server.surveys.rota import Rota
 from onlooker.server.traces.making import make_exporter, make_tracer
 from onlooker.streams.album.album_keeper import AlbumKeeper
 from onlooker.streams.belongings import (
@@ -64,6 +64,7 @@ from onlooker.streams.quality.governor import Governor
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.way import Access
+from onlooker.streams.standing_orders import ORDERS
 from onlooker.streams.tenancy.accounts import Accounts
 from onlooker.streams.tenancy.fleet_link import FleetLink
 from onlooker.streams.tenure import LeaseTerms
@@ -368,7 +369,7 @@ def make_drawer(settings: Settings) -> StreamDrawer | None:
         return None
     return FileDrawer(
         store.folder,
-        folders=(PRIVACY, ORIGIN, WATCHES, ALERTS, NAMEPLATE, REFERENCE),
+        folders=(PRIVACY, ORIGIN, WATCHES, ALERTS, NAMEPLATE, REFERENCE, ORDERS),
         max_streams=settings.streams.max_kept_streams,
     )
 

@@ -559,6 +559,9 @@ class StreamsSection(Section):
     found again. On disk the one that was not written for longest makes room, which is logged; in a
     fleet, where they lie in Redis, a further stream is not opened until one is deleted."""
 
+    max_orders: int = Field(default=64, ge=1, le=10_000)
+    """Standing orders of one tenant: watches over labels (`POST /v1/watches`)."""
+
     alerts_retained: int = Field(default=256, ge=1, le=100_000)
     """Alerts kept per stream for subscribers that come back."""
 

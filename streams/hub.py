@@ -41,6 +41,7 @@ from onlooker.streams.retention import Retention
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.spec import SourceSpec
+from onlooker.streams.standing_orders import OrderBook
 from onlooker.streams.state import StreamTerms
 from onlooker.streams.stock import StockTaker
 from onlooker.streams.stream import Parting, Stream, StreamOptions
@@ -100,6 +101,10 @@ class StreamHub:
             note_remembered=self.accounts.note_remembered,
         )
         self._journal, self._drawer = journal, drawer
+        self.orders = OrderBook(
+            drawer, max_orders=shared.settings.max_orders, metrics=shared.metrics
+        )
+        """Watches over labels."""
         self._albums, self._diaries = shared.albums, shared.diaries
         self._retention = Retention(
             shared,
@@ -276,6 +281,8 @@ class StreamHub:
         self._streams[stream_id] = stream
         self._metrics.streams.set(len(self._streams))
         self._runs[stream_id] = asyncio.create_task(self._run(stream), name=f"stream {stream_id}")
+        stream.nameplate.on_change.append(lambda: self._follow_orders(stream))
+        self._follow_orders(stream)
         return stream
 
     def get(self, stream_id: StreamId | str) -> Stream:
@@ -629,6 +636,11 @@ class StreamHub:
             except Exception:
                 _log.exception("the governor failed; quality stays as it is")
                 return
+
+    def _follow_orders(self, stream: Stream) -> None:
+        """Have a stream's watches brought up to date with the standing orders."""
+        if stream.closed_reason is None:
+            self._spawn(self.orders.apply(stream))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -94,8 +94,8 @@ class NameplateHolder:
 
     def __init__(self, belongings: Belongings, settings: NameplatesSection) -> None:
         self._belongings, self._settings = belongings, settings
-        self.changed: Callable[[], None] = lambda: None
-        """Is called whenever either has changed."""
+        self.on_change: list[Callable[[], None]] = []
+        """All are called whenever either has changed."""
         self.plate = _read_plate(belongings.documents.get(NAMEPLATE, b""))
         self.reference = _read_reference(belongings.documents.get(REFERENCE, b""))
         """None where there is none."""
@@ -120,7 +120,7 @@ class NameplateHolder:
         before = self.plate
         self.begin(changes)
         if self.plate != before:
-            self.changed()
+            self._tell()
             await self._belongings.settle("the nameplate")
 
     async def set_reference(self, picture: ReferencePicture | None) -> None:
@@ -139,8 +139,12 @@ class NameplateHolder:
             )
         self.reference = picture
         self._belongings.keep(REFERENCE, _reference_document(picture))
-        self.changed()
+        self._tell()
         await self._belongings.settle("the reference picture")
+
+    def _tell(self) -> None:
+        for tell in self.on_change:
+            tell()
 
 
 def checked_labels(labels: Collection[str], settings: NameplatesSection) -> tuple[str, ...]:

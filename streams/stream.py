@@ -104,7 +104,7 @@ class Stream:
         )
         self.nameplate = nameplate
         """What people call the stream and say of it."""
-        nameplate.changed = lambda: self._events.publish(NameplateChanged())
+        nameplate.on_change.append(lambda: self._events.publish(NameplateChanged()))
         self._quality = governor.serve(terms, self._events.publish)
         self._opened = opened
         self.watches = make_keeper(

@@ -53,6 +53,7 @@ from onlooker.core.protocol.http import (
     UpdateStreamRequest,
 )
 from onlooker.core.protocol.server_events import SessionObject
+from onlooker.core.protocol.surveys import SurveyReply, SurveyRequest
 from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, Scope
 
 ENV_API_KEY = "ONLOOKER_API_KEY"
@@ -349,6 +350,34 @@ class Client:
         span = _given({"from": _time_text(from_s), "to": _time_text(to_s)})
         reply = await self._call("DELETE", f"/v1/streams/{stream_id}/memory", params=span)
         return ForgetReply.model_validate_json(reply)
+
+    async def survey(
+        self,
+        question: str,
+        *,
+        streams: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        deadline_s: float | None = None,
+        max_output_tokens: int | None = None,
+    ) -> SurveyReply:
+        """Put one question to several streams: those that are named, those that have all of these
+        labels, or all that are open. "Which camera sees the red car?" is answered by the cameras.
+
+        Raises:
+            InvalidRequest: no stream has the labels.
+            TooLarge: more streams than the server asks at once.
+        """
+        body = _body(
+            SurveyRequest,
+            question=question,
+            streams=None if streams is None else list(streams),
+            labels=None if labels is None else list(labels),
+            deadline_s=deadline_s,
+            max_output_tokens=max_output_tokens,
+        )
+        limit_s = self.options.answer_timeout_s
+        reply = await self._call("POST", "/v1/questions", json=body, timeout=limit_s)
+        return SurveyReply.model_validate_json(reply)
 
     async def push_frame(self, stream_id: str, picture: bytes, *, at_s: float) -> FrameReply:
         """Send one JPEG, PNG or WebP picture over HTTP and learn what became of it."""

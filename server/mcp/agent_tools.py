@@ -74,6 +74,11 @@ async def list_streams(api: ServerApi, takes: NoArguments) -> ToolAnswer:
 
 
 async def ask(api: ServerApi, takes: AskArguments) -> ToolAnswer:
+    is_about_several = takes.streams is not None or takes.labels is not None
+    if is_about_several == (takes.stream is not None):
+        raise ApiRefusal("give 'stream', or 'streams' and 'labels' to ask several at once")
+    if takes.stream is None:
+        return await _ask_several(api, takes)
     reply = await _asked(
         api, takes.stream, takes.question, at=takes.at, max_output_tokens=takes.max_output_tokens
     )
@@ -91,6 +96,20 @@ async def ask(api: ServerApi, takes: AskArguments) -> ToolAnswer:
         "forgotten_spans_s": facts["forgotten_spans_s"],
     }
     return ToolAnswer(data=data)
+
+
+async def _ask_several(api: ServerApi, takes: AskArguments) -> ToolAnswer:
+    if takes.at is not None and not isinstance(takes.at, str):
+        raise ApiRefusal("several streams have no stream time in common: give 'at' as ISO 8601")
+    wanted = takes.model_dump(exclude={"stream"}, exclude_none=True)
+    reply = await api.post("/v1/questions", **wanted)
+    parts = [
+        {name: part[name] for name in ("stream", "name", "status", "answer", "says")}
+        | {"problem": None if part["error"] is None else part["error"]["message"]}
+        for part in reply["parts"]
+    ]
+    names = ("answer", "status", "cameras", "unreached")
+    return ToolAnswer(data={**{name: reply[name] for name in names}, "parts": parts})
 
 
 async def find_moments(api: ServerApi, takes: FindArguments) -> ToolAnswer:
@@ -195,8 +214,10 @@ TOOLS: Mapping[str, AgentTool] = {
         description="Ask the vision model that watches a stream, about now or about what it "
         "remembers. Returns its answer and the evidence: the spans of stream time that it was "
         "shown, each with the path of a picture. To ask about the past, name the time in the "
-        "question; use 'at' only to answer as of a moment, as if nothing had come later. Not for "
-        "what has not happened yet: use watch. Takes seconds.",
+        "question; use 'at' only to answer as of a moment, as if nothing had come later. With "
+        "'streams' or 'labels' instead of 'stream' several cameras are asked at once ('which "
+        "camera ...', 'is anybody anywhere?'), and the answer names cameras. Not for what has not "
+        "happened yet: use watch. Takes seconds.",
         takes=AskArguments,
         call=ask,
         is_repeatable=False,
@@ -289,7 +310,10 @@ async def _taken_at(api: ServerApi, stream: str, span: Mapping[str, Any]) -> str
 
 
 def _stream(told: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("id", "source", "health", "seen_until_s", "clips", "lag_s", "clock", "metadata")
+    names = (
+        "id", "name", "description", "labels", "source", "health", "seen_until_s", "clips", "lag_s",
+        "clock", "metadata",
+    )  # fmt: skip
     return {
         **{name: told[name] for name in names},
         "opened_at": _iso(told["created_at"]),

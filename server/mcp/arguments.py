@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from onlooker.core.protocol.base import Inbound, StreamIdText
+from onlooker.core.protocol.base import Inbound, Labels, StreamIdText
 from onlooker.core.protocol.timeline import DiaryLevel
 
 Moment = Annotated[float, Field(ge=0, allow_inf_nan=False)] | Annotated[str, Field(max_length=64)]
@@ -16,8 +16,12 @@ class NoArguments(Inbound):
 
 
 class AskArguments(Inbound):
-    stream: StreamIdText
-    """The stream's id, as `list_streams` tells it."""
+    stream: StreamIdText | None = None
+    """The stream's id, as `list_streams` tells it. Without it several are asked at once."""
+    streams: Annotated[list[StreamIdText], Field(max_length=1000)] | None = None
+    """Instead of `stream`: the ids of several, for "which camera ..." and "... anywhere"."""
+    labels: Labels | None = None
+    """Instead of `stream`: all that have all of these labels. An empty list: all streams."""
     question: Annotated[str, Field(min_length=1)]
     """The question. For the past, name the time in it: "at 12:30", "ten minutes ago"."""
     at: Moment | None = None

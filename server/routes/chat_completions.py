@@ -38,6 +38,7 @@ from onlooker.server.pictures import Inquiry
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.replies import answer_whole, failure_reply
 from onlooker.server.sse import EventResponse
+from onlooker.server.surveys.completion import complete_survey, read_survey
 from onlooker.streams.stream import Stream
 
 router = APIRouter(prefix="/v1/chat", tags=["questions"], route_class=StreamRoute)
@@ -82,13 +83,17 @@ async def complete_chat(
     """Ask a stream or about pictures.
 
     A stream is named by `stream://ID` as `video_url` or `image_url`, or in the header
-    `Onlooker-Stream`; a picture is a data URL as `image_url`. Earlier messages are the dialogue.
+    `Onlooker-Stream`; several are asked side by side, as by `POST /v1/questions`,
+    and have no dialogue; a picture is a data URL as `image_url`. Earlier messages are the dialogue.
     What would mislead is refused.
     """
     gateway.check_model(request.model)
     max_tokens = gateway.output_tokens(
         request.max_completion_tokens or request.max_tokens, param="max_completion_tokens"
     )
+    survey = read_survey(request, http_request, gateway)
+    if survey is not None:
+        return await complete_survey(gateway, streams, http_request, request, survey)
     inquiry, named = read_chat(
         request,
         gateway.hub.info,

@@ -1,17 +1,15 @@
 """Ask several streams at once."""
 
-import asyncio
-from contextlib import aclosing, suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from onlooker.core.protocol.surveys import SurveyReply, SurveyRequest
-from onlooker.core.waiting import CutShort, CutShortBy
 from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.bodies import JsonRoute
-from onlooker.server.sse import EventResponse, NumberedText, disconnected
+from onlooker.server.sse import EventResponse, NumberedText
+from onlooker.server.surveys.replying import GONE, run_survey
 from onlooker.server.surveys.survey import Survey
 
 router = APIRouter(prefix="/v1/questions", tags=["questions"], route_class=JsonRoute)
@@ -23,9 +21,6 @@ _EXAMPLES = {
     },
     "any": {"summary": "Any camera, streamed", "value": {"question": "Is anybody anywhere?"}},
 }
-
-GONE = 499
-"""The status for nobody: the caller left before there was a reply."""
 
 
 @router.post(
@@ -60,20 +55,5 @@ async def ask_streams(
             settings=gateway.settings.server,
             begun=[started],
         )
-    return await answered(survey, http_request)
-
-
-async def answered(survey: Survey, http_request: Request) -> Response:
-    """The whole survey as one reply; a caller who hangs up cancels it."""
-    gone = asyncio.ensure_future(disconnected(http_request.receive))
-    try:
-        with suppress(CutShort), CutShortBy(gone):
-            async with aclosing(survey.events()) as events:
-                async for _ in events:
-                    pass
-    finally:
-        gone.cancel()
-        await asyncio.gather(gone, return_exceptions=True)
-    if survey.reply is None:
-        return Response(status_code=GONE)
-    return JSONResponse(survey.reply.model_dump())
+    reply = await run_survey(survey, http_request)
+    return Response(status_code=GONE) if reply is None else JSONResponse(reply.model_dump())

@@ -16,11 +16,10 @@ from onlooker.server.relay.route import StreamRoute
 from onlooker.server.watch_wire import (
     check_hook,
     option_changes,
-    told_alert,
+    retained_alerts,
     watch_object,
     watch_options,
 )
-from onlooker.watches.events import AlertRaised
 
 router = APIRouter(prefix="/v1/streams", tags=["watches"], route_class=StreamRoute)
 
@@ -145,13 +144,5 @@ async def list_alerts(
 ) -> AlertList:
     """Alerts that are still retained, oldest first."""
     stream = streams.get(stream_id)
-    settings = gateway.settings.streams
-    subscription = stream.subscribe(
-        max_events=settings.events_retained + settings.alerts_retained, after=after
-    )
-    alerts = []
-    while (numbered := subscription.take()) is not None:
-        if isinstance(numbered[1], AlertRaised):
-            alerts.append(told_alert(numbered[1].alert, stream))
-    subscription.close()
+    alerts = retained_alerts(stream, gateway.settings.streams, after=after)
     return AlertList(data=alerts, last_event=stream.last_event)

@@ -5,7 +5,7 @@ They carry the caller's own key or token, which each server checks, as it does t
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ async def whole_reply(reply: Response, request: Request) -> tuple[int, bytes]:
 
 
 async def get_at(
-    relay: FleetRelay, base: str, path: bytes, headers: Mapping[str, str] | Any
+    relay: FleetRelay, base: str, path: bytes, headers: Iterable[tuple[bytes, bytes]]
 ) -> Any:
     """The JSON that another server, reached at `base`, gives to a caller with these headers.
 

@@ -1,12 +1,12 @@
 """One stream's part in a survey: asked here, or by the relay at the server that has the stream."""
 
 from contextlib import aclosing
+from typing import Any
 
 from pydantic import ValidationError
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
-from onlooker.core.errors import CapacityError, OnlookerError, OwnedElsewhere
+from onlooker.core.errors import CapacityError, OnlookerError
 from onlooker.core.protocol.base import ErrorBody, ErrorReply
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
 from onlooker.core.protocol.surveys import SurveyMoment, SurveyPart
@@ -15,11 +15,11 @@ from onlooker.server.errors import body_of, hide
 from onlooker.server.gateway import Gateway
 from onlooker.server.pictures import Inquiry
 from onlooker.server.question_wire import answer_reply, asked_question
-from onlooker.server.relay.finding import found
-from onlooker.server.relay.route import passed_on
-from onlooker.server.surveys.called import NoReply, call_for, whole_reply
+from onlooker.server.surveys.anywhere import ask_anywhere
+from onlooker.server.surveys.called import NoReply
 from onlooker.server.surveys.framing import Framed
 from onlooker.server.surveys.verdict import says
+from onlooker.streams.stream import Stream
 from onlooker.streams.tenants import TenantStreams
 
 PATH = "/v1/streams/{stream_id}/questions"
@@ -74,27 +74,26 @@ class PartAsker:
     # ---- inside
 
     async def _answer(self, name: str) -> AnswerReply | ErrorBody:
+        """Raises: what finding and asking the stream does."""
         try:
-            return await self._here(name)
-        except OwnedElsewhere as owner:
-            relay = self._gateway.relay
-            assert relay is not None, "a server without others owns all there is"
-            body = self._question.model_dump(mode="json", exclude_unset=True)
-            call = call_for(self._request, "POST", PATH, body, stream_id=name)
+            status, reply = await ask_anywhere(
+                self._gateway,
+                self._request,
+                self._streams,
+                name,
+                method="POST",
+                path=PATH,
+                body=self._question.model_dump(mode="json", exclude_unset=True),
+                here=self._here,
+            )
+        except NoReply as error:
+            return _no_reply(name, str(error))
+        if isinstance(reply, bytes):
+            return _read(name, status, reply)
+        return AnswerReply.model_validate(reply)
 
-            async def here(request: Request) -> Response:
-                return JSONResponse((await self._here(name)).model_dump(mode="json"))
-
-            reply = await passed_on(relay, self._gateway, call, owner, here)
-            try:
-                return _read(*await whole_reply(reply, call))
-            except NoReply as error:
-                return _no_reply(name, str(error))
-
-    async def _here(self, name: str) -> AnswerReply:
-        """Raises: what finding and asking the stream does, `OwnedElsewhere` among it."""
+    async def _here(self, stream: Stream) -> dict[str, Any]:
         gateway = self._gateway
-        stream = await found(gateway, self._streams, name)
         question = asked_question(gateway, stream, self._question)
         writer = AnswerWriter(question, stream=stream.name, clock=gateway.clock)
         events = answer_events(stream, Inquiry(question), writer, gateway.pictures)
@@ -104,7 +103,7 @@ class PartAsker:
         if writer.failure is not None and not writer.text:
             raise writer.failure
         assert writer.done is not None
-        return answer_reply(writer.done, stream, self._question.question)
+        return answer_reply(writer.done, stream, self._question.question).model_dump()
 
     def _part(self, answer: AnswerReply, shown_name: str) -> SurveyPart:
         facts = answer.onlooker
@@ -164,13 +163,13 @@ def timed_out(name: str, shown_name: str, framed: Framed, deadline_s: float) -> 
     )
 
 
-def _read(status: int, body: bytes) -> AnswerReply | ErrorBody:
+def _read(name: str, status: int, body: bytes) -> AnswerReply | ErrorBody:
     try:
         if status == 200:
             return AnswerReply.model_validate_json(body)
         return ErrorReply.model_validate_json(body).error
     except ValidationError:
-        return _no_reply("", f"status {status}")
+        return _no_reply(name, f"status {status}")
 
 
 def _no_reply(name: str, why: str) -> ErrorBody:

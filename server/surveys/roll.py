@@ -1,8 +1,9 @@
 """`Roll`: which streams of a tenant there are, on this server and on the others of its fleet."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import quote
 
 from pydantic import ValidationError
@@ -18,11 +19,17 @@ from onlooker.server.surveys.called import NoReply, get_at
 from onlooker.server.views import stream_object
 from onlooker.streams.nameplate import checked_labels
 
+T = TypeVar("T")
+Result = TypeVar("Result")
+
 PAGE = 100
 """Streams that another server is asked for at a time."""
 
 MAX_ASKED = 16
 """Servers that are asked at a time."""
+
+UNKNOWN = "all other servers"
+"""Told in place of names where it is not known which servers there are."""
 
 EVERYONE = ("ready", "draining")
 """Servers that have streams."""
@@ -46,49 +53,67 @@ async def call_roll(
 
     Raises:
         InvalidRequest, TooLarge: what is no label; too many.
-        Overloaded: it is not known which servers there are.
     """
     wanted = checked_labels(labels, gateway.settings.streams.nameplates)
     own = gateway.streams_of(tenant).streams()
     roll = Roll([stream_object(one) for one in own if one.nameplate.plate.has_labels(wanted)])
-    relay = gateway.relay
-    if relay is not None and not relay.was_passed_on(request.headers):
-        await _ask_others(gateway, relay, request, wanted, roll, limit=limit)
+    await _ask_others(gateway, request, wanted, roll, limit=limit)
     found = {one.id: one for one in sorted(roll.streams, key=lambda one: (one.created_at, one.id))}
     roll.streams = list(found.values())
     return roll
 
 
+async def each(streams: Sequence[T], work: Callable[[T], Awaitable[Result]]) -> list[Result]:
+    """What comes of some work for each, so many at a time, in their order."""
+    room = asyncio.Semaphore(MAX_ASKED)
+
+    async def one(stream: T) -> Result:
+        async with room:
+            return await work(stream)
+
+    return list(await asyncio.gather(*map(one, streams)))
+
+
+async def other_servers(gateway: Gateway, request: Request) -> list[ServerObject]:
+    """The other servers of the fleet that have streams; none where `request` comes from one of
+    them.
+
+    Raises:
+        Overloaded: it is not known which there are.
+    """
+    relay, herald = gateway.relay, gateway.herald
+    if relay is None or herald is None or relay.was_passed_on(request.headers):
+        return []
+    servers = await herald.servers()
+    return [s for s in servers if s.name != gateway.name and s.url and s.status in EVERYONE]
+
+
 async def _ask_others(
     gateway: Gateway,
-    relay: FleetRelay,
     request: Request,
     labels: Sequence[str],
     roll: Roll,
     *,
     limit: int,
 ) -> None:
-    assert gateway.herald is not None, "who passes calls on hears of other servers"
     try:
-        servers = await gateway.herald.servers()
+        others = await other_servers(gateway, request)
     except Overloaded:
-        roll.unreached.append("all other servers")
+        roll.unreached.append(UNKNOWN)
         return
-    others = [s for s in servers if s.name != gateway.name and s.url and s.status in EVERYONE]
-    room = asyncio.Semaphore(MAX_ASKED)
 
     async def ask(server: ServerObject) -> None:
-        async with room:
-            try:
-                roll.streams += await within(
-                    gateway.clock,
-                    gateway.settings.server.surveys.servers_timeout_s,
-                    _of_server(relay, server.url, request, labels, limit=limit),
-                )
-            except (NoReply, TimeoutError):
-                roll.unreached.append(server.name)
+        assert gateway.relay is not None, "who hears of other servers can reach them"
+        try:
+            roll.streams += await within(
+                gateway.clock,
+                gateway.settings.server.surveys.servers_timeout_s,
+                _of_server(gateway.relay, server.url, request, labels, limit=limit),
+            )
+        except (NoReply, TimeoutError):
+            roll.unreached.append(server.name)
 
-    await asyncio.gather(*map(ask, others))
+    await each(others, ask)
     roll.unreached.sort()
 
 

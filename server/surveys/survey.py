@@ -58,7 +58,6 @@ class Survey:
             InvalidRequest: the question is empty; a name or label is none; there is no stream with
                 the labels.
             TooLarge: too many streams, or words.
-            Overloaded: it is not known which servers there are.
         """
         wanted, gateway = self._wanted, self._gateway
         try:
@@ -172,10 +171,9 @@ class Survey:
             "instructions": wanted.instructions,
             "service_tier": wanted.service_tier,
         }
-        question = QuestionRequest(
-            question=self._framed.text,
-            confidence=True,
-            **{name: value for name, value in fields.items() if value is not None},
+        given = {name: value for name, value in fields.items() if value is not None}
+        question = QuestionRequest.model_validate(
+            {"question": self._framed.text, "confidence": True, **given}
         )
         asker = PartAsker(
             self._gateway, self._request, self._streams, framed=self._framed, question=question

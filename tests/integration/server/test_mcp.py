@@ -87,6 +87,17 @@ async def test_an_agent_finds_a_stream_and_asks_it(served: Served, era: Era) -> 
         assert answer["evidence"][0]["picture"].startswith("/v1/streams/door/picture?at=")
 
 
+async def test_an_agent_asks_all_streams_with_a_label_at_once(served: Served) -> None:
+    async with agent(served) as client:
+        async with served.http(headers={"authorization": f"Bearer {KEY}"}) as http:
+            (await http.patch("/v1/streams/door", json={"labels": ["in"]})).raise_for_status()
+        (stream,) = (await told(client, "list_streams"))["streams"]
+        assert stream["labels"] == ["in"]
+        answer = await told(client, "ask", labels=["in"], question="How many clips?")
+        assert answer["answer"] == "door: I have seen 2 clips up to 1.00 s."
+        assert answer["parts"][0]["status"] == "completed"
+
+
 async def test_where_no_key_is_asked_for_none_is_needed() -> None:
     async with serving() as served, agent(served, key="any") as client:
         assert (await told(client, "list_streams"))["streams"] == []
@@ -209,6 +220,9 @@ async def test_an_agent_opens_a_source() -> None:
         ("alerts", {"stream": "gate"}, "; list_streams tells which there are"),
         ("ask", {"stream": "door"}, "ask: field 'question' is missing"),
         ("ask", {"stream": "../x", "question": "Who?"}, "field 'stream'"),
+        ("ask", {"question": "Who?"}, "give 'stream', or 'streams' and 'labels'"),
+        ("ask", {"stream": "door", "labels": [], "question": "Who?"}, "give 'stream', or"),
+        ("ask", {"labels": [], "question": "Who?", "at": 3}, "give 'at' as ISO 8601"),
         ("ask", {"stream": "door", "question": "Who?", "when": 1}, "unknown field 'when'"),
         ("ask", {"stream": "door", "question": "Who?", "at": "noon"}, "ISO 8601"),
         ("watch", {"stream": "door"}, "condition"),

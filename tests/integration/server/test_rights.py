@@ -174,6 +174,18 @@ def importing(method: str, *more: Scope, carries: str = "") -> Call:
     return Call(f"{method} {path}", attempt, frozenset(more), carries)
 
 
+def ordered(method: str) -> Call:
+    """A call about a standing order, which is made with the server's key."""
+    name = f"{method} /v1/watches/{{order_id}}"
+
+    async def attempt(served: Served, key: str) -> bool:
+        async with served.http(headers={"authorization": f"Bearer {KEY}"}) as owner:
+            made = (await owner.post("/v1/watches", json=RAIN)).json()
+        return await http(name, f"/v1/watches/{made['id']}").attempt(served, key)
+
+    return Call(name, attempt)
+
+
 def looking(kind: str) -> Call:
     """A call for pictures of a stream that has seen something."""
 
@@ -350,6 +362,18 @@ CALLS = [
         carries="labels",
         session={"type": "realtime", "input_video": {"labels": ["outside"]}},
     ),
+    http("GET /v1/alerts", "/v1/alerts"),
+    http("POST /v1/watches", "/v1/watches", json=RAIN),
+    http(
+        "POST /v1/watches",
+        "/v1/watches",
+        Scope.ADMIN,
+        carries="a webhook",
+        json={**RAIN, "webhook": WEBHOOK},
+    ),
+    http("GET /v1/watches", "/v1/watches"),
+    ordered("GET"),
+    ordered("DELETE"),
     http("POST /v1/questions", "/v1/questions", json={"question": "What is there?"}),
     event("ping"),
     event(

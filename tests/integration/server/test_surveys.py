@@ -7,8 +7,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
+from onlooker.clients.python import Client
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import AnswerEvent, Question
 from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
@@ -200,6 +202,56 @@ async def test_a_tenants_streams_are_its_own() -> None:
             assert refused.status_code == 400
             named = await ask(http, **RED_CAR, streams=["yard"])
             assert named["parts"][0]["error"]["code"] == "not_found"
+
+
+def chat(*names: str, **more: Any) -> dict[str, Any]:
+    shown = [{"type": "video_url", "video_url": {"url": f"stream://{name}"}} for name in names]
+    asked = {"type": "text", "text": RED_CAR["question"]}
+    return {"model": "fake", "messages": [{"role": "user", "content": [*shown, asked]}], **more}
+
+
+async def test_a_chat_completion_about_several_streams_is_one_answer(
+    http: httpx.AsyncClient,
+) -> None:
+    reply = (await http.post("/v1/chat/completions", json=chat("door", "yard"))).json()
+    assert reply["choices"][0]["message"]["content"] == "Yard."
+    assert reply["choices"][0]["finish_reason"] == "stop"
+    assert [part["stream"] for part in reply["survey"]["parts"]] == ["door", "yard"]
+    assert reply["usage"]["total_tokens"] > 0
+
+
+async def test_openais_client_streams_an_answer_about_several_streams(served: Served) -> None:
+    async with (
+        served.http() as http,
+        open_streams(http, door="blue", yard="red"),
+        openai.AsyncOpenAI(base_url=served.api, api_key="none") as client,
+    ):
+        chunks = await client.chat.completions.create(**chat("door", "yard"), stream=True)
+        said = [one.choices[0].delta.content async for one in chunks if one.choices]
+    assert "".join(text or "" for text in said) == "Yard."
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"logprobs": True}, "logprobs"),
+    ],
+)
+async def test_what_several_streams_cannot_do_in_a_completion_is_refused(
+    http: httpx.AsyncClient, more: dict[str, Any], param: str
+) -> None:
+    refused = await http.post("/v1/chat/completions", json=chat("door", "yard", **more))
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
+
+
+async def test_the_python_client_asks_several_streams(
+    http: httpx.AsyncClient, served: Served
+) -> None:
+    async with Client(served.base) as client:
+        told = await client.survey(RED_CAR["question"], labels=["outside"])
+        assert (told.answer, told.cameras[0].stream) == ("Yard.", "yard")
 
 
 @pytest.mark.redis

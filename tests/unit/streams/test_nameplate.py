@@ -96,8 +96,8 @@ async def test_a_reference_picture_over_the_limit_is_refused_and_the_old_one_sta
 
 
 async def test_whoever_follows_hears_of_a_change_and_not_of_none() -> None:
-    held, told = holder(), []
-    held.changed = lambda: told.append(held.plate.name)
+    held, told = holder(), list[str]()
+    held.on_change.append(lambda: told.append(held.plate.name))
     await held.change(NameplateChanges(name="Door"))
     await held.change(NameplateChanges(name="Door"))
     assert told == ["Door"]

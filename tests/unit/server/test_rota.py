@@ -2,7 +2,7 @@
 
 import asyncio
 
-from onlooker.server.surveys.rota import Rota
+from onlooker.server.rota import Rota
 from tests.fakes.waiting import until
 
 

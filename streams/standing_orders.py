@@ -1,0 +1,180 @@
+"""Standing orders: watches over labels, for streams that are open and for those that open later.
+
+An order is kept for its tenant. Every stream that has its labels has a watch of it, which bears the
+order's id; whoever opens the stream next, or changes its labels, brings that up to date.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from onlooker.core.drawer import DrawerAway, DrawerFailed, StreamDrawer, WriteRefused
+from onlooker.core.errors import (
+    Conflict,
+    NotFound,
+    OnlookerError,
+    Overloaded,
+    ServiceError,
+    TooLarge,
+)
+from onlooker.core.ids import StreamId, split_stream_id, tenant_stream_id
+from onlooker.core.metrics import Metrics
+from onlooker.streams.stream import Stream
+from onlooker.watches.options import WatchOptions
+
+_log = logging.getLogger("onlooker.streams.orders")
+
+ORDERS = "orders"
+"""The first word of the names of their documents."""
+
+ORDER_PREFIX = "order_"
+"""What the ids of orders, and so of their watches, begin with."""
+
+_SHELF = "_orders"
+"""The name beside those of streams under which a tenant's orders lie in the drawer: no stream's
+name begins like that."""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingOrder:
+    """One standing request to all streams of a tenant that have some labels."""
+
+    order_id: str
+    labels: tuple[str, ...]
+    """A stream must have all of them; with none, all streams are meant."""
+    options: WatchOptions
+    """Of the watch that each of them has."""
+    created_wall_s: float
+
+
+_KEPT = TypeAdapter(StandingOrder)
+
+
+class OrderBook:
+    """The orders of all tenants. All on the event loop.
+
+    Args:
+        drawer: where they outlive the server, and other servers find them; None keeps them in
+            memory.
+        max_orders: of one tenant.
+    """
+
+    def __init__(self, drawer: StreamDrawer | None, *, max_orders: int, metrics: Metrics) -> None:
+        self._drawer, self._max_orders, self._metrics = drawer, max_orders, metrics
+        self._memory: dict[StreamId, dict[str, bytes]] = {}
+
+    async def orders(self, tenant: str) -> list[StandingOrder]:
+        """A tenant's orders, oldest first.
+
+        Raises:
+            Overloaded, ServiceError: it is not known.
+        """
+        shelf = tenant_stream_id(tenant, _SHELF)
+        try:
+            documents: Mapping[str, bytes] = (
+                self._memory.get(shelf, {})
+                if self._drawer is None
+                else await self._drawer.read(shelf)
+            )
+        except (DrawerAway, DrawerFailed) as error:
+            raise _unkept(error) from error
+        found = []
+        for name, content in documents.items():
+            if name.partition("/")[0] != ORDERS:
+                continue
+            try:
+                found.append(_KEPT.validate_json(content))
+            except ValidationError as error:
+                _log.warning("a standing order cannot be read", extra={"detail": str(error)})
+        return sorted(found, key=lambda order: (order.created_wall_s, order.order_id))
+
+    async def get(self, tenant: str, order_id: str) -> StandingOrder:
+        """The order of this id.
+
+        Raises:
+            NotFound: the tenant has none.
+            what `orders` does.
+        """
+        for order in await self.orders(tenant):
+            if order.order_id == order_id:
+                return order
+        raise NotFound(f"there is no standing order '{order_id[:80]}'", param="order")
+
+    async def add(self, tenant: str, order: StandingOrder) -> None:
+        """Keep an order. Streams have their watches of it by `apply`.
+
+        Raises:
+            TooLarge: the tenant has as many as it may.
+            what `orders` does.
+        """
+        if len(await self.orders(tenant)) >= self._max_orders:
+            raise TooLarge(
+                f"there are {self._max_orders} standing orders, which is the limit (setting "
+                "streams.max_orders): delete one first"
+            )
+        await self._write(tenant, order.order_id, _KEPT.dump_json(order))
+
+    async def drop(self, tenant: str, order_id: str) -> None:
+        """Keep an order no more. Raises: what `orders` does."""
+        await self._write(tenant, order_id, b"")
+
+    async def apply(self, stream: Stream) -> None:
+        """Bring a stream's watches up to date with its tenant's orders. What cannot be done is
+        logged: the stream goes on, and the next change tries again."""
+        try:
+            orders = await self.orders(split_stream_id(stream.id)[0])
+        except OnlookerError as error:
+            _log.warning("standing orders are not looked at", extra={"detail": error.message})
+            self._metrics.orders.labels("failed").inc()
+            return
+        plate = stream.nameplate.plate
+        meant = {one.order_id: one for one in orders if plate.has_labels(one.labels)}
+        has = {one for one in stream.watches.ids() if one.startswith(ORDER_PREFIX)}
+        for order_id in sorted(has - meant.keys()):
+            await self._one(stream, order_id, None)
+        for order_id in sorted(meant.keys() - has):
+            await self._one(stream, order_id, meant[order_id])
+
+    # ---- inside
+
+    async def _one(self, stream: Stream, order_id: str, order: StandingOrder | None) -> None:
+        try:
+            if order is None:
+                await stream.drop_watch(order_id)
+            else:
+                await stream.make_watch(order.options, order_id)
+        except (Conflict, NotFound):  # somebody else was quicker
+            return
+        except OnlookerError as error:
+            self._metrics.orders.labels("failed").inc()
+            _log.warning(
+                "a standing order is not followed",
+                extra={"order": order_id, "detail": error.message},
+            )
+        else:
+            self._metrics.orders.labels("dropped" if order is None else "applied").inc()
+
+    async def _write(self, tenant: str, order_id: str, content: bytes) -> None:
+        shelf, name = tenant_stream_id(tenant, _SHELF), f"{ORDERS}/{order_id}"
+        if self._drawer is None:
+            kept = self._memory.setdefault(shelf, {})
+            if content:
+                kept[name] = content
+            else:
+                kept.pop(name, None)
+            return
+        try:
+            await self._drawer.write(shelf, {name: content}, epoch=0)
+        except (DrawerAway, DrawerFailed, WriteRefused) as error:
+            raise _unkept(error) from error
+
+
+def _unkept(error: Exception) -> OnlookerError:
+    _log.warning("standing orders cannot be reached", extra={"detail": str(error)})
+    if isinstance(error, DrawerAway):
+        return Overloaded(
+            "standing orders cannot be reached now, since Redis does not answer: try again later"
+        )
+    return ServiceError("standing orders cannot be kept or read: the server's log says why")

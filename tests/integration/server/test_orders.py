@@ -1,0 +1,189 @@
+"""Standing orders: watches over labels, at streams that are open or open or are labelled later."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
+from tests.fakes.served import KEY, Served, jpeg, serving
+from tests.fakes.waiting import until
+
+AUTH = {"authorization": f"Bearer {KEY}"}
+RAIN = {"condition": "it rains", "labels": ["outside"]}
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving() as running:
+        yield running
+
+
+@pytest.fixture
+async def http(served: Served) -> AsyncIterator[httpx.AsyncClient]:
+    async with served.http() as client:
+        yield client
+
+
+async def make(http: httpx.AsyncClient, name: str, *labels: str) -> None:
+    made = await http.post("/v1/streams", json={"id": name, "labels": list(labels)})
+    made.raise_for_status()
+
+
+async def watches(http: httpx.AsyncClient, name: str) -> list[str]:
+    reply = await http.get(f"/v1/streams/{name}/watches")
+    return [one["id"] for one in reply.json()["data"]]
+
+
+async def order(http: httpx.AsyncClient, **wanted: Any) -> dict[str, Any]:
+    reply = await http.post("/v1/watches", json=wanted)
+    assert reply.status_code == 201, reply.text
+    told: dict[str, Any] = reply.json()
+    return told
+
+
+async def becomes(http: httpx.AsyncClient, name: str, *wanted: str) -> None:
+    """Wait until a stream has these watches and no others."""
+    for _ in range(500):
+        if await watches(http, name) == list(wanted):
+            return
+    raise AssertionError(f"{name} has {await watches(http, name)}, not {wanted}")
+
+
+async def test_open_streams_with_the_labels_have_the_watch_at_once(http: httpx.AsyncClient) -> None:
+    await make(http, "door", "outside")
+    await make(http, "hall")
+    told = await order(http, **RAIN)
+    assert (told["labels"], told["condition"], told["kind"]) == (["outside"], "it rains", "alert")
+    assert [(one["stream"], one["has_watch"]) for one in told["streams"]] == [("door", True)]
+    assert await watches(http, "door") == [told["id"]]
+    assert await watches(http, "hall") == []
+
+
+async def test_a_stream_that_opens_or_is_labelled_later_has_it_too_and_loses_it_with_the_label(
+    http: httpx.AsyncClient,
+) -> None:
+    order_id = (await order(http, **RAIN))["id"]
+    await make(http, "door", "outside", "door")
+    await becomes(http, "door", order_id)
+    await make(http, "hall")
+    await http.patch("/v1/streams/hall", json={"labels": ["outside"]})
+    await becomes(http, "hall", order_id)
+    await http.patch("/v1/streams/hall", json={"labels": ["inside"]})
+    await becomes(http, "hall")
+
+
+async def test_an_order_without_labels_is_for_all_streams(http: httpx.AsyncClient) -> None:
+    await make(http, "door")
+    order_id = (await order(http, condition="it rains"))["id"]
+    assert await watches(http, "door") == [order_id]
+
+
+async def test_an_order_that_is_taken_back_takes_its_watches_along(
+    http: httpx.AsyncClient,
+) -> None:
+    await make(http, "door", "outside")
+    order_id = (await order(http, **RAIN))["id"]
+    await http.post("/v1/streams/door/watches", json={"id": "mine", "condition": "it snows"})
+    listed = (await http.get("/v1/watches")).json()["data"]
+    assert [one["id"] for one in listed] == [order_id]
+    assert (await http.get(f"/v1/watches/{order_id}")).json()["condition"] == "it rains"
+    assert (await http.delete(f"/v1/watches/{order_id}")).status_code == 204
+    assert await watches(http, "door") == ["mine"]
+    assert (await http.get(f"/v1/watches/{order_id}")).status_code == 404
+    assert (await http.delete(f"/v1/watches/{order_id}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "param"),
+    [
+        ({"labels": ["outside"]}, 400, "condition"),
+        ({"labels": ["two words"], "condition": "it rains"}, 400, "labels"),
+        ({"condition": "it rains", "question": "What?"}, 400, "condition"),
+        ({"condition": "x" * 5000}, 413, "condition"),
+    ],
+)
+async def test_what_makes_no_order_is_refused(
+    http: httpx.AsyncClient, wanted: dict[str, Any], status: int, param: str
+) -> None:
+    refused = await http.post("/v1/watches", json=wanted)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (status, param)
+    assert (await http.get("/v1/watches")).json()["data"] == []
+
+
+async def test_there_are_so_many_orders_and_the_setting_is_named() -> None:
+    async with serving(streams__max_orders=1) as served, served.http() as http:
+        await order(http, **RAIN)
+        refused = await http.post("/v1/watches", json=RAIN)
+        assert refused.status_code == 413
+        assert "streams.max_orders" in refused.json()["error"]["message"]
+
+
+async def test_a_tenants_orders_are_its_own() -> None:
+    keys = [f"acme:{KEY}", "other:another-key"]
+    async with (
+        serving(server__api_keys=keys) as served,
+        served.http(headers=AUTH) as ours,
+        served.http(headers={"authorization": "Bearer another-key"}) as theirs,
+    ):
+        order_id = (await order(ours, **RAIN))["id"]
+        assert (await theirs.get("/v1/watches")).json()["data"] == []
+        assert (await theirs.delete(f"/v1/watches/{order_id}")).status_code == 404
+        await make(theirs, "door", "outside")
+        await make(ours, "door", "outside")
+        await becomes(ours, "door", order_id)
+        assert await watches(theirs, "door") == []
+
+
+async def test_orders_outlive_the_server(tmp_path: Path) -> None:
+    async with serving(cache_store__disk__path=tmp_path) as served, served.http() as http:
+        order_id = (await order(http, **RAIN))["id"]
+    async with serving(cache_store__disk__path=tmp_path) as served, served.http() as http:
+        await make(http, "door", "outside")
+        await becomes(http, "door", order_id)
+
+
+async def test_alerts_of_all_streams_are_one_list_newest_first(served: Served) -> None:
+    async with served.http() as http:
+        await order(http, condition="something is there", trigger=["interval"], interval_s=0.5)
+        for name in ("door", "hall"):
+            body = {"id": name, "clock": "virtual", "name": name.title(), "labels": [name]}
+            await http.post("/v1/streams", json=body)
+            await until(lambda name=name: served.gateway.hub.get(name).watches.ids())  # type: ignore[misc]
+            for at_s in range(4):
+                headers = {"content-type": "image/jpeg", "x-capture-time-s": str(at_s)}
+                colour = "red" if at_s % 2 else "blue"
+                await http.post(f"/v1/streams/{name}/frames", content=jpeg(colour), headers=headers)
+            await http.post(f"/v1/streams/{name}/questions", json={"question": "What?"})
+        listed = (await http.get("/v1/alerts")).json()
+        assert {one["name"] for one in listed["data"]} == {"Door", "Hall"}
+        times = [one["alert"]["decided_at"] for one in listed["data"]]
+        assert times == sorted(times, reverse=True)
+        assert len((await http.get("/v1/alerts?limit=1")).json()["data"]) == 1
+        door = (await http.get("/v1/alerts?label=door")).json()["data"]
+        assert {one["stream"] for one in door} == {"door"}
+
+
+@pytest.mark.redis
+async def test_an_order_reaches_the_streams_of_all_servers_and_is_taken_back_from_them() -> None:
+    with redis_of_a_fleet() as url:
+        async with (
+            member(url, "a", **SELDOM) as a,
+            member(url, "b", **SELDOM) as b,
+            a.http(headers=AUTH) as http,
+            b.http(headers=AUTH) as there,
+        ):
+            await acquaint(a, b)
+            await make(there, "yard", "outside")
+            told = await order(http, **RAIN)
+            assert [(one["stream"], one["has_watch"]) for one in told["streams"]] == [
+                ("yard", True)
+            ]
+            assert await watches(there, "yard") == [told["id"]]
+            await make(there, "door", "outside")
+            await becomes(there, "door", told["id"])
+            assert (await http.delete(f"/v1/watches/{told['id']}")).status_code == 204
+            assert await watches(there, "yard") == []
+            assert await watches(there, "door") == []
