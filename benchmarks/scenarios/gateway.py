@@ -5,8 +5,8 @@ nothing; many cameras over WebSocket in another. Processor time is counted by th
 kernel tells it: of the event loop's thread, of the server's other threads, and of the decoder
 processes. The plain limit is measured before and after each cell, in this process: libjpeg-turbo or
 libav decodes the same messages, and one resize brings them to the same size. In the cells every
-frame is looked at, and nearly all are kept, but for those in which nothing moves; the streams at the
-end have the settings that a server has by default.
+frame is looked at, and nearly all are kept, but for those in which nothing moves; the streams at
+the end have the settings that a server has by default.
 
 Not shown: the engine, TLS, networks, sources that the server pulls, several gateways.
 """

@@ -54,7 +54,7 @@ class Glance:
     @property
     def num_columns(self) -> int:
         """Places side by side in a row."""
-        return self.blocks.shape[-1] // self.side
+        return int(self.blocks.shape[-1]) // self.side
 
     @property
     def features(self) -> NDArray[np.float32]:

@@ -115,12 +115,15 @@ class CurveStream:
 
 def _whole(glance: Glance) -> NDArray[np.float32]:
     """The picture of the clip's last frame as one vector of length 1."""
-    return _normalised(glance.blocks[-1].reshape(1, -1).astype(np.float32))[0]
+    rows = glance.blocks[-1].reshape(1, -1).astype(np.float32)
+    whole: NDArray[np.float32] = _normalised(rows)[0]
+    return whole
 
 
 def _normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.maximum(lengths, 1e-6)
+    normalised: NDArray[np.float32] = rows / np.maximum(lengths, 1e-6)
+    return normalised
 
 
 def _likeness(rows: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:

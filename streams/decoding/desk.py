@@ -86,7 +86,7 @@ class Decoding:
         self.settings, self.clock, self.metrics, self.pool = settings, clock, metrics, pool
         self.turns = Turns(num_turns=settings.num_workers, share=settings.share, clock=clock)
         self.workshop = workshop
-        self.patience = Patience(settings.patience_s)
+        self.patience = AsideTimer(settings.patience_s)
 
     def start(self) -> None:
         """Begin the processes; they make themselves ready in the background."""
@@ -293,7 +293,7 @@ class MayStepAside(Protocol):
         ...
 
 
-class Patience:
+class AsideTimer:
     """Has turns step aside that last for longer than `patience_s`. One timer for all of them: most
     are over long before, and to set one for each would cost more than what it is for."""
 

@@ -11,7 +11,7 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
-from onlooker.streams.decoding.desk import Decoding, Desk, Patience
+from onlooker.streams.decoding.desk import Decoding, Desk, AsideTimer
 from onlooker.streams.perception.decoders import Decoders, Shape
 from onlooker.streams.perception.stills import Undecodable
 from tests.fakes.decoders import LocalDecoders, LocalWorkshop
@@ -147,7 +147,7 @@ class LongTurn:
 
 
 async def test_turns_that_last_step_aside_each_in_its_time_and_those_that_are_over_do_not() -> None:
-    patience, turns = Patience(0.01), [LongTurn() for _ in range(3)]
+    patience, turns = AsideTimer(0.01), [LongTurn() for _ in range(3)]
     for turn in turns:
         patience.have_with(turn)
     turns[1].is_over = True
