@@ -164,6 +164,8 @@ class ForgetReply(Outbound):
 class StreamList(Outbound):
     object: Literal["list"] = "list"
     data: list[StreamObject]
+    unreached: list[str] = []
+    """Servers whose streams are missing, since they did not answer; where all were asked."""
     first_id: str | None = None
     last_id: str | None = None
     has_more: bool = False

@@ -51,7 +51,7 @@ class OrderList(Outbound):
     data: list[OrderObject]
 
 
-class StreamAlert(Outbound):
+class AlertOfStream(Outbound):
     """An alert, with the stream that it is about."""
 
     stream: str
@@ -64,6 +64,6 @@ class AlertsOfAll(Outbound):
     """The newest alerts of several streams, newest first."""
 
     object: Literal["list"] = "list"
-    data: list[StreamAlert]
+    data: list[AlertOfStream]
     unreached: list[str] = []
     """Servers whose alerts are missing, since they did not answer."""

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from onlooker.core.errors import Overloaded
 from onlooker.core.protocol.base import LabelText
 from onlooker.core.protocol.http import ServerObject
-from onlooker.core.protocol.orders import AlertsOfAll, StreamAlert
+from onlooker.core.protocol.orders import AlertOfStream, AlertsOfAll
 from onlooker.core.waiting import within
 from onlooker.server.access import CallerStreams, ReadyGateway, error_docs
 from onlooker.server.surveys.called import NoReply, get_at
@@ -36,12 +36,12 @@ async def list_all_alerts(
     """The newest alerts that are still retained, of all open streams or of those with the labels,
     on all servers; newest first, without the frames that watches may have asked for."""
     labels = checked_labels(label or (), gateway.settings.streams.nameplates)
-    found: list[StreamAlert] = []
+    found: list[AlertOfStream] = []
     for stream in streams.streams():
         plate = stream.nameplate.plate
         if plate.has_labels(labels):
             found += [
-                StreamAlert(
+                AlertOfStream(
                     stream=stream.name,
                     name=plate.name or stream.name,
                     alert=alert.model_copy(update={"frame": None}),

@@ -24,7 +24,7 @@ from onlooker.server.errors import body_of, hide
 from onlooker.server.rights import Action
 from onlooker.server.surveys.anywhere import ask_anywhere
 from onlooker.server.surveys.called import NoReply
-from onlooker.server.surveys.roll import Roll, call_roll, each
+from onlooker.server.surveys.roll import StreamRoll, call_roll, each
 from onlooker.server.watch_wire import watch_options
 from onlooker.streams.nameplate import checked_labels
 from onlooker.streams.standing_orders import ORDER_PREFIX, StandingOrder
@@ -136,7 +136,7 @@ async def delete_order(
 
 
 async def _at_each(
-    roll: Roll, asking: Callable[[str], Awaitable[tuple[int, Any]]]
+    roll: StreamRoll, asking: Callable[[str], Awaitable[tuple[int, Any]]]
 ) -> list[OrderedStream]:
     """What came of a call about every stream of a roll."""
 
@@ -158,7 +158,7 @@ async def _at_each(
 
 
 def _told(
-    order: StandingOrder, given: list[OrderedStream] | None = None, roll: Roll | None = None
+    order: StandingOrder, given: list[OrderedStream] | None = None, roll: StreamRoll | None = None
 ) -> OrderObject:
     options = order.options
     return OrderObject(

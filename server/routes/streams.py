@@ -1,6 +1,7 @@
 """Create, list, inspect and close streams."""
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Query, Request, Response
 
@@ -20,12 +21,16 @@ from onlooker.server.relay.finding import is_new
 from onlooker.server.relay.placing import check_placed
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.rights import Action
+from onlooker.server.surveys.roll import call_roll
 from onlooker.server.views import masks_of, stream_object
 from onlooker.streams.nameplate import checked_labels
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import StreamOptions
 
 router = APIRouter(prefix="/v1/streams", tags=["streams"], route_class=StreamRoute)
+
+MAX_LISTED = 10_000
+"""Streams of each other server that are looked at to list some of them."""
 
 _EXAMPLES = {
     "push": {
@@ -108,30 +113,27 @@ async def create_stream(
 async def list_streams(
     gateway: ReadyGateway,
     caller: CallerStreams,
+    call: Request,
     limit: Annotated[int, Query(ge=1, le=100, description="How many at most.")] = 20,
     after: Annotated[str | None, Query(description="Begin after the stream of this id.")] = None,
     label: Annotated[
         list[LabelText] | None,
-        Query(
-            max_length=16, description="Only those with this label; repeat it for those with all."
-        ),
+        Query(max_length=16, description="Only those with this label; repeat it for all of them."),
     ] = None,
+    servers: Annotated[
+        Literal["own", "all"], Query(description="Of this server, or of all in its fleet.")
+    ] = "own",
 ) -> StreamList:
     """List open streams, oldest first."""
+    if servers == "all":
+        roll = await call_roll(gateway, call, caller.tenant, label or (), limit=MAX_LISTED)
+        return _page(roll.streams, limit=limit, after=after, unreached=roll.unreached)
     labels = checked_labels(label or (), gateway.settings.streams.nameplates)
-    streams = [one for one in caller.streams() if one.nameplate.plate.has_labels(labels)]
-    if after is not None:
-        ids = [stream.name for stream in streams]
-        if after not in ids:
-            raise InvalidRequest(f"there is no stream '{after[:80]}' to begin after", param="after")
-        streams = streams[ids.index(after) + 1 :]
-    page = [stream_object(stream) for stream in streams[:limit]]
-    return StreamList(
-        data=page,
-        first_id=page[0].id if page else None,
-        last_id=page[-1].id if page else None,
-        has_more=len(streams) > limit,
-    )
+    found = [one for one in caller.streams() if one.nameplate.plate.has_labels(labels)]
+    names = [one.name for one in found]
+    begin = 0 if after is None else _place_after(names, after)
+    page = [stream_object(stream) for stream in found[begin : begin + limit]]
+    return _listed(page, has_more=len(found) > begin + limit)
 
 
 @router.get("/{stream_id}", summary="Inspect a stream", responses=error_docs(404))
@@ -181,3 +183,32 @@ async def delete_stream(gateway: ReadyGateway, streams: CallerStreams, stream_id
     imports into it are cancelled."""
     await gateway.importer.drop_all(streams.get(stream_id).id)
     await streams.close_stream(stream_id, "closed by a client")
+
+
+# ---- inside
+
+
+def _page(
+    streams: Sequence[StreamObject], *, limit: int, after: str | None, unreached: list[str]
+) -> StreamList:
+    begin = 0 if after is None else _place_after([one.id for one in streams], after)
+    page = list(streams[begin : begin + limit])
+    return _listed(page, has_more=len(streams) > begin + limit, unreached=unreached)
+
+
+def _place_after(names: Sequence[str], after: str) -> int:
+    if after not in names:
+        raise InvalidRequest(f"there is no stream '{after[:80]}' to begin after", param="after")
+    return names.index(after) + 1
+
+
+def _listed(
+    page: list[StreamObject], *, has_more: bool, unreached: Sequence[str] = ()
+) -> StreamList:
+    return StreamList(
+        data=page,
+        first_id=page[0].id if page else None,
+        last_id=page[-1].id if page else None,
+        has_more=has_more,
+        unreached=list(unreached),
+    )

@@ -36,6 +36,11 @@ _ANYWHERE = re.compile(
 _YES_OR_NO = re.compile(
     r"^\s*(?:is|are|was|were|did|does|do|has|have|had|can|could|will|would|isn't|aren't)\b", re.I
 )
+_NOW = re.compile(r"^\s*(?:is|are|isn't|aren't|do\s+you\s+see|can\s+you\s+see|does|can)\b", re.I)
+_THEN = re.compile(
+    r"\b(?:ago|yesterday|today|earlier|before|since|last|between|at\s+\d|in\s+the\s+(?:last|past))\b",
+    re.I,
+)
 _NO_PLACE = re.compile(
     r"^\s*(?:is|are|was|were)\s+(?:anybody|anyone|anything|somebody|someone|something)\s*$", re.I
 )
@@ -51,22 +56,27 @@ class Framed:
     """``which``: which of them; ``any``: whether any; ``each``: what each says for itself."""
     text: str
     """What is asked of each stream."""
+    is_now: bool = False
+    """Whether it is about what is there now, so that its answer rests on what was seen last."""
 
 
 def framed(question: str, wording: Wording) -> Framed:
     """How a question to several streams is put to each. `wording`: how the model wants to be asked
     whether something is there."""
     if (which := _WHICH.match(question)) is not None:
-        return Framed("which", _of_one(which["does"], question, wording))
+        text = _of_one(which["does"], question, wording)
+        is_now = _SAW.match(which["does"]) is None and _THEN.search(question) is None
+        return Framed("which", text, is_now=is_now)
     asked = question.strip()
     if (anywhere := _ANYWHERE.search(asked)) is not None and _YES_OR_NO.match(asked):
         before = asked[: anywhere.start()]
         if _NO_PLACE.match(before):
             before += " there"
         rest = anywhere["rest"].strip().rstrip("?").strip()
-        return Framed("any", f"{before}{' ' if rest else ''}{rest}?")
+        text = f"{before}{' ' if rest else ''}{rest}?"
+        return Framed("any", text, is_now=_is_now(text))
     if _YES_OR_NO.match(asked):
-        return Framed("any", asked)
+        return Framed("any", asked, is_now=_is_now(asked))
     return Framed("each", asked)
 
 
@@ -83,6 +93,10 @@ def _of_one(does: str, question: str, wording: Wording) -> str:
         f"{asked}? Answer for this camera alone: begin with yes if it is one of them and with no "
         "if it is not."
     )
+
+
+def _is_now(question: str) -> bool:
+    return _NOW.match(question) is not None and _THEN.search(question) is None
 
 
 def _a(thing: str) -> str:

@@ -128,9 +128,10 @@ class PartAsker:
         )
 
     def _moments(self, answer: AnswerReply) -> list[SurveyMoment]:
-        """The newest of what was brought back for the answer, or of what was just seen."""
+        """What was seen last, where the question is about now; else the newest of what was brought
+        back for the answer."""
         evidence = answer.onlooker.evidence
-        brought = [one for one in evidence if one.source != "recent"]
+        brought = [one for one in evidence if one.source != "recent" and not self._framed.is_now]
         limit = self._gateway.settings.server.surveys.max_moments
         chosen = (brought or evidence[-1:])[-limit:] if limit else []
         return [SurveyMoment(stream=answer.stream, **one.model_dump()) for one in chosen]

@@ -1,4 +1,4 @@
-"""`Roll`: which streams of a tenant there are, on this server and on the others of its fleet."""
+"""`StreamRoll`: which streams of a tenant there are, here and on the other servers of the fleet."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,7 +36,7 @@ EVERYONE = ("ready", "draining")
 
 
 @dataclass(slots=True)
-class Roll:
+class StreamRoll:
     """The streams that were found."""
 
     streams: list[StreamObject] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Roll:
 
 async def call_roll(
     gateway: Gateway, request: Request, tenant: str, labels: Sequence[str], *, limit: int
-) -> Roll:
+) -> StreamRoll:
     """The open streams of a tenant that have all of some labels, `limit` of each server at most.
     `request`: whose key or token is shown to the other servers.
 
@@ -56,7 +56,7 @@ async def call_roll(
     """
     wanted = checked_labels(labels, gateway.settings.streams.nameplates)
     own = gateway.streams_of(tenant).streams()
-    roll = Roll([stream_object(one) for one in own if one.nameplate.plate.has_labels(wanted)])
+    roll = StreamRoll([stream_object(one) for one in own if one.nameplate.plate.has_labels(wanted)])
     await _ask_others(gateway, request, wanted, roll, limit=limit)
     found = {one.id: one for one in sorted(roll.streams, key=lambda one: (one.created_at, one.id))}
     roll.streams = list(found.values())
@@ -92,7 +92,7 @@ async def _ask_others(
     gateway: Gateway,
     request: Request,
     labels: Sequence[str],
-    roll: Roll,
+    roll: StreamRoll,
     *,
     limit: int,
 ) -> None:

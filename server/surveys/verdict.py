@@ -84,11 +84,12 @@ def _told(form: Form, named: Sequence[SurveyPart], heard: Sequence[SurveyPart]) 
 
 
 def _with_time(part: SurveyPart) -> str:
-    """A camera, with the moment where its answer rests on what was brought back."""
-    brought = [one for one in part.moments if one.source != "recent"]
-    if not brought:
+    """A camera, with the moment where the question named its time. What was brought back by
+    likeness may show something else, and is told beside the words only."""
+    named = [one for one in part.moments if one.source == "named"]
+    if not named:
         return part.name
-    return f"{part.name} (at {brought[-1].start_s:.1f} s)"
+    return f"{part.name} (at {named[-1].start_s:.1f} s)"
 
 
 def _each(heard: Sequence[SurveyPart]) -> str:

@@ -269,6 +269,12 @@ async def test_streams_of_all_servers_are_asked_and_a_server_that_is_away_is_tol
             told = await ask(http, **RED_CAR, labels=["outside"])
             assert (told["status"], told["answer"]) == ("completed", "Yard.")
             assert [part["stream"] for part in told["parts"]] == ["door", "yard"]
+            listed = (await http.get("/v1/streams?servers=all&label=outside")).json()
+            assert [one["id"] for one in listed["data"]] == ["door", "yard"]
+            rest = (await http.get("/v1/streams?servers=all&limit=1&after=door")).json()
+            assert ([one["id"] for one in rest["data"]], rest["has_more"]) == (["yard"], False)
+            own = (await http.get("/v1/streams")).json()["data"]
+            assert [one["id"] for one in own] == ["door"]
             named = await ask(http, **RED_CAR, streams=["yard"])
             assert (named["answer"], named["parts"][0]["name"]) == ("Yard.", "Yard")
             assert a.metric("onlooker_relays_active") == 0

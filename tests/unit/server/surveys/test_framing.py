@@ -45,3 +45,18 @@ def test_the_model_is_asked_in_the_words_that_it_knows() -> None:
 )
 def test_any_text_is_some_question(question: str) -> None:
     assert framed(question, DEFAULT_WORDING).form in ("which", "any", "each")
+
+
+@pytest.mark.parametrize(
+    ("question", "is_now"),
+    [
+        ("Which camera sees the red car?", True),
+        ("Which camera saw the red car?", False),
+        ("Is anybody anywhere?", True),
+        ("Is there a van on any camera between 5 and 10 minutes ago?", False),
+        ("Was anybody anywhere?", False),
+        ("What is happening?", False),
+    ],
+)
+def test_a_question_about_now_rests_on_what_was_seen_last(question: str, is_now: bool) -> None:
+    assert framed(question, DEFAULT_WORDING).is_now is is_now

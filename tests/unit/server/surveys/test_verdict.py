@@ -53,11 +53,15 @@ def test_whether_any_is_answered_by_yes_and_the_cameras() -> None:
     assert told("any", part("hall", "no"), part("yard", "yes")).answer == "Yes: Yard."
 
 
-def test_a_camera_whose_answer_rests_on_the_past_is_named_with_its_moment() -> None:
-    moment = SurveyMoment(
-        stream="yard", start_s=12.04, end_s=13.0, source="retrieved", tier="memory"
-    )
-    assert told("which", part("yard", "yes", moments=[moment])).answer == "Yard (at 12.0 s)."
+@pytest.mark.parametrize(
+    ("source", "words"), [("named", "Yard (at 12.0 s)."), ("retrieved", "Yard.")]
+)
+def test_a_moment_is_in_the_words_where_the_question_named_its_time(
+    source: str, words: str
+) -> None:
+    moment = SurveyMoment(stream="yard", start_s=12.04, end_s=13.0, source=source, tier="memory")
+    found = told("which", part("yard", "yes", moments=[moment]))
+    assert (found.answer, found.cameras[0].moments) == (words, [moment])
 
 
 def test_what_was_not_heard_is_said_beside_the_answer() -> None:

@@ -11,7 +11,7 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
-from onlooker.streams.decoding.desk import Decoding, Desk, AsideTimer
+from onlooker.streams.decoding.desk import AsideTimer, Decoding, Desk
 from onlooker.streams.perception.decoders import Decoders, Shape
 from onlooker.streams.perception.stills import Undecodable
 from tests.fakes.decoders import LocalDecoders, LocalWorkshop
