@@ -624,6 +624,34 @@ class Metrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        self.mqtt_alerts = Counter(
+            "onlooker_mqtt_alerts_total",
+            "Alerts for the broker of MQTT: delivered, known: it had it already, or dropped: too "
+            "many waited.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.mqtt_waiting = Gauge(
+            "onlooker_mqtt_alerts_waiting",
+            "Alerts that wait for the broker of MQTT.",
+            registry=registry,
+        )
+        self.mqtt_connected = Gauge(
+            "onlooker_mqtt_connected",
+            "Whether the broker of MQTT is reached: 1 or 0.",
+            registry=registry,
+        )
+        self.mqtt_failures = Counter(
+            "onlooker_mqtt_failures_total",
+            "Connections to the broker of MQTT that failed or were lost.",
+            registry=registry,
+        )
+        self.push_deliveries = Counter(
+            "onlooker_push_deliveries_total",
+            "Deliveries of alerts to phones and chats: delivered, retried, given_up or dropped.",
+            ["outcome"],
+            registry=registry,
+        )
         self.webhook_deliveries = Counter(
             "onlooker_webhook_deliveries_total",
             "Deliveries of alerts to webhooks: delivered, retried, given_up or dropped.",

@@ -18,6 +18,7 @@ from onlooker.core.scopes import ALL_SCOPES, Scope
 from onlooker.core.settings import Section
 from onlooker.engine.config import EngineSection
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.server.mqtt.config import MqttSection
 from onlooker.server.traces.config import TracesSection
 from onlooker.streams.config import FleetSection, StreamsSection
 from onlooker.streams.tenancy.limits import TenantsSection
@@ -284,6 +285,7 @@ class Settings(Section):
     fleet: FleetSection | None = None
     """Where this is null, no other server may share the Redis with this one."""
     traces: TracesSection = TracesSection()
+    mqtt: MqttSection = MqttSection()
 
     @model_validator(mode="after")
     def _a_fleet_shares_its_memory(self) -> Self:

@@ -19,6 +19,7 @@ from onlooker.server.fleet.herald import Herald
 from onlooker.server.fleet.placer import Placer
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
+from onlooker.server.mqtt.door import MqttDoor
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
@@ -84,6 +85,8 @@ class Gateway:
     """What tells other servers of this one; None where there are none."""
     placer: Placer | None = None
     """What chooses who opens a new stream; None where there are no others."""
+    mqtt: MqttDoor | None = None
+    """What tells a broker of MQTT; None where there is none."""
     tracer: Tracer | None = None
     """What records traces; None where they are off."""
     exporter: "SpanExporter | None" = None

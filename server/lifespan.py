@@ -100,6 +100,8 @@ class Lifecycle:
         gateway.stopping.set()
         if self._telling is not None:
             await cancel(self._telling)
+        if gateway.mqtt is not None:
+            await gateway.mqtt.close()  # before the streams end, which are away and not gone
         if gateway.herald is not None:
             await gateway.herald.close()
         if gateway.relay is not None:
@@ -131,6 +133,9 @@ class Lifecycle:
                 hearing = [one.hear for one in (gateway.relay, gateway.placer) if one is not None]
                 telling = gateway.herald.run(gateway.describe, *hearing)
                 self._telling = asyncio.create_task(telling, name="herald")
+            if gateway.mqtt is not None:
+                following = gateway.mqtt.run(gateway.hub.streams)
+                self._chores.append(asyncio.create_task(following, name="mqtt follower"))
             self._on_ready()
 
     async def _give_back_memory(self) -> None:

@@ -3,6 +3,7 @@
 import random
 import socket
 import ssl
+from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -36,6 +37,7 @@ from onlooker.server.fleet.reach import Reach
 from onlooker.server.gateway import Gateway
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
+from onlooker.server.mqtt.assembly import make_mqtt
 from onlooker.server.pictures import PictureReader
 from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
@@ -69,6 +71,7 @@ from onlooker.streams.tenancy.accounts import Accounts
 from onlooker.streams.tenancy.fleet_link import FleetLink
 from onlooker.streams.tenure import LeaseTerms
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
+from onlooker.watches.outlets import AlertOutlet, Outlets
 from onlooker.watches.service import WatchService
 from onlooker.watches.webhooks import WebhookSender
 
@@ -105,7 +108,7 @@ def make_gateway(
     """Make what routes and connections share. `workshop`: None decodes in processes.
 
     Raises:
-        ConfigError: the journal's folder cannot be used.
+        ConfigError: the journal's folder cannot be used, or what the settings name is missing.
     """
     clock, metrics = clock or SystemClock(), metrics or Metrics()
     server, streams = settings.server, settings.streams
@@ -116,6 +119,14 @@ def make_gateway(
     accounts = make_accounts(settings, clock=clock, metrics=metrics)
     connections: set[Drainable] = set()
     tracer = make_tracer(settings.traces, clock=clock, metrics=metrics)
+    mqtt = make_mqtt(
+        settings.mqtt,
+        server=server_name(settings),
+        url=None if settings.fleet is None else settings.fleet.url,
+        model=lambda: engine.info.model,
+        clock=clock,
+        metrics=metrics,
+    )
     hub = make_hub(
         settings,
         engine=engine,
@@ -130,6 +141,7 @@ def make_gateway(
         ownership=ownership,
         tracer=tracer,
         accounts=accounts,
+        outlets=[one for one in (mqtt,) if one is not None],
     )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
@@ -178,6 +190,7 @@ def make_gateway(
         herald=make_herald(settings, clock=clock),
         placer=make_placer(settings),
         connections=connections,
+        mqtt=mqtt,
         tracer=tracer,
         exporter=make_exporter(
             settings.traces, tracer, server=server_name(settings), metrics=metrics
@@ -267,9 +280,11 @@ def make_hub(
     diaries: DiaryKeeper | None = None,
     tracer: Tracer | None = None,
     accounts: Accounts | None = None,
+    outlets: Sequence[AlertOutlet] = (),
 ) -> StreamHub:
     """Make the hub of all streams of a server, with what they share. `pool`, `decoding`,
-    `ownership`, `accounts`: None makes what the settings say."""
+    `ownership`, `accounts`: None makes what the settings say. `outlets`: ways out for alerts beside
+    webhooks."""
     pool = pool or make_pool(settings)
     decoding = decoding or make_decoding(settings, pool=pool, clock=clock, metrics=metrics)
     if ownership is None:
@@ -320,6 +335,7 @@ def make_hub(
             decoding=decoding,
         ),
         webhooks=webhooks,
+        outlets=Outlets([webhooks, *outlets]),
         make_keeper=make_keeper,
         journal=journal,
         drawer=drawer,

@@ -2,7 +2,7 @@
 
     alerts/numbers     {"event": no event has a larger number, "alert": the number of the newest}
     alerts/<number>    an alert, and the number of its event
-    alerts/due         the numbers of alerts that still wait for their webhook
+    alerts/due         by outlet (webhook, mqtt, push), the numbers of alerts that still wait for it
 
 An alert is told to nobody before it is kept. So whoever was told of one finds it again with the
 next owner, under the same number, and the next owner gives no number twice. Numbers of events are
@@ -11,7 +11,7 @@ set aside ahead of their use, many at a time; what is left of them when a server
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,7 +48,8 @@ class KeptAlert:
 
 
 _NUMBERS, _ALERT = TypeAdapter(Numbers), TypeAdapter(KeptAlert)
-_DUE: TypeAdapter[list[int]] = TypeAdapter(list[int])
+_DUE: TypeAdapter[dict[str, list[int]] | list[int]] = TypeAdapter(dict[str, list[int]] | list[int])
+"""A list alone was written by servers that knew no outlet but webhooks."""
 
 
 class AlertLedger:
@@ -74,7 +75,9 @@ class AlertLedger:
         """No earlier event has a larger number."""
         self.last_alert = max(numbers.alert, newest.alert.number if newest else 0)
         """The number of the newest alert."""
-        self._due = set(_read(_DUE, documents.get(DUE, b"")) or ())
+        due = _read(_DUE, documents.get(DUE, b"")) or {}
+        by_outlet = {"webhook": due} if isinstance(due, list) else due
+        self._due = {name: set(numbers) for name, numbers in by_outlet.items()}
         self._kept = deque(one.alert.number for one in self.alerts)
         self._set_aside = self.last_event
 
@@ -84,9 +87,14 @@ class AlertLedger:
         return self._belongings.are_kept
 
     @property
-    def due(self) -> list[Alert]:
-        """Alerts of earlier owners whose webhooks were not served to the end, oldest first."""
-        return [one.alert for one in self.alerts if one.alert.number in self._due]
+    def due(self) -> list[tuple[Alert, tuple[str, ...]]]:
+        """Alerts of earlier owners that still wait for outlets, with their names, oldest first."""
+        found = []
+        for one in self.alerts:
+            outlets = tuple(n for n, due in self._due.items() if one.alert.number in due)
+            if outlets:
+                found.append((one.alert, outlets))
+        return found
 
     async def begin(self) -> None:
         """Set numbers aside, before the first event has one.
@@ -105,23 +113,27 @@ class AlertLedger:
             self._set_aside = event_number + SET_ASIDE
             self._keep_numbers()
 
-    def keep_alert(self, kept: KeptAlert, *, is_due: bool, told: Callable[[Saved], None]) -> None:
-        """Keep an alert with what it was raised by; `told` is called once that is written."""
+    def keep_alert(
+        self, kept: KeptAlert, *, due_to: Collection[str], told: Callable[[Saved], None]
+    ) -> None:
+        """Keep an alert with what it was raised by; `told` is called once that is written.
+        `due_to` names the outlets that it waits for."""
         number = kept.alert.number
         self.last_alert = number
         self._belongings.keep(f"{ALERTS}/{number}", _ALERT.dump_json(kept))
         self._kept.append(number)
         while len(self._kept) > self._max_alerts:
             self._let_go(self._kept.popleft())
-        if is_due:
-            self._due.add(number)
+        for outlet in due_to:
+            self._due.setdefault(outlet, set()).add(number)
+        if due_to:
             self._keep_due()
         self._keep_numbers(told)
 
-    def served(self, alert_number: int) -> None:
-        """An alert's webhook has it, or was given up."""
-        if alert_number in self._due:
-            self._due.discard(alert_number)
+    def served(self, alert_number: int, outlet: str) -> None:
+        """An outlet has told an alert, or has given it up."""
+        if alert_number in self._due.get(outlet, ()):
+            self._due[outlet].discard(alert_number)
             self._keep_due()
 
     def forget(self, alert_numbers: Iterable[int]) -> None:
@@ -139,14 +151,16 @@ class AlertLedger:
 
     def _let_go(self, number: int) -> None:
         self._belongings.keep(f"{ALERTS}/{number}", b"")
-        self.served(number)
+        for outlet in self._due:
+            self.served(number, outlet)
 
     def _keep_numbers(self, told: Callable[[Saved], None] | None = None) -> None:
         document = _NUMBERS.dump_json(Numbers(self._set_aside, self.last_alert))
         self._belongings.keep(NUMBERS, document, told)
 
     def _keep_due(self) -> None:
-        self._belongings.keep(DUE, _DUE.dump_json(sorted(self._due)) if self._due else b"")
+        due = {name: sorted(numbers) for name, numbers in self._due.items() if numbers}
+        self._belongings.keep(DUE, _DUE.dump_json(due) if due else b"")
 
 
 def _read(adapter: TypeAdapter[T], content: bytes) -> T | None:

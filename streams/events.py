@@ -141,6 +141,8 @@ class StreamEnded:
     reason: str
     is_moved: bool = False
     """Whether the stream goes on at another server."""
+    is_kept: bool = False
+    """Whether whoever opens it again finds what belongs to it."""
 
 
 StreamEvent = (

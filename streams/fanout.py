@@ -39,11 +39,19 @@ Numbered = tuple[int, StreamEvent]
 class Subscription(AsyncIterator[Numbered]):
     """An async iterator of (event number, event) that ends after `StreamEnded` or `close`."""
 
-    def __init__(self, log: "EventLog", *, max_events: int, wakes_for_all: bool = True) -> None:
-        """`wakes_for_all`: as `EventLog.subscribe` has it."""
+    def __init__(
+        self,
+        log: "EventLog",
+        *,
+        max_events: int,
+        wakes_for_all: bool = True,
+        is_viewer: bool = True,
+    ) -> None:
+        """`wakes_for_all`, `is_viewer`: as `EventLog.subscribe` has them."""
         self._log, self._wakes_for_all = log, wakes_for_all
         self._quiet = (FrameAck,) if wakes_for_all else (FrameAck, ClipSeen, ClipLost)
         self._max_events = max_events
+        self.is_viewer = is_viewer
         self._events: deque[Numbered] = deque()
         self._acks: deque[Numbered] = deque()
         self._arrived = asyncio.Event()
@@ -89,6 +97,8 @@ class Subscription(AsyncIterator[Numbered]):
 
     def _offer(self, numbered: Numbered) -> StreamEvent | None:
         """Queue an event; return the one that had to go for it, if any."""
+        if isinstance(numbered[1], FrameAck) and not self.is_viewer:
+            return None
         is_quiet = isinstance(numbered[1], self._quiet)
         queue = self._acks if is_quiet else self._events
         lost = queue.popleft()[1] if len(queue) >= self._max_events else None
@@ -111,7 +121,7 @@ class _Held:
     """An event that nobody has been told of yet."""
 
     event: StreamEvent
-    is_due: bool = False
+    due_to: tuple[str, ...] = ()
     then: Callable[[], None] = _nothing
     is_gone: bool = False
     """Whether what it tells of was deleted meanwhile."""
@@ -159,7 +169,7 @@ class EventLog:
 
     @property
     def num_subscribers(self) -> int:
-        return len(self._subscriptions)
+        return sum(one.is_viewer for one in self._subscriptions)
 
     @property
     def last_number(self) -> int:
@@ -171,11 +181,15 @@ class EventLog:
         self._publish(_Held(event))
 
     def publish_alert(
-        self, event: AlertRaised, *, is_due: bool, then: Callable[[], None] = _nothing
+        self,
+        event: AlertRaised,
+        *,
+        due_to: tuple[str, ...] = (),
+        then: Callable[[], None] = _nothing,
     ) -> None:
         """As `publish`, for an alert; `then` is called once it has been told, which does not happen
-        where another server owns the stream by now. `is_due`: whether it goes to a webhook."""
-        self._publish(_Held(event, is_due, then))
+        where another server owns the stream by now. `due_to`: the outlets by which it goes out."""
+        self._publish(_Held(event, due_to, then))
 
     def _publish(self, held: _Held) -> None:
         if self._is_closed:
@@ -190,7 +204,7 @@ class EventLog:
             self._held.append(held)
             self._ledger.keep_alert(
                 KeptAlert(self._last_number + 1, held.event.alert),
-                is_due=held.is_due,
+                due_to=held.due_to,
                 told=self._note_kept,
             )
             return
@@ -250,16 +264,25 @@ class EventLog:
             self._subscriptions.clear()
 
     def subscribe(
-        self, *, max_events: int, after: int | None = None, wakes_for_all: bool = True
+        self,
+        *,
+        max_events: int,
+        after: int | None = None,
+        wakes_for_all: bool = True,
+        is_viewer: bool = True,
     ) -> Subscription:
         """Listen from now on, or from what is retained after event number `after`.
 
         `max_events` bounds what waits for this subscriber, acknowledgements and others each. A
         subscriber that looks by itself now and then (`Subscription.take_quiet`) need not be woken
-        for frames and clips: `wakes_for_all`.
+        for frames and clips: `wakes_for_all`. `is_viewer`: whether the stream is in use as long as
+        this subscriber listens; one that is none gets no acknowledgements.
         """
         subscription = Subscription(
-            self, max_events=max(1, max_events), wakes_for_all=wakes_for_all
+            self,
+            max_events=max(1, max_events),
+            wakes_for_all=wakes_for_all,
+            is_viewer=is_viewer,
         )
         if after is not None and after > self._last_number:
             after = 0  # the number is of another life of this stream: all of this one is new

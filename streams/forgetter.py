@@ -29,7 +29,7 @@ stream is opened with that engine."""
 
 
 ForgetAlerts = Callable[[StreamId, float, float], int]
-"""A function that lets go of a stream's alerts that wait for webhooks and whose clips touch a span
+"""A function that lets go of a stream's alerts that wait for outlets and whose clips touch a span
 of stream time; returns how many."""
 
 

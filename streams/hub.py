@@ -46,6 +46,7 @@ from onlooker.streams.state import StreamTerms
 from onlooker.streams.stock import StockTaker
 from onlooker.streams.stream import Parting, Stream, StreamOptions
 from onlooker.watches.keeper import MakeKeeper
+from onlooker.watches.outlets import Outlets
 from onlooker.watches.webhooks import WebhookSender
 
 _log = logging.getLogger("onlooker.streams.hub")
@@ -82,13 +83,15 @@ class StreamHub:
         governor: Governor,
         puller: Puller,
         webhooks: WebhookSender,
+        outlets: Outlets,
         make_keeper: MakeKeeper,
         journal: JournalKeeper | None = None,
         drawer: StreamDrawer | None = None,
     ) -> None:
-        """`webhooks`, `journal` and `drawer` are closed with the hub, as are the engine and the
-        pool. `journal`: keeps frames until their clips are durable. `drawer`: keeps what belongs to
-        streams that outlive their connections beside their memory."""
+        """`outlets`, `journal` and `drawer` are closed with the hub, as are the engine and the
+        pool. `outlets`: all ways out for alerts, `webhooks` among them. `journal`: keeps frames
+        until their clips are durable. `drawer`: keeps what belongs to streams that outlive their
+        connections beside their memory."""
         self._shared, self._engine = shared, shared.engine
         self._clock, self._settings, self._metrics = shared.clock, shared.settings, shared.metrics
         self.accounts = shared.accounts
@@ -121,6 +124,7 @@ class StreamHub:
         self._governor, self._puller = governor, puller
         self.webhooks = webhooks
         """The sender that posts alerts to webhooks."""
+        self._outlets = outlets
         self._make_keeper = make_keeper
         self._streams: dict[StreamId, Stream] = {}
         self._opening: dict[StreamId, asyncio.Event] = {}
@@ -233,7 +237,7 @@ class StreamHub:
         await asyncio.gather(*map(cancel, list(self._tasks)), return_exceptions=True)
         self._shared.decoding.close()
         await self.accounts.close()
-        await self.webhooks.close()
+        await self._outlets.close()
         await self._engine.close()
         if self._ownership is not None:
             await self._ownership.close()
@@ -404,7 +408,7 @@ class StreamHub:
             governor=self._governor,
             make_keeper=self._make_keeper,
             slots=self._slots,
-            webhooks=self.webhooks,
+            outlets=self._outlets,
             belongings=belongings,
             nameplate=nameplate,
             ledger=ledger,

@@ -22,6 +22,7 @@ from onlooker.core.errors import (
 from onlooker.core.ids import StreamId, new_id, split_stream_id
 from onlooker.core.media import Cover, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
+from onlooker.streams.album.evidence import evidence_picture
 from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.asker import Asker
 from onlooker.streams.belongings import WATCHES, Belongings
@@ -53,8 +54,8 @@ from onlooker.watches.events import AlertRaised
 from onlooker.watches.keeper import MakeKeeper
 from onlooker.watches.kept_watch import read_watches, watches_document
 from onlooker.watches.options import WatchOptions
+from onlooker.watches.outlets import OutgoingAlert, Outlets
 from onlooker.watches.watch import Watch
-from onlooker.watches.webhooks import WebhookSender
 
 __all__ = ["Stream", "StreamOptions", "StreamStatus"]
 
@@ -81,7 +82,7 @@ class Stream:
         governor: Governor,
         make_keeper: MakeKeeper,
         slots: QuestionSlots,
-        webhooks: WebhookSender,
+        outlets: Outlets,
         belongings: Belongings,
         nameplate: NameplateHolder,
         ledger: AlertLedger,
@@ -98,7 +99,7 @@ class Stream:
         self.created_wall_s = self._clock.wall_s()
         self.active_at_s = self._clock.now_s()
         """Clock time at which somebody last fed, watched or asked."""
-        self._belongings, self._ledger, self._webhooks = belongings, ledger, webhooks
+        self._belongings, self._ledger, self._outlets = belongings, ledger, outlets
         self._events = EventLog.of(
             shared.settings, shared.metrics, ledger if ledger.is_kept else None
         )
@@ -167,7 +168,7 @@ class Stream:
             asker=self._asker,
             events=self._events,
             watches=self.watches,
-            forget_alerts=webhooks.forget,
+            forget_alerts=outlets.forget,
         )
         self.album = opened.album
         """The stream's pictures; None where none are kept."""
@@ -175,7 +176,7 @@ class Stream:
         self._source: SourceStatus | None = None
         self._turn = asyncio.Lock()
         self._has_more_aged = False
-        self._is_moved = False
+        self._is_moved = self._is_kept = False
         self.is_leaving = False
         """Whether the stream goes to another server once its answers have ended, and takes no more
         questions here."""
@@ -262,6 +263,11 @@ class Stream:
         return self._events.subscribe(
             max_events=max_events, after=after, wakes_for_all=wakes_for_all
         )
+
+    def observe(self, *, max_events: int) -> Subscription:
+        """Listen to what is retained and what happens, but for acknowledgements, without keeping
+        the stream in use."""
+        return self._events.subscribe(max_events=max_events, after=0, is_viewer=False)
 
     def note_told(self, alert: Alert, to: Literal["connection", "events"]) -> None:
         """Note that a subscriber has been told of an alert."""
@@ -439,7 +445,7 @@ class Stream:
             or self._asker.num_active
             or self._turn.locked()
             or self.ingest.is_busy
-            or self._webhooks.is_busy(self.id)
+            or self._outlets.is_busy(self.id)
         )
 
     def status(self) -> StreamStatus:
@@ -494,13 +500,16 @@ class Stream:
         self._belongings.keep_again()
 
     def go_on(self) -> None:
-        """Take up the watches of an earlier owner, and the alerts that wait for webhooks."""
+        """Take up the watches of an earlier owner, and the alerts that wait for outlets."""
         self.watches.restore(read_watches(self._belongings.documents.get(WATCHES, b"")))
-        for alert in self._ledger.due:
+        for alert, outlets in self._ledger.due:
             try:
-                self._post(self.watches.get(alert.watch_id), alert)
+                watch = self.watches.get(alert.watch_id)
             except NotFound:  # it was deleted, or is not allowed any more
-                self._ledger.served(alert.number)
+                for outlet in outlets:
+                    self._ledger.served(alert.number, outlet)
+            else:
+                self._send(watch, alert, outlets, is_again=True)
 
     @property
     def num_answers(self) -> int:
@@ -518,6 +527,7 @@ class Stream:
         """Let go of what waits. Called once by the hub, which has stopped `run` and marked the
         stream as closed before, and tells the viewers after; use `StreamHub.close_stream`."""
         self._lease = None
+        self._is_kept = self.options.persistent and parting is not Parting.FORGET
         await self.watches.close()
         await self.ingest.close()
         if parting is Parting.CUT:
@@ -525,7 +535,7 @@ class Stream:
         else:
             await self._belongings.flush()  # alerts that are being kept are told before the end
         if parting is not Parting.FORGET and self._ledger.is_kept:
-            await self._webhooks.let_go(self.id)
+            await self._outlets.let_go(self.id)
         if parting is Parting.KEEP:
             self._ledger.end()
         elif parting is Parting.FORGET:
@@ -536,7 +546,7 @@ class Stream:
         """Tell the viewers that the stream is over, or goes on at another server."""
         reason = self.closed_reason
         assert reason is not None
-        self._events.publish(StreamEnded(reason, self._is_moved))
+        self._events.publish(StreamEnded(reason, self._is_moved, self._is_kept))
 
     # ---- inside
 
@@ -556,19 +566,24 @@ class Stream:
 
     def _raise_alert(self, watch: Watch, alert: Alert) -> None:
         self.account.totals.alerts += 1
+        outlets = self._outlets.that_take(self.id, watch)
         self._events.publish_alert(
-            AlertRaised(alert),
-            is_due=watch.options.webhook is not None,
-            then=lambda: self._post(watch, alert),
+            AlertRaised(alert), due_to=outlets, then=lambda: self._send(watch, alert, outlets)
         )
 
-    def _post(self, watch: Watch, alert: Alert) -> None:
-        self._webhooks.send(
+    def _send(
+        self, watch: Watch, alert: Alert, outlets: tuple[str, ...], *, is_again: bool = False
+    ) -> None:
+        outgoing = OutgoingAlert(
             self.id,
             watch,
             alert,
-            lambda: self._ledger.served(alert.number),
-            has_picture=self.album is not None,
+            has_album=self.album is not None,
+            picture=lambda: evidence_picture(alert, self.album),
+            is_again=is_again,
+        )
+        self._outlets.send(
+            outgoing, outlets, lambda outlet: self._ledger.served(alert.number, outlet)
         )
 
     def _now_s(self) -> float:

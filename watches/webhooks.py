@@ -6,6 +6,8 @@ delivered is given up after some attempts, and the next one gets its turn.
 """
 
 import asyncio
+import base64
+import binascii
 import hashlib
 import hmac
 import logging
@@ -29,6 +31,7 @@ from onlooker.watches.alert import Alert
 from onlooker.watches.alert_spans import record_told
 from onlooker.watches.config import WebhooksSection
 from onlooker.watches.options import Webhook
+from onlooker.watches.outlets import OutgoingAlert
 from onlooker.watches.watch import Watch
 from onlooker.watches.wire import alert_object
 
@@ -47,17 +50,58 @@ def signature(secret: str, timestamp: int, body: bytes) -> str:
     return f"t={timestamp},v1={hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()}"
 
 
-def _nothing() -> None:
-    pass
+STANDARD_PREFIX = "whsec_"
+"""Begins a secret as Standard Webhooks writes them: base64 of the key follows."""
+
+
+def standard_signature(secret: str, delivery: str, timestamp: int, body: bytes) -> str:
+    """``v1,BASE64``, as Standard Webhooks has it: HMAC-SHA256 of the delivery's id, the timestamp
+    and the body, with full stops between them.
+
+    Raises:
+        ValueError: the secret does not begin with ``whsec_``, or no base64 of a key follows.
+    """
+    signed = f"{delivery}.{timestamp}.".encode() + body
+    digest = hmac.new(_standard_key(secret), signed, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def _standard_key(secret: str) -> bytes:
+    head, written = secret[: len(STANDARD_PREFIX)], secret[len(STANDARD_PREFIX) :]
+    try:
+        key = base64.b64decode(written + "=" * (-len(written) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None
+    if head != STANDARD_PREFIX or not key:
+        raise ValueError("no key")
+    return key
+
+
+def _check_secret(secret: str) -> None:
+    """Refuse a secret that says it is one of Standard Webhooks and is none."""
+    if not secret.startswith(STANDARD_PREFIX):
+        return
+    try:
+        _standard_key(secret)
+    except ValueError:
+        raise InvalidRequest(
+            f"a webhook's secret that begins with {STANDARD_PREFIX} goes on with the base64 of its "
+            "key (Standard Webhooks), which this one does not; any other text is a secret, too",
+            param="webhook.secret",
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)
 class _Posted:
     """An alert, the body that is posted, and what is called when it needs no webhook any more."""
 
-    alert: Alert
+    outgoing: OutgoingAlert
     body: bytes
     served: Callable[[], None]
+
+    @property
+    def alert(self) -> Alert:
+        return self.outgoing.alert
 
 
 @dataclass(slots=True)
@@ -98,7 +142,8 @@ class WebhookSender:
         """Refuse a webhook that may not be posted to.
 
         Raises:
-            InvalidRequest: its URL is no URL of a webhook, or its host does not resolve.
+            InvalidRequest: its URL is no URL of a webhook, its host does not resolve, or its secret
+                is no secret.
             Forbidden: webhooks are off, or its address is not allowed.
         """
         if hook is None:
@@ -109,6 +154,7 @@ class WebhookSender:
                 param="webhook",
             )
         target = self._target(hook)
+        _check_secret(hook.secret)
         try:
             await self._lookups.find(target.host, target.port)
         except OSError:
@@ -116,29 +162,27 @@ class WebhookSender:
                 f"the webhook's host '{target.host}' does not resolve", param="webhook.url"
             ) from None
 
-    def send(
-        self,
-        stream_id: StreamId,
-        watch: Watch,
-        alert: Alert,
-        served: Callable[[], None] = _nothing,
-        *,
-        has_picture: bool = False,
-    ) -> None:
-        """Queue an alert for its watch's webhook, if there is one. Never waits. `served` is called
-        once it is delivered, given up or let go. `has_picture`: whether the stream's album has the
-        evidence."""
+    @property
+    def name(self) -> str:
+        """See `AlertOutlet.name`."""
+        return "webhook"
+
+    def takes(self, stream_id: StreamId, watch: Watch) -> bool:
+        """Whether the watch has a webhook."""
+        return watch.options.webhook is not None
+
+    def send(self, outgoing: OutgoingAlert, served: Callable[[], None]) -> None:
+        """Queue an alert for its watch's webhook, which it has. Never waits."""
+        stream_id, watch, alert = outgoing.stream_id, outgoing.watch, outgoing.alert
         hook = watch.options.webhook
-        if hook is None:
-            served()
-            return
+        assert hook is not None, "who sends has looked whether this takes the alert"
         stream = split_stream_id(stream_id)[1]
-        told = alert_object(alert, stream=stream if has_picture else None)
+        told = alert_object(alert, stream=stream if outgoing.has_album else None)
         body = WebhookBody(stream=stream, alert=told).model_dump_json().encode()
         key = (stream_id, watch.watch_id)
         line = self._lines.setdefault(key, _Line(hook))
         line.hook = hook
-        line.waiting.append(_Posted(alert, body, served))
+        line.waiting.append(_Posted(outgoing, body, served))
         if len(line.waiting) > self._settings.max_queued:
             line.waiting.popleft().served()
             self._metrics.webhook_deliveries.labels(outcome="dropped").inc()
@@ -154,7 +198,7 @@ class WebhookSender:
                 kept = [
                     waiting
                     for waiting in line.waiting
-                    if waiting.alert.start_s > end_s or waiting.alert.end_s < start_s
+                    if not waiting.outgoing.touches(stream_id, start_s, end_s)
                 ]
                 num_gone += len(line.waiting) - len(kept)
                 line.waiting.clear()
@@ -222,11 +266,16 @@ class WebhookSender:
             ("Content-Length", str(len(body))),
             ("Onlooker-Delivery", alert.alert_id),
             ("Onlooker-Attempt", str(attempt)),
+            ("Webhook-Id", alert.alert_id),
+            ("Webhook-Timestamp", str(timestamp)),
         ]
         if alert.traceparent is not None:
             headers.append((TRACEPARENT, alert.traceparent))
         if hook.secret:
             headers.append(("Onlooker-Signature", signature(hook.secret, timestamp, body)))
+        if hook.secret.startswith(STANDARD_PREFIX):
+            signed = standard_signature(hook.secret, alert.alert_id, timestamp, body)
+            headers.append(("Webhook-Signature", signed))
         limit_s = self._settings.timeout_s
         limits = {"connect": limit_s, "read": limit_s, "write": limit_s, "pool": limit_s}
         if self._pool is None:

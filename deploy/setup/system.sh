@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # System packages. `system.sh runtime`: what the engine needs. `system.sh test`: what the tests of the
-# page and of Redis need; without them those tests skip, except in CI (CI=true), where nothing may skip.
+# page, of Redis and of MQTT need; without them those tests skip, except in CI (CI=true), where nothing may skip.
 # INSTALL=0 only looks.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,6 +13,7 @@ has() { # PACKAGE, by what it is needed for
     libnuma1) has_library libnuma.so.1 ;;
     chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ;;
     chromium-driver) command -v chromedriver ;;
+    mosquitto) command -v mosquitto || [ -x /usr/sbin/mosquitto ] ;;
     nodejs) command -v node ;;
     *) command -v "$1" ;;
     esac >/dev/null 2>&1
@@ -29,7 +30,7 @@ main() {
     local wanted missing
     case "${1:-}" in
     runtime) wanted=(libnuma1) ;;
-    test) wanted=(chromium chromium-driver nodejs redis-server haproxy) ;;
+    test) wanted=(chromium chromium-driver nodejs redis-server haproxy mosquitto) ;;
     *) die "say which: system.sh runtime | system.sh test" ;;
     esac
     if [ "$1" = test ]; then

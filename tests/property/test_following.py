@@ -220,7 +220,6 @@ class Server:
         )  # fmt: skip
         opened.events.publish_alert(
             AlertRaised(alert),
-            is_due=False,
             then=lambda: self.fleet.told.append(alert.alert_id),
         )
 

@@ -1,9 +1,11 @@
 """Receivers of webhooks that take their time, or cannot exist."""
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+import standardwebhooks
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import InvalidRequest
@@ -12,7 +14,8 @@ from onlooker.core.metrics import Metrics
 from onlooker.watches import webhooks
 from onlooker.watches.config import WebhooksSection
 from onlooker.watches.options import Webhook
-from onlooker.watches.webhooks import WebhookSender
+from onlooker.watches.outlets import OutgoingAlert
+from onlooker.watches.webhooks import WebhookSender, standard_signature
 from tests.fakes.dripping import dripping
 from tests.fakes.waiting import until
 
@@ -27,7 +30,8 @@ def send(sender: WebhookSender, url: str, **times: float) -> None:
     options = SimpleNamespace(webhook=Webhook(url))
     watch = SimpleNamespace(options=options, watch_id="watch_1")
     alert = SimpleNamespace(alert_id="alert_1", traceparent=None, **times)
-    sender.send(StreamId("default/door"), cast(Any, watch), cast(Any, alert))
+    outgoing = OutgoingAlert(StreamId("default/door"), cast(Any, watch), cast(Any, alert))
+    sender.send(outgoing, lambda: None)
 
 
 @pytest.fixture(autouse=True)
@@ -81,3 +85,29 @@ async def test_alerts_of_a_deleted_time_are_not_delivered_any_more() -> None:
     (line,) = sender._lines.values()
     assert [posted.alert.start_s for posted in line.waiting] == [1.0, 3.0]
     await sender.close()
+
+
+STANDARD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_a_signature_is_the_one_of_standard_webhooks() -> None:
+    body, now = b'{"type": "stream.alert"}', datetime.now(UTC)
+    signed = standard_signature(STANDARD, "alert_1", int(now.timestamp()), body)
+    headers = {
+        "webhook-id": "alert_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signed,
+    }
+    told = standardwebhooks.Webhook(STANDARD).verify(body, headers)
+    assert told == {"type": "stream.alert"}
+    with pytest.raises(standardwebhooks.WebhookVerificationError):
+        standardwebhooks.Webhook(STANDARD).verify(body + b" ", headers)
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_not base64!", "whsec_A"])
+async def test_a_secret_that_only_looks_like_one_of_standard_webhooks_is_refused(
+    secret: str,
+) -> None:
+    sender = make_sender(Metrics())
+    with pytest.raises(InvalidRequest, match="whsec_"):
+        await sender.check(Webhook("http://127.0.0.1:1/", secret))
