@@ -72,6 +72,7 @@ from onlooker.streams.tenancy.fleet_link import FleetLink
 from onlooker.streams.tenure import LeaseTerms
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.watches.outlets import AlertOutlet, Outlets
+from onlooker.watches.push import PushSender
 from onlooker.watches.service import WatchService
 from onlooker.watches.webhooks import WebhookSender
 
@@ -141,7 +142,11 @@ def make_gateway(
         ownership=ownership,
         tracer=tracer,
         accounts=accounts,
-        outlets=[one for one in (mqtt,) if one is not None],
+        outlets=[
+            one
+            for one in (mqtt, make_push(settings, clock=clock, metrics=metrics))
+            if one is not None
+        ],
     )
     keys = [key.get_secret_value() for key in server.api_keys]
     return Gateway(
@@ -448,6 +453,27 @@ def make_accounts(settings: Settings, *, clock: Clock, metrics: Metrics) -> Acco
         name=name,
         link=link,
     )
+
+
+def make_push(settings: Settings, *, clock: Clock, metrics: Metrics) -> PushSender | None:
+    """What sends alerts to phones and chats; None where the settings name none.
+
+    Raises:
+        ConfigError: the extra is not installed, or an address is none.
+    """
+    section = settings.watches.push
+    if not section.urls:
+        return None
+    if find_spec("apprise") is None:
+        raise ConfigError(
+            "watches.push.urls is set, and the extra for it is missing: pip install "
+            "'onlooker[push]'"
+        )
+    from onlooker.watches.apprise_notifier import AppriseNotifier
+
+    urls = [url.get_secret_value() for url in section.urls]
+    notifiers = [AppriseNotifier(url, index) for index, url in enumerate(urls)]
+    return PushSender(section, notifiers, clock, metrics)
 
 
 def make_relay(

@@ -144,6 +144,8 @@ MCP = {"mcp"}
 MAY_IMPORT_MCP = ("server/mcp/sdk_server.py", "server/mcp/stdio.py", "server/mcp/door.py")
 MQTT = {"aiomqtt"}
 MAY_IMPORT_MQTT = ("server/mqtt/broker_link.py",)
+PUSH = {"apprise"}
+MAY_IMPORT_PUSH = ("watches/apprise_notifier.py",)
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
 
 
@@ -167,6 +169,7 @@ def test_what_is_imported_is_required(
         extra = extra | (TRACES if name in MAY_IMPORT_TRACES else set())
         extra = extra | (MCP if name in MAY_IMPORT_MCP else set())
         extra = extra | (MQTT if name in MAY_IMPORT_MQTT else set())
+        extra = extra | (PUSH if name in MAY_IMPORT_PUSH else set())
         extra = extra | (TRAINING if folder in ("demo_model", "benchmarks") else set())
         if found := {p for p in imported_packages(tree) if p.lower() not in known | extra}:
             strangers[name] = found

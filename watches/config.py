@@ -1,6 +1,6 @@
 """Settings of watches and of the delivery of alerts."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from onlooker.core.address import AddressRules
 from onlooker.core.settings import Section
@@ -54,6 +54,41 @@ class WebhooksSection(Section):
         )
 
 
+class PushSection(Section):
+    """Alerts for phones and chats. Off until `urls` has any; takes the extra ``push``."""
+
+    urls: tuple[SecretStr, ...] = ()
+    """Where alerts are sent to, as apprise writes addresses: ``ntfy://TOPIC``,
+    ``tgram://TOKEN/CHAT``, ``mailtos://USER:PASSWORD@HOST``, separated by commas."""
+
+    tenants: tuple[str, ...] = ("default",)
+    """Tenants whose alerts are sent; ``*`` is every one."""
+
+    streams: tuple[str, ...] = ("*",)
+    """Names of streams whose alerts are sent, where ``*`` stands for any letters."""
+
+    pictures: bool = True
+    """Whether the picture of the evidence goes along, where the address takes pictures."""
+
+    timeout_s: float = Field(default=20.0, gt=0, le=300)
+    """How long one delivery may take."""
+
+    max_attempts: int = Field(default=4, ge=1, le=100)
+    """How often the delivery of one alert to one address is tried before it is given up."""
+
+    backoff_min_s: float = Field(default=2.0, gt=0, le=300)
+    """How long to wait after the first failure; the wait doubles with each further one."""
+
+    backoff_max_s: float = Field(default=60.0, gt=0, le=3600)
+    """The longest wait between two attempts."""
+
+    max_queued: int = Field(default=64, ge=1, le=65536)
+    """The most alerts that wait for one address; when another comes, the oldest is given up."""
+
+    max_threads: int = Field(default=4, ge=1, le=64)
+    """Deliveries at the same time, of all addresses together."""
+
+
 class WatchesSection(Section):
     """Standing questions to streams."""
 
@@ -97,3 +132,5 @@ class WatchesSection(Section):
     of that colour, where its wording says so."""
 
     webhooks: WebhooksSection = WebhooksSection()
+
+    push: PushSection = PushSection()

@@ -8,10 +8,11 @@ waits for, so that its next owner, here or on another server, tells those and no
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import Protocol
 
-from onlooker.core.ids import StreamId
+from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.watches.alert import Alert
 from onlooker.watches.watch import Watch
 
@@ -51,6 +52,14 @@ class OutgoingAlert:
         """Whether its evidence lies in a span of a stream's time."""
         alert = self.alert
         return self.stream_id == stream_id and alert.start_s <= end_s and alert.end_s >= start_s
+
+
+def is_chosen(stream_id: StreamId, tenants: Iterable[str], streams: Iterable[str]) -> bool:
+    """Whether a stream is one of those that settings choose by tenants (``*`` is every one) and by
+    patterns of names."""
+    tenant, name = split_stream_id(stream_id)
+    of_tenant = any(chosen in ("*", tenant) for chosen in tenants)
+    return of_tenant and any(fnmatchcase(name, pattern) for pattern in streams)
 
 
 class AlertOutlet(Protocol):

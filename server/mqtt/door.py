@@ -14,7 +14,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from onlooker.core.clock import Clock
@@ -31,7 +30,7 @@ from onlooker.streams.events import AnswerFinished, StreamEnded
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.stream import Stream
 from onlooker.watches.events import AlertRaised
-from onlooker.watches.outlets import OutgoingAlert
+from onlooker.watches.outlets import OutgoingAlert, is_chosen
 from onlooker.watches.watch import Watch
 
 if TYPE_CHECKING:  # it needs the extra `mqtt`
@@ -104,11 +103,7 @@ class MqttDoor:
 
     def takes(self, stream_id: StreamId, watch: Watch | None = None) -> bool:
         """Whether the settings have the stream told."""
-        tenant, name = split_stream_id(stream_id)
-        tenants, streams = self._settings.tenants, self._settings.streams
-        return ("*" in tenants or tenant in tenants) and any(
-            fnmatchcase(name, pattern) for pattern in streams
-        )
+        return is_chosen(stream_id, self._settings.tenants, self._settings.streams)
 
     def send(self, outgoing: OutgoingAlert, served: Callable[[], None]) -> None:
         """Queue an alert. Never waits."""

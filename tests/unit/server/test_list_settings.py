@@ -29,7 +29,7 @@ ITEMS: dict[str, list[Any]] = {
 
 WORDS = ["one", "two"]
 
-SECRET = ("server.api_keys", "traces.headers")
+SECRET = ("server.api_keys", "traces.headers", "watches.push.urls")
 
 NEVER_EMPTY = {"engine.memory.ranking.voting_layers"}
 """Lists that hold something or are nothing."""
