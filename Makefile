@@ -77,9 +77,12 @@ bench: setup ## One benchmark: SCENARIO=resend; without it, the list of scenario
 -include demo_model/demo_model.mk
 
 # ---- maintain ----
-.PHONY: docs sizes lock audit dist clean
+.PHONY: docs film sizes lock audit dist clean
 docs: setup ## Rewrite the generated parts of the docs (settings, metrics)
 	@$(PY) deploy/reference_docs.py --write
+
+film: setup-test ## Film the page in a real run, for the README (docs/pictures)
+	@$(TEST_ENV) $(PY) -m tests.browser.film_page docs/pictures
 
 sizes: setup ## The longest files, functions and constructors, and the lines of each room
 	@$(PY) -m deploy.sizes $(ARGS)

@@ -29,6 +29,9 @@ configure_logging_as_parent()
 OWN_PROCESS = object()
 """Context of a command that has the process to itself and may end it; given by `main`."""
 
+DEFAULT_BASE = "http://127.0.0.1:8000"
+"""Where the clients' commands look for a server that nobody names."""
+
 EXIT_CONFIG = 2
 """Exit status for everything that the person who starts the server must change."""
 
@@ -202,6 +205,8 @@ def _serve(settings: Settings, *, may_end_process: bool) -> int:
             info = gateway.hub.info
             _say(f"ready: model '{info.model}'; it knows {info.knows}")
             _say(f"page {base}/   API docs {base}/docs   metrics {base}/metrics   (Ctrl-C stops)")
+            for line in next_steps(base):
+                _say(line)
 
         server, failures = make_server(
             gateway,
@@ -217,6 +222,19 @@ def _serve(settings: Settings, *, may_end_process: bool) -> int:
         return EXIT_CONFIG if isinstance(failure, ConfigError) else 1
     _say("stopped")
     return 0
+
+
+def next_steps(base: str) -> tuple[str, ...]:
+    """Three things to do with a server that has just been started, for people."""
+    server = "" if base == DEFAULT_BASE else f" --server {base}"
+    environ = "" if base == DEFAULT_BASE else f"ONLOOKER_SERVER={base} "
+    return (
+        "Three things to do next:",
+        f"  look and ask      open {base}/ and pick the webcam, or the drawn world",
+        f"  watch a camera    onlooker watch rtsp://CAMERA --ask 'Who is there?'{server}",
+        f"  be told           {environ}python -m onlooker.clients.examples.alert_to_webhook STREAM "
+        "'somebody comes in'",
+    )
 
 
 def _assigned(assignments: list[str] | None) -> dict[str, Any]:

@@ -140,8 +140,13 @@ WEBRTC = {"aioice", "aiortc"}
 MAY_IMPORT_WEBRTC = ("streams/webrtc/seams.py",)
 TRACES = {"opentelemetry"}
 MAY_IMPORT_TRACES = ("server/traces/otlp.py",)
-MCP = {"mcp"}
-MAY_IMPORT_MCP = ("server/mcp/sdk_server.py", "server/mcp/stdio.py", "server/mcp/door.py")
+MCP = {"mcp", "httpx2"}  # the second is the first one's own client
+MAY_IMPORT_MCP = (
+    "server/mcp/sdk_server.py",
+    "server/mcp/stdio.py",
+    "server/mcp/door.py",
+    "clients/examples/mcp_session.py",
+)
 MQTT = {"aiomqtt"}
 MAY_IMPORT_MQTT = ("server/mqtt/broker_link.py",)
 PUSH = {"apprise"}

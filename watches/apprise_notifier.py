@@ -35,7 +35,7 @@ class AppriseNotifier:
             ending = "webp" if picture.media_type == "image/webp" else "jpg"
             attach = apprise.AppriseAttachment()
             attach.add(
-                AttachMemory(
+                AttachMemory(  # type: ignore[no-untyped-call]  # apprise does not type it
                     content=picture.data, name=f"evidence.{ending}", mimetype=picture.media_type
                 )
             )

@@ -1,0 +1,1 @@
+"""Short programs to begin with: each does one thing with a server that runs."""
