@@ -478,7 +478,9 @@ class Metrics:
             "onlooker_store_moves_total",
             "Segments between tiers: demoted to a lower one, forgotten as the last copy went, "
             "not_durable for want of room below, or written_again since a tier may have lost them "
-            "(doubted counts how often). On a GPU: kept in ordinary memory, since the pool that "
+            "(doubted counts how often). Segments that a step had to read from the store itself "
+            "(read_in_step), and requests that had to wait until others had fetched theirs "
+            "(fetch_waited). On a GPU: kept in ordinary memory, since the pool that "
             "the GPU reaches had no room (unpooled), and steps that waited for the thread that "
             "hands segments to the store (write_waited). In streams: deletions that were retried "
             "since "

@@ -51,7 +51,9 @@ class MemorySection(Section):
     before it attends; only clips of one size can be chosen. ``probe``: a short request asks first,
     then the chosen clips are placed as they are; that takes one more engine step, and clips of any
     size and number can be chosen. ``auto``: ``probe`` where layers vote, sizes differ, `mass` is
-    set or the recency gate goes by scores, else ``layers``."""
+    set, the recency gate goes by scores, or not all that is remembered is held ready, else
+    ``layers``. A question for which a layer chooses what only the store has is put again by asking
+    first, whatever is set here."""
 
     mass: float | None = Field(default=None, gt=0, lt=1)
     """Probability that the clips that are brought back must reach together, by a softmax over all
@@ -103,6 +105,11 @@ class MemorySection(Section):
     """On a GPU, the most segments that wait to be handed to the store by a thread beside the model.
     When there are more a step waits, which ``onlooker_store_moves_total{move="write_waited"}``
     counts."""
+
+    fetching_requests: int = Field(default=8, ge=1, le=4096)
+    """The most requests for which segments are brought up from the store at once, beside the steps
+    of others; each holds one context. More wait until these have started, which
+    ``onlooker_store_moves_total{move="fetch_waited"}`` counts."""
 
     @property
     def zone(self) -> tzinfo | None:

@@ -111,6 +111,8 @@ class RequestPlan:
     loads: LoadRuns = field(default_factory=LoadRuns)
     saves: list[SaveSpan] = field(default_factory=list)
     retrieval: RetrievalPlan | None = None
+    reads: list[str] = field(default_factory=list)
+    """Keys of other segments that are looked into, and have to be held ready first."""
 
     @property
     def num_covered_tokens(self) -> int:
@@ -146,3 +148,6 @@ class RequestReport:
     itself."""
     traced: list[LayerTrace] = field(default_factory=list)
     """All scores of the candidates, one entry for each layer, where the plan asked for them."""
+    away: list[str] = field(default_factory=list)
+    """Keys of segments that a probe has to look into and that are not held ready: it is to be made
+    again, with these in its plan (see `RequestPlan.reads`)."""

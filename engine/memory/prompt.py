@@ -75,6 +75,7 @@ class PromptBuilder:
         self._loads = LoadRuns()
         self._saves: list[SaveSpan] = []
         self._slots: list[MemorySlot] = []
+        self._reads: list[str] = []
         self._candidates = KeyRuns()
         self._num_wanted = 0
         self._traces = False
@@ -176,10 +177,11 @@ class PromptBuilder:
         recent: Iterable[str],
         *,
         traces: bool = False,
+        reads: Sequence[str] = (),
     ) -> None:
         """Ask which of `candidates` (keys) the question wants, at most `num_wanted`; none of them
-        is shown."""
-        self._traces = traces
+        is shown. `reads`: keys of those that have to be looked into."""
+        self._traces, self._reads = traces, list(reads)
         self._candidates, self._num_wanted = KeyRuns.of(candidates), num_wanted
         self._recent = KeyRuns.of(recent)
 
@@ -219,7 +221,7 @@ class PromptBuilder:
         return SegmentPrompt(
             token_ids=self._ids,
             salt=self._salt,
-            plan=RequestPlan(self._loads, self._saves, retrieval),
+            plan=RequestPlan(self._loads, self._saves, retrieval, self._reads),
             stored=self._stored,
             computed=self._computed,
             positions=self._positions() if self._carries else None,

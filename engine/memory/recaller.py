@@ -1,9 +1,10 @@
 """`Recaller`: which remembered clips an answer sees. Asks the model first where that is needed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from onlooker.core.errors import ConfigError
+from onlooker.core.errors import ConfigError, EngineFailed
 from onlooker.engine.interface import Question
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.plan import RequestReport
@@ -17,10 +18,17 @@ MIN_ROOM_TOKENS = 64
 
 class Probe(Protocol):
     """A function that runs a request which asks which of the candidates of `recall` the question
-    wants or, with `traces`, for all scores of them; returns the request's report."""
+    wants or, with `traces`, for all scores of them; returns the request's report. `reads`: keys
+    of segments that it looks into, as an earlier one has said."""
 
     async def __call__(
-        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+        self,
+        memory: StreamMemory,
+        question: Question,
+        recall: Recall,
+        *,
+        traces: bool = False,
+        reads: Sequence[str] = (),
     ) -> RequestReport: ...
 
 
@@ -101,8 +109,14 @@ class Recaller:
             )
         )
 
-    async def recall(self, memory: StreamMemory, question: Question) -> Recall:
+    async def recall(
+        self, memory: StreamMemory, question: Question, *, asks: bool = False
+    ) -> Recall:
         """Which clips an answer to `question` sees.
+
+        Args:
+            asks: whether to ask the model first in any case, since what layers would choose by
+                themselves may not be held ready.
 
         Raises:
             EngineFailed: the request that asks failed, for instance as a segment is gone.
@@ -110,8 +124,9 @@ class Recaller:
         recall = self._recalled(memory, question)
         if not recall.candidates:
             return recall
-        if self._always_asks or (self._settings.retrieval == "auto" and not recall.is_one_size):
-            report = await self._probe(memory, question, recall)
+        asks = asks or self._always_asks
+        if asks or (self._settings.retrieval == "auto" and not recall.is_one_size):
+            report = await self._asked(memory, question, recall)
             return recall.chosen(report.picked[0], dict(report.read))
         return recall.of_one_size()
 
@@ -120,6 +135,20 @@ class Recaller:
         recall = self._recalled(memory, question)
         report = await self._probe(memory, question, recall, traces=True)
         return Trace([clip.clip_index for clip in recall.candidates], report.traced)
+
+    async def _asked(
+        self, memory: StreamMemory, question: Question, recall: Recall
+    ) -> RequestReport:
+        """What a probe chooses; it is made again as long as it has to look into segments that are
+        not held ready."""
+        reads: list[str] = []
+        report = await self._probe(memory, question, recall)
+        while report.away:
+            if report.away == reads:
+                raise EngineFailed("a segment that the question is compared with is gone")
+            reads = report.away
+            report = await self._probe(memory, question, recall, reads=reads)
+        return report
 
     def _recalled(self, memory: StreamMemory, question: Question) -> Recall:
         if question.newest_clips is not None:

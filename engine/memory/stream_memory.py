@@ -239,6 +239,11 @@ class StreamMemory:
         """The keys of everything that should be stored."""
         return [*self.sinks, *self.notes.keys(), *(clip.tokens.key for clip in self._clips)]
 
+    @property
+    def num_segments(self) -> int:
+        """The number of `keys`."""
+        return len(self.sinks) + len(self.notes.keys()) + len(self._clips)
+
     def __len__(self) -> int:
         return len(self._clips)
 

@@ -86,6 +86,7 @@ def plan_params(plan: RequestPlan) -> dict[str, Any]:
         plan.loads.runs,
         [_save_values(span) for span in plan.saves],
         retrieval,
+        KeyRuns.of(plan.reads).runs,
     )
     return {PLAN_KEY: json.dumps(plain, separators=(",", ":"))}
 
@@ -95,7 +96,7 @@ def read_plan(params: Params) -> RequestPlan | None:
     text = (params or {}).get(PLAN_KEY)
     if text is None:
         return None
-    loads, saves, retrieval = json.loads(text)
+    loads, saves, retrieval, reads = json.loads(text)
     found = None
     if retrieval is not None:
         slots, candidates, recent, *others = retrieval
@@ -109,6 +110,7 @@ def read_plan(params: Params) -> RequestPlan | None:
         LoadRuns(loads),
         [_read_save(values) for values in saves],
         found,
+        list(KeyRuns(reads)),
     )
 
 
@@ -233,6 +235,17 @@ class Refusal:
     """Blocks of the request; vLLM fails the requests that have blocks which hold garbage."""
 
 
+@dataclass(frozen=True, slots=True)
+class FetchOp:
+    """Bring up from the store below what a request needs that waits to be started."""
+
+    request_id: str
+    keys: list[str]
+    """Keys of all segments that it needs; some may be held ready."""
+    has_waited: bool
+    """Whether it had to wait until others had started (``engine.memory.fetching_requests``)."""
+
+
 @dataclass(slots=True)
 class WorkerPlan:
     """All of a step's work for the worker."""
@@ -243,6 +256,7 @@ class WorkerPlan:
     refusals: list[Refusal] = field(default_factory=list)
     dropped_requests: list[str] = field(default_factory=list)
     """Requests that ended: whatever was saved of them in part is forgotten."""
+    fetches: list[FetchOp] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -260,6 +274,13 @@ class WorkerReport:
     """What an answer read of the stored segments, and where."""
     traced: dict[str, list[LayerTrace]] = field(default_factory=dict)
     """All scores of the candidates, one entry for each layer, where a request wants them."""
+    away: dict[str, list[str]] = field(default_factory=dict)
+    """Keys of segments that a probe has to look into and that are not held ready."""
+    fetched: dict[int, list[str]] = field(default_factory=dict)
+    """Requests for which all was fetched that can be, by the rank of the worker."""
+    held: dict[int, dict[str, bool]] = field(default_factory=dict)
+    """Segments that are now held ready, or are no longer, by the rank of the worker; told where
+    there is a store below."""
 
     def join(self, other: "WorkerReport") -> None:
         """Add the report of another worker, which holds its own heads of the same segments. What
@@ -267,9 +288,12 @@ class WorkerReport:
         for request_id in list(self.saved):
             theirs = other.saved.get(request_id, [])
             self.saved[request_id] = [key for key in self.saved[request_id] if key in theirs]
-        for request_id, keys in other.missing.items():
-            known = self.missing.setdefault(request_id, [])
-            known += [key for key in keys if key not in known]
+        for told, news in ((self.missing, other.missing), (self.away, other.away)):
+            for request_id, keys in news.items():
+                known = told.setdefault(request_id, [])
+                known += [key for key in keys if key not in known]
+        self.fetched.update(other.fetched)
+        self.held.update(other.held)
         for request_id, traces in other.traced.items():
             self.traced.setdefault(request_id, traces)
         for request_id, layers in other.picked.items():
@@ -284,7 +308,9 @@ class WorkerReport:
     @property
     def request_ids(self) -> set[str]:
         """Ids of the requests of which the report tells anything."""
-        return {*self.saved, *self.missing, *self.picked, *self.read, *self.traced}
+        return {
+            *self.saved, *self.missing, *self.picked, *self.read, *self.traced, *self.away,
+        }  # fmt: skip
 
     def of(self, request_id: str) -> RequestReport:
         """What the report tells of one request."""
@@ -294,6 +320,7 @@ class WorkerReport:
             picked=self.picked.get(request_id, []),
             read=self.read.get(request_id, {}),
             traced=self.traced.get(request_id, []),
+            away=self.away.get(request_id, []),
         )
 
 
@@ -316,6 +343,8 @@ class AdapterSettings:
     together; where KV is moved in all layers at once."""
     write_behind_segments: int = 256
     """Segments that may wait to be handed to the store."""
+    fetching_requests: int = 8
+    """Requests for which segments are brought up from the store at once."""
     store: CacheStoreSection | None = None
 
     def to_config(self) -> dict[str, Any]:
@@ -327,6 +356,7 @@ class AdapterSettings:
             "mover": self.mover,
             "pool_bytes": self.pool_bytes,
             "write_behind_segments": self.write_behind_segments,
+            "fetching_requests": self.fetching_requests,
         }
         if self.arena_bytes is not None:
             found["arena_bytes"] = self.arena_bytes
@@ -345,6 +375,7 @@ class AdapterSettings:
             mover=config.get("mover", "layers"),
             pool_bytes=config.get("pool_bytes", 2 << 30),
             write_behind_segments=config.get("write_behind_segments", 256),
+            fetching_requests=config.get("fetching_requests", 8),
             store=None if store is None else CacheStoreSection.model_validate(store),
         )
 
@@ -460,9 +491,18 @@ def unreached_tiers(prefix: str) -> WorkerCall[list[str]]:
     return WorkerCall("unreached_tiers", (prefix,), list)
 
 
-def missing_segments(keys: Sequence[str]) -> WorkerCall[list[str]]:
-    """Which of `keys` can be read nowhere."""
-    return WorkerCall("missing_segments", (list(keys),), list)
+def missing_segments(name: str, keys: Sequence[str] | None) -> WorkerCall[list[str] | None]:
+    """Which of `keys` can be read nowhere; None as long as the store is being asked, without a step
+    that waits for it. It is called until there is an answer: at first with the keys, then without.
+
+    Args:
+        name: names the question, so that several may be asked at once.
+    """
+    return WorkerCall(
+        "missing_segments",
+        (name, None if keys is None else list(keys)),
+        lambda plain: None if plain is None else list(plain),
+    )
 
 
 def own_stream(stream: str, claim: Claim) -> WorkerCall[None]:
@@ -475,9 +515,15 @@ def is_writing(prefix: str) -> WorkerCall[bool]:
     return WorkerCall("is_writing", (prefix,), bool)
 
 
-def stored_lives(prefix: str) -> WorkerCall[StoredLives]:
-    """The lives of a stream (``model/tenant/stream/``) that the store knows."""
-    return WorkerCall("stored_lives", (prefix,), lambda plain: StoredLives(**plain))
+def stored_lives(prefix: str, *, is_first: bool) -> WorkerCall[StoredLives | None]:
+    """The lives of a stream (``model/tenant/stream/``) that the store knows; None as long as it is
+    being asked, without a step that waits for it. It is called until there is an answer.
+    `is_first`: begin."""
+    return WorkerCall(
+        "stored_lives",
+        (prefix, is_first),
+        lambda plain: None if plain is None else StoredLives(**plain),
+    )
 
 
 def restore_stream(prefix: str, *, is_first: bool) -> WorkerCall[StoredSegments]:

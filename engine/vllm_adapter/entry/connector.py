@@ -19,6 +19,7 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
 
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
+from onlooker.engine.vllm_adapter.step.fetches import Fetches
 from onlooker.engine.vllm_adapter.step.planner import StepPlanner
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
@@ -66,12 +67,19 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         self._is_in_step = False
         self.plan = WorkerPlan()
         """In the scheduler: what the workers are told of the newest step."""
+        settings = AdapterSettings.from_config(
+            vllm_config.kv_transfer_config.kv_connector_extra_config
+        )
         if role == KVConnectorRole.SCHEDULER:
-            self._planner = StepPlanner(block_size=vllm_config.cache_config.block_size)
+            fetches = None
+            if settings.store is not None:
+                fetches = Fetches(
+                    num_workers=vllm_config.parallel_config.tensor_parallel_size,
+                    max_requests=settings.fetching_requests,
+                )
+            block_size = vllm_config.cache_config.block_size
+            self._planner = StepPlanner(block_size=block_size, fetches=fetches)
         else:
-            settings = AdapterSettings.from_config(
-                vllm_config.kv_transfer_config.kv_connector_extra_config
-            )
             share = HeadShare(*seams.tensor_rank())
             self._worker = SegmentWorker(
                 settings,
@@ -98,11 +106,18 @@ class SegmentConnector(KVConnectorBase_V1, SupportsHMA):
         assert self._planner is not None
         return self._planner.retrieves(request)
 
+    def awaits_fetch(self, request: RequestState) -> bool:
+        """Whether the request cannot start yet, as its segments come from a slower tier."""
+        assert self._planner is not None
+        return self._planner.awaits_fetch(request)
+
     def get_num_new_matched_tokens(
         self, request: Any, num_computed_tokens: int
     ) -> tuple[int | None, bool]:
         assert self._planner is not None
         state = seams.request_state(request)
+        if not self._planner.is_ready(state, num_computed_tokens):
+            return None, False  # vLLM goes on with others, and asks again
         return self._planner.num_to_load(state, num_computed_tokens), False
 
     def update_state_after_alloc(self, request: Any, blocks: Any, num_external_tokens: int) -> None:

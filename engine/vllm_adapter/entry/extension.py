@@ -1,6 +1,7 @@
 """What the server may ask of a worker beside requests; see `wire.WorkerCall`."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from onlooker.cache_store.leases import Claim
@@ -43,9 +44,13 @@ class SegmentExtension:
         vault = self._worker().vault
         return [] if vault is None else vault.unreached(prefix)
 
-    def missing_segments(self, keys: list[str]) -> list[str]:
+    def missing_segments(self, name: str, keys: list[str] | None) -> list[str] | None:
         """Answers `wire.missing_segments`."""
-        return self._worker().arena.missing(keys)
+        worker = self._worker()
+        if keys is not None:
+            worker.inquiries.begin(f"missing {name}", worker.missing(keys))
+        found: list[str] | None = worker.inquiries.answer(f"missing {name}")
+        return found
 
     def own_stream(self, stream: str, epoch: int, is_handed_over: bool) -> None:
         """Answers `wire.own_stream`."""
@@ -58,13 +63,15 @@ class SegmentExtension:
         vault = self._worker().vault
         return vault is not None and vault.is_writing(prefix)
 
-    def stored_lives(self, prefix: str) -> dict[str, Any]:
+    def stored_lives(self, prefix: str, is_first: bool) -> dict[str, Any] | None:
         """Answers `wire.stored_lives`."""
-        vault = self._worker().vault
-        if vault is None:
+        worker = self._worker()
+        if worker.vault is None:
             return asdict(StoredLives([], is_complete=True))
-        generations, is_complete = vault.generations(prefix)
-        return asdict(StoredLives(generations, is_complete))
+        if is_first:
+            worker.inquiries.begin(f"lives {prefix}", partial(worker.vault.generations, prefix))
+        found = worker.inquiries.answer(f"lives {prefix}")
+        return None if found is None else asdict(StoredLives(*found))
 
     def restore_stream(self, prefix: str, is_first: bool) -> dict[str, Any]:
         """Answers `wire.restore_stream`."""

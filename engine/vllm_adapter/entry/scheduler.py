@@ -8,7 +8,7 @@ from typing import Any
 from onlooker.core.clock import SystemClock
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.entry.connector import SegmentConnector
-from onlooker.engine.vllm_adapter.seams import AsyncScheduler, Scheduler
+from onlooker.engine.vllm_adapter.seams import AsyncScheduler, RequestState, Scheduler
 from onlooker.engine.vllm_adapter.step import arrivals
 from onlooker.engine.vllm_adapter.step.docket import Docket
 from onlooker.engine.vllm_adapter.step.lineup import Lineup
@@ -44,15 +44,21 @@ class SegmentScheduler(Scheduler):
         began_s = self._clock.now_s()
         running, waiting = seams.queues(self)
         runs = [seams.request_state(request) for request in running]
-        waits = [seams.request_state(request) for request in waiting]
+        waits: list[RequestState] = []
+        # Requests that wait for the store, so that no order of work counts on them.
+        fetching: list[str] = []
+        for state in map(seams.request_state, waiting):
+            if self.connector.awaits_fetch(state):
+                fetching.append(state.request_id)
+            else:
+                waits.append(state)
         limits = StepLimits(*seams.step_limits(self))
         lineup = None
         if self.steward is not None:
             lineup = self.steward.lineup(runs, waits, limits)
             if lineup is None:
                 # What waits may still stand in the order of a policy that has failed since.
-                waiting.sort(key=seams.arrived_at)
-                waits = [seams.request_state(request) for request in waiting]
+                waits.sort(key=lambda state: seams.arrived_at(self.requests[state.request_id]))
         if lineup is None:
             num_startable = arrivals.num_startable(
                 runs,
@@ -67,7 +73,7 @@ class SegmentScheduler(Scheduler):
             running=[self.requests[key] for key in lineup.running],
             aside=[self.requests[key] for key in lineup.aside],
             waiting=[self.requests[key] for key in lineup.waiting],
-            held=[self.requests[key] for key in lineup.held],
+            held=[self.requests[key] for key in (*fetching, *lineup.held)],
             token_budget=lineup.token_budget,
             chunk_limit=lineup.chunk_limit,
         ):

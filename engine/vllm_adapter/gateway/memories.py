@@ -5,12 +5,13 @@ The clips that prompts are made of are known here; their KV stays with the worke
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
 from onlooker.cache_store.leases import Claim
 from onlooker.core.clock import Clock
-from onlooker.core.ids import StreamId, split_stream_id
+from onlooker.core.ids import StreamId, new_id, split_stream_id
 from onlooker.core.media import Clip, Cover
 from onlooker.engine.interface import Forgotten, Held, Remembered, Stock, Waiting
 from onlooker.engine.memory.clip_tokens import ClipTokens
@@ -22,6 +23,8 @@ from onlooker.engine.memory.stream_memory import StreamMemory
 from onlooker.engine.memory.timeline import RememberedClip
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
+
+R = TypeVar("R")
 
 _log = logging.getLogger("onlooker.engine.vllm")
 
@@ -52,6 +55,9 @@ class StreamMemories:
         self._memories: dict[StreamId, StreamMemory] = {}
         self._newest: dict[StreamId, Clip] = {}
         self._claimed: set[StreamId] = set()
+        self.holds_all = True
+        """Whether the workers hold all segments ready, as far as is known; else some have to be
+        brought up from the store below."""
         self.bytes_per_token = 0
         """Bytes of keys and values that one token takes in all layers."""
         self.max_clips = 1
@@ -79,7 +85,9 @@ class StreamMemories:
             self._claimed.add(stream_id)
             await self._runner.ask_workers(wire.own_stream(f"{tenant}/{name}", claim))
         lives_of = f"{self._fingerprint}/{tenant}/{name}/"
-        stored = await self._runner.ask_workers(wire.stored_lives(lives_of))
+        stored = await self._answers(
+            lambda is_first: wire.stored_lives(lives_of, is_first=is_first)
+        )
         # Only what every worker has is whole; the newest life is the one to go on with.
         lives = set.intersection(*(set(one.generations) for one in stored))
         generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
@@ -181,6 +189,8 @@ class StreamMemories:
             for tier in dict.fromkeys(tier for worker in stats for tier in worker.tiers)
         }
         moves = _merged([worker.moves for worker in stats])
+        num_known = sum(memory.num_segments for memory in self)
+        self.holds_all = min(worker.segments for worker in stats) >= num_known
         is_kept = all(stock.is_kept for stock in stocks)
         remembered = {
             stream_id: memory.num_tokens * self.bytes_per_token
@@ -192,12 +202,24 @@ class StreamMemories:
         """Compare what should be stored with what is, and forget what is gone; returns whether
         anything was."""
         keys = [*memory.keys()]
-        answers = await self._runner.ask_workers(wire.missing_segments(keys))
+        name = new_id("missing")
+        answers = await self._answers(
+            lambda is_first: wire.missing_segments(name, keys if is_first else None)
+        )
         missing = {key for answer in answers for key in answer}
         memory.forget(missing)
         if missing:
             _log.warning("segments are missing", extra={"count": len(missing)})
         return bool(missing)
+
+    async def _answers(self, call: Callable[[bool], wire.WorkerCall[R | None]]) -> list[R]:
+        """What all workers answer to a call that they work on beside the steps. `call` makes it, to
+        begin with and to ask again."""
+        answers = await self._runner.ask_workers(call(True))
+        while any(answer is None for answer in answers):
+            await self._clock.sleep(_POLL_S)
+            answers = await self._runner.ask_workers(call(False))
+        return [answer for answer in answers if answer is not None]
 
     async def _wait_written(self, prefix: str) -> None:
         """Who opens the stream next, perhaps on another server, is to find all of it."""
@@ -235,6 +257,7 @@ class StreamMemories:
         if strays := set.union(*listed) - known:
             _log.warning("segments are not whole", extra={"count": len(strays)})
             await self._runner.ask_workers(wire.drop_segments(sorted(strays)))
+        self.holds_all = self.holds_all and not known
         covers: list[Cover] = []
         for segment in sorted(stored[0], key=lambda one: one.key):
             parsed = parse_key(segment.key)

@@ -118,10 +118,16 @@ class SegmentPrompts:
         return Ingesting(builder, kept, thin)
 
     async def probing(
-        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+        self,
+        memory: StreamMemory,
+        question: Question,
+        recall: Recall,
+        *,
+        traces: bool = False,
+        reads: Sequence[str] = (),
     ) -> PromptBuilder:
         """The prompt that asks which of the candidates the answer wants, or, with `traces`, for
-        everything that can be said of them."""
+        everything that can be said of them. `reads`: see `Probe`."""
         builder, tail = await self._opened(memory, question)
         for clip in recall.recent:
             builder.load_clip(clip.tokens)
@@ -130,6 +136,7 @@ class SegmentPrompts:
             recall.num_slots,
             [clip.tokens.key for clip in recall.recent],
             traces=traces,
+            reads=reads,
         )
         builder.question(tail)
         self._check_step(builder)

@@ -5,7 +5,7 @@ KV stays in vLLM's worker; here are the prompts and what becomes of them.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -208,11 +208,13 @@ class SegmentEngine:
         memory = self._streams[question.stream_id]
         memory.cover(question.covers)
         incomplete = memory.is_incomplete
+        asks = not self._streams.holds_all
         while True:
             num_forgets = memory.num_forgets
+            recall: Recall | None = None
             reader = AnswerReader(question, self._runner.call_finder)
             try:
-                recall = await self.recaller.recall(memory, question)
+                recall = await self.recaller.recall(memory, question, asks=asks)
                 newest = self._streams.newest(question.stream_id)
                 once = shown_once(question, newest, recall)
                 builder = await self._prompts.asking(memory, question, recall, once, newest)
@@ -253,6 +255,10 @@ class SegmentEngine:
                 # go; if nothing is missing the failure was another one.
                 if reader.has_sent:
                     raise
+                if recall is not None and recall.num_slots and self._store is not None:
+                    # A layer may have chosen what only the store has, for which no step waits.
+                    asks = True
+                    continue
                 if await self._streams.forget_missing(memory):
                     incomplete = True
                 elif memory.num_forgets == num_forgets:
@@ -283,9 +289,15 @@ class SegmentEngine:
         return outcome
 
     async def _probe(
-        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+        self,
+        memory: StreamMemory,
+        question: Question,
+        recall: Recall,
+        *,
+        traces: bool = False,
+        reads: Sequence[str] = (),
     ) -> RequestReport:
-        builder = await self._prompts.probing(memory, question, recall, traces=traces)
+        builder = await self._prompts.probing(memory, question, recall, traces=traces, reads=reads)
         return (await self._run(builder, question.care)).report
 
     # ---- starting ----
@@ -382,6 +394,7 @@ class SegmentEngine:
             mover=self._mover,
             pool_bytes=arena_bytes,
             write_behind_segments=memory.write_behind_segments,
+            fetching_requests=memory.fetching_requests,
         )
         if self._store is not None:
             adapter = replace(adapter, arena_bytes=arena_bytes, store=self._store)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from onlooker.engine.memory.plan import RequestPlan, RequestReport, RetrievalPlan
 from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
+from onlooker.engine.vllm_adapter.step.fetches import Fetches
 from onlooker.engine.vllm_adapter.wire import (
     LoadOp,
     Refusal,
@@ -20,10 +21,12 @@ class StepPlanner:
 
     Args:
         block_size: tokens of one KV block.
+        fetches: where there is a store below, what waits for it.
     """
 
-    def __init__(self, *, block_size: int) -> None:
+    def __init__(self, *, block_size: int, fetches: Fetches | None = None) -> None:
         self._block_size = block_size
+        self._fetches = fetches
         self._plans: dict[str, RequestPlan] = {}
         self._covered: dict[str, int] = {}
         """Tokens at the start of each prompt that are not computed."""
@@ -44,6 +47,19 @@ class StepPlanner:
         first `num_found`, which vLLM has found in its blocks."""
         return max(0, self.num_covered(request) - num_found)
 
+    def is_ready(self, request: RequestState, num_found: int) -> bool:
+        """Whether the workers hold what is to be loaded after the first `num_found` tokens; else it
+        is fetched, and the request has to wait. See `num_to_load`."""
+        spec = self._plan_of(request)
+        if self._fetches is None or spec is None:
+            return True
+        keys = [span.key for span in spec.loads.ending_after(num_found)]
+        return self._fetches.is_ready(request.request_id, keys + spec.reads)
+
+    def awaits_fetch(self, request: RequestState) -> bool:
+        """Whether the request waits for what is being fetched."""
+        return self._fetches is not None and self._fetches.awaits(request.request_id)
+
     def retrieves(self, request: RequestState) -> bool:
         """Whether the request's question chooses clips: it must be computed in one step."""
         spec = self._plan_of(request)
@@ -53,6 +69,8 @@ class StepPlanner:
         """Note that the request got its blocks: `num_tokens` tokens are loaded into them in this
         step (again after preemption)."""
         self._loading[request.request_id] = self._covered[request.request_id] - num_tokens
+        if self._fetches is not None:
+            self._fetches.forget([request.request_id])
 
     def plan(self, scheduled: Iterable[ScheduledRequest]) -> WorkerPlan:
         """The step's work for the workers; forgets what it has handed out."""
@@ -63,10 +81,14 @@ class StepPlanner:
             if spec is not None:
                 self._plan_request(plan, spec, request)
         self._loading.clear()
+        if self._fetches is not None:
+            plan.fetches = self._fetches.ops()
         return plan
 
     def note(self, report: WorkerReport) -> None:
         """Take what the workers reported, for the outputs of the requests. Idempotent."""
+        if self._fetches is not None:
+            self._fetches.note(report)
         for request_id in report.request_ids & set(self._plans):
             news = report.of(request_id)
             known = self._reports.get(request_id, RequestReport())
@@ -77,12 +99,15 @@ class StepPlanner:
                 # After preemption all is read again, then from nearer: the first time counts.
                 read={**news.read, **known.read},
                 traced=news.traced or known.traced,
+                away=news.away or known.away,
             )
 
     def finish(self, request_id: str) -> RequestReport | None:
         """Forget a request that ended; returns what its output should carry."""
         self._covered.pop(request_id, None)
         self._asked.discard(request_id)
+        if self._fetches is not None:
+            self._fetches.forget([request_id])
         if self._plans.pop(request_id, None) is not None:
             self._ended.append(request_id)
         return self._reports.pop(request_id, None)

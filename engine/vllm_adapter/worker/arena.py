@@ -6,7 +6,7 @@ so that retrieval can rank what is not here itself.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,9 +17,6 @@ from onlooker.engine.vllm_adapter.worker.index import Index, Likeness
 from onlooker.engine.vllm_adapter.worker.pool import TokenRun
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, RetrievalScore
-
-_AT_ONCE = 64
-"""The most segments that are read together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +107,9 @@ class SegmentArena:
         """Bytes of keys and values that one token of a segment takes in all layers."""
         self.num_fetched = 0
         """Segments that came from the store below."""
+        self.num_read_in_step = 0
+        """Segments that were not held when a step needed them, so that it had to ask below."""
+        self._changes: dict[str, bool] = {}
 
     def place_index(self, device: torch.device) -> None:
         """Have the index lie on a device, before there is anything in it."""
@@ -122,6 +122,7 @@ class SegmentArena:
         keys alone."""
         self._remove(key)
         self._segments[key] = segment
+        self._note_change(key, True)
         self.num_bytes += segment.num_bytes
         self.token_bytes = segment.kv_bytes // max(1, segment.num_tokens)
         if entries is None and segment.plain_keys is not None and key not in self.index:
@@ -131,6 +132,17 @@ class SegmentArena:
         if self._budget_bytes is not None:
             while self.num_bytes > self._budget_bytes and self.drop_oldest():
                 pass
+
+    def bring(self, key: str, segment: Segment) -> None:
+        """Keep a segment that came from the store below."""
+        self.num_fetched += 1
+        self.put(key, segment)
+
+    def take_changes(self) -> dict[str, bool]:
+        """Which segments are held here since the last call, or no longer are; where there is a
+        store below."""
+        changes, self._changes = self._changes, {}
+        return changes
 
     def drop_oldest(self) -> bool:
         """Let go of the segment that was used longest ago, if it can be had from below and is not
@@ -165,22 +177,18 @@ class SegmentArena:
         found = self._found(keys, reads)
         return [found[key] for key in keys] if len(found) == len(set(keys)) else None
 
-    def missing(self, keys: Sequence[str]) -> list[str]:
-        """Which of `keys` can be read neither here nor below; reads them all."""
-        missing = []
-        for start in range(0, len(keys), _AT_ONCE):
-            some = keys[start : start + _AT_ONCE]
-            found = self._found(some)
-            missing += [key for key in some if key not in found]
-        return missing
-
-    def index_missing(self, keys: Sequence[str]) -> list[str]:
-        """Which of `keys` cannot be compared. Segments that were stored with the entries of another
-        score are read once, to make their entries anew."""
-        unknown = self.index.missing(keys)
-        for start in range(0, len(unknown), _AT_ONCE):
-            self._found(unknown[start : start + _AT_ONCE])
-        return self.index.missing(unknown)
+    def get_held(
+        self, keys: Sequence[str], reads: Reads, beside: Mapping[str, Segment] | None = None
+    ) -> list[Segment] | None:
+        """The segments of all `keys`, or None when one is not held here, nor `beside`; notes them
+        in `reads`. Asks nobody below."""
+        found = {**self.found_here(keys), **(beside or {})}
+        if any(key not in found for key in keys):
+            return None
+        self.use(keys)
+        for key in keys:
+            reads.setdefault(key, (DEVICE, found[key].kv_bytes))
+        return [found[key] for key in keys]
 
     def add_entries(self, key: str, entries: torch.Tensor) -> None:
         """Know a segment that only the store below holds, by what the index keeps of it."""
@@ -211,15 +219,20 @@ class SegmentArena:
             reads.setdefault(key, (DEVICE, segment.kv_bytes))
         missing = [key for key in dict.fromkeys(keys) if key not in found]
         if missing and self._backing is not None:
+            self.num_read_in_step += len(missing)
             for key, (segment, tier) in self._backing.load(missing).items():
                 found[key] = segment
                 reads.setdefault(key, (tier, segment.kv_bytes))
-                self.num_fetched += 1
-                self.put(key, segment)
+                self.bring(key, segment)
         return found
 
     def _remove(self, key: str) -> bool:
         segment = self._segments.pop(key, None)
         if segment is not None:
             self.num_bytes -= segment.num_bytes
+            self._note_change(key, False)
         return segment is not None
+
+    def _note_change(self, key: str, is_held: bool) -> None:
+        if self._backing is not None:
+            self._changes[key] = is_held

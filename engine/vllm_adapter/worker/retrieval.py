@@ -8,7 +8,7 @@ Where layers vote, their scores are standardised and added up. In one pass a lay
 the votes of layers before it and its own; those before the first voter choose by themselves.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,13 +17,16 @@ from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import Reads
 from onlooker.engine.memory.ranking import LayerTrace, RetrievalPolicy
 from onlooker.engine.vllm_adapter.wire import Refusal, RetrieveOp
-from onlooker.engine.vllm_adapter.worker.arena import SegmentArena
+from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.ranker import LayerView, Ranker
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, compared
 from onlooker.engine.vllm_adapter.worker.selection import Ranked, filled, standardised
 from onlooker.engine.vllm_adapter.worker.tracing import traced
+
+MAX_AWAY = 256
+"""The most segments that a probe lacks and asks for at once."""
 
 FindRows = Callable[[list[int]], torch.Tensor]
 """A function that finds the rows of this step's batch that belong to given KV slots."""
@@ -63,6 +66,7 @@ class LayerRetriever:
     Args:
         reads: is filled with which segments were read and where they lay, by request.
         group: the workers that have the other heads.
+        beside: segments that were fetched for requests, also where the arena has no room for them.
     """
 
     def __init__(
@@ -75,8 +79,10 @@ class LayerRetriever:
         policy: RetrievalPolicy,
         reads: dict[str, Reads] | None = None,
         group: HeadGroup = ALONE,
+        beside: Mapping[str, Mapping[str, Segment]] | None = None,
     ) -> None:
         self._group = group
+        self._beside = beside or {}
         self._arena = arena
         self._rotary = rotary
         self._policy = policy
@@ -93,23 +99,24 @@ class LayerRetriever:
         self.traced: dict[str, list[LayerTrace]] = {}
         """All scores of the candidates, one entry for each layer, by the request that wants
         them."""
-        self.refused: list[tuple[str, list[str], list[int]]] = []
-        """Requests whose candidates are not all there: (request, missing keys, blocks)."""
-        self.lost: list[tuple[str, list[int]]] = []
-        """Requests of which a chosen segment was gone in some layer, and their blocks."""
+        self.away: dict[str, list[str]] = {}
+        """Keys of segments that a request has to look into and that are not held ready."""
+        self.lost: dict[str, tuple[list[int], list[str]]] = {}
+        """Requests of which some segment is not held ready that a layer is to place: their blocks,
+        and keys of segments that cannot be compared."""
         self.unfit: dict[str, Refusal] = {}
         """Requests that chose a segment of another size than its slot, by request: nothing is
         placed of them any more, and they must fail."""
         recents = [op.retrieval.recent if policy.gates else KeyRuns() for op in ops]
         missing = [
-            arena.index_missing(op.retrieval.candidates + recent)
+            arena.index.missing(op.retrieval.candidates + recent)
             for op, recent in zip(ops, recents, strict=True)
         ]
         # What one worker cannot rank none does: they would wait for it in every layer.
         known = group.all([not lacking for lacking in missing])
         for op, recent, lacking, is_known in zip(ops, recents, missing, known, strict=True):
             if not is_known:
-                self.refused.append((op.request_id, lacking, op.block_ids))
+                self._miss(op, lacking)
                 continue
             candidates = op.retrieval.candidates
             ranker = Ranker(arena.index, self._score, candidates, recent, self._voters, group=group)
@@ -152,7 +159,7 @@ class LayerRetriever:
             if op.request_id in self.unfit:
                 continue
             if placed is None:
-                self.lost.append((op.request_id, op.block_ids))
+                self.lost[op.request_id] = op.block_ids, []
             else:
                 yield placed
 
@@ -160,6 +167,14 @@ class LayerRetriever:
         """Retrievals that were not run in all of the model's `num_layers`."""
         is_done = len(self._seen) == num_layers
         return [] if is_done else [retrieval.op for retrieval in self._retrievals]
+
+    def _miss(self, op: RetrieveOp, lacking: Sequence[str]) -> None:
+        """Note that segments would have to be read from the store below: a probe says which, and
+        what was to place some is lost."""
+        if op.place_slots:
+            self.lost[op.request_id] = op.block_ids, list(lacking)
+        else:
+            self.away[op.request_id] = list(lacking[:MAX_AWAY])
 
     def _votes(self, layer: int) -> bool:
         """Whether `layer` votes. In a probe all layers do where none are named."""
@@ -201,12 +216,14 @@ class LayerRetriever:
             return ranked
         top = torch.topk(ranked.scores, min(len(ranked), num_short)).indices
         short = ranked.places[top].sort().values
-        segments = self._arena.get_all(
-            [retrieval.keys[place] for place in short.tolist()], self._reads_of(retrieval)
-        )
+        keys = [retrieval.keys[place] for place in short.tolist()]
+        beside = self._beside.get(retrieval.op.request_id, {})
+        segments = self._arena.get_held(keys, self._reads_of(retrieval), beside)
         (is_there,) = self._group.all([segments is not None])
         if segments is None or not is_there:
-            return ranked  # what is gone cannot be looked at again; placing it will tell
+            if segments is None:
+                self._miss(retrieval.op, keys)  # all, so that none makes room for the others
+            return ranked
         finer = SCORES[second_look]
         found = []
         for look in looks:
@@ -219,10 +236,10 @@ class LayerRetriever:
 
     def _place(self, retrieval: _Retrieval, layer: int, places: list[int]) -> Placement | None:
         """Keys and values of the candidates at `places`, for the slots of `layer`; None when one of
-        them is gone."""
+        them is not held ready."""
         op = retrieval.op
         chosen = [retrieval.keys[place] for place in places]
-        segments = self._arena.get_all(chosen, self._reads_of(retrieval))
+        segments = self._arena.get_held(chosen, self._reads_of(retrieval))
         if segments is None:
             return None
         for key, segment, slot in zip(chosen, segments, op.place_slots, strict=True):

@@ -7,7 +7,7 @@ is moved is a `KvMover`'s business.
 
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -25,8 +25,10 @@ from onlooker.engine.vllm_adapter.wire import (
 )
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.device_retrieval import DeviceRetriever
+from onlooker.engine.vllm_adapter.worker.fetcher import Fetcher
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.index import Likeness
+from onlooker.engine.vllm_adapter.worker.inquiries import Inquiries
 from onlooker.engine.vllm_adapter.worker.layer_hook_mover import LayerHookMover
 from onlooker.engine.vllm_adapter.worker.mover import KvMover, Piece
 from onlooker.engine.vllm_adapter.worker.retrieval import LayerRetriever
@@ -39,6 +41,9 @@ from onlooker.engine.vllm_adapter.worker.strided_mover import DeviceSide
 from onlooker.engine.vllm_adapter.worker.vault import Vault
 
 _log = logging.getLogger("onlooker.engine.vllm")
+
+_AT_ONCE = 64
+"""The most segments that are read together to see whether they are there."""
 
 
 class SegmentWorker:
@@ -82,6 +87,11 @@ class SegmentWorker:
         self.stored_streams = (
             None if self.vault is None else StoredStreams(self.vault.rows, self.arena)
         )
+        self._fetcher = None if self.vault is None else Fetcher(self.arena, self.vault.load)
+        self._kept: dict[str, dict[str, Segment]] = {}
+        """What the requests that start in this step need, also where the arena has no room for
+        it."""
+        self.inquiries = Inquiries()
         self._layers: list[AttentionLayer] = []
         self._plan = WorkerPlan()
         self._report = WorkerReport()
@@ -153,9 +163,7 @@ class SegmentWorker:
         self._report.traced.update(self._retriever.traced)
         for request_id, chosen in self._retriever.probed.items():
             self._report.picked[request_id] = [chosen]
-        for request_id, blocks in self._retriever.lost:
-            self._report.missing.setdefault(request_id, [])
-            self._bad_blocks.update(blocks)
+        self._note_away()
 
     # ---- one step ----
 
@@ -165,6 +173,13 @@ class SegmentWorker:
         self._step_rows.reset()
         for request_id in plan.dropped_requests:
             self._moving.forget(request_id)
+        if self._fetcher is not None:
+            for op in plan.loads:  # before what others have fetched takes its room
+                self._kept[op.request_id] = self.arena.found_here(op.keys)
+            self._fetcher.drop(plan.dropped_requests)
+            self._fetcher.begin(plan.fetches)
+            if done := self._fetcher.take():
+                self._report.fetched[self._group.share.rank] = done
         self._moving.begin(plan.saves)
 
     def load(self, *, is_whole_graph: bool = False) -> None:
@@ -185,9 +200,6 @@ class SegmentWorker:
 
     def _retrieve_for(self, ops: list[RetrieveOp]) -> None:
         """Make ready to retrieve: on the device what can be, the rest layer by layer."""
-        for op in ops:
-            keys = op.retrieval.candidates
-            self.arena.index_missing(keys + op.retrieval.recent if self.policy.gates else keys)
         if (device := self._device) is not None:
             self._device_retriever = DeviceRetriever(
                 ops,
@@ -211,10 +223,9 @@ class SegmentWorker:
             policy=self.policy,
             reads=self._report.read,
             group=self._group,
+            beside=self._kept,
         )
-        for request_id, missing, blocks in self._retriever.refused:
-            self._report.missing[request_id] = missing
-            self._bad_blocks.update(blocks)
+        self._note_away()
 
     def end(self) -> None:
         """Turn what was captured in this step into segments, and make sure that all was done that
@@ -227,17 +238,22 @@ class SegmentWorker:
         self._check_retrievals()
         self._check_agreement()
         self._plan, self._retriever, self._device_retriever = WorkerPlan(), None, None
+        self._kept = {}
         self._step_rows.reset()
 
     def take_report(self) -> WorkerReport:
         """What happened since the last call."""
+        if changes := self.arena.take_changes():
+            self._report.held[self._group.share.rank] = changes
         report, self._report = self._report, WorkerReport()
         return report
 
     def close(self) -> None:
         """Write down what the store has queued, and close it."""
-        if self.stored_streams is not None:
-            self.stored_streams.close()
+        self.inquiries.close()
+        for reader in (self.stored_streams, self._fetcher):
+            if reader is not None:
+                reader.close()
         if self.vault is not None:
             self.vault.close()
 
@@ -245,9 +261,29 @@ class SegmentWorker:
         """Segments that found no room where they were to be, by what became of them; see
         `WorkerStats.moves`."""
         found = {} if self.vault is None else self.vault.moves()
+        if self._fetcher is not None:
+            found["read_in_step"] = self.arena.num_read_in_step
+            found["fetch_waited"] = self._fetcher.num_waited
         if self._device is not None:
             found["unpooled"] = self._device.mover.num_unpooled
         return found
+
+    def missing(self, keys: Sequence[str]) -> Callable[[], list[str]]:
+        """A function that says which of `keys` can be read neither here nor below. It reads them
+        all and may take long; it may be called in another thread."""
+        held = self.arena.found_here(keys)
+        lacking = [key for key in keys if key not in held]
+        vault = self.vault
+
+        def find() -> list[str]:
+            missing: list[str] = []
+            for start in range(0, len(lacking), _AT_ONCE):
+                some = lacking[start : start + _AT_ONCE]
+                found = {} if vault is None else vault.load(some)
+                missing += [key for key in some if key not in found]
+            return missing
+
+        return find
 
     def take_bad_blocks(self) -> set[int]:
         """Blocks that hold garbage because a segment was missing."""
@@ -284,6 +320,15 @@ class SegmentWorker:
             if not is_alike:
                 reason = "the workers of a model that is split placed different segments"
                 self._fail(Refusal(op.request_id, reason, op.block_ids))
+
+    def _note_away(self) -> None:
+        """Tell what probes lack, and fail the requests of which something was chosen that is not
+        held ready: no step waits for the store below, so they are to ask first."""
+        assert self._retriever is not None
+        self._report.away.update(self._retriever.away)
+        for request_id, (blocks, lacking) in self._retriever.lost.items():
+            self._report.missing.setdefault(request_id, lacking)
+            self._bad_blocks.update(blocks)
 
     def _fail(self, refusal: Refusal) -> None:
         """Make a request fail, and no other: vLLM fails those that have blocks which hold
@@ -332,12 +377,20 @@ class SegmentWorker:
 
     def _found(self, op: LoadOp) -> list[Segment] | None:
         """The segments that `op` places; None when one is missing, which the report then tells."""
-        reads: Reads | None = None
+        fetch = None if self._fetcher is None else self._fetcher.collect(op.request_id)
+        reads: Reads = {}
         if op.tells_reads:
-            reads = self._report.read.setdefault(op.request_id, {})
-        segments = self.arena.get_all(op.keys, reads)
+            reads = self._report.read.setdefault(op.request_id, reads)
+        kept = self._kept.setdefault(op.request_id, {})
+        if fetch is not None:
+            kept |= fetch.segments
+            reads |= {key: read for key, read in fetch.reads.items() if key in op.keys}
+        segments = self.arena.get_held(op.keys, reads, kept)
+        if segments is None and fetch is None:
+            segments = self.arena.get_all(op.keys, reads)
         if segments is None:
-            self._report.missing[op.request_id] = self.arena.missing(op.keys)
+            held = {*kept, *self.arena.found_here(op.keys)}
+            self._report.missing[op.request_id] = [key for key in op.keys if key not in held]
             self._bad_blocks.update(op.block_ids)
         return segments
 

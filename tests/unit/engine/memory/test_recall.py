@@ -1,13 +1,13 @@
 """Which clips an answer may see, before any model is asked."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
 
 from onlooker.cache_store.key import StreamKey
-from onlooker.core.errors import ConfigError
+from onlooker.core.errors import ConfigError, EngineFailed
 from onlooker.core.ids import StreamId
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.interface import Question
@@ -39,10 +39,22 @@ class FirstOnes:
     def __init__(self) -> None:
         self.asked_among: list[int] = []
         self.recent: list[int] = []
+        self.away: list[list[str]] = []
+        """What it has to look into, time by time, and does not find held ready."""
+        self.looked_into: list[list[str]] = []
 
     async def __call__(
-        self, memory: StreamMemory, question: Question, recall: Recall, *, traces: bool = False
+        self,
+        memory: StreamMemory,
+        question: Question,
+        recall: Recall,
+        *,
+        traces: bool = False,
+        reads: Sequence[str] = (),
     ) -> RequestReport:
+        self.looked_into.append(list(reads))
+        if self.away:
+            return RequestReport(picked=[[]], away=self.away.pop(0))
         self.asked_among = indices(recall.candidates)
         self.recent = indices(recall.recent)
         keys = [clip.tokens.key for clip in recall.candidates[: recall.num_slots]]
@@ -59,16 +71,20 @@ def recalled(
     *,
     asked_s: float = 1e6,
     care: Care = NO_CARE,
+    asks: bool = False,
+    away: Iterable[list[str]] = (),
     **settings: Any,
 ) -> tuple[Recall, FirstOnes]:
-    """The recall of a question, and what the model was asked for it."""
+    """The recall of a question, and what the model was asked for it. `away`: what a probe has to
+    look into and does not find, time by time."""
     section = MemorySection(recent_clips=RECENT, retrieved_clips=RETRIEVED, **settings)
     probe = FirstOnes()
+    probe.away += away
     policy = retrieval_policy(section, None)
     recaller = Recaller(section, policy, recent_clips=RECENT, probe=probe)
     asked = Question(text=text, stream_id=StreamId("s"), asked_s=asked_s, care=care)
     memory = make_memory() if memory is None else memory
-    return asyncio.run(recaller.recall(memory, asked)), probe
+    return asyncio.run(recaller.recall(memory, asked, asks=asks)), probe
 
 
 def test_one_pass_chooses_among_all_that_left_the_window() -> None:
@@ -97,6 +113,24 @@ def test_clips_of_two_sizes_are_chosen_among_by_asking_first() -> None:
     assert probe.recent == [96, 97, 98, 99]
     assert indices(recall.placed) == [0, 1, 2]
     assert set(recall.reads.values()) == {("disk", 1)}
+
+
+@pytest.mark.parametrize("retrieval", ["auto", "layers"])
+def test_where_clips_may_have_to_be_fetched_the_model_is_asked_first(retrieval: str) -> None:
+    recall, probe = recalled("was there ever a red circle?", asks=True, retrieval=retrieval)
+    assert probe.asked_among == list(range(NUM_CLIPS - RECENT))
+    assert (indices(recall.placed), recall.num_slots) == ([0, 1, 2], 0)
+
+
+def test_a_probe_is_made_again_with_what_it_has_to_look_into() -> None:
+    recall, probe = recalled("was there ever?", asks=True, away=[["a", "b"], ["c"]])
+    assert probe.looked_into == [[], ["a", "b"], ["c"]]
+    assert indices(recall.placed) == [0, 1, 2]
+
+
+def test_what_was_fetched_and_is_still_away_is_gone() -> None:
+    with pytest.raises(EngineFailed, match="gone"):
+        recalled("was there ever?", asks=True, away=[["a", "b"], ["b"], ["b"]])
 
 
 def test_in_one_pass_only_clips_of_the_commonest_size_take_part() -> None:

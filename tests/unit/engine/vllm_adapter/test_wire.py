@@ -69,7 +69,7 @@ retrievals = st.builds(
 )
 
 
-@given(st.builds(RequestPlan, loads, saves, st.none() | retrievals))
+@given(st.builds(RequestPlan, loads, saves, st.none() | retrievals, st.lists(keys, max_size=3)))
 def test_a_plan_survives_the_way_to_the_scheduler(plan: RequestPlan) -> None:
     assert wire.read_plan(sent(wire.plan_params(plan))) == plan
 
@@ -85,6 +85,7 @@ reports = st.builds(
     missing=st.lists(keys, max_size=3),
     picked=st.lists(st.lists(keys, max_size=3), max_size=3),
     read=st.dictionaries(keys, st.tuples(keys, counts), max_size=3),
+    away=st.lists(keys, max_size=3),
     traced=st.lists(st.dictionaries(st.just("mean_key"), st.lists(st.floats(0, 1))), max_size=2),
 )
 
@@ -128,6 +129,7 @@ def test_settings_survive_with_their_secrets() -> None:
         mover="strided",
         pool_bytes=1 << 21,
         write_behind_segments=9,
+        fetching_requests=3,
         store=store,
     )
     assert wire.AdapterSettings.from_config(sent(settings.to_config())) == settings
@@ -156,6 +158,14 @@ def test_the_reports_of_two_workers_are_one() -> None:
     assert mine.request_ids == {"r", "s", "q"}
 
 
+def test_two_workers_tell_by_themselves_what_they_hold_and_have_fetched() -> None:
+    mine = wire.WorkerReport(held={0: {"a": True}}, fetched={0: ["r"]}, away={"p": ["a"]})
+    mine.join(wire.WorkerReport(held={1: {"a": False}}, fetched={1: ["s"]}, away={"p": ["b"]}))
+    assert mine.held == {0: {"a": True}, 1: {"a": False}}
+    assert mine.fetched == {0: ["r"], 1: ["s"]}
+    assert mine.of("p").away == ["a", "b"], "what either lacks is to be fetched"
+
+
 CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     (wire.drop_segments(["a"]), 1),
     (wire.drop_stream("p/", forget=True), 1),
@@ -163,8 +173,8 @@ CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     (wire.is_writing("p/"), True),
     (wire.unreached_tiers("p/"), ["redis"]),
     (wire.delete_segments("p/", ["p/clip/0000000001"]), 1),
-    (wire.missing_segments(["a"]), ["a"]),
-    (wire.stored_lives("p/"), wire.StoredLives([1], is_complete=True)),
+    (wire.missing_segments("all", ["a"]), ["a"]),
+    (wire.stored_lives("p/", is_first=True), wire.StoredLives([1], is_complete=True)),
     (
         wire.restore_stream("p/", is_first=True),
         wire.StoredSegments(

@@ -133,6 +133,48 @@ async def test_nothing_is_asked_where_there_is_nothing_to_delete() -> None:
     assert workers.asked == ["stored_lives"]
 
 
+class SlowStore(Workers):
+    """One worker whose store takes a while to answer; it lacks one segment."""
+
+    def __init__(self, num_asked_until_answered: int) -> None:
+        super().__init__(0)
+        self.num_left = num_asked_until_answered
+        self.firsts: list[Any] = []
+
+    async def ask_workers(self, call: wire.WorkerCall[Any]) -> list[Any]:
+        self.asked.append(call.method)
+        self.firsts.append(call.args[1])
+        self.num_left -= 1
+        if self.num_left >= 0:
+            return [None]
+        if call.method == "stored_lives":
+            return [wire.StoredLives([], is_complete=True)]
+        return [["gone"]]
+
+
+async def test_a_stream_is_opened_while_the_store_takes_its_time() -> None:
+    workers, clock = SlowStore(3), ManualClock()
+    runner = cast(VllmRunner, workers)
+    memories = StreamMemories(runner, clock, fingerprint="model-a", layout=LAYOUT)
+    await driven(clock, memories.open(DOOR))
+    assert workers.asked == ["stored_lives"] * 4, "each call takes no time of the workers' steps"
+    assert workers.firsts == [True, False, False, False]
+
+
+async def test_what_is_missing_is_looked_for_while_others_go_on() -> None:
+    workers, clock = SlowStore(0), ManualClock()
+    runner = cast(VllmRunner, workers)
+    memories = StreamMemories(runner, clock, fingerprint="model-a", layout=LAYOUT)
+    await memories.open(DOOR)
+    memory = memories[DOOR]
+    memory.add(remembered("gone", 0))
+    memory.add(remembered("there", 1))
+    workers.num_left = 2
+    assert await driven(clock, memories.forget_missing(memory))
+    assert memory.keys() == ["there"]
+    assert workers.firsts[1:] == [["gone", "there"], None, None], "the keys are sent once"
+
+
 class SplitWorkers:
     """Two workers with half of the heads each."""
 
@@ -188,3 +230,13 @@ async def test_a_segment_of_which_a_half_is_lost_is_not_remembered() -> None:
     await memories.open(DOOR)
     assert memories[DOOR].sinks == {sinks[0]}
     assert workers.dropped == [[sinks[1]]]
+
+
+async def test_it_is_known_whether_the_workers_hold_all() -> None:
+    """Else a question asks first which clips to fetch."""
+    memories = split(SplitWorkers([wire.StoredSegments([], is_complete=True, is_done=True)] * 2))
+    await memories.open(DOOR)
+    for index in range(4):
+        memories[DOOR].add(remembered(memories[DOOR].clip_key(index), index))
+        await memories.take_stock({})
+        assert memories.holds_all is (index < 3), "both hold three"
