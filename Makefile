@@ -36,7 +36,7 @@ serve: setup ## Only the server; ARGS="--model Qwen/Qwen3-VL-2B-Instruct --port 
 	@$(VENV)/bin/onlooker serve $(ARGS)
 
 # ---- test ----
-.PHONY: test test-fast test-vllm test-slow test-browser test-gpu test-clients test-ray image-test check docs
+.PHONY: test test-fast test-vllm test-slow test-browser test-gpu gpu-check test-clients test-ray image-test check docs
 test: setup setup-test ## Everything: check, fast, vLLM and browser tests (under 15 minutes on 2 cores)
 	@RESULTS=$(RESULTS) VENV=$(VENV) tests/run_all.sh check test-fast test-vllm test-browser
 
@@ -46,7 +46,7 @@ test-fast: setup ## Tests that boot no vLLM and no browser, two at a time
 test-vllm: setup ## Tests on real vLLM with the demo model, two files at a time
 	@$(TEST_ENV) $(PYTEST) -n 2 --dist loadfile tests/vllm -m "vllm and not slow and not browser and not gpu" $(ARGS)
 
-test-slow: setup ## Tests of minutes each that `make test` leaves out: a split model, bfloat16, compiling
+test-slow: setup ## Tests of minutes each that `make test` leaves out: a split model, bfloat16, the check of a GPU
 	@$(TEST_ENV) $(PYTEST) -m "slow and not gpu" $(ARGS)
 
 test-browser: setup-test ## Tests of the page in headless Chromium
@@ -54,6 +54,9 @@ test-browser: setup-test ## Tests of the page in headless Chromium
 
 test-gpu: setup ## Tests that need a CUDA device
 	@$(PYTEST) -m gpu $(ARGS)
+
+gpu-check: setup ## What a GPU does with all this, in twelve minutes: tests, bandwidth, true shapes
+	@$(TEST_ENV) $(PY) -m onlooker.benchmarks.gpu_check $(ARGS)
 
 image-test: setup ## Build the CPU image, run the compose stack, kill it, ask again (20 minutes; docker or podman)
 	@$(PY) -m deploy.image_test $(ARGS)

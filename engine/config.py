@@ -78,6 +78,10 @@ class VllmSection(Section):
     a CPU, processes. Its number of attention heads must be a multiple of this. What was stored with
     another number is not read, and is counted as ``foreign``."""
 
+    load_format: Literal["auto", "dummy"] = "auto"
+    """``dummy``: the weights are numbers of vLLM's own and no files are read, to measure a model of
+    this shape (`make gpu-check`); what it says is nonsense. ``auto``: the files of the model."""
+
     kv_mover: Literal["auto", "layers", "strided"] = "auto"
     """How KV goes between the model's cache and the memory of streams, in ``segments`` mode.
     ``layers``: layer by layer; on a GPU everybody waits for that several times in each layer.

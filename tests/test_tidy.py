@@ -133,6 +133,7 @@ WITH_VLLM = {"huggingface_hub", "torch", "transformers", "tokenizers", "safetens
 MAY_IMPORT_VLLM = (
     "engine/vllm_adapter/",
     "demo_model/",
+    "benchmarks/gpu_check/",
     "benchmarks/host/",
     "benchmarks/stopwatch.py",
 )

@@ -24,7 +24,11 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerPlan,
     WorkerReport,
 )
-from onlooker.engine.vllm_adapter.worker.streams import DeviceStreams, HostStreams
+from onlooker.engine.vllm_adapter.worker.streams import (
+    DeviceStreams,
+    HostStreams,
+    streams_of,
+)
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 
 CLIP_TOKENS = 80
@@ -57,13 +61,22 @@ class StepCost:
 
 
 class HostRig:
-    """A worker and its layers, on a pretended device or on the host."""
+    """A worker and its layers, on a pretended device, on a real one, or on the host."""
 
-    def __init__(self, shape: LayersShape, mover: Mover, *, is_pretended: bool) -> None:
+    def __init__(
+        self,
+        shape: LayersShape,
+        mover: Mover,
+        *,
+        is_pretended: bool,
+        device: torch.device | None = None,
+    ) -> None:
+        self._real = None if device is None or device.type == "cpu" else device
         self.device = PretendedDevice() if is_pretended else None
         num_tokens = 2 * (_CONTEXT + BLOCK_TOKENS) + NUM_LOADED * CLIP_TOKENS
         self.shape = shape
-        self.layers = ShapedLayers(shape, num_blocks=-(-num_tokens // BLOCK_TOKENS), put=self._put)
+        num_blocks = -(-num_tokens // BLOCK_TOKENS)
+        self.layers = ShapedLayers(shape, num_blocks=num_blocks, put=self._put, device=self._real)
         room = (NUM_CLIPS + NUM_INGESTED) * CLIP_TOKENS * shape.token_bytes
         settings = AdapterSettings(mover=mover, pool_bytes=room)
         self.worker = SegmentWorker(settings, shape.rotary, self._streams)
@@ -135,9 +148,13 @@ class HostRig:
         )
 
     def _streams(self, device: torch.device) -> DeviceStreams:
+        if self._real is not None:
+            return streams_of(self._real)
         return HostStreams() if self.device is None else PretendedStreams(self.device)
 
     def _put(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self._real is not None:
+            return tensor.to(self._real)
         return tensor if self.device is None else PretendedTensor(tensor)
 
     def entered(self) -> "nullcontext[None] | PretendedDevice":

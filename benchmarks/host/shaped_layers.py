@@ -53,6 +53,7 @@ class ShapedLayers:
     Args:
         num_blocks: blocks of the cache.
         put: a function that puts a tensor where the model is; by default it is left on the host.
+        device: where the cache is made, if not on the host.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ShapedLayers:
         num_blocks: int,
         layout: Layout = "LBNHC",
         put: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
+        device: torch.device | None = None,
         seed: int = 1,
     ) -> None:
         self.shape = shape
@@ -77,12 +79,12 @@ class ShapedLayers:
         heads, width = shape.num_kv_heads, 2 * shape.head_dim
         if layout == "LBNHC":
             apart = (shape.num_layers, num_blocks, BLOCK_TOKENS, heads, width)
-            cache = torch.zeros(apart, dtype=shape.dtype).transpose(2, 3)
+            cache = torch.zeros(apart, dtype=shape.dtype, device=device).transpose(2, 3)
         else:
             apart = (shape.num_layers, num_blocks, heads, BLOCK_TOKENS, width)
-            cache = torch.zeros(apart, dtype=shape.dtype)
+            cache = torch.zeros(apart, dtype=shape.dtype, device=device)
         self.cache = cache
-        """All KV, [layers, blocks, kv_heads, block tokens, 2 * head_dim], as the host sees it."""
+        """All KV, [layers, blocks, kv_heads, block tokens, 2 * head_dim]."""
         self._layers = [
             SimpleNamespace(
                 impl=SimpleNamespace(do_kv_cache_update=self._update, forward=lambda *_: None),

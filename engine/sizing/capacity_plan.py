@@ -39,7 +39,8 @@ TARGET_LOAD = 0.8
 
 @dataclass(frozen=True)
 class CapacityPlan:
-    """What `shape` on `chip` has to give for `demand`."""
+    """What `shape` has to give for `demand`, on one `chip` or on several over which its heads are
+    split. What is not said of one chip is of all together."""
 
     shape: ModelShape
     chip: Chip
@@ -106,9 +107,16 @@ class CapacityPlan:
         return self.context_tokens * self.token_bytes / 1e9
 
     @cached_property
+    def token_copies(self) -> float:
+        """How often each chip's keys and values are there, all chips together: more than once where
+        there are more chips than heads of keys."""
+        return max(1.0, self.demand.gpus / self.shape.kv_heads)
+
+    @cached_property
     def kv_gb(self) -> float:
-        """What the chip has left for contexts; negative where the weights do not fit."""
-        return self.chip.memory_gb * self.demand.share_of_memory - self.weights_gb - WORK_GB
+        """What the chips have left for contexts; negative where the weights do not fit."""
+        taken = self.chip.memory_gb * self.demand.share_of_memory - WORK_GB
+        return (self.demand.gpus * taken - self.weights_gb) / self.token_copies
 
     @cached_property
     def contexts_at_once(self) -> int:
@@ -147,7 +155,8 @@ class CapacityPlan:
     @cached_property
     def clip_s(self) -> float:
         """Seconds of the chip for one clip."""
-        return self.clip_flops / (self.chip.tflops * 1e12 * self.demand.efficiency)
+        tflops = self.demand.gpus * self.chip.tflops
+        return self.clip_flops / (tflops * 1e12 * self.demand.efficiency)
 
     @cached_property
     def question_s(self) -> float:
@@ -155,7 +164,8 @@ class CapacityPlan:
         weights."""
         words = ANSWER_TOKENS / 2
         read_gb = self.shape.active_parameters * BYTES / 1e9 + self.context_gb
-        return words * read_gb / (self.chip.memory_gb_s * self.demand.efficiency)
+        memory_gb_s = self.demand.gpus * self.chip.memory_gb_s
+        return words * read_gb / (memory_gb_s * self.demand.efficiency)
 
     @cached_property
     def link_gb_s(self) -> float:
@@ -177,7 +187,7 @@ class CapacityPlan:
         demand = self.demand
         clips = demand.streams * demand.clips_per_s * self.clip_s
         questions = demand.streams * demand.questions_per_min / 60 * self.question_s / 4
-        return max(clips + questions, self.link_gb_s / self.chip.link_gb_s)
+        return max(clips + questions, self.link_gb_s / (self.demand.gpus * self.chip.link_gb_s))
 
     @cached_property
     def max_streams(self) -> int:
@@ -187,11 +197,17 @@ class CapacityPlan:
     def faults(self) -> tuple[str, ...]:
         """Why this does not work, each with what to do; empty where it does."""
         faults = []
+        if self.shape.heads % self.demand.gpus:
+            faults.append(
+                f"{self.shape.heads} heads cannot be split over {self.demand.gpus} GPUs: set "
+                "engine.vllm.tensor_parallel_size to a number that divides them"
+            )
         if self.kv_gb <= 0:
             faults.append(
                 f"the weights ({self.weights_gb:.1f} GB) and {WORK_GB:.0f} GB to work in do not "
-                f"fit {self.demand.share_of_memory:.0%} of {self.chip.memory_gb:.0f} GB: choose a "
-                "larger GPU or a smaller model"
+                f"fit {self.demand.share_of_memory:.0%} of {self.demand.gpus} x "
+                f"{self.chip.memory_gb:.0f} GB: choose a larger GPU or a smaller model, or raise "
+                "engine.vllm.tensor_parallel_size"
             )
         elif self.contexts_at_once < 1:
             faults.append(
@@ -201,7 +217,7 @@ class CapacityPlan:
             )
         elif self.load > 1:
             faults.append(
-                f"{self.demand.streams} streams would take {self.load:.1f} times what the GPU can "
+                f"{self.demand.streams} streams would take {self.load:.1f} times what this can "
                 f"do: {self.max_streams} fit one, so serve them with "
                 f"{math.ceil(self.demand.streams / max(1, self.max_streams))} servers"
             )

@@ -28,6 +28,8 @@ class PlannedLoad:
     """The share of the accelerator's memory that vLLM may take."""
     efficiency: float
     """The share of the accelerator's data sheet that is reached."""
+    gpus: int
+    """Accelerators over which the heads of the model are split."""
     budgets: MemoryBudgets
     """Memory of the host and the accelerator for segments that are held ready, and for the index:
     what the settings say, or what a server takes by itself."""

@@ -19,13 +19,15 @@ def lines(plan: CapacityPlan, model: str) -> list[str]:
         f"a clip of two frames of {demand.frame_width}x{demand.frame_height}: {plan.seen_tokens} "
         f"tokens seen, about {plan.clip_tokens} in all, {_mb(plan.clip_bytes)}; held ready "
         f"{_mb(plan.held_bytes)} ({HELD:g} times), in the index {plan.index_bytes / 1e3:.0f} kB",
-        f"on one {chip.name} ({chip.memory_gb:.0f} GB, of which {demand.share_of_memory:.0%}): "
+        f"on {_number(demand.gpus)} {chip.name} ({chip.memory_gb:.0f} GB, of which "
+        f"{demand.share_of_memory:.0%}): "
         f"{max(0.0, plan.kv_gb):.1f} GB for contexts; one of {clips_at_once} clips is "
         f"{plan.context_tokens} tokens, {plan.context_gb:.2f} GB: {plan.contexts_at_once} at once. "
         "Streams that are idle take none",
         f"time: {plan.clip_s * 1e3:.1f} ms a clip, {plan.question_s * 1e3:.0f} ms a question and "
         f"its answer, at {demand.efficiency:.0%} of the data sheet; {plan.link_gb_s:.2f} of "
-        f"{chip.link_gb_s:.0f} GB/s to and from the host",
+        f"{demand.gpus * chip.link_gb_s:.0f} GB/s to and from the host",
+        *_each(plan),
         f"load of {demand.streams} streams with {demand.clips_per_s:g} clips a second and "
         f"{demand.questions_per_min:g} questions a minute each: {plan.load:.2f}; at most "
         f"{plan.max_streams} streams at {TARGET_LOAD:g}",
@@ -37,6 +39,24 @@ def lines(plan: CapacityPlan, model: str) -> list[str]:
         "settings that follow, where that is not enough:",
         *(f"  {name} = {value}" for name, value in settings(plan).items()),
     ]
+
+
+def _each(plan: CapacityPlan) -> list[str]:
+    """What one of several GPUs has of it."""
+    gpus, copies = plan.demand.gpus, plan.token_copies
+    if gpus == 1:
+        return []
+    budgets = plan.demand.budgets
+    return [
+        f"each of the {gpus}: {plan.weights_gb / gpus:.1f} GB of weights, "
+        f"{_mb(plan.clip_bytes * copies / gpus)} of a clip, {plan.context_gb * copies / gpus:.2f} "
+        f"GB of a context; its worker has {budgets.arena_bytes / gpus / 2**30:.3g} GiB for clips "
+        f"that are held ready and {budgets.index_bytes / gpus / 2**30:.3g} GiB for its index"
+    ]
+
+
+def _number(gpus: int) -> str:
+    return "one" if gpus == 1 else f"{gpus} x"
 
 
 def settings(plan: CapacityPlan) -> dict[str, float]:
@@ -54,6 +74,9 @@ def figures(plan: CapacityPlan, model: str) -> dict[str, Any]:
     return {
         "model": model,
         "gpu": plan.chip.name,
+        "gpus": plan.demand.gpus,
+        "weights_gb_each": plan.weights_gb / plan.demand.gpus,
+        "clip_bytes_each": int(plan.clip_bytes * plan.token_copies / plan.demand.gpus),
         "parameters": plan.shape.parameters,
         "weights_gb": plan.weights_gb,
         "token_bytes": plan.token_bytes,

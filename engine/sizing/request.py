@@ -47,7 +47,7 @@ def make_plan(
     budgets = MemoryBudgets.of(
         memory,
         host_bytes=int(host_gib * 2**30),
-        beside_bytes=int(chip.memory_gb * 1e9 * (1 - share)),
+        beside_bytes=int(chip.memory_gb * 1e9 * (1 - share)) * settings.vllm.tensor_parallel_size,
     )
     demand = PlannedLoad(
         streams=streams,
@@ -61,6 +61,7 @@ def make_plan(
         stride_clips=memory.stride_clips or max(1, recent // 4),
         share_of_memory=share,
         efficiency=efficiency,
+        gpus=settings.vllm.tensor_parallel_size,
         budgets=budgets,
     )
     return CapacityPlan(shape, chip, demand)

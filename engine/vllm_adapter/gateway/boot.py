@@ -111,6 +111,7 @@ def _load(
         max_num_batched_tokens=settings.max_num_batched_tokens,
         gpu_memory_utilization=settings.gpu_memory_utilization,
         tensor_parallel_size=settings.tensor_parallel_size,
+        load_format=settings.load_format,
         enforce_eager=is_eager(settings, cpu=cpu),
         # Only whole blocks are found again; vLLM's default of 128 on a CPU is many clips.
         **({"block_size": CPU_BLOCK_TOKENS} if cpu else {}),

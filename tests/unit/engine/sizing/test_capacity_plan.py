@@ -7,11 +7,11 @@ from safetensors import safe_open
 from typer.testing import CliRunner
 
 from onlooker.core.errors import ConfigError
-from onlooker.engine.config import EngineSection
+from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.sizing.capacity_plan import CapacityPlan
 from onlooker.engine.sizing.known_shapes import KNOWN_SHAPES
 from onlooker.engine.sizing.model_shape import ModelShape
-from onlooker.engine.sizing.report import settings
+from onlooker.engine.sizing.report import figures, lines, settings
 from onlooker.engine.sizing.request import make_plan
 from onlooker.engine.vllm_adapter.gateway.model_folder import model_folder
 from onlooker.server.cli import app
@@ -75,6 +75,48 @@ def test_more_streams_take_more_and_the_most_streams_are_at_the_target() -> None
     assert few.max_streams == pytest.approx(many.max_streams, abs=1)
     assert plan_of(streams=many.max_streams).load <= 0.8
     assert plan_of(streams=many.max_streams + 1).load > 0.79
+
+
+def split(gpus: int, model: str = EIGHT, **said: object) -> CapacityPlan:
+    return plan_of(
+        model, settings=EngineSection(vllm=VllmSection(tensor_parallel_size=gpus)), **said
+    )
+
+
+def test_a_model_over_two_gpus_has_room_and_time_of_both() -> None:
+    one, two = plan_of(), split(2)
+    assert two.kv_gb > 2 * one.kv_gb, "the weights lie there once"
+    assert two.clip_s == pytest.approx(one.clip_s / 2)
+    assert two.load == pytest.approx(one.load / 2)
+    assert two.clip_bytes == one.clip_bytes
+    assert two.demand.budgets.index_bytes > one.demand.budgets.index_bytes
+
+
+def test_a_plan_says_what_each_of_several_gpus_has() -> None:
+    told = "\n".join(lines(split(2), EIGHT))
+    assert "on 2 x h100" in told
+    assert "each of the 2: 8.8 GB of weights, 15 MB of a clip" in told
+    assert "each of the" not in "\n".join(lines(plan_of(), EIGHT))
+
+
+def test_more_gpus_than_heads_of_keys_keep_them_several_times() -> None:
+    """Qwen3-VL has 8 heads of keys, and 32 of queries."""
+    assert split(8).token_copies == 1
+    sixteen = split(16)
+    assert sixteen.token_copies == 2
+    assert figures(sixteen, EIGHT)["clip_bytes_each"] == figures(split(8), EIGHT)["clip_bytes_each"]
+
+
+def test_heads_that_cannot_be_split_so_are_refused() -> None:
+    (fault,) = split(3, streams=1).faults()
+    assert "32 heads cannot be split over 3 GPUs" in fault
+    assert "tensor_parallel_size" in fault
+
+
+def test_a_model_that_fits_no_gpu_fits_four() -> None:
+    large = "Qwen/Qwen2.5-VL-72B-Instruct"
+    assert plan_of(large).kv_gb < 0
+    assert split(4, large).contexts_at_once > 1
 
 
 def test_what_does_not_work_is_said_with_what_to_do() -> None:

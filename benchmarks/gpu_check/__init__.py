@@ -1,0 +1,1 @@
+"""`make gpu-check`: what a GPU does with all this, in twelve minutes and one file of JSON."""

@@ -1,0 +1,86 @@
+"""KV moved on a real GPU: the same as on a CPU, and without anybody waiting."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from onlooker.benchmarks.host.rig import CLIP_TOKENS, NUM_CLIPS, HostRig
+from onlooker.benchmarks.host.shaped_layers import LayersShape
+from onlooker.engine.vllm_adapter.worker.arena import Segment
+from onlooker.engine.vllm_adapter.worker.streams import CudaStreams
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+SHAPE = LayersShape(
+    name="small", num_layers=5, num_heads=8, num_kv_heads=4, head_dim=128, dtype=torch.float32
+)
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[HostRig]:
+    rig = HostRig(SHAPE, "strided", is_pretended=False, device=torch.device("cuda"))
+    yield rig
+    rig.close()
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[HostRig]:
+    rig = HostRig(SHAPE, "layers", is_pretended=False)
+    yield rig
+    rig.close()
+
+
+def segments(rig: HostRig) -> list[Segment]:
+    torch.cuda.synchronize()
+    found = [rig.worker.arena.get(f"model/tenant/stream/0/clip/{i:010d}") for i in range(NUM_CLIPS)]
+    return [segment for segment in found if segment is not None]
+
+
+def test_clips_are_kept_as_on_a_cpu(there: HostRig, here: HostRig) -> None:
+    kept, expected = segments(there), segments(here)
+    assert len(kept) == len(expected) == NUM_CLIPS
+    for mine, theirs in zip(kept, expected, strict=True):
+        assert mine.run is not None, "in the pool that the device reaches"
+        assert torch.equal(mine.keys, theirs.keys)
+        assert torch.equal(mine.values, theirs.values)
+
+
+def test_an_answer_chooses_and_places_what_it_does_on_a_cpu(there: HostRig, here: HostRig) -> None:
+    mine, theirs = there.answer(2).report, here.answer(2).report
+    assert mine.picked == theirs.picked
+    num_blocks = 20 * CLIP_TOKENS // 16
+    cache = there.layers.cache[:, :num_blocks].cpu()
+    assert torch.allclose(cache, here.layers.cache[:, :num_blocks], atol=1e-4)
+
+
+@pytest.mark.parametrize("step", ["decode", "ingest", "load"])
+def test_nobody_waits_for_the_device_in_a_step(there: HostRig, step: str) -> None:
+    steps: dict[str, Callable[[], object]] = {
+        "decode": there.decode,
+        "ingest": lambda: there.ingest(range(4)),
+        "load": there.load,
+    }
+    steps[step]()  # what is made once is there
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        steps[step]()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_pinned_memory_is_the_same_for_the_host_and_the_device() -> None:
+    streams = CudaStreams(torch.device("cuda"))
+    host, seen = streams.pinned(64, 32, dtype=torch.float32)
+    host.copy_(torch.arange(64.0)[:, None].expand(64, 32))
+    picked = seen.index_select(0, torch.tensor([3, 60], device="cuda"))
+    assert picked.cpu()[:, 0].tolist() == [3.0, 60.0]
+
+    def save() -> None:
+        seen[:2].copy_(picked)
+
+    streams.beside("save", save, reads=[picked]).wait()
+    assert host[:2, 0].tolist() == [3.0, 60.0]
