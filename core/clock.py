@@ -27,6 +27,12 @@ class Clock(Protocol):
         """Return after `duration_s` seconds of this clock."""
         ...
 
+    def alarm(self, duration_s: float) -> "asyncio.Future[None]":
+        """A future that is done after `duration_s` seconds of this clock. Cancel it to forget it:
+        for what is waited for beside something else, a task that sleeps costs several times as
+        much."""
+        ...
+
 
 class SystemClock:
     """The clock of this machine."""
@@ -39,6 +45,13 @@ class SystemClock:
 
     async def sleep(self, duration_s: float) -> None:
         await asyncio.sleep(max(0.0, duration_s))
+
+    def alarm(self, duration_s: float) -> "asyncio.Future[None]":
+        loop = asyncio.get_running_loop()
+        rung: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(max(0.0, duration_s), _ring, rung)
+        rung.add_done_callback(lambda _: timer.cancel())
+        return rung
 
 
 class ManualClock:
@@ -61,9 +74,15 @@ class ManualClock:
         if duration_s <= 0:
             await asyncio.sleep(0)
             return
+        await self.alarm(duration_s)
+
+    def alarm(self, duration_s: float) -> "asyncio.Future[None]":
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now_s + duration_s, next(self._order), woken))
-        await woken
+        if duration_s <= 0:
+            woken.set_result(None)
+        else:
+            heapq.heappush(self._sleepers, (self._now_s + duration_s, next(self._order), woken))
+        return woken
 
     def advance(self, duration_s: float) -> None:
         """Move time on and wake whoever was due, earliest first."""
@@ -72,5 +91,9 @@ class ManualClock:
         self._now_s += duration_s
         while self._sleepers and self._sleepers[0][0] <= self._now_s:
             _, _, woken = heapq.heappop(self._sleepers)
-            if not woken.done():
-                woken.set_result(None)
+            _ring(woken)
+
+
+def _ring(alarm: "asyncio.Future[None]") -> None:
+    if not alarm.done():
+        alarm.set_result(None)

@@ -149,7 +149,7 @@ class ClipMaker:
         if not self._is_live or expires_s is None or newest_s is None:
             await self._mailbox.wait()
             return
-        expired = asyncio.ensure_future(self._shared.clock.sleep(expires_s - newest_s))
+        expired = self._shared.clock.alarm(expires_s - newest_s)
         expired.add_done_callback(self._note_expired)
         try:
             await self._mailbox.wait_nudged()

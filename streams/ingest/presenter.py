@@ -7,6 +7,7 @@ what the engine does not remember and the journal still has is shown to it once 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from onlooker.core.errors import EngineFailed, EngineRestarting
 from onlooker.core.media import Clip
@@ -59,6 +60,8 @@ class Presenter:
         self._clips: asyncio.Queue[Clip] = asyncio.Queue(CLIP_QUEUE)
         self._moved = asyncio.Event()
         self._progress = asyncio.Condition()
+        self._num_waiting = 0
+        """Who waits for it; most clips are shown without anybody waiting."""
         self._oldest_at_s: float | None = None
         self._num_done = 0
         self._next_index = 0
@@ -110,8 +113,17 @@ class Presenter:
 
     async def wait_shown(self, num_clips: int) -> None:
         """Return when the engine is done with the first `num_clips` clips."""
-        async with self._progress:
-            await self._progress.wait_for(lambda: self._num_done >= num_clips)
+        await self._wait_for(lambda: self._num_done >= num_clips)
+
+    async def _wait_for(self, is_reached: Callable[[], bool]) -> None:
+        if is_reached():
+            return
+        self._num_waiting += 1
+        try:
+            async with self._progress:
+                await self._progress.wait_for(is_reached)
+        finally:
+            self._num_waiting -= 1
 
     async def _show_all(self) -> None:
         while True:
@@ -120,9 +132,10 @@ class Presenter:
             self._oldest_at_s = clip.frames[1].received_at_s
             await self._show(clip)
             self._oldest_at_s = None
-            async with self._progress:
-                self._num_done += 1
-                self._progress.notify_all()
+            self._num_done += 1
+            if self._num_waiting:
+                async with self._progress:
+                    self._progress.notify_all()
             self._moved.set()
 
     async def _show(self, clip: Clip) -> None:
@@ -219,8 +232,7 @@ class Presenter:
 
     async def wait_caught_up(self) -> None:
         """Return when `is_caught_up`."""
-        async with self._progress:
-            await self._progress.wait_for(lambda: self.is_caught_up)
+        await self._wait_for(lambda: self.is_caught_up)
 
     async def wait_begun(self) -> Found:
         """Return, once the stream is caught up for the first time, where it goes on."""

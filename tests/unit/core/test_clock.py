@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from onlooker.core.clock import ManualClock, SystemClock
+from onlooker.core.clock import Clock, ManualClock, SystemClock
 
 
 async def test_sleepers_wake_when_time_has_come_earliest_first() -> None:
@@ -48,3 +48,19 @@ async def test_the_real_clock_goes_on() -> None:
     await clock.sleep(-1)
     assert clock.now_s() >= before_s
     assert clock.wall_s() > 1e9
+
+
+@pytest.mark.parametrize("clock", [SystemClock(), ManualClock()], ids=["system", "manual"])
+async def test_an_alarm_rings_when_it_is_time_unless_it_was_cancelled(clock: Clock) -> None:
+    alarm, forgotten = clock.alarm(0.01), clock.alarm(0.005)
+    forgotten.cancel()
+    assert not alarm.done()
+    if isinstance(clock, ManualClock):
+        clock.advance(0.01)
+    await asyncio.wait_for(alarm, 10)
+    assert forgotten.cancelled()
+
+
+async def test_an_alarm_for_now_has_rung() -> None:
+    await asyncio.wait_for(ManualClock().alarm(0.0), 10)
+    await asyncio.wait_for(SystemClock().alarm(-1.0), 10)
