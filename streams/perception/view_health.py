@@ -107,6 +107,8 @@ class ViewHealth:
         self._same: deque[bool] = deque(maxlen=math.ceil(self._num_frozen / MOSTLY))
         """Of the last pictures, whether they were the same as the ones before."""
         self._view: _View | None = None
+        self._ranked: list[float] | None = None
+        """The grains in order, where they are known as they are now."""
 
     def look(self, thumbnail: Thumbnail, at_s: float) -> HealthChange | None:
         """Look at the picture of stream time `at_s`, where that is due; returns what changed."""
@@ -134,6 +136,7 @@ class ViewHealth:
     def _forget(self) -> None:
         self._view = self._before = None
         self._grains.clear()
+        self._ranked = None
         self._same.clear()
 
     def _judge(self, seen: "_Seen", at_s: float) -> ViewTrouble | None:
@@ -156,7 +159,9 @@ class ViewHealth:
         return sum(self._same) >= self._num_frozen and any(list(self._same)[-AWAKE:])
 
     def _grain(self, quantile: float) -> float:
-        ranked = sorted(self._grains)
+        if self._ranked is None:
+            self._ranked = sorted(self._grains)
+        ranked = self._ranked
         return ranked[int(quantile * len(ranked))] if ranked else 0.0
 
     def _is_same(self, gray: Gray) -> bool:
@@ -166,12 +171,13 @@ class ViewHealth:
         usual = self._grain(0.1)
         if usual < MIN_NOISE:
             return False
-        return float(np.abs(gray - self._before).mean()) <= SAME_SHARE * usual
+        return _mean(np.abs(gray - self._before)) <= SAME_SHARE * usual
 
     def _learn(self, seen: "_Seen") -> None:
         if self._before is not None and not self._same[-1]:
             differences = _in_parts(np.abs(seen.gray - self._before))
-            self._grains.append(float(np.median(differences.mean(axis=1))))
+            self._grains.append(_median(_row_means(differences)))
+            self._ranked = None
         if self._view is None:
             self._view = _View(seen)
         else:
@@ -204,6 +210,8 @@ class _Seen:
     gray: Gray
     edges: Gray
     """How much each block differs from its neighbours, [parts, blocks of a part]."""
+    edge_means: Gray
+    """Of each part, [parts]."""
     mean: float
     deviation: float
     fineness: float
@@ -214,13 +222,17 @@ class _Seen:
         centre = gray[1:-1, 1:-1]
         across, down = gray[1:-1, 2:] - centre, gray[2:, 1:-1] - centre
         laplacian = across + down + gray[1:-1, :-2] + gray[:-2, 1:-1] - 2 * centre
-        variance = float(gray.var())
+        mean = _mean(gray)
+        deviations = gray - np.float32(mean)
+        variance = _mean(deviations * deviations)
+        edges = _in_parts(np.abs(across) + np.abs(down))
         return cls(
             gray,
-            _in_parts(np.abs(across) + np.abs(down)),
-            float(gray.mean()),
+            edges,
+            _row_means(edges),
+            mean,
             variance**0.5,
-            float(np.square(laplacian).mean()) / (variance + 1.0),
+            _mean(laplacian * laplacian) / (variance + 1.0),
         )
 
 
@@ -230,48 +242,64 @@ class _View:
     def __init__(self, first: _Seen) -> None:
         self._num_seen = 1
         self._picture, self._edges = first.gray.copy(), first.edges.copy()
+        self._edge_means = first.edge_means.copy()
         self._fineness = first.fineness
         self._steadiness = 1.0
         """The share of its parts that usually are as they were."""
+        self._kept_of: tuple[_Seen, NDArray[np.bool_]] | None = None
 
     def learn(self, seen: _Seen, *, grain: float) -> None:
         """`grain`: the mean difference of two blocks that the sensor's noise makes; an edge has
         two of them."""
         self._num_seen += 1
         weight = max(LEARN, 1 / self._num_seen)
-        parts = self._edges.mean(axis=1) - 2 * grain >= MIN_EDGE
-        if parts.sum() >= MIN_PARTS:
-            kept = float(_is_kept(seen.edges[parts], self._edges[parts]).mean())
+        parts = self._edge_means - 2 * grain >= MIN_EDGE
+        if np.count_nonzero(parts) >= MIN_PARTS:
+            kept = _share(self._is_kept(seen)[parts])
             self._steadiness += weight * (kept - self._steadiness)
         self._picture += weight * (seen.gray - self._picture)
         self._edges += weight * (seen.edges - self._edges)
+        self._edge_means += weight * (seen.edge_means - self._edge_means)
+        self._kept_of = None
         self._fineness += weight * (seen.fineness - self._fineness)
 
     def trouble_of(
         self, seen: _Seen, settings: HealthSection, *, grain: float
     ) -> ViewTrouble | None:
         """What is wrong with a picture of the view; None where nothing is, or cannot be said."""
-        usual = self._edges.mean(axis=1) - 2 * grain
+        usual = self._edge_means - 2 * grain
         parts = usual >= MIN_EDGE
-        if parts.sum() < MIN_PARTS:
+        if np.count_nonzero(parts) < MIN_PARTS:
             return None
         is_alike = _correlation(seen.gray, self._picture) >= ALIKE
         if is_alike and seen.fineness < settings.blurred_ratio * self._fineness:
             return ViewTrouble.BLURRED
-        is_kept = _is_kept(seen.edges[parts], self._edges[parts])
-        edges = seen.edges[parts].mean(axis=1) - 2 * grain
+        is_kept = self._is_kept(seen)[parts]
+        edges = seen.edge_means[parts] - 2 * grain
         is_flat = edges < settings.blocked_ratio * usual[parts]
-        if (is_flat & ~is_kept).mean() >= MOST:
+        if _share(is_flat & ~is_kept) >= MOST:
             return ViewTrouble.BLOCKED
-        is_other = ~is_kept & ~is_flat
         if (
             not is_alike
             and self._steadiness >= STEADY
-            and is_kept.mean() <= FEW
-            and is_other.mean() >= settings.moved_ratio
+            and _share(is_kept) <= FEW
+            and _share(~is_kept & ~is_flat) >= settings.moved_ratio
         ):
             return ViewTrouble.MOVED
         return None
+
+    def _is_kept(self, seen: _Seen) -> NDArray[np.bool_]:
+        """Of each part, whether its edges are where they usually are, however strong. Asked twice
+        of a picture that looks well."""
+        if self._kept_of is None or self._kept_of[0] is not seen:
+            one = seen.edges - seen.edge_means[:, None]
+            other = self._edges - self._edge_means[:, None]
+            shared, first, second = (
+                np.einsum("ij,ij->i", left, right)
+                for left, right in ((one, other), (one, one), (other, other))
+            )
+            self._kept_of = seen, shared > KEPT_CORRELATION * np.sqrt(first * second)
+        return self._kept_of[1]
 
 
 def _in_parts(edges: Gray) -> Gray:
@@ -282,17 +310,32 @@ def _in_parts(edges: Gray) -> Gray:
     return tiles.transpose(0, 2, 1, 3).reshape(TILES * TILES, -1)
 
 
-def _is_kept(seen: Gray, usual: Gray) -> NDArray[np.bool_]:
-    """Of each part, whether its edges are where they usually are, however strong."""
-    one = seen - seen.mean(axis=1, keepdims=True)
-    other = usual - usual.mean(axis=1, keepdims=True)
-    scale = np.sqrt(np.square(one).sum(axis=1) * np.square(other).sum(axis=1))
-    kept: NDArray[np.bool_] = (one * other).sum(axis=1) > KEPT_CORRELATION * scale
-    return kept
-
-
 def _correlation(one: Gray, other: Gray) -> float:
     """Pearson's, -1 to 1; 0 where either is flat."""
-    first, second = one - one.mean(), other - other.mean()
-    scale = float(np.sqrt(np.square(first).sum() * np.square(second).sum()))
-    return float((first * second).sum()) / scale if scale > 0 else 0.0
+    first, second = (each.ravel() - np.float32(_mean(each)) for each in (one, other))
+    scale = math.sqrt(float(first @ first) * float(second @ second))
+    return float(first @ second) / scale if scale > 0 else 0.0
+
+
+# numpy's own means take several times as long for arrays as small as these, and every stream has
+# its view judged once a second.
+
+
+def _mean(values: Gray) -> float:
+    return float(np.add.reduce(values, axis=None)) / values.size
+
+
+def _row_means(values: Gray) -> Gray:
+    means: Gray = np.add.reduce(values, axis=1) / np.float32(values.shape[1])
+    return means
+
+
+def _share(flags: NDArray[np.bool_]) -> float:
+    """The share of those that are set."""
+    return float(np.count_nonzero(flags)) / flags.size
+
+
+def _median(values: Gray) -> float:
+    ranked = sorted(values.tolist())
+    middle = len(ranked) // 2
+    return float(ranked[middle] if len(ranked) % 2 else (ranked[middle - 1] + ranked[middle]) / 2)
