@@ -5,6 +5,8 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from onlooker.streams.decoding.nursery import Worker, WorkerEnded
 from onlooker.streams.decoding.wire import (
     LENGTHS_BYTES,
@@ -42,7 +44,7 @@ class Assessor:
         self._worker, self._link, self._on_told = worker, worker.link, on_told
         self._heard = bytearray()
         self._head = b""
-        self._body: bytearray | None = None
+        self._body: memoryview | None = None
         self._num_got = 0
         """Bytes of the body that have come."""
         self._unsent = memoryview(b"")
@@ -101,7 +103,7 @@ class Assessor:
         assert self._body is not None
         try:
             while self._num_got < len(self._body):
-                num = self._link.recv_into(memoryview(self._body)[self._num_got :])
+                num = self._link.recv_into(self._body[self._num_got :])
                 if not num:
                     raise EOFError("the other side is gone")
                 self._num_got += num
@@ -110,7 +112,7 @@ class Assessor:
         values, body = values_of(self._head), self._body
         self._heard, self._body = bytearray(), None
         check_end(values)
-        return Assessed(reply_of(values), memoryview(body))
+        return Assessed(reply_of(values), body)
 
     def _read_head(self) -> bool:
         """Read on until a head is whole; whether it is. Then `_body` has room for all of the body,
@@ -131,7 +133,7 @@ class Assessor:
             return False
         self._head = bytes(heard[LENGTHS_BYTES:body_at])
         first = heard[body_at : body_at + num_body_bytes]
-        self._body = bytearray(num_body_bytes)
+        self._body = memoryview(np.empty(num_body_bytes, np.uint8))  # not filled with zeros first
         self._body[: len(first)] = first
         self._num_got = len(first)
         return True
