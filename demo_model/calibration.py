@@ -20,6 +20,8 @@ RANKINGS: tuple[tuple[ScoreName, ScoreName | None], ...] = (
     ("mean_key", None),
     ("representatives", None),
     ("page_mean", None),
+    ("token_keys_1bit", None),
+    ("token_keys_8bit", None),
     ("mean_key", "late_interaction"),
     ("late_interaction", None),
 )

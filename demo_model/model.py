@@ -161,11 +161,9 @@ def write_folder(
 
 
 RANKING: dict[str, Any] = {
-    "score": "mean_key",
-    "second_look": "late_interaction",
-    "shortlist_clips": 128,
+    "score": "token_keys_8bit",
     "voting_layers": [2],
-    "temperature": 1.0,
+    "temperature": 0.15,
 }
 """The ranking that ``python -m onlooker.demo_model.calibrate`` found for the shipped weights; new
 weights need a new one."""

@@ -15,7 +15,7 @@ from onlooker.demo_model.dataset import (
 from onlooker.demo_model.phrases import SYSTEM_PROMPTS
 from onlooker.demo_model.questions import ask_view
 from onlooker.demo_model.questions import branches as ask_branches
-from onlooker.demo_model.training.dropping import Shown, draw_shown, looks
+from onlooker.demo_model.training.dropping import ShownPlaces, draw_shown, looks
 from onlooker.demo_model.training.pool import DrawnTimeline, Pool
 from onlooker.demo_model.training.talk import with_turns
 from onlooker.demo_model.view import DrawnClip, View
@@ -71,7 +71,7 @@ class Context:
     branches: list[Branch]
     shift: int = 0
     """Seconds added to every stamp, so that one timeline teaches all hours of the day."""
-    shown: Shown | None = None
+    shown: ShownPlaces | None = None
     """Which places of the computed clips are computed; None: all."""
 
     def stamps(self) -> list[float]:

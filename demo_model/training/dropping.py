@@ -30,7 +30,7 @@ TURNS = (2, 3, 4, 6, 8)
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPlaces:
     """Which places of the clips of a context are computed."""
 
     kept: Bools
@@ -88,7 +88,7 @@ def shown_again(looks: Indices, turn: int, order: Sequence[int]) -> Bools:
 
 def draw_shown(
     rng: np.random.Generator, looks: Indices, window: int | None, *, must_fill: bool
-) -> Shown | None:
+) -> ShownPlaces | None:
     """Now and then, which places of clips that look like this are computed; None: all.
 
     Where `must_fill`, places that are not computed are filled.
@@ -98,4 +98,4 @@ def draw_shown(
     most = len(looks) if window is None else window
     turn = int(rng.choice([turn for turn in TURNS if turn <= max(most, 2)]))
     kept = shown_again(looks, turn, rng.permutation(CELLS).tolist())
-    return Shown(kept, must_fill or rng.random() < FILLED)
+    return ShownPlaces(kept, must_fill or rng.random() < FILLED)

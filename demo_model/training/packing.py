@@ -23,7 +23,7 @@ from onlooker.demo_model.dataset import (
 )
 from onlooker.demo_model.training.changes import IGNORE, Labelled, Lessons, stacked
 from onlooker.demo_model.training.contexts import COUNTED, NOTE_GAP, Branch, Context
-from onlooker.demo_model.training.dropping import Shown
+from onlooker.demo_model.training.dropping import ShownPlaces
 from onlooker.demo_model.training.language import Packed
 from onlooker.demo_model.training.pointing import counted_tokens, named, pointed_tokens
 from onlooker.demo_model.training.pool import Pool
@@ -106,7 +106,7 @@ class _ContextPart:
             if context.shown is not None:
                 self._leave_out(at, context.shown)
 
-    def _leave_out(self, at: int, shown: Shown) -> None:
+    def _leave_out(self, at: int, shown: ShownPlaces) -> None:
         """Hide the places that are not computed, or put there what they were when they were."""
         places = self.opening + np.arange(len(shown.kept))[:, None] * CLIP_TOKENS
         places = places + STAMP_TOKENS + 1 + np.arange(VIDEO_TOKENS)

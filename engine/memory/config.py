@@ -43,8 +43,9 @@ class MemorySection(Section):
     likeness: clips that are alike are kept together, and only those groups are looked into that may
     hold one of the best, so that a question about a week takes hardly longer than one about an
     hour. It finds what comparing all would find, but for one in a hundred at most. On a CPU, for
-    the scores ``mean_key`` and ``representatives``. What it takes, about a tenth of the index,
-    counts towards `index_gib`."""
+    the scores ``mean_key`` and ``representatives``; of ``token_keys_8bit`` and ``token_keys_1bit``
+    so many clips are compared, those that are best by their mean keys. What it takes, about a tenth
+    of the index, counts towards `index_gib`."""
 
     retrieval: Literal["auto", "layers", "probe"] = "auto"
     """How older clips are chosen. ``layers``: in one pass, where each layer fills the slots just

@@ -6,7 +6,14 @@ from pydantic import Field, model_validator
 
 from onlooker.core.settings import Section
 
-ScoreName = Literal["mean_key", "representatives", "page_mean", "late_interaction"]
+ScoreName = Literal[
+    "mean_key",
+    "representatives",
+    "page_mean",
+    "late_interaction",
+    "token_keys_8bit",
+    "token_keys_1bit",
+]
 
 DEFAULT_SCAN = 4096
 """The most clips that are compared one by one where nothing else is said."""
@@ -24,7 +31,8 @@ class Ranking(Section):
     """The score for which the index is made: ``mean_key`` (ReKV) keeps one entry for each layer of
     a clip; ``representatives`` (InfLLM) four; ``page_mean`` (LiveVLM) one for each 16 tokens;
     ``late_interaction`` (SAVEMem) every token, which is the finest, with an index of half the
-    KV."""
+    KV; ``token_keys_8bit`` and ``token_keys_1bit`` every token in few bits, which finds nearly the
+    same, and with `voting_layers` in those layers only."""
 
     second_look: ScoreName | None = None
     """A finer score that takes a second look at the best clips by `score`. It reads their whole
@@ -63,5 +71,14 @@ class RetrievalPolicy(Section):
     """Probability that the chosen clips must reach together; see ``memory.mass``."""
     gates: bool = False
     """Whether a probe chooses nothing when the recent window matches as well."""
+    probes: bool = False
+    """Whether a probe always chooses: then only the layers that vote are ever asked, and the index
+    keeps no others."""
     scan_clips: int = DEFAULT_SCAN
     """The most clips that are compared one by one; see ``memory.scan_clips``."""
+
+    @property
+    def index_layers(self) -> tuple[int, ...] | None:
+        """The layers that the index keeps, ascending; None: all."""
+        voters = self.ranking.voting_layers
+        return tuple(sorted(voters)) if self.probes and voters is not None else None

@@ -62,12 +62,19 @@ class Trace:
 
 def retrieval_policy(settings: MemorySection, calibrated: Ranking | None) -> RetrievalPolicy:
     """How the workers choose: as the settings say, else as it was calibrated for the model."""
-    return RetrievalPolicy(
+    policy = RetrievalPolicy(
         ranking=settings.ranking or calibrated or Ranking(),
         mass=settings.mass,
         gates=settings.recency_gate == "scores",
         scan_clips=settings.scan_clips,
     )
+    return policy.model_copy(update={"probes": _always_asks(settings, policy)})
+
+
+def _always_asks(settings: MemorySection, policy: RetrievalPolicy) -> bool:
+    """Whether a short request always asks first which clips to bring back."""
+    has_reason = policy.ranking.voting_layers is not None or policy.mass is not None or policy.gates
+    return settings.retrieval == "probe" or (settings.retrieval == "auto" and has_reason)
 
 
 def check_layers(ranking: Ranking, num_layers: int) -> None:
@@ -102,12 +109,7 @@ class Recaller:
         self._settings = settings
         self._recent_clips = recent_clips
         self._probe = probe
-        self._always_asks = settings.retrieval == "probe" or (
-            settings.retrieval == "auto"
-            and (
-                policy.ranking.voting_layers is not None or policy.mass is not None or policy.gates
-            )
-        )
+        self._always_asks = _always_asks(settings, policy)
 
     async def recall(
         self, memory: StreamMemory, question: Question, *, asks: bool = False

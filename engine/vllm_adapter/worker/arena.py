@@ -85,6 +85,7 @@ class SegmentArena:
         backing: the store below.
         score: the score whose entries the index holds.
         likeness: what of long streams the index keeps by likeness, where the score allows that.
+        index_layers: the layers of which the index keeps entries; None: all.
     """
 
     def __init__(
@@ -94,12 +95,15 @@ class SegmentArena:
         backing: Backing | None = None,
         score: RetrievalScore = SCORES["mean_key"],
         likeness: Likeness | None = None,
+        index_layers: tuple[int, ...] | None = None,
     ) -> None:
         self._budget_bytes = budget_bytes
         self._backing = backing
         self._segments: OrderedDict[str, Segment] = OrderedDict()
         self.score = score
-        self.index = Index(likeness=likeness if score.is_linear else None)
+        self._index_layers = index_layers
+        likeness = likeness if score.is_linear or score.is_packed else None
+        self.index = Index(likeness=likeness, layers=index_layers, means=score.means)
         """Entries of all segments that retrieval may pick, also of those that only the store below
         holds."""
         self.num_bytes = 0
@@ -114,7 +118,15 @@ class SegmentArena:
     def place_index(self, device: torch.device) -> None:
         """Have the index lie on a device, before there is anything in it."""
         assert not len(self.index), "an index that is filled stays where it is"
-        self.index = Index(device)
+        self.index = Index(device, layers=self._index_layers)
+
+    def entries(self, keys: torch.Tensor, queries: torch.Tensor | None = None) -> torch.Tensor:
+        """What the index keeps of a segment with these keys (and, where they are known, queries)
+        without rotary position, [layers, tokens, heads, head_dim]."""
+        if self._index_layers is not None:
+            layers = list(self._index_layers)
+            keys, queries = keys[layers], None if queries is None else queries[layers]
+        return self.score.entries(keys, queries)
 
     def put(self, key: str, segment: Segment, entries: torch.Tensor | None = None) -> None:
         """Keep a segment; those that were not used for longest make room. `entries`: what the index
@@ -126,7 +138,7 @@ class SegmentArena:
         self.num_bytes += segment.num_bytes
         self.token_bytes = segment.kv_bytes // max(1, segment.num_tokens)
         if entries is None and segment.plain_keys is not None and key not in self.index:
-            entries = self.score.entries(segment.plain_keys, None)
+            entries = self.entries(segment.plain_keys)
         if entries is not None:
             self.index.put(key, entries)
         if self._budget_bytes is not None:

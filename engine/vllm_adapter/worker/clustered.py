@@ -95,6 +95,11 @@ class ClusteredRows:
         """Rows that went since clusters were last swept."""
 
     @property
+    def min_rows(self) -> int:
+        """Up to so many candidates are compared one by one."""
+        return self._min_rows
+
+    @property
     def num_bytes(self) -> int:
         return self._clusters.num_bytes
 

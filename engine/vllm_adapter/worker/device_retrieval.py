@@ -9,7 +9,7 @@ second look, no traces. What it does not take, `LayerRetriever` does.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -280,4 +280,4 @@ class DeviceRetriever:
 
 def _on_device(group: Group, streams: DeviceStreams) -> Group:
     """The group with its rows on the device, so that no layer brings them there."""
-    return Group(group.members, group.slab, streams.up(group.rows.numpy()))
+    return replace(group, rows=streams.up(group.rows.numpy()))

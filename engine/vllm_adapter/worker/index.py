@@ -5,11 +5,11 @@ numbers: a question that asks among all clips ever seen costs a look at the ends
 one gather a layer, nothing in Python for each clip. Slabs grow by half; the rows of segments that
 are dropped are used again.
 
-Where a score is that of one vector for each segment, the segments of a long stream are also kept by
-likeness (see `clusters`), so that a question need not look at each.
+The segments of a long stream are also kept by likeness (see `clusters`) where the score allows it,
+so that a question need not look at each.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 from onlooker.engine.memory.key_runs import KeyParts, KeyRuns
 from onlooker.engine.vllm_adapter.worker.clustered import ClusteredRows, NumberRuns
 from onlooker.engine.vllm_adapter.worker.clusters import Clusters, Numbers, Vectors
+from onlooker.engine.vllm_adapter.worker.scores import SCORES
 
 _FIRST_ROWS = 64
+
+_mean = SCORES["mean_key"].means
 
 _GONE = -1
 
@@ -150,11 +153,14 @@ class Group:
     slab: _Slab
     rows: torch.Tensor
     """Rows of the slab in which the members stand, [members] int64."""
+    layers: tuple[int, ...] | None = None
+    """The layers of which there are entries; None: all."""
 
     def entries(self, layer: int) -> torch.Tensor:
         """Index entries of the members in one layer, [members, entries, kv_heads, head_dim]."""
         data = self.slab.data
-        return data[layer].index_select(0, self.rows.to(data.device))
+        at = layer if self.layers is None else self.layers.index(layer)
+        return data[at].index_select(0, self.rows.to(data.device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,11 +184,22 @@ class Index:
     Args:
         device: where the entries lie; None: on the host.
         likeness: what is kept by likeness; None: nothing. On the host only.
+        layers: the layers of which there are entries, ascending; None: all.
+        means: makes vectors, [segments, dims], of one layer's entries of segments, by which they
+            are kept by likeness.
     """
 
     def __init__(
-        self, device: torch.device | None = None, likeness: Likeness | None = None
+        self,
+        device: torch.device | None = None,
+        likeness: Likeness | None = None,
+        layers: tuple[int, ...] | None = None,
+        means: Callable[[torch.Tensor], torch.Tensor] = _mean,
     ) -> None:
+        self.layers = layers
+        self._means = means
+        self._dims = 0
+        """Of the vector of a segment in one layer."""
         self._device = torch.device("cpu") if device is None else device
         self._likeness = likeness
         self._clustered: dict[tuple[str, int], dict[tuple[int, ...], ClusteredRows]] = {}
@@ -248,7 +265,12 @@ class Index:
         for slab in np.flatnonzero(np.bincount(slabs)).tolist():
             members = np.flatnonzero(slabs == slab)
             groups.append(
-                Group(torch.from_numpy(members), self._slabs[slab], torch.from_numpy(rows[members]))
+                Group(
+                    torch.from_numpy(members),
+                    self._slabs[slab],
+                    torch.from_numpy(rows[members]),
+                    self.layers,
+                )
             )
         return groups
 
@@ -276,9 +298,9 @@ class Index:
         empty."""
         sizes = [0]
         for slab in self._slabs:
-            num_layers, capacity, _, kv_heads, head_dim = slab.data.shape
+            num_layers, capacity = slab.data.shape[:2]
             views = [] if self._likeness is None else self._likeness.views(num_layers)
-            by_likeness = (Clusters.row_bytes(len(one) * kv_heads * head_dim) for one in views)
+            by_likeness = (Clusters.row_bytes(len(one) * self._dims) for one in views)
             sizes.append(slab.num_bytes // capacity * 3 // 2 + sum(by_likeness))
         return max(sizes)
 
@@ -287,14 +309,14 @@ class Index:
     ) -> dict[tuple[int, ...], ClusteredRows]:
         if self._likeness is None:
             return {}
-        num_layers, _, kv_heads, head_dim = entries.shape
+        self._dims = self._means(entries).shape[1]
         return {
             layers: ClusteredRows(
-                len(layers) * kv_heads * head_dim,
+                len(layers) * self._dims,
                 partial(self._vectors, ledger, layers),
                 min_rows=self._likeness.min_rows,
             )
-            for layers in self._likeness.views(num_layers)
+            for layers in self._likeness.views(len(entries))
         }
 
     def _vectors(
@@ -307,13 +329,13 @@ class Index:
         for slab in np.flatnonzero(np.bincount(slabs)).tolist():
             chosen = np.flatnonzero(slabs == slab)
             data, at = self._slabs[slab].data, torch.from_numpy(rows[chosen])
-            found = [data[layer].index_select(0, at).float().mean(1).flatten(1) for layer in layers]
+            kept = layers if self.layers is None else map(self.layers.index, layers)
+            found = [self._means(data[layer].index_select(0, at)) for layer in kept]
             parts.append(found[0] if len(found) == 1 else torch.cat(found, 1))
             members.append(chosen)
         if len(parts) == 1:
             return parts[0].numpy(), is_known
-        _, _, _, kv_heads, head_dim = self._slabs[0].data.shape
-        vectors = np.empty((len(rows), len(layers) * kv_heads * head_dim), np.float32)
+        vectors = np.empty((len(rows), len(layers) * self._dims), np.float32)
         for chosen, part in zip(members, parts, strict=True):
             vectors[chosen] = part.numpy()
         return vectors, is_known

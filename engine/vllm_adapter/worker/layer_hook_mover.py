@@ -105,7 +105,7 @@ class LayerHookMover:
                 segment = made
             entries = None
             if segment.plain_keys is not None:
-                entries = self._arena.score.entries(segment.plain_keys, queries)
+                entries = self._arena.entries(segment.plain_keys, queries)
             found.append(SavedSegment(op, segment, entries, entries, None))
         return found
 

@@ -2,6 +2,7 @@
 
 Few candidates are compared one by one. Of many, a search finds the best without a look at each
 (see `clusters`); then only those are known by their scores, and the others by a sample of them.
+Where a score is not what the search goes by, it finds as many as are compared one by one.
 """
 
 import math
@@ -72,8 +73,10 @@ class Ranker:
         """
         layers = self._voters or ((looks[0].layer,) if len(looks) == 1 else ())
         found = self._index.clustered(self._candidates, layers)
-        if found is not None:
+        if found is not None and self._score.is_linear:
             return self._searched(*found, layers, looks, is_vote=is_vote, count=count)
+        if found is not None:
+            return self._narrowed(*found, layers, looks, is_vote=is_vote)
         return self.rank_all(looks, is_vote=is_vote)
 
     def rank_all(self, looks: Sequence[LayerView], *, is_vote: bool) -> Ranked:
@@ -125,6 +128,41 @@ class Ranker:
             scores=torch.cat([torch.from_numpy(scores - np.float32(moved_by)), recent]),
             num_others=len(self._candidates) - len(places),
             sampled_others=torch.from_numpy(others),
+            num_compared=num_compared + len(sample),
+        )
+
+    def _narrowed(
+        self,
+        rows: ClusteredRows,
+        runs: NumberRuns,
+        layers: tuple[int, ...],
+        looks: Sequence[LayerView],
+        *,
+        is_vote: bool,
+    ) -> Ranked:
+        """The scores of as many as are compared one by one: those that are best by their mean keys.
+        The others count as no better than the worst of them."""
+        _, sample = rows.sample(runs)
+        dims = sample.shape[1] // len(layers)
+        query = np.zeros(sample.shape[1], np.float32)
+        for look in looks:
+            at = layers.index(look.layer)
+            part = slice(at * dims, (at + 1) * dims)
+            own = mean_query(look.queries, dims // look.queries.shape[-1]).cpu().numpy()
+            query[part] = own / max(float((sample[:, part] @ own).std()), MIN_DEVIATION)
+        places, scores, num_compared = rows.search(runs, query, rows.min_rows)
+        places = np.sort(places[np.argsort(-scores, kind="stable")[: rows.min_rows]])
+        keys = KeyRuns.of(self._candidates[place] for place in places.tolist()) + self._recent
+        groups = self._index.groups(keys)
+        each = [self._compared(look, groups, len(keys)) for look in looks]
+        found = torch.stack([standardised(one) for one in each]).sum(0) if is_vote else each[0]
+        first_recent = len(self._candidates)
+        recent = torch.arange(first_recent, first_recent + len(self._recent))
+        return Ranked(
+            places=torch.cat([torch.from_numpy(places), recent]),
+            scores=found,
+            num_others=len(self._candidates) - len(places),
+            sampled_others=found.min()[None],
             num_compared=num_compared + len(sample),
         )
 

@@ -14,6 +14,8 @@ layers can be compared. Heads that share keys stay apart only where that changes
 | `representatives`  | the keys most attended in it      | InfLLM (Xiao et al., 2024)          |
 | `page_mean`        | the mean of each page of keys     | LiveVLM (Ning et al., 2025)         |
 | `late_interaction` | all its keys                      | ColBERT's MaxSim, as SAVEMem reads  |
+| `token_keys_8bit`  | all its keys in 8 bits            | the same                            |
+| `token_keys_1bit`  | their mean, and signs around it   | ColBERTv2's residuals               |
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +25,7 @@ import torch
 
 from onlooker.engine.memory.ranking import ScoreName
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
+from onlooker.engine.vllm_adapter.worker.packed_keys import PackedKeys
 
 
 class RetrievalScore(Protocol):
@@ -30,6 +33,9 @@ class RetrievalScore(Protocol):
 
     needs_queries: bool
     """Whether `entries` wants the queries of the segment's own tokens."""
+    is_packed: bool
+    """Whether entries are rows of bytes, a multiple of four, and no numbers. Where there are more
+    candidates than are compared one by one, those are compared that are best by their means."""
     is_linear: bool
     """Whether a segment's score is the product of one vector of the question, `mean_query`, and the
     mean of the segment's entries, so that segments can be searched by likeness."""
@@ -40,6 +46,11 @@ class RetrievalScore(Protocol):
         `keys`: [layers, tokens, kv_heads, head_dim]. `queries`: [layers, tokens, heads, head_dim]
         of the same tokens, where `needs_queries`; None where they are not known any more.
         """
+        ...
+
+    def means(self, entries: torch.Tensor) -> torch.Tensor:
+        """The mean of each segment's entries, [segments, kv_heads * head_dim], by which segments
+        are searched by likeness. `entries`: of one layer."""
         ...
 
     def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
@@ -58,6 +69,11 @@ class RetrievalScore(Protocol):
 
 class _ByParts:
     """Compares whole segments by their best part."""
+
+    is_packed = False
+
+    def means(self, entries: torch.Tensor) -> torch.Tensor:
+        return entries.float().mean(1).flatten(1)
 
     def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -187,6 +203,8 @@ SCORES: Mapping[ScoreName, RetrievalScore] = {
     "representatives": Representatives(),
     "page_mean": PageMean(),
     "late_interaction": LateInteraction(),
+    "token_keys_8bit": PackedKeys(8),
+    "token_keys_1bit": PackedKeys(1),
 }
 """All scores, by the name that the settings use."""
 

@@ -163,7 +163,7 @@ class StridedMover:
         span = op.span
         entries = stored = None
         if plain_keys is not None:
-            entries = self._arena.score.entries(plain_keys, None)
+            entries = self._arena.entries(plain_keys)
             stored = entries.to("cpu", non_blocking=True)
         offsets = span.offsets if plain_keys is not None else ()
         kv = kv.transpose(0, 1).contiguous()

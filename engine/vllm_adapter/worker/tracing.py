@@ -23,7 +23,7 @@ def traced(
     heads: HeadGroup = ALONE,
 ) -> LayerTrace:
     """All scores of one layer; none where a segment is gone. The arena's own score goes by its
-    index, the others by the segments' keys."""
+    index where that keeps the layer, the others by the segments' keys."""
     segments = arena.get_all(keys)
     (is_there,) = heads.all([segments is not None])
     if segments is None or not is_there:
@@ -31,9 +31,12 @@ def traced(
     found_keys = (one.plain_in(layer, rotary) for one in segments)
     plain = [keys for keys in found_keys if keys is not None]
     found: dict[ScoreName, torch.Tensor] = {}
+    is_kept = arena.index.layers is None or layer in arena.index.layers
     for name, score in SCORES.items():
-        if score is not arena.score:
+        if score is not arena.score or not is_kept:
             found[name] = compared(score, queries, plain, heads)
+    if not is_kept:
+        return {name: scores.tolist() for name, scores in found.items()}
     own = next(name for name, score in SCORES.items() if score is arena.score)
     parts = []
     for group in arena.index.groups(keys):

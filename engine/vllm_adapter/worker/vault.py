@@ -27,6 +27,7 @@ from onlooker.engine.memory.ranking import ScoreName
 from onlooker.engine.vllm_adapter.wire import StoredSegment
 from onlooker.engine.vllm_adapter.worker.arena import Segment
 from onlooker.engine.vllm_adapter.worker.head_share import ALL_HEADS, HeadShare
+from onlooker.engine.vllm_adapter.worker.index_rows import IndexRows
 from onlooker.engine.vllm_adapter.worker.other_shares import OtherShares
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent
@@ -49,6 +50,8 @@ class Vault:
 
     Args:
         settings: of the stores of all workers together.
+        score: the score whose entries are stored with the segments.
+        index_layers: the layers of which there are entries; None: all.
         share: the heads of which this worker has the keys and values.
         max_behind: the most segments that wait to be handed to the store after an event.
     """
@@ -59,6 +62,7 @@ class Vault:
         rotary: Rotary,
         *,
         score: ScoreName = "mean_key",
+        index_layers: tuple[int, ...] | None = None,
         share: HeadShare = ALL_HEADS,
         max_behind: int = 256,
     ) -> None:
@@ -79,7 +83,7 @@ class Vault:
             on_doubt=self._note_doubt,
         )
         self._rotary = rotary
-        self._score_name = score
+        self._rows = IndexRows(score, index_layers)
         self._beside = WriteBehind(max_behind)
         self._elsewhere = OtherShares(share, settings, self._store)
 
@@ -115,12 +119,10 @@ class Vault:
             end_s=span.end_s,
             dtype=str(segment.keys.dtype).removeprefix("torch."),
             kv=_to_numpy(torch.stack([segment.keys, segment.values], 1).transpose(2, 3)),
-            index_row=(
-                np.zeros(0, np.float32) if entries is None else entries.float().contiguous().numpy()
-            ),
+            index_row=self._rows.stored(entries),
             meta={
                 "offsets": json.dumps(span.offsets),
-                "index": self._score_name,
+                "index": self._rows.name,
                 **span.meta,
             },
         )
@@ -229,9 +231,7 @@ class Vault:
             meta = {name: str(value) for name, value in head.meta.items()}
             text = self._share.text(head.key)
             segment = StoredSegment(text, head.start_s, head.end_s, meta)
-            entries = None
-            if head.index_row.size and meta.get("index") == self._score_name:
-                entries = torch.from_numpy(np.array(head.index_row)).to(_TORCH[head.dtype])
+            entries = self._rows.entries(head.index_row, meta.get("index"), _TORCH[head.dtype])
             found.append((segment, entries))
         return found, stored.is_complete
 

@@ -74,6 +74,7 @@ class SegmentWorker:
                 settings.store,
                 self._rotary,
                 score=score,
+                index_layers=self.policy.index_layers,
                 share=group.share,
                 max_behind=settings.write_behind_segments,
             )
@@ -83,6 +84,7 @@ class SegmentWorker:
             backing=self.vault,
             score=SCORES[score],
             likeness=_likeness(self.policy) if group.is_alone else None,
+            index_layers=self.policy.index_layers,
         )
         self.stored_streams = (
             None if self.vault is None else StoredStreams(self.vault.rows, self.arena)

@@ -1,5 +1,7 @@
 """Calibration finds the layers that know, and no more than it takes."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from onlooker.demo_model.calibration import Traced, calibrated, evaluate, ranked
 from onlooker.engine.memory.ranking import Ranking, ScoreName
 
 LAYERS, CANDIDATES = 6, 300
-SCORES: tuple[ScoreName, ...] = ("mean_key", "representatives", "page_mean", "late_interaction")
+SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
 
 
 def traces(

@@ -16,7 +16,7 @@ from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.tokenizer import build_tokenizer
 from onlooker.demo_model.training.changes import IGNORE
 from onlooker.demo_model.training.contexts import Branch, Context
-from onlooker.demo_model.training.dropping import Shown, looks, shown_again
+from onlooker.demo_model.training.dropping import ShownPlaces, looks, shown_again
 from onlooker.demo_model.training.language import Packed, forward
 from onlooker.demo_model.training.packing import pack
 from onlooker.demo_model.training.pool import DrawnTimeline, Pool, build_pool
@@ -41,7 +41,7 @@ def packed(pool: Pool, *, filled: bool) -> Packed:
     question = DrawnQuestion("now_color", "What color is the star in the middle?", "red", (2,))
     context = Context(
         pool.timelines[0], np.arange(3), None, np.arange(3), 0, [Branch(3, question)],
-        shown=Shown(KEPT, filled),
+        shown=ShownPlaces(KEPT, filled),
     )  # fmt: skip
     return pack(LAYOUT, [context], pool, None)
 
@@ -97,7 +97,7 @@ def test_every_change_is_computed_and_every_place_in_turn(
 ) -> None:
     found = np.array(rows)
     kept = shown_again(found, turn, order)
-    last = Shown(kept, filled=False).last()
+    last = ShownPlaces(kept, filled=False).last()
     assert kept[0].all()
     assert (np.take_along_axis(found, last, axis=0) == found).all()
     assert (np.arange(len(found))[:, None] - last < turn).all()

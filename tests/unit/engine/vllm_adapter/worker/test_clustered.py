@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.ranking import ScoreName
 from onlooker.engine.vllm_adapter.worker.index import Index, Likeness
 from onlooker.engine.vllm_adapter.worker.ranker import LayerView, Ranker
 from onlooker.engine.vllm_adapter.worker.scores import SCORES
@@ -224,3 +225,25 @@ def test_a_stream_that_rolls_on_stays_as_large_as_it_is() -> None:
         entries = torch.from_numpy(rig.random.standard_normal((LAYERS, 1, KV_HEADS, HEAD_DIM)))
         rig.index.put(f"{STEM}{number + 800:010d}", entries.float())
     assert max(sizes[1:]) <= 1.2 * sizes[0]
+
+
+@pytest.mark.parametrize("score", ["token_keys_8bit", "token_keys_1bit"])
+def test_tokens_are_compared_of_those_that_are_best_by_their_means(score: ScoreName) -> None:
+    random, scan, count = np.random.default_rng(3), 300, 3000
+    index = Index(likeness=Likeness((0,), min_rows=scan), means=SCORES[score].means)
+    keys = torch.from_numpy(0.3 * random.standard_normal((count, 6, 1, 16)).astype("f"))
+    thing = torch.from_numpy(2.0 * random.standard_normal(16).astype("f"))
+    keys[1234, 4, 0] += thing
+    for number, one in enumerate(keys):
+        index.put(f"{STEM}{number:010d}", SCORES[score].entries(one[None], None))
+    asked, recent = runs((0, count - 8)), runs((count - 8, count))
+    ranker = Ranker(index, SCORES[score], asked, recent, frozenset({0}))
+    look = LayerView(0, thing.expand(3, 1, 16))
+    found = ranker.rank([look], is_vote=True, count=8)
+    assert len(found) == scan + 8
+    assert found.num_others == count - 8 - scan
+    assert found.before(count - 8).best(1, mass=None, temperature=1) == [1234]
+    by_mean = Ranker(index, SCORES[score], asked, recent, None)
+    whole = by_mean.rank_all([look], is_vote=False)
+    shown = whole.scores[found.places]
+    assert np.corrcoef(shown.numpy(), found.scores.numpy())[0, 1] > 0.9999

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from onlooker.engine.memory.ranking import Ranking, RetrievalPolicy
+from onlooker.engine.memory.ranking import Ranking, RetrievalPolicy, ScoreName
 from onlooker.engine.vllm_adapter.wire import Mover, RetrieveOp, WorkerPlan, WorkerReport
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from tests.fakes.rendezvous import Rendezvous
@@ -21,6 +21,8 @@ RANKINGS = {
     "representatives": Ranking(score="representatives"),
     "pages": Ranking(score="page_mean"),
     "tokens": Ranking(score="late_interaction"),
+    "tokens in 8 bits": Ranking(score="token_keys_8bit"),
+    "tokens in one bit": Ranking(score="token_keys_1bit"),
     "voting layers": Ranking(voting_layers=(1, 3)),
     "a second look": Ranking(second_look="late_interaction", shortlist_clips=3),
     "a second look at pages": Ranking(second_look="page_mean", shortlist_clips=3),
@@ -77,6 +79,22 @@ def test_halves_choose_and_place_what_the_whole_does(mover: Mover, ranking: str)
             assert report.picked == expected.picked
             assert bad == set()
     torch.testing.assert_close(halves.cache, one.layers.cache, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("mover", ["layers", "strided"])
+@pytest.mark.parametrize("score", ["mean_key", "token_keys_8bit", "token_keys_1bit"])
+def test_an_index_of_the_layers_that_vote_chooses_as_one_of_all(
+    mover: Mover, score: ScoreName
+) -> None:
+    ranking = Ranking(score=score, voting_layers=(1, 3))
+    op = asking(range(7), num_slots=0, recent=range(7, 8))
+    found, sizes = [], []
+    for probes in (False, True):
+        rig = whole(mover, policy=RetrievalPolicy(ranking=ranking, probes=probes))
+        found.append(rig.run(WorkerPlan(retrievals=[op]), op.question_slots)[0].picked)
+        sizes.append(rig.worker.arena.index.num_bytes)
+    assert found[0] == found[1] != {}
+    assert sizes[1] < sizes[0] / 2
 
 
 @pytest.mark.parametrize("mover", ["layers", "strided"])
