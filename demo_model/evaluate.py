@@ -31,6 +31,7 @@ from onlooker.demo_model.examples import (
     all_families,
     draw_context,
     draw_items,
+    in_conversation,
     reported_family,
 )
 from onlooker.demo_model.questions import DrawnQuestion, correct
@@ -180,9 +181,16 @@ class Results:
 
 
 def evaluate_setting(
-    watcher: ModelWatcher, name: str, seed: int, contexts: int, repeat: int, families: Sequence[str]
+    watcher: ModelWatcher,
+    name: str,
+    seed: int,
+    contexts: int,
+    repeat: int,
+    families: Sequence[str],
+    turns: int = 0,
 ) -> Results:
-    """`repeat` questions of each family about each of `contexts` held-out worlds."""
+    """`repeat` questions of each family about each of `contexts` held-out worlds, each question
+    after so many earlier turns."""
     from tqdm import tqdm
 
     rng = np.random.default_rng((seed, len(name)))
@@ -190,6 +198,8 @@ def evaluate_setting(
     for number in tqdm(range(contexts), desc=name, leave=False):
         _, clips, view = draw_context(SETTINGS[name], seed + number, rng)
         items = list(draw_items(view, number, rng, list(families) * repeat))
+        if turns:
+            items = in_conversation(items, view, np.random.default_rng((seed, number)), turns)
         replies = watcher.answer(clips, [item.question for item in items])
         found += zip(items, replies, strict=True)
     return Results(found)
@@ -210,17 +220,23 @@ def best_threshold(chances: Sequence[float], truths: Sequence[bool]) -> float:
 
 
 def evaluate(
-    folder: Path, contexts: int, repeat: int, settings: Sequence[str], families: Sequence[str]
+    folder: Path,
+    contexts: int,
+    repeat: int,
+    settings: Sequence[str],
+    families: Sequence[str],
+    turns: int = 0,
 ) -> dict[str, Any]:
     """Everything that is reported, as one JSON object."""
     sizes = check_folder(folder)
     started = time.time()
     watcher = ModelWatcher(folder)
     report: dict[str, Any] = {"parameters": sizes.parameters, "bytes": sizes.folder_bytes}
+    report["turns"] = turns
     report["settings"] = {}
     mistakes: list[str] = []
     for name in settings:
-        results = evaluate_setting(watcher, name, TEST_SEED, contexts, repeat, families)
+        results = evaluate_setting(watcher, name, TEST_SEED, contexts, repeat, families, turns)
         report["settings"][name] = {
             "what": SETTINGS[name].name,
             "families": results.table(),
@@ -295,9 +311,15 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("benchmarks/results/demo_model.json"), help="JSON file"
     )
+    parser.add_argument("--turns", type=int, default=0, help="earlier turns before each question")
     options = parser.parse_args()
     report = evaluate(
-        options.model, options.contexts, options.repeat, options.settings, options.families
+        options.model,
+        options.contexts,
+        options.repeat,
+        options.settings,
+        options.families,
+        options.turns,
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=2) + "\n")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from onlooker.demo_model.model import FRAME_SIZE
-from onlooker.demo_model.questions import FAMILIES, DrawnQuestion, View, ask_view
+from onlooker.demo_model.questions import FAMILIES, DrawnQuestion, View, ask_view, branches
 from onlooker.demo_model.render import jpeg, render, resize
 from onlooker.demo_model.view import DrawnClip
 from onlooker.demo_model.world import World
@@ -17,6 +17,8 @@ from onlooker.demo_model.world import World
 VALIDATION_SEED = 1_000_000
 TEST_SEED = 2_000_000
 FILM_SIZE = (320, 240)
+WATCHED = ("check", "narrate")
+"""Families that watches ask, which hold no conversation."""
 Pixels = NDArray[np.uint8]
 
 
@@ -95,6 +97,28 @@ def draw_items(
         evidence = question.evidence
         age = view.stamps[-1] - view.stamps[evidence[-1]] if evidence else None
         yield ExampleItem(context, question, age)
+
+
+def in_conversation(
+    items: Sequence[ExampleItem], view: View, rng: np.random.Generator, turns: int
+) -> list[ExampleItem]:
+    """The items with `turns` earlier turns each, those included that a follow-up has by itself.
+
+    The turns are other questions about the view with answers that were right when they were asked.
+    What only watches ask stays as it is.
+    """
+    asked = [(seen, q) for seen, q in branches(view, rng, 12 * turns) if not q.history]
+    asked.sort(key=lambda pair: pair[0])
+    found = []
+    for item in items:
+        own = item.question.history
+        if item.question.family not in WATCHED:
+            count = min(max(0, turns - len(own)), len(asked))
+            picked = np.sort(rng.choice(len(asked), count, replace=False)) if count else []
+            before = tuple((asked[i][1].text, asked[i][1].answer) for i in picked)
+            item = replace(item, question=replace(item.question, history=(*before, *own)))
+        found.append(item)
+    return found
 
 
 def reported_family(question: DrawnQuestion) -> str:

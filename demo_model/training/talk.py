@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from onlooker.demo_model.examples import WATCHED
 from onlooker.demo_model.questions import DrawnQuestion
 
 TALKED = 0.4
@@ -17,8 +18,6 @@ TURN_SHARES = (0.3, 0.2, 0.15, 0.15, 0.2)
 ASKED_AGAIN = 0.3
 """The share of the conversations in which the same question was asked before and got another
 answer: one that is no longer true, or that was wrong."""
-ALONE = ("check", "narrate")
-"""Families that watches ask, which hold no conversation."""
 
 Asked = Sequence[tuple[int, DrawnQuestion]]
 
@@ -35,7 +34,7 @@ def with_turns(
     turns = sorted(((seen, q) for seen, q in told if not q.history), key=lambda pair: pair[0])
     found: list[tuple[int, DrawnQuestion]] = []
     for seen, question in asked:
-        if question.family not in ALONE and rng.random() < TALKED:
+        if question.family not in WATCHED and rng.random() < TALKED:
             count = int(rng.choice(TURNS, p=TURN_SHARES)) - len(question.history)
             before = [q for at, q in turns if at <= seen and q is not question]
             history = _history(rng, question, before, count)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -20,10 +22,13 @@ from onlooker.demo_model.examples import (
     ExampleItem,
     draw_context,
     draw_items,
+    in_conversation,
     reported_family,
 )
 from onlooker.demo_model.phrases import vocabulary
 from onlooker.demo_model.tokenizer import build_tokenizer
+from onlooker.demo_model.view import View, clip_at
+from onlooker.demo_model.world import World
 
 
 def test_prompts_have_the_tokens_that_training_has() -> None:
@@ -94,3 +99,17 @@ def test_one_odd_answer_of_hundreds_does_not_move_the_threshold() -> None:
     plain = best_threshold(chances, truths)
     assert abs(best_threshold([*chances, 0.15], [*truths, True]) - plain) < 0.05
     assert 0.4 < plain < 0.6
+
+
+def test_a_question_stands_behind_as_many_turns_as_are_wanted() -> None:
+    rng = np.random.default_rng(1)
+    view = View(World(TEST_SEED + 3), [clip_at(float(t)) for t in range(1, 25)])
+    families = ["now_count", "ever", "follow_up", "check", "narrate"]
+    items = list(draw_items(view, 0, rng, families * 4))
+    talked = in_conversation(items, view, rng, 5)
+    for item, plain in zip(talked, items, strict=True):
+        own = plain.question.history
+        is_watched = plain.question.family in ("check", "narrate")
+        assert len(item.question.history) == (0 if is_watched else 5)
+        assert item.question.history[5 - len(own) :] == own
+        assert replace(item.question, history=own) == plain.question
