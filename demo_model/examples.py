@@ -114,7 +114,7 @@ def in_conversation(
         own = item.question.history
         if item.question.family not in WATCHED:
             count = min(max(0, turns - len(own)), len(asked))
-            picked = np.sort(rng.choice(len(asked), count, replace=False)) if count else []
+            picked = sorted(rng.choice(len(asked), count, replace=False)) if count else []
             before = tuple((asked[i][1].text, asked[i][1].answer) for i in picked)
             item = replace(item, question=replace(item.question, history=(*before, *own)))
         found.append(item)

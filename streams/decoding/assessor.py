@@ -133,7 +133,7 @@ class Assessor:
             return False
         self._head = bytes(heard[LENGTHS_BYTES:body_at])
         first = heard[body_at : body_at + num_body_bytes]
-        self._body = memoryview(np.empty(num_body_bytes, np.uint8))  # not filled with zeros first
+        self._body = np.empty(num_body_bytes, np.uint8).data  # not filled with zeros first
         self._body[: len(first)] = first
         self._num_got = len(first)
         return True
