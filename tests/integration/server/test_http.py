@@ -73,6 +73,15 @@ async def test_a_stream_is_created_listed_inspected_and_closed(http: httpx.Async
     assert "POST /v1/streams" in error_of(gone)["message"]
 
 
+async def test_a_stream_chooses_which_tokens_are_computed(http: httpx.AsyncClient) -> None:
+    made = await http.post("/v1/streams", json={"id": "door", "token_drop": "filled"})
+    assert made.json()["token_drop"] == "filled"
+    assert (await http.get("/v1/streams/door")).json()["token_drop"] == "filled"
+    refused = await http.post("/v1/streams", json={"id": "hall", "token_drop": "half"})
+    assert refused.status_code == 400
+    assert "'filled'" in refused.json()["error"]["message"]
+
+
 async def test_streams_are_listed_in_pages(http: httpx.AsyncClient) -> None:
     for name in "abc":
         await http.post("/v1/streams", json={"id": name})
