@@ -7,7 +7,7 @@ Costs, with the demo model's weights at 384x288 pixels (192 vision tokens a clip
 dozen move fast) and a crowded one (a dozen), drawn, with noise and JPEG. `tokens_ratio` is the
 share of vision tokens that were computed, `encoder_ratio` of those that the vision tower encoded,
 `kv_bytes_ratio` the bytes that are remembered beside those of `off`, `time_ratio` the median time
-of a clip beside that of `off`.
+of a clip beside that of `off`. What stands by itself in a method's figures is the webcam's.
 
 Answers, with the demo model as it is (9 vision tokens a clip): on held-out worlds, `accuracy` of
 questions about now, asked while it watches, and about named seconds; `recall` of questions whose
@@ -56,6 +56,8 @@ WARM_UP = 4
 
 SCENES = ("webcam", "busy", "crowded")
 
+COSTS = ("tokens_ratio", "encoder_ratio", "kv_bytes_ratio", "time_ratio")
+
 NOW = ("now_color", "now_shape", "now_place", "now_digit", "now_exists")
 ASK_EVERY = 8
 """Clips from one question about now to the next."""
@@ -82,6 +84,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             await _costs(options, found, methods, encoder)
         if options.part != "costs":
             await _answers(options, found, methods, encoder)
+    for row in found.values():
+        row.update(row.get(SCENES[0], {}))
     return {
         "size": f"{WIDTH}x{HEIGHT}",
         "clips": options.clips,
@@ -285,15 +289,23 @@ async def _running(model: str, encoder: Encoder, metrics: Metrics, label: str) -
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures as a table in plain text."""
-    costs = ("tokens_ratio", "encoder_ratio", "kv_bytes_ratio", "time_ratio")
-    titles = ["method"]
+    """The figures as tables in plain text: one for each scene, and one of the answers."""
+    methods: dict[str, dict[str, Any]] = figures["methods"]
+    parts = []
     for scene in SCENES:
-        titles += [f"{scene} {name.removesuffix('_ratio')}" for name in costs]
-    titles += ["accuracy", "now", "at time", "recall"]
-    lines = []
-    for name, row in figures["methods"].items():
-        cells = [row.get(scene, {}).get(cost) for scene in SCENES for cost in costs]
-        answers = [row.get(one) for one in ("accuracy", "now", "at_time", "recall")]
-        lines.append((name, *cells, *answers))
-    return rows(titles, lines)
+        lines = [
+            (name, *(row[scene][cost] for cost in (*COSTS, "clip_ms")))
+            for name, row in methods.items()
+            if scene in row
+        ]
+        if lines:
+            parts.append(rows((scene, *COSTS, "clip ms"), lines))
+    answers = ("accuracy", "now", "at_time", "recall")
+    lines = [
+        (name, *(row.get(one) for one in answers))
+        for name, row in methods.items()
+        if "accuracy" in row
+    ]
+    if lines:
+        parts.append(rows(("answers", *answers), lines))
+    return "\n\n".join(parts)
