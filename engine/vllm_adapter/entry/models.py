@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
-from onlooker.engine.vllm_adapter.entry.places import encoded_alone, only
+from onlooker.engine.vllm_adapter.entry.places import encoded_alone, in_parts, only
 from onlooker.engine.vllm_adapter.families import GUARDED
 from onlooker.engine.vllm_adapter.families.family import GuardedClass
 from onlooker.engine.vllm_adapter.wire import (
@@ -58,9 +58,10 @@ class Guarded:
         blanks = _blanks(self, kwargs, levels)
         if alone is not None and blanks is None and self.described.encodes_places:
             return encoded_alone(self, kwargs, alone)
-        found = blanks or model.embed_multimodal(**kwargs)
         places = alone if kept is None else kept
-        return found if places is None else only(found, places)
+        if places is None:
+            return blanks or model.embed_multimodal(**kwargs)
+        return only(blanks or in_parts(model.embed_multimodal, kwargs), places)
 
 
 def guarded(described: GuardedClass) -> type[Any]:

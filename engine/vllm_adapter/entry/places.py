@@ -5,12 +5,18 @@ picture: what the vision tower adds for the position of a patch is made for the 
 the patches of other places are taken out before the first layer.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from onlooker.engine.vllm_adapter.wire import GRID_FIELD
+
+PIXELS_FIELD = "pixel_values_videos"
+
+MAX_PATCHES = 16384
+"""Patches that the vision tower gets at once where only some places of clips are computed: those of
+4,096 tokens, which is what a step has by default."""
 
 _BY_PATCH = ("pos_embeds", "rotary_pos_emb_cos", "rotary_pos_emb_sin")
 """What a vision tower's description of a batch says of each patch; the rest is about lengths."""
@@ -20,6 +26,36 @@ def only(embedded: Sequence[torch.Tensor], places: Sequence[torch.Tensor]) -> li
     """Of each clip's embeddings, [places, width], those of some places. Numbers past the last place
     get zeros: an exception would end the engine for everybody."""
     return [_of(*one) for one in zip(embedded, places, strict=True)]
+
+
+def in_parts(
+    embed: Callable[..., Sequence[torch.Tensor]],
+    features: Mapping[str, Any],
+    *,
+    max_patches: int = MAX_PATCHES,
+) -> list[torch.Tensor]:
+    """Embeddings of clips, of no more than `max_patches` at a time, or one clip.
+
+    vLLM counts the places that are computed, and puts as many clips into a step as its memory was
+    measured for; but the vision tower gets all places of them.
+
+    Args:
+        embed: a function that embeds clips of some `features`.
+        features: pixels as rows of one patch each, and one entry for each clip in all else.
+    """
+    sizes: list[int] = features[GRID_FIELD].prod(-1).tolist()
+    found: list[torch.Tensor] = []
+    first = row = 0
+    while first < len(sizes):
+        last, count = first + 1, sizes[first]
+        while last < len(sizes) and count + sizes[last] <= max_patches:
+            count += sizes[last]
+            last += 1
+        part = {name: values[first:last] for name, values in features.items()}
+        part[PIXELS_FIELD] = features[PIXELS_FIELD][row : row + count]
+        found += embed(**part)
+        first, row = last, row + count
+    return found
 
 
 def encoded_alone(
@@ -41,7 +77,7 @@ def encoded_alone(
     ]
     firsts = torch.tensor([0, *sizes]).cumsum(0)
     every = torch.cat([one + first for one, first in zip(chosen, firsts[:-1], strict=True)])
-    pixels = features["pixel_values_videos"]
+    pixels = features[PIXELS_FIELD]
     rows = (every[:, None] * per_place + torch.arange(per_place)).flatten().to(pixels.device)
     whole = visual.prepare_encoder_metadata(grids)
     side = visual.spatial_merge_size
