@@ -24,6 +24,10 @@ from onlooker.engine.vllm_adapter.worker.scores import SCORES
 
 _FIRST_ROWS = 64
 
+_FIRST_ROWS_OF_SLAB = 8
+"""Where clips are kept without some of their places there may be hundreds of shapes, and a slab for
+each."""
+
 _mean = SCORES["mean_key"].means
 
 _GONE = -1
@@ -37,8 +41,8 @@ class _Slab:
 
     def __init__(self, like: torch.Tensor, device: torch.device) -> None:
         self._device = device
-        self.data = _empty(like, _FIRST_ROWS, device)
-        self._free = list(range(_FIRST_ROWS - 1, -1, -1))
+        self.data = _empty(like, _FIRST_ROWS_OF_SLAB, device)
+        self._free = list(range(_FIRST_ROWS_OF_SLAB - 1, -1, -1))
 
     @property
     def num_bytes(self) -> int:

@@ -24,7 +24,8 @@ class Tower:
         assert len(features["timestamps"]) == len(grids)
         self.sizes.append(len(pixels))
         places = pixels.reshape(len(pixels) // 4, 4, -1).mean(1)
-        return places.split((grids.prod(-1) // 4).tolist())
+        found: tuple[torch.Tensor, ...] = places.split((grids.prod(-1) // 4).tolist())
+        return found
 
 
 def features() -> dict[str, Any]:

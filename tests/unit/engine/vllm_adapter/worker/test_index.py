@@ -40,6 +40,14 @@ def test_the_index_is_a_dictionary(drawn: list[tuple[str, int]]) -> None:
     assert index.missing(["no", *keys]) == ["no"]
 
 
+def test_segments_of_many_sizes_take_about_what_is_in_them() -> None:
+    index, entries = Index(), [torch.ones(LAYERS, 1 + size, 2, 4) for size in range(100)]
+    for number, one in enumerate(entries):
+        index.put(str(number), one)
+    in_them = sum(one.numel() * one.element_size() for one in entries)
+    assert index.num_bytes <= 8 * in_them
+
+
 def test_places_of_what_was_dropped_are_used_again() -> None:
     index = Index()
     for number in range(0, 128, 2):
