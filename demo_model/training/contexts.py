@@ -32,7 +32,7 @@ UNSEEN_FAMILIES = (
 )
 WINDOWED = 0.35
 """The share of the contexts without gaps that is computed under a sliding window."""
-SPARSE_FROM, RETRIEVED_FROM = 0.65, 0.72
+SPARSE_FROM, RETRIEVED_FROM = 0.55, 0.62
 """Where, in random draws up to 1, those contexts begin that are seen with random clips left out,
 and those that are seen with what retrieval would leave."""
 COUNTED = ("how_many_times", "how_many_so_far")
