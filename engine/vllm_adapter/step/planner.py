@@ -54,6 +54,7 @@ class StepPlanner:
         if self._fetches is None or spec is None:
             return True
         keys = [span.key for span in spec.loads.ending_after(num_found)]
+        keys += [filling.key for span in spec.saves for filling in span.fillings]
         return self._fetches.is_ready(request.request_id, keys + spec.reads)
 
     def awaits_fetch(self, request: RequestState) -> bool:

@@ -1,11 +1,16 @@
 """Which requests wait for the store below, and when they need not any more."""
 
 from onlooker.engine.memory.load_runs import LoadRuns, LoadSpan
-from onlooker.engine.memory.plan import RequestPlan
+from onlooker.engine.memory.plan import Filling, RequestPlan
 from onlooker.engine.vllm_adapter.step.fetches import Fetches
 from onlooker.engine.vllm_adapter.step.planner import StepPlanner
 from onlooker.engine.vllm_adapter.wire import WorkerReport
-from tests.unit.engine.vllm_adapter.step.factories import BLOCK, make_request, make_scheduled
+from tests.unit.engine.vllm_adapter.step.factories import (
+    BLOCK,
+    ingesting,
+    make_request,
+    make_scheduled,
+)
 
 
 def holding(*keys: str, rank: int = 0) -> WorkerReport:
@@ -105,6 +110,15 @@ def test_a_request_is_started_once_its_segments_are_there() -> None:
     other = make_request("r", PLAN, num_prompt_tokens=4 * BLOCK)
     assert not planner.is_ready(other, 0)
     assert [op.request_id for op in planner.plan([]).fetches] == ["r"], "there is room again"
+
+
+def test_what_a_clip_is_filled_from_is_fetched_before_it_is_seen() -> None:
+    planner = StepPlanner(block_size=BLOCK, fetches=Fetches())
+    planner.note(holding("sink"))
+    filled = ingesting()
+    filled.saves[0].fillings.append(Filling("clip/0", [0], [0], 0))
+    assert not planner.is_ready(make_request("i", filled, num_prompt_tokens=60), 0)
+    assert [op.keys for op in planner.plan([]).fetches] == [["sink", "clip/0"]]
 
 
 def test_without_a_store_nothing_is_waited_for() -> None:
