@@ -34,6 +34,8 @@ class MemoryBudgets:
     """Memory that the server may use."""
     beside_bytes: int | None
     """Memory of the GPUs that vLLM does not take; None: there is no GPU."""
+    shelf_bytes: int = 0
+    """For the newest segments on the GPUs themselves."""
 
     @classmethod
     def of(
@@ -51,8 +53,9 @@ class MemoryBudgets:
         if settings.index_gib is not None:
             index = int(settings.index_gib * _GIB)
         return cls(
-            arena_bytes=arena, index_bytes=index, host_bytes=host_bytes, beside_bytes=beside_bytes
-        )
+            arena_bytes=arena, index_bytes=index, host_bytes=host_bytes, beside_bytes=beside_bytes,
+            shelf_bytes=0 if beside_bytes is None else int(settings.shelf_gib * _GIB),
+        )  # fmt: skip
 
     def faults(self) -> list[str]:
         """Why a GPU cannot start with this, each with what to do: it takes the arena at the start,
@@ -69,6 +72,13 @@ class MemoryBudgets:
         if self.index_bytes > self.beside_bytes:
             found.append(
                 f"engine.memory.index_gib = {self.index_bytes / _GIB:.3g} is more than the "
+                f"{self.beside_bytes / _GIB:.3g} GiB that vLLM leaves of the GPU: lower it, or "
+                "engine.vllm.gpu_memory_utilization"
+            )
+        elif self.index_bytes + self.shelf_bytes > self.beside_bytes:
+            found.append(
+                f"engine.memory.shelf_gib = {self.shelf_bytes / _GIB:.3g} and the index of "
+                f"{self.index_bytes / _GIB:.3g} GiB are more than the "
                 f"{self.beside_bytes / _GIB:.3g} GiB that vLLM leaves of the GPU: lower it, or "
                 "engine.vllm.gpu_memory_utilization"
             )

@@ -102,6 +102,13 @@ class MemorySection(Section):
 
     token_drop: TokenDropSection = TokenDropSection()
 
+    shelf_gib: float = Field(default=0.0, ge=0, le=4096)
+    """Memory of the GPU itself for the newest segments, all streams together, in what vLLM leaves
+    beside the index (see ``vllm.gpu_memory_utilization``): recent windows are placed from there,
+    and not over the link to the host. ``onlooker_store_moves_total`` counts what is placed from
+    there (``shelf_read``), and what makes room for newer ones (``shelf_let_go``). Nothing on a CPU.
+    0: none."""
+
     write_behind_segments: int = Field(default=256, ge=1, le=65536)
     """On a GPU, the most segments that wait to be handed to the store by a thread beside the model.
     When there are more a step waits, which ``onlooker_store_moves_total{move="write_waited"}``

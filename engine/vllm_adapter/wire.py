@@ -341,6 +341,9 @@ class AdapterSettings:
     pool_bytes: int = 2 << 30
     """Bytes of the memory that the devices reach, for segments that are held ready, in all workers
     together; where KV is moved in all layers at once."""
+    shelf_bytes: int = 0
+    """Bytes of the devices' own memory for the newest segments, in all workers together; where KV
+    is moved in all layers at once."""
     write_behind_segments: int = 256
     """Segments that may wait to be handed to the store."""
     fetching_requests: int = 8
@@ -355,6 +358,7 @@ class AdapterSettings:
             "retrieval": self.policy.model_dump(mode="json"),
             "mover": self.mover,
             "pool_bytes": self.pool_bytes,
+            "shelf_bytes": self.shelf_bytes,
             "write_behind_segments": self.write_behind_segments,
             "fetching_requests": self.fetching_requests,
         }
@@ -374,6 +378,7 @@ class AdapterSettings:
             arena_bytes=config.get("arena_bytes"),
             mover=config.get("mover", "layers"),
             pool_bytes=config.get("pool_bytes", 2 << 30),
+            shelf_bytes=config.get("shelf_bytes", 0),
             write_behind_segments=config.get("write_behind_segments", 256),
             fetching_requests=config.get("fetching_requests", 8),
             store=None if store is None else CacheStoreSection.model_validate(store),

@@ -393,6 +393,7 @@ class SegmentEngine:
             policy=self._policy,
             mover=self._mover,
             pool_bytes=arena_bytes,
+            shelf_bytes=int(memory.shelf_gib * 2**30),
             write_behind_segments=memory.write_behind_segments,
             fetching_requests=memory.fetching_requests,
         )

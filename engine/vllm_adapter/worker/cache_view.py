@@ -35,6 +35,11 @@ class CacheView:
             apart = (strides[2], *self._blocks.stride()[2:])
             self._tokens = first.as_strided(sizes, apart, first.storage_offset())
 
+    def room(self, num_tokens: int) -> torch.Tensor:
+        """New memory for tokens where the caches are, [tokens, layers, kv_heads, 2 * head_dim]."""
+        shape = (num_tokens, self.num_layers, self.num_kv_heads, self.width)
+        return self._blocks.new_empty(shape)
+
     @classmethod
     def of(cls, caches: Sequence[torch.Tensor]) -> "CacheView | None":
         """The view of all layers; None where their caches do not bear one."""

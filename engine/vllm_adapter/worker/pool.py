@@ -34,15 +34,24 @@ class TokenRun:
 class TokenPool:
     """See the module. Runs are taken by the thread that runs steps, and let go by any.
 
+    `memory`: what to use, as the host sees it and as the device does, if not pinned memory.
+
     A run that was let go may be given away at once: the device has been told to read it before it
     is told to write it again, and the queue for saving waits for the main one. The host never
     writes into the pool.
     """
 
-    def __init__(self, view: CacheView, num_tokens: int, streams: DeviceStreams) -> None:
+    def __init__(
+        self,
+        view: CacheView,
+        num_tokens: int,
+        streams: DeviceStreams,
+        *,
+        memory: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> None:
         self.num_tokens = num_tokens
         shape = (num_tokens, view.num_layers, view.num_kv_heads, view.width)
-        self._host, self.device = streams.pinned(*shape, dtype=view.dtype)
+        self._host, self.device = memory or streams.pinned(*shape, dtype=view.dtype)
         self._streams = streams
         self._lock = threading.Lock()
         self._free = [(0, num_tokens)] if num_tokens else []

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from onlooker.engine.vllm_adapter.wire import SaveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.cache_view import CacheView
+from onlooker.engine.vllm_adapter.worker.device_shelf import DeviceShelf
 from onlooker.engine.vllm_adapter.worker.filling import filled
 from onlooker.engine.vllm_adapter.worker.mover import Piece, SavedSegment
 from onlooker.engine.vllm_adapter.worker.partial import PartialSegments, saved_positions
@@ -60,6 +61,7 @@ class StridedMover:
 
     Args:
         rotary: on the device.
+        shelf: keeps the newest segments on the device.
         arena: lets go of old segments when the pool has no room for new ones.
     """
 
@@ -70,7 +72,9 @@ class StridedMover:
         arena: SegmentArena,
         pool: TokenPool,
         streams: DeviceStreams,
+        shelf: DeviceShelf,
     ) -> None:
+        self._shelf = shelf
         self._view = view
         self._rotary = rotary
         self._arena = arena
@@ -83,8 +87,8 @@ class StridedMover:
         ]
         self._loading: dict[int, DeviceEvent] = {}
         """Events of what is being loaded, by the first layer of the group."""
-        self._held: list[Segment] = []
-        """Segments that are being loaded, so that their runs are not given away before."""
+        self._held: list[Segment | TokenRun] = []
+        """Segments and runs that are being loaded, so that their runs are not given away before."""
         self._partial = PartialSegments()
         self.num_unpooled = 0
         """How often the pool had no room for a segment."""
@@ -102,7 +106,9 @@ class StridedMover:
                     tensor
                     for one in sources
                     for tensor in (one.kv, one.rows, one.deltas, one.slots)
-                    if tensor is not None and tensor is not self._pool.device
+                    if tensor is not None
+                    and tensor is not self._pool.device
+                    and tensor is not self._shelf.memory
                 ],
             )
 
@@ -169,6 +175,7 @@ class StridedMover:
         kv = kv.transpose(0, 1).contiguous()
         run = self._kept(kv)
         if run is not None:
+            self._shelf.put(span.key, run, kv)
             segment = self._in_pool(run, span.position, offsets)
             return SavedSegment(op, segment, entries, stored, self._pool.written)
         host = kv.cpu().transpose(0, 1)
@@ -229,11 +236,11 @@ class StridedMover:
         return Segment(keys, values, base, None, offsets, run)
 
     def _sources(self, pieces: Sequence[Piece], slots: list[int]) -> list[_Source]:
-        """What is read from the pool, and what has to be brought to the device."""
+        """What is read from the shelf, from the pool, and what has to be brought to the device."""
         placed = np.asarray(slots, np.int64)
-        rows: list[list[NDArray[np.int64]]] = [[], []]
-        deltas: list[list[NDArray[np.int64]]] = [[], []]
-        places: list[list[NDArray[np.int64]]] = [[], []]
+        rows: list[list[NDArray[np.int64]]] = [[], [], []]
+        deltas: list[list[NDArray[np.int64]]] = [[], [], []]
+        places: list[list[NDArray[np.int64]]] = [[], [], []]
         brought: list[torch.Tensor] = []
         at = num_brought = 0
         for piece in pieces:
@@ -242,11 +249,13 @@ class StridedMover:
                 segment = self.adopt(piece.key, segment)
             self._held.append(segment)
             count = segment.num_tokens - piece.skip
-            side = int(segment.run is None)
             if segment.run is not None:
-                first = segment.run.first + piece.skip
+                here = self._shelf.find(piece.key, segment.run)
+                side, run = (0, segment.run) if here is None else (2, here)
+                self._held.append(run)
+                first = run.first + piece.skip
             else:
-                first = num_brought
+                side, first = 1, num_brought
                 kept = torch.cat([segment.keys, segment.values], -1)[:, piece.skip :]
                 brought.append(kept.transpose(0, 1))
                 num_brought += count
@@ -255,8 +264,9 @@ class StridedMover:
             places[side].append(placed[at : at + count])
             at += count
         self._pool.join()
+        self._shelf.join()
         sources = []
-        for side, memory in ((0, self._pool.device), (1, None)):
+        for side, memory in ((0, self._pool.device), (1, None), (2, self._shelf.memory)):
             if not rows[side]:
                 continue
             if memory is None:
@@ -290,6 +300,7 @@ class DeviceSide:
     pool: TokenPool
     rotary: Rotary
     mover: StridedMover
+    shelf: DeviceShelf
 
     @classmethod
     def of(
@@ -300,9 +311,10 @@ class DeviceSide:
         streams: DeviceStreams,
         *,
         num_bytes: int,
+        shelf_bytes: int = 0,
     ) -> "DeviceSide | None":
-        """Make all of it, with a pool of at most `num_bytes`, and have the arena's index lie on the
-        device; None where the caches cannot be read as one."""
+        """Make all of it, with a pool of at most `num_bytes` and a shelf of `shelf_bytes`, and have
+        the arena's index lie on the device; None where the caches cannot be read as one."""
         view = CacheView.of(caches)
         if view is None:
             return None
@@ -310,4 +322,6 @@ class DeviceSide:
         arena.place_index(device)
         pool = TokenPool(view, num_bytes // view.token_bytes, streams)
         there = rotary.to(device)
-        return cls(streams, pool, there, StridedMover(view, there, arena, pool, streams))
+        shelf = DeviceShelf(view, shelf_bytes // view.token_bytes, streams)
+        mover = StridedMover(view, there, arena, pool, streams, shelf)
+        return cls(streams, pool, there, mover, shelf)

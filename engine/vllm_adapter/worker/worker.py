@@ -125,6 +125,7 @@ class SegmentWorker:
                 self._rotary,
                 self._make_streams(self._layers[0].device),
                 num_bytes=self._group.share.part(self._settings.pool_bytes),
+                shelf_bytes=self._group.share.part(self._settings.shelf_bytes),
             )
             if self._device is not None:
                 return self._device.mover
@@ -268,6 +269,8 @@ class SegmentWorker:
             found["fetch_waited"] = self._fetcher.num_waited
         if self._device is not None:
             found["unpooled"] = self._device.mover.num_unpooled
+            found["shelf_read"] = self._device.shelf.num_read
+            found["shelf_let_go"] = self._device.shelf.num_let_go
         return found
 
     def missing(self, keys: Sequence[str]) -> Callable[[], list[str]]:

@@ -57,3 +57,12 @@ def test_a_gpu_cannot_lock_more_than_there_is_nor_rank_by_more_than_vllm_leaves(
     (index,) = faults(3, index_gib=4)
     assert "index_gib = 4 is more than the 3 GiB" in index
     assert faults(None, arena_gib=9, index_gib=4) == [], "a CPU takes memory as it is needed"
+
+
+def test_a_shelf_has_to_fit_beside_the_index() -> None:
+    settings = MemorySection(index_gib=2, shelf_gib=8)
+    roomy = MemoryBudgets.of(settings, host_bytes=256 * GIB, beside_bytes=12 * GIB)
+    assert (roomy.shelf_bytes, roomy.faults()) == (8 * GIB, [])
+    (fault,) = MemoryBudgets.of(settings, host_bytes=256 * GIB, beside_bytes=9 * GIB).faults()
+    assert "engine.memory.shelf_gib = 8 and the index of 2 GiB" in fault
+    assert MemoryBudgets.of(settings, host_bytes=GIB, beside_bytes=None).shelf_bytes == 0

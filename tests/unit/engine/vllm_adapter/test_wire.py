@@ -128,6 +128,7 @@ def test_settings_survive_with_their_secrets() -> None:
         arena_bytes=1 << 20,
         mover="strided",
         pool_bytes=1 << 21,
+        shelf_bytes=1 << 19,
         write_behind_segments=9,
         fetching_requests=3,
         store=store,

@@ -1,5 +1,6 @@
 """KV moved in all layers at once, in both layouts: it is what moving it layer by layer gives."""
 
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerPlan,
     WorkerReport,
 )
+from onlooker.engine.vllm_adapter.worker.device_shelf import DeviceShelf
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent, HostStreams
 from onlooker.engine.vllm_adapter.worker.strided_mover import StridedMover
@@ -50,6 +52,7 @@ class Rig:
         policy: RetrievalPolicy | None = None,
         streams: Callable[[torch.device], Any] = lambda device: LateStreams(),
         pool_bytes: int = POOL,
+        shelf_bytes: int = 0,
         store: CacheStoreSection | None = None,
         group: HeadGroup = ALONE,
     ) -> None:
@@ -66,6 +69,7 @@ class Rig:
             }
         settings = AdapterSettings(
             mover=mover, policy=policy or RetrievalPolicy(), pool_bytes=pool_bytes,
+            shelf_bytes=shelf_bytes,
             arena_bytes=None if store is None else pool_bytes * (1 if mover == "strided" else 2),
             store=store,
         )  # fmt: skip
@@ -265,6 +269,68 @@ def test_segments_are_placed_as_layer_by_layer(
         assert (set(report.read["answer"]), bad) == ({key(0), key(1), key(3)}, set())
     assert_alike(*rigs)
     assert bool(rigs[0].layers.cache[:, 300 // 16].any())
+
+
+CLIP_BYTES = CLIP * SHAPE.token_bytes
+
+
+def shelf_of(rig: Rig) -> DeviceShelf:
+    assert rig.worker._device is not None
+    return rig.worker._device.shelf
+
+
+@pytest.mark.parametrize("skip", [0, 2])
+def test_segments_are_placed_from_the_shelf_and_the_pool_as_layer_by_layer(
+    layout: Layout, skip: int
+) -> None:
+    rigs = both(layout=layout, shelf_bytes=3 * CLIP_BYTES)
+    for rig in rigs:
+        op = loading([1, 5, 0, 3], skip=skip, positions=[3, 0, 9, 40])
+        report, bad = rig.run(WorkerPlan(loads=[op]), [500])
+        assert (len(report.read["answer"]), bad) == (4, set())
+    assert_alike(*rigs)
+    shelf = shelf_of(rigs[1])
+    assert (shelf.num_read, shelf.num_let_go) == (2, 3), "of six clips the newest three lie there"
+    moves = rigs[1].worker.moves()
+    assert (moves["shelf_read"], moves["shelf_let_go"]) == (2, 3)
+
+
+def test_what_was_read_from_the_shelf_stays_there_longest() -> None:
+    rig = Rig("strided", shelf_bytes=3 * CLIP_BYTES)
+    rig.ingest(range(3))
+    rig.run(WorkerPlan(loads=[loading([0])]), [500])
+    rig.ingest(range(3, 5))
+    before = shelf_of(rig).num_read
+    rig.run(WorkerPlan(loads=[loading([0, 1, 2, 3, 4])]), [500])
+    assert shelf_of(rig).num_read - before == 3, "clips 0, 3 and 4"
+
+
+def test_a_clip_that_was_seen_again_is_not_placed_as_it_was() -> None:
+    plain, strided = both(shelf_bytes=6 * CLIP_BYTES)
+    for rig in (plain, strided):
+        again = SaveOp("see 1", saving(1).span, 0, saving(7).slots)
+        rig.run(WorkerPlan(saves=[again]), again.slots)
+        rig.run(WorkerPlan(loads=[loading([1])]), [500])
+    assert_alike(plain, strided)
+
+
+def test_what_was_forgotten_makes_room_on_the_shelf_first() -> None:
+    rig = Rig("strided", shelf_bytes=3 * CLIP_BYTES)
+    rig.ingest(range(3))
+    rig.worker.arena.drop([key(2)])
+    gc.collect()
+    rig.ingest(range(3, 4))
+    assert shelf_of(rig).num_let_go == 0
+    rig.run(WorkerPlan(loads=[loading([0, 1, 3])]), [500])
+    assert shelf_of(rig).num_read == 3
+
+
+def test_a_clip_that_is_larger_than_the_shelf_lies_in_the_pool_alone() -> None:
+    rigs = both(shelf_bytes=CLIP_BYTES - 1)
+    for rig in rigs:
+        rig.run(WorkerPlan(loads=[loading([0, 1])]), [500])
+    assert_alike(*rigs)
+    assert shelf_of(rigs[1]).num_read == 0
 
 
 RANKINGS = {
