@@ -40,6 +40,10 @@ _log = logging.getLogger("onlooker.streams.album")
 BATCH = 16
 """Pictures that are encoded and written at once."""
 
+GATHER_S = 0.2
+"""How long fewer than `BATCH` pictures wait for others, unless somebody waits for them: to wake the
+thread and to end a transaction for each costs more than to encode it."""
+
 TELL_S = 1.0
 """Seconds between two looks at what the album holds, for its metrics."""
 
@@ -89,6 +93,9 @@ class AlbumKeeper:
         self._written = asyncio.Event()
         """Set when pictures were written; whoever waits for it clears it first."""
         self._is_writing = False
+        self._gathering: asyncio.TimerHandle | None = None
+        self._num_hurried = 0
+        """Who waits for what was added to be written."""
         self._changes = dict[StreamId, Change]()
         """What the newest picture of each open stream looks like; only the thread uses it."""
         self._told = AlbumStats()
@@ -107,8 +114,7 @@ class AlbumKeeper:
         self._num_added += 1
         self._num_bytes += one.num_bytes
         if not self._is_writing:
-            self._is_writing = True
-            asyncio.get_running_loop().call_soon(self._write)
+            self._go_on()
 
     async def facts(
         self,
@@ -272,11 +278,25 @@ class AlbumKeeper:
 
     # ---- writing
 
+    def _go_on(self) -> None:
+        """Write what waits: at once where it is much or somebody waits for it, and else soon."""
+        self._is_writing = False
+        if not self._waiting:
+            return
+        if len(self._waiting) >= BATCH or self._num_hurried:
+            self._write()
+        elif self._gathering is None:
+            loop = asyncio.get_running_loop()
+            self._gathering = loop.call_later(GATHER_S, self._write)
+
     def _write(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
         batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
         if not batch:
-            self._is_writing = False
             return
+        self._is_writing = True
         loop = asyncio.get_running_loop()
         is_told = self._clock.now_s() - self._told_at_s >= TELL_S
         self._told_at_s = self._clock.now_s() if is_told else self._told_at_s
@@ -296,7 +316,7 @@ class AlbumKeeper:
             self._metrics.album_pictures_total.labels("failed").inc(len(batch))
         elif (stats := written.result()) is not None:
             self._tell(stats)
-        self._write()
+        self._go_on()
 
     def _encode_and_add(self, batch: Sequence[_Waiting], *, is_told: bool) -> AlbumStats | None:
         pictures = []
@@ -354,9 +374,15 @@ class AlbumKeeper:
 
     async def _done_after_all(self, work: Callable[[], T]) -> T:
         num_added = self._num_added
-        while self._num_written < num_added:
-            self._written.clear()
-            await self._written.wait()
+        self._num_hurried += 1
+        try:
+            if not self._is_writing:
+                self._go_on()
+            while self._num_written < num_added:
+                self._written.clear()
+                await self._written.wait()
+        finally:
+            self._num_hurried -= 1
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
