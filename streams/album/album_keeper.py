@@ -185,9 +185,10 @@ class AlbumKeeper:
         *,
         epoch: int | None = None,
     ) -> int | None:
-        """Delete the pictures of a span of stream time, and of some clips. None: the album does not
-        answer; what it can do it does later."""
-        self._drop(
+        """Delete the pictures of a span of stream time, and of some clips, those that wait to be
+        written among them; returns how many. None: the album does not answer; what it can do it
+        does later."""
+        num_dropped = self._drop(
             lambda one: (
                 one.stream_id == stream_id
                 and (
@@ -198,7 +199,7 @@ class AlbumKeeper:
         )
         try:
             gone = partial(self._album.forget, stream_id, start_s, end_s, clip_indices, epoch=epoch)
-            return await self._done(gone)
+            return num_dropped + await self._done(gone)
         except Overloaded:
             return None
 
@@ -350,13 +351,16 @@ class AlbumKeeper:
         for outcome, gained in outcomes.items():
             metrics.album_pictures_total.labels(outcome).inc(gained)
 
-    def _drop(self, is_unwanted: Callable[[_Waiting], bool]) -> None:
+    def _drop(self, is_unwanted: Callable[[_Waiting], bool]) -> int:
+        """Let go of pictures that wait to be written; returns how many."""
         kept = [one for one in self._waiting if not is_unwanted(one)]
-        self._num_written += len(self._waiting) - len(kept)
+        num_dropped = len(self._waiting) - len(kept)
+        self._num_written += num_dropped
         self._written.set()
-        if len(kept) < len(self._waiting):
+        if num_dropped:
             self._num_bytes -= sum(one.num_bytes for one in self._waiting if is_unwanted(one))
             self._waiting = deque(kept)
+        return num_dropped
 
     # ---- the thread
 

@@ -80,3 +80,17 @@ async def test_what_still_waits_is_written_when_the_album_is_closed(
     keeper.add(STREAM, make_clip(), 0.0)
     await keeper.close()
     assert album.batches == [1]
+
+
+async def test_pictures_that_wait_to_be_written_are_deleted_with_the_others_and_counted(
+    keeper: AlbumKeeper, album: CountedAlbum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(BATCH):
+        keeper.add(STREAM, make_clip(float(index), index=index), 0.0)
+    await until(lambda: bool(album.batches))
+    monkeypatch.setattr(album_keeper, "GATHER_S", 3600.0)
+    for index in range(BATCH, BATCH + 3):
+        keeper.add(STREAM, make_clip(float(index), index=index), 0.0)
+    assert await keeper.forget(STREAM, BATCH - 2.0, BATCH + 1.0) == 4
+    left = await keeper.facts(STREAM, -math.inf, math.inf, limit=99)
+    assert [one.clip_index for one in left] == [*range(BATCH - 2), BATCH + 2]
