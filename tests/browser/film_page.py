@@ -16,7 +16,7 @@ from tests.browser.chromium import chromium
 from tests.browser.conftest import served, wait_for
 from tests.browser.page import Page
 
-WIDTH, HEIGHT, SHOWN_WIDTH = 1120, 760, 880
+WIDTH, HEIGHT, SHOWN_WIDTH = 1120, 820, 880
 FRAME_S = 0.4
 MAX_BYTES = 1_500_000
 QUESTIONS = ("How many objects are there?", "What is on the left?")
@@ -43,11 +43,11 @@ def film(url: str, folder: Path) -> None:
         page = Page(driver).open(url)
         page.until_live()
         page.watch("world")
-        type_slowly(driver, "condition", CONDITION)
+        enter(driver, "condition", CONDITION)
         shoot(driver, shots, WATCH_S)
         for question in QUESTIONS:
             num_before = len(page.turns)
-            type_slowly(driver, "question", question)
+            enter(driver, "question", question)
             until_s = time.monotonic() + ANSWER_S
             while time.monotonic() < until_s and not is_answered(page, num_before):
                 shoot(driver, shots, FRAME_S)
@@ -61,10 +61,11 @@ def is_answered(page: Page, num_before: int) -> bool:
     return bool(turns) and turns[0]["busy"] == "false"
 
 
-def type_slowly(driver: Any, field: str, text: str) -> None:
+def enter(driver: Any, field: str, text: str) -> None:
     from selenium.webdriver.common.keys import Keys
 
     driver.find_element("id", field).send_keys(text, Keys.ENTER)
+    driver.execute_script("document.activeElement.blur(); window.scrollTo(0, 0)")
 
 
 def shoot(driver: Any, shots: list[Image.Image], seconds: float) -> None:

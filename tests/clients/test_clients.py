@@ -71,8 +71,8 @@ async def output_of(*command: str, cwd: Path, **environment: str) -> str:
     return out.decode()
 
 
-async def in_python(served: Served, script: str) -> Any:
-    """What a Python client found out, as JSON in its last line."""
+async def in_python(served: Served, script: str, *, sources: str = "") -> Any:
+    """What a Python client found out, as JSON in its last line. `sources`: where it finds ours."""
     python = SET_UP / "python" / "bin" / "python"
     if not python.exists():
         pytest.skip("the clients are not set up; run make test-clients")
@@ -81,7 +81,7 @@ async def in_python(served: Served, script: str) -> Any:
         str(SCRIPTS / script),
         cwd=SET_UP,
         BASE_URL=served.api,
-        PYTHONPATH="",
+        PYTHONPATH=sources,
         LITELLM_LOCAL_MODEL_COST_MAP="True",
     )
     return json.loads(out.splitlines()[-1])
@@ -194,3 +194,15 @@ async def test_vllm_bench_serve_measures_the_server(served: Served, tmp_path: Pa
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["completed"], result["failed"]) == (4, 0)
     assert result["total_output_tokens"] > 0
+
+
+@pytest.mark.parametrize("framework", ["pipecat", "livekit"])
+async def test_a_voice_agent_sees_looks_and_speaks_up(framework: str) -> None:
+    settings: dict[str, Any] = {"streams__perception__max_pair_gap_s": 0.02}
+    async with serving(engine=ScriptedEngine(SCRIPT), **settings) as served:
+        script = f"{framework}_eyes.py"
+        found = await in_python(served, script, sources=str(ROOT / "src"))
+    assert found["said"] == ["tell me when it is red"]
+    assert found["tool"] == "look"
+    answers = found.get("answers", [found.get("answer")])
+    assert answers == ["The newest clip is mostly red."]

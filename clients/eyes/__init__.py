@@ -1,0 +1,1 @@
+"""Eyes for voice agents: frames in, answers and alerts out, for frameworks that others wrote."""
