@@ -105,6 +105,8 @@ class Question:
     tells_confidence: bool = False
     """Whether whoever asks is told how likely the answer's words were to the model; `sampling` must
     ask for probabilities then."""
+    budget_s: float | None = None
+    """Seconds for checking what the diary says of the past; None: as the settings say."""
     newest_clips: int | None = None
     """Show only so many of the newest clips of `asked_s`, and bring nothing back; None: what the
     settings say. Resend mode shows its whole window, which its cache holds."""
@@ -264,6 +266,8 @@ class EvidenceSource(StrEnum):
     """The clip had left the window and was brought back."""
     NAMED = "named"
     """The question named the clip's time."""
+    DIARY = "diary"
+    """The diary told of the clip, and it was looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +284,19 @@ class Evidence:
     is_partial: bool = False
     """Whether some clip of the span was computed without some places of its picture, since they had
     hardly changed: what is seen there may be what an earlier clip showed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundMoment:
+    """A moment at which something that was asked about happened, or began to be so."""
+
+    at_s: float
+    """Stream time at which its clip begins."""
+    end_s: float
+    wall_s: float
+    """Wall clock of `at_s`, in seconds since 1970; as far as the server knows."""
+    confidence: float
+    """Probability (0-1) that it is so, by a check of its clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +323,15 @@ class AnswerEnd:
     fetched_ratio: float | None = None
     """`fetched_bytes` in all, as a share (0-1) of the KV of the whole stream; None where the stream
     has none."""
+    moments: tuple[FoundMoment, ...] = ()
+    """Of a question about the past as a whole, in order of time. Filled in by the stream."""
+    moments_exact: bool | None = None
+    """Whether all that the diary told of was checked; None where the answer is no list of
+    moments."""
     forgotten_spans_s: tuple[tuple[float, float], ...] = ()
     """Times that the question named and that were deleted. Filled in by the stream."""
+    knows_wall: bool = True
+    """Whether the wall times of `moments` are those at which they were. Filled in by the stream."""
     pictured_from_s: float | None = None
     """Stream time from which on there are pictures of what was seen; None where there are none.
     Filled in by the stream."""

@@ -21,6 +21,7 @@ from onlooker.core.protocol.base import (
     EvidenceSpan,
     FinalStatus,
     InputTokenDetails,
+    MomentObject,
     OutputText,
     TokenLogprob,
     TopLogprob,
@@ -155,6 +156,17 @@ class AnswerWriter:
                 )
                 for e in end.evidence
             ],
+            moments=[
+                MomentObject(
+                    at_s=one.at_s,
+                    end_s=one.end_s,
+                    wall_time=one.wall_s if end.knows_wall else None,
+                    picture=self._picture_at(one.at_s, end.pictured_from_s),
+                    confidence=round(one.confidence, 4),
+                )
+                for one in end.moments
+            ],
+            moments_exact=end.moments_exact,
             fetched_bytes=dict(end.fetched_bytes),
             fetched_ratio=end.fetched_ratio,
             dialogue_turns=len(self._question.dialogue),
@@ -189,7 +201,9 @@ class AnswerWriter:
     def _picture_of(self, evidence: Evidence, pictured_from_s: float | None) -> str | None:
         """The newest picture of what was just seen, and the first of what was brought back."""
         is_recent = evidence.source is EvidenceSource.RECENT
-        at_s = evidence.end_s if is_recent else evidence.start_s
+        return self._picture_at(evidence.end_s if is_recent else evidence.start_s, pictured_from_s)
+
+    def _picture_at(self, at_s: float, pictured_from_s: float | None) -> str | None:
         if self._stream is None or pictured_from_s is None or at_s < pictured_from_s:
             return None
         return picture_url(self._stream, at_s)

@@ -22,6 +22,7 @@ from onlooker.engine.interface import (
     AnswerDelta,
     AnswerEnd,
     AnswerEvent,
+    Engine,
     FinishReason,
     Question,
 )
@@ -32,6 +33,7 @@ from onlooker.streams.events import AnswerFinished, AnswerStarted, StreamEvent
 from onlooker.streams.forgotten_times import ForgottenTimes
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.ingest.mailbox import Reached
+from onlooker.streams.moments.moment_finder import MomentFinder
 from onlooker.streams.nameplate import NameplateHolder
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.quality.stream_quality import StreamQuality
@@ -69,6 +71,8 @@ class Asker:
     """The stream's pictures; None where none are kept."""
     nameplate: NameplateHolder
     """What people call the stream and say of it, which the model is told."""
+    moments: MomentFinder | None = None
+    """What answers questions about the past as a whole; None where no diary is kept."""
     num_active: int = 0
     _ending: "asyncio.Future[str]" = field(init=False)
     """A future that is done when all answers under way are to end; its result is the reason."""
@@ -100,7 +104,7 @@ class Asker:
         tracer = self.shared.tracer
         if tracer is not None:
             answer.place = tracer.begin(question.trace)
-        is_degraded = self._admit(question)
+        is_degraded, is_plain = self._admit(question), not question.instructions
         self.num_active += 1
         try:
             with self.slots.taken() as slot:
@@ -127,7 +131,7 @@ class Asker:
                     with self._until(answer.ending):
                         await self._caught_up()
                 with self.shared.engine.at_work() as engine:
-                    events = engine.answer(question)
+                    events = self._events(question, engine, is_plain=is_plain)
                     try:
                         while end is None:
                             event = await self._next(events, answer.ending)
@@ -315,6 +319,15 @@ class Asker:
                 raise moving from None
             raise Conflict(ending.result()) from None
 
+    def _events(
+        self, question: Question, engine: Engine, *, is_plain: bool
+    ) -> AsyncIterator[AnswerEvent]:
+        """The events of an answer. `is_plain`: whether who asks gave no instructions, which only
+        the model can follow."""
+        if self.moments is None or not is_plain:
+            return engine.answer(question)
+        return self.moments.answer(question, Now.of(question, self.shared.zone), engine)
+
     async def _next(
         self, events: AsyncIterator[AnswerEvent], ending: "asyncio.Future[str]"
     ) -> AnswerEvent:
@@ -371,6 +384,7 @@ class Asker:
         return replace(
             end,
             forgotten_spans_s=tuple(forgotten),
+            knows_wall=self.is_live or self.zero_wall_s is not None,
             pictured_from_s=None if self.album is None else self.album.first_s,
             asked_s=question.asked_s,
             seen_until_s=spans_s[-1][1] if spans_s else None,

@@ -11,6 +11,7 @@ from onlooker.core.address import AddressRules
 from onlooker.core.cores import num_cores
 from onlooker.core.settings import Section
 from onlooker.streams.masks import Mask
+from onlooker.streams.moments.config import MomentsSection
 
 Scheme = Literal["http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "srt", "udp", "file"]
 """What the addresses of sources may begin with."""
@@ -573,3 +574,4 @@ class StreamsSection(Section):
     sources: SourcesSection = SourcesSection()
     webrtc: WebRtcSection = WebRtcSection()
     imports: ImportsSection = ImportsSection()
+    moments: MomentsSection = MomentsSection()

@@ -41,6 +41,7 @@ from onlooker.streams.forgetter import ForgetReport, Forgetter
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.lease import SourceChange, SourceLease, SourceStatus
 from onlooker.streams.masks import Mask
+from onlooker.streams.moments.moment_finder import MomentFinder
 from onlooker.streams.nameplate import NameplateHolder
 from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.quality.governor import Governor
@@ -153,6 +154,7 @@ class Stream:
             forgotten=opened.privacy.forgotten,
             album=opened.album,
             nameplate=self.nameplate,
+            moments=self._make_finder(shared),
         )
         self.privacy = opened.privacy
         """The stream's masks, how long it is kept, and what was deleted of it."""
@@ -561,6 +563,17 @@ class Stream:
             pool=shared.pool,
             is_strained=lambda: self._quality.rung.level > 0,
             wall=self.wall,
+            is_live=self.is_live,
+        )
+
+    def _make_finder(self, shared: Shared) -> MomentFinder | None:
+        if self.diary is None or self.writer is None:
+            return None
+        return MomentFinder(
+            self.diary,
+            self.writer.summaries,
+            settings=shared.settings.moments,
+            clock=shared.clock,
             is_live=self.is_live,
         )
 

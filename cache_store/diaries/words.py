@@ -18,10 +18,16 @@ _LEAST_STEM = 3
 
 def words_of(text: str) -> list[str]:
     """The stems of the words of `text`, in order. Texts of other languages keep their words as they
-    are, but for endings that look English."""
-    return [_stem(word) for word in _WORD.findall(text.lower()) if word not in _EMPTY]
+    are, but for endings that look English. A stem is no word: it has no stem of its own."""
+    return [stem_of(word) for word in whole_words_of(text)]
 
 
-def _stem(word: str) -> str:
+def whole_words_of(text: str) -> list[str]:
+    """The words of `text` in small letters, in order, without those that say nothing."""
+    return [word for word in _WORD.findall(text.lower()) if word not in _EMPTY]
+
+
+def stem_of(word: str) -> str:
+    """A word in small letters without its ending."""
     cut = _ENDING.sub("", word)
     return cut if len(cut) >= _LEAST_STEM else word

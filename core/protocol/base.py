@@ -210,8 +210,9 @@ class EvidenceSpan(Outbound):
     start_s: float
     end_s: float
     source: str
-    """``recent`` (the recent window), ``retrieved`` (brought back for this question) or ``named``
-    (the question named its time)."""
+    """``recent`` (the recent window), ``retrieved`` (brought back for this question), ``named``
+    (the question named its time) or ``diary`` (the diary told of it, and it was looked at
+    again)."""
     tier: str
     """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``. What was
     computed for this answer only, such as the newest frame, lay on the ``device``."""
@@ -221,6 +222,20 @@ class EvidenceSpan(Outbound):
     picture: str | None = None
     """The path of a picture where the server keeps an album: the newest of the span where that is
     ``recent``, else its first."""
+
+
+class MomentObject(Outbound):
+    """A moment at which what was asked about happened, or began to be so."""
+
+    at_s: float
+    end_s: float
+    """Stream times at which its clip begins and ends."""
+    wall_time: float | None
+    """Wall clock of `at_s`, in seconds since the Unix epoch; null where it is not known."""
+    picture: str | None
+    """The path of its picture, where the server keeps an album."""
+    confidence: float
+    """Probability (0-1) that it is so, by a check of its clip."""
 
 
 class AnswerFacts(Outbound):
@@ -241,6 +256,12 @@ class AnswerFacts(Outbound):
     """Whether something that should have been remembered could not be read."""
     evidence: list[EvidenceSpan] = []
     """The spans of `clip_spans_s` with why they were shown and where they came from."""
+    moments: list[MomentObject] = []
+    """Of a question about the past as a whole (when, how often, for the last time): the moments
+    that the diary told of and that their clips confirm, in order of time."""
+    moments_exact: bool | None = None
+    """Whether all that the diary told of was checked, so that a count is exact as far as the diary
+    is whole; null where the answer is no list of moments."""
     fetched_bytes: dict[str, int] = {}
     """Bytes of memory beyond the recent window that were read for this answer, by tier."""
     fetched_ratio: float | None = None

@@ -201,6 +201,9 @@ class QuestionRequest(Inbound):
     """The time of the question as ISO 8601 (UTC where no zone is named), instead of `at_s`; for
     streams that know the wall times of their frames."""
     instructions: str | None = None
+    budget_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] | None = None
+    """Seconds for checking what the diary tells of, for questions about the past as a whole;
+    default: `streams.moments.budget_s` of the server."""
     service_tier: TierName | None = None
     """The tier whose targets hold for this answer; default: the stream's."""
     confidence: bool = False

@@ -113,6 +113,11 @@ def named_moments(question: str, now: Now) -> list[NamedTime]:
     ]
 
 
+def named_times(question: str, now: Now) -> list[NamedTime]:
+    """What names a time in `question`, a moment or not, in order."""
+    return [named for named, _ in _in_order(question, now)]
+
+
 def named_on_wall(question: str, now: Now) -> list[NamedTime]:
     """What names a time of the wall clock in `question`, a moment or not, in order."""
     return [named for named, _ in _in_order(question, now) if named.is_on_wall]

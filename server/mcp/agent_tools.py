@@ -92,6 +92,7 @@ async def ask(api: ServerApi, takes: AskArguments) -> ToolAnswer:
         "seen_until_s": facts["seen_until_s"],
         "evidence": [_span(one) for one in found[-MAX_EVIDENCE:]],
         "evidence_left_out": max(0, len(found) - MAX_EVIDENCE),
+        **_moments(facts),
         "memory_incomplete": facts["memory_incomplete"],
         "forgotten_spans_s": facts["forgotten_spans_s"],
     }
@@ -113,8 +114,16 @@ async def _ask_several(api: ServerApi, takes: AskArguments) -> ToolAnswer:
 
 
 async def find_moments(api: ServerApi, takes: FindArguments) -> ToolAnswer:
-    question = f"When was this to be seen, and what exactly happened: {takes.what}"
-    reply = await _asked(api, takes.stream, question)
+    reply = await _asked(api, takes.stream, f"List all times when there was {takes.what}")
+    if reply["onlooker"]["moments_exact"] is not None:
+        data = {
+            "stream": reply["stream"],
+            "answer": reply["answer"],
+            **_moments(reply["onlooker"]),
+            "note": "each moment was told of by the diary, and confirmed by a yes/no check of its "
+            "clip, with that confidence; see them with get_picture",
+        }
+        return ToolAnswer(data=data)
     brought = [one for one in reply["onlooker"]["evidence"] if one["source"] != "recent"]
     chosen = (brought or reply["onlooker"]["evidence"])[-MAX_EVIDENCE:]
     moments = [
@@ -225,10 +234,10 @@ TOOLS: Mapping[str, AgentTool] = {
     "find_moments": AgentTool(
         title="Find when something was to be seen",
         description="Look for the moments at which something was to be seen: 'did anyone leave a "
-        "parcel today?'. It asks the model when it happened and returns its answer with the "
-        "moments that the memory brought up for the question. They are candidates, ranked by "
-        "likeness, and may be wrong or incomplete: check them with get_picture before you rely on "
-        "them.",
+        "parcel today?'. Where the diary tells of it, each moment is checked against its clip and "
+        "comes with a confidence; else the moments are what the memory brought up for the "
+        "question, and may be wrong or incomplete, as the note says: check them with get_picture "
+        "before you rely on them.",
         takes=FindArguments,
         call=find_moments,
         is_repeatable=False,
@@ -318,6 +327,22 @@ def _stream(told: Mapping[str, Any]) -> dict[str, Any]:
         **{name: told[name] for name in names},
         "opened_at": _iso(told["created_at"]),
         "starts_at": _iso(told["starts_at"]),
+    }
+
+
+def _moments(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The moments of an answer about the past as a whole; nothing of any other."""
+    if facts["moments_exact"] is None:
+        return {}
+    found = [
+        {**{name: one[name] for name in ("at_s", "end_s", "picture", "confidence")},
+         "taken_at": _iso(one["wall_time"])}
+        for one in facts["moments"][:MAX_EVIDENCE]
+    ]  # fmt: skip
+    return {
+        "moments": found,
+        "moments_left_out": max(0, len(facts["moments"]) - MAX_EVIDENCE),
+        "moments_exact": facts["moments_exact"],
     }
 
 

@@ -3,9 +3,12 @@
 It is made by rule, so that nothing stands in it that the diary does not say.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from onlooker.cache_store.diaries.words import words_of
 from onlooker.cache_store.diary import DiaryEntry
 
 MAX_TIMES = 3
@@ -21,18 +24,33 @@ class DigestItem:
 
 
 def items_of(entries: Sequence[DiaryEntry], *, max_items: int) -> tuple[list[DigestItem], int]:
-    """The different sentences of some entries in order of time, the rarest where they are too many;
-    and how many entries say something else."""
+    """The different sentences of some entries in order of time, those of the rarest things where
+    they are too many; and how many entries say something else."""
     groups: dict[str, list[DiaryEntry]] = {}
     sentences: dict[str, str] = {}
     for entry in entries:
         key = entry.text.strip().rstrip(".").lower()
         groups.setdefault(key, []).append(entry)
         sentences.setdefault(key, entry.text.strip().rstrip("."))
-    rarest = sorted(groups, key=lambda key: (len(groups[key]), groups[key][0].start_s))
+    rareness = _rareness(entries)
+    rarest = sorted(
+        groups, key=lambda key: (rareness(key), len(groups[key]), groups[key][0].start_s)
+    )
     kept = sorted(rarest[:max_items], key=lambda key: groups[key][0].start_s)
     num_other = sum(len(groups[key]) for key in rarest[max_items:])
     return [DigestItem(sentences[key], tuple(groups[key])) for key in kept], num_other
+
+
+def _rareness(entries: Sequence[DiaryEntry]) -> Callable[[str], int]:
+    """In how many entries the rarest two words of a text that follow each other stand: a thing that
+    is named seldom is worth telling, whatever it did."""
+    counts = Counter(pair for entry in entries for pair in _pairs(entry.text))
+    return lambda text: min(counts[pair] for pair in _pairs(text))
+
+
+def _pairs(text: str) -> set[tuple[str, ...]]:
+    words = words_of(text)
+    return set(pairwise(words)) if len(words) > 1 else {tuple(words)}
 
 
 def digest(

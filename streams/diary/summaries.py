@@ -151,6 +151,10 @@ class Summaries:
         """The time of an entry for people."""
         return self.clock.told(self._shown(entry))
 
+    def told_at(self, at_s: float, wall_s: float) -> str:
+        """A stream time for people, where it was at `wall_s`."""
+        return self.clock.told(self.clock.at(at_s, wall_s))
+
     def _notes(self, notes: Sequence[DiaryEntry]) -> str:
         lines = [f"{self.told(one)} {one.text}" for one in notes]
         num_chars = sum(len(line) + 1 for line in lines)

@@ -1,0 +1,26 @@
+"""Settings of questions that are answered from the diary."""
+
+from pydantic import Field
+
+from onlooker.core.settings import Section
+
+
+class MomentsSection(Section):
+    """Questions that need the past as a whole: when, how often, what happened. They are answered
+    from the diary, whose candidates are checked against clips."""
+
+    enabled: bool = True
+    """Whether they are; else the model answers them from what its context holds."""
+
+    budget_s: float = Field(default=5.0, ge=0, le=600)
+    """Seconds for the checks of one question, where it names no budget of its own. On the virtual
+    clock only `max_checks` bounds them."""
+
+    max_checks: int = Field(default=400, ge=1, le=100_000)
+    """Checks for one question at most."""
+
+    max_parallel: int = Field(default=16, ge=1, le=1024)
+    """Checks of one question that run at once."""
+
+    max_moments: int = Field(default=200, ge=1, le=10_000)
+    """Moments that one answer tells of."""

@@ -1,0 +1,98 @@
+"""`Presence`: when something was so, found by yes/no checks of single clips.
+
+A check costs one token on a few remembered clips, so it can be asked of any time in the past. What
+was asked is kept for one question; no more checks are run than it may have.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import CapacityError, ClientError, EngineFailed
+from onlooker.core.waiting import within
+from onlooker.engine.checks import Check
+from onlooker.engine.interface import Engine, Question
+from onlooker.engine.wording import CheckQuestion, Wording
+from onlooker.watches.triggers.yes_no import probability
+
+_log = logging.getLogger("onlooker.streams.moments")
+
+
+@dataclass(slots=True, kw_only=True)
+class Presence:
+    """Of one condition, for one question."""
+
+    engine: Engine
+    question: Question
+    asked: CheckQuestion
+    wording: Wording
+    clock: Clock
+    until_s: float
+    """Clock time at which checks end."""
+    max_checks: int
+    max_parallel: int
+    num_prompt_tokens: int = 0
+    num_cached_tokens: int = 0
+    _known: dict[float, float | None] = field(default_factory=dict)
+    """Probability of yes by stream time; None where a check failed."""
+
+    async def look(self, times_s: Sequence[float]) -> None:
+        """Check these stream times, some at once, as far as the budget goes."""
+        new = [at_s for at_s in dict.fromkeys(times_s) if at_s not in self._known]
+        new = new[: max(0, self.max_checks - len(self._known))]
+        for start in range(0, len(new), self.max_parallel):
+            left_s = self.until_s - self.clock.now_s()
+            if left_s <= 0:
+                return
+            batch = new[start : start + self.max_parallel]
+            try:
+                found = await within(
+                    self.clock, left_s, asyncio.gather(*(self._check(at_s) for at_s in batch))
+                )
+            except TimeoutError:
+                return
+            self._known.update(zip(batch, found, strict=True))
+
+    def chance(self, at_s: float) -> float | None:
+        """The probability that it was so at a stream time; None where that was not found out."""
+        return self._known.get(at_s)
+
+    def is_so(self, at_s: float) -> bool | None:
+        """Whether it was so at a stream time; None where that was not found out."""
+        chance = self._known.get(at_s)
+        threshold = self.asked.threshold
+        return (
+            None
+            if chance is None
+            else chance >= (self.wording.threshold if threshold is None else threshold)
+        )
+
+    @property
+    def num_checks(self) -> int:
+        """Checks that were run."""
+        return len(self._known)
+
+    async def _check(self, at_s: float) -> float | None:
+        wording = self.wording
+        check = Check(
+            self.question.stream_id,
+            self.asked.text,
+            asked_s=at_s,
+            answers=(wording.yes, wording.no),
+            num_clips=wording.num_clips_for(self.asked),
+            care=self.question.care,
+        )
+        try:
+            result = await self.engine.check(check)
+        except (EngineFailed, ClientError, CapacityError) as error:
+            _log.debug("a moment could not be checked", extra={"detail": error.message})
+            return None
+        self.num_prompt_tokens += result.num_prompt_tokens
+        self.num_cached_tokens += result.num_cached_tokens
+        yes, no = result.logprobs
+        if yes == no == -math.inf:
+            return None
+        return probability(yes - no, bias=wording.bias, temperature=wording.temperature)

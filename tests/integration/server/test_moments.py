@@ -1,0 +1,99 @@
+"""Questions about the past as a whole: answered from the diary, and checked against clips."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from onlooker.engine.checks import Check
+from onlooker.engine.fake import ScriptedEngine
+from tests.fakes.served import serving
+from tests.integration.server.test_timeline import DOOR, SCRIPT, push, written
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """A stream that was red, blue, red, blue and green, a second each."""
+    async with written() as served, served.http() as client:
+        await client.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+        await push(client, "red", "blue", "red", "blue", "green", "black")
+        yield client
+
+
+async def ask(http: httpx.AsyncClient, question: str, **more: Any) -> dict[str, Any]:
+    reply = await http.post(f"{DOOR}/questions", json={"question": question, **more})
+    assert reply.status_code == 200, reply.text
+    found: dict[str, Any] = reply.json()
+    return found
+
+
+async def test_every_time_is_told_with_its_picture(http: httpx.AsyncClient) -> None:
+    reply = await ask(http, "How often was it red?")
+    assert reply["answer"].endswith("Two times: at 0 s and at 2 s.")
+    facts = reply["onlooker"]
+    assert [one["at_s"] for one in facts["moments"]] == [0.0, 2.0]
+    assert facts["moments_exact"] is True
+    assert all(one["confidence"] > 0.85 for one in facts["moments"])
+    assert (await http.get(facts["moments"][1]["picture"])).status_code == 200
+    assert {one["source"] for one in facts["evidence"]} == {"diary"}
+
+
+async def test_the_first_and_the_last_time_are_found(http: httpx.AsyncClient) -> None:
+    for asked, at_s in (("first", 1.0), ("last", 4.0)):
+        reply = await ask(http, f"When did you {asked} see blue?")
+        assert [one["at_s"] for one in reply["onlooker"]["moments"]] == [at_s]
+
+
+async def test_only_the_time_that_is_named_counts(http: httpx.AsyncClient) -> None:
+    reply = await ask(http, "How often was it red between 1 and 4 seconds?")
+    assert [one["at_s"] for one in reply["onlooker"]["moments"]] == [2.0]
+
+
+async def test_what_was_not_checked_is_not_counted_and_that_is_said(
+    http: httpx.AsyncClient,
+) -> None:
+    reply = await ask(http, "How often was it red?", budget_s=0)
+    assert reply["onlooker"]["moments_exact"] is False
+    assert "could be checked in time" in reply["answer"]
+
+
+async def test_what_happened_is_told_from_the_diary(http: httpx.AsyncClient) -> None:
+    reply = await ask(http, "What happened so far?")
+    assert "All is red (2 times: 0 s, 2 s)." in reply["answer"]
+    assert reply["onlooker"]["moments_exact"] is None
+
+
+async def test_what_the_diary_knows_nothing_of_is_for_the_model(http: httpx.AsyncClient) -> None:
+    assert (await ask(http, "How often was it purple?"))["answer"] == "Yes."
+    assert (await ask(http, "Is it red?"))["answer"] == "Yes."
+
+
+async def test_chat_completions_tell_moments_too(http: httpx.AsyncClient) -> None:
+    content = [
+        {"type": "text", "text": "List all times it was red."},
+        {"type": "video_url", "video_url": {"url": "stream://door"}},
+    ]
+    body = {"model": "fake", "messages": [{"role": "user", "content": content}]}
+    reply = (await http.post("/v1/chat/completions", json=body)).json()
+    assert [one["at_s"] for one in reply["onlooker"]["moments"]] == [0.0, 2.0]
+
+
+async def test_a_check_that_fails_makes_a_count_inexact() -> None:
+    def fails(check: Check) -> bool:
+        return check.asked_s == 2.0
+
+    engine = ScriptedEngine(SCRIPT, fail_check=fails)
+    async with written(engine=engine) as served, served.http() as http:
+        await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+        await push(http, "red", "blue", "red", "blue")
+        reply = await ask(http, "How often was it red?")
+        assert [one["at_s"] for one in reply["onlooker"]["moments"]] == [0.0]
+        assert reply["onlooker"]["moments_exact"] is False
+
+
+async def test_without_a_diary_the_model_answers() -> None:
+    async with serving(engine=ScriptedEngine(SCRIPT)) as served, served.http() as http:
+        await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+        await push(http, "red", "blue")
+        assert (await ask(http, "How often was it red?"))["answer"] == "Yes."
