@@ -68,12 +68,13 @@ class MomentFinder:
     async def answer(
         self, question: Question, now: Now, engine: Engine
     ) -> AsyncGenerator[AnswerEvent]:
-        """Answer `question` as `Engine.answer` does, from the diary where it has a plan.
+        """Answer `question` as `Engine.answer` does, from the diary where it has a plan. An engine
+        that resends recent clips cannot check what is past: of its diary only summaries are told.
 
         Raises: as `Engine.answer`.
         """
         plan = plan_of(question.text, now) if self._may_plan(question) else None
-        if plan is not None:
+        if plan is not None and (plan.wanted is Wanted.SUMMARY or engine.info.mode != "resend"):
             entries = await self._entries(plan)
             answering = self._planned(question, plan, entries, engine)
             async with aclosing(answering) as events:
@@ -116,7 +117,7 @@ class MomentFinder:
         self, plan: QuestionPlan, words: str, *, limit: int | None = None
     ) -> list[DiaryEntry]:
         is_last = plan.wanted in (Wanted.LAST, Wanted.LAST_SEEN)
-        limit = limit or self._settings.max_checks
+        limit = limit or self._settings.max_checks + 1  # one that cannot be checked tells of more
         found: list[DiaryEntry] = []
         for start_s, end_s in plan.spans:
             query = DiaryQuery(

@@ -92,6 +92,14 @@ async def test_a_check_that_fails_makes_a_count_inexact() -> None:
         assert reply["onlooker"]["moments_exact"] is False
 
 
+async def test_more_than_may_be_checked_is_never_called_exact() -> None:
+    async with written(streams__moments__max_checks=2) as served, served.http() as http:
+        await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+        await push(http, "red", "blue", "red", "blue", "red", "blue")
+        reply = await ask(http, "How often was it red?")
+        assert reply["onlooker"]["moments_exact"] is False
+
+
 async def test_without_a_diary_the_model_answers() -> None:
     async with serving(engine=ScriptedEngine(SCRIPT)) as served, served.http() as http:
         await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
