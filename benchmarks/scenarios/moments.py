@@ -72,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 @dataclass(slots=True)
-class Tally:
+class MomentMarks:
     """How one way of answering fared."""
 
     hits: int = 0
@@ -104,7 +104,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Watched:
+class DiaryStream:
     """One stream that was watched, with all that answers about it."""
 
     hour: Hour
@@ -178,7 +178,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def _made(
     hour: Hour, engine: EngineSupervisor, plain: Engine, clock: SystemClock, metrics: Metrics
-) -> Watched:
+) -> DiaryStream:
     keeper = DiaryKeeper(
         open_diary(DiarySection(memory_bytes=256 << 20), None),
         settings=DiarySection(),
@@ -200,10 +200,10 @@ def _made(
     finder = MomentFinder(
         diary, writer.summaries, settings=MomentsSection(), clock=clock, is_live=False
     )
-    return Watched(hour, stream_id, plain, diary, finder, writer)
+    return DiaryStream(hour, stream_id, plain, diary, finder, writer)
 
 
-async def _watch(watched: Watched, meter: CpuMeter) -> float:
+async def _watch(watched: DiaryStream, meter: CpuMeter) -> float:
     """Watch the stream with its diary; returns the diary's cost as a share of ingest's."""
     hour, engine, info = watched.hour, watched.engine, watched.engine.info
     size = info.frame_width, info.frame_height
@@ -231,9 +231,9 @@ async def _watch(watched: Watched, meter: CpuMeter) -> float:
     return round((both.cpu_s - ingest.cpu_s) / ingest.cpu_s, 3)
 
 
-async def _asked(watched: Watched, hour: Hour, options: argparse.Namespace) -> dict[str, Any]:
+async def _asked(watched: DiaryStream, hour: Hour, options: argparse.Namespace) -> dict[str, Any]:
     kinds = _kinds(hour, options.kinds, options.seed)
-    ways = {name_: Tally() for name_ in ("planner", "diary_alone", "retrieval_alone")}
+    ways = {name_: MomentMarks() for name_ in ("planner", "diary_alone", "retrieval_alone")}
     for kind in kinds:
         begun, last_s = _begun(hour, kind), _last_seen(hour, kind)
         await _ask_planner(watched, ways["planner"], kind, begun, last_s)
@@ -267,7 +267,7 @@ def _kinds(hour: Hour, num_common: int, seed: int) -> list[Kind]:
 
 
 async def _ask_planner(
-    watched: Watched, way: Tally, kind: Kind, begun: list[float], last_s: float | None
+    watched: DiaryStream, way: MomentMarks, kind: Kind, begun: list[float], last_s: float | None
 ) -> None:
     thing = a(name(kind))
     text, end = await watched.ask(f"List all times {thing} appeared.")
@@ -283,7 +283,9 @@ async def _ask_planner(
         way.ends.append(at_s is not None and abs(at_s - truth) <= NEAR_S)
 
 
-async def _ask_diary(watched: Watched, way: Tally, kind: Kind, begun: list[float]) -> None:
+async def _ask_diary(
+    watched: DiaryStream, way: MomentMarks, kind: Kind, begun: list[float]
+) -> None:
     query = DiaryQuery(
         start_s=0.0, end_s=math.inf, levels=(Level.SCENE,), words=name(kind), limit=10_000
     )
@@ -299,7 +301,7 @@ async def _ask_diary(watched: Watched, way: Tally, kind: Kind, begun: list[float
 
 
 async def _ask_engine(
-    watched: Watched, way: Tally, kind: Kind, begun: list[float], last_s: float | None
+    watched: DiaryStream, way: MomentMarks, kind: Kind, begun: list[float], last_s: float | None
 ) -> None:
     thing = a(name(kind))
     at_s = spoken_time(await watched.ask_engine(f"When did {thing} appear?"))
