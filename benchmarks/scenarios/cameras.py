@@ -121,7 +121,7 @@ async def ask_cameras(
         for camera in cameras:
             await _feed(http, camera, until_s=number * STEP_S)
         for form in FORMS:
-            wanted = _wanted(form, cameras, chance)
+            wanted = pick_question(form, cameras, chance)
             if wanted is None:
                 continue
             kind, stream = wanted
@@ -131,7 +131,7 @@ async def ask_cameras(
             reply = await http.post("/v1/questions", json=asked)
             reply.raise_for_status()
             named = [one["stream"] for one in reply.json()["cameras"]]
-            _mark(scores[form], named, stream)
+            mark_answer(scores[form], named, stream)
             if named[:1] != ([] if stream is None else [stream]):
                 missed.append(f"{number * STEP_S:g} s: {question} {stream}, not {named}")
         print(f"  {number}: {_told(scores)}", flush=True)
@@ -170,7 +170,7 @@ async def _feed(http: httpx.AsyncClient, camera: DrawnCamera, *, until_s: float)
         reply.raise_for_status()
 
 
-def _wanted(
+def pick_question(
     form: str, cameras: Sequence[DrawnCamera], chance: random.Random
 ) -> tuple[Kind, str | None] | None:
     """A kind of object, and the one camera that has it; None for the camera where none has."""
@@ -189,7 +189,9 @@ def _wanted(
     return chance.choice(pairs) if pairs else None
 
 
-def _mark(score: CameraScore, named: Sequence[str], stream: str | None) -> None:
+def mark_answer(score: CameraScore, named: Sequence[str], stream: str | None) -> None:
+    """Count an answer that names these cameras, surest first; `stream`: the right one, None where
+    there is none."""
     wanted = [] if stream is None else [stream]
     score.asked += 1
     score.right += list(named[:1]) == wanted
