@@ -32,6 +32,7 @@ class Metrics:
         self._add_webrtc(self.registry)
         self._add_questions(self.registry)
         self._add_surveys(self.registry)
+        self._add_second_looks(self.registry)
         self._add_orders(self.registry)
         self._add_scheduling(self.registry)
         self._add_engine(self.registry)
@@ -298,6 +299,15 @@ class Metrics:
             "onlooker_question_tpot_seconds",
             "Per answer: (end to end - TTFT) / (output tokens - 1).",
             buckets=STEP_BUCKETS_S,
+            registry=registry,
+        )
+
+    def _add_second_looks(self, registry: CollectorRegistry) -> None:
+        self.second_looks = Counter(
+            "onlooker_second_looks_total",
+            "Answers that were looked at before they were given: sure (given as they were), looked "
+            "(given again with pictures), no_pictures (the album has none of what they rest on).",
+            ["outcome"],
             registry=registry,
         )
 

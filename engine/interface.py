@@ -268,6 +268,9 @@ class EvidenceSource(StrEnum):
     """The question named the clip's time."""
     DIARY = "diary"
     """The diary told of the clip, and it was looked at again."""
+    SHOWN_AGAIN = "shown_again"
+    """A picture of the clip was shown beside its keys and values, for a second look. Filled in by
+    the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +283,8 @@ class Evidence:
     source: EvidenceSource
     tier: str
     """The place where the KV of the span lay: ``device`` (held ready by the model's worker, or
-    computed for this answer), ``memory``, ``disk`` or ``redis``."""
+    computed for this answer), ``memory``, ``disk`` or ``redis``; of a picture that was shown
+    again, ``album``."""
     is_partial: bool = False
     """Whether some clip of the span was computed without some places of its picture, since they had
     hardly changed: what is seen there may be what an earlier clip showed."""

@@ -39,6 +39,7 @@ from onlooker.streams.quality.governor import Governor
 from onlooker.streams.quality.stream_quality import StreamQuality
 from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.question_spans import record_question
+from onlooker.streams.second_look import SecondLook
 from onlooker.streams.shared import Shared
 from onlooker.streams.tenancy.account import Account
 
@@ -71,6 +72,8 @@ class Asker:
     """The stream's pictures; None where none are kept."""
     nameplate: NameplateHolder
     """What people call the stream and say of it, which the model is told."""
+    second_look: SecondLook
+    """What has unsure answers given again with pictures, where that is switched on."""
     moments: MomentFinder | None = None
     """What answers questions about the past as a whole; None where no diary is kept."""
     num_active: int = 0
@@ -325,8 +328,14 @@ class Asker:
         """The events of an answer. `is_plain`: whether who asks gave no instructions, which only
         the model can follow."""
         if self.moments is None or not is_plain:
-            return engine.answer(question)
-        return self.moments.answer(question, Now.of(question, self.shared.zone), engine)
+            return self._model_says(question, engine)
+        now = Now.of(question, self.shared.zone)
+        return self.moments.answer(question, now, engine, otherwise=self._model_says)
+
+    def _model_says(self, question: Question, engine: Engine) -> AsyncIterator[AnswerEvent]:
+        if self.second_look.is_due(question):
+            return self.second_look.answer(engine, question)
+        return engine.answer(question)
 
     async def _next(
         self, events: AsyncIterator[AnswerEvent], ending: "asyncio.Future[str]"

@@ -494,6 +494,20 @@ class NameplatesSection(Section):
     of that."""
 
 
+class SecondLookSection(Section):
+    """Answers that are given again with pictures out of the album."""
+
+    max_pictures: int = Field(default=0, ge=0, le=16)
+    """Pictures that are shown again for one answer, as far as the engine takes them; 0: no answer
+    is given again. Where it is on, no word of an answer is told before the first try is over."""
+
+    min_confidence: float = Field(default=0.5, ge=0, le=1)
+    """An answer is given again whose words were less likely to the model, in the geometric mean."""
+
+    after_s: float = Field(default=600.0, ge=0, le=1e9)
+    """And one that rests only on memory older than this, beside what was seen last."""
+
+
 class StreamsSection(Section):
     """Streams: what they take in, how long they stay and what may be asked of them."""
 
@@ -571,6 +585,7 @@ class StreamsSection(Section):
     decoding: DecodingSection = DecodingSection()
     privacy: PrivacySection = PrivacySection()
     nameplates: NameplatesSection = NameplatesSection()
+    second_look: SecondLookSection = SecondLookSection()
     sources: SourcesSection = SourcesSection()
     webrtc: WebRtcSection = WebRtcSection()
     imports: ImportsSection = ImportsSection()

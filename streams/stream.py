@@ -47,6 +47,7 @@ from onlooker.streams.perception.stream_time import TimeJump
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.restorer import Opened
+from onlooker.streams.second_look import SecondLook
 from onlooker.streams.shared import Shared
 from onlooker.streams.state import StreamOptions, StreamStatus, StreamTerms
 from onlooker.watches.alert import Alert
@@ -155,6 +156,7 @@ class Stream:
             album=opened.album,
             nameplate=self.nameplate,
             moments=self._make_finder(shared),
+            second_look=SecondLook(shared, opened.album),
         )
         self.privacy = opened.privacy
         """The stream's masks, how long it is kept, and what was deleted of it."""

@@ -211,10 +211,11 @@ class EvidenceSpan(Outbound):
     end_s: float
     source: str
     """``recent`` (the recent window), ``retrieved`` (brought back for this question), ``named``
-    (the question named its time) or ``diary`` (the diary told of it, and it was looked at
-    again)."""
+    (the question named its time), ``diary`` (the diary told of it, and it was looked at again) or
+    ``shown_again`` (a picture of it, for a second look)."""
     tier: str
-    """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``. What was
+    """The storage tier where it lay: ``device``, ``memory``, ``disk`` or ``redis``; ``album`` for
+    pictures that were shown again. What was
     computed for this answer only, such as the newest frame, lay on the ``device``."""
     partial: bool = False
     """Whether the model computed some clip of the span without places of its picture that had

@@ -6,7 +6,7 @@ that has no plan, or of which the diary knows nothing, is answered by the model 
 """
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import combinations
@@ -50,6 +50,10 @@ class _Found:
     """Whether what was last seen is there still."""
 
 
+def _model_says(question: Question, engine: Engine) -> AsyncIterator[AnswerEvent]:
+    return engine.answer(question)
+
+
 class MomentFinder:
     """Of one stream. All calls are made on the event loop."""
 
@@ -66,10 +70,16 @@ class MomentFinder:
         self._settings, self._clock, self._is_live = settings, clock, is_live
 
     async def answer(
-        self, question: Question, now: Now, engine: Engine
+        self,
+        question: Question,
+        now: Now,
+        engine: Engine,
+        *,
+        otherwise: Callable[[Question, Engine], AsyncIterator[AnswerEvent]] = _model_says,
     ) -> AsyncGenerator[AnswerEvent]:
-        """Answer `question` as `Engine.answer` does, from the diary where it has a plan. An engine
-        that resends recent clips cannot check what is past: of its diary only summaries are told.
+        """Answer `question` as `Engine.answer` does, from the diary where it has a plan, and as
+        `otherwise` does where not. An engine that resends recent clips cannot check what is past:
+        of its diary only summaries are told.
 
         Raises: as `Engine.answer`.
         """
@@ -82,7 +92,7 @@ class MomentFinder:
                     yield event
                     if isinstance(event, AnswerEnd):
                         return
-        plain: AsyncIterator[AnswerEvent] = engine.answer(question)
+        plain = otherwise(question, engine)
         try:
             async for event in plain:
                 yield event
