@@ -1,6 +1,7 @@
 """uvicorn, set up in code: the port first, then the model; drain before the sockets close."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -196,4 +197,7 @@ def run(server: GatewayServer, bound: socket.socket) -> None:
     """Serve until a signal, on an event loop of our own."""
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(serve(server, bound))
+    # The interpreter looks through all that was ever loaded before it goes, several times, which
+    # takes a second or two of a slow machine. The process takes its memory along.
+    gc.freeze()
     server.limit_life(LEAVE_S)
