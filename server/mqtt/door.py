@@ -202,7 +202,8 @@ class MqttDoor:
         if end.is_moved or self._is_closing:
             return
         if end.is_kept:
-            self._board.put(topics.availability, OFFLINE)
+            if self._is_connected:  # else `_tidy` tells it
+                self._board.put_once(topics.availability, OFFLINE)
         elif self._is_connected:
             self._board.clear(held)
         else:

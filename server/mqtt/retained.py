@@ -15,14 +15,22 @@ class RetainedBoard:
         self._wanted: dict[str, bytes] = {}
         self._due: dict[str, None] = {}
         """Topics whose value is to be told, in the order in which they changed."""
+        self._passing: set[str] = set()
+        """Topics that are not remembered once their value is told."""
 
     def put(self, topic: str, value: bytes) -> bool:
         """Have the broker hold a value; returns whether that is news."""
+        self._passing.discard(topic)
         if self._wanted.get(topic) == value:
             return False
         self._wanted[topic] = value
         self._due[topic] = None
         return True
+
+    def put_once(self, topic: str, value: bytes) -> None:
+        """Have the broker hold a value, and remember it no longer than until it does."""
+        self.put(topic, value)
+        self._passing.add(topic)
 
     def put_all(self, values: Mapping[str, bytes]) -> bool:
         """`put` each; returns whether any of it is news."""
@@ -39,6 +47,7 @@ class RetainedBoard:
         for topic in topics:
             self._wanted.pop(topic, None)
             self._due.pop(topic, None)
+            self._passing.discard(topic)
 
     def due(self, limit: int) -> list[tuple[str, bytes]]:
         """What is to be told next, at most `limit` values."""
@@ -49,7 +58,7 @@ class RetainedBoard:
         if self._wanted.get(topic) != value:
             return
         self._due.pop(topic, None)
-        if not value:
+        if not value or topic in self._passing:
             self.leave([topic])
 
     def tell_again(self) -> None:

@@ -120,12 +120,23 @@ async def test_what_is_deleted_goes_from_the_broker_too(port: int) -> None:
             await make_watch(served, include_frame=True)
             await push(served, ws, "blue", "red")
             await told.until(f"{BASE}/alert")
-            await until(lambda: "alert" in told.json(f"{BASE}/watches/red")["attributes"])
+            await until(lambda: "alert" in told.json(f"{BASE}/watches/red").get("attributes", {}))
             assert (await http.delete(f"{HOUSE}/memory")).status_code == 200
             await until(lambda: not {f"{BASE}/alert", f"{BASE}/picture"} & set(told.held))
             await until(lambda: "alert" not in told.json(f"{BASE}/watches/red")["attributes"])
         assert (await http.delete(HOUSE)).status_code in (200, 204)
         await until(lambda: [*told.held] == [status_topic(served)])
+
+
+async def test_a_stream_that_may_come_back_is_away_and_then_there_again(port: int) -> None:
+    short = {"streams__stream_idle_s": 0.2}
+    async with subscribed(port) as told, telling(port, **short) as served:
+        async with served.ws("?stream=house"):
+            await until(lambda: told.held.get(f"{BASE}/availability") == b"online")
+        await until(lambda: told.held.get(f"{BASE}/availability") == b"offline")
+        assert f"{BASE}/state" in told.held
+        async with served.ws("?stream=house"):
+            await until(lambda: told.held.get(f"{BASE}/availability") == b"online")
 
 
 async def test_alerts_wait_for_a_broker_that_is_away_and_streams_do_not(tmp_path: Path) -> None:

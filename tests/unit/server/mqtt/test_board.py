@@ -52,3 +52,22 @@ def test_another_broker_is_told_everything() -> None:
     board.leave(["b"])
     board.tell_again()
     assert told(board) == [("a", b"1")]
+
+
+def test_a_value_that_is_put_once_is_told_and_not_remembered() -> None:
+    board = RetainedBoard()
+    board.put("a", b"online")
+    told(board)
+    board.put_once("a", b"offline")
+    assert told(board) == [("a", b"offline")]
+    board.tell_again()
+    assert told(board) == []
+
+
+def test_a_value_that_comes_after_one_that_is_put_once_is_remembered() -> None:
+    board = RetainedBoard()
+    board.put_once("a", b"offline")
+    board.put("a", b"online")
+    assert told(board) == [("a", b"online")]
+    board.tell_again()
+    assert told(board) == [("a", b"online")]
