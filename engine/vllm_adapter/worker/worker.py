@@ -389,7 +389,7 @@ class SegmentWorker:
         kept = self._kept.setdefault(op.request_id, {})
         if fetch is not None:
             kept |= fetch.segments
-            reads |= {key: read for key, read in fetch.reads.items() if key in op.keys}
+            reads |= fetch.reads  # also of what a probe looks into and does not place
         segments = self.arena.get_held(op.keys, reads, kept)
         if segments is None and fetch is None:
             segments = self.arena.get_all(op.keys, reads)

@@ -17,6 +17,7 @@ from onlooker.engine.memory.plan import Filling, MemorySlot, RetrievalPlan, Save
 from onlooker.engine.memory.ranking import Ranking, RetrievalPolicy
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
+    FetchOp,
     LoadOp,
     Mover,
     RetrieveOp,
@@ -30,6 +31,7 @@ from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent, HostStreams
 from onlooker.engine.vllm_adapter.worker.strided_mover import StridedMover
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 from tests.fakes.late_streams import LateStreams
+from tests.fakes.waiting import in_time
 
 SHAPE = LayersShape(
     name="tiny", num_layers=7, num_heads=4, num_kv_heads=2, head_dim=8, dtype=torch.float32
@@ -312,6 +314,26 @@ def test_a_clip_that_was_seen_again_is_not_placed_as_it_was() -> None:
         rig.run(WorkerPlan(saves=[again]), again.slots)
         rig.run(WorkerPlan(loads=[loading([1])]), [500])
     assert_alike(plain, strided)
+
+
+def test_what_was_fetched_is_told_by_where_it_lay_also_if_it_is_not_placed() -> None:
+    rig = Rig("layers", pool_bytes=3 * CLIP_BYTES, store=CacheStoreSection())
+    rig.ingest(range(8))
+    assert rig.worker.arena.ready([key(0), key(1)]) is None, "else the test could not fail"
+    fetch = FetchOp("answer", [key(0), key(1), key(7)], False)
+    report, _ = rig.run(WorkerPlan(fetches=[fetch]), [500])
+
+    def run_on() -> None:
+        told = report
+        while not told.fetched:
+            told, _ = rig.run(WorkerPlan(), [500])
+
+    in_time("the fetch", run_on)
+    report, bad = rig.run(WorkerPlan(loads=[loading([7])]), [500])
+    tiers = {name: tier for name, (tier, _) in report.read["answer"].items()}
+    assert (tiers, bad) == ({key(0): "memory", key(1): "memory", key(7): "device"}, set())
+    assert rig.worker.moves()["read_in_step"] == 0
+    rig.worker.close()
 
 
 def test_what_was_forgotten_makes_room_on_the_shelf_first() -> None:
