@@ -36,6 +36,9 @@ from onlooker.demo_model.training.vision import VisionPlan, VisionTrainer, encod
 
 RING_CLIPS = 24_000
 POOL_TIMELINES = 290
+START_RATE = 3e-4
+"""The learning rate of a run that goes on from a folder. At twice as much, what the weights knew
+fell by four points within 220 steps, while they learnt new lessons."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ def language_trainer(
     pool = Pool(options.run / "pool", model.config.text_config.hidden_size)
     plan = LanguagePlan(seconds=options.language_minutes * 60.0)
     if options.start is not None:  # it knows what is learnt first, and short contexts
-        plan = replace(plan, focus=(), first_level=len(SIZES) - 1)
+        plan = replace(plan, focus=(), first_level=len(SIZES) - 1, rate=START_RATE)
     trainer = LanguageTrainer(model, Layout(tokenizer), pool, plan, options.run)
     saved = options.run / "language.pt"
     if options.resume and saved.exists():
