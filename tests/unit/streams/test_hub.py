@@ -95,7 +95,7 @@ async def test_a_fault_in_one_stream_ends_that_stream_only() -> None:
             for index in range(2):
                 await stream.push_wait(make_message(index / 2))
         told = [event async for _, event in events]
-        assert told[-1] == StreamEnded("internal error in this stream")
+        assert told[-1] == StreamEnded("internal error in this stream", is_kept=True)
         assert hub.streams() == [good]
         assert await ask(good, "how many?") == "I have seen 1 clips up to 0.50 s."
         value = metrics.registry.get_sample_value
@@ -110,7 +110,7 @@ async def test_closing_the_hub_tells_every_viewer_and_refuses_new_streams() -> N
         events = stream.subscribe(max_events=20)
         await hub.close(deadline_s=1.0)
         assert [event async for _, event in events][-1] == StreamEnded(
-            "the server is shutting down"
+            "the server is shutting down", is_kept=True
         )
         assert not hub.ready()
         with pytest.raises(ShuttingDown):
