@@ -127,4 +127,6 @@ def test_it_serves_until_it_is_told_to_stop() -> None:
             process.kill()
     assert any(line.startswith("  ... ") for line in lines)
     assert any(line.startswith("ready: model 'fake'") for line in lines)
-    assert rest == "stopped\n"
+    steps, _, last = rest.rstrip("\n").rpartition("\n")
+    assert steps.startswith("Three things to do next:\n")
+    assert last == "stopped"
