@@ -15,6 +15,12 @@ if ! cmp -s "$here/requirements.txt" "$there/requirements.txt"; then
     cp "$here/requirements.txt" "$there/requirements.txt"
 fi
 
+if ! cmp -s "$here/homeassistant.txt" "$there/homeassistant.txt"; then
+    "$python" -m venv --clear "$there/homeassistant"
+    "$there/homeassistant/bin/pip" install -q -r "$here/homeassistant.txt"
+    cp "$here/homeassistant.txt" "$there/homeassistant.txt"
+fi
+
 if ! command -v npm >/dev/null; then
     echo "npm is not there: the clients for Node are left out" >&2
 elif ! cmp -s "$here/node/package.json" "$there/node/package.json"; then

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from onlooker import demo_model
+from onlooker.core.ids import StreamId
 from onlooker.core.protocol.server_events import is_openai
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.server.mcp.agent_tools import TOOLS
+from onlooker.server.mqtt.entities import Maker
 from tests.clients.terminator import terminating
 from tests.fakes.served import Served, jpeg, serving
+from tests.unit.server.mqtt.test_entities import described, watch
 
 pytestmark = [pytest.mark.clients, pytest.mark.timeout(300)]
 
@@ -206,3 +209,22 @@ async def test_a_voice_agent_sees_looks_and_speaks_up(framework: str) -> None:
     assert found["tool"] == "look"
     answers = found.get("answers", [found.get("answer")])
     assert answers == ["The newest clip is mostly red."]
+
+
+async def test_home_assistant_takes_every_entity_that_it_is_told_of(tmp_path: Path) -> None:
+    python = SET_UP / "homeassistant" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("Home Assistant is not set up; run make test-clients")
+    entities = described(
+        StreamId("front.door-1"),
+        watch("a", condition="tell me when it is red"),
+        watch("b.1", kind="question", question="Who came?"),
+        watch("c", kind="commentary", instruction=""),
+        maker=Maker("a model", "0.1", url="http://127.0.0.1:8000"),
+    )
+    listed = tmp_path / "entities.json"
+    listed.write_text(json.dumps(entities))
+    script = str(SCRIPTS / "home_assistant.py")
+    out = await output_of(str(python), script, cwd=SET_UP, ENTITIES=str(listed), PYTHONPATH="")
+    kinds = json.loads(out.splitlines()[-1])
+    assert kinds == ["binary_sensor"] * 3 + ["image"] + ["sensor"] * 4

@@ -1,4 +1,4 @@
-"""What Home Assistant is told. `make test-clients` has its own schema look at it."""
+"""What Home Assistant is told; its own schemas look at it in `make test-clients`."""
 
 import re
 from types import SimpleNamespace
