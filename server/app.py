@@ -80,7 +80,7 @@ def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
     app.state.mcp = door = McpDoor(app)
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
                    client_secrets, health, imports, memory, album, timeline, realtime, usage,
-                   servers, whip, mcp, references, surveys, orders, alerts):  # fmt: skip
+                   whip, mcp, references, surveys, orders, alerts, servers):  # fmt: skip
         app.include_router(routes.router)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)

@@ -1,6 +1,7 @@
 """The server against its own OpenAPI document: Schemathesis calls every route with what is allowed
 and with what is not, and looks at what comes back."""
 
+import base64
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -56,7 +57,9 @@ DRAIN = "/v1/servers/self/drain"
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[ServedApart]:
-    with serving_apart(server__api_keys=KEY, server__sse_keepalive_s=0.05) as apart:
+    with serving_apart(
+        server__api_keys=KEY, server__sse_keepalive_s=0.05, cache_store__diary__enabled=True
+    ) as apart:
         yield apart
 
 
@@ -166,11 +169,15 @@ def test_the_examples_of_the_document_work_as_they_stand_and_in_their_order(
                     continue
                 if path.endswith("/pictures"):  # a lone frame may wait for its partner
                     in_time("a clip", partial(wait_for_picture, http, url))
+                if path.endswith("/reference"):  # an example of one would be longer than the rest
+                    give_reference(http, url.removesuffix("/reference"))
                 reply = http.request(method, url, **options)
                 assert reply.is_success, (method, url, name, reply.text)
                 tried.append(f"{method} {url} {name}")
                 if method == "post" and url.endswith("/imports"):
                     ids["import_id"] = reply.json()["id"]
+                if (method, url) == ("post", "/v1/watches"):
+                    ids["order_id"] = reply.json()["id"]
                 if url == "/v1/responses":
                     ids["response_id"] = reply.json()["id"]
     for method, url, documented in last:
@@ -186,6 +193,13 @@ def wait_for_picture(http: httpx.Client, url: str) -> None:
     """Return once a stream has seen a clip."""
     while not http.get(url).json()["data"]:
         pass
+
+
+def give_reference(http: httpx.Client, url: str) -> None:
+    """Give a stream a reference picture."""
+    picture = base64.b64encode(jpeg()).decode()
+    reply = http.patch(url, json={"reference": f"data:image/jpeg;base64,{picture}"})
+    assert reply.is_success, reply.text
 
 
 def bodies(call: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -457,6 +457,7 @@ async def test_a_call_is_let_through_exactly_where_the_table_says(call: Call) ->
         server__api_keys=",".join([KEY, *named]),
         server__metrics_need_key=True,
         watches__webhooks__allow_private=True,
+        cache_store__diary__enabled=True,
         streams__sources__schemes=("file",),
         streams__sources__file_dirs=(str(ROOT),),
     ) as served:
