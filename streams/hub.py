@@ -1,4 +1,4 @@
-"""All streams of a server: opens, runs, reaps and closes them; owns the pool and every task."""
+"""All streams of a server: which are open, running them, reaping and closing them; every task."""
 
 import asyncio
 import contextlib
@@ -24,25 +24,16 @@ from onlooker.core.log import stream_id_var
 from onlooker.core.waiting import cancel
 from onlooker.engine.interface import EngineInfo, Progress
 from onlooker.scheduler.room import Room
-from onlooker.streams.album.stream_album import StreamAlbum
-from onlooker.streams.alert_ledger import AlertLedger
-from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
 from onlooker.streams.departures import Departures
-from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.journaling import JournalKeeper
-from onlooker.streams.kept_privacy import privacy_document, read_privacy
-from onlooker.streams.nameplate import NameplateHolder
-from onlooker.streams.origins import settle_origin
-from onlooker.streams.privacy import NOTHING_KEPT, StreamPrivacy
+from onlooker.streams.opener import StreamOpener
 from onlooker.streams.quality.governor import GOVERN_S, Governor
 from onlooker.streams.question_slots import QuestionSlots
-from onlooker.streams.restorer import Opened, Restorer, open_with
 from onlooker.streams.retention import Retention
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.standing_orders import OrderBook
-from onlooker.streams.state import StreamTerms
 from onlooker.streams.stock import StockTaker
 from onlooker.streams.stream import Parting, Stream, StreamOptions
 from onlooker.watches.keeper import MakeKeeper
@@ -104,6 +95,16 @@ class StreamHub:
             note_remembered=self.accounts.note_remembered,
         )
         self._journal, self._drawer = journal, drawer
+        self._slots = QuestionSlots(shared.settings.max_questions, shared.metrics)
+        self._opener = StreamOpener(
+            shared,
+            governor=governor,
+            slots=self._slots,
+            outlets=outlets,
+            make_keeper=make_keeper,
+            journal=journal,
+            drawer=drawer,
+        )
         self.orders = OrderBook(
             drawer, max_orders=shared.settings.max_orders, metrics=shared.metrics
         )
@@ -115,17 +116,15 @@ class StreamHub:
             closed=self._taken,
             journal=journal,
             drawer=drawer,
-            epoch_of=self._epoch_of,
+            epoch_of=self._opener.epoch_of,
         )
         self._swept: dict[StreamId, asyncio.Event] = {}
         """Streams that are not open and of which something is being deleted; each event is set when
         that is done."""
-        self._slots = QuestionSlots(shared.settings.max_questions, shared.metrics)
         self._governor, self._puller = governor, puller
         self.webhooks = webhooks
         """The sender that posts alerts to webhooks."""
         self._outlets = outlets
-        self._make_keeper = make_keeper
         self._streams: dict[StreamId, Stream] = {}
         self._opening: dict[StreamId, asyncio.Event] = {}
         """Streams that are being opened; each event is set when that has ended, well or badly."""
@@ -275,9 +274,9 @@ class StreamHub:
         self._governor.admit_stream(1 / self._settings.perception.clip_interval_s)
         done = self._opening[stream_id] = asyncio.Event()
         try:
-            stream = await self._begun(stream_id, options)
+            stream = await self._opener.open(stream_id, options)
         except BaseException:
-            await asyncio.shield(self._undo(stream_id))
+            await asyncio.shield(self._opener.undo(stream_id))
             raise
         finally:
             del self._opening[stream_id]
@@ -369,81 +368,6 @@ class StreamHub:
                 "(setting streams.max_streams): close one or try again later"
             )
 
-    async def _begun(self, stream_id: StreamId, options: StreamOptions) -> Stream:
-        """A stream that is open everywhere but does not run yet."""
-        if self._ownership is not None:
-            await self._ownership.claim(stream_id)
-        account = self.accounts.of_stream(stream_id)
-        await account.open_stream(split_stream_id(stream_id)[1])
-        belongings = await find_belongings(
-            stream_id,
-            self._drawer if options.persistent else None,
-            epoch=self._epoch_of(stream_id),
-            clock=self._clock,
-            metrics=self._metrics,
-        )
-        try:
-            return await self._begun_with(belongings, stream_id, options)
-        except BaseException:
-            await belongings.cut()
-            raise
-
-    async def _begun_with(
-        self, belongings: Belongings, stream_id: StreamId, options: StreamOptions
-    ) -> Stream:
-        if self._engine.info.survives is not Guarantee.NONE:  # else nothing is found again
-            zero_wall_s = await settle_origin(belongings, options.zero_wall_s)
-            options = replace(options, zero_wall_s=zero_wall_s)
-        ledger = AlertLedger(belongings, max_alerts=self._settings.alerts_retained)
-        privacy = self._privacy_of(belongings, options)
-        nameplate = NameplateHolder(belongings, self._settings.nameplates)
-        nameplate.begin(options.nameplate)
-        await ledger.begin()  # with it the masks are kept that the stream is opened with
-        opened = await self._opened(stream_id, options, privacy)
-        stream = Stream(
-            stream_id,
-            options,
-            self._shared,
-            opened=opened,
-            governor=self._governor,
-            make_keeper=self._make_keeper,
-            slots=self._slots,
-            outlets=self._outlets,
-            belongings=belongings,
-            nameplate=nameplate,
-            ledger=ledger,
-        )
-        stream.go_on()
-        self._governor.join(stream.ingest)
-        return stream
-
-    async def _undo(self, stream_id: StreamId) -> None:
-        """Let go of a stream whose opening failed half-way. What it remembered stays."""
-        self._governor.leave(stream_id)
-        if self._journal is not None:
-            self._journal.let_go(stream_id)
-        with contextlib.suppress(EngineRestarting, EngineDead):
-            await self._engine.close_stream(stream_id, forget=False)
-        await self.accounts.of_stream(stream_id).close_stream(split_stream_id(stream_id)[1])
-        claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
-        # One that was left for whoever is asked next goes on waiting for that.
-        await self._release(stream_id, is_left=claim is not None and claim.was_open)
-
-    def _privacy_of(self, belongings: Belongings, options: StreamOptions) -> StreamPrivacy:
-        """What an earlier owner kept of the stream's privacy, with what it is opened with."""
-        kept = read_privacy(belongings.documents.get(PRIVACY, b""))
-        privacy = StreamPrivacy(
-            self._settings.privacy,
-            is_live=(options.clock or self._settings.clock) == "live",
-            kept=kept or NOTHING_KEPT,
-            save=lambda changed: belongings.keep(PRIVACY, privacy_document(changed)),
-        )
-        if options.masks is not None:
-            privacy.set_masks(options.masks)
-        if options.keep_for_s is not None:
-            privacy.set_keep_for(options.keep_for_s)
-        return privacy
-
     @contextlib.asynccontextmanager
     async def _taken(self, stream_id: StreamId) -> AsyncIterator[bool]:
         """Keep a closed stream from being opened while the block runs; False where it is open, here
@@ -465,47 +389,10 @@ class StreamHub:
             try:
                 yield True
             finally:  # one that waits for its next owner goes on waiting
-                await self._release(stream_id, is_left=is_left)
+                await self._opener.release(stream_id, is_left=is_left)
         finally:
             del self._swept[stream_id]
             done.set()
-
-    async def _opened(
-        self, stream_id: StreamId, options: StreamOptions, privacy: StreamPrivacy
-    ) -> Opened:
-        """Open the stream with the engine and with the journal."""
-        await self._engine.wait_ready()
-        life, info = self._engine.life, self._engine.info
-        remembered = await open_with(self._engine, stream_id, privacy)
-        if remembered.seen_until_s is not None and not privacy.wall.anchors:
-            # Nobody noted when it was: it ages from now on.
-            privacy.note_seen(remembered.seen_until_s, self._clock.wall_s())
-        opened = Opened(life, remembered, privacy=privacy)
-        if self._journal is not None and info.survives is not Guarantee.NONE and options.persistent:
-            restorer = await self._restorer(stream_id, options)
-            opened = replace(opened, restorer=restorer)
-        # A stream that ends with its connection cannot be opened again: it needs no journal.
-        forgotten, epoch = privacy.forgotten, self._epoch_of(stream_id) or None
-        if self._albums is not None:
-            album = StreamAlbum(stream_id, self._albums, is_forgotten=forgotten.touch, epoch=epoch)
-            album.begin(opened.newest_s, forgotten.all_spans)
-            opened = replace(opened, album=album)
-        if self._diaries is not None:
-            diary = StreamDiary(stream_id, self._diaries, is_forgotten=forgotten.touch, epoch=epoch)
-            diary.begin(opened.newest_s, forgotten.all_spans)
-            opened = replace(opened, diary=diary)
-        return opened
-
-    async def _restorer(self, stream_id: StreamId, options: StreamOptions) -> Restorer:
-        """What finds again what the journal has of a stream."""
-        assert self._journal is not None, "the caller has looked"
-        if self._is_handed_over(stream_id) and not self._journal.is_shared:
-            # The last owner went on from what was shared; these frames are from before that.
-            await self._journal.forget(stream_id)
-        epoch = self._epoch_of(stream_id) or None
-        journal = await self._journal.open(stream_id, self._engine.info.survives, epoch=epoch)
-        terms = StreamTerms.of(stream_id, options, self._settings)
-        return Restorer(terms, journal, self._shared)
 
     async def _run(self, stream: Stream) -> None:
         """The root of a stream's task: whatever goes wrong ends this stream only."""
@@ -545,7 +432,7 @@ class StreamHub:
         # Only who closes a stream on purpose wants it forgotten; others may come back to it.
         is_forgotten = outcome == "closed"
         parting = Parting.FORGET if is_forgotten else Parting.KEEP
-        parting = parting if self._is_ours(stream.id) else Parting.CUT
+        parting = parting if self._opener.is_ours(stream.id) else Parting.CUT
         await stream.account.close_stream(stream.name, goes_on=goes_on)
         await stream.close(parting)
         # Who is told that a stream goes on elsewhere comes there at once: it must be free by then.
@@ -553,32 +440,13 @@ class StreamHub:
         if not is_told_last:
             stream.tell_end()
         try:
-            await self._let_go(stream, outcome=outcome, goes_on=goes_on)
+            self._metrics.streams.set(len(self._streams))
+            self._metrics.streams_total.labels(reason=outcome).inc()
+            if not await self._opener.let_go(stream, is_forgotten=is_forgotten, goes_on=goes_on):
+                self._spawn(self._forget_later(stream.id))
         finally:
             if is_told_last:
                 stream.tell_end()
-
-    async def _let_go(self, stream: Stream, *, outcome: str, goes_on: bool) -> None:
-        """Let the journal, the engine and the lease of a closed stream go."""
-        is_forgotten = outcome == "closed"
-        self._metrics.streams.set(len(self._streams))
-        self._metrics.streams_total.labels(reason=outcome).inc()
-        if self._journal is not None:
-            self._journal.let_go(stream.id)
-            if is_forgotten:
-                await self._journal.forget(stream.id, epoch=self._epoch_of(stream.id) or None)
-        if self._albums is not None:
-            self._albums.let_go(stream.id)
-            if is_forgotten or not stream.options.persistent:
-                await self._albums.delete(stream.id, epoch=self._epoch_of(stream.id) or None)
-        if self._diaries is not None and (is_forgotten or not stream.options.persistent):
-            await self._diaries.delete(stream.id, epoch=self._epoch_of(stream.id) or None)
-        try:
-            await self._engine.close_stream(stream.id, forget=is_forgotten)
-        except (EngineRestarting, EngineDead):
-            if is_forgotten and self._engine.healthy():
-                self._spawn(self._forget_later(stream.id))
-        await self._release(stream.id, is_left=goes_on)
 
     async def _move(self, stream: Stream) -> None:
         await self._stop(stream, "this server is drained", outcome="moved")
@@ -593,21 +461,6 @@ class StreamHub:
         if (stream := self._streams.get(stream_id)) is not None:
             _log.warning("what belongs to a stream is kept again, since Redis has lost it")
             stream.keep_again()
-
-    async def _release(self, stream_id: StreamId, *, is_left: bool = False) -> None:
-        if self._ownership is not None:
-            await self._ownership.release(stream_id, is_left=is_left)
-
-    def _is_ours(self, stream_id: StreamId) -> bool:
-        return self._ownership is None or self._ownership.holds(stream_id)
-
-    def _epoch_of(self, stream_id: StreamId) -> int:
-        claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
-        return 0 if claim is None else claim.epoch
-
-    def _is_handed_over(self, stream_id: StreamId) -> bool:
-        claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
-        return claim is not None and claim.is_handed_over
 
     async def _forget_later(self, stream_id: StreamId) -> None:
         """Forget a stream that was closed while the engine was away."""

@@ -238,7 +238,7 @@ async def test_a_stream_that_its_next_server_cannot_open_at_once_is_not_lost(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first to be asked is told to come again, and the next one is answered."""
-    opened, failed = pair.b.gateway.hub._opened, list[str]()
+    opened, failed = pair.b.gateway.hub._opener._opened, list[str]()
 
     async def failing_once(*args: Any) -> Any:
         if not failed:
@@ -246,7 +246,7 @@ async def test_a_stream_that_its_next_server_cannot_open_at_once_is_not_lost(
             raise Overloaded("the journal does not answer")
         return await opened(*args)
 
-    monkeypatch.setattr(pair.b.gateway.hub, "_opened", failing_once)
+    monkeypatch.setattr(pair.b.gateway.hub._opener, "_opened", failing_once)
     async with at(pair.a) as client, at(pair.b) as other:
         await client.post(DRAIN)
         await until(lambda: not pair.names(pair.a))
