@@ -13,7 +13,16 @@ from onlooker.watches.triggers.health import troubles_in
 
 WatchKind = Literal["alert", "commentary", "question"]
 TriggerName = Literal[
-    "change", "yes_no", "silence", "drift", "sum", "outlier", "evidence", "interval", "health"
+    "change",
+    "boundary",
+    "yes_no",
+    "silence",
+    "drift",
+    "sum",
+    "outlier",
+    "evidence",
+    "interval",
+    "health",
 ]
 
 DEFAULT_TRIGGERS: dict[WatchKind, tuple[TriggerName, ...]] = {
@@ -77,6 +86,9 @@ class WatchOptions:
     quantile: float = 0.9
     """Share of earlier changes that a change must exceed, for the trigger ``change`` where it
     stands alone."""
+    deviations: float = 4.0
+    """Standard deviations by which a picture must be less expected than usual, for the trigger
+    ``boundary``."""
     webhook: Webhook | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     """The viewer's own notes, which are given back and not read."""
@@ -150,6 +162,7 @@ def _check_numbers(options: WatchOptions, settings: WatchesSection) -> None:
         "interval_s": (0.1, 86_400.0),
         "alpha": (0.5, 100.0),
         "quantile": (0.0, 1.0),
+        "deviations": (0.5, 100.0),
     }
     for name, (low, high) in ranges.items():
         value = getattr(options, name)

@@ -5,6 +5,7 @@ from onlooker.engine.wording import CheckQuestion, Wording
 from onlooker.watches.config import WatchesSection
 from onlooker.watches.options import TriggerName, WatchOptions
 from onlooker.watches.triggers.accumulated import OutlierTrigger, SumTrigger
+from onlooker.watches.triggers.boundary import BoundaryTrigger
 from onlooker.watches.triggers.chain import ChainTrigger
 from onlooker.watches.triggers.change import ChangeTrigger
 from onlooker.watches.triggers.drift import DriftTrigger
@@ -56,6 +57,9 @@ def _make(
             min_history=LONE_HISTORY,
             refractory_s=LONE_REFRACTORY_S,
         )
+    if name == "boundary":
+        is_lone = len(options.triggers(wording)) == 1
+        return BoundaryTrigger(deviations=options.deviations, passes_first=not is_lone)
     if name == "yes_no":
         chosen = (options.min_confidence, question.threshold, wording.threshold)
         return YesNoTrigger(

@@ -7,7 +7,16 @@ from pydantic import Field
 from onlooker.core.protocol.base import Inbound, Metadata, Outbound
 
 TriggerWord = Literal[
-    "change", "yes_no", "silence", "drift", "sum", "outlier", "evidence", "interval", "health"
+    "change",
+    "boundary",
+    "yes_no",
+    "silence",
+    "drift",
+    "sum",
+    "outlier",
+    "evidence",
+    "interval",
+    "health",
 ]
 WatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -61,6 +70,9 @@ class WatchChanges(Inbound):
     """How many times its reference perplexity an answer may have, for the trigger `drift`."""
     quantile: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of earlier changes that a change must exceed, for the trigger `change` alone."""
+    deviations: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """How many standard deviations less expected than usual a picture must be, for the trigger
+    `boundary`."""
     webhook: WebhookConfig | None = None
     metadata: Metadata | None = None
 

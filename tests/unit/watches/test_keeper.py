@@ -201,6 +201,21 @@ async def test_interval_and_change_need_no_check() -> None:
         assert engine.checks == []
 
 
+async def test_a_boundary_needs_no_check_and_its_deviations_can_be_changed() -> None:
+    engine = make_engine()
+    async with running_hub(engine=engine, perception=EVERY) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        events = stream.subscribe(max_events=100)
+        watch = stream.watches.create(WatchOptions(instruction="", trigger=("boundary",)))
+        await show(stream, ["blue"] * 7 + ["red"] * 7)
+        stream.watches.update(watch.watch_id, {"deviations": 5.0})
+        with pytest.raises(InvalidRequest, match="'deviations' is a number from"):
+            stream.watches.update(watch.watch_id, {"deviations": 0.1})
+        await finish(stream)
+        assert times(alerts_of(events)) == [7.0]
+        assert engine.checks == []
+
+
 async def test_equal_checks_of_one_clip_are_run_once_and_still_clips_not_at_all() -> None:
     engine = make_engine()
     async with running_hub(engine=engine, perception=EVERY) as hub:
