@@ -89,6 +89,12 @@ class WatchOptions:
     deviations: float = 4.0
     """Standard deviations by which a picture must be less expected than usual, for the trigger
     ``boundary``."""
+    silence_threshold: float | None = None
+    """Probability from which the model's silence counts, for the trigger ``silence``; None takes
+    the model's own threshold."""
+    silence_step: float = 0.0
+    """What is added to that threshold with each clip about which the model kept silent, until it
+    speaks."""
     webhook: Webhook | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     """The viewer's own notes, which are given back and not read."""
@@ -163,6 +169,8 @@ def _check_numbers(options: WatchOptions, settings: WatchesSection) -> None:
         "alpha": (0.5, 100.0),
         "quantile": (0.0, 1.0),
         "deviations": (0.5, 100.0),
+        "silence_threshold": (0.0, 1.0),
+        "silence_step": (-1.0, 1.0),
     }
     for name, (low, high) in ranges.items():
         value = getattr(options, name)

@@ -71,7 +71,11 @@ def _make(
             gate=_gate(options, question, settings),
         )
     if name == "silence":
-        return SilenceTrigger(threshold=wording.silence_threshold)
+        threshold = options.silence_threshold
+        return SilenceTrigger(
+            threshold=wording.silence_threshold if threshold is None else threshold,
+            step=options.silence_step,
+        )
     if name == "drift":
         return DriftTrigger(alpha=options.alpha)
     if name == "sum":

@@ -73,6 +73,12 @@ class WatchChanges(Inbound):
     deviations: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """How many standard deviations less expected than usual a picture must be, for the trigger
     `boundary`."""
+    silence_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Probability from which the model's silence counts, for the trigger `silence`. Default: the
+    model's own threshold."""
+    silence_step: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """What is added to that threshold with each clip about which the model kept silent, until it
+    speaks."""
     webhook: WebhookConfig | None = None
     metadata: Metadata | None = None
 

@@ -165,6 +165,16 @@ async def test_commentary_is_silent_while_nothing_changes() -> None:
     assert "mostly red" in alerts[1].text
 
 
+async def test_a_commentary_whose_silence_has_to_be_surer_and_surer_speaks_again() -> None:
+    # Silence has a probability of 0.95 while nothing changes; after three clips it needs 0.96.
+    ramp = WatchOptions(
+        instruction="", trigger=("silence",), silence_threshold=0.9, silence_step=0.02
+    )
+    assert times(await alerts_about(["blue"] * 6, ramp)) == [0, 4]
+    never = WatchOptions(instruction="", trigger=("silence",), silence_threshold=0.96)
+    assert times(await alerts_about(["blue"] * 3, never)) == [0, 1, 2]
+
+
 async def test_a_question_is_answered_when_it_can_be_told() -> None:
     options = WatchOptions(question="When is it red?")
     script = [("(?i)red", "{colour}")]
@@ -408,6 +418,8 @@ async def test_a_watch_expires() -> None:
         ),
         ({"condition": "x", "min_confidence": 1.5}, InvalidRequest, "from 0 to 1"),
         ({"condition": "x", "cooldown_s": float("nan")}, InvalidRequest, "'cooldown_s'"),
+        ({"instruction": "", "silence_threshold": 1.5}, InvalidRequest, "'silence_threshold'"),
+        ({"instruction": "", "silence_step": -2.0}, InvalidRequest, "'silence_step'"),
     ],
 )  # fmt: skip
 async def test_bad_options_are_refused_with_the_reason(

@@ -147,6 +147,38 @@ def test_below_one_half_the_likelier_token_decides() -> None:
     assert run(SilenceTrigger(threshold=0.3), oracles) == "S."
 
 
+def test_with_each_silent_clip_silence_has_to_be_surer_until_it_speaks() -> None:
+    oracles = [Oracle(silence_of=(0.85, 0.1))] * 9
+    # the threshold: .7  .75  .8  .85  .9 -> speaks  .7 ...
+    assert run(SilenceTrigger(threshold=0.7, step=0.05), oracles) == "....S...."
+    assert run(SilenceTrigger(threshold=0.7), oracles) == "." * 9
+
+
+def test_a_falling_ramp_holds_a_silence_that_has_begun() -> None:
+    oracles = [Oracle(silence_of=(sure, 0.2)) for sure in (0.6, 0.8, 0.6, 0.4, 0.5)]
+    # the threshold: .7 -> speaks  .7  .6  .5 -> speaks  .7 -> speaks
+    assert run(SilenceTrigger(threshold=0.7, step=-0.1), oracles) == "S..SS"
+
+
+def test_a_ramp_above_one_speaks_though_the_model_is_certain_of_silence() -> None:
+    oracles = [Oracle(silence_of=(1.0, 0.0))] * 4
+    assert run(SilenceTrigger(threshold=0.75, step=0.125), oracles) == "...S"
+
+
+@given(
+    chances=st.lists(st.floats(0, 1), max_size=30),
+    threshold=st.floats(0, 1),
+    step=st.floats(0.05, 1),
+)
+def test_with_a_rising_ramp_no_silence_outlasts_the_way_to_certainty(
+    chances: list[float], threshold: float, step: float
+) -> None:
+    oracles = [Oracle(silence_of=(chance, 0.0)) for chance in chances]
+    found = run(SilenceTrigger(threshold=threshold, step=step), oracles)
+    longest = max(len(silence) for silence in found.split("S"))
+    assert longest <= (1 - threshold) / step + 1 + 1e-6
+
+
 # ---- sums and outliers (MMDuet) ----
 
 
@@ -212,6 +244,7 @@ MAKERS: dict[str, Callable[[], Trigger]] = {
     "yes_no": lambda: YesNoTrigger(threshold=0.6),
     "change": lambda: ChangeTrigger(quantile=0.7, window=5, refractory_s=1.5),
     "silence": SilenceTrigger,
+    "ramp": lambda: SilenceTrigger(threshold=0.5, step=0.1),
     "sum": lambda: SumTrigger(threshold=1.5),
     "outlier": lambda: OutlierTrigger(z=1.0),
     "drift": DriftTrigger,
