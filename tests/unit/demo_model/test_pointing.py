@@ -126,7 +126,7 @@ def _pool() -> Pool:
 
 
 def test_as_many_tokens_are_pointed_at_as_an_answer_counts_and_one_in_the_opening() -> None:
-    layout, rng, pool = Layout(build_tokenizer(vocabulary())), np.random.default_rng(0), _pool()
+    layout, rng, pool = Layout(build_tokenizer(vocabulary())), np.random.default_rng(1), _pool()
     context = Drawer(pool).context(rng, 48, 40, COUNTED)
     packed = pack(layout, [context], pool, None)
     asked = [branch.question for branch in context.branches]
