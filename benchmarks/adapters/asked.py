@@ -13,6 +13,8 @@ class ReplyForm(StrEnum):
     YES_NO = "yes_no"
     NUMBER = "number"
     OPEN = "open"
+    PUSHED = "pushed"
+    """Nothing is asked: a watch is left with the stream, and what it says by itself is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,19 @@ class VideoProbe:
     """Names the dialogue that it belongs to, in which earlier replies are known; None: alone."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """What else its scorer needs."""
+    watch: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the watch, where the form is `PUSHED`; it is taken away at `at_s`."""
+    from_s: float = 0.0
+    """Time of the video at which the watch is left with the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """Something that a watch said by itself."""
+
+    at_s: float
+    """Time of the video up to which it had seen when it spoke."""
+    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +76,5 @@ class Answered:
     seen_until_s: float | None = None
     ttft_ms: float | None = None
     num_prompt_tokens: int = 0
+    pushed: Sequence[Pushed] = ()
+    """What the probe's watch said, in the order of time."""

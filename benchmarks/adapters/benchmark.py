@@ -10,6 +10,7 @@ from typing import Any
 from onlooker.benchmarks.adapters import (
     conversations,
     ovo_bench,
+    proactive_video_qa,
     stream_eqa,
     streaming_bench,
 )
@@ -71,6 +72,14 @@ def _choices(answered: Sequence[Answered]) -> Scores:
     return {"official": streaming_bench.choice_score(answered)}
 
 
+def _polled_and_pushed(answered: Sequence[Answered]) -> Scores:
+    return {
+        "polled": streaming_bench.proactive_score(answered),
+        "pushed": streaming_bench.push_score(answered, strict=False),
+        "pushed-strict": streaming_bench.push_score(answered, strict=True),
+    }
+
+
 BENCHMARKS = {
     one.name: one
     for one in (
@@ -88,8 +97,9 @@ BENCHMARKS = {
         ),
         FieldBenchmark(
             "streamingbench-proactive", streaming_bench.polls,
-            lambda answered: {"polled": streaming_bench.proactive_score(answered)},
-            "a client polls, and its question tells the expected output: no alert is raised",
+            _polled_and_pushed,
+            "the poll tells the expected output, and is no alert; 'pushed' is of a watch, whose "
+            "time is that of what it had seen, without the server's own delay",
         ),
         FieldBenchmark(
             "ovo-bench", ovo_bench.tasks, _official_and_strict,
@@ -97,6 +107,11 @@ BENCHMARKS = {
         ),
         FieldBenchmark(
             "streameqa", stream_eqa.tasks, _choices, "items are put in the order of the file",
+        ),
+        FieldBenchmark(
+            "proactivevideoqa", proactive_video_qa.tasks,
+            lambda answered: {"pauc": proactive_video_qa.scores(answered)},
+            "the benchmark has replies judged by a model; here words give the points",
         ),
         FieldBenchmark(
             "rvs", conversations.rvs,

@@ -56,11 +56,17 @@ def svbench(entries: Sequence[dict[str, Any]]) -> Iterator[VideoTask]:
 
 def held_score(answered: Sequence[Answered]) -> dict[str, float]:
     """Share of replies in which the words of the true answer stand next to each other."""
-    held = [_holds(one.reply, str(one.probe.truth)) for one in answered]
+    held = [holds(one.reply, str(one.probe.truth)) for one in answered]
     return {"held": sum(held) / len(held) if held else 0.0}
 
 
-def _holds(reply: str, truth: str) -> bool:
-    said, wanted = _WORD.findall(reply.lower()), _WORD.findall(truth.lower())
+def holds(reply: str, truth: str) -> bool:
+    """Whether the words of `truth` stand next to each other in `reply`, however written."""
+    said, wanted = words_of(reply), words_of(truth)
     num = len(wanted)
     return num > 0 and any(said[at : at + num] == wanted for at in range(len(said) - num + 1))
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in small letters."""
+    return _WORD.findall(text.lower())

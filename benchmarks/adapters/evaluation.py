@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from onlooker.benchmarks.adapters.asked import Answered, VideoTask
+from onlooker.benchmarks.adapters.asked import Answered, ReplyForm, VideoTask
 from onlooker.benchmarks.adapters.benchmark import FieldBenchmark
 from onlooker.benchmarks.adapters.reply_book import ReplyBook
 from onlooker.benchmarks.adapters.viewer import Viewer
@@ -58,8 +58,9 @@ class Evaluation:
                     self._results.add(answered)
                 self._say(f"{name}: {len(task.probes)} replies")
             except (OnlookerError, TimeoutError) as error:
-                self._failed.append(f"{name}: {error}")
-                self._say(f"{name}: failed: {error}")
+                why = str(error) or "the server did not reply in time"
+                self._failed.append(f"{name}: {why}")
+                self._say(f"{name}: failed: {why}")
 
     def _report(self, tasks: list[VideoTask]) -> dict[str, Any]:
         answered = self._results.answered(tasks)
@@ -71,11 +72,16 @@ class Evaluation:
             "answered": len(answered),
             "failed": len(self._failed),
             "failures": self._failed[:MAX_TOLD],
-            "without_form": sum(not one.reply for one in answered),
+            "without_form": sum(
+                not one.reply and one.probe.form is not ReplyForm.PUSHED for one in answered
+            ),
+            "pushed": sum(len(one.pushed) for one in answered),
             "leaked_expectation": sum(one.probe.leaks for one in answered),
             "looked_ahead": sum(_looked_ahead(one) for one in answered),
             "ttft_ms_p50": _median([one.ttft_ms for one in answered if one.ttft_ms]),
-            "prompt_tokens_p50": _median([one.num_prompt_tokens for one in answered]),
+            "prompt_tokens_p50": _median(
+                [one.num_prompt_tokens for one in answered if one.num_prompt_tokens]
+            ),
             "scores": self._benchmark.scores(answered) if answered else {},
         }
 

@@ -7,12 +7,14 @@ below 1 where an item's truth was made wrong on purpose.
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from onlooker.demo_model.video import write_video
+from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question
 
@@ -27,6 +29,15 @@ _OUTPUT = re.compile(r'output "(\w+)"')
 
 class ColourEngine(ScriptedEngine):
     """Sees colours only, and says the newest as it is asked to."""
+
+    async def check(self, check: Check) -> CheckResult:
+        """As the scripted engine's. "Another colour" has come when the newest differs from the one
+        before, and there was one."""
+        if "another colour" in check.text:
+            seen = {clip.colour for clip in self._seen.get(check.stream_id, {}).values()}
+            text = f"just {' '.join(COLOURS)}" if len(seen) > 1 else "not yet"
+            check = replace(check, text=text)
+        return await super().check(check)
 
     def _reply(self, question: Question, visible: list[Any]) -> str:
         colour = visible[-1].colour if visible else "nothing"
@@ -114,6 +125,16 @@ ITEMS: dict[str, Any] = {
         {"id": 1, "task": "Perception", "video": VIDEO, "realtime": 15, "gt": 1,
          "question": "Which one is it now?", "options": [*COLOURS, "white"]},
     ],
+    # Said at 0.5, 10.5 and 20.5 s, where the first clip of each colour ends; the third is wrong.
+    "proactivevideoqa": [
+        {"video": VIDEO, "question_id": "q1", "duration": 30, "dataset": "WEB",
+         "conversation": [{"role": "user", "content": "Which one is it?", "time": 0}],
+         "answer": [
+            {"role": "assistant", "content": content, "related_timespan": span,
+             "reply_timespan": span}
+            for content, span in (("red now", [0, 10]), ("blue now", [10, 20]),
+                                  ("snow white", [20, 30]))]},
+    ],
     "rvs": [{"video_id": "v1", "video_path": VIDEO, "conversations": [
         {"question": "What is it?", "answer": "blue now", "start_time": 0, "end_time": 15.0},
         {"question": "What is it?", "answer": "blue now", "start_time": 0, "end_time": 25.0}]}],
@@ -127,10 +148,12 @@ SCORES: dict[str, dict[str, float]] = {
     "streamingbench-real": {"official": 0.75},
     "streamingbench-real-all": {"official": 1.0},
     "streamingbench-sqa": {"official": 1.0},
-    "streamingbench-proactive": {"polled": 0.5},
+    "streamingbench-proactive": {"polled": 0.5, "pushed": 0.5, "pushed-strict": 0.5},
     # Means of the groups: 1 of 1 looking back, 1 of 2 now, all of what is to come.
     "ovo-bench": {"official": 2.5 / 3, "strict": 2.5 / 3},
     "streameqa": {"official": 1.0},
+    # A quarter second at 0.5 points, then 2 points, or none: of 20.
+    "proactivevideoqa": {"pauc": (2 * (0.125 + 9.75 * 2) + 0.125) / 60},
     "rvs": {"held": 0.5},
     "svbench": {"held": 1.0},
 }

@@ -3,8 +3,9 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from onlooker.benchmarks.adapters.asked import Answered, VideoProbe, VideoTask
+from onlooker.benchmarks.adapters.asked import Answered, Pushed, ReplyForm, VideoProbe, VideoTask
 
 
 class ReplyBook:
@@ -12,7 +13,7 @@ class ReplyBook:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lines: dict[str, dict[str, object]] = {}
+        self._lines: dict[str, dict[str, Any]] = {}
         if path.exists():
             for line in path.read_text(encoding="utf-8").splitlines():
                 try:
@@ -30,7 +31,7 @@ class ReplyBook:
 
     def add(self, one: Answered) -> None:
         """Write a reply down."""
-        entry: dict[str, object] = {
+        entry: dict[str, Any] = {
             "key": one.probe.key,
             "reply": one.reply,
             "raw": one.raw,
@@ -38,6 +39,8 @@ class ReplyBook:
             "ttft_ms": one.ttft_ms,
             "num_prompt_tokens": one.num_prompt_tokens,
         }
+        if one.probe.form is ReplyForm.PUSHED:
+            entry["pushed"] = [{"at_s": said.at_s, "text": said.text} for said in one.pushed]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             if not self._ends_whole():
@@ -51,8 +54,10 @@ class ReplyBook:
         return [self._read(probe) for probe in probes if probe.key in self._lines]
 
     def _read(self, probe: VideoProbe) -> Answered:
-        fields = {name: value for name, value in self._lines[probe.key].items() if name != "key"}
-        return Answered(probe=probe, **fields)  # type: ignore[arg-type]
+        fields: dict[str, Any] = {**self._lines[probe.key]}
+        del fields["key"]
+        fields["pushed"] = tuple(Pushed(**said) for said in fields.get("pushed", ()))
+        return Answered(probe=probe, **fields)
 
     def _ends_whole(self) -> bool:
         if not self.path.exists() or not self.path.stat().st_size:

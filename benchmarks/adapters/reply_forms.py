@@ -32,7 +32,7 @@ def bare(reply: str, form: ReplyForm, *, num_options: int = 26) -> str:
             return found[1].capitalize() if found else ""
         case ReplyForm.NUMBER:
             return _number(reply)
-        case ReplyForm.OPEN:
+        case ReplyForm.OPEN | ReplyForm.PUSHED:
             return reply.strip()
 
 

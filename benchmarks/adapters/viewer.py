@@ -1,16 +1,22 @@
 """`Viewer`: shows a server one video, and asks as the video goes on."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
-from onlooker.benchmarks.adapters.asked import Answered, VideoProbe, VideoTask
+from onlooker.benchmarks.adapters.asked import Answered, ReplyForm, VideoProbe, VideoTask
+from onlooker.benchmarks.adapters.push_listener import PushListener
 from onlooker.benchmarks.adapters.reply_forms import bare
+from onlooker.clients.python.answers import Answer
 from onlooker.clients.python.client import Client
 from onlooker.clients.python.sources import FileSource
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.errors import NotFound
 
 MAX_TOKENS = {"letter": 8, "yes_no": 8, "number": 8, "open": 128}
+
+IS_SEEN = "Is anything to be seen?"
+"""Asked before a watch is taken away: it is answered when all that was shown before was seen."""
 
 
 class Viewer:
@@ -27,7 +33,7 @@ class Viewer:
         self._client, self._videos, self._fps = client, videos, fps
 
     async def answers(self, task: VideoTask) -> AsyncIterator[Answered]:
-        """The replies to a task's probes, in their order.
+        """The replies to a task's probes, in the order of their times.
 
         Raises:
             NotFound: there is no such video.
@@ -39,11 +45,19 @@ class Viewer:
         async with (
             FileSource(path) as source,
             self._client.stream(clock="virtual", gate_threshold=0.0) as stream,
+            PushListener(stream) as listener,
         ):
             shown = 0
-            for probe in task.probes:
-                shown = await self._show(source, stream, task, shown, probe.at_s)
-                yield await self._ask(stream, task, probe)
+            watches: dict[str, str] = {}
+            for at_s, probe, begins in _moments(task):
+                shown = await self._show(source, stream, task, shown, at_s)
+                if begins:
+                    watches[probe.key] = await listener.begin(**probe.watch)
+                elif probe.form is ReplyForm.PUSHED:
+                    await self._ask_text(stream, task, at_s, IS_SEEN, max_tokens=1)
+                    yield await self._heard(listener, watches.pop(probe.key), task, probe)
+                else:
+                    yield await self._ask(stream, task, probe)
 
     async def _show(
         self, source: FileSource, stream: RemoteStream, task: VideoTask, shown: int, until_s: float
@@ -58,10 +72,12 @@ class Viewer:
         return shown
 
     async def _ask(self, stream: RemoteStream, task: VideoTask, probe: VideoProbe) -> Answered:
-        answer = await stream.ask(
+        answer = await self._ask_text(
+            stream,
+            task,
+            probe.at_s,
             probe.text,
-            at_s=max(0.0, probe.at_s - task.start_s),
-            max_output_tokens=MAX_TOKENS[probe.form.value],
+            max_tokens=MAX_TOKENS[probe.form.value],
             alone=probe.dialogue is None,
         )
         reply = bare(answer.text, probe.form, num_options=probe.more.get("num_options", 26))
@@ -74,3 +90,42 @@ class Viewer:
             ttft_ms=answer.facts.ttft_ms,
             num_prompt_tokens=answer.usage.input_tokens,
         )
+
+    async def _ask_text(
+        self,
+        stream: RemoteStream,
+        task: VideoTask,
+        at_s: float,
+        text: str,
+        *,
+        max_tokens: int,
+        alone: bool = True,
+    ) -> Answer:
+        return await stream.ask(
+            text,
+            at_s=max(0.0, at_s - task.start_s),
+            max_output_tokens=max_tokens,
+            alone=alone,
+        )
+
+    async def _heard(
+        self, listener: PushListener, watch_id: str, task: VideoTask, probe: VideoProbe
+    ) -> Answered:
+        told = await listener.end(watch_id)
+        pushed = tuple(replace(said, at_s=said.at_s + task.start_s) for said in told)
+        text = "\n".join(said.text for said in pushed)
+        return Answered(
+            probe=probe,
+            reply=text,
+            raw=text,
+            seen_until_s=pushed[-1].at_s if pushed else None,
+            pushed=pushed,
+        )
+
+
+def _moments(task: VideoTask) -> list[tuple[float, VideoProbe, bool]]:
+    """When something is to be done about a probe, and whether a watch begins then; what is asked at
+    one moment keeps its order, and watches begin before it."""
+    begins = [(one.from_s, one, True) for one in task.probes if one.form is ReplyForm.PUSHED]
+    ends = [(one.at_s, one, False) for one in task.probes]
+    return sorted([*begins, *ends], key=lambda moment: (moment[0], not moment[2]))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from onlooker.benchmarks.adapters.asked import Answered, ReplyForm, VideoProbe, VideoTask
+from onlooker.benchmarks.adapters.asked import Answered, Pushed, ReplyForm, VideoProbe, VideoTask
 from onlooker.benchmarks.adapters.benchmark import BENCHMARKS, together
 from onlooker.benchmarks.adapters.reply_book import ReplyBook
 from onlooker.core.errors import InvalidRequest
@@ -27,6 +27,21 @@ def test_what_was_replied_is_read_again_and_not_asked_again(tmp_path: Path) -> N
     assert again.lacks(task("a", "b"))
     (found,) = again.answered([task("a", "b")])
     assert (found.probe.key, found.reply, found.ttft_ms) == ("a", "red", 3.0)
+
+
+def test_what_a_watch_said_is_read_again_with_its_times(tmp_path: Path) -> None:
+    watched = VideoProbe(key="w", at_s=9.0, text="?", form=ReplyForm.PUSHED)
+    said = (Pushed(1.5, "red"), Pushed(4.0, "blue"))
+    ReplyBook(tmp_path / "one.jsonl").add(Answered(probe=watched, reply="red", pushed=said))
+    (found,) = ReplyBook(tmp_path / "one.jsonl").answered([VideoTask(video="v", probes=(watched,))])
+    assert found.pushed == said
+
+
+def test_a_watch_that_said_nothing_is_not_left_again(tmp_path: Path) -> None:
+    watched = VideoProbe(key="w", at_s=9.0, text="?", form=ReplyForm.PUSHED)
+    ReplyBook(tmp_path / "one.jsonl").add(Answered(probe=watched, reply=""))
+    again = ReplyBook(tmp_path / "one.jsonl")
+    assert not again.lacks(VideoTask(video="v", probes=(watched,)))
 
 
 def test_a_line_that_was_cut_off_is_asked_again_and_spoils_no_other(tmp_path: Path) -> None:

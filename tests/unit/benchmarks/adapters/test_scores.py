@@ -66,7 +66,7 @@ def test_whatever_is_replied_what_is_left_has_its_form(reply: str, form: ReplyFo
             assert left in ("", "Yes", "No")
         case ReplyForm.NUMBER:
             assert left == "" or left.isdecimal()
-        case ReplyForm.OPEN:
+        case ReplyForm.OPEN | ReplyForm.PUSHED:
             assert left == reply.strip()
 
 
@@ -167,6 +167,10 @@ def test_no_question_tells_what_its_scorer_expects_but_where_the_benchmark_says_
             assert probe.leaks or f"Answer: {probe.truth}" not in probe.text
             if probe.form is ReplyForm.OPEN:
                 assert str(probe.truth) not in probe.text
+            if probe.form is ReplyForm.PUSHED:
+                truths = probe.truth if isinstance(probe.truth, tuple) else (str(probe.truth),)
+                told = str(dict(probe.watch))
+                assert probe.leaks or not any(truth in told for truth in truths)
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
