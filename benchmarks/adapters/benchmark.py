@@ -12,6 +12,7 @@ from onlooker.benchmarks.adapters import (
     ovo_bench,
     proactive_video_qa,
     stream_eqa,
+    stream_gaze,
     streaming_bench,
 )
 from onlooker.benchmarks.adapters.asked import Answered, VideoTask
@@ -80,6 +81,19 @@ def _polled_and_pushed(answered: Sequence[Answered]) -> Scores:
     }
 
 
+def _gaze(answered: Sequence[Answered]) -> Scores:
+    return {
+        "official": stream_gaze.scores(answered, strict=False),
+        "strict": stream_gaze.scores(answered, strict=True),
+    }
+
+
+def _gaze_alerts(answered: Sequence[Answered]) -> Scores:
+    return {**_gaze(answered), "pushed": stream_gaze.push_score(answered)}
+
+
+_GAZE = "no word is said about marks of the gaze that are drawn into the videos"
+
 BENCHMARKS = {
     one.name: one
     for one in (
@@ -113,6 +127,12 @@ BENCHMARKS = {
             lambda answered: {"pauc": proactive_video_qa.scores(answered)},
             "the benchmark has replies judged by a model; here words give the points",
         ),
+        FieldBenchmark("streamgaze-past", stream_gaze.choices, _gaze, _GAZE),
+        FieldBenchmark(
+            "streamgaze-present", partial(stream_gaze.choices, context_s=stream_gaze.PRESENT_S),
+            _gaze, _GAZE,
+        ),
+        FieldBenchmark("streamgaze-proactive", stream_gaze.alerts, _gaze_alerts, _GAZE),
         FieldBenchmark(
             "rvs", conversations.rvs,
             lambda answered: {"held": conversations.held_score(answered)},

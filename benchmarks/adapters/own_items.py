@@ -47,6 +47,8 @@ class ColourEngine(ScriptedEngine):
         if options := _OPTION.findall(text):
             letter = next((letter for letter, name in reversed(options) if name == colour), "?")
             return f"Answer: {letter}"
+        if "come to that" in text:
+            return "Yes." if len({clip.colour for clip in visible}) > 1 else "Not as far as I know."
         if "yes or no" in text:
             return "yes" if colour in text else "no"
         if "number only" in text:
@@ -135,6 +137,21 @@ ITEMS: dict[str, Any] = {
             for content, span in (("red now", [0, 10]), ("blue now", [10, 20]),
                                   ("snow white", [20, 30]))]},
     ],
+    "streamgaze-past": [
+        {"response_time": "[00:05 - 00:15]", "video_path": f"a/folder/of/others/{VIDEO}",
+         "questions": [_choice("00:05", "A", "Recall"), _choice("00:15", "C", "Recall")]},
+    ],
+    "streamgaze-present": [
+        {"response_time": "[00:05 - 00:15]", "video_path": VIDEO,
+         "questions": [_choice("00:25", "C", "Now")]},
+    ],
+    "streamgaze-proactive": [
+        {"response_time": "[00:02 - 00:15]", "video_path": VIDEO, "questions": [
+            {"question": "Alert me when I look at another colour.", "time_stamp": "00:02",
+             "first_appearance": "00:10", "target_object": "blue", "test_info": [
+                {"realtime": "00:08", "type": 0, "input_video_clip": [0, 8]},
+                {"realtime": "00:12", "type": 1, "input_video_clip": [0, 12]}]}]},
+    ],
     "rvs": [{"video_id": "v1", "video_path": VIDEO, "conversations": [
         {"question": "What is it?", "answer": "blue now", "start_time": 0, "end_time": 15.0},
         {"question": "What is it?", "answer": "blue now", "start_time": 0, "end_time": 25.0}]}],
@@ -154,6 +171,10 @@ SCORES: dict[str, dict[str, float]] = {
     "streameqa": {"official": 1.0},
     # A quarter second at 0.5 points, then 2 points, or none: of 20.
     "proactivevideoqa": {"pauc": (2 * (0.125 + 9.75 * 2) + 0.125) / 60},
+    "streamgaze-past": {"official": 0.5, "strict": 0.5},
+    "streamgaze-present": {"official": 1.0, "strict": 1.0},
+    # "Not as far as I know" holds a "no", but is none: only the official score takes it for one.
+    "streamgaze-proactive": {"official": 1.0, "strict": 0.5, "pushed": 1.0},
     "rvs": {"held": 0.5},
     "svbench": {"held": 1.0},
 }
