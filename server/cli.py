@@ -277,7 +277,9 @@ def _add_client_commands() -> None:
     if len(sys.argv) > 1 and sys.argv[1] in ("serve", "config", "plan", "--version"):
         return
     from onlooker.clients.python.cli import register
+    from onlooker.server import eval_command
     from onlooker.server.mcp import stdio_command
 
     register(app)
+    eval_command.register(app)
     stdio_command.register(app)

@@ -76,5 +76,6 @@ class Answered:
     seen_until_s: float | None = None
     ttft_ms: float | None = None
     num_prompt_tokens: int = 0
+    num_output_tokens: int = 0
     pushed: Sequence[Pushed] = ()
     """What the probe's watch said, in the order of time."""

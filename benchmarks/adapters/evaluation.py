@@ -1,8 +1,8 @@
 """`Evaluation`: all of a benchmark's items, several videos at once, and what came out."""
 
 import asyncio
-import statistics
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ class Evaluation:
     def _report(self, tasks: list[VideoTask]) -> dict[str, Any]:
         answered = self._results.answered(tasks)
         num = sum(len(task.probes) for task in tasks)
+        ttfts = [one.ttft_ms for one in answered if one.ttft_ms is not None]
         return {
             "benchmark": self._benchmark.name,
             "not_shown": self._benchmark.not_shown,
@@ -78,10 +79,11 @@ class Evaluation:
             "pushed": sum(len(one.pushed) for one in answered),
             "leaked_expectation": sum(one.probe.leaks for one in answered),
             "looked_ahead": sum(_looked_ahead(one) for one in answered),
-            "ttft_ms_p50": _median([one.ttft_ms for one in answered if one.ttft_ms]),
-            "prompt_tokens_p50": _median(
-                [one.num_prompt_tokens for one in answered if one.num_prompt_tokens]
-            ),
+            "ttft_ms_p50": _at(ttfts, 0.5),
+            "ttft_ms_p95": _at(ttfts, 0.95),
+            "prompt_tokens_p50": _at([n for one in answered if (n := one.num_prompt_tokens)], 0.5),
+            "prompt_tokens": sum(one.num_prompt_tokens for one in answered),
+            "output_tokens": sum(one.num_output_tokens for one in answered),
             "scores": self._benchmark.scores(answered) if answered else {},
         }
 
@@ -91,5 +93,8 @@ def _looked_ahead(one: Answered) -> bool:
     return one.seen_until_s is not None and one.seen_until_s > one.probe.at_s + 1e-6
 
 
-def _median(values: list[Any]) -> float | None:
-    return round(statistics.median(values), 2) if values else None
+def _at(values: Sequence[float], share: float) -> float | None:
+    """The least value that so large a share of them does not exceed; None of none."""
+    if not values:
+        return None
+    return round(sorted(values)[max(0, math.ceil(share * len(values)) - 1)], 2)

@@ -38,6 +38,7 @@ class ReplyBook:
             "seen_until_s": one.seen_until_s,
             "ttft_ms": one.ttft_ms,
             "num_prompt_tokens": one.num_prompt_tokens,
+            "num_output_tokens": one.num_output_tokens,
         }
         if one.probe.form is ReplyForm.PUSHED:
             entry["pushed"] = [{"at_s": said.at_s, "text": said.text} for said in one.pushed]

@@ -89,6 +89,7 @@ class Viewer:
             seen_until_s=None if seen_s is None else seen_s + task.start_s,
             ttft_ms=answer.facts.ttft_ms,
             num_prompt_tokens=answer.usage.input_tokens,
+            num_output_tokens=answer.usage.output_tokens,
         )
 
     async def _ask_text(

@@ -1,6 +1,9 @@
 """Benchmarks of the field, put to the real server: the way from an annotation file to a score."""
 
 import argparse
+import asyncio
+import json
+import sys
 from pathlib import Path
 
 from onlooker.benchmarks.adapters.benchmark import BENCHMARKS
@@ -37,6 +40,34 @@ async def test_a_missing_video_fails_its_own_items_and_the_rest_goes_on(tmp_path
         report = await run.run(path)
     assert (report["failed"], report["answered"], report["probes"]) == (1, 1, 2)
     assert "gone.mp4" in report["failures"][0]
+
+
+async def test_the_command_reports_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    write_own_video(tmp_path)
+    write_items(tmp_path)
+    out = tmp_path / "out"
+    command = ["eval", "streameqa", "--data", str(tmp_path), "--out", str(out)]
+    async with serving(engine=ColourEngine()) as served:
+        first = await _onlooker(*command, "--server", served.base)
+        assert first[0] == 0, first
+        assert "streameqa: 1 of 1 replies" in first[1]
+        assert "TTFT p50" in first[1]
+        again = await _onlooker(*command, "--server", served.base, "--json")
+        assert "1 of 1 videos were done before" in again[2]
+        assert json.loads(again[1])["scores"]["official"]["all"] == 1.0
+    assert (out / "fake" / "streameqa-streameqa-2fps.json").is_file()
+
+
+async def _onlooker(*arguments: str) -> tuple[int | None, str, str]:
+    """Run the command; returns its exit status, what it printed, and what it said beside that."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "onlooker.server", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
 
 
 def _with_missing(text: str) -> str:
