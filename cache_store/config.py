@@ -259,9 +259,21 @@ class DiarySection(Section):
     """Seconds after which an entry is deleted. Null: it stays as long as there is room, and as long
     as its stream is kept (`streams.privacy.keep_for_s`)."""
 
-    max_writing: int = Field(default=2, ge=1, le=256)
-    """Sentences that the model may be writing at once, of all streams. A live stream that finds no
-    room leaves one out and later says what is there then; that is counted."""
+    max_together: int = Field(default=8, ge=1, le=64)
+    """Changes of one stream that are gathered, at most, so that their sentences are written
+    together: a sentence costs an engine step for each of its tokens, and those that are written
+    together share them. Who reads the diary has those written that are gathered so far."""
+
+    gather_s: float = Field(default=10.0, ge=0, le=600)
+    """Seconds for which changes of live streams are gathered, at most; the sentences of all streams
+    are written at the same moments. 0: each at once. On the virtual clock time bounds nothing."""
+
+    max_writing: int = Field(default=8, ge=1, le=256)
+    """Sentences that the model may be writing at once, of all streams; others wait for them."""
+
+    max_per_minute: int = Field(default=30, ge=1, le=6000)
+    """Sentences about any minute of a stream. Beyond it they are left out and counted, and the next
+    one says what is there by then."""
 
     min_gap_s: float = Field(default=0.0, ge=0, le=3600)
     """The least stream time between two sentences about a live stream."""

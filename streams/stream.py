@@ -532,6 +532,8 @@ class Stream:
         stream as closed before, and tells the viewers after; use `StreamHub.close_stream`."""
         self._lease = None
         self._is_kept = self.options.persistent and parting is not Parting.FORGET
+        if self.writer is not None and parting is Parting.KEEP:
+            await self.writer.close()
         await self.watches.close()
         await self.ingest.close()
         if parting is Parting.CUT:
@@ -574,6 +576,7 @@ class Stream:
         return MomentFinder(
             self.diary,
             self.writer.summaries,
+            settle=self.writer.settle,
             settings=shared.settings.moments,
             clock=shared.clock,
             is_live=self.is_live,

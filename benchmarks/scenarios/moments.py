@@ -198,7 +198,12 @@ def _made(
         is_live=False,
     )
     finder = MomentFinder(
-        diary, writer.summaries, settings=MomentsSection(), clock=clock, is_live=False
+        diary,
+        writer.summaries,
+        settle=writer.settle,
+        settings=MomentsSection(),
+        clock=clock,
+        is_live=False,
     )
     return DiaryStream(hour, stream_id, plain, diary, finder, writer)
 
@@ -224,9 +229,11 @@ async def _watch(watched: DiaryStream, meter: CpuMeter) -> float:
         await engine.ingest(clip)
         await watched.writer.see(clip, clip.start_s)
         if clip.clip_index + 1 == num_cost:
+            await watched.writer.settle()  # all that these clips cost
             both = await meter.end()
         if clip.clip_index % 600 == 599:
             print(f"  {clip.clip_index + 1} clips", flush=True)
+    await watched.writer.settle()
     assert both is not None
     return round((both.cpu_s - ingest.cpu_s) / ingest.cpu_s, 3)
 

@@ -73,6 +73,8 @@ async def read_timeline(
         limit=limit + 1,
         newest_first=order == "desc",
     )
+    if stream.writer is not None:
+        await stream.writer.settle()
     timeline = await _timeline(stream, stream.diary, query)
     if format == "json":
         return JSONResponse(timeline.model_dump(), headers=HEADERS)

@@ -1,14 +1,20 @@
 """`DiaryWriter`: has the model write a stream's diary while it watches, in the background.
 
 A clip that has nothing new costs the comparison of two small pictures. What begins a scene, or
-changes something, is worth a sentence: a request of the lowest class about the newest clips, of
-which nothing is remembered. Live, ingest never waits for it: where there is no room, or the server
-lags, the sentence is left out and counted, and the next one says what is there by then. On the
-virtual clock every sentence is waited for, so that the same video has the same diary.
+changes something, is worth a sentence: a request of the lowest class about a few clips, of which
+nothing is remembered. A sentence costs an engine step for each of its tokens, so some are written
+together and share their steps: a clip is asked about as it was, however much later that is. Who
+reads the diary has those written first that are due.
+
+Live, ingest never waits for a sentence: where the server lags or its load has lowered the stream's
+quality, it is left out and counted, and the next one says what is there by then. On the virtual
+clock all are waited for, so that the same video has the same diary.
 """
 
 import asyncio
+import contextlib
 import logging
+import math
 import re
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +28,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import CapacityError, ClientError, ServiceError
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
+from onlooker.core.waiting import within
 from onlooker.engine.care import Care
 from onlooker.engine.interface import AnswerDelta, Question
 from onlooker.engine.supervisor import EngineSupervisor
@@ -36,6 +43,14 @@ _log = logging.getLogger("onlooker.streams.diary")
 
 BACKLOG = 8
 """Clips of a live stream that wait to be looked at."""
+
+SETTLE_S = 0.3
+"""How long a reader waits for the sentences that are due about a live stream."""
+
+CLOSE_S = 2.0
+"""How long the end of a stream waits for them."""
+
+MINUTE_S = 60.0
 
 DUE_S = 60.0
 """Nobody waits for a sentence: this is what the scheduler is told."""
@@ -58,6 +73,15 @@ _BABBLE = re.compile(r"\b(\w+)(?:\W+\1\b){2,}", re.IGNORECASE)
 class _Seen:
     clip: Clip
     wall_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Due:
+    """A sentence that is to be written."""
+
+    seen: _Seen
+    is_scene: bool
+    """Whether it says what is to be seen, rather than what has changed."""
 
 
 class DiaryWriter:
@@ -93,8 +117,21 @@ class DiaryWriter:
         self._arrival = asyncio.Event()
         self._has_gap = False
         """Whether something may have been missed since the last sentence."""
-        self._written_s: float | None = None
+        self._due: list[_Due] = []
+        self._due_at_s = math.inf
+        """Clock time at which the sentences about a live stream are written that are due."""
+        self._writing = asyncio.Lock()
+        self._settled = asyncio.Event()
+        """Set while no sentence is due."""
+        self._settled.set()
+        self._noted_s: deque[float] = deque(maxlen=diary.settings.max_per_minute)
+        """Stream times of the newest clips that were found worth a sentence."""
         self._recent: deque[DiaryEntry] = deque(maxlen=16)
+
+    @property
+    def num_due(self) -> int:
+        """Sentences that are yet to be written."""
+        return len(self._due)
 
     def on_clip(self, clip: Clip, wall_s: float) -> None:
         """Take a clip of a live stream that the model has seen. Never waits."""
@@ -110,56 +147,117 @@ class DiaryWriter:
         await self._look(_Seen(clip, wall_s))
 
     async def run(self) -> None:
-        """Look at the clips of a live stream, until cancelled."""
+        """Look at the clips of a live stream and write about them, until cancelled."""
         while True:
-            while not self._arrived:
-                self._arrival.clear()
-                await self._arrival.wait()
-            await self._look(self._arrived.popleft())
+            await self._wait()
+            if self._arrived:
+                await self._look(self._arrived.popleft())
+            elif self._clock.now_s() >= self._due_at_s:
+                await self._write()
+
+    async def settle(self) -> None:
+        """Have the sentences written that are due, for who reads the diary: all of a stream on the
+        virtual clock; of a live one those that are ready within `SETTLE_S`."""
+        if not self._is_live:
+            await self._write()
+        elif self._due:
+            self._due_at_s = self._clock.now_s()
+            self._arrival.set()
+            with contextlib.suppress(TimeoutError):
+                await within(self._clock, SETTLE_S, self._settled.wait())
+
+    async def close(self) -> None:
+        """Write what is due about a stream that ends and is kept; waits at most `CLOSE_S`."""
+        with contextlib.suppress(TimeoutError):
+            await within(self._clock, CLOSE_S, self._write())
 
     def forget(self, start_s: float, end_s: float) -> None:
         """Let go of all that tells of a span of stream time and is not written yet."""
-        kept = [
-            one for one in self._arrived if one.clip.start_s > end_s or one.clip.end_s < start_s
-        ]
+        kept = [one for one in self._arrived if not _touches(one.clip, start_s, end_s)]
         self._has_gap = self._has_gap or len(kept) < len(self._arrived)
         self._arrived.clear()
         self._arrived.extend(kept)
+        self._drop([one for one in self._due if _touches(one.seen.clip, start_s, end_s)])
         self._recent.clear()
 
     # ---- inside
+
+    async def _wait(self) -> None:
+        """Return when there is a clip to look at, or a sentence to write."""
+        while not self._arrived and (left_s := self._due_at_s - self._clock.now_s()) > 0:
+            self._arrival.clear()
+            if not self._due:
+                await self._arrival.wait()
+                continue
+            with contextlib.suppress(TimeoutError):
+                await within(self._clock, left_s, self._arrival.wait())
 
     async def _look(self, seen: _Seen) -> None:
         clip = seen.clip
         measured = partial(self._gate.measure, clip)
         novelty = await asyncio.get_running_loop().run_in_executor(self._pool, measured)
         if novelty is not Novelty.NOTHING or self._has_gap:
-            await self._write(seen, novelty)
+            self._note_due(seen, novelty)
+        is_over = self.summaries.is_over(clip.start_s, seen.wall_s)
+        if is_over or len(self._due) >= self._diary.settings.max_together:
+            await self._write()
         await self.summaries.note(clip.start_s, seen.wall_s)
 
-    async def _write(self, seen: _Seen, novelty: Novelty) -> None:
-        room = self._keeper.room
-        if self._is_live and self._must_leave_out(seen.clip):
+    def _note_due(self, seen: _Seen, novelty: Novelty) -> None:
+        if self._must_leave_out(seen.clip):
             self._has_gap = True
             self._keeper.count("skipped")
             return
-        is_scene = novelty is Novelty.SCENE or self._has_gap
-        async with room:
+        if self._is_live and not self._due:
+            # All streams write at the same moments, so that they share steps, too.
+            gather_s, now_s = self._diary.settings.gather_s, self._clock.now_s()
+            beat_s = math.floor(now_s / gather_s + 1) * gather_s if gather_s else now_s
+            self._due_at_s = beat_s
+        self._due.append(_Due(seen, novelty is Novelty.SCENE or self._has_gap))
+        self._settled.clear()
+        self._has_gap = False
+        self._noted_s.append(seen.clip.start_s)
+
+    def _must_leave_out(self, clip: Clip) -> bool:
+        """Whether no sentence is wanted yet, or the server has no time for one."""
+        settings, noted_s = self._diary.settings, self._noted_s
+        is_full = len(noted_s) == noted_s.maxlen and clip.start_s - noted_s[0] < MINUTE_S
+        if is_full or not self._is_live:
+            return is_full
+        is_early = bool(noted_s) and clip.start_s - noted_s[-1] < settings.min_gap_s
+        return is_early or self._is_strained()
+
+    async def _write(self) -> None:
+        """Write the sentences that are due, together; what is cancelled stays due."""
+        async with self._writing:
+            batch = list(self._due)
+            if batch and self._is_live and self._is_strained():
+                self._has_gap = True
+                for _ in batch:
+                    self._keeper.count("skipped")
+            else:
+                texts = await asyncio.gather(*(self._written(one) for one in batch))
+                for one, text in zip(batch, texts, strict=True):
+                    if text is not None and one in self._due:
+                        self._note(one.seen, text, is_scene=one.is_scene)
+            self._drop(batch)
+
+    def _drop(self, gone: list[_Due]) -> None:
+        self._due = [one for one in self._due if one not in gone]
+        if not self._due:
+            self._due_at_s = math.inf
+            self._settled.set()
+
+    async def _written(self, due: _Due) -> str | None:
+        """A sentence; None where it could not be written."""
+        async with self._keeper.room:
             try:
-                text = await self._sentence(seen.clip, is_scene=is_scene)
+                return await self._sentence(due.seen.clip, is_scene=due.is_scene)
             except (ServiceError, ClientError, CapacityError) as error:
                 self._has_gap = True
                 self._keeper.count("failed")
                 _log.debug("a sentence was not written", extra={"detail": error.message})
-                return
-        self._has_gap = False
-        self._note(seen, text, is_scene=is_scene)
-
-    def _must_leave_out(self, clip: Clip) -> bool:
-        """Whether a live stream has no room for a sentence now, or none is wanted yet."""
-        gap_s = self._diary.settings.min_gap_s
-        is_early = self._written_s is not None and clip.start_s - self._written_s < gap_s
-        return is_early or bool(self._arrived) or self._is_strained() or self._keeper.room.locked()
+                return None
 
     async def _sentence(self, clip: Clip, *, is_scene: bool) -> str:
         """What the model says; empty where it has nothing to say."""
@@ -212,7 +310,6 @@ class DiaryWriter:
             self._keeper.count("repeated")
         else:
             self._keeper.count("written")
-            self._written_s = clip.start_s
             self._recent.append(entry)
             self._diary.add([entry])
 
@@ -228,3 +325,7 @@ class DiaryWriter:
             if len(words.intersection(words_of(earlier.text))) >= SAME_THING:
                 return False
         return False
+
+
+def _touches(clip: Clip, start_s: float, end_s: float) -> bool:
+    return clip.start_s <= end_s and clip.end_s >= start_s

@@ -65,6 +65,11 @@ class Summaries:
             _log.warning("a summary is left out", extra={"detail": str(error)})
         self._is_begun = True
 
+    def is_over(self, at_s: float, wall_s: float) -> bool:
+        """Whether a period that the stream was in is over when it has come to a time."""
+        now_s = self.clock.at(at_s, wall_s)
+        return any(not self._is_within(level, now_s) for level in self._running)
+
     async def redo(self, start_s: float, end_s: float) -> None:
         """Write the summaries again whose periods touch a span of stream time, since a part of it
         was deleted. Raises `Overloaded`."""

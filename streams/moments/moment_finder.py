@@ -6,7 +6,7 @@ that has no plan, or of which the diary knows nothing, is answered by the model 
 """
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import combinations
@@ -55,18 +55,23 @@ def _model_says(question: Question, engine: Engine) -> AsyncIterator[AnswerEvent
 
 
 class MomentFinder:
-    """Of one stream. All calls are made on the event loop."""
+    """Of one stream. All calls are made on the event loop.
+
+    Args:
+        settle: has the sentences written that are due.
+    """
 
     def __init__(
         self,
         diary: StreamDiary,
         summaries: Summaries,
         *,
+        settle: Callable[[], Awaitable[None]],
         settings: MomentsSection,
         clock: Clock,
         is_live: bool,
     ) -> None:
-        self._diary, self._summaries = diary, summaries
+        self._diary, self._summaries, self._settle = diary, summaries, settle
         self._settings, self._clock, self._is_live = settings, clock, is_live
 
     async def answer(
@@ -85,6 +90,7 @@ class MomentFinder:
         """
         plan = plan_of(question.text, now) if self._may_plan(question) else None
         if plan is not None and (plan.wanted is Wanted.SUMMARY or engine.info.mode != "resend"):
+            await self._settle()
             entries = await self._entries(plan)
             answering = self._planned(question, plan, entries, engine)
             async with aclosing(answering) as events:

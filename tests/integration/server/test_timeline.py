@@ -169,7 +169,8 @@ async def test_a_diary_outlives_its_server(tmp_path: Path) -> None:
 
 async def test_a_live_stream_is_never_held_up_by_its_diary() -> None:
     engine = ScriptedEngine(SCRIPT, fail_answer=lambda question: "to be seen" in question.text)
-    async with written(engine=engine) as served, served.http() as http:
+    now = {"cache_store__diary__gather_s": 0.0}
+    async with written(engine=engine, **now) as served, served.http() as http:
         await http.post("/v1/streams", json={"id": "door"})
         await push(http, "red", "blue")
         await until(lambda: served.metric("onlooker_diary_sentences_total", outcome="failed") > 0)
