@@ -154,6 +154,8 @@ PUSH = {"apprise"}
 MAY_IMPORT_PUSH = ("watches/apprise_notifier.py",)
 VOICE = {"pipecat", "livekit"}  # of whoever uses them
 MAY_IMPORT_VOICE = ("clients/eyes/",)
+LMMS = {"lmms_eval"}  # of whoever uses it
+MAY_IMPORT_LMMS = ("clients/lmms/models/onlooker.py",)
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
 
 
@@ -179,6 +181,7 @@ def test_what_is_imported_is_required(
         extra = extra | (MQTT if name in MAY_IMPORT_MQTT else set())
         extra = extra | (PUSH if name in MAY_IMPORT_PUSH else set())
         extra = extra | (VOICE if name.startswith(MAY_IMPORT_VOICE) else set())
+        extra = extra | (LMMS if name in MAY_IMPORT_LMMS else set())
         extra = extra | (TRAINING if folder in ("demo_model", "benchmarks") else set())
         if found := {p for p in imported_packages(tree) if p.lower() not in known | extra}:
             strangers[name] = found
