@@ -16,7 +16,8 @@ from onlooker.core.errors import NotFound
 MAX_TOKENS = {"letter": 8, "yes_no": 8, "number": 8, "open": 128}
 
 IS_SEEN = "Is anything to be seen?"
-"""Asked before a watch is taken away: it is answered when all that was shown before was seen."""
+"""Asked before a watch is left or taken away: it is answered when all that was shown before was
+seen."""
 
 
 class Viewer:
@@ -52,6 +53,8 @@ class Viewer:
             for at_s, probe, begins in _moments(task):
                 shown = await self._show(source, stream, task, shown, at_s)
                 if begins:
+                    if shown:  # a watch is to speak of nothing that was shown before it
+                        await self._ask_text(stream, task, at_s, IS_SEEN, max_tokens=1)
                     watches[probe.key] = await listener.begin(**probe.watch)
                 elif probe.form is ReplyForm.PUSHED:
                     await self._ask_text(stream, task, at_s, IS_SEEN, max_tokens=1)

@@ -6,9 +6,15 @@ import json
 import sys
 from pathlib import Path
 
+from onlooker.benchmarks.adapters.asked import Pushed, ReplyForm, VideoProbe, VideoTask
 from onlooker.benchmarks.adapters.benchmark import BENCHMARKS
 from onlooker.benchmarks.adapters.evaluation import Evaluation
-from onlooker.benchmarks.adapters.own_items import ColourEngine, write_items, write_own_video
+from onlooker.benchmarks.adapters.own_items import (
+    VIDEO,
+    ColourEngine,
+    write_items,
+    write_own_video,
+)
 from onlooker.benchmarks.adapters.reply_book import ReplyBook
 from onlooker.benchmarks.adapters.viewer import Viewer
 from onlooker.benchmarks.scenarios import adapters
@@ -40,6 +46,23 @@ async def test_a_missing_video_fails_its_own_items_and_the_rest_goes_on(tmp_path
         report = await run.run(path)
     assert (report["failed"], report["answered"], report["probes"]) == (1, 1, 2)
     assert "gone.mp4" in report["failures"][0]
+
+
+async def test_a_watch_speaks_of_nothing_that_was_shown_before_it_or_after_its_end(
+    tmp_path: Path,
+) -> None:
+    write_own_video(tmp_path)
+    probe = VideoProbe(
+        key="w", from_s=12.0, at_s=25.0, text="?", form=ReplyForm.PUSHED,
+        watch={"instruction": "Say the colour."},
+    )  # fmt: skip
+    async with serving(engine=ColourEngine(ingest_s=0.05)) as served, Client(served.base) as client:
+        viewer = Viewer(client, tmp_path)
+        task = VideoTask(video=VIDEO, probes=(probe,))
+        (found,) = [one async for one in viewer.answers(task)]
+    assert found.pushed
+    assert all(12.0 <= said.at_s <= 25.0 for said in found.pushed)
+    assert found.pushed[-1] == Pushed(20.5, "It is green now, after nothing.")
 
 
 async def test_the_command_reports_and_goes_on_where_it_was(tmp_path: Path) -> None:
