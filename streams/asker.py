@@ -34,6 +34,7 @@ from onlooker.streams.forgotten_times import ForgottenTimes
 from onlooker.streams.ingest.ingest import Ingest
 from onlooker.streams.ingest.mailbox import Reached
 from onlooker.streams.moments.moment_finder import MomentFinder
+from onlooker.streams.moments.personas import asks_for_nothing
 from onlooker.streams.nameplate import NameplateHolder
 from onlooker.streams.quality.governor import Governor
 from onlooker.streams.quality.stream_quality import StreamQuality
@@ -107,7 +108,9 @@ class Asker:
         tracer = self.shared.tracer
         if tracer is not None:
             answer.place = tracer.begin(question.trace)
-        is_degraded, is_plain = self._admit(question), not question.instructions
+        instructions = question.instructions
+        is_plain = not instructions or asks_for_nothing(instructions)
+        is_degraded = self._admit(question)
         self.num_active += 1
         try:
             with self.slots.taken() as slot:
@@ -325,8 +328,8 @@ class Asker:
     def _events(
         self, question: Question, engine: Engine, *, is_plain: bool
     ) -> AsyncIterator[AnswerEvent]:
-        """The events of an answer. `is_plain`: whether who asks gave no instructions, which only
-        the model can follow."""
+        """The events of an answer. `is_plain`: whether who asks gave no instructions that only the
+        model can follow."""
         if self.moments is None or not is_plain:
             return self._model_says(question, engine)
         now = Now.of(question, self.shared.zone)

@@ -147,10 +147,11 @@ class Summaries:
                 _log.info("a summary is made by rule", extra={"detail": error.message})
         return self.digest(entries)
 
-    def digest(self, entries: Sequence[DiaryEntry]) -> str:
-        """The digest of some sentences, as summaries tell it."""
-        max_items = self._diary.settings.max_summary_items
-        return digest(entries, max_items=max_items, told=self.told)
+    def digest(self, entries: Sequence[DiaryEntry], *, max_items: int | None = None) -> str:
+        """The digest of some sentences, as summaries tell it; of `max_items` things where that is
+        given."""
+        most = max_items or self._diary.settings.max_summary_items
+        return digest(entries, max_items=most, told=self.told)
 
     def told(self, entry: DiaryEntry) -> str:
         """The time of an entry for people."""

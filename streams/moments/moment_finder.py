@@ -31,7 +31,7 @@ from onlooker.streams.diary.summaries import Summaries
 from onlooker.streams.moments.config import MomentsSection
 from onlooker.streams.moments.presence import Presence
 from onlooker.streams.moments.question_plan import QuestionPlan, Wanted, plan_of
-from onlooker.streams.moments.telling import counted, listed
+from onlooker.streams.moments.telling import MAX_TOLD, counted, fitted, listed, num_tokens
 
 MAX_SUMMARY_ENTRIES = 20_000
 
@@ -157,12 +157,20 @@ class MomentFinder:
         if not entries:
             return
         if plan.wanted is Wanted.SUMMARY:
-            text = self._summaries.digest(entries)
+            most = self._diary.settings.max_summary_items
+            text, is_cut = fitted(
+                lambda count: self._summaries.digest(entries, max_items=count),
+                most,
+                question.max_tokens,
+            )
             yield AnswerDelta(text)
-            yield self._end(question, text, [], None)
+            yield self._end(question, text, [], None, is_cut=is_cut)
             return
         first = f"The diary tells of {counted(len(entries), 'such moment')}; looking. "
-        yield AnswerDelta(first)
+        if 2 * num_tokens(first) > question.max_tokens:
+            first = ""  # so little room is for the answer itself
+        else:
+            yield AnswerDelta(first)
         wording = engine.info.wording
         budget_s = self._settings.budget_s if question.budget_s is None else question.budget_s
         is_timed = self._is_live or question.budget_s is not None
@@ -177,10 +185,11 @@ class MomentFinder:
             max_parallel=self._settings.max_parallel,
         )
         found = await self._checked(plan, entries, presence)
-        text = self._text(plan, found)
+        left = question.max_tokens - num_tokens(first)
+        text, is_cut = fitted(lambda count: self._text(plan, found, count), MAX_TOLD, left)
         yield AnswerDelta(text)
         moments = found.moments[: self._settings.max_moments]
-        yield self._end(question, first + text, moments, found.is_exact, presence)
+        yield self._end(question, first + text, moments, found.is_exact, presence, is_cut=is_cut)
 
     # ---- checking
 
@@ -288,7 +297,7 @@ class MomentFinder:
 
     # ---- telling
 
-    def _text(self, plan: QuestionPlan, found: _Found) -> str:
+    def _text(self, plan: QuestionPlan, found: _Found, max_told: int) -> str:
         times = [self._told(moment) for moment in found.moments]
         if not times:
             none = "None of them shows that."
@@ -300,7 +309,9 @@ class MomentFinder:
         elif plan.wanted is Wanted.FIRST:
             text = f"For the first time at {times[0]}."
         else:
-            text = f"{counted(len(times), 'time').capitalize()}: {listed(times)}."
+            text = (
+                f"{counted(len(times), 'time').capitalize()}: {listed(times, max_told=max_told)}."
+            )
         return text if found.is_exact else f"{text} Not all moments could be checked in time."
 
     def _told(self, moment: FoundMoment) -> str:
@@ -313,13 +324,15 @@ class MomentFinder:
         moments: Sequence[FoundMoment],
         is_exact: bool | None,
         presence: Presence | None = None,
+        *,
+        is_cut: bool,
     ) -> AnswerEnd:
         spans = tuple((one.at_s, one.end_s) for one in moments)
         return AnswerEnd(
-            FinishReason.STOP,
+            FinishReason.LENGTH if is_cut else FinishReason.STOP,
             0 if presence is None else presence.num_prompt_tokens,
             0 if presence is None else presence.num_cached_tokens,
-            len(text.split()),
+            num_tokens(text),
             clip_spans_s=spans,
             retrieved_spans_s=spans,
             evidence=tuple(Evidence(*span, EvidenceSource.DIARY, "device") for span in spans),

@@ -64,6 +64,28 @@ async def test_what_happened_is_told_from_the_diary(http: httpx.AsyncClient) -> 
     assert reply["onlooker"]["moments_exact"] is None
 
 
+async def test_an_answer_is_no_longer_than_was_asked_for(http: httpx.AsyncClient) -> None:
+    whole = await ask(http, "How often was it red?", max_output_tokens=12)
+    assert (whole["status"], whole["answer"]) == ("completed", "Two times: at 0 s and at 2 s.")
+    fewer = await ask(http, "How often was it red?", max_output_tokens=10)
+    assert (fewer["status"], fewer["answer"]) == ("completed", "Two times: at 0 s and 1 more.")
+    cut = await ask(http, "How often was it red?", max_output_tokens=4)
+    assert (cut["status"], cut["answer"]) == ("incomplete", "Two times: at")
+    assert [one["at_s"] for one in cut["onlooker"]["moments"]] == [0.0, 2.0]
+    digest = await ask(http, "What happened so far?", max_output_tokens=18)
+    assert digest["answer"].endswith("other sentences.")
+
+
+async def test_instructions_that_only_say_who_the_model_is_are_no_hindrance(
+    http: httpx.AsyncClient,
+) -> None:
+    asked = "How often was it red?"
+    persona = await ask(http, asked, instructions="You are a helpful assistant.")
+    assert len(persona["onlooker"]["moments"]) == 2
+    told = await ask(http, asked, instructions="You are a helpful assistant. Answer in rhyme.")
+    assert told["answer"] == "Yes."
+
+
 async def test_what_the_diary_knows_nothing_of_is_for_the_model(http: httpx.AsyncClient) -> None:
     assert (await ask(http, "How often was it purple?"))["answer"] == "Yes."
     assert (await ask(http, "Is it red?"))["answer"] == "Yes."
