@@ -15,8 +15,9 @@ The area below, divided by that of 2 points all the time, is PAUC. `omega` says 
 of a reply counts: times are contracted to ``start + omega * (t - start)``, so that 1 takes them as
 they are and 0 looks at the last word only; the paper's default is 0.5.
 
-The formula is written from the paper's description; its own scorer was not at hand here. That the
-curve is a staircase, and not drawn with straight lines between the replies, is our reading.
+Neither the full text of the paper nor its scorer was at hand here. Three points are our reading of
+shorter descriptions, and are to be checked before figures are compared: that silence counts half a
+point, how `omega` contracts times, and that the curve is a staircase.
 """
 
 from collections.abc import Sequence
