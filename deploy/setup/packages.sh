@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Python packages: torch of the right build, the requirements, Onlooker itself, and what has to be
-# mended around a CPU build of torch. Reads VENV, EXTRA, WEBRTC, DEV, EDITABLE and DRY_RUN; see lib.sh.
+# mended around a CPU build of torch. Reads VENV, EXTRA, WEBRTC, DOORS, DEV, EDITABLE and DRY_RUN;
+# see lib.sh.
 # `packages.sh requirements` leaves Onlooker itself out (an image layer that seldom changes), and
 # `packages.sh project` installs only that.
 set -euo pipefail
@@ -50,10 +51,11 @@ remove_other_engine() {
 }
 
 install_requirements() {
-    local list what groups=()
+    local list what door groups=()
     list="$(mktemp)"
     if [ "$DEV" = 1 ]; then groups=(--group dev); fi
     if [ "$WEBRTC" = 1 ]; then groups+=(--also webrtc); fi
+    for door in $DOORS; do groups+=(--also "$door"); done
     requirements "${groups[@]}" "$EXTRA" >"$list"
     what="installing the requirements"
     if [ "$EXTRA" != none ]; then what="$what with vLLM (about 150 packages, 1-3 minutes)"; fi

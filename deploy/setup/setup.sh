@@ -6,7 +6,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 fingerprint() {
     {
-        printf '%s\n' "$EXTRA" "$WEBRTC" "$DEV" "$EDITABLE" "$ROOT"
+        printf '%s\n' "$EXTRA" "$WEBRTC" "$DOORS" "$DEV" "$EDITABLE" "$ROOT"
         "$VENV/bin/python" --version
         "$VENV/bin/python" "$SETUP_DIR/requirements.py" --fingerprint
         cat "$SETUP_DIR"/*.sh "$SETUP_DIR"/*.py "$SETUP_DIR/constraints.txt"
@@ -30,5 +30,5 @@ main() {
 }
 
 # Scripts called from here see the same choices.
-export VENV EXTRA WEBRTC DEV EDITABLE DRY_RUN LOG
+export VENV EXTRA WEBRTC DOORS DEV EDITABLE DRY_RUN LOG
 main

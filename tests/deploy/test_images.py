@@ -70,6 +70,16 @@ def test_the_cuda_image_carries_the_vllm_that_the_extra_asks_for() -> None:
     assert fnmatch.fnmatch(tag[1], wanted)
 
 
+def test_images_bring_every_extra_but_those_that_are_heavy_or_choose_an_engine() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    doors = re.findall(r'^ARG DOORS="(.*)"$', DOCKERFILE, re.MULTILINE)
+    assert len(doors) == len(set(doors)) + 1 == 2
+    assert set(doors[0].split()) == set(extras) - {"cpu", "gpu", "ray", "webrtc"}
+    assert DOCKERFILE.count('DOORS="${DOORS}"') == 2
+
+
 def test_images_are_made_by_scripts_that_exist() -> None:
     scripts = set(re.findall(r"deploy/setup/[\w.]+\.(?:sh|py)", DOCKERFILE))
     assert "deploy/setup/packages.sh" in scripts
