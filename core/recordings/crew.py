@@ -65,6 +65,10 @@ class DecoderLimits:
         return str(round(1000 * self.picture_budget_s)), str(self.memory_mib)
 
 
+DYING_S = 5.0
+"""How long a process whose output has ended may take to end, too."""
+
+
 class DecoderProcess:
     """One process, which does one thing at a time. It is started when it is first asked.
 
@@ -122,19 +126,28 @@ class DecoderProcess:
                 f"its decoder did nothing for {self._patience_s:g} s and was ended"
             ) from error
         except asyncio.IncompleteReadError as error:
-            ended_by = await self.kill()
+            ended_by = await self.kill(within_s=DYING_S)
             if ended_by == -signal.SIGPROF:
                 why = "it takes more processor time to decode than it may"
             else:
                 why = "its decoder died over it"
             raise UnsupportedMedia(why) from error
 
-    async def kill(self) -> int | None:
-        """End it at once; returns how it ended. Idempotent."""
+    async def kill(self, *, within_s: float = 0.0) -> int | None:
+        """End it; returns how it ended. Idempotent.
+
+        `within_s`: how long it may take to end by itself. One that is dying must not be killed:
+        that would take its exit status from whoever waits for it, and nobody knew why it died.
+        """
         process, self._process = self._process, None
         if process is not None:
-            with suppress(ProcessLookupError):
-                process.kill()
+            if within_s:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(within_s):
+                        await process.wait()
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    process.kill()
             # What it had written is read, as the end of a process is not told before that of its
             # output.
             await process.communicate()

@@ -61,6 +61,7 @@ async def test_an_alert_is_told_once_after_its_picture_and_turns_its_watch_on(po
         assert told.json(f"{BASE}/watches/red")["state"] == "OFF"
         await push(served, ws, "blue", "red")
         await until(lambda: told.json(f"{BASE}/watches/red").get("state") == "ON")
+        await told.until(f"{BASE}/alert")
         topics = [topic for topic, _, _ in told.messages]
         alert_at = topics.index(f"{BASE}/alert")
         assert topics.index(f"{BASE}/picture") < alert_at
@@ -251,7 +252,7 @@ async def test_streams_of_a_server_that_died_are_away_or_gone_after_its_restart(
             await hold(port, f"{base}/watches/w", "{}")
         async with telling(port, **settings):
             await until(
-                lambda: told.held["onlooker/streams/default/long/availability"] == b"offline"
+                lambda: told.held.get("onlooker/streams/default/long/availability") == b"offline"
             )
             await until(lambda: not [topic for topic in told.held if "/short/" in topic])
             assert "onlooker/streams/default/long/state" in told.held
