@@ -20,7 +20,8 @@ class RateWindow:
         excess = len(self._times_s) - limit
         if excess < 0:
             return 0.0
-        return self._times_s[excess] + self._span_s - now_s
+        # The sum is rounded: by itself it may come to a little more than the span.
+        return min(self._span_s, self._times_s[excess] + self._span_s - now_s)
 
     def note(self, now_s: float) -> None:
         """Note an event."""

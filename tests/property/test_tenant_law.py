@@ -2,7 +2,7 @@
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from onlooker.scheduler.fleet_share import LEAST_SHARE, fleet_share
@@ -54,6 +54,7 @@ def test_more_demand_is_never_a_smaller_share(
     st.integers(1, 10),
     st.lists(st.floats(0, 50, allow_nan=False), max_size=80),
 )
+@example(limit=1, gaps=[1.1289893324849523, 1.1289893324849523, 35.0, 31.431566257440874, 0.0])
 def test_no_span_has_more_than_the_limit_and_nobody_is_refused_too_much(
     limit: int, gaps: list[float]
 ) -> None:
