@@ -5,13 +5,9 @@
 What was written in the last second may be missing after a crash, and nothing else.
 """
 
-import contextlib
 import logging
-import os
 import sqlite3
-import threading
-from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from onlooker.cache_store.album import (
@@ -22,15 +18,8 @@ from onlooker.cache_store.album import (
     PictureFacts,
 )
 from onlooker.cache_store.albums.thinning import Budgets, leaving, next_stretch, stretch_of
-from onlooker.cache_store.files import lock_folder
-from onlooker.cache_store.sqlite_file import (
-    FileDamaged,
-    copy_log,
-    give_back,
-    open_file,
-    put_aside,
-    wipe,
-)
+from onlooker.cache_store.sqlite_file import wipe
+from onlooker.cache_store.stream_file import StreamFile
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +29,6 @@ ROW_BYTES = 1024
 """Room that a picture takes beside its own bytes: its row, its places in the indexes, and what is
 left empty of its last page, on average."""
 
-_WAL_BYTES = 8 << 20
 _TABLES = """
 CREATE TABLE IF NOT EXISTS pictures (
     stream TEXT NOT NULL, clip INTEGER NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL,
@@ -54,6 +42,7 @@ CREATE INDEX IF NOT EXISTS pictures_by_stretch ON pictures (stream, stretch, num
 CREATE INDEX IF NOT EXISTS pictures_by_age ON pictures (wall_s);
 """
 _COLUMNS = "clip, start_s, end_s, wall_s, width, height, media_type, change, num_bytes"
+_HELD = f"SELECT stream, sum(num_bytes + {ROW_BYTES}), count(*) FROM pictures GROUP BY stream"  # noqa: S608
 _INSERT = "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -70,30 +59,28 @@ class SqliteAlbum:
 
     def __init__(self, root: Path | None, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._lock = threading.Lock()
-        self._counts = Counter[str]()
-        self._held = dict[str, int]()
-        """Room that each stream takes; none takes 0."""
-        self._num_pictures = 0
-        self._lock_descriptor: int | None = None
-        if root is not None:
-            self._lock_descriptor = lock_folder(root, setting="cache_store.album.path")
-        try:
-            self._database = _opened(root)
-            self._count_held()
-        except BaseException:
-            self._unlock()
-            raise
+        self._file = StreamFile(
+            root,
+            file=FILE,
+            setting="cache_store.album.path",
+            damaged="the album's file is damaged and was put aside: its pictures are lost",
+            tables=_TABLES,
+            held=_HELD,
+            unreachable=AlbumUnreachable,
+            wal_bytes=8 << 20,
+            # Reading gigabytes of pictures at each start takes long, and a damaged one harms no other.
+            is_checked=False,
+        )
 
     def add(self, pictures: Sequence[NewPicture]) -> None:
-        with self._lock:
+        with self._file.lock:
             try:
-                with self._transaction():
+                with self._file.transaction():
                     for one in pictures:
                         self._insert(one.stream, one.picture)
                     self._thin()
             except sqlite3.Error as error:
-                self._counts["errors"] += len(pictures)
+                self._file.counts["errors"] += len(pictures)
                 logger.warning("pictures cannot be kept", extra={"error": str(error)})
 
     def facts(
@@ -104,16 +91,16 @@ class SqliteAlbum:
             f"SELECT {_COLUMNS} FROM pictures WHERE stream = ? AND start_s BETWEEN ? AND ? "  # noqa: S608
             f"ORDER BY start_s {order} LIMIT ?"
         )
-        with self._lock, _reachable():
-            rows = self._database.execute(found, (stream, start_s, end_s, limit)).fetchall()
+        with self._file.reached():
+            rows = self._file.database.execute(found, (stream, start_s, end_s, limit)).fetchall()
         return [_facts(row) for row in rows]
 
     def read(self, stream: str, clip_indices: Sequence[int]) -> list[AlbumPicture]:
         one = f"SELECT {_COLUMNS}, data FROM pictures WHERE stream = ? AND clip = ?"  # noqa: S608
         pictures = []
         for clip_index in clip_indices:
-            with self._lock, _reachable():
-                row = self._database.execute(one, (stream, clip_index)).fetchone()
+            with self._file.reached():
+                row = self._file.database.execute(one, (stream, clip_index)).fetchone()
             if row is not None:
                 pictures.append(AlbumPicture(facts=_facts(row[:-1]), data=row[-1]))
         return pictures
@@ -128,57 +115,53 @@ class SqliteAlbum:
         epoch: int | None = None,
     ) -> int:
         touching = "SELECT clip FROM pictures WHERE stream = ? AND start_s <= ? AND end_s >= ?"
-        with self._lock, _reachable():
-            rows = self._database.execute(touching, (stream, end_s, start_s)).fetchall()
+        with self._file.reached():
+            rows = self._file.database.execute(touching, (stream, end_s, start_s)).fetchall()
             gone = {row[0] for row in rows}.union(clip_indices)
-            with self._transaction():
+            with self._file.transaction():
                 num_gone = self._remove(stream, gone)
-            wipe(self._database)
+            wipe(self._file.database)
         return num_gone
 
     def delete(self, stream: str, *, epoch: int | None = None) -> None:
-        with self._lock, _reachable():
-            with self._transaction():
-                self._database.execute("DELETE FROM pictures WHERE stream = ?", (stream,))
-            self._count_held()
-            wipe(self._database)
+        with self._file.reached():
+            with self._file.transaction():
+                self._file.database.execute("DELETE FROM pictures WHERE stream = ?", (stream,))
+            self._file.count_held()
+            wipe(self._file.database)
 
     def sweep(self, before_wall_s: float) -> None:
-        with self._lock, _reachable():
-            with self._transaction():
-                gone = self._database.execute(
+        with self._file.reached():
+            with self._file.transaction():
+                gone = self._file.database.execute(
                     "DELETE FROM pictures WHERE wall_s < ?", (before_wall_s,)
                 ).rowcount
             if gone:
-                self._counts["aged"] += gone
-                self._count_held()
-                wipe(self._database)
+                self._file.counts["aged"] += gone
+                self._file.count_held()
+                wipe(self._file.database)
 
     def stats(self) -> AlbumStats:
-        with self._lock:
+        with self._file.lock:
             return AlbumStats.of(
-                self._counts,
-                num_pictures=self._num_pictures,
-                num_bytes=sum(self._held.values()),
-                num_streams=len(self._held),
+                self._file.counts,
+                num_pictures=self._file.num_rows,
+                num_bytes=sum(self._file.held.values()),
+                num_streams=len(self._file.held),
             )
 
     def close(self) -> None:
-        with self._lock:
-            with contextlib.suppress(sqlite3.Error):
-                copy_log(self._database)
-            self._database.close()
-            self._unlock()
+        self._file.close()
 
     # ---- changes; the lock is held
 
     def _insert(self, stream: str, picture: AlbumPicture) -> None:
-        if stream not in self._held and len(self._held) >= self._budgets.max_streams:
-            self._counts["refused"] += 1
+        if stream not in self._file.held and len(self._file.held) >= self._budgets.max_streams:
+            self._file.counts["refused"] += 1
             return
         facts = picture.facts
         self._remove(stream, (facts.clip_index,))
-        self._database.execute(
+        self._file.database.execute(
             _INSERT,
             (
                 stream,
@@ -195,101 +178,35 @@ class SqliteAlbum:
                 picture.data,
             ),
         )
-        self._grow(stream, facts.num_bytes + ROW_BYTES, 1)
-        self._counts["added"] += 1
+        self._file.grow(stream, facts.num_bytes + ROW_BYTES, 1)
+        self._file.counts["added"] += 1
 
     def _thin(self) -> None:
         """Take pictures away until every budget is kept."""
-        while (stream := self._budgets.exceeded_by(self._held)) is not None:
-            counts = self._database.execute(
+        while (stream := self._budgets.exceeded_by(self._file.held)) is not None:
+            counts = self._file.database.execute(
                 "SELECT stretch, count(*) FROM pictures WHERE stream = ? GROUP BY stretch",
                 (stream,),
             )
-            pictures = self._database.execute(
+            pictures = self._file.database.execute(
                 "SELECT clip, change FROM pictures WHERE stream = ? AND stretch = ?",
                 (stream, next_stretch(dict(counts.fetchall()))),
             )
-            self._counts["thinned"] += self._remove(stream, leaving(pictures.fetchall()))
+            self._file.counts["thinned"] += self._remove(stream, leaving(pictures.fetchall()))
 
     def _remove(self, stream: str, clip_indices: Collection[int]) -> int:
         """Delete pictures of a stream; returns how many there were."""
         num_gone = 0
         for clip_index in clip_indices:
             where = (stream, clip_index)
-            row = self._database.execute(
+            row = self._file.database.execute(
                 "SELECT rowid, num_bytes FROM pictures WHERE stream = ? AND clip = ?", where
             ).fetchone()
             if row is not None:
-                self._database.execute("DELETE FROM pictures WHERE rowid = ?", (row[0],))
-                self._grow(stream, -(row[1] + ROW_BYTES), -1)
+                self._file.database.execute("DELETE FROM pictures WHERE rowid = ?", (row[0],))
+                self._file.grow(stream, -(row[1] + ROW_BYTES), -1)
                 num_gone += 1
         return num_gone
-
-    def _grow(self, stream: str, num_bytes: int, num_pictures: int) -> None:
-        self._num_pictures += num_pictures
-        held = self._held.get(stream, 0) + num_bytes
-        if held > 0:
-            self._held[stream] = held
-        else:
-            self._held.pop(stream, None)
-
-    def _count_held(self) -> None:
-        self._held.clear()
-        self._num_pictures = 0
-        rows = self._database.execute(
-            "SELECT stream, sum(num_bytes), count(*) FROM pictures GROUP BY stream"
-        )
-        for stream, num_bytes, num_pictures in rows:
-            self._grow(stream, num_bytes + num_pictures * ROW_BYTES, num_pictures)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.execute("ROLLBACK")
-                self._count_held()
-            raise
-        self._database.execute("COMMIT")
-        give_back(self._database)
-
-    def _unlock(self) -> None:
-        if self._lock_descriptor is not None:
-            os.close(self._lock_descriptor)
-            self._lock_descriptor = None
-
-
-def _opened(root: Path | None) -> sqlite3.Connection:
-    if root is None:
-        database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        database.executescript(_TABLES)
-        return database
-    path = root / FILE
-    try:
-        return _open(path)
-    except FileDamaged as error:
-        logger.error(
-            "the album's file is damaged and was put aside: its pictures are lost",
-            extra={"error": str(error), "file": put_aside(path).name},
-        )
-        return _open(path)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    # Reading gigabytes of pictures at each start would take long, and a damaged one harms no other.
-    return open_file(
-        path, tables=_TABLES, waits_for_medium=False, wal_bytes=_WAL_BYTES, is_checked=False
-    )
-
-
-@contextlib.contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise AlbumUnreachable(str(error)) from error
 
 
 def _facts(row: tuple[int, float, float, float, int, int, str, float, int]) -> PictureFacts:

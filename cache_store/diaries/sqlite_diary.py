@@ -6,13 +6,9 @@
 What was written in the last second may be missing after a crash, and nothing else.
 """
 
-import contextlib
 import logging
-import os
 import sqlite3
-import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from onlooker.cache_store.albums.thinning import Budgets
@@ -25,15 +21,8 @@ from onlooker.cache_store.diary import (
     DiaryUnreachable,
     NewDiaryEntry,
 )
-from onlooker.cache_store.files import lock_folder
-from onlooker.cache_store.sqlite_file import (
-    FileDamaged,
-    copy_log,
-    give_back,
-    open_file,
-    put_aside,
-    wipe,
-)
+from onlooker.cache_store.sqlite_file import wipe
+from onlooker.cache_store.stream_file import StreamFile
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +35,6 @@ the indexes."""
 LET_GO = 0.05
 """Share of a full diary's stream that goes at once."""
 
-_WAL_BYTES = 4 << 20
 _TABLES = """
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY, stream TEXT NOT NULL, level INTEGER NOT NULL, start_s REAL NOT NULL,
@@ -72,30 +60,26 @@ class SqliteDiary:
 
     def __init__(self, root: Path | None, budgets: Budgets) -> None:
         self._budgets = budgets
-        self._lock = threading.Lock()
-        self._counts = Counter[str]()
-        self._held = dict[str, int]()
-        """Room that each stream's entries take."""
-        self._num_entries = 0
-        self._lock_descriptor: int | None = None
-        if root is not None:
-            self._lock_descriptor = lock_folder(root, setting="cache_store.diary.path")
-        try:
-            self._database = _opened(root)
-            self._count_held()
-        except BaseException:
-            self._unlock()
-            raise
+        self._file = StreamFile(
+            root,
+            file=FILE,
+            setting="cache_store.diary.path",
+            damaged="the diary's file is damaged and was put aside: what it told is lost",
+            tables=_TABLES,
+            held="SELECT stream, sum(num_bytes), count(*) FROM entries GROUP BY stream",
+            unreachable=DiaryUnreachable,
+            wal_bytes=4 << 20,
+        )
 
     def add(self, entries: Sequence[NewDiaryEntry]) -> None:
-        with self._lock:
+        with self._file.lock:
             try:
-                with self._transaction():
+                with self._file.transaction():
                     for one in entries:
                         self._insert(one.stream, one.entry)
                     self._let_go()
             except sqlite3.Error as error:
-                self._counts["errors"] += len(entries)
+                self._file.counts["errors"] += len(entries)
                 logger.warning("a diary cannot be written", extra={"error": str(error)})
 
     def find(self, stream: str, query: DiaryQuery) -> list[DiaryEntry]:
@@ -112,55 +96,51 @@ class SqliteDiary:
         order = "DESC" if query.newest_first else "ASC"
         wanted += f" ORDER BY start_s {order}, level {order} LIMIT ?"
         given += [*levels, query.start_s, query.end_s, query.limit]
-        with self._lock, _reachable():
-            rows = self._database.execute(wanted, given).fetchall()
+        with self._file.reached():
+            rows = self._file.database.execute(wanted, given).fetchall()
         return [_entry(row) for row in rows]
 
     def forget(self, stream: str, start_s: float, end_s: float, *, epoch: int | None = None) -> int:
         where = "stream = ? AND start_s <= ? AND end_s >= ?"
-        with self._lock, _reachable():
-            with self._transaction():
+        with self._file.reached():
+            with self._file.transaction():
                 num_gone = self._remove(where, (stream, end_s, start_s))
             if num_gone:
                 self._wipe()
         return num_gone
 
     def delete(self, stream: str, *, epoch: int | None = None) -> None:
-        with self._lock, _reachable():
-            with self._transaction():
+        with self._file.reached():
+            with self._file.transaction():
                 num_gone = self._remove("stream = ?", (stream,))
             if num_gone:
                 self._wipe()
 
     def sweep(self, before_wall_s: float) -> None:
-        with self._lock, _reachable():
-            with self._transaction():
+        with self._file.reached():
+            with self._file.transaction():
                 num_gone = self._remove("wall_s < ?", (before_wall_s,))
-            self._counts["aged"] += num_gone
+            self._file.counts["aged"] += num_gone
             if num_gone:
                 self._wipe()
 
     def stats(self) -> DiaryStats:
-        with self._lock:
+        with self._file.lock:
             return DiaryStats.of(
-                self._counts,
-                num_entries=self._num_entries,
-                num_bytes=sum(self._held.values()),
-                num_streams=len(self._held),
+                self._file.counts,
+                num_entries=self._file.num_rows,
+                num_bytes=sum(self._file.held.values()),
+                num_streams=len(self._file.held),
             )
 
     def close(self) -> None:
-        with self._lock:
-            with contextlib.suppress(sqlite3.Error):
-                copy_log(self._database)
-            self._database.close()
-            self._unlock()
+        self._file.close()
 
     # ---- changes; the lock is held
 
     def _insert(self, stream: str, entry: DiaryEntry) -> None:
-        if stream not in self._held and len(self._held) >= self._budgets.max_streams:
-            self._counts["refused"] += 1
+        if stream not in self._file.held and len(self._file.held) >= self._budgets.max_streams:
+            self._file.counts["refused"] += 1
             return
         level = LEVELS.index(entry.level)
         same = "stream = ? AND level = ? AND start_s = ?"
@@ -168,98 +148,43 @@ class SqliteDiary:
         stems = " ".join(words_of(entry.text))
         num_bytes = ROW_BYTES + len(entry.text.encode()) + 2 * len(stems.encode())
         row = (stream, level, entry.start_s, entry.end_s, entry.wall_s, num_bytes, entry.text)
-        done = self._database.execute("INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row)
-        self._database.execute(
+        done = self._file.database.execute(
+            "INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)", row
+        )
+        self._file.database.execute(
             "INSERT INTO words (rowid, stems) VALUES (?, ?)", (done.lastrowid, stems)
         )
-        self._grow(stream, num_bytes, 1)
-        self._counts["added"] += 1
+        self._file.grow(stream, num_bytes, 1)
+        self._file.counts["added"] += 1
 
     def _let_go(self) -> None:
         """Let the oldest entries go, sentences before summaries, until every budget is kept."""
-        while (stream := self._budgets.exceeded_by(self._held)) is not None:
-            (count,) = self._database.execute(
+        while (stream := self._budgets.exceeded_by(self._file.held)) is not None:
+            (count,) = self._file.database.execute(
                 "SELECT count(*) FROM entries WHERE stream = ?", (stream,)
             ).fetchone()
             oldest = (
                 "id IN (SELECT id FROM entries WHERE stream = ? ORDER BY level, start_s LIMIT ?)"
             )
-            self._counts["thinned"] += self._remove(oldest, (stream, max(1, int(count * LET_GO))))
+            self._file.counts["thinned"] += self._remove(
+                oldest, (stream, max(1, int(count * LET_GO)))
+            )
 
     def _remove(self, where: str, given: tuple[object, ...]) -> int:
         """Delete the entries that fit a condition; returns how many there were."""
         found = f"SELECT id, stream, num_bytes FROM entries WHERE {where}"  # noqa: S608
-        rows = self._database.execute(found, given).fetchall()
+        rows = self._file.database.execute(found, given).fetchall()
         ids = [(row[0],) for row in rows]
-        self._database.executemany("DELETE FROM words WHERE rowid = ?", ids)
-        self._database.executemany("DELETE FROM entries WHERE id = ?", ids)
+        self._file.database.executemany("DELETE FROM words WHERE rowid = ?", ids)
+        self._file.database.executemany("DELETE FROM entries WHERE id = ?", ids)
         for _, stream, num_bytes in rows:
-            self._grow(stream, -num_bytes, -1)
+            self._file.grow(stream, -num_bytes, -1)
         return len(rows)
 
     def _wipe(self) -> None:
         """Leave no trace of what was deleted: the index of words keeps it until it is merged."""
-        self._database.execute("INSERT INTO words (words) VALUES ('optimize')")
-        wipe(self._database)
-
-    def _grow(self, stream: str, num_bytes: int, num_entries: int) -> None:
-        self._num_entries += num_entries
-        held = self._held.get(stream, 0) + num_bytes
-        if held > 0:
-            self._held[stream] = held
-        else:
-            self._held.pop(stream, None)
-
-    def _count_held(self) -> None:
-        self._held.clear()
-        self._num_entries = 0
-        rows = self._database.execute(
-            "SELECT stream, sum(num_bytes), count(*) FROM entries GROUP BY stream"
-        )
-        for stream, num_bytes, num_entries in rows:
-            self._grow(stream, num_bytes, num_entries)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.execute("ROLLBACK")
-                self._count_held()
-            raise
-        self._database.execute("COMMIT")
-        give_back(self._database)
-
-    def _unlock(self) -> None:
-        if self._lock_descriptor is not None:
-            os.close(self._lock_descriptor)
-            self._lock_descriptor = None
-
-
-def _opened(root: Path | None) -> sqlite3.Connection:
-    if root is None:
-        database = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        database.executescript(_TABLES)
-        return database
-    path = root / FILE
-    try:
-        return open_file(path, tables=_TABLES, waits_for_medium=False, wal_bytes=_WAL_BYTES)
-    except FileDamaged as error:
-        logger.error(
-            "the diary's file is damaged and was put aside: what it told is lost",
-            extra={"error": str(error), "file": put_aside(path).name},
-        )
-        return open_file(path, tables=_TABLES, waits_for_medium=False, wal_bytes=_WAL_BYTES)
-
-
-@contextlib.contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise DiaryUnreachable(str(error)) from error
+        self._file.database.execute("INSERT INTO words (words) VALUES ('optimize')")
+        wipe(self._file.database)
 
 
 def _entry(row: tuple[int, float, float, float, str]) -> DiaryEntry:
