@@ -11,17 +11,12 @@ budgets hold for the fleet: whoever adds a picture beyond one thins, one server 
 
 import json
 import logging
-import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from onlooker.cache_store.album import (
     AlbumPicture,
@@ -31,8 +26,8 @@ from onlooker.cache_store.album import (
     PictureFacts,
 )
 from onlooker.cache_store.albums.thinning import Budgets, leaving, next_stretch, stretch_of
-from onlooker.cache_store.fence import CHECK_EPOCH, FENCED, fence_name
-from onlooker.core.ids import StreamId, full_name
+from onlooker.cache_store.fence import CHECK_EPOCH, FENCED
+from onlooker.cache_store.stream_tables import StreamTables, score_of, stream_name
 
 logger = logging.getLogger(__name__)
 
@@ -114,19 +109,17 @@ class RedisAlbum:
     def __init__(
         self, redis_url: str, *, namespace: str, budgets: Budgets, timeout_s: float
     ) -> None:
-        self._client = Redis.from_url(
+        self._tables = StreamTables(
             redis_url,
-            protocol=2,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 1),
+            namespace=namespace,
+            what="album",
+            timeout_s=timeout_s,
+            unreachable=AlbumUnreachable,
         )
-        self._prefix, self._namespace = f"{namespace}:album", namespace
         self._budgets = budgets
         self._counts = Counter[str]()
         self._grown = 0
         """Bytes that were added since the budgets were looked at."""
-        self._num_pictures = self._num_bytes = self._num_streams = 0
 
     def add(self, pictures: Sequence[NewPicture]) -> None:
         streams: dict[str, list[NewPicture]] = {}
@@ -146,22 +139,24 @@ class RedisAlbum:
     def facts(
         self, stream: str, start_s: float, end_s: float, *, limit: int, newest_first: bool = False
     ) -> list[PictureFacts]:
-        name = _name(stream)
-        key = self._key(name, "times")
-        with _reachable():
-            span = (_score(start_s), _score(end_s))
+        name = stream_name(stream)
+        key = self._tables.key(name, "times")
+        with self._tables.reached():
+            span = (score_of(start_s), score_of(end_s))
             if newest_first:
-                clips = self._client.zrevrangebyscore(key, span[1], span[0], start=0, num=limit)
+                clips = self._tables.client.zrevrangebyscore(
+                    key, span[1], span[0], start=0, num=limit
+                )
             else:
-                clips = self._client.zrangebyscore(key, *span, start=0, num=limit)
+                clips = self._tables.client.zrangebyscore(key, *span, start=0, num=limit)
             return self._facts_of(name, _all(clips))
 
     def read(self, stream: str, clip_indices: Sequence[int]) -> list[AlbumPicture]:
-        name, pictures = _name(stream), []
-        with _reachable():
+        name, pictures = stream_name(stream), []
+        with self._tables.reached():
             for clip_index in clip_indices:
                 facts = self._facts_of(name, [clip_index])
-                data = self._client.hget(self._key(name, "data"), str(clip_index))
+                data = self._tables.client.hget(self._tables.key(name, "data"), str(clip_index))
                 if facts and isinstance(data, bytes):
                     pictures.append(AlbumPicture(facts=facts[0], data=data))
         return pictures
@@ -175,25 +170,29 @@ class RedisAlbum:
         *,
         epoch: int | None = None,
     ) -> int:
-        name = _name(stream)
-        with _reachable():
-            since = _score(start_s - LONGEST_CLIP_S)
-            near = _all(self._client.zrangebyscore(self._key(name, "times"), since, _score(end_s)))
+        name = stream_name(stream)
+        with self._tables.reached():
+            since = score_of(start_s - LONGEST_CLIP_S)
+            near = _all(
+                self._tables.client.zrangebyscore(
+                    self._tables.key(name, "times"), since, score_of(end_s)
+                )
+            )
             touching = [
                 one.clip_index for one in self._facts_of(name, near) if one.end_s >= start_s
             ]
             return self._remove(name, {*touching, *clip_indices}, epoch)
 
     def delete(self, stream: str, *, epoch: int | None = None) -> None:
-        with _reachable():
-            self._eval(_DELETE, _name(stream), epoch)
+        with self._tables.reached():
+            self._eval(_DELETE, stream_name(stream), epoch)
 
     def sweep(self, before_wall_s: float) -> None:
-        with _reachable():
-            for name in self._sizes():
-                epoch = self._newest_epoch(name)
+        with self._tables.reached():
+            for name in self._tables.sizes():
+                epoch = self._tables.newest_epoch(name)
                 old = []
-                clips = _all(self._client.zrange(self._key(name, "times"), 0, -1))
+                clips = _all(self._tables.client.zrange(self._tables.key(name, "times"), 0, -1))
                 for start in range(0, len(clips), _BATCH):  # the oldest come first
                     facts = self._facts_of(name, clips[start : start + _BATCH])
                     aged = [one.clip_index for one in facts if one.wall_s < before_wall_s]
@@ -203,23 +202,16 @@ class RedisAlbum:
                 self._counts["aged"] += self._remove(name, old, epoch)
 
     def stats(self) -> AlbumStats:
-        try:
-            with _reachable():
-                sizes = self._sizes()
-                counts = self._client.hvals(f"{self._prefix}:counts")
-                self._num_streams, self._num_bytes = len(sizes), sum(sizes.values())
-                self._num_pictures = sum(_all(counts))
-        except AlbumUnreachable:
-            pass  # as it was last told
+        self._tables.take_stock()
         return AlbumStats.of(
             self._counts,
-            num_pictures=self._num_pictures,
-            num_bytes=self._num_bytes,
-            num_streams=self._num_streams,
+            num_pictures=self._tables.num_rows,
+            num_bytes=self._tables.num_bytes,
+            num_streams=self._tables.num_streams,
         )
 
     def close(self) -> None:
-        self._client.close()
+        self._tables.close()
 
     # ---- changes
 
@@ -230,7 +222,7 @@ class RedisAlbum:
             told = json.dumps(asdict(facts), separators=(",", ":"))
             arguments += [str(facts.clip_index), repr(facts.start_s), told, one.picture.data]
         try:
-            self._eval(_PUT, _name(stream), pictures[-1].epoch, *arguments)
+            self._eval(_PUT, stream_name(stream), pictures[-1].epoch, *arguments)
         except ResponseError as error:
             is_refusal = FENCED in str(error) or FULL in str(error)
             self._count_lost("refused" if is_refusal else "errors", len(pictures), error)
@@ -245,28 +237,28 @@ class RedisAlbum:
 
     def _thin(self) -> None:
         """Take pictures away until every budget is kept, unless another server does."""
-        with _reachable():
-            if self._budgets.exceeded_by(self._sizes()) is None:
+        with self._tables.reached():
+            if self._budgets.exceeded_by(self._tables.sizes()) is None:
                 return
-            lock = f"{self._prefix}:thinning"
-            if not self._client.set(lock, "1", nx=True, ex=THIN_S):
+            lock = f"{self._tables.prefix}:thinning"
+            if not self._tables.client.set(lock, "1", nx=True, ex=THIN_S):
                 return
             try:
-                while (name := self._budgets.exceeded_by(self._sizes())) is not None:
+                while (name := self._budgets.exceeded_by(self._tables.sizes())) is not None:
                     if not self._thin_one(name):
                         break
             finally:
-                self._client.delete(lock)
+                self._tables.client.delete(lock)
 
     def _thin_one(self, name: str) -> int:
-        found = self._client.zrange(self._key(name, "times"), 0, -1, withscores=True)
+        found = self._tables.client.zrange(self._tables.key(name, "times"), 0, -1, withscores=True)
         stretches = {int(clip): stretch_of(start_s) for clip, start_s in _pairs(found)}
         if not stretches:
             return 0
         chosen = next_stretch(Counter(stretches.values()))
         within = [clip for clip, stretch in stretches.items() if stretch == chosen]
         pictures = [(one.clip_index, one.change) for one in self._facts_of(name, within)]
-        num_gone = self._remove(name, leaving(pictures), self._newest_epoch(name))
+        num_gone = self._remove(name, leaving(pictures), self._tables.newest_epoch(name))
         self._counts["thinned"] += num_gone
         return num_gone
 
@@ -278,14 +270,13 @@ class RedisAlbum:
 
     def _eval(self, script: str, name: str, epoch: int | None, *arguments: str | bytes) -> Any:
         keys = (
-            fence_name(self._namespace, name),
-            self._key(name, "facts"),
-            self._key(name, "data"),
-            self._key(name, "times"),
-            f"{self._prefix}:sizes",
-            f"{self._prefix}:counts",
+            self._tables.key(name, "facts"),
+            self._tables.key(name, "data"),
+            self._tables.key(name, "times"),
+            self._tables.sizes_key,
+            self._tables.counts_key,
         )
-        return self._client.eval(script, len(keys), *keys, str(epoch or 0), name, *arguments)
+        return self._tables.run(script, keys, name, epoch, *arguments)
 
     # ---- reading
 
@@ -293,37 +284,8 @@ class RedisAlbum:
         if not clips:
             return []
         wanted = [str(clip) for clip in clips]
-        found = _every(self._client.hmget(self._key(name, "facts"), wanted))
+        found = _every(self._tables.client.hmget(self._tables.key(name, "facts"), wanted))
         return [PictureFacts(**json.loads(told)) for told in found if told is not None]
-
-    def _sizes(self) -> dict[str, int]:
-        found = _mapping(self._client.hgetall(f"{self._prefix}:sizes"))
-        return {name.decode(): int(size) for name, size in found.items()}
-
-    def _newest_epoch(self, name: str) -> int:
-        """What an owner would write with: pictures are taken away for a budget, whoever owns the
-        stream."""
-        found: Any = self._client.hget(fence_name(self._namespace, name), "epoch")
-        return int(found or 0)
-
-    def _key(self, name: str, what: str) -> str:
-        return f"{self._prefix}:{name}:{what}"
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise AlbumUnreachable(str(error)) from error
-
-
-def _name(stream: str) -> str:
-    return full_name(StreamId(stream))
-
-
-def _score(time_s: float) -> str:
-    return repr(time_s) if math.isfinite(time_s) else ("+inf" if time_s > 0 else "-inf")
 
 
 def _all(found: Any) -> list[int]:
@@ -336,7 +298,3 @@ def _every(found: Any) -> list[bytes | None]:
 
 def _pairs(found: Any) -> list[tuple[bytes, float]]:
     return list(found)
-
-
-def _mapping(found: Any) -> dict[bytes, bytes]:
-    return dict(found)

@@ -68,8 +68,7 @@ class SqliteAlbum:
             held=_HELD,
             unreachable=AlbumUnreachable,
             wal_bytes=8 << 20,
-            # Reading gigabytes of pictures at each start takes long, and a damaged one harms no other.
-            is_checked=False,
+            is_checked=False,  # reading gigabytes takes long, and a damaged picture harms no other
         )
 
     def add(self, pictures: Sequence[NewPicture]) -> None:

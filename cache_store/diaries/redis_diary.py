@@ -15,14 +15,10 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from onlooker.cache_store.albums.thinning import Budgets
 from onlooker.cache_store.diaries.words import MAX_WORDS, words_of
@@ -35,8 +31,8 @@ from onlooker.cache_store.diary import (
     Level,
     NewDiaryEntry,
 )
-from onlooker.cache_store.fence import CHECK_EPOCH, FENCED, fence_name
-from onlooker.core.ids import StreamId, full_name
+from onlooker.cache_store.fence import CHECK_EPOCH, FENCED
+from onlooker.cache_store.stream_tables import StreamTables, score_of, stream_name
 
 logger = logging.getLogger(__name__)
 
@@ -115,17 +111,15 @@ class RedisDiary:
     def __init__(
         self, redis_url: str, *, namespace: str, budgets: Budgets, timeout_s: float
     ) -> None:
-        self._client = Redis.from_url(
+        self._tables = StreamTables(
             redis_url,
-            protocol=2,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 1),
+            namespace=namespace,
+            what="diary",
+            timeout_s=timeout_s,
+            unreachable=DiaryUnreachable,
         )
-        self._prefix, self._namespace = f"{namespace}:diary", namespace
         self._budgets = budgets
         self._counts = Counter[str]()
-        self._num_entries = self._num_bytes = self._num_streams = 0
 
     def add(self, entries: Sequence[NewDiaryEntry]) -> None:
         streams: dict[str, list[NewDiaryEntry]] = {}
@@ -142,15 +136,15 @@ class RedisDiary:
         stems = set(words_of(query.words)[:MAX_WORDS])
         if query.words.strip() and not stems:
             return []
-        name = _name(stream)
-        with _reachable():
+        name = stream_name(stream)
+        with self._tables.reached():
             by_level = [self._level(name, level, query, stems) for level in query.levels]
         merged = heapq.merge(*by_level, key=_order, reverse=query.newest_first)
         return list(merged)[: query.limit]
 
     def forget(self, stream: str, start_s: float, end_s: float, *, epoch: int | None = None) -> int:
-        name, gone = _name(stream), list[DiaryEntry]()
-        with _reachable():
+        name, gone = stream_name(stream), list[DiaryEntry]()
+        with self._tables.reached():
             for level in LEVELS:
                 since_s = start_s - LONGEST_S[level]
                 for found in self._pages(name, level, since_s, end_s):
@@ -158,12 +152,12 @@ class RedisDiary:
             return self._remove(name, gone, epoch)
 
     def delete(self, stream: str, *, epoch: int | None = None) -> None:
-        with _reachable():
-            self._eval(_DELETE, _name(stream), epoch)
+        with self._tables.reached():
+            self._eval(_DELETE, stream_name(stream), epoch)
 
     def sweep(self, before_wall_s: float) -> None:
-        with _reachable():
-            for name in self._sizes():
+        with self._tables.reached():
+            for name in self._tables.sizes():
                 old = list[DiaryEntry]()
                 for level in LEVELS:
                     for found in self._pages(name, level, -math.inf, math.inf):  # oldest first
@@ -171,26 +165,19 @@ class RedisDiary:
                         old += aged
                         if len(aged) < len(found):
                             break
-                self._counts["aged"] += self._remove(name, old, self._newest_epoch(name))
+                self._counts["aged"] += self._remove(name, old, self._tables.newest_epoch(name))
 
     def stats(self) -> DiaryStats:
-        try:
-            with _reachable():
-                sizes = self._sizes()
-                counts: Any = self._client.hvals(f"{self._prefix}:counts")
-                self._num_streams, self._num_bytes = len(sizes), sum(sizes.values())
-                self._num_entries = sum(int(one) for one in counts)
-        except DiaryUnreachable:
-            pass  # as it was last told
+        self._tables.take_stock()
         return DiaryStats.of(
             self._counts,
-            num_entries=self._num_entries,
-            num_bytes=self._num_bytes,
-            num_streams=self._num_streams,
+            num_entries=self._tables.num_rows,
+            num_bytes=self._tables.num_bytes,
+            num_streams=self._tables.num_streams,
         )
 
     def close(self) -> None:
-        self._client.close()
+        self._tables.close()
 
     # ---- changes
 
@@ -200,7 +187,7 @@ class RedisDiary:
             told = json.dumps(asdict(one.entry), separators=(",", ":"))
             arguments += [*_placed(one.entry), repr(one.entry.start_s), told]
         try:
-            self._eval(_PUT, _name(stream), entries[-1].epoch, *arguments)
+            self._eval(_PUT, stream_name(stream), entries[-1].epoch, *arguments)
         except ResponseError as error:
             is_refusal = FENCED in str(error) or FULL in str(error)
             self._count_lost("refused" if is_refusal else "errors", len(entries), error)
@@ -215,11 +202,11 @@ class RedisDiary:
 
     def _let_go(self) -> None:
         """Let the oldest entries go, sentences before summaries, until every budget is kept."""
-        with _reachable():
-            while (name := self._budgets.exceeded_by(self._sizes())) is not None:
-                count: Any = self._client.hlen(self._key(name, "entries"))
+        with self._tables.reached():
+            while (name := self._budgets.exceeded_by(self._tables.sizes())) is not None:
+                count: Any = self._tables.client.hlen(self._tables.key(name, "entries"))
                 oldest = self._oldest(name, max(1, int(int(count) * LET_GO)))
-                num_gone = self._remove(name, oldest, self._newest_epoch(name))
+                num_gone = self._remove(name, oldest, self._tables.newest_epoch(name))
                 self._counts["thinned"] += num_gone
                 if not num_gone:
                     return
@@ -242,13 +229,12 @@ class RedisDiary:
 
     def _eval(self, script: str, name: str, epoch: int | None, *arguments: str | bytes) -> Any:
         keys = (
-            fence_name(self._namespace, name),
-            self._key(name, "entries"),
-            f"{self._prefix}:sizes",
-            f"{self._prefix}:counts",
-            *(self._key(name, f"times:{level}") for level in LEVELS),
+            self._tables.key(name, "entries"),
+            self._tables.sizes_key,
+            self._tables.counts_key,
+            *(self._tables.key(name, f"times:{level}") for level in LEVELS),
         )
-        return self._client.eval(script, len(keys), *keys, str(epoch or 0), name, *arguments)
+        return self._tables.run(script, keys, name, epoch, *arguments)
 
     # ---- reading
 
@@ -274,38 +260,17 @@ class RedisDiary:
         newest_first: bool = False,
     ) -> Iterator[list[DiaryEntry]]:
         """The entries of a level that begin in a span, some hundred at a time."""
-        key, span = self._key(name, f"times:{level}"), (_score(start_s), _score(end_s))
+        key, span = self._tables.key(name, f"times:{level}"), (score_of(start_s), score_of(end_s))
         places: Any
         if newest_first:
-            places = self._client.zrevrangebyscore(key, span[1], span[0])
+            places = self._tables.client.zrevrangebyscore(key, span[1], span[0])
         else:
-            places = self._client.zrangebyscore(key, *span)
+            places = self._tables.client.zrangebyscore(key, *span)
         for start in range(0, len(places), _BATCH):
-            page: Any = self._client.hmget(
-                self._key(name, "entries"), places[start : start + _BATCH]
+            page: Any = self._tables.client.hmget(
+                self._tables.key(name, "entries"), places[start : start + _BATCH]
             )
             yield [_read(one) for one in page if one is not None]
-
-    def _sizes(self) -> dict[str, int]:
-        found: Any = self._client.hgetall(f"{self._prefix}:sizes")
-        return {name.decode(): int(size) for name, size in found.items()}
-
-    def _newest_epoch(self, name: str) -> int:
-        """What an owner would write with: entries are taken away for a budget, whoever owns the
-        stream."""
-        found: Any = self._client.hget(fence_name(self._namespace, name), "epoch")
-        return int(found or 0)
-
-    def _key(self, name: str, what: str) -> str:
-        return f"{self._prefix}:{name}:{what}"
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise DiaryUnreachable(str(error)) from error
 
 
 def _placed(entry: DiaryEntry) -> tuple[str, str]:
@@ -320,11 +285,3 @@ def _read(told: bytes) -> DiaryEntry:
 
 def _order(entry: DiaryEntry) -> tuple[float, int]:
     return entry.start_s, LEVELS.index(entry.level)
-
-
-def _name(stream: str) -> str:
-    return full_name(StreamId(stream))
-
-
-def _score(time_s: float) -> str:
-    return repr(time_s) if math.isfinite(time_s) else ("+inf" if time_s > 0 else "-inf")
