@@ -9,6 +9,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
+from onlooker.cache_store.row_totals import RowTotals, totals_of
+
 
 class AlbumUnreachable(Exception):
     """The album cannot be read or changed now; it may be again later. The message says why."""
@@ -53,34 +55,19 @@ class NewPicture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlbumStats:
+class AlbumStats(RowTotals):
     """Totals since opening, and what is held now."""
 
     num_pictures: int = 0
-    num_bytes: int = 0
-    """Room that the pictures take, as it counts for the budgets."""
-    num_streams: int = 0
-    added: int = 0
-    thinned: int = 0
-    aged: int = 0
-    refused: int = 0
-    """Pictures of more streams than an album takes, or of streams that another server owns."""
-    errors: int = 0
 
     @classmethod
     def of(
         cls, counts: Counter[str], *, num_pictures: int, num_bytes: int, num_streams: int
     ) -> Self:
         """What is held now, with the totals out of an album's `counts`."""
+        totals = totals_of(counts)
         return cls(
-            num_pictures=num_pictures,
-            num_bytes=num_bytes,
-            num_streams=num_streams,
-            added=counts["added"],
-            thinned=counts["thinned"],
-            aged=counts["aged"],
-            refused=counts["refused"],
-            errors=counts["errors"],
+            num_pictures=num_pictures, num_bytes=num_bytes, num_streams=num_streams, **totals
         )
 
 

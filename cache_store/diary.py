@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, Self
 
+from onlooker.cache_store.row_totals import RowTotals, totals_of
+
 
 class DiaryUnreachable(Exception):
     """The diary cannot be read or changed now; it may be again later. The message says why."""
@@ -69,29 +71,18 @@ class DiaryQuery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiaryStats:
+class DiaryStats(RowTotals):
     """Totals since opening, and what is held now."""
 
     num_entries: int = 0
-    num_bytes: int = 0
-    """Room that the entries take, as it counts for the budgets."""
-    num_streams: int = 0
-    added: int = 0
-    thinned: int = 0
-    """Entries that made room for newer ones."""
-    aged: int = 0
-    refused: int = 0
-    """Entries of more streams than a diary takes, or of streams that another server owns."""
-    errors: int = 0
 
     @classmethod
     def of(
         cls, counts: Counter[str], *, num_entries: int, num_bytes: int, num_streams: int
     ) -> Self:
         """What is held now, with the totals out of a diary's `counts`."""
-        names = ("added", "thinned", "aged", "refused", "errors")
-        totals = {name: counts[name] for name in names}
-        return cls(num_entries=num_entries, num_bytes=num_bytes, num_streams=num_streams, **totals)
+        held = {"num_bytes": num_bytes, "num_streams": num_streams}
+        return cls(num_entries=num_entries, **held, **totals_of(counts))
 
 
 class Diary(Protocol):

@@ -341,14 +341,7 @@ class AlbumKeeper:
         metrics = self._metrics
         metrics.album_pictures.set(stats.num_pictures)
         metrics.album_bytes.set(stats.num_bytes)
-        outcomes = {
-            "kept": stats.added - before.added,
-            "thinned": stats.thinned - before.thinned,
-            "aged": stats.aged - before.aged,
-            "refused": stats.refused - before.refused,
-            "failed": stats.errors - before.errors,
-        }
-        for outcome, gained in outcomes.items():
+        for outcome, gained in stats.gained(before).items():
             metrics.album_pictures_total.labels(outcome).inc(gained)
 
     def _drop(self, is_unwanted: Callable[[_Waiting], bool]) -> int:

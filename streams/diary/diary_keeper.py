@@ -165,14 +165,7 @@ class DiaryKeeper:
         before, self._told = self._told, stats
         self._metrics.diary_entries.set(stats.num_entries)
         self._metrics.diary_bytes.set(stats.num_bytes)
-        outcomes = {
-            "kept": stats.added - before.added,
-            "thinned": stats.thinned - before.thinned,
-            "aged": stats.aged - before.aged,
-            "refused": stats.refused - before.refused,
-            "failed": stats.errors - before.errors,
-        }
-        for outcome, gained in outcomes.items():
+        for outcome, gained in stats.gained(before).items():
             self._metrics.diary_entries_total.labels(outcome).inc(gained)
 
     async def _done(self, work: Callable[[], T]) -> T:
