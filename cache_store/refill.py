@@ -121,6 +121,8 @@ class Refill:
     def _is_whole(self, write_out: WriteOut, keys: Sequence[SegmentKey]) -> bool:
         """Whether the tier has those of `keys` that are still to be had; writes what it lacks."""
         absent = self._absent(write_out, keys)
+        if absent is None:
+            return False
         if not absent:
             return True
         self._on_lost(write_out.tier.name, absent)
@@ -131,20 +133,25 @@ class Refill:
                     return False
             self._num_written += 1
         write_out.flush(self._flush_s)
-        return not self._absent(write_out, absent)
+        return self._absent(write_out, absent) == []
 
-    def _absent(self, write_out: WriteOut, keys: Sequence[SegmentKey]) -> list[SegmentKey]:
+    def _absent(self, write_out: WriteOut, keys: Sequence[SegmentKey]) -> list[SegmentKey] | None:
+        """Those of `keys` that the tier lacks and that are still to be had; None where the tier
+        does not tell of all: one that cannot be reached is not known to lack anything. What
+        another tier may have, but cannot tell, is still to be had."""
         name = write_out.tier.name
         wanted = [key for key in keys if self._is_wanted(key)]
         present = write_out.tier.contains_many(wanted)
-        self._on_stored(name, _chosen(wanted, present, True))
-        absent = _chosen(wanted, present, False)
-        had = self._memory.contains_many(absent)
-        for other in self._write_outs.values():
-            if other is not write_out:
-                there = other.tier.contains_many(absent)
-                had = [one or two for one, two in zip(had, there, strict=True)]
-        return _chosen(absent, had, True)
+        self._on_stored(name, [key for key, is_in in zip(wanted, present, strict=True) if is_in])
+        if None in present:
+            return None
+        absent = [key for key, is_in in zip(wanted, present, strict=True) if not is_in]
+        elsewhere = [self._memory.contains_many(absent)] + [
+            other.tier.contains_many(absent)
+            for other in self._write_outs.values()
+            if other is not write_out
+        ]
+        return [key for key, *had in zip(absent, *elsewhere, strict=True) if set(had) != {False}]
 
     def _read(self, tier_name: str, keys: Sequence[SegmentKey]) -> list[EncodedRecord]:
         found = self._memory.peek_many(keys)
@@ -155,7 +162,3 @@ class Refill:
                 found.update((f.record.key, f.record) for f in fetches if f.record is not None)
                 missing = [key for key in missing if key not in found]
         return list(found.values())
-
-
-def _chosen(keys: Sequence[SegmentKey], flags: Sequence[bool], wanted: bool) -> list[SegmentKey]:
-    return [key for key, flag in zip(keys, flags, strict=True) if flag is wanted]

@@ -111,9 +111,9 @@ class StoreTier(Protocol):
         not be reached for all of them."""
         ...
 
-    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
-        """Whether each key has a record; False also where the tier cannot tell. This does not count
-        as a use of the record."""
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:
+        """Whether each key has a record; None where the tier cannot tell, as it could not be
+        reached. This does not count as a use of the record."""
         ...
 
     def keys(self, prefix: str = "") -> list[SegmentKey] | None:

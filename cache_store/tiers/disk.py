@@ -121,7 +121,7 @@ class DiskTier:
         self._counters.add(deleted=sum(removed))
         return all(removed)
 
-    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:
         with self._index_lock:
             return [key in self._sizes for key in keys]
 

@@ -81,7 +81,7 @@ class MemoryTier:
             self._counters.add(deleted=sum(self._drop(key) is not None for key in keys))
         return True
 
-    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:
         with self._lock:
             return [key in self._records for key in keys]
 

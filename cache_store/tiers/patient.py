@@ -45,7 +45,7 @@ class PatientTier:
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
         return self._changes.call(lambda: self._inner.delete_many(keys), otherwise=False)
 
-    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:
         return self._inner.contains_many(keys)
 
     def keys(self, prefix: str = "") -> list[SegmentKey] | None:

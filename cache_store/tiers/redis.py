@@ -131,12 +131,12 @@ class RedisTier:
                 return False
         return True
 
-    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
-        found: list[bool] = []
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:
+        found: list[bool | None] = []
         for start in range(0, len(keys), _LIST_BATCH):
             batch = keys[start : start + _LIST_BATCH]
             replies = self._link.send([("EXISTS", self._name(key)) for key in batch])
-            found += [reply == 1 for reply in replies or [0] * len(batch)]
+            found += [_is_there(reply) for reply in replies or [None] * len(batch)]
         return found
 
     def keys(self, prefix: str = "") -> list[SegmentKey] | None:
@@ -360,6 +360,10 @@ class RedisTier:
 
     def _name(self, key: SegmentKey) -> str:
         return f"{self._namespace}:{key.text}"
+
+
+def _is_there(reply: Reply) -> bool | None:
+    return None if reply is None or isinstance(reply, Exception) else reply == 1
 
 
 def _put_outcome(reply: Reply) -> PutOutcome:

@@ -95,9 +95,9 @@ class FaultyTier:
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
         return not self._happens(self.rates.unreachable) and self._inner.delete_many(keys)
 
-    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool]:
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:
         if self._happens(self.rates.unreachable):
-            return [False] * len(keys)
+            return [None] * len(keys)
         return self._inner.contains_many(keys)
 
     def keys(self, prefix: str = "") -> list[SegmentKey] | None:

@@ -31,6 +31,21 @@ class Shared(MemoryTier):
         super().__init__(budget_bytes=1 << 20, policy=make_memory()._policy)
 
 
+class Asked(FaultyTier):
+    """Counts how often it was asked what it has."""
+
+    num_asked = 0
+
+    def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:
+        self.num_asked += 1
+        return super().contains_many(keys)
+
+
+def asked(tier: Asked, count: int) -> None:
+    while tier.num_asked < count:
+        pass
+
+
 class Told:
     """Hears what a refill sees."""
 
@@ -79,15 +94,27 @@ def test_a_doubt_ends_once_the_tier_has_what_ram_has() -> None:
 
 def test_a_tier_that_is_away_stays_in_doubt_until_it_is_back() -> None:
     told, inner = Told(), Shared()
-    redis = FaultyTier(inner, seed=0, rates=FaultRates(unreachable=1.0))
+    redis = Asked(inner, seed=0, rates=FaultRates(unreachable=1.0))
     refill = told.refill(filled(), redis)
     refill.begin("redis")
-    while redis.stats().write_errors == 0:
-        pass
+    asked(redis, 3)
     assert refill.is_doubted("redis")
     redis.rates = FaultRates()
     await_end(refill)
     assert inner.keys() == KEYS
+
+
+def test_a_tier_that_was_only_away_is_not_said_to_lack_anything_and_not_written_to() -> None:
+    told, inner = Told(), Shared()
+    inner.put_many([make_encoded(index) for index in range(5)])
+    redis = Asked(inner, seed=0, rates=FaultRates(unreachable=1.0))
+    refill = told.refill(filled(), redis)
+    refill.begin("redis")
+    asked(redis, 3)
+    redis.rates = FaultRates()
+    await_end(refill)
+    assert (told.lost, refill.num_written) == ([], 0)
+    assert sorted(told.stored) == KEYS
 
 
 def test_what_was_deleted_meanwhile_is_not_written_again() -> None:
