@@ -56,7 +56,12 @@ class Lru:
         return chosen
 
 
-_KIND_RANK = {SegmentKind.CLIP: 0, SegmentKind.TEXT: 1, SegmentKind.SINK: 2}
+_KIND_RANK = {
+    SegmentKind.CLIP: 0,
+    SegmentKind.COMPACTED: 0,
+    SegmentKind.TEXT: 1,
+    SegmentKind.SINK: 2,
+}
 """Clips are given up before text (dialogue, notes), and text before sinks, since a sink opens every
 context of its stream."""
 

@@ -20,6 +20,8 @@ class SegmentKind(StrEnum):
     """What a segment's tokens are."""
 
     CLIP = "clip"
+    COMPACTED = "compacted"
+    """Of a clip's tokens, those that stay when it is compacted; it takes the clip's place."""
     TEXT = "text"
     SINK = "sink"
 

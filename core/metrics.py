@@ -499,6 +499,19 @@ class Metrics:
             ["move"],
             registry=registry,
         )
+        self.compaction = Counter(
+            "onlooker_compaction_clips_total",
+            "Clips that left the recent window and were to be compacted, by outcome: compacted, "
+            "put_off (each time that the engine had no time for it), lost (they could not be "
+            "read).",
+            ["outcome"],
+            registry=registry,
+        )
+        self.compaction_saved_bytes = Counter(
+            "onlooker_compaction_saved_bytes_total",
+            "Bytes of keys and values by which clips became smaller when they were compacted.",
+            registry=registry,
+        )
         self.notes = Counter(
             "onlooker_memory_notes_total",
             "Questions and answers to be noted, by outcome: kept, failed, refused.",

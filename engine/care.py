@@ -17,6 +17,9 @@ class Care:
     token_drop: str | None = None
     """The method by which places of a clip are left out, by its name in
     `onlooker.engine.memory.drops`; None: the engine's own."""
+    compaction: str | None = None
+    """The method by which the stream's clips are compacted once they have left the recent window,
+    by its name in `onlooker.engine.memory.compaction`; None: the engine's own."""
     is_thinned: bool = False
     """Whether load leaves no time to compute what hardly changed."""
 

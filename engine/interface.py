@@ -288,6 +288,9 @@ class Evidence:
     is_partial: bool = False
     """Whether some clip of the span was computed without some places of its picture, since they had
     hardly changed: what is seen there may be what an earlier clip showed."""
+    is_compacted: bool = False
+    """Whether some clip of the span was compacted when it had left the recent window: of what the
+    model computed of it, only a part is left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,6 +152,7 @@ class AnswerWriter:
                     source=e.source,
                     tier=e.tier,
                     partial=e.is_partial,
+                    compacted=e.is_compacted,
                     picture=self._picture_of(e, end.pictured_from_s),
                 )
                 for e in end.evidence

@@ -14,10 +14,11 @@ CODEC_NAMES = tuple(codec.name.lower() for codec in Codec)
 CodecName = Literal["jpeg", "png", "webp", "h264", "vp8", "vp9", "webm", "fmp4"]
 ClockName = Literal["live", "virtual"]
 TierName = Literal["interactive", "standard", "background"]
-
+"""How much somebody minds waiting, which decides whose targets hold."""
 TokenDropName = Literal["off", "filled", "shown_again", "dtd", "stc", "curvestream"]
 """Methods by which places of a picture that hardly changed are not computed again."""
-"""How much somebody minds waiting, which decides whose targets hold."""
+CompactionName = Literal["off", "value_norm", "vsb", "carriers", "merge"]
+"""Methods by which what is remembered of a clip gets smaller once it is no longer recent."""
 FinalStatus = Literal["completed", "cancelled", "incomplete", "failed"]
 """How an answer ended."""
 StreamIdText = Annotated[str, Field(pattern=f"^{STREAM_ID_PATTERN}$")]
@@ -220,6 +221,9 @@ class EvidenceSpan(Outbound):
     partial: bool = False
     """Whether the model computed some clip of the span without places of its picture that had
     hardly changed: what is seen there may be what an earlier clip showed."""
+    compacted: bool = False
+    """Whether some clip of the span was compacted when it had left the recent window, so that only
+    a part is left of what the model computed of it."""
     picture: str | None = None
     """The path of a picture where the server keeps an album: the newest of the span where that is
     ``recent``, else its first."""

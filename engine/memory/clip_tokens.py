@@ -49,6 +49,13 @@ class ClipTokens:
     """Whether the places that are `kept` are to be encoded without seeing the others."""
     shown_ratio: float = 1.0
     """Share of the places that the model computed from this clip's own picture (0-1)."""
+    left: NDArray[np.int64] | None = None
+    """Which of the tokens of `whole` are left, where the clip was compacted; see `compacted`."""
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether only some of the keys and values that were computed of the clip are left."""
+        return self.left is not None
 
     @property
     def picture_rows(self) -> NDArray[np.int64]:
@@ -71,8 +78,31 @@ class ClipTokens:
     def without(self, shown: NDArray[np.bool_], *, is_encoded_alone: bool = False) -> "ClipTokens":
         """The clip with only those places of its picture that `shown` says, one at least. Its
         extent stays: what follows stands where it would stand behind the whole clip."""
+        rows = np.delete(np.arange(len(self.token_ids)), self.picture_rows[~shown])
+        return replace(
+            self._of(rows),
+            whole=self,
+            kept=np.flatnonzero(shown),
+            is_encoded_alone=is_encoded_alone,
+            shown_ratio=float(shown.mean()),
+        )
+
+    def compacted(self, key: str, rows: NDArray[np.int64]) -> "ClipTokens":
+        """The clip of which only the tokens `rows` are left, ascending, one of its picture at
+        least; its segment has the key `key`. The tokens stand where they stood, and the extent
+        stays."""
         picture = self.picture_rows
-        rows = np.delete(np.arange(len(self.token_ids)), picture[~shown])
+        places = np.arange(len(picture)) if self.kept is None else self.kept
+        return replace(
+            self._of(rows),
+            key=key,
+            whole=self if self.whole is None else self.whole,
+            kept=places[np.isin(picture, rows)],
+            left=self.rows[rows],
+        )
+
+    def _of(self, rows: NDArray[np.int64]) -> "ClipTokens":
+        """The clip with only the tokens `rows`, ascending."""
         start = self.placeholder.offset
         is_inside = (rows >= start) & (rows < start + self.placeholder.length)
         is_embed = self.placeholder.is_embed
@@ -80,20 +110,18 @@ class ClipTokens:
             self,
             token_ids=[self.token_ids[row] for row in rows.tolist()],
             placeholder=Placeholder(
-                start,
+                int((rows < start).sum()),
                 int(is_inside.sum()),
                 None if is_embed is None else is_embed[rows[is_inside] - start],
             ),
             offsets=np.ascontiguousarray(self.offsets[:, rows]),
-            whole=self,
-            kept=np.flatnonzero(shown),
-            is_encoded_alone=is_encoded_alone,
-            shown_ratio=float(shown.mean()),
         )
 
     @property
     def rows(self) -> NDArray[np.int64]:
         """Which of the tokens of `whole` these are."""
+        if self.left is not None:
+            return self.left
         if self.whole is None or self.kept is None:
             return np.arange(len(self.token_ids))
         picture = self.whole.picture_rows
@@ -103,7 +131,9 @@ class ClipTokens:
         """What `ClipTokens.restored` needs beside the key."""
         ids = self.token_ids if self.whole is None else self.whole.token_ids
         found = {"token_ids": json.dumps(ids), "grid": json.dumps(list(self.grid))}
-        if self.kept is not None:
+        if self.left is not None:
+            found["left"] = json.dumps(self.left.tolist())
+        elif self.kept is not None:
             found["kept"] = json.dumps(self.kept.tolist())
         if self.shown_ratio < 1:
             found["shown_ratio"] = repr(self.shown_ratio)
@@ -130,11 +160,15 @@ class ClipTokens:
                 else None
             ),
         )
+        shown_ratio = float(meta.get("shown_ratio", 1.0))
+        if "left" in meta:
+            left = np.array(json.loads(meta["left"]), np.int64)
+            return replace(found.compacted(key, left), shown_ratio=shown_ratio)
         if "kept" in meta:
             shown = np.zeros(len(found.picture_rows), np.bool_)
             shown[json.loads(meta["kept"])] = True
             return found.without(shown)
-        return replace(found, shown_ratio=float(meta.get("shown_ratio", 1.0)))
+        return replace(found, shown_ratio=shown_ratio)
 
     @classmethod
     def made(

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import Field, field_validator, model_validator
 
 from onlooker.core.settings import Section
+from onlooker.engine.memory.compaction import COMPACTIONS, CompactionSection
 from onlooker.engine.memory.drops import DROPS
 from onlooker.engine.memory.ranking import DEFAULT_SCAN, Ranking
 from onlooker.engine.memory.token_drop import TokenDropSection
@@ -102,6 +103,8 @@ class MemorySection(Section):
 
     token_drop: TokenDropSection = TokenDropSection()
 
+    compaction: CompactionSection = CompactionSection()
+
     shelf_gib: float = Field(default=0.0, ge=0, le=4096)
     """Memory of the GPU itself for the newest segments, all streams together, in what vLLM leaves
     beside the index (see ``vllm.gpu_memory_utilization``): recent windows are placed from there,
@@ -147,6 +150,12 @@ class MemorySection(Section):
                 f"token_drop.method '{self.token_drop.method}' makes clips of many sizes, of which "
                 "one pass can choose one size only, and retrieval is 'layers': choose 'auto' or "
                 "'probe', or the method 'filled'"
+            )
+        if self.retrieval == "layers" and self.compaction.method in COMPACTIONS:
+            raise ValueError(
+                f"compaction.method '{self.compaction.method}' makes old clips smaller than new "
+                "ones, and one pass can choose among clips of one size only, but retrieval is "
+                "'layers': choose 'auto' or 'probe'"
             )
         if self.retrieval == "layers" and self.recency_gate == "scores":
             raise ValueError(

@@ -41,6 +41,7 @@ def with_evidence(
             source,
             reads.get(clip.tokens.key, (DEVICE, 0))[0],
             is_partial=clip.tokens.shown_ratio < 1,
+            is_compacted=clip.tokens.is_compacted,
         )
         for clips, source in ((retrieved, older), (recall.recent, EvidenceSource.RECENT))
         for clip in clips
@@ -67,6 +68,7 @@ class _Found:
     source: EvidenceSource
     tier: str
     is_partial: bool = False
+    is_compacted: bool = False
 
 
 def _evidence(found: Sequence[_Found]) -> Iterator[Evidence]:
@@ -75,10 +77,15 @@ def _evidence(found: Sequence[_Found]) -> Iterator[Evidence]:
     for (source, tier), run in groupby(found, key=lambda one: (one.source, one.tier)):
         clips = list(run)
         for start_s, end_s in spans_s(one.shown for one in clips):
-            is_partial = any(
-                one.is_partial and start_s <= one.shown.start_s < end_s for one in clips
+            inside = [one for one in clips if start_s <= one.shown.start_s < end_s]
+            yield Evidence(
+                start_s,
+                end_s,
+                source,
+                tier,
+                is_partial=any(one.is_partial for one in inside),
+                is_compacted=any(one.is_compacted for one in inside),
             )
-            yield Evidence(start_s, end_s, source, tier, is_partial)
 
 
 def _fetched(

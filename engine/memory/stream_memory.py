@@ -3,11 +3,13 @@
 import hashlib
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from onlooker.cache_store.key import SegmentKind, StreamKey
 from onlooker.core.media import Cover
+from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.mosaic import Mosaic
 from onlooker.engine.memory.notes import Notes
 from onlooker.engine.memory.plan import Reads
@@ -80,6 +82,10 @@ class StreamMemory:
         of their places, by the method of `drop_name` at work in `chooser`."""
         self.drop_name = ""
         self.chooser: Chooser | None = None
+        self._readers: set[object] = set()
+        self.twins: dict[int, str] = {}
+        """By clip index, the key of a second segment that is stored of the clip while it is being
+        compacted: whoever deletes the clip deletes that, too."""
 
     @property
     def prefix(self) -> str:
@@ -90,6 +96,15 @@ class StreamMemory:
     def clip_key(self, clip_index: int) -> str:
         """The key of a clip's segment."""
         return self._key.segment(SegmentKind.CLIP, clip_index).text
+
+    def compacted_key(self, clip_index: int) -> str:
+        """The key of a clip's segment once it is compacted."""
+        return self._key.segment(SegmentKind.COMPACTED, clip_index).text
+
+    def stored_key(self, clip_index: int) -> str:
+        """The key under which a clip is stored now."""
+        clip = self.at_index(clip_index)
+        return self.clip_key(clip_index) if clip is None else clip.tokens.key
 
     def sink_key(self, head: str) -> str:
         """The key of the segment of a system prompt."""
@@ -113,6 +128,30 @@ class StreamMemory:
         else:
             self._clips.append(clip)
         self._gone.discard(clip.clip_index)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Have all segments that are remembered now stay where they are while the block lasts, also
+        those of clips that are compacted meanwhile."""
+        reader = object()
+        self._readers.add(reader)
+        try:
+            yield
+        finally:
+            self._readers.discard(reader)
+
+    @property
+    def readers(self) -> frozenset[object]:
+        """Those who are `reading` now."""
+        return frozenset(self._readers)
+
+    def whole_before(self, clip_index: int, max_clips: int) -> list[RememberedClip]:
+        """The oldest clips before `clip_index` that are not compacted, `max_clips` at most."""
+        return self._clips.whole_before(clip_index, max_clips)
+
+    def compact(self, tokens: Mapping[int, ClipTokens]) -> None:
+        """Have the clips of these indices, which are here, be remembered by other tokens."""
+        self._clips = self._clips.with_tokens(tokens)
 
     def cover(self, covers: Iterable[Cover]) -> None:
         """Note how long clips stand for what was there, where they are remembered."""
@@ -203,7 +242,16 @@ class StreamMemory:
         oldest, self._clips = self._clips[:num_clips], Timeline(self._clips[num_clips:])
         first = self._clips[0].clip_index if self._clips else math.inf
         self._gone = {index for index in self._gone if index > first}
-        return [clip.tokens.key for clip in oldest]
+        return self.all_keys(oldest)
+
+    def all_keys(self, clips: Iterable[RememberedClip]) -> list[str]:
+        """The keys of all that is stored of clips which are let go; see `twins`."""
+        found = []
+        for clip in clips:
+            found.append(clip.tokens.key)
+            if (twin := self.twins.pop(clip.clip_index, None)) is not None:
+                found.append(twin)
+        return found
 
     def forget_span(
         self, start_s: float, end_s: float, max_clips: int | None = None

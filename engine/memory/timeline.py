@@ -2,11 +2,11 @@
 
 A day of clips is remembered, and a question is asked among all of them. What that takes goes by
 *runs*, stretches of clips that follow each other without a gap, not by clips; clips of one run may
-differ in size.
+differ in size. Where clips are compacted another run begins, since their keys are of another kind.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
@@ -32,8 +32,8 @@ class RememberedClip:
 
 class Timeline(Sequence[RememberedClip]):
     """Clips in the order of their indices, which is that of time. A timeline only ever grows at its
-    end, and covers grow, so a `Passage` of it keeps its clips; for other changes `with_clip` and
-    `without` make a new one."""
+    end, and covers grow, so a `Passage` of it keeps its clips; for other changes `with_clip`,
+    `with_tokens` and `without` make a new one."""
 
     def __init__(self, clips: Iterable[RememberedClip] = ()) -> None:
         self._clips: list[RememberedClip] = []
@@ -49,9 +49,9 @@ class Timeline(Sequence[RememberedClip]):
     def append(self, clip: RememberedClip) -> None:
         """Add the newest clip."""
         last = self._clips[-1] if self._clips else None
-        if last is None or last.clip_index + 1 != clip.clip_index:
+        if _begins_run(last, clip):
             self._run_starts.append(len(self._clips))
-        if last is None or last.tokens.size_class != clip.tokens.size_class:
+        if _begins_size(last, clip):
             self._size_starts.append(len(self._clips))
         if last is not None and last.until_s > clip.start_s:
             until_s = max(last.end_s, clip.start_s)
@@ -75,6 +75,47 @@ class Timeline(Sequence[RememberedClip]):
         it."""
         at = bisect_right(self._clips, clip.clip_index, key=_index_of)
         return Timeline([*self._clips[:at], clip, *self._clips[at:]])
+
+    def with_tokens(self, tokens: Mapping[int, ClipTokens]) -> "Timeline":
+        """A new timeline in which the clips of some indices, which are here, have other tokens.
+        What it takes goes by how far apart these stand; the rest is copied as it is."""
+        found = Timeline()
+        found._clips = self._clips.copy()
+        found.num_tokens = self.num_tokens
+        places = [bisect_left(self._clips, index, key=_index_of) for index in tokens]
+        for at, index in zip(places, tokens, strict=True):
+            clip = self._clips[at]
+            assert clip.clip_index == index, "the clips are here"
+            found._clips[at] = replace(clip, tokens=tokens[index])
+            found.num_tokens += len(tokens[index].token_ids) - len(clip.tokens.token_ids)
+        changed = range(min(places, default=0), min(max(places, default=-2) + 2, len(self)))
+        found._run_starts = found._restarted(self._run_starts, changed, _begins_run)
+        found._size_starts = found._restarted(self._size_starts, changed, _begins_size)
+        return found
+
+    def whole_before(self, clip_index: int, max_clips: int) -> list[RememberedClip]:
+        """The oldest clips before `clip_index` that are not compacted, `max_clips` at most."""
+        last = bisect_left(self._clips, clip_index, key=_index_of)
+        found: list[RememberedClip] = []
+        for start, end in self.runs(0, last):
+            if not self._clips[start].tokens.is_compacted:
+                found += self._clips[start : min(end, start + max_clips - len(found))]
+            if len(found) == max_clips:
+                break
+        return found
+
+    def _restarted(
+        self,
+        starts: list[int],
+        changed: range,
+        begins: Callable[[RememberedClip | None, RememberedClip], bool],
+    ) -> list[int]:
+        """`starts` where the clips at the places `changed` are others than they were."""
+        here = [
+            at for at in changed if begins(self._clips[at - 1] if at else None, self._clips[at])
+        ]
+        first, last = bisect_left(starts, changed.start), bisect_left(starts, changed.stop)
+        return [*starts[:first], *here, *starts[last:]]
 
     def without(self, is_gone: Callable[[RememberedClip], bool]) -> "Timeline":
         """A new timeline without the clips that are gone."""
@@ -226,6 +267,19 @@ def _joined(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
         elif first < last:
             found.append((first, last))
     return found
+
+
+def _begins_run(last: RememberedClip | None, clip: RememberedClip) -> bool:
+    """Whether the key of `clip` does not follow by number on that of the clip before it."""
+    return (
+        last is None
+        or last.clip_index + 1 != clip.clip_index
+        or last.tokens.is_compacted != clip.tokens.is_compacted
+    )
+
+
+def _begins_size(last: RememberedClip | None, clip: RememberedClip) -> bool:
+    return last is None or last.tokens.size_class != clip.tokens.size_class
 
 
 def _index_of(clip: RememberedClip) -> int:

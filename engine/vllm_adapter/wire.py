@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.cache_store.leases import Claim
 from onlooker.core.settings import with_secrets
+from onlooker.engine.memory.compaction import Blend, Measure, Pairs
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.load_runs import LoadRuns
 from onlooker.engine.memory.plan import (
@@ -348,6 +349,8 @@ class AdapterSettings:
     """Segments that may wait to be handed to the store."""
     fetching_requests: int = 8
     """Requests for which segments are brought up from the store at once."""
+    keeps_queries: bool = False
+    """Whether queries of each stream's newest clip are kept, by which others are measured."""
     store: CacheStoreSection | None = None
 
     def to_config(self) -> dict[str, Any]:
@@ -361,6 +364,7 @@ class AdapterSettings:
             "shelf_bytes": self.shelf_bytes,
             "write_behind_segments": self.write_behind_segments,
             "fetching_requests": self.fetching_requests,
+            "keeps_queries": self.keeps_queries,
         }
         if self.arena_bytes is not None:
             found["arena_bytes"] = self.arena_bytes
@@ -381,6 +385,7 @@ class AdapterSettings:
             shelf_bytes=config.get("shelf_bytes", 0),
             write_behind_segments=config.get("write_behind_segments", 256),
             fetching_requests=config.get("fetching_requests", 8),
+            keeps_queries=config.get("keeps_queries", False),
             store=None if store is None else CacheStoreSection.model_validate(store),
         )
 
@@ -556,6 +561,77 @@ def worker_stock(keys: Sequence[str]) -> WorkerCall[WorkerStock]:
 def worker_stats() -> WorkerCall[WorkerStats]:
     """What a worker holds now, in counts and bytes."""
     return WorkerCall("worker_stats", (), lambda plain: WorkerStats(**plain))
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureOp:
+    """What is to be measured of stored segments."""
+
+    measure: Measure
+    newest: str
+    """The key of the stream's newest clip."""
+    asked: dict[str, Pairs]
+    """By the key of a segment, the pairs of its tokens of which something is to be measured; where
+    there are none, each token is."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompactOp:
+    """Make a smaller segment of a stored one."""
+
+    key: str
+    """The key of the stored one."""
+    span: SaveSpan
+    """The new one, with the offsets of the tokens that are left."""
+    left: list[Blend]
+    """Which tokens are left, by their rows in the stored one."""
+
+
+def measure_segments(name: str, op: MeasureOp | None) -> WorkerCall[dict[str, list[float]] | None]:
+    """Measure stored segments, of which those that cannot be read are left out; None as long as
+    that is being done, without a step that waits for it. It is called until there is an answer: at
+    first with `op`, then without. What workers with other heads measure can be averaged.
+
+    Args:
+        name: names the question.
+    """
+    return WorkerCall(
+        "measure_segments",
+        (name, None if op is None else asdict(op)),
+        lambda plain: None if plain is None else dict(plain),
+    )
+
+
+def compact_segments(name: str, ops: Sequence[CompactOp] | None) -> WorkerCall[list[str] | None]:
+    """Make smaller segments of stored ones; answers the keys of those that were made. Nobody can
+    read them before they are taken up. It is called until there is an answer, see
+    `measure_segments`."""
+    plain = None
+    if ops is not None:
+        plain = [(op.key, _save_values(op.span), op.left) for op in ops]
+    return WorkerCall(
+        "compact_segments", (name, plain), lambda told: None if told is None else list(told)
+    )
+
+
+def read_compact_ops(plain: Sequence[Any] | None) -> list[CompactOp] | None:
+    """Read back what `compact_segments` sent."""
+    if plain is None:
+        return None
+    return [
+        CompactOp(key, _read_save(values), [(row, list(members)) for row, members in left])
+        for key, values, left in plain
+    ]
+
+
+def unwritten_segments(keys: Sequence[str]) -> WorkerCall[list[str]]:
+    """Which of `keys` are not in the tier that outlives the process, though there is one."""
+    return WorkerCall("unwritten_segments", (list(keys),), list)
+
+
+def take_up_segments(keys: Sequence[str]) -> WorkerCall[None]:
+    """Hold, index and store those of the segments that were made last; the others are given up."""
+    return WorkerCall("take_up_segments", (list(keys),), lambda plain: None)
 
 
 def _read_save(values: Sequence[Any]) -> SaveSpan:

@@ -7,10 +7,12 @@ from typing import Any
 from onlooker.cache_store.leases import Claim
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.wire import (
+    MeasureOp,
     StoredLives,
     StoredSegments,
     WorkerStats,
     WorkerStock,
+    read_compact_ops,
 )
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
 
@@ -28,6 +30,7 @@ class SegmentExtension:
         worker = self._worker()
         if worker.stored_streams is not None:
             worker.stored_streams.forget(prefix)
+        worker.compacting.forget(prefix)
         if forget and worker.vault is not None:
             worker.vault.forget_stream(prefix)
         return worker.arena.drop_prefix(prefix)
@@ -51,6 +54,25 @@ class SegmentExtension:
             worker.inquiries.begin(f"missing {name}", worker.missing(keys))
         found: list[str] | None = worker.inquiries.answer(f"missing {name}")
         return found
+
+    def measure_segments(
+        self, name: str, op: dict[str, Any] | None
+    ) -> dict[str, list[float]] | None:
+        """Answers `wire.measure_segments`."""
+        return self._worker().compacting.measure(name, None if op is None else MeasureOp(**op))
+
+    def compact_segments(self, name: str, ops: list[Any] | None) -> list[str] | None:
+        """Answers `wire.compact_segments`."""
+        return self._worker().compacting.compact(name, read_compact_ops(ops))
+
+    def unwritten_segments(self, keys: list[str]) -> list[str]:
+        """Answers `wire.unwritten_segments`."""
+        vault = self._worker().vault
+        return [] if vault is None else vault.unwritten(keys)
+
+    def take_up_segments(self, keys: list[str]) -> None:
+        """Answers `wire.take_up_segments`."""
+        self._worker().compacting.take_up(keys)
 
     def own_stream(self, stream: str, epoch: int, is_handed_over: bool) -> None:
         """Answers `wire.own_stream`."""

@@ -49,11 +49,14 @@ class Checker:
         """See `onlooker.engine.interface.Engine.check`."""
         memory = self._streams[check.stream_id]
         worded = self._words(check)
-        builder = await self._prompts.checking(memory, check, worded.tokens)
-        prompt = builder.build()
-        options = sampling.for_check(check, worded.groups, plan=prompt.plan)
         try:
-            output = await self._runner.last_output(engine_input(prompt), options, new_id("check"))
+            with memory.reading():
+                builder = await self._prompts.checking(memory, check, worded.tokens)
+                prompt = builder.build()
+                options = sampling.for_check(check, worded.groups, plan=prompt.plan)
+                output = await self._runner.last_output(
+                    engine_input(prompt), options, new_id("check")
+                )
             result = check_result(output, check, worded.groups, worded.tokens.given)
         except EngineFailed:
             await self._streams.forget_missing(memory)

@@ -85,9 +85,7 @@ class StreamMemories:
             self._claimed.add(stream_id)
             await self._runner.ask_workers(wire.own_stream(f"{tenant}/{name}", claim))
         lives_of = f"{self._fingerprint}/{tenant}/{name}/"
-        stored = await self._answers(
-            lambda is_first: wire.stored_lives(lives_of, is_first=is_first)
-        )
+        stored = await self.answers(lambda is_first: wire.stored_lives(lives_of, is_first=is_first))
         # Only what every worker has is whole; the newest life is the one to go on with.
         lives = set.intersection(*(set(one.generations) for one in stored))
         generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
@@ -135,7 +133,7 @@ class StreamMemories:
         if newest is not None and newest.clip_index in indices:
             del self._newest[stream_id]
         notes = memory.notes.forget_asked(start_s, end_s if is_aged else math.inf)
-        keys = [*(clip.tokens.key for clip in clips), *notes]
+        keys = [*memory.all_keys(clips), *notes]
         unreached: tuple[str, ...] = ()
         if keys:
             await self.delete(memory, keys)
@@ -166,7 +164,7 @@ class StreamMemories:
     async def take_stock(self, waiting: Waiting) -> Stock:
         """Which clips every worker has stored for good, and what all workers hold."""
         keys = {
-            (stream_id, index): self._memories[stream_id].clip_key(index)
+            (stream_id, index): self._memories[stream_id].stored_key(index)
             for stream_id, indices in waiting.items()
             if stream_id in self._memories
             for index in indices
@@ -203,7 +201,7 @@ class StreamMemories:
         anything was."""
         keys = [*memory.keys()]
         name = new_id("missing")
-        answers = await self._answers(
+        answers = await self.answers(
             lambda is_first: wire.missing_segments(name, keys if is_first else None)
         )
         missing = {key for answer in answers for key in answer}
@@ -212,7 +210,11 @@ class StreamMemories:
             _log.warning("segments are missing", extra={"count": len(missing)})
         return bool(missing)
 
-    async def _answers(self, call: Callable[[bool], wire.WorkerCall[R | None]]) -> list[R]:
+    async def ask(self, call: wire.WorkerCall[R]) -> list[R]:
+        """What all workers answer."""
+        return await self._runner.ask_workers(call)
+
+    async def answers(self, call: Callable[[bool], wire.WorkerCall[R | None]]) -> list[R]:
         """What all workers answer to a call that they work on beside the steps. `call` makes it, to
         begin with and to ask again."""
         answers = await self._runner.ask_workers(call(True))
@@ -258,7 +260,8 @@ class StreamMemories:
             _log.warning("segments are not whole", extra={"count": len(strays)})
             await self._runner.ask_workers(wire.drop_segments(sorted(strays)))
         self.holds_all = self.holds_all and not known
-        covers: list[Cover] = []
+        clips: dict[int, wire.StoredSegment] = {}
+        replaced: list[str] = []
         for segment in sorted(stored[0], key=lambda one: one.key):
             parsed = parse_key(segment.key)
             if segment.key not in known:
@@ -267,14 +270,25 @@ class StreamMemories:
                 memory.sinks.add(segment.key)
             elif parsed.kind is SegmentKind.TEXT:
                 memory.notes.add(Note.restored(segment.key, segment.meta), index=parsed.index)
-            elif parsed.kind is SegmentKind.CLIP:
-                tokens = ClipTokens.restored(segment.key, segment.meta, self._layout)
-                start_s, end_s = segment.start_s, segment.end_s
-                memory.add(RememberedClip(tokens, parsed.index, start_s, end_s, until_s=end_s))
-                if BEFORE_UNTIL in segment.meta:
-                    covers.append(Cover(parsed.index - 1, float(segment.meta[BEFORE_UNTIL])))
-        memory.cover(covers)
+            else:  # what is compacted comes last, and takes the place of the whole clip
+                if parsed.index in clips:
+                    replaced.append(clips[parsed.index].key)
+                clips[parsed.index] = segment
+        if replaced:
+            await self.delete(memory, replaced)
+        self._add_restored(memory, clips)
         _log.info("a stream's memory was found again", extra={"clips": len(memory)})
+
+    def _add_restored(self, memory: StreamMemory, clips: Mapping[int, wire.StoredSegment]) -> None:
+        """Remember stored clips, by their indices."""
+        covers: list[Cover] = []
+        for index, segment in sorted(clips.items()):
+            tokens = ClipTokens.restored(segment.key, segment.meta, self._layout)
+            start_s, end_s = segment.start_s, segment.end_s
+            memory.add(RememberedClip(tokens, index, start_s, end_s, until_s=end_s))
+            if BEFORE_UNTIL in segment.meta:
+                covers.append(Cover(index - 1, float(segment.meta[BEFORE_UNTIL])))
+        memory.cover(covers)
 
     async def _stored(self, memory: StreamMemory) -> list[list[wire.StoredSegment]]:
         """What each worker has of a stream, piece by piece, between the steps of others."""

@@ -5,7 +5,8 @@ KV stays in vLLM's worker; here are the prompts and what becomes of them.
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +54,7 @@ from onlooker.engine.vllm_adapter.families.family import Family
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
 from onlooker.engine.vllm_adapter.gateway.answer_reader import AnswerReader
 from onlooker.engine.vllm_adapter.gateway.checker import Checker
+from onlooker.engine.vllm_adapter.gateway.compactor import Compactor
 from onlooker.engine.vllm_adapter.gateway.composer import PromptComposer
 from onlooker.engine.vllm_adapter.gateway.features import engine_input
 from onlooker.engine.vllm_adapter.gateway.gauge import LoadGauge
@@ -67,7 +69,7 @@ from onlooker.engine.vllm_adapter.gateway.outcome import (
 )
 from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build
 from onlooker.engine.vllm_adapter.gateway.preparer import ClipPreparer
-from onlooker.engine.vllm_adapter.gateway.prompts import SegmentPrompts
+from onlooker.engine.vllm_adapter.gateway.prompts import Ingesting, SegmentPrompts
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load import EngineLoad
@@ -84,6 +86,7 @@ class _Made:
     prompts: SegmentPrompts
     recaller: Recaller
     notes: NoteTaker
+    compactor: Compactor
     checker: Checker
 
 
@@ -150,6 +153,7 @@ class SegmentEngine:
     async def close(self) -> None:
         if self._made is not None:
             await self._parts.notes.close()
+            await self._parts.compactor.close()
         await self._runner.close()
 
     def healthy(self) -> bool:
@@ -167,6 +171,20 @@ class SegmentEngine:
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         memory = self._streams[clip.stream_id]
         memory.cover([Cover(clip.clip_index - 1, before_until_s(clip))])
+        with memory.reading():
+            ingesting, outcome = await self._ingested(memory, clip, care)
+        ingesting.done(memory)
+        await self._streams.add(clip, ingesting.tokens)
+        self._parts.compactor.note(memory, care.compaction)
+        outcome.count(self._metrics, "ingest", num_output_tokens=1)
+        if ingesting.thin is not None:
+            count_places(self._metrics, ingesting.thin.shown)
+        return IngestResult(outcome.num_prompt_tokens, outcome.num_cached_tokens, outcome.served)
+
+    async def _ingested(
+        self, memory: StreamMemory, clip: Clip, care: Care
+    ) -> tuple[Ingesting, RequestOutcome]:
+        """Have a clip computed and kept."""
         while True:
             ingesting = await self._prompts.ingesting(memory, clip, care)
             try:
@@ -178,15 +196,9 @@ class SegmentEngine:
                     raise EngineFailed(lost) from error
                 continue
             if ingesting.tokens.key in outcome.report.saved:
-                break
+                return ingesting, outcome
             if not ingesting.is_filled or not await self._streams.forget_missing(memory):
                 raise EngineFailed(f"clip {clip.clip_index} was seen but not kept")
-        ingesting.done(memory)
-        await self._streams.add(clip, ingesting.tokens)
-        outcome.count(self._metrics, "ingest", num_output_tokens=1)
-        if ingesting.thin is not None:
-            count_places(self._metrics, ingesting.thin.shown)
-        return IngestResult(outcome.num_prompt_tokens, outcome.num_cached_tokens, outcome.served)
 
     async def forget(
         self,
@@ -207,6 +219,15 @@ class SegmentEngine:
     async def answer(self, question: Question) -> AsyncIterator[AnswerEvent]:
         memory = self._streams[question.stream_id]
         memory.cover(question.covers)
+        with memory.reading():
+            async with aclosing(self._answered(memory, question)) as events:
+                async for event in events:
+                    yield event
+
+    async def _answered(
+        self, memory: StreamMemory, question: Question
+    ) -> AsyncGenerator[AnswerEvent, None]:
+        """Answer from what is there, see `answer`."""
         incomplete = memory.is_incomplete
         asks = not self._streams.holds_all
         while True:
@@ -266,10 +287,17 @@ class SegmentEngine:
 
     async def trace(self, question: Question) -> Trace:
         """All scores of all layers for `question`, to calibrate a model."""
-        return await self.recaller.trace(self._streams[question.stream_id], question)
+        memory = self._streams[question.stream_id]
+        with memory.reading():
+            return await self.recaller.trace(memory, question)
 
     async def check(self, check: Check) -> CheckResult:
         return await self._parts.checker.check(check)
+
+    @property
+    def compactor(self) -> Compactor:
+        """Makes old clips smaller, for benchmarks that wait for it."""
+        return self._parts.compactor
 
     @property
     def runner(self) -> VllmRunner:
@@ -342,7 +370,17 @@ class SegmentEngine:
             delete=streams.delete,
         )
         checker = Checker(self._runner, prompts, streams, self._metrics)
-        return _Made(streams, composer, prompts, recaller, notes, checker)
+        compactor = Compactor(
+            memory.compaction,
+            streams,
+            self._gauge,
+            self._clock,
+            self._metrics,
+            recent_clips=self._recent_clips,
+            merge=layout.merge,
+            is_lasting=self._store is not None and self._store.survives is not Guarantee.NONE,
+        )
+        return _Made(streams, composer, prompts, recaller, notes, compactor, checker)
 
     async def _warm_up(self, model: Model) -> ClipRoom:
         """Remember one black clip and forget it; learns what a clip takes."""
@@ -396,6 +434,7 @@ class SegmentEngine:
             shelf_bytes=int(memory.shelf_gib * 2**30),
             write_behind_segments=memory.write_behind_segments,
             fetching_requests=memory.fetching_requests,
+            keeps_queries=memory.compaction.method == "vsb",
         )
         if self._store is not None:
             adapter = replace(adapter, arena_bytes=arena_bytes, store=self._store)

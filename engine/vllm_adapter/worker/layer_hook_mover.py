@@ -23,7 +23,11 @@ _log = logging.getLogger("onlooker.engine.vllm")
 
 
 class LayerHookMover:
-    """See the module, and `KvMover`."""
+    """See the module, and `KvMover`.
+
+    Args:
+        keeps_queries: whether the queries of what is saved are wanted, whatever the index keeps.
+    """
 
     def __init__(
         self,
@@ -31,7 +35,10 @@ class LayerHookMover:
         rotary: Rotary,
         arena: SegmentArena,
         step_rows: StepRows,
+        *,
+        keeps_queries: bool = False,
     ) -> None:
+        self._keeps_queries = keeps_queries
         self._layers = layers
         self._rotary = rotary
         self._arena = arena
@@ -69,7 +76,7 @@ class LayerHookMover:
             self._taken.append((self._saved_rows(key), self._saved_rows(value)))
 
     def queried(self, index: int, query: torch.Tensor) -> None:
-        if self._saves and self._arena.score.needs_queries:
+        if self._saves and (self._keeps_queries or self._arena.score.needs_queries):
             self._queries.append(self._saved_rows(query))
 
     def save(self, saves: list[SaveOp]) -> list[SavedSegment]:
@@ -106,7 +113,8 @@ class LayerHookMover:
             entries = None
             if segment.plain_keys is not None:
                 entries = self._arena.entries(segment.plain_keys, queries)
-            found.append(SavedSegment(op, segment, entries, entries, None))
+            wanted = queries if self._keeps_queries else None
+            found.append(SavedSegment(op, segment, entries, entries, None, wanted))
         return found
 
     def _filled(self, op: SaveOp, computed: Segment) -> Segment | None:

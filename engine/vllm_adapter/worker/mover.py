@@ -39,6 +39,9 @@ class SavedSegment:
     """The same for the store below, on the host."""
     written: DeviceEvent | None
     """The event after which the host can read the segment; None: it can already."""
+    queries: torch.Tensor | None = None
+    """The queries of its tokens without position, [layers, tokens, heads, head_dim]; None where
+    they are not wanted or not known."""
 
 
 class KvMover(Protocol):

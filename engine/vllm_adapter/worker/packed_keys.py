@@ -37,6 +37,7 @@ class PackedKeys:
     needs_queries = False
     is_linear = False
     is_packed = True
+    is_by_token = True
 
     def __init__(self, bits: Literal[1, 8]) -> None:
         self._bits = bits

@@ -36,6 +36,9 @@ class RetrievalScore(Protocol):
     is_packed: bool
     """Whether entries are rows of bytes, a multiple of four, and no numbers. Where there are more
     candidates than are compared one by one, those are compared that are best by their means."""
+    is_by_token: bool
+    """Whether the index keeps something of each token; then it has to be that of the tokens which a
+    segment has."""
     is_linear: bool
     """Whether a segment's score is the product of one vector of the question, `mean_query`, and the
     mean of the segment's entries, so that segments can be searched by likeness."""
@@ -71,6 +74,7 @@ class _ByParts:
     """Compares whole segments by their best part."""
 
     is_packed = False
+    is_by_token = False
 
     def means(self, entries: torch.Tensor) -> torch.Tensor:
         return entries.float().mean(1).flatten(1)
@@ -151,6 +155,7 @@ class LateInteraction(_ByParts):
     small evidence that a mean dilutes; as an index it keeps every key, as a second look none."""
 
     needs_queries = False
+    is_by_token = True
     is_linear = False
 
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:

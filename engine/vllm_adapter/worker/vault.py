@@ -149,10 +149,24 @@ class Vault:
                 if not self._num_doubtful_asks:
                     self._seen_again.clear()
             found = [key for key in keys if key in self._undurable]
+        self._hand_over_again(found)
+        return found
+
+    def unwritten(self, keys: Sequence[str]) -> list[str]:
+        """Which of `keys`, saved by this process, are not yet in the tier that outlives it; all of
+        them while that cannot be relied on. They are handed over once more, as by `undurable`,
+        which is for those who keep a journal: it counts how often it was asked."""
+        if not self.is_kept():
+            return list(keys)
+        with self._lock:
+            found = [key for key in keys if key in self._undurable]
+        self._hand_over_again(found)
+        return found
+
+    def _hand_over_again(self, found: Sequence[str]) -> None:
         if found and (self._again is None or self._again.done()):
             keys_again = [self._share.key(key) for key in found]
             self._again = self._store.write_again(keys_again, self._durable_tier)
-        return found
 
     def is_kept(self) -> bool:
         """Whether the tier that outlives the process can be relied on now: it has lost nothing, or

@@ -24,6 +24,7 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerReport,
 )
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.worker.compacting import Compacting
 from onlooker.engine.vllm_adapter.worker.device_retrieval import DeviceRetriever
 from onlooker.engine.vllm_adapter.worker.fetcher import Fetcher
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
@@ -94,6 +95,9 @@ class SegmentWorker:
         """What the requests that start in this step need, also where the arena has no room for
         it."""
         self.inquiries = Inquiries()
+        self.compacting = Compacting(
+            self.arena, self.vault, self._rotary, self.inquiries, self._wait_saved
+        )
         self._layers: list[AttentionLayer] = []
         self._plan = WorkerPlan()
         self._report = WorkerReport()
@@ -133,7 +137,18 @@ class SegmentWorker:
                 "the KV caches of the layers cannot be read as one: their KV is moved layer by "
                 "layer, for which everybody waits"
             )
-        return LayerHookMover(self._layers, self._rotary, self.arena, self._step_rows)
+        return LayerHookMover(
+            self._layers,
+            self._rotary,
+            self.arena,
+            self._step_rows,
+            keeps_queries=self._settings.keeps_queries,
+        )
+
+    def _wait_saved(self) -> None:
+        """Wait, in a thread, until what was saved so far can be read."""
+        if self._device is not None:
+            self._device.pool.wait()
 
     @property
     def _moving(self) -> KvMover:
@@ -415,6 +430,8 @@ class SegmentWorker:
         for saved in self._moving.save(self._plan.saves):
             span = saved.op.span
             self.arena.put(span.key, saved.segment, saved.entries)
+            if saved.queries is not None and span.retrievable:
+                self.compacting.note_queries(span.key, saved.queries)
             if self.vault is not None:
                 self.vault.save(span, saved.segment, saved.stored_entries, after=saved.written)
             self._report.saved.setdefault(saved.op.request_id, []).append(span.key)

@@ -1,0 +1,283 @@
+"""`Compactor`: makes clips smaller in the background, once they have left the recent window.
+
+Nothing waits for it, and nothing is queued: what is to be compacted stands in the timelines, and a
+few clips are taken at a time, of one stream after the other, while the engine has time. A clip is
+stored a second time, smaller and under another key; from then on prompts are made of that one. The
+first is deleted when the second is where the first was, and when nobody who saw the first is left.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from onlooker.core.clock import Clock
+from onlooker.core.errors import OnlookerError
+from onlooker.core.metrics import Metrics
+from onlooker.engine.memory.clip_tokens import ClipTokens
+from onlooker.engine.memory.compaction import (
+    COMPACTIONS,
+    ClipShape,
+    Compaction,
+    CompactionSection,
+    left_of,
+)
+from onlooker.engine.memory.plan import BEFORE_UNTIL, SaveSpan
+from onlooker.engine.memory.stream_memory import StreamMemory
+from onlooker.engine.memory.timeline import RememberedClip
+from onlooker.engine.vllm_adapter import wire
+from onlooker.engine.vllm_adapter.gateway.gauge import LoadGauge
+from onlooker.engine.vllm_adapter.gateway.memories import StreamMemories
+
+_log = logging.getLogger("onlooker.engine.vllm")
+
+PAUSE_S = 0.25
+"""How long compaction is put off each time."""
+
+REST_S = 30.0
+"""How long a stream is left alone of whose clips some could not be read."""
+
+MAX_RETIRING = 8
+"""Batches whose first segments are not deleted yet; while there are so many, none is added."""
+
+_NAME = "compaction"
+"""What the workers call the work; there is one at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Retiring:
+    """Segments that have been replaced and are to be deleted."""
+
+    memory: StreamMemory
+    old: dict[int, str]
+    """Their keys, by clip index."""
+    new: list[str]
+    readers: frozenset[object]
+    """Those who may still read them."""
+
+
+class Compactor:
+    """See the module.
+
+    Args:
+        recent_clips: the most clips of the recent window.
+        merge: see `RotaryLayout.merge`.
+        is_lasting: whether segments outlive the process, so that the second must be as safe as the
+            first before that is deleted.
+    """
+
+    def __init__(
+        self,
+        settings: CompactionSection,
+        streams: StreamMemories,
+        gauge: LoadGauge,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        recent_clips: int,
+        merge: int,
+        is_lasting: bool,
+    ) -> None:
+        self._settings = settings
+        self._streams = streams
+        self._gauge = gauge
+        self._clock = clock
+        self._metrics = metrics
+        self._behind = max(recent_clips, settings.behind_clips or 2 * recent_clips)
+        self._merge = merge
+        self._is_lasting = is_lasting
+        self._waiting: dict[str, tuple[StreamMemory, str]] = {}
+        """Streams that have a batch to compact, by their prefix, each with its method."""
+        self._resting: dict[str, float] = {}
+        """Until when streams are left alone."""
+        self._retiring: list[_Retiring] = []
+        self._has_work = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, memory: StreamMemory, name: str | None) -> None:
+        """A clip was added. `name`: the method that the stream chose; None: the server's."""
+        name = name or self._settings.method
+        if name not in COMPACTIONS or memory.prefix in self._waiting:
+            return
+        if len(self._due(memory)) < self._settings.batch_clips:
+            return
+        if self._clock.now_s() < self._resting.pop(memory.prefix, -math.inf):
+            return
+        self._waiting[memory.prefix] = memory, name
+        self._has_work.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
+
+    async def settled(self) -> None:
+        """Wait until there is nothing to do."""
+        while self._waiting or self._retiring:
+            await self._clock.sleep(PAUSE_S)
+
+    async def close(self) -> None:
+        """Stop. What is left is as whole as it was."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    # ---- in the background
+
+    async def _run(self) -> None:
+        while True:
+            if not self._waiting and not self._retiring:
+                self._has_work.clear()
+                await self._has_work.wait()
+            try:
+                has_done = await self._one_round()
+            except OnlookerError as error:
+                self._waiting.clear()
+                self._retiring.clear()
+                _log.warning("compaction failed", extra={"reason": error.message})
+                has_done = False
+            if not has_done:
+                await self._clock.sleep(PAUSE_S)
+
+    async def _one_round(self) -> bool:
+        """Compact one batch, if there is one and time for it; returns whether it did."""
+        await self._retire()
+        if not self._waiting:
+            return False
+        is_busy = self._settings.max_load_ratio < min(1.0, self._gauge.load.load_ratio)
+        if is_busy or len(self._retiring) >= MAX_RETIRING:
+            self._count("put_off", self._settings.batch_clips)
+            return False
+        prefix = next(iter(self._waiting))
+        memory, name = self._waiting.pop(prefix)
+        if not self._is_open(memory):
+            return True
+        clips = self._due(memory)
+        num_compacted = await self._compact(memory, COMPACTIONS[name], clips)
+        if num_compacted < len(clips):
+            self._count("lost", len(clips) - num_compacted)
+            self._resting[prefix] = self._clock.now_s() + REST_S
+        elif len(self._due(memory)) >= self._settings.batch_clips:
+            self._waiting[prefix] = memory, name
+        return True
+
+    def _due(self, memory: StreamMemory) -> list[RememberedClip]:
+        """The clips of the next batch."""
+        recent = memory.recent(self._behind)
+        if not recent:
+            return []
+        return memory.whole_before(recent[0].clip_index, self._settings.batch_clips)
+
+    async def _compact(
+        self, memory: StreamMemory, method: Compaction, clips: Sequence[RememberedClip]
+    ) -> int:
+        """Compact clips; returns how many of them are compacted now."""
+        shapes = {clip.tokens.key: ClipShape.of(clip.tokens, self._merge) for clip in clips}
+        measured = await self._measured(memory, method, shapes)
+        ops = [
+            self._op(memory, clip, shapes[clip.tokens.key], method, measured[clip.tokens.key])
+            for clip in clips
+            if clip.tokens.key in measured
+        ]
+        made = await self._streams.answers(
+            lambda is_first: wire.compact_segments(
+                _NAME, [op for op, _ in ops] if is_first else None
+            )
+        )
+        everywhere = set.intersection(*map(set, made))
+        if not self._is_open(memory):
+            return len(clips)
+        new = {
+            index: tokens
+            for _, (index, tokens) in ops
+            if tokens.key in everywhere
+            and memory.stored_key(index) == memory.clip_key(index)
+            and memory.at_index(index) is not None
+        }
+        memory.twins.update({index: tokens.key for index, tokens in new.items()})
+        await self._streams.ask(wire.take_up_segments([tokens.key for tokens in new.values()]))
+        # Meanwhile clips may have been deleted, their twins with them.
+        new = {index: tokens for index, tokens in new.items() if index in memory.twins}
+        if new and self._is_open(memory):
+            before = memory.num_tokens
+            old = {index: memory.stored_key(index) for index in new}
+            memory.compact(new)
+            memory.twins.update(old)
+            keys = [tokens.key for tokens in new.values()]
+            self._retiring.append(_Retiring(memory, old, keys, memory.readers))
+            saved_bytes = (before - memory.num_tokens) * self._streams.bytes_per_token
+            self._metrics.compaction_saved_bytes.inc(saved_bytes)
+            self._count("compacted", len(new))
+        return len(new)
+
+    def _op(
+        self,
+        memory: StreamMemory,
+        clip: RememberedClip,
+        shape: ClipShape,
+        method: Compaction,
+        measured: Sequence[float],
+    ) -> tuple[wire.CompactOp, tuple[int, ClipTokens]]:
+        """What the workers make of a clip, and the clip as it is remembered then."""
+        left = left_of(method, shape, measured, self._settings)
+        key = memory.compacted_key(clip.clip_index)
+        tokens = clip.tokens.compacted(key, np.array([row for row, _ in left], np.int64))
+        earlier = memory.at_index(clip.clip_index - 1)
+        until_s = clip.start_s if earlier is None else earlier.until_s
+        span = SaveSpan(
+            key,
+            0,
+            len(left),
+            0,
+            tokens.offsets.tolist(),
+            start_s=clip.start_s,
+            end_s=clip.end_s,
+            meta={**tokens.meta(), BEFORE_UNTIL: repr(until_s)},
+        )
+        return wire.CompactOp(clip.tokens.key, span, left), (clip.clip_index, tokens)
+
+    async def _measured(
+        self, memory: StreamMemory, method: Compaction, shapes: dict[str, ClipShape]
+    ) -> dict[str, Sequence[float]]:
+        """What the workers measure of the clips, by their keys; without those that are gone."""
+        if method.measure == "nothing":
+            return dict.fromkeys(shapes, ())
+        asked = {key: method.pairs(shape) for key, shape in shapes.items()}
+        op = wire.MeasureOp(method.measure, memory.ends[1].tokens.key, asked)
+        each = await self._streams.answers(
+            lambda is_first: wire.measure_segments(_NAME, op if is_first else None)
+        )
+        return {
+            key: np.mean([one[key] for one in each], axis=0).tolist()
+            for key in shapes
+            if all(key in one for one in each)
+        }
+
+    async def _retire(self) -> None:
+        """Delete segments that have been replaced, where that is safe."""
+        for one in list(self._retiring):
+            memory = one.memory
+            if not self._is_open(memory):
+                self._retiring.remove(one)
+                continue
+            if one.readers & memory.readers:
+                continue
+            if self._is_lasting:
+                unwritten = await self._streams.ask(wire.unwritten_segments(one.new))
+                if any(unwritten):
+                    continue
+            self._retiring.remove(one)
+            gone = [key for index, key in one.old.items() if memory.twins.get(index) == key]
+            for index in one.old:
+                memory.twins.pop(index, None)
+            if gone:
+                await self._streams.delete(memory, gone)
+
+    def _is_open(self, memory: StreamMemory) -> bool:
+        return any(one is memory for one in self._streams)
+
+    def _count(self, outcome: str, num_clips: int) -> None:
+        self._metrics.compaction.labels(outcome).inc(num_clips)
