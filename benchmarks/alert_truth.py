@@ -164,20 +164,22 @@ def mark(
 
 REPLY_SPAN_S = 5.0
 OMEGA = 0.5
+SILENT_SHARE = 0.25
+"""What silence is worth, as a share of a right reply."""
 
 
 def pauc(delay_s: float | None) -> float:
     """One event's score (0-1) after ProactiveVideoQA, for replies that are right or missing.
 
-    It goes by the quality of all that was said so far, over the reply's time span: 0.5 until the
-    first reply, 1 from a right one on, 0 at the end where none came. The area under that curve
-    counts by `OMEGA`, its final level by the rest. (This is our reading of a description; the judge
-    here is the truth itself.)
+    It is the area under the quality of what was said so far, over the time in which a reply may
+    come: that of silence until the reply counts, and then that of a right one. A reply counts as if
+    it had come in `OMEGA` less of its delay. See `onlooker.benchmarks.adapters.pauc`; the judge
+    here is the truth itself.
     """
     if delay_s is None or delay_s > REPLY_SPAN_S:
-        return OMEGA * 0.5
-    share = max(0.0, delay_s) / REPLY_SPAN_S
-    return OMEGA * (0.5 * share + (1 - share)) + (1 - OMEGA)
+        return SILENT_SHARE
+    share = (1 - OMEGA) * max(0.0, delay_s) / REPLY_SPAN_S
+    return SILENT_SHARE * share + (1 - share)
 
 
 def right_in_time(event: int, spoke: Sequence[int], *, asked: int) -> bool:

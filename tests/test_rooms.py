@@ -13,9 +13,10 @@ for name in sys.argv[1:]:
     module = importlib.import_module(name)
     for found in pkgutil.walk_packages(getattr(module, "__path__", []), name + "."):
         # All but the first need frameworks that only whoever uses them installs.
-        if not found.name.endswith(
-            ("__main__", "eyes.pipecat_eyes", "eyes.livekit_eyes", "lmms.models.onlooker")
-        ):
+        if not found.name.endswith((
+            "__main__", "eyes.pipecat_eyes", "eyes.livekit_eyes", "lmms.models.onlooker",
+            "lmms.models.manifest",
+        )):
             importlib.import_module(found.name)
 print(*sorted({name.split(".")[0] for name in sys.modules}))
 """

@@ -155,7 +155,7 @@ MAY_IMPORT_PUSH = ("watches/apprise_notifier.py",)
 VOICE = {"pipecat", "livekit"}  # of whoever uses them
 MAY_IMPORT_VOICE = ("clients/eyes/",)
 LMMS = {"lmms_eval"}  # of whoever uses it
-MAY_IMPORT_LMMS = ("clients/lmms/models/onlooker.py",)
+MAY_IMPORT_LMMS = ("clients/lmms/models/onlooker.py", "clients/lmms/models/manifest.py")
 TRAINING = {"matplotlib", "tqdm"}  # of the dev group; a server never trains
 
 

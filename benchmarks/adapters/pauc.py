@@ -1,8 +1,8 @@
 """PAUC, the area under the curve of what was said and when (Wang et al., "ProactiveVideoQA",
-arXiv 2507.09313).
+arXiv 2507.09313), as its scorer reckons.
 
-The paper's judge gives what has been said so far 0, 1 or 2 points for how well it matches the true
-answer. Within the true answer's span of time these points are drawn over time:
+A judge gives what has been said so far 0, 1 or 2 points for how well it matches the true answer.
+Within the true answer's span of time these points are drawn over time, as a staircase:
 
     points
        2 |            +-----------    after the second reply
@@ -11,13 +11,12 @@ answer. Within the true answer's span of time these points are drawn over time:
        0 +------+-----+-----------
          start  t1    t2         end
 
-The area below, divided by that of 2 points all the time, is PAUC. `omega` says how much the time
-of a reply counts: times are contracted to ``start + omega * (t - start)``, so that 1 takes them as
-they are and 0 looks at the last word only; the paper's default is 0.5.
+The area below, divided by that of 2 points all the time, is PAUC. `omega` says how little the time
+of a reply counts: a reply counts as if it had come at ``start + (1 - omega) * (t - start)``, so that
+0 takes times as they are and 1 looks at the last word only; the default is 0.5.
 
-Neither the full text of the paper nor its scorer was at hand here. Three points are our reading of
-shorter descriptions, and are to be checked before figures are compared: that silence counts half a
-point, how `omega` contracts times, and that the curve is a staircase.
+The scorer's own file was not at hand here, but two programs that say that they carry it over, and
+that agree with each other. The words of the paper itself were not compared.
 """
 
 from collections.abc import Sequence
@@ -28,26 +27,41 @@ MAX_POINTS = 2.0
 SILENT_POINTS = 0.5
 OMEGA = 0.5
 
+Curve = Sequence[tuple[float, float]]
+"""For each reply within a span, in the order of time, when it was said and how many points what had
+been said by then was worth."""
 
-def pauc(
-    points: Sequence[tuple[float, float]], *, start_s: float, end_s: float, omega: float = OMEGA
-) -> float:
+
+def pauc(points: Curve, *, start_s: float, end_s: float, omega: float = OMEGA) -> float:
     """The area under the curve, from 0 to 1.
 
     Args:
-        points: for each reply within the span, in the order of time, when it was said and how many
-            points what had been said by then was worth.
-        start_s, end_s: the span of time in which the true answer is to be said.
+        start_s, end_s: the span of time in which the true answer is to be said. In a span without
+            length what was said in the end counts, where the scorer gives nothing.
     """
-    if end_s <= start_s:  # a moment: only what was said counts
+    if end_s <= start_s:
         return (points[-1][1] if points else SILENT_POINTS) / MAX_POINTS
     area, since_s, level = 0.0, start_s, SILENT_POINTS
     for at_s, worth in points:
-        moved_s = start_s + omega * (at_s - start_s)
+        moved_s = start_s + (1 - omega) * (at_s - start_s)
         area += level * (moved_s - since_s)
         since_s, level = moved_s, worth
     area += level * (end_s - since_s)
     return area / (MAX_POINTS * (end_s - start_s))
+
+
+def without_late_harm(points: Curve, *, shown_until_s: float) -> list[tuple[float, float]]:
+    """The curve without replies that came after what they tell of had ended to be shown, and that
+    made what had been said by then worth less: the scorer does not hold these against a model."""
+    kept: list[tuple[float, float]] = []
+    last_shown = 0.0
+    for at_s, worth in points:
+        if at_s <= shown_until_s:
+            last_shown = worth
+        elif worth < last_shown:
+            continue
+        kept.append((at_s, worth))
+    return kept
 
 
 def duplicate_ratio(replies: Sequence[Pushed]) -> float:

@@ -15,7 +15,12 @@ from typing import Any
 
 from onlooker.benchmarks.adapters.asked import Answered, Pushed, ReplyForm, VideoProbe, VideoTask
 from onlooker.benchmarks.adapters.conversations import holds, words_of
-from onlooker.benchmarks.adapters.pauc import OMEGA, duplicate_ratio, pauc
+from onlooker.benchmarks.adapters.pauc import (
+    OMEGA,
+    duplicate_ratio,
+    pauc,
+    without_late_harm,
+)
 from onlooker.benchmarks.adapters.times import seconds_of
 
 PointsOf = Callable[[str, str], int]
@@ -33,6 +38,9 @@ def tasks(items: Sequence[dict[str, Any]]) -> Iterator[VideoTask]:
                 "content": str(turn["content"]),
                 "start_s": seconds_of(turn["reply_timespan"][0]),
                 "end_s": seconds_of(turn["reply_timespan"][1]),
+                "shown_until_s": seconds_of(
+                    turn.get("related_timespan", turn["reply_timespan"])[1]
+                ),
             }
             for turn in item["answer"]
         ]
@@ -62,9 +70,9 @@ def points_of(said: str, truth: str) -> int:
 def scores(
     answered: Sequence[Answered], *, omega: float = OMEGA, judge: PointsOf = points_of
 ) -> dict[str, float]:
-    """PAUC of all: the mean of the items, each the mean of its true answers; and beside it by
-    group, with the share of replies that only repeat, and of true answers about which nothing was
-    said in their time."""
+    """PAUC of all: the mean of the true answers, of all items together, as the benchmark reckons;
+    and beside it by group, with the share of replies that only repeat, and of true answers about
+    which nothing was said in their time."""
     by_group: dict[str, list[float]] = {}
     silent: list[bool] = []
     for one in answered:
@@ -73,21 +81,20 @@ def scores(
         silent += [not replies for replies in within]
         marks = [
             pauc(
-                _curve(replies, turn["content"], judge),
+                _curve(replies, turn, judge),
                 start_s=turn["start_s"],
                 end_s=turn["end_s"],
                 omega=omega,
             )
             for replies, turn in zip(within, turns, strict=True)
         ]
-        if marks:
-            by_group.setdefault(one.probe.group, []).append(_mean(marks))
-    items = [mark for marks in by_group.values() for mark in marks]
+        by_group.setdefault(one.probe.group, []).extend(marks)
+    everything = [mark for marks in by_group.values() for mark in marks]
     return {
         **{group: _mean(marks) for group, marks in sorted(by_group.items())},
         "duplicates": _mean([duplicate_ratio(one.pushed) for one in answered]),
         "silent": _mean(silent),
-        "all": _mean(items),
+        "all": _mean(everything),
     }
 
 
@@ -95,13 +102,19 @@ def _within(replies: Sequence[Pushed], turn: dict[str, Any]) -> list[Pushed]:
     return [reply for reply in replies if turn["start_s"] <= reply.at_s <= turn["end_s"]]
 
 
-def _curve(replies: Sequence[Pushed], truth: str, judge: PointsOf) -> list[tuple[float, float]]:
+def _curve(
+    replies: Sequence[Pushed], turn: dict[str, Any], judge: PointsOf
+) -> list[tuple[float, float]]:
+    """The points of what had been said by each reply. One that says again, letter for letter, what
+    was said already is not judged."""
     said: list[str] = []
     curve: list[tuple[float, float]] = []
     for reply in replies:
+        if reply.text in said:
+            continue
         said.append(reply.text)
-        curve.append((reply.at_s, judge("\n".join(said), truth)))
-    return curve
+        curve.append((reply.at_s, judge(" ".join(said), turn["content"])))
+    return without_late_harm(curve, shown_until_s=turn["shown_until_s"])
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -1,1 +1,1 @@
-"""A server as a model of `lmms-eval`: ``LMMS_EVAL_PLUGINS=onlooker.clients.lmms``."""
+"""A server as a model of `lmms-eval`: ``lmms_eval --model onlooker``, where both are installed."""

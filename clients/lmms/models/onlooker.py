@@ -1,7 +1,7 @@
 """`OnlookerModel`: a running server as a "simple" model of `lmms-eval`.
 
-    LMMS_EVAL_PLUGINS=onlooker.clients.lmms python -m lmms_eval \\
-        --model onlooker --model_args server=http://127.0.0.1:8000,fps=2 --tasks videomme
+    python -m lmms_eval --model onlooker \\
+        --model_args server=http://127.0.0.1:8000,fps=2 --tasks videomme
 
 `lmms-eval` hands over the text of each item and its videos and pictures; this shows them to the
 server and returns what it says, in the order of the items.

@@ -6,7 +6,9 @@ The library is not installed here; a class in its place has what models get of i
 import asyncio
 import importlib
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -20,6 +22,7 @@ from onlooker.core.errors import NotFound
 from onlooker.engine.interface import Question
 from tests.fakes.served import serving
 
+ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = "Which one is it now?\nA. red\nB. blue\nC. green"
 
 
@@ -42,6 +45,30 @@ def make_model(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
     path = f"{models.__name__}.{name}"
     yield getattr(importlib.import_module(path), kind)
     sys.modules.pop(path, None)
+
+
+@dataclass
+class ModelManifest:
+    """How the library is told of a model."""
+
+    model_id: str
+    simple_class_path: str | None = None
+
+
+def test_the_package_names_the_model_by_an_entry_point(
+    make_model: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub = ModuleType("lmms_eval.models.registry_v2")
+    stub.ModelManifest = ModelManifest  # type: ignore[attr-defined]  # as above
+    monkeypatch.setitem(sys.modules, "lmms_eval.models", ModuleType("lmms_eval.models"))
+    monkeypatch.setitem(sys.modules, "lmms_eval.models.registry_v2", stub)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, function = project["entry-points"]["lmms_eval.models"]["onlooker"].split(":")
+    (told,) = getattr(importlib.import_module(module), function)()
+    sys.modules.pop(module, None)
+    assert told.model_id == "onlooker"
+    path, kind = told.simple_class_path.rsplit(".", 1)
+    assert getattr(importlib.import_module(path), kind) is make_model
 
 
 class Noting(ColourEngine):

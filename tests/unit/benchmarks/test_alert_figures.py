@@ -47,7 +47,7 @@ def test_alerts_are_counted_against_the_events_of_their_own_watch(watched: Watch
     assert (perfect["events"], perfect["precision"], perfect["recall"]) == (num_events, 1.0, 1.0)
     assert perfect["push_in_time"] == 1.0
     assert perfect["latency_s"]["p95"] <= 1.5
-    assert perfect["pauc"] == pytest.approx(0.5 * (0.5 * 0.1 + 0.9) + 0.5), "half a second late"
+    assert perfect["pauc"] == pytest.approx(0.25 * 0.05 + 0.95), "half a second late"
     watched.told = [*watched.told[1:], make_alert("w0", SECONDS + 5)]
     worse = watch_figures([watched], SECONDS)
     assert worse["recall"] == pytest.approx((num_events - 1) / num_events, abs=1e-4)

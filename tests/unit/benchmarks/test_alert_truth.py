@@ -30,10 +30,10 @@ def test_what_is_a_matter_of_words_counts_neither_way() -> None:
 @pytest.mark.parametrize(
     ("delay_s", "score"),
     [
-        (0.0, 1.0),  # at once: full area, full final level
-        (5.0, 0.75),  # at the very end: 0.5 x 0.5 of the area, and the final level
-        (2.5, 0.875),
-        (None, 0.25),  # never: the level before, and none at the end
+        (0.0, 1.0),  # at once
+        (5.0, 0.625),  # at the very end, as if in the middle: half a quarter, and half of all
+        (2.5, 0.8125),
+        (None, 0.25),  # never: the level of silence
         (6.0, 0.25),
     ],
 )

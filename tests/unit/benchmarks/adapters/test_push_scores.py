@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from onlooker.benchmarks.adapters import proactive_video_qa, streaming_bench
 from onlooker.benchmarks.adapters.asked import Answered, Pushed, ReplyForm, VideoProbe
-from onlooker.benchmarks.adapters.pauc import duplicate_ratio, pauc
+from onlooker.benchmarks.adapters.pauc import duplicate_ratio, pauc, without_late_harm
 
-TURN = {"content": "a red car", "start_s": 10.0, "end_s": 20.0}
+TURN = {"content": "a red car", "start_s": 10.0, "end_s": 20.0, "shown_until_s": 20.0}
 
 
 def watched(*pushed: tuple[float, str], **more: object) -> Answered:
@@ -24,11 +24,12 @@ def watched(*pushed: tuple[float, str], **more: object) -> Answered:
         ([], 0.5, 0.25),  # silence is worth half a point of two
         ([(10.0, 2)], 0.5, 1.0),  # right at once
         ([(10.0, 0)], 0.5, 0.0),  # wrong at once: worse than silence
-        ([(20.0, 2)], 1.0, 0.25),  # right, but only at the very end
+        ([(20.0, 2)], 0.0, 0.25),  # right, but only at the very end
         ([(20.0, 2)], 0.5, (5 * 0.5 + 5 * 2) / 20),  # the same, as if half as late
-        ([(20.0, 2)], 0.0, 1.0),  # the same, where times do not count
-        ([(12.0, 1), (16.0, 2)], 1.0, (2 * 0.5 + 4 * 1 + 4 * 2) / 20),
-        ([(12.0, 2), (16.0, 1)], 1.0, (2 * 0.5 + 4 * 2 + 4 * 1) / 20),  # talked out of it
+        ([(20.0, 2)], 1.0, 1.0),  # the same, where times do not count
+        ([(20.0, 2)], 0.25, (7.5 * 0.5 + 2.5 * 2) / 20),  # as if three quarters as late
+        ([(12.0, 1), (16.0, 2)], 0.0, (2 * 0.5 + 4 * 1 + 4 * 2) / 20),
+        ([(12.0, 2), (16.0, 1)], 0.0, (2 * 0.5 + 4 * 2 + 4 * 1) / 20),  # talked out of it
     ],
 )
 def test_pauc_is_the_share_of_the_area(
@@ -51,7 +52,26 @@ def test_pauc_is_between_nothing_and_all(points: list[tuple[float, int]], omega:
     assert -1e-9 <= found <= 1 + 1e-9
 
 
-@given(st.floats(10, 20), st.floats(10, 20), st.floats(0.1, 1))
+@pytest.mark.parametrize(
+    ("points", "kept"),
+    [
+        ([(11.0, 1), (14.0, 2), (16.0, 1)], [(11.0, 1), (14.0, 2)]),  # late, and worse: left out
+        ([(11.0, 1), (16.0, 2)], [(11.0, 1), (16.0, 2)]),  # late, and better
+        ([(11.0, 2), (14.0, 1)], [(11.0, 2), (14.0, 1)]),  # worse, but while it was shown
+        ([(16.0, 0)], [(16.0, 0)]),  # nothing was said before
+        (
+            [(11.0, 1), (16.0, 2), (17.0, 1)],
+            [(11.0, 1), (16.0, 2), (17.0, 1)],
+        ),  # no worse than then
+    ],
+)
+def test_late_replies_that_make_it_worse_are_not_held_against_a_model(
+    points: list[tuple[float, float]], kept: list[tuple[float, float]]
+) -> None:
+    assert without_late_harm(points, shown_until_s=15.0) == kept
+
+
+@given(st.floats(10, 20), st.floats(10, 20), st.floats(0, 0.9))
 def test_to_be_right_earlier_is_never_worse(one_s: float, other_s: float, omega: float) -> None:
     early_s, late_s = sorted((one_s, other_s))
     early = pauc([(early_s, 2)], start_s=10.0, end_s=20.0, omega=omega)
@@ -82,13 +102,25 @@ def test_what_was_said_before_in_the_span_counts_with_what_is_said_later() -> No
     assert proactive_video_qa.scores(ones)["all"] == pytest.approx((2.5 * 1 + 7.5 * 2) / 20)
 
 
-def test_an_item_is_the_mean_of_its_answers_and_the_score_that_of_items() -> None:
-    missed = {"content": "a dog", "start_s": 20.0, "end_s": 30.0}
+def test_a_reply_that_is_repeated_is_not_judged_again() -> None:
+    asked: list[str] = []
+
+    def judge(said: str, truth: str) -> int:
+        asked.append(said)
+        return 1
+
+    ones = [watched((11.0, "a car"), (12.0, "a car"), (13.0, "a red one"), turns=[TURN])]
+    proactive_video_qa.scores(ones, judge=judge)
+    assert asked == ["a car", "a car a red one"]
+
+
+def test_the_score_is_the_mean_of_all_true_answers() -> None:
+    missed = {"content": "a dog", "start_s": 20.0, "end_s": 30.0, "shown_until_s": 30.0}
     ones = [
         watched((10.0, "a red car"), turns=[TURN, missed]),  # 1 and 0.25
         watched((10.0, "a red car"), turns=[TURN]),  # 1
     ]
-    assert proactive_video_qa.scores(ones)["all"] == pytest.approx((0.625 + 1) / 2)
+    assert proactive_video_qa.scores(ones)["all"] == pytest.approx((1 + 0.25 + 1) / 3)
 
 
 def test_another_judge_may_give_the_points() -> None:
