@@ -330,8 +330,8 @@ class Metrics:
     def _add_orders(self, registry: CollectorRegistry) -> None:
         self.orders = Counter(
             "onlooker_orders_total",
-            "Watches of standing orders at streams that were opened or labelled: applied, dropped, "
-            "failed (the log says why).",
+            "Watches of standing orders at streams that were opened or labelled, or whose order "
+            "was changed: applied, changed, dropped, failed (the log says why).",
             ["outcome"],
             registry=registry,
         )

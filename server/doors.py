@@ -43,6 +43,7 @@ ROUTES: Mapping[str, Action] = {
     "POST /v1/watches": Action.MAKE_WATCH,
     "GET /v1/watches": Action.LIST_WATCHES,
     "GET /v1/watches/{order_id}": Action.LIST_WATCHES,
+    "PATCH /v1/watches/{order_id}": Action.CHANGE_WATCH,
     "DELETE /v1/watches/{order_id}": Action.DELETE_WATCH,
     "POST /v1/whip/{stream_id}": Action.PUSH_FRAME,
     "PATCH /v1/whip/{stream_id}/{session_id}": Action.PUSH_FRAME,

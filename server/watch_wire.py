@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from onlooker.core.protocol.watches import (
     AlertObject,
     WatchChanges,
@@ -22,6 +24,9 @@ _MAY_BE_NULL = {
     "condition", "instruction", "question", "min_confidence", "max_alerts_per_minute",
     "answer_prompt", "json_schema", "expires_after_s", "supersede", "webhook", "silence_threshold",
 }  # fmt: skip
+
+
+_OPTIONS = TypeAdapter(WatchOptions)
 
 
 def option_changes(config: WatchChanges, grant: Grant) -> dict[str, Any]:
@@ -45,6 +50,12 @@ def option_changes(config: WatchChanges, grant: Grant) -> dict[str, Any]:
 def watch_options(config: WatchChanges, grant: Grant) -> WatchOptions:
     """The options of a new watch. Raises as `option_changes`."""
     return WatchOptions(**option_changes(config, grant))
+
+
+def watch_wire_options(options: WatchOptions) -> dict[str, Any]:
+    """All options of a watch as a client would send them, those that are not set as null."""
+    sent: dict[str, Any] = _OPTIONS.dump_python(options, mode="json")
+    return sent
 
 
 def check_hook(watch: Watch, grant: Grant) -> None:

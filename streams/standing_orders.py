@@ -1,12 +1,15 @@
 """Standing orders: watches over labels, for streams that are open and for those that open later.
 
 An order is kept for its tenant. Every stream that has its labels has a watch of it, which bears the
-order's id; whoever opens the stream next, or changes its labels, brings that up to date.
+order's id; whoever opens the stream next, or changes its labels, brings that up to date. What was
+said last holds: a stream's watch that was changed for itself is as the order again once the order
+is changed.
 """
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,6 +26,7 @@ from onlooker.core.ids import StreamId, split_stream_id, tenant_stream_id
 from onlooker.core.metrics import Metrics
 from onlooker.streams.stream import Stream
 from onlooker.watches.options import WatchOptions
+from onlooker.watches.watch import Watch
 
 _log = logging.getLogger("onlooker.streams.orders")
 
@@ -47,6 +51,16 @@ class StandingOrder:
     options: WatchOptions
     """Of the watch that each of them has."""
     created_wall_s: float
+    changed_wall_s: float = 0.0
+    """When it was changed last; 0 where it never was."""
+
+    def is_newer_than(self, watch: Watch) -> bool:
+        """Whether it was changed after the options of its watch at a stream were last said."""
+        return self.changed_wall_s > watch.changed_wall_s
+
+    def option_values(self) -> dict[str, Any]:
+        """The options of its watches, by their names."""
+        return {one.name: getattr(self.options, one.name) for one in fields(self.options)}
 
 
 _KEPT = TypeAdapter(StandingOrder)
@@ -116,6 +130,16 @@ class OrderBook:
             )
         await self._write(tenant, order.order_id, _KEPT.dump_json(order))
 
+    async def change(self, tenant: str, order: StandingOrder) -> None:
+        """Keep an order in place of the one with its id. Streams follow by `apply`.
+
+        Raises:
+            NotFound: the tenant has none of this id.
+            what `orders` does.
+        """
+        await self.get(tenant, order.order_id)
+        await self._write(tenant, order.order_id, _KEPT.dump_json(order))
+
     async def drop(self, tenant: str, order_id: str) -> None:
         """Keep an order no more. Raises: what `orders` does."""
         await self._write(tenant, order_id, b"")
@@ -136,13 +160,21 @@ class OrderBook:
             await self._one(stream, order_id, None)
         for order_id in sorted(meant.keys() - has):
             await self._one(stream, order_id, meant[order_id])
+        for order_id in sorted(has & meant.keys()):
+            if meant[order_id].is_newer_than(stream.watches.get(order_id)):
+                await self._one(stream, order_id, meant[order_id], is_new=False)
 
     # ---- inside
 
-    async def _one(self, stream: Stream, order_id: str, order: StandingOrder | None) -> None:
+    async def _one(
+        self, stream: Stream, order_id: str, order: StandingOrder | None, *, is_new: bool = True
+    ) -> None:
         try:
             if order is None:
                 await stream.drop_watch(order_id)
+            elif not is_new:
+                stream.watches.update(order_id, order.option_values())
+                await stream.keep_watches()
             else:
                 await stream.make_watch(order.options, order_id)
         except (Conflict, NotFound):  # somebody else was quicker
@@ -154,7 +186,8 @@ class OrderBook:
                 extra={"order": order_id, "detail": error.message},
             )
         else:
-            self._metrics.orders.labels("dropped" if order is None else "applied").inc()
+            outcome = "dropped" if order is None else "applied" if is_new else "changed"
+            self._metrics.orders.labels(outcome).inc()
 
     async def _write(self, tenant: str, order_id: str, content: bytes) -> None:
         shelf, name = tenant_stream_id(tenant, _SHELF), f"{ORDERS}/{order_id}"

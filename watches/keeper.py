@@ -124,7 +124,12 @@ class WatchKeeper:
         for one in kept:
             try:
                 watch = self._add(one.watch_id, one.options, one.created_wall_s, one.created_s)
-                watch.go_on(one.alerts_s, num_alerts=one.num_alerts, is_on=one.is_on)
+                watch.go_on(
+                    one.alerts_s,
+                    num_alerts=one.num_alerts,
+                    is_on=one.is_on,
+                    changed_wall_s=one.changed_wall_s,
+                )
                 self._publish(WatchChanged(watch.watch_id, "created"))
             except ClientError as error:  # the settings have changed since
                 _log.warning("a kept watch was left out", extra={"detail": error.message})
@@ -138,7 +143,12 @@ class WatchKeeper:
         """
         settings = self._service.settings
         wording = self._service.model.wording
-        watch = self.get(watch_id).updated(changes, wording=wording, settings=settings)
+        watch = self.get(watch_id).updated(
+            changes,
+            wording=wording,
+            settings=settings,
+            changed_wall_s=self._service.clock.wall_s(),
+        )
         check_options(watch.options, settings)
         self._lookers[watch_id].stop()
         self._begin(watch)

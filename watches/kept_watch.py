@@ -30,6 +30,8 @@ class KeptWatch:
     num_alerts: int = 0
     is_on: bool = False
     """Whether what it looks for was there, and was spoken of."""
+    changed_wall_s: float | None = None
+    """None in documents of servers that did not note it."""
 
 
 _KEPT = TypeAdapter(list[KeptWatch])
@@ -46,6 +48,7 @@ def watches_document(watches: Sequence[Watch]) -> bytes:
             alerts_s=watch.alerts_s,
             num_alerts=watch.counts.alerts - watch.num_speaking,
             is_on=watch.is_told,
+            changed_wall_s=watch.changed_wall_s,
         )
         for watch in watches
         if watch.state != "ended" or watch.num_speaking  # the next server looks again, and speaks

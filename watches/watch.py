@@ -50,6 +50,8 @@ class Watch:
     trigger_names: Sequence[TriggerName]
     prompts: Prompts
     max_per_minute: float
+    changed_wall_s: float
+    """When its options were last said: as it was created, or changed."""
     counts: WatchCounts = field(default_factory=WatchCounts)
     last_confidence: float | None = None
     why_ended: str | None = None
@@ -81,6 +83,7 @@ class Watch:
             trigger_names=options.triggers(wording),
             prompts=prompts,
             max_per_minute=options.max_alerts_per_minute or settings.max_alerts_per_minute,
+            changed_wall_s=created_wall_s,
         )
 
     @property
@@ -107,8 +110,18 @@ class Watch:
         is_later = not self._alerts_s or clip.end_s > self._alerts_s[-1]
         return is_later and clip.end_s >= self.created_s
 
-    def go_on(self, alerts_s: Sequence[float], *, num_alerts: int, is_on: bool) -> None:
-        """Take the place of this watch of an earlier server."""
+    def go_on(
+        self,
+        alerts_s: Sequence[float],
+        *,
+        num_alerts: int,
+        is_on: bool,
+        changed_wall_s: float | None,
+    ) -> None:
+        """Take the place of this watch of an earlier server. `changed_wall_s`: None where that did
+        not note it."""
+        if changed_wall_s is not None:
+            self.changed_wall_s = changed_wall_s
         self._alerts_s.extend(alerts_s)
         self.counts.alerts = num_alerts
         self.is_told = is_on
@@ -123,10 +136,17 @@ class Watch:
             self.last_confidence = decision.confidence
 
     def updated(
-        self, changes: dict[str, Any], *, wording: Wording, settings: WatchesSection
+        self,
+        changes: dict[str, Any],
+        *,
+        wording: Wording,
+        settings: WatchesSection,
+        changed_wall_s: float,
     ) -> "Watch":
-        """The same watch with other options. The trigger begins anew where a change concerns it."""
+        """The same watch with other options. The trigger begins anew where a change concerns it; an
+        option that is named as it was has not changed."""
         options = replace(self.options, **changes)
+        changed = {one for one in changes if getattr(options, one) != getattr(self.options, one)}
         fresh = Watch.make(
             self.watch_id,
             options,
@@ -136,7 +156,8 @@ class Watch:
             created_s=self.created_s,
         )
         fresh.counts, fresh._alerts_s = self.counts, self._alerts_s
-        if set(changes) <= KEEPS_TRIGGER:
+        fresh.changed_wall_s = changed_wall_s
+        if changed <= KEEPS_TRIGGER:
             fresh.trigger, fresh.is_told = self.trigger, self.is_told
         return fresh
 

@@ -14,6 +14,13 @@ class OrderConfig(WatchChanges):
     tenant."""
 
 
+class OrderChanges(WatchChanges):
+    """What may change of a standing order; absent fields stay as they are."""
+
+    labels: Labels | None = None
+    """Streams that have all of these labels have the watch from now on, and no others."""
+
+
 class OrderedStream(Outbound):
     """A stream that is open and has an order's labels."""
 
@@ -37,13 +44,18 @@ class OrderObject(Outbound):
     condition: str | None = None
     instruction: str | None = None
     question: str | None = None
+    paused: bool = False
+    """Whether its watches look at nothing until it is changed again."""
     created_at: float
     """In seconds since the Unix epoch."""
+    changed_at: float | None = None
+    """When it was changed last; null where it never was."""
     streams: list[OrderedStream] | None = None
-    """The streams that were given the watch just now; null where an order is only told."""
+    """The streams that were given the watch just now, or whose watch follows a change; null where
+    an order is only told."""
     unreached: list[str] = []
-    """Servers that did not say which streams they have. A stream there has the watch once it is
-    opened again or its labels change."""
+    """Servers that did not say which streams they have. A stream there has the watch, as the order
+    is then, once it is opened again or its labels change."""
 
 
 class OrderList(Outbound):

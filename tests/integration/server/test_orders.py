@@ -96,6 +96,96 @@ async def test_an_order_that_is_taken_back_takes_its_watches_along(
     assert (await http.delete(f"/v1/watches/{order_id}")).status_code == 404
 
 
+async def change(http: httpx.AsyncClient, order_id: str, **changes: Any) -> dict[str, Any]:
+    reply = await http.patch(f"/v1/watches/{order_id}", json=changes)
+    assert reply.status_code == 200, reply.text
+    told: dict[str, Any] = reply.json()
+    return told
+
+
+async def watch(http: httpx.AsyncClient, name: str, watch_id: str) -> dict[str, Any]:
+    reply = await http.get(f"/v1/streams/{name}/watches/{watch_id}")
+    told: dict[str, Any] = reply.json()
+    return told
+
+
+async def test_the_watches_of_an_order_follow_when_it_is_changed(http: httpx.AsyncClient) -> None:
+    await make(http, "door", "outside")
+    order_id = (await order(http, **RAIN, cooldown_s=5))["id"]
+    told = await change(http, order_id, condition="it snows", paused=True)
+    assert (told["condition"], told["paused"], told["labels"]) == ("it snows", True, ["outside"])
+    assert told["changed_at"] >= told["created_at"]
+    assert [(one["stream"], one["has_watch"]) for one in told["streams"]] == [("door", True)]
+    has = await watch(http, "door", order_id)
+    assert (has["condition"], has["state"], has["cooldown_s"]) == ("it snows", "paused", 5)
+    assert (await http.get(f"/v1/watches/{order_id}")).json()["condition"] == "it snows"
+    await make(http, "yard", "outside")
+    await becomes(http, "yard", order_id)
+    assert (await watch(http, "yard", order_id))["condition"] == "it snows"
+
+
+async def test_an_order_with_other_labels_moves_to_the_streams_that_have_them(
+    http: httpx.AsyncClient,
+) -> None:
+    await make(http, "door", "outside")
+    await make(http, "yard", "outside", "garden")
+    await make(http, "shed", "garden")
+    order_id = (await order(http, **RAIN))["id"]
+    told = await change(http, order_id, labels=["garden"])
+    assert {one["stream"] for one in told["streams"]} == {"yard", "shed"}
+    assert await watches(http, "door") == []
+    assert await watches(http, "yard") == await watches(http, "shed") == [order_id]
+
+
+async def test_a_watch_changed_for_itself_stays_so_until_its_order_is_changed(
+    http: httpx.AsyncClient,
+) -> None:
+    await make(http, "door", "outside")
+    order_id = (await order(http, **RAIN))["id"]
+    await http.patch(f"/v1/streams/door/watches/{order_id}", json={"paused": True})
+    await http.patch("/v1/streams/door", json={"labels": ["outside", "door"]})
+    assert (await watch(http, "door", order_id))["state"] == "paused"
+    await change(http, order_id, cooldown_s=9)
+    has = await watch(http, "door", order_id)
+    assert (has["state"], has["cooldown_s"]) == ("active", 9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "param"),
+    [
+        ({"question": "What?"}, 400, "condition"),
+        ({"condition": None}, 400, "condition"),
+        ({"labels": ["two words"]}, 400, "labels"),
+    ],
+)
+async def test_what_would_make_no_order_changes_none(
+    http: httpx.AsyncClient, changes: dict[str, Any], status: int, param: str
+) -> None:
+    await make(http, "door", "outside")
+    order_id = (await order(http, **RAIN))["id"]
+    refused = await http.patch(f"/v1/watches/{order_id}", json=changes)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (status, param)
+    assert (await watch(http, "door", order_id))["condition"] == "it rains"
+    assert (await http.patch("/v1/watches/order_none", json={})).status_code == 404
+
+
+async def test_a_stream_that_was_closed_meanwhile_follows_when_it_is_opened(
+    tmp_path: Path,
+) -> None:
+    kept = {"cache_store__disk__path": tmp_path}
+    async with serving(**kept) as served, served.http() as http:
+        await make(http, "door", "outside")
+        order_id = (await order(http, **RAIN))["id"]
+    async with serving(**kept) as served, served.http() as http:
+        await change(http, order_id, condition="it snows")
+        await make(http, "door", "outside")
+        await becomes(http, "door", order_id)
+        for _ in range(500):
+            if (await watch(http, "door", order_id))["condition"] == "it snows":
+                break
+        assert (await watch(http, "door", order_id))["condition"] == "it snows"
+
+
 @pytest.mark.parametrize(
     ("wanted", "status", "param"),
     [
@@ -167,7 +257,9 @@ async def test_alerts_of_all_streams_are_one_list_newest_first(served: Served) -
 
 
 @pytest.mark.redis
-async def test_an_order_reaches_the_streams_of_all_servers_and_is_taken_back_from_them() -> None:
+async def test_an_order_reaches_all_servers_whose_streams_follow_it_until_it_is_taken_back() -> (
+    None
+):
     with redis_of_a_fleet() as url:
         async with (
             member(url, "a", **SELDOM) as a,
@@ -184,6 +276,11 @@ async def test_an_order_reaches_the_streams_of_all_servers_and_is_taken_back_fro
             assert await watches(there, "yard") == [told["id"]]
             await make(there, "door", "outside")
             await becomes(there, "door", told["id"])
+            await change(http, told["id"], condition="it snows")
+            assert (await watch(there, "yard", told["id"]))["condition"] == "it snows"
+            await there.delete(f"/v1/streams/yard/watches/{told['id']}")
+            await change(http, told["id"], paused=True)
+            assert (await watch(there, "yard", told["id"]))["state"] == "paused"
             assert (await http.delete(f"/v1/watches/{told['id']}")).status_code == 204
             assert await watches(there, "yard") == []
             assert await watches(there, "door") == []

@@ -181,7 +181,8 @@ def ordered(method: str) -> Call:
     async def attempt(served: Served, key: str) -> bool:
         async with served.http(headers={"authorization": f"Bearer {KEY}"}) as owner:
             made = (await owner.post("/v1/watches", json=RAIN)).json()
-        return await http(name, f"/v1/watches/{made['id']}").attempt(served, key)
+        body = {"json": {"paused": True}} if method == "PATCH" else {}
+        return await http(name, f"/v1/watches/{made['id']}", **body).attempt(served, key)
 
     return Call(name, attempt)
 
@@ -373,6 +374,7 @@ CALLS = [
     ),
     http("GET /v1/watches", "/v1/watches"),
     ordered("GET"),
+    ordered("PATCH"),
     ordered("DELETE"),
     http("POST /v1/questions", "/v1/questions", json={"question": "What is there?"}),
     event("ping"),

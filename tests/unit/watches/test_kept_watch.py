@@ -36,7 +36,10 @@ def make_watch(options: WatchOptions = RED, watch_id: str = "w") -> Watch:
 
 def test_a_watch_is_read_again_with_all_that_was_asked_for() -> None:
     kept = read_watches(watches_document([make_watch(RICH), make_watch(RED, "other")]))
-    assert kept == [KeptWatch("w", RICH, 100.0, 7.5), KeptWatch("other", RED, 100.0, 7.5)]
+    assert kept == [
+        KeptWatch("w", RICH, 100.0, 7.5, changed_wall_s=100.0),
+        KeptWatch("other", RED, 100.0, 7.5, changed_wall_s=100.0),
+    ]
 
 
 def test_what_has_ended_is_not_kept_and_of_nothing_there_is_no_document() -> None:
