@@ -29,7 +29,7 @@ from onlooker.server.realtime.session import Session, TooManyErrors
 from onlooker.server.realtime.session_stream import stream_for_session
 from onlooker.server.relay.tunnel import tunnelled
 from onlooker.server.rights import Action, Grant, expiry
-from onlooker.server.transport import POST, Post
+from onlooker.server.transport import LISTEN, POST, Listen, Post
 from onlooker.streams.stream import Stream
 from onlooker.streams.tenants import TenantStreams
 
@@ -163,6 +163,13 @@ class RealtimeConnection:
         self._post: Post | None = websocket.scope.get("extensions", {}).get(POST)
         self._may_post = False
         """Whether the connection is open, and `_write` has nothing in its hands."""
+        listen: Listen | None = websocket.scope.get("extensions", {}).get(LISTEN)
+        if listen is not None:
+            listen(self._take_frame)
+        rate = self._settings.max_messages_per_s
+        self._pace = TokenBucket(rate_per_s=rate, burst=max(1.0, rate), clock=self._clock)
+        self._is_listening = False
+        """Whether `_read` waits for a message, and has none in its hands."""
         self._session: Session | None = None
         self._heard_at_s = self._clock.now_s()
 
@@ -242,14 +249,14 @@ class RealtimeConnection:
     # ---- the tasks
 
     async def _read(self, session: Session) -> None:
-        rate = self._settings.max_messages_per_s
-        pace = TokenBucket(rate_per_s=rate, burst=max(1.0, rate), clock=self._clock)
         for number in itertools.count():
-            if (too_early_s := pace.take()) > 0:
+            if (too_early_s := self._pace.take()) > 0:
                 await self._clock.sleep(too_early_s)  # unread, the sender's own buffers fill
             elif number % MESSAGES_A_TURN == 0:
                 await asyncio.sleep(0)  # what has come in at once is taken without waiting
+            self._is_listening = True
             message = await self._websocket.receive()
+            self._is_listening = False
             if message["type"] == "websocket.disconnect":
                 raise _PeerLeft
             self._heard_at_s = self._clock.now_s()
@@ -261,9 +268,25 @@ class RealtimeConnection:
                 else:
                     await session.on_binary(message["bytes"])
             except TooManyErrors:
-                raise _End(
-                    errors.CLOSE_REFUSED, "too_many_errors", "most of what was sent was faulty"
-                ) from None
+                raise _too_many_errors() from None
+
+    def _take_frame(self, message: bytes) -> bool:
+        """Take a frame that has just come in, where nothing has to be waited for; whether it was
+        taken. Raises nothing."""
+        session = self._session
+        if session is None or not self._is_listening or self._ending.done():
+            return False
+        try:
+            is_taken = session.take_frame(message, self._pace)
+        except TooManyErrors:
+            self._end_soon(_too_many_errors())
+            return True
+        except Exception as error:  # a fault of ours: raised where it ends all
+            self._end_soon(error)
+            return True
+        if is_taken:
+            self._heard_at_s = self._clock.now_s()
+        return is_taken
 
     def _send_soon(self) -> None:
         """Something waits to be sent. What else is put in now goes along with it."""
@@ -362,6 +385,10 @@ class RealtimeConnection:
         with suppress(TimeoutError, WebSocketDisconnect, RuntimeError, OSError):
             async with asyncio.timeout(FAREWELL_S):
                 await self._websocket.close(end.code, end.reason)
+
+
+def _too_many_errors() -> _End:
+    return _End(errors.CLOSE_REFUSED, "too_many_errors", "most of what was sent was faulty")
 
 
 def _slow_reader() -> _End:

@@ -29,7 +29,7 @@ from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import MessageItem, StreamObject, VideoSettings
 from onlooker.core.protocol.foreign_fields import SetAside
-from onlooker.core.protocol.frame_header import MAX_SLOT, unpack_frame
+from onlooker.core.protocol.frame_header import MAX_SLOT, FrameHeader, unpack_frame
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.scheduler.slo import Tier
 from onlooker.server.doors import EVENTS, FRAME_MESSAGE
@@ -202,19 +202,42 @@ class Session:
             self._grant.require(EVENTS[FRAME_MESSAGE])
             self._tell_all()
             header, payload = unpack_frame(message)
-            await self._push(
-                header.slot,
-                EncodedFrame(
-                    sequence=header.sequence,
-                    capture_s=header.capture_s,
-                    codec=header.codec,
-                    payload=payload,
-                    received_at_s=self._gateway.clock.now_s(),
-                ),
-                is_last=header.last_frame,
-            )
+            await self._push(header.slot, self._frame(header, payload), is_last=header.last_frame)
         except OnlookerError as error:
             self._report(error)
+
+    def take_frame(self, message: bytes, pace: TokenBucket) -> bool:
+        """Take a frame in, where that needs no waiting; whether it was taken. Those that were not
+        are for `on_binary`, faulty ones and those for which `pace` has no token among them.
+
+        Raises: as `on_text`.
+        """
+        try:
+            header, payload = unpack_frame(message)
+        except OnlookerError:
+            return False
+        slot = self._slots.get(header.slot)
+        is_plain = slot is not None and slot.stream.is_live and not header.last_frame
+        if not is_plain or self.is_draining or not self._grant.may(EVENTS[FRAME_MESSAGE]):
+            return False
+        if header.slot in self._far.slots or not pace.try_take():
+            return False
+        assert slot is not None
+        try:
+            self._tell_all()
+            slot.push_live(self._frame(header, payload))
+        except OnlookerError as error:
+            self._report(error)
+        return True
+
+    def _frame(self, header: FrameHeader, payload: bytes) -> EncodedFrame:
+        return EncodedFrame(
+            sequence=header.sequence,
+            capture_s=header.capture_s,
+            codec=header.codec,
+            payload=payload,
+            received_at_s=self._gateway.clock.now_s(),
+        )
 
     def _report(self, error: OnlookerError, *, event_id: str | None = None) -> None:
         self._gateway.metrics.client_errors.labels(code=error.code).inc()

@@ -134,17 +134,26 @@ class Slot:
             NotFound: the stream is closed.
             InvalidRequest: the capture time is negative or not finite.
         """
-        if not self._may_feed():
-            return
-        self.has_fed = True
-        self.next_sequence = (frame.sequence + 1) & 0xFFFFFFFF
         if self.stream.is_live:
-            self.stream.push(frame)
-        else:
+            self.push_live(frame)
+        elif self._begins_to_feed(frame):
             await self._push_virtual(frame)
-        if is_last:
+        if is_last and self._lease is not None:
             await self.settled()
             self.release()
+
+    def push_live(self, frame: EncodedFrame) -> None:
+        """Hand a frame to a stream on the live clock; never waits. Raises: as `push`."""
+        if self._begins_to_feed(frame):
+            self.stream.push(frame)
+
+    def _begins_to_feed(self, frame: EncodedFrame) -> bool:
+        """Whether this connection may feed the stream, which it does from this frame on."""
+        if not self._may_feed():
+            return False
+        self.has_fed = True
+        self.next_sequence = (frame.sequence + 1) & 0xFFFFFFFF
+        return True
 
     async def settled(self) -> None:
         """Return when every frame pushed on the virtual clock has been looked at."""

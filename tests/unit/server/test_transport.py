@@ -1,7 +1,10 @@
 import asyncio
+import random
 import struct
+from collections.abc import Callable
 from typing import Any, TypeGuard, cast
 
+import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 from websockets.client import ClientProtocol
@@ -14,6 +17,8 @@ from onlooker.core.metrics import Metrics
 from onlooker.server.config import ServerSection
 from onlooker.server.lobby import Lobby
 from onlooker.server.transport import (
+    LISTEN,
+    MAX_AT_ONCE,
     READ_AHEAD_BYTES,
     BoundedWebSocketProtocol,
     TransportLimits,
@@ -133,6 +138,127 @@ async def test_the_socket_waits_for_one_large_message() -> None:
     app.may_take.release()
     await until(lambda: len(app.taken) == 1)
     assert not transport.is_paused
+    await left(protocol, app)
+
+
+def frame(opcode: int, payload: bytes) -> bytes:
+    """A whole frame of a client's, masked with ones that change nothing else."""
+    mask = b"\x01\x02\x03\x04"
+    masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
+    size = len(payload)
+    long = bytes((0xFE,)) + size.to_bytes(2) if size > 125 else bytes((0x80 | size,))
+    return bytes((opcode,)) + long + mask + masked
+
+
+class Listener(Reader):
+    """An app that is handed binary messages as they come in, and takes those it wants to."""
+
+    def __init__(self, *, wants: Callable[[bytes], bool] = lambda message: True) -> None:
+        super().__init__()
+        self._wants = wants
+        self.handed: list[bytes] = []
+        self.heard: list[Any] = []
+        self._is_listening = False
+
+    def take(self, message: bytes) -> bool:
+        if not self._is_listening or not self._wants(message):
+            return False
+        self.handed.append(message)
+        self.heard.append(message)
+        return True
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        scope["extensions"][LISTEN](self.take)
+        await send({"type": "websocket.accept"})
+        while True:
+            self._is_listening = True
+            message = await receive()
+            self._is_listening = False
+            if message["type"] != "websocket.receive":
+                return
+            await asyncio.sleep(0)
+            self.heard.append(message.get("text") or message["bytes"])
+
+
+async def test_binary_messages_are_handed_over_as_they_come_in() -> None:
+    app = Listener()
+    protocol, _ = await connected(app)
+    await until(lambda: app._is_listening)
+    protocol.data_received(frame(0x82, b"one") + frame(0x82, b"two"))
+    assert app.handed == [b"one", b"two"]
+    assert protocol.queue.empty()
+    await left(protocol, app)
+
+
+async def test_only_so_many_are_handed_over_before_others_get_their_turn() -> None:
+    app = Listener()
+    protocol, _ = await connected(app)
+    await until(lambda: app._is_listening)
+    sent = [bytes((number,)) for number in range(3 * MAX_AT_ONCE)]
+    protocol.data_received(b"".join(frame(0x82, one) for one in sent))
+    assert app.handed == sent[:MAX_AT_ONCE]
+    await until(lambda: app.heard == sent)
+    await left(protocol, app)
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_whatever_the_pieces_the_app_hears_all_messages_in_their_order(seed: int) -> None:
+    chance = random.Random(seed)
+    app = Listener(wants=lambda message: chance.random() < 0.7)
+    protocol, transport = await connected(app)
+    await until(lambda: app._is_listening)
+    sent: list[Any] = []
+    wire = b""
+    for number in range(60):
+        payload = f"{number}-".encode() + bytes(chance.choice((0, 5, 200, 40_000)))
+        match chance.randrange(5):
+            case 0:
+                sent.append(payload.decode())
+                wire += frame(0x81, payload)
+            case 1:
+                sent.append(payload)
+                at = chance.randrange(len(payload))
+                wire += frame(0x02, payload[:at]) + frame(0x89, b"") + frame(0x80, payload[at:])
+            case 2:
+                wire += frame(0x89, b"ping")
+                sent.append(payload)
+                wire += frame(0x82, payload)
+            case _:
+                sent.append(payload)
+                wire += frame(0x82, payload)
+    while wire:
+        size = chance.choice((1, 2, 3, 11, 300, 9_000, 70_000))
+        protocol.data_received(wire[:size])
+        wire = wire[size:]
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+    await until(lambda: len(app.heard) == len(sent))
+    assert app.heard == sent
+    assert not transport.is_paused
+    await left(protocol, app)
+
+
+async def test_a_binary_message_over_the_limit_is_refused_as_any_other() -> None:
+    app = Listener()
+    protocol, transport = await connected(app)
+    await until(lambda: app._is_listening)
+    protocol.data_received(struct.pack("!BBQI", 0x82, 0xFF, protocol.config.ws_max_size + 1, 0))
+    assert b"\x03\xf1" in transport.written  # 1009
+    await left(protocol, app)
+
+
+async def test_a_binary_message_that_is_begun_and_not_finished_is_waited_for_so_long() -> None:
+    app = Listener()
+    protocol, _ = await connected(app)
+    await until(lambda: app._is_listening)
+    whole = frame(0x82, b"a picture")
+    for num_bytes in range(1, len(whole)):
+        protocol.data_received(whole[:num_bytes])
+        assert protocol._message_deadline._timer is not None
+        protocol.data_received(whole[num_bytes:])
+        assert protocol._message_deadline._timer is None
+    assert app.handed == (len(whole) - 1) * [b"a picture"]
     await left(protocol, app)
 
 
