@@ -7,7 +7,11 @@ A `Metrics` is made once and handed to whoever records; nothing is a module glob
 and several servers in one process do not share counts.
 """
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from onlooker.core.gathered import Gatherer
 
 LATENCY_BUCKETS_S = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0,
@@ -27,6 +31,8 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
+        self.gatherer = Gatherer()
+        self.registry.register(self.gatherer)
         self._add_gateway(self.registry)
         self._add_frames(self.registry)
         self._add_webrtc(self.registry)
@@ -684,3 +690,44 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+
+    # ---- what is noted for every frame, or every clip: gathered, and counted in bulk
+
+    def note_frame(self, outcome: str, reason: str) -> Callable[..., None]:
+        """What counts a frame of this outcome in `frames`."""
+        return self.gatherer.sum_of(
+            ("frames", outcome, reason),
+            lambda: self.frames.labels(outcome=outcome, reason=reason).inc,
+        )
+
+    def note_decoded(self, codec: str) -> Callable[..., None]:
+        """What notes for how long a message of this codec was decoded, in `decode_seconds`."""
+        return self.gatherer.each_of(
+            ("decode", codec), lambda: self.decode_seconds.labels(codec=codec).observe
+        )
+
+    def note_decode_cpu(self, codec: str) -> Callable[..., None]:
+        """What notes the processor time that went into a message, in `decode_cpu_seconds`."""
+        return self.gatherer.sum_of(
+            ("decode_cpu", codec), lambda: self.decode_cpu_seconds.labels(codec=codec).inc
+        )
+
+    @property
+    def note_decode_wait(self) -> Callable[..., None]:
+        """What notes for how long a message waited for its turn, in `decode_wait_seconds`."""
+        return self.gatherer.each_of("wait", lambda: self.decode_wait_seconds.observe)
+
+    @property
+    def note_clip_seen(self) -> Callable[..., None]:
+        """What counts a clip that the model has seen, in `clips`."""
+        return self.gatherer.sum_of("seen", lambda: self.clips.labels(result="seen").inc)
+
+    @property
+    def note_ingest(self) -> Callable[..., None]:
+        """What notes for how long the model took over a clip, in `ingest_seconds`."""
+        return self.gatherer.each_of("ingest", lambda: self.ingest_seconds.observe)
+
+    @property
+    def note_frame_lag(self) -> Callable[..., None]:
+        """What notes how late a clip was seen, in `frame_lag_seconds`."""
+        return self.gatherer.each_of("lag", lambda: self.frame_lag_seconds.observe)

@@ -86,6 +86,8 @@ class Decoding:
         self.settings, self.clock, self.metrics, self.pool = settings, clock, metrics, pool
         self.turns = Turns(num_turns=settings.num_workers, share=settings.share, clock=clock)
         self.workshop = workshop
+        self.note_wait = metrics.note_decode_wait
+        """Told for how long each message waited for its turn."""
         self.patience = AsideTimer(settings.patience_s)
 
     def start(self) -> None:
@@ -244,7 +246,7 @@ class Desk:
         decoding, clock = self._decoding, self._decoding.clock
         since_s = clock.now_s()
         await decoding.turns.take(self._tenant)
-        decoding.metrics.decode_wait_seconds.observe(clock.now_s() - since_s)
+        decoding.note_wait(clock.now_s() - since_s)
         return self._taken()
 
     def _turn_at_once(self) -> "_Turn | None":
@@ -252,7 +254,7 @@ class Desk:
         decoding = self._decoding
         if not decoding.turns.take_at_once(self._tenant):
             return None
-        decoding.metrics.decode_wait_seconds.observe(0.0)
+        decoding.note_wait(0.0)
         return self._taken()
 
     def _taken(self) -> "_Turn":

@@ -47,9 +47,7 @@ class WorkerPool:
         self.settings, self._metrics = settings, metrics
         self._nursery = Nursery(memory_bytes=settings.memory_mib << 20)
         self._lock = threading.Lock()
-        self._decode_cpu = {
-            codec: metrics.decode_cpu_seconds.labels(codec=codec.name.lower()) for codec in Codec
-        }
+        self._decode_cpu = {codec: metrics.note_decode_cpu(codec.name.lower()) for codec in Codec}
         self._idle: list[Worker] = []
         self._num_lent = 0
         self._assessors = Assessors(
@@ -187,7 +185,7 @@ class WorkerPool:
     def count(self, reply: DecodeReply, codec: Codec, spend: Spend) -> None:
         """Account for a message that was decoded."""
         spend(reply.spent_s)
-        self._decode_cpu[codec].inc(reply.spent_s)
+        self._decode_cpu[codec](reply.spent_s)
 
 
 class ProcessDecoders:

@@ -348,7 +348,7 @@ class ClipMaker:
     def _note_decoded(self, codec: Codec, took_s: float) -> None:
         observe = self._observes.get(codec)
         if observe is None:
-            observe = self._shared.metrics.decode_seconds.labels(codec=codec.name.lower()).observe
+            observe = self._shared.metrics.note_decoded(codec.name.lower())
             self._observes[codec] = observe
         observe(took_s)
 

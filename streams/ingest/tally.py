@@ -46,6 +46,8 @@ class Tally:
     ) -> None:
         self._metrics, self._publish = metrics, publish
         self._totals = totals or TenantTotals()
+        self._note_clip, self._note_ingest = metrics.note_clip_seen, metrics.note_ingest
+        self._note_lag = metrics.note_frame_lag
         self._counts: dict[tuple[FrameOutcome, DropReason | None], Callable[[], None]] = {}
         """What counts each kind of outcome: a look-up by labels costs more than to count."""
         self.received = 0
@@ -95,7 +97,7 @@ class Tally:
             self._totals.frames_taken += 1
         count = self._counts.get((outcome, reason))
         if count is None:
-            count = self._metrics.frames.labels(outcome=outcome, reason=reason or "").inc
+            count = self._metrics.note_frame(outcome, reason or "")
             self._counts[outcome, reason] = count
         count()
         message = entry.message
@@ -144,9 +146,9 @@ class Tally:
         its last frame came in."""
         self.clips += 1
         self.seen_until_s, self.lag_s = max(clip.end_s, self.seen_until_s or 0.0), lag_s
-        self._metrics.clips.labels(result="seen").inc()
-        self._metrics.ingest_seconds.observe(took_s)
-        self._metrics.frame_lag_seconds.observe(lag_s)
+        self._note_clip()
+        self._note_ingest(took_s)
+        self._note_lag(lag_s)
         self._publish(ClipSeen(clip.clip_index, clip.start_s, clip.end_s, lag_s))
 
     def note_alike(self, until_s: float) -> None:
