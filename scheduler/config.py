@@ -75,7 +75,8 @@ class SchedulerSection(Section):
 
     step_s: float = Field(default=0.05, gt=0, le=60)
     """How long one engine step may be made by frames alone: a question that arrives meanwhile waits
-    that long. When frames queue up it grows to a quarter of the shortest TTFT target."""
+    that long. When frames queue up it grows to a quarter of the shortest TTFT target; on a machine
+    on which empty steps are long, to half of it while no answer runs."""
 
     ingest_share: float = Field(default=0.2, gt=0, lt=1)
     """Share of engine time that frames keep under any number of questions."""

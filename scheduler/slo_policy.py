@@ -60,6 +60,7 @@ class SloPolicy:
             now_s=now_s,
             step_s=self._settings.step_s,
             ttft_s=self._settings.interactive.ttft_s,
+            floor_s=step.costs.floor_s,
             backlog_s=sum(costs_s[job.key] for job in queues[RequestClass.INGEST]),
         )
         for lower in LOWER:
