@@ -172,7 +172,7 @@ async def test_what_would_make_no_order_changes_none(
 async def test_a_stream_that_was_closed_meanwhile_follows_when_it_is_opened(
     tmp_path: Path,
 ) -> None:
-    kept = {"cache_store__disk__path": tmp_path}
+    kept: dict[str, Any] = {"cache_store__disk__path": tmp_path}
     async with serving(**kept) as served, served.http() as http:
         await make(http, "door", "outside")
         order_id = (await order(http, **RAIN))["id"]

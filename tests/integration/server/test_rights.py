@@ -181,7 +181,7 @@ def ordered(method: str) -> Call:
     async def attempt(served: Served, key: str) -> bool:
         async with served.http(headers={"authorization": f"Bearer {KEY}"}) as owner:
             made = (await owner.post("/v1/watches", json=RAIN)).json()
-        body = {"json": {"paused": True}} if method == "PATCH" else {}
+        body: dict[str, Any] = {"json": {"paused": True}} if method == "PATCH" else {}
         return await http(name, f"/v1/watches/{made['id']}", **body).attempt(served, key)
 
     return Call(name, attempt)
