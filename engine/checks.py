@@ -5,8 +5,8 @@ reply would begin, and keeps nothing. Many checks asked for at the same moment s
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from onlooker.core.ids import StreamId
 from onlooker.engine.care import NO_CARE, Care
@@ -26,6 +26,9 @@ class Check:
     """Answers whose probability as the first word is wanted; each in all its spellings."""
     given: str | None = None
     """A whole reply whose perplexity is wanted. Then `answers` is empty."""
+    reads_heads: bool = False
+    """Whether the scores of the model's own heads are wanted, at the end of the question. Only an
+    engine whose `EngineInfo.score_heads` names some takes this."""
     instructions: str | None = None
     """System prompt; None takes the engine's own."""
     num_clips: int = 4
@@ -49,6 +52,8 @@ class CheckResult:
     perplexity: float | None = None
     """Perplexity of `Check.given`, which is exp of the mean negative log probability of its tokens;
     None where no reply was given."""
+    heads: Mapping[str, float] = field(default_factory=dict)
+    """Scores (0-1) of the model's own heads, by name, where the check asked for them."""
     num_prompt_tokens: int = 0
     num_cached_tokens: int = 0
     """Tokens of the prompt whose KV was loaded or found, and not computed."""

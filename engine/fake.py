@@ -336,8 +336,9 @@ class ScriptedEngine:
     async def check(self, check: Check) -> CheckResult:
         """Answer from colours. Yes means that the question names the colour of the newest clip and,
         where it says "just", that the clip before had another. Silence means that the newest clip
-        has the colour of the one before it. A given reply is a surprise (perplexity 4) when it does
-        not name the newest clip's colour."""
+        has the colour of the one before it. Each score head gives 0.9 where the question names the
+        newest clip's colour, else 0.1. A given reply is a surprise (perplexity 4) when it does not
+        name the newest clip's colour."""
         by_index = self._seen.get(check.stream_id, {})
         seen = [by_index[index] for index in sorted(by_index)]
         seen = seen[: bisect_right(seen, check.asked_s, key=lambda clip: clip.end_s)]
@@ -353,6 +354,9 @@ class ScriptedEngine:
         result = CheckResult(
             num_prompt_tokens=tokens + len(check.text.split()), num_cached_tokens=tokens
         )
+        if check.reads_heads:
+            share = 0.9 if re.search(rf"(?i)\b{newest}\b", check.text) else 0.1
+            return replace(result, heads=dict.fromkeys(self._info.score_heads, share))
         if check.given is not None:
             return replace(result, perplexity=1.25 if newest in check.given else 4.0)
         is_named = re.search(rf"(?i)\b{newest}\b", check.text) is not None

@@ -51,6 +51,8 @@ class EngineInfo:
     """Whether an answer can be held to `Question.json_schema`."""
     calls_functions: bool = False
     """Whether an answer can call functions."""
+    score_heads: tuple[str, ...] = ()
+    """Names of the heads that the model brings along and that can be read by a check."""
     nameplate_prompt: str | None = None
     """The system prompt of questions that bring none, behind which the model can be told what
     people call the stream and say of it; None where it is not to be told, since it answers worse

@@ -149,7 +149,7 @@ class WatchKeeper:
             settings=settings,
             changed_wall_s=self._service.clock.wall_s(),
         )
-        check_options(watch.options, settings)
+        check_options(watch.options, settings, score_heads=self._service.model.score_heads)
         self._lookers[watch_id].stop()
         self._begin(watch)
         self._tell(watch, "updated")
@@ -299,7 +299,7 @@ class WatchKeeper:
         self, watch_id: str, options: WatchOptions, created_wall_s: float, created_s: float
     ) -> Watch:
         settings = self._service.settings
-        check_options(options, settings)
+        check_options(options, settings, score_heads=self._service.model.score_heads)
         if len(self._lookers) >= settings.max_per_stream:
             raise TooLarge(
                 f"a stream takes {settings.max_per_stream} watches (setting "

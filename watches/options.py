@@ -1,7 +1,7 @@
 """`WatchOptions`: what a viewer may ask of a watch, and which of it is refused."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,10 +20,17 @@ TriggerName = Literal[
     "drift",
     "sum",
     "outlier",
+    "heads",
     "evidence",
     "interval",
     "health",
 ]
+
+HeadsRule = Literal["each", "sum", "outlier"]
+"""How the scores of a model's heads are read: each by itself, added up, or compared with those
+before."""
+
+MAX_HEADS = 16
 
 DEFAULT_TRIGGERS: dict[WatchKind, tuple[TriggerName, ...]] = {
     "alert": ("change", "yes_no"),
@@ -95,6 +102,14 @@ class WatchOptions:
     silence_step: float = 0.0
     """What is added to that threshold with each clip about which the model kept silent, until it
     speaks."""
+    heads: Mapping[str, float] | None = None
+    """By how much each of the model's own heads counts, for the trigger ``heads``; None: all of
+    them, by 1. Heads that are not named do not count."""
+    heads_rule: HeadsRule = "each"
+    """How the score of a clip is read, for the trigger ``heads``."""
+    heads_threshold: float | None = None
+    """What the score must exceed, for the trigger ``heads``: each, the sum, or the number of
+    standard deviations above the mean; None takes 0.5, 1 and 2."""
     webhook: Webhook | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     """The viewer's own notes, which are given back and not read."""
@@ -122,8 +137,11 @@ class WatchOptions:
         return self.kind == "commentary" if self.supersede is None else self.supersede
 
 
-def check_options(options: WatchOptions, settings: WatchesSection) -> None:
-    """Refuse options that make no watch.
+def check_options(
+    options: WatchOptions, settings: WatchesSection, *, score_heads: Sequence[str]
+) -> None:
+    """Refuse options that make no watch. `score_heads`: names of the heads that the served model
+    has.
 
     Raises:
         InvalidRequest, TooLarge: the message names the field and says what to do.
@@ -157,6 +175,32 @@ def check_options(options: WatchOptions, settings: WatchesSection) -> None:
             "'evidence' writes the answer, so it must be the last trigger of its chain",
             param="trigger",
         )
+    _check_heads(options, score_heads)
+
+
+def _check_heads(options: WatchOptions, known: Sequence[str]) -> None:
+    """Refuse heads that the model does not have."""
+    if "heads" not in options.trigger and options.heads is None:
+        return
+    if not known:
+        raise InvalidRequest(
+            "the trigger 'heads' reads heads that a model brings along in its folder, and the "
+            "served one has none that can be read: it needs heads/heads.json and "
+            "heads/heads.safetensors, and mode 'segments' (docs/families.md). 'yes_no', 'sum' and "
+            "'outlier' ask the model in words",
+            param="trigger",
+        )
+    if options.heads is None:
+        return
+    if not 1 <= len(options.heads) <= MAX_HEADS:
+        raise InvalidRequest(f"'heads' names 1 to {MAX_HEADS} heads", param="heads")
+    for name, weight in options.heads.items():
+        if name not in known:
+            raise InvalidRequest(
+                f"the model has no head '{name[:80]}'; it has: {', '.join(known)}", param="heads"
+            )
+        if not (math.isfinite(weight) and -100.0 <= weight <= 100.0):
+            raise InvalidRequest("'heads' has numbers from -100 to 100", param="heads")
 
 
 def _check_numbers(options: WatchOptions, settings: WatchesSection) -> None:
@@ -171,6 +215,7 @@ def _check_numbers(options: WatchOptions, settings: WatchesSection) -> None:
         "deviations": (0.5, 100.0),
         "silence_threshold": (0.0, 1.0),
         "silence_step": (-1.0, 1.0),
+        "heads_threshold": (-1000.0, 1000.0),
     }
     for name, (low, high) in ranges.items():
         value = getattr(options, name)

@@ -68,6 +68,12 @@ class ForkScore:
         )
         return found.logprobs[0] - found.logprobs[1]
 
+    async def heads(self) -> Mapping[str, float]:
+        question = self.prompts.check
+        num_clips = self.shared.service.model.wording.num_clips_for(question)
+        found = await self._check(question.text, reads_heads=True, num_clips=num_clips)
+        return found.heads
+
     async def perplexity(self, text: str) -> float:
         found = await self._check(self._reply_prompt, given=text)
         assert found.perplexity is not None
@@ -110,6 +116,7 @@ class ForkScore:
         *,
         answers: tuple[tuple[str, ...], ...] = (),
         given: str | None = None,
+        reads_heads: bool = False,
         num_clips: int | None = None,
     ) -> CheckResult:
         clip = self.shared.clip
@@ -120,6 +127,7 @@ class ForkScore:
                 asked_s=clip.end_s,
                 answers=answers,
                 given=given,
+                reads_heads=reads_heads,
                 num_clips=num_clips or self.shared.service.model.wording.num_clips,
             )
         )

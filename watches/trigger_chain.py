@@ -1,15 +1,23 @@
 """The trigger of a watch: a chain of the rules that its options name."""
 
+from collections.abc import Mapping
+
 from onlooker.core.media import ViewTrouble
 from onlooker.engine.wording import CheckQuestion, Wording
 from onlooker.watches.config import WatchesSection
-from onlooker.watches.options import TriggerName, WatchOptions
-from onlooker.watches.triggers.accumulated import OutlierTrigger, SumTrigger
+from onlooker.watches.options import HeadsRule, TriggerName, WatchOptions
+from onlooker.watches.triggers.accumulated import (
+    OutlierTest,
+    OutlierTrigger,
+    RunningSum,
+    SumTrigger,
+)
 from onlooker.watches.triggers.boundary import BoundaryTrigger
 from onlooker.watches.triggers.chain import ChainTrigger
 from onlooker.watches.triggers.change import ChangeTrigger
 from onlooker.watches.triggers.drift import DriftTrigger
 from onlooker.watches.triggers.evidence import EvidenceTrigger
+from onlooker.watches.triggers.heads import HeadsTrigger
 from onlooker.watches.triggers.health import HealthTrigger, troubles_in
 from onlooker.watches.triggers.interface import Trigger
 from onlooker.watches.triggers.interval import IntervalTrigger
@@ -29,6 +37,14 @@ SUM_THRESHOLD = 1.0
 
 OUTLIER_Z = 2.0
 """Standard deviations above the mean from which a probability of yes is out of the ordinary."""
+
+
+HEADS_THRESHOLDS: Mapping[HeadsRule, float] = {
+    "each": 0.5,
+    "sum": SUM_THRESHOLD,
+    "outlier": OUTLIER_Z,
+}
+"""What the score of a model's heads must exceed, where a watch does not say."""
 
 
 def make_trigger(
@@ -82,12 +98,31 @@ def _make(
         return SumTrigger(threshold=SUM_THRESHOLD, bias=bias, temperature=temperature)
     if name == "outlier":
         return OutlierTrigger(z=OUTLIER_Z, bias=bias, temperature=temperature)
+    if name == "heads":
+        return _heads_trigger(options, question)
     if name == "evidence":
         return EvidenceTrigger(not_yet=wording.not_yet)
     if name == "health":
         named = troubles_in(options.condition or "")
         return HealthTrigger(named or frozenset(ViewTrouble), while_true=options.while_true)
     return IntervalTrigger(every_s=options.interval_s)
+
+
+def _heads_trigger(options: WatchOptions, question: CheckQuestion) -> HeadsTrigger:
+    threshold = options.heads_threshold
+    if threshold is None:
+        threshold = HEADS_THRESHOLDS[options.heads_rule]
+    rule: RunningSum | OutlierTest | None = None
+    if options.heads_rule == "sum":
+        rule = RunningSum(threshold)
+    elif options.heads_rule == "outlier":
+        rule = OutlierTest(threshold)
+    return HeadsTrigger(
+        weights=options.heads,
+        rule=rule,
+        threshold=threshold,
+        speaks_again=options.while_true or question.about_event,
+    )
 
 
 def _gate(

@@ -12,8 +12,8 @@ Within the true answer's span of time these points are drawn over time, as a sta
          start  t1    t2         end
 
 The area below, divided by that of 2 points all the time, is PAUC. `omega` says how little the time
-of a reply counts: a reply counts as if it had come at ``start + (1 - omega) * (t - start)``, so
-that 0 takes times as they are and 1 looks at the last word only; the default is 0.5.
+of a reply counts: it counts as if it had come at ``start + (1 - omega) * (t - start)``, so that 0
+takes times as they are and 1 looks at the last word only; the default is 0.5.
 
 The scorer's own file was not at hand here, but two programs that say that they carry it over, and
 that agree with each other. The words of the paper itself were not compared.

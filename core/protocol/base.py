@@ -443,6 +443,8 @@ class Capabilities(Outbound):
     """Pixels to which every frame is brought, with `frame_width`; sending more is a waste."""
     guarantee: Guarantee = Guarantee.NONE
     """What a kept frame survives at best; a stream that ends with its connection has none."""
+    score_heads: list[str] = []
+    """Names of the model's own heads, for watches with the trigger `heads`."""
 
 
 class Limits(Outbound):

@@ -14,6 +14,7 @@ TriggerWord = Literal[
     "drift",
     "sum",
     "outlier",
+    "heads",
     "evidence",
     "interval",
     "health",
@@ -21,6 +22,7 @@ TriggerWord = Literal[
 WatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Triggers = Annotated[list[TriggerWord], Field(max_length=4)]
+HeadWeight = Annotated[float, Field(ge=-100, le=100)]
 Schema = dict[str, Any]
 
 
@@ -79,6 +81,15 @@ class WatchChanges(Inbound):
     silence_step: Annotated[float, Field(ge=-1, le=1)] | None = None
     """What is added to that threshold with each clip about which the model kept silent, until it
     speaks."""
+    heads: Annotated[dict[str, HeadWeight], Field(min_length=1, max_length=16)] | None = None
+    """By how much each of the model's own heads counts, for the trigger `heads`. Default: all, by
+    1."""
+    heads_rule: Literal["each", "sum", "outlier"] | None = None
+    """How the scores of the heads are read: each clip's by itself (default), added up, or compared
+    with those before."""
+    heads_threshold: Annotated[float, Field(ge=-1000, le=1000)] | None = None
+    """What the score must exceed. Default: 0.5 for `each`, 1 for `sum`, 2 standard deviations for
+    `outlier`."""
     webhook: WebhookConfig | None = None
     metadata: Metadata | None = None
 

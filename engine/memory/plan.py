@@ -113,6 +113,9 @@ class RequestPlan:
     retrieval: RetrievalPlan | None = None
     reads: list[str] = field(default_factory=list)
     """Keys of other segments that are looked into, and have to be held ready first."""
+    reads_heads: bool = False
+    """Whether the model's score heads are applied to the hidden state of the prompt's last token,
+    and the report shall hold what they give."""
 
     @property
     def num_covered_tokens(self) -> int:
@@ -151,3 +154,6 @@ class RequestReport:
     away: list[str] = field(default_factory=list)
     """Keys of segments that a probe has to look into and that are not held ready: it is to be made
     again, with these in its plan (see `RequestPlan.reads`)."""
+    heads: Mapping[str, float] = field(default_factory=dict)
+    """What each of the model's score heads gives (0-1), by its name, where the plan asked for
+    it."""

@@ -670,6 +670,14 @@ def worker_connector() -> Any:
     return get_kv_transfer_group()
 
 
+def running_connector() -> Any | None:
+    """The KV connector of this worker; None while the worker is being made ready, where the model
+    runs as well."""
+    from vllm.distributed.kv_transfer import has_kv_transfer_group
+
+    return worker_connector() if has_kv_transfer_group() else None
+
+
 def __getattr__(name: str) -> Any:
     """vLLM's scheduler classes, to derive ours from."""
     if name == "Scheduler":

@@ -88,6 +88,7 @@ def plan_params(plan: RequestPlan) -> dict[str, Any]:
         [_save_values(span) for span in plan.saves],
         retrieval,
         KeyRuns.of(plan.reads).runs,
+        plan.reads_heads,
     )
     return {PLAN_KEY: json.dumps(plain, separators=(",", ":"))}
 
@@ -97,7 +98,7 @@ def read_plan(params: Params) -> RequestPlan | None:
     text = (params or {}).get(PLAN_KEY)
     if text is None:
         return None
-    loads, saves, retrieval, reads = json.loads(text)
+    loads, saves, retrieval, reads, reads_heads = json.loads(text)
     found = None
     if retrieval is not None:
         slots, candidates, recent, *others = retrieval
@@ -112,6 +113,7 @@ def read_plan(params: Params) -> RequestPlan | None:
         [_read_save(values) for values in saves],
         found,
         list(KeyRuns(reads)),
+        reads_heads,
     )
 
 
@@ -227,6 +229,15 @@ class RetrieveOp:
 
 
 @dataclass(slots=True)
+class HeadOp:
+    """Apply the model's score heads to the hidden state of one token of this step."""
+
+    request_id: str
+    slot: int
+    """KV slot of the token."""
+
+
+@dataclass(slots=True)
 class Refusal:
     """A request that must fail, because the step cannot do what its plan asks."""
 
@@ -258,6 +269,7 @@ class WorkerPlan:
     dropped_requests: list[str] = field(default_factory=list)
     """Requests that ended: whatever was saved of them in part is forgotten."""
     fetches: list[FetchOp] = field(default_factory=list)
+    heads: list[HeadOp] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -282,6 +294,8 @@ class WorkerReport:
     held: dict[int, dict[str, bool]] = field(default_factory=dict)
     """Segments that are now held ready, or are no longer, by the rank of the worker; told where
     there is a store below."""
+    heads: dict[str, dict[str, float]] = field(default_factory=dict)
+    """What each of the model's score heads gives, by its name."""
 
     def join(self, other: "WorkerReport") -> None:
         """Add the report of another worker, which holds its own heads of the same segments. What
@@ -299,6 +313,8 @@ class WorkerReport:
             self.traced.setdefault(request_id, traces)
         for request_id, layers in other.picked.items():
             self.picked.setdefault(request_id, layers)
+        for request_id, scores in other.heads.items():  # all have the same hidden states
+            self.heads.setdefault(request_id, scores)
         for request_id, reads in other.read.items():
             mine_read = self.read.setdefault(request_id, {})
             for key, (tier, num_bytes) in reads.items():
@@ -311,6 +327,7 @@ class WorkerReport:
         """Ids of the requests of which the report tells anything."""
         return {
             *self.saved, *self.missing, *self.picked, *self.read, *self.traced, *self.away,
+            *self.heads,
         }  # fmt: skip
 
     def of(self, request_id: str) -> RequestReport:
@@ -322,10 +339,36 @@ class WorkerReport:
             read=self.read.get(request_id, {}),
             traced=self.traced.get(request_id, []),
             away=self.away.get(request_id, []),
+            heads=self.heads.get(request_id, {}),
         )
 
 
 # ---- settings: server to scheduler and worker
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreHead:
+    """A small linear layer that a model brings along, trained to tell from a hidden state whether
+    to speak."""
+
+    name: str
+    weight: str
+    """Name of its tensor, [1 or 2, hidden size]. Of two rows the second one's share of the softmax
+    is the score, of one the logistic function of it."""
+    bias: str | None = None
+    """Name of the tensor that is added, [1 or 2]; None: nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreHeads:
+    """The score heads of a model, and the file with their tensors."""
+
+    file: str
+    heads: tuple[ScoreHead, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(head.name for head in self.heads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -352,6 +395,8 @@ class AdapterSettings:
     keeps_queries: bool = False
     """Whether queries of each stream's newest clip are kept, by which others are measured."""
     store: CacheStoreSection | None = None
+    heads: ScoreHeads | None = None
+    """The score heads of the model; None where it brings none."""
 
     def to_config(self) -> dict[str, Any]:
         """The settings as the connector's ``kv_connector_extra_config``. Secrets are readable in
@@ -370,12 +415,14 @@ class AdapterSettings:
             found["arena_bytes"] = self.arena_bytes
         if self.store is not None:
             found["store"] = with_secrets(self.store)
+        if self.heads is not None:
+            found["heads"] = asdict(self.heads)
         return found
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "AdapterSettings":
         """Read back what `to_config` wrote; defaults for what is not there."""
-        store = config.get("store")
+        store, heads = config.get("store"), config.get("heads")
         return cls(
             scheduler=SchedulerSection.model_validate(config.get("scheduler", {"policy": "fcfs"})),
             policy=RetrievalPolicy.model_validate(config.get("retrieval", {})),
@@ -387,6 +434,9 @@ class AdapterSettings:
             fetching_requests=config.get("fetching_requests", 8),
             keeps_queries=config.get("keeps_queries", False),
             store=None if store is None else CacheStoreSection.model_validate(store),
+            heads=None
+            if heads is None
+            else ScoreHeads(heads["file"], tuple(ScoreHead(**head) for head in heads["heads"])),
         )
 
 

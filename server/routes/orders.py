@@ -77,7 +77,8 @@ async def create_order(
     labels = checked_labels(request.labels, gateway.settings.streams.nameplates)
     asked = request.model_dump(mode="json", exclude={"labels"}, exclude_unset=True)
     options = watch_options(WatchConfig.model_validate(asked), grant)
-    check_options(options, gateway.settings.watches)
+    heads = gateway.hub.info.score_heads
+    check_options(options, gateway.settings.watches, score_heads=heads)
     await gateway.hub.webhooks.check(options.webhook)
     order = StandingOrder(new_id(ORDER_PREFIX[:-1]), labels, options, gateway.clock.wall_s())
     await gateway.hub.orders.add(streams.tenant, order)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,12 @@ from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.vllm_adapter.families import FAMILIES
 from onlooker.engine.vllm_adapter.gateway.boot import guessing
 from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
-from onlooker.engine.vllm_adapter.wire import plan_params, ticket_params
+from onlooker.engine.vllm_adapter.wire import (
+    AdapterSettings,
+    ScoreHeads,
+    plan_params,
+    ticket_params,
+)
 from onlooker.scheduler.ticket import Ticket
 
 prepare_environment(VllmSection(), cpu=True, model_is_local=True)
@@ -66,6 +72,7 @@ class SegmentVllm:
         dtype: str = "float32",
         is_eager: bool = True,
         guessed_tokens: int = 0,
+        heads: ScoreHeads | None = None,
     ) -> None:
         self.num_frames = 2
         architectures = json.loads((folder / "config.json").read_text())["architectures"]
@@ -89,7 +96,10 @@ class SegmentVllm:
             kv_transfer_config=KVTransferConfig(
                 kv_connector="SegmentConnector", kv_role="kv_both",
                 kv_connector_module_path=f"{entry}.connector",
-                kv_connector_extra_config={"scheduler": {"policy": policy}},
+                kv_connector_extra_config={
+                    **AdapterSettings(heads=heads).to_config(),
+                    "scheduler": {"policy": policy},
+                },
             ),
         )  # fmt: skip
         self.engine = self.llm.llm_engine
@@ -163,6 +173,7 @@ class SegmentVllm:
         max_tokens: int = 1,
         logprobs: int | None = None,
         ticket: Ticket | None = None,
+        reads_heads: bool = False,
     ) -> str:
         """Hand a `PromptBuilder`'s request to the engine; returns its id."""
         from vllm import SamplingParams
@@ -170,11 +181,12 @@ class SegmentVllm:
         from onlooker.engine.vllm_adapter.gateway.features import engine_input
 
         prompt = builder.build()
+        plan = replace(prompt.plan, reads_heads=reads_heads)
         request_id = f"r{next(self._ids)}"
         params = SamplingParams(
             temperature=0, max_tokens=max_tokens, logprobs=logprobs, ignore_eos=True,
             extra_args={
-                "kv_transfer_params": plan_params(prompt.plan),
+                "kv_transfer_params": plan_params(plan),
                 **(ticket_params(ticket) if ticket else {}),
             },
         )  # fmt: skip

@@ -115,6 +115,15 @@ class Reference:
     ) -> tuple[Piece, torch.Tensor]:
         """Compute `tokens` at `place` after `past` (pieces and their places; a list of pieces has
         one for each layer). Returns the new piece and the logits of its last token."""
+        piece, last = self.states(tokens, place, past)
+        return piece, self.model.lm_head(last)[0]
+
+    @torch.no_grad()
+    def states(
+        self, tokens: Tokens, place: int, past: list[tuple[Piece | list[Piece], int]]
+    ) -> tuple[Piece, torch.Tensor]:
+        """The same; returns the new piece and the hidden state of its last token, behind the last
+        norm, [1, hidden size]."""
         hidden = tokens.embeds
         piece = Piece([], [], tokens.offsets)
         language = self.model.model.language_model
@@ -143,8 +152,7 @@ class Reference:
             if index < len(tokens.deepstack):
                 hidden = hidden.clone()
                 hidden[tokens.is_visual] += tokens.deepstack[index].to(hidden.dtype)
-        last = self._norm(hidden[-1:], language.norm.weight)
-        return piece, self.model.lm_head(last)[0]
+        return piece, self._norm(hidden[-1:], language.norm.weight)
 
     def answer(
         self, ids: list[int], place: int, past: list[tuple[Any, int]], num_tokens: int

@@ -465,7 +465,8 @@ def test_a_gpus_memory_can_be_asked_for() -> None:
 def test_the_workers_connector_can_be_found() -> None:
     from vllm.distributed import kv_transfer
 
-    has(kv_transfer, "get_kv_transfer_group")
+    has(kv_transfer, "get_kv_transfer_group", "has_kv_transfer_group")
+    assert seams.running_connector() is None, "no worker runs here"
 
 
 # ---- families
@@ -480,6 +481,7 @@ def test_a_familys_model_stands_behind_the_guard(family: Any) -> None:
     stock = found.__mro__[2]
     assert stock.__name__ == family.guarded.model
     has(stock, "get_mrope_input_positions", "embed_multimodal")
+    takes(stock.forward, "self", "input_ids", "positions", "intermediate_tensors", "inputs_embeds")
     assert "_processor_factory" in vars(found)
 
 

@@ -5,6 +5,7 @@ state. What it says of a clip depends on this clip and on earlier ones only. Wha
 from the model it asks of a `Score`, which answers for exactly this clip, however late it is asked.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -40,6 +41,10 @@ class Score(Protocol):
 
     async def margin(self) -> float:
         """Log probability of "yes" minus that of "no" for the watch's question."""
+        ...
+
+    async def heads(self) -> Mapping[str, float]:
+        """What the model's own heads give (0-1) at the end of the watch's question, by name."""
         ...
 
     async def perplexity(self, text: str) -> float:

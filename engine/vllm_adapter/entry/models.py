@@ -8,6 +8,9 @@ prompt as features that hold only their grid, for the positions. If one of them 
 encoding after all, vLLM's worker would fail an assertion and take every stream with it. Here it
 becomes zeros, and its request fails by itself because its segment was missing.
 
+When the model has run, the worker is told the hidden states of the step's tokens, to which the
+score heads of a model are applied.
+
 A clip that is computed without some of its places is encoded whole, and the embeddings of the
 others are left out; or only the places that are computed are encoded (see `places`).
 
@@ -22,6 +25,7 @@ from typing import Any
 import torch
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
+from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.entry.places import encoded_alone, in_parts, only
 from onlooker.engine.vllm_adapter.families import GUARDED
 from onlooker.engine.vllm_adapter.families.family import GuardedClass
@@ -49,6 +53,21 @@ class Guarded:
         carried = _carried(input_tokens, mm_features)
         model: Any = super()
         return carried or model.get_mrope_input_positions(input_tokens, mm_features)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None,
+        positions: torch.Tensor,
+        intermediate_tensors: Any = None,
+        inputs_embeds: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        model: Any = super()
+        hidden = model.forward(input_ids, positions, intermediate_tensors, inputs_embeds, **kwargs)
+        connector = seams.running_connector()
+        if connector is not None and isinstance(hidden, torch.Tensor):
+            connector.segment_worker.reach_end(hidden)
+        return hidden
 
     def embed_multimodal(self, **kwargs: Any) -> Any:
         model: Any = super()

@@ -5,7 +5,7 @@ the growing context instead would save the placing, a twentieth of what a check 
 model another number of clips each time.)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from onlooker.core.errors import EngineFailed
 from onlooker.core.ids import new_id
@@ -17,6 +17,7 @@ from onlooker.engine.vllm_adapter.gateway.features import engine_input
 from onlooker.engine.vllm_adapter.gateway.memories import StreamMemories
 from onlooker.engine.vllm_adapter.gateway.prompts import CheckTokens, SegmentPrompts
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
+from onlooker.engine.vllm_adapter.wire import read_report
 
 MAX_WORDED = 1024
 """Checks whose words are kept as tokens: a watch asks the same again and again."""
@@ -53,7 +54,8 @@ class Checker:
             with memory.reading():
                 builder = await self._prompts.checking(memory, check, worded.tokens)
                 prompt = builder.build()
-                options = sampling.for_check(check, worded.groups, plan=prompt.plan)
+                plan = replace(prompt.plan, reads_heads=check.reads_heads)
+                options = sampling.for_check(check, worded.groups, plan=plan)
                 output = await self._runner.last_output(
                     engine_input(prompt), options, new_id("check")
                 )
@@ -62,6 +64,10 @@ class Checker:
             await self._streams.forget_missing(memory)
             raise
         assert result is not None, "only clips and the system prompt are loaded"
+        if check.reads_heads:
+            result = replace(result, heads=read_report(output.kv_transfer_params).heads)
+            if not result.heads:
+                raise EngineFailed("the model's heads were not read: its step ran as one graph")
         count_check(self._metrics, result)
         return result
 

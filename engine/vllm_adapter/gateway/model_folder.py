@@ -8,10 +8,8 @@ wants, what it can be asked about, and its system prompt.
 
 import hashlib
 import importlib.util
-import json
 import logging
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,9 @@ from onlooker.engine.memory.ranking import Ranking
 from onlooker.engine.memory.retelling import Retelling
 from onlooker.engine.vllm_adapter.families import FAMILIES, WITH_MEMORY
 from onlooker.engine.vllm_adapter.families.family import Family
+from onlooker.engine.vllm_adapter.gateway.model_files import read_json, tensors_of
+from onlooker.engine.vllm_adapter.gateway.score_heads import read_heads
+from onlooker.engine.vllm_adapter.wire import ScoreHeads
 from onlooker.engine.wording import DEFAULT_WORDING, Wording
 
 _log = logging.getLogger("onlooker.engine.vllm")
@@ -35,9 +36,6 @@ DEMO = "demo"
 
 _SAMPLE_BYTES = 1 << 20
 """Bytes of the beginning, and of the end, of each weights file that the fingerprint covers."""
-
-_MAX_HEADER_BYTES = 100_000_000
-"""Safetensors' own limit on the length of a file's header."""
 
 
 class Profile(Section):
@@ -92,6 +90,8 @@ class Model:
     read."""
     served_name: str
     profile: Profile
+    heads: ScoreHeads | None = None
+    """The score heads in the model's folder; None where there are none."""
 
     @property
     def family(self) -> Family | None:
@@ -144,6 +144,7 @@ class Model:
         writes_json: bool,
         calls_functions: bool,
         survives: Guarantee = Guarantee.NONE,
+        score_heads: tuple[str, ...] = (),
     ) -> EngineInfo:
         """What clients are told of an engine that runs this model."""
         return EngineInfo(
@@ -157,6 +158,7 @@ class Model:
             writes_json=writes_json,
             calls_functions=calls_functions,
             survives=survives,
+            score_heads=score_heads,
             knows=self.profile.knows,
             nameplate_prompt=self.profile.instructions if self.profile.heeds_nameplates else None,
             wording=self.profile.watching,
@@ -185,6 +187,7 @@ def find_model(source: str, *, served_name: str | None) -> Model:
         architecture=architecture,
         served_name=served_name or folder.resolve().name,
         profile=_read_profile(folder, architecture),
+        heads=read_heads(folder),
     )
 
 
@@ -194,6 +197,7 @@ def check_source(source: str) -> None:
     folder = model_folder(source)
     if folder is not None:
         _read_profile(folder, check_folder(folder))
+        read_heads(folder)
 
 
 def model_folder(source: str) -> Path | None:
@@ -221,7 +225,7 @@ def check_folder(folder: Path) -> str:
     Raises:
         ConfigError: naming the file that is missing, unreadable or truncated.
     """
-    config = _read_json(folder / "config.json")
+    config = read_json(folder / "config.json")
     architectures = config.get("architectures") or ["none"]
     if architectures[0] not in FAMILIES:
         raise ConfigError(
@@ -229,9 +233,9 @@ def check_folder(folder: Path) -> str:
             + ", ".join(FAMILIES)
         )
     for name in ("tokenizer_config.json", "preprocessor_config.json"):
-        _read_json(folder / name)
+        read_json(folder / name)
     if (folder / "tokenizer.json").exists():
-        _read_json(folder / "tokenizer.json")
+        read_json(folder / "tokenizer.json")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise ConfigError(
@@ -239,33 +243,14 @@ def check_folder(folder: Path) -> str:
             "the download or the training has not finished"
         )
     for path in weights:
-        _check_safetensors(path)
+        tensors_of(path)
     return str(architectures[0])
-
-
-def _check_safetensors(path: Path) -> None:
-    """Compare the byte length that the header promises with the file's."""
-    size_bytes = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            (header_bytes,) = struct.unpack("<Q", file.read(8))
-            if header_bytes > min(_MAX_HEADER_BYTES, size_bytes):
-                raise ValueError("its header is longer than the file")
-            header = json.loads(file.read(header_bytes))
-        end = max((t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"))
-    except (OSError, struct.error, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"the weights in '{path.name}' cannot be read: {error}") from error
-    if size_bytes != 8 + header_bytes + end:
-        raise ConfigError(
-            f"the weights in '{path.name}' are truncated or damaged: {size_bytes} bytes, "
-            f"the header promises {8 + header_bytes + end}. Download or copy the file again"
-        )
 
 
 def _read_profile(folder: Path, architecture: str) -> Profile:
     path = folder / "onlooker.json"
     try:
-        return _profile(_read_json(path) if path.exists() else {}, architecture)
+        return _profile(read_json(path) if path.exists() else {}, architecture)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
@@ -286,26 +271,11 @@ def _hub_architecture(name: str) -> str | None:
     try:
         from huggingface_hub import hf_hub_download
 
-        config = _read_json(Path(hf_hub_download(name, "config.json")))
+        config = read_json(Path(hf_hub_download(name, "config.json")))
     except Exception as error:
         _log.debug("the config of %s cannot be read", name, exc_info=error)
         return None
     return str((config.get("architectures") or ["none"])[0])
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"the model folder '{path.parent.name}' holds no {path.name}: it is not a model, "
-            "or its download has not finished"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"the model's {path.name} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"the model's {path.name} is not a JSON object")
-    return content
 
 
 def _demo_folder() -> Path:

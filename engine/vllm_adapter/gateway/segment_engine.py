@@ -112,6 +112,7 @@ class SegmentEngine:
         self._made: _Made | None = None
         self._recent_clips = 0
         self._policy = retrieval_policy(settings.memory, None)
+        self._heads: wire.ScoreHeads | None = None
 
     @property
     def info(self) -> EngineInfo:
@@ -128,6 +129,7 @@ class SegmentEngine:
         left = most - settings.memory.retrieved_clips
         self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, left))
         self._policy = retrieval_policy(settings.memory, model.profile.ranking)
+        self._heads = model.heads
         await self._runner.start(model, self._arguments(family), progress, is_watched=True)
         num_layers = self._runner.model_config.text_config.num_hidden_layers
         check_layers(self._policy.ranking, num_layers)
@@ -148,6 +150,7 @@ class SegmentEngine:
             writes_json=sampling.writes_json(self._runner.tokenizer),
             calls_functions=self._parts.composer.takes_functions,
             survives=Guarantee.NONE if self._store is None else self._store.survives,
+            score_heads=() if model.heads is None else model.heads.names,
         )
 
     async def close(self) -> None:
@@ -435,6 +438,7 @@ class SegmentEngine:
             write_behind_segments=memory.write_behind_segments,
             fetching_requests=memory.fetching_requests,
             keeps_queries=memory.compaction.method == "vsb",
+            heads=self._heads,
         )
         if self._store is not None:
             adapter = replace(adapter, arena_bytes=arena_bytes, store=self._store)

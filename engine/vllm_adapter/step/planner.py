@@ -6,6 +6,7 @@ from onlooker.engine.memory.plan import RequestPlan, RequestReport, RetrievalPla
 from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
 from onlooker.engine.vllm_adapter.step.fetches import Fetches
 from onlooker.engine.vllm_adapter.wire import (
+    HeadOp,
     LoadOp,
     Refusal,
     RetrieveOp,
@@ -30,6 +31,8 @@ class StepPlanner:
         self._plans: dict[str, RequestPlan] = {}
         self._covered: dict[str, int] = {}
         """Tokens at the start of each prompt that are not computed."""
+        self._heads_at: dict[str, int] = {}
+        """Of the requests that ask for score heads, the prompt token at which they are applied."""
         self._loading: dict[str, int] = {}
         """Requests that load in this step, and how many tokens vLLM has in its blocks already."""
         self._asked: set[str] = set()
@@ -101,11 +104,13 @@ class StepPlanner:
                 read={**news.read, **known.read},
                 traced=news.traced or known.traced,
                 away=news.away or known.away,
+                heads=news.heads or known.heads,
             )
 
     def finish(self, request_id: str) -> RequestReport | None:
         """Forget a request that ended; returns what its output should carry."""
         self._covered.pop(request_id, None)
+        self._heads_at.pop(request_id, None)
         self._asked.discard(request_id)
         if self._fetches is not None:
             self._fetches.forget([request_id])
@@ -122,6 +127,8 @@ class StepPlanner:
             # vLLM wants to compute one token at least.
             covered = min(spec.num_covered_tokens, request.num_prompt_tokens - 1)
             self._covered[request.request_id] = covered
+            if spec.reads_heads:
+                self._heads_at[request.request_id] = request.num_prompt_tokens - 1
         return self._plans[request.request_id]
 
     def _plan_request(self, plan: WorkerPlan, spec: RequestPlan, request: ScheduledRequest) -> None:
@@ -169,6 +176,9 @@ class StepPlanner:
                     f"{retrieval.question_tokens} tokens in the step that begins it, and needs all"
                 )
                 plan.refusals.append(Refusal(request_id, reason, covered_blocks))
+        heads_at = self._heads_at.get(request_id, -1)
+        if start <= heads_at < end:
+            plan.heads.append(HeadOp(request_id, self._slots(block_ids, heads_at, 1)[0]))
         for span in spec.saves:
             first, last = max(start, span.start), min(end, span.start + span.num_tokens)
             if first < last:

@@ -28,6 +28,7 @@ from onlooker.engine.vllm_adapter.worker.compacting import Compacting
 from onlooker.engine.vllm_adapter.worker.device_retrieval import DeviceRetriever
 from onlooker.engine.vllm_adapter.worker.fetcher import Fetcher
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
+from onlooker.engine.vllm_adapter.worker.head_reader import HeadReader
 from onlooker.engine.vllm_adapter.worker.index import Likeness
 from onlooker.engine.vllm_adapter.worker.inquiries import Inquiries
 from onlooker.engine.vllm_adapter.worker.layer_hook_mover import LayerHookMover
@@ -98,6 +99,7 @@ class SegmentWorker:
         self.compacting = Compacting(
             self.arena, self.vault, self._rotary, self.inquiries, self._wait_saved
         )
+        self._heads = HeadReader(settings.heads)
         self._layers: list[AttentionLayer] = []
         self._plan = WorkerPlan()
         self._report = WorkerReport()
@@ -167,6 +169,11 @@ class SegmentWorker:
         """The layer that vLLM calls `name` is about to read what is loaded."""
         self._moving.reach(self._numbers.get(name))
 
+    def reach_end(self, hidden: torch.Tensor) -> None:
+        """The model has run: `hidden` is what its last norm gives, [tokens of the step, hidden
+        size]. A graph that is replayed whole does not call this."""
+        self._heads.read(hidden, self._step_rows)
+
     def _retrieve(self, index: int, query: torch.Tensor) -> None:
         """Fill the slots of retrievals in layer `index`, which is about to attend."""
         self._moving.queried(index, query)
@@ -199,6 +206,7 @@ class SegmentWorker:
             if done := self._fetcher.take():
                 self._report.fetched[self._group.share.rank] = done
         self._moving.begin(plan.saves)
+        self._heads.begin(plan.heads)
 
     def load(self, *, is_whole_graph: bool = False) -> None:
         """Load what this step needs; a segment that is missing makes its own request fail, and no
@@ -253,6 +261,7 @@ class SegmentWorker:
             self._keep_saves()
         if self._device_retriever is not None:
             self._note_outcomes(self._device_retriever)
+        self._report.heads.update(self._heads.take())
         self._check_retrievals()
         self._check_agreement()
         self._plan, self._retriever, self._device_retriever = WorkerPlan(), None, None

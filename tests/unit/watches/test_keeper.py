@@ -13,7 +13,7 @@ from onlooker.core.clock import ManualClock
 from onlooker.core.errors import InvalidRequest, NotFound, TooLarge
 from onlooker.core.metrics import Metrics
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.interface import Question
+from onlooker.engine.interface import EngineInfo, Question
 from onlooker.engine.wording import Wording, WordingRule
 from onlooker.streams.events import ClipSeen
 from onlooker.streams.fanout import Subscription
@@ -173,6 +173,49 @@ async def test_a_commentary_whose_silence_has_to_be_surer_and_surer_speaks_again
     assert times(await alerts_about(["blue"] * 6, ramp)) == [0, 4]
     never = WatchOptions(instruction="", trigger=("silence",), silence_threshold=0.96)
     assert times(await alerts_about(["blue"] * 3, never)) == [0, 1, 2]
+
+
+HEADED = dataclasses.replace(INFO, score_heads=("informative", "relevance"))
+
+
+async def test_a_watch_speaks_by_the_models_own_heads() -> None:
+    # Each head gives 0.9 for red, and 0.1 for others.
+    async with running_hub(engine=make_engine(info=HEADED), perception=EVERY) as hub:
+        stream = await hub.open_stream(options=VIRTUAL)
+        events = stream.subscribe(max_events=100)
+        each = WatchOptions(condition="it is red", trigger=("heads",), heads_threshold=1.7)
+        one = dataclasses.replace(each, heads={"relevance": 1.0}, heads_threshold=None)
+        sums = dataclasses.replace(one, heads_rule="sum")
+        for name, options in (("each", each), ("one", one), ("sums", sums)):
+            stream.watches.create(options, name)
+        await show(stream, ["blue", "red", "red", "blue", "red", "red"])
+        await finish(stream)
+        alerts = alerts_of(events)
+    told = {name: [a.end_s for a in alerts if a.watch_id == name] for name in ("each", "one")}
+    assert told == {"each": [1.0, 4.0], "one": [1.0, 4.0]}, "when it becomes so"
+    # 0.1, 1.0 (not above 1), 1.9; then 0.1, 1.0, 1.9 again
+    assert [alert.end_s for alert in alerts if alert.watch_id == "sums"] == [2.0, 5.0]
+    assert {alert.confidence for alert in alerts if alert.watch_id == "each"} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("info", "options", "says"),
+    [
+        (INFO, {"trigger": ("heads",)}, "the served one has none that can be read"),
+        (INFO, {"heads": {"informative": 1.0}}, "heads/heads.json"),
+        (HEADED, {"heads": {"mood": 1.0}}, "no head 'mood'; it has: informative, relevance"),
+        (HEADED, {"heads": {}}, "names 1 to 16"),
+        (HEADED, {"heads": {"relevance": float("inf")}}, "from -100 to 100"),
+        (HEADED, {"heads_threshold": 1e9}, "'heads_threshold'"),
+    ],
+)
+async def test_heads_that_the_model_does_not_have_are_refused(
+    info: EngineInfo, options: dict[str, Any], says: str
+) -> None:
+    async with running_hub(engine=make_engine(info=info)) as hub:
+        stream = await hub.open_stream()
+        with pytest.raises(InvalidRequest, match=says):
+            stream.watches.create(WatchOptions(condition="it is red", **options))
 
 
 async def test_a_question_is_answered_when_it_can_be_told() -> None:

@@ -69,7 +69,11 @@ retrievals = st.builds(
 )
 
 
-@given(st.builds(RequestPlan, loads, saves, st.none() | retrievals, st.lists(keys, max_size=3)))
+@given(
+    st.builds(
+        RequestPlan, loads, saves, st.none() | retrievals, st.lists(keys, max_size=3), st.booleans()
+    )
+)
 def test_a_plan_survives_the_way_to_the_scheduler(plan: RequestPlan) -> None:
     assert wire.read_plan(sent(wire.plan_params(plan))) == plan
 
@@ -86,6 +90,7 @@ reports = st.builds(
     picked=st.lists(st.lists(keys, max_size=3), max_size=3),
     read=st.dictionaries(keys, st.tuples(keys, counts), max_size=3),
     away=st.lists(keys, max_size=3),
+    heads=st.dictionaries(keys, st.floats(0, 1), max_size=3),
     traced=st.lists(st.dictionaries(st.just("mean_key"), st.lists(st.floats(0, 1))), max_size=2),
 )
 
@@ -132,6 +137,9 @@ def test_settings_survive_with_their_secrets() -> None:
         write_behind_segments=9,
         fetching_requests=3,
         store=store,
+        heads=wire.ScoreHeads(
+            "f", (wire.ScoreHead("a", "a.weight"), wire.ScoreHead("b", "b", "c"))
+        ),
     )
     assert wire.AdapterSettings.from_config(sent(settings.to_config())) == settings
     assert wire.AdapterSettings.from_config({}) == wire.AdapterSettings()

@@ -37,6 +37,7 @@ class Oracle:
     """Probability of yes."""
     perplexity_of: Mapping[str, float] = field(default_factory=dict)
     silence_of: tuple[float, float] = (1.0, 0.0)
+    heads_of: Mapping[str, float] = field(default_factory=dict)
     says: str = ""
     asked: list[str] = field(default_factory=list)
 
@@ -45,6 +46,10 @@ class Oracle:
         if self.yes is None:
             raise CheckLost
         return math.log(self.yes / (1 - self.yes))
+
+    async def heads(self) -> Mapping[str, float]:
+        self.asked.append("heads")
+        return self.heads_of
 
     async def perplexity(self, text: str) -> float:
         self.asked.append("perplexity")

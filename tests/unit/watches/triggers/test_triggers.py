@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
-from onlooker.watches.triggers.accumulated import OutlierTrigger, SumTrigger
+from onlooker.watches.triggers.accumulated import (
+    OutlierTest,
+    OutlierTrigger,
+    RunningSum,
+    SumTrigger,
+)
 from onlooker.watches.triggers.chain import ChainTrigger
 from onlooker.watches.triggers.change import ChangeMeter, ChangeTrigger
 from onlooker.watches.triggers.drift import DriftTrigger
 from onlooker.watches.triggers.evidence import EvidenceTrigger
+from onlooker.watches.triggers.heads import HeadsTrigger
 from onlooker.watches.triggers.interface import Decision, Defer, Signals, Speak, Trigger
 from onlooker.watches.triggers.interval import IntervalTrigger
 from onlooker.watches.triggers.patches import changed_share
@@ -192,6 +198,49 @@ def test_an_outlier_stands_out_of_the_last_twenty() -> None:
     assert run(OutlierTrigger(z=2.0), yes(*chances)) == "....S."
 
 
+# ---- heads on the hidden state (MMDuet) ----
+
+
+def heads(*scores: tuple[float, float]) -> list[Oracle]:
+    return [Oracle(heads_of={"informative": one, "relevance": two}) for one, two in scores]
+
+
+def test_each_score_of_heads_above_the_threshold_speaks() -> None:
+    trigger = HeadsTrigger(weights={"informative": 1.0}, threshold=0.5, speaks_again=True)
+    assert run(trigger, heads((0.4, 1), (0.6, 0), (0.5, 1), (0.7, 0), (0.8, 0))) == ".S.SS"
+
+
+def test_heads_count_all_alike_where_no_weights_are_given() -> None:
+    trigger = HeadsTrigger(weights=None, threshold=1.2, speaks_again=True)
+    assert run(trigger, heads((0.6, 0.5), (0.7, 0.6), (0.9, 0.9))) == ".SS"
+
+
+def test_heads_count_by_their_weights() -> None:
+    trigger = HeadsTrigger(weights={"informative": 2.0, "relevance": -1.0}, threshold=0.5)
+    #                        0.3          0.9         still on    0.2
+    assert run(trigger, heads((0.6, 0.9), (0.5, 0.1), (0.5, 0.1), (0.5, 0.8))) == ".S.."
+
+
+def test_scores_of_heads_add_up_and_begin_anew_after_speaking() -> None:
+    trigger = HeadsTrigger(weights={"informative": 1.0}, rule=RunningSum(1.0))
+    scores = (0.4, 0.5, 0.2, 0.9, 0.05, 0.1)
+    assert run(trigger, heads(*((score, 0) for score in scores))) == "..S..S"
+    assert not trigger.is_on
+
+
+def test_a_score_of_heads_that_stands_out_speaks() -> None:
+    trigger = HeadsTrigger(weights={"informative": 1.0}, rule=OutlierTest(2.0))
+    scores = (0.1, 0.3, 0.1, 0.3, 0.45, 0.2)
+    assert run(trigger, heads(*((score, 0) for score in scores))) == "....S."
+
+
+def test_the_confidence_of_heads_is_their_score_from_0_to_1() -> None:
+    trigger = HeadsTrigger(weights={"informative": 2.0, "relevance": 1.0})
+    (oracle,) = heads((0.9, 0.9))
+    decision = asyncio.run(trigger.on_clip(make_clip(0), Signals(1.0), oracle))
+    assert decision == Speak(confidence=1.0)
+
+
 # ---- evidence, interval, chain ----
 
 
@@ -247,6 +296,7 @@ MAKERS: dict[str, Callable[[], Trigger]] = {
     "ramp": lambda: SilenceTrigger(threshold=0.5, step=0.1),
     "sum": lambda: SumTrigger(threshold=1.5),
     "outlier": lambda: OutlierTrigger(z=1.0),
+    "heads": lambda: HeadsTrigger(weights=None, threshold=0.6),
     "drift": DriftTrigger,
     "interval": lambda: IntervalTrigger(every_s=2.5),
     "evidence": lambda: EvidenceTrigger(not_yet=["no"]),

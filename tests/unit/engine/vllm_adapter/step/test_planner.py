@@ -2,8 +2,9 @@
 
 import pytest
 
+from onlooker.engine.memory.plan import RequestPlan
 from onlooker.engine.vllm_adapter.step.planner import StepPlanner
-from onlooker.engine.vllm_adapter.wire import WorkerPlan
+from onlooker.engine.vllm_adapter.wire import HeadOp, WorkerPlan, WorkerReport
 from tests.unit.engine.vllm_adapter.step.factories import (
     BLOCK,
     QUESTION_TOKENS,
@@ -77,3 +78,28 @@ def test_another_request_of_the_same_name_retrieves_anew() -> None:
     started(planner, 1)
     planner.finish("q")
     assert len(started(planner, QUESTION_TOKENS).retrievals) == 1
+
+
+def test_heads_are_applied_in_the_step_that_computes_the_last_token_of_the_prompt() -> None:
+    planner = StepPlanner(block_size=BLOCK)
+    request = make_request("q", RequestPlan(reads_heads=True), num_prompt_tokens=40)
+    planner.num_covered(request)
+    assert planner.plan([make_scheduled("q", 0, 30)]).heads == []
+    # Token 39 lies in the third block, whose number is 7.
+    assert planner.plan([make_scheduled("q", 30, 10)]).heads == [HeadOp("q", 7 * BLOCK + 7)]
+    assert planner.plan([make_scheduled("q", 40, 1)]).heads == [], "what it generates has no part"
+
+
+def test_heads_are_applied_for_requests_that_ask_for_them_only() -> None:
+    planner = StepPlanner(block_size=BLOCK)
+    planner.num_covered(make_request("q", RequestPlan(), num_prompt_tokens=40))
+    assert planner.plan([make_scheduled("q", 0, 40)]).heads == []
+
+
+def test_what_the_heads_gave_goes_with_the_output_of_their_request() -> None:
+    planner = StepPlanner(block_size=BLOCK)
+    planner.num_covered(make_request("q", RequestPlan(reads_heads=True), num_prompt_tokens=4))
+    planner.note(WorkerReport(heads={"q": {"informative": 0.75}, "other": {"informative": 0.5}}))
+    report = planner.finish("q")
+    assert report is not None
+    assert report.heads == {"informative": 0.75}
