@@ -96,7 +96,7 @@ lock: setup ## Rewrite deploy/setup/constraints.txt from this environment
 audit: setup ## Known vulnerabilities of our packages, where the service can be reached
 	@$(PY) deploy/audit.py $(ARGS)
 
-dist: setup ## sdist, wheel from it, wheel into a clean environment, `onlooker --version`
+dist: setup ## sdist, wheel from it, wheel into a clean environment, a demo there
 	@PYTHON="$(PY)" deploy/dist.sh
 
 clean: ## Remove caches, builds and the environment

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Proves that the package can be shipped: an sdist, a wheel made from the sdist, and that wheel in a
-# clean environment, from outside the checkout. Leaves both files in dist/.
+# clean environment, from outside the checkout, where it shows its demo without an engine, as
+# `pipx run --spec dist/onlooker-*.whl onlooker demo --mode fake` does. Leaves both files in dist/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root="$PWD"
@@ -26,4 +27,10 @@ echo "dist: installing the wheel into a clean environment"
 pip clean install --constraint deploy/setup/constraints.txt dist/onlooker-*.whl
 cd "$work"
 "$work/clean/bin/onlooker" --version
+echo "dist: trying it out there: the drawn world, a server with scripted answers, questions about it"
+port="$("$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
+"$work/clean/bin/onlooker" demo --seconds 12 --port "$port" --mode fake >"$work/demo.log" 2>&1 ||
+    { tail -n 25 "$work/demo.log" >&2 && exit 1; }
+grep "I have seen" "$work/demo.log" >/dev/null ||
+    { echo "dist: the demo ended without an answer:" && cat "$work/demo.log" && exit 1; } >&2
 "$python" "$root/deploy/wheel_contents.py" "$root" "$root"/dist/onlooker-*.whl
