@@ -12,10 +12,8 @@ from onlooker.streams.decoding.wire import (
     LENGTHS_BYTES,
     DecodeReply,
     EndTold,
-    check_end,
     lengths_of,
     reply_of,
-    values_of,
 )
 
 _READ_BYTES = 16 << 10
@@ -109,10 +107,9 @@ class Assessor:
                 self._num_got += num
         except BlockingIOError:
             return None
-        values, body = values_of(self._head), self._body
-        self._heard, self._body = bytearray(), None
-        check_end(values)
-        return Assessed(reply_of(values), body)
+        body, self._body = self._body, None
+        self._heard.clear()
+        return Assessed(reply_of(self._head), body)
 
     def _read_head(self) -> bool:
         """Read on until a head is whole; whether it is. Then `_body` has room for all of the body,

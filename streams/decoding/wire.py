@@ -1,14 +1,16 @@
 """What the server and its decoder processes say to each other, over one socket for each process.
 
-A message is the length of its head and of its body (two little-endian u32), the head as JSON, and
-the body. Nothing is unpickled: a decoder that foreign bytes took over could answer anything.
+A message is the length of its head and of its body (two little-endian u32), the head as
+MessagePack, and the body. Nothing is unpickled: a decoder that foreign bytes took over could answer
+anything.
 """
 
-import json
 import socket
 import struct
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 _LENGTHS = struct.Struct("<II")
 LENGTHS_BYTES = _LENGTHS.size
@@ -21,8 +23,7 @@ MAX_BODY_BYTES = 1 << 28
 """More than the pictures of any one message."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeRequest:
+class DecodeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing to decode; the body is the thumbnails that a still is compared with and the
     still's bytes, or `num_header_bytes` of the stream's header and then the message. With ``pull``
     the process goes over to a pulled source for good; the body is its order, and what is said from
@@ -62,8 +63,7 @@ class DecodeRequest:
     """This and the one above: see `LeastNews`; the pixels of other pictures are not told."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecodeReply:
+class DecodeReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of a request; the body is `num_header_bytes` of the stream's header, where it is
     told for the first time, then the pictures, one after the other, and then their thumbnails,
     where they are asked for."""
@@ -86,7 +86,9 @@ class DecodeReply:
     change: float = 0.0
     """This and the one above: see `Resemblance`."""
     has_pixels: bool = True
-    """Whether the pixels of a still are told, and not only its thumbnail."""
+    """Whether the pixels are told, and not only the thumbnail."""
+    ended_by: int | None = None
+    """As of `WorkerEnd`, which comes in a reply's stead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,22 +107,13 @@ class EndTold(Exception):
         self.ended_by = ended_by
 
 
-_DEFAULTS: dict[str, dict[str, Any]] = {}
-"""By the name of a head, its fields' defaults; what is as by default is not sent."""
-
-
-def _defaults(head: Any) -> dict[str, Any]:
-    name = type(head).__name__
-    if name not in _DEFAULTS:
-        _DEFAULTS[name] = {field.name: field.default for field in fields(head)}
-    return _DEFAULTS[name]
+_reply_of = msgspec.msgpack.Decoder(DecodeReply).decode
+_request_of = msgspec.msgpack.Decoder(DecodeRequest).decode
 
 
 def text_of(head: Any) -> bytes:
-    """A head, which is one of the dataclasses that are said here, as it is written."""
-    defaults = _defaults(head)
-    values = {name: value for name in defaults if (value := getattr(head, name)) != defaults[name]}
-    return json.dumps(values).encode()
+    """A head, which is one of the classes that are said here, as it is written."""
+    return msgspec.msgpack.encode(head)
 
 
 def lengths(text: bytes, num_body_bytes: int) -> bytes:
@@ -144,25 +137,30 @@ def send(link: socket.socket, head: Any, *body: bytes | memoryview) -> None:
 
 def receive_request(link: socket.socket) -> tuple[DecodeRequest, bytes]:
     """Wait for a request. Raises `EOFError` when the server is gone."""
-    values, body = receive(link)
-    return DecodeRequest(**values), bytes(body)
+    head, body = _receive(link)
+    return _request_of(head), bytes(body)
 
 
 def receive_reply(link: socket.socket) -> tuple[DecodeReply, bytearray]:
     """Wait for a reply; the body may be kept and changed. Raises: as `receive_from_worker`."""
-    values, body = receive_from_worker(link)
-    return reply_of(values), body
+    head, body = _receive(link)
+    return reply_of(head), body
 
 
-def reply_of(values: dict[str, Any]) -> DecodeReply:
-    """The reply with these values. Raises `EOFError` where they make no sense."""
+def reply_of(head: bytes | bytearray) -> DecodeReply:
+    """A decoder's reply.
+
+    Raises:
+        EndTold: the process has ended.
+        EOFError: it makes no sense.
+    """
     try:
-        values["times_s"] = tuple(values.get("times_s", ()))
-        jumps = values.get("jumps", ())
-        values["jumps"] = tuple((str(kind), at_s, by_s) for kind, at_s, by_s in jumps)
-        return DecodeReply(**values)
-    except (KeyError, TypeError, ValueError) as error:
+        reply = _reply_of(head)
+    except ValueError as error:
         raise EOFError(f"a decoder's reply makes no sense: {error}") from error
+    if reply.ended_by is not None:
+        raise EndTold(reply.ended_by)
+    return reply
 
 
 def receive_from_worker(link: socket.socket) -> tuple[dict[str, Any], bytearray]:
@@ -174,23 +172,29 @@ def receive_from_worker(link: socket.socket) -> tuple[dict[str, Any], bytearray]
         TimeoutError: the socket's time is over.
     """
     values, body = receive(link)
-    check_end(values)
-    return values, body
-
-
-def check_end(values: dict[str, Any]) -> None:
-    """Raises `EndTold` where these values tell of an end."""
     if (ended_by := values.get("ended_by")) is not None:
         raise EndTold(ended_by if isinstance(ended_by, int) else 0)
+    return values, body
 
 
 def receive(link: socket.socket) -> tuple[dict[str, Any], bytearray]:
     """Wait for a message: the values of its head, and its body. Raises: as `receive_from_worker`,
     but for `EndTold`."""
+    head, body = _receive(link)
+    try:
+        values = msgspec.msgpack.decode(head)
+    except ValueError as error:
+        raise EOFError("a message that is no MessagePack") from error
+    if not isinstance(values, dict):
+        raise EOFError("a message whose head is no object")
+    return values, body
+
+
+def _receive(link: socket.socket) -> tuple[bytearray, bytearray]:
+    """Wait for a message: its head and its body. Raises: as `receive`."""
     num_head_bytes, num_body_bytes = lengths_of(_exactly(link, LENGTHS_BYTES))
     head = _exactly(link, num_head_bytes)
-    body = _exactly(link, num_body_bytes)
-    return values_of(head), body
+    return head, _exactly(link, num_body_bytes)
 
 
 def lengths_of(data: bytes | bytearray) -> tuple[int, int]:
@@ -199,17 +203,6 @@ def lengths_of(data: bytes | bytearray) -> tuple[int, int]:
     if num_head_bytes > MAX_HEAD_BYTES or num_body_bytes > MAX_BODY_BYTES:
         raise EOFError(f"a message of {num_head_bytes} and {num_body_bytes} bytes")
     return num_head_bytes, num_body_bytes
-
-
-def values_of(head: bytes | bytearray) -> dict[str, Any]:
-    """The values of a head. Raises `EOFError` where they make no sense."""
-    try:
-        values = json.loads(head)
-    except ValueError as error:
-        raise EOFError("a message that is no JSON") from error
-    if not isinstance(values, dict):
-        raise EOFError("a message whose head is no object")
-    return values
 
 
 def _exactly(link: socket.socket, num_bytes: int) -> bytearray:
