@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the fastest there is
+from websockets.frames import apply_mask  # type: ignore[attr-defined]  # the quickest there is
 
 WHOLE_BINARY = 0x82
 """The first byte of a binary message in one frame, without extensions."""

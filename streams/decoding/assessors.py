@@ -20,6 +20,7 @@ from onlooker.core.media import Codec, DropReason
 from onlooker.streams.config import DecodingSection
 from onlooker.streams.decoding.assessor import Assessed, Assessor
 from onlooker.streams.decoding.nursery import Worker, WorkerEnded, wall_limit_s
+from onlooker.streams.decoding.thumbnails import said_before
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, lengths, text_of
 from onlooker.streams.perception.decoders import LentPicture, Shape
 from onlooker.streams.perception.gate import Before, LeastNews, Resemblance, thumbnail_shape
@@ -181,21 +182,18 @@ def _no_process() -> Undecodable:
 
 def _said(asked: StillToAssess, settings: DecodingSection) -> list[bytes | memoryview]:
     """What is said to a process to have a still assessed."""
-    kept, previous = asked.before.kept, asked.before.previous
-    known = [] if kept is None else [kept]
-    if previous is not None and previous is not kept:
-        known.append(previous)
+    before = said_before(asked.before)
     text = _head(
         asked.codec,
         asked.shape,
         settings.still_budget_s,
         settings.megapixel_budget_s,
-        kept_index=-1 if kept is None else 0,
-        previous_index=-1 if previous is None else len(known) - 1,
+        kept_index=before.kept_index,
+        previous_index=before.previous_index,
         least=asked.least,
     )
-    num_bytes = sum(one.nbytes for one in known) + len(asked.payload)
-    return [lengths(text, num_bytes), text, *(one.data.cast("B") for one in known), asked.payload]
+    parts: list[bytes | memoryview] = [*before.parts, asked.payload]
+    return [lengths(text, sum(map(len, parts))), text, *parts]
 
 
 @lru_cache(maxsize=256)

@@ -14,14 +14,21 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from onlooker.core.media import Codec, DropReason, EncodedFrame
+from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.streams.config import DecodingSection
 from onlooker.streams.decoding.assessor import Assessed, Assessor
 from onlooker.streams.decoding.nursery import Worker, WorkerEnded, wall_limit_s
+from onlooker.streams.decoding.thumbnails import said_before
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, lengths, text_of
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Shape
-from onlooker.streams.perception.gate import thumbnail_shape
+from onlooker.streams.perception.gate import (
+    Before,
+    Comparison,
+    LeastNews,
+    Resemblance,
+    thumbnail_shape,
+)
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import MAX_JUMPS, Beginning
 from onlooker.streams.perception.stills import Undecodable
@@ -29,6 +36,8 @@ from onlooker.streams.perception.stream_time import TimeJump
 
 _CHECK_S = 1.0
 """How often it is looked whether the process takes far too long on the wall."""
+
+_NO_COMPARISON = Comparison(Before(), LeastNews())
 
 Spend = Callable[[float], None]
 """Told of processor seconds that were spent for a sender."""
@@ -86,14 +95,23 @@ class ProcessVideo:
         *,
         follows_gap: bool,
         tell: Callable[[Found], None],
+        comparison: Comparison | None = None,
     ) -> None:
         """See `VideoDecoder.decode`."""
         beginning = self._beginning if self._process is None else None
+        if self._codec.is_container:  # its pictures are not the message's own
+            comparison = None
         request = self._request(
-            "video", picker, capture_s=message.capture_s, follows_gap=follows_gap, of=beginning
+            "video",
+            picker,
+            capture_s=message.capture_s,
+            follows_gap=follows_gap,
+            of=beginning,
+            comparison=comparison,
         )
+        parts = [] if comparison is None else said_before(comparison.before).parts
         header = beginning.header if beginning is not None else b""
-        self._ask(request, picker, tell, header, message.payload)
+        self._ask(request, picker, tell, *parts, header, message.payload)
 
     def finish(self, picker: Picker, tell: Callable[[Found], None]) -> None:
         """See `VideoDecoder.finish`."""
@@ -118,7 +136,7 @@ class ProcessVideo:
         request: DecodeRequest,
         picker: Picker,
         tell: Callable[[Found], None],
-        *body: bytes,
+        *body: bytes | memoryview,
     ) -> None:
         assert self._errand is None, "a message is asked for after the one before it"
         loop = asyncio.get_running_loop()
@@ -193,7 +211,10 @@ class ProcessVideo:
         capture_s: float = 0.0,
         follows_gap: bool = False,
         of: Beginning | None = None,
+        comparison: Comparison | None = None,
     ) -> DecodeRequest:
+        comparison = comparison or _NO_COMPARISON
+        before = said_before(comparison.before)
         return DecodeRequest(
             do=do,
             codec=self._codec,
@@ -212,6 +233,11 @@ class ProcessVideo:
             base_s=of.base_s if of is not None else 0.0,
             origin_s=of.origin_s if of is not None else 0.0,
             is_reduced=True,
+            is_compared=comparison is not _NO_COMPARISON,
+            kept_index=before.kept_index,
+            previous_index=before.previous_index,
+            least_difference=comparison.least.difference,
+            least_change=comparison.least.change,
         )
 
 
@@ -229,21 +255,33 @@ def _pictures(reply: DecodeReply, body: memoryview, shape: Shape) -> list[Pictur
     itself: where there are several, each has memory of its own. Raises `Undecodable` where the
     reply says so, or makes no sense."""
     num, at = len(reply.times_s), reply.num_header_bytes
-    rows = (num, shape.height, shape.width, 3)
+    num_whole = num if reply.has_pixels else num - 1
+    rows = (num_whole, shape.height, shape.width, 3)
     seen_rows = (num, *thumbnail_shape(shape.width, shape.height))
     num_bytes, num_seen_bytes = math.prod(rows), math.prod(seen_rows)
     try:
         if reply.reason is not None:
             raise Undecodable(DropReason(reply.reason), reply.detail)
-        if len(body) != at + num_bytes + num_seen_bytes:
+        if num_whole < 0 or len(body) != at + num_bytes + num_seen_bytes:
             raise ValueError(f"{len(body)} bytes of {num} pictures")
         if not num:
             return []
         pixels = np.frombuffer(body, np.uint8, num_bytes, at).reshape(rows)
         seen = np.frombuffer(body, np.uint8, num_seen_bytes, at + num_bytes).reshape(seen_rows)
+        if not (math.isfinite(reply.difference) and math.isfinite(reply.change)):
+            raise ValueError("numbers that are none")
+        if not (reply.has_pixels or reply.is_compared):
+            raise ValueError("a picture without pixels that was not compared")
     except ValueError as error:  # foreign bytes may have taken over the decoder
         raise Undecodable(DropReason.UNDECODABLE, f"the decoder's reply: {error}") from error
+    whole: list[Pixels | None] = [one if num == 1 else one.copy() for one in pixels]
+    if not reply.has_pixels:
+        whole.insert(0, None)
+    small = [one.copy() for one in seen]
+    looks = None
+    if reply.is_compared:
+        looks = Resemblance(small[0], reply.difference, reply.change)
     return [
-        Picture(at_s, one if num == 1 else one.copy(), small.copy())
-        for at_s, one, small in zip(reply.times_s, pixels, seen, strict=True)
+        Picture(at_s, whole[number], small[number], looks if number == 0 else None)
+        for number, at_s in enumerate(reply.times_s)
     ]

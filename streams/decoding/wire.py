@@ -54,7 +54,7 @@ class DecodeRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     is_reduced: bool = False
     """Whether the reply is to have the thumbnails of a video's pictures."""
     is_compared: bool = False
-    """Whether the reply is to tell how a still looks beside those before it."""
+    """Whether the reply is to tell how the message's picture looks beside those before it."""
     kept_index: int = -1
     previous_index: int = -1
     """Which of the body's thumbnails each of `Before` is; -1 where there is none."""
@@ -82,11 +82,13 @@ class DecodeReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     num_header_bytes: int = 0
     base_s: float = 0.0
     origin_s: float = 0.0
+    is_compared: bool = False
+    """Whether the first picture was compared with those before it."""
     difference: float = 1.0
     change: float = 0.0
     """This and the one above: see `Resemblance`."""
     has_pixels: bool = True
-    """Whether the pixels are told, and not only the thumbnail."""
+    """Whether the pixels of the first picture are told, and not only its thumbnail."""
     ended_by: int | None = None
     """As of `WorkerEnd`, which comes in a reply's stead."""
 

@@ -7,7 +7,6 @@ makes an honest picture wait, does not make it late.
 """
 
 import ctypes
-import math
 import resource
 import select
 import signal
@@ -17,13 +16,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from onlooker.core.heap import give_back_memory, keep_freed_memory
-from onlooker.core.media import Codec, EncodedFrame, Pixels
+from onlooker.core.media import Codec, EncodedFrame
 from onlooker.streams.decoding.network_lock import lock_network
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pull_worker import PullWorker
+from onlooker.streams.decoding.thumbnails import heard_before
 from onlooker.streams.decoding.wire import DecodeReply, DecodeRequest, receive_request, send
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import LocalVideo, Shape
@@ -33,7 +31,6 @@ from onlooker.streams.perception.gate import (
     Resemblance,
     Thumbnail,
     resemblance,
-    thumbnail_shape,
 )
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import Beginning
@@ -43,7 +40,8 @@ from onlooker.streams.perception.stills import Undecodable, decode_and_reduce, d
 
 _PR_SET_PDEATHSIG = 1
 
-NO_THUMBNAIL = np.zeros((3, 0, 0), np.uint8)
+SAME_S = 2e-6
+"""Capture times are the same that differ by less: libav counts in microseconds."""
 
 KEPT_BYTES = 32 << 20
 """So much of what a decoder has freed it keeps for the next picture: each page that is taken anew
@@ -130,14 +128,13 @@ class _Worker:
         picker = Picker(sampler, request.newest_s, request.is_hurried)
         allowance = Allowance(request.budget_s)
         pictures: list[Picture] = []
-        looks, pixels = Resemblance(NO_THUMBNAIL, 1.0, 0.0), None
+        comparing = _Comparing(request, *heard_before(request, body))
         reason, detail = None, ""
         try:
-            before, body = _before(request, body)
-            if request.is_compared:
-                pixels, looks = self._reduced(request, body, before, allowance)
+            if request.do == "still" and request.is_compared:
+                pictures = [self._reduced(request, comparing, allowance)]
             else:
-                pictures = self._decode(request, body, picker, allowance)
+                pictures = self._decode(request, comparing, picker, allowance)
         except Undecodable as error:
             reason, detail = error.reason.value, str(error)
         spent_s = allowance.end()
@@ -153,21 +150,25 @@ class _Worker:
             num_header_bytes=len(told.header) if told is not None else 0,
             base_s=told.base_s if told is not None else 0.0,
             origin_s=told.origin_s if told is not None else 0.0,
-            difference=looks.difference,
-            change=looks.change,
-            has_pixels=pixels is not None or not request.is_compared,
+            is_compared=comparing.looks is not None,
+            difference=comparing.looks.difference if comparing.looks is not None else 1.0,
+            change=comparing.looks.change if comparing.looks is not None else 0.0,
+            has_pixels=not pictures or pictures[0].pixels is not None,
         )
         parts = [] if told is None else [told.header]
-        arrays = [one.pixels for one in pictures]
-        if request.is_reduced:
+        arrays = [one.pixels for one in pictures if one.pixels is not None]
+        if request.is_reduced or request.is_compared:
             arrays += [one.thumbnail for one in pictures if one.thumbnail is not None]
-        if request.is_compared and reason is None:
-            arrays = [looks.thumbnail] if pixels is None else [pixels, looks.thumbnail]
         return reply, [*parts, *(one.data.cast("B") for one in arrays)]
 
     def _decode(
-        self, request: DecodeRequest, body: bytes, picker: Picker, allowance: Allowance
+        self,
+        request: DecodeRequest,
+        comparing: "_Comparing",
+        picker: Picker,
+        allowance: Allowance,
     ) -> list[Picture]:
+        body = comparing.body
         if request.do == "still":
             return [Picture(request.capture_s, decode_still(body, **_terms(request, allowance)))]
         if request.do == "finish":
@@ -176,23 +177,21 @@ class _Worker:
         if self.video is None:
             self.video = _open(request, header)
         message = EncodedFrame(0, request.capture_s, Codec(request.codec), payload, 0.0)
-        return self.video.decode(message, picker, follows_gap=request.follows_gap)
+        return self.video.decode(
+            message, picker, follows_gap=request.follows_gap, is_needed=comparing.is_needed
+        )
 
     def _reduced(
-        self, request: DecodeRequest, body: bytes, before: Before, allowance: Allowance
-    ) -> tuple[Pixels | None, Resemblance]:
-        """A still's pixels, where they are needed, and how it looks beside those before it."""
-        least = LeastNews(request.least_difference, request.least_change)
-        looks = Resemblance(NO_THUMBNAIL, 1.0, 0.0)
-
-        def is_needed(seen: Thumbnail) -> bool:
-            nonlocal looks
-            looks = resemblance(seen, before)
-            return least.reached_by(looks)
-
-        terms = _terms(request, allowance)
-        pixels, _ = decode_and_reduce(body, scaler=self.scaler, is_needed=is_needed, **terms)
-        return pixels, looks
+        self, request: DecodeRequest, comparing: "_Comparing", allowance: Allowance
+    ) -> Picture:
+        """A still, with its pixels where they are needed."""
+        pixels, seen = decode_and_reduce(
+            comparing.body,
+            scaler=self.scaler,
+            is_needed=lambda seen: comparing.is_needed(request.capture_s, seen),
+            **_terms(request, allowance),
+        )
+        return Picture(request.capture_s, pixels, seen)
 
     def _beginning_to_tell(self) -> Beginning | None:
         """The stream's beginning, when it has become known or is another one."""
@@ -203,19 +202,28 @@ class _Worker:
         return known
 
 
-def _before(request: DecodeRequest, body: bytes) -> tuple[Before, bytes]:
-    """What a still is compared with, and the rest of the body."""
-    num = 1 + max(request.kept_index, request.previous_index)
-    if not num:
-        return Before(), body
-    shape = thumbnail_shape(request.width, request.height)
-    num_bytes = num * math.prod(shape)
-    known = np.frombuffer(body, np.uint8, num_bytes).reshape(num, *shape)
-    kept, previous = (
-        known[index] if index >= 0 else None
-        for index in (request.kept_index, request.previous_index)
-    )
-    return Before(kept, previous), body[num_bytes:]
+class _Comparing:
+    """Compares the picture of one message with those before it, where that is asked for."""
+
+    def __init__(self, request: DecodeRequest, before: Before, body: bytes) -> None:
+        self.body = body
+        """What is to be decoded."""
+        self.looks: Resemblance | None = None
+        """How it looks; None where it was not compared."""
+        self._request, self._before = request, before
+        self._is_open = request.is_compared
+
+    def is_needed(self, capture_s: float, seen: Thumbnail) -> bool:
+        """As `Needed`. Only the first of a message is compared, and only if it is the message's
+        own: what was before it is not what was before another."""
+        is_own = abs(capture_s - self._request.capture_s) < SAME_S
+        if not self._is_open or not is_own:
+            self._is_open = False
+            return True
+        self._is_open = False
+        self.looks = resemblance(seen, self._before)
+        request = self._request
+        return LeastNews(request.least_difference, request.least_change).reached_by(self.looks)
 
 
 def _terms(request: DecodeRequest, allowance: Allowance) -> dict[str, Any]:

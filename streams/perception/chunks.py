@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 
 from onlooker.core.media import Codec, DropReason, EncodedFrame, Pixels
 from onlooker.core.orientation import Orientation, Orientations
-from onlooker.streams.perception.gate import Thumbnail
+from onlooker.streams.perception.gate import Resemblance, Thumbnail
 from onlooker.streams.perception.keyframes import is_key_frame
 from onlooker.streams.perception.parameter_sets import ParameterSets
 from onlooker.streams.perception.scaler import Scaler
@@ -28,15 +28,33 @@ _MICROSECONDS = Fraction(1, 1_000_000)
 Wanted = Callable[[float], bool]
 """Whether the picture of a capture time is to be looked at; asked once for each, in order."""
 
+Needed = Callable[[float, Thumbnail], bool]
+"""Whether the pixels of a picture that is looked at are needed: of this capture time, and with this
+thumbnail; asked once for each, in order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A picture that came out of a video decoder."""
 
     capture_s: float
-    pixels: Pixels
+    pixels: Pixels | None
+    """None where it was compared with those before it, and is like them."""
     thumbnail: Thumbnail | None = None
     """What a gate sees of it, where the decoder has told; else that is made of the pixels."""
+    looks: Resemblance | None = None
+    """How it looks beside those before it, where the decoder has told."""
+
+    @property
+    def whole(self) -> Pixels:
+        """The pixels of a picture that has them."""
+        assert self.pixels is not None
+        return self.pixels
+
+
+def all_needed(capture_s: float, seen: Thumbnail) -> bool:
+    """As `Needed`, where the pixels of all are."""
+    return True
 
 
 def to_picture(
@@ -48,12 +66,17 @@ def to_picture(
     height: int,
     max_pixels: int,
     scaler: Scaler,
+    is_needed: Needed = all_needed,
 ) -> Picture:
-    """As `to_pixels`, with the thumbnail."""
+    """As `to_pixels`, with the thumbnail, and without the pixels where they are not needed."""
+    _check_size(frame, max_pixels)
+    seen = scaler.upright_thumbnail(frame, orientation, width, height)
+    if not is_needed(capture_s, seen):
+        return Picture(capture_s, None, seen)
     pixels = to_pixels(
         frame, orientation, width=width, height=height, max_pixels=max_pixels, scaler=scaler
     )
-    return Picture(capture_s, pixels, scaler.upright_thumbnail(frame, orientation, width, height))
+    return Picture(capture_s, pixels, seen)
 
 
 def to_pixels(
@@ -71,12 +94,16 @@ def to_pixels(
     Raises:
         Undecodable: TOO_LARGE when the frame has more than `max_pixels`.
     """
-    if frame.width * frame.height > max_pixels:
-        raise Undecodable(DropReason.TOO_LARGE, f"{frame.width} x {frame.height} pixels")
+    _check_size(frame, max_pixels)
     if orientation.is_transposed:  # coded on its side
         width, height = height, width
     pixels = (scaler or Scaler()).rgb(frame, width, height)
     return np.ascontiguousarray(orientation.upright(pixels))
+
+
+def _check_size(frame: VideoFrame, max_pixels: int) -> None:
+    if frame.width * frame.height > max_pixels:
+        raise Undecodable(DropReason.TOO_LARGE, f"{frame.width} x {frame.height} pixels")
 
 
 def set_up_decoder(context: VideoCodecContext, *, max_pixels: int) -> None:
@@ -121,7 +148,9 @@ class ChunkDecoder:
         there are none."""
         return b"" if self._sets is None else self._sets.before(b"")
 
-    def decode(self, message: EncodedFrame, wanted: Wanted) -> list[Picture]:
+    def decode(
+        self, message: EncodedFrame, wanted: Wanted, is_needed: Needed = all_needed
+    ) -> list[Picture]:
         """The pictures that this message completes, as far as they are wanted. A message of nothing
         but parameter sets completes none, and they are kept for those that follow.
 
@@ -143,9 +172,8 @@ class ChunkDecoder:
         packet.pts = packet.dts = round(message.capture_s / _MICROSECONDS)
         packet.time_base = _MICROSECONDS
         try:
-            return list(
-                self._pictures(self._context.decode(packet), wanted, at_s=message.capture_s)
-            )
+            frames = self._context.decode(packet)
+            return list(self._pictures(frames, wanted, is_needed, at_s=message.capture_s))
         except Undecodable:
             self._context = None
             raise
@@ -159,7 +187,7 @@ class ChunkDecoder:
         if context is None:
             return []
         try:
-            return list(self._pictures(context.decode(None), wanted, at_s=None))
+            return list(self._pictures(context.decode(None), wanted, all_needed, at_s=None))
         except Exception:  # the end of a broken stream is only its end
             return []
 
@@ -168,7 +196,12 @@ class ChunkDecoder:
         self._context = None
 
     def _pictures(
-        self, frames: list[VideoFrame], wanted: Wanted, *, at_s: float | None
+        self,
+        frames: list[VideoFrame],
+        wanted: Wanted,
+        is_needed: Needed,
+        *,
+        at_s: float | None,
     ) -> Iterator[Picture]:
         """The wanted pictures of `frames`; one that has lost its time is that of `at_s`."""
         for frame in frames:
@@ -185,4 +218,5 @@ class ChunkDecoder:
                     height=self._height,
                     max_pixels=self._max_pixels,
                     scaler=self._scaler,
+                    is_needed=is_needed,
                 )

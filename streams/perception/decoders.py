@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from onlooker.core.media import Codec, EncodedFrame, Pixels
-from onlooker.streams.perception.chunks import ChunkDecoder, Picture
-from onlooker.streams.perception.gate import Resemblance
+from onlooker.streams.perception.chunks import ChunkDecoder, Needed, Picture, all_needed
+from onlooker.streams.perception.gate import Comparison, Resemblance
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.pieces import Beginning, PieceDecoder
 from onlooker.streams.perception.stills import Undecodable
@@ -47,10 +47,12 @@ class VideoDecoder(Protocol):
         *,
         follows_gap: bool,
         tell: Callable[[list[Picture] | Undecodable], None],
+        comparison: Comparison | None = None,
     ) -> None:
         """Have the pictures told that this message completes, as far as `picker` wants them, or why
         the message is lost; then decoding begins anew where it can. `tell` is called once, perhaps
-        before this returns, and raises nothing."""
+        before this returns, and raises nothing. `comparison`: what the message's own picture may be
+        compared with by whoever decodes it."""
         ...
 
     def finish(self, picker: Picker, tell: Callable[[list[Picture] | Undecodable], None]) -> None:
@@ -105,11 +107,19 @@ class LocalVideo:
         sets = self._decoder.sets
         return Beginning(sets, 0.0, 0.0) if sets else None
 
-    def decode(self, message: EncodedFrame, picker: Picker, *, follows_gap: bool) -> list[Picture]:
-        """The pictures that this message completes, as far as `picker` wants them. Raises
-        `Undecodable`: the message is lost; decoding begins anew where it can."""
+    def decode(
+        self,
+        message: EncodedFrame,
+        picker: Picker,
+        *,
+        follows_gap: bool,
+        is_needed: Needed = all_needed,
+    ) -> list[Picture]:
+        """The pictures that this message completes, as far as `picker` wants them; those of a
+        container with their pixels, whatever `is_needed` says. Raises `Undecodable`: the message is
+        lost; decoding begins anew where it can."""
         if isinstance(self._decoder, ChunkDecoder):
-            return self._decoder.decode(message, picker.wanted)
+            return self._decoder.decode(message, picker.wanted, is_needed)
         try:
             return self._decoder.decode(message, picker.wanted, follows_gap=follows_gap)
         finally:

@@ -67,6 +67,16 @@ class LeastNews:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is asked of whoever decodes the next picture of a stream."""
+
+    before: Before
+    """What it is to be compared with."""
+    least: LeastNews
+    """How it must look beside that for its pixels to be needed."""
+
+
+@dataclass(frozen=True, slots=True)
 class GateVerdict:
     is_kept: bool
     is_cut: bool

@@ -22,7 +22,14 @@ from onlooker.streams.config import StreamsSection
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.clips import ClipBuilder
 from onlooker.streams.perception.decoders import Decoders, LentPicture, Shape, VideoDecoder
-from onlooker.streams.perception.gate import Before, Gate, LeastNews, Resemblance, resemblance
+from onlooker.streams.perception.gate import (
+    Before,
+    Comparison,
+    Gate,
+    LeastNews,
+    Resemblance,
+    resemblance,
+)
 from onlooker.streams.perception.pacing import Pacing
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
@@ -193,11 +200,15 @@ class Perceiver:
             self._codec = message.codec
             self._decoder = self._decoders.open_video(message.codec, self._shape)
         picker = Picker(self._sampler, self._newest_s, is_hurried)
+        comparison = None
+        if self.is_light:
+            comparison = Comparison(self._gate.before, self.least_news(message))
         self._decoder.decode(
             message,
             picker,
             follows_gap=follows_gap,
             tell=lambda found: tell(Decoded(found, picker)),
+            comparison=comparison,
         )
 
     def see_decoded(self, message: EncodedFrame, decoded: "Decoded") -> Seen:
@@ -207,7 +218,11 @@ class Perceiver:
             seen = Seen.lost(decoded.found)
         else:
             for picture in decoded.found:
-                self._look_at(picture, message, seen)
+                if picture.pixels is None:
+                    assert picture.looks is not None
+                    self._pass_over(picture.capture_s, picture.looks, seen)
+                else:
+                    self._look_at(picture, message, seen, picture.looks)
         seen.jumps = picker.jumps
         seen = self._settled(seen)
         if picker.num_passed_over:
@@ -366,7 +381,7 @@ class Perceiver:
             seen.reason = seen.reason or DropReason.FORGOTTEN
             return
         painter = self._privacy.painter
-        pixels = painter.painted(picture.pixels)
+        pixels = painter.painted(picture.whole)
         seen.clips += self._builder.pass_time(capture_s)
         is_wanted = self._builder.has_pending or self._builder.is_after_gap(capture_s)
         if looks is not None and painter.is_idle:

@@ -2,6 +2,7 @@
 
 import atexit
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from onlooker.streams.decoding.pulled_video import PulledVideo
 from onlooker.streams.decoding.seat import Seat
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Decoders, LentPicture, LocalVideo, Shape
-from onlooker.streams.perception.gate import resemblance, thumbnail
+from onlooker.streams.perception.gate import Comparison, resemblance, thumbnail
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.stills import Undecodable, decode_still
 
@@ -29,14 +30,14 @@ class LocalDecoders:
         )
 
     def open_video(self, codec: Codec, shape: Shape) -> "ToldVideo":
-        return ToldVideo(LocalVideo(codec, shape))
+        return ToldVideo(LocalVideo(codec, shape), is_compared=not codec.is_container)
 
 
 class ToldVideo:
     """A source's decoder that tells at once."""
 
-    def __init__(self, video: LocalVideo) -> None:
-        self._video = video
+    def __init__(self, video: LocalVideo, *, is_compared: bool) -> None:
+        self._video, self._is_compared = video, is_compared
 
     def decode(
         self,
@@ -45,17 +46,29 @@ class ToldVideo:
         *,
         follows_gap: bool,
         tell: Callable[[list[Picture] | Undecodable], None],
+        comparison: Comparison | None = None,
     ) -> None:
         try:
-            tell(self._video.decode(message, picker, follows_gap=follows_gap))
+            pictures = self._video.decode(message, picker, follows_gap=follows_gap)
         except Undecodable as error:
             tell(error)
+        else:
+            if comparison is not None and self._is_compared and pictures:
+                pictures[0] = _compared(pictures[0], comparison)
+            tell(pictures)
 
     def finish(self, picker: Picker, tell: Callable[[list[Picture] | Undecodable], None]) -> None:
         tell(self._video.finish(picker))
 
     def close(self) -> None:
         self._video.close()
+
+
+def _compared(picture: Picture, comparison: Comparison) -> Picture:
+    assert picture.thumbnail is not None
+    looks = resemblance(picture.thumbnail, comparison.before)
+    pixels = picture.pixels if comparison.least.reached_by(looks) else None
+    return replace(picture, pixels=pixels, looks=looks)
 
 
 class LocalWorkshop:

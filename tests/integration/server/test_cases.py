@@ -106,7 +106,7 @@ async def test_a_phones_recording_that_is_pushed_in_pieces_is_upright() -> None:
         pictures += decoder.decode(message, lambda at_s: True)
     pictures += decoder.finish(lambda at_s: True)
     assert len(pictures) == 40
-    assert all(is_red_over_blue(picture.pixels) for picture in pictures)
+    assert all(is_red_over_blue(picture.whole) for picture in pictures)
 
 
 def test_a_phones_picture_is_upright() -> None:

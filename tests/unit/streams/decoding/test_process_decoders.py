@@ -21,6 +21,7 @@ from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.decoding.process_video import ProcessVideo
 from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import Shape, VideoDecoder
+from onlooker.streams.perception.gate import Before, Comparison, LeastNews, resemblance
 from onlooker.streams.perception.picker import Picker
 from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.perception.stills import Undecodable
@@ -37,6 +38,7 @@ from tests.fakes.pictures import (
     without_sets,
 )
 from tests.fakes.recordings import moved, parts_of, time_scale
+from tests.fakes.turned import turned_video
 
 SHAPE = Shape(64, 48, max_pixels=4096 * 4096)
 GAPLESS = Shape(64, 48, max_pixels=4096 * 4096, max_gap_s=60.0)
@@ -298,7 +300,55 @@ async def test_coded_video_comes_out_as_it_does_here(
     assert there.times_s == here.times_s
     assert len(there.pictures) > 5
     for one, other in zip(there.pictures, here.pictures, strict=True):
-        assert one.pixels.tobytes() == other.pixels.tobytes()
+        assert one.whole.tobytes() == other.whole.tobytes()
+
+
+async def compared(
+    video: VideoDecoder, codec: Codec, index: int, payload: bytes, comparison: Comparison
+) -> list[Picture]:
+    """What a message decodes to where its picture may be compared."""
+    message = EncodedFrame(index, index / 10, codec, payload, 0.0)
+    found: asyncio.Future[list[Picture] | Undecodable] = asyncio.Future()
+    picker = Picker(Sampler(0.1), None)
+    video.decode(message, picker, follows_gap=False, tell=found.set_result, comparison=comparison)
+    async with asyncio.timeout(WAIT_S):
+        pictures = await found
+    assert not isinstance(pictures, Undecodable)
+    return pictures
+
+
+async def test_a_picture_of_coded_video_is_compared_where_it_is_decoded(pool: WorkerPool) -> None:
+    first, second, third = encode_chunks("libx264")[:3]
+    video = pool.decoders(Spent()).open_video(Codec.H264, SHAPE)
+    all_ = LeastNews()
+    (one,) = await compared(video, Codec.H264, 0, first, Comparison(Before(), all_))
+    assert one.thumbnail is not None
+    assert one.looks is not None
+    assert (one.looks.difference, one.looks.change) == (1.0, 0.0)
+    before = Before(np.full_like(one.thumbnail, 7), one.thumbnail)
+    (two,) = await compared(video, Codec.H264, 1, second, Comparison(before, all_))
+    assert two.thumbnail is not None
+    assert two.looks is not None
+    expected = resemblance(two.thumbnail, before)
+    assert (two.looks.difference, two.looks.change) == (expected.difference, expected.change)
+    assert two.whole.shape == (SHAPE.height, SHAPE.width, 3)
+    alike = Comparison(Before(two.thumbnail, two.thumbnail), LeastNews(1.0, 1.0))
+    (three,) = await compared(video, Codec.H264, 2, third, alike)
+    assert three.pixels is None
+    assert three.looks is not None
+    assert three.looks.difference < 1.0
+    video.close()
+
+
+async def test_the_pictures_in_a_piece_of_a_container_are_not_compared(pool: WorkerPool) -> None:
+    video = pool.decoders(Spent()).open_video(Codec.FMP4, SHAPE)
+    never = Comparison(Before(), LeastNews(2.0, 2.0))
+    pictures = await compared(
+        video, Codec.FMP4, 0, turned_video("fmp4", 0, is_mirrored=False, num=10), never
+    )
+    assert len(pictures) > 1
+    assert all(one.pixels is not None and one.looks is None for one in pictures)
+    video.close()
 
 
 async def test_a_source_whose_process_is_killed_goes_on_at_its_next_key_frame(

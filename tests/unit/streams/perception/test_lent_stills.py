@@ -6,9 +6,12 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import Codec, EncodedFrame, FrameOutcome, Pixels
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.masks import Mask
+from onlooker.streams.perception.chunks import Picture
 from onlooker.streams.perception.decoders import LentPicture
 from onlooker.streams.perception.gate import resemblance, thumbnail
-from onlooker.streams.perception.perceiver import Perceiver
+from onlooker.streams.perception.perceiver import Decoded, Perceiver
+from onlooker.streams.perception.picker import Picker
+from onlooker.streams.perception.sampler import Sampler
 from onlooker.streams.privacy import StreamPrivacy
 from onlooker.streams.state import StreamOptions, StreamTerms
 from tests.fakes.decoders import LocalDecoders
@@ -50,6 +53,20 @@ def test_a_lent_still_that_is_like_the_last_is_skipped() -> None:
     )
     assert (first.outcome, second.outcome) == (FrameOutcome.KEPT, FrameOutcome.KEPT)  # one clip
     assert third.outcome is FrameOutcome.SKIPPED
+
+
+def test_a_picture_of_coded_video_that_is_like_the_last_is_skipped_without_its_pixels() -> None:
+    perceiver = make_perceiver(StreamPrivacy())
+    pixels = make_pixels("red", width=64, height=48)
+    seen = thumbnail(pixels)
+    outcomes = []
+    for at_s in (0.0, 0.1, 0.2):
+        told = pixels if at_s < 0.2 else None
+        picture = Picture(at_s, told, seen, resemblance(seen, perceiver.before))
+        decoded = Decoded([picture], Picker(Sampler(0.1), None))
+        outcomes.append(perceiver.see_decoded(message(at_s), decoded).outcome)
+    assert outcomes == [FrameOutcome.KEPT, FrameOutcome.KEPT, FrameOutcome.SKIPPED]
+    assert perceiver.newest_s == 0.2
 
 
 def test_a_mask_that_came_while_a_still_was_compared_is_painted_before_it_is_kept() -> None:

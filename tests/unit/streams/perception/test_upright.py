@@ -30,7 +30,7 @@ def test_a_pushed_recording_comes_out_upright(codec: Codec, turn: int, is_mirror
     data = turned_video(codec.name.lower(), turn, is_mirrored=is_mirrored)
     pictures = pushed(data, codec, piece_decoder(codec))
     assert len(pictures) == 20
-    assert all(corners(picture.pixels) == list(CORNERS) for picture in pictures)
+    assert all(corners(picture.whole) == list(CORNERS) for picture in pictures)
 
 
 def test_a_recorder_that_is_turned_while_it_records_says_so_in_a_new_header() -> None:
@@ -38,7 +38,7 @@ def test_a_recorder_that_is_turned_while_it_records_says_so_in_a_new_header() ->
     for turn in (0, 90, 270):
         data = turned_video("fmp4", turn, is_mirrored=False, num=10)
         pictures = pushed(data, Codec.FMP4, decoder)
-        assert corners(pictures[-1].pixels) == list(CORNERS), turn
+        assert corners(pictures[-1].whole) == list(CORNERS), turn
 
 
 def test_pictures_after_a_broken_one_are_upright_too() -> None:
@@ -47,7 +47,7 @@ def test_pictures_after_a_broken_one_are_upright_too() -> None:
     spoiled = data[: middle + 12] + b"\xff" * 20 + data[middle + 32 :]
     pictures = pushed(spoiled, Codec.FMP4, piece_decoder(Codec.FMP4))
     assert pictures[-1].capture_s == pytest.approx(3.9)
-    assert corners(pictures[-1].pixels) == list(CORNERS)
+    assert corners(pictures[-1].whole) == list(CORNERS)
 
 
 def test_h264_that_says_how_it_lies_is_turned_from_that_picture_on() -> None:
@@ -58,6 +58,6 @@ def test_h264_that_says_how_it_lies_is_turned_from_that_picture_on() -> None:
     for index, chunk in enumerate(chunks):
         message = EncodedFrame(index, index / 10, Codec.H264, chunk, 0.0)
         (picture,) = decoder.decode(message, everything)
-        rows, columns = (picture.pixels.min(axis=2) > 200).nonzero()
+        rows, columns = (picture.whole.min(axis=2) > 200).nonzero()
         squares.append((rows.mean() < 32, columns.mean() < 32))
     assert squares == [(True, True)] * 10 + [(False, False)] * 10

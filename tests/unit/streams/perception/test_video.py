@@ -24,7 +24,7 @@ def message(index: int, payload: bytes, codec: Codec, capture_s: float) -> Encod
 
 def background(picture: Picture) -> int:
     """Which of the drawn colours is behind."""
-    corner = picture.pixels[60, 60].astype(int)
+    corner = picture.whole[60, 60].astype(int)
     return min(range(3), key=lambda i: sum(abs(corner[c] - COLOURS[i][c]) for c in range(3)))
 
 
