@@ -27,6 +27,8 @@ class ClipBuilder:
         self._until_s = 0.0
         """Where the cover of the clip made last ends, if no other frame comes before that."""
         self._waiting: Frame | None = None
+        self._alone: Clip | None = None
+        """The clip that `_waiting` would be alone, once that was asked for."""
         self._looked_at_s: float | None = None
         self._num_clips = 0
         self._comes_in_twos = False
@@ -41,9 +43,12 @@ class ClipBuilder:
     @property
     def pending(self) -> Clip | None:
         """The frame that waits for its partner, as the clip it would be alone."""
-        if self._waiting is None:
+        waiting = self._waiting
+        if waiting is None:
             return None
-        return self._clip(self._waiting, self._waiting)
+        if self._alone is None or self._alone.frames[0] is not waiting:
+            self._alone = self._clip(waiting, waiting)
+        return self._alone
 
     @property
     def covers(self) -> tuple[Cover, ...]:
@@ -105,7 +110,7 @@ class ClipBuilder:
             looked_at_s: the time of the newest frame that was looked at.
             before_until_s: where the cover of the clip before `waiting` ends.
         """
-        self._num_clips, self._waiting = next_clip_index, waiting
+        self._num_clips, self._waiting, self._alone = next_clip_index, waiting, None
         self._looked_at_s = looked_at_s
         if waiting is not None:
             self._until_s = before_until_s or 0.0

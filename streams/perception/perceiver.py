@@ -125,6 +125,7 @@ class Perceiver:
         self._health = ViewHealth(perception.health) if perception.health.enabled else None
         self._masks = self._privacy.painter
         self._interval_s = terms.interval_s
+        self._pacing: Pacing | None = None
         self._sampler = Sampler(terms.interval_s)
         self._decoder: VideoDecoder | None = None
         self._codec: Codec | None = None
@@ -290,6 +291,9 @@ class Perceiver:
 
     def set_pacing(self, pacing: Pacing) -> None:
         """Pick and pair frames by `pacing` from now on."""
+        if pacing is self._pacing:
+            return
+        self._pacing = pacing
         self._interval_s = pacing.interval_s
         self._sampler.set_interval(pacing.interval_s)
         self._builder.set_pairing(

@@ -67,6 +67,8 @@ class StreamQuality:
         self._num_awaited = 0
         self.rung = Quality()
         """The rung on which the stream is."""
+        self._pacing: Pacing | None = None
+        """As it is at this rung, once it was asked for."""
         info = shared.engine.info
         self._pace = PaceAdvisor(
             fps=self._wanted_fps,
@@ -96,7 +98,7 @@ class StreamQuality:
             # What the source sends unasked; it may slow down later because it was told to.
             self._full_fps = min(self._wanted_fps, max(LEAST_SOURCE_FPS, source_fps))
             self._knows_fps = True
-        self.rung = rung
+        self.rung, self._pacing = rung, None
         self._sampler = None
         if rung.fps_share < 1.0:
             # Streams change rungs together, and would be looked at together but for their phases.
@@ -127,7 +129,12 @@ class StreamQuality:
 
     @property
     def pacing(self) -> Pacing:
-        """How frames are picked and paired at this rung."""
+        """How frames are picked and paired at this rung; the same object until that changes."""
+        if self._pacing is None:
+            self._pacing = self._paced()
+        return self._pacing
+
+    def _paced(self) -> Pacing:
         gap_s = self._base_gap_s
         if self.rung.is_paired:
             gap_s = max(gap_s, min(2 * gap_s / self.rung.fps_share, self._most_gap_s))
