@@ -11,7 +11,10 @@ A disk is read from the page cache, which is memory: there the check of every by
 nearly as much as the reading. The rows `_cold` read what the page cache was told to forget, and so
 the medium.
 
-Not shown: fresh pages; a Redis over a network; several tiers at work at once.
+The row `disk_and_redis` reads every other record from the disk and the others from Redis, at the
+same time; its limit is the plain reading of the files, and then the plain GETs.
+
+Not shown: fresh pages; a Redis over a network, where waiting is most of what reading at once saves.
 """
 
 import ctypes
@@ -31,11 +34,13 @@ import numpy as np
 import redis
 
 from onlooker.cache_store.codecs.table import CODECS
-from onlooker.cache_store.config import DiskSection, RedisSection
+from onlooker.cache_store.config import DiskSection, RedisSection, WriteOutSection
 from onlooker.cache_store.envelope import EncodedRecord, decode, encode, seal, transcode
 from onlooker.cache_store.eviction import Lru
 from onlooker.cache_store.key import SegmentKey, SegmentKind, StreamKey
-from onlooker.cache_store.opening import open_disk, open_redis
+from onlooker.cache_store.loads import KeyLoad
+from onlooker.cache_store.lower_tiers import LowerTiers
+from onlooker.cache_store.opening import open_disk, open_redis, write_out
 from onlooker.cache_store.record import SegmentRecord
 from onlooker.cache_store.tier import FetchOutcome, PutOutcome, StoreTier
 from onlooker.cache_store.tiers.memory import MemoryTier
@@ -59,7 +64,7 @@ def measure(seed: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tiers") as folder:
         figures = {"memory": _memory(records), "disk": _disk(records, Path(folder) / "disk")}
         if shutil.which("redis-server"):
-            figures["redis"] = _redis(records, Path(folder))
+            figures |= _redis(records, Path(folder))
     return {"record_kv_bytes": KV_BYTES, "num_records": NUM_RECORDS, "tiers": figures}
 
 
@@ -176,7 +181,11 @@ def _redis(records: Sequence[SegmentRecord], folder: Path) -> dict[str, Any]:
         for line in server.stdout:
             if b"eady to accept connections" in line:
                 break
-        return _redis_figures(records, f"unix://{socket}")
+        url = f"unix://{socket}"
+        return {
+            "redis": _redis_figures(records, url),
+            "disk_and_redis": {"raw": _both(records, url, folder / "both")},
+        }
     finally:
         server.kill()
         server.communicate()
@@ -209,6 +218,54 @@ def _redis_figures(records: Sequence[SegmentRecord], url: str) -> dict[str, Any]
         client.flushall()
     client.close()
     return found
+
+
+def _both(records: Sequence[SegmentRecord], url: str, root: Path) -> dict[str, float]:
+    """Loads from the disk and from Redis at once."""
+    client = redis.Redis.from_url(url)
+    disk = open_disk(DiskSection(path=root / "tier", sync=False))
+    section = RedisSection.model_validate({"url": url, "timeout_s": 30, "slow_s": 60})
+    shared = open_redis(section, clock=SystemClock())
+    plain = root / "plain"
+    plain.mkdir()
+    encoded = [encode(record) for record in records]
+    for tier, share in ((disk, encoded[::2]), (shared, encoded[1::2])):
+        assert set(tier.put_many(share)) == {PutOutcome.STORED}
+    for index, record in enumerate(encoded):
+        content = b"".join(seal(record))
+        if index % 2:
+            client.set(f"plain-{index}", content)
+        else:
+            (plain / str(index)).write_bytes(content)
+    found: list[EncodedRecord] = []
+    queue = WriteOutSection()
+    lower = LowerTiers(
+        [write_out(tier, "raw", queue) for tier in (disk, shared)],
+        on_found=lambda load, fetch, record, depth: found.append(record),
+        max_beside=1,
+    )
+
+    def load(_: int) -> None:
+        found.clear()
+        assert not lower.read([KeyLoad(record.key) for record in records])
+        assert len(found) == NUM_RECORDS
+
+    def plain_load(_: int) -> None:
+        kept = [(plain / str(index)).read_bytes() for index in range(0, NUM_RECORDS, 2)]
+        for start in range(1, NUM_RECORDS, 2 * PIPELINE):
+            pipeline = client.pipeline(transaction=False)
+            for index in range(start, min(NUM_RECORDS, start + 2 * PIPELINE), 2):
+                pipeline.get(f"plain-{index}")
+            kept += pipeline.execute()
+        assert len(kept) == NUM_RECORDS
+
+    speed, ratio = _compare_one(load, plain_load)
+    lower.close(1.0)
+    for tier in (disk, shared):
+        tier.close()
+    client.flushall()
+    client.close()
+    return {"load_gb_per_s": speed, "load_ratio": ratio}
 
 
 def _steps(tier: StoreTier, encoded: Sequence[EncodedRecord]) -> tuple[Step, Step]:

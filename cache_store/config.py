@@ -357,6 +357,11 @@ class CacheStoreSection(Section):
     """Where this is null, no other replica can go on with a stream."""
     write_out: WriteOutSection = WriteOutSection()
     deletion: DeletionSection = DeletionSection()
+
+    reads_beside: int = Field(default=4, ge=0, le=64)
+    """How many reads of Redis may go on while the disk is read for the same question. Others ask
+    one after the other; ``onlooker_store_moves_total{move="read_in_turn"}`` counts them."""
+
     album: AlbumSection = AlbumSection()
     diary: DiarySection = DiarySection()
     journal: JournalSection | None = None

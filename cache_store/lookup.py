@@ -95,3 +95,7 @@ class StoreStats:
     """How often a lower tier may have lost what it had."""
     written_again: int
     """Records queued once more for a tier that may have lost them."""
+    read_beside: int
+    """Reads of one tier that went on while another tier was read for the same caller."""
+    read_in_turn: int
+    """Reads that had to wait for those of another tier, as too many went on."""

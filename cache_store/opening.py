@@ -76,13 +76,13 @@ def open_store(
     disk = redis = None
     if section.redis is not None:
         redis = open_redis(section.redis, clock=clock, fences=fences)
-        write_outs.append(_write_out(redis, section.redis.codec, section.write_out))
+        write_outs.append(write_out(redis, section.redis.codec, section.write_out))
     if section.disk is not None:
         disk = open_disk(section.disk)
         patient = PatientTier(
             disk, timeout_s=section.disk.timeout_s, read_threads=section.disk.read_threads
         )
-        write_outs.insert(0, _write_out(patient, section.disk.codec, section.write_out))
+        write_outs.insert(0, write_out(patient, section.disk.codec, section.write_out))
     store = TieredStore(
         memory,
         write_outs,
@@ -91,6 +91,7 @@ def open_store(
         on_doubt=on_doubt,
         deleter=_deleter(write_outs, section.deletion, _deletions_folder(section)),
         fences=fences,
+        max_beside=section.reads_beside,
     )
     if disk is not None:
         name = disk.name
@@ -282,7 +283,8 @@ def _link(section: RedisSection, clock: Clock, *, max_connections: int) -> Redis
         ) from error
 
 
-def _write_out(tier: StoreTier, codec: str, section: WriteOutSection) -> WriteOut:
+def write_out(tier: StoreTier, codec: str, section: WriteOutSection) -> WriteOut:
+    """The queue before a lower tier, not yet started."""
     return WriteOut(
         tier,
         codec=CODECS[codec],

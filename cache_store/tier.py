@@ -98,6 +98,12 @@ class StoreTier(Protocol):
     name: str
     """``memory``, ``disk`` or ``redis``; also the label in statistics."""
 
+    @property
+    def knows_keys(self) -> bool:
+        """Whether `contains_many` answers without asking the medium, and `get_many` does so for
+        keys that are not there."""
+        ...
+
     def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
         """Read records. A damaged one is deleted, so that it is met only once."""
         ...

@@ -2,7 +2,7 @@
 
 A put lands in RAM and is written down to every lower tier in the background; so evicting from a
 tier normally only drops a copy. Reads look from the top down, each tier once for all keys, and
-leave what they found in the tiers above.
+leave what they found in the tiers above; what a disk lacks is asked of Redis meanwhile.
 
     put --> memory --(evicted: dropped)            get <-- memory
        +--> write-out queue --> disk --+               <-- write-out queues
@@ -36,6 +36,7 @@ from onlooker.cache_store.lookup import (
     StreamRows,
     lookup,
 )
+from onlooker.cache_store.lower_tiers import LowerTiers
 from onlooker.cache_store.record import SegmentRecord
 from onlooker.cache_store.refill import OnDoubt, Refill
 from onlooker.cache_store.tier import MISS, Fetch, FetchOutcome, PutOutcome
@@ -64,6 +65,7 @@ class TieredStore:
         deleter: of the same `write_outs`; by default one that forgets at the end of the process
             what it could not delete.
         fences: what the shared tier looks at before it writes; see `own`.
+        max_beside: the most reads of one tier that go on while another is read for the same caller.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class TieredStore:
         on_doubt: OnDoubt | None = None,
         deleter: Deleter | None = None,
         fences: Fences | None = None,
+        max_beside: int = 4,
     ) -> None:
         self._fences = fences or Fences()
         self._memory = memory
@@ -87,6 +90,7 @@ class TieredStore:
         # tiers, and never held during I/O.
         self._lock = threading.RLock()
         self._catalogue = Catalogue(memory, self._write_outs)
+        self._lower = LowerTiers(self._write_outs, on_found=self._arrived, max_beside=max_beside)
         self._loads = Loads()
         self._only_in_memory: set[SegmentKey] = set()
         self._counts: Counter[str] = Counter()
@@ -120,6 +124,7 @@ class TieredStore:
         """
         flushed = self.flush(timeout_s)
         is_idle = self._rewriter.close(hang_s)
+        is_idle &= self._lower.close(hang_s)
         is_idle &= self._refill.close(hang_s)
         is_idle &= self._deleter.close(hang_s)
         for write_out in self._write_outs:
@@ -253,7 +258,7 @@ class TieredStore:
             )
             mine, others = self._begin([key for key in rest if key not in found])
             self._counts["joined"] += len(others)
-        self._run(mine)
+        self._end(self._lower.read(mine))
         found.update((load.key, load.done.result()) for load in (*mine, *others))
         with self._lock:
             for result in found.values():
@@ -348,6 +353,8 @@ class TieredStore:
                 deletions=deletions,
                 doubts=self._refill.num_doubts,
                 written_again=self._refill.num_written,
+                read_beside=self._lower.num_beside,
+                read_in_turn=self._lower.num_in_turn,
                 **{name: self._counts[name] for name in _COUNTED},
             )
 
@@ -368,25 +375,6 @@ class TieredStore:
         others = [load for key in keys if (load := self._loads.get(key)) is not None]
         mine = [self._loads.begin(key) for key in keys if self._loads.get(key) is None]
         return mine, others
-
-    def _run(self, loads: Sequence[KeyLoad]) -> None:
-        """Ask the lower tiers from the top down. Every load has ended when this returns."""
-        rest = list(loads)
-        for depth, write_out in enumerate(self._write_outs):
-            if not rest:
-                break
-            try:
-                fetches = write_out.tier.get_many([load.key for load in rest])
-            except Exception:  # a fault in a tier is a miss, and those who wait must go on
-                logger.exception("a tier failed to read", extra={"tier": write_out.tier.name})
-                fetches = [Fetch(FetchOutcome.ERROR)] * len(rest)
-            for load, fetch in zip(rest, fetches, strict=True):
-                if fetch.record is None:
-                    load.missed(fetch.outcome)
-                else:
-                    self._arrived(load, fetch, fetch.record, depth)
-            rest = [load for load, fetch in zip(rest, fetches, strict=True) if not fetch.record]
-        self._end(rest)
 
     def _arrived(self, load: KeyLoad, fetch: Fetch, record: EncodedRecord, depth: int) -> None:
         """Keep a record in the tiers above the one it came from, unless a put or a deletion took

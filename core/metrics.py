@@ -496,12 +496,13 @@ class Metrics:
             "not_durable for want of room below, or written_again since a tier may have lost them "
             "(doubted counts how often). Segments that a step had to read from the store itself "
             "(read_in_step), and requests that had to wait until others had fetched theirs "
-            "(fetch_waited). On a GPU: kept in ordinary memory, since the pool that the GPU "
-            "reaches had no room (unpooled), placed from the GPU's own memory (shelf_read), let go "
-            "of there for newer ones (shelf_let_go), and steps that waited for the thread that "
-            "hands segments to the store (write_waited). In streams: deletions that were retried "
-            "since "
-            "a tier was not reached (deletion_retried), or given up (deletion_refused).",
+            "(fetch_waited). Reads of Redis that went on while the disk was read for the same "
+            "question (read_beside), or had to wait for it (read_in_turn). On a GPU: kept in "
+            "ordinary memory, since the pool that the GPU reaches had no room (unpooled), placed "
+            "from the GPU's own memory (shelf_read), let go of there for newer ones "
+            "(shelf_let_go), and steps that waited for the thread that hands segments to the store "
+            "(write_waited). In streams: deletions that were retried since a tier was not reached "
+            "(deletion_retried), or given up (deletion_refused).",
             ["move"],
             registry=registry,
         )

@@ -65,6 +65,7 @@ class DiskTier:
     """
 
     name = "disk"
+    knows_keys = True
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class MemoryTier:
     """
 
     name = "memory"
+    knows_keys = True
 
     def __init__(
         self,

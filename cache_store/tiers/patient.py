@@ -28,6 +28,7 @@ class PatientTier:
 
     def __init__(self, inner: StoreTier, *, timeout_s: float, read_threads: int = 4) -> None:
         self.name = inner.name
+        self.knows_keys = inner.knows_keys
         self._inner = inner
         self._timeout_s = timeout_s
         self._reads = Patience(f"{inner.name}-read", timeout_s=timeout_s, num_threads=read_threads)

@@ -61,6 +61,7 @@ class RedisTier:
     """
 
     name = "redis"
+    knows_keys = False
 
     def __init__(
         self,

@@ -39,6 +39,7 @@ class FaultyTier:
 
     def __init__(self, inner: StoreTier, *, seed: int, rates: FaultRates | None = None) -> None:
         self.name = inner.name
+        self.knows_keys = inner.knows_keys
         self.rates = rates or FaultRates()
         self._inner = inner
         self._random = Random(seed)

@@ -261,6 +261,8 @@ class Vault:
             "written_again": stats.written_again,
             "deletion_retried": stats.deletions.retried,
             "deletion_refused": stats.deletions.refused,
+            "read_beside": stats.read_beside,
+            "read_in_turn": stats.read_in_turn,
             "write_waited": self._beside.num_waits,
         }
 

@@ -97,6 +97,7 @@ def make_store(
     memory_codec: KvCodec = RAW,
     on_durable: OnDurable | None = None,
     on_doubt: OnDoubt | None = None,
+    max_beside: int = 4,
     **queue: Any,
 ) -> TieredStore:
     """A started store over `tiers`, upper first."""
@@ -106,6 +107,7 @@ def make_store(
         memory_codec=memory_codec,
         on_durable=on_durable,
         on_doubt=on_doubt,
+        max_beside=max_beside,
     )
     for tier in tiers:
         if isinstance(tier, DiskTier):

@@ -89,6 +89,55 @@ def test_each_tier_is_asked_once_for_all_keys_it_may_have() -> None:
     store.close(WAIT_S)
 
 
+def test_what_the_disk_lacks_is_asked_of_redis_while_the_disk_is_read() -> None:
+    asked = threading.Event()
+
+    class Slow(Slot):
+        def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
+            if keys == [make_key(1)]:  # it ends only when Redis has been asked
+                assert asked.wait(WAIT_S)
+            return super().get_many(keys)
+
+    class Asked(Slot):
+        def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
+            asked.set()
+            return super().get_many(keys)
+
+    disk, redis = Slow("disk"), Asked("redis")
+    disk.put_many([make_encoded(1)])
+    redis.put_many([make_encoded(2)])
+    store = make_store(disk, redis)
+    assert tiers_of(store, 1, 2, 99) == ["disk", "redis", None]
+    assert (store.stats().read_beside, store.stats().read_in_turn) == (1, 0)
+    assert (disk.stats().misses, redis.stats().misses) == (2, 1)
+    store.check_integrity()
+    store.close(WAIT_S)
+
+
+def test_where_too_many_reads_go_on_tiers_are_asked_in_turn() -> None:
+    disk, redis = Slot("disk"), Slot("redis")
+    disk.put_many([make_encoded(1)])
+    redis.put_many([make_encoded(2)])
+    store = make_store(disk, redis, max_beside=0)
+    assert tiers_of(store, 1, 2) == ["disk", "redis"]
+    assert (store.stats().read_beside, store.stats().read_in_turn) == (0, 1)
+    store.close(WAIT_S)
+
+
+def test_what_a_disk_lost_while_it_was_asked_comes_from_redis() -> None:
+    class Losing(Slot):
+        def get_many(self, keys: Sequence[SegmentKey]) -> list[Fetch]:
+            self.delete_many([make_key(1)])
+            return super().get_many(keys)
+
+    disk, redis = Losing("disk"), Slot("redis")
+    disk.put_many([make_encoded(1)])
+    redis.put_many([make_encoded(1), make_encoded(2)])
+    store = make_store(disk, redis)
+    assert tiers_of(store, 1, 2) == ["redis", "redis"]
+    store.close(WAIT_S)
+
+
 def test_what_came_from_redis_is_written_to_disk_too() -> None:
     disk, redis = Slot("disk"), Slot("redis")
     redis.put_many([make_encoded(1)])
