@@ -423,6 +423,11 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.gateway_restarts = Counter(
+            "onlooker_gateway_restarts_total",
+            "Times that this one of several gateways of a machine was started again since it died.",
+            registry=registry,
+        )
         self.too_slow = Counter(
             "onlooker_too_slow_total",
             "Operations that were ended because the other side took too long or sent too little.",

@@ -75,7 +75,7 @@ class Admission:
             others_clips_per_s: clips a second that all others bring at full quality.
             retry_s: seconds until the next place may be free, as far as anybody knows.
         """
-        at_full = load.clip_s * (clips_per_s + others_clips_per_s)
+        at_full = load.clip_s * (clips_per_s + others_clips_per_s) + load.others_ratio
         if at_full <= self._target_load:
             return ADMITTED
         at_lowest = at_full * LOWEST_SHARE
@@ -103,7 +103,7 @@ class Admission:
             num_streams: how many are open, of the `max_streams` that may be.
         """
         places = max(0, max_streams - num_streams)
-        at_full = load.clip_s * others_clips_per_s
+        at_full = load.clip_s * others_clips_per_s + load.others_ratio
         fits = places
         if (one := load.clip_s * clips_per_s) > 0:
             fits = math.floor((self._target_load / LOWEST_SHARE - at_full) / one)

@@ -79,7 +79,8 @@ class Prices:
     gateway_looked_s: float = 0.0
     gateway_clip_s: float = 0.0
     engine_rest: float = 0.0
-    """Load of the engine that is not made by streams' frames but by questions and checks."""
+    """Load of the engine that is not made by these streams' frames but by questions, by checks and
+    by the streams of other gateways."""
     gateway_rest: float = 0.0
 
     def load(self, work: Work) -> float:
@@ -128,6 +129,8 @@ class Pricing:
             gateway_offered_s=factor * OFFERED_S,
             gateway_looked_s=factor * LOOKED_S,
             gateway_clip_s=factor * CLIP_S,
-            engine_rest=min(self._most_rest, max(0.0, load.load_ratio - load.frames_ratio)),
+            # What other gateways' streams take is no less taken than what questions take.
+            engine_rest=min(self._most_rest, max(0.0, load.load_ratio - load.frames_ratio))
+            + load.others_ratio,
             gateway_rest=min(self._most_rest, gateway_rest),
         )

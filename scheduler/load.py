@@ -25,6 +25,8 @@ class EngineLoad:
     """Part of `clip_s` that goes into bringing back the clip's context."""
     frames_ratio: float = 0.0
     """Part of `load_ratio` that clips make."""
+    others_ratio: float = 0.0
+    """Part of `frames_ratio` that clips of other gateways make, where several share the engine."""
     room_ratio: float = 1.0
     """Share of a step of full length that is left to work, beside its floor."""
     kv_free_ratio: float = 1.0

@@ -2,12 +2,26 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.cost_model import CostTable, StepWork
 
 CLIP_WEIGHT = 0.02
 """Weight of the newest clip in the mean work of clips."""
+
+MAX_SEATS = 256
+"""Gateways whose clips are told apart; with more, all begin anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeatedClip:
+    """What one clip has brought to a step."""
+
+    work: StepWork
+    seat: int = 0
+    """Which of the gateways that share the engine it came from."""
+
 
 CostedClip = tuple[float, float, float]
 """Mean tokens, bytes and encoder runs of a clip."""
@@ -45,6 +59,12 @@ class LoadMeter:
         self.room_ratio = 1.0
         """Share of a step of full length that is left to work, beside its floor."""
         self._clip: CostedClip | None = None
+        self._frames_of: dict[int, float] = {}
+        """Part of `frames_ratio` that the clips of each gateway make."""
+
+    def others_ratio(self, seat: int) -> float:
+        """Part of `frames_ratio` that clips of other gateways make."""
+        return sum(ratio for one, ratio in self._frames_of.items() if one != seat)
 
     @property
     def question_interval_s(self) -> float:
@@ -75,7 +95,7 @@ class LoadMeter:
         took_s: float,
         costs: CostTable,
         now_s: float,
-        clips: Sequence[StepWork] = (),
+        clips: Sequence[SeatedClip] = (),
     ) -> None:
         """Note that a step of `work` has ended, of which `clips` is what each clip has brought."""
         passed_s = max(1e-9, now_s - self._ended_at_s)
@@ -86,11 +106,19 @@ class LoadMeter:
         self.room_ratio = max(0.1, 1 - costs.floor_s / self._longest_step_s)
         load = min(2.0, took_s * extra_s / max(1e-9, whole_s) / passed_s / self.room_ratio)
         self.load_ratio += weight * (load - self.load_ratio)
-        clips_s = sum(costs.extra_s(clip) for clip in clips)
-        frames = load * min(1.0, clips_s / extra_s) if extra_s > 0 else 0.0
-        self.frames_ratio += weight * (frames - self.frames_ratio)
+        clips_s = {clip.seat: 0.0 for clip in clips}
         for clip in clips:
-            self._clip = _mean(self._clip, clip)
+            clips_s[clip.seat] += costs.extra_s(clip.work)
+            self._clip = _mean(self._clip, clip.work)
+        sum_s = sum(clips_s.values())
+        frames = load * min(1.0, sum_s / extra_s) if extra_s > 0 else 0.0
+        self.frames_ratio += weight * (frames - self.frames_ratio)
+        if len(self._frames_of) > MAX_SEATS:
+            self._frames_of.clear()
+        for seat in {*self._frames_of, *clips_s}:
+            ratio = self._frames_of.get(seat, 0.0)
+            share = clips_s.get(seat, 0.0) / sum_s if sum_s > 0 else 0.0
+            self._frames_of[seat] = ratio + weight * (frames * share - ratio)
 
     def clip_s(self, costs: CostTable, typical: StepWork) -> float:
         """Predicted seconds that one clip adds; those of a `typical` one before the first."""

@@ -52,14 +52,19 @@ Live video in, live answers out. Video, questions and answers travel over one We
 """
 
 
-def create_app(gateway: Gateway, lifecycle: Lifecycle | None = None) -> FastAPI:
-    """Return the ASGI app. Its lifespan runs `lifecycle` (default: a quiet one)."""
+def create_app(
+    gateway: Gateway, lifecycle: Lifecycle | None = None, *, opens_when_ready: bool = False
+) -> FastAPI:
+    """Return the ASGI app. Its lifespan runs `lifecycle` (default: a quiet one), and begins at once
+    or, with `opens_when_ready`, when the gateway takes work."""
     lifecycle = lifecycle or Lifecycle(gateway)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         lifecycle.start()
         try:
+            if opens_when_ready:
+                await lifecycle.started()
             yield
         finally:
             await lifecycle.stop()

@@ -18,6 +18,8 @@ from onlooker.engine.sizing.report import figures, lines
 from onlooker.engine.sizing.request import make_plan
 from onlooker.server.certificates import open_certificates
 from onlooker.server.config import ServerSection, Settings
+from onlooker.server.gateways.assembly import serve_gateways
+from onlooker.server.gateways.messages import BecameReady
 from onlooker.server.release import package_version
 from onlooker.server.serving import address, bind, make_server, quiet_uvicorn, run
 from onlooker.server.wiring import make_engine, make_gateway
@@ -96,6 +98,14 @@ def serve(
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error. [info]")
     ] = None,
+    gateways: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that take frames, on one port in front of one engine; more than one "
+            "need a Redis. [1]",
+        ),
+    ] = None,
     config: ConfigFile = None,
     assignments: Assignments = None,
 ) -> None:
@@ -108,6 +118,7 @@ def serve(
         "server.tls.key": tls_key,
         "server.tls.self_signed": tls_self_signed or None,
         "server.log_level": log_level,
+        "server.gateways": gateways,
         "engine.model": model,
         "engine.mode": mode,
         **_assigned(assignments),
@@ -187,6 +198,8 @@ def plan(
 
 def _serve(settings: Settings, *, may_end_process: bool) -> int:
     """Serve until stopped; return the exit status."""
+    if settings.server.gateways > 1:
+        return _serve_gateways(settings)
     clock, metrics = SystemClock(), Metrics()
     tls = settings.server.tls
     certificates = open_certificates(tls, host=settings.server.host, clock=clock, metrics=metrics)
@@ -205,8 +218,7 @@ def _serve(settings: Settings, *, may_end_process: bool) -> int:
             info = gateway.hub.info
             _say(f"ready: model '{info.model}'; it knows {info.knows}")
             _say(f"page {base}/   API docs {base}/docs   metrics {base}/metrics   (Ctrl-C stops)")
-            for line in next_steps(base):
-                _say(line)
+            _say_next_steps(base)
 
         server, failures = make_server(
             gateway,
@@ -217,11 +229,32 @@ def _serve(settings: Settings, *, may_end_process: bool) -> int:
         if may_end_process:
             server.end_in_any_case(clock)
         run(server, bound)
-    for failure in failures:
-        typer.echo(f"onlooker: {failure.message}", err=True)
-        return EXIT_CONFIG if isinstance(failure, ConfigError) else 1
-    _say("stopped")
-    return 0
+    return _ended(failures[0] if failures else None)
+
+
+def _serve_gateways(settings: Settings) -> int:
+    """Serve with several gateways until stopped; return the exit status."""
+
+    def on_ready(told: BecameReady, base: str) -> None:
+        _say(f"ready: model '{told.model}'; it knows {told.knows}")
+        _say(f"page {base}/   API docs {base}/docs   (Ctrl-C stops)")
+        _say_next_steps(base)
+
+    return _ended(serve_gateways(settings, clock=SystemClock(), say=_say, on_ready=on_ready))
+
+
+def _ended(failure: OnlookerError | None) -> int:
+    """Tell the person at the terminal how serving has ended; return the exit status."""
+    if failure is None:
+        _say("stopped")
+        return 0
+    typer.echo(f"onlooker: {failure.message}", err=True)
+    return EXIT_CONFIG if isinstance(failure, ConfigError) else 1
+
+
+def _say_next_steps(base: str) -> None:
+    for line in next_steps(base):
+        _say(line)
 
 
 def next_steps(base: str) -> tuple[str, ...]:

@@ -96,6 +96,13 @@ class ServerSection(Section):
     """Address to listen on. Anything but loopback needs `api_keys`."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """Port to listen on; 0 takes any free one."""
+    gateways: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that receive, decode and look at frames, on one port in front of one engine. More
+    than one are servers of a fleet and need ``cache_store.redis.url``; limits of a server hold for
+    each of them."""
+    gateway_port: Annotated[int, Field(ge=1, le=65000)] | None = None
+    """Where there are several gateways: the port of the first one's own, where the others and
+    Prometheus find it; the next one has the next port. Null: the port after `port`."""
     root_path: str = ""
     """Path prefix under which a proxy serves this server."""
 
@@ -289,8 +296,15 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _a_fleet_shares_its_memory(self) -> Self:
-        if self.fleet is None:
+        if not self.is_fleet:
             return self
+        if self.cache_store.redis is None and self.fleet is None:
+            raise ValueError(
+                f"{self.server.gateways} gateways tell each other through Redis which of them has "
+                "which stream: set cache_store.redis.url "
+                "(ONLOOKER_CACHE_STORE__REDIS__URL=redis://127.0.0.1:6379/0), or leave "
+                "server.gateways at 1"
+            )
         if self.cache_store.redis is None:
             raise ValueError("a fleet shares its memory in Redis: set cache_store.redis.url")
         if self.cache_store.disk is not None:
@@ -301,9 +315,37 @@ class Settings(Section):
         return self
 
     @property
+    def is_fleet(self) -> bool:
+        """Whether others share the memory of streams: other servers, or other gateways of this
+        machine."""
+        return self.fleet is not None or self.server.gateways > 1
+
+    @property
     def store(self) -> CacheStoreSection:
         """`cache_store` with the place of the journal chosen, as whoever opens it needs it."""
-        return self.cache_store.placed(is_fleet=self.fleet is not None)
+        return self.cache_store.placed(is_fleet=self.is_fleet)
+
+    @model_validator(mode="after")
+    def _gateways_find_each_other(self) -> Self:
+        server, url = self.server, None if self.fleet is None else self.fleet.url
+        if server.gateways == 1:
+            return self
+        if server.tls.self_signed:
+            raise ValueError(
+                "gateways call each other, and believe no self-signed certificate: give "
+                "server.tls.cert and server.tls.key, or leave server.gateways at 1"
+            )
+        if server.tls.is_on and url is None:
+            raise ValueError(
+                "gateways call each other by the name that the certificate is for: set fleet.url, "
+                "such as https://video.example.org:8000"
+            )
+        last = (server.gateway_port or server.port + 1) + server.gateways - 1
+        if last > 65535:
+            raise ValueError(
+                f"the last gateway's own port would be {last}: set server.gateway_port"
+            )
+        return self
 
     @model_validator(mode="after")
     def _the_journal_has_a_place(self) -> Self:

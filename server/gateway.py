@@ -91,6 +91,11 @@ class Gateway:
     """What records traces; None where they are off."""
     exporter: "SpanExporter | None" = None
     """What posts them; None where they are off."""
+    shared_port: int | None = None
+    """The port at which any of several gateways of this machine may answer; None where this one is
+    alone."""
+    own_urls: tuple[str, ...] = ()
+    """Where each of these gateways answers itself."""
     phase: Phase = Phase.STARTING
     is_leaving: bool = False
     """Whether the process ends soon: then it is no door to other servers either."""

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -25,6 +25,9 @@ from onlooker.server.last_resort import LastResort
 from onlooker.server.lifespan import UVICORN_SHARE, Lifecycle
 from onlooker.server.transport import TransportLimits, protocols
 
+BACKLOG = 128
+"""Connections that wait while the server is busy or begins; it asks for more once it serves."""
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 HURRY_S = 1.0
@@ -34,8 +37,12 @@ LEAVE_S = 2.0
 """How long its last threads get once everything was closed in order."""
 
 
-def bind(section: ServerSection) -> socket.socket:
+def bind(section: ServerSection, *, shares: bool = False, listens: bool = True) -> socket.socket:
     """Take the port, before anything slow begins.
+
+    Args:
+        shares: whether further sockets of this user may take the same port, who say so as well.
+        listens: whether connections are taken at once, or when the socket is served.
 
     Raises:
         ConfigError: the port is taken or not allowed, or the address is none of this machine's.
@@ -49,9 +56,12 @@ def bind(section: ServerSection) -> socket.socket:
     except OSError as error:
         raise ConfigError(f"cannot listen on '{section.host}': {error.strerror}") from error
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shares:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind(found[4])
-        bound.listen(1)  # a second server that binds now must fail, not share
+        if listens:
+            bound.listen(BACKLOG)  # a second server that binds now must fail, not share
     except OSError as error:
         bound.close()
         raise ConfigError(
@@ -64,6 +74,12 @@ def bind(section: ServerSection) -> socket.socket:
 def address(section: ServerSection, bound: socket.socket) -> str:
     """Return the base URL at which the server is reached."""
     host, port = bound.getsockname()[:2]
+    return base_url(section.model_copy(update={"host": host}), port)
+
+
+def base_url(section: ServerSection, port: int) -> str:
+    """The base URL of a server that listens on some port at ``section.host``."""
+    host = section.host.strip("[]")
     if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
         host = "127.0.0.1"
     scheme = "https" if section.tls.is_on else "http"
@@ -85,6 +101,8 @@ class GatewayServer(uvicorn.Server):
         self._certificates = certificates
         self._limit_s = section.drain_s + section.close_s
         self._last_resort: LastResort | None = None
+        self.stop_signals: Sequence[signal.Signals] = STOP_SIGNALS
+        """Those that this server hears while it serves."""
 
     def end_in_any_case(self, clock: Clock) -> None:
         """From now on, whoever tells the server to stop ends this process within ``drain_s +
@@ -115,7 +133,7 @@ class GatewayServer(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self.handle_exit) for number in STOP_SIGNALS}
+        before = {number: signal.signal(number, self.handle_exit) for number in self.stop_signals}
         try:
             yield
         finally:
@@ -141,9 +159,15 @@ def make_server(
     certificates: Certificates | None = None,
     progress: Callable[[str], None] = lambda line: None,
     on_ready: Callable[[], None] = lambda: None,
+    opens_when_ready: bool = False,
 ) -> tuple[GatewayServer, "list[OnlookerError]"]:
-    """Return a server, and the list in which a failed start leaves its reason. `certificates`: None
-    serves without TLS."""
+    """Return a server, and the list in which a failed start leaves its reason.
+
+    Args:
+        certificates: None serves without TLS.
+        opens_when_ready: take no connections before the server takes work. Else it opens at once,
+            and says what it waits for.
+    """
     failures: list[OnlookerError] = []
 
     def on_failure(error: OnlookerError) -> None:
@@ -151,7 +175,8 @@ def make_server(
         server.should_exit = True
 
     lifecycle = Lifecycle(gateway, progress=progress, on_ready=on_ready, on_failure=on_failure)
-    config = uvicorn_config(create_app(gateway, lifecycle), gateway, certificates)
+    app = create_app(gateway, lifecycle, opens_when_ready=opens_when_ready)
+    config = uvicorn_config(app, gateway, certificates)
     server = GatewayServer(config, lifecycle, gateway.settings.server, certificates)
     return server, failures
 
@@ -188,15 +213,20 @@ def quiet_uvicorn() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-async def serve(server: GatewayServer, bound: socket.socket) -> None:
-    """Serve on `bound` until told to stop."""
-    await server.serve(sockets=[bound])
+async def serve(server: GatewayServer, *bound: socket.socket) -> None:
+    """Serve on all that are `bound` until told to stop."""
+    await server.serve(sockets=list(bound))
 
 
 def run(server: GatewayServer, bound: socket.socket) -> None:
     """Serve until a signal, on an event loop of our own."""
+    run_alone(server, serve(server, bound))
+
+
+def run_alone(server: GatewayServer, serving: Coroutine[Any, Any, None]) -> None:
+    """Run what serves on an event loop of our own, in a process that does nothing else."""
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(serve(server, bound))
+        runner.run(serving)
     # The interpreter looks through all that was ever loaded before it goes, several times, which
     # takes a second or two of a slow machine. The process takes its memory along.
     gc.freeze()

@@ -26,6 +26,7 @@ from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.tracer import Tracer
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
+from onlooker.engine.shared_core import SharedCore
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings, media_addresses
@@ -87,15 +88,20 @@ NOTICES_MISSED = 3
 """A server of which nothing is heard for so many times `fleet.notice_s` is not listed any more."""
 
 
-def make_engine(settings: Settings, *, clock: Clock, metrics: Metrics) -> Engine:
-    """The engine that the settings name. vLLM is imported only where it is used."""
+def make_engine(
+    settings: Settings, *, clock: Clock, metrics: Metrics, core: SharedCore | None = None
+) -> Engine:
+    """The engine that the settings name. vLLM is imported only where it is used. `core`: the engine
+    core of several gateways; a scripted engine is each gateway's own all the same."""
     if settings.engine.mode == "fake":
         engine = ScriptedEngine(clock=clock)
         max_images = settings.engine.max_question_images
         return ScriptedEngine(clock=clock, info=replace(engine.info, max_images=max_images))
     from onlooker.engine.vllm_adapter.engine import make_engine as make_vllm_engine
 
-    return make_vllm_engine(settings.engine, clock, metrics, settings.store, settings.scheduler)
+    return make_vllm_engine(
+        settings.engine, clock, metrics, settings.store, settings.scheduler, core
+    )
 
 
 def make_gateway(

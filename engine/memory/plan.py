@@ -62,6 +62,9 @@ class SaveSpan:
     """What a prompt needs to place the segment again after a restart; stored with it."""
     rows: list[int] = field(default_factory=list)
     """Rows of the segment that this prompt computes, `num_tokens` of them; empty: all."""
+    epoch: int = 0
+    """The epoch of the right by which the stream is written. Where the workers know of a newer one
+    the segment is not kept. 0: streams have no owners."""
     fillings: list[Filling] = field(default_factory=list)
     """Where the other rows come from."""
 

@@ -104,10 +104,15 @@ class PromptBuilder:
         self._text(token_ids)
 
     def save_text(
-        self, key: str, token_ids: Sequence[int], meta: Mapping[str, str] | None = None
+        self,
+        key: str,
+        token_ids: Sequence[int],
+        meta: Mapping[str, str] | None = None,
+        *,
+        epoch: int = 0,
     ) -> None:
         """Add text that is computed now and kept; `meta` is what it takes to place it after a
-        restart."""
+        restart. `epoch`: see `SaveSpan`."""
         self._saves.append(
             SaveSpan(
                 key,
@@ -116,6 +121,7 @@ class PromptBuilder:
                 self._position,
                 retrievable=False,
                 meta=dict(meta or {}),
+                epoch=epoch,
             )
         )
         self._text(token_ids)
@@ -133,6 +139,8 @@ class PromptBuilder:
         span_s: tuple[float, float] = (0, 0),
         before_until_s: float = 0.0,
         fillings: Sequence[Filling] = (),
+        *,
+        epoch: int = 0,
     ) -> ClipTokens:
         """Add the new clip, which is encoded and computed now, and kept; returns it as it is kept.
 
@@ -140,6 +148,7 @@ class PromptBuilder:
             span_s: the stream time that it shows, in seconds.
             before_until_s: where the cover of the clip before it ends, in seconds.
             fillings: where the places come from that `clip` is without; then it is kept whole.
+            epoch: see `SaveSpan`.
         """
         kept = clip
         if fillings and clip.whole is not None:
@@ -155,6 +164,7 @@ class PromptBuilder:
                 end_s=span_s[1],
                 meta={**kept.meta(), BEFORE_UNTIL: repr(before_until_s)},
                 rows=clip.rows.tolist() if fillings else [],
+                epoch=epoch,
                 fillings=list(fillings),
             )
         )

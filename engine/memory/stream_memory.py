@@ -62,8 +62,10 @@ class Recall:
 class StreamMemory:
     """The clips of one stream, oldest first."""
 
-    def __init__(self, key: StreamKey) -> None:
+    def __init__(self, key: StreamKey, *, epoch: int = 0) -> None:
+        """`epoch`: of the right by which the stream is written; 0 where streams have no owners."""
         self._key = key
+        self.epoch = epoch
         self.is_unsure = False
         """Whether there may be more than is known: when the stream was restored a tier could not
         be asked, or held damaged records."""

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from onlooker.engine.shared_core import CoreSeat
+
 if TYPE_CHECKING:
     import torch
 
@@ -106,6 +108,55 @@ async def render(llm: Any, prompt: dict[str, Any]) -> Any:
     parsed = parse_model_prompt(llm.model_config, prompt)
     (rendered,) = await llm.renderer.render_cmpl_async([parsed])
     return rendered
+
+
+def note_gateways(engine_arguments: Any, num_gateways: int) -> None:
+    """Tell an ``AsyncEngineArgs`` that so many processes use the engine: then none of them counts
+    on the engine to have kept what this one alone has sent."""
+    engine_arguments._api_process_count = num_gateways
+
+
+@contextmanager
+def shared_core(vllm_config: Any, seats: Sequence[CoreSeat], *, timeout_s: float) -> Iterator[Any]:
+    """Run an engine core that gateways in other processes use, while the block runs. Gives what
+    `multiprocessing.connection.wait` tells the core's end by. It gets `timeout_s` to end by itself.
+    """
+    from vllm.v1.engine.utils import EngineZmqAddresses, launch_core_engines
+    from vllm.v1.executor import Executor
+
+    addresses = EngineZmqAddresses(
+        inputs=[seat.input_address for seat in seats],
+        outputs=[seat.output_address for seat in seats],
+    )
+    executor = Executor.get_class(vllm_config)
+    with launch_core_engines(vllm_config, executor, False, addresses) as launch:
+        pass  # it is left when the core is ready
+    manager = launch.engine_manager
+    assert manager is not None
+    try:
+        yield manager.sentinels()
+    finally:
+        manager.shutdown(timeout=timeout_s)
+
+
+def seated(seat: CoreSeat) -> dict[str, Any]:
+    """Arguments by which an ``AsyncLLMEngine`` uses a core that runs already."""
+    addresses = {"input_address": seat.input_address, "output_address": seat.output_address}
+    return {
+        "client_addresses": addresses,
+        "client_count": seat.count,
+        "client_index": seat.index,
+    }
+
+
+def has_lost_core(llm: Any) -> bool:
+    """Whether an ``AsyncLLMEngine`` knows that its engine core has died."""
+    return bool(llm.engine_core.resources.engine_dead)
+
+
+def lose_core(llm: Any) -> None:
+    """Have an ``AsyncLLMEngine`` know that its engine core has died; all that runs fails."""
+    llm.engine_core.shutdown()
 
 
 def has_failed(llm: Any) -> bool:
@@ -312,6 +363,8 @@ class RequestState:
     again."""
     is_blocked: bool
     """Whether the request waits for its grammar, so that vLLM cannot start it yet."""
+    seat: int = 0
+    """The seat from which the request came; see `onlooker.engine.shared_core.CoreSeat`."""
 
 
 def request_state(request: Any) -> RequestState:
@@ -338,6 +391,7 @@ def request_state(request: Any) -> RequestState:
         is_ending=in_flight > 0
         and computed + 2 - in_flight >= request.num_prompt_tokens + request.max_tokens,
         is_blocked=waits and (asked is None or asked.grammar is None),
+        seat=request.client_index,
     )
 
 

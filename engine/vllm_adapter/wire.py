@@ -534,16 +534,16 @@ def drop_segments(keys: Sequence[str]) -> WorkerCall[int]:
     return WorkerCall("drop_segments", (list(keys),), int)
 
 
-def drop_stream(prefix: str, *, forget: bool) -> WorkerCall[int]:
+def drop_stream(prefix: str, epoch: int, *, forget: bool) -> WorkerCall[int]:
     """Let go of a stream's segments; with `forget`, in the store below too, which goes on in the
-    background."""
-    return WorkerCall("drop_stream", (prefix, forget), int)
+    background. Does nothing where a newer `epoch` owns the stream."""
+    return WorkerCall("drop_stream", (prefix, epoch, forget), int)
 
 
-def delete_segments(prefix: str, keys: Sequence[str]) -> WorkerCall[int]:
+def delete_segments(prefix: str, epoch: int, keys: Sequence[str]) -> WorkerCall[int]:
     """Delete segments of a stream, in the store below too, which goes on in the background. Answers
-    how many were held ready."""
-    return WorkerCall("delete_segments", (prefix, list(keys)), int)
+    how many were held ready. Does nothing where a newer `epoch` owns the stream."""
+    return WorkerCall("delete_segments", (prefix, epoch, list(keys)), int)
 
 
 def unreached_tiers(prefix: str) -> WorkerCall[list[str]]:

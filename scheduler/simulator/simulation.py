@@ -16,7 +16,7 @@ from onlooker.scheduler.forecast import Pricing
 from onlooker.scheduler.job import Job
 from onlooker.scheduler.ladder import Ladder
 from onlooker.scheduler.load import EngineLoad
-from onlooker.scheduler.load_meter import LoadMeter, longest_step_s
+from onlooker.scheduler.load_meter import LoadMeter, SeatedClip, longest_step_s
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.simulator.costs import Machine
 from onlooker.scheduler.simulator.outcome import SimulationOutcome
@@ -249,7 +249,7 @@ class Simulation:
             waiting = sum(_is_question(job) for job in self._plan.waiting)
             self._meter.note_questions(started, waiting, took_s)
             clips = [
-                a.job.work(a.num_tokens)
+                SeatedClip(a.job.work(a.num_tokens))
                 for a in self._plan.served
                 if a.job.request_class is RequestClass.INGEST
             ]

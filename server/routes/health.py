@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from onlooker.core.errors import NotFound
 from onlooker.core.protocol.http import HealthReply
 from onlooker.server.access import AnyGateway, Credentials, check_caller, error_docs
 from onlooker.server.gateway import Phase
@@ -50,7 +51,12 @@ async def readyz(gateway: AnyGateway, response: Response) -> HealthReply:
     },
 )
 async def metrics(gateway: AnyGateway, request: Request, shown: Credentials) -> Response:
-    """Every metric in Prometheus' text form."""
+    """Every metric in Prometheus' text form. Where several gateways share a port, each tells its
+    own figures at its own port, and 404 says where these are."""
+    _, port = request.scope.get("server") or ("", None)
+    if gateway.shared_port is not None and port == gateway.shared_port:
+        where = " ".join(f"{url}/metrics" for url in gateway.own_urls)
+        raise NotFound(f"each gateway tells its figures at a port of its own: scrape {where}")
     if gateway.settings.server.metrics_need_key:
         check_caller(request, gateway, shown)
     text = generate_latest(gateway.metrics.registry)

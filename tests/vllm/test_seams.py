@@ -102,6 +102,47 @@ def test_the_engine_starts_from_a_config_that_was_looked_at() -> None:
     assert "disable_log_stats" in inspect.signature(AsyncLLMEngine.from_vllm_config).parameters
 
 
+def test_a_core_can_be_started_for_several_engines() -> None:
+    from vllm import AsyncEngineArgs, AsyncLLMEngine
+    from vllm.v1.engine.core_client import BackgroundResources, MPClient
+    from vllm.v1.engine.utils import (
+        CoreEngineLaunch,
+        CoreEngineProcManager,
+        EngineZmqAddresses,
+        launch_core_engines,
+    )
+
+    assert [*inspect.signature(launch_core_engines).parameters] == [
+        "vllm_config", "executor_class", "log_stats", "addresses",
+    ]  # fmt: skip
+    assert {"inputs", "outputs"} <= {one.name for one in dataclasses.fields(EngineZmqAddresses)}
+    assert "engine_manager" in {one.name for one in dataclasses.fields(CoreEngineLaunch)}
+    assert "timeout" in inspect.signature(CoreEngineProcManager.shutdown).parameters
+    assert callable(CoreEngineProcManager.sentinels)
+    seat = seams.CoreSeat(1, 2, 4, "ipc:///in", "ipc:///out")
+    seated = seams.seated(seat)
+    assert seated.keys() <= inspect.signature(AsyncLLMEngine.from_vllm_config).parameters.keys()
+    assert 'client_addresses["input_address"]' in inspect.getsource(MPClient.__init__)
+    assert 'client_addresses["output_address"]' in inspect.getsource(MPClient.__init__)
+    assert "engine_dead" in {one.name for one in dataclasses.fields(BackgroundResources)}
+    arguments = AsyncEngineArgs(model="none")
+    seams.note_gateways(arguments, 3)
+    assert "_api_process_count=self._api_process_count" in inspect.getsource(
+        AsyncEngineArgs.create_engine_config
+    )
+
+
+def test_an_engine_that_is_told_of_its_cores_death_knows_of_it() -> None:
+    resources = SimpleNamespace(engine_dead=False)
+    core = SimpleNamespace(
+        resources=resources, shutdown=lambda: setattr(resources, "engine_dead", True)
+    )
+    llm = SimpleNamespace(engine_core=core)
+    assert not seams.has_lost_core(llm)
+    seams.lose_core(llm)
+    assert seams.has_lost_core(llm)
+
+
 def test_the_way_a_model_is_run_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     from vllm.config import (
         CacheConfig,

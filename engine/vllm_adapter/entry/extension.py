@@ -25,9 +25,11 @@ class SegmentExtension:
         """Answers `wire.drop_segments`."""
         return self._worker().arena.drop(keys)
 
-    def drop_stream(self, prefix: str, forget: bool) -> int:
+    def drop_stream(self, prefix: str, epoch: int, forget: bool) -> int:
         """Answers `wire.drop_stream`."""
         worker = self._worker()
+        if worker.claims.has_passed(prefix, epoch):
+            return 0
         if worker.stored_streams is not None:
             worker.stored_streams.forget(prefix)
         worker.compacting.forget(prefix)
@@ -35,9 +37,11 @@ class SegmentExtension:
             worker.vault.forget_stream(prefix)
         return worker.arena.drop_prefix(prefix)
 
-    def delete_segments(self, prefix: str, keys: list[str]) -> int:
+    def delete_segments(self, prefix: str, epoch: int, keys: list[str]) -> int:
         """Answers `wire.delete_segments`."""
         worker = self._worker()
+        if worker.claims.has_passed(prefix, epoch):
+            return 0
         if worker.vault is not None:
             worker.vault.delete(prefix, keys)
         return worker.arena.drop(keys)
@@ -76,9 +80,10 @@ class SegmentExtension:
 
     def own_stream(self, stream: str, epoch: int, is_handed_over: bool) -> None:
         """Answers `wire.own_stream`."""
-        vault = self._worker().vault
-        if vault is not None:
-            vault.own(stream, Claim(epoch, is_handed_over))
+        worker = self._worker()
+        worker.claims.own(stream, epoch)
+        if worker.vault is not None:
+            worker.vault.own(stream, Claim(epoch, is_handed_over))
 
     def is_writing(self, prefix: str) -> bool:
         """See `wire.is_writing`."""

@@ -4,6 +4,9 @@ import has been set.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from onlooker.core.media import Clip, Frame
 from onlooker.engine.checks import Check
 from onlooker.engine.config import VllmSection
 from onlooker.engine.interface import Progress
+from onlooker.engine.shared_core import CoreSeat
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.gateway.model_folder import Model
 from onlooker.engine.vllm_adapter.gateway.modes import check_modes
@@ -40,35 +44,47 @@ CPU_BLOCK_TOKENS = 32
 """The smallest block that vLLM's CPU attention takes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What vLLM is started with beside the settings: every process that uses one engine core must
+    make the same of it."""
+
+    model: Model
+    arguments: dict[str, Any]
+    """vLLM engine arguments beside those that the settings give."""
+    is_watched: bool = False
+    """Whether something watches the layers of the model, as stream memory does, so that ways of
+    running them are refused that go past it."""
+
+
+GetSeat = Callable[[], Awaitable[CoreSeat]]
+"""Waits for a place at an engine core that others have started."""
+
+
 async def start_vllm(
     settings: VllmSection,
-    model: Model,
-    arguments: dict[str, Any],
+    recipe: Recipe,
     *,
     progress: Progress,
     clock: Clock,
-    is_watched: bool = False,
+    num_gateways: int = 1,
+    get_seat: GetSeat | None = None,
 ) -> Any:
-    """Load `model` and return a running ``vllm.AsyncLLMEngine``.
+    """Load a model and return a running ``vllm.AsyncLLMEngine``.
 
     Args:
-        arguments: vLLM engine arguments beside those that the settings give.
-        is_watched: whether something watches the layers of the model, as stream memory does, so
-            that ways of running them are refused that go past it.
+        num_gateways: processes that use the engine core.
+        get_seat: gives a place at an engine core that runs already; None starts one.
 
     Raises:
         ConfigError: vLLM is missing or refuses the model, runs it in a way that is refused, or the
             start takes too long.
     """
-    cpu = is_cpu_build()
-    prepare_environment(settings, cpu=cpu, model_is_local=model.is_local)
-    if cpu:
-        check_cores(settings.tensor_parallel_size)
-    progress(f"loading {model.served_name} into vLLM on the {'CPU' if cpu else 'GPU'}")
+    name = recipe.model.served_name
+    prepare(settings, recipe)
+    progress(f"loading {name} into vLLM on the {'CPU' if is_cpu_build() else 'GPU'}")
     started_s = clock.now_s()
-    loading = asyncio.create_task(
-        asyncio.to_thread(_load, settings, model, arguments, cpu=cpu, is_watched=is_watched)
-    )
+    loading = asyncio.create_task(_load(settings, recipe, num_gateways, get_seat))
     while not loading.done():
         await asyncio.wait([loading], timeout=PROGRESS_INTERVAL_S)
         waited_s = clock.now_s() - started_s
@@ -76,29 +92,88 @@ async def start_vllm(
             break
         if waited_s > settings.boot_timeout_s:
             raise ConfigError(f"vLLM was not ready after {waited_s:.0f} s (boot_timeout_s)")
-        progress(f"still loading {model.served_name}: {waited_s:.0f} s")
+        progress(f"still loading {name}: {waited_s:.0f} s")
     try:
         return loading.result()
     except ConfigError:
         raise
     except Exception as error:
-        _log.debug("vLLM did not start", exc_info=error)
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"vLLM could not load '{model.served_name}': {reason[-1]}") from error
+        raise refusal(recipe.model, error) from error
 
 
-def _load(
-    settings: VllmSection, model: Model, arguments: dict[str, Any], *, cpu: bool, is_watched: bool
+def prepare(settings: VllmSection, recipe: Recipe) -> None:
+    """Set what vLLM reads when it is imported.
+
+    Raises:
+        ConfigError: vLLM is missing, or the machine's cores are not given out as they must be.
+    """
+    cpu = is_cpu_build()
+    prepare_environment(settings, cpu=cpu, model_is_local=recipe.model.is_local)
+    if cpu:
+        check_cores(settings.tensor_parallel_size)
+
+
+def refusal(model: Model, error: Exception) -> ConfigError:
+    """What a person is told of vLLM's own error while it started."""
+    _log.debug("vLLM did not start", exc_info=error)
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return ConfigError(f"vLLM could not load '{model.served_name}': {reason[-1]}")
+
+
+async def _load(
+    settings: VllmSection, recipe: Recipe, num_gateways: int, get_seat: GetSeat | None
 ) -> Any:
-    from vllm import AsyncEngineArgs, AsyncLLMEngine
+    if get_seat is None:
+        return await asyncio.to_thread(_launch, settings, recipe)
+    # The core is loaded meanwhile, by the process that started it.
+    config = await asyncio.to_thread(make_config, settings, recipe, num_gateways)
+    seat = await get_seat()
+    return await asyncio.to_thread(_sit_down, config, seat)
+
+
+def _launch(settings: VllmSection, recipe: Recipe) -> Any:
+    from vllm import AsyncLLMEngine
+
+    with launching(settings):
+        config = make_config(settings, recipe)
+        return AsyncLLMEngine.from_vllm_config(config, disable_log_stats=True)
+
+
+def _sit_down(config: Any, seat: CoreSeat) -> Any:
+    from vllm import AsyncLLMEngine
+
+    seated = seams.seated(seat)
+    return AsyncLLMEngine.from_vllm_config(config, disable_log_stats=True, **seated)
+
+
+def launching(settings: VllmSection) -> AbstractContextManager[Any]:
+    """The environment in which this thread may start vLLM's processes, while the block runs."""
+    stack = ExitStack()
+    stack.enter_context(set_while(_threads(settings) or {}))
+    stack.enter_context(deaf_to_interrupts())
+    return stack
+
+
+def _threads(settings: VllmSection) -> dict[str, str] | None:
+    return model_threads() if is_cpu_build() and settings.tensor_parallel_size == 1 else None
+
+
+def make_config(settings: VllmSection, recipe: Recipe, num_gateways: int = 1) -> Any:
+    """The ``VllmConfig`` of an engine. Takes a while: vLLM is imported, and reads the model's.
+
+    Raises:
+        ConfigError: vLLM would run the model in a way that is refused.
+    """
+    from vllm import AsyncEngineArgs
     from vllm.config import StructuredOutputsConfig
 
+    cpu = is_cpu_build()
+    model, arguments = recipe.model, recipe.arguments
     if not seams.has_tool_parser(settings.tool_parser):
         raise ConfigError(
             f"vLLM has no tool parser '{settings.tool_parser}' (engine.vllm.tool_parser)"
         )
-    threads = model_threads() if cpu and settings.tensor_parallel_size == 1 else None
-    if threads is not None:
+    if _threads(settings) is not None:
         # Else vLLM puts the model of a CPU into a process of its own, for the sake of its threads'
         # environment, and every step is pickled, copied and waited for by looking again and again.
         arguments = {"distributed_executor_backend": seams.in_process_executor(), **arguments}
@@ -127,11 +202,11 @@ def _load(
         seed=0,
         **arguments,
     )
-    with set_while(threads or {}), deaf_to_interrupts():
-        config = engine_arguments.create_engine_config()
-        if is_watched:
-            check_modes(seams.engine_modes(config))
-        return AsyncLLMEngine.from_vllm_config(config, disable_log_stats=True)
+    seams.note_gateways(engine_arguments, num_gateways)
+    config = engine_arguments.create_engine_config()
+    if recipe.is_watched:
+        check_modes(seams.engine_modes(config))
+    return config
 
 
 def guessing(num_tokens: int) -> dict[str, Any] | None:
@@ -142,13 +217,13 @@ def guessing(num_tokens: int) -> dict[str, Any] | None:
     return {"method": seams.NGRAMS, "num_speculative_tokens": num_tokens, **lengths}
 
 
-def blank_clips(model: Model, num_clips: int) -> list[Clip]:
-    """Black clips a second apart, to warm up with."""
+def blank_clips(model: Model, num_clips: int, *, gateway: int = 0) -> list[Clip]:
+    """Black clips a second apart, to warm up with, of a stream that each gateway has its own."""
     pixels = np.zeros((model.profile.frame_height, model.profile.frame_width, 3), np.uint8)
     clips = []
     for index in range(num_clips):
         frame = Frame(sequence=index, capture_s=float(index), received_at_s=0.0, pixels=pixels)
-        clips.append(Clip(StreamId("warm-up"), index, (frame, frame)))
+        clips.append(Clip(StreamId(f"warm-up-{gateway}"), index, (frame, frame)))
     return clips
 
 

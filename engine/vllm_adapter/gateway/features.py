@@ -1,5 +1,6 @@
 """Clips and prompts of segments in vLLM's own types."""
 
+import secrets
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from onlooker.engine.vllm_adapter.wire import ENCODED_FIELD, GRID_FIELD, KEPT_FI
 STAMPS_FIELD = "timestamps"
 SECONDS_FIELD = "second_per_grid_ts"
 """Fields that tell a clip's time; a family's processor makes one of them."""
+
+
+_HERE = secrets.token_hex(4)
+"""Names this process to an engine core that serves several: what another gateway had encoded under
+the same clip's key, before it lost the stream, may have shown other pixels."""
 
 
 def clip_tokens(key: str, rendered: Any, layout: RotaryLayout) -> tuple[ClipTokens, Any]:
@@ -43,7 +49,7 @@ def engine_input(prompt: SegmentPrompt) -> Any:
     is_carried = prompt.stored is not None
     for clip in prompt.computed:
         features.append(
-            _feature(clip, f"clip:{clip.tokens.identity}", prompt, carries=not is_carried)
+            _feature(clip, f"clip:{_HERE}:{clip.tokens.identity}", prompt, carries=not is_carried)
         )
         is_carried = True
     return seams.engine_input(prompt.token_ids, prompt.salt, features)

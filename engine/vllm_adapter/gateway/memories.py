@@ -47,11 +47,14 @@ class StreamMemories:
         *,
         fingerprint: str,
         layout: RotaryLayout,
+        is_shared: bool = False,
     ) -> None:
+        """`is_shared`: whether other gateways use the workers, too."""
         self._runner = runner
         self._clock = clock
         self._fingerprint = fingerprint
         self._layout = layout
+        self._is_shared = is_shared
         self._memories: dict[StreamId, StreamMemory] = {}
         self._newest: dict[StreamId, Clip] = {}
         self._claimed: set[StreamId] = set()
@@ -90,7 +93,8 @@ class StreamMemories:
         lives = set.intersection(*(set(one.generations) for one in stored))
         generation = max(lives) if lives else int(self._clock.wall_s() * 1000)
         key = StreamKey(self._fingerprint, tenant, name, generation)
-        memory = self._memories[stream_id] = StreamMemory(key)
+        epoch = 0 if claim is None else claim.epoch
+        memory = self._memories[stream_id] = StreamMemory(key, epoch=epoch)
         memory.is_unsure = True  # until it is known what there is
         if lives:
             await self._restore(memory)
@@ -112,7 +116,8 @@ class StreamMemories:
         if memory is not None and self._runner.healthy():
             if not forget and is_claimed:
                 await self._wait_written(memory.prefix)
-            await self._runner.ask_workers(wire.drop_stream(memory.prefix, forget=forget))
+            dropping = wire.drop_stream(memory.prefix, memory.epoch, forget=forget)
+            await self._runner.ask_workers(dropping)
             if forget:
                 await self._unreached(memory.prefix)
 
@@ -149,7 +154,8 @@ class StreamMemories:
 
     async def delete(self, memory: StreamMemory, keys: list[str]) -> None:
         """Delete segments of a stream in every tier, without waiting for slow ones."""
-        await self._runner.ask_workers(wire.delete_segments(memory.prefix, keys))
+        deleting = wire.delete_segments(memory.prefix, memory.epoch, keys)
+        await self._runner.ask_workers(deleting)
 
     async def add(self, clip: Clip, tokens: ClipTokens) -> None:
         """Remember a clip whose segment was saved; makes room where there are too many."""
@@ -188,6 +194,8 @@ class StreamMemories:
         }
         moves = _merged([worker.moves for worker in stats])
         num_known = sum(memory.num_segments for memory in self)
+        if self._is_shared:  # then the workers hold what others know of, too
+            num_known = max(num_known, *(worker.index_rows for worker in stats))
         self.holds_all = min(worker.segments for worker in stats) >= num_known
         is_kept = all(stock.is_kept for stock in stocks)
         remembered = {

@@ -111,10 +111,8 @@ class SegmentPrompts:
         builder = opening.prompt(sink, [earlier.tokens for earlier in context], salt)
         thin = None if salt is None else await self._thinner.thin(memory, clip, tokens, care)
         span_s, until_s = (clip.start_s, clip.end_s), before_until_s(clip)
-        if thin is None:
-            kept = builder.save_clip(tokens, pixels, span_s, until_s)
-        else:
-            kept = builder.save_clip(thin.tokens, pixels, span_s, until_s, thin.fillings)
+        shown, fillings = (tokens, ()) if thin is None else (thin.tokens, thin.fillings)
+        kept = builder.save_clip(shown, pixels, span_s, until_s, fillings, epoch=memory.epoch)
         return Ingesting(builder, kept, thin)
 
     async def probing(
@@ -203,7 +201,7 @@ class SegmentPrompts:
         builder.load_text(*await self._sink(memory, self._composer.watched_parts[0]))
         for earlier in memory.notes.within(limit):
             builder.load_text(earlier.key, earlier.token_ids)
-        builder.save_text(note.key, note.token_ids, note.meta())
+        builder.save_text(note.key, note.token_ids, note.meta(), epoch=memory.epoch)
         builder.question(note.token_ids[-1:])
         return builder, note
 
@@ -295,7 +293,7 @@ class SegmentPrompts:
         key = memory.sink_key(head)
         if key not in memory.sinks:
             builder = PromptBuilder()
-            builder.save_text(key, token_ids)
+            builder.save_text(key, token_ids, epoch=memory.epoch)
             builder.question(token_ids[-1:])
             await self._run_for_effect(builder)
             memory.sinks.add(key)

@@ -42,6 +42,7 @@ from onlooker.engine.memory.shown import (
 )
 from onlooker.engine.memory.times import Now
 from onlooker.engine.memory.window import RecentWindow
+from onlooker.engine.shared_core import SharedCore
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
 from onlooker.engine.vllm_adapter.gateway.answer_reader import AnswerReader
 from onlooker.engine.vllm_adapter.gateway.checks import answer_tokens, check_result, count_check
@@ -95,10 +96,17 @@ class _StreamState:
 class ResendEngine:
     """An `onlooker.engine.interface.Engine` on an unmodified vLLM."""
 
-    def __init__(self, settings: EngineSection, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: EngineSection,
+        clock: Clock,
+        metrics: Metrics,
+        core: SharedCore | None = None,
+    ) -> None:
+        """`core`: the engine core of several gateways; None starts one of this gateway's own."""
         self._settings = settings
         self._metrics = metrics
-        self._runner = VllmRunner(settings.vllm, clock, metrics)
+        self._runner = VllmRunner(settings.vllm, clock, metrics, core)
         self._streams: dict[StreamId, _StreamState] = {}
         self._composer: PromptComposer | None = None
         self._info: EngineInfo | None = None
@@ -110,7 +118,12 @@ class ResendEngine:
         assert self._info is not None, "the engine has not been started"
         return self._info
 
-    async def start(self, progress: Progress) -> None:
+    async def recipe(self) -> boot.Recipe:
+        """What vLLM is started with.
+
+        Raises:
+            ConfigError: the model cannot be found.
+        """
         settings = self._settings
         model = await asyncio.to_thread(
             find_model, settings.model, served_name=settings.served_model_name
@@ -126,7 +139,12 @@ class ResendEngine:
                 "image": 0,
             },
         }
-        await self._runner.start(model, arguments, progress)
+        return boot.Recipe(model, arguments)
+
+    async def start(self, progress: Progress) -> None:
+        settings, recipe = self._settings, await self.recipe()
+        model = recipe.model
+        await self._runner.start(recipe, progress)
         self._composer = PromptComposer(
             self._runner.tokenizer,
             instructions=model.profile.instructions,

@@ -4,16 +4,19 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import EngineDead, EngineFailed, InvalidRequest, OnlookerError, TooLarge
 from onlooker.core.metrics import Metrics
+from onlooker.core.waiting import cancel
 from onlooker.engine.config import VllmSection
 from onlooker.engine.interface import Progress
+from onlooker.engine.shared_core import CoreSeat, SharedCore
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.gateway import boot
-from onlooker.engine.vllm_adapter.gateway.model_folder import Model
+from onlooker.engine.vllm_adapter.gateway.boot import Recipe
 from onlooker.engine.vllm_adapter.wire import WorkerCall
 
 _log = logging.getLogger("onlooker.engine.vllm")
@@ -33,41 +36,63 @@ _TOO_LONG = ("context length", "max_model_len", "longer than", "maximum model le
 class VllmRunner:
     """Starts vLLM, runs requests on it, and says whether it still lives."""
 
-    def __init__(self, settings: VllmSection, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: VllmSection,
+        clock: Clock,
+        metrics: Metrics,
+        core: SharedCore | None = None,
+    ) -> None:
+        """`core`: the engine core of several gateways; None starts one of this gateway's own."""
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._core = core
         self._llm: Any = None  # vllm.AsyncLLMEngine; vLLM is imported only when it is started
         self._dead = False
+        self._seat: CoreSeat | None = None
+        self._lost_life: int | None = None
+        """The newest life in which the shared core was seen to die."""
+        self._watching: asyncio.Task[None] | None = None
 
-    async def start(
-        self,
-        model: Model,
-        arguments: dict[str, Any],
-        progress: Progress,
-        *,
-        is_watched: bool = False,
-    ) -> None:
-        """Load `model`; `arguments` are vLLM engine arguments beside those of the settings, and
-        `is_watched` says whether something watches the layers of the model.
+    @property
+    def gateway(self) -> int:
+        """Which of the gateways that share the engine this is, counted from 0."""
+        return 0 if self._core is None else self._core.gateway
+
+    @property
+    def num_gateways(self) -> int:
+        """Gateways that share the engine."""
+        return 1 if self._core is None else self._core.num_gateways
+
+    async def start(self, recipe: Recipe, progress: Progress) -> None:
+        """Load a model, or find the engine that has loaded it.
 
         Raises:
             ConfigError: vLLM is missing, refuses the model, or takes too long.
         """
         self._llm = await boot.start_vllm(
             self._settings,
-            model,
-            arguments,
+            recipe,
             progress=progress,
             clock=self._clock,
-            is_watched=is_watched,
+            num_gateways=self.num_gateways,
+            get_seat=None if self._core is None else partial(self._sit_down, self._core),
         )
         self._dead = False
+        if self._core is not None and self._seat is not None:
+            losing = self._lose(self._llm, self._core, self._seat.life)
+            self._watching = asyncio.create_task(losing, name="shared core")
         self._metrics.engine_up.set(1)
 
     async def close(self) -> None:
-        """Stop vLLM's processes. Idempotent."""
+        """Stop vLLM's processes, or leave those of a shared engine. Idempotent."""
+        if self._watching is not None:
+            watching, self._watching = self._watching, None
+            await cancel(watching)
         if self._llm is not None:
+            if self._seat is not None and seams.has_lost_core(self._llm):
+                self._lost_life = self._seat.life
             await seams.stop(self._llm, timeout_s=SHUTDOWN_TIMEOUT_S)
             self._llm = None
         self._metrics.engine_up.set(0)
@@ -156,6 +181,15 @@ class VllmRunner:
     def llm(self) -> Any:
         """The running ``AsyncLLM``, for benchmarks that look inside."""
         return self._running
+
+    async def _sit_down(self, core: SharedCore) -> CoreSeat:
+        self._seat = await core.seat(dead_life=self._lost_life)
+        return self._seat
+
+    async def _lose(self, llm: Any, core: SharedCore, life: int) -> None:
+        """A core that ends without a word tells nobody; whoever started it does."""
+        await core.gone(life)
+        seams.lose_core(llm)
 
     @property
     def _running(self) -> Any:

@@ -49,6 +49,7 @@ from onlooker.engine.memory.room import ClipRoom
 from onlooker.engine.memory.shown import before_until_s
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
 from onlooker.engine.memory.thinning import Thinner
+from onlooker.engine.shared_core import SharedCore
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.families.family import Family
 from onlooker.engine.vllm_adapter.gateway import boot, sampling
@@ -100,14 +101,16 @@ class SegmentEngine:
         metrics: Metrics,
         store: CacheStoreSection | None = None,
         scheduler: SchedulerSection | None = None,
+        core: SharedCore | None = None,
     ) -> None:
+        """`core`: the engine core of several gateways; None starts one of this gateway's own."""
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
         self._store = store
         self._scheduler = scheduler or SchedulerSection()
-        self._gauge = LoadGauge(metrics)
-        self._runner = VllmRunner(settings.vllm, clock, metrics)
+        self._gauge = LoadGauge(metrics, clock=clock, is_shared=core is not None)
+        self._runner = VllmRunner(settings.vllm, clock, metrics, core)
         self._info: EngineInfo | None = None
         self._made: _Made | None = None
         self._recent_clips = 0
@@ -119,7 +122,12 @@ class SegmentEngine:
         assert self._info is not None, "the engine has not been started"
         return self._info
 
-    async def start(self, progress: Progress) -> None:
+    async def recipe(self) -> boot.Recipe:
+        """What vLLM is started with.
+
+        Raises:
+            ConfigError: the model cannot be found, or has no stream memory.
+        """
         settings = self._settings
         model = await asyncio.to_thread(
             find_model, settings.model, served_name=settings.served_model_name
@@ -130,14 +138,22 @@ class SegmentEngine:
         self._recent_clips = settings.memory.recent_clips or max(1, min(DEFAULT_RECENT, left))
         self._policy = retrieval_policy(settings.memory, model.profile.ranking)
         self._heads = model.heads
-        await self._runner.start(model, self._arguments(family), progress, is_watched=True)
+        return boot.Recipe(model, self._arguments(family), is_watched=True)
+
+    async def start(self, progress: Progress) -> None:
+        settings, recipe = self._settings, await self.recipe()
+        model, family = recipe.model, recipe.model.family_with_memory()
+        await self._runner.start(recipe, progress)
         num_layers = self._runner.model_config.text_config.num_hidden_layers
         check_layers(self._policy.ranking, num_layers)
         self._made = self._make(model, family)
         progress("looking at a blank clip to warm up")
         room = await self._warm_up(model)
         progress(str(room))
-        self._streams.max_clips, self._streams.max_tokens = room.max_indexed, room.max_tokens
+        # What the workers have room for is shared out evenly to those who make room in it.
+        share = self._runner.num_gateways
+        self._streams.max_clips = max(1, room.max_indexed // share)
+        self._streams.max_tokens = room.max_tokens / share
         tokens_per_clip = room.clip_tokens
         max_clips = self._recent_clips + settings.memory.retrieved_clips
         room.check(max_clips)
@@ -338,7 +354,11 @@ class SegmentEngine:
         memory = self._settings.memory
         layout = family.rotary_layout(self._runner.model_config)
         streams = StreamMemories(
-            self._runner, self._clock, fingerprint=model.fingerprint(), layout=layout
+            self._runner,
+            self._clock,
+            fingerprint=model.fingerprint(),
+            layout=layout,
+            is_shared=self._runner.num_gateways > 1,
         )
         composer = PromptComposer(
             self._runner.tokenizer, instructions=model.profile.instructions, family=family
@@ -387,7 +407,7 @@ class SegmentEngine:
 
     async def _warm_up(self, model: Model) -> ClipRoom:
         """Remember one black clip and forget it; learns what a clip takes."""
-        (clip,) = boot.blank_clips(model, 1)
+        (clip,) = boot.blank_clips(model, 1, gateway=self._runner.gateway)
         await self.open_stream(clip.stream_id)
         await self.ingest(clip)
         everywhere = await self._runner.ask_workers(wire.worker_stats())

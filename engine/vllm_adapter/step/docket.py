@@ -27,6 +27,8 @@ class _Entry:
     """Tokens that are not computed when the request starts: loaded, or still in vLLM's blocks."""
     is_whole: bool
     """Whether retrieval needs the request's question in one step."""
+    seat: int = 0
+    """Which of the gateways that share the engine it came from."""
     has_loaded: bool = False
     started_at_s: float | None = None
     slack_s: float = 0.0
@@ -123,6 +125,11 @@ class Docket:
         entry.last_token_at_s = now_s
         entry.num_tokens_out += count
 
+    def seat(self, request_id: str) -> int:
+        """Which of the gateways that share the engine a request came from."""
+        entry = self._entries.get(request_id)
+        return 0 if entry is None else entry.seat
+
     def close(self, request_id: str) -> Served | None:
         """Forget a request; returns how it was served, for its output."""
         entry = self._entries.pop(request_id, None)
@@ -164,6 +171,7 @@ class Docket:
                 or Ticket(RequestClass.QUESTION, now_s, due_at_s),
                 num_covered=self._num_covered(request),
                 is_whole=self._retrieves(request),
+                seat=request.seat,
             )
         computed = request.num_computed_tokens
         left = request.num_left_tokens

@@ -17,7 +17,7 @@ from onlooker.engine.vllm_adapter.step.lineup import Lineup
 from onlooker.engine.vllm_adapter.wire import WorkerPlan, load_params, served_params
 from onlooker.scheduler.cost_model import StepWork
 from onlooker.scheduler.load import EngineLoad
-from onlooker.scheduler.load_meter import LoadMeter
+from onlooker.scheduler.load_meter import LoadMeter, SeatedClip
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.slo_policy import SloPolicy
 from onlooker.scheduler.step_plan import StepLimits, StepPlan
@@ -49,7 +49,7 @@ class Steward:
         self._clock = clock
         self._free_ratios = free_ratios
         self._plan = StepPlan()
-        self._in_flight: deque[tuple[int, float, StepWork, list[StepWork]]] = deque()
+        self._in_flight: deque[tuple[int, float, StepWork, list[SeatedClip]]] = deque()
         self._ended_at_s = clock.now_s()
         self._meter = meter
         self._num_steps = 0
@@ -98,7 +98,11 @@ class Steward:
         try:
             works = self._docket.works(scheduled, plan, num_output_tokens)
             total = sum((work for work, _ in works.values()), StepWork())
-            clips = [work for work, name in works.values() if name is RequestClass.INGEST]
+            clips = [
+                SeatedClip(work, self._docket.seat(request_id))
+                for request_id, (work, name) in works.items()
+                if name is RequestClass.INGEST
+            ]
             self._in_flight.append((id(step), began_s, total, clips))
         except Exception as error:
             self._fall_back(error)
@@ -127,19 +131,22 @@ class Steward:
 
     def told(self, request_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """What the outputs of requests that have ended should carry, by request: how they were
-        served; and the last one, how busy the engine is, for all of them come together."""
+        served; and the last one of each gateway, how busy the engine is, for all of them come
+        together."""
         found: dict[str, dict[str, Any]] = {}
+        last: dict[int, str] = {}
         try:
             for request_id in request_ids:
+                last[self._docket.seat(request_id)] = request_id
                 served = self._docket.close(request_id)
                 found[request_id] = {} if served is None else served_params(served)
-            if found:
-                found[request_id].update(load_params(self._load()))
+            for seat, request_id in last.items():
+                found[request_id].update(load_params(self._load(seat)))
         except Exception as error:
             self._fall_back(error)
         return found
 
-    def _load(self) -> EngineLoad:
+    def _load(self, seat: int) -> EngineLoad:
         costs = self._policy.costs.table
         waits = dict.fromkeys(RequestClass, 0.0)
         for job in self._plan.waiting:
@@ -156,6 +163,7 @@ class Steward:
             clip_s=self._meter.clip_s(costs, clip),
             context_s=self._meter.context_s(costs),
             frames_ratio=self._meter.frames_ratio,
+            others_ratio=self._meter.others_ratio(seat),
             room_ratio=self._meter.room_ratio,
             num_steps=self._policy.costs.num_steps,
             costs=astuple(costs),

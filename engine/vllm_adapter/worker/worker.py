@@ -24,6 +24,7 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerReport,
 )
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.worker.claims import Claims
 from onlooker.engine.vllm_adapter.worker.compacting import Compacting
 from onlooker.engine.vllm_adapter.worker.device_retrieval import DeviceRetriever
 from onlooker.engine.vllm_adapter.worker.fetcher import Fetcher
@@ -100,6 +101,8 @@ class SegmentWorker:
             self.arena, self.vault, self._rotary, self.inquiries, self._wait_saved
         )
         self._heads = HeadReader(settings.heads)
+        self.claims = Claims()
+        """By what right the gateways write streams; several may share this worker."""
         self._layers: list[AttentionLayer] = []
         self._plan = WorkerPlan()
         self._report = WorkerReport()
@@ -438,6 +441,9 @@ class SegmentWorker:
         """Keep the segments that are whole since this step."""
         for saved in self._moving.save(self._plan.saves):
             span = saved.op.span
+            if self.claims.has_passed(span.key, span.epoch):
+                _log.warning("a segment of a former owner is not kept", extra={"key": span.key})
+                continue
             self.arena.put(span.key, saved.segment, saved.entries)
             if saved.queries is not None and span.retrievable:
                 self.compacting.note_queries(span.key, saved.queries)

@@ -71,6 +71,12 @@ def test_beyond_loopback_without_a_key_is_refused() -> None:
     assert "ONLOOKER_SERVER__API_KEYS" in line
 
 
+def test_several_gateways_without_a_redis_are_refused_with_its_setting() -> None:
+    line = refused("--mode", "fake", "--gateways", "2")
+    assert "cache_store.redis.url" in line
+    assert "server.gateways" in line
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -97,3 +97,21 @@ def test_room_is_the_least_of_places_and_of_what_is_forecast(
         max_streams=10,
     )
     assert (round(room.ratio, 6), room.streams) == expected
+
+
+def test_what_other_gateways_streams_take_of_the_engine_is_taken() -> None:
+    shared = replace(IDLE, others_ratio=0.7)
+    alone, beside = (
+        ADMISSION.stream(load, clips_per_s=1.0, others_clips_per_s=10.0, retry_s=8.0)
+        for load in (IDLE, shared)
+    )
+    assert (alone.verdict, beside.verdict) == (Verdict.ADMIT, Verdict.DEGRADE)
+    room = [
+        ADMISSION.room(
+            load, clips_per_s=1.0, others_clips_per_s=0.0, forecast=0.0,
+            num_streams=0, max_streams=1000,
+        )
+        for load in (IDLE, shared)
+    ]  # fmt: skip
+    assert room[1].ratio < room[0].ratio
+    assert room[1].streams < room[0].streams

@@ -177,11 +177,11 @@ def test_two_workers_tell_by_themselves_what_they_hold_and_have_fetched() -> Non
 
 CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     (wire.drop_segments(["a"]), 1),
-    (wire.drop_stream("p/", forget=True), 1),
+    (wire.drop_stream("p/", 7, forget=True), 1),
     (wire.own_stream("tenant/door", Claim(7, is_handed_over=True)), None),
     (wire.is_writing("p/"), True),
     (wire.unreached_tiers("p/"), ["redis"]),
-    (wire.delete_segments("p/", ["p/clip/0000000001"]), 1),
+    (wire.delete_segments("p/", 7, ["p/clip/0000000001"]), 1),
     (wire.missing_segments("all", ["a"]), ["a"]),
     (wire.stored_lives("p/", is_first=True), wire.StoredLives([1], is_complete=True)),
     (

@@ -7,6 +7,8 @@ from onlooker.engine.vllm_adapter.wire import read_load
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load_meter import LoadMeter
 from onlooker.scheduler.slo_policy import SloPolicy
+from onlooker.scheduler.step_plan import StepLimits
+from tests.unit.engine.vllm_adapter.step.factories import make_request
 
 
 def make_steward() -> Steward:
@@ -20,6 +22,14 @@ def test_one_of_the_requests_that_end_together_tells_how_busy_the_engine_is() ->
     told = make_steward().told(["a", "b", "c"])
     assert [name for name in told if read_load(told[name]) is not None] == ["c"]
     assert list(told) == ["a", "b", "c"]
+
+
+def test_the_last_request_of_each_gateway_tells_how_busy_the_engine_is() -> None:
+    steward = make_steward()
+    requests = [make_request(name, seat=seat) for name, seat in (("a", 1), ("b", 2), ("c", 1))]
+    steward.lineup([], requests, StepLimits(max_tokens=100, max_jobs=8))
+    told = steward.told(["a", "b", "c"])
+    assert [name for name in told if read_load(told[name]) is not None] == ["b", "c"]
 
 
 def test_nothing_is_told_where_no_request_ends() -> None:
