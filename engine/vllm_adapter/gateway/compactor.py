@@ -44,9 +44,6 @@ REST_S = 30.0
 MAX_RETIRING = 8
 """Batches whose first segments are not deleted yet; while there are so many, none is added."""
 
-_NAME = "compaction"
-"""What the workers call the work; there is one at a time."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Retiring:
@@ -66,6 +63,8 @@ class Compactor:
     Args:
         recent_clips: the most clips of the recent window.
         merge: see `RotaryLayout.merge`.
+        name: what the workers call the work; there is one at a time of that name, of which each of
+            the gateways that share them has its own.
         is_lasting: whether segments outlive the process, so that the second must be as safe as the
             first before that is deleted.
     """
@@ -80,6 +79,7 @@ class Compactor:
         *,
         recent_clips: int,
         merge: int,
+        name: str = "compaction",
         is_lasting: bool,
     ) -> None:
         self._settings = settings
@@ -89,6 +89,7 @@ class Compactor:
         self._metrics = metrics
         self._behind = max(recent_clips, settings.behind_clips or 2 * recent_clips)
         self._merge = merge
+        self._name = name
         self._is_lasting = is_lasting
         self._waiting: dict[str, tuple[StreamMemory, str]] = {}
         """Streams that have a batch to compact, by their prefix, each with its method."""
@@ -184,7 +185,7 @@ class Compactor:
         ]
         made = await self._streams.answers(
             lambda is_first: wire.compact_segments(
-                _NAME, [op for op, _ in ops] if is_first else None
+                self._name, [op for op, _ in ops] if is_first else None
             )
         )
         everywhere = set.intersection(*map(set, made))
@@ -236,6 +237,7 @@ class Compactor:
             start_s=clip.start_s,
             end_s=clip.end_s,
             meta={**tokens.meta(), BEFORE_UNTIL: repr(until_s)},
+            epoch=memory.epoch,
         )
         return wire.CompactOp(clip.tokens.key, span, left), (clip.clip_index, tokens)
 
@@ -248,7 +250,7 @@ class Compactor:
         asked = {key: method.pairs(shape) for key, shape in shapes.items()}
         op = wire.MeasureOp(method.measure, memory.ends[1].tokens.key, asked)
         each = await self._streams.answers(
-            lambda is_first: wire.measure_segments(_NAME, op if is_first else None)
+            lambda is_first: wire.measure_segments(self._name, op if is_first else None)
         )
         return {
             key: np.mean([one[key] for one in each], axis=0).tolist()

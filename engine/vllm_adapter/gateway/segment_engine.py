@@ -401,6 +401,7 @@ class SegmentEngine:
             self._metrics,
             recent_clips=self._recent_clips,
             merge=layout.merge,
+            name=f"compaction {self._runner.gateway}",
             is_lasting=self._store is not None and self._store.survives is not Guarantee.NONE,
         )
         return _Made(streams, composer, prompts, recaller, notes, compactor, checker)

@@ -15,6 +15,7 @@ from onlooker.engine.memory.compaction import Blend, Measure
 from onlooker.engine.memory.plan import SaveSpan
 from onlooker.engine.vllm_adapter.wire import CompactOp, MeasureOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
+from onlooker.engine.vllm_adapter.worker.claims import Claims
 from onlooker.engine.vllm_adapter.worker.inquiries import Inquiries
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.vault import Vault
@@ -42,6 +43,7 @@ class Compacting:
 
     Args:
         settle: waits, in a thread, until what was saved can be read.
+        claims: whose segments are taken up; None: everybody's.
     """
 
     def __init__(
@@ -51,13 +53,16 @@ class Compacting:
         rotary: Rotary,
         inquiries: Inquiries,
         settle: Callable[[], None],
+        claims: Claims | None = None,
     ) -> None:
         self._arena = arena
         self._vault = vault
         self._rotary = rotary
         self._inquiries = inquiries
         self._settle = settle
-        self._made: dict[str, _Made] = {}
+        self._claims = claims or Claims()
+        self._made: dict[str, dict[str, _Made]] = {}
+        """By the name of the question, of which each gateway has its own."""
         self._queries: dict[str, torch.Tensor] = {}
 
     def note_queries(self, key: str, queries: torch.Tensor) -> None:
@@ -87,21 +92,24 @@ class Compacting:
     def compact(self, name: str, ops: Sequence[CompactOp] | None) -> list[str] | None:
         """Make segments; see `wire.compact_segments`."""
         if ops is not None:
-            self._made = {}
+            self._made.pop(name, None)
             held = self._arena.found_here(op.key for op in ops)
             self._inquiries.begin(f"compact {name}", lambda: self._make(ops, held))
         made: dict[str, _Made] | None = self._inquiries.answer(f"compact {name}")
         if made is None:
             return None
-        self._made = made
+        self._made[name] = made
         return list(made)
 
     def take_up(self, keys: Sequence[str]) -> None:
         """Hold those of the segments that were made whose keys these are, and hand them to the
         store; see `wire.take_up_segments`."""
-        made, self._made = self._made, {}
+        names = [name for name, made in self._made.items() if not made.keys().isdisjoint(keys)]
+        made = {key: one for name in names for key, one in self._made.pop(name).items()}
         for key in keys:
             one = made[key]
+            if self._claims.has_passed(key, one.span.epoch):
+                continue
             if one.was_held:
                 self._arena.put(key, one.segment, one.entries)
             else:

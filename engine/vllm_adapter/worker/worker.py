@@ -97,12 +97,12 @@ class SegmentWorker:
         """What the requests that start in this step need, also where the arena has no room for
         it."""
         self.inquiries = Inquiries()
-        self.compacting = Compacting(
-            self.arena, self.vault, self._rotary, self.inquiries, self._wait_saved
-        )
         self._heads = HeadReader(settings.heads)
         self.claims = Claims()
         """By what right the gateways write streams; several may share this worker."""
+        self.compacting = Compacting(
+            self.arena, self.vault, self._rotary, self.inquiries, self._wait_saved, self.claims
+        )
         self._layers: list[AttentionLayer] = []
         self._plan = WorkerPlan()
         self._report = WorkerReport()
