@@ -85,10 +85,11 @@ class _Starts:
 
     def gateway(self, index: int, num_restarts: int) -> tuple[GatewayHandle, Connection]:
         """See `onlooker.server.gateways.porter.StartGateway`."""
-        shared, own = self._first.pop(index, None) or (
-            self._ports.shared(listens=False),
-            self._ports.own(index, listens=False),
-        )
+        if index in self._first:
+            shared, own = self._first.pop(index)
+        else:
+            shared = self._ports.shared(listens=False)
+            own = self._ports.own(index, listens=False)
         with shared, own:
             place = GatewayPlace(
                 index,

@@ -133,7 +133,8 @@ async def change_order(
         options=replace(before.options, **changes),
         changed_wall_s=gateway.clock.wall_s(),
     )
-    check_options(order.options, gateway.settings.watches)
+    heads = gateway.hub.info.score_heads
+    check_options(order.options, gateway.settings.watches, score_heads=heads)
     await gateway.hub.webhooks.check(changes.get("webhook"))
     await orders.change(tenant, order)
     roll = await call_roll(gateway, call, tenant, labels, limit=MAX_STREAMS)

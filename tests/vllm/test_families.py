@@ -34,7 +34,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def engines(runner: asyncio.Runner, qwen2_5_folder: Path) -> Iterator[dict[str, Engine]]:
-    engines = {}
+    engines: dict[str, Engine] = {}
     for mode in ("segments", "resend"):
         settings = EngineSection(
             model=str(qwen2_5_folder),

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from onlooker.engine.config import VllmSection
+from onlooker.engine.shared_core import CoreSeat
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.families import FAMILIES, GUARDED
 from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
@@ -119,7 +120,7 @@ def test_a_core_can_be_started_for_several_engines() -> None:
     assert "engine_manager" in {one.name for one in dataclasses.fields(CoreEngineLaunch)}
     assert "timeout" in inspect.signature(CoreEngineProcManager.shutdown).parameters
     assert callable(CoreEngineProcManager.sentinels)
-    seat = seams.CoreSeat(1, 2, 4, "ipc:///in", "ipc:///out")
+    seat = CoreSeat(1, 2, 4, "ipc:///in", "ipc:///out")
     seated = seams.seated(seat)
     assert seated.keys() <= inspect.signature(AsyncLLMEngine.from_vllm_config).parameters.keys()
     assert 'client_addresses["input_address"]' in inspect.getsource(MPClient.__init__)
