@@ -15,9 +15,6 @@ import msgspec
 _LENGTHS = struct.Struct("<II")
 LENGTHS_BYTES = _LENGTHS.size
 
-_SMALL_BYTES = 64 << 10
-"""A body of no more bytes goes with its head, in one call of the system."""
-
 MAX_HEAD_BYTES = 1 << 20
 MAX_BODY_BYTES = 1 << 28
 """More than the pictures of any one message."""
@@ -126,15 +123,14 @@ def lengths(text: bytes, num_body_bytes: int) -> bytes:
 def send(link: socket.socket, head: Any, *body: bytes | memoryview) -> None:
     """Send one message, whose head is one of the dataclasses that are said here. Raises `OSError`
     when nobody listens, `TimeoutError` in time."""
-    num_bytes = sum(len(part) for part in body)
     text = text_of(head)
-    first = lengths(text, num_bytes) + text
-    if num_bytes <= _SMALL_BYTES:
-        link.sendall(b"".join((first, *body)))
-        return
-    link.sendall(first)
-    for part in body:
-        link.sendall(part)
+    first = lengths(text, sum(map(len, body))) + text
+    # In one call: whoever waits is not woken for a head that nothing follows yet.
+    num_sent = link.sendmsg((first, *body))
+    for part in (first, *body):
+        if num_sent < len(part):
+            link.sendall(memoryview(part)[num_sent:])
+        num_sent = max(0, num_sent - len(part))
 
 
 def receive_request(link: socket.socket) -> tuple[DecodeRequest, bytes]:
