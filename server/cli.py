@@ -18,7 +18,7 @@ from onlooker.engine.sizing.report import figures, lines
 from onlooker.engine.sizing.request import make_plan
 from onlooker.server.certificates import open_certificates
 from onlooker.server.config import ServerSection, Settings
-from onlooker.server.gateways.assembly import serve_gateways
+from onlooker.server.gateways.gatehouse import serve_gateways
 from onlooker.server.gateways.messages import BecameReady
 from onlooker.server.release import package_version
 from onlooker.server.serving import address, bind, make_server, quiet_uvicorn, run

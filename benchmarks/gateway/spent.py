@@ -1,6 +1,7 @@
 """`Spent`: processor time of a server, told apart by who spent it."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,15 @@ class Spent:
     @property
     def total_ms(self) -> float:
         return self.loop_ms + self.threads_ms + self.decoding_ms
+
+    @classmethod
+    def of_all(cls, each: Sequence["Spent"]) -> "Spent":
+        """What several have spent together."""
+        return cls(
+            sum(one.loop_ms for one in each),
+            sum(one.threads_ms for one in each),
+            sum(one.decoding_ms for one in each),
+        )
 
     def since(self, before: "Spent") -> "Spent":
         """What was spent after `before`."""
@@ -45,8 +55,23 @@ def spent_by(pid: int) -> Spent:
     return Spent(loop_ms, sum(by_thread.values()) - loop_ms, children)
 
 
+def gateways_of(pid: int) -> list[int]:
+    """The processes of a server that run an event loop: itself, or the gateways that it has
+    started."""
+    started = [int(child) for task in _tasks(pid) for child in _text(task / "children").split()]
+    gateways = [one for one in started if "spawn_main" in _text(Path(f"/proc/{one}/cmdline"))]
+    return gateways or [pid]
+
+
 def _tasks(pid: int) -> list[Path]:
     return list(Path(f"/proc/{pid}/task").glob("*"))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # it has ended
+        return ""
 
 
 def _on_cpu_ms(task: Path) -> float:

@@ -8,7 +8,10 @@ libav decodes the same messages, and one resize brings them to the same size. In
 frame is looked at, and nearly all are kept, but for those in which nothing moves; the streams at
 the end have the settings that a server has by default.
 
-Not shown: the engine, TLS, networks, sources that the server pulls, several gateways.
+With ``--gateways`` the same crowd feeds servers with so many gateways, all of them servers of a
+fleet on one Redis, so that one differs from two in nothing else.
+
+Not shown: the engine, TLS, networks, sources that the server pulls.
 """
 
 import argparse
@@ -17,17 +20,20 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from onlooker.benchmarks.gateway.camera_load import CameraLoad
 from onlooker.benchmarks.gateway.camera_pictures import messages_of
 from onlooker.benchmarks.gateway.plain import plain_ms
-from onlooker.benchmarks.gateway.spent import Spent, spent_by
+from onlooker.benchmarks.gateway.spent import Spent, gateways_of, spent_by
 from onlooker.benchmarks.lone_server import LoneServer
 from onlooker.benchmarks.report import rows
+from onlooker.benchmarks.soak.lone_redis import LoneRedis
 from onlooker.core.media import Codec
 
 SIZES = ((320, 240), (640, 480), (1280, 720))
@@ -44,12 +50,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cell-seconds", type=float, default=5, help="of a cell (gateway) [5]")
     parser.add_argument("--quick", action="store_true", help="few cells and streams (gateway)")
     parser.add_argument(
+        "--gateways", default="", help="numbers of gateways, such as 1,2 (gateway) [none]"
+    )
+    parser.add_argument(
+        "--shared-load", default="48x8", help="streams and frames a second of each (--gateways)"
+    )
+    parser.add_argument(
         "--crowds", default="100,300,1000", help="streams at a frame a second (gateway)"
     )
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The figures."""
+    if options.gateways:
+        num_streams, fps = options.shared_load.split("x")
+        shared = [
+            await _shared(int(n), int(num_streams), float(fps), options)
+            for n in options.gateways.split(",")
+        ]
+        return {"shared": shared}
     cells = [
         (size, to, codec)
         for to in TARGETS
@@ -74,6 +93,12 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def table(figures: dict[str, Any]) -> str:
     """The figures for people."""
+    if "shared" in figures:
+        shared_titles = ("gateways", "streams", "fps", "ack p50 ms", "p99", "unacknowledged",
+                         "dropped", "total ms", "loop", "cores", "fullest loop")  # fmt: skip
+        names = ("gateways", "n", "fps", "ack_p50_ms", "ack_p99_ms", "unacknowledged", "dropped",
+                 "total_ms", "loop_ms", "cores", "fullest_loop")  # fmt: skip
+        return rows(shared_titles, [tuple(one[k] for k in names) for one in figures["shared"]])
     cells = [
         (
             *(one[k] for k in ("size", "to")),
@@ -146,8 +171,33 @@ async def _cell(
     }
 
 
-async def _live(num_streams: int, fps: float, *, seed: int, seconds: float) -> dict[str, Any]:
-    """Streams of 320 x 240 with the settings that a server has by default, but for its limits."""
+async def _shared(
+    num_gateways: int, num_streams: int, fps: float, options: argparse.Namespace
+) -> dict[str, Any]:
+    """The same streams at a server with so many gateways."""
+    async with LoneRedis() as redis:
+        fleet = {
+            "server.gateways": str(num_gateways),
+            "cache_store.redis.url": redis.url,
+            "cache_store.journal.store": "none",
+            "fleet.name": "bench",
+        }
+        figures = await _live(
+            num_streams, fps, seed=options.seed, seconds=options.seconds, more=fleet
+        )
+    return {"gateways": num_gateways, **figures}
+
+
+async def _live(
+    num_streams: int,
+    fps: float,
+    *,
+    seed: int,
+    seconds: float,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Streams of 320 x 240 with the settings that a server has by default, but for its limits and
+    those that are given."""
     async with AsyncExitStack() as stack:
         room = str(num_streams + 16)
         settings = {
@@ -155,6 +205,7 @@ async def _live(num_streams: int, fps: float, *, seed: int, seconds: float) -> d
             "streams.max_streams": room,
             "server.max_guests": room,
             "server.max_guests_per_address": room,
+            **more,
         }
         server = await _server(stack, (448, 336), settings)
         empty_bytes = server.holdings().rss_bytes
@@ -165,6 +216,7 @@ async def _live(num_streams: int, fps: float, *, seed: int, seconds: float) -> d
         spent, held_bytes, gathered = await _fed(server, load)
     num = max(1, gathered["acknowledged"])
     lasted_ms = 1000 * seconds
+    loops_ms = gathered["loops_ms"]
     return {
         "n": num_streams,
         "fps": fps,
@@ -174,6 +226,7 @@ async def _live(num_streams: int, fps: float, *, seed: int, seconds: float) -> d
         "unacknowledged": gathered["sent"] - gathered["acknowledged"],
         "total_ms": round(spent.total_ms / num, 3),
         "loop_ms": round(spent.loop_ms / num, 3),
+        "fullest_loop": round(max(loops_ms) / lasted_ms, 3),
         "cores": round(spent.total_ms / lasted_ms, 3),
         "client_cores": round(gathered["client_cpu_ms"] / lasted_ms, 3),
         "client_late_p99_ms": gathered["late_p99_ms"],
@@ -210,13 +263,16 @@ async def _fed(server: LoneServer, load: CameraLoad) -> tuple[Spent, int, dict[s
     try:
         process.stdin.write(json.dumps(asdict(load)).encode() + b"\n")
         await _until(process.stdout, b"warm")
-        before = spent_by(server.pid)
+        gateways = gateways_of(server.pid)
+        before = [spent_by(one) for one in gateways]
         process.stdin.write(b"\n")
         await _until(process.stdout, b"sent")
-        spent = spent_by(server.pid).since(before)
+        each = [spent_by(one).since(then) for one, then in zip(gateways, before, strict=True)]
+        spent = Spent.of_all(each)
         held_bytes = server.holdings().rss_bytes
         process.stdin.write(b"\n")
         gathered: dict[str, Any] = json.loads(await process.stdout.readline())
+        gathered["loops_ms"] = [one.loop_ms for one in each]
         await process.wait()
     finally:
         if process.returncode is None:

@@ -9,6 +9,7 @@ from onlooker.core.clock import SystemClock
 from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.core.log import configure_logging_as_parent
 from onlooker.core.metrics import Metrics
+from onlooker.engine.interface import Engine
 from onlooker.server.certificates import open_certificates
 from onlooker.server.config import Settings
 from onlooker.server.gateways.messages import BecameReady, Progressed, StartFailed
@@ -37,15 +38,18 @@ def run_gateway(
     shared: socket.socket,
     own: socket.socket,
     pipe: Connection,
+    *,
+    engine: Engine | None = None,
 ) -> None:
     """Serve until told to stop by SIGTERM, or until nobody is at the other end of `pipe`. Ctrl-C,
-    which a terminal sends to all processes at once, is for the porter to hear."""
+    which a terminal sends to all processes at once, is for the porter to hear. `engine`: None makes
+    the one that the settings name."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging_as_parent()
     quiet_uvicorn()
     link = PorterLink(pipe, gateway=place.index, num_gateways=place.num_gateways)
     try:
-        server, failures = _make(place, settings, link)
+        server, failures = _make(place, settings, link, engine)
     except OnlookerError as error:
         _tell(link, error)
         return
@@ -55,13 +59,14 @@ def run_gateway(
 
 
 def _make(
-    place: GatewayPlace, settings: Settings, link: PorterLink
+    place: GatewayPlace, settings: Settings, link: PorterLink, engine: Engine | None
 ) -> tuple[GatewayServer, list[OnlookerError]]:
     clock, metrics = SystemClock(), Metrics()
     metrics.gateway_restarts.inc(place.num_restarts)
     section = settings.server
     certificates = open_certificates(section.tls, host=section.host, clock=clock, metrics=metrics)
-    engine = make_engine(settings, clock=clock, metrics=metrics, core=link)
+    if engine is None:
+        engine = make_engine(settings, clock=clock, metrics=metrics, core=link)
     gateway = make_gateway(settings, engine=engine, clock=clock, metrics=metrics)
     gateway.own_urls, gateway.shared_port = place.own_urls, place.shared_port
 
