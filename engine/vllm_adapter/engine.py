@@ -8,6 +8,7 @@ from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
+from onlooker.engine.interface import Engine
 from onlooker.engine.shared_core import CoreSeat, SharedCore
 from onlooker.engine.vllm_adapter.gateway.model_folder import check_source
 from onlooker.engine.vllm_adapter.gateway.resend_engine import ResendEngine
@@ -24,7 +25,7 @@ def make_engine(
     store: CacheStoreSection | None = None,
     scheduler: SchedulerSection | None = None,
     core: SharedCore | None = None,
-) -> "SegmentEngine | ResendEngine":
+) -> Engine:
     """The vLLM engine for ``settings.mode``; nothing is loaded before its `start`.
 
     `scheduler`: None takes the defaults; only segments mode orders vLLM's steps.
@@ -35,16 +36,7 @@ def make_engine(
         ConfigError: the model's folder is missing or not whole. It is told before vLLM is imported,
             which takes many seconds.
     """
-    check_source(settings.model)
-    if settings.mode == "segments":
-        # The segment engine imports vLLM, whose environment the settings decide.
-        from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build, prepare_environment
-
-        prepare_environment(settings.vllm, cpu=is_cpu_build(), model_is_local=True)
-        from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
-
-        return SegmentEngine(settings, clock, metrics, store, scheduler, core)
-    return ResendEngine(settings, clock, metrics, core)
+    return _made(settings, clock, metrics, store, scheduler, core)
 
 
 def run_core(
@@ -57,7 +49,27 @@ def run_core(
 ) -> None:
     """The whole life of a process that runs the engine core of several gateways; see
     `onlooker.engine.vllm_adapter.gateway.core_host.host_core`."""
-    engine = make_engine(settings, SystemClock(), Metrics(), store, scheduler)
+    engine = _made(settings, SystemClock(), Metrics(), store, scheduler, None)
     from onlooker.engine.vllm_adapter.gateway.core_host import host_core
 
     host_core(engine, settings.vllm, seats, num_gateways=num_gateways, link=link)
+
+
+def _made(
+    settings: EngineSection,
+    clock: Clock,
+    metrics: Metrics,
+    store: CacheStoreSection | None,
+    scheduler: SchedulerSection | None,
+    core: SharedCore | None,
+) -> "SegmentEngine | ResendEngine":
+    check_source(settings.model)
+    if settings.mode == "segments":
+        # The segment engine imports vLLM, whose environment the settings decide.
+        from onlooker.engine.vllm_adapter.gateway.platform import is_cpu_build, prepare_environment
+
+        prepare_environment(settings.vllm, cpu=is_cpu_build(), model_is_local=True)
+        from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
+
+        return SegmentEngine(settings, clock, metrics, store, scheduler, core)
+    return ResendEngine(settings, clock, metrics, core)

@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.vllm,
     pytest.mark.redis,
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.timeout(900),  # an engine is started twice, a gateway three times
+    pytest.mark.timeout(1200),  # an engine is started twice, a gateway three times
 ]
 
 NUM_CLIPS = 6

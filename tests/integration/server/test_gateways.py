@@ -17,7 +17,7 @@ import pytest
 from tests.contract.redis_server import RedisServer
 from tests.fakes.processes import descendants, ended, kill, listener
 
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]
 
 
 @dataclass
