@@ -473,6 +473,11 @@ def add_output_params(output: Any, params: Mapping[str, Any]) -> None:
     output.kv_transfer_params = {**(output.kv_transfer_params or {}), **params}
 
 
+def is_empty_step(output: Any) -> bool:
+    """Whether a ``SchedulerOutput`` computes nothing."""
+    return not output.total_num_scheduled_tokens
+
+
 def step_limits(scheduler: Any) -> tuple[int, int]:
     """The most tokens and the most requests of one step."""
     return scheduler.max_num_scheduled_tokens, scheduler.max_num_running_reqs

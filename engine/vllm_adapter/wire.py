@@ -161,9 +161,7 @@ def read_ticket(params: Params) -> Ticket | None:
 
 def served_params(served: Served) -> dict[str, Any]:
     """`served` as a part of a request's output."""
-    plain = asdict(served)
-    plain["missed"] = list(served.missed)
-    return {SERVED_KEY: plain}
+    return {SERVED_KEY: {**_fields(served), "missed": list(served.missed)}}
 
 
 def read_served(params: Params) -> Served | None:
@@ -174,7 +172,7 @@ def read_served(params: Params) -> Served | None:
 
 def load_params(load: EngineLoad) -> dict[str, Any]:
     """`load` as a part of a request's output."""
-    return {LOAD_KEY: asdict(load)}
+    return {LOAD_KEY: _fields(load)}
 
 
 def read_load(params: Params) -> EngineLoad | None:
@@ -699,3 +697,8 @@ def _values(span: SaveSpan | Filling | MemorySlot | RetrievalPlan) -> list[Any]:
     """The values of the fields, in their order; `dataclasses.astuple` would copy all that is in
     them."""
     return [getattr(span, name) for name in span.__slots__]
+
+
+def _fields(told: Served | EngineLoad) -> dict[str, Any]:
+    """The fields by name; `dataclasses.asdict` would copy all that is in them."""
+    return {name: getattr(told, name) for name in told.__slots__}

@@ -319,7 +319,7 @@ def test_a_scheduled_step_can_be_read() -> None:
 
     has(SchedulerOutput, "scheduled_new_reqs", "scheduled_cached_reqs", "num_scheduled_tokens")
     has(SchedulerOutput, "scheduled_encoder_inputs", "kv_connector_block_state")
-    has(SchedulerOutput, "scheduled_spec_decode_tokens")
+    has(SchedulerOutput, "scheduled_spec_decode_tokens", "total_num_scheduled_tokens")
     has(NewRequestData, "req_id", "num_computed_tokens")
     has(CachedRequestData, "req_ids", "num_computed_tokens")
     blocks = KVConnectorBlockState({"r"}, lambda request_id: ([4, 5],), {})
@@ -335,6 +335,8 @@ def test_a_scheduled_step_can_be_read() -> None:
     assert (request.num_computed_tokens, request.num_tokens) == (7, 3)
     assert (request.num_guessed_tokens, request.num_encoded_clips) == (2, 1)
     assert request.find_block_ids() == [4, 5]
+    assert seams.is_empty_step(SimpleNamespace(total_num_scheduled_tokens=0))
+    assert not seams.is_empty_step(SimpleNamespace(total_num_scheduled_tokens=3))
 
 
 def test_what_a_step_gave_can_be_read() -> None:

@@ -3,6 +3,7 @@
 vLLM makes it in the engine's process, from the class's name. There are two, since vLLM has two.
 """
 
+import time
 from typing import Any
 
 from onlooker.core.clock import SystemClock
@@ -11,6 +12,7 @@ from onlooker.engine.vllm_adapter.entry.connector import SegmentConnector
 from onlooker.engine.vllm_adapter.seams import AsyncScheduler, RequestState, Scheduler
 from onlooker.engine.vllm_adapter.step import arrivals
 from onlooker.engine.vllm_adapter.step.docket import Docket
+from onlooker.engine.vllm_adapter.step.empty_steps import EmptySteps
 from onlooker.engine.vllm_adapter.step.lineup import Lineup
 from onlooker.engine.vllm_adapter.step.steward import Steward
 from onlooker.engine.vllm_adapter.wire import AdapterSettings
@@ -25,6 +27,8 @@ class SegmentScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clock = SystemClock()
+        self._empty_steps = EmptySteps()
+        self._is_fetching = False
         self.steward: Steward | None = None
         section = AdapterSettings.from_config(seams.connector_config(self)).scheduler
         if section.policy == "slo" and isinstance(self.connector, SegmentConnector):
@@ -52,6 +56,7 @@ class SegmentScheduler(Scheduler):
                 fetching.append(state.request_id)
             else:
                 waits.append(state)
+        self._is_fetching = bool(fetching)
         limits = StepLimits(*seams.step_limits(self))
         lineup = None
         if self.steward is not None:
@@ -102,6 +107,9 @@ class SegmentScheduler(Scheduler):
             finished = {output.request_id: output for output in seams.finished_outputs(outputs)}
             for request_id, params in self.steward.told(finished).items():
                 seams.add_output_params(finished[request_id], params)
+        is_empty = seams.is_empty_step(scheduler_output) and self._is_fetching
+        if rest_s := self._empty_steps.rest_s(is_empty=is_empty):
+            time.sleep(rest_s)
         return outputs
 
 

@@ -69,6 +69,8 @@ class StreamMemories:
         self.max_tokens: float = math.inf
         """The most tokens of all clips together, which the store bounds; the oldest clips of the
         stream that has the most tokens make room."""
+        self._sure_clips, self._sure_tokens = 0, 0.0
+        """Room that there is at least, so that not every clip has all streams counted."""
 
     def __getitem__(self, stream_id: StreamId) -> StreamMemory:
         return self._memories[stream_id]
@@ -165,7 +167,10 @@ class StreamMemories:
         self._memories[clip.stream_id].add(remembered)
         if self._memories[clip.stream_id].ends[1] is remembered:  # else it came late
             self._newest[clip.stream_id] = clip
-        await self._make_room()
+        self._sure_clips -= 1
+        self._sure_tokens -= len(tokens.token_ids)
+        if self._sure_clips < 0 or self._sure_tokens < 0:
+            await self._make_room()
 
     async def take_stock(self, waiting: Waiting) -> Stock:
         """Which clips every worker has stored for good, and what all workers hold."""
@@ -297,6 +302,7 @@ class StreamMemories:
             if BEFORE_UNTIL in segment.meta:
                 covers.append(Cover(index - 1, float(segment.meta[BEFORE_UNTIL])))
         memory.cover(covers)
+        self._sure_clips, self._sure_tokens = 0, 0.0  # the room is counted anew
 
     async def _stored(self, memory: StreamMemory) -> list[list[wire.StoredSegment]]:
         """What each worker has of a stream, piece by piece, between the steps of others."""
@@ -325,9 +331,11 @@ class StreamMemories:
     def _longest(self) -> StreamMemory | None:
         """The stream whose oldest clips are to make room; None where there is room. Clips may
         differ in size, so that what fills the index need not be what fills the store."""
-        if sum(map(len, self)) > self.max_clips:
+        self._sure_clips = self.max_clips - sum(map(len, self))
+        self._sure_tokens = self.max_tokens - sum(memory.num_tokens for memory in self)
+        if self._sure_clips < 0:
             return max(self, key=len)
-        if sum(memory.num_tokens for memory in self) > self.max_tokens:
+        if self._sure_tokens < 0:
             return max(self, key=lambda memory: memory.num_tokens)
         return None
 

@@ -1,5 +1,6 @@
 """Closing streams, and deleting parts of them, while the workers' stores cannot be reached."""
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -9,13 +10,14 @@ from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.interface import Forgotten
 from onlooker.engine.memory.rotary_layout import RotaryLayout
+from onlooker.engine.memory.stream_memory import StreamMemory
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.gateway.memories import DELETION_WAIT_S, StreamMemories
 from onlooker.engine.vllm_adapter.gateway.runner import VllmRunner
 from tests.fakes.memory import make_tokens, remembered
 from tests.fakes.streams import driven
 
-DOOR = StreamId("acme/door")
+DOOR, GATE = StreamId("acme/door"), StreamId("acme/gate")
 LAYOUT = RotaryLayout(video_token=1, patch=16, merge=2, tokens_per_second=None)
 
 
@@ -88,6 +90,45 @@ async def test_small_clips_are_remembered_for_longer_than_large_ones() -> None:
 
 async def test_the_index_is_filled_by_clips_of_any_size() -> None:
     assert await kept_of([2] * 19, max_clips=10) == list(range(9, 19))
+
+
+async def test_streams_share_the_room_and_the_longest_gives_way() -> None:
+    memories = CountedMemories(
+        cast(VllmRunner, Workers(0)), ManualClock(), fingerprint="model-a", layout=LAYOUT
+    )
+    memories.max_clips = 10
+    for stream_id, count in ((DOOR, 6), (GATE, 8)):
+        await memories.open(stream_id)
+        await show(memories, stream_id, count)
+        assert sum(map(len, memories)) <= 10
+    assert (len(memories[DOOR]), len(memories[GATE])) == (5, 5)
+
+
+async def test_far_from_full_not_every_clip_has_all_streams_counted() -> None:
+    memories = CountedMemories(
+        cast(VllmRunner, Workers(0)), ManualClock(), fingerprint="model-a", layout=LAYOUT
+    )
+    memories.max_clips = 100
+    await memories.open(DOOR)
+    await show(memories, DOOR, 20)
+    assert memories.num_counted == 2  # clips, and tokens
+
+
+class CountedMemories(StreamMemories):
+    """Counts how often all streams are gone through."""
+
+    num_counted = 0
+
+    def __iter__(self) -> Iterator[StreamMemory]:
+        self.num_counted += 1
+        return super().__iter__()
+
+
+async def show(memories: StreamMemories, stream_id: StreamId, count: int) -> None:
+    for index in range(count):
+        tokens = make_tokens(memories[stream_id].clip_key(index), num_tokens=2)
+        frame = Frame(index, float(index), 0.0, np.zeros((2, 2, 3), np.uint8))
+        await memories.add(Clip(stream_id, index, (frame, frame)), tokens)
 
 
 async def forgotten(workers: Workers, **options: Any) -> tuple[Forgotten, float]:
