@@ -670,6 +670,85 @@ def rotary_parameters(vllm_config: Any) -> RotaryParameters:
     )
 
 
+def runs_as_written(vllm_config: Any) -> bool:
+    """Whether the model runs on a CPU as it is written, and is not compiled."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu()) and int(vllm_config.compilation_config.mode or 0) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class CpuKernels:
+    """vLLM's own kernels for CPUs. Tensors are float32; rows follow each other in memory, but for
+    those of `rotate`."""
+
+    rotate: "Callable[[torch.Tensor, torch.Tensor, torch.Tensor, int, torch.Tensor], None]"
+    """Turns queries and keys, [tokens, heads * head_dim], in place, by their rows in a table. Gets
+    the rows, queries, keys, the size of a head, and the table, [rows, rotary_dim]: cosines, then
+    sines."""
+    normalised: "Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor]"
+    """Gets rows, weights and epsilon; gives new rows."""
+    add_and_normalise: "Callable[[torch.Tensor, torch.Tensor, torch.Tensor, float], None]"
+    """Gets rows, a residual, weights and epsilon. The residual becomes the sum of both, and the
+    rows become the norm of that."""
+
+
+def cpu_kernels() -> CpuKernels:
+    """The kernels that are loaded when vLLM runs a model on a CPU."""
+    import torch
+    from vllm.platforms import current_platform
+
+    current_platform.import_kernels()
+    kernels = torch.ops._C
+
+    def rotate(rows: Any, query: Any, key: Any, head_size: int, table: Any) -> None:
+        kernels.rotary_embedding(rows, query, key, head_size, table, True)
+
+    def normalised(x: Any, weight: Any, epsilon: float) -> Any:
+        found = torch.empty_like(x)
+        kernels.rms_norm(found, x, weight, epsilon)
+        return found
+
+    return CpuKernels(rotate, normalised, kernels.fused_add_rms_norm)
+
+
+def rotary_modules(model: Any) -> list[Any]:
+    """The rotary embeddings with several axes in a model of vLLM's, those that lay out a head by
+    its halves and turn all of it."""
+    from vllm.model_executor.layers.rotary_embedding.mrope import MRotaryEmbedding
+
+    return [
+        module
+        for module in model.modules()
+        if type(module) is MRotaryEmbedding
+        and module.mrope_section
+        and module.is_neox_style
+        and module.rotary_dim == module.head_size
+    ]
+
+
+def norm_modules(model: Any) -> list[Any]:
+    """The root mean square norms with weights in a model of vLLM's."""
+    from vllm.model_executor.layers.layernorm import RMSNorm
+
+    return [
+        module
+        for module in model.modules()
+        if type(module) is RMSNorm and module.has_weight and module.variance_size_override is None
+    ]
+
+
+def forward_of(operation: Any) -> "Callable[..., Any]":
+    """What one of vLLM's ``CustomOp`` modules runs."""
+    forward: Callable[..., Any] = operation._forward_method
+    return forward
+
+
+def replace_forward(operation: Any, forward: "Callable[..., Any]") -> None:
+    """Have one of vLLM's ``CustomOp`` modules run `forward` from now on."""
+    operation._forward_method = forward
+
+
 def is_whole_graph(forward_context: Any, load_arguments: Mapping[str, Any]) -> bool:
     """Whether the forward pass that follows ``start_load_kv`` is a graph that is replayed, in which
     no layer asks for what is loaded."""

@@ -14,6 +14,8 @@ score heads of a model are applied.
 A clip that is computed without some of its places is encoded whole, and the embeddings of the
 others are left out; or only the places that are computed are encoded (see `places`).
 
+On a CPU some layers are run by other kernels (see `quick_layers`).
+
 vLLM asks this module for a class by the name that `plugin.register` gave it; the class is made from
 the family's description then.
 """
@@ -27,6 +29,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.entry.places import encoded_alone, in_parts, only
+from onlooker.engine.vllm_adapter.entry.quick_layers import quicken
 from onlooker.engine.vllm_adapter.families import GUARDED
 from onlooker.engine.vllm_adapter.families.family import GuardedClass
 from onlooker.engine.vllm_adapter.wire import (
@@ -46,6 +49,12 @@ class Guarded:
     with pixels."""
 
     described: GuardedClass
+
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        model: Any = super()
+        model.__init__(vllm_config=vllm_config, prefix=prefix)
+        if seams.runs_as_written(vllm_config):
+            quicken(self)
 
     def get_mrope_input_positions(
         self, input_tokens: list[int], mm_features: list[Any]
