@@ -505,9 +505,11 @@ class Metrics:
             "question (read_beside), or had to wait for it (read_in_turn). On a GPU: kept in "
             "ordinary memory, since the pool that the GPU reaches had no room (unpooled), placed "
             "from the GPU's own memory (shelf_read), let go of there for newer ones "
-            "(shelf_let_go), and steps that waited for the thread that hands segments to the store "
-            "(write_waited). In streams: deletions that were retried since a tier was not reached "
-            "(deletion_retried), or given up (deletion_refused).",
+            "(shelf_let_go), steps that waited for the thread that hands segments to the store "
+            "(write_waited) or for the ring by which they get to ordinary memory (ring_waited), "
+            "index entries that went to the host (index_sunk), and how often the index took more "
+            "of the GPU than it was to (index_over). In streams: deletions that were retried since "
+            "a tier was not reached (deletion_retried), or given up (deletion_refused).",
             ["move"],
             registry=registry,
         )

@@ -152,7 +152,8 @@ class PretendedDevice(TorchDispatchMode):
         self._note_reading(name, args, ours)
         self.num_launches += not _is_view(func)
         found = func(*_plain(args), **_plain(kwargs))
-        if name.endswith("_") and isinstance(args[0], torch.Tensor):
+        is_in_place = name.endswith("_") and not name.endswith("__")  # as __and__ is not
+        if is_in_place and isinstance(args[0], torch.Tensor):
             found = args[0]
         elif stays:
             found = tree_map_only(torch.Tensor, PretendedTensor, found)

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,8 +13,10 @@ from onlooker.benchmarks.host.pretended_device import (
     PretendedTensor,
 )
 from onlooker.benchmarks.host.shaped_layers import BLOCK_TOKENS, LayersShape, ShapedLayers
+from onlooker.engine.memory.index_split import coarse_row_bytes, in_units
 from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.memory.plan import MemorySlot, RetrievalPlan, SaveSpan
+from onlooker.engine.memory.ranking import RetrievalPolicy
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
     LoadOp,
@@ -24,6 +26,7 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerPlan,
     WorkerReport,
 )
+from onlooker.engine.vllm_adapter.worker.scores import SCORES
 from onlooker.engine.vllm_adapter.worker.streams import (
     DeviceStreams,
     HostStreams,
@@ -61,7 +64,15 @@ class StepCost:
 
 
 class HostRig:
-    """A worker and its layers, on a pretended device, on a real one, or on the host."""
+    """A worker and its layers, on a pretended device, on a real one, or on the host.
+
+    Args:
+        rows_here: clips whose rows of the index the device has room for; the rows of older ones go
+            to the host, and a question compares as few of them whole as it may choose. None: room
+            for all.
+        has_room: whether the pool has room for what is saved beyond the first clips; else that goes
+            by the ring.
+    """
 
     def __init__(
         self,
@@ -70,6 +81,9 @@ class HostRig:
         *,
         is_pretended: bool,
         device: torch.device | None = None,
+        policy: RetrievalPolicy | None = None,
+        rows_here: int | None = None,
+        has_room: bool = True,
     ) -> None:
         self._real = None if device is None or device.type == "cpu" else device
         self.device = PretendedDevice() if is_pretended else None
@@ -77,8 +91,15 @@ class HostRig:
         self.shape = shape
         num_blocks = -(-num_tokens // BLOCK_TOKENS)
         self.layers = ShapedLayers(shape, num_blocks=num_blocks, put=self._put, device=self._real)
-        room = (NUM_CLIPS + NUM_INGESTED) * CLIP_TOKENS * shape.token_bytes
-        settings = AdapterSettings(mover=mover, pool_bytes=room)
+        clip_bytes = CLIP_TOKENS * shape.token_bytes
+        settings = AdapterSettings(
+            mover=mover,
+            policy=policy or RetrievalPolicy(),
+            pool_bytes=(NUM_CLIPS + NUM_INGESTED if has_room else NUM_CLIPS) * clip_bytes,
+            ring_bytes=NUM_INGESTED * clip_bytes,
+        )
+        if rows_here is not None:
+            settings = _with_index(settings, shape, rows_here)
         self.worker = SegmentWorker(settings, shape.rotary, self._streams)
         with self.entered(), torch.no_grad():
             if self.device is not None:
@@ -160,6 +181,21 @@ class HostRig:
     def entered(self) -> "nullcontext[None] | PretendedDevice":
         """A context in which the device can be used."""
         return nullcontext() if self.device is None else self.device
+
+
+def _with_index(settings: AdapterSettings, shape: LayersShape, rows_here: int) -> AdapterSettings:
+    """Room of the device for the rows of so many clips and the coarse ones of all others."""
+    score = SCORES[settings.policy.ranking.score]
+    one = torch.zeros(1, CLIP_TOKENS, shape.num_kv_heads, shape.head_dim, dtype=shape.dtype)
+    row_bytes = shape.num_layers * in_units(score.entries(one, None).nbytes)
+    coarse_bytes = coarse_row_bytes(shape.num_layers, shape.num_kv_heads, shape.head_dim)
+    num_below = NUM_CLIPS + NUM_INGESTED - rows_here
+    return replace(
+        settings,
+        policy=settings.policy.model_copy(update={"scan_clips": NUM_CHOSEN}),
+        index_bytes=rows_here * row_bytes + num_below * coarse_bytes,
+        index_host_bytes=num_below * row_bytes,
+    )
 
 
 def _key(clip: int) -> str:

@@ -4,8 +4,10 @@ Shown, with the shapes of Qwen3-VL 2B and 8B and random KV, without a model: how
 processor waits for the device in a step (`syncs`, of the 8B), what it computes itself for each clip
 (`host_ms_per_clip_8b`), and how fast clips are saved and loaded (of the 8B). Steps: `decode`;
 `ingest_16` takes 16 clips of 80 tokens; `answer` loads 16 clips and has its question choose 4 more
-in each layer; `two_answers` are two of those. The device is pretended: its tensors lie in ordinary
-memory, and a mode counts what a GPU would make the processor wait for (see
+in each layer; `two_answers` are two of those. Of the way of now also `ingest_16_by_ring`, where the
+pool has no room for what is saved; `ingest_16_sinking` and `answer_below`, where the index entries
+of older clips go to the host, and the question chooses among those. The device is pretended: its
+tensors lie in ordinary memory, and a mode counts what a GPU would make the processor wait for (see
 `benchmarks/host/pretended_device.py`). `before` is KV moved layer by layer, as on a CPU.
 
 Not shown: how long a GPU takes, and how fast KV crosses to it; GB/s are those of this machine's
@@ -67,13 +69,35 @@ def _count(shape: "LayersShape", mover: "Mover") -> dict[str, Any]:
         plain_s = [rig.plain(NUM_INGESTED).host_s for _ in range(ROUNDS)]
     finally:
         _end(rig)
+    if mover == "strided":
+        steps |= _full(shape)
     spent_s = max(0.0, min(ingests_s) - min(plain_s))
     return {
         "syncs": {name: cost.num_waits for name, cost in steps.items()},
         "syncs_by_operation": {name: cost.waits for name, cost in steps.items()},
         "launches": {name: cost.launches for name, cost in steps.items()},
         "host_ms_per_clip": round(1000 * spent_s / NUM_INGESTED, 3),
+        "host_ms": {name: round(1000 * cost.host_s, 1) for name, cost in steps.items()},
     }
+
+
+def _full(shape: "LayersShape") -> "dict[str, StepCost]":
+    """Steps of a worker that has no room left: in the pool, and for the index on the device."""
+    from onlooker.benchmarks.host.rig import NUM_CLIPS, NUM_INGESTED, NUM_LOADED, HostRig
+
+    steps = {}
+    rig = HostRig(shape, "strided", is_pretended=True, has_room=False)
+    try:
+        steps["ingest_16_by_ring"] = rig.ingest(range(NUM_CLIPS, NUM_CLIPS + NUM_INGESTED))
+    finally:
+        _end(rig)
+    rig = HostRig(shape, "strided", is_pretended=True, rows_here=NUM_INGESTED)
+    try:
+        steps["ingest_16_sinking"] = rig.ingest(range(NUM_CLIPS - NUM_LOADED, NUM_CLIPS))
+        steps["answer_below"] = rig.answer(1)
+    finally:
+        _end(rig)
+    return steps
 
 
 def _speeds(shape: "LayersShape", mover: "Mover") -> dict[str, float]:
@@ -105,9 +129,9 @@ def _end(rig: "HostRig") -> None:
 def table(figures: dict[str, Any]) -> str:
     """The figures as tables in plain text."""
     sides = {"now": figures, "before": figures["before"]}
-    steps = list(figures["before"]["syncs"])
+    steps = list(figures["syncs"])
     counts = [
-        (what, side, *(found[what][step] for step in steps))
+        (what, side, *(found[what].get(step, "") for step in steps))
         for what in ("syncs", "launches")
         for side, found in sides.items()
     ]

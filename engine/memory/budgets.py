@@ -1,8 +1,8 @@
 """`MemoryBudgets`: how much memory stream memory takes, where the settings leave it to the machine.
 
 A GPU reads clips from memory of its host that is locked for it at the start, and ranks them by an
-index that lies on the GPU, in what vLLM leaves there. On a CPU both take ordinary memory, as far as
-they are needed, beside the model itself.
+index that lies on the GPU, in what vLLM leaves there, and for older clips in locked memory, too. On
+a CPU both take ordinary memory, as far as they are needed, beside the model itself.
 """
 
 from dataclasses import dataclass
@@ -21,6 +21,9 @@ _LARGEST_ARENA = 64 * _GIB
 _LARGEST_INDEX = 4 * _GIB
 """Sixteen hours of clips of the 8B model, at one a second."""
 
+_USUAL_RING = 3 * _GIB // 4
+"""More than the largest step of the 8B model saves, of 4096 tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryBudgets:
@@ -36,30 +39,52 @@ class MemoryBudgets:
     """Memory of the GPUs that vLLM does not take; None: there is no GPU."""
     shelf_bytes: int = 0
     """For the newest segments on the GPUs themselves."""
+    index_host_bytes: int = 0
+    """Memory of the GPU's host for what the index has no room for there."""
+    ring_bytes: int = 0
+    """Memory of the host through which segments go for which the arena has no room."""
 
     @classmethod
     def of(
-        cls, settings: MemorySection, *, host_bytes: int, beside_bytes: int | None
+        cls,
+        settings: MemorySection,
+        *,
+        host_bytes: int,
+        beside_bytes: int | None,
+        num_gpus: int = 1,
     ) -> "MemoryBudgets":
-        """What `settings` say, or else what suits the machine."""
+        """What `settings` say, or else what suits the machine. `num_gpus`: over which the model is
+        split."""
         if beside_bytes is None:
             arena = min(host_bytes // 8, _USUAL_ARENA)
             index = min(arena // 2, _LARGEST_INDEX)
         else:
             arena = max(min(host_bytes // 4, _USUAL_ARENA), min(host_bytes // 8, _LARGEST_ARENA))
             index = min(beside_bytes // 8, _LARGEST_INDEX)
-        if settings.arena_gib is not None:
-            arena = int(settings.arena_gib * _GIB)
-        if settings.index_gib is not None:
-            index = int(settings.index_gib * _GIB)
+        arena, index = _said(settings.arena_gib, arena), _said(settings.index_gib, index)
+        index_host = ring = shelf = 0
+        if beside_bytes is not None:
+            index_host = _said(settings.index_host_gib, min(4 * index, host_bytes // 16))
+            ring = _said(settings.ring_gib, min(_USUAL_RING, host_bytes // 64))
+            shelf = _said(settings.shelf_gib, 0)
         return cls(
-            arena_bytes=arena, index_bytes=index, host_bytes=host_bytes, beside_bytes=beside_bytes,
-            shelf_bytes=0 if beside_bytes is None else int(settings.shelf_gib * _GIB),
-        )  # fmt: skip
+            arena_bytes=arena,
+            index_bytes=index,
+            host_bytes=host_bytes,
+            beside_bytes=beside_bytes,
+            shelf_bytes=shelf,
+            index_host_bytes=index_host if num_gpus == 1 else 0,
+            ring_bytes=ring,
+        )
+
+    @property
+    def locked_bytes(self) -> int:
+        """Memory of the host that is locked for the GPUs."""
+        return self.arena_bytes + self.index_host_bytes + self.ring_bytes
 
     def faults(self) -> list[str]:
-        """Why a GPU cannot start with this, each with what to do: it takes the arena at the start,
-        and the index as it grows."""
+        """Why a GPU cannot start with this, each with what to do: it takes all of it at the
+        start."""
         if self.beside_bytes is None:
             return []
         found = []
@@ -68,6 +93,13 @@ class MemoryBudgets:
                 f"engine.memory.arena_gib = {self.arena_bytes / _GIB:.3g} is more than the "
                 f"{self.host_bytes / _GIB:.3g} GiB of memory that the server may use: lower it, or "
                 "leave it out"
+            )
+        elif self.locked_bytes > self.host_bytes:
+            found.append(
+                f"engine.memory.index_host_gib = {self.index_host_bytes / _GIB:.3g}, ring_gib = "
+                f"{self.ring_bytes / _GIB:.3g} and arena_gib = {self.arena_bytes / _GIB:.3g} are "
+                f"more than the {self.host_bytes / _GIB:.3g} GiB of memory that the server may "
+                "use: lower one, or leave it out"
             )
         if self.index_bytes > self.beside_bytes:
             found.append(
@@ -83,3 +115,7 @@ class MemoryBudgets:
                 "engine.vllm.gpu_memory_utilization"
             )
         return found
+
+
+def _said(gib: float | None, otherwise: int) -> int:
+    return otherwise if gib is None else int(gib * _GIB)

@@ -46,7 +46,8 @@ class MemorySection(Section):
     hour. It finds what comparing all would find, but for one in a hundred at most. On a CPU, for
     the scores ``mean_key`` and ``representatives``; of ``token_keys_8bit`` and ``token_keys_1bit``
     so many clips are compared, those that are best by their mean keys. What it takes, about a tenth
-    of the index, counts towards `index_gib`."""
+    of the index, counts towards `index_gib`. On a GPU all clips are compared that `index_gib` has
+    room for, and so many of those in `index_host_gib`."""
 
     retrieval: Literal["auto", "layers", "probe"] = "auto"
     """How older clips are chosen. ``layers``: in one pass, where each layer fills the slots just
@@ -89,9 +90,18 @@ class MemorySection(Section):
 
     index_gib: float | None = Field(default=None, gt=0, le=4096)
     """Memory for the index of all clips, all streams together; on a GPU it lies there, in what vLLM
-    leaves (see ``vllm.gpu_memory_utilization``). When it is full the oldest clips of the longest
-    stream are forgotten. None: an eighth of what vLLM leaves of the GPU, or half of the arena on a
-    CPU, and at most 4."""
+    leaves (see ``vllm.gpu_memory_utilization``), and is taken at the start. When it is full, and
+    `index_host_gib` as well, the oldest clips of the longest stream are forgotten. None: an eighth
+    of what vLLM leaves of the GPU, or half of the arena on a CPU, and at most 4."""
+
+    index_host_gib: float | None = Field(default=None, ge=0, le=65536)
+    """Memory of a GPU's host for index entries of older clips, for which `index_gib` has no room;
+    it is locked at the start, so that the GPU reaches it. Of these clips a coarse row stays on the
+    GPU, by which all are ranked, and the best `scan_clips` of them are ranked again by what lies
+    here. ``onlooker_store_moves_total`` counts the clips whose entries went here (``index_sunk``),
+    and how often the GPU had to give more than `index_gib` all the same (``index_over``). Nothing
+    on a CPU, nor where a model is split over several GPUs. 0: none. None: four times `index_gib`,
+    but at most a sixteenth of the memory that the server may use."""
 
     arena_gib: float | None = Field(default=None, gt=0, le=65536)
     """Memory for segments that are held ready, all streams together; on a GPU it is locked at the
@@ -111,6 +121,13 @@ class MemorySection(Section):
     and not over the link to the host. ``onlooker_store_moves_total`` counts what is placed from
     there (``shelf_read``), and what makes room for newer ones (``shelf_let_go``). Nothing on a CPU.
     0: none."""
+
+    ring_gib: float | None = Field(default=None, ge=0, le=64)
+    """Memory of a GPU's host through which new segments get to ordinary memory, beside the steps,
+    when the arena has no room for them; it is locked at the start. When it is full a step waits,
+    which ``onlooker_store_moves_total{move="ring_waited"}`` counts; with 0 steps always wait for
+    such segments. Nothing on a CPU. None: 0.75, but at most a sixty-fourth of the memory that the
+    server may use."""
 
     write_behind_segments: int = Field(default=256, ge=1, le=65536)
     """On a GPU, the most segments that wait to be handed to the store by a thread beside the model.

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from onlooker.core.errors import ConfigError
+from onlooker.engine.memory.index_split import IndexSplit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,11 @@ class ClipRoom:
     """Bytes for clips that are held ready."""
     kept_bytes: float
     """Bytes for all that is remembered; infinite where the store bounds itself."""
-    index_bytes: float
+    index_bytes: int
+    index_host_bytes: int = 0
+    """Memory of a GPU's host for the index entries of older clips."""
+    index_coarse_bytes: int = 0
+    """Bytes that stay on the GPU of such a clip; 0 where there is no such memory."""
 
     @property
     def max_held(self) -> int:
@@ -37,7 +42,17 @@ class ClipRoom:
     @property
     def max_indexed(self) -> int:
         """Clips that the index can hold, whatever their size: one at least."""
-        return max(1, int(self.index_bytes / max(1, self.index_row_bytes)))
+        return max(1, self.index.max_rows)
+
+    @property
+    def index(self) -> IndexSplit:
+        """Which clips' index entries lie where."""
+        return IndexSplit(
+            row_bytes=max(1, self.index_row_bytes),
+            coarse_bytes=self.index_coarse_bytes,
+            device_bytes=self.index_bytes,
+            host_bytes=self.index_host_bytes,
+        )
 
     @property
     def max_tokens(self) -> float:
@@ -54,11 +69,7 @@ class ClipRoom:
         """
         for name, held, each_bytes in (
             ("arena_gib", self.max_held, self.clip_bytes),
-            (
-                "index_gib",
-                int(self.index_bytes / max(1, self.index_row_bytes)),
-                self.index_row_bytes,
-            ),
+            ("index_gib", self.index.max_rows, self.index_row_bytes),
         ):
             if held < context_clips:
                 needed_gib = math.ceil(context_clips * each_bytes / 2**30 * 1e4) / 1e4
@@ -74,11 +85,16 @@ class ClipRoom:
         stored = ""
         if self.stored_bytes != self.clip_bytes:
             stored = f" ({_size(self.stored_bytes)} stored)"
+        index = f"an index of at most {_size(self.index_bytes)}"
+        if below := self.index.max_below:
+            index += (
+                f" on the GPU, of which {_time(self.index.max_whole)} lie whole there, and "
+                f"{_time(below)} in {_size(below * self.index_row_bytes)} of its host"
+            )
         return (
             f"a clip of {self.clip_tokens} tokens takes {_size(self.clip_bytes)}{stored}: at a "
             f"clip a second {_time(self.max_held)} are held ready in {_size(self.arena_bytes)}, "
-            f"and {_time(self.max_clips)} remembered ({bound} is full then), by an index of at "
-            f"most {_size(self.index_bytes)}"
+            f"and {_time(self.max_clips)} remembered ({bound} is full then), by {index}"
         )
 
 

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+from onlooker.engine.memory.index_split import COARSE_SHARE, IndexSplit, coarse_row_bytes
 from onlooker.engine.sizing.chip import Chip
 from onlooker.engine.sizing.model_shape import ModelShape
 from onlooker.engine.sizing.planned_load import PlannedLoad
@@ -81,6 +82,23 @@ class CapacityPlan:
         return self.token_bytes // 2
 
     @cached_property
+    def coarse_bytes(self) -> int:
+        """What stays in the chip's memory of the row of a clip that went to the host."""
+        shape = self.shape
+        return coarse_row_bytes(shape.layers, shape.kv_heads, shape.head_dim)
+
+    @cached_property
+    def index(self) -> IndexSplit:
+        """Which clips' rows of the index lie where."""
+        budgets = self.demand.budgets
+        return IndexSplit(
+            row_bytes=self.index_bytes,
+            coarse_bytes=self.coarse_bytes,
+            device_bytes=budgets.index_bytes,
+            host_bytes=budgets.index_host_bytes,
+        )
+
+    @cached_property
     def clip_flops(self) -> float:
         """Operations to see one clip: the vision tower, the layers, and looking at the window."""
         shape, vision = self.shape, self.shape.vision
@@ -138,6 +156,18 @@ class CapacityPlan:
     @cached_property
     def index_gb(self) -> float:
         return self.num_clips * self.index_bytes / 1e9
+
+    @cached_property
+    def index_device_gb(self) -> float:
+        """What the index has to have of the chips' memory."""
+        if self.demand.gpus > 1:
+            return self.index_gb
+        return min(self.index_gb, self.num_clips * self.coarse_bytes / COARSE_SHARE / 1e9)
+
+    @cached_property
+    def index_host_gb(self) -> float:
+        """What it has to have of the host's memory then."""
+        return self.index_gb if self.index_device_gb < self.index_gb else 0.0
 
     @cached_property
     def windows_gb(self) -> float:

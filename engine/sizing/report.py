@@ -35,10 +35,22 @@ def lines(plan: CapacityPlan, model: str) -> list[str]:
         f"{_gb(plan.stored_gb)} raw (about a half with codec int8, a fourth with int4)",
         f"the server takes {budgets.arena_bytes / 2**30:.3g} GiB of its host for {plan.held_clips} "
         f"clips that are held ready, and {budgets.index_bytes / 2**30:.3g} GiB of the GPU for an "
-        f"index of {int(budgets.index_bytes / plan.index_bytes):,} clips",
+        f"index of {plan.index.max_rows:,} clips{_below(plan)}",
         "settings that follow, where that is not enough:",
         *(f"  {name} = {value}" for name, value in settings(plan).items()),
     ]
+
+
+def _below(plan: CapacityPlan) -> str:
+    """What of the index lies on the host."""
+    index = plan.index
+    if not index.max_below:
+        return ""
+    taken_gib = index.max_below * index.row_bytes / 2**30
+    return (
+        f": the newest {index.max_whole:,} lie there whole, of {index.max_below:,} older ones "
+        f"{index.coarse_bytes / 1e3:.0f} kB each, and the rest in {taken_gib:.3g} GiB of the host"
+    )
 
 
 def _each(plan: CapacityPlan) -> list[str]:
@@ -63,7 +75,8 @@ def settings(plan: CapacityPlan) -> dict[str, float]:
     """What to set, by the settings' names."""
     return {
         "engine.memory.arena_gib": _up(plan.windows_gb / _GIB),
-        "engine.memory.index_gib": _up(plan.index_gb / _GIB),
+        "engine.memory.index_gib": _up(plan.index_device_gb / _GIB),
+        "engine.memory.index_host_gib": _up(plan.index_host_gb / _GIB),
         "cache_store.disk.budget_bytes": int(_up(plan.stored_gb / _GIB) * 2**30),
         "streams.max_streams": max(plan.demand.streams, 1),
     }
@@ -96,6 +109,8 @@ def figures(plan: CapacityPlan, model: str) -> dict[str, Any]:
         "held_clips": plan.held_clips,
         "arena_bytes": plan.demand.budgets.arena_bytes,
         "index_budget_bytes": plan.demand.budgets.index_bytes,
+        "index_host_budget_bytes": plan.demand.budgets.index_host_bytes,
+        "indexed_clips": plan.index.max_rows,
         "settings": settings(plan),
         "faults": list(plan.faults()),
     }

@@ -386,6 +386,14 @@ class AdapterSettings:
     shelf_bytes: int = 0
     """Bytes of the devices' own memory for the newest segments, in all workers together; where KV
     is moved in all layers at once."""
+    index_bytes: int | None = None
+    """Bytes of the devices' own memory for the index, in all workers together; None: as many as it
+    needs."""
+    index_host_bytes: int = 0
+    """Bytes of the memory that the devices reach for the index entries of older segments."""
+    ring_bytes: int = 0
+    """Bytes of the memory that the devices reach for segments that the other has no room for, until
+    they have been brought to ordinary memory, in all workers together."""
     write_behind_segments: int = 256
     """Segments that may wait to be handed to the store."""
     fetching_requests: int = 8
@@ -405,6 +413,9 @@ class AdapterSettings:
             "mover": self.mover,
             "pool_bytes": self.pool_bytes,
             "shelf_bytes": self.shelf_bytes,
+            "index_bytes": self.index_bytes,
+            "index_host_bytes": self.index_host_bytes,
+            "ring_bytes": self.ring_bytes,
             "write_behind_segments": self.write_behind_segments,
             "fetching_requests": self.fetching_requests,
             "keeps_queries": self.keeps_queries,
@@ -428,6 +439,9 @@ class AdapterSettings:
             mover=config.get("mover", "layers"),
             pool_bytes=config.get("pool_bytes", 2 << 30),
             shelf_bytes=config.get("shelf_bytes", 0),
+            index_bytes=config.get("index_bytes"),
+            index_host_bytes=config.get("index_host_bytes", 0),
+            ring_bytes=config.get("ring_bytes", 0),
             write_behind_segments=config.get("write_behind_segments", 256),
             fetching_requests=config.get("fetching_requests", 8),
             keeps_queries=config.get("keeps_queries", False),
@@ -512,6 +526,9 @@ class WorkerStats:
     index_bytes: int
     index_row_bytes: int
     """The most bytes that one more segment can take in the index."""
+    index_coarse_bytes: int = 0
+    """The bytes of these that stay on a device when the rest goes to its host; 0 where none
+    does."""
     token_bytes: int = 0
     """Bytes of keys and values that one token takes in all layers."""
 

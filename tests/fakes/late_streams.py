@@ -37,7 +37,7 @@ class LateStreams:
         return torch.from_numpy(numbers)
 
     def pinned(self, *shape: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        made = torch.full(shape, torch.nan, dtype=dtype)
+        made = torch.full(shape, torch.nan if dtype.is_floating_point else 0xAA, dtype=dtype)
         return made, made
 
     def beside(

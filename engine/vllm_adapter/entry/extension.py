@@ -135,6 +135,7 @@ class SegmentExtension:
             index_rows=len(arena.index),
             index_bytes=arena.index.num_bytes,
             index_row_bytes=arena.index.max_row_bytes,
+            index_coarse_bytes=arena.index.max_coarse_bytes,
             token_bytes=arena.token_bytes,
         )
 

@@ -18,7 +18,10 @@ def memory_budgets(settings: EngineSection, *, cpu: bool) -> MemoryBudgets:
         left = seams.device_memory_bytes() * (1 - settings.vllm.gpu_memory_utilization)
         beside_bytes = int(left * settings.vllm.tensor_parallel_size)
     found = MemoryBudgets.of(
-        settings.memory, host_bytes=machine_memory_bytes(), beside_bytes=beside_bytes
+        settings.memory,
+        host_bytes=machine_memory_bytes(),
+        beside_bytes=beside_bytes,
+        num_gpus=settings.vllm.tensor_parallel_size,
     )
     if faults := found.faults():
         raise ConfigError("; ".join(faults))

@@ -435,6 +435,8 @@ class SegmentEngine:
             arena_bytes=budgets.arena_bytes,
             kept_bytes=kept_bytes,
             index_bytes=budgets.index_bytes,
+            index_host_bytes=budgets.index_host_bytes,
+            index_coarse_bytes=sum(worker.index_coarse_bytes for worker in everywhere),
         )
         # Asked for alternatives for the first time, vLLM compiles what reads them, for seconds.
         await self.check(boot.blank_check(model, clip))
@@ -449,20 +451,23 @@ class SegmentEngine:
         settings = self._settings
         memory = settings.memory
         in_context = self._recent_clips + memory.retrieved_clips + settings.max_question_images + 2
-        arena_bytes = memory_budgets(self._settings, cpu=is_cpu_build()).arena_bytes
+        budgets = memory_budgets(self._settings, cpu=is_cpu_build())
         adapter = wire.AdapterSettings(
             scheduler=self._scheduler,
             policy=self._policy,
             mover=self._mover,
-            pool_bytes=arena_bytes,
-            shelf_bytes=int(memory.shelf_gib * 2**30),
+            pool_bytes=budgets.arena_bytes,
+            shelf_bytes=budgets.shelf_bytes,
+            index_bytes=budgets.index_bytes,
+            index_host_bytes=budgets.index_host_bytes,
+            ring_bytes=budgets.ring_bytes,
             write_behind_segments=memory.write_behind_segments,
             fetching_requests=memory.fetching_requests,
             keeps_queries=memory.compaction.method == "vsb",
             heads=self._heads,
         )
         if self._store is not None:
-            adapter = replace(adapter, arena_bytes=arena_bytes, store=self._store)
+            adapter = replace(adapter, arena_bytes=budgets.arena_bytes, store=self._store)
         return {
             # Loaded KV is hashed as if it were a true prefix: every request has a salt of its own,
             # but those that grow one window (see `RecentWindow`).

@@ -14,6 +14,7 @@ import torch
 
 from onlooker.engine.memory.plan import DEVICE, Reads
 from onlooker.engine.vllm_adapter.worker.index import Index, Likeness
+from onlooker.engine.vllm_adapter.worker.index_room import IndexRoom
 from onlooker.engine.vllm_adapter.worker.pool import TokenRun
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, RetrievalScore
@@ -115,10 +116,10 @@ class SegmentArena:
         """Segments that were not held when a step needed them, so that it had to ask below."""
         self._changes: dict[str, bool] = {}
 
-    def place_index(self, device: torch.device) -> None:
+    def place_index(self, room: IndexRoom) -> None:
         """Have the index lie on a device, before there is anything in it."""
         assert not len(self.index), "an index that is filled stays where it is"
-        self.index = Index(device, layers=self._index_layers)
+        self.index = Index(room, layers=self._index_layers)
 
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None = None) -> torch.Tensor:
         """What the index keeps of a segment with these keys (and, where they are known, queries)
@@ -144,6 +145,13 @@ class SegmentArena:
         if self._budget_bytes is not None:
             while self.num_bytes > self._budget_bytes and self.drop_oldest():
                 pass
+
+    def exchange(self, key: str, segment: Segment, other: Segment) -> None:
+        """Have `other`, which is the same in other memory, take the place of `segment`, if that is
+        still held."""
+        if self._segments.get(key) is segment:
+            self._segments[key] = other
+            self.num_bytes += other.num_bytes - segment.num_bytes
 
     def bring(self, key: str, segment: Segment) -> None:
         """Keep a segment that came from the store below."""

@@ -9,7 +9,7 @@ second look, no traces. What it does not take, `LayerRetriever` does.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from onlooker.engine.memory.ranking import RetrievalPolicy
 from onlooker.engine.vllm_adapter.wire import RetrieveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
-from onlooker.engine.vllm_adapter.worker.index import Group
+from onlooker.engine.vllm_adapter.worker.index import SegmentGroup
 from onlooker.engine.vllm_adapter.worker.pool import TokenPool
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary, Rotation
 from onlooker.engine.vllm_adapter.worker.rows import StepRows
@@ -40,7 +40,7 @@ class _Asked:
     op: RetrieveOp
     keys: KeyRuns
     """Keys of the candidates, then of the recent window where the gate compares it."""
-    groups: list[tuple[Group, torch.Tensor]]
+    groups: list[tuple[SegmentGroup, torch.Tensor]]
     """Groups of the index, and the places of their members among `keys`."""
     segments: list[Segment]
     """The candidates, kept so that their runs are not given away; none for a probe."""
@@ -229,7 +229,7 @@ class DeviceRetriever:
         return _Asked(
             op,
             keys,
-            [(_on_device(group, streams), up(group.members.numpy())) for group in groups],
+            [(group, up(group.members.numpy())) for group in groups],
             segments,
             up(firsts),
             up(bases),
@@ -246,10 +246,9 @@ class DeviceRetriever:
         queries = asked.question_turns.apply(query)
         if len(asked.groups) == 1:
             group, _ = asked.groups[0]
-            return self._group.mean(self._score.parts(queries, group.entries(layer))).amax(1)
+            return self._group.mean(group.parts(self._score, layer, queries)).amax(1)
         found = [
-            (members, self._score.parts(queries, group.entries(layer)))
-            for group, members in asked.groups
+            (members, group.parts(self._score, layer, queries)) for group, members in asked.groups
         ]
         return assembled(found, len(asked.keys), self._group)
 
@@ -276,8 +275,3 @@ class DeviceRetriever:
         moved = asked.place_positions - asked.bases.index_select(0, picks)
         turns = asked.place_turns.chosen(moved).each(len(asked.tokens))
         write(layer, turns.apply(keys), values.contiguous(), asked.place_slots)
-
-
-def _on_device(group: Group, streams: DeviceStreams) -> Group:
-    """The group with its rows on the device, so that no layer brings them there."""
-    return replace(group, rows=streams.up(group.rows.numpy()))

@@ -7,11 +7,14 @@ are dropped are used again.
 
 The segments of a long stream are also kept by likeness (see `clusters`) where the score allows it,
 so that a question need not look at each.
+
+On a device the entries lie in an `IndexRoom`, and nothing is kept by likeness.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +23,9 @@ from numpy.typing import NDArray
 from onlooker.engine.memory.key_runs import KeyParts, KeyRuns
 from onlooker.engine.vllm_adapter.worker.clustered import ClusteredRows, NumberRuns
 from onlooker.engine.vllm_adapter.worker.clusters import Clusters, Numbers, Vectors
-from onlooker.engine.vllm_adapter.worker.scores import SCORES
+from onlooker.engine.vllm_adapter.worker.device_slab import DeviceSlab
+from onlooker.engine.vllm_adapter.worker.index_room import IndexRoom
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, RetrievalScore
 
 _FIRST_ROWS = 64
 
@@ -36,23 +41,47 @@ Places = NDArray[np.int64]
 """Where segments stand, [2, segments]: the number of a slab, and a row of it."""
 
 
-class _Slab:
-    """Rows of one shape: [layers, capacity, entries, kv_heads, head_dim]."""
+class SegmentGroup(Protocol):
+    """Some of the candidates of one retrieval: those whose entries have one shape."""
 
-    def __init__(self, like: torch.Tensor, device: torch.device) -> None:
-        self._device = device
-        self.data = _empty(like, _FIRST_ROWS_OF_SLAB, device)
+    @property
+    def members(self) -> torch.Tensor:
+        """Places of the group's members in the list of candidates, [members] int64."""
+        ...
+
+    def entries(self, layer: int) -> torch.Tensor:
+        """Index entries of the members in one layer, [members, entries, kv_heads, width]."""
+        ...
+
+    def parts(self, score: RetrievalScore, layer: int, queries: torch.Tensor) -> torch.Tensor:
+        """The members' scores in one layer, [members, parts], where the entries lie; see
+        `RetrievalScore.parts`."""
+        ...
+
+
+class _Slab:
+    """Rows of one shape on the host: [layers, capacity, entries, kv_heads, width]."""
+
+    coarse_bytes = 0
+
+    def __init__(self, like: torch.Tensor) -> None:
+        self.data = _empty(like, _FIRST_ROWS_OF_SLAB)
         self._free = list(range(_FIRST_ROWS_OF_SLAB - 1, -1, -1))
 
     @property
     def num_bytes(self) -> int:
         return self.data.numel() * self.data.element_size()
 
+    @property
+    def row_bytes(self) -> int:
+        """The most bytes of one more row, counting what is grown ahead."""
+        return self.num_bytes // self.data.shape[1] * 3 // 2
+
     def add(self, entries: torch.Tensor) -> int:
         if not self._free:
             capacity = self.data.shape[1]
             more = capacity // 2
-            grown = _empty(self.data[:, 0], capacity + more, self._device)
+            grown = _empty(self.data[:, 0], capacity + more)
             grown[:, :capacity] = self.data
             self.data = grown
             self._free = list(range(capacity + more - 1, capacity - 1, -1))
@@ -63,13 +92,37 @@ class _Slab:
     def discard(self, row: int) -> None:
         self._free.append(row)
 
+    def group(
+        self, members: NDArray[np.int64], rows: NDArray[np.int64], layers: Sequence[int] | None
+    ) -> "_Group":
+        return _Group(torch.from_numpy(members), self.data, torch.from_numpy(rows), layers)
 
-def _empty(like: torch.Tensor, capacity: int, device: torch.device) -> torch.Tensor:
+
+def _empty(like: torch.Tensor, capacity: int) -> torch.Tensor:
     # An ordinary tensor, also when a forward pass asks for it in inference mode: restoring a stream
     # writes here too, and is no forward pass.
     with torch.inference_mode(False):
-        shape = (like.shape[0], capacity, *like.shape[1:])
-        return torch.empty(shape, dtype=like.dtype, device=device)
+        return torch.empty((like.shape[0], capacity, *like.shape[1:]), dtype=like.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """See `SegmentGroup`."""
+
+    members: torch.Tensor
+    data: torch.Tensor
+    """The slab's."""
+    rows: torch.Tensor
+    """Rows in which the members stand, [members] int64."""
+    layers: Sequence[int] | None
+    """The layers of which there are entries; None: all."""
+
+    def entries(self, layer: int) -> torch.Tensor:
+        at = layer if self.layers is None else self.layers.index(layer)
+        return self.data[at].index_select(0, self.rows)
+
+    def parts(self, score: RetrievalScore, layer: int, queries: torch.Tensor) -> torch.Tensor:
+        return score.parts(queries, self.entries(layer))
 
 
 class _Ledger:
@@ -149,25 +202,6 @@ class _Ledger:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Some of the candidates of one retrieval: those whose entries have one shape."""
-
-    members: torch.Tensor
-    """Places of the group's members in the list of candidates, [members] int64."""
-    slab: _Slab
-    rows: torch.Tensor
-    """Rows of the slab in which the members stand, [members] int64."""
-    layers: tuple[int, ...] | None = None
-    """The layers of which there are entries; None: all."""
-
-    def entries(self, layer: int) -> torch.Tensor:
-        """Index entries of the members in one layer, [members, entries, kv_heads, head_dim]."""
-        data = self.slab.data
-        at = layer if self.layers is None else self.layers.index(layer)
-        return data[at].index_select(0, self.rows.to(data.device))
-
-
-@dataclass(frozen=True, slots=True)
 class Likeness:
     """What of a long stream is kept by likeness."""
 
@@ -186,7 +220,7 @@ class Index:
     forgets others.
 
     Args:
-        device: where the entries lie; None: on the host.
+        room: where the entries lie on a device; None: they lie on the host.
         likeness: what is kept by likeness; None: nothing. On the host only.
         layers: the layers of which there are entries, ascending; None: all.
         means: makes vectors, [segments, dims], of one layer's entries of segments, by which they
@@ -195,7 +229,7 @@ class Index:
 
     def __init__(
         self,
-        device: torch.device | None = None,
+        room: IndexRoom | None = None,
         likeness: Likeness | None = None,
         layers: tuple[int, ...] | None = None,
         means: Callable[[torch.Tensor], torch.Tensor] = _mean,
@@ -204,11 +238,12 @@ class Index:
         self._means = means
         self._dims = 0
         """Of the vector of a segment in one layer."""
-        self._device = torch.device("cpu") if device is None else device
+        self._num_layers = 0
+        self.room = room
         self._likeness = likeness
         self._clustered: dict[tuple[str, int], dict[tuple[int, ...], ClusteredRows]] = {}
         """By the name of a ledger, and the layers that are looked at together."""
-        self._slabs: list[_Slab] = []
+        self._slabs: list[_Slab | DeviceSlab] = []
         self._slab_of: dict[tuple[int, ...], int] = {}
         self._ledgers: dict[tuple[str, int], _Ledger] = {}
         """Ledgers by what the keys of their segments have in common: the stem, and how many digits
@@ -220,7 +255,9 @@ class Index:
         shape = tuple(entries.shape)
         if (slab := self._slab_of.get(shape)) is None:
             slab = self._slab_of[shape] = len(self._slabs)
-            self._slabs.append(_Slab(entries, self._device))
+            self._slabs.append(
+                _Slab(entries) if self.room is None else DeviceSlab(self.room, entries)
+            )
         parts = KeyParts.of(key)
         name = (parts.stem, parts.num_digits)
         if name not in self._ledgers:
@@ -256,7 +293,7 @@ class Index:
             if key not in self
         ]
 
-    def groups(self, keys: Iterable[str]) -> list[Group]:
+    def groups(self, keys: Iterable[str]) -> list[SegmentGroup]:
         """The segments of `keys`, all of which are known, in groups by the shape of their
         entries."""
         found = [self._find(first, count) for first, count in KeyRuns.of(keys).runs]
@@ -265,17 +302,10 @@ class Index:
         if not known:
             return []
         slabs, rows = np.concatenate(known, axis=1)
-        groups = []
+        groups: list[SegmentGroup] = []
         for slab in np.flatnonzero(np.bincount(slabs)).tolist():
             members = np.flatnonzero(slabs == slab)
-            groups.append(
-                Group(
-                    torch.from_numpy(members),
-                    self._slabs[slab],
-                    torch.from_numpy(rows[members]),
-                    self.layers,
-                )
-            )
+            groups.append(self._slabs[slab].group(members, rows[members], self.layers))
         return groups
 
     def clustered(
@@ -300,20 +330,26 @@ class Index:
     def max_row_bytes(self) -> int:
         """The most bytes that one more segment can take, counting what a slab grows ahead; 0 while
         empty."""
-        sizes = [0]
-        for slab in self._slabs:
-            num_layers, capacity = slab.data.shape[:2]
-            views = [] if self._likeness is None else self._likeness.views(num_layers)
-            by_likeness = (Clusters.row_bytes(len(one) * self._dims) for one in views)
-            sizes.append(slab.num_bytes // capacity * 3 // 2 + sum(by_likeness))
-        return max(sizes)
+        return max((slab.row_bytes + self._likeness_bytes for slab in self._slabs), default=0)
+
+    @property
+    def max_coarse_bytes(self) -> int:
+        """The most bytes that stay on a device of a segment whose entries went below; 0 where none
+        do."""
+        return max((slab.coarse_bytes for slab in self._slabs), default=0)
+
+    @property
+    def _likeness_bytes(self) -> int:
+        """The most bytes that one more segment takes where it is kept by likeness."""
+        views = [] if self._likeness is None else self._likeness.views(self._num_layers)
+        return sum(Clusters.row_bytes(len(one) * self._dims) for one in views)
 
     def _made_clustered(
         self, ledger: _Ledger, entries: torch.Tensor
     ) -> dict[tuple[int, ...], ClusteredRows]:
         if self._likeness is None:
             return {}
-        self._dims = self._means(entries).shape[1]
+        self._dims, self._num_layers = self._means(entries).shape[1], len(entries)
         return {
             layers: ClusteredRows(
                 len(layers) * self._dims,
@@ -332,7 +368,9 @@ class Index:
         parts, members = [], []
         for slab in np.flatnonzero(np.bincount(slabs)).tolist():
             chosen = np.flatnonzero(slabs == slab)
-            data, at = self._slabs[slab].data, torch.from_numpy(rows[chosen])
+            here = self._slabs[slab]
+            assert isinstance(here, _Slab), "nothing is kept by likeness on a device"
+            data, at = here.data, torch.from_numpy(rows[chosen])
             kept = layers if self.layers is None else map(self.layers.index, layers)
             found = [self._means(data[layer].index_select(0, at)) for layer in kept]
             parts.append(found[0] if len(found) == 1 else torch.cat(found, 1))

@@ -7,6 +7,7 @@ device, and never waits for it.
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +43,9 @@ class SavedSegment:
     queries: torch.Tensor | None = None
     """The queries of its tokens without position, [layers, tokens, heads, head_dim]; None where
     they are not wanted or not known."""
+    moved: Future[Segment] | None = None
+    """What the segment will be in ordinary memory, where it stays in the ring until then. Whoever
+    keeps the segment for long keeps this."""
 
 
 class KvMover(Protocol):

@@ -47,16 +47,19 @@ class PackedKeys:
         multiple of four: uint8 [layers, 1, kv_heads, bytes]. The bytes are a multiple of four."""
         by_head = keys.float().transpose(1, 2)  # [layers, kv_heads, tokens, head_dim]
         packed = _in_8_bits(by_head) if self._bits == 8 else _in_1_bit(by_head)
-        size = torch.full((*packed.shape[:-1], 1), keys.shape[-1], dtype=torch.int32)
-        rows = torch.cat([_bytes(size.to(packed.device)), packed], -1)
+        size = torch.full(
+            (*packed.shape[:-1], 1), keys.shape[-1], dtype=torch.int32, device=packed.device
+        )
+        rows = torch.cat([_bytes(size), packed], -1)
         return torch.nn.functional.pad(rows, (0, -rows.shape[-1] % 4))[:, None]
 
-    def means(self, entries: torch.Tensor) -> torch.Tensor:
+    def means(self, entries: torch.Tensor, head_dim: int | None = None) -> torch.Tensor:
         """The mean key of each segment, [segments, kv_heads * head_dim]. `entries`: as `parts`
         takes them."""
         if not len(entries):
             return torch.empty(0, 0)
-        head_dim = int(entries[0, 0, 0, :_SIZE_BYTES].view(torch.int32))
+        if head_dim is None:
+            head_dim = int(entries[0, 0, 0, :_SIZE_BYTES].view(torch.int32))
         rows = entries[:, 0, :, _SIZE_BYTES:]
         if self._bits == 1:
             mean = rows[..., : _HALF_BYTES * head_dim].contiguous().view(torch.float16)
@@ -117,8 +120,8 @@ def _by_token(data: torch.Tensor, num_tokens: int) -> torch.Tensor:
 @lru_cache(maxsize=8)
 def _signs_of_bytes(device: torch.device) -> torch.Tensor:
     """float32 [256, 8]: one or minus one for each bit of a byte, the lowest first."""
-    bits = torch.arange(256)[:, None] >> torch.arange(8) & 1
-    return (2.0 * bits - 1.0).to(device)
+    bits = torch.arange(256, device=device)[:, None] >> torch.arange(8, device=device) & 1
+    return 2.0 * bits - 1.0
 
 
 def _in_8_bits(keys: torch.Tensor) -> torch.Tensor:
@@ -131,8 +134,8 @@ def _in_1_bit(keys: torch.Tensor) -> torch.Tensor:
     mean = keys.mean(2, keepdim=True)
     rest = keys - mean
     padded = torch.nn.functional.pad(rest >= 0, (0, -rest.shape[-1] % _TOGETHER)).to(torch.uint8)
-    bits = torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8, device=keys.device)
-    signs = (padded.unflatten(-1, (-1, 8)) * bits).sum(-1).to(torch.uint8)
+    bits = torch.arange(8, dtype=torch.uint8, device=keys.device)
+    signs = (padded.unflatten(-1, (-1, 8)) << bits).sum(-1).to(torch.uint8)
     parts = [_bytes(one.to(torch.float16)) for one in (mean.flatten(2), rest.abs().mean(-1))]
     return torch.cat([*parts, signs.flatten(2)], -1)
 

@@ -16,7 +16,7 @@ from onlooker.engine.memory.key_runs import KeyRuns
 from onlooker.engine.vllm_adapter.worker.clustered import ClusteredRows, NumberRuns
 from onlooker.engine.vllm_adapter.worker.clusters import Vectors
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
-from onlooker.engine.vllm_adapter.worker.index import Group, Index
+from onlooker.engine.vllm_adapter.worker.index import Index, SegmentGroup
 from onlooker.engine.vllm_adapter.worker.scores import RetrievalScore, assembled, mean_query
 from onlooker.engine.vllm_adapter.worker.selection import MIN_DEVIATION, Ranked, standardised
 
@@ -58,7 +58,7 @@ class Ranker:
         self._candidates = candidates
         self._recent = recent
         self._voters = None if voters is None else tuple(sorted(voters))
-        self._groups: list[Group] | None = None
+        self._groups: list[SegmentGroup] | None = None
         self._known: dict[int, torch.Tensor] = {}
         """Scores of all, of layers that were compared one by one."""
         self._scales: dict[int, tuple[float, float]] = {}
@@ -175,14 +175,15 @@ class Ranker:
             self._known[look.layer] = self._compared(look, self._groups, len(keys))
         return self._known[look.layer]
 
-    def _compared(self, look: LayerView, groups: Iterable[Group], count: int) -> torch.Tensor:
+    def _compared(
+        self, look: LayerView, groups: Iterable[SegmentGroup], count: int
+    ) -> torch.Tensor:
         """One layer's scores of the `count` segments of `groups`."""
         if not count:
             return torch.empty(0)
         found = []
         for group in groups:
-            entries = group.entries(look.layer)
-            parts = self._score.parts(look.queries.to(entries.device), entries)
+            parts = group.parts(self._score, look.layer, look.queries)
             found.append((group.members, parts.cpu()))
         return assembled(found, count, self._group)
 

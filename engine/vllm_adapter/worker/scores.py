@@ -51,9 +51,10 @@ class RetrievalScore(Protocol):
         """
         ...
 
-    def means(self, entries: torch.Tensor) -> torch.Tensor:
+    def means(self, entries: torch.Tensor, head_dim: int | None = None) -> torch.Tensor:
         """The mean of each segment's entries, [segments, kv_heads * head_dim], by which segments
-        are searched by likeness. `entries`: of one layer."""
+        are searched by likeness. `entries`: of one layer. `head_dim`: of the keys; None: it is
+        read out of packed entries, for which a device would be waited for."""
         ...
 
     def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
@@ -76,7 +77,7 @@ class _ByParts:
     is_packed = False
     is_by_token = False
 
-    def means(self, entries: torch.Tensor) -> torch.Tensor:
+    def means(self, entries: torch.Tensor, head_dim: int | None = None) -> torch.Tensor:
         return entries.float().mean(1).flatten(1)
 
     def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:

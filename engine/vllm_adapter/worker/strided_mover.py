@@ -8,8 +8,9 @@ counts as kept at once.
 Loading: groups of layers are read from the pool, turned to their new places and written into the
 cache in a queue beside the model, and each layer waits for its own group only.
 
-Segments that the pool has no room for, or that come from a store below, take the slow way: the
-processor waits for one copy of all of them.
+Segments that the pool has no room for get to ordinary memory by a ring (see `SaveRing`). To be
+placed from there, or from a store below, they take the slow way: the processor waits for one copy
+of all of them.
 """
 
 import logging
@@ -26,10 +27,12 @@ from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.cache_view import CacheView
 from onlooker.engine.vllm_adapter.worker.device_shelf import DeviceShelf
 from onlooker.engine.vllm_adapter.worker.filling import filled
+from onlooker.engine.vllm_adapter.worker.index_room import UNBOUNDED, IndexBudget, IndexRoom
 from onlooker.engine.vllm_adapter.worker.mover import Piece, SavedSegment
 from onlooker.engine.vllm_adapter.worker.partial import PartialSegments, saved_positions
 from onlooker.engine.vllm_adapter.worker.pool import TokenPool, TokenRun
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+from onlooker.engine.vllm_adapter.worker.save_ring import SaveRing
 from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent, DeviceStreams
 
 _log = logging.getLogger("onlooker.engine.vllm")
@@ -62,6 +65,7 @@ class StridedMover:
     Args:
         rotary: on the device.
         shelf: keeps the newest segments on the device.
+        ring: takes what the pool has no room for.
         arena: lets go of old segments when the pool has no room for new ones.
     """
 
@@ -73,8 +77,10 @@ class StridedMover:
         pool: TokenPool,
         streams: DeviceStreams,
         shelf: DeviceShelf,
+        ring: SaveRing,
     ) -> None:
         self._shelf = shelf
+        self._ring = ring
         self._view = view
         self._rotary = rotary
         self._arena = arena
@@ -95,6 +101,7 @@ class StridedMover:
 
     def begin(self, saves: list[SaveOp]) -> None:
         self.reach(None)
+        self._ring.tidy()
 
     def load(self, pieces: Sequence[Piece], slots: list[int]) -> None:
         sources = self._sources(pieces, slots)
@@ -178,6 +185,10 @@ class StridedMover:
             self._shelf.put(span.key, run, kv)
             segment = self._in_pool(run, span.position, offsets)
             return SavedSegment(op, segment, entries, stored, self._pool.written)
+        if (run := self._ring.put(kv)) is not None:
+            segment = self._in_pool(run, span.position, offsets)
+            moved = self._ring.move_on(span.key, segment)
+            return SavedSegment(op, segment, entries, stored, self._pool.written, moved=moved)
         host = kv.cpu().transpose(0, 1)
         keys, values = (half.contiguous() for half in host.chunk(2, -1))
         segment = Segment(keys, values, span.position, None, offsets)
@@ -301,6 +312,8 @@ class DeviceSide:
     rotary: Rotary
     mover: StridedMover
     shelf: DeviceShelf
+    ring: SaveRing
+    index_room: IndexRoom
 
     @classmethod
     def of(
@@ -312,16 +325,33 @@ class DeviceSide:
         *,
         num_bytes: int,
         shelf_bytes: int = 0,
+        ring_bytes: int = 0,
+        index: IndexBudget = UNBOUNDED,
     ) -> "DeviceSide | None":
-        """Make all of it, with a pool of at most `num_bytes` and a shelf of `shelf_bytes`, and have
-        the arena's index lie on the device; None where the caches cannot be read as one."""
+        """Make all of it, with a pool of at most `num_bytes`, a ring of `ring_bytes` and a shelf of
+        `shelf_bytes`, and have the arena's index lie on the device within its budget; None where
+        the caches cannot be read as one."""
         view = CacheView.of(caches)
         if view is None:
             return None
         device = caches[0].device
-        arena.place_index(device)
-        pool = TokenPool(view, num_bytes // view.token_bytes, streams)
+        room = IndexRoom(
+            device,
+            streams,
+            index,
+            score=arena.score,
+            kv_heads=view.num_kv_heads,
+            head_dim=view.width // 2,
+        )
+        arena.place_index(room)
+        pool = TokenPool(
+            view,
+            num_bytes // view.token_bytes,
+            streams,
+            ring_tokens=ring_bytes // view.token_bytes,
+        )
         there = rotary.to(device)
         shelf = DeviceShelf(view, shelf_bytes // view.token_bytes, streams)
-        mover = StridedMover(view, there, arena, pool, streams, shelf)
-        return cls(streams, pool, there, mover, shelf)
+        ring = SaveRing(pool, arena.exchange)
+        mover = StridedMover(view, there, arena, pool, streams, shelf, ring)
+        return cls(streams, pool, there, mover, shelf, ring, room)

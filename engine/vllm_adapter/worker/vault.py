@@ -90,25 +90,31 @@ class Vault:
     def save(
         self,
         span: SaveSpan,
-        segment: Segment,
+        segment: Segment | Future[Segment],
         entries: torch.Tensor | None,
         *,
         after: DeviceEvent | None = None,
     ) -> None:
         """Hand a segment and its index entries over for writing. `after`: the event after which
-        they can be read; then that is waited for, and the record is made, in a thread beside."""
+        they can be read; then that is waited for, and the record is made, in a thread beside. So it
+        is where the segment is still on its way."""
         with self._lock:
             self._undurable.add(span.key)
-        if after is None:
+        if after is None and isinstance(segment, Segment):
             self._save(span, segment, entries)
         else:
             self._beside.do(partial(self._save_after, after, span, segment, entries))
 
     def _save_after(
-        self, event: DeviceEvent, span: SaveSpan, segment: Segment, entries: torch.Tensor | None
+        self,
+        event: DeviceEvent | None,
+        span: SaveSpan,
+        segment: Segment | Future[Segment],
+        entries: torch.Tensor | None,
     ) -> None:
-        event.wait()
-        self._save(span, segment, entries)
+        if event is not None:
+            event.wait()
+        self._save(span, segment if isinstance(segment, Segment) else segment.result(), entries)
 
     def _save(self, span: SaveSpan, segment: Segment, entries: torch.Tensor | None) -> None:
         record = SegmentRecord(

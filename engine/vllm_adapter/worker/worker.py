@@ -31,6 +31,7 @@ from onlooker.engine.vllm_adapter.worker.fetcher import Fetcher
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.head_reader import HeadReader
 from onlooker.engine.vllm_adapter.worker.index import Likeness
+from onlooker.engine.vllm_adapter.worker.index_room import IndexBudget
 from onlooker.engine.vllm_adapter.worker.inquiries import Inquiries
 from onlooker.engine.vllm_adapter.worker.layer_hook_mover import LayerHookMover
 from onlooker.engine.vllm_adapter.worker.mover import KvMover, Piece
@@ -135,6 +136,8 @@ class SegmentWorker:
                 self._make_streams(self._layers[0].device),
                 num_bytes=self._group.share.part(self._settings.pool_bytes),
                 shelf_bytes=self._group.share.part(self._settings.shelf_bytes),
+                ring_bytes=self._group.share.part(self._settings.ring_bytes),
+                index=self._index_budget,
             )
             if self._device is not None:
                 return self._device.mover
@@ -154,6 +157,16 @@ class SegmentWorker:
         """Wait, in a thread, until what was saved so far can be read."""
         if self._device is not None:
             self._device.pool.wait()
+
+    @property
+    def _index_budget(self) -> IndexBudget:
+        bound = self._settings.index_bytes
+        return IndexBudget(
+            device_bytes=None if bound is None else self._group.share.part(bound),
+            # Workers with other heads might not agree on what lies below.
+            host_bytes=self._settings.index_host_bytes if self._group.is_alone else 0,
+            scan_rows=self.policy.scan_clips,
+        )
 
     @property
     def _moving(self) -> KvMover:
@@ -286,6 +299,8 @@ class SegmentWorker:
                 reader.close()
         if self.vault is not None:
             self.vault.close()
+        if self._device is not None:
+            self._device.ring.close()
 
     def moves(self) -> dict[str, int]:
         """Segments that found no room where they were to be, by what became of them; see
@@ -296,6 +311,9 @@ class SegmentWorker:
             found["fetch_waited"] = self._fetcher.num_waited
         if self._device is not None:
             found["unpooled"] = self._device.mover.num_unpooled
+            found["ring_waited"] = self._device.ring.num_waited
+            found["index_sunk"] = self._device.index_room.num_sunk
+            found["index_over"] = self._device.index_room.num_over
             found["shelf_read"] = self._device.shelf.num_read
             found["shelf_let_go"] = self._device.shelf.num_let_go
         return found
@@ -448,7 +466,8 @@ class SegmentWorker:
             if saved.queries is not None and span.retrievable:
                 self.compacting.note_queries(span.key, saved.queries)
             if self.vault is not None:
-                self.vault.save(span, saved.segment, saved.stored_entries, after=saved.written)
+                segment = saved.moved or saved.segment
+                self.vault.save(span, segment, saved.stored_entries, after=saved.written)
             self._report.saved.setdefault(saved.op.request_id, []).append(span.key)
 
 

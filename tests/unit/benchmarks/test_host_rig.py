@@ -1,10 +1,13 @@
 """How often a step makes the processor wait for a GPU, counted on one that is pretended."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from onlooker.benchmarks.host.rig import NUM_INGESTED, HostRig
+from onlooker.benchmarks.host.rig import NUM_CLIPS, NUM_INGESTED, NUM_LOADED, HostRig
 from onlooker.benchmarks.host.shaped_layers import LayersShape
+from onlooker.engine.memory.ranking import Ranking, RetrievalPolicy, ScoreName
 from onlooker.engine.vllm_adapter.wire import Mover
 
 SHAPE = LayersShape(
@@ -27,6 +30,33 @@ def waits(mover: Mover) -> dict[str, int]:
 
 def test_in_all_layers_at_once_only_a_step_that_retrieves_waits_and_once() -> None:
     assert waits("strided") == {"decode": 0, "ingest": 0, "answer": 1, "two answers": 1}
+
+
+SCORES: list[ScoreName] = ["mean_key", "token_keys_8bit", "token_keys_1bit"]
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_an_index_that_is_larger_than_the_device_makes_nobody_wait_more(score: ScoreName) -> None:
+    policy = RetrievalPolicy(ranking=Ranking(score=score))
+    wide = replace(SHAPE, num_layers=12, head_dim=64)
+    rig = HostRig(wide, "strided", is_pretended=True, policy=policy, rows_here=17)
+    # The last clips are seen again, so that the entries of those that may be chosen go below.
+    again = range(NUM_CLIPS - NUM_LOADED, NUM_CLIPS)
+    found = [rig.ingest(again).num_waits, rig.answer(1).num_waits]
+    moves = rig.worker.moves()
+    rig.close()
+    assert found == [0, 1]
+    assert (moves["index_sunk"] >= NUM_CLIPS - 17, moves["index_over"]) == (True, 0)
+
+
+def test_a_step_that_saves_what_the_pool_has_no_room_for_does_not_wait() -> None:
+    rig = HostRig(SHAPE, "strided", is_pretended=True, has_room=False)
+    clips = range(NUM_CLIPS, NUM_CLIPS + NUM_INGESTED)
+    found = rig.ingest(clips)
+    moves = rig.worker.moves()
+    rig.close()
+    assert (len(found.report.saved), found.num_waits) == (NUM_INGESTED, 0)
+    assert (moves["unpooled"], moves["ring_waited"]) == (NUM_INGESTED, 0)
 
 
 def test_layer_by_layer_every_layer_waits() -> None:

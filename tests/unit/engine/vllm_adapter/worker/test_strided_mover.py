@@ -25,8 +25,10 @@ from onlooker.engine.vllm_adapter.wire import (
     WorkerPlan,
     WorkerReport,
 )
+from onlooker.engine.vllm_adapter.worker.arena import Segment
 from onlooker.engine.vllm_adapter.worker.device_shelf import DeviceShelf
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
+from onlooker.engine.vllm_adapter.worker.save_ring import SaveRing
 from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent, HostStreams
 from onlooker.engine.vllm_adapter.worker.strided_mover import StridedMover
 from onlooker.engine.vllm_adapter.worker.worker import SegmentWorker
@@ -55,6 +57,7 @@ class Rig:
         streams: Callable[[torch.device], Any] = lambda device: LateStreams(),
         pool_bytes: int = POOL,
         shelf_bytes: int = 0,
+        ring_bytes: int = 0,
         store: CacheStoreSection | None = None,
         group: HeadGroup = ALONE,
     ) -> None:
@@ -71,7 +74,7 @@ class Rig:
             }
         settings = AdapterSettings(
             mover=mover, policy=policy or RetrievalPolicy(), pool_bytes=pool_bytes,
-            shelf_bytes=shelf_bytes,
+            shelf_bytes=shelf_bytes, ring_bytes=ring_bytes,
             arena_bytes=None if store is None else pool_bytes * (1 if mover == "strided" else 2),
             store=store,
         )  # fmt: skip
@@ -497,6 +500,118 @@ def test_what_the_pool_has_no_room_for_is_kept_beside_it_and_placed_the_same(
         found.append(rig.run(WorkerPlan(retrievals=[op]), op.question_slots)[0].picked)
     assert found[0] == found[1]
     assert_alike(plain, strided)
+
+
+def ring_of(rig: Rig) -> SaveRing:
+    assert rig.worker._device is not None
+    return rig.worker._device.ring
+
+
+def kept_in_full_pool(*, ring_clips: int) -> Rig:
+    """A rig that has seen six clips, for three of which the pool has no room."""
+    rig = with_ring(ring_clips)
+    rig.ingest(range(6))
+    return rig
+
+
+def with_ring(ring_clips: int) -> Rig:
+    return Rig("strided", pool_bytes=3 * CLIP_BYTES, ring_bytes=ring_clips * CLIP_BYTES)
+
+
+def held(rig: Rig) -> list[Segment]:
+    found = rig.worker.arena.ready([key(clip) for clip in range(6)])
+    assert found is not None
+    return found
+
+
+def tidy(rig: Rig) -> None:
+    """Have all that lies in the ring be brought to ordinary memory."""
+
+    def step() -> None:
+        while ring_of(rig)._leaving:
+            rig.run(WorkerPlan(), [500])
+
+    in_time("the ring's thread", step)
+
+
+def test_what_the_pool_has_no_room_for_gets_to_ordinary_memory_by_the_ring() -> None:
+    plain, strided, gate = Rig("layers"), with_ring(3), threading.Event()
+    ring_of(strided)._thread.submit(gate.wait)
+    for rig in (plain, strided):
+        rig.ingest(range(6))
+    assert all(one.run is not None for one in held(strided)), "the device can place all of them"
+    strided.run(WorkerPlan(loads=[loading([0, 5, 4])]), [500])
+    plain.run(WorkerPlan(loads=[loading([0, 5, 4])]), [500])
+    assert_alike(plain, strided)
+    gate.set()
+    tidy(strided)
+    assert [one.run is None for one in held(strided)] == [False] * 3 + [True] * 3
+    for mine, theirs in zip(held(strided), held(plain), strict=True):
+        assert torch.equal(mine.keys, theirs.keys)
+        assert torch.equal(mine.values, theirs.values)
+    strided.run(WorkerPlan(loads=[loading([5, 3])]), [500])
+    plain.run(WorkerPlan(loads=[loading([5, 3])]), [500])
+    assert_alike(plain, strided)
+    assert strided.worker.moves()["ring_waited"] == 0
+    strided.worker.close()
+
+
+def test_the_ring_is_used_again_and_whoever_waits_for_it_is_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    strided, plain, gate = with_ring(2), Rig("layers"), threading.Event()
+    ring = ring_of(strided)
+    ring._thread.submit(gate.wait)
+
+    def is_waited_for() -> None:
+        while not ring.num_waited:
+            pass
+
+    ingesting = threading.Thread(target=strided.ingest, args=[range(6)])
+    ingesting.start()
+    in_time("a step to wait for the ring", is_waited_for)
+    gate.set()
+    ingesting.join()
+    plain.ingest(range(6))
+    for rig in (strided, plain):
+        for clip in range(6, 15):
+            rig.ingest(range(clip, clip + 1))
+    tidy(strided)
+    for rig in (strided, plain):
+        rig.run(WorkerPlan(loads=[loading([14, 5, 12, 9])]), [500])
+    assert_alike(plain, strided)
+    assert strided.worker.moves()["ring_waited"] >= 1
+    assert caplog.text.count("memory.ring_gib") == 1, "it is told once"
+    strided.worker.close()
+
+
+def test_a_clip_that_is_dropped_while_it_lies_in_the_ring_stays_dropped() -> None:
+    strided = kept_in_full_pool(ring_clips=3)
+    strided.worker.arena.drop([key(4)])
+    for _ in range(3):
+        strided.ingest(range(5, 6))
+        in_time("the ring's thread", lambda: [one[2].result() for one in ring_of(strided)._leaving])
+    strided.run(WorkerPlan(), [500])
+    assert key(4) not in strided.worker.arena.found_here([key(4)])
+    strided.worker.close()
+
+
+def test_the_store_gets_what_went_by_the_ring() -> None:
+    rig = Rig(
+        "strided", pool_bytes=CLIP_BYTES, ring_bytes=2 * CLIP_BYTES, store=CacheStoreSection()
+    )  # fmt: skip
+    vault = rig.worker.vault
+    assert vault is not None
+    rig.ingest(range(6))
+    assert vault.flush(10)
+    found = vault.load([key(clip) for clip in range(6)])
+    plain = Rig("layers")
+    plain.ingest(range(6))
+    for clip, theirs in enumerate(held(plain)):
+        mine, _ = found[key(clip)]
+        assert torch.equal(mine.keys, theirs.keys)
+        assert torch.equal(mine.values, theirs.values)
+    rig.worker.close()
 
 
 def test_room_in_the_pool_is_used_again() -> None:
