@@ -67,7 +67,7 @@ class DeviceSlab:
             torch.from_numpy(members),
             room,
             places,
-            layers,
+            range(places.num_layers) if layers is None else layers,
             up(np.flatnonzero(~is_below)),
             up(whole[~is_below]),
             older,
@@ -93,7 +93,7 @@ class DeviceGroup:
     members: torch.Tensor
     room: IndexRoom
     rows: RowPlaces
-    layers: Sequence[int] | None
+    layers: Sequence[int]
     here: torch.Tensor
     """Places in the group of those that lie on the device whole."""
     firsts: torch.Tensor
@@ -102,7 +102,7 @@ class DeviceGroup:
 
     def entries(self, layer: int) -> torch.Tensor:
         """Index entries of the members in one layer, [members, entries, kv_heads, head_dim]."""
-        at, pools = self._at(layer), self.room.pools
+        at, pools = self.layers.index(layer), self.room.pools
         here = self._read(pools.whole, self.firsts, at)
         if self.below is None:
             return here
@@ -117,7 +117,7 @@ class DeviceGroup:
 
         `queries`: [question_tokens, heads, head_dim], anywhere.
         """
-        at, pools = self._at(layer), self.room.pools
+        at, pools = self.layers.index(layer), self.room.pools
         queries = queries.to(self.room.device)
         here = self._compared(pools.whole, self.firsts, at, score, queries)
         if self.below is None:
@@ -174,6 +174,3 @@ class DeviceGroup:
         rows = self.rows
         read = pool.read(firsts, at * rows.layer_bytes, rows.count, rows.dtype)
         return read.view(-1, rows.num_entries, rows.kv_heads, rows.width)
-
-    def _at(self, layer: int) -> int:
-        return layer if self.layers is None else self.layers.index(layer)

@@ -49,6 +49,11 @@ class SegmentGroup(Protocol):
         """Places of the group's members in the list of candidates, [members] int64."""
         ...
 
+    @property
+    def layers(self) -> Sequence[int]:
+        """The layers of which there are entries."""
+        ...
+
     def entries(self, layer: int) -> torch.Tensor:
         """Index entries of the members in one layer, [members, entries, kv_heads, width]."""
         ...
@@ -95,7 +100,8 @@ class _Slab:
     def group(
         self, members: NDArray[np.int64], rows: NDArray[np.int64], layers: Sequence[int] | None
     ) -> "_Group":
-        return _Group(torch.from_numpy(members), self.data, torch.from_numpy(rows), layers)
+        kept = range(len(self.data)) if layers is None else layers
+        return _Group(torch.from_numpy(members), self.data, torch.from_numpy(rows), kept)
 
 
 def _empty(like: torch.Tensor, capacity: int) -> torch.Tensor:
@@ -114,12 +120,10 @@ class _Group:
     """The slab's."""
     rows: torch.Tensor
     """Rows in which the members stand, [members] int64."""
-    layers: Sequence[int] | None
-    """The layers of which there are entries; None: all."""
+    layers: Sequence[int]
 
     def entries(self, layer: int) -> torch.Tensor:
-        at = layer if self.layers is None else self.layers.index(layer)
-        return self.data[at].index_select(0, self.rows)
+        return self.data[self.layers.index(layer)].index_select(0, self.rows)
 
     def parts(self, score: RetrievalScore, layer: int, queries: torch.Tensor) -> torch.Tensor:
         return score.parts(queries, self.entries(layer))

@@ -66,3 +66,32 @@ def test_a_shelf_has_to_fit_beside_the_index() -> None:
     (fault,) = MemoryBudgets.of(settings, host_bytes=256 * GIB, beside_bytes=9 * GIB).faults()
     assert "engine.memory.shelf_gib = 8 and the index of 2 GiB" in fault
     assert MemoryBudgets.of(settings, host_bytes=GIB, beside_bytes=None).shelf_bytes == 0
+
+
+def locked(host_gib: float, **said: object) -> tuple[float, float]:
+    """The index's part on the host and the ring, in GiB, beside a GPU that vLLM leaves 20 of."""
+    num_gpus = int(str(said.pop("num_gpus", 1)))
+    found = MemoryBudgets.of(
+        MemorySection.model_validate(said),
+        host_bytes=int(host_gib * GIB),
+        beside_bytes=20 * GIB,
+        num_gpus=num_gpus,
+    )
+    return found.index_host_bytes / GIB, found.ring_bytes / GIB
+
+
+def test_a_gpus_host_gives_less_for_older_entries_and_for_the_ring_than_for_clips() -> None:
+    assert locked(256) == (10, 0.75), "four times the 2.5 GiB of the GPU"
+    assert locked(32) == (2, 0.5)
+    assert locked(256, index_host_gib=0, ring_gib=2) == (0, 2)
+
+
+def test_a_model_over_several_gpus_has_its_index_there_alone() -> None:
+    assert locked(256, num_gpus=2) == (0, 0.75)
+
+
+def test_all_that_is_locked_has_to_fit_the_host() -> None:
+    (fault,) = faults(3, arena_gib=4, index_host_gib=4, ring_gib=1)
+    assert "index_host_gib = 4, ring_gib = 1 and arena_gib = 4 are more than the 8 GiB" in fault
+    found = MemoryBudgets.of(MemorySection(), host_bytes=4 * GIB, beside_bytes=None)
+    assert found.locked_bytes == found.arena_bytes, "a CPU locks nothing beside"

@@ -78,3 +78,27 @@ def test_what_holds_no_whole_context_is_refused_with_what_it_takes() -> None:
 
 def test_what_it_says_to_set_is_enough() -> None:
     make_room(arena_bytes=7.4158 * 2**30).check(500)
+
+
+def test_more_is_indexed_where_the_host_has_the_entries_of_older_clips() -> None:
+    tiered = make_room(
+        kept_bytes=math.inf, index_host_bytes=4 * 2**30, index_coarse_bytes=20_736
+    )  # fmt: skip
+    assert tiered.index.max_below == 2**29 // 20_736 == 25_890
+    assert tiered.index.max_whole == (2**30 - 25_890 * 20_736) // 73_728 == 7_281
+    assert tiered.max_clips == 25_890 + 7_281
+    assert str(tiered).endswith(
+        "9.2 hours remembered (the index is full then), by an index of at most 1.07 GB on the GPU, "
+        "of which 2.0 hours lie whole there, and 7.2 hours in 1.91 GB of its host"
+    )
+
+
+def test_a_small_host_bounds_how_many_entries_go_there() -> None:
+    room = make_room(index_host_bytes=73_728_000, index_coarse_bytes=20_736)
+    assert room.index.max_below == 1000
+    assert room.max_indexed == 1000 + (2**30 - 20_736_000) // 73_728
+
+
+def test_nothing_goes_to_the_host_where_that_would_spare_little() -> None:
+    room = make_room(index_host_bytes=2**32, index_coarse_bytes=40_000)
+    assert (room.index.max_below, room.max_indexed) == (0, 14_563)

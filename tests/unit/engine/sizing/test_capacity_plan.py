@@ -136,6 +136,28 @@ def test_a_host_whose_arena_holds_no_context_is_too_small() -> None:
     assert "which take 17" in plan_of(streams=50, settings=small).faults()[0]
 
 
+def test_a_plan_says_what_of_the_index_lies_on_the_host() -> None:
+    plan = plan_of(gpu="h200")
+    told = "\n".join(lines(plan, EIGHT))
+    assert f"an index of {plan.index.max_rows:,} clips: the newest" in told
+    assert f"of {plan.index.max_below:,} older ones 21 kB each" in told
+    assert plan.index.max_rows > 2 * plan.demand.budgets.index_bytes // plan.index_bytes
+    assert "the newest" not in "\n".join(lines(split(2), EIGHT))
+
+
+def test_the_index_that_a_plan_says_to_set_holds_what_was_asked_for() -> None:
+    plan = plan_of(streams=100, hours=48)
+    said = {name: value for name, value in settings(plan).items() if "index" in name}
+    memory = {name.removeprefix("engine.memory."): value for name, value in said.items()}
+    again = plan_of(
+        streams=100,
+        hours=48,
+        host_gib=4096,
+        settings=EngineSection.model_validate({"memory": memory}),
+    )
+    assert again.index.max_rows >= plan.num_clips
+
+
 def test_settings_hold_what_was_asked_for() -> None:
     plan = plan_of(streams=20, hours=2)
     said = settings(plan)

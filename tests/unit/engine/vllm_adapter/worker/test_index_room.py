@@ -12,7 +12,7 @@ from onlooker.engine.memory.ranking import ScoreName
 from onlooker.engine.vllm_adapter.worker.index import Index
 from onlooker.engine.vllm_adapter.worker.index_room import UNBOUNDED, IndexBudget, IndexRoom
 from onlooker.engine.vllm_adapter.worker.scores import SCORES
-from tests.fakes.late_streams import LateStreams
+from onlooker.engine.vllm_adapter.worker.streams import HostStreams
 from tests.unit.engine.vllm_adapter.worker.test_clustered import (
     HEAD_DIM,
     KV_HEADS,
@@ -29,7 +29,7 @@ COARSE_BYTES = LAYERS * 64
 def index_of(budget: IndexBudget, score: ScoreName = "mean_key") -> Index:
     room = IndexRoom(
         torch.device("cpu"),
-        LateStreams(),
+        HostStreams(),
         budget,
         score=SCORES[score],
         kv_heads=KV_HEADS,
@@ -69,7 +69,8 @@ class Stream:
         spread = 0.3 * np.median(np.abs(rows - rows.mean(0))) * (num_tokens > 1)
         tokens = rows + spread * random.standard_normal((num_tokens, *rows.shape), np.float32)
         keys = torch.from_numpy(tokens.astype("f"))
-        self.keys = keys.permute(1, 2, 0, 3).unflatten(3, (KV_HEADS, HEAD_DIM))
+        shape = (count, LAYERS, num_tokens, KV_HEADS, HEAD_DIM)
+        self.keys = keys.permute(1, 2, 0, 3).reshape(shape)
         self._random = random
 
     def __len__(self) -> int:
