@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from onlooker.benchmarks.host.rig import CLIP_TOKENS, NUM_CLIPS, HostRig
+from onlooker.benchmarks.host.rig import CLIP_TOKENS, NUM_CLIPS, NUM_INGESTED, NUM_LOADED, HostRig
 from onlooker.benchmarks.host.shaped_layers import LayersShape
 from onlooker.engine.vllm_adapter.worker.arena import Segment
 from onlooker.engine.vllm_adapter.worker.streams import CudaStreams
@@ -70,6 +70,41 @@ def test_nobody_waits_for_the_device_in_a_step(there: HostRig, step: str) -> Non
         steps[step]()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+AGAIN = range(NUM_CLIPS - NUM_LOADED, NUM_CLIPS)
+"""Clips that are seen again, so that the index entries of the others go to the host."""
+
+
+def test_what_lies_of_the_index_on_the_host_is_chosen_as_on_a_cpu() -> None:
+    picked = []
+    for device in (torch.device("cuda"), None):
+        rig = HostRig(
+            SHAPE, "strided", is_pretended=False, device=device, rows_here=NUM_LOADED
+        )  # fmt: skip
+        rig.ingest(AGAIN)
+        (layers,) = rig.answer(1).report.picked.values()
+        picked.append({(at, key) for at, keys in enumerate(layers) for key in keys})
+        assert rig.worker.moves()["index_sunk"] >= NUM_INGESTED
+        rig.close()
+    # A coarse row that is rounded the other way may let another clip in.
+    assert len(picked[0] & picked[1]) >= 0.9 * len(picked[1])
+
+
+def test_nobody_waits_for_an_index_on_the_host_or_for_the_ring() -> None:
+    device = torch.device("cuda")
+    sinking = HostRig(SHAPE, "strided", is_pretended=False, device=device, rows_here=NUM_LOADED)
+    full = HostRig(SHAPE, "strided", is_pretended=False, device=device, has_room=False)
+    sinking.ingest(AGAIN)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        sinking.ingest(AGAIN)
+        full.ingest(range(NUM_CLIPS, NUM_CLIPS + NUM_INGESTED))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert full.worker.moves()["unpooled"] == NUM_INGESTED
+    sinking.close()
+    full.close()
 
 
 def test_pinned_memory_is_the_same_for_the_host_and_the_device() -> None:
