@@ -109,6 +109,8 @@ class Question:
     ask for probabilities then."""
     budget_s: float | None = None
     """Seconds for checking what the diary says of the past; None: as the settings say."""
+    from_diary: bool = True
+    """Whether it may be answered from the diary."""
     newest_clips: int | None = None
     """Show only so many of the newest clips of `asked_s`, and bring nothing back; None: what the
     settings say. Resend mode shows its whole window, which its cache holds."""

@@ -93,6 +93,13 @@ class Wording:
     """Asked for the diary where a scene begins."""
     num_scene_clips: NumClips = 1
     """Newest clips that are shown for `scene`."""
+    sure_commentary: float = 0.0
+    """Probability (0-1) of its least likely token from which the model is believed what it says has
+    changed. Below it, the diary says what is to be seen instead, where the model is surer of
+    that."""
+    new_scene: str = r"^\W*the (?:scene|picture|view)(?: has)?(?: just)? change[sd]"
+    """Regular expression of replies to `commentary` that only say that a scene begins. What is to
+    be seen in it is asked then."""
     summary: str | None = (
         "These notes were written while watching a video, each with its time:\n{notes}\nSum them "
         "up in one to three short sentences. Say when things happened and how often. Add nothing "
@@ -100,6 +107,12 @@ class Wording:
     )
     """How the model is asked for a summary of a part of its diary. None: it cannot sum up texts,
     and summaries list what the notes say."""
+    retold: str = (
+        "This was found in the video:\n{found}\nAnswer the question with it and with nothing else: "
+        "{question}"
+    )
+    """How a model that can sum up texts is asked to tell what was found, as its instructions say
+    how to answer."""
     silence: tuple[str, ...] = ("nothing", "Nothing")
     """Beginnings of replies that mean silence."""
     deferred: str = '{question} If that cannot be seen yet, say only "not yet".'

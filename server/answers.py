@@ -171,7 +171,7 @@ class AnswerWriter:
             fetched_bytes=dict(end.fetched_bytes),
             fetched_ratio=end.fetched_ratio,
             dialogue_turns=len(self._question.dialogue),
-            confidence=self._confidence(),
+            confidence=self._confidence(end),
             ttft_ms=self._ttft_ms,
         )
         return self._close(end.finish_reason.status, usage=usage, facts=facts, reason=end.reason)
@@ -193,8 +193,12 @@ class AnswerWriter:
         )
         return self._close("failed", error=told)
 
-    def _confidence(self) -> float | None:
-        if not self._question.tells_confidence or not self.logprobs:
+    def _confidence(self, end: AnswerEnd) -> float | None:
+        if not self._question.tells_confidence:
+            return None
+        if end.moments:
+            return round(min(one.confidence for one in end.moments), 4)
+        if not self.logprobs:
             return None
         mean = sum(token.logprob for token in self.logprobs) / len(self.logprobs)
         return round(math.exp(min(0.0, mean)), 4)

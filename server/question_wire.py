@@ -31,6 +31,7 @@ def asked_question(gateway: Gateway, stream: Stream, request: QuestionRequest) -
         max_tokens=gateway.output_tokens(request.max_output_tokens, param="max_output_tokens"),
         instructions=request.instructions,
         budget_s=request.budget_s,
+        from_diary=request.from_diary,
         at_s=_asked_s(stream, request),
         tier=Tier.named(request.service_tier),
         sampling=_WITH_CHANCES if request.confidence else GREEDY,

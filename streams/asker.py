@@ -330,10 +330,12 @@ class Asker:
     ) -> AsyncIterator[AnswerEvent]:
         """The events of an answer. `is_plain`: whether who asks gave no instructions that only the
         model can follow."""
-        if self.moments is None or not is_plain:
+        if self.moments is None:
             return self._model_says(question, engine)
         now = Now.of(question, self.shared.zone)
-        return self.moments.answer(question, now, engine, otherwise=self._model_says)
+        return self.moments.answer(
+            question, now, engine, otherwise=self._model_says, is_plain=is_plain
+        )
 
     def _model_says(self, question: Question, engine: Engine) -> AsyncIterator[AnswerEvent]:
         if self.second_look.is_due(question):

@@ -204,10 +204,14 @@ class QuestionRequest(Inbound):
     budget_s: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] | None = None
     """Seconds for checking what the diary tells of, for questions about the past as a whole;
     default: `streams.moments.budget_s` of the server."""
+    from_diary: bool = True
+    """Whether a question about the past as a whole is answered from the diary, and checked. False
+    leaves it to the model, which answers from what its context holds."""
     service_tier: TierName | None = None
     """The tier whose targets hold for this answer; default: the stream's."""
     confidence: bool = False
-    """Whether `onlooker.confidence` tells how likely the answer's words were to the model."""
+    """Whether `onlooker.confidence` tells how likely the answer's words were to the model; of
+    moments, how likely the least likely of them is."""
 
 
 class AnswerReply(Outbound):

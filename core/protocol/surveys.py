@@ -47,6 +47,9 @@ class SurveyMoment(EvidenceSpan):
     """A span of a stream's time that an answer rests on."""
 
     stream: str
+    wall_time: float | None = None
+    """Of a time that was asked for: when it was, in seconds since the Unix epoch; null where that
+    is not known."""
 
 
 class SurveyCamera(Outbound):
@@ -78,6 +81,11 @@ class SurveyPart(Outbound):
     asked_s: float | None = None
     """Stream time of the question."""
     moments: list[SurveyMoment] = []
+    num_moments: int | None = None
+    """How many times were found, where the question asks for times, however many `moments` tells;
+    else null."""
+    moments_exact: bool | None = None
+    """Whether all that the stream's diary tells of was checked for them."""
     memory_incomplete: bool = False
     usage: Usage = Usage()
     error: ErrorBody | None = None

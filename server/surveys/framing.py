@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from onlooker.engine.memory.times import Now
 from onlooker.engine.wording import Wording
+from onlooker.streams.moments.question_plan import Wanted, plan_of
 
 Form = Literal["which", "any", "each"]
 
@@ -58,6 +60,8 @@ class Framed:
     """What is asked of each stream."""
     is_now: bool = False
     """Whether it is about what is there now, so that its answer rests on what was seen last."""
+    wanted: Wanted | None = None
+    """What is wanted of the past, where it asks when or how often something was."""
 
 
 def framed(question: str, wording: Wording) -> Framed:
@@ -77,7 +81,8 @@ def framed(question: str, wording: Wording) -> Framed:
         return Framed("any", text, is_now=_is_now(text))
     if _YES_OR_NO.match(asked):
         return Framed("any", asked, is_now=_is_now(asked))
-    return Framed("each", asked)
+    plan = plan_of(asked, Now(0.0))
+    return Framed("each", asked, wanted=None if plan is None else plan.wanted)
 
 
 def _of_one(does: str, question: str, wording: Wording) -> str:

@@ -122,19 +122,27 @@ class PartAsker:
             confidence=facts.confidence,
             asked_s=facts.asked_s,
             moments=self._moments(answer),
+            num_moments=None if facts.moments_exact is None else len(facts.moments),
+            moments_exact=facts.moments_exact,
             memory_incomplete=facts.memory_incomplete,
             usage=answer.usage,
             error=answer.error,
         )
 
     def _moments(self, answer: AnswerReply) -> list[SurveyMoment]:
-        """What was seen last, where the question is about now; else the newest of what was brought
-        back for the answer."""
+        """What was seen last, where the question is about now; the times that were found, where it
+        asks for times; else the newest of what was brought back for the answer."""
         evidence = answer.onlooker.evidence
+        wall_times = {one.at_s: one.wall_time for one in answer.onlooker.moments}
         brought = [one for one in evidence if one.source != "recent" and not self._framed.is_now]
         limit = self._gateway.settings.server.surveys.max_moments
         chosen = (brought or evidence[-1:])[-limit:] if limit else []
-        return [SurveyMoment(stream=answer.stream, **one.model_dump()) for one in chosen]
+        return [
+            SurveyMoment(
+                stream=answer.stream, wall_time=wall_times.get(one.start_s), **one.model_dump()
+            )
+            for one in chosen
+        ]
 
     def _refused(self, name: str, shown_name: str, error: ErrorBody) -> SurveyPart:
         is_ours = error.type == "server_error"

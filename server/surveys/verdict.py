@@ -7,6 +7,8 @@ from typing import Literal
 from onlooker.core.protocol.base import InputTokenDetails, Usage
 from onlooker.core.protocol.surveys import SurveyCamera, SurveyPart, SurveyReply
 from onlooker.server.surveys.framing import Form, Framed
+from onlooker.server.surveys.times_found import headline, in_order
+from onlooker.streams.moments.question_plan import Wanted
 
 MAX_SAID_CHARS = 400
 """Of what each stream said for itself, so much stands in the one answer; its part has all."""
@@ -41,12 +43,18 @@ def verdict(
     tells = framed.form != "each" and any(part.says for part in heard)
     named = [part for part in heard if part.says == "yes"] if tells else []
     named.sort(key=lambda part: -(part.confidence or 0.0))
+    asks_times = framed.wanted is not None and framed.wanted is not Wanted.SUMMARY
+    if asks_times and any(part.num_moments is not None for part in heard):
+        named = in_order(heard, framed.wanted)
     if not heard:
         words, status = "None of the cameras could be asked.", "failed"
     else:
         is_whole = len(heard) == len(parts) and not unreached
         status = "completed" if is_whole else "incomplete"
-        words = _told(framed.form, named, heard) if tells else _each(heard)
+        if tells:
+            words = _told(framed.form, named, heard)
+        else:
+            words = "\n".join([*headline(named, heard, framed.wanted), _each(heard)])
     if not parts:
         words = "There is no camera to ask."
     missing = [part for part in parts if part not in heard]

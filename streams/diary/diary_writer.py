@@ -31,6 +31,7 @@ from onlooker.core.media import Clip
 from onlooker.core.waiting import within
 from onlooker.engine.care import Care
 from onlooker.engine.interface import AnswerDelta, Question
+from onlooker.engine.sampling import GREEDY, Sampling
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.ticket import Ticket
@@ -65,6 +66,8 @@ SUMMARY_FACTOR = 4
 SAME_THING = 2
 """Words that two sentences about the same thing have in common, at least."""
 
+_WITH_CHANCES = Sampling(num_alternatives=0)
+
 _BABBLE = re.compile(r"\b(\w+)(?:\W+\1\b){2,}", re.IGNORECASE)
 """A word three times in a row: a model that has lost the thread."""
 
@@ -82,6 +85,15 @@ class _Due:
     seen: _Seen
     is_scene: bool
     """Whether it says what is to be seen, rather than what has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the model said."""
+
+    text: str
+    chance: float
+    """Probability of its least likely token; 1 where that was not asked for."""
 
 
 class DiaryWriter:
@@ -260,40 +272,51 @@ class DiaryWriter:
                 return None
 
     async def _sentence(self, clip: Clip, *, is_scene: bool) -> str:
-        """What the model says; empty where it has nothing to say."""
-        wording = self._engine.info.wording
-        at_s = clip.end_s
-        if is_scene:
-            return await self._asked(wording.scene, at_s, num_clips=wording.num_scene_clips)
-        text = await self._asked(wording.commentary, at_s, num_clips=wording.num_clips)
-        is_silent = any(text.startswith(start) for start in wording.silence)
-        return "" if is_silent else text
+        """What the model says; empty where it has nothing to say. Where it is not sure of what has
+        changed, or that is the whole scene, it says what is to be seen."""
+        wording, at_s = self._engine.info.wording, clip.end_s
+        said: _Said | None = None
+        if not is_scene:
+            said = await self._asked(wording.commentary, at_s, num_clips=wording.num_clips)
+            if any(said.text.startswith(start) for start in wording.silence):
+                return ""
+            if re.match(wording.new_scene, said.text, re.IGNORECASE):
+                said = None
+            elif said.chance >= wording.sure_commentary:
+                return said.text
+        seen = await self._asked(wording.scene, at_s, num_clips=wording.num_scene_clips)
+        return seen.text if said is None or seen.chance >= said.chance else said.text
 
     async def _sum_up(self, notes: str) -> str:
         wording, settings = self._engine.info.wording, self._diary.settings
         assert wording.summary is not None, "the caller has looked"
         asked = wording.summary.replace("{notes}", notes)
         async with self._keeper.room:
-            return await self._asked(
+            said = await self._asked(
                 asked, 0.0, num_clips=0, max_tokens=SUMMARY_FACTOR * settings.max_tokens
             )
+        return said.text
 
     async def _asked(
         self, text: str, at_s: float, *, num_clips: int, max_tokens: int | None = None
-    ) -> str:
+    ) -> _Said:
         now_s = self._clock.now_s()
         ticket = Ticket(RequestClass.BACKGROUND, now_s, now_s + DUE_S, stream=self._stream_id)
+        is_doubted = self._engine.info.wording.sure_commentary > 0
         question = Question(
             text=text,
             stream_id=self._stream_id,
             asked_s=at_s,
             max_tokens=max_tokens or self._diary.settings.max_tokens,
+            sampling=_WITH_CHANCES if is_doubted else GREEDY,
             newest_clips=num_clips,
             care=Care(ticket),
         )
         events = self._engine.answer(question)
-        pieces = [event.text async for event in events if isinstance(event, AnswerDelta)]
-        return " ".join("".join(pieces).split())
+        said = [event async for event in events if isinstance(event, AnswerDelta)]
+        least = min((one.logprob for piece in said for one in piece.chances), default=0.0)
+        words = " ".join("".join(piece.text for piece in said).split())
+        return _Said(words, math.exp(min(0.0, least)))
 
     def _note(self, seen: _Seen, text: str, *, is_scene: bool) -> None:
         clip = seen.clip

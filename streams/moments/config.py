@@ -16,7 +16,11 @@ class MomentsSection(Section):
     """Seconds for the checks of one question, where it names no budget of its own. On the virtual
     clock only `max_checks` bounds them."""
 
-    max_checks: int = Field(default=400, ge=1, le=100_000)
+    sweeps: bool = True
+    """Whether entries of the diary that do not name what is asked for are checked, too, as far as
+    the budget goes: where several things change at once the diary may name but one."""
+
+    max_checks: int = Field(default=1000, ge=1, le=100_000)
     """Checks for one question at most."""
 
     max_parallel: int = Field(default=16, ge=1, le=1024)

@@ -8,7 +8,7 @@ that has no plan, or of which the diary knows nothing, is answered by the model 
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import combinations
 
 from onlooker.cache_store.diary import DiaryEntry, DiaryQuery, Level
@@ -26,11 +26,14 @@ from onlooker.engine.interface import (
     Question,
 )
 from onlooker.engine.memory.times import Now
+from onlooker.engine.wording import Wording
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
 from onlooker.streams.moments.config import MomentsSection
+from onlooker.streams.moments.moment_search import FoundTimes, MomentSearch
 from onlooker.streams.moments.presence import Presence
 from onlooker.streams.moments.question_plan import QuestionPlan, Wanted, plan_of
+from onlooker.streams.moments.stretches import stretches_of
 from onlooker.streams.moments.telling import MAX_TOLD, counted, fitted, listed, num_tokens
 
 MAX_SUMMARY_ENTRIES = 20_000
@@ -38,16 +41,21 @@ MAX_SUMMARY_ENTRIES = 20_000
 MIN_LOOSE_WORDS = 3
 """Words of a subject from which on an entry that lacks one of them may tell of it, too."""
 
-ONE_BY_ONE = 16
-"""Candidates that are checked at once where the first one that is right is enough."""
+RETOLD_TOKENS = 1024
+"""How long that is of which a model is to tell in its own words."""
+
+MAX_SWEPT = 20_000
+"""Sentences of the diary that one question looks through; of more the oldest or the newest."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    moments: list[FoundMoment]
-    is_exact: bool
-    is_lasting: bool = False
-    """Whether what was last seen is there still."""
+async def _closed(events: AsyncIterator[AnswerEvent]) -> AsyncGenerator[AnswerEvent]:
+    """The same events, and what makes them is closed with them."""
+    try:
+        async for event in events:
+            yield event
+    finally:
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
 
 
 def _model_says(question: Question, engine: Engine) -> AsyncIterator[AnswerEvent]:
@@ -81,10 +89,12 @@ class MomentFinder:
         engine: Engine,
         *,
         otherwise: Callable[[Question, Engine], AsyncIterator[AnswerEvent]] = _model_says,
+        is_plain: bool = True,
     ) -> AsyncGenerator[AnswerEvent]:
         """Answer `question` as `Engine.answer` does, from the diary where it has a plan, and as
         `otherwise` does where not. An engine that resends recent clips cannot check what is past:
-        of its diary only summaries are told.
+        of its diary only summaries are told. `is_plain`: whether who asks has not said how to
+        answer; else a model that can is handed what was found, to tell it as it was told to.
 
         Raises: as `Engine.answer`.
         """
@@ -92,25 +102,26 @@ class MomentFinder:
         if plan is not None and (plan.wanted is Wanted.SUMMARY or engine.info.mode != "resend"):
             await self._settle()
             entries = await self._entries(plan)
-            answering = self._planned(question, plan, entries, engine)
+            if is_plain or engine.info.wording.summary is None:
+                answering = self._planned(question, plan, entries, engine)
+            else:
+                answering = self._retold(question, plan, entries, engine)
             async with aclosing(answering) as events:
                 async for event in events:
                     yield event
                     if isinstance(event, AnswerEnd):
                         return
-        plain = otherwise(question, engine)
-        try:
-            async for event in plain:
+        async with aclosing(_closed(otherwise(question, engine))) as events:
+            async for event in events:
                 yield event
-        finally:
-            if isinstance(plain, AsyncGenerator):
-                await plain.aclose()
 
     def _may_plan(self, question: Question) -> bool:
         """Whether it is a plain question: what else it brings along is for the model."""
         brings = (question.json_schema, question.tools, question.images, question.made)
-        wants_chances = question.tells_confidence or question.sampling.num_alternatives is not None
-        return self._settings.enabled and not any(brings) and not wants_chances
+        # How likely its words were can be told of a model's own words only.
+        wants_chances = question.sampling.num_alternatives is not None
+        is_for_model = any(brings) or (wants_chances and not question.tells_confidence)
+        return self._settings.enabled and question.from_diary and not is_for_model
 
     async def _entries(self, plan: QuestionPlan) -> list[DiaryEntry]:
         """The sentences that tell of what is asked, in order of time."""
@@ -153,8 +164,9 @@ class MomentFinder:
     async def _planned(
         self, question: Question, plan: QuestionPlan, entries: Sequence[DiaryEntry], engine: Engine
     ) -> AsyncGenerator[AnswerEvent]:
-        """The events of an answer; none where the diary knows nothing of it."""
-        if not entries:
+        """The events of an answer; no end where it is for the model."""
+        wording = engine.info.wording
+        if not entries and not self._may_sweep(plan, wording):
             return
         if plan.wanted is Wanted.SUMMARY:
             most = self._diary.settings.max_summary_items
@@ -167,11 +179,12 @@ class MomentFinder:
             yield self._end(question, text, [], None, is_cut=is_cut)
             return
         first = f"The diary tells of {counted(len(entries), 'such moment')}; looking. "
+        if not entries:
+            first = "The diary does not name that; looking. "
         if 2 * num_tokens(first) > question.max_tokens:
             first = ""  # so little room is for the answer itself
         else:
             yield AnswerDelta(first)
-        wording = engine.info.wording
         budget_s = self._settings.budget_s if question.budget_s is None else question.budget_s
         is_timed = self._is_live or question.budget_s is not None
         presence = Presence(
@@ -184,120 +197,71 @@ class MomentFinder:
             max_checks=self._settings.max_checks,
             max_parallel=self._settings.max_parallel,
         )
-        found = await self._checked(plan, entries, presence)
+        found = await self._searched(plan, entries, presence)
+        if not (entries or found.moments or found.is_exact):
+            return
         left = question.max_tokens - num_tokens(first)
         text, is_cut = fitted(lambda count: self._text(plan, found, count), MAX_TOLD, left)
         yield AnswerDelta(text)
         moments = found.moments[: self._settings.max_moments]
         yield self._end(question, first + text, moments, found.is_exact, presence, is_cut=is_cut)
 
+    def _may_sweep(self, plan: QuestionPlan, wording: Wording) -> bool:
+        """Whether it is worth looking for what the diary does not name: the model knows the
+        condition, and answers a check of it reliably."""
+        is_known = plan.condition and wording.rule_for(plan.condition) is not None
+        return self._settings.sweeps and bool(is_known)
+
+    async def _retold(
+        self,
+        question: Question,
+        plan: QuestionPlan,
+        entries: Sequence[DiaryEntry],
+        engine: Engine,
+    ) -> AsyncGenerator[AnswerEvent]:
+        """What was found in the model's words, as its instructions say how to answer. No end where
+        it is for the model alone."""
+        said, found = "", None
+        whole = replace(question, max_tokens=RETOLD_TOKENS)
+        async with aclosing(self._planned(whole, plan, entries, engine)) as events:
+            async for event in events:
+                if isinstance(event, AnswerDelta):
+                    said = event.text  # the first words say what is done, the last what was found
+                else:
+                    found = event
+        if not isinstance(found, AnswerEnd):
+            return
+        retold = engine.info.wording.retold
+        text = retold.replace("{found}", said).replace("{question}", question.text)
+        asked = replace(question, text=text, newest_clips=0)
+        async with aclosing(_closed(engine.answer(asked))) as events:
+            async for event in events:
+                yield _with_moments(event, found) if isinstance(event, AnswerEnd) else event
+
     # ---- checking
 
-    async def _checked(
+    async def _searched(
         self, plan: QuestionPlan, entries: Sequence[DiaryEntry], presence: Presence
-    ) -> _Found:
-        if plan.wanted is Wanted.LAST_SEEN and not presence.asked.about_event:
-            return await self._last_seen(entries, presence)
-        is_one = plan.wanted in (Wanted.FIRST, Wanted.LAST, Wanted.LAST_SEEN)
-        if not is_one:
-            return await self._begun(entries, presence)
-        ordered = entries if plan.wanted is Wanted.FIRST else entries[::-1]
-        is_exact = True
-        for start in range(0, len(ordered), ONE_BY_ONE):
-            part = sorted(ordered[start : start + ONE_BY_ONE], key=lambda one: one.start_s)
-            found = await self._begun(part, presence)
-            is_exact = is_exact and found.is_exact
-            if found.moments:
-                one = found.moments[0 if plan.wanted is Wanted.FIRST else -1]
-                return _Found([one], is_exact)
-        return _Found([], is_exact)
-
-    async def _begun(self, entries: Sequence[DiaryEntry], presence: Presence) -> _Found:
-        """The moments at which it happened, or began to be so."""
-        about_event = presence.asked.about_event
-        times_s = [entry.end_s for entry in entries]
-        if not about_event:
-            times_s += [_before(entry) for entry in entries]
-        await presence.look(times_s)
-        moments, was_so, last = list[FoundMoment](), False, None
-        for entry in entries:
-            is_so = presence.is_so(entry.end_s)
-            if about_event:
-                if is_so:
-                    moments.append(_moment(entry, presence.chance(entry.end_s)))
-                continue
-            so_before = presence.is_so(_before(entry))
-            if so_before and not was_so and last is not None:
-                hidden = await self._beginning(last, entry, presence)
-                if hidden is not None:
-                    moments.append(_moment(hidden, presence.chance(hidden.end_s)))
-            if is_so and so_before is False:
-                chance = presence.chance(entry.end_s) or 0.0
-                not_before = 1.0 - (presence.chance(_before(entry)) or 0.0)
-                moments.append(_moment(entry, chance * not_before))
-            elif is_so and last is None and so_before:
-                moments.append(_moment(entry, presence.chance(entry.end_s)))
-            was_so, last = bool(is_so), entry
-        is_exact = all(presence.is_so(at_s) is not None for at_s in times_s)
-        return _Found(moments, is_exact)
-
-    async def _beginning(
-        self, after: DiaryEntry, before: DiaryEntry, presence: Presence
-    ) -> DiaryEntry | None:
-        """The entry between two others from which on it is so: it was not after the one, and was
-        before the other."""
-        between = await self._all_between(after.start_s, before.start_s)
-        low, high = 0, len(between)
-        while low < high:
-            middle = (low + high) // 2
-            await presence.look([between[middle].end_s])
-            if presence.is_so(between[middle].end_s):
-                high = middle
-            else:
-                low = middle + 1
-        return between[low] if low < len(between) else None
-
-    async def _last_seen(self, entries: Sequence[DiaryEntry], presence: Presence) -> _Found:
-        """When it was to be seen for the last time, and whether it is still."""
-        for start in range(len(entries), 0, -ONE_BY_ONE):
-            part = entries[max(0, start - ONE_BY_ONE) : start]
-            await presence.look([at_s for one in part for at_s in (one.end_s, _before(one))])
-            for entry in reversed(part):
-                if presence.is_so(entry.end_s):
-                    return await self._until_gone(entry, presence)
-                if presence.is_so(_before(entry)):
-                    return _Found([_moment(entry, presence.chance(_before(entry)))], True)
-        times_s = [one.end_s for one in entries]
-        return _Found([], all(presence.is_so(at_s) is not None for at_s in times_s))
-
-    async def _until_gone(self, entry: DiaryEntry, presence: Presence) -> _Found:
-        """From an entry at which it is so to the first one at which it is not."""
-        later = await self._all_between(entry.start_s, presence.question.asked_s)
-        last, chance = entry, presence.chance(entry.end_s)
-        for start in range(0, len(later), ONE_BY_ONE):
-            part = later[start : start + ONE_BY_ONE]
-            await presence.look([one.end_s for one in part])
-            for one in part:
-                if (is_so := presence.is_so(one.end_s)) is None:
-                    return _Found([_moment(last, chance)], False)
-                if not is_so:
-                    return _Found([_moment(one, chance)], True)
-                last = one
-        return _Found([_moment(last, chance)], True, is_lasting=True)
-
-    async def _all_between(self, start_s: float, end_s: float) -> list[DiaryEntry]:
-        """All sentences of a span without its ends, as many as may be checked."""
-        query = DiaryQuery(
-            start_s=math.nextafter(start_s, math.inf),
-            end_s=math.nextafter(end_s, -math.inf),
-            levels=(Level.SCENE,),
-            limit=self._settings.max_checks,
+    ) -> FoundTimes:
+        """What checks find: of the entries that name it, and of all others."""
+        sweeps = self._settings.sweeps and not presence.asked.about_event
+        everything = await self._found(plan, "", limit=MAX_SWEPT)
+        search = MomentSearch(
+            stretches_of(everything, plan.spans, named=entries, subject=plan.subject),
+            presence,
+            is_whole=len(entries) <= self._settings.max_checks and len(everything) < MAX_SWEPT,
+            sweeps=sweeps,
         )
-        return await self._diary.find_all(query)
+        if plan.wanted is Wanted.FIRST:
+            return await search.first()
+        if plan.wanted is Wanted.LAST_SEEN and not presence.asked.about_event:
+            return await search.last_seen()
+        is_last = plan.wanted in (Wanted.LAST, Wanted.LAST_SEEN)
+        return await (search.last() if is_last else search.each())
 
     # ---- telling
 
-    def _text(self, plan: QuestionPlan, found: _Found, max_told: int) -> str:
+    def _text(self, plan: QuestionPlan, found: FoundTimes, max_told: int) -> str:
         times = [self._told(moment) for moment in found.moments]
         if not times:
             none = "None of them shows that."
@@ -341,12 +305,12 @@ class MomentFinder:
         )
 
 
-def _before(entry: DiaryEntry) -> float:
-    """A time just before an entry's clip: the newest clip of then is the one before."""
-    return math.nextafter(entry.start_s, -math.inf)
-
-
-def _moment(entry: DiaryEntry, chance: float | None) -> FoundMoment:
-    return FoundMoment(
-        at_s=entry.start_s, end_s=entry.end_s, wall_s=entry.wall_s, confidence=chance or 0.0
+def _with_moments(end: AnswerEnd, found: AnswerEnd) -> AnswerEnd:
+    """The end of an answer that tells what was found, with that."""
+    return replace(
+        found,
+        finish_reason=end.finish_reason,
+        num_prompt_tokens=found.num_prompt_tokens + end.num_prompt_tokens,
+        num_cached_tokens=found.num_cached_tokens + end.num_cached_tokens,
+        num_output_tokens=end.num_output_tokens,
     )

@@ -20,6 +20,9 @@ from onlooker.watches.triggers.yes_no import probability
 
 _log = logging.getLogger("onlooker.streams.moments")
 
+MIN_CHANCE = 1e-4
+"""No check is surer than that it is not so, or not not so."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Presence:
@@ -63,17 +66,23 @@ class Presence:
     def is_so(self, at_s: float) -> bool | None:
         """Whether it was so at a stream time; None where that was not found out."""
         chance = self._known.get(at_s)
-        threshold = self.asked.threshold
-        return (
-            None
-            if chance is None
-            else chance >= (self.wording.threshold if threshold is None else threshold)
-        )
+        return None if chance is None else chance >= self._threshold
+
+    def margin(self, at_s: float) -> float | None:
+        """By how much the log-odds that it was so at a stream time exceed the threshold; None where
+        that was not found out."""
+        chance = self._known.get(at_s)
+        return None if chance is None else _log_odds(chance) - _log_odds(self._threshold)
 
     @property
-    def num_checks(self) -> int:
-        """Checks that were run."""
-        return len(self._known)
+    def num_left(self) -> int:
+        """Checks that may still be run."""
+        return max(0, self.max_checks - len(self._known))
+
+    @property
+    def _threshold(self) -> float:
+        threshold = self.asked.threshold
+        return self.wording.threshold if threshold is None else threshold
 
     async def _check(self, at_s: float) -> float | None:
         wording = self.wording
@@ -96,3 +105,8 @@ class Presence:
         if yes == no == -math.inf:
             return None
         return probability(yes - no, bias=wording.bias, temperature=wording.temperature)
+
+
+def _log_odds(chance: float) -> float:
+    bounded = min(max(chance, MIN_CHANCE), 1.0 - MIN_CHANCE)
+    return math.log(bounded / (1.0 - bounded))

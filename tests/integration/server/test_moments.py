@@ -1,12 +1,13 @@
 """Questions about the past as a whole: answered from the diary, and checked against clips."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
-from onlooker.engine.checks import Check
+from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.fake import ScriptedEngine
 from tests.fakes.served import serving
 from tests.integration.server.test_timeline import DOOR, SCRIPT, push, written
@@ -82,8 +83,57 @@ async def test_instructions_that_only_say_who_the_model_is_are_no_hindrance(
     asked = "How often was it red?"
     persona = await ask(http, asked, instructions="You are a helpful assistant.")
     assert len(persona["onlooker"]["moments"]) == 2
-    told = await ask(http, asked, instructions="You are a helpful assistant. Answer in rhyme.")
-    assert told["answer"] == "Yes."
+
+
+async def test_instructions_say_how_what_was_found_is_told() -> None:
+    script = ((r"Two times: at 0 s and at 2 s\.", "Zwei Mal."), *SCRIPT)
+    async with written(engine=ScriptedEngine(script)) as served, served.http() as http:
+        await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+        await push(http, "red", "blue", "red", "blue")
+        reply = await ask(http, "How often was it red?", instructions="Answer in German.")
+        assert reply["answer"] == "Zwei Mal."
+        assert [one["at_s"] for one in reply["onlooker"]["moments"]] == [0.0, 2.0]
+        assert reply["onlooker"]["moments_exact"] is True
+
+
+async def test_a_question_may_be_left_to_the_model(http: httpx.AsyncClient) -> None:
+    reply = await ask(http, "How often was it red?", from_diary=False)
+    assert (reply["answer"], reply["onlooker"]["moments_exact"]) == ("Yes.", None)
+
+
+async def test_who_asks_how_sure_it_is_hears_how_sure_the_least_sure_moment_is(
+    http: httpx.AsyncClient,
+) -> None:
+    facts = (await ask(http, "How often was it red?", confidence=True))["onlooker"]
+    assert len(facts["moments"]) == 2
+    assert facts["confidence"] == min(one["confidence"] for one in facts["moments"])
+
+
+async def test_what_the_diary_names_otherwise_is_found_beside_what_it_names() -> None:
+    class Careless(ScriptedEngine):
+        """Writes down the wrong colour once, and is sure of its checks."""
+
+        async def check(self, check: Check) -> CheckResult:
+            result = await super().check(check)
+            is_yes = result.logprobs[0] > result.logprobs[1]
+            return replace(result, logprobs=(-0.001, -7.0) if is_yes else (-7.0, -0.001))
+
+        def _reply(self, *asked: Any) -> str:
+            said = super()._reply(*asked)
+            self.num_red = getattr(self, "num_red", 0) + (said == "All is red.")
+            return "All is pink." if said == "All is red." and self.num_red == 2 else said
+
+    for sweeps, found in ((True, [0.0, 2.0, 4.0]), (False, [0.0, 4.0])):
+        engine = Careless(SCRIPT)
+        async with (
+            written(engine=engine, streams__moments__sweeps=sweeps) as served,
+            served.http() as http,
+        ):
+            await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
+            await push(http, "red", "blue", "red", "blue", "red", "blue")
+            facts = (await ask(http, "How often was it red?"))["onlooker"]
+            assert [one["at_s"] for one in facts["moments"]] == found
+            assert facts["moments_exact"] is True
 
 
 async def test_what_the_diary_knows_nothing_of_is_for_the_model(http: httpx.AsyncClient) -> None:
@@ -127,3 +177,18 @@ async def test_without_a_diary_the_model_answers() -> None:
         await http.post("/v1/streams", json={"id": "door", "clock": "virtual"})
         await push(http, "red", "blue")
         assert (await ask(http, "How often was it red?"))["answer"] == "Yes."
+
+
+async def test_a_question_to_several_cameras_says_when_each_of_them_saw_it() -> None:
+    async with written() as served, served.http() as http:
+        body = {"id": "door", "clock": "virtual", "starts_at": 1_767_607_200}
+        (await http.post("/v1/streams", json=body)).raise_for_status()
+        await push(http, "red", "blue", "red", "blue")
+        (await http.post("/v1/streams", json={**body, "id": "hall"})).raise_for_status()
+        wanted = {"question": "How often was it red?", "streams": ["door", "hall"]}
+        reply = (await http.post("/v1/questions", json=wanted)).json()
+        assert reply["cameras"][0]["stream"] == "door"
+        assert [one["start_s"] for one in reply["cameras"][0]["moments"]] == [0.0, 2.0]
+        assert all(one["picture"] and one["wall_time"] for one in reply["cameras"][0]["moments"])
+        assert reply["parts"][0]["moments_exact"] is True
+        assert reply["answer"].startswith("2 in all: door 2.")

@@ -2,23 +2,26 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
 
 from onlooker.cache_store.config import DiarySection
 from onlooker.cache_store.diary import DiaryQuery, Level
 from onlooker.cache_store.opening import open_diary
 from onlooker.core.clock import ManualClock
 from onlooker.core.ids import StreamId
-from onlooker.core.media import Clip, Frame
+from onlooker.core.media import Clip, Frame, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import RestartSection
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question
 from onlooker.engine.supervisor import EngineSupervisor
+from onlooker.engine.wording import DEFAULT_WORDING, Wording
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.streams.diary.diary_keeper import DiaryKeeper
 from onlooker.streams.diary.diary_writer import DiaryWriter
@@ -28,6 +31,7 @@ from tests.fakes.pictures import make_pixels
 from tests.fakes.waiting import until
 
 DOOR = StreamId("door")
+SEEN_AT = (r"to be seen", "Seen at {seen_until_s:.0f}.")
 SCRIPT = ((r"to be seen", "All is {colour}."), (r"has just changed", "It turned {colour}."))
 
 
@@ -49,7 +53,7 @@ class Written:
     async def clip(self, colour: Any) -> Clip:
         """The stream's next clip, a second after the one before, which the engine has seen."""
         index, self.num_clips = self.num_clips, self.num_clips + 1
-        frame = Frame(index, float(index), 0.0, make_pixels(colour))
+        frame = Frame(index, float(index), 0.0, _pixels(colour))
         clip = Clip(DOOR, index, (frame, frame))
         await self.engine.ingest(clip)
         return clip
@@ -75,9 +79,18 @@ class Written:
         return value or 0.0
 
 
+def _pixels(colour: Any) -> Pixels:
+    return colour if isinstance(colour, np.ndarray) else make_pixels(colour)
+
+
 @asynccontextmanager
 async def writing(
-    *, is_live: bool = False, ttft_s: float = 0.0, **settings: Any
+    *,
+    is_live: bool = False,
+    ttft_s: float = 0.0,
+    script: Sequence[tuple[str, str]] = SCRIPT,
+    wording: Wording = DEFAULT_WORDING,
+    **settings: Any,
 ) -> AsyncIterator[Written]:
     clock, metrics, section = ManualClock(), Metrics(), DiarySection(**settings)
     asked, asked_at_s = list[Question](), list[float]()
@@ -87,7 +100,8 @@ async def writing(
         asked_at_s.append(clock.now_s())
         return False
 
-    scripted = ScriptedEngine(SCRIPT, clock, ttft_s=ttft_s, fail_answer=note)
+    info = replace(ScriptedEngine().info, wording=wording)
+    scripted = ScriptedEngine(script, clock, info=info, ttft_s=ttft_s, fail_answer=note)
     engine = EngineSupervisor(
         scripted, clock=clock, settings=RestartSection(), metrics=metrics, claim_of=lambda _: None
     )
@@ -124,6 +138,37 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator["asyncio.Tas
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def with_square() -> Pixels:
+    """A red picture with something blue in it: a change, and no other scene."""
+    pixels = make_pixels("red").copy()
+    pixels[:60, :60] = (0, 0, 255)
+    return pixels
+
+
+async def test_a_change_that_is_another_scene_is_told_by_what_is_to_be_seen() -> None:
+    script = (
+        (r"to be seen", "Seen at {seen_until_s:.0f}."),
+        (r"just changed", "The scene changed."),
+    )
+    async with writing(script=script) as written:
+        await written.see("red", with_square())
+        await written.writer.settle()
+        assert (await written.told())[1:] == [(1.0, "Seen at 1.")]
+
+
+async def test_what_the_model_is_not_sure_has_changed_is_told_by_what_is_to_be_seen() -> None:
+    script = (
+        (r"to be seen", "Seen at {seen_until_s:.0f}."),
+        (r"has just changed", "A pink cat came in."),
+    )
+    for sure, told in ((0.0, "A pink cat came in."), (0.999, "Seen at 1.")):
+        wording = replace(DEFAULT_WORDING, sure_commentary=sure)
+        async with writing(script=script, wording=wording) as written:
+            await written.see("red", with_square())
+            await written.writer.settle()
+            assert (await written.told())[-1] == (1.0, told)
 
 
 async def test_sentences_are_asked_for_together() -> None:

@@ -1,0 +1,319 @@
+"""`MomentSearch`: which entries of a diary show what a question asks for, found by yes/no checks.
+
+A model that writes down what changes may leave something out, or take it for something else. So not
+only the entries that name what is asked for are checked but all, as far as the checks go, those
+that name it first. Each stands for the stretch of time until the next. A check of one clip errs now
+and then, and the next clip rarely errs likewise: where it seems to be so, to begin or to end, or
+where a check is unsure, several clips of a stretch are looked at, and what they say together
+counts. An entry that names it needs less to be believed than one that does not.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from onlooker.engine.interface import FoundMoment
+from onlooker.streams.moments.presence import Presence
+from onlooker.streams.moments.stretches import Stretch
+
+TOGETHER = 64
+"""Stretches that are looked at, and looked at again where need be, before the next."""
+
+ONE_BY_ONE = 16
+"""The same, where the first one that is right may be enough."""
+
+SWEEP_COST = 1.25
+"""Looks that a stretch takes on average where all are looked at."""
+
+SURE = 2.0
+"""Log-odds beyond the threshold from which one look is sure."""
+
+DECIDED = 1.0
+"""Log-odds beyond the threshold, of a look on average, from which several are."""
+
+STRONGEST = 7.0
+"""No look counts for more than such log-odds: it may have seen wrongly."""
+
+NAMED, UNNAMED = 2.0, -4.0
+"""Log-odds that it is so before any look, where the diary names it in so many words and where not:
+of about 450 entries one or two show a thing that they do not name."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundTimes:
+    """The moments that were found, in order of time."""
+
+    moments: list[FoundMoment]
+    is_exact: bool
+    """Whether all that could show it was checked, and surely."""
+    is_lasting: bool = False
+    """Whether what was last seen is there still."""
+
+
+class MomentSearch:
+    """Of one question.
+
+    Args:
+        stretches: of all times that are asked about, in order.
+        is_whole: whether no stretch and no entry that names it is left out.
+        sweeps: whether also those are looked at whose entries do not name it.
+    """
+
+    def __init__(
+        self, stretches: Sequence[Stretch], presence: Presence, *, is_whole: bool, sweeps: bool
+    ) -> None:
+        self._stretches, self._presence = stretches, presence
+        self._is_whole, self._sweeps = is_whole, sweeps
+        self._named = [index for index, one in enumerate(stretches) if one.is_named]
+        self._looked: set[int] = set()
+
+    async def each(self) -> FoundTimes:
+        """Every moment at which it happened, or began to be so."""
+        return await self._begun(0, len(self._stretches))
+
+    async def first(self) -> FoundTimes:
+        """The first of those moments."""
+        for part in _parts(self._named, ONE_BY_ONE):
+            await self._look(part)
+            for index in part:
+                if self.is_so(index) and (found := await self._begun(0, index + 1)).moments:
+                    return FoundTimes(found.moments[:1], found.is_exact)
+        found = await self._begun(0, len(self._stretches))
+        return FoundTimes(found.moments[:1], found.is_exact)
+
+    async def last(self) -> FoundTimes:
+        """The last of those moments."""
+        end = len(self._stretches)
+        for part in _parts(self._named[::-1], ONE_BY_ONE):
+            await self._look(part)
+            for index in part:
+                if self.is_so(index) and (found := await self._begun(index, end)).moments:
+                    return FoundTimes(found.moments[-1:], found.is_exact)
+        found = await self._begun(0, end)
+        return FoundTimes(found.moments[-1:], found.is_exact)
+
+    async def last_seen(self) -> FoundTimes:
+        """When it was to be seen for the last time, and whether it is still."""
+        for part in _parts(self._named[::-1], ONE_BY_ONE):
+            await self._look(part)
+            await self._look_before(part)
+            for index in part:
+                is_near = self.is_so(index) or self._presence.is_so(self._stretches[index].before_s)
+                if is_near and (found := await self._seen_since(index)).moments:
+                    return found
+        if self._sweeps and self._stretches:
+            return await self._seen_since(0)
+        return FoundTimes([], self._is_exact(self._named))
+
+    # ---- looking
+
+    async def _look(self, chosen: Sequence[int]) -> None:
+        """Look at stretches, and once more where that is needed."""
+        new = [index for index in chosen if index not in self._looked]
+        self._looked.update(new)
+        await self._presence.look([self._stretches[index].entry.end_s for index in new])
+        await self._look_again([one for one in new if self._is_unsure(one)])
+
+    async def _look_again(self, chosen: Iterable[int]) -> None:
+        if not self._is_of_event:
+            await self._presence.look([at_s for one in chosen for at_s in self._times_s(one)])
+
+    async def _look_before(self, chosen: Iterable[int]) -> None:
+        """Look at the clips before stretches, but for the first, before which nothing counts."""
+        chosen = [index for index in chosen if not self._stretches[index].is_first]
+        await self._presence.look([self._stretches[index].before_s for index in chosen])
+
+    async def _look_at_all(self, start: int, end: int) -> None:
+        """Look at all stretches of a span, and again where it seems to begin or to end. Those that
+        name it come first, with the clips before them, and where there are more of the others than
+        may be looked at, they are left out."""
+        named = [index for index in self._named if start <= index < end]
+        await self._look(named)
+        await self._look_before(named)
+        rest = [index for index in range(start, end) if index not in self._looked]
+        if self._sweeps and len(rest) * SWEEP_COST <= self._presence.num_left:
+            rest.sort(key=lambda index: -self._stretches[index].nearness)
+            for part in _parts(rest, TOGETHER):
+                await self._look(part)
+        await self._look_at_edges(start, end)
+
+    async def _look_at_edges(self, start: int, end: int) -> None:
+        """Look again at what seems not to be so beside what seems to be, which was looked at again
+        already where that was needed."""
+        seems = [self._seems(index) for index in range(start, end)]
+        beside = [
+            start + at
+            for at, so in enumerate(seems)
+            if so is False and True in (*seems[max(0, at - 1) : at], *seems[at + 1 : at + 2])
+        ]
+        await self._look_again(beside)
+
+    # ---- what the looks say
+
+    @property
+    def _is_of_event(self) -> bool:
+        return self._presence.asked.about_event
+
+    def is_so(self, index: int) -> bool | None:
+        """Whether it is so in a stretch, by all looks at it; None where there was none. What the
+        diary does not name is not believed before all looks are there."""
+        margin = self._margin(index) if index in self._looked else None
+        if margin is None or margin < 0:
+            return None if margin is None else False
+        return self._stretches[index].is_phrase or self._is_looked_through(index)
+
+    def _margin(self, index: int) -> float | None:
+        """How far what is known speaks for it, a look on average, in log-odds."""
+        margins = self._margins(index)
+        if not margins or self._is_of_event:
+            return margins[0] if margins else None
+        one = self._stretches[index]
+        prior = NAMED if one.is_phrase else 0.0 if one.is_named else UNNAMED
+        return (sum(margins) + prior) / len(margins)
+
+    def _margins(self, index: int) -> list[float]:
+        found = [self._presence.margin(at_s) for at_s in self._times_s(index)]
+        known = [max(-STRONGEST, min(STRONGEST, one)) for one in found if one is not None]
+        return list(dict.fromkeys(known))  # the same to the last digit: the same clip
+
+    def _times_s(self, index: int) -> tuple[float, ...]:
+        one = self._stretches[index]
+        return one.looks_s[:1] if self._is_of_event else one.looks_s
+
+    def _is_looked_through(self, index: int) -> bool:
+        return all(self._presence.chance(at_s) is not None for at_s in self._times_s(index))
+
+    def _seems(self, index: int) -> bool | None:
+        """Whether it is so by the first look alone; None where there was none."""
+        return self._presence.is_so(self._stretches[index].entry.end_s)
+
+    def _is_unsure(self, index: int) -> bool:
+        """Whether the first look does not suffice."""
+        margin = self._presence.margin(self._stretches[index].entry.end_s)
+        if margin is None:
+            return False
+        return abs(margin) < SURE or (margin > 0 and not self._stretches[index].is_phrase)
+
+    def _so_before(self, index: int) -> bool | None:
+        if self._stretches[index].is_first:
+            return False
+        if (so := self.is_so(index - 1)) is not None:
+            return so
+        return self._presence.is_so(self._stretches[index].before_s)
+
+    def _begins(self, index: int) -> bool:
+        return bool(self.is_so(index)) and self._so_before(index) is False
+
+    # ---- what was found
+
+    async def _begun(self, start: int, end: int) -> FoundTimes:
+        """The moments of a span of stretches."""
+        if self._is_of_event:
+            await self._look(self._wanted(range(start, end)))
+            so = [index for index in range(start, end) if self.is_so(index)]
+            return FoundTimes([self._moment(one) for one in so], self._is_exact(range(start, end)))
+        await self._look_at_all(start, end)
+        if start:  # what was so before the span tells whether it begins there
+            await self._look_before([start])
+        moments, known = list[FoundMoment](), None
+        for index in range(start, end):
+            if self.is_so(index) is None:
+                continue
+            if known != index - 1 and not self._stretches[index].is_first:
+                await self._look_before([index])
+                if (hidden := await self._hidden(known, index)) is not None:
+                    moments.append(self._moment(hidden))
+            if self._begins(index):
+                moments.append(self._moment(index))
+            known = index
+        return FoundTimes(moments, self._is_exact(range(start, end)))
+
+    async def _hidden(self, known: int | None, index: int) -> int | None:
+        """The stretch from which on it is so, where it is so before the stretch `index`, and those
+        since the stretch `known` were left out."""
+        if not self._presence.is_so(self._stretches[index].before_s):
+            return None
+        if known is None:
+            return index if self.is_so(index) and index == self._named[0] else None
+        if self.is_so(known):
+            return None
+        low, high = known + 1, index
+        while low < high:
+            middle = (low + high) // 2
+            await self._presence.look([self._stretches[middle].entry.end_s])
+            if (seems := self._seems(middle)) is None:
+                return None
+            if seems:
+                high = middle
+            else:
+                low = middle + 1
+        return low if low < index else None
+
+    async def _seen_since(self, start: int) -> FoundTimes:
+        """When it was last seen, where it is so in or before the stretch `start`, or may be."""
+        end = len(self._stretches)
+        for part in _parts(range(start, end), ONE_BY_ONE):
+            await self._look(part)
+            if not self._sweeps and any(self.is_so(one) is False for one in part if one > start):
+                end = part[-1] + 1
+                break
+        await self._look_at_edges(start, end)
+        is_exact = self._is_exact(range(start, end), all_of=True)
+        so = [index for index in range(start, end) if self.is_so(index)]
+        if not so:
+            gone = self._stretches[start]
+            if gone.is_first or not self._presence.is_so(gone.before_s):
+                return FoundTimes([], is_exact)
+            chance = self._presence.chance(gone.before_s) or 0.0
+            return FoundTimes([_moment(gone, chance)], is_exact)
+        chance = self._chance(so[-1])
+        if so[-1] + 1 == len(self._stretches):
+            return FoundTimes([_moment(self._stretches[-1], chance)], is_exact, is_lasting=True)
+        return FoundTimes([_moment(self._stretches[so[-1] + 1], chance)], is_exact)
+
+    def _wanted(self, indices: Iterable[int]) -> list[int]:
+        return [index for index in indices if self._sweeps or self._stretches[index].is_named]
+
+    def _is_exact(self, indices: Iterable[int], *, all_of: bool = False) -> bool:
+        """Whether all of these that should be were looked at, and none is left undecided."""
+        wanted = list(indices) if all_of else self._wanted(indices)
+        return self._is_whole and all(self._is_decided(index) for index in wanted)
+
+    def _is_decided(self, index: int) -> bool:
+        one, margin = self._stretches[index], self._margin(index)
+        if margin is None or self._is_of_event:
+            return margin is not None
+        if not (self._sweeps or one.is_first) and self._so_before(index) is None:
+            return False
+        if margin >= 0 and not one.is_phrase:
+            is_one_clip = len(self._margins(index)) < 2  # which may deceive
+            if not self.is_so(index) or (is_one_clip and self._begins(index)):
+                return False
+        return abs(margin) >= DECIDED
+
+    def _chance(self, index: int) -> float:
+        """How likely it is that it is so in a stretch, by the looks at it."""
+        times_s = self._times_s(index)
+        known = [one for at_s in times_s if (one := self._presence.chance(at_s)) is not None]
+        return math.fsum(known) / len(known) if known else 0.0
+
+    def _moment(self, index: int) -> FoundMoment:
+        """That it begins with a stretch."""
+        one, chance = self._stretches[index], self._chance(index)
+        if not self._is_of_event and not one.is_first:
+            before = self._presence.chance(one.before_s)
+            if before is None:
+                before = self._chance(index - 1)
+            chance *= 1.0 - before
+        return _moment(one, chance)
+
+
+def _parts(indices: Sequence[int], size: int) -> list[Sequence[int]]:
+    return [indices[at : at + size] for at in range(0, len(indices), size)]
+
+
+def _moment(stretch: Stretch, chance: float) -> FoundMoment:
+    entry = stretch.entry
+    return FoundMoment(
+        at_s=entry.start_s, end_s=entry.end_s, wall_s=entry.wall_s, confidence=chance
+    )

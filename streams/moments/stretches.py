@@ -1,0 +1,79 @@
+"""`Stretch`: what is so from one entry of the diary until the next.
+
+Something is written where something changes, so nothing that was noticed changes within a stretch.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from onlooker.cache_store.diaries.words import stem_of, words_of
+from onlooker.cache_store.diary import DiaryEntry
+from onlooker.engine.memory.times import Span
+
+MAX_LOOKS = 5
+"""How often one stretch is looked at, at most."""
+
+MIN_GAP_S = 1.0
+"""Seconds between two looks, so that they are at different clips."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """From one entry of the diary until before the next."""
+
+    entry: DiaryEntry
+    looks_s: tuple[float, ...]
+    """Times at which it may be looked at, the first of them that of its entry."""
+    is_named: bool
+    """Whether the entry tells of what is asked for."""
+    is_phrase: bool
+    """Whether it does so in so many words: in the order of the question, and nothing between."""
+    nearness: int
+    """How many of the words that are asked for the entry has."""
+    is_first: bool
+    """Whether it is the first of the times that are asked about, so that what was before it does
+    not count."""
+
+    @property
+    def before_s(self) -> float:
+        """A time just before it: the newest clip of then is the one before its first."""
+        return math.nextafter(self.entry.start_s, -math.inf)
+
+
+def stretches_of(
+    entries: Sequence[DiaryEntry],
+    spans: Sequence[Span],
+    *,
+    named: Sequence[DiaryEntry],
+    subject: Sequence[str],
+) -> list[Stretch]:
+    """The stretches of some entries in order of time, each entry once. `spans`: the stream times
+    that are asked about; `named`: the entries that tell of what is asked for; `subject`: its
+    words."""
+    names, stems = {one.start_s for one in named}, {stem_of(word) for word in subject}
+    phrase = " ".join(stem_of(word) for word in subject)
+    found: list[Stretch] = []
+    for start_s, end_s in spans:
+        within = {one.start_s: one for one in entries if start_s <= one.start_s <= end_s}
+        times_s = sorted(within)
+        for at_s, next_s in zip(times_s, [*times_s[1:], math.inf], strict=True):
+            entry = within[at_s]
+            last_s = end_s if next_s == math.inf else math.nextafter(next_s, -math.inf)
+            num_more = min(MAX_LOOKS - 1, max(0, int((last_s - entry.end_s) / MIN_GAP_S)))
+            gap_s = (last_s - entry.end_s) / max(1, num_more)
+            found.append(
+                Stretch(
+                    entry,
+                    (
+                        entry.end_s,
+                        *(entry.end_s + gap_s * number for number in range(1, num_more)),
+                        *([last_s] if num_more else []),
+                    ),
+                    is_named=at_s in names,
+                    is_phrase=f" {phrase} " in f" {' '.join(words_of(entry.text))} ",
+                    nearness=len(stems.intersection(words_of(entry.text))),
+                    is_first=at_s == times_s[0],
+                )
+            )
+    return found
