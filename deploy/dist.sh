@@ -3,6 +3,7 @@
 # clean environment, from outside the checkout, where it shows its demo without an engine, as
 # `pipx run --spec dist/onlooker-*.whl onlooker demo --mode fake` does. Leaves both files in dist/.
 set -euo pipefail
+unset PYTHONPATH # what is tried out is the wheel, not a checkout
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root="$PWD"
 python="$(command -v "${PYTHON:-python3}")"
