@@ -31,6 +31,9 @@ class Check:
     engine whose `EngineInfo.score_heads` names some takes this."""
     instructions: str | None = None
     """System prompt; None takes the engine's own."""
+    decides: bool = False
+    """Whether the check decides for a watch whether to speak: it runs on the decider, where there
+    is one."""
     num_clips: int = 4
     """Newest clips in view. Resend mode shows its whole window, which its cache holds."""
     care: Care = NO_CARE

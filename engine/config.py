@@ -133,6 +133,39 @@ class VllmSection(Section):
         return self
 
 
+MAX_SHARE = 0.97
+"""The most of a GPU's memory that two models may take together; the rest is the driver's."""
+
+DECIDER_INDEX_GIB = 0.25
+"""A decider brings nothing back, and its index is never asked."""
+
+
+class DeciderSection(Section):
+    """A smaller model beside the one that answers, which sees the same frames and on which the
+    checks of watches run. It looks at the newest clips only, and takes the other settings of
+    ``engine.vllm`` as they are."""
+
+    model: str = Field(min_length=1)
+    """``demo``, a folder with weights, or a hub name."""
+
+    mode: Literal["segments", "resend"] = "segments"
+    """As ``engine.mode``. Score heads of the model are read in ``segments`` mode only."""
+
+    window_clips: int = Field(default=8, ge=1, le=512)
+    """Newest clips in a clip's context; in resend mode also in that of every check."""
+
+    arena_gib: float = Field(default=1.0, gt=0, le=65536)
+    """Memory for the clips that it remembers, in GiB, beside ``memory.arena_gib``; segments mode
+    only. When it is full the oldest go, of the stream that has the most."""
+
+    max_model_len: int = Field(default=4096, ge=256, le=1_048_576)
+    """The most tokens of one context."""
+
+    gpu_memory_utilization: float = Field(default=0.1, gt=0, lt=1)
+    """Share of the GPU's memory for its vLLM, beside ``vllm.gpu_memory_utilization``: for its
+    weights, and the KV of what it computes. On a CPU it takes ``vllm.kv_cache_gib`` once more."""
+
+
 class EngineSection(Section):
     """The model, and the engine that runs it."""
 
@@ -162,6 +195,9 @@ class EngineSection(Section):
     max_question_images: int = Field(default=4, ge=0, le=64)
     """The most pictures that one question may bring along."""
 
+    decider: DeciderSection | None = None
+    """A smaller model for the checks of watches; None: they run on the model that answers."""
+
     memory: MemorySection = MemorySection()
     restarts: RestartSection = RestartSection()
     vllm: VllmSection = VllmSection()
@@ -179,3 +215,43 @@ class EngineSection(Section):
                 f"({self.window_clips})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _both_fit_the_gpu(self) -> Self:
+        if self.decider is not None:
+            shares = (self.vllm.gpu_memory_utilization, self.decider.gpu_memory_utilization)
+            if sum(shares) > MAX_SHARE:
+                raise ValueError(
+                    f"vllm.gpu_memory_utilization ({shares[0]:g}) and "
+                    f"decider.gpu_memory_utilization ({shares[1]:g}) are more than {MAX_SHARE:g} "
+                    "of the GPU's memory: lower the first, so that both models fit"
+                )
+        return self
+
+    def of_decider(self) -> "EngineSection | None":
+        """What the decider's own engine is told; None where there is none."""
+        decider = self.decider
+        if decider is None:
+            return None
+        memory = MemorySection(
+            recent_clips=decider.window_clips,
+            retrieved_clips=0,
+            arena_gib=decider.arena_gib,
+            index_gib=DECIDER_INDEX_GIB,
+        )
+        vllm = self.vllm.model_copy(
+            update={
+                "max_model_len": decider.max_model_len,
+                "gpu_memory_utilization": decider.gpu_memory_utilization,
+                "guessed_tokens": 0,
+            }
+        )
+        return EngineSection(
+            model=decider.model,
+            mode=decider.mode,
+            window_clips=decider.window_clips,
+            max_question_images=0,
+            memory=memory,
+            restarts=self.restarts,
+            vllm=vllm,
+        )

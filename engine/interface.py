@@ -53,12 +53,19 @@ class EngineInfo:
     """Whether an answer can call functions."""
     score_heads: tuple[str, ...] = ()
     """Names of the heads that the model brings along and that can be read by a check."""
+    decider: "EngineInfo | None" = None
+    """The smaller model that the checks of watches run on; None where it is this one."""
     nameplate_prompt: str | None = None
     """The system prompt of questions that bring none, behind which the model can be told what
     people call the stream and say of it; None where it is not to be told, since it answers worse
     with a prompt that it was not trained with."""
     survives: Guarantee = Guarantee.NONE
     """What a clip survives once the engine says that it is durable; NONE: it never is."""
+
+    @property
+    def of_checks(self) -> "EngineInfo":
+        """The model that the checks of watches run on."""
+        return self.decider or self
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def capabilities(info: EngineInfo, guarantee: Guarantee, *, protocol_version: in
         frame_width=info.frame_width,
         frame_height=info.frame_height,
         guarantee=guarantee,
-        score_heads=list(info.score_heads),
+        score_heads=list(info.of_checks.score_heads),
     )
 
 

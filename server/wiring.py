@@ -26,6 +26,7 @@ from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.tracer import Tracer
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
+from onlooker.engine.paired_engine import PairedEngine
 from onlooker.engine.shared_core import SharedCore
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.server.auth import Authenticator, OriginGuard
@@ -91,17 +92,27 @@ NOTICES_MISSED = 3
 def make_engine(
     settings: Settings, *, clock: Clock, metrics: Metrics, core: SharedCore | None = None
 ) -> Engine:
-    """The engine that the settings name. vLLM is imported only where it is used. `core`: the engine
-    core of several gateways; a scripted engine is each gateway's own all the same."""
+    """The engine that the settings name, or the two. vLLM is imported only where it is used.
+    `core`: the engine core of several gateways; a scripted engine is each gateway's own all the
+    same."""
+    deciding = settings.engine.of_decider()
     if settings.engine.mode == "fake":
         engine = ScriptedEngine(clock=clock)
         max_images = settings.engine.max_question_images
-        return ScriptedEngine(clock=clock, info=replace(engine.info, max_images=max_images))
+        engine = ScriptedEngine(clock=clock, info=replace(engine.info, max_images=max_images))
+        return engine if deciding is None else PairedEngine(engine, ScriptedEngine(clock=clock))
     from onlooker.engine.vllm_adapter.engine import make_engine as make_vllm_engine
 
-    return make_vllm_engine(
+    answerer = make_vllm_engine(
         settings.engine, clock, metrics, settings.store, settings.scheduler, core
     )
+    if deciding is None:
+        return answerer
+    try:
+        decider = make_vllm_engine(deciding, clock, metrics, scheduler=settings.scheduler)
+    except ConfigError as error:
+        raise ConfigError(f"the decider (engine.decider): {error.message}") from error
+    return PairedEngine(answerer, decider)
 
 
 def make_gateway(

@@ -142,14 +142,15 @@ class WatchKeeper:
             InvalidRequest, TooLarge: see `check_options`.
         """
         settings = self._service.settings
-        wording = self._service.model.wording
+        model = self._service.model
         watch = self.get(watch_id).updated(
             changes,
-            wording=wording,
+            wording=model.of_checks.wording,
             settings=settings,
+            replies=model.wording,
             changed_wall_s=self._service.clock.wall_s(),
         )
-        check_options(watch.options, settings, score_heads=self._service.model.score_heads)
+        check_options(watch.options, settings, score_heads=model.of_checks.score_heads)
         self._lookers[watch_id].stop()
         self._begin(watch)
         self._tell(watch, "updated")
@@ -299,7 +300,8 @@ class WatchKeeper:
         self, watch_id: str, options: WatchOptions, created_wall_s: float, created_s: float
     ) -> Watch:
         settings = self._service.settings
-        check_options(options, settings, score_heads=self._service.model.score_heads)
+        model = self._service.model
+        check_options(options, settings, score_heads=model.of_checks.score_heads)
         if len(self._lookers) >= settings.max_per_stream:
             raise TooLarge(
                 f"a stream takes {settings.max_per_stream} watches (setting "
@@ -311,7 +313,8 @@ class WatchKeeper:
         watch = Watch.make(
             watch_id,
             options,
-            wording=self._service.model.wording,
+            wording=model.of_checks.wording,
+            replies=model.wording,
             settings=settings,
             created_wall_s=created_wall_s,
             created_s=created_s,

@@ -19,15 +19,23 @@ class Prompts:
     than its condition."""
 
     @classmethod
-    def of(cls, options: WatchOptions, wording: Wording) -> "Prompts":
-        """The prompts that the checked `options` of a watch lead to."""
+    def of(
+        cls, options: WatchOptions, wording: Wording, *, replies: Wording | None = None
+    ) -> "Prompts":
+        """The prompts that the checked `options` of a watch lead to. `wording`: of the model that
+        checks; `replies`: of the model that replies, where it is another."""
+        replies = replies or wording
         if options.kind == "alert":
             assert options.condition is not None
             question = wording.question_for(options.condition)
             return cls(question, wording.commentary, options.answer_prompt)
         if options.kind == "commentary":
             instruction = options.instruction or wording.commentary
-            return cls(CheckQuestion(instruction, about_event=True), instruction, instruction)
+            reply = options.instruction or replies.commentary
+            return cls(CheckQuestion(instruction, about_event=True), instruction, reply)
         assert options.question is not None
-        deferred = wording.deferred.replace("{question}", options.question.strip())
-        return cls(CheckQuestion(options.question, about_event=False), deferred, deferred)
+        checked, deferred = (
+            one.deferred.replace("{question}", options.question.strip())
+            for one in (wording, replies)
+        )
+        return cls(CheckQuestion(options.question, about_event=False), checked, deferred)

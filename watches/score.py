@@ -10,6 +10,7 @@ from onlooker.core.ids import ResponseId, new_id
 from onlooker.core.media import Clip
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.interface import Question
+from onlooker.engine.wording import Wording
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.watches.prompts import Prompts
 from onlooker.watches.schema import for_writing
@@ -60,7 +61,7 @@ class ForkScore:
     """What a reply is held to while the model writes it, where the model can."""
 
     async def margin(self) -> float:
-        wording, question = self.shared.service.model.wording, self.prompts.check
+        wording, question = self._wording, self.prompts.check
         found = await self._check(
             question.text,
             answers=(wording.yes, wording.no),
@@ -70,7 +71,7 @@ class ForkScore:
 
     async def heads(self) -> Mapping[str, float]:
         question = self.prompts.check
-        num_clips = self.shared.service.model.wording.num_clips_for(question)
+        num_clips = self._wording.num_clips_for(question)
         found = await self._check(question.text, reads_heads=True, num_clips=num_clips)
         return found.heads
 
@@ -80,7 +81,7 @@ class ForkScore:
         return found.perplexity
 
     async def silence(self) -> Silence:
-        answers = (self.shared.service.model.wording.silence,)
+        answers = (self._wording.silence,)
         found = await self._check(self.prompts.silence, answers=answers)
         chance = math.exp(found.logprobs[0])
         return Silence(chance, 0.0 if found.best_answer == 0 else math.exp(found.best))
@@ -107,6 +108,11 @@ class ForkScore:
         return replace(self, prompts=replace(self.prompts, reply=prompt), json_schema=json_schema)
 
     @property
+    def _wording(self) -> Wording:
+        """How the model that checks is asked."""
+        return self.shared.service.model.of_checks.wording
+
+    @property
     def _reply_prompt(self) -> str:
         return self.prompts.reply or self.prompts.check.text
 
@@ -128,6 +134,7 @@ class ForkScore:
                 answers=answers,
                 given=given,
                 reads_heads=reads_heads,
-                num_clips=num_clips or self.shared.service.model.wording.num_clips,
+                decides=True,
+                num_clips=num_clips or self._wording.num_clips,
             )
         )

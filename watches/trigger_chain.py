@@ -48,11 +48,23 @@ HEADS_THRESHOLDS: Mapping[HeadsRule, float] = {
 
 
 def make_trigger(
-    options: WatchOptions, question: CheckQuestion, wording: Wording, settings: WatchesSection
+    options: WatchOptions,
+    question: CheckQuestion,
+    wording: Wording,
+    settings: WatchesSection,
+    *,
+    replies: Wording | None = None,
 ) -> Trigger:
-    """The trigger of a watch with these checked options, which asks `question` for yes or no."""
-    names = options.triggers(wording)
-    links = [_make(name, options, question, wording, settings) for name in names]
+    """The trigger of a watch with these checked options, which asks `question` for yes or no.
+    `wording`: of the model that checks; `replies`: of the model that replies, where it is
+    another."""
+    not_yet = (replies or wording).not_yet
+    links = [
+        EvidenceTrigger(not_yet=not_yet)
+        if name == "evidence"
+        else _make(name, options, question, wording, settings)
+        for name in options.triggers(wording)
+    ]
     return links[0] if len(links) == 1 else ChainTrigger(links)
 
 
@@ -100,8 +112,6 @@ def _make(
         return OutlierTrigger(z=OUTLIER_Z, bias=bias, temperature=temperature)
     if name == "heads":
         return _heads_trigger(options, question)
-    if name == "evidence":
-        return EvidenceTrigger(not_yet=wording.not_yet)
     if name == "health":
         named = troubles_in(options.condition or "")
         return HealthTrigger(named or frozenset(ViewTrouble), while_true=options.while_true)

@@ -71,15 +71,17 @@ class Watch:
         settings: WatchesSection,
         created_wall_s: float,
         created_s: float,
+        replies: Wording | None = None,
     ) -> "Watch":
-        """A new watch with these options, which must have been checked."""
-        prompts = Prompts.of(options, wording)
+        """A new watch with these options, which must have been checked. `wording`: of the model
+        that checks; `replies`: of the model that replies, where it is another."""
+        prompts = Prompts.of(options, wording, replies=replies)
         return cls(
             watch_id=watch_id,
             options=options,
             created_wall_s=created_wall_s,
             created_s=created_s,
-            trigger=make_trigger(options, prompts.check, wording, settings),
+            trigger=make_trigger(options, prompts.check, wording, settings, replies=replies),
             trigger_names=options.triggers(wording),
             prompts=prompts,
             max_per_minute=options.max_alerts_per_minute or settings.max_alerts_per_minute,
@@ -142,6 +144,7 @@ class Watch:
         wording: Wording,
         settings: WatchesSection,
         changed_wall_s: float,
+        replies: Wording | None = None,
     ) -> "Watch":
         """The same watch with other options. The trigger begins anew where a change concerns it; an
         option that is named as it was has not changed."""
@@ -154,6 +157,7 @@ class Watch:
             settings=settings,
             created_wall_s=self.created_wall_s,
             created_s=self.created_s,
+            replies=replies,
         )
         fresh.counts, fresh._alerts_s = self.counts, self._alerts_s
         fresh.changed_wall_s = changed_wall_s

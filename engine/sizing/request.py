@@ -44,6 +44,12 @@ def make_plan(
     memory = settings.memory
     recent = memory.recent_clips or DEFAULT_RECENT
     share = settings.vllm.gpu_memory_utilization
+    if settings.decider is not None:
+        raise ConfigError(
+            "a plan is of one model: leave engine.decider out, with engine.vllm."
+            f"gpu_memory_utilization as it is ({share:g}), and plan the decider's model by itself "
+            "with its own share"
+        )
     budgets = MemoryBudgets.of(
         memory,
         host_bytes=int(host_gib * 2**30),

@@ -77,7 +77,7 @@ async def create_order(
     labels = checked_labels(request.labels, gateway.settings.streams.nameplates)
     asked = request.model_dump(mode="json", exclude={"labels"}, exclude_unset=True)
     options = watch_options(WatchConfig.model_validate(asked), grant)
-    heads = gateway.hub.info.score_heads
+    heads = gateway.hub.info.of_checks.score_heads
     check_options(options, gateway.settings.watches, score_heads=heads)
     await gateway.hub.webhooks.check(options.webhook)
     order = StandingOrder(new_id(ORDER_PREFIX[:-1]), labels, options, gateway.clock.wall_s())
@@ -133,7 +133,7 @@ async def change_order(
         options=replace(before.options, **changes),
         changed_wall_s=gateway.clock.wall_s(),
     )
-    heads = gateway.hub.info.score_heads
+    heads = gateway.hub.info.of_checks.score_heads
     check_options(order.options, gateway.settings.watches, score_heads=heads)
     await gateway.hub.webhooks.check(changes.get("webhook"))
     await orders.change(tenant, order)

@@ -15,7 +15,10 @@ def memory_budgets(settings: EngineSection, *, cpu: bool) -> MemoryBudgets:
     """
     beside_bytes = None
     if not cpu:
-        left = seams.device_memory_bytes() * (1 - settings.vllm.gpu_memory_utilization)
+        taken = settings.vllm.gpu_memory_utilization
+        if settings.decider is not None:
+            taken += settings.decider.gpu_memory_utilization
+        left = seams.device_memory_bytes() * (1 - taken)
         beside_bytes = int(left * settings.vllm.tensor_parallel_size)
     found = MemoryBudgets.of(
         settings.memory,
