@@ -330,6 +330,11 @@ class Settings(Section):
         server, url = self.server, None if self.fleet is None else self.fleet.url
         if server.gateways == 1:
             return self
+        if self.engine.decider is not None:
+            raise ValueError(
+                "gateways share one engine core, and each would start a decider of its own: leave "
+                "out engine.decider, or leave server.gateways at 1"
+            )
         if server.tls.self_signed:
             raise ValueError(
                 "gateways call each other, and believe no self-signed certificate: give "

@@ -53,6 +53,14 @@ def test_other_machines_reach_a_gateway_at_the_host_that_they_know() -> None:
             "set fleet.url",
         ),
         ({"server": {"gateways": 2, "port": 65534}, "cache_store": REDIS}, "server.gateway_port"),
+        (
+            {
+                "server": {"gateways": 2},
+                "cache_store": REDIS,
+                "engine": {"decider": {"model": "small"}},
+            },
+            "a decider of its own",
+        ),
     ],
 )
 def test_what_gateways_cannot_share_is_refused_with_what_to_do(
