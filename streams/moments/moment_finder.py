@@ -41,6 +41,9 @@ MAX_SUMMARY_ENTRIES = 20_000
 MIN_LOOSE_WORDS = 3
 """Words of a subject from which on an entry that lacks one of them may tell of it, too."""
 
+NOT_EXACT = "Not all could be checked in time, or for sure."
+"""Said where moments may be missing, or some may be none."""
+
 RETOLD_TOKENS = 1024
 """How long that is of which a model is to tell in its own words."""
 
@@ -166,7 +169,7 @@ class MomentFinder:
     ) -> AsyncGenerator[AnswerEvent]:
         """The events of an answer; no end where it is for the model."""
         wording = engine.info.wording
-        if not entries and not self._may_sweep(plan, wording):
+        if not entries and not await self._may_sweep(plan, wording):
             return
         if plan.wanted is Wanted.SUMMARY:
             most = self._diary.settings.max_summary_items
@@ -206,11 +209,16 @@ class MomentFinder:
         moments = found.moments[: self._settings.max_moments]
         yield self._end(question, first + text, moments, found.is_exact, presence, is_cut=is_cut)
 
-    def _may_sweep(self, plan: QuestionPlan, wording: Wording) -> bool:
-        """Whether it is worth looking for what the diary does not name: the model knows the
-        condition, and answers a check of it reliably."""
-        is_known = plan.condition and wording.rule_for(plan.condition) is not None
-        return self._settings.sweeps and bool(is_known)
+    async def _may_sweep(self, plan: QuestionPlan, wording: Wording) -> bool:
+        """Whether it is worth looking for what the diary does not name: there is a diary, and the
+        model knows the condition, and answers a check of it reliably."""
+        known = wording.rule_for(plan.condition) if plan.condition else None
+        if known is None or known.about_event or not self._settings.sweeps:
+            return False
+        try:
+            return bool(await self._found(plan, "", limit=1))
+        except Overloaded:
+            return False
 
     async def _retold(
         self,
@@ -265,7 +273,7 @@ class MomentFinder:
         times = [self._told(moment) for moment in found.moments]
         if not times:
             none = "None of them shows that."
-            return none if found.is_exact else f"{none} Not all of them could be checked in time."
+            return none if found.is_exact else f"{none} {NOT_EXACT}"
         if plan.wanted is Wanted.LAST_SEEN and found.is_lasting:
             text = f"It is still there, last noted at {times[-1]}."
         elif plan.wanted in (Wanted.LAST, Wanted.LAST_SEEN):
@@ -276,7 +284,7 @@ class MomentFinder:
             text = (
                 f"{counted(len(times), 'time').capitalize()}: {listed(times, max_told=max_told)}."
             )
-        return text if found.is_exact else f"{text} Not all moments could be checked in time."
+        return text if found.is_exact else f"{text} {NOT_EXACT}"
 
     def _told(self, moment: FoundMoment) -> str:
         return self._summaries.told_at(moment.at_s, moment.wall_s)
