@@ -11,7 +11,8 @@ of a clip beside that of `off`. What stands by itself in a method's figures is t
 
 Answers, with the demo model as it is (9 vision tokens a clip): on held-out worlds, `accuracy` of
 questions about now, asked while it watches, and about named seconds; `recall` of questions whose
-evidence has to be found by content. Methods that lose stay in the table.
+evidence has to be found by content. `computed_ratio` is the share of these clips' tokens, text
+included, that was computed. Methods that lose stay in the table.
 
 Not shown: a real model, real video, a GPU. `+kept` encodes only the places that are computed.
 """
@@ -64,6 +65,13 @@ ASK_EVERY = 8
 
 Encoder = Literal["all", "kept"]
 
+ALL: tuple[Encoder, ...] = ("all",)
+_ENCODERS: dict[str, tuple[Encoder, ...]] = {
+    "filled": ("all", "kept"),
+    "shown_again": ("all", "kept"),
+}
+"""What of a clip is encoded in methods that are measured with more than `ALL`."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=32, help="of each scene [32]")
@@ -73,13 +81,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--part", choices=("costs", "answers"), default=None, help="one part only [both]"
     )
+    parser.add_argument(
+        "--methods", nargs="+", choices=list(DROPS), default=list(DROPS), help="beside off [all]"
+    )
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Costs and answers of every method."""
     found: dict[str, dict[str, Any]] = defaultdict(dict)
     for encoder in ("all", "kept"):
-        methods = ["off", *(DROPS if encoder == "all" else ("filled", "shown_again"))]
+        asked = [
+            name
+            for name in DROPS
+            if name in options.methods and encoder in _ENCODERS.get(name, ALL)
+        ]
+        if not asked:
+            continue
+        methods = ["off", *asked]
         if options.part != "answers":
             await _costs(options, found, methods, encoder)
         if options.part != "costs":
@@ -215,15 +233,17 @@ async def _answers(
         for number in range(options.worlds)
     ]
     marks: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    computed: dict[str, int] = dict.fromkeys(methods, 0)
     running = _running(options.model, encoder, Metrics(), "answers")
     async with running as engine, asyncio.TaskGroup() as group:
         for number, world in enumerate(worlds):
             asked = world.questions(options.questions)
             for method in methods:
                 stream_id = StreamId(f"world-{number}-{method}")
-                group.create_task(_watch(engine, stream_id, world, asked, method, marks))
+                group.create_task(_watch(engine, stream_id, world, asked, method, marks, computed))
     for method in methods:
         row = found[_name(method, encoder)]
+        row.setdefault("computed_ratio", round(computed[method] / computed["off"], 3))
         for name, right in marks[method].items():
             row.setdefault(name, round(statistics.mean(right), 3))
             row.setdefault("questions", {}).setdefault(name, len(right))
@@ -236,13 +256,16 @@ async def _watch(
     asked: Sequence[HourQuestion],
     method: str,
     marks: dict[str, dict[str, list[bool]]],
+    computed: dict[str, int],
 ) -> None:
-    """Watch a world with one method and answer questions about it."""
+    """Watch a world with one method and answer questions about it. `computed`: counts the tokens of
+    clips that were computed, by method."""
     rng = random.Random(world.num_clips)
     await engine.open_stream(stream_id)
     info = engine.info
     for clip in world.clips(stream_id, info.frame_width, info.frame_height):
-        await engine.ingest(clip, Care(token_drop=method))
+        result = await engine.ingest(clip, Care(token_drop=method))
+        computed[method] += result.num_tokens - result.num_cached_tokens
         if clip.clip_index % ASK_EVERY == ASK_EVERY - 1:
             seen = world.view.prefix(clip.clip_index + 1)
             family = NOW[clip.clip_index // ASK_EVERY % len(NOW)]
@@ -300,7 +323,7 @@ def table(figures: dict[str, Any]) -> str:
         ]
         if lines:
             parts.append(rows((scene, *COSTS, "clip ms"), lines))
-    answers = ("accuracy", "now", "at_time", "recall")
+    answers = ("computed_ratio", "accuracy", "now", "at_time", "recall")
     lines = [
         (name, *(row.get(one) for one in answers))
         for name, row in methods.items()

@@ -26,8 +26,8 @@ class TokenDrop:
     make: Callable[[], Chooser]
     """A function that makes the method's state for one stream."""
     is_filled: bool = False
-    """Whether places that are not computed get the keys and values that they had before, so that
-    the clip stays whole; else the clip is kept without them."""
+    """Whether places that are not computed get the keys and values that they had in the clip
+    before, so that the clip stays whole; else the clip is kept without them."""
     window_share: float = 1.0
     """`TokenDropSection.again_clips` where it is not set, as a share of the recent window."""
 
@@ -36,7 +36,8 @@ class TokenDrop:
     ) -> Mask:
         """Which places of a clip are computed: one at least."""
         again = settings.again_clips or max(1, int(recent_clips * self.window_share))
-        found = chooser.choose(glance, DropLimits(settings.threshold, again))
+        anchors = settings.anchor_places if self.is_filled else 0
+        found = chooser.choose(glance, DropLimits(settings.threshold, again, anchors))
         if not found.any():
             found[np.argmax(glance.changes)] = True
         return found

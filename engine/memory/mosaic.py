@@ -81,6 +81,8 @@ class Mosaic:
         self._levels = np.zeros(3, np.float32)
         self._shown_levels: NDArray[np.float32] = np.zeros((3, 0), np.float32)
         self._origins: NDArray[np.int64] = np.empty(0, np.int64)
+        self.newest = NOBODY
+        """The clip that was noted last; `NOBODY` at first."""
 
     def look(self, frames: Sequence[Pixels], clip_index: int) -> Glance:
         """How the two `frames` of a clip look beside what was shown; notes nothing."""
@@ -119,7 +121,7 @@ class Mosaic:
         fresh = shown.reshape(rows, columns).repeat(self._side, 0).repeat(self._side, 1)
         np.copyto(self._shown, glance.blocks, where=fresh)
         self._shown_levels[:, shown] = glance.levels[:, None]
-        self._origins[shown] = glance.clip_index
+        self._origins[shown] = self.newest = glance.clip_index
         self._before, self._levels = glance.blocks, glance.levels
 
     @property

@@ -5,6 +5,8 @@ token 0 and is never computed; any run of the second part may be saved as new se
 
     token   0 ........ N .............................. end
             | load/slot |  save (a new clip) | question |
+
+The first part of a prompt that computes only some rows of a clip ends with the clip's other rows.
 """
 
 from collections.abc import Mapping
@@ -29,7 +31,8 @@ KV."""
 @dataclass(frozen=True, slots=True)
 class Filling:
     """Rows of a segment that this prompt does not compute: they are those of another segment,
-    turned to where they stand now."""
+    turned to where they stand now. They are placed right before the segment's computed tokens,
+    which see them; then they are kept with what has become of the anchors since."""
 
     key: str
     """The key of the other segment."""
@@ -40,6 +43,10 @@ class Filling:
     shift: int
     """How many rotary positions further the rows stand from their segment's first token than
     `from_rows` do from theirs."""
+    anchors: list[int] = field(default_factory=list)
+    """Rows of the segment that this prompt computes though their picture has not changed."""
+    from_anchors: list[int] = field(default_factory=list)
+    """Rows of the other segment that show the same, as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +72,8 @@ class SaveSpan:
     epoch: int = 0
     """The epoch of the right by which the stream is written. Where the workers know of a newer one
     the segment is not kept. 0: streams have no owners."""
-    fillings: list[Filling] = field(default_factory=list)
-    """Where the other rows come from."""
+    filling: Filling | None = None
+    """Where the other rows come from; they stand in the prompt right before `start`."""
 
     @property
     def computed_offsets(self) -> list[list[int]]:
@@ -74,6 +81,12 @@ class SaveSpan:
         if not self.rows:
             return self.offsets
         return [[axis[row] for row in self.rows] for axis in self.offsets]
+
+    @property
+    def filled(self) -> slice:
+        """The tokens of this prompt where the rows stand that are not computed."""
+        count = 0 if self.filling is None else len(self.filling.rows)
+        return slice(self.start - count, self.start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +143,10 @@ class RequestPlan:
         spans = [(run.start, run.num_covered_tokens) for run in self.loads.runs]
         if self.retrieval is not None:
             spans += [(slot.start, slot.num_tokens) for slot in self.retrieval.slots]
+        spans += [(save.filled.start, save.start - save.filled.start) for save in self.saves]
         covered = 0
         for start, num_tokens in sorted(spans):
-            if start != covered:
+            if num_tokens and start != covered:
                 raise ValueError(f"the covered part of a prompt has a hole at token {covered}")
             covered += num_tokens
         return covered

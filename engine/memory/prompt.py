@@ -75,6 +75,7 @@ class PromptBuilder:
         self._loads = LoadRuns()
         self._saves: list[SaveSpan] = []
         self._slots: list[MemorySlot] = []
+        self._num_filled = 0
         self._reads: list[str] = []
         self._candidates = KeyRuns()
         self._num_wanted = 0
@@ -138,7 +139,7 @@ class PromptBuilder:
         features: object,
         span_s: tuple[float, float] = (0, 0),
         before_until_s: float = 0.0,
-        fillings: Sequence[Filling] = (),
+        filling: Filling | None = None,
         *,
         epoch: int = 0,
     ) -> ClipTokens:
@@ -147,12 +148,13 @@ class PromptBuilder:
         Args:
             span_s: the stream time that it shows, in seconds.
             before_until_s: where the cover of the clip before it ends, in seconds.
-            fillings: where the places come from that `clip` is without; then it is kept whole.
+            filling: where the places come from that `clip` is without; then it is kept whole.
             epoch: see `SaveSpan`.
         """
         kept = clip
-        if fillings and clip.whole is not None:
+        if filling is not None and clip.whole is not None:
             kept = replace(clip.whole, shown_ratio=clip.shown_ratio)
+            self._fill(kept, filling)
         self._saves.append(
             SaveSpan(
                 clip.key,
@@ -163,9 +165,9 @@ class PromptBuilder:
                 start_s=span_s[0],
                 end_s=span_s[1],
                 meta={**kept.meta(), BEFORE_UNTIL: repr(before_until_s)},
-                rows=clip.rows.tolist() if fillings else [],
+                rows=[] if filling is None else clip.rows.tolist(),
                 epoch=epoch,
-                fillings=list(fillings),
+                filling=filling,
             )
         )
         self.picture(clip, features)
@@ -210,7 +212,8 @@ class PromptBuilder:
     def num_computed_tokens(self) -> int:
         """Tokens that are neither loaded nor left to retrieval."""
         covered = sum(run.num_covered_tokens for run in self._loads.runs)
-        return len(self._ids) - covered - sum(slot.num_tokens for slot in self._slots)
+        covered += sum(slot.num_tokens for slot in self._slots) + self._num_filled
+        return len(self._ids) - covered
 
     def build(self) -> SegmentPrompt:
         """The prompt and its plan."""
@@ -259,6 +262,14 @@ class PromptBuilder:
         self._placed.append((offsets, self._position))
         self._ids += token_ids
         self._position += count
+
+    def _fill(self, clip: ClipTokens, filling: Filling) -> None:
+        """Place the rows of `clip` that are not computed before those that are: all that is loaded
+        stands at the beginning of a prompt, and only what stands before a token is seen by it. The
+        position goes on behind the whole clip."""
+        self._placed.append((clip.offsets[:, filling.rows], self._position))
+        self._ids += [clip.token_ids[row] for row in filling.rows]
+        self._num_filled += len(filling.rows)
 
     def _store(self, clip: ClipTokens) -> None:
         """Add a clip that is not computed."""

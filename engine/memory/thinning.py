@@ -2,10 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from onlooker.core.media import Clip
 from onlooker.engine.care import NO_CARE, Care
@@ -28,8 +25,8 @@ class ThinClip:
 
     tokens: ClipTokens
     """The clip with the places that are computed."""
-    fillings: Sequence[Filling]
-    """Where its other places come from; empty: it is kept without them."""
+    filling: Filling | None
+    """Where its other places come from; None: it is kept without them."""
     glance: Glance
     shown: Mask
 
@@ -84,33 +81,36 @@ class Thinner:
             return None
         assert memory.chooser is not None
         shown = drop.mask(memory.chooser, glance, self._settings, self._recent_clips)
-        fillings: list[Filling] = []
+        filling: Filling | None = None
         if drop.is_filled:
-            fillings = _fillings(memory, tokens, glance, shown)
+            filling = _filling(memory, tokens, glance, shown, self._settings.threshold)
+            if filling is None:
+                shown[:] = True
         if shown.all():
-            return ThinClip(tokens, (), glance, shown)
+            return ThinClip(tokens, None, glance, shown)
         thin = tokens.without(shown, is_encoded_alone=self._settings.encoder == "kept")
-        return ThinClip(thin, fillings, glance, shown)
+        return ThinClip(thin, filling, glance, shown)
 
 
-def _fillings(
-    memory: StreamMemory, tokens: ClipTokens, glance: Glance, shown: Mask
-) -> list[Filling]:
-    """Where the places come from that are not `shown`. Places of clips that are gone, or that were
-    laid out in another way, are put into `shown`: they are computed anew."""
-    found = []
-    for origin in np.unique(glance.origins[~shown]).tolist():
-        places = np.flatnonzero(~shown & (glance.origins == origin))
-        earlier = None if origin == NOBODY else memory.at_index(origin)
-        if earlier is None or earlier.tokens.grid != tokens.grid or earlier.tokens.kept is not None:
-            shown[places] = True
-            continue
-        rows = tokens.picture_rows[places]
-        from_rows = earlier.tokens.picture_rows[places]
-        shifts = tokens.offsets[:, rows] - earlier.tokens.offsets[:, from_rows]
-        if (shifts != shifts[0, 0]).any():
-            shown[places] = True
-            continue
-        filling = Filling(earlier.tokens.key, rows.tolist(), from_rows.tolist(), int(shifts[0, 0]))
-        found.append(filling)
-    return found
+def _filling(
+    memory: StreamMemory, tokens: ClipTokens, glance: Glance, shown: Mask, threshold: float
+) -> Filling | None:
+    """What fills the places that are not `shown`: the clip that was noted last, which has them all.
+    None where it is gone, or was laid out in another way."""
+    assert memory.mosaic is not None
+    earlier = memory.at_index(memory.mosaic.newest)
+    if earlier is None or earlier.tokens.grid != tokens.grid or earlier.tokens.kept is not None:
+        return None
+    picture, before = tokens.picture_rows, earlier.tokens.picture_rows
+    shifts = tokens.offsets[:, picture] - earlier.tokens.offsets[:, before]
+    if (shifts != shifts[0, 0]).any():
+        return None
+    anchors = shown & (glance.changes <= threshold) & (glance.origins != NOBODY)
+    return Filling(
+        earlier.tokens.key,
+        picture[~shown].tolist(),
+        before[~shown].tolist(),
+        int(shifts[0, 0]),
+        picture[anchors].tolist(),
+        before[anchors].tolist(),
+    )

@@ -26,15 +26,15 @@ class TokenDropSection(Section):
 
     method: DropName = "off"
     """``off``: all. ``filled``: only places that changed are computed, and the clip is made whole
-    from the keys and values that the other places had before; for any model. ``shown_again``: only
-    places that changed, and each place again in turn; clips get smaller, and the model has to find
-    in an earlier clip what a later one leaves out. ``dtd``: as TimeChat-Online does it, what
-    differs little from the clip before is left out, and never shown again. ``stc``: as STC's pruner
-    does it, of each picture the 60 of 196 places least like its mean and that of those before.
-    ``curvestream``: as CurveStream routes, clips are whole, blurred (every other place) or hardly
-    computed, by how sharply the path of pictures turns; both on pixels instead of features. All but
-    ``off`` and ``filled`` change what a model sees in a way that it may have to be trained for:
-    measure first (``make bench SCENARIO=tokens``)."""
+    from the keys and values that the other places had in the clip before; for any model.
+    ``shown_again``: only places that changed, and each place again in turn; clips get smaller, and
+    the model has to find in an earlier clip what a later one leaves out. ``dtd``: as
+    TimeChat-Online does it, what differs little from the clip before is left out, and never shown
+    again. ``stc``: as STC's pruner does it, of each picture the 60 of 196 places least like its
+    mean and that of those before. ``curvestream``: as CurveStream routes, clips are whole, blurred
+    (every other place) or hardly computed, by how sharply the path of pictures turns; both on
+    pixels instead of features. All but ``off`` and ``filled`` change what a model sees in a way
+    that it may have to be trained for: measure first (``make bench SCENARIO=tokens``)."""
 
     under_load: Literal["off", "filled", "shown_again"] = "off"
     """The method for streams that chose none, where `method` is ``off`` and there is too much to
@@ -49,6 +49,13 @@ class TokenDropSection(Section):
     """Each place is computed at least once in so many clips, in turn, changed or not. None: as many
     as the recent window holds for ``filled``, and a quarter of them for ``shown_again``, so that
     every place is in view also where load has made the window small. ``dtd`` has none."""
+
+    anchor_places: int = Field(default=3, ge=0, le=4096)
+    """For ``filled``, the least number of places of a clip that are computed though they have not
+    changed. What has become of them since the clip before (the time, and what the model has seen)
+    is taken to have become of the places that are not computed, too: without any, those go on
+    saying that it is as late as when they were computed, and questions about a single second of
+    the past are answered worse. Places whose turn it is count."""
 
     encoder: Literal["all", "kept"] = "all"
     """What the vision tower encodes of a clip. ``all``: the whole picture, so that what is computed
@@ -67,6 +74,7 @@ class DropLimits:
 
     threshold: float
     again_clips: int
+    anchor_places: int = 0
 
 
 class Chooser(Protocol):
@@ -82,7 +90,8 @@ class Chooser(Protocol):
 
 
 class ChangedOrDue:
-    """Places that changed since they were last shown, and those whose turn it is."""
+    """Places that changed since they were last shown, those whose turn it is, and, where too few of
+    these have not changed, the ones that were shown longest ago."""
 
     def choose(self, glance: Glance, limits: DropLimits) -> Mask:
         count = limits.again_clips
@@ -91,6 +100,11 @@ class ChangedOrDue:
         is_old = glance.clip_index - glance.origins >= count
         is_new = (glance.changes > limits.threshold) | (glance.origins == NOBODY)
         found: Mask = is_new | is_due | is_old
+        num_lacking = limits.anchor_places - np.count_nonzero(found & ~is_new)
+        if num_lacking > 0:
+            others = np.flatnonzero(~found)
+            oldest = np.argsort(glance.origins[others], kind="stable")
+            found[others[oldest[:num_lacking]]] = True
         return found
 
     def note(self, glance: Glance) -> None:

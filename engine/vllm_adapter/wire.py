@@ -201,6 +201,8 @@ class LoadOp:
     """Blocks that would hold garbage if a segment is missing."""
     tells_reads: bool
     """Whether the request's output says what was read, and where."""
+    rows: list[int] | None = None
+    """Which tokens of the segment are placed, where only one is named; None: all of all."""
 
 
 @dataclass(slots=True)
@@ -700,14 +702,13 @@ def take_up_segments(keys: Sequence[str]) -> WorkerCall[None]:
 
 
 def _read_save(values: Sequence[Any]) -> SaveSpan:
-    *others, fillings = values
-    made: list[Any] = [*others, [Filling(*one) for one in fillings]]
-    return SaveSpan(*made)
+    *others, filling = values
+    return SaveSpan(*others, filling=None if filling is None else Filling(*filling))
 
 
 def _save_values(span: SaveSpan) -> list[Any]:
-    *values, fillings = _values(span)
-    return [*values, [_values(one) for one in fillings]]
+    *values, filling = _values(span)
+    return [*values, None if filling is None else _values(filling)]
 
 
 def _values(span: SaveSpan | Filling | MemorySlot | RetrievalPlan) -> list[Any]:

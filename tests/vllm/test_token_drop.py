@@ -66,16 +66,28 @@ def picked(tokens: Any, rows: Any, places: Any) -> Any:
     )
 
 
-def filled(piece: Any, rows: Any, sources: Any, offsets: Any) -> Any:
-    """The reference's whole segment: places that were not computed have the keys, without position,
-    and the values of the clip that computed them last."""
+def some_of(piece: Any, rows: Any, offsets: Any) -> Any:
+    """Some rows of a segment of the reference."""
+    return replace(
+        piece,
+        keys=[keys[rows] for keys in piece.keys],
+        values=[values[rows] for values in piece.values],
+        offsets=offsets[:, rows],
+        queries=[],
+    )
+
+
+def filled(piece: Any, rows: Any, before: Any, anchors: Any, offsets: Any) -> Any:
+    """The reference's whole segment: rows that were not computed have the keys, without position,
+    and the values of the clip before, and are changed as the rows of `anchors` are on average."""
     whole = replace(piece, keys=[], values=[], offsets=offsets, queries=[])
+    others = np.setdiff1d(np.arange(offsets.shape[1]), rows)
     for name in ("keys", "values"):
         for layer, computed in enumerate(getattr(piece, name)):
+            source = getattr(before, name)[layer]
             made = torch.full((offsets.shape[1], *computed.shape[1:]), torch.nan)
             made[rows] = computed
-            for row, source in sources:
-                made[row] = getattr(source, name)[layer][row]
+            made[others] = source[others] + (made[anchors] - source[anchors]).mean(0)
             assert not made.isnan().any()
             getattr(whole, name).append(made)
     return whole
@@ -86,8 +98,9 @@ def thinned(vllm: Any, whole: Any, method: DropName, *, step_tokens: int = 0) ->
     kind = f"{method}{step_tokens or ''}"
     memory = StreamMemory(StreamKey("m", "default", "s"))
     layout = vllm.layout
+    settings = TokenDropSection(method=method, again_clips=3)
     thinner = Thinner(
-        TokenDropSection(method=method, again_clips=3),
+        settings,
         tile=layout.patch * layout.merge,
         recent_clips=WINDOW,
     )
@@ -104,7 +117,7 @@ def thinned(vllm: Any, whole: Any, method: DropName, *, step_tokens: int = 0) ->
         builder.load_text("sink", sink_ids(vllm))
         for earlier in found.tokens[first:]:
             builder.load_clip(earlier)
-        kept = builder.save_clip(thin.tokens, pixels, fillings=thin.fillings)
+        kept = builder.save_clip(thin.tokens, pixels, filling=thin.filling)
         if step_tokens:
             with at_most(vllm, step_tokens):
                 vllm.run(builder)
@@ -118,16 +131,16 @@ def thinned(vllm: Any, whole: Any, method: DropName, *, step_tokens: int = 0) ->
         is_shown[tokens.picture_rows] = thin.shown
         rows, places = np.flatnonzero(is_shown), np.flatnonzero(thin.shown)
         past = whole.past(found.pieces[first:])
-        piece, _ = reference.run(picked(full, rows, places), whole.place(len(past) - 1), past)
-        if method == "filled":
-            sources = [
-                (row, found.pieces[origin])
-                for row, origin, shown in zip(
-                    tokens.picture_rows, thin.glance.origins, thin.shown, strict=True
-                )
-                if not shown
-            ]
-            piece = filled(piece, rows, sources, full.offsets)
+        here = whole.place(len(past) - 1)
+        is_filled = method == "filled" and not thin.shown.all()
+        if is_filled:  # what is computed sees the places that are not
+            past.append((some_of(found.pieces[-1], ~is_shown, full.offsets), here))
+        piece, _ = reference.run(picked(full, rows, places), here, past)
+        if is_filled:
+            is_still = thin.shown & (thin.glance.changes <= settings.threshold)
+            anchors = tokens.picture_rows[is_still]
+            assert len(anchors) >= 3
+            piece = filled(piece, rows, found.pieces[-1], anchors, full.offsets)
         found.tokens.append(kept)
         found.pieces.append(piece)
         found.shares.append(float(thin.shown.mean()))

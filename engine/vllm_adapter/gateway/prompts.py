@@ -44,8 +44,8 @@ class Ingesting:
 
     @property
     def is_filled(self) -> bool:
-        """Whether it is kept whole by what earlier clips have."""
-        return self.thin is not None and bool(self.thin.fillings)
+        """Whether it is kept whole by what the clip before it has."""
+        return self.thin is not None and self.thin.filling is not None
 
     def done(self, memory: StreamMemory) -> None:
         """Note that the clip was computed and kept."""
@@ -111,8 +111,8 @@ class SegmentPrompts:
         builder = opening.prompt(sink, [earlier.tokens for earlier in context], salt)
         thin = None if salt is None else await self._thinner.thin(memory, clip, tokens, care)
         span_s, until_s = (clip.start_s, clip.end_s), before_until_s(clip)
-        shown, fillings = (tokens, ()) if thin is None else (thin.tokens, thin.fillings)
-        kept = builder.save_clip(shown, pixels, span_s, until_s, fillings, epoch=memory.epoch)
+        shown, filling = (tokens, None) if thin is None else (thin.tokens, thin.filling)
+        kept = builder.save_clip(shown, pixels, span_s, until_s, filling, epoch=memory.epoch)
         return Ingesting(builder, kept, thin)
 
     async def probing(

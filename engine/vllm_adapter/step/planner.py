@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable
 
-from onlooker.engine.memory.plan import RequestPlan, RequestReport, RetrievalPlan
+from onlooker.engine.memory.plan import (
+    Filling,
+    RequestPlan,
+    RequestReport,
+    RetrievalPlan,
+    SaveSpan,
+)
 from onlooker.engine.vllm_adapter.seams import RequestState, ScheduledRequest
 from onlooker.engine.vllm_adapter.step.fetches import Fetches
 from onlooker.engine.vllm_adapter.wire import (
@@ -57,7 +63,7 @@ class StepPlanner:
         if self._fetches is None or spec is None:
             return True
         keys = [span.key for span in spec.loads.ending_after(num_found)]
-        keys += [filling.key for span in spec.saves for filling in span.fillings]
+        keys += [span.filling.key for span in spec.saves if span.filling is not None]
         return self._fetches.is_ready(request.request_id, keys + spec.reads)
 
     def awaits_fetch(self, request: RequestState) -> bool:
@@ -159,6 +165,11 @@ class StepPlanner:
                         tells_reads=not spec.saves,
                     )
                 )
+            for span in spec.saves:
+                if span.filling is not None and found < span.start:
+                    plan.loads.append(
+                        self._fill(request_id, span, span.filling, found, block_ids, covered_blocks)
+                    )
         if spec.retrieval is not None and (is_loading or request_id not in self._asked):
             # Also a request that loads nothing, when it is new: else its slots would keep whatever
             # their blocks hold.
@@ -190,6 +201,30 @@ class StepPlanner:
                         slots=self._slots(block_ids, first, last - first),
                     )
                 )
+
+    def _fill(
+        self,
+        request_id: str,
+        span: SaveSpan,
+        filling: Filling,
+        found: int,
+        block_ids: list[int],
+        covered_blocks: list[int],
+    ) -> LoadOp:
+        """What places the rows of `span` that are not computed, but for those among the first
+        `found` tokens of the prompt."""
+        there = span.filled
+        skip = max(0, found - there.start)
+        return LoadOp(
+            request_id=request_id,
+            keys=[filling.key],
+            positions=[span.position + filling.shift],
+            skip=skip,
+            slots=self._slots(block_ids, there.start + skip, len(filling.rows) - skip),
+            block_ids=covered_blocks,
+            tells_reads=False,
+            rows=filling.from_rows,
+        )
 
     def _retrieve(
         self,

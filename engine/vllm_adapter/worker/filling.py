@@ -1,8 +1,10 @@
-"""Segments made whole: rows that were not computed are those of other segments, turned to here.
+"""Segments made whole: rows that were not computed are those of another segment, brought here.
 
-The rows of another segment stand in it as they were computed, or as they were filled themselves.
-They are turned once, from where they stand there to where they stand here. The server names for
-each row the segment that computed it, so that nothing is ever turned twice.
+They are turned to where they stand now, and they are made to say what time it is. What a model
+keeps of a place is not only what is seen there but also when: the stamp before the clip, and all
+that it saw before. That part is much alike at all places, so it is learnt from the *anchors*,
+places which show what they showed and were computed all the same: by how much these have changed
+since the other segment, on average, the filled rows are taken to have changed, too.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,45 +13,57 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onlooker.engine.memory.plan import SaveSpan
+from onlooker.engine.memory.plan import Filling, SaveSpan
 from onlooker.engine.vllm_adapter.worker.arena import Segment
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary
 
-Taken = Callable[[Segment, Sequence[int]], tuple[torch.Tensor, torch.Tensor]]
-"""A function that gives keys and values of some rows of a segment, [layers, rows, kv_heads,
-head_dim] each, where those of the new segment lie."""
+Rows = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values of some rows of a segment, [layers, rows, kv_heads, head_dim] each."""
 
 
 def filled(
     span: SaveSpan,
-    sources: Sequence[Segment],
-    computed: tuple[torch.Tensor, torch.Tensor],
+    filling: Filling,
+    computed: Rows,
+    there: Rows,
+    base: int,
     rotary: Rotary,
-    taken: Taken,
     up: Callable[[NDArray[np.int64]], torch.Tensor] = torch.from_numpy,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> Rows:
     """Keys and values of the whole segment of `span`, [layers, tokens, kv_heads, head_dim] each.
 
     Args:
-        sources: the segments that its fillings name, in their order.
-        computed: keys and values of the rows that were computed.
+        computed: the rows that were computed.
+        there: `from_rows` and then `from_anchors` of the other segment, which stands at `base`.
         up: brings numbers to where `computed` lies.
     """
     own = up(np.asarray(span.rows, np.int64))
     keys, values = (_laid(part, own, len(span.offsets[0])) for part in computed)
-    for filling, source in zip(span.fillings, sources, strict=True):
-        rows = up(np.asarray(filling.rows, np.int64))
-        there_keys, there_values = taken(source, filling.from_rows)
-        delta = span.position + filling.shift - source.base
-        turned = rotary.shift(there_keys, torch.full_like(rows, delta))
-        keys.index_copy_(1, rows, turned)
-        values.index_copy_(1, rows, there_values)
+    rows = up(np.asarray(filling.rows, np.int64))
+    count = len(filling.rows)
+    delta = span.position + filling.shift - base
+    there_keys, there_values = there
+    turned = rotary.shift(there_keys, torch.full_like(up(np.arange(there_keys.shape[1])), delta))
+    filled_keys, filled_values = turned[:, :count], there_values[:, :count]
+    if filling.anchors:
+        places = np.asarray(span.offsets, np.int64) + span.position
+        anchors = up(np.asarray(filling.anchors, np.int64))
+        drift = keys.index_select(1, anchors).float() - turned[:, count:].float()
+        # Anchors stand elsewhere in the picture than the rows that go by them, so that it is
+        # without rotary position that their keys have changed alike.
+        drift = rotary.remove(drift, up(places[:, filling.anchors])).mean(1, keepdim=True)
+        drift = drift.expand(-1, count, -1, -1)
+        filled_keys = filled_keys + rotary.remove(drift, up(-places[:, filling.rows]))
+        drift = values.index_select(1, anchors).float() - there_values[:, count:].float()
+        filled_values = filled_values + drift.mean(1, keepdim=True)
+    keys.index_copy_(1, rows, filled_keys.to(keys.dtype))
+    values.index_copy_(1, rows, filled_values.to(values.dtype))
     return keys, values
 
 
-def rows_at_hand(segment: Segment, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values of some rows of a segment that lies on the host."""
-    chosen = torch.tensor(rows)
+def rows_at_hand(segment: Segment, rows: Sequence[int]) -> Rows:
+    """Some rows of a segment that lies on the host."""
+    chosen = torch.tensor(rows, dtype=torch.int64)
     return segment.keys.index_select(1, chosen), segment.values.index_select(1, chosen)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
+from onlooker.engine.memory.plan import Filling
 from onlooker.engine.vllm_adapter.seams import AttentionLayer
 from onlooker.engine.vllm_adapter.wire import SaveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
@@ -53,9 +54,7 @@ class LayerHookMover:
         self._saves, self._rows, self._taken, self._queries = saves, None, [], []
 
     def load(self, pieces: Sequence[Piece], slots: list[int]) -> None:
-        kept = [
-            (one.segment.keys[:, one.skip :], one.segment.values[:, one.skip :]) for one in pieces
-        ]
+        kept = [_placed(one) for one in pieces]
         deltas = [one.position - one.segment.base for one in pieces]
         device = self._layers[0].device
         keys = torch.cat([piece[0] for piece in kept], dim=1).to(device)
@@ -104,9 +103,9 @@ class LayerHookMover:
             if whole is None:
                 continue
             segment, queries = whole.segment(op.span)
-            if op.span.fillings:
+            if op.span.filling is not None:
                 # The queries of rows that were not computed are not known: keys stand in for all.
-                queries, made = None, self._filled(op, segment)
+                queries, made = None, self._filled(op, op.span.filling, segment)
                 if made is None:
                     continue
                 segment = made
@@ -117,18 +116,19 @@ class LayerHookMover:
             found.append(SavedSegment(op, segment, entries, entries, None, wanted))
         return found
 
-    def _filled(self, op: SaveOp, computed: Segment) -> Segment | None:
-        """The whole segment of what was computed; None where one that it is filled from is gone."""
+    def _filled(self, op: SaveOp, filling: Filling, computed: Segment) -> Segment | None:
+        """The whole segment of what was computed; None where that which fills it is gone."""
         span = op.span
-        sources = self._arena.get_all([filling.key for filling in span.fillings])
+        sources = self._arena.get_all([filling.key])
         if sources is None:
             _log.error(
-                "a segment was not kept: one that it is filled from is gone",
+                "a segment was not kept: the one that it is filled from is gone",
                 extra={"request": op.request_id, "key": span.key},
             )
             return None
+        there = rows_at_hand(sources[0], [*filling.from_rows, *filling.from_anchors])
         both = (computed.keys, computed.values)
-        keys, values = filled(span, sources, both, self._rotary, rows_at_hand)
+        keys, values = filled(span, filling, both, there, sources[0].base, self._rotary)
         plain = None
         if span.retrievable:
             plain = self._rotary.remove(keys, torch.tensor(span.offsets) + span.position)
@@ -144,3 +144,11 @@ class LayerHookMover:
             slots = [slot for op in self._saves for slot in op.slots]
             self._rows = self._step_rows.find(slots)
         return x[self._rows].reshape(len(self._rows), -1, self._layers[0].head_size).cpu()
+
+
+def _placed(piece: Piece) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values of the tokens that are placed, [layers, tokens, kv_heads, head_dim] each."""
+    keys, values = piece.segment.keys, piece.segment.values
+    if piece.rows is None:
+        return keys[:, piece.skip :], values[:, piece.skip :]
+    return rows_at_hand(piece.segment, piece.rows[piece.skip :])

@@ -11,7 +11,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from onlooker.engine.vllm_adapter.wire import SaveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment
@@ -20,12 +22,23 @@ from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A segment that is to be placed, but for its first `skip` tokens."""
+    """A segment that is to be placed, or some tokens of it."""
 
     key: str
     segment: Segment
     position: int
+    """The position at which the segment's first token would stand."""
     skip: int
+    """How many of the first tokens are not placed."""
+    rows: Sequence[int] | None = None
+    """Which tokens of the segment there are to be placed, in this order; None: all."""
+
+    @property
+    def chosen(self) -> NDArray[np.int64]:
+        """Which tokens of the segment are placed."""
+        if self.rows is None:
+            return np.arange(self.skip, self.segment.num_tokens)
+        return np.asarray(self.rows[self.skip :], np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from onlooker.engine.memory.plan import Filling
 from onlooker.engine.vllm_adapter.wire import SaveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.cache_view import CacheView
@@ -149,7 +150,9 @@ class StridedMover:
             whole = self._partial.add(op, parts)
             if whole is None:
                 continue
-            made = self._filled(op, whole.parts[0]) if op.span.fillings else whole.parts
+            made: list[torch.Tensor] | None = whole.parts
+            if (filling := op.span.filling) is not None:
+                made = self._filled(op, filling, whole.parts[0])
             if made is not None:
                 yield self._saved(op, *made)
 
@@ -194,21 +197,22 @@ class StridedMover:
         segment = Segment(keys, values, span.position, None, offsets)
         return SavedSegment(op, segment, entries, stored, None)
 
-    def _filled(self, op: SaveOp, kv: torch.Tensor) -> list[torch.Tensor] | None:
-        """What `_saved` takes of the whole segment of `kv`, which was computed; None where one that
-        it is filled from is gone."""
+    def _filled(self, op: SaveOp, filling: Filling, kv: torch.Tensor) -> list[torch.Tensor] | None:
+        """What `_saved` takes of the whole segment of `kv`, which was computed; None where that
+        which fills it is gone."""
         span = op.span
-        sources = self._arena.get_all([filling.key for filling in span.fillings])
+        sources = self._arena.get_all([filling.key])
         if sources is None:
             _log.error(
-                "a segment was not kept: one that it is filled from is gone",
+                "a segment was not kept: the one that it is filled from is gone",
                 extra={"request": op.request_id, "key": span.key},
             )
             return None
         self._pool.join()
+        there = self._rows_of(sources[0], [*filling.from_rows, *filling.from_anchors])
         keys, values = kv.chunk(2, -1)
-        both = (keys, values)
-        keys, values = filled(span, sources, both, self._rotary, self._rows_of, self._streams.up)
+        both, base = (keys, values), sources[0].base
+        keys, values = filled(span, filling, both, there, base, self._rotary, self._streams.up)
         found = [torch.cat([keys, values], -1)]
         if span.retrievable:
             places = np.asarray(span.offsets, np.int64) + span.position
@@ -259,18 +263,19 @@ class StridedMover:
             if segment.run is None:
                 segment = self.adopt(piece.key, segment)
             self._held.append(segment)
-            count = segment.num_tokens - piece.skip
+            chosen = piece.chosen
+            count = len(chosen)
             if segment.run is not None:
                 here = self._shelf.find(piece.key, segment.run)
                 side, run = (0, segment.run) if here is None else (2, here)
                 self._held.append(run)
-                first = run.first + piece.skip
+                rows[side].append(run.first + chosen)
             else:
-                side, first = 1, num_brought
-                kept = torch.cat([segment.keys, segment.values], -1)[:, piece.skip :]
+                side = 1
+                kept = torch.cat([segment.keys, segment.values], -1)[:, torch.from_numpy(chosen)]
                 brought.append(kept.transpose(0, 1))
+                rows[side].append(np.arange(num_brought, num_brought + count))
                 num_brought += count
-            rows[side].append(np.arange(first, first + count))
             deltas[side].append(np.full(count, piece.position - segment.base))
             places[side].append(placed[at : at + count])
             at += count

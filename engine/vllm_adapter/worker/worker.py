@@ -216,7 +216,7 @@ class SegmentWorker:
             self._moving.forget(request_id)
         if self._fetcher is not None:
             for op in plan.loads:  # before what others have fetched takes its room
-                self._kept[op.request_id] = self.arena.found_here(op.keys)
+                self._kept.setdefault(op.request_id, {}).update(self.arena.found_here(op.keys))
             self._fetcher.drop(plan.dropped_requests)
             self._fetcher.begin(plan.fetches)
             if done := self._fetcher.take():
@@ -413,13 +413,15 @@ class SegmentWorker:
             if segments is None:
                 continue
             num_tokens = sum(segment.num_tokens for segment in segments) - op.skip
+            if op.rows is not None:
+                num_tokens = len(op.rows) - op.skip
             if num_tokens != len(op.slots):
                 reason = f"segments of {num_tokens} tokens for places of {len(op.slots)} tokens"
                 self._fail(Refusal(op.request_id, reason, op.block_ids))
                 continue
             skip = op.skip
             for key, segment, position in zip(op.keys, segments, op.positions, strict=True):
-                pieces.append(Piece(key, segment, position, skip))
+                pieces.append(Piece(key, segment, position, skip, op.rows))
                 skip = 0
             slots += op.slots
         if pieces:

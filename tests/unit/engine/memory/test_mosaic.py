@@ -44,7 +44,9 @@ def shown(
 ) -> list[Mask]:
     """Which places of each clip are computed, clips by rows of places."""
     mosaic, chooser, found = Mosaic(TILE), DROPS[method].make(), []
-    limits = TokenDropSection(method=method, threshold=threshold, again_clips=again)
+    limits = TokenDropSection(
+        method=method, threshold=threshold, again_clips=again, anchor_places=0
+    )
     for index, frames in enumerate(clips):
         glance = mosaic.look(frames, index)
         mask = DROPS[method].mask(chooser, glance, limits, 16)
@@ -156,7 +158,7 @@ def test_every_place_is_shown_again_in_turn(method: DropName) -> None:
 def test_a_clip_that_was_lost_was_not_shown() -> None:
     mosaic, drop = Mosaic(TILE), DROPS["filled"]
     chooser = drop.make()
-    limits = TokenDropSection(method="filled", again_clips=4096)
+    limits = TokenDropSection(method="filled", again_clips=4096, anchor_places=0)
     first = mosaic.look(twice(scene()), 0)
     mosaic.note(first, drop.mask(chooser, first, limits, 16))
     for index in (1, 2, 3):  # each is lost

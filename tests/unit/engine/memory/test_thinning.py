@@ -12,6 +12,7 @@ from onlooker.core.media import Clip, Frame, Pixels
 from onlooker.engine.care import NO_CARE, Care
 from onlooker.engine.memory.clip_tokens import ClipTokens, Placeholder
 from onlooker.engine.memory.config import MemorySection
+from onlooker.engine.memory.plan import Filling
 from onlooker.engine.memory.prompt import PromptBuilder
 from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.memory.stream_memory import StreamMemory
@@ -36,7 +37,8 @@ class Stream:
 
     def __init__(self, method: DropName = "filled", **options: Any) -> None:
         self.memory = StreamMemory(StreamKey("m", "default", "s"))
-        section = TokenDropSection(method=method, **{"again_clips": 4096, **options})
+        options = {"again_clips": 4096, "anchor_places": 0, **options}
+        section = TokenDropSection(method=method, **options)
         self.thinner = Thinner(section, tile=TILE, recent_clips=4)
 
     def tokens(self, index: int, *, stamp: int = 2) -> ClipTokens:
@@ -63,26 +65,25 @@ class Stream:
         thin = await self.thin(index, pixels, stamp=stamp, care=care)
         assert thin is not None
         builder = PromptBuilder()
-        kept = builder.save_clip(thin.tokens, "pixels", fillings=thin.fillings)
+        kept = builder.save_clip(thin.tokens, "pixels", filling=thin.filling)
         thin.note(self.memory)
         self.memory.add(RememberedClip(kept, index, float(index), index + 0.5, index + 0.5))
         return thin, builder.build().plan.saves[0]
 
 
-async def test_a_filled_clip_is_kept_whole_from_the_clips_that_computed_its_places() -> None:
+async def test_a_filled_clip_is_kept_whole_from_the_clip_before_it() -> None:
     stream = Stream()
     await stream.keep(0, picture())
     _, span = await stream.keep(1, picture(4))
     assert span.rows == [0, 1, 2 + 4, 11]
     assert span.num_tokens == 4
     assert len(span.offsets[0]) == 12
-    (filling,) = span.fillings
-    assert (filling.key, filling.shift) == (stream.memory.clip_key(0), 0)
-    assert filling.rows == filling.from_rows == [2 + place for place in range(9) if place != 4]
+    assert (span.filling.key, span.filling.shift) == (stream.memory.clip_key(0), 0)
+    others = [2 + place for place in range(9) if place != 4]
+    assert span.filling.rows == span.filling.from_rows == others
+    assert span.filling.anchors == []
     _, span = await stream.keep(2, picture(4, 8))
-    by_key = {filling.key: filling.rows for filling in span.fillings}
-    assert by_key[stream.memory.clip_key(1)] == [2 + 4]  # not clip 2's copy of it, but its own
-    assert by_key[stream.memory.clip_key(0)] == [2, 3, 4, 5, 7, 8, 9]
+    assert (span.filling.key, len(span.filling.rows)) == (stream.memory.clip_key(1), 8)
     kept = [clip.tokens for clip in stream.memory.recent(9)]
     assert [len(tokens.token_ids) for tokens in kept] == [12] * 3
     assert [tokens.shown_ratio for tokens in kept] == pytest.approx([1, 1 / 9, 1 / 9])
@@ -92,19 +93,54 @@ async def test_a_place_stands_further_on_where_the_stamp_has_grown() -> None:
     stream = Stream()
     await stream.keep(0, picture())
     _, span = await stream.keep(1, picture(4), stamp=3)
-    (filling,) = span.fillings
-    assert filling.shift == 1
-    assert [row - 1 for row in filling.rows] == filling.from_rows
+    assert span.filling.shift == 1
+    assert [row - 1 for row in span.filling.rows] == span.filling.from_rows
+
+
+async def test_places_that_were_shown_longest_ago_are_anchors() -> None:
+    stream = Stream(anchor_places=2)
+    await stream.keep(0, picture())
+    for index, anchors in ((1, [0, 1]), (2, [2, 3])):
+        thin, span = await stream.keep(index, picture(8), stamp=1 + index)
+        assert [place for place in range(9) if thin.shown[place]] == anchors + [8] * (index == 1)
+        assert span.filling.anchors == [1 + index + place for place in anchors]
+        assert span.filling.from_anchors == [max(2, index) + place for place in anchors]
+        assert not set(span.filling.rows) & set(span.rows)
+
+
+async def test_where_places_take_their_turn_there_are_no_more_anchors_than_that() -> None:
+    stream = Stream(anchor_places=1, again_clips=3)
+    await stream.keep(0, picture())
+    thin, span = await stream.keep(1, picture())
+    assert thin.shown.sum() == len(span.filling.anchors) == 2
 
 
 async def test_places_of_a_clip_that_is_gone_are_computed_anew() -> None:
     stream = Stream()
     await stream.keep(0, picture())
     await stream.keep(1, picture(4))
-    stream.memory.forget({stream.memory.clip_key(0)})
+    stream.memory.forget({stream.memory.clip_key(1)})
     thin, span = await stream.keep(2, picture(4))
-    assert thin.shown.sum() == 8
-    assert [filling.key for filling in span.fillings] == [stream.memory.clip_key(1)]
+    assert thin.shown.all()
+    assert (span.rows, span.filling) == ([], None)
+
+
+def test_rows_that_are_not_computed_stand_before_those_that_are() -> None:
+    whole = Stream().tokens(1)
+    shown = np.arange(9) == 4
+    rows = [2, 3, 4, 5, 7, 8, 9, 10]
+    builder = PromptBuilder()
+    builder.load_text("sink", [5, 5, 5])
+    filling = Filling("clip/0", rows, rows, 0)
+    builder.save_clip(whole.without(shown), "pixels", filling=filling)
+    prompt = builder.build()
+    assert prompt.token_ids == [5] * 3 + [9] * 8 + [1, 1, 9, 2]
+    assert prompt.plan.num_covered_tokens == 3 + 8
+    assert builder.num_computed_tokens == 4
+    assert (prompt.plan.saves[0].start, prompt.computed[0].start) == (11, 11)
+    assert prompt.positions is not None
+    places = whole.offsets[:, [*rows, 0, 1, 6, 11]] + 3
+    assert (prompt.positions[:, 3:] == places).all()
 
 
 async def test_what_is_deleted_is_no_longer_known_by_its_looks() -> None:
@@ -125,7 +161,7 @@ async def test_a_dropped_clip_keeps_its_extent_and_the_places_of_its_tokens(
     await stream.keep(0, picture())
     thin, span = await stream.keep(1, picture(1, 5))
     whole = stream.tokens(1)
-    assert (span.rows, span.fillings) == ([], [])
+    assert (span.rows, span.filling) == ([], None)
     assert thin.tokens.token_ids == [1, 1, 9, 9, 2]
     assert thin.tokens.extent == whole.extent
     assert (thin.tokens.offsets == whole.offsets[:, [0, 1, 2 + 1, 2 + 5, 11]]).all()

@@ -49,9 +49,10 @@ saves = st.lists(
         end_s=st.floats(0, 1e6),
         meta=st.dictionaries(keys, keys, max_size=2),
         rows=st.lists(counts, max_size=3),
-        fillings=st.lists(
-            st.builds(Filling, keys, st.lists(counts), st.lists(counts), st.integers(-5, 5)),
-            max_size=2,
+        filling=st.none()
+        | st.builds(
+            Filling, keys, *[st.lists(counts, max_size=3)] * 2, st.integers(-5, 5),
+            *[st.lists(counts, max_size=3)] * 2,
         ),
     ),
     max_size=2,

@@ -1,5 +1,7 @@
 """Which requests wait for the store below, and when they need not any more."""
 
+from dataclasses import replace
+
 from onlooker.engine.memory.load_runs import LoadRuns, LoadSpan
 from onlooker.engine.memory.plan import Filling, RequestPlan
 from onlooker.engine.vllm_adapter.step.fetches import Fetches
@@ -115,8 +117,9 @@ def test_a_request_is_started_once_its_segments_are_there() -> None:
 def test_what_a_clip_is_filled_from_is_fetched_before_it_is_seen() -> None:
     planner = StepPlanner(block_size=BLOCK, fetches=Fetches())
     planner.note(holding("sink"))
-    filled = ingesting()
-    filled.saves[0].fillings.append(Filling("clip/0", [0], [0], 0))
+    plan = ingesting()
+    (save,) = plan.saves
+    filled = replace(plan, saves=[replace(save, filling=Filling("clip/0", [], [], 0))])
     assert not planner.is_ready(make_request("i", filled, num_prompt_tokens=60), 0)
     assert [op.keys for op in planner.plan([]).fetches] == [["sink", "clip/0"]]
 

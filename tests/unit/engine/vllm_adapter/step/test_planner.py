@@ -1,13 +1,17 @@
 """Plans of requests, turned into slots step by step."""
 
+from dataclasses import replace
+
 import pytest
 
-from onlooker.engine.memory.plan import RequestPlan
+from onlooker.engine.memory.plan import Filling, RequestPlan
 from onlooker.engine.vllm_adapter.step.planner import StepPlanner
 from onlooker.engine.vllm_adapter.wire import HeadOp, WorkerPlan, WorkerReport
 from tests.unit.engine.vllm_adapter.step.factories import (
     BLOCK,
     QUESTION_TOKENS,
+    SINK_TOKENS,
+    ingesting,
     make_request,
     make_scheduled,
     retrieving,
@@ -103,3 +107,34 @@ def test_what_the_heads_gave_goes_with_the_output_of_their_request() -> None:
     report = planner.finish("q")
     assert report is not None
     assert report.heads == {"informative": 0.75}
+
+
+@pytest.mark.parametrize(
+    ("num_found", "loaded"), [(0, 6), (8, 6), (SINK_TOKENS, 6), (12, 4), (BLOCK, 0)]
+)
+def test_rows_that_are_not_computed_are_loaded_right_before_those_that_are(
+    num_found: int, loaded: int
+) -> None:
+    planner = StepPlanner(block_size=BLOCK)
+    (save,) = ingesting().saves
+    rows = [30, 31, 32, 33, 34, 35]
+    filling = Filling("clip/0", rows, [row - 1 for row in rows], 1, [3], [2])
+    start = SINK_TOKENS + len(rows)
+    save = replace(save, start=start, num_tokens=34, rows=[0], filling=filling)
+    plan = replace(ingesting(), saves=[save])
+    request = make_request("i", plan, num_prompt_tokens=start + 34)
+    assert planner.num_covered(request) == start
+    if num_loaded := planner.num_to_load(request, num_found):
+        planner.to_load(request, num_loaded)
+    loads = planner.plan([make_scheduled("i", start, 34)]).loads
+    filled = [op for op in loads if op.rows is not None]
+    assert [op.keys for op in loads if op.rows is None] == [["sink"]] * (num_found < SINK_TOKENS)
+    assert [len(op.slots) for op in filled] == [loaded] * (loaded > 0)
+    for op in filled:
+        assert (op.keys, op.rows, op.positions) == (
+            ["clip/0"],
+            filling.from_rows,
+            [SINK_TOKENS + 1],
+        )
+        assert op.skip == len(rows) - loaded
+        assert op.slots == list(range(5 * BLOCK + start - loaded, 5 * BLOCK + start))

@@ -3,7 +3,7 @@
 import gc
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -165,59 +165,106 @@ def layout(request: pytest.FixtureRequest) -> Layout:
     return found
 
 
-def filling(clip: int, *, sources: list[int], count: int) -> SaveOp:
-    """The op of a clip of which `count` rows are computed, and the others come from `sources`."""
-    fillings = [Filling(key(source), [count + n], [n], 2 * n) for n, source in enumerate(sources)]
-    span = SaveSpan(
-        key(clip), 0, count, 40, OFFSETS, rows=list(range(count)), fillings=fillings
-    )  # fmt: skip
+def filling(clip: int, *, source: int, count: int, anchors: Sequence[int] = ()) -> SaveOp:
+    """The op of a clip of which the first `count` rows are computed, and the others are the first
+    ones of `source`; it has `anchors` at the same rows."""
+    rows = list(range(CLIP))
+    taken = Filling(key(source), rows[count:], rows[: CLIP - count], 2, *[list(anchors)] * 2)
+    span = SaveSpan(key(clip), 0, count, 40, OFFSETS, rows=rows[:count], filling=taken)
     return SaveOp(f"see {clip}", span, 0, list(range(clip * 10, clip * 10 + count)))
 
 
+def kept_by(rig: Rig, clip: int) -> Segment:
+    if (device := rig.worker._device) is not None:
+        device.pool.wait()
+    found = rig.worker.arena.get(key(clip))
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("pool_bytes", [POOL, 0])
-def test_a_filled_clip_has_the_rows_of_others_turned_once_to_where_it_stands(
+def test_a_filled_clip_has_the_rows_of_another_turned_to_where_it_stands(
     layout: Layout, pool_bytes: int
 ) -> None:
     rigs = both(layout=layout, pool_bytes=pool_bytes)
-    op = filling(8, sources=[2, 5], count=CLIP - 2)
+    op = filling(8, source=2, count=CLIP - 2)
     for rig in rigs:
         report, _ = rig.run(WorkerPlan(saves=[op]), op.slots)
         assert report.saved == {"see 8": [key(8)]}
     rotary = rigs[0].worker._rotary
     for rig in rigs:
-        if (device := rig.worker._device) is not None:
-            device.pool.wait()
-        found = rig.worker.arena.get(key(8))
-        assert found is not None
+        found, other = kept_by(rig, 8), kept_by(rig, 2)
         assert found.num_tokens == CLIP
-        for n, source in enumerate([2, 5]):
-            other = rig.worker.arena.get(key(source))
-            assert other is not None
-            row = CLIP - 2 + n
-            turned = rotary.shift(other.keys[:, n : n + 1], torch.tensor([40 + 2 * n - other.base]))
-            torch.testing.assert_close(found.keys[:, row : row + 1], turned)
-            assert torch.equal(found.values[:, row], other.values[:, n])
+        turned = rotary.shift(other.keys[:, :2], torch.full((2,), 40 + 2 - other.base))
+        torch.testing.assert_close(found.keys[:, CLIP - 2 :], turned)
+        assert torch.equal(found.values[:, CLIP - 2 :], other.values[:, :2])
         for layer in range(SHAPE.num_layers):
             plain = found.plain_in(layer, rotary)
             assert plain is not None
             there = rotary.remove(found.keys[layer], torch.tensor(OFFSETS) + 40)
             torch.testing.assert_close(plain, there)
-    one, two = (rig.worker.arena.get(key(8)) for rig in rigs)
-    assert one is not None
-    assert two is not None
+    one, two = (kept_by(rig, 8) for rig in rigs)
     torch.testing.assert_close(one.keys, two.keys)
     assert torch.equal(one.values, two.values)
+
+
+def test_filled_rows_have_changed_as_the_anchors_have_on_average(layout: Layout) -> None:
+    rigs = both(layout=layout)
+    op = filling(8, source=2, count=CLIP - 2, anchors=[0, 2, 3])
+    for rig in rigs:
+        report, _ = rig.run(WorkerPlan(saves=[op]), op.slots)
+        assert report.saved == {"see 8": [key(8)]}
+    rotary = rigs[0].worker._rotary
+    after = torch.tensor(OFFSETS) + 40
+    for rig in rigs:
+        found, other = kept_by(rig, 8), kept_by(rig, 2)
+        shifted = rotary.shift(other.keys, torch.full((CLIP,), 40 + 2 - other.base))
+        for layer in range(SHAPE.num_layers):
+            plain = rotary.remove(found.keys[layer], after)
+            stood = rotary.remove(shifted[layer], after)
+            drift = (plain[[0, 2, 3]] - stood[[0, 2, 3]]).mean(0)
+            there = rotary.remove(shifted[layer, :2], after[:, CLIP - 2 :])
+            torch.testing.assert_close(plain[CLIP - 2 :], there + drift, atol=1e-5, rtol=0)
+            drift = (found.values[layer] - other.values[layer])[[0, 2, 3]].mean(0)
+            torch.testing.assert_close(
+                found.values[layer, CLIP - 2 :], other.values[layer, :2] + drift
+            )
+    one, two = (kept_by(rig, 8) for rig in rigs)
+    torch.testing.assert_close(one.keys, two.keys)
+    torch.testing.assert_close(one.values, two.values)
+
+
+@pytest.mark.parametrize("pool_bytes", [POOL, 0])
+@pytest.mark.parametrize("skip", [0, 2])
+def test_some_rows_of_a_clip_are_placed_by_themselves(
+    layout: Layout, pool_bytes: int, skip: int
+) -> None:
+    rigs = both(layout=layout, pool_bytes=pool_bytes)
+    rows = [3, 0, 5]
+    for rig in rigs:
+        slots = list(range(300 + skip, 303))
+        op = LoadOp("see 8", [key(2)], [70], skip, slots, [7], False, rows)
+        _, bad = rig.run(WorkerPlan(loads=[loading([1]), op]), [500])
+        assert not bad
+        other = kept_by(rig, 2)
+        turned = rig.worker._rotary.shift(other.keys[:, rows], torch.full((3,), 70 - other.base))
+        there = torch.tensor(slots)
+        for layer, cache in enumerate(rig.layers.cache):
+            keys, values = cache.transpose(1, 2)[there // 16, there % 16].chunk(2, -1)
+            torch.testing.assert_close(keys, turned[layer, skip:])
+            assert torch.equal(values, other.values[layer, rows[skip:]])
+    assert_alike(*rigs)
 
 
 def test_a_clip_whose_source_is_gone_is_not_kept(caplog: pytest.LogCaptureFixture) -> None:
     for rig in both():
         rig.worker.arena.drop([key(2)])
-        op = filling(8, sources=[2], count=CLIP - 1)
+        op = filling(8, source=2, count=CLIP - 1)
         with caplog.at_level(logging.ERROR):
             report, bad = rig.run(WorkerPlan(saves=[op]), op.slots)
         assert (report.saved, bad) == ({}, set())
         assert rig.worker.arena.get(key(8)) is None
-    assert caplog.text.count("one that it is filled from is gone") == 2
+    assert caplog.text.count("the one that it is filled from is gone") == 2
 
 
 def test_clips_are_kept_as_layer_by_layer(layout: Layout) -> None:
