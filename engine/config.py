@@ -217,6 +217,17 @@ class EngineSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _keeps_what_it_thins(self) -> Self:
+        drop = self.memory.token_drop
+        if self.mode == "resend" and (drop.method != "off" or drop.under_load != "off"):
+            raise ValueError(
+                "memory.token_drop needs clips that are kept, and the mode is 'resend', which "
+                "computes recent frames whole with each request: leave memory.token_drop out, or "
+                "set mode = 'segments'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _both_fit_the_gpu(self) -> Self:
         if self.decider is not None:
             shares = (self.vllm.gpu_memory_utilization, self.decider.gpu_memory_utilization)

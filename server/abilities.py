@@ -76,6 +76,21 @@ def toolbox(
     return Toolbox(tuple(held), choice="required", at_most_one=True)
 
 
+def check_token_drop(method: str | None, info: EngineInfo, *, param: str) -> None:
+    """Refuse to compute clips in part where they are not kept: there is nothing that could stand
+    for the other places.
+
+    Raises:
+        InvalidRequest: the engine computes recent frames whole with each request.
+    """
+    if method not in (None, "off") and info.mode == "resend":
+        raise InvalidRequest(
+            f"token_drop is '{method}', and this server keeps nothing of its clips (engine.mode is "
+            "'resend'), so that all of each is computed: leave token_drop out",
+            param=param,
+        )
+
+
 def inlined(schema: Mapping[str, Any], *, param: str) -> dict[str, Any]:
     """A schema with its references to its own definitions replaced by what they refer to, and
     without what says nothing about which values fit.

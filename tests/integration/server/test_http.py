@@ -4,13 +4,14 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from onlooker.engine.fake import ScriptedEngine
-from tests.fakes.served import Served, jpeg, serving
+from tests.fakes.served import Served, jpeg, next_event, send, serving
 from tests.fakes.waiting import limited, until
 
 
@@ -80,6 +81,22 @@ async def test_a_stream_chooses_which_tokens_are_computed(http: httpx.AsyncClien
     refused = await http.post("/v1/streams", json={"id": "hall", "token_drop": "half"})
     assert refused.status_code == 400
     assert "'filled'" in refused.json()["error"]["message"]
+
+
+async def test_where_no_clip_is_kept_none_can_be_computed_in_part() -> None:
+    engine = ScriptedEngine(info=replace(ScriptedEngine().info, mode="resend"))
+    async with serving(engine=engine) as served, served.http() as http:
+        refused = await http.post("/v1/streams", json={"id": "door", "token_drop": "filled"})
+        assert refused.status_code == 400
+        assert error_of(refused)["param"] == "token_drop"
+        assert "leave token_drop out" in error_of(refused)["message"]
+        made = await http.post("/v1/streams", json={"id": "door", "token_drop": "off"})
+        assert made.status_code == 201
+        async with served.ws() as ws:
+            changes = {"input_video": {"token_drop": "dtd"}}
+            await send(ws, "session.update", session=changes)
+            told = await next_event(ws, "error")
+            assert told["error"]["param"] == "session.input_video.token_drop"
 
 
 async def test_streams_are_listed_in_pages(http: httpx.AsyncClient) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from onlooker.engine.config import EngineSection
 from onlooker.engine.memory.config import MemorySection
 
 
@@ -27,6 +28,14 @@ from onlooker.engine.memory.config import MemorySection
 def test_what_does_not_go_together_is_refused(settings: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         MemorySection.model_validate(settings)
+
+
+@pytest.mark.parametrize("drop", [{"method": "filled"}, {"under_load": "shown_again"}])
+def test_clips_that_are_not_kept_are_not_thinned(drop: dict[str, str]) -> None:
+    given = {"mode": "resend", "memory": {"token_drop": drop}}
+    with pytest.raises(ValidationError, match=r"the mode is 'resend'.*leave memory.token_drop out"):
+        EngineSection.model_validate(given)
+    EngineSection.model_validate({**given, "mode": "segments"})
 
 
 def test_no_retrieval_at_all_is_a_choice() -> None:
