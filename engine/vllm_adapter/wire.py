@@ -703,7 +703,7 @@ def take_up_segments(keys: Sequence[str]) -> WorkerCall[None]:
 
 def _read_save(values: Sequence[Any]) -> SaveSpan:
     *others, filling = values
-    return SaveSpan(*others, filling=None if filling is None else Filling(*filling))
+    return SaveSpan(*[*others, None if filling is None else Filling(*filling)])
 
 
 def _save_values(span: SaveSpan) -> list[Any]:
