@@ -168,14 +168,18 @@ class IndexRoom:
             device_bytes=self.budget.device_bytes,
             host_bytes=self.budget.host_bytes,
         )
-        with torch.inference_mode(False):
-            below = self.streams.pinned(split.max_below * places.row_bytes, dtype=torch.uint8)[1]
         return IndexPools(
             RowPool(self._memory(max(1, split.max_whole) * places.row_bytes)),
             RowPool(self._memory(split.max_below * places.coarse_bytes)),
-            RowPool(below),
+            RowPool(self._pinned(split.max_below * places.row_bytes)),
             is_bounded=True,
         )
+
+    def _pinned(self, num_bytes: int) -> torch.Tensor:
+        if not num_bytes:  # nothing cannot be locked in place
+            return self._memory(0)
+        with torch.inference_mode(False):
+            return self.streams.pinned(num_bytes, dtype=torch.uint8)[1]
 
     def _memory(self, num_bytes: int) -> torch.Tensor:
         # An ordinary tensor, also when a forward pass asks for it in inference mode: restoring a
