@@ -44,7 +44,7 @@ def asked_for(num_tokens: int) -> tuple[NDArray[np.int64], int]:
     from onlooker.engine.vllm_adapter.entry.models import Guarded
 
     features = seams.features_without_pixels({POSITIONS_FIELD: torch.from_numpy(PROMPT)})
-    positions, delta = Guarded.__new__(Guarded).get_mrope_input_positions(
+    positions, delta = Guarded().get_mrope_input_positions(
         list(range(num_tokens)), [SimpleNamespace(data=features)]
     )
     return positions.numpy(), delta
@@ -80,7 +80,7 @@ def staged(num_tokens: int) -> tuple[NDArray[np.int64], int]:
     RopeState.init_prefill_positions(
         state,
         0,
-        Guarded.__new__(Guarded),
+        Guarded(),
         list(range(num_tokens)),
         [SimpleNamespace(data=features)],
     )

@@ -29,7 +29,7 @@ from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.entry.places import encoded_alone, in_parts, only
-from onlooker.engine.vllm_adapter.entry.quick_layers import quicken
+from onlooker.engine.vllm_adapter.entry.quick_layers import Quickened
 from onlooker.engine.vllm_adapter.families import GUARDED
 from onlooker.engine.vllm_adapter.families.family import GuardedClass
 from onlooker.engine.vllm_adapter.wire import (
@@ -49,12 +49,6 @@ class Guarded:
     with pixels."""
 
     described: GuardedClass
-
-    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
-        model: Any = super()
-        model.__init__(vllm_config=vllm_config, prefix=prefix)
-        if seams.runs_as_written(vllm_config):
-            quicken(self)
 
     def get_mrope_input_positions(
         self, input_tokens: list[int], mm_features: list[Any]
@@ -96,7 +90,8 @@ def guarded(described: GuardedClass) -> type[Any]:
     """vLLM's model class of a family behind the guard, with its processor registered."""
     module = importlib.import_module(described.module)
     base = getattr(module, described.model)
-    made = type(described.name, (Guarded, base), {"described": described, "__module__": __name__})
+    bases = (Quickened, Guarded, base)
+    made = type(described.name, bases, {"described": described, "__module__": __name__})
     register = MULTIMODAL_REGISTRY.register_processor(
         getattr(module, described.processor),
         info=getattr(module, described.processing_info),

@@ -14,6 +14,17 @@ from onlooker.engine.vllm_adapter import seams
 from onlooker.engine.vllm_adapter.seams import CpuKernels
 
 
+class Quickened:
+    """Stands before a model's class: the model that is made has quick layers where it runs on a CPU
+    as it is written."""
+
+    def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
+        model: Any = super()
+        model.__init__(vllm_config=vllm_config, prefix=prefix)
+        if seams.runs_as_written(vllm_config):
+            quicken(self)
+
+
 def quicken(model: Any) -> None:
     """Have the language model's layers in float32 use vLLM's kernels; leaves all else as it is."""
     kernels = seams.cpu_kernels()
