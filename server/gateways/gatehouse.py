@@ -88,8 +88,8 @@ class _Starts:
         if index in self._first:
             shared, own = self._first.pop(index)
         else:
+            own = self._ports.own(index, listens=False)  # refused where somebody has its port
             shared = self._ports.shared(listens=False)
-            own = self._ports.own(index, listens=False)
         with shared, own:
             place = GatewayPlace(
                 index,
