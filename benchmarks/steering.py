@@ -58,13 +58,18 @@ class Steered:
     ) -> AsyncIterator[AnswerEvent]:
         """Answer from what `way` shows; `evidence` are indices of clips."""
         self._wanted[question.response_id] = (way, evidence, is_timed)
-        async for event in self.engine.answer(question):
-            yield event
+        try:
+            async for event in self.engine.answer(question):
+                yield event
+        finally:
+            del self._wanted[question.response_id]
 
-    async def _steer(self, memory: StreamMemory, question: Question) -> Recall:
-        way, evidence, is_timed = self._wanted.pop(question.response_id)
+    async def _steer(
+        self, memory: StreamMemory, question: Question, *, asks: bool = False
+    ) -> Recall:
+        way, evidence, is_timed = self._wanted[question.response_id]
         if way is Way.SEGMENTS:
-            found: Recall = await self._recall(memory, question)
+            found: Recall = await self._recall(memory, question, asks=asks)
             return found
         clips = memory.recent(len(memory), until_s=question.asked_s)
         info = self.engine.info
