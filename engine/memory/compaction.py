@@ -51,7 +51,7 @@ class CompactionSection(Section):
     SCENARIO=tokens``)."""
 
     keep_ratio: float = Field(default=0.25, gt=0, le=1)
-    """The share of a clip's tokens that stays. 1: all of them, unchanged."""
+    """The share of a clip's tokens that stays, at most. 1: all of them, unchanged."""
 
     min_places: int = Field(default=4, ge=1, le=4096)
     """At least so many tokens of each picture stay, where it has so many."""
@@ -233,7 +233,7 @@ def left_of(
     method: Compaction, shape: ClipShape, measured: Sequence[float], settings: CompactionSection
 ) -> list[Blend]:
     """What is left of a clip, in the order of its tokens."""
-    total = math.ceil(settings.keep_ratio * shape.num_tokens - 1e-9)
+    total = int(settings.keep_ratio * shape.num_tokens + 1e-9)
     text = shape.text if settings.keeps_text else []
     num_places = len(shape.picture)
     count = min(num_places, max(settings.min_places, total - len(text)))

@@ -662,9 +662,13 @@ def measure_segments(name: str, op: MeasureOp | None) -> WorkerCall[dict[str, li
     Args:
         name: names the question.
     """
+    plain = None
+    if op is not None:
+        pairs = {key: [list(pair) for pair in pairs] for key, pairs in op.asked.items()}
+        plain = {"measure": op.measure, "newest": op.newest, "asked": pairs}
     return WorkerCall(
         "measure_segments",
-        (name, None if op is None else asdict(op)),
+        (name, plain),
         lambda plain: None if plain is None else dict(plain),
     )
 
@@ -675,7 +679,10 @@ def compact_segments(name: str, ops: Sequence[CompactOp] | None) -> WorkerCall[l
     `measure_segments`."""
     plain = None
     if ops is not None:
-        plain = [(op.key, _save_values(op.span), op.left) for op in ops]
+        plain = [
+            [op.key, _save_values(op.span), [[row, members] for row, members in op.left]]
+            for op in ops
+        ]
     return WorkerCall(
         "compact_segments", (name, plain), lambda told: None if told is None else list(told)
     )

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from onlooker.core.clock import Clock
-from onlooker.core.errors import OnlookerError
 from onlooker.core.metrics import Metrics
 from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.compaction import (
@@ -40,6 +39,9 @@ PAUSE_S = 0.25
 
 REST_S = 30.0
 """How long a stream is left alone of whose clips some could not be read."""
+
+FAILED_PAUSE_S = 5.0
+"""How long all streams are left alone after a failure."""
 
 MAX_RETIRING = 8
 """Batches whose first segments are not deleted yet; while there are so many, none is added."""
@@ -87,7 +89,8 @@ class Compactor:
         self._gauge = gauge
         self._clock = clock
         self._metrics = metrics
-        self._behind = max(recent_clips, settings.behind_clips or 2 * recent_clips)
+        self.behind = max(recent_clips, settings.behind_clips or 2 * recent_clips)
+        """So many of the newest clips stay as they are."""
         self._merge = merge
         self._name = name
         self._is_lasting = is_lasting
@@ -106,7 +109,7 @@ class Compactor:
             return
         if len(self._due(memory)) < self._settings.batch_clips:
             return
-        if self._clock.now_s() < self._resting.pop(memory.prefix, -math.inf):
+        if self._clock.now_s() < self._resting.get(memory.prefix, -math.inf):
             return
         self._waiting[memory.prefix] = memory, name
         self._has_work.set()
@@ -135,13 +138,13 @@ class Compactor:
                 await self._has_work.wait()
             try:
                 has_done = await self._one_round()
-            except OnlookerError as error:
-                self._waiting.clear()
-                self._retiring.clear()
-                _log.warning("compaction failed", extra={"reason": error.message})
-                has_done = False
-            if not has_done:
-                await self._clock.sleep(PAUSE_S)
+            except Exception as error:  # nothing depends on it, and it must go on
+                self._waiting.clear()  # the next clip of each stream brings it back
+                _log.warning("compaction failed", extra={"reason": str(error)})
+                await self._clock.sleep(FAILED_PAUSE_S)
+            else:
+                if not has_done:
+                    await self._clock.sleep(PAUSE_S)
 
     async def _one_round(self) -> bool:
         """Compact one batch, if there is one and time for it; returns whether it did."""
@@ -160,14 +163,16 @@ class Compactor:
         num_compacted = await self._compact(memory, COMPACTIONS[name], clips)
         if num_compacted < len(clips):
             self._count("lost", len(clips) - num_compacted)
-            self._resting[prefix] = self._clock.now_s() + REST_S
+            now_s = self._clock.now_s()
+            self._resting = {one: end_s for one, end_s in self._resting.items() if end_s > now_s}
+            self._resting[prefix] = now_s + REST_S
         elif len(self._due(memory)) >= self._settings.batch_clips:
             self._waiting[prefix] = memory, name
         return True
 
     def _due(self, memory: StreamMemory) -> list[RememberedClip]:
         """The clips of the next batch."""
-        recent = memory.recent(self._behind)
+        recent = memory.recent(self.behind)
         if not recent:
             return []
         return memory.whole_before(recent[0].clip_index, self._settings.batch_clips)
@@ -200,8 +205,10 @@ class Compactor:
         }
         memory.twins.update({index: tokens.key for index, tokens in new.items()})
         await self._streams.ask(wire.take_up_segments([tokens.key for tokens in new.values()]))
-        # Meanwhile clips may have been deleted, their twins with them.
-        new = {index: tokens for index, tokens in new.items() if index in memory.twins}
+        # Meanwhile clips may have been deleted, their twins with them, or may have been lost.
+        for index in [index for index in new if memory.at_index(index) is None]:
+            memory.twins.pop(index, None)
+            del new[index]
         if new and self._is_open(memory):
             before = memory.num_tokens
             old = {index: memory.stored_key(index) for index in new}

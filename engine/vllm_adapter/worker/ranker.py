@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from onlooker.engine.memory.key_runs import KeyRuns
+from onlooker.engine.memory.key_runs import KeyParts, KeyRuns
 from onlooker.engine.vllm_adapter.worker.clustered import ClusteredRows, NumberRuns
 from onlooker.engine.vllm_adapter.worker.clusters import Vectors
 from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
@@ -55,8 +55,7 @@ class Ranker:
         self._group = group
         self._index = index
         self._score = score
-        self._candidates = candidates
-        self._recent = recent
+        self._candidates, self._recent = _searchable(candidates, recent)
         self._voters = None if voters is None else tuple(sorted(voters))
         self._groups: list[SegmentGroup] | None = None
         self._known: dict[int, torch.Tensor] = {}
@@ -186,6 +185,17 @@ class Ranker:
             parts = group.parts(self._score, look.layer, look.queries)
             found.append((group.members, parts.cpu()))
         return assembled(found, count, self._group)
+
+
+def _searchable(candidates: KeyRuns, recent: KeyRuns) -> tuple[KeyRuns, KeyRuns]:
+    """The candidates that can be searched together, and those that are compared one by one. The
+    oldest clips are compacted, so that their keys are of another kind than those of newer ones,
+    which are few; all keep their places."""
+    stems = [KeyParts.of(first).stem for first, _ in candidates.runs]
+    count = next((at for at, stem in enumerate(stems) if stem != stems[0]), len(stems))
+    if count == len(stems):
+        return candidates, recent
+    return KeyRuns(candidates.runs[:count]), KeyRuns(candidates.runs[count:]) + recent
 
 
 def _moments(sample: Vectors, count: int, others: Vectors) -> tuple[float, float]:

@@ -1,11 +1,14 @@
 """A timeline against a plain list of clips, and passages that stay what they were."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from onlooker.cache_store.key import StreamKey
+from onlooker.engine.memory.clip_tokens import ClipTokens
 from onlooker.engine.memory.stream_memory import StreamMemory
 from onlooker.engine.memory.timeline import Passage, RememberedClip, Timeline
 from onlooker.engine.memory.times import TimeAsked
@@ -114,3 +117,42 @@ def test_a_passage_knows_whether_its_clips_are_of_one_size(
     passage = Passage(Timeline(clips), [(first, last)])
     alike = {clip.tokens.size_class for clip in clips[first:last]}
     assert passage.is_one_size == (len(alike) <= 1)
+
+
+def as_compacted(clip: RememberedClip, num_tokens: int) -> ClipTokens:
+    """The tokens of a clip that was compacted."""
+    rows = np.arange(num_tokens)
+    return clip.tokens.compacted(f"m/default/s/0/compacted/{clip.clip_index:010d}", rows)
+
+
+def told(timeline: Timeline) -> list[Any]:
+    """What can be seen of a timeline: its clips' keys, its runs and its stretches of one size."""
+    count = len(timeline)
+    return [
+        [clip.tokens.key for clip in timeline],
+        timeline.num_tokens,
+        [*timeline.runs(0, count)],
+        [*timeline.equal_stretches(0, count)],
+        list(Passage(timeline, [(0, count)]).keys),
+    ]
+
+
+@given(clip_sizes, st.data())
+def test_clips_that_are_compacted_leave_a_timeline_like_one_that_is_made_of_them(
+    sizes: dict[int, int], data: st.DataObject
+) -> None:
+    clips = {index: make_clip(index, num_tokens=sizes[index]) for index in sorted(sizes)}
+    timeline = Timeline(clips.values())
+    before = told(timeline)
+    found = timeline
+    for _ in range(data.draw(st.integers(1, 3))):
+        chosen = data.draw(st.sets(st.sampled_from([*clips])))
+        tokens = {
+            index: as_compacted(clips[index], data.draw(st.integers(1, 3)))
+            for index in chosen
+            if not clips[index].tokens.is_compacted
+        }
+        found = found.with_tokens(tokens)
+        clips |= {index: replace(clips[index], tokens=one) for index, one in tokens.items()}
+    assert told(found) == told(Timeline(clips.values()))
+    assert told(timeline) == before, "who looks at the old one sees what was there"

@@ -140,6 +140,7 @@ def test_settings_survive_with_their_secrets() -> None:
         ring_bytes=1 << 17,
         write_behind_segments=9,
         fetching_requests=3,
+        keeps_queries=True,
         store=store,
         heads=wire.ScoreHeads(
             "f", (wire.ScoreHead("a", "a.weight"), wire.ScoreHead("b", "b", "c"))
@@ -186,6 +187,20 @@ CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     (wire.is_writing("p/"), True),
     (wire.unreached_tiers("p/"), ["redis"]),
     (wire.delete_segments("p/", 7, ["p/clip/0000000001"]), 1),
+    (
+        wire.measure_segments(
+            "all", wire.MeasureOp("likeness", "p/clip/0000000009", {"p/clip/0000000001": [(0, 1)]})
+        ),
+        {"p/clip/0000000001": [0.5]},
+    ),
+    (
+        wire.compact_segments(
+            "all", [wire.CompactOp("p/clip/0000000001", SaveSpan("a", 0, 1, 0), [(1, [0, 1])])]
+        ),
+        ["a"],
+    ),
+    (wire.unwritten_segments(["a"]), ["a"]),
+    (wire.take_up_segments(["a"]), None),
     (wire.missing_segments("all", ["a"]), ["a"]),
     (wire.stored_lives("p/", is_first=True), wire.StoredLives([1], is_complete=True)),
     (
@@ -201,6 +216,13 @@ CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
     ),
     (wire.worker_stats(), wire.WorkerStats(1, 2, 3, {"disk": {"num_records": 1}}, {}, 4, 5, 6)),
 ]
+
+
+def test_what_is_to_be_compacted_survives_the_way_to_the_workers() -> None:
+    ops = [wire.CompactOp("a", SaveSpan("b", 0, 2, 0, [[0, 3]] * 3), [(0, [0]), (2, [1, 2])])]
+    (_, plain) = wire.compact_segments("all", ops).args
+    assert wire.read_compact_ops(sent(plain)) == ops
+    assert wire.read_compact_ops(None) is None
 
 
 @pytest.mark.parametrize(("call", "answer"), CALLS, ids=[call.method for call, _ in CALLS])

@@ -247,3 +247,21 @@ def test_tokens_are_compared_of_those_that_are_best_by_their_means(score: ScoreN
     whole = by_mean.rank_all([look], is_vote=False)
     shown = whole.scores[found.places]
     assert np.corrcoef(shown.numpy(), found.scores.numpy())[0, 1] > 0.9999
+
+
+def test_a_search_goes_on_where_only_the_oldest_clips_are_compacted() -> None:
+    """Their keys are of another kind than those of the newer ones, which are compared one by
+    one."""
+    rig = Rig(scenes, 2000, layers=(0, 1))
+    for number in range(1990, 2000):
+        entries = np.stack([rows[number] for rows in rig.rows])
+        shape = (LAYERS, 1, KV_HEADS, HEAD_DIM)
+        rig.index.put(f"s/newer/{number:010d}", torch.from_numpy(entries.reshape(shape)))
+    keys = runs((0, 1990)) + KeyRuns([(f"s/newer/{1990:010d}", 10)])
+    for near in (1234, 1995):
+        asked = rig.ask(keys, near)
+        assert asked.num_compared, "not all were compared"
+        assert asked.recall >= 0.9
+    ranker = Ranker(rig.index, SCORES["mean_key"], keys, KeyRuns(), rig.voters)
+    found = ranker.rank(rig.looks((0, 1), 1995), is_vote=True, count=COUNT)
+    assert {*range(1990, 2000)} <= {*found.places.tolist()}, "the newer ones are all compared"
