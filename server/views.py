@@ -42,6 +42,7 @@ def stream_object(stream: Stream, *, source: SourceStatus | None = None) -> Stre
         max_fps=stream.options.max_fps,
         gate_threshold=stream.options.gate_threshold,
         token_drop=stream.options.token_drop,
+        compaction=stream.options.compaction,
         metadata=status.metadata,
         name=status.nameplate.name,
         description=status.nameplate.description,

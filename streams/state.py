@@ -8,7 +8,7 @@ from typing import Literal
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import StreamId
 from onlooker.core.media import DropReason, ViewTrouble
-from onlooker.core.protocol.base import TokenDropName
+from onlooker.core.protocol.base import CompactionName, TokenDropName
 from onlooker.scheduler.slo import Tier
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.lease import SourceStatus
@@ -27,6 +27,8 @@ class StreamOptions:
     gate_threshold: float | None = None
     token_drop: TokenDropName | None = None
     """Which tokens of a clip the model computes, where little of the picture changes."""
+    compaction: CompactionName | None = None
+    """What stays of clips that have left the recent window."""
     tier: Tier | None = None
     """The tier whose targets hold for the stream's frames, and for questions that choose none."""
     persistent: bool = True
@@ -64,6 +66,8 @@ class StreamTerms:
     """Wall clock of stream time 0, where the stream was given one."""
     token_drop: TokenDropName | None = None
     """The method of token drop; None takes the engine's own."""
+    compaction: CompactionName | None = None
+    """The method of compaction; None takes the engine's own."""
 
     @classmethod
     def of(
@@ -81,6 +85,7 @@ class StreamTerms:
             hold_s=max(perception.hold_s, 2 * interval_s),
             zero_wall_s=options.zero_wall_s,
             token_drop=options.token_drop,
+            compaction=options.compaction,
         )
 
 

@@ -35,7 +35,8 @@ _ITEM = {
 }  # fmt: skip
 EVENTS: tuple[dict[str, Any], ...] = (
     {"type": "session.update", "session": {"type": "realtime", "max_output_tokens": 5,
-     "input_video": {"clock": "live", "max_fps": 5, "token_drop": "filled", "ack": "all"}}},
+     "input_video": {"clock": "live", "max_fps": 5, "token_drop": "filled",
+                     "compaction": "merge", "ack": "all"}}},
     {"type": "input_video.frame.append", "frame": "AAAA", "codec": "jpeg", "timestamp_ms": 0},
     {"type": "input_video.attach", "slot": 1, "stream": "fuzzed"},
     {"type": "input_video.detach", "slot": 1},

@@ -14,6 +14,11 @@ questions about now, asked while it watches, and about named seconds; `recall` o
 evidence has to be found by content. `computed_ratio` is the share of these clips' tokens, text
 included, that was computed. Methods that lose stay in the table.
 
+Methods of compaction stand in the same tables: they compute all, and are about what stays of a clip
+that has left the window; their `kv_bytes_ratio` is that of such a clip. With 192 places a quarter
+of the tokens stays. Of the 15 tokens of the demo model's clip six are text: its text and a third
+of its picture stay, or (`-text`) three tokens of the picture and no text.
+
 Not shown: a real model, real video, a GPU. `+kept` encodes only the places that are computed.
 """
 
@@ -42,11 +47,13 @@ from onlooker.demo_model.questions import ask_view, correct
 from onlooker.engine.care import Care
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import AnswerDelta, Engine, Question
+from onlooker.engine.memory.compaction import COMPACTIONS, CompactionSection
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.drops import DROPS
 from onlooker.engine.memory.token_drop import TokenDropSection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.engine.vllm_adapter.gateway.model_folder import model_folder
+from onlooker.engine.vllm_adapter.gateway.segment_engine import SegmentEngine
 
 FIRST_SEED = 2_700_000
 """The first of the worlds on which neither the model was trained nor anything was tuned."""
@@ -72,6 +79,9 @@ _ENCODERS: dict[str, tuple[Encoder, ...]] = {
 }
 """What of a clip is encoded in methods that are measured with more than `ALL`."""
 
+BATCH = 8
+"""Clips that are compacted at once."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=int, default=32, help="of each scene [32]")
@@ -82,7 +92,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--part", choices=("costs", "answers"), default=None, help="one part only [both]"
     )
     parser.add_argument(
-        "--methods", nargs="+", choices=list(DROPS), default=list(DROPS), help="beside off [all]"
+        "--methods",
+        nargs="+",
+        choices=[*DROPS, *COMPACTIONS],
+        default=[*DROPS, *COMPACTIONS],
+        help="beside off [all]",
     )
 
 
@@ -90,18 +104,19 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Costs and answers of every method."""
     found: dict[str, dict[str, Any]] = defaultdict(dict)
     for encoder in ("all", "kept"):
-        asked = [
+        drops = [
             name
             for name in DROPS
             if name in options.methods and encoder in _ENCODERS.get(name, ALL)
         ]
-        if not asked:
-            continue
-        methods = ["off", *asked]
+        compactions = [name for name in COMPACTIONS if name in options.methods]
         if options.part != "answers":
-            await _costs(options, found, methods, encoder)
-        if options.part != "costs":
-            await _answers(options, found, methods, encoder)
+            # What is kept of a clip does not go by what the vision tower encodes.
+            costly = [*drops, *compactions] if encoder == "all" else drops
+            if costly:
+                await _costs(options, found, ["off", *costly], encoder)
+        if options.part != "costs" and drops + compactions:
+            await _answers(options, found, ["off", *drops, *compactions], encoder)
     for row in found.values():
         row.update(row.get(SCENES[0], {}))
     return {
@@ -114,7 +129,17 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _name(method: str, encoder: Encoder) -> str:
-    return method if encoder == "all" or method == "off" else f"{method}+kept"
+    if encoder == "all" or method == "off":
+        return method
+    return f"{method}-text" if method in COMPACTIONS else f"{method}+kept"
+
+
+def _care(method: str) -> Care:
+    """The care with which a stream's clips are taken in."""
+    return Care(
+        token_drop=method if method in DROPS else "off",
+        compaction=method if method in COMPACTIONS else "off",
+    )
 
 
 # ---- costs
@@ -127,7 +152,8 @@ class _Counted:
     times_s: list[float]
     num_computed: float = 0
     num_places: float = 0
-    kv_bytes: int = 0
+    clip_bytes: float = 0
+    """Bytes that are remembered of a clip."""
 
 
 async def _costs(
@@ -154,14 +180,18 @@ async def _costs(
                     row[scene] = {
                         "tokens_ratio": round(ratio, 3),
                         "encoder_ratio": round(ratio, 3) if encoder == "kept" else 1.0,
-                        "kv_bytes_ratio": round(cost.kv_bytes / whole.kv_bytes, 3),
+                        "kv_bytes_ratio": round(cost.clip_bytes / whole.clip_bytes, 3),
                         "time_ratio": round(took / beside, 3),
                         "clip_ms": round(1000 * took, 1),
                     }
 
 
 async def _count(
-    engine: Engine, metrics: Metrics, clips: Sequence[Clip], methods: Sequence[str], label: str
+    engine: SegmentEngine,
+    metrics: Metrics,
+    clips: Sequence[Clip],
+    methods: Sequence[str],
+    label: str,
 ) -> dict[str, _Counted]:
     """Show the same clips to a stream of each method, in turns."""
     counted = {method: _Counted([]) for method in methods}
@@ -174,16 +204,21 @@ async def _count(
             before = _places(metrics)
             began_s = time.perf_counter()
             mine = Clip(streams[method], clip.clip_index, clip.frames)
-            await engine.ingest(mine, Care(token_drop=method))
+            await engine.ingest(mine, _care(method))
             if number >= WARM_UP:
                 cost = counted[method]
                 cost.times_s.append(time.perf_counter() - began_s)
                 computed, left_out = (a - b for a, b in zip(_places(metrics), before, strict=True))
                 cost.num_computed += computed
                 cost.num_places += computed + left_out
+    await engine.compactor.settled()
     stock = await engine.take_stock({})
+    whole = stock.remembered[streams["off"]] / len(clips)
     for method, stream_id in streams.items():
-        counted[method].kv_bytes = stock.remembered[stream_id]
+        held, num_whole = stock.remembered[stream_id], 0
+        if method in COMPACTIONS:  # what is still recent is whole
+            num_whole = len(clips) - (len(clips) - engine.compactor.behind) // BATCH * BATCH
+        counted[method].clip_bytes = (held - num_whole * whole) / (len(clips) - num_whole)
         await engine.close_stream(stream_id)
     print(f"  {label}: {len(clips)} clips of {len(methods)} streams", flush=True)
     return counted
@@ -232,7 +267,7 @@ async def _answers(
         Hour(FIRST_SEED + 100 * options.seed + number, options.world_clips)
         for number in range(options.worlds)
     ]
-    marks: dict[str, dict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    marks: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     computed: dict[str, int] = dict.fromkeys(methods, 0)
     running = _running(options.model, encoder, Metrics(), "answers")
     async with running as engine, asyncio.TaskGroup() as group:
@@ -241,21 +276,24 @@ async def _answers(
             for method in methods:
                 stream_id = StreamId(f"world-{number}-{method}")
                 group.create_task(_watch(engine, stream_id, world, asked, method, marks, computed))
+    whole_bytes = sum(marks["off"]["kv_bytes"])
     for method in methods:
         row = found[_name(method, encoder)]
         row.setdefault("computed_ratio", round(computed[method] / computed["off"], 3))
+        if held := marks[method].pop("kv_bytes", None):
+            row["demo_kv_bytes_ratio"] = round(sum(held) / whole_bytes, 3)
         for name, right in marks[method].items():
             row.setdefault(name, round(statistics.mean(right), 3))
             row.setdefault("questions", {}).setdefault(name, len(right))
 
 
 async def _watch(
-    engine: Engine,
+    engine: SegmentEngine,
     stream_id: StreamId,
     world: Hour,
     asked: Sequence[HourQuestion],
     method: str,
-    marks: dict[str, dict[str, list[bool]]],
+    marks: dict[str, dict[str, list[float]]],
     computed: dict[str, int],
 ) -> None:
     """Watch a world with one method and answer questions about it. `computed`: counts the tokens of
@@ -264,7 +302,7 @@ async def _watch(
     await engine.open_stream(stream_id)
     info = engine.info
     for clip in world.clips(stream_id, info.frame_width, info.frame_height):
-        result = await engine.ingest(clip, Care(token_drop=method))
+        result = await engine.ingest(clip, _care(method))
         computed[method] += result.num_tokens - result.num_cached_tokens
         if clip.clip_index % ASK_EVERY == ASK_EVERY - 1:
             seen = world.view.prefix(clip.clip_index + 1)
@@ -275,6 +313,10 @@ async def _watch(
                 is_right = correct(quiz, text)
                 marks[method]["now"].append(is_right)
                 marks[method]["accuracy"].append(is_right)
+    await engine.compactor.settled()
+    if method in COMPACTIONS or method == "off":
+        held = (await engine.take_stock({})).remembered[stream_id]
+        marks[method]["kv_bytes"].append(held)
     for one in asked:
         text = await _answer(engine, stream_id, one.quiz.text, float(world.num_clips))
         is_right = correct(one.quiz, text)
@@ -298,9 +340,20 @@ async def _answer(engine: Engine, stream_id: StreamId, text: str, asked_s: float
 @asynccontextmanager
 async def _running(model: str, encoder: Encoder, metrics: Metrics, label: str) -> Any:
     """An engine in whose streams every method can be chosen; `encoder` goes for all of them."""
-    section = MemorySection(token_drop=TokenDropSection(encoder=encoder))
+    is_small = label == "answers"
+    compaction = CompactionSection(
+        method="vsb",  # so that queries are kept; each stream chooses for itself
+        keep_ratio=0.2 if is_small else 0.25,
+        min_places=3,
+        keeps_text=not is_small or encoder == "all",
+        behind_clips=1,
+        batch_clips=BATCH,
+        max_load_ratio=1.0,
+    )
+    section = MemorySection(token_drop=TokenDropSection(encoder=encoder), compaction=compaction)
     settings = EngineSection(model=model, served_model_name="demo", mode="segments", memory=section)
     engine = make_engine(settings, SystemClock(), metrics, None)
+    assert isinstance(engine, SegmentEngine)
     await engine.start(lambda line: print(f"  {label}: {line}", flush=True))
     try:
         yield engine
@@ -323,7 +376,7 @@ def table(figures: dict[str, Any]) -> str:
         ]
         if lines:
             parts.append(rows((scene, *COSTS, "clip ms"), lines))
-    answers = ("computed_ratio", "accuracy", "now", "at_time", "recall")
+    answers = ("computed_ratio", "accuracy", "now", "at_time", "recall", "demo_kv_bytes_ratio")
     lines = [
         (name, *(row.get(one) for one in answers))
         for name, row in methods.items()

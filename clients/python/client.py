@@ -34,6 +34,7 @@ from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import is_stream_id, new_id
 from onlooker.core.protocol.base import (
     ClockName,
+    CompactionName,
     Inbound,
     MaskConfig,
     StreamObject,
@@ -236,6 +237,7 @@ class Client:
         max_fps: float | None = None,
         gate_threshold: float | None = None,
         token_drop: TokenDropName | None = None,
+        compaction: CompactionName | None = None,
         metadata: dict[str, str] | None = None,
         masks: Sequence[MaskConfig] | None = None,
         keep_for_s: float | None = None,
@@ -263,6 +265,7 @@ class Client:
             max_fps=max_fps,
             gate_threshold=gate_threshold,
             token_drop=token_drop,
+            compaction=compaction,
             metadata=metadata or {},
             masks=masks,
             keep_for_s=keep_for_s,

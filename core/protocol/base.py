@@ -378,6 +378,8 @@ class StreamObject(Outbound):
     gate_threshold: float | None = None
     token_drop: TokenDropName | None = None
     """Which tokens of a clip the model computes; null: as the server is set up."""
+    compaction: CompactionName | None = None
+    """What stays of clips that are no longer recent; null: as the server is set up."""
     metadata: dict[str, str] = {}
     name: str = ""
     """What people call it; empty where nobody said."""
@@ -473,6 +475,7 @@ class VideoSettings(Outbound):
     max_fps: float | None = None
     gate_threshold: float | None = None
     token_drop: TokenDropName | None = None
+    compaction: CompactionName | None = None
     service_tier: TierName | None = None
     masks: list[MaskObject] = []
     keep_for_s: float | None = None

@@ -9,6 +9,7 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import (
     ClockName,
     CodecName,
+    CompactionName,
     DialogueTurns,
     Inbound,
     ItemReference,
@@ -86,6 +87,8 @@ class InputVideoConfig(NameplateConfig):
     token_drop: TokenDropName | None = None
     """Which tokens of a clip the model computes, where little of the picture changes. Can be chosen
     until the first frame."""
+    compaction: CompactionName | None = None
+    """What stays of clips that have left the recent window. Can be chosen until the first frame."""
     service_tier: TierName | None = None
     """The tier whose targets hold for the stream's frames. Can be chosen until the first frame."""
     masks: MaskList | None = None

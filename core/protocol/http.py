@@ -8,6 +8,7 @@ from onlooker.core.guarantee import Guarantee
 from onlooker.core.protocol.base import (
     AnswerFacts,
     ClockName,
+    CompactionName,
     ErrorBody,
     FinalStatus,
     Inbound,
@@ -63,6 +64,8 @@ class CreateStreamRequest(NameplateConfig):
     token_drop: TokenDropName | None = None
     """Which tokens of a clip the model computes, where little of the picture changes; default: as
     the server is set up."""
+    compaction: CompactionName | None = None
+    """What stays of clips that have left the recent window; default: as the server is set up."""
     service_tier: TierName | None = None
     """The tier whose targets hold for the stream's frames, and for questions that choose none."""
     metadata: Metadata = {}

@@ -354,6 +354,7 @@ class Session:
                 max_fps=settings.max_fps,
                 gate_threshold=settings.gate_threshold,
                 token_drop=settings.token_drop,
+                compaction=settings.compaction,
                 tier=Tier.named(settings.service_tier),
                 persistent=False,
                 masks=privacy.masks,

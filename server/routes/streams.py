@@ -88,6 +88,7 @@ async def create_stream(
         max_fps=request.max_fps,
         gate_threshold=request.gate_threshold,
         token_drop=request.token_drop,
+        compaction=request.compaction,
         tier=Tier.named(request.service_tier),
         metadata=request.metadata,
         masks=None if request.masks is None else masks_of(request.masks),

@@ -51,6 +51,7 @@ class StreamQuality:
     ) -> None:
         self.stream_id = terms.stream_id
         self.token_drop = terms.token_drop
+        self.compaction = terms.compaction
         self.tier = terms.tier or Tier(section.default_tier)
         self.slo = section.slo(self.tier)
         self.is_governed = section.policy == "slo" and terms.is_live
@@ -194,7 +195,9 @@ class StreamQuality:
             due_at_s = min(due_at_s, self._clock.now_s() + self.slo.ttft_s / 2)
         ticket = Ticket(name, arrived_at_s, due_at_s, self.slo.tpot_s, self.stream_id, self.tier)
         rung = self.rung
-        return Care(ticket, rung.memory_share, self.token_drop, is_thinned=rung.is_thinned)
+        return Care(
+            ticket, rung.memory_share, self.token_drop, self.compaction, is_thinned=rung.is_thinned
+        )
 
     def question_care(
         self, arrived_at_s: float, tier: Tier | None, *, is_degraded: bool = False

@@ -99,6 +99,15 @@ async def test_where_no_clip_is_kept_none_can_be_computed_in_part() -> None:
             assert told["error"]["param"] == "session.input_video.token_drop"
 
 
+async def test_a_stream_chooses_what_stays_of_its_old_clips(http: httpx.AsyncClient) -> None:
+    made = await http.post("/v1/streams", json={"id": "door", "compaction": "merge"})
+    assert made.json()["compaction"] == "merge"
+    assert (await http.get("/v1/streams/door")).json()["compaction"] == "merge"
+    refused = await http.post("/v1/streams", json={"id": "hall", "compaction": "half"})
+    assert refused.status_code == 400
+    assert "'merge'" in refused.json()["error"]["message"]
+
+
 async def test_streams_are_listed_in_pages(http: httpx.AsyncClient) -> None:
     for name in "abc":
         await http.post("/v1/streams", json={"id": name})

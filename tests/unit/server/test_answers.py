@@ -63,7 +63,7 @@ def test_the_end_tells_text_usage_and_what_it_was_based_on() -> None:
 
 
 def test_the_end_tells_where_its_evidence_lay() -> None:
-    seen = Evidence(3.0, 3.5, EvidenceSource.NAMED, "redis", is_partial=True)
+    seen = Evidence(3.0, 3.5, EvidenceSource.NAMED, "redis", is_partial=True, is_compacted=True)
     end = replace(make_end(), evidence=(seen,), fetched_bytes={"redis": 4096}, fetched_ratio=0.25)
     told = done_of(make_writer().end(end)).model_dump(mode="json")["response"]["onlooker"]
     assert told["evidence"] == [
@@ -73,6 +73,7 @@ def test_the_end_tells_where_its_evidence_lay() -> None:
             "source": "named",
             "tier": "redis",
             "partial": True,
+            "compacted": True,
             "picture": None,
         }
     ]

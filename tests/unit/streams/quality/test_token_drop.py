@@ -1,4 +1,4 @@
-"""A stream's own choice of what is computed of its clips goes with each of them to the engine."""
+"""A stream's own choice of what is computed and kept of its clips goes with each to the engine."""
 
 import pytest
 
@@ -16,9 +16,11 @@ class NotingEngine(ScriptedEngine):
     """Notes by which method of token drop each clip is to be taken in."""
 
     methods: list[str | None]
+    compactions: list[str | None]
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         self.methods = [*getattr(self, "methods", []), care.token_drop]
+        self.compactions = [*getattr(self, "compactions", []), care.compaction]
         return await super().ingest(clip, care)
 
 
@@ -31,3 +33,12 @@ async def test_clips_are_taken_in_as_their_stream_was_opened(method: TokenDropNa
             await stream.push_wait(make_message(index / 2))
     assert engine.methods
     assert set(engine.methods) == {method}
+
+
+async def test_what_stays_of_old_clips_goes_by_how_their_stream_was_opened() -> None:
+    engine = NotingEngine()
+    async with running_hub(engine=engine, perception={"gate_threshold": 0}) as hub:
+        stream = await hub.open_stream(options=StreamOptions(clock="virtual", compaction="merge"))
+        for index in range(3):
+            await stream.push_wait(make_message(index / 2))
+    assert set(engine.compactions) == {"merge"}
