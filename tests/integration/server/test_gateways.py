@@ -31,6 +31,8 @@ class Course:
     """Status of a call about the stream of each gateway, at the shared port."""
     after_death: int = 0
     """The same about the stream of one that has just died."""
+    shared_metrics: tuple[int, str] = (0, "")
+    """What the shared port says of figures."""
     restarts: str = ""
     status: int = -1
 
@@ -84,6 +86,8 @@ async def befall(course: Course, porter: int) -> None:
                 assert made.status_code == 201, made.text
             found = await anywhere.get(f"/v1/streams/of-{index}")
             course.owned[f"of-{index}"] = found.status_code
+        figures = await anywhere.get("/metrics")
+        course.shared_metrics = figures.status_code, figures.text
     kill(listener(porter, urlsplit(course.urls[0]).port or 0))
     async with httpx.AsyncClient(base_url=course.urls[1], timeout=30) as other:
         course.after_death = (await other.get("/v1/streams/of-0")).status_code
@@ -118,6 +122,12 @@ def test_the_stream_of_a_gateway_that_died_goes_on_at_the_other_at_once(course: 
 
 def test_a_gateway_that_died_is_started_again_and_counts_it(course: Course) -> None:
     assert course.restarts == "1.0"
+
+
+def test_the_shared_port_says_where_each_gateway_tells_its_figures(course: Course) -> None:
+    status, text = course.shared_metrics
+    assert status == 404
+    assert all(f"{url}/metrics" in text for url in course.urls)
 
 
 def test_sigterm_ends_all_in_order(course: Course) -> None:

@@ -1,6 +1,7 @@
 """The worker's half of a step, on layers without a model."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
@@ -99,6 +100,21 @@ def test_a_clip_is_kept_as_all_layers_computed_it(rig: Rig) -> None:
         expected = rows_of(layer, torch.arange(40, 44), 1)
         assert torch.equal(segment.keys[layer], expected)
     assert (report.saved, bad) == ({"clip": ["s/4"]}, set())
+
+
+def test_a_clip_of_a_gateway_that_has_lost_its_stream_is_not_kept(rig: Rig) -> None:
+    """Several gateways write through one worker. One that hung for longer than its lease lasts had
+    this under way, and it would stand in the place of what the next owner remembers."""
+    key = "model/acme/door/7/clip/0000000004"
+    late = saving(key, range(40, 44))
+    late = replace(late, span=replace(late.span, epoch=1))
+    rig.worker.claims.own("acme/door", 2)
+    report, bad = rig.run(WorkerPlan(saves=[late]))
+    assert rig.worker.arena.get(key) is None
+    assert (report.saved, bad) == ({}, set())
+    owners = replace(late, span=replace(late.span, epoch=2))
+    report, _ = rig.run(WorkerPlan(saves=[owners]))
+    assert report.saved == {"clip": [key]}
 
 
 def test_a_question_fills_its_slots_in_every_layer(rig: Rig) -> None:
