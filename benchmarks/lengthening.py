@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from onlooker.cache_store.key import SegmentKind
@@ -43,11 +42,11 @@ class LengtheningExtension(SegmentExtension):
         stem = f"{prefix}{SegmentKind.CLIP.value}/"
         seen = sorted(key for key in arena.index if key.startswith(stem))
         (group,) = arena.index.groups(seen)
-        found = torch.stack([group.entries(layer) for layer in group.layers], 1)
-        rows = found.float().numpy()
+        entries_of = [group.entries(layer) for layer in group.layers]
+        rows = np.stack([entries.float().numpy() for entries in entries_of], 1)
         scenes = _Scenes(rows, np.random.default_rng(seed))
         for first in range(len(seen), num_clips, _AT_ONCE):
-            some = found.new_tensor(scenes.next(min(_AT_ONCE, num_clips - first)))
+            some = entries_of[0].new_tensor(scenes.next(min(_AT_ONCE, num_clips - first)))
             for number, entries in enumerate(some, first):
                 arena.add_entries(f"{stem}{number:010d}", entries)
         _alias(arena, stem, seen)
