@@ -225,6 +225,11 @@ class EngineSection(Section):
                 "computes recent frames whole with each request: leave memory.token_drop out, or "
                 "set mode = 'segments'"
             )
+        if self.mode == "resend" and self.memory.compaction.method != "off":
+            raise ValueError(
+                "memory.compaction makes kept clips smaller, and the mode is 'resend', which keeps "
+                "none: leave memory.compaction out, or set mode = 'segments'"
+            )
         return self
 
     @model_validator(mode="after")

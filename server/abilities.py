@@ -91,6 +91,20 @@ def check_token_drop(method: str | None, info: EngineInfo, *, param: str) -> Non
         )
 
 
+def check_compaction(method: str | None, info: EngineInfo, *, param: str) -> None:
+    """Refuse to make clips smaller later where they are not kept.
+
+    Raises:
+        InvalidRequest: the engine computes recent frames whole with each request.
+    """
+    if method not in (None, "off") and info.mode == "resend":
+        raise InvalidRequest(
+            f"compaction is '{method}', and this server keeps nothing of its clips (engine.mode is "
+            "'resend') that could be made smaller: leave compaction out",
+            param=param,
+        )
+
+
 def inlined(schema: Mapping[str, Any], *, param: str) -> dict[str, Any]:
     """A schema with its references to its own definitions replaced by what they refer to, and
     without what says nothing about which values fit.

@@ -9,7 +9,7 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import LabelText, StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList, UpdateStreamRequest
 from onlooker.scheduler.slo import Tier
-from onlooker.server.abilities import check_token_drop
+from onlooker.server.abilities import check_compaction, check_token_drop
 from onlooker.server.access import (
     CallerGrant,
     CallerStreams,
@@ -81,6 +81,7 @@ async def create_stream(
         grant.require(Action.PULL_SOURCE)
     gateway = the_gateway(call)
     check_token_drop(request.token_drop, gateway.hub.info, param="token_drop")
+    check_compaction(request.compaction, gateway.hub.info, param="compaction")
     if request.id is None or await is_new(gateway, streams, request.id):
         check_placed(gateway, call, streams.tenant, request.id)
     options = StreamOptions(

@@ -90,13 +90,21 @@ async def test_where_no_clip_is_kept_none_can_be_computed_in_part() -> None:
         assert refused.status_code == 400
         assert error_of(refused)["param"] == "token_drop"
         assert "leave token_drop out" in error_of(refused)["message"]
-        made = await http.post("/v1/streams", json={"id": "door", "token_drop": "off"})
+        refused = await http.post("/v1/streams", json={"id": "door", "compaction": "merge"})
+        assert error_of(refused)["param"] == "compaction"
+        assert "leave compaction out" in error_of(refused)["message"]
+        nothing = {"id": "door", "token_drop": "off", "compaction": "off"}
+        made = await http.post("/v1/streams", json=nothing)
         assert made.status_code == 201
         async with served.ws() as ws:
             changes = {"input_video": {"token_drop": "dtd"}}
             await send(ws, "session.update", session=changes)
             told = await next_event(ws, "error")
             assert told["error"]["param"] == "session.input_video.token_drop"
+            changes = {"input_video": {"compaction": "merge"}}
+            await send(ws, "session.update", session=changes)
+            told = await next_event(ws, "error")
+            assert told["error"]["param"] == "session.input_video.compaction"
 
 
 async def test_a_stream_chooses_what_stays_of_its_old_clips(http: httpx.AsyncClient) -> None:

@@ -38,5 +38,12 @@ def test_clips_that_are_not_kept_are_not_thinned(drop: dict[str, str]) -> None:
     EngineSection.model_validate({**given, "mode": "segments"})
 
 
+def test_clips_that_are_not_kept_are_not_compacted() -> None:
+    given = {"mode": "resend", "memory": {"compaction": {"method": "merge"}}}
+    with pytest.raises(ValidationError, match=r"leave memory\.compaction out"):
+        EngineSection.model_validate(given)
+    EngineSection.model_validate({**given, "mode": "segments"})
+
+
 def test_no_retrieval_at_all_is_a_choice() -> None:
     assert MemorySection(retrieved_clips=0).recency_gate == "words"
