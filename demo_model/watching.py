@@ -3,8 +3,7 @@
 
 Thresholds are the middle of the best range on validation worlds. "A red circle appears" is asked
 as "Is there a red circle?", whose answer becomes yes: this model tells what is there better than
-what has just come. Of what it says has changed one in two is wrong where its least likely token has
-less than 0.95, and one in a hundred elsewhere.
+what has just come.
 """
 
 from __future__ import annotations
@@ -53,7 +52,6 @@ _RULES: Final[tuple[tuple[str, str, bool, float, dict[str, Any]], ...]] = (
 
 WATCHING: Final[dict[str, Any]] = {
     "commentary": "What just changed?",
-    "sure_commentary": 0.95,
     "scene": "What do you see?",
     "summary": None,
     "silence": [SILENCE],
