@@ -126,8 +126,9 @@ def test_a_core_can_be_started_for_several_engines() -> None:
     assert 'client_addresses["input_address"]' in inspect.getsource(MPClient.__init__)
     assert 'client_addresses["output_address"]' in inspect.getsource(MPClient.__init__)
     assert "engine_dead" in {one.name for one in dataclasses.fields(BackgroundResources)}
-    arguments = AsyncEngineArgs(model="none")
+    arguments = SimpleNamespace()
     seams.note_gateways(arguments, 3)
+    assert vars(arguments).keys() <= {one.name for one in dataclasses.fields(AsyncEngineArgs)}
     assert "_api_process_count=self._api_process_count" in inspect.getsource(
         AsyncEngineArgs.create_engine_config
     )
