@@ -80,7 +80,9 @@ class RowPlaces:
 
     @staticmethod
     def _padded(rows: torch.Tensor, width: int) -> torch.Tensor:
-        return torch.nn.functional.pad(rows, (0, width - rows.shape[1])).flatten()
+        if (missing := width - rows.shape[1]) > 0:
+            rows = torch.nn.functional.pad(rows, (0, missing))
+        return rows.flatten()
 
     @staticmethod
     def _places(count: int) -> NDArray[np.int64]:
