@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +52,12 @@ async def watch(engine: Any, stream: str, method: str) -> None:
 
 
 async def answers(engine: Any, stream: str) -> list[tuple[str, Any]]:
-    """What is answered about a stream, and on what that rests but for where that lay."""
+    """What is answered about a stream, and on which spans of time that rests."""
     found = []
     for text in QUESTIONS:
         reply, end = await ask(engine, question(stream, text))
         assert not end.memory_incomplete
-        evidence = [replace(one, tier="", is_compacted=False) for one in end.evidence]
-        found.append((reply, evidence))
+        found.append((reply, end.clip_spans_s))
     return found
 
 
