@@ -167,6 +167,14 @@ class RedisLink:
             if self.is_over(until_s):
                 return None
 
+    def reconnect(self) -> None:
+        """Have every round trip that begins from now on use a connection that is made anew: those
+        that stand may lead to a server that is not the one any more that the address leads to. A
+        demoted primary refuses writes, but still answers whoever only reads."""
+        pool = self._client.connection_pool
+        pool.update_active_connections_for_reconnect()
+        pool.disconnect(inuse_connections=False)
+
     def close(self) -> None:
         """Close all connections."""
         self._client.connection_pool.disconnect()
@@ -204,8 +212,7 @@ class RedisLink:
         self._log.note(troubles)
         reactions = {trouble.reaction for trouble in troubles}
         if Reaction.RECONNECT in reactions:
-            # Those in use by other threads meet the same reply by themselves.
-            self._client.connection_pool.disconnect(inuse_connections=False)
+            self.reconnect()
         if Reaction.BACK_OFF_LONG in reactions:
             self._breaker.gave_up()
         elif Reaction.BACK_OFF in reactions:

@@ -115,6 +115,8 @@ class RedisWatch:
         reason = None if before is None else now.doubts_after(before)
         if reason is not None:
             logger.warning("Redis may have lost segments", extra={"reason": reason})
+            # Whoever looks now what is missing must not ask the server that was there before.
+            self._link.reconnect()
             self._on_doubt(reason)
 
     def _run(self) -> None:

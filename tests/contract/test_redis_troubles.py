@@ -3,10 +3,12 @@
 import logging
 import os
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
 from onlooker.cache_store.config import RedisSection
 from onlooker.cache_store.opening import open_redis
@@ -16,6 +18,7 @@ from onlooker.cache_store.tiers.redis_replies import TELL_INTERVAL_S
 from onlooker.core.clock import ManualClock
 from tests.contract.redis_server import RedisServer, free_port
 from tests.fakes.resp_server import resp_server
+from tests.fakes.waiting import WAIT_S, in_time
 from tests.unit.cache_store.factories import make_encoded, make_key
 
 pytestmark = pytest.mark.redis
@@ -75,6 +78,44 @@ def test_after_a_fail_over_records_go_to_the_new_primary(
         assert client.exists(f"onlooker:1:{make_key(1).text}")
     tier.close()
     new.kill()
+
+
+def test_after_a_fail_over_nobody_reads_from_the_demoted_primary_either(
+    lone_redis: RedisServer,
+) -> None:
+    """It refuses writes, and answers those who read, also by connections that were in use when the
+    refusal came."""
+    new = RedisServer(lone_redis.socket.parent, "new")
+    name = lone_redis.socket.with_name("name.sock")
+    lone_redis.start()
+    new.start()
+    name.symlink_to(lone_redis.socket)
+    tier = make_tier(f"unix://{name}", ManualClock())
+    assert put(tier, 0) is STORED
+    with lone_redis.client() as client:
+        client.replicaof(*NOBODY)
+        waiting = [("XREAD", "BLOCK", "0", "STREAMS", "nothing", "$")]
+        reading = threading.Thread(target=tier._link.send, args=(waiting,))
+        reading.start()
+        in_time("the read to wait", lambda: until(lambda: blocked(client)))
+        assert put(tier, 1) is ERROR
+        name.unlink()
+        name.symlink_to(new.socket)
+        client.client_unblock(blocked(client)[0])
+        reading.join(WAIT_S)
+    assert got(tier, 0) == "miss"
+    tier.close()
+    new.kill()
+
+
+def blocked(client: redis.Redis) -> list[int]:
+    """The connections that wait for something."""
+    return [int(one["id"]) for one in client.client_list() if "b" in one["flags"]]
+
+
+def until(happens: Callable[[], object]) -> None:
+    while not happens():
+        pass
 
 
 def test_a_replica_is_read_and_not_asked_to_write_all_the_time(primary: RedisServer) -> None:
