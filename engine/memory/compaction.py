@@ -70,7 +70,7 @@ class CompactionSection(Section):
 
     max_load_ratio: float = Field(default=0.9, gt=0, le=1)
     """While the engine's load is above this, compaction is put off, which
-    ``onlooker_compaction_total{outcome="put_off"}`` counts. 1: never."""
+    ``onlooker_compaction_clips_total{outcome="put_off"}`` counts. 1: never."""
 
 
 @dataclass(frozen=True, slots=True)
