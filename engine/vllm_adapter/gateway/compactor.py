@@ -157,9 +157,8 @@ class Compactor:
             return False
         prefix = next(iter(self._waiting))
         memory, name = self._waiting.pop(prefix)
-        if not self._is_open(memory):
-            return True
-        clips = self._due(memory)
+        if not self._is_open(memory) or not (clips := self._due(memory)):
+            return True  # it was closed meanwhile, or what was due has been deleted
         num_compacted = await self._compact(memory, COMPACTIONS[name], clips)
         if num_compacted < len(clips):
             self._count("lost", len(clips) - num_compacted)
@@ -206,9 +205,9 @@ class Compactor:
         memory.twins.update({index: tokens.key for index, tokens in new.items()})
         await self._streams.ask(wire.take_up_segments([tokens.key for tokens in new.values()]))
         # Meanwhile clips may have been deleted, their twins with them, or may have been lost.
-        for index in [index for index in new if memory.at_index(index) is None]:
-            memory.twins.pop(index, None)
-            del new[index]
+        gone = [index for index in new if memory.at_index(index) is None]
+        strays = [memory.twins.pop(index) for index in gone if index in memory.twins]
+        new = {index: tokens for index, tokens in new.items() if index not in gone}
         if new and self._is_open(memory):
             before = memory.num_tokens
             old = {index: memory.stored_key(index) for index in new}
@@ -219,6 +218,8 @@ class Compactor:
             saved_bytes = (before - memory.num_tokens) * self._streams.bytes_per_token
             self._metrics.compaction_saved_bytes.inc(saved_bytes)
             self._count("compacted", len(new))
+        if strays:
+            await self._streams.delete(memory, strays)
         return len(new)
 
     def _op(
@@ -275,7 +276,9 @@ class Compactor:
             if one.readers & memory.readers:
                 continue
             if self._is_lasting:
-                unwritten = await self._streams.ask(wire.unwritten_segments(one.new))
+                # Of a clip that is gone nothing is to be waited for.
+                new = [clip.tokens.key for clip in memory.find(one.new)]
+                unwritten = await self._streams.ask(wire.unwritten_segments(new))
                 if any(unwritten):
                     continue
             self._retiring.remove(one)

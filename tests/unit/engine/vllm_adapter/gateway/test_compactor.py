@@ -275,9 +275,30 @@ async def test_a_clip_that_is_deleted_or_lost_while_it_is_compacted_stays_away(
         assert num_gone == 1
         assert bench.compacted() == [0, 2, 3]
         assert bench.memory.twins == {}
+        assert bench.stored("compacted") == [0, 2, 3], "nothing is left that nobody knows of"
         if is_deleted:
-            assert bench.stored("compacted") == [0, 2, 3]
             assert 1 not in bench.stored("clip")
+
+
+async def test_others_are_compacted_at_once_when_what_was_due_has_been_deleted() -> None:
+    async with benched() as bench:
+        bench.watch(12)
+        await bench.streams.forget(DOOR, 0.0, 99.0, is_aged=False, max_clips=None)
+        await bench.pass_s(1)
+        bench.watch(12)
+        await bench.pass_s(1)
+        assert bench.compacted() == [0, 1, 2, 3]
+
+
+async def test_nobody_waits_for_a_smaller_clip_that_is_lost_before_it_is_safe() -> None:
+    async with benched() as bench:
+        key = bench.memory.compacted_key(2)
+        bench.workers.unwritten.add(key)
+        bench.watch(12)
+        await bench.pass_s(1)
+        bench.memory.forget({key})
+        await bench.pass_s(1)
+        assert bench.stored("clip") == list(range(4, 12))
 
 
 async def test_a_stream_that_is_closed_meanwhile_is_let_go() -> None:
