@@ -193,6 +193,7 @@ class Compactor:
             )
         )
         everywhere = set.intersection(*map(set, made))
+        await self._streams.make_room(len(everywhere))
         if not self._is_open(memory):
             return len(clips)
         new = {

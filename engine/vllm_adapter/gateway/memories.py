@@ -198,7 +198,7 @@ class StreamMemories:
             for tier in dict.fromkeys(tier for worker in stats for tier in worker.tiers)
         }
         moves = _merged([worker.moves for worker in stats])
-        num_known = sum(memory.num_segments for memory in self)
+        num_known = sum(memory.num_segments + len(memory.twins) for memory in self)
         if self._is_shared:  # then the workers hold what others know of, too
             num_known = max(num_known, *(worker.index_rows for worker in stats))
         self.holds_all = min(worker.segments for worker in stats) >= num_known
@@ -222,6 +222,13 @@ class StreamMemories:
         if missing:
             _log.warning("segments are missing", extra={"count": len(missing)})
         return bool(missing)
+
+    async def make_room(self, num_twins: int) -> None:
+        """Have room in the index for so many second segments of clips."""
+        num_twins = min(num_twins, self.max_clips // 2)
+        self._sure_clips -= num_twins
+        if self._sure_clips < 0:
+            await self._make_room(num_twins)
 
     async def ask(self, call: wire.WorkerCall[R]) -> list[R]:
         """What all workers answer."""
@@ -323,15 +330,18 @@ class StreamMemories:
                 await self._clock.sleep(_POLL_S)
             is_first = False
 
-    async def _make_room(self) -> None:
-        while (longest := self._longest()) is not None:
+    async def _make_room(self, num_twins: int = 0) -> None:
+        # Where only twins are left, of clips that are gone, nothing can be let go.
+        while (longest := self._longest(num_twins)) is not None and len(longest):
             keys = longest.forget_oldest(max(1, len(longest) // 20))
             await self._runner.ask_workers(wire.drop_segments(keys))
 
-    def _longest(self) -> StreamMemory | None:
-        """The stream whose oldest clips are to make room; None where there is room. Clips may
-        differ in size, so that what fills the index need not be what fills the store."""
-        self._sure_clips = self.max_clips - sum(map(len, self))
+    def _longest(self, num_twins: int) -> StreamMemory | None:
+        """The stream whose oldest clips are to make room; None where there is room, also for
+        `num_twins` more. Clips may differ in size, so that what fills the index need not be what
+        fills the store."""
+        num_clips = sum(len(memory) + len(memory.twins) for memory in self)
+        self._sure_clips = self.max_clips - num_clips - num_twins
         self._sure_tokens = self.max_tokens - sum(memory.num_tokens for memory in self)
         if self._sure_clips < 0:
             return max(self, key=len)

@@ -40,6 +40,8 @@ class Workers:
         self.asked: list[str] = []
         self.made: dict[str, SaveSpan] = {}
         self.is_broken = False
+        self.most_stored = 0
+        """Segments that there were at most after some had been made smaller."""
 
     def healthy(self) -> bool:
         return True
@@ -66,9 +68,13 @@ class Workers:
 
     def _take_up_segments(self, keys: list[str]) -> None:
         self.stored |= {key: self.made[key] for key in keys}
+        self.most_stored = max(self.most_stored, len(self.stored))
 
     def _unwritten_segments(self, keys: list[str]) -> list[str]:
         return [key for key in keys if key in self.unwritten]
+
+    def _drop_segments(self, keys: list[str]) -> int:
+        return self._delete_segments("", 0, keys)
 
     def _delete_segments(self, prefix: str, epoch: int, keys: list[str]) -> int:
         return sum(self.stored.pop(key, self) is not self for key in keys)
@@ -299,6 +305,17 @@ async def test_nobody_waits_for_a_smaller_clip_that_is_lost_before_it_is_safe() 
         bench.memory.forget({key})
         await bench.pass_s(1)
         assert bench.stored("clip") == list(range(4, 12))
+
+
+async def test_what_is_stored_twice_meanwhile_has_room_in_the_index_too() -> None:
+    async with benched() as bench:
+        bench.streams.max_clips = 22
+        bench.workers.unwritten |= {bench.memory.compacted_key(index) for index in range(1000)}
+        bench.watch(20)
+        await bench.pass_s(5)
+        assert bench.workers.most_stored <= 22
+        assert bench.compacted()
+        assert len(bench.memory) + len(bench.memory.twins) <= 22
 
 
 async def test_a_stream_that_is_closed_meanwhile_is_let_go() -> None:

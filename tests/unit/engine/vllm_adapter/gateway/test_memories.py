@@ -283,6 +283,30 @@ async def test_it_is_known_whether_the_workers_hold_all() -> None:
         assert memories.holds_all is (index < 3), "both hold three"
 
 
+async def test_making_room_ends_where_only_second_segments_are_left() -> None:
+    class Full(SplitWorkers):
+        async def ask_workers(self, call: wire.WorkerCall[Any]) -> list[Any]:
+            assert call.method != "drop_segments", "there is no clip to let go of"
+            return await super().ask_workers(call)
+
+    memories = split(Full([wire.StoredSegments([], is_complete=True, is_done=True)] * 2))
+    await memories.open(DOOR)
+    memories.max_clips = 2
+    memories[DOOR].twins |= {index: memories[DOOR].clip_key(index) for index in range(4)}
+    await memories.make_room(1)
+    assert len(memories[DOOR].twins) == 4
+
+
+async def test_what_is_held_of_a_clip_twice_does_not_stand_for_another() -> None:
+    memories = split(SplitWorkers([wire.StoredSegments([], is_complete=True, is_done=True)] * 2))
+    await memories.open(DOOR)
+    for index in range(3):
+        memories[DOOR].add(remembered(memories[DOOR].clip_key(index), index))
+    memories[DOOR].twins[0] = memories[DOOR].compacted_key(0)
+    await memories.take_stock({})
+    assert not memories.holds_all, "they hold three of four"
+
+
 async def test_of_a_clip_that_was_being_compacted_in_a_crash_the_smaller_one_is_kept() -> None:
     """Both are whole; the first is deleted, so that nothing of it comes back later."""
     meta = {"token_ids": "[0, 1, 1, 1, 1, 2]", "grid": "[1, 4, 4]"}
