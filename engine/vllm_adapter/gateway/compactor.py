@@ -159,9 +159,14 @@ class Compactor:
         memory, name = self._waiting.pop(prefix)
         if not self._is_open(memory) or not (clips := self._due(memory)):
             return True  # it was closed meanwhile, or what was due has been deleted
-        num_compacted = await self._compact(memory, COMPACTIONS[name], clips)
-        if num_compacted < len(clips):
-            self._count("lost", len(clips) - num_compacted)
+        await self._compact(memory, COMPACTIONS[name], clips)
+        if not self._is_open(memory):
+            return True
+        # What has been deleted meanwhile is not lost.
+        found = [memory.at_index(clip.clip_index) for clip in clips]
+        num_lost = sum(one is not None and not one.tokens.is_compacted for one in found)
+        if num_lost:
+            self._count("lost", num_lost)
             now_s = self._clock.now_s()
             self._resting = {one: end_s for one, end_s in self._resting.items() if end_s > now_s}
             self._resting[prefix] = now_s + REST_S
@@ -178,8 +183,8 @@ class Compactor:
 
     async def _compact(
         self, memory: StreamMemory, method: Compaction, clips: Sequence[RememberedClip]
-    ) -> int:
-        """Compact clips; returns how many of them are compacted now."""
+    ) -> None:
+        """Compact clips, as far as they can be read and nobody deletes them meanwhile."""
         shapes = {clip.tokens.key: ClipShape.of(clip.tokens, self._merge) for clip in clips}
         measured = await self._measured(memory, method, shapes)
         ops = [
@@ -195,7 +200,7 @@ class Compactor:
         everywhere = set.intersection(*map(set, made))
         await self._streams.make_room(len(everywhere))
         if not self._is_open(memory):
-            return len(clips)
+            return
         new = {
             index: tokens
             for _, (index, tokens) in ops
@@ -221,7 +226,6 @@ class Compactor:
             self._count("compacted", len(new))
         if strays:
             await self._streams.delete(memory, strays)
-        return len(new)
 
     def _op(
         self,

@@ -115,7 +115,7 @@ class Bench:
 
     def watch(self, num_clips: int, method: str | None = None) -> None:
         """Remember more clips."""
-        first = len(self.memory)
+        first = self.memory.ends[1].clip_index + 1 if len(self.memory) else 0
         for index in range(first, first + num_clips):
             ids = [1, 1] + [9] * 9 + [2]
             key = self.memory.clip_key(index)
@@ -284,6 +284,10 @@ async def test_a_clip_that_is_deleted_or_lost_while_it_is_compacted_stays_away(
         assert bench.stored("compacted") == [0, 2, 3], "nothing is left that nobody knows of"
         if is_deleted:
             assert 1 not in bench.stored("clip")
+        bench.watch(5)
+        await bench.pass_s(1)
+        assert bench.compacted() == [0, *range(2, 8)], "nothing was left that could not be read"
+        assert bench.count("lost") == 0
 
 
 async def test_others_are_compacted_at_once_when_what_was_due_has_been_deleted() -> None:
