@@ -12,12 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.retry import Retry
 
 from onlooker.cache_store.fence import fence_name
+from onlooker.cache_store.redis_client import open_blocking_client
 from onlooker.core.ids import StreamId, full_name
 
 
@@ -39,13 +37,7 @@ class StreamTables:
         timeout_s: float,
         unreachable: type[Exception],
     ) -> None:
-        self.client = Redis.from_url(
-            redis_url,
-            protocol=2,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 1),
-        )
+        self.client = open_blocking_client(redis_url, timeout_s=timeout_s)
         self.prefix, self._namespace = f"{namespace}:{what}", namespace
         self._unreachable = unreachable
         self.num_rows = self.num_bytes = self.num_streams = 0

@@ -10,6 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from onlooker.cache_store.breaker import CircuitBreaker
+from onlooker.cache_store.redis_client import RenewingPool
 from onlooker.cache_store.tiers.redis_parser import DirectParser
 from onlooker.cache_store.tiers.redis_replies import Reaction, Trouble, TroubleLog, trouble_of
 from onlooker.core.clock import Clock
@@ -52,8 +53,9 @@ class RedisLink:
         self._slow_s = slow_s
         self._breaker = breaker
         self._clock = clock
-        pool = redis.ConnectionPool.from_url(
+        pool = RenewingPool.from_url(
             url,
+            clock=clock,
             max_connections=max_connections,
             socket_timeout=timeout_s,
             socket_connect_timeout=connect_timeout_s,
