@@ -5,6 +5,7 @@ MessagePack, and the body. Nothing is unpickled: a decoder that foreign bytes to
 anything.
 """
 
+import math
 import socket
 import struct
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ import msgspec
 
 _LENGTHS = struct.Struct("<II")
 LENGTHS_BYTES = _LENGTHS.size
+
+_PARTS_AT_ONCE = 64
+"""So many parts of a body are sent in one call; the system takes no more than some hundred."""
 
 MAX_HEAD_BYTES = 1 << 20
 MAX_BODY_BYTES = 1 << 28
@@ -126,7 +130,7 @@ def send(link: socket.socket, head: Any, *body: bytes | memoryview) -> None:
     text = text_of(head)
     first = lengths(text, sum(map(len, body))) + text
     # In one call: whoever waits is not woken for a head that nothing follows yet.
-    num_sent = link.sendmsg((first, *body))
+    num_sent = link.sendmsg((first, *body[:_PARTS_AT_ONCE]))
     for part in (first, *body):
         if num_sent < len(part):
             link.sendall(memoryview(part)[num_sent:])
@@ -158,6 +162,8 @@ def reply_of(head: bytes | bytearray) -> DecodeReply:
         raise EOFError(f"a decoder's reply makes no sense: {error}") from error
     if reply.ended_by is not None:
         raise EndTold(reply.ended_by)
+    if not 0 <= reply.spent_s < math.inf:  # no counter takes that
+        raise EOFError(f"a decoder says that it took {reply.spent_s} s")
     return reply
 
 

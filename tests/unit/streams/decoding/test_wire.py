@@ -24,10 +24,12 @@ REQUEST = DecodeRequest(
 )
 
 
-@pytest.mark.parametrize("sizes", [(), (0,), (10,), (100_000,), (5, 3_000_000, 70, 400_000)])
+@pytest.mark.parametrize(
+    "sizes", [(), (0,), (10,), (100_000,), (5, 3_000_000, 70, 400_000), (9,) * 2_000]
+)
 def test_a_message_of_any_size_comes_as_it_was_sent(sizes: tuple[int, ...]) -> None:
     ours, theirs = socket.socketpair()
-    body = [bytes((number,)) * size for number, size in enumerate(sizes)]
+    body = [bytes((number % 256,)) * size for number, size in enumerate(sizes)]
     with ours, theirs:
         sending = threading.Thread(target=send, args=(theirs, REQUEST, *body))
         sending.start()
@@ -35,6 +37,12 @@ def test_a_message_of_any_size_comes_as_it_was_sent(sizes: tuple[int, ...]) -> N
         sending.join()
     assert request == REQUEST
     assert got == b"".join(body)
+
+
+@pytest.mark.parametrize("spent_s", [-1.0, math.nan, math.inf])
+def test_a_reply_of_time_that_nothing_takes_makes_no_sense(spent_s: float) -> None:
+    with pytest.raises(EOFError):
+        reply_of(text_of(DecodeReply(spent_s=spent_s)))
 
 
 def test_a_reply_says_how_a_process_ended() -> None:
