@@ -234,7 +234,7 @@ class MomentSearch:
         if not self._presence.is_so(self._stretches[index].before_s):
             return None
         if known is None:
-            return index if self.is_so(index) and index == self._named[0] else None
+            return index if self.is_so(index) and index in self._named[:1] else None
         if self.is_so(known):
             return None
         low, high = known + 1, index

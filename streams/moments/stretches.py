@@ -29,11 +29,16 @@ class Stretch:
     """Whether the entry tells of what is asked for."""
     is_phrase: bool
     """Whether it does so in so many words: in the order of the question, and nothing between."""
-    nearness: int
-    """How many of the words that are asked for the entry has."""
     is_first: bool
     """Whether it is the first of the times that are asked about, so that what was before it does
     not count."""
+    asked: frozenset[str] = frozenset()
+    """Stems of the words that are asked for."""
+
+    @property
+    def nearness(self) -> int:
+        """How many of the words that are asked for the entry has."""
+        return len(self.asked.intersection(words_of(self.entry.text)))
 
     @property
     def before_s(self) -> float:
@@ -51,7 +56,7 @@ def stretches_of(
     """The stretches of some entries in order of time, each entry once. `spans`: the stream times
     that are asked about; `named`: the entries that tell of what is asked for; `subject`: its
     words."""
-    names, stems = {one.start_s for one in named}, {stem_of(word) for word in subject}
+    names, asked = {one.start_s for one in named}, frozenset(stem_of(word) for word in subject)
     phrase = " ".join(stem_of(word) for word in subject)
     found: list[Stretch] = []
     for start_s, end_s in spans:
@@ -71,9 +76,14 @@ def stretches_of(
                         *([last_s] if num_more else []),
                     ),
                     is_named=at_s in names,
-                    is_phrase=f" {phrase} " in f" {' '.join(words_of(entry.text))} ",
-                    nearness=len(stems.intersection(words_of(entry.text))),
+                    # To read all words of a long diary would hold up every stream.
+                    is_phrase=at_s in names and _has_phrase(entry, phrase),
                     is_first=at_s == times_s[0],
+                    asked=asked,
                 )
             )
     return found
+
+
+def _has_phrase(entry: DiaryEntry, phrase: str) -> bool:
+    return f" {phrase} " in f" {' '.join(words_of(entry.text))} "

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from onlooker.cache_store.diaries.words import words_of
 from onlooker.cache_store.diary import DiaryEntry, Level
 from onlooker.core.clock import ManualClock
 from onlooker.core.ids import StreamId
@@ -12,6 +13,7 @@ from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question
 from onlooker.engine.wording import DEFAULT_WORDING, CheckQuestion
+from onlooker.streams.moments import stretches
 from onlooker.streams.moments.moment_search import FoundTimes, MomentSearch
 from onlooker.streams.moments.presence import Presence
 from onlooker.streams.moments.stretches import Stretch, stretches_of
@@ -23,13 +25,15 @@ CAT = "A cat came in."
 class Onlooker(ScriptedEngine):
     """Sees a dog at the clips, a second each, that a text marks; and errs at some."""
 
-    def __init__(self, shown: str, wrong: Sequence[int]) -> None:
+    def __init__(self, shown: str, wrong: Sequence[int], failing: Sequence[int] = ()) -> None:
         super().__init__()
-        self.shown, self.wrong = shown, wrong
+        self.shown, self.wrong, self.failing = shown, wrong, failing
 
     async def check(self, check: Check) -> CheckResult:
         self.checks.append(check)
         index = min(math.floor(check.asked_s), len(self.shown) - 1)
+        if index in self.failing:
+            return CheckResult(logprobs=(-math.inf, -math.inf))  # it cannot be told
         is_so = (self.shown[index] == "#") != (index in self.wrong)
         sure = 5.0 + index / 1000  # no two clips look quite the same
         return CheckResult(logprobs=(0.0, -sure) if is_so else (-sure, 0.0))
@@ -47,8 +51,9 @@ class Looks:
         sweeps: bool = True,
         max_checks: int = 1000,
         about_event: bool = False,
+        failing: Sequence[int] = (),
     ) -> None:
-        self.engine = Onlooker(shown, wrong)
+        self.engine = Onlooker(shown, wrong, failing)
         self.stretches = _stretches(written, len(shown))
         presence = Presence(
             engine=self.engine,
@@ -151,3 +156,23 @@ async def test_an_event_is_looked_for_where_it_is_named_only() -> None:
     found = await looks.search.each()
     assert (times(found), found.is_exact) == ([3.0], True)
     assert len(looks.engine.checks) == 1
+
+
+def test_of_a_long_diary_only_the_words_of_what_is_named_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = list[str]()
+
+    def words(text: str) -> list[str]:
+        read.append(text)
+        return words_of(text)
+
+    monkeypatch.setattr(stretches, "words_of", words)
+    _stretches({0: "Dark.", 3: DOG, 6: "Dark.", 10: CAT}, 13)
+    assert read == [DOG]
+
+
+async def test_where_nothing_is_named_and_the_first_look_fails_the_others_are_not_exact() -> None:
+    looks = Looks("....########", {0: "Dark.", 5: CAT, 9: "Light."}, failing=[0])
+    found = await looks.search.each()
+    assert not found.is_exact
