@@ -181,6 +181,10 @@ class MomentFinder:
             yield AnswerDelta(text)
             yield self._end(question, text, [], None, is_cut=is_cut)
             return
+        try:
+            everything = await self._found(plan, "", limit=MAX_SWEPT)
+        except Overloaded:
+            return  # nothing is said yet, and the model answers from what it has
         first = f"The diary tells of {counted(len(entries), 'such moment')}; looking. "
         if not entries:
             first = "The diary does not name that; looking. "
@@ -200,7 +204,7 @@ class MomentFinder:
             max_checks=self._settings.max_checks,
             max_parallel=self._settings.max_parallel,
         )
-        found = await self._searched(plan, entries, presence)
+        found = await self._searched(plan, entries, everything, presence)
         if not (entries or found.moments or found.is_exact):
             return
         left = question.max_tokens - num_tokens(first)
@@ -249,11 +253,14 @@ class MomentFinder:
     # ---- checking
 
     async def _searched(
-        self, plan: QuestionPlan, entries: Sequence[DiaryEntry], presence: Presence
+        self,
+        plan: QuestionPlan,
+        entries: Sequence[DiaryEntry],
+        everything: Sequence[DiaryEntry],
+        presence: Presence,
     ) -> FoundTimes:
         """What checks find: of the entries that name it, and of all others."""
         sweeps = self._settings.sweeps and not presence.asked.about_event
-        everything = await self._found(plan, "", limit=MAX_SWEPT)
         search = MomentSearch(
             stretches_of(everything, plan.spans, named=entries, subject=plan.subject),
             presence,
