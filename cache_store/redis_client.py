@@ -5,7 +5,7 @@ connection by which a write was refused is made anew, and every other once it is
 nobody goes on for longer with what a server says that is not the primary any more.
 """
 
-from typing import Any, cast
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import redis
@@ -46,6 +46,11 @@ class _Ages:
         return until_s is not None
 
 
+def _renew(connection: Any) -> None:
+    connection.disconnect()
+    connection.connect()
+
+
 class RenewingPool(redis.ConnectionPool):
     """A pool whose connections do not grow old."""
 
@@ -57,8 +62,7 @@ class RenewingPool(redis.ConnectionPool):
         connection = super().get_connection(*args, **options)
         try:
             if self._ages.is_over(connection):
-                connection.disconnect()
-                connection.connect()
+                _renew(connection)
         except BaseException:
             self.release(connection)
             raise
@@ -102,4 +106,4 @@ def open_blocking_client(redis_url: str, *, timeout_s: float, clock: Clock = _CL
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 1, supported_errors=_ONCE_MORE),
     )
-    return cast(redis.Redis, redis.Redis.from_pool(pool))
+    return redis.Redis.from_pool(pool)
