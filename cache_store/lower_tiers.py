@@ -8,6 +8,7 @@ of them, not for their sum.
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
 
 from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.envelope import EncodedRecord
@@ -64,14 +65,23 @@ class LowerTiers:
         with self._lock:
             self.num_beside += is_free
             self.num_in_turn += not is_free
-        if not is_free:
+        below = self._begin_beside(lacking, depth + 1) if is_free else None
+        if below is None:
             return self._read(self._ask(here, depth) + lacking, depth + 1)
-        below = self._threads.submit(self._read_beside, lacking, depth + 1)
         try:
             rest = self._read(self._ask(here, depth), depth + 1)
         finally:
-            found_nothing = below.result()
+            found_nothing = _result_of(below, otherwise=lacking)
         return rest + found_nothing
+
+    def _begin_beside(self, loads: list[KeyLoad], depth: int) -> Future[list[KeyLoad]] | None:
+        """As `_read`, in another thread; None once this is closed: who still asks does so in
+        turn."""
+        try:
+            return self._threads.submit(self._read_beside, loads, depth)
+        except RuntimeError:
+            self._free.release()
+            return None
 
     def _read_beside(self, loads: list[KeyLoad], depth: int) -> list[KeyLoad]:
         try:
@@ -110,3 +120,10 @@ class LowerTiers:
             else:
                 self._on_found(load, fetch, fetch.record, depth)
         return rest
+
+
+def _result_of(below: Future[list[KeyLoad]], *, otherwise: list[KeyLoad]) -> list[KeyLoad]:
+    try:
+        return below.result()
+    except CancelledError:  # this was closed before it began
+        return otherwise
