@@ -161,6 +161,8 @@ class OrderBook:
         for order_id in sorted(meant.keys() - has):
             await self._one(stream, order_id, meant[order_id])
         for order_id in sorted(has & meant.keys()):
+            if order_id not in stream.watches.ids():
+                continue  # it was deleted while another was kept
             if meant[order_id].is_newer_than(stream.watches.get(order_id)):
                 await self._one(stream, order_id, meant[order_id], is_new=False)
 

@@ -1,12 +1,14 @@
 """Standing orders: watches over labels, at streams that are open or open or are labelled later."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from onlooker.core.ids import DEFAULT_TENANT
 from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
 from tests.fakes.served import KEY, Served, jpeg, serving
 from tests.fakes.waiting import until
@@ -184,6 +186,29 @@ async def test_a_stream_that_was_closed_meanwhile_follows_when_it_is_opened(
             if (await watch(http, "door", order_id))["condition"] == "it snows":
                 break
         assert (await watch(http, "door", order_id))["condition"] == "it snows"
+
+
+async def test_a_watch_that_is_deleted_while_orders_are_followed_ends_nothing(
+    served: Served, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(http, "door", "outside")
+    first = (await order(http, **RAIN))["id"]
+    second = (await order(http, **RAIN))["id"]
+    last = max(first, second)
+    stream, orders = served.gateway.hub.get("door"), served.gateway.hub.orders
+    wall_s = served.gateway.clock.wall_s() + 60.0
+    for one in await orders.orders(DEFAULT_TENANT):
+        await orders.change(DEFAULT_TENANT, replace(one, changed_wall_s=wall_s))
+    keep = stream.keep_watches
+
+    async def deleted_meanwhile() -> None:
+        if last in stream.watches.ids():
+            stream.watches.delete(last)
+        await keep()
+
+    monkeypatch.setattr(type(stream), "keep_watches", lambda self: deleted_meanwhile())
+    await orders.apply(stream)
+    assert stream.watches.ids() == [min(first, second)]
 
 
 @pytest.mark.parametrize(
