@@ -88,8 +88,9 @@ class CoreKeeper:
             ConfigError: the core does not start; says why.
         """
         while True:
-            if (core := self._core) is not None and core.life == dead_life:
-                await self._end(core)
+            core = self._core
+            if core is not None and (core.life == dead_life or core.link.closed):
+                await self._end(core)  # or wait until it has, where that was begun
             elif core is not None and core.started.done() and not core.free:
                 _log.warning("the engine core has no seat left, and is started again")
                 await self._end(core)

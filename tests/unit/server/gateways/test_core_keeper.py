@@ -115,6 +115,20 @@ async def test_a_core_that_was_seen_to_die_is_not_waited_for_as_if_it_lived() ->
         assert (await seat).life == 2
 
 
+async def test_a_core_that_is_ending_gives_no_seat_to_who_knows_nothing_of_it() -> None:
+    async with kept() as (keeper, cores):
+        keeper.begin()
+        cores.say(CORE_IS_UP)
+        await keeper.seat()
+        knows = asyncio.ensure_future(keeper.seat(dead_life=1))
+        await until(cores.newest.theirs.poll)
+        new_here = asyncio.ensure_future(keeper.seat())
+        await cores.end_when_told()
+        await until(lambda: len(cores.processes) == 2)
+        cores.say(CORE_IS_UP)
+        assert [(await one).life for one in (knows, new_here)] == [2, 2]
+
+
 async def test_a_gateway_that_comes_back_gets_a_seat_that_nobody_had() -> None:
     async with kept() as (keeper, cores):
         keeper.begin()
