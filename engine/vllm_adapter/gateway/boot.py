@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from onlooker.core.clock import Clock
-from onlooker.core.errors import ConfigError
+from onlooker.core.errors import ConfigError, EngineDead
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.checks import Check
@@ -60,6 +60,9 @@ class Recipe:
 GetSeat = Callable[[], Awaitable[CoreSeat]]
 """Waits for a place at an engine core that others have started."""
 
+Gone = Callable[[int], Awaitable[None]]
+"""Waits until the engine core of a life has ended; see `SharedCore.gone`."""
+
 
 async def start_vllm(
     settings: VllmSection,
@@ -69,12 +72,14 @@ async def start_vllm(
     clock: Clock,
     num_gateways: int = 1,
     get_seat: GetSeat | None = None,
+    gone: Gone | None = None,
 ) -> Any:
     """Load a model and return a running ``vllm.AsyncLLMEngine``.
 
     Args:
         num_gateways: processes that use the engine core.
-        get_seat: gives a place at an engine core that runs already; None starts one.
+        get_seat, gone: a place at an engine core that others start, and its end, of which vLLM
+            itself hears nothing while it waits for the core's first word; None starts one.
 
     Raises:
         ConfigError: vLLM is missing or refuses the model, runs it in a way that is refused, or the
@@ -84,21 +89,23 @@ async def start_vllm(
     prepare(settings, recipe)
     progress(f"loading {name} into vLLM on the {'CPU' if is_cpu_build() else 'GPU'}")
     started_s = clock.now_s()
-    loading = asyncio.create_task(_load(settings, recipe, num_gateways, get_seat))
-    while not loading.done():
-        await asyncio.wait([loading], timeout=PROGRESS_INTERVAL_S)
-        waited_s = clock.now_s() - started_s
-        if loading.done():
-            break
-        if waited_s > settings.boot_timeout_s:
-            raise ConfigError(f"vLLM was not ready after {waited_s:.0f} s (boot_timeout_s)")
-        progress(f"still loading {name}: {waited_s:.0f} s")
+    loading = asyncio.create_task(_load(settings, recipe, num_gateways, get_seat, gone))
     try:
+        while not loading.done():
+            await asyncio.wait([loading], timeout=PROGRESS_INTERVAL_S)
+            waited_s = clock.now_s() - started_s
+            if loading.done():
+                break
+            if waited_s > settings.boot_timeout_s:
+                raise ConfigError(f"vLLM was not ready after {waited_s:.0f} s (boot_timeout_s)")
+            progress(f"still loading {name}: {waited_s:.0f} s")
         return loading.result()
     except ConfigError:
         raise
     except Exception as error:
         raise refusal(recipe.model, error) from error
+    finally:
+        loading.cancel()  # else a start that is given up would take a seat later
 
 
 def prepare(settings: VllmSection, recipe: Recipe) -> None:
@@ -121,14 +128,28 @@ def refusal(model: Model, error: Exception) -> ConfigError:
 
 
 async def _load(
-    settings: VllmSection, recipe: Recipe, num_gateways: int, get_seat: GetSeat | None
+    settings: VllmSection,
+    recipe: Recipe,
+    num_gateways: int,
+    get_seat: GetSeat | None,
+    gone: Gone | None,
 ) -> Any:
-    if get_seat is None:
+    if get_seat is None or gone is None:
         return await asyncio.to_thread(_launch, settings, recipe)
     # The core is loaded meanwhile, by the process that started it.
     config = await asyncio.to_thread(make_config, settings, recipe, num_gateways)
     seat = await get_seat()
-    return await asyncio.to_thread(_sit_down, config, seat)
+    sitting = asyncio.ensure_future(asyncio.to_thread(_sit_down, config, seat))
+    ending = asyncio.ensure_future(gone(seat.life))
+    try:
+        # vLLM waits ten minutes for the word of a core that has ended.
+        await asyncio.wait((sitting, ending), return_when=asyncio.FIRST_COMPLETED)
+        if not sitting.done():
+            raise EngineDead("the engine core ended while this gateway joined it")
+        return sitting.result()
+    finally:
+        sitting.cancel()
+        ending.cancel()
 
 
 def _launch(settings: VllmSection, recipe: Recipe) -> Any:

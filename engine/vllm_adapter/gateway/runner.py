@@ -78,6 +78,7 @@ class VllmRunner:
             clock=self._clock,
             num_gateways=self.num_gateways,
             get_seat=None if self._core is None else partial(self._sit_down, self._core),
+            gone=None if self._core is None else self._core.gone,
         )
         self._dead = False
         if self._core is not None and self._seat is not None:
