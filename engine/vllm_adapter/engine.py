@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.clock import Clock, SystemClock
+from onlooker.core.errors import OnlookerError
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.interface import Engine
@@ -49,7 +50,11 @@ def run_core(
 ) -> None:
     """The whole life of a process that runs the engine core of several gateways; see
     `onlooker.engine.vllm_adapter.gateway.core_host.host_core`."""
-    engine = _made(settings, SystemClock(), Metrics(), store, scheduler, None)
+    try:
+        engine = _made(settings, SystemClock(), Metrics(), store, scheduler, None)
+    except OnlookerError as error:
+        link.send(error.message)
+        return
     from onlooker.engine.vllm_adapter.gateway.core_host import host_core
 
     host_core(engine, settings.vllm, seats, num_gateways=num_gateways, link=link)
