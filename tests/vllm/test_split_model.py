@@ -124,7 +124,7 @@ def test_every_layer_ranks_by_all_heads(lives: dict[str, Any]) -> None:
 def test_after_a_restart_it_answers_as_before_from_the_disk(lives: dict[str, Any]) -> None:
     assert lives["restarted opened"] == Remembered(NUM_CLIPS, NUM_CLIPS - 0.5)
     before = [answer[0] for answer in lives["split"]]
-    # What is not held ready is asked for first, for all layers at once, so that fewer clips are seen.
+    # What is not held ready is chosen first, for all layers at once: fewer clips are seen.
     assert [answer[0] for answer in lives["restarted"]] == before
     assert "disk" in lives["restarted"][0][3]
     assert set(lives["restarted again"][0][3]) == {"device"}

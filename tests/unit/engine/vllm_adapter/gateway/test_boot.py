@@ -56,7 +56,12 @@ async def test_a_gateway_that_joins_a_core_has_its_engine(joined: Joined) -> Non
 
     async with limited("the engine"):
         assert await boot.start_vllm(
-            VllmSection(), RECIPE, progress=str, clock=SystemClock(), get_seat=seat, gone=never
+            VllmSection(),
+            RECIPE,
+            progress=lambda line: None,
+            clock=SystemClock(),
+            get_seat=seat,
+            gone=never,
         )
     assert joined.seats == [SEAT]
 
@@ -76,7 +81,12 @@ async def test_a_core_that_ends_while_a_gateway_joins_it_is_not_waited_for(
 
     start = asyncio.ensure_future(
         boot.start_vllm(
-            VllmSection(), RECIPE, progress=str, clock=SystemClock(), get_seat=seat, gone=gone
+            VllmSection(),
+            RECIPE,
+            progress=lambda line: None,
+            clock=SystemClock(),
+            get_seat=seat,
+            gone=gone,
         )
     )
     try:
@@ -113,7 +123,7 @@ async def test_a_start_that_is_given_up_takes_no_seat_any_more(
         await boot.start_vllm(
             VllmSection(boot_timeout_s=10),
             RECIPE,
-            progress=str,
+            progress=lambda line: None,
             clock=clock,
             get_seat=seat,
             gone=never,
