@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from onlooker.core.clock import ManualClock
+from onlooker.core.media import DropReason
 from onlooker.streams.events import SourceChanged
 from onlooker.streams.stream import Stream
 from onlooker.streams.webrtc.seams import IcePath
@@ -32,6 +33,10 @@ pytestmark = pytest.mark.usefixtures("loopback")
 SDP = {"content-type": "application/sdp"}
 OURS = ("perception", "source", "lookup", "decoder")
 """How the names of a server's threads begin."""
+
+BUSY = {DropReason.MAILBOX_FULL}
+"""Why frames may be missing though nothing was wrong with them: the sender goes by the real clock,
+and the machine may have too much to do."""
 
 FRAGMENT = {"content-type": "application/trickle-ice-sdpfrag"}
 
@@ -79,7 +84,7 @@ async def test_what_a_peer_sends_is_kept_and_can_be_asked_about(codec: str) -> N
         assert "blue" in asked.text
         told = (await http.get("/v1/streams/door")).json()
         assert told["source"]["kind"] == "push"
-        assert told["totals"]["dropped"] == {}
+        assert told["totals"]["dropped"].keys() <= BUSY
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
@@ -96,7 +101,8 @@ async def test_losses_are_mended_or_end_with_the_next_key_frame(
     track = PlainVideo(width=640, height=480, is_busy=True)
     async with whip() as (served, http), sending(http, "door", codec=codec, track=track):
         await until(lambda: stream_of(served, "door").status().kept >= 8)
-        assert stream_of(served, "door").status().dropped == {}, "nothing wrong is decoded"
+        dropped = stream_of(served, "door").status().dropped
+        assert dropped.keys() <= BUSY, "nothing wrong is decoded"
         assert served.metric("onlooker_webrtc_key_frames_asked_total") < 8
 
 
