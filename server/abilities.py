@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from onlooker.core.errors import InvalidRequest, TooLarge
 from onlooker.core.protocol.functions import FunctionConfig
 from onlooker.engine.functions import ANY_ARGUMENTS, Function, Toolbox
@@ -76,33 +78,35 @@ def toolbox(
     return Toolbox(tuple(held), choice="required", at_most_one=True)
 
 
-def check_token_drop(method: str | None, info: EngineInfo, *, param: str) -> None:
-    """Refuse to compute clips in part where they are not kept: there is nothing that could stand
-    for the other places.
+_OF_KEPT_CLIPS: Mapping[str, str] = {
+    "token_drop": ", so that all of each is computed",
+    "compaction": " that could be made smaller",
+}
+"""What streams may choose to have done with the clips that are kept of them, and what it comes to
+where none is."""
+
+
+def check_keeping(asked: BaseModel, info: EngineInfo, *, place: str = "") -> None:
+    """Refuse to compute clips in part, or to make them smaller later, where none is kept: nothing
+    could stand for the other places.
+
+    Args:
+        asked: what is asked for a stream, with a field for each choice.
+        place: what goes before a field's name in an error.
 
     Raises:
         InvalidRequest: the engine computes recent frames whole with each request.
     """
-    if method not in (None, "off") and info.mode == "resend":
-        raise InvalidRequest(
-            f"token_drop is '{method}', and this server keeps nothing of its clips (engine.mode is "
-            "'resend'), so that all of each is computed: leave token_drop out",
-            param=param,
-        )
-
-
-def check_compaction(method: str | None, info: EngineInfo, *, param: str) -> None:
-    """Refuse to make clips smaller later where they are not kept.
-
-    Raises:
-        InvalidRequest: the engine computes recent frames whole with each request.
-    """
-    if method not in (None, "off") and info.mode == "resend":
-        raise InvalidRequest(
-            f"compaction is '{method}', and this server keeps nothing of its clips (engine.mode is "
-            "'resend') that could be made smaller: leave compaction out",
-            param=param,
-        )
+    if info.mode != "resend":
+        return
+    for name, outcome in _OF_KEPT_CLIPS.items():
+        method = getattr(asked, name)
+        if method not in (None, "off"):
+            raise InvalidRequest(
+                f"{name} is '{method}', and this server keeps nothing of its clips (engine.mode is "
+                f"'resend'){outcome}: leave {name} out",
+                param=place + name,
+            )
 
 
 def inlined(schema: Mapping[str, Any], *, param: str) -> dict[str, Any]:

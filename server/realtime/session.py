@@ -32,7 +32,7 @@ from onlooker.core.protocol.foreign_fields import SetAside
 from onlooker.core.protocol.frame_header import MAX_SLOT, FrameHeader, unpack_frame
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.scheduler.slo import Tier
-from onlooker.server.abilities import check_compaction, check_token_drop
+from onlooker.server.abilities import check_keeping
 from onlooker.server.doors import EVENTS, FRAME_MESSAGE
 from onlooker.server.errors import body_of
 from onlooker.server.gateway import Gateway
@@ -292,10 +292,7 @@ class Session:
     async def _update_video(self, changed: asked.InputVideoConfig) -> None:
         fields = changed.model_dump(exclude_none=True, exclude=_OF_THE_STREAM)
         ack_mode = fields.pop("ack", None)
-        param = "session.input_video.token_drop"
-        check_token_drop(changed.token_drop, self._gateway.hub.info, param=param)
-        param = "session.input_video.compaction"
-        check_compaction(changed.compaction, self._gateway.hub.info, param=param)
+        check_keeping(changed, self._gateway.hub.info, place="session.input_video.")
         stream_fields = {k: v for k, v in fields.items() if getattr(self._video, k) != v}
         if stream_fields:
             await self._reopen(stream_fields)

@@ -9,7 +9,7 @@ from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import LabelText, StreamObject
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList, UpdateStreamRequest
 from onlooker.scheduler.slo import Tier
-from onlooker.server.abilities import check_compaction, check_token_drop
+from onlooker.server.abilities import check_keeping
 from onlooker.server.access import (
     CallerGrant,
     CallerStreams,
@@ -80,8 +80,7 @@ async def create_stream(
     if request.source is not None:
         grant.require(Action.PULL_SOURCE)
     gateway = the_gateway(call)
-    check_token_drop(request.token_drop, gateway.hub.info, param="token_drop")
-    check_compaction(request.compaction, gateway.hub.info, param="compaction")
+    check_keeping(request, gateway.hub.info)
     if request.id is None or await is_new(gateway, streams, request.id):
         check_placed(gateway, call, streams.tenant, request.id)
     options = StreamOptions(
