@@ -3,11 +3,8 @@ stream, one that dies is started again and its streams go on at the other, and s
 
 import asyncio
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +15,7 @@ from onlooker.clients.python.client import Client
 from onlooker.core.errors import OnlookerError
 from onlooker.core.guarantee import Guarantee
 from onlooker.streams.perception.stills import encode_png
-from tests.contract.redis_server import RedisServer
+from tests.fakes.fleet import redis_of_a_fleet
 from tests.fakes.processes import descendants, ended, kill, listener
 from tests.vllm.in_process import frames
 from tests.vllm.real_server import RealServer
@@ -59,24 +56,17 @@ class Course:
 
 @pytest.fixture(scope="module")
 def course() -> Iterator[Course]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("no redis-server on this machine; `make setup` installs one where it may")
     os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
-    with tempfile.TemporaryDirectory(prefix="ol") as folder:
-        redis = RedisServer(Path(folder))
-        redis.start()
-        try:
-            yield asyncio.run(play(redis))
-        finally:
-            redis.kill()
+    with redis_of_a_fleet() as redis_url:
+        yield asyncio.run(play(redis_url))
 
 
-async def play(redis: RedisServer) -> Course:
+async def play(redis_url: str) -> Course:
     course = Course()
     server = RealServer(
         {
             "server.gateways": 2,
-            "cache_store.redis.url": redis.url,
+            "cache_store.redis.url": redis_url,
         }
     )
     await server.start()

@@ -1,20 +1,17 @@
 """`onlooker serve --gateways 2` with scripted engines, as a person runs it, on a real Redis."""
 
 import asyncio
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from tests.contract.redis_server import RedisServer
+from tests.fakes.fleet import redis_of_a_fleet
 from tests.fakes.processes import descendants, ended, kill, listener
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]
@@ -39,22 +36,15 @@ class Course:
 
 @pytest.fixture(scope="module")
 def course() -> Iterator[Course]:
-    if shutil.which("redis-server") is None:
-        pytest.skip("no redis-server on this machine; `make setup` installs one where it may")
-    with tempfile.TemporaryDirectory(prefix="ol") as folder:
-        redis = RedisServer(Path(folder))
-        redis.start()
-        try:
-            yield asyncio.run(play(redis))
-        finally:
-            redis.kill()
+    with redis_of_a_fleet() as redis_url:
+        yield asyncio.run(play(redis_url))
 
 
-async def play(redis: RedisServer) -> Course:
+async def play(redis_url: str) -> Course:
     course = Course()
     porter = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "onlooker.server", "serve", "--mode", "fake", "--port", "0",
-        "--gateways", "2", f"--set=cache_store.redis.url={redis.url}", stdout=subprocess.PIPE,
+        "--gateways", "2", f"--set=cache_store.redis.url={redis_url}", stdout=subprocess.PIPE,
     )  # fmt: skip
     assert porter.stdout is not None
     try:
