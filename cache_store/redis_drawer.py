@@ -20,17 +20,28 @@ from onlooker.core.ids import StreamId, full_name, tenant_stream_id
 FULL = "FULL"
 """The first word of the error with which one stream too many is refused."""
 
-_WRITE = f"""{CHECK_EPOCH}
+_ENTER = """
 if redis.call('SISMEMBER', KEYS[3], ARGV[2]) == 0 then
     if redis.call('SCARD', KEYS[3]) >= tonumber(ARGV[3]) then
         return redis.error_reply('FULL so many streams are kept of already')
     end
     redis.call('SADD', KEYS[3], ARGV[2])
 end
+"""
+
+_WRITE = f"""{CHECK_EPOCH}{_ENTER}
 for i = 4, #ARGV, 2 do
     if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[2], ARGV[i])
     else redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
 end
+return 1
+"""
+
+_EXCHANGE = f"""{CHECK_EPOCH}
+if (redis.call('HGET', KEYS[2], ARGV[4]) or '') ~= ARGV[5] then return 0 end
+{_ENTER}
+if ARGV[6] == '' then redis.call('HDEL', KEYS[2], ARGV[4])
+else redis.call('HSET', KEYS[2], ARGV[4], ARGV[6]) end
 return 1
 """
 
@@ -65,6 +76,12 @@ class RedisDrawer:
         flat = [part for document in documents.items() for part in document]
         await self._run(_WRITE, stream_id, epoch, str(self._max_streams), *flat)
 
+    async def exchange(
+        self, stream_id: StreamId, name: str, *, before: bytes, after: bytes
+    ) -> bool:
+        limit = str(self._max_streams)
+        return bool(await self._run(_EXCHANGE, stream_id, 0, limit, name, before, after))
+
     async def clear(self, stream_id: StreamId, *, epoch: int) -> None:
         await self._run(_CLEAR, stream_id, epoch)
 
@@ -85,11 +102,11 @@ class RedisDrawer:
 
     async def _run(
         self, script: str, stream_id: StreamId, epoch: int, *arguments: str | bytes
-    ) -> None:
+    ) -> Any:
         name = full_name(stream_id)
         keys = (fence_name(self._namespace, name), self._key(name), self._index)
         call = self._client.eval(script, len(keys), *keys, str(epoch), name, *arguments)
-        await self._limited(call)
+        return await self._limited(call)
 
     async def _limited(self, call: Any) -> Any:
         try:

@@ -47,6 +47,17 @@ class StreamDrawer(Protocol):
         """
         ...
 
+    async def exchange(
+        self, stream_id: StreamId, name: str, *, before: bytes, after: bytes
+    ) -> bool:
+        """Write one document if it still is as it was read, and say whether it was. It is for what
+        several servers change, so that of two changes at once none is lost. Empty content stands
+        for no document.
+
+        Raises: as `write`, but for `WriteRefused`.
+        """
+        ...
+
     async def clear(self, stream_id: StreamId, *, epoch: int) -> None:
         """Delete all documents of a stream. Raises: as `write`."""
         ...

@@ -51,6 +51,11 @@ class FileDrawer:
     async def write(self, stream_id: StreamId, documents: Documents, *, epoch: int) -> None:
         await self._done(lambda: self._write(stream_id, documents))
 
+    async def exchange(
+        self, stream_id: StreamId, name: str, *, before: bytes, after: bytes
+    ) -> bool:
+        return await self._done(lambda: self._exchange(stream_id, name, before, after))
+
     async def clear(self, stream_id: StreamId, *, epoch: int) -> None:
         await self._done(lambda: self._clear(stream_id))
 
@@ -83,16 +88,21 @@ class FileDrawer:
 
     def _write(self, stream_id: StreamId, documents: Documents) -> None:
         for name, content in documents.items():
-            folder, _, part = name.partition("/")
-            place = self._place(folder, stream_id)
-            path = place / f"{part}.json" if part else place.with_name(f"{place.name}.json")
+            path = self._file(name, stream_id)
             if not content:
                 path.unlink(missing_ok=True)
                 continue
-            is_new = not (place if part else path).exists()
+            is_new = not (path.parent if "/" in name else path).exists()
             _write_whole(path, content)
             if is_new:
-                self._make_room(self._root / folder)
+                self._make_room(self._root / name.partition("/")[0])
+
+    def _exchange(self, stream_id: StreamId, name: str, before: bytes, after: bytes) -> bool:
+        path = self._file(name, stream_id)
+        if (path.read_bytes() if path.exists() else b"") != before:
+            return False
+        self._write(stream_id, {name: after})
+        return True
 
     def _make_room(self, folder: Path) -> None:
         """Let go of the streams that were not written for longest."""
@@ -123,6 +133,11 @@ class FileDrawer:
                     if len(parts := name.split("~")) == 2:
                         found.add(tenant_stream_id(*parts))
         return sorted(found)
+
+    def _file(self, name: str, stream_id: StreamId) -> Path:
+        folder, _, part = name.partition("/")
+        place = self._place(folder, stream_id)
+        return place / f"{part}.json" if part else place.with_name(f"{place.name}.json")
 
     def _place(self, folder: str, stream_id: StreamId) -> Path:
         tenant, name = split_stream_id(stream_id)

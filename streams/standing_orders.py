@@ -6,14 +6,16 @@ said last holds: a stream's watch that was changed for itself is as the order ag
 is changed.
 """
 
+import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from onlooker.core.drawer import DrawerAway, DrawerFailed, StreamDrawer, WriteRefused
+from onlooker.core.drawer import DrawerAway, DrawerFailed, StreamDrawer
 from onlooker.core.errors import (
     Conflict,
     NotFound,
@@ -41,6 +43,10 @@ _SHELF = "_orders"
 name begins like that."""
 
 
+MAX_TRIES = 20
+"""Tries to write a change of an order that others change at the same time."""
+
+
 @dataclass(frozen=True, slots=True)
 class StandingOrder:
     """One standing request to all streams of a tenant that have some labels."""
@@ -58,10 +64,27 @@ class StandingOrder:
         """Whether it was changed after the options of its watch at a stream were last said."""
         return self.changed_wall_s > watch.changed_wall_s
 
+    def changed(
+        self, options: WatchOptions, labels: tuple[str, ...] | None, *, now_wall_s: float
+    ) -> "StandingOrder":
+        """The order with these options, and other labels where some are given. It is newer than it
+        was, also where the wall clocks of servers differ."""
+        later_wall_s = math.nextafter(max(self.changed_wall_s, self.created_wall_s), math.inf)
+        return replace(
+            self,
+            labels=self.labels if labels is None else labels,
+            options=options,
+            changed_wall_s=max(now_wall_s, later_wall_s),
+        )
+
     def option_values(self) -> dict[str, Any]:
         """The options of its watches, by their names."""
         return {one.name: getattr(self.options, one.name) for one in fields(self.options)}
 
+
+Altered = Callable[[StandingOrder], StandingOrder | None]
+"""Returns an order as it shall be, from how it is; None where it shall be no more. It is asked
+again where others changed the order meanwhile, and what it raises changes nothing."""
 
 _KEPT = TypeAdapter(StandingOrder)
 
@@ -72,12 +95,13 @@ class OrderBook:
     Args:
         drawer: where they outlive the server, and other servers find them; None keeps them in
             memory.
-        max_orders: of one tenant.
+        max_orders: of one tenant. Servers that add some at the same time may each add one more.
     """
 
     def __init__(self, drawer: StreamDrawer | None, *, max_orders: int, metrics: Metrics) -> None:
         self._drawer, self._max_orders, self._metrics = drawer, max_orders, metrics
         self._memory: dict[StreamId, dict[str, bytes]] = {}
+        self._adding = asyncio.Lock()
 
     async def orders(self, tenant: str) -> list[StandingOrder]:
         """A tenant's orders, oldest first.
@@ -85,23 +109,7 @@ class OrderBook:
         Raises:
             Overloaded, ServiceError: it is not known.
         """
-        shelf = tenant_stream_id(tenant, _SHELF)
-        try:
-            documents: Mapping[str, bytes] = (
-                self._memory.get(shelf, {})
-                if self._drawer is None
-                else await self._drawer.read(shelf)
-            )
-        except (DrawerAway, DrawerFailed) as error:
-            raise _unkept(error) from error
-        found = []
-        for name, content in documents.items():
-            if name.partition("/")[0] != ORDERS:
-                continue
-            try:
-                found.append(_KEPT.validate_json(content))
-            except ValidationError as error:
-                _log.warning("a standing order cannot be read", extra={"detail": str(error)})
+        found = [order for order, _ in await self._kept(tenant)]
         return sorted(found, key=lambda order: (order.created_wall_s, order.order_id))
 
     async def get(self, tenant: str, order_id: str) -> StandingOrder:
@@ -111,38 +119,44 @@ class OrderBook:
             NotFound: the tenant has none.
             what `orders` does.
         """
-        for order in await self.orders(tenant):
-            if order.order_id == order_id:
-                return order
-        raise NotFound(f"there is no standing order '{order_id[:80]}'", param="order")
+        return (await self._find(tenant, order_id))[0]
 
     async def add(self, tenant: str, order: StandingOrder) -> None:
-        """Keep an order. Streams have their watches of it by `apply`.
+        """Keep a new order. Streams have their watches of it by `apply`.
 
         Raises:
             TooLarge: the tenant has as many as it may.
             what `orders` does.
         """
-        if len(await self.orders(tenant)) >= self._max_orders:
-            raise TooLarge(
-                f"there are {self._max_orders} standing orders, which is the limit (setting "
-                "streams.max_orders): delete one first"
-            )
-        await self._write(tenant, order.order_id, _KEPT.dump_json(order))
+        async with self._adding:
+            if len(await self.orders(tenant)) >= self._max_orders:
+                raise TooLarge(
+                    f"there are {self._max_orders} standing orders, which is the limit (setting "
+                    "streams.max_orders): delete one first"
+                )
+            await self._exchange(tenant, order.order_id, b"", _KEPT.dump_json(order))
 
-    async def change(self, tenant: str, order: StandingOrder) -> None:
-        """Keep an order in place of the one with its id. Streams follow by `apply`.
+    async def alter(
+        self, tenant: str, order_id: str, altered: Altered
+    ) -> tuple[StandingOrder, StandingOrder | None]:
+        """Change or drop an order; returns it as it was and as it is now. Of changes that come at
+        the same time none is lost, whichever servers they come to. Streams follow by `apply`.
 
         Raises:
             NotFound: the tenant has none of this id.
-            what `orders` does.
+            Overloaded: others change it all the time.
+            what `altered` and `orders` do.
         """
-        await self.get(tenant, order.order_id)
-        await self._write(tenant, order.order_id, _KEPT.dump_json(order))
-
-    async def drop(self, tenant: str, order_id: str) -> None:
-        """Keep an order no more. Raises: what `orders` does."""
-        await self._write(tenant, order_id, b"")
+        for _ in range(MAX_TRIES):
+            before, content = await self._find(tenant, order_id)
+            after = altered(before)
+            wanted = b"" if after is None else _KEPT.dump_json(after)
+            if await self._exchange(tenant, order_id, content, wanted):
+                return before, after
+        raise Overloaded(
+            f"standing order '{order_id}' is being changed by others all the time: try again",
+            retry_after_s=1.0,
+        )
 
     async def apply(self, stream: Stream) -> None:
         """Bring a stream's watches up to date with its tenant's orders. What cannot be done is
@@ -191,18 +205,46 @@ class OrderBook:
             outcome = "dropped" if order is None else "applied" if is_new else "changed"
             self._metrics.orders.labels(outcome).inc()
 
-    async def _write(self, tenant: str, order_id: str, content: bytes) -> None:
+    async def _find(self, tenant: str, order_id: str) -> tuple[StandingOrder, bytes]:
+        for order, content in await self._kept(tenant):
+            if order.order_id == order_id:
+                return order, content
+        raise NotFound(f"there is no standing order '{order_id[:80]}'", param="order")
+
+    async def _kept(self, tenant: str) -> list[tuple[StandingOrder, bytes]]:
+        """A tenant's orders, each with its document as it was read."""
+        found = []
+        for name, content in (await self._documents(tenant)).items():
+            if name.partition("/")[0] != ORDERS:
+                continue
+            try:
+                found.append((_KEPT.validate_json(content), content))
+            except ValidationError as error:
+                _log.warning("a standing order cannot be read", extra={"detail": str(error)})
+        return found
+
+    async def _documents(self, tenant: str) -> Mapping[str, bytes]:
+        shelf = tenant_stream_id(tenant, _SHELF)
+        if self._drawer is None:
+            return self._memory.get(shelf, {})
+        try:
+            return await self._drawer.read(shelf)
+        except (DrawerAway, DrawerFailed) as error:
+            raise _unkept(error) from error
+
+    async def _exchange(self, tenant: str, order_id: str, before: bytes, after: bytes) -> bool:
         shelf, name = tenant_stream_id(tenant, _SHELF), f"{ORDERS}/{order_id}"
         if self._drawer is None:
             kept = self._memory.setdefault(shelf, {})
-            if content:
-                kept[name] = content
-            else:
-                kept.pop(name, None)
-            return
+            if kept.get(name, b"") != before:
+                return False
+            kept[name] = after
+            if not after:
+                del kept[name]
+            return True
         try:
-            await self._drawer.write(shelf, {name: content}, epoch=0)
-        except (DrawerAway, DrawerFailed, WriteRefused) as error:
+            return await self._drawer.exchange(shelf, name, before=before, after=after)
+        except (DrawerAway, DrawerFailed) as error:
             raise _unkept(error) from error
 
 

@@ -99,6 +99,11 @@ class ShelfDrawer:
         self._shelf.flights.append(flight)
         await flight.answer
 
+    async def exchange(
+        self, stream_id: StreamId, name: str, *, before: bytes, after: bytes
+    ) -> bool:
+        raise AssertionError("nobody else writes here")
+
     async def clear(self, stream_id: StreamId, *, epoch: int) -> None:
         raise AssertionError("nothing is deleted here")
 

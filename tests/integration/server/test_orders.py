@@ -1,5 +1,6 @@
 """Standing orders: watches over labels, at streams that are open or open or are labelled later."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ import httpx
 import pytest
 
 from onlooker.core.ids import DEFAULT_TENANT
+from onlooker.streams.stream import Stream
+from onlooker.watches.options import WatchOptions
 from tests.fakes.fleet import SELDOM, acquaint, member, redis_of_a_fleet
 from tests.fakes.served import KEY, Served, jpeg, serving
 from tests.fakes.waiting import until
@@ -126,6 +129,81 @@ async def test_the_watches_of_an_order_follow_when_it_is_changed(http: httpx.Asy
     assert (await watch(http, "yard", order_id))["condition"] == "it snows"
 
 
+async def test_of_two_changes_at_once_none_is_lost_and_streams_follow_both(tmp_path: Path) -> None:
+    async with serving(cache_store__disk__path=tmp_path) as served, served.http() as http:
+        await make(http, "door", "outside")
+        order_id = (await order(http, **RAIN))["id"]
+        changes = [{"condition": "it snows"}, {"cooldown_s": 9}, {"paused": True}]
+        await asyncio.gather(*(change(http, order_id, **one) for one in changes))
+        (kept,) = await served.gateway.hub.orders.orders(DEFAULT_TENANT)
+        assert (kept.options.condition, kept.options.cooldown_s, kept.options.paused) == (
+            "it snows", 9, True,
+        )  # fmt: skip
+        has = await watch(http, "door", order_id)
+        assert (has["condition"], has["cooldown_s"], has["state"]) == ("it snows", 9, "paused")
+
+
+async def test_a_round_that_is_overtaken_by_a_newer_change_ends_with_that(
+    served: Served, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(http, "door", "outside")
+    await make(http, "shed", "garden")
+    order_id = (await order(http, **RAIN))["id"]
+    keep, waits, goes_on = Stream.keep_watches, asyncio.Event(), asyncio.Event()
+
+    async def slow(stream: Stream) -> None:
+        if not waits.is_set():
+            waits.set()
+            await goes_on.wait()
+            stream.watches.update(order_id, {"condition": "it snows"})  # as if it came only now
+        await keep(stream)
+
+    monkeypatch.setattr(Stream, "keep_watches", slow)
+    first = asyncio.create_task(change(http, order_id, condition="it snows"))
+    await waits.wait()
+    await change(http, order_id, condition="it hails", labels=["garden"])
+    await served.gateway.hub.get("door").make_watch(WatchOptions(condition="it snows"), order_id)
+    goes_on.set()
+    assert (await first)["condition"] == "it hails"
+    assert await watches(http, "door") == []
+    assert (await watch(http, "shed", order_id))["condition"] == "it hails"
+
+
+async def test_an_order_that_is_deleted_while_it_is_changed_leaves_no_watch(
+    served: Served, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(http, "door", "outside")
+    await make(http, "shed", "garden")
+    order_id = (await order(http, **RAIN))["id"]
+    keep, waits, goes_on = Stream.keep_watches, asyncio.Event(), asyncio.Event()
+
+    async def slow(stream: Stream) -> None:
+        if stream.name == "shed" and not waits.is_set():
+            waits.set()
+            await goes_on.wait()
+        await keep(stream)
+
+    monkeypatch.setattr(Stream, "keep_watches", slow)
+    changing = asyncio.create_task(
+        http.patch(f"/v1/watches/{order_id}", json={"labels": ["garden"]})
+    )
+    await waits.wait()
+    assert (await http.delete(f"/v1/watches/{order_id}")).status_code == 204
+    await served.gateway.hub.get("shed").make_watch(WatchOptions(condition="it rains"), order_id)
+    goes_on.set()
+    assert (await changing).status_code == 404
+    assert await watches(http, "door") == await watches(http, "shed") == []
+
+
+async def test_orders_that_are_made_at_once_are_no_more_than_there_may_be(tmp_path: Path) -> None:
+    async with (
+        serving(streams__max_orders=1, cache_store__disk__path=tmp_path) as served,
+        served.http() as http,
+    ):
+        made = await asyncio.gather(*(http.post("/v1/watches", json=RAIN) for _ in range(3)))
+        assert sorted(one.status_code for one in made) == [201, 413, 413]
+
+
 async def test_an_order_with_other_labels_moves_to_the_streams_that_have_them(
     http: httpx.AsyncClient,
 ) -> None:
@@ -198,7 +276,9 @@ async def test_a_watch_that_is_deleted_while_orders_are_followed_ends_nothing(
     stream, orders = served.gateway.hub.get("door"), served.gateway.hub.orders
     wall_s = served.gateway.clock.wall_s() + 60.0
     for one in await orders.orders(DEFAULT_TENANT):
-        await orders.change(DEFAULT_TENANT, replace(one, changed_wall_s=wall_s))
+        await orders.alter(
+            DEFAULT_TENANT, one.order_id, lambda kept: replace(kept, changed_wall_s=wall_s)
+        )
     keep = stream.keep_watches
 
     async def deleted_meanwhile() -> None:
@@ -306,6 +386,12 @@ async def test_an_order_reaches_all_servers_whose_streams_follow_it_until_it_is_
             await there.delete(f"/v1/streams/yard/watches/{told['id']}")
             await change(http, told["id"], paused=True)
             assert (await watch(there, "yard", told["id"]))["state"] == "paused"
+            await asyncio.gather(
+                change(http, told["id"], cooldown_s=9), change(there, told["id"], paused=False)
+            )
+            for name in ("yard", "door"):
+                has = await watch(http, name, told["id"])
+                assert (has["cooldown_s"], has["state"]) == (9, "active")
             assert (await http.delete(f"/v1/watches/{told['id']}")).status_code == 204
             assert await watches(there, "yard") == []
             assert await watches(there, "door") == []

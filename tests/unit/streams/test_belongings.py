@@ -24,6 +24,11 @@ class QuickDrawer:
     async def write(self, stream_id: StreamId, documents: Documents, *, epoch: int) -> None:
         self.kept.update(documents)
 
+    async def exchange(
+        self, stream_id: StreamId, name: str, *, before: bytes, after: bytes
+    ) -> bool:
+        raise AssertionError("nobody else writes here")
+
     async def clear(self, stream_id: StreamId, *, epoch: int) -> None:
         self.kept.clear()
 
