@@ -6,15 +6,16 @@ The decider looks at the newest clips only, so that it remembers few, and nothin
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
 from onlooker.cache_store.leases import Claim
-from onlooker.core.errors import ConfigError, EngineFailed
+from onlooker.core.errors import ConfigError, EngineFailed, OnlookerError
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
 from onlooker.engine.care import NO_CARE, Care
@@ -37,6 +38,15 @@ from onlooker.scheduler.load import EngineLoad
 _log = logging.getLogger("onlooker.engine.pair")
 
 
+@contextlib.contextmanager
+def as_decider() -> Iterator[None]:
+    """Have what is wrong with a model's settings say that it is the decider's."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"the decider (engine.decider): {error.message}") from error
+
+
 class PairedEngine:
     """An `onlooker.engine.interface.Engine` of two. They live and die together: where one has died
     neither takes work, and a start starts both."""
@@ -53,18 +63,19 @@ class PairedEngine:
 
     async def start(self, progress: Progress) -> None:
         self._behind.clear()
-        await self._answerer.start(progress)
         try:
-            await self._decider.start(lambda line: progress(f"decider: {line}"))
-        except ConfigError as error:
-            await self._answerer.close()
-            raise ConfigError(f"the decider (engine.decider): {error.message}") from error
+            await self._answerer.start(progress)
+            with as_decider():
+                await self._decider.start(lambda line: progress(f"decider: {line}"))
         except BaseException:
-            await self._answerer.close()
+            await self.close()  # also what has started half
             raise
 
     async def close(self) -> None:
-        await asyncio.gather(self._answerer.close(), self._decider.close())
+        closed = (self._answerer.close(), self._decider.close())
+        for error in await asyncio.gather(*closed, return_exceptions=True):
+            if error is not None:
+                raise error
 
     def healthy(self) -> bool:
         return self._answerer.healthy() and self._decider.healthy()
@@ -91,13 +102,20 @@ class PairedEngine:
         """Open it in both; what is remembered is what the answerer does. The decider begins with
         the next clip."""
         remembered = await self._answerer.open_stream(stream_id, claim)
-        await self._decider.open_stream(stream_id)
+        try:
+            await self._decider.open_stream(stream_id)
+        except BaseException:
+            with contextlib.suppress(OnlookerError):  # what went wrong first is what is told
+                await self._answerer.close_stream(stream_id, forget=False)
+            raise
         return remembered
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         self._behind.pop(stream_id, None)
-        await self._decider.close_stream(stream_id, forget=True)
-        await self._answerer.close_stream(stream_id, forget=forget)
+        try:
+            await self._decider.close_stream(stream_id, forget=True)
+        finally:
+            await self._answerer.close_stream(stream_id, forget=forget)
 
     async def ingest(self, clip: Clip, care: Care = NO_CARE) -> IngestResult:
         """Have both see it, the answerer first: what it has lost is lost to both, and may be shown

@@ -26,7 +26,7 @@ from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.tracer import Tracer
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Engine
-from onlooker.engine.paired_engine import PairedEngine
+from onlooker.engine.paired_engine import PairedEngine, as_decider
 from onlooker.engine.shared_core import SharedCore
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.server.auth import Authenticator, OriginGuard
@@ -108,10 +108,8 @@ def make_engine(
     )
     if deciding is None:
         return answerer
-    try:
+    with as_decider():
         decider = make_vllm_engine(deciding, clock, metrics, scheduler=settings.scheduler)
-    except ConfigError as error:
-        raise ConfigError(f"the decider (engine.decider): {error.message}") from error
     return PairedEngine(answerer, decider)
 
 

@@ -83,12 +83,15 @@ class StreamOpener:
         self._governor.leave(stream_id)
         if self._journal is not None:
             self._journal.let_go(stream_id)
-        with contextlib.suppress(EngineRestarting, EngineDead):
-            await self._engine.close_stream(stream_id, forget=False)
-        await self._accounts.of_stream(stream_id).close_stream(split_stream_id(stream_id)[1])
         claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
-        # One that was left for whoever is asked next goes on waiting for that.
-        await self.release(stream_id, is_left=claim is not None and claim.was_open)
+        async with contextlib.AsyncExitStack() as last_to_first:  # each, whatever the others do
+            # One that was left for whoever is asked next goes on waiting for that.
+            is_left = claim is not None and claim.was_open
+            last_to_first.push_async_callback(self.release, stream_id, is_left=is_left)
+            account, name = self._accounts.of_stream(stream_id), split_stream_id(stream_id)[1]
+            last_to_first.push_async_callback(account.close_stream, name)
+            with contextlib.suppress(EngineRestarting, EngineDead):
+                await self._engine.close_stream(stream_id, forget=False)
 
     async def let_go(self, stream: Stream, *, is_forgotten: bool, goes_on: bool) -> bool:
         """Let the journal, the engine and the lease of a closed stream go; False where the engine

@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
 from multiprocessing.connection import Connection
 
@@ -72,10 +72,15 @@ class _Starts:
     def __init__(self, settings: Settings, ports: Ports, life: RunGateway) -> None:
         self._settings, self._ports, self._life = settings, ports, life
         num_gateways = settings.server.gateways
-        self._first = {
-            index: (ports.shared(listens=True), ports.own(index, listens=True))
-            for index in range(num_gateways)
-        }
+        with ExitStack() as opened:
+            self._first = {
+                index: (
+                    opened.enter_context(ports.shared(listens=True)),
+                    opened.enter_context(ports.own(index, listens=True)),
+                )
+                for index in range(num_gateways)
+            }
+            opened.pop_all()  # all could be opened
         self.own_urls = tuple(ports.own_url(index) for index in range(num_gateways))
 
     def close(self) -> None:
@@ -85,12 +90,12 @@ class _Starts:
 
     def gateway(self, index: int, num_restarts: int) -> tuple[GatewayHandle, Connection]:
         """See `onlooker.server.gateways.porter.StartGateway`."""
-        if index in self._first:
-            shared, own = self._first.pop(index)
-        else:
-            own = self._ports.own(index, listens=False)  # refused where somebody has its port
-            shared = self._ports.shared(listens=False)
-        with shared, own:
+        with ExitStack() as opened:
+            if index in self._first:
+                shared, own = map(opened.enter_context, self._first.pop(index))
+            else:  # which is refused where somebody has its port
+                own = opened.enter_context(self._ports.own(index, listens=False))
+                shared = opened.enter_context(self._ports.shared(listens=False))
             place = GatewayPlace(
                 index,
                 len(self.own_urls),
@@ -122,6 +127,10 @@ def _started(
     """A process that runs `life` with these arguments and its end of a pipe, and our end of it."""
     ours, theirs = _PROCESSES.Pipe()
     process = _PROCESSES.Process(target=life, args=(*arguments, theirs), name=name)
-    process.start()
-    theirs.close()
+    with theirs:
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
     return process, ours

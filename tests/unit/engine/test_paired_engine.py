@@ -140,6 +140,53 @@ async def test_a_decider_that_does_not_start_is_told_and_the_answerer_stopped() 
     assert not pair.answerer.healthy()
 
 
+async def test_what_started_half_is_stopped_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair, closed = Pair(decider=Looking(fail_start=lambda: True)), []
+
+    async def close() -> None:
+        closed.append("decider")
+
+    monkeypatch.setattr(pair.decider, "close", close)
+    with pytest.raises(ConfigError):
+        await pair.engine.start(lambda line: None)
+    assert closed == ["decider"]
+
+
+async def test_a_stream_that_the_decider_does_not_open_is_closed_in_the_answerer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = ScriptedStore()
+    pair = await Pair(Looking(store=store)).start()
+    await pair.engine.ingest(make_clip(0.0, index=0))
+    await pair.engine.close_stream(S, forget=False)
+
+    async def fail(*_: Any) -> None:
+        raise EngineFailed("no room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(pair.decider, "open_stream", fail)
+        with pytest.raises(EngineFailed, match="no room"):
+            await pair.engine.open_stream(S)
+    with pytest.raises(KeyError):  # no such stream is open
+        await pair.answerer.ingest(make_clip(1.0, index=1))
+    assert (await pair.engine.open_stream(S)).next_clip_index == 1, "its memory stays"
+
+
+async def test_a_stream_that_the_decider_does_not_close_is_closed_in_the_answerer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pair = await Pair().start()
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise EngineFailed("stuck")
+
+    monkeypatch.setattr(pair.decider, "close_stream", fail)
+    with pytest.raises(EngineFailed, match="stuck"):
+        await pair.engine.close_stream(S)
+    with pytest.raises(KeyError):
+        await pair.answerer.ingest(make_clip())
+
+
 async def test_a_stream_goes_on_with_what_the_answerer_stored() -> None:
     store = ScriptedStore()
     pair = await Pair(Looking(store=store)).start()

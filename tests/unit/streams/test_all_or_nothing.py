@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from onlooker.core.clock import ManualClock
+from onlooker.core.errors import EngineFailed
+from onlooker.core.ids import StreamId
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.streams.sources.spec import SourceSpec
 from onlooker.streams.stream import StreamOptions
@@ -58,3 +60,17 @@ async def test_a_stream_that_could_not_be_opened_whole_is_not_open_anywhere(
         assert closed == [("acme/door", False)], "its memory stays for the next attempt"
         stream = await streams.open_stream("door")
         assert await ask(stream)
+
+
+async def test_what_cannot_be_closed_again_keeps_nothing_else_from_being_let_go() -> None:
+    class Stuck(ScriptedEngine):
+        async def close_stream(self, stream_id: Any, *, forget: bool = True) -> None:
+            raise EngineFailed("stuck")
+
+    engine = Stuck(clock=ManualClock(), info=SMALL)
+    async with running_hub(clock=ManualClock(), engine=engine) as hub:
+        account = hub.accounts.of_stream(StreamId("acme/door"))
+        await account.open_stream("door")
+        with pytest.raises(EngineFailed):
+            await hub._opener.undo(StreamId("acme/door"))
+        assert account.standing().streams == 0
