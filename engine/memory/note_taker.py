@@ -28,7 +28,7 @@ class NoteTaker:
     Args:
         budget_tokens: the most tokens of all notes in a context; 0: no notes are taken.
         run: runs a prompt for what it saves.
-        drop: forgets segments.
+        drop: lets go of segments of a stream, which the store may still have.
         delete: deletes segments of a stream in every tier.
     """
 
@@ -39,7 +39,7 @@ class NoteTaker:
         budget_tokens: int,
         prompt: NotePrompt,
         run: Callable[[PromptBuilder], Awaitable[object]],
-        drop: Callable[[list[str]], Awaitable[object]],
+        drop: Callable[[StreamMemory, list[str]], Awaitable[object]],
         delete: Callable[[StreamMemory, list[str]], Awaitable[object]],
     ) -> None:
         self._metrics = metrics
@@ -99,4 +99,4 @@ class NoteTaker:
             gone = memory.notes.forget_all_but(memory.notes.within(self._budget_tokens))
             if gone:
                 with contextlib.suppress(OnlookerError):
-                    await self._drop(gone)
+                    await self._drop(memory, gone)

@@ -546,9 +546,10 @@ class WorkerStock:
     """Whether the tier that outlives the process can be relied on now."""
 
 
-def drop_segments(keys: Sequence[str]) -> WorkerCall[int]:
-    """Forget segments; answers how many were held ready."""
-    return WorkerCall("drop_segments", (list(keys),), int)
+def drop_segments(prefix: str, epoch: int, keys: Sequence[str]) -> WorkerCall[int]:
+    """Hold segments of a stream ready no more; answers how many were. Does nothing where a newer
+    `epoch` owns the stream."""
+    return WorkerCall("drop_segments", (prefix, epoch, list(keys)), int)
 
 
 def drop_stream(prefix: str, epoch: int, *, forget: bool) -> WorkerCall[int]:

@@ -21,9 +21,10 @@ class SegmentExtension:
     """Methods that are mixed into vLLM's worker class (``worker_extension_cls``). They answer in
     plain data."""
 
-    def drop_segments(self, keys: list[str]) -> int:
+    def drop_segments(self, prefix: str, epoch: int, keys: list[str]) -> int:
         """Answers `wire.drop_segments`."""
-        return self._worker().arena.drop(keys)
+        worker = self._worker()
+        return 0 if worker.claims.has_passed(prefix, epoch) else worker.arena.drop(keys)
 
     def drop_stream(self, prefix: str, epoch: int, forget: bool) -> int:
         """Answers `wire.drop_stream`."""

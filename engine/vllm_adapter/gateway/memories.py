@@ -159,6 +159,11 @@ class StreamMemories:
         deleting = wire.delete_segments(memory.prefix, memory.epoch, keys)
         await self._runner.ask_workers(deleting)
 
+    async def drop(self, memory: StreamMemory, keys: list[str]) -> None:
+        """Have the workers hold segments of a stream ready no more."""
+        dropping = wire.drop_segments(memory.prefix, memory.epoch, keys)
+        await self._runner.ask_workers(dropping)
+
     async def add(self, clip: Clip, tokens: ClipTokens) -> None:
         """Remember a clip whose segment was saved; makes room where there are too many."""
         remembered = RememberedClip(
@@ -278,7 +283,7 @@ class StreamMemories:
         known = set.intersection(*listed)
         if strays := set.union(*listed) - known:
             _log.warning("segments are not whole", extra={"count": len(strays)})
-            await self._runner.ask_workers(wire.drop_segments(sorted(strays)))
+            await self.drop(memory, sorted(strays))
         self.holds_all = self.holds_all and not known
         clips: dict[int, wire.StoredSegment] = {}
         replaced: list[str] = []
@@ -334,7 +339,7 @@ class StreamMemories:
         # Where only twins are left, of clips that are gone, nothing can be let go.
         while (longest := self._longest(num_twins)) is not None and len(longest):
             keys = longest.forget_oldest(max(1, len(longest) // 20))
-            await self._runner.ask_workers(wire.drop_segments(keys))
+            await self.drop(longest, keys)
 
     def _longest(self, num_twins: int) -> StreamMemory | None:
         """The stream whose oldest clips are to make room; None where there is room, also for

@@ -389,7 +389,7 @@ class SegmentEngine:
             budget_tokens=memory.notes_tokens if memory.notes == "notes" else 0,
             prompt=prompts.noting,
             run=self._run,
-            drop=lambda keys: self._runner.ask_workers(wire.drop_segments(keys)),
+            drop=streams.drop,
             delete=streams.delete,
         )
         checker = Checker(self._runner, prompts, streams, self._metrics)

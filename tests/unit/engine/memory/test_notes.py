@@ -91,7 +91,7 @@ def make_taker(prompts: Any, *, fails: bool = False, budget: int = 256) -> tuple
             raise EngineFailed("no")
         saved.append(builder)
 
-    async def drop(keys: list[str]) -> None:
+    async def drop(memory: StreamMemory, keys: list[str]) -> None:
         dropped.extend(keys)
 
     async def delete(memory: StreamMemory, keys: list[str]) -> None:

@@ -181,7 +181,7 @@ def test_two_workers_tell_by_themselves_what_they_hold_and_have_fetched() -> Non
 
 
 CALLS: list[tuple[wire.WorkerCall[Any], Any]] = [
-    (wire.drop_segments(["a"]), 1),
+    (wire.drop_segments("p/", 7, ["a"]), 1),
     (wire.drop_stream("p/", 7, forget=True), 1),
     (wire.own_stream("tenant/door", Claim(7, is_handed_over=True)), None),
     (wire.is_writing("p/"), True),

@@ -73,8 +73,8 @@ class Workers:
     def _unwritten_segments(self, keys: list[str]) -> list[str]:
         return [key for key in keys if key in self.unwritten]
 
-    def _drop_segments(self, keys: list[str]) -> int:
-        return self._delete_segments("", 0, keys)
+    def _drop_segments(self, prefix: str, epoch: int, keys: list[str]) -> int:
+        return self._delete_segments(prefix, epoch, keys)
 
     def _delete_segments(self, prefix: str, epoch: int, keys: list[str]) -> int:
         return sum(self.stored.pop(key, self) is not self for key in keys)

@@ -234,7 +234,7 @@ class SplitWorkers:
         if call.method == "worker_stock":
             return [wire.WorkerStock([], stats(1)), wire.WorkerStock(["k"], stats(2))]
         assert call.method == "drop_segments"
-        self.dropped.append(call.args[0])
+        self.dropped.append(call.args[2])
         return [0, 0]
 
 
