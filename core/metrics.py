@@ -583,10 +583,14 @@ class Metrics:
 
     def _add_album(self, registry: CollectorRegistry) -> None:
         self.album_pictures = Gauge(
-            "onlooker_album_size_pictures", "Pictures in the album.", registry=registry
+            "onlooker_album_size_pictures",
+            "Pictures in the album; servers that share a Redis each tell all of it.",
+            registry=registry,
         )
         self.album_bytes = Gauge(
-            "onlooker_album_size_bytes", "Room that the album's pictures take.", registry=registry
+            "onlooker_album_size_bytes",
+            "Room that the album's pictures take; servers that share a Redis each tell all of it.",
+            registry=registry,
         )
         self.album_pictures_total = Counter(
             "onlooker_album_pictures_total",
@@ -598,10 +602,14 @@ class Metrics:
 
     def _add_diary(self, registry: CollectorRegistry) -> None:
         self.diary_entries = Gauge(
-            "onlooker_diary_size_entries", "Entries in the diary.", registry=registry
+            "onlooker_diary_size_entries",
+            "Entries in the diary; servers that share a Redis each tell all of it.",
+            registry=registry,
         )
         self.diary_bytes = Gauge(
-            "onlooker_diary_size_bytes", "Room that the diary's entries take.", registry=registry
+            "onlooker_diary_size_bytes",
+            "Room that the diary's entries take; servers that share a Redis each tell all of it.",
+            registry=registry,
         )
         self.diary_entries_total = Counter(
             "onlooker_diary_entries_total",

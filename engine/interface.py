@@ -213,7 +213,8 @@ class Stock:
     """Segments that went from one tier to another or to none, by what became of them: totals since
     the engine was started."""
     held: Held | None = None
-    """What the workers hold ready; None from an engine without stream memory."""
+    """What the workers hold ready; None from an engine without stream memory. Where several
+    gateways share the workers, the first of them alone tells this, `tiers` and `moves`."""
     remembered: Mapping[StreamId, int] = field(default_factory=dict)
     """Bytes of keys and values that are remembered of each open stream, wherever they are; one copy
     counted."""

@@ -45,8 +45,7 @@ def serve_gateways(
         ConfigError: a port is taken.
     """
     section = settings.server
-    ports = Ports(section)
-    with closing(_Starts(settings, ports, life)) as starts:
+    with closing(Ports(section)) as ports, closing(_Starts(settings, ports, life)) as starts:
         say(
             f"onlooker {package_version()}: mode {settings.engine.mode}, {section.gateways} "
             f"gateways, port open at {ports.base}"

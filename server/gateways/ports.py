@@ -3,6 +3,9 @@
 Each gateway has a listening socket of its own on the shared port (``SO_REUSEPORT``), and the kernel
 gives each connection to one of them. The port of its own is where the other gateways, and whoever
 wants its figures, find this one.
+
+Beside them each port is held by a socket that never listens, so that nobody else can take it while
+no gateway has it: one that died, or all of them.
 """
 
 import socket
@@ -13,8 +16,8 @@ from onlooker.server.serving import base_url, bind
 
 
 class Ports:
-    """Opens the sockets of gateways, the first time and again. The shared port is taken as long as
-    a socket listens on it.
+    """Opens the sockets of gateways, the first time and again, and holds their ports until `close`.
+    Callers reach a port while a socket listens on it, and are refused at once while none does.
 
     Raises:
         ConfigError: somebody has the shared port, or the address is none of this machine's.
@@ -28,6 +31,12 @@ class Ports:
         self._section = section.model_copy(update={"port": port})
         first_own = section.gateway_port or (section.port and section.port + 1)
         self._own = [first_own and first_own + index for index in range(section.gateways)]
+        self._held = {port: _hold(self._section)}
+
+    def close(self) -> None:
+        """Give the ports back."""
+        for held in self._held.values():
+            held.close()
 
     @property
     def base(self) -> str:
@@ -57,11 +66,24 @@ class Ports:
         """
         section = self._section.model_copy(update={"port": self._own[index]})
         try:
-            found = bind(section, listens=listens)
+            if not section.port or section.port not in self._held:
+                with bind(section) as first:
+                    port = self._own[index] = int(first.getsockname()[1])
+                section = section.model_copy(update={"port": port})
+                self._held[port] = _hold(section)
+            return bind(section, shares=True, listens=listens)
         except ConfigError as error:
             raise ConfigError(
                 f"gateway {index} needs a port of its own beside the one that all share, and wants "
                 f"{section.port} (server.gateway_port is that of the first): {error.message}"
             ) from error
-        self._own[index] = int(found.getsockname()[1])
-        return found
+
+
+def _hold(section: ServerSection) -> socket.socket:
+    """A socket that has a port, takes no connections, and shares the port with those who say that
+    they share it. Others could take it along with a socket that lets addresses be used again, as
+    long as nobody listens; so it does that only until it has the port, for the connections of an
+    earlier server which are ending."""
+    held = bind(section, shares=True, listens=False)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return held

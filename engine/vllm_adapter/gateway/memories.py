@@ -6,6 +6,7 @@ The clips that prompts are made of are known here; their KV stays with the worke
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from onlooker.cache_store.key import SegmentKind, StreamKey, parse_key
@@ -48,13 +49,15 @@ class StreamMemories:
         fingerprint: str,
         layout: RotaryLayout,
         is_shared: bool = False,
+        tells_workers: bool = True,
     ) -> None:
-        """`is_shared`: whether other gateways use the workers, too."""
+        """`is_shared`: whether other gateways use the workers, too; then one of them, which
+        `tells_workers`, tells what the workers hold and have done, lest it be counted by each."""
         self._runner = runner
         self._clock = clock
         self._fingerprint = fingerprint
         self._layout = layout
-        self._is_shared = is_shared
+        self._is_shared, self._tells_workers = is_shared, tells_workers
         self._memories: dict[StreamId, StreamMemory] = {}
         self._newest: dict[StreamId, Clip] = {}
         self._claimed: set[StreamId] = set()
@@ -178,7 +181,8 @@ class StreamMemories:
             await self._make_room()
 
     async def take_stock(self, waiting: Waiting) -> Stock:
-        """Which clips every worker has stored for good, and what all workers hold."""
+        """Which clips every worker has stored for good, and what all workers hold, where it is told
+        here."""
         keys = {
             (stream_id, index): self._memories[stream_id].stored_key(index)
             for stream_id, indices in waiting.items()
@@ -212,7 +216,8 @@ class StreamMemories:
             stream_id: memory.num_tokens * self.bytes_per_token
             for stream_id, memory in self._memories.items()
         }
-        return Stock(durable, tiers, moves, held, remembered, is_kept)
+        stock = Stock(durable, tiers, moves, held, remembered, is_kept)
+        return stock if self._tells_workers else replace(stock, tiers={}, moves={}, held=None)
 
     async def forget_missing(self, memory: StreamMemory) -> bool:
         """Compare what should be stored with what is, and forget what is gone; returns whether

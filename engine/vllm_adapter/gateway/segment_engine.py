@@ -359,6 +359,7 @@ class SegmentEngine:
             fingerprint=model.fingerprint(),
             layout=layout,
             is_shared=self._runner.num_gateways > 1,
+            tells_workers=self._runner.gateway == 0,
         )
         composer = PromptComposer(
             self._runner.tokenizer, instructions=model.profile.instructions, family=family

@@ -1,6 +1,8 @@
 """One port for all gateways, and one more for each."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -11,8 +13,9 @@ from onlooker.server.serving import bind
 
 
 @pytest.fixture
-def ports() -> Ports:
-    return Ports(ServerSection(gateways=2, port=0))
+def ports() -> Iterator[Ports]:
+    with closing(Ports(ServerSection(gateways=2, port=0))) as ports:
+        yield ports
 
 
 def connects(port: int) -> bool:
@@ -35,6 +38,24 @@ def test_another_server_cannot_take_the_shared_port(ports: Ports) -> None:
                 take(section)
 
 
+def test_nobody_else_can_take_a_port_while_no_gateway_has_it(ports: Ports) -> None:
+    with ports.shared(listens=True), ports.own(0, listens=True) as own:
+        own_port = own.getsockname()[1]
+    for port in (ports.shared_port, own_port):
+        with pytest.raises(ConfigError, match="take another port"):
+            bind(ServerSection(port=port))
+    with ports.shared(listens=True), ports.own(0, listens=True):
+        assert connects(ports.shared_port)
+        assert connects(own_port)
+
+
+def test_ports_are_given_back_in_the_end() -> None:
+    ports = Ports(ServerSection(gateways=2, port=0))
+    ports.close()
+    with bind(ServerSection(port=ports.shared_port)):
+        assert connects(ports.shared_port)
+
+
 def test_a_gateway_finds_its_own_port_again(ports: Ports) -> None:
     with ports.own(0, listens=True) as first:
         port = first.getsockname()[1]
@@ -51,7 +72,7 @@ def test_a_port_of_a_gateways_own_that_is_taken_is_named_with_its_setting() -> N
         other.listen()
         taken = other.getsockname()[1]
         section = ServerSection(gateways=2, port=0, gateway_port=taken)
-        with pytest.raises(ConfigError) as failure:
-            Ports(section).own(0, listens=True)
+        with closing(Ports(section)) as ports, pytest.raises(ConfigError) as failure:
+            ports.own(0, listens=True)
     assert str(taken) in failure.value.message
     assert "server.gateway_port" in failure.value.message

@@ -261,6 +261,16 @@ async def test_what_half_of_the_workers_hold_of_the_same_segments_is_counted_onc
     assert stock.moves == {"demoted": 2}
 
 
+async def test_what_gateways_share_is_told_by_one_of_them_lest_it_be_counted_by_each() -> None:
+    runner = cast(VllmRunner, SplitWorkers([]))
+    memories = StreamMemories(
+        runner, ManualClock(), fingerprint="model-a", layout=LAYOUT, is_shared=True,
+        tells_workers=False,
+    )  # fmt: skip
+    stock = await memories.take_stock({})
+    assert (stock.held, stock.tiers, stock.moves) == (None, {}, {})
+
+
 async def test_a_segment_of_which_a_half_is_lost_is_not_remembered() -> None:
     sinks = [f"model-a/acme/door/7/sink/{index:010d}" for index in range(2)]
     both = [wire.StoredSegment(key, 0.0, 0.0, {}) for key in sinks]
