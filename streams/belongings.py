@@ -128,7 +128,8 @@ class Belongings:
         except TimeoutError as error:
             raise Overloaded(
                 f"{what} of the stream cannot be kept now, since Redis or the disk does not "
-                "answer: try again later"
+                "answer: a change of what there was is in force, and kept once that can be done; "
+                "what is new must be tried again"
             ) from error
         if saved is Saved.REFUSED:
             raise Overloaded("another server owns the stream now: try again", retry_after_s=1.0)

@@ -5,6 +5,7 @@ closed, its idle limit passes, or its own task fails; no failure of one reaches 
 """
 
 import asyncio
+import contextlib
 import math
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
@@ -323,12 +324,18 @@ class Stream:
         Raises:
             LimitReached: the tenant has as many as it may.
             InvalidRequest, TooLarge, Conflict: as `WatchKeeper.create` does.
-            Overloaded, ServiceError: it looks, but is not kept.
+            Overloaded, ServiceError: it could not be kept, and so was not made: who tries again
+                does not find it there, nor gets a second one.
         """
         watch_id = watch_id or new_id("watch")
         async with self.account.making_watch(self.name, watch_id):
             watch = self.watches.create(options, watch_id)
-        await self.keep_watches()
+            try:
+                await self.keep_watches()
+            except (Overloaded, ServiceError):
+                with contextlib.suppress(NotFound):  # it was deleted meanwhile
+                    self.watches.delete(watch_id)
+                raise
         return watch
 
     async def drop_watch(self, watch_id: str) -> None:

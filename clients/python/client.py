@@ -435,10 +435,21 @@ class Client:
         return (await self._reply(method, path, **rest)).text
 
     async def _reply(self, method: str, path: str, **rest: Any) -> httpx.Response:
+        options = self.options
+        limit_s = options.connect_timeout_s if method == "GET" else options.change_timeout_s
+        limit = httpx.Timeout(rest.pop("timeout", limit_s), connect=options.connect_timeout_s)
         try:
-            reply = await self._http.request(method, path, **rest)
+            reply = await self._http.request(method, path, timeout=limit, **rest)
+        except httpx.ConnectTimeout as error:
+            raise ServerUnreachable(
+                f"{self.base_url} took no connection within {limit.connect:g} s"
+            ) from error
         except httpx.TimeoutException as error:
-            raise ServerUnreachable(f"{self.base_url} gave no reply in time") from error
+            has_changed = "" if method == "GET" else "; what was asked for may be done all the same"
+            raise ServerUnreachable(
+                f"{self.base_url} gave no reply to {method} {path} within {limit.read:g} s"
+                f"{has_changed}"
+            ) from error
         except httpx.HTTPError as error:
             if (cause := not_trusted(error)) is not None:
                 raise untrusted(self.base_url, cause) from error

@@ -39,7 +39,12 @@ class ClientOptions:
 
     reconnect: Reconnect = Reconnect()
     connect_timeout_s: float = 10.0
-    """Time for one attempt to connect, for an HTTP reply, and for a reply about a watch."""
+    """Time for one attempt to connect, for what is read over HTTP, and for a reply about a
+    watch."""
+    change_timeout_s: float = 90.0
+    """Time for a reply to an HTTP call that makes, changes or deletes something. To make a stream
+    the server may wait for an engine that is being started again (a minute, by its setting
+    ``engine.restarts.wait_s``), and a call that is given up goes on there all the same."""
     answer_timeout_s: float = 120.0
     """Time for a whole answer; then it is cancelled and `TimeoutError` raised."""
     max_pending_frames: int = 2

@@ -266,6 +266,27 @@ async def test_while_redis_takes_nothing_a_change_is_in_force_but_not_said_to_be
         assert (await second.open_stream(DOOR, VIRTUAL)).status().masks == (LEFT,)
 
 
+async def test_a_watch_that_cannot_be_kept_is_not_made_and_may_be_made_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise DrawerAway("connection refused")
+
+    clock = ManualClock()
+    async with world.server("a", clock) as hub:
+        stream = await hub.open_stream(DOOR, VIRTUAL)
+        with monkeypatch.context() as broken:
+            broken.setattr(RedisDrawer, "write", away)
+            with pytest.raises(Overloaded, match="cannot be kept now"):
+                await driven(clock, stream.make_watch(RED, "w"))
+            assert stream.watches.ids() == []
+            assert stream.account.standing().watches == 0
+        await driven(clock, stream.make_watch(RED, "w"))
+        assert stream.account.standing().watches == 1
+    async with world.server("b") as second:
+        assert (await second.open_stream(DOOR, VIRTUAL)).watches.ids() == ["w"]
+
+
 # ---- the drawer
 
 
