@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -115,7 +116,8 @@ class ServerSection(Section):
     ``acme:KEY`` names the tenant whose streams the key sees (clients show ``KEY`` alone); a key
     without a tenant sees those of ``default``. ``acme+read+ask:KEY`` (or ``+read+ask:KEY``) is good
     for these scopes only: ``read``, ``ask``, ``push``, ``watch``, ``admin``; a key that names none
-    has all. Limits of each tenant are in `tenants`."""
+    has all, and with ``admin`` may also drain the server and read the usage of all tenants. Limits
+    of each tenant are in `tenants`."""
     allowed_origins: tuple[str, ...] = ()
     """Web pages on other hosts that may use this server, such as ``https://app.example.org``."""
     metrics_need_key: bool = False
@@ -419,6 +421,16 @@ def split_key(key: str) -> ApiKey:
             f"the scopes before an API key (TENANT+SCOPE+SCOPE:KEY) are some of {', '.join(Scope)}"
         ) from None
     return ApiKey(secret, tenant or DEFAULT_TENANT, named)
+
+
+def unbounded_tenants(keys: Sequence[str]) -> list[str]:
+    """Tenants with a key that names them and no scopes, so that it may administer the server too,
+    where other tenants have keys as well. Raises as `split_key`."""
+    split = [split_key(key) for key in keys]
+    if len({key.tenant for key in split}) < 2:
+        return []
+    owners = [key.rpartition(":")[0] for key in keys]
+    return sorted({owner for owner in owners if owner and "+" not in owner} - {DEFAULT_TENANT})
 
 
 def is_loopback(host: str) -> bool:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from onlooker.core.errors import ConfigError, OnlookerError
 from onlooker.core.heap import give_back_memory
 from onlooker.core.waiting import cancel
+from onlooker.server.config import unbounded_tenants
 from onlooker.server.drain import POLL_S, Drain, Progress
 from onlooker.server.errors import hide
 from onlooker.server.gateway import Gateway, Phase
@@ -65,6 +66,7 @@ class Lifecycle:
 
     def start(self) -> None:
         """Begin to load the model; returns at once."""
+        self._warn_of_keys()
         self._starting = asyncio.create_task(self._start(), name="start")
         self._chores = [
             asyncio.create_task(self._gateway.pushers.run(), name="pushers"),
@@ -115,6 +117,16 @@ class Lifecycle:
             _log.warning("the engine did not stop in time", extra={"close_s": server.close_s})
         await self._post_last_spans(max(MIN_POST_S, until_s - gateway.clock.now_s()))
         self._waits_for = "HTTP connections and threads to end"
+
+    def _warn_of_keys(self) -> None:
+        keys = [key.get_secret_value() for key in self._gateway.settings.server.api_keys]
+        for tenant in unbounded_tenants(keys):
+            _log.warning(
+                "a key of one of several tenants names no scopes, and so may also drain the server "
+                f"and read the usage of all tenants: write {tenant}+read+ask+push+watch:KEY in "
+                "server.api_keys, with +admin for those who may",
+                extra={"tenant": tenant},
+            )
 
     async def _start(self) -> None:
         gateway = self._gateway

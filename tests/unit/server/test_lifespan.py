@@ -162,3 +162,25 @@ async def test_stopping_while_starting_gives_up_the_start() -> None:
     await lifecycle.stop()
     await lifecycle.stop()  # a second time does nothing
     assert failures == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "warned"),
+    [
+        (["acme:first-key-1", "bolt+read:second-key-2", "own-key-of-3"], ["acme"]),
+        (["acme:first-key-1", "bolt:second-key-2"], ["acme", "bolt"]),
+        (["acme:first-key-1", "acme+push:second-key-2"], []),
+        (["acme+read:first-key-1", "own-key-of-3"], []),
+    ],
+)
+async def test_tenants_whose_keys_may_do_everything_are_told_but_never_their_keys(
+    keys: list[str], warned: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway, _ = make(server__api_keys=keys)
+    lifecycle = Lifecycle(gateway)
+    lifecycle.start()
+    await lifecycle.started()
+    await lifecycle.stop()
+    told = [one for one in caplog.records if "names no scopes" in one.getMessage()]
+    assert [vars(one)["tenant"] for one in told] == warned
+    assert not any("-key-" in one.getMessage() for one in told)
