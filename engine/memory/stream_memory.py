@@ -147,9 +147,10 @@ class StreamMemory:
         """Those who are `reading` now."""
         return frozenset(self._readers)
 
-    def whole_before(self, clip_index: int, max_clips: int) -> list[RememberedClip]:
-        """The oldest clips before `clip_index` that are not compacted, `max_clips` at most."""
-        return self._clips.whole_before(clip_index, max_clips)
+    def whole_between(self, after: int, before: int, max_clips: int) -> list[RememberedClip]:
+        """The oldest clips that are not compacted of those whose indices are above `after` and
+        below `before`; `max_clips` at most."""
+        return self._clips.whole_between(after, before, max_clips)
 
     def compact(self, tokens: Mapping[int, ClipTokens]) -> None:
         """Have the clips of these indices, which are here, be remembered by other tokens."""

@@ -93,11 +93,13 @@ class Timeline(Sequence[RememberedClip]):
         found._size_starts = found._restarted(self._size_starts, changed, _begins_size)
         return found
 
-    def whole_before(self, clip_index: int, max_clips: int) -> list[RememberedClip]:
-        """The oldest clips before `clip_index` that are not compacted, `max_clips` at most."""
-        last = bisect_left(self._clips, clip_index, key=_index_of)
+    def whole_between(self, after: int, before: int, max_clips: int) -> list[RememberedClip]:
+        """The oldest clips that are not compacted of those whose indices are above `after` and
+        below `before`; `max_clips` at most."""
+        first = bisect_right(self._clips, after, key=_index_of)
+        last = bisect_left(self._clips, before, key=_index_of)
         found: list[RememberedClip] = []
-        for start, end in self.runs(0, last):
+        for start, end in self.runs(first, last):
             if not self._clips[start].tokens.is_compacted:
                 found += self._clips[start : min(end, start + max_clips - len(found))]
             if len(found) == max_clips:

@@ -44,7 +44,7 @@ FAILED_PAUSE_S = 5.0
 """How long all streams are left alone after a failure."""
 
 MAX_RETIRING = 8
-"""Batches whose first segments are not deleted yet; while there are so many, none is added."""
+"""Batches whose first segments are not deleted yet; while there are so many, nothing is compacted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,9 @@ class Compactor:
         """Streams that have a batch to compact, by their prefix, each with its method."""
         self._resting: dict[str, float] = {}
         """Until when streams are left alone."""
+        self._passed: dict[str, int] = {}
+        """The newest clip that was passed over in streams of whose clips some could not be read;
+        it goes on behind it."""
         self._retiring: list[_Retiring] = []
         self._has_work = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -112,9 +115,17 @@ class Compactor:
         if self._clock.now_s() < self._resting.get(memory.prefix, -math.inf):
             return
         self._waiting[memory.prefix] = memory, name
-        self._has_work.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
+        self._start()
+
+    def opened(self, memory: StreamMemory) -> None:
+        """A stream was opened. Where the process that had it before was stopped while it compacted,
+        clips are stored twice: the first segments are deleted once the others are as safe."""
+        if not memory.twins:
+            return
+        old = dict(memory.twins)
+        new = [memory.stored_key(index) for index in old]
+        self._retiring.append(_Retiring(memory, old, new, memory.readers))
+        self._start()
 
     async def settled(self) -> None:
         """Wait until there is nothing to do."""
@@ -128,6 +139,11 @@ class Compactor:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
+
+    def _start(self) -> None:
+        self._has_work.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._run())
 
     # ---- in the background
 
@@ -170,16 +186,23 @@ class Compactor:
             now_s = self._clock.now_s()
             self._resting = {one: end_s for one, end_s in self._resting.items() if end_s > now_s}
             self._resting[prefix] = now_s + REST_S
+            opened = {one.prefix for one in self._streams}
+            self._passed = {one: at for one, at in self._passed.items() if one in opened}
+            self._passed[prefix] = clips[-1].clip_index
         elif len(self._due(memory)) >= self._settings.batch_clips:
             self._waiting[prefix] = memory, name
         return True
 
     def _due(self, memory: StreamMemory) -> list[RememberedClip]:
-        """The clips of the next batch."""
+        """The clips of the next batch. Those that could not be read come again when there is no
+        batch behind them."""
         recent = memory.recent(self.behind)
         if not recent:
             return []
-        return memory.whole_before(recent[0].clip_index, self._settings.batch_clips)
+        before, most = recent[0].clip_index, self._settings.batch_clips
+        passed = self._passed.get(memory.prefix, -1)
+        behind = memory.whole_between(passed, before, most)
+        return behind if len(behind) == most else memory.whole_between(-1, before, most)
 
     async def _compact(
         self, memory: StreamMemory, method: Compaction, clips: Sequence[RememberedClip]

@@ -291,7 +291,6 @@ class StreamMemories:
             await self.drop(memory, sorted(strays))
         self.holds_all = self.holds_all and not known
         clips: dict[int, wire.StoredSegment] = {}
-        replaced: list[str] = []
         for segment in sorted(stored[0], key=lambda one: one.key):
             parsed = parse_key(segment.key)
             if segment.key not in known:
@@ -302,10 +301,8 @@ class StreamMemories:
                 memory.notes.add(Note.restored(segment.key, segment.meta), index=parsed.index)
             else:  # what is compacted comes last, and takes the place of the whole clip
                 if parsed.index in clips:
-                    replaced.append(clips[parsed.index].key)
+                    memory.twins[parsed.index] = clips[parsed.index].key
                 clips[parsed.index] = segment
-        if replaced:
-            await self.delete(memory, replaced)
         self._add_restored(memory, clips)
         _log.info("a stream's memory was found again", extra={"clips": len(memory)})
 

@@ -182,7 +182,9 @@ class SegmentEngine:
         return self._gauge.load
 
     async def open_stream(self, stream_id: StreamId, claim: Claim | None = None) -> Remembered:
-        return await self._streams.open(stream_id, claim)
+        remembered = await self._streams.open(stream_id, claim)
+        self._parts.compactor.opened(self._streams[stream_id])
+        return remembered
 
     async def close_stream(self, stream_id: StreamId, *, forget: bool = True) -> None:
         await self._streams.close(stream_id, forget=forget)

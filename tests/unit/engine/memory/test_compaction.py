@@ -187,10 +187,10 @@ def compact(memory: StreamMemory, *indices: int) -> None:
 
 def test_the_oldest_whole_clips_come_first() -> None:
     memory = remembering(10)
-    assert [clip.clip_index for clip in memory.whole_before(6, 3)] == [0, 1, 2]
+    assert [clip.clip_index for clip in memory.whole_between(-1, 6, 3)] == [0, 1, 2]
     compact(memory, 0, 1, 3)
-    assert [clip.clip_index for clip in memory.whole_before(6, 3)] == [2, 4, 5]
-    assert [clip.clip_index for clip in memory.whole_before(6, 99)] == [2, 4, 5]
+    assert [clip.clip_index for clip in memory.whole_between(-1, 6, 3)] == [2, 4, 5]
+    assert [clip.clip_index for clip in memory.whole_between(-1, 6, 99)] == [2, 4, 5]
 
 
 def test_a_clip_that_is_deleted_while_it_is_compacted_is_deleted_twice() -> None:

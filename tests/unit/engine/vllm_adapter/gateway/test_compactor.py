@@ -253,7 +253,55 @@ async def test_clips_that_cannot_be_read_are_left_and_the_stream_rests() -> None
         await bench.pass_s(30)
         bench.watch(1)
         await bench.pass_s(1)
-        assert bench.compacted() == [0, 2, 3, 4, 5, 6]
+        assert bench.compacted() == [0, 2, 3, 4, 5, 6, 7], "it goes on behind what it cannot read"
+
+
+async def test_clips_that_cannot_be_read_do_not_keep_newer_ones_from_becoming_smaller() -> None:
+    async with benched() as bench:
+        bench.watch(11)
+        lost = {index: bench.memory.clip_key(index) for index in range(4)}
+        for key in lost.values():
+            del bench.workers.stored[key]
+        bench.watch(9)
+        await bench.pass_s(1)
+        assert bench.compacted() == []
+        await bench.pass_s(30)
+        bench.watch(1)
+        await driven(bench.clock, bench.compactor.settled())
+        assert bench.compacted() == list(range(4, 12))
+        bench.workers.stored |= dict.fromkeys(lost.values())
+        await bench.pass_s(30)
+        bench.watch(1)
+        await driven(bench.clock, bench.compactor.settled())
+        assert bench.compacted() == list(range(12)), "later it tries them again"
+
+
+async def test_after_a_crash_the_first_segments_stay_until_the_others_are_as_safe() -> None:
+    async with benched(method="off") as bench:
+        bench.watch(4)
+        memory = bench.memory
+        clip = memory.at_index(1)
+        assert clip is not None
+        key = memory.compacted_key(1)
+        memory.compact({1: clip.tokens.compacted(key, np.array([0, 5], np.int64))})
+        memory.twins[1] = clip.tokens.key
+        bench.workers.stored[key] = None
+        bench.workers.unwritten.add(key)
+        bench.compactor.opened(memory)
+        await bench.pass_s(5)
+        assert bench.stored("clip") == [0, 1, 2, 3], "a crash now must leave one whole"
+        bench.workers.unwritten.clear()
+        await driven(bench.clock, bench.compactor.settled())
+        assert (bench.stored("clip"), bench.stored("compacted")) == ([0, 2, 3], [1])
+        assert memory.twins == {}
+
+
+async def test_a_stream_that_was_left_in_order_gives_nothing_to_do_when_it_is_opened() -> None:
+    async with benched(method="off") as bench:
+        bench.watch(4)
+        bench.compactor.opened(bench.memory)
+        await bench.pass_s(1)
+        assert bench.workers.asked == ["stored_lives"]
 
 
 @pytest.mark.parametrize("is_deleted", [True, False])
