@@ -44,7 +44,7 @@ FAILED_PAUSE_S = 5.0
 """How long all streams are left alone after a failure."""
 
 MAX_RETIRING = 8
-"""Batches whose first segments are not deleted yet; while there are so many, nothing is compacted."""
+"""Batches whose first segments are not deleted yet; with so many, nothing more is compacted."""
 
 
 @dataclass(frozen=True, slots=True)
