@@ -2,11 +2,16 @@
 
 import numpy as np
 
+from onlooker.core.clock import SystemClock
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Clip, Frame
 from onlooker.demo_model.render import render
 from onlooker.demo_model.world import World
+from onlooker.engine.care import Care
 from onlooker.engine.interface import Engine, IngestResult
+from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.request_class import RequestClass
+from onlooker.scheduler.ticket import Ticket
 
 NUM_PICTURES = 64
 """How many clips are drawn; they are shown over and over, with times that go on."""
@@ -31,7 +36,7 @@ class ShownStream:
 
     async def show(self, num_clips: int) -> list[IngestResult]:
         """Show the next clips; each waits for the one before."""
-        return [await self._engine.ingest(self._next()) for _ in range(num_clips)]
+        return [await self._engine.ingest(self._next(), _care()) for _ in range(num_clips)]
 
     def _next(self) -> Clip:
         index, self.num_shown = self.num_shown, self.num_shown + 1
@@ -41,3 +46,10 @@ class ShownStream:
             for place in [(2 * index + half) % len(self._pictures)]
         ]
         return Clip(self.id, index, (frames[0], frames[1]))
+
+
+def _care() -> Care:
+    """What a stream of the default tier says of a clip that has just come in."""
+    now_s = SystemClock().now_s()
+    slo = SchedulerSection().slo()
+    return Care(Ticket(RequestClass.INGEST, now_s, now_s + slo.lag_s, slo.tpot_s))
