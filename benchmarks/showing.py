@@ -13,6 +13,8 @@ from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.ticket import Ticket
 
+_SLO = SchedulerSection().slo()
+
 NUM_PICTURES = 64
 """How many clips are drawn; they are shown over and over, with times that go on."""
 
@@ -51,5 +53,4 @@ class ShownStream:
 def _care() -> Care:
     """What a stream of the default tier says of a clip that has just come in."""
     now_s = SystemClock().now_s()
-    slo = SchedulerSection().slo()
-    return Care(Ticket(RequestClass.INGEST, now_s, now_s + slo.lag_s, slo.tpot_s))
+    return Care(Ticket(RequestClass.INGEST, now_s, now_s + _SLO.lag_s, _SLO.tpot_s))
