@@ -6,9 +6,10 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from onlooker.cache_store.erasure import Erasure
+from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.tombstones import Tombstones
 from onlooker.cache_store.write_out import WriteOut
@@ -47,6 +48,8 @@ class Deleter:
     Args:
         write_outs: the lower tiers, from the top down.
         tombstones: remembers over restarts what is not done.
+        fences: the epochs under which this process deletes; those of deletions that an earlier
+            process left undone are noted there.
         wait_s: how long one attempt waits for a write to a tier that is under way.
         backoff: how long to wait after attempts that did not reach all tiers.
         max_streams: the most deletions that may be pending.
@@ -59,6 +62,7 @@ class Deleter:
         write_outs: Sequence[WriteOut],
         *,
         tombstones: Tombstones | None = None,
+        fences: Fences | None = None,
         wait_s: float = 5.0,
         backoff: Backoff = _DEFAULT_BACKOFF,
         max_streams: int = 10_000,
@@ -66,6 +70,7 @@ class Deleter:
     ) -> None:
         self._write_outs = tuple(write_outs)
         self._tombstones = tombstones or Tombstones(None)
+        self._fences = fences or Fences()
         self._wait_s = wait_s
         self._backoff = backoff
         self._max_streams = max_streams
@@ -88,6 +93,9 @@ class Deleter:
             left = []
             logger.warning("cannot tell what is to be deleted", extra={"error": str(error)})
         for erasure in left:
+            if erasure.epoch is not None:  # so that the next owner's is not deleted
+                stream = erasure.stream
+                self._fences.own(f"{stream.tenant}/{stream.stream}", erasure.epoch)
             self.delete(erasure)
         self._thread = threading.Thread(target=self._run, name="segment-deleter", daemon=True)
         self._thread.start()
@@ -103,7 +111,7 @@ class Deleter:
         with self._changed:
             if (known := self._pending.get(erasure.name)) is not None:
                 return known.tried
-            deletion = _Deletion(erasure)
+            deletion = _Deletion(replace(erasure, epoch=self._fences.epoch(erasure.stream)))
             if (
                 len(self._pending) >= self._max_streams
                 or len(self._gone) + len(keys) > self._max_segments
@@ -215,7 +223,9 @@ class Deleter:
             names = tuple(self._write_outs[place].tier.name for place in unreached)
             deletion.tried.set_result(names)
             if names:
-                logger.warning("something is deleted later", extra={"unreached": names})
+                survives = deletion.is_written and self._tombstones.outlive
+                extra = {"unreached": names, "also_after_a_restart": survives}
+                logger.warning("something is deleted later", extra=extra)
         return not unreached
 
     def _is_emptied(self, write_out: WriteOut, erasure: Erasure) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from onlooker.cache_store.key import SegmentKey, StreamKey
 
@@ -14,6 +14,8 @@ class Erasure:
     stream: StreamKey
     keys: frozenset[SegmentKey] | None = None
     """The segments; None is all that there are and ever come."""
+    epoch: int | None = field(default=None, compare=False)
+    """That of the owner on whose behalf it is deleted; None where the stream has no owner."""
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from onlooker.cache_store.key import SegmentKey
+from onlooker.cache_store.key import SegmentKey, StreamKey
 
 FENCED = "FENCED"
 """The first word of the error with which a write of an old epoch is refused."""
@@ -67,9 +67,9 @@ class Fences:
             while len(self._epochs) > MAX_STREAMS:
                 self._epochs.popitem(last=False)
 
-    def epoch(self, key: SegmentKey) -> int | None:
-        """The epoch under which a segment is written; None where its stream has no owner, as
-        without a fleet."""
+    def epoch(self, key: SegmentKey | StreamKey) -> int | None:
+        """The epoch under which a stream, or a segment of it, is written; None where the stream has
+        no owner, as without a fleet."""
         with self._lock:
             return self._epochs.get(f"{key.tenant}/{key.stream}")
 

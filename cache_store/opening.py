@@ -14,7 +14,6 @@ from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.config import (
     AlbumSection,
     CacheStoreSection,
-    DeletionSection,
     DiarySection,
     DiskSection,
     JournalSection,
@@ -89,7 +88,7 @@ def open_store(
         memory_codec=CODECS[section.memory.codec],
         on_durable=on_durable,
         on_doubt=on_doubt,
-        deleter=_deleter(write_outs, section.deletion, _deletions_folder(section)),
+        deleter=_deleter(write_outs, section, fences),
         fences=fences,
         max_beside=section.reads_beside,
     )
@@ -299,17 +298,19 @@ def write_out(tier: StoreTier, codec: str, section: WriteOutSection) -> WriteOut
 
 def _deletions_folder(section: CacheStoreSection) -> Path | None:
     """Where deletions that are not done are noted; None where there is no folder for it."""
+    if section.deletion.path is not None:
+        return section.deletion.path
     folder = section.folder if section.disk is None else section.disk.path
     return None if folder is None else folder / "deletions"
 
 
-def _deleter(
-    write_outs: Sequence[WriteOut], section: DeletionSection, folder: Path | None
-) -> Deleter:
+def _deleter(write_outs: Sequence[WriteOut], section: CacheStoreSection, fences: Fences) -> Deleter:
+    settings = section.deletion
     return Deleter(
         write_outs,
-        tombstones=Tombstones(folder),
-        wait_s=section.wait_s,
-        backoff=Backoff(section.min_retry_s, section.max_retry_s),
-        max_streams=section.max_streams,
+        tombstones=Tombstones(_deletions_folder(section)),
+        fences=fences,
+        wait_s=settings.wait_s,
+        backoff=Backoff(settings.min_retry_s, settings.max_retry_s),
+        max_streams=settings.max_streams,
     )

@@ -1,11 +1,12 @@
 """`Tombstones`: what is still to be deleted, remembered over restarts.
 
-    <folder>/<model>+<tenant>+<stream>+<generation>             an empty file: all of the stream
+    <folder>/<model>+<tenant>+<stream>+<generation>             all of the stream
     <folder>/<model>+<tenant>+<stream>+<generation>+<digest>    some of its segments: one
                                                                 ``kind/index`` a line
 
-No id has a ``+`` in it. Each file is made before the first attempt at a deletion, and goes once all
-tiers have done it.
+A line ``epoch <number>`` says on behalf of which owner. No id has a ``+`` in it. Each file is made
+before the first attempt at a deletion, and goes once all tiers have done it. Several servers may
+share a folder: each then does what any of them left undone, which harms nobody.
 """
 
 import os
@@ -16,6 +17,7 @@ from onlooker.cache_store.files import Files
 from onlooker.cache_store.key import StreamKey, parse_key
 
 _SEPARATOR = "+"
+_EPOCH = "epoch "
 
 
 class Tombstones:
@@ -30,6 +32,11 @@ class Tombstones:
         self._folder = folder
         self._files = files or Files()
 
+    @property
+    def outlive(self) -> bool:
+        """Whether anything is remembered."""
+        return self._folder is not None
+
     def load(self) -> list[Erasure]:
         """All that is still to be deleted."""
         if self._folder is None or not self._folder.is_dir():
@@ -39,7 +46,7 @@ class Tombstones:
             try:
                 model, tenant, stream, generation, *digest = name.split(_SEPARATOR)
                 key = StreamKey(model, tenant, stream, int(generation))
-                erasures.append(self._read(key, self._folder / name) if digest else Erasure(key))
+                erasures.append(self._read(key, self._folder / name, has_all=not digest))
             except ValueError:
                 continue  # a file of somebody else, or one that was not written to its end
         return erasures
@@ -49,13 +56,13 @@ class Tombstones:
         if (path := self._path(erasure)) is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        if erasure.keys is None:
-            path.touch(mode=0o600)
-        elif not path.exists():
+        if not path.exists():
             draft = path.with_name(f".{path.name}")
             draft.unlink(missing_ok=True)
             prefix = erasure.stream.prefix
-            lines = [f"{key.text.removeprefix(prefix)}\n" for key in sorted(erasure.keys)]
+            keys = sorted(erasure.keys or ())
+            lines = [] if erasure.epoch is None else [f"{_EPOCH}{erasure.epoch}\n"]
+            lines += [f"{key.text.removeprefix(prefix)}\n" for key in keys]
             self._files.create(draft, ["".join(lines).encode()])
             self._files.sync_path(draft)
             self._files.rename(draft, path)
@@ -66,9 +73,13 @@ class Tombstones:
         if (path := self._path(erasure)) is not None:
             path.unlink(missing_ok=True)
 
-    def _read(self, stream: StreamKey, path: Path) -> Erasure:
+    def _read(self, stream: StreamKey, path: Path, *, has_all: bool) -> Erasure:
         lines = self._files.read(path)[0].decode("ascii", "replace").splitlines()
-        return Erasure(stream, frozenset(parse_key(stream.prefix + line) for line in lines))
+        epoch = None
+        if lines and lines[0].startswith(_EPOCH):
+            epoch = int(lines.pop(0).removeprefix(_EPOCH))
+        keys = None if has_all else frozenset(parse_key(stream.prefix + line) for line in lines)
+        return Erasure(stream, keys, epoch)
 
     def _path(self, erasure: Erasure) -> Path | None:
         if self._folder is None:

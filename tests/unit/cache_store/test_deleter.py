@@ -10,6 +10,7 @@ from onlooker.cache_store.codecs.table import RAW
 from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.erasure import Erasure
+from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.key import SegmentKey, StreamKey
 from onlooker.cache_store.lookup import PutResult
@@ -224,6 +225,28 @@ def test_segments_in_a_tier_that_is_away_are_hidden_and_never_put_again(tmp_path
     assert inner.keys() == [make_key(0), make_key(2)]
     after.close(WAIT_S)
     assert Tombstones(tmp_path).load() == []
+
+
+def test_a_deletion_is_noted_and_taken_up_again_with_the_epoch_of_its_owner(tmp_path: Path) -> None:
+    def make(rates: FaultRates) -> tuple[TieredStore, Fences]:
+        fences, out = Fences(), make_write_out(FaultyTier(Lower("redis"), seed=0, rates=rates))
+        deleter = Deleter(
+            [out], tombstones=Tombstones(tmp_path), fences=fences, wait_s=0.01,
+            backoff=Backoff(0.01, 0.01),
+        )  # fmt: skip
+        return TieredStore(make_memory(), [out], memory_codec=RAW, deleter=deleter), fences
+
+    first, fences = make(AWAY)
+    fences.own(f"{STREAM.tenant}/{STREAM.stream}", 7)
+    first.start()
+    assert first.delete_stream(STREAM).result(WAIT_S) == ("redis",)
+    (noted,) = Tombstones(tmp_path).load()
+    assert (noted, noted.epoch) == (Erasure(STREAM), 7)
+    second, fences = make(AWAY)  # the first was killed
+    second.start()
+    assert fences.epoch(STREAM) == 7, "so that nothing of the next owner is deleted"
+    second.close(WAIT_S)
+    first.close(WAIT_S)
 
 
 def test_what_is_to_be_deleted_is_read_back_as_it_was_noted(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ import pytest
 from pydantic import ValidationError
 
 from onlooker.cache_store.config import CacheStoreSection, DiskSection, JournalSection, RedisSection
+from onlooker.cache_store.erasure import Erasure
 from onlooker.cache_store.lookup import PutResult
 from onlooker.cache_store.opening import open_disk, open_journal, open_redis, open_store
+from onlooker.cache_store.tombstones import Tombstones
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import ConfigError
-from tests.unit.cache_store.factories import assert_same, make_key, make_record
+from tests.fakes.waiting import WAIT_S
+from tests.unit.cache_store.factories import STREAM, assert_same, make_key, make_record
 
 
 def test_the_default_store_is_ram_alone() -> None:
@@ -44,6 +47,16 @@ def test_a_redis_that_is_not_there_keeps_nothing_from_starting(tmp_path: Path) -
     assert_same(store.get_many([make_key(1)])[0].record, make_record(1))
     assert store.get_many([make_key(2)])[0].record is None
     assert store.close(10.0)
+
+
+def test_what_cannot_be_deleted_while_redis_is_away_is_noted_in_a_folder(tmp_path: Path) -> None:
+    section = CacheStoreSection.model_validate(
+        {"redis": {"url": f"unix://{tmp_path}/none.sock"}, "deletion": {"path": tmp_path / "kept"}}
+    )
+    store = open_store(section, clock=ManualClock())
+    assert store.delete_stream(STREAM).result(WAIT_S) == ("redis",)
+    assert store.close(10.0)
+    assert Tombstones(tmp_path / "kept").load() == [Erasure(STREAM)]
 
 
 def test_a_folder_that_cannot_be_used_is_said_at_start(tmp_path: Path) -> None:
