@@ -1,6 +1,5 @@
 """What is asked of a model beyond text, refused in plain words where the model cannot."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from onlooker.core.protocol.functions import FunctionConfig
 from onlooker.engine.functions import ANY_ARGUMENTS, Function, Toolbox
 from onlooker.engine.interface import EngineInfo
 from onlooker.server.config import Settings
+from onlooker.server.text_limits import TextLimits
 from onlooker.watches.schema import MAX_NESTING, MAX_PARTS, check_schema, for_writing
 
 ANY_OBJECT: Mapping[str, Any] = {"type": "object", "additionalProperties": True}
@@ -51,7 +51,7 @@ def toolbox(
 
     Raises:
         InvalidRequest: the model cannot call functions, or there is no such function.
-        TooLarge: they take too many words.
+        TooLarge: they have too many characters.
     """
     if not functions or choice == "none":
         if choice not in ("none", "auto"):
@@ -63,7 +63,7 @@ def toolbox(
             "of any. Leave 'tools' out, or serve a model that can",
             param="tools",
         )
-    _check_size(functions, settings)
+    TextLimits.of(settings.server).check_functions(functions, param="tools")
     made = [_function(given) for given in functions]
     if choice.startswith("="):
         made = [function for function in made if function.name == choice[1:]]
@@ -169,17 +169,3 @@ class _Inliner:
 
 def _function(given: FunctionConfig) -> Function:
     return Function(given.name, given.description or "", given.parameters or ANY_ARGUMENTS)
-
-
-def _check_size(functions: Sequence[FunctionConfig], settings: Settings) -> None:
-    max_chars = settings.server.max_text_chars
-    num_chars = sum(
-        len(f.name) + len(f.description or "") + len(json.dumps(f.parameters or {}))
-        for f in functions
-    )
-    if num_chars > max_chars:
-        raise TooLarge(
-            f"the tools take {num_chars} characters; {max_chars} are allowed (setting "
-            "server.max_text_chars)",
-            param="tools",
-        )

@@ -173,6 +173,9 @@ class ServerSection(Section):
     """Bytes of texts and pictures that one conversation keeps; the oldest go first."""
     max_text_chars: Annotated[int, Field(ge=1)] = 8000
     """Characters of one question together with its instructions."""
+    max_tool_chars: Annotated[int, Field(ge=1)] = 16_000
+    """Characters of all functions that one question may call, with their descriptions and schemas;
+    and as many of the calls that were made for it and what they returned."""
     max_output_tokens: Annotated[int, Field(ge=1)] = 1024
     """Tokens of the longest answer that anyone may ask for."""
     default_output_tokens: Annotated[int, Field(ge=1)] = 128
@@ -379,13 +382,20 @@ class Settings(Section):
         server, watches = self.server, self.watches
         question = JSON_CHAR_BYTES * server.max_text_chars
         watch = JSON_CHAR_BYTES * 2 * watches.max_condition_chars + 2 * watches.max_schema_bytes
-        needed = max(question, watch) + JSON_ROOM_BYTES
-        for name in ("max_json_bytes", "max_json_marks", "max_body_bytes", "max_message_bytes"):
-            if (taken := getattr(server, name)) < needed:
+        tools = JSON_CHAR_BYTES * 2 * server.max_tool_chars
+        # Functions come with messages only, and in bodies that may hold pictures.
+        needed = {"max_json_bytes": max(question, watch)} | dict.fromkeys(
+            ("max_json_marks", "max_body_bytes", "max_message_bytes"), max(question + tools, watch)
+        )
+        for name, least in needed.items():
+            least += JSON_ROOM_BYTES
+            if (taken := getattr(server, name)) < least:
+                with_tools = "" if name == "max_json_bytes" else " with its tools"
                 raise ValueError(
-                    f"server.{name} ({taken}) must hold the longest question "
-                    f"(server.max_text_chars) and the longest watch (watches.max_condition_chars, "
-                    f"watches.max_schema_bytes) as JSON: at least {needed}"
+                    f"server.{name} ({taken}) must hold the longest question{with_tools} "
+                    "(server.max_text_chars, server.max_tool_chars) and the longest watch "
+                    "(watches.max_condition_chars, watches.max_schema_bytes) as JSON: at least "
+                    f"{least}"
                 )
         return self
 

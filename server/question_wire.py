@@ -1,6 +1,6 @@
 """A question and its answer in the words of HTTP, whichever call they come by."""
 
-from onlooker.core.errors import InvalidRequest, TooLarge
+from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import ErrorBody, Usage
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
 from onlooker.core.protocol.server_events import ResponseObject
@@ -9,6 +9,7 @@ from onlooker.engine.sampling import GREEDY, Sampling
 from onlooker.scheduler.slo import Tier
 from onlooker.server.gateway import Gateway
 from onlooker.server.stream_times import stream_s
+from onlooker.server.text_limits import TextLimits
 from onlooker.streams.stream import Stream
 
 _WITH_CHANCES = Sampling(num_alternatives=0)
@@ -21,11 +22,9 @@ def asked_question(gateway: Gateway, stream: Stream, request: QuestionRequest) -
         InvalidRequest, TooLarge: its time is none; it, or the answer that is asked for, is too
             long.
     """
-    max_chars = gateway.settings.server.max_text_chars
-    if len(request.question) + len(request.instructions or "") > max_chars:
-        raise TooLarge(
-            f"question and instructions may have {max_chars} characters", param="question"
-        )
+    TextLimits.of(gateway.settings.server).check_question(
+        request.question, request.instructions, param="question"
+    )
     return Question(
         text=request.question,
         max_tokens=gateway.output_tokens(request.max_output_tokens, param="max_output_tokens"),

@@ -13,6 +13,7 @@ from onlooker.engine.functions import CallMade, FunctionCall
 from onlooker.engine.interface import Question, Turn
 from onlooker.server.config import Settings
 from onlooker.server.pictures import Inquiry
+from onlooker.server.text_limits import TextLimits
 
 STREAM_SCHEME = "stream://"
 
@@ -142,14 +143,9 @@ def worth_keeping(lines: Sequence[Line], *, max_turns: int) -> tuple[Line, ...]:
 def _check_size(
     question: Question, images: Sequence[str], settings: Settings, *, param: str
 ) -> None:
-    max_chars, max_images = settings.server.max_text_chars, settings.engine.max_question_images
-    num_chars = len(question.text) + len(question.instructions or "")
-    num_chars += sum(len(made.result) + len(made.call.arguments) for made in question.made)
-    if num_chars > max_chars:
-        raise TooLarge(
-            f"question and instructions may have {max_chars} characters (setting "
-            "server.max_text_chars)",
-            param=param,
-        )
+    TextLimits.of(settings.server).check_question(
+        question.text, question.instructions, question.made, param=param
+    )
+    max_images = settings.engine.max_question_images
     if len(images) > max_images:
         raise TooLarge(f"a question may bring {max_images} pictures along", param=param)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile
 from typing import Literal
 
-from onlooker.core.errors import Conflict, InvalidRequest, NotFound, TooLarge
+from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import new_id
 from onlooker.core.protocol.base import (
     ConversationItem,
@@ -26,6 +26,7 @@ from onlooker.core.protocol.functions import (
 from onlooker.engine.functions import CallMade, FunctionCall
 from onlooker.engine.interface import Question, Turn
 from onlooker.server.pictures import Inquiry
+from onlooker.server.text_limits import TextLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ class Conversation:
     """A conversation's items in order, bounded: the oldest go when there are too many."""
 
     def __init__(
-        self, *, max_items: int, max_bytes: int, dialogue_turns: int, max_text_chars: int
+        self, *, max_items: int, max_bytes: int, dialogue_turns: int, texts: TextLimits
     ) -> None:
         self.dialogue_turns = dialogue_turns
         """How many answered questions the next one brings along."""
@@ -97,7 +98,7 @@ class Conversation:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._num_bytes = 0
-        self._max_text_chars = max_text_chars
+        self._texts = texts
         self._items: dict[str, Item] = {}
 
     def __len__(self) -> int:
@@ -116,12 +117,11 @@ class Conversation:
         if said.id is not None and said.id in self._items:
             raise Conflict(f"there is an item '{said.id}' already", param="item.id")
         item = Item(id=said.id or new_id("item"), said=said)
-        if len(item.text) > self._max_text_chars:
-            raise TooLarge(
-                f"the text has {len(item.text)} characters; at most {self._max_text_chars} "
-                "are taken (setting server.max_text_chars)",
-                param=_TEXT_FIELD.get(item.role, "item.content"),
-            )
+        self._texts.check_item(
+            item.text,
+            is_of_tools=item.role in ("call", "result"),
+            param=_TEXT_FIELD.get(item.role, "item.content"),
+        )
         if isinstance(said, FunctionResultItem):
             _check_called([*self._items.values(), item], param="item.call_id")
         before = self._place(item, after)
@@ -189,13 +189,7 @@ class Conversation:
                 param="response.input",
             )
         joined = "\n".join([part for part in (instructions, *system) if part]) or None
-        num_chars = len(text) + len(joined or "")
-        num_chars += sum(len(one.result) + len(one.call.arguments) for one in made)
-        if num_chars > self._max_text_chars:
-            raise TooLarge(
-                f"question and instructions have {num_chars} characters; at most "
-                f"{self._max_text_chars} are taken (setting server.max_text_chars)"
-            )
+        self._texts.check_question(text, joined, made)
         kept = turns[-self.dialogue_turns :] if self.dialogue_turns else []
         dialogue = tuple(
             Turn(question=_text_of(turn.asked), answer=turn.answer, asked_s=turn.asked_s)

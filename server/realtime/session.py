@@ -51,6 +51,7 @@ from onlooker.server.realtime.watch_calls import WatchCalls
 from onlooker.server.relay.finding import is_new
 from onlooker.server.relay.placing import another_place, check_placed
 from onlooker.server.rights import Action, Grant
+from onlooker.server.text_limits import TextLimits
 from onlooker.server.views import (
     CONNECTION_OWNER,
     capabilities,
@@ -115,7 +116,7 @@ class Session:
             max_items=self._settings.max_items,
             max_bytes=self._settings.max_conversation_bytes,
             dialogue_turns=gateway.dialogue_turns,
-            max_text_chars=self._settings.max_text_chars,
+            texts=TextLimits.of(self._settings),
         )
         self.responses = Responses(gateway, self._conversation, emit=outbox.put, spawn=self._spawn)
         self._errors = TokenBucket(
@@ -257,11 +258,9 @@ class Session:
         changed = event.session
         if changed.model is not None:
             self._gateway.check_model(changed.model)
-        if len(changed.instructions or "") > self._settings.max_text_chars:
-            raise TooLarge(
-                f"instructions may have {self._settings.max_text_chars} characters",
-                param="session.instructions",
-            )
+        TextLimits.of(self._settings).check_question(
+            "", changed.instructions, param="session.instructions"
+        )
         aside = changed.aside
         if aside.refused and changed.model_fields_set <= {"type"}:
             raise _refused(aside, "session")

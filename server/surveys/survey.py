@@ -23,6 +23,7 @@ from onlooker.server.surveys.framing import framed
 from onlooker.server.surveys.part import PartAsker, timed_out
 from onlooker.server.surveys.roll import call_roll
 from onlooker.server.surveys.verdict import verdict
+from onlooker.server.text_limits import TextLimits
 from onlooker.streams.tenants import TenantStreams
 
 
@@ -127,11 +128,9 @@ class Survey:
                 f"{self._deadline_s:g}",
                 param="deadline_s",
             )
-        max_chars = self._gateway.settings.server.max_text_chars
-        if len(self._framed.text) + len(wanted.instructions or "") > max_chars:
-            raise TooLarge(
-                f"question and instructions may have {max_chars} characters", param="question"
-            )
+        TextLimits.of(self._gateway.settings.server).check_question(
+            self._framed.text, wanted.instructions, param="question"
+        )
         self._gateway.output_tokens(wanted.max_output_tokens, param="max_output_tokens")
 
     def _check_number(self, num_streams: int) -> None:

@@ -20,7 +20,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from onlooker.core.protocol.base import MAX_TEXT_CHARS
+from onlooker.core.protocol.functions import FunctionConfig
 from onlooker.core.scopes import Scope
+from onlooker.server.config import ServerSection
 from onlooker.server.doors import TOOLS as ACTIONS
 from onlooker.server.mcp import stdio_command
 from onlooker.server.mcp.agent_tools import TOOLS
@@ -28,6 +30,7 @@ from onlooker.server.mcp.api import ApiRefusal, ServerApi
 from onlooker.server.mcp.arguments import NoArguments
 from onlooker.server.mcp.resources import MAX_FOLLOWED
 from onlooker.server.rights import SCOPE_OF
+from onlooker.server.text_limits import TextLimits
 from tests.fakes.agents import Era, agent, refusal, told
 from tests.fakes.fleet import member, redis_of_a_fleet
 from tests.fakes.served import KEY, Served, jpeg, serving
@@ -200,6 +203,19 @@ async def test_tools_are_described_without_words_that_say_nothing(served: Served
     reading = {name for name, tool in listed.items()
                if tool.annotations and tool.annotations.read_only_hint}  # fmt: skip
     assert reading == {"list_streams", "ask", "find_moments", "timeline", "get_picture", "alerts"}
+
+
+async def test_a_model_of_the_server_may_have_these_tools_and_some_of_its_own(
+    served: Served,
+) -> None:
+    async with agent(served) as client:
+        listed = (await client.list_tools()).tools
+    functions = [
+        FunctionConfig(name=one.name, description=one.description, parameters=one.input_schema)
+        for one in listed
+    ]
+    limits = TextLimits(0, ServerSection().max_tool_chars * 3 // 4)
+    limits.check_functions(functions, param="tools")
 
 
 async def test_an_agent_opens_a_source() -> None:

@@ -23,7 +23,7 @@ def read(
     *messages: dict[str, Any], info: EngineInfo = INFO, **options: Any
 ) -> tuple[Inquiry, str | None]:
     request = ChatRequest.model_validate({"model": "m", "messages": messages, **options})
-    settings = make_settings(server__max_text_chars=90)
+    settings = make_settings(server__max_text_chars=90, server__max_tool_chars=180)
     return read_chat(request, info, settings, max_tokens=7, dialogue_turns=2)
 
 
@@ -283,7 +283,8 @@ def test_a_result_needs_its_call() -> None:
         read(user("Dial."), CALLED, {"role": "tool", "tool_call_id": "call_2", "content": "busy"})
 
 
-def test_results_count_as_words() -> None:
-    result = {"role": "tool", "tool_call_id": "call_1", "content": "x" * 90}
-    with pytest.raises(TooLarge, match="max_text_chars"):
-        read(user("Dial."), CALLED, result)
+def test_results_have_a_limit_of_their_own() -> None:
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "x" * 120}
+    read(user("Dial."), CALLED, result)
+    with pytest.raises(TooLarge, match="max_tool_chars"):
+        read(user("Dial."), CALLED, {**result, "content": "x" * 180})

@@ -56,6 +56,7 @@ def test_a_frame_must_fit_into_a_message() -> None:
         ({"watches__max_schema_bytes": 1 << 18}, "max_json_bytes"),
         ({"watches__max_condition_chars": 10_000}, "max_json_bytes"),
         ({"server__max_text_chars": 60_000, "server__max_json_bytes": 1 << 20}, "max_json_marks"),
+        ({"server__max_tool_chars": 40_000}, "max_json_marks"),
     ],
 )
 def test_what_may_be_said_must_fit_into_json(larger: dict[str, Any], limit: str) -> None:

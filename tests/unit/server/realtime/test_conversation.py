@@ -8,11 +8,13 @@ from onlooker.core.protocol.client_events import InputItem
 from onlooker.core.protocol.functions import FunctionCallItem, FunctionResultItem
 from onlooker.engine.interface import Question
 from onlooker.server.realtime.conversation import Conversation
+from onlooker.server.text_limits import TextLimits
 
 
 def make_conversation(**limits: int) -> Conversation:
-    defaults = {"max_items": 100, "max_bytes": 10**6, "dialogue_turns": 2, "max_text_chars": 100}
-    return Conversation(**{**defaults, **limits})
+    texts = TextLimits(limits.pop("max_chars", 100), limits.pop("max_tool_chars", 100))
+    defaults = {"max_items": 100, "max_bytes": 10**6, "dialogue_turns": 2}
+    return Conversation(texts=texts, **{**defaults, **limits})
 
 
 def message(
@@ -123,7 +125,7 @@ def test_an_id_is_used_once() -> None:
 
 
 def test_a_text_over_the_limit_is_refused() -> None:
-    conversation = make_conversation(max_text_chars=10)
+    conversation = make_conversation(max_chars=10)
     with pytest.raises(TooLarge, match="max_text_chars"):
         conversation.add(message("x" * 11))
     conversation.add(message("x" * 8))
@@ -145,7 +147,7 @@ def test_the_oldest_items_go_when_there_are_too_many_or_they_weigh_too_much() ->
 
 
 def test_an_answer_of_any_length_is_kept() -> None:
-    conversation = make_conversation(max_text_chars=10)
+    conversation = make_conversation(max_chars=10)
     conversation.add(message("q"))
     conversation.add_answer(
         message("x" * 50, "assistant", item_id="a"), asked_s=3.0, is_whole=False
@@ -217,9 +219,9 @@ def test_a_result_whose_call_has_been_deleted_is_passed_over() -> None:
     assert made(conversation) == []
 
 
-def test_what_came_of_calls_counts_as_text() -> None:
-    conversation = make_conversation(max_text_chars=100)
-    with pytest.raises(TooLarge) as caught:
+def test_what_came_of_calls_has_a_limit_of_its_own() -> None:
+    conversation = make_conversation(max_chars=20, max_tool_chars=100)
+    with pytest.raises(TooLarge, match="max_tool_chars") as caught:
         conversation.add(call(arguments="x" * 101))
     assert caught.value.param == "item.arguments"
     conversation.add(message("Please dial."))
@@ -227,5 +229,5 @@ def test_what_came_of_calls_counts_as_text() -> None:
     conversation.add(result("x" * 60))
     conversation.add(call("c2"))
     conversation.add(result("x" * 60, "c2"))
-    with pytest.raises(TooLarge, match="characters"):
+    with pytest.raises(TooLarge, match=r"2 calls .* let the functions return less"):
         question(conversation)

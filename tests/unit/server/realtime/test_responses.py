@@ -21,6 +21,7 @@ from onlooker.server.pictures import Inquiry
 from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.realtime.responses import Responses
 from onlooker.server.sse import EventResponse, NumberedText
+from onlooker.server.text_limits import TextLimits
 from onlooker.server.wiring import make_gateway
 from onlooker.streams.stream import Stream, StreamOptions
 from tests.fakes.decoders import LocalWorkshop
@@ -70,7 +71,7 @@ async def over_a_connection(stream: Stream, gateway: Gateway) -> int:
         return task
 
     conversation = Conversation(
-        max_items=9, max_bytes=10**6, dialogue_turns=2, max_text_chars=10**6
+        max_items=9, max_bytes=10**6, dialogue_turns=2, texts=TextLimits(10**6, 10**6)
     )
     conversation.add(MessageItem(role="user", content=[TextPart(type="input_text", text="go on")]))
     responses = Responses(gateway, conversation, emit=told.emit, spawn=spawn)
