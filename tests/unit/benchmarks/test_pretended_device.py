@@ -1,5 +1,7 @@
 """A device that is pretended counts what a real one would make the processor wait for."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -85,3 +87,14 @@ def test_time_on_the_device_is_told_apart_from_the_hosts(device: PretendedDevice
         for _ in range(10):
             y @ y
         assert device.device_s > (time.thread_time() - started_s) / 2
+
+
+def test_tensors_that_last_as_long_as_the_interpreter_end_in_silence() -> None:
+    program = (
+        "import builtins, torch\n"
+        "from onlooker.benchmarks.host.pretended_device import PretendedTensor\n"
+        "builtins.kept = PretendedTensor(torch.ones(3))\n"
+        "torch.Tensor._make_wrapper_subclass(PretendedTensor, (2,))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert done.stderr == b""
