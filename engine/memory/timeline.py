@@ -41,6 +41,9 @@ class Timeline(Sequence[RememberedClip]):
         """Where in the list each run begins."""
         self._size_starts: list[int] = []
         """Where in the list a clip stands whose size is not that of the clip before it."""
+        self._whole_from = 0
+        """A place in the list before which all clips are compacted, and stay so: it is asked with
+        each clip which are whole, and nearly all of a long stream are not."""
         self.num_tokens = 0
         """Tokens of all clips; the room that their KV takes is in proportion."""
         for clip in clips:
@@ -81,7 +84,7 @@ class Timeline(Sequence[RememberedClip]):
         What it takes goes by how far apart these stand; the rest is copied as it is."""
         found = Timeline()
         found._clips = self._clips.copy()
-        found.num_tokens = self.num_tokens
+        found.num_tokens, found._whole_from = self.num_tokens, self._whole_from
         places = [bisect_left(self._clips, index, key=_index_of) for index in tokens]
         for at, index in zip(places, tokens, strict=True):
             clip = self._clips[at]
@@ -99,9 +102,11 @@ class Timeline(Sequence[RememberedClip]):
         first = bisect_right(self._clips, after, key=_index_of)
         last = bisect_left(self._clips, before, key=_index_of)
         found: list[RememberedClip] = []
-        for start, end in self.runs(first, last):
+        for start, end in self.runs(max(first, min(self._whole_from, last)), last):
             if not self._clips[start].tokens.is_compacted:
                 found += self._clips[start : min(end, start + max_clips - len(found))]
+            elif not found and first <= self._whole_from:
+                self._whole_from = end
             if len(found) == max_clips:
                 break
         return found

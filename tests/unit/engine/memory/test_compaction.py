@@ -1,6 +1,7 @@
 """What stays of a clip that is compacted: how much, which, and where it stands."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from onlooker.engine.memory.plan import RequestReport
 from onlooker.engine.memory.prompt import PromptBuilder
 from onlooker.engine.memory.rotary_layout import RotaryLayout
 from onlooker.engine.memory.stream_memory import Recall, StreamMemory
-from onlooker.engine.memory.timeline import RememberedClip
+from onlooker.engine.memory.timeline import RememberedClip, Timeline
 from tests.unit.engine.memory.test_shown import END
 
 MERGE = 2
@@ -191,6 +192,28 @@ def test_the_oldest_whole_clips_come_first() -> None:
     compact(memory, 0, 1, 3)
     assert [clip.clip_index for clip in memory.whole_between(-1, 6, 3)] == [2, 4, 5]
     assert [clip.clip_index for clip in memory.whole_between(-1, 6, 99)] == [2, 4, 5]
+
+
+def test_clips_that_are_compacted_are_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, looked_at = remembering(60), []
+    for index in range(0, 60, 2):  # each clip is a run of its own
+        memory.forget_span(float(index), index + 0.2)
+    compact(memory, *range(1, 51, 2))
+    runs = Timeline.runs
+
+    def counted(timeline: Timeline, first: int, last: int) -> Iterator[tuple[int, int]]:
+        for run in runs(timeline, first, last):
+            looked_at.append(run)
+            yield run
+
+    monkeypatch.setattr(Timeline, "runs", counted)
+    assert [clip.clip_index for clip in memory.whole_between(-1, 60, 2)] == [51, 53]
+    assert len(looked_at) == 27
+    looked_at.clear()
+    compact(memory, 51)
+    assert [clip.clip_index for clip in memory.whole_between(-1, 60, 2)] == [53, 55]
+    assert len(looked_at) == 3
+    assert memory.whole_between(-1, 1, 2) == []
 
 
 def test_a_clip_that_is_deleted_while_it_is_compacted_is_deleted_twice() -> None:
