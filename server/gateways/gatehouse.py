@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -10,6 +11,7 @@ from multiprocessing.connection import Connection
 
 from onlooker.core.clock import Clock
 from onlooker.core.errors import OnlookerError
+from onlooker.core.signals import starting_deaf, stay_deaf
 from onlooker.engine.shared_core import CoreSeat
 from onlooker.server.config import Settings
 from onlooker.server.gateways.core_keeper import CoreKeeper, Process
@@ -108,7 +110,8 @@ class _Starts:
                 port=self._ports.shared_port,
                 own_url=self.own_urls[index],
             )
-            return _started(f"gateway {index}", self._life, place, settings, shared, own)
+            told = (place, settings, shared, own)
+            return _started(f"gateway {index}", self._life, *told, deaf_to={signal.SIGINT})
 
     def core(self, seats: Sequence[CoreSeat]) -> tuple[Process, Connection]:
         """See `onlooker.server.gateways.core_keeper.StartCore`."""
@@ -117,19 +120,26 @@ class _Starts:
         settings = self._settings
         num_gateways = settings.server.gateways
         told = (settings.engine, settings.store, settings.scheduler, seats, num_gateways)
-        return _started("engine core", run_core, *told)
+        both = {signal.SIGINT, signal.SIGTERM}
+        return _started("engine core", run_core, *told, deaf_to=both)
 
 
 def _started(
-    name: str, life: Callable[..., None], *arguments: object
+    name: str, life: Callable[..., None], *arguments: object, deaf_to: set[signal.Signals]
 ) -> tuple[GatewayHandle, Connection]:
-    """A process that runs `life` with these arguments and its end of a pipe, and our end of it."""
+    """A process that runs `life` with these arguments and its end of a pipe, and our end of it. It
+    never hears the signals `deaf_to`."""
     ours, theirs = _PROCESSES.Pipe()
-    process = _PROCESSES.Process(target=life, args=(*arguments, theirs), name=name)
-    with theirs:
+    process = _PROCESSES.Process(target=_deaf, args=(deaf_to, life, *arguments, theirs), name=name)
+    with theirs, starting_deaf(deaf_to):
         try:
             process.start()
         except BaseException:
             ours.close()
             raise
     return process, ours
+
+
+def _deaf(deaf_to: set[signal.Signals], life: Callable[..., None], *arguments: object) -> None:
+    stay_deaf(deaf_to)
+    life(*arguments)

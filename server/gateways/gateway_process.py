@@ -44,7 +44,6 @@ def run_gateway(
     """Serve until told to stop by SIGTERM, or until nobody is at the other end of `pipe`. Ctrl-C,
     which a terminal sends to all processes at once, is for the porter to hear. `engine`: None makes
     the one that the settings name."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     configure_logging_as_parent()
     quiet_uvicorn()
     link = PorterLink(pipe, gateway=place.index, num_gateways=place.num_gateways)

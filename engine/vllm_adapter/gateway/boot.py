@@ -4,6 +4,7 @@ import has been set.
 
 import asyncio
 import logging
+import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from onlooker.core.clock import Clock
 from onlooker.core.errors import ConfigError, EngineDead
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame
+from onlooker.core.signals import starting_deaf
 from onlooker.engine.checks import Check
 from onlooker.engine.config import VllmSection
 from onlooker.engine.interface import Progress
@@ -24,7 +26,6 @@ from onlooker.engine.vllm_adapter.gateway.model_folder import Model
 from onlooker.engine.vllm_adapter.gateway.modes import check_modes
 from onlooker.engine.vllm_adapter.gateway.platform import (
     check_cores,
-    deaf_to_interrupts,
     is_cpu_build,
     is_eager,
     model_threads,
@@ -171,7 +172,8 @@ def launching(settings: VllmSection) -> AbstractContextManager[Any]:
     """The environment in which this thread may start vLLM's processes, while the block runs."""
     stack = ExitStack()
     stack.enter_context(set_while(_threads(settings) or {}))
-    stack.enter_context(deaf_to_interrupts())
+    # An engine that hears Ctrl-C stops, and takes the answers along that the server wants to end.
+    stack.enter_context(starting_deaf({signal.SIGINT}))
     return stack
 
 

@@ -6,7 +6,6 @@ it is told, and ends when the core does, or when nobody is at the other end of i
 
 import asyncio
 import gc
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection, wait
@@ -31,10 +30,8 @@ def host_core(
     link: Connection,
 ) -> None:
     """Run a core until it dies, or until `link` is closed at the other end. Says on the link how
-    the start went: `CORE_IS_UP`, or why the core does not start. This process hears no signals:
-    whoever closes the link says when it is to stop, which is after its gateways have."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    the start went: `CORE_IS_UP`, or why the core does not start. This process is to hear no
+    signals: whoever closes the link says when it is to stop, which is after its gateways have."""
     with ExitStack() as stack:
         try:
             ends = stack.enter_context(_running(engine, settings, seats, num_gateways))

@@ -8,10 +8,8 @@ import importlib.metadata
 import logging
 import os
 import re
-import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from multiprocessing import resource_tracker
 from pathlib import Path
 
 from onlooker.core.errors import ConfigError
@@ -129,19 +127,6 @@ def set_while(variables: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-@contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Processes that this thread starts meanwhile do not hear Ctrl-C, which a terminal sends to all
-    processes at once. An engine that hears it stops, and takes the answers along that the server
-    still wants to end. For a thread that is not the main one, which hears it as before."""
-    resource_tracker.ensure_running()  # started later, it would lift the mask again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _model_cores(num_parts: int) -> list[str]:

@@ -3,11 +3,7 @@
 import importlib
 import json
 import logging
-import multiprocessing
 import os
-import signal
-import threading
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -19,7 +15,6 @@ from onlooker.engine.config import VllmSection
 from onlooker.engine.vllm_adapter.gateway.platform import (
     QUIET,
     check_cores,
-    deaf_to_interrupts,
     model_threads,
     prepare_environment,
     set_while,
@@ -90,31 +85,6 @@ def test_variables_are_set_for_a_while_and_then_as_before(monkeypatch: pytest.Mo
         assert (os.environ["OMP_NUM_THREADS"], os.environ["OMP_PLACES"]) == ("2", "{0,1}")
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "OMP_PLACES" not in os.environ
-
-
-def test_a_process_that_is_started_deaf_does_not_end_at_an_interrupt() -> None:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_interrupt_itself, args=(theirs,))
-
-    def start() -> None:
-        with deaf_to_interrupts():
-            process.start()
-
-    thread = threading.Thread(target=start)
-    thread.start()
-    thread.join(60)
-    assert ours.poll(60)
-    assert ours.recv() == "lives"
-    process.join(60)
-    assert process.exitcode == 0
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
-
-
-def _interrupt_itself(link: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as a process of vLLM sets a handler of its own
-    os.kill(os.getpid(), signal.SIGINT)
-    link.send("lives")
 
 
 @pytest.fixture
