@@ -3,8 +3,8 @@
 from typing import Any
 
 from onlooker.benchmarks.alert_truth import AlertMarks, Standing, mark, pauc, right_in_time
-from onlooker.benchmarks.report import percentile
 from onlooker.benchmarks.watched import FRAME_S, NUM_STREAMS, Watched
+from onlooker.scheduler.simulator.outcome import percentile
 
 POLLS_AFTER_S = 10
 """How many seconds before an event polling for it begins, in StreamingBench's manner."""

@@ -16,7 +16,7 @@ from onlooker.core.errors import OnlookerError
 from onlooker.core.ids import StreamId, new_id
 from onlooker.core.media import Codec, EncodedFrame
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Question
-from onlooker.scheduler.simulator.outcome import jain, percentile
+from onlooker.scheduler.simulator.outcome import jain, rounded_percentile
 from onlooker.scheduler.slo import Slo, Tier
 from onlooker.streams.events import ClipSeen
 from onlooker.streams.hub import StreamHub
@@ -132,11 +132,11 @@ class LoadScore:
             "frames_in_time": round(self.frames_in_time, 4),
             "seen_in_time": round(self.seen_in_time, 4),
             "goodput_per_s": round(self.goodput, 3),
-            "ttft_p50_s": round(percentile(ttft_s, 0.5), 4),
-            "ttft_p99_s": round(percentile(ttft_s, 0.99), 4),
-            "tpot_p99_s": round(percentile([v for s in self.streams for v in s.tpot_s], 0.99), 4),
-            "lag_p50_s": round(percentile(lag_s, 0.5), 4),
-            "lag_p99_s": round(percentile(lag_s, 0.99), 4),
+            "ttft_p50_s": rounded_percentile(ttft_s, 0.5),
+            "ttft_p99_s": rounded_percentile(ttft_s, 0.99),
+            "tpot_p99_s": rounded_percentile([v for s in self.streams for v in s.tpot_s], 0.99),
+            "lag_p50_s": rounded_percentile(lag_s, 0.5),
+            "lag_p99_s": rounded_percentile(lag_s, 0.99),
             "fairness": round(jain([s.in_time / max(1, s.offered) for s in self.streams]), 4),
             "mean_level": round(sum(s.level for s in self.streams) / len(self.streams), 2),
             "dropped": dropped,

@@ -53,14 +53,6 @@ def processor() -> str:
     return f"{told.get('model name', 'unknown')} {amx}"
 
 
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The value below which `share` (0-1) of `values` lie; None if there are none."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def rows(titles: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
     """A table in plain text."""
     cells = [list(titles)] + [

@@ -46,7 +46,7 @@ def validated(
             found = _simulated(side, int(trial["streams"]), machine, seconds, seed)
             line: dict[str, Any] = {"side": side, "streams": trial["streams"]}
             for key in errors:
-                measured, simulated = float(trial[key]), float(found[key] or 0.0)
+                measured, simulated = float(trial[key] or 0.0), float(found[key] or 0.0)
                 line |= {key: measured, f"{key}_simulated": simulated}
                 scale = 1.0 if key in SHARES else max(1e-3, measured)
                 errors[key].append(abs(simulated - measured) / scale)

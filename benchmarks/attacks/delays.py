@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from onlooker.benchmarks.report import percentile
+from onlooker.scheduler.simulator.outcome import percentile
 
 Kind = Literal["frame", "question"]
 KINDS: tuple[Kind, ...] = ("frame", "question")

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from onlooker.benchmarks.gateway.camera_pictures import messages_of
-from onlooker.benchmarks.report import percentile
 from onlooker.core.media import Codec
 from onlooker.core.protocol.frame_header import FrameHeader
+from onlooker.scheduler.simulator.outcome import percentile
 
 HOST = "127.0.0.1"
 PATIENCE_S = 5.0

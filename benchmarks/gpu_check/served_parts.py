@@ -12,7 +12,6 @@ from onlooker.benchmarks.cpu import CpuMeter
 from onlooker.benchmarks.gpu_check import device_parts
 from onlooker.benchmarks.gpu_check.dummy_model import DummyModel
 from onlooker.benchmarks.gpu_check.part_notes import PartNotes
-from onlooker.benchmarks.report import percentile
 from onlooker.benchmarks.showing import ShownStream
 from onlooker.cache_store.config import CacheStoreSection, DiskSection, RamSection
 from onlooker.core.clock import SystemClock
@@ -21,6 +20,7 @@ from onlooker.engine.config import EngineSection, VllmSection
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Engine, Question
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.engine.vllm_adapter.wire import flush_segments
+from onlooker.scheduler.simulator.outcome import percentile
 
 RIVAL_TOKENS_S = 40_000
 """Vision tokens a second that NVIDIA tells of its RT-VLM on one H100."""

@@ -36,7 +36,7 @@ from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load import EngineLoad
-from onlooker.scheduler.simulator.outcome import percentile
+from onlooker.scheduler.simulator.outcome import rounded_percentile
 from onlooker.scheduler.slo import Tier
 from onlooker.server.config import Settings
 from onlooker.server.wiring import make_hub
@@ -197,8 +197,8 @@ class _Side:
         for name, score in (("idle", idle), ("watching", busy)):
             ttft_s = [value for stream in score.streams for value in stream.ttft_s]
             found[f"{name}_questions"] = float(len(ttft_s))
-            found[f"{name}_p50_s"] = round(percentile(ttft_s, 0.5), 4)
-            found[f"{name}_p99_s"] = round(percentile(ttft_s, 0.99), 4)
+            found[f"{name}_p50_s"] = rounded_percentile(ttft_s, 0.5) or 0.0
+            found[f"{name}_p99_s"] = rounded_percentile(ttft_s, 0.99) or 0.0
         found["p50_ratio"] = round(found["watching_p50_s"] / max(1e-9, found["idle_p50_s"]), 2)
         found["p99_ratio"] = round(found["watching_p99_s"] / max(1e-9, found["idle_p99_s"]), 2)
         return found

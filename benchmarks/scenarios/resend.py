@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 from onlooker.benchmarks.load import Load, LoadOutcome, run
 from onlooker.benchmarks.measured import MeasuredEngine, MeasuredWork
-from onlooker.benchmarks.report import percentile, rows
+from onlooker.benchmarks.report import rows
 from onlooker.core.clock import SystemClock
 from onlooker.core.metrics import Metrics
 from onlooker.engine.config import EngineSection
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.scheduler.config import SchedulerSection
+from onlooker.scheduler.simulator.outcome import percentile
 from onlooker.server.config import Settings
 from onlooker.server.wiring import make_hub
 

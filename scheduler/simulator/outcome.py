@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` (0-1) of `values` lie; 0 where there are none."""
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value below which `share` (0-1) of `values` lie; None where there are none."""
     if not values:
-        return 0.0
+        return None
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -20,8 +20,10 @@ def jain(values: Sequence[float]) -> float:
     return sum(values) ** 2 / (len(values) * squares) if squares else 1.0
 
 
-def _rounded(values: Sequence[float], share: float) -> float | None:
-    return round(percentile(values, share), 4) if values else None
+def rounded_percentile(values: Sequence[float], share: float) -> float | None:
+    """The same, as figures tell it."""
+    found = percentile(values, share)
+    return None if found is None else round(found, 4)
 
 
 @dataclass(slots=True)
@@ -72,11 +74,11 @@ class SimulationOutcome:
             "answers_in_time": round(self.answers_in_time, 4),
             "frames_in_time": round(self.frames_in_time, 4),
             "refused": self.refused,
-            "ttft_p50_s": _rounded(self.ttft_s, 0.5),
-            "ttft_p99_s": _rounded(self.ttft_s, 0.99),
-            "tpot_p99_s": _rounded(self.tpot_s, 0.99),
-            "lag_p50_s": _rounded(self.lag_s, 0.5),
-            "lag_p99_s": _rounded(self.lag_s, 0.99),
+            "ttft_p50_s": rounded_percentile(self.ttft_s, 0.5),
+            "ttft_p99_s": rounded_percentile(self.ttft_s, 0.99),
+            "tpot_p99_s": rounded_percentile(self.tpot_s, 0.99),
+            "lag_p50_s": rounded_percentile(self.lag_s, 0.5),
+            "lag_p99_s": rounded_percentile(self.lag_s, 0.99),
             "fairness": round(jain(list(self.seen_by_stream.values())), 4),
             "mean_level": round(sum(self.levels) / max(1, len(self.levels)), 2),
             "busy": round(self.busy_s / max(1e-9, self.seconds), 3),

@@ -84,7 +84,9 @@ def test_ten_minutes_of_too_many_questions_do_not_blind_the_streams() -> None:
     assert outcome.frames_in_time > 0.2
     assert outcome.refused > 0
     assert outcome.ttft_met / len(outcome.ttft_s) >= 0.6
-    assert percentile(outcome.ttft_s, 0.99) < 5 * SchedulerSection().interactive.ttft_s
+    slowest_s = percentile(outcome.ttft_s, 0.99)
+    assert slowest_s is not None
+    assert slowest_s < 5 * SchedulerSection().interactive.ttft_s
 
 
 def test_a_thousand_streams_on_a_gpu() -> None:
