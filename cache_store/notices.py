@@ -87,13 +87,14 @@ class NoticeBoard:
         found = sorted(name.decode() for name in names)[:MAX_SERVERS]
         if not found:
             return []
+        keys = [self._key(name) for name in found]
         async with self._client.pipeline(transaction=False) as pipeline:
-            for name in found:
-                pipeline.get(self._key(name))
-                pipeline.pttl(self._key(name))
-            replies = await self._limited(pipeline.execute())
+            pipeline.mget(keys)  # one command: each server reads what all of them say
+            for key in keys:
+                pipeline.pttl(key)
+            texts, *left = await self._limited(pipeline.execute())
         notices, silent = [], []
-        for name, text, left_ms in zip(found, replies[::2], replies[1::2], strict=True):
+        for name, text, left_ms in zip(found, texts, left, strict=True):
             if text is None:
                 silent.append(name)
             else:

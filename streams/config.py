@@ -62,7 +62,9 @@ class FleetSection(Section):
     """How long the owner of a stream may be silent in a call that is passed on to it."""
 
     notice_s: float = Field(default=2.0, gt=0, le=60)
-    """How often this server tells the others how it is (`GET /v1/servers`)."""
+    """How often this server tells the others how it is (`GET /v1/servers`), and hears how they are.
+    Each hears all, so that what this asks of Redis goes with the square of the number of servers:
+    with more than a hundred, take 10."""
 
     margin: float = Field(default=0.2, ge=0, le=1)
     """A new stream is opened by the server that was asked for it, unless another one has so much
