@@ -7,14 +7,12 @@ from typing import Literal
 from onlooker.core.protocol.base import InputTokenDetails, Usage
 from onlooker.core.protocol.surveys import SurveyCamera, SurveyPart, SurveyReply
 from onlooker.server.surveys.framing import Form, Framed
+from onlooker.server.surveys.names import listed
 from onlooker.server.surveys.times_found import headline, in_order
 from onlooker.streams.moments.question_plan import Wanted
 
 MAX_SAID_CHARS = 400
 """Of what each stream said for itself, so much stands in the one answer; its part has all."""
-
-MAX_NAMED = 20
-"""Cameras that the one answer names in words; all are in `cameras`."""
 
 _YES = re.compile(r"^\W*(?:yes|yeah|yep)\b", re.I)
 _NO = re.compile(r"^\W*(?:no|nope|not|none|never|nobody|nothing)\b", re.I)
@@ -54,7 +52,8 @@ def verdict(
         if tells:
             words = _told(framed.form, named, heard)
         else:
-            words = "\n".join([*headline(named, heard, framed.wanted), _each(heard)])
+            lines = headline(named, parts, framed.wanted, is_reached=not unreached)
+            words = "\n".join([*lines, _each(heard)])
     if not parts:
         words = "There is no camera to ask."
     missing = [part for part in parts if part not in heard]
@@ -82,11 +81,11 @@ def verdict(
 def _told(form: Form, named: Sequence[SurveyPart], heard: Sequence[SurveyPart]) -> str:
     among = f"none of the {len(heard)} cameras" if len(heard) > 1 else "not this camera"
     unsure = [part.name for part in heard if part.says is None]
-    more = f" Not clear: {_listed(unsure)}." if unsure else ""
+    more = f" Not clear: {listed(unsure)}." if unsure else ""
     if not named:
         said = f"{among[0].upper()}{among[1:]}." if form == "which" else f"No, {among}."
     else:
-        said = f"{_listed([_with_time(part) for part in named])}."
+        said = f"{listed([_with_time(part) for part in named])}."
         said = said if form == "which" else f"Yes: {said}"
     return said + more
 
@@ -114,19 +113,11 @@ def _left_out(
 ) -> list[str]:
     told = []
     if missing and heard:
-        names = _listed([part.name for part in missing])
+        names = listed([part.name for part in missing])
         told.append(f"Not heard: {names}.")
     if unreached:
-        told.append(f"Not asked: the streams of {_listed(unreached)}, which did not answer.")
+        told.append(f"Not asked: the streams of {listed(unreached)}, which did not answer.")
     return told
-
-
-def _listed(names: Sequence[str]) -> str:
-    """ "a, b and c" """
-    shown = list(names[:MAX_NAMED])
-    if len(names) > MAX_NAMED:
-        shown.append(f"{len(names) - MAX_NAMED} more")
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _sum(usages: Sequence[Usage]) -> Usage:

@@ -1,5 +1,7 @@
 """When or how often several cameras saw something."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from onlooker.core.protocol.surveys import SurveyMoment, SurveyPart, SurveyReply
@@ -27,8 +29,17 @@ def part(stream: str, *walls_s: float | None, exact: bool = True) -> SurveyPart:
     )
 
 
-def told(question: str, *parts: SurveyPart) -> SurveyReply:
-    return verdict("s", question, framed(question, DEFAULT_WORDING), parts, unreached=())
+def without_diary(stream: str) -> SurveyPart:
+    """What a camera says whose model answers, since its diary cannot."""
+    return part(stream).model_copy(update={"num_moments": None, "moments_exact": None})
+
+
+def unheard(stream: str) -> SurveyPart:
+    return without_diary(stream).model_copy(update={"status": "timed_out", "answer": ""})
+
+
+def told(question: str, *parts: SurveyPart, unreached: Sequence[str] = ()) -> SurveyReply:
+    return verdict("s", question, framed(question, DEFAULT_WORDING), parts, unreached=unreached)
 
 
 def test_how_often_it_was_in_all_stands_above_what_each_camera_says() -> None:
@@ -43,6 +54,39 @@ def test_how_often_it_was_in_all_stands_above_what_each_camera_says() -> None:
 def test_a_count_of_which_a_part_is_not_exact_is_the_least() -> None:
     found = told("How often did a dog bark?", part("hall", 5.0), part("yard", 9.0, exact=False))
     assert found.answer.startswith("At least 2 in all: ")
+
+
+@pytest.mark.parametrize("lacking", [without_diary("door"), unheard("door")])
+def test_a_count_without_the_times_of_a_camera_is_the_least_and_names_it(
+    lacking: SurveyPart,
+) -> None:
+    found = told("How often did a dog bark?", part("hall", 5.0), lacking, part("yard", 3.0, 9.0))
+    assert found.answer.splitlines()[0] == "At least 3 in all: Yard 2, Hall 1; not known: Door."
+
+
+def test_a_count_without_the_cameras_of_a_server_is_the_least() -> None:
+    parts = part("hall", 5.0), part("yard", 9.0)
+    found = told("How often did a dog bark?", *parts, unreached=["east"])
+    assert found.answer.startswith("At least 2 in all: ")
+
+
+def test_a_count_of_one_camera_that_was_heard_is_the_least_of_all() -> None:
+    found = told("How often did a dog bark?", unheard("door"), part("yard", 3.0, 9.0))
+    assert found.answer.startswith("At least 2 in all: Yard 2; not known: Door.\nYard: 2 times.")
+
+
+@pytest.mark.parametrize(
+    "lacking", [without_diary("door"), unheard("door"), part("door", exact=False)]
+)
+def test_the_last_of_all_is_told_as_far_as_is_known_without_a_camera(lacking: SurveyPart) -> None:
+    found = told("When did you last see a dog?", part("hall", 5.0), part("yard", 9.0), lacking)
+    assert found.answer.startswith("Last, as far as is known: Yard.\n")
+
+
+def test_a_long_list_of_cameras_whose_times_are_not_known_is_cut_off() -> None:
+    lacking = [without_diary(f"c{number}") for number in range(30)]
+    found = told("How often did a dog bark?", part("hall", 5.0), *lacking)
+    assert "C19 and 10 more." in found.answer.splitlines()[0]
 
 
 @pytest.mark.parametrize(("which", "first"), [("last", "Yard"), ("first", "Hall")])
