@@ -107,7 +107,8 @@ class VllmSection(Section):
     speculation): where its last words stood before in the prompt or the answer, what followed them
     is tried. Answers that repeat what they were told get quicker; others cost a little more. They
     stay the same, word by word, where sampling is greedy. 0: none. Requests with ``min_p`` or
-    ``logit_bias`` are refused then. Guesses of a second model are not to be had."""
+    ``logit_bias`` are refused then, and so are models with a pause (``watching.pause`` of their
+    profile) at the start. Guesses of a second model are not to be had."""
 
     boot_timeout_s: float = Field(default=900, gt=0)
     """How long the model may take to load before the start is given up."""

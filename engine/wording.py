@@ -125,6 +125,13 @@ class Wording:
     """Calibration of the margin of yes over no."""
     silence_threshold: float = 0.725
     """Probability of silence from which the model counts as silent."""
+    pause: str | None = None
+    """The mark, one token of the model, with which it was trained to end a piece of commentary that
+    goes on, such as `` ...``; None: it has none."""
+    pause_threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    pause_step: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Where a watch does not say: what the probability of `pause` must exceed at the beginning of a
+    reply, and what is added to that with each token of it."""
     gates_by_silence: bool = False
     """Whether the model keeps silent so reliably while nothing changes that its conditions need be
     checked only where it would not. One check then stands before those of all watches."""

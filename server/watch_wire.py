@@ -23,7 +23,7 @@ from onlooker.watches.wire import alert_object
 _MAY_BE_NULL = {
     "condition", "instruction", "question", "min_confidence", "max_alerts_per_minute",
     "answer_prompt", "json_schema", "expires_after_s", "supersede", "webhook", "silence_threshold",
-    "heads", "heads_threshold",
+    "heads", "heads_threshold", "pause_threshold", "pause_step",
 }  # fmt: skip
 
 

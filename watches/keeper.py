@@ -150,7 +150,7 @@ class WatchKeeper:
             replies=model.wording,
             changed_wall_s=self._service.clock.wall_s(),
         )
-        check_options(watch.options, settings, score_heads=model.of_checks.score_heads)
+        check_options(watch.options, settings, model)
         self._lookers[watch_id].stop()
         self._begin(watch)
         self._tell(watch, "updated")
@@ -301,7 +301,7 @@ class WatchKeeper:
     ) -> Watch:
         settings = self._service.settings
         model = self._service.model
-        check_options(options, settings, score_heads=model.of_checks.score_heads)
+        check_options(options, settings, model)
         if len(self._lookers) >= settings.max_per_stream:
             raise TooLarge(
                 f"a stream takes {settings.max_per_stream} watches (setting "

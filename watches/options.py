@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from onlooker.core.errors import InvalidRequest, TooLarge
+from onlooker.engine.interface import EngineInfo
 from onlooker.engine.wording import Wording
 from onlooker.watches.config import WatchesSection
 from onlooker.watches.schema import check_schema
@@ -102,6 +103,12 @@ class WatchOptions:
     silence_step: float = 0.0
     """What is added to that threshold with each clip about which the model kept silent, until it
     speaks."""
+    pause_threshold: float | None = None
+    """What the probability of the model's pause must exceed at the beginning of a reply, in a
+    commentary; None takes the model's own threshold."""
+    pause_step: float | None = None
+    """What is added to that threshold with each token of the reply; None takes the model's own
+    step."""
     heads: Mapping[str, float] | None = None
     """By how much each of the model's own heads counts, for the trigger ``heads``; None: all of
     them, by 1. Heads that are not named do not count."""
@@ -137,11 +144,8 @@ class WatchOptions:
         return self.kind == "commentary" if self.supersede is None else self.supersede
 
 
-def check_options(
-    options: WatchOptions, settings: WatchesSection, *, score_heads: Sequence[str]
-) -> None:
-    """Refuse options that make no watch. `score_heads`: names of the heads that the served model
-    has.
+def check_options(options: WatchOptions, settings: WatchesSection, model: EngineInfo) -> None:
+    """Refuse options that make no watch with the served model.
 
     Raises:
         InvalidRequest, TooLarge: the message names the field and says what to do.
@@ -175,7 +179,31 @@ def check_options(
             "'evidence' writes the answer, so it must be the last trigger of its chain",
             param="trigger",
         )
-    _check_heads(options, score_heads)
+    _check_heads(options, model.of_checks.score_heads)
+    _check_pause(options, model.wording)
+
+
+def _check_pause(options: WatchOptions, wording: Wording) -> None:
+    """Refuse a rule for a pause that no reply of the watch can have. `wording`: of the model that
+    replies."""
+    named = [
+        name for name in ("pause_threshold", "pause_step") if getattr(options, name) is not None
+    ]
+    if not named:
+        return
+    if options.kind != "commentary":
+        raise InvalidRequest(
+            f"'{named[0]}' is about the pieces of a commentary: give an 'instruction', or leave it "
+            "out",
+            param=named[0],
+        )
+    if wording.pause is None:
+        raise InvalidRequest(
+            f"'{named[0]}' is about the mark with which a model was trained to end a piece of "
+            "commentary, and the served one names none (watching.pause of its onlooker.json, "
+            "docs/families.md): leave it out",
+            param=named[0],
+        )
 
 
 def _check_heads(options: WatchOptions, known: Sequence[str]) -> None:
@@ -215,6 +243,8 @@ def _check_numbers(options: WatchOptions, settings: WatchesSection) -> None:
         "deviations": (0.5, 100.0),
         "silence_threshold": (0.0, 1.0),
         "silence_step": (-1.0, 1.0),
+        "pause_threshold": (0.0, 1.0),
+        "pause_step": (-1.0, 1.0),
         "heads_threshold": (-1000.0, 1000.0),
     }
     for name, (low, high) in ranges.items():

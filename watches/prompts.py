@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from onlooker.engine.sampling import PauseRamp
 from onlooker.engine.wording import CheckQuestion, Wording
 from onlooker.watches.options import WatchOptions
 
@@ -17,6 +18,8 @@ class Prompts:
     reply: str | None
     """Asked for the text of an alert, for perplexity and for evidence. None: an alert says no more
     than its condition."""
+    pause_ramp: PauseRamp | None = None
+    """When a reply may have the model's pause; None: whenever it likes."""
 
     @classmethod
     def of(
@@ -32,10 +35,22 @@ class Prompts:
         if options.kind == "commentary":
             instruction = options.instruction or wording.commentary
             reply = options.instruction or replies.commentary
-            return cls(CheckQuestion(instruction, about_event=True), instruction, reply)
+            check = CheckQuestion(instruction, about_event=True)
+            return cls(check, instruction, reply, _pause_ramp(options, replies))
         assert options.question is not None
         checked, deferred = (
             one.deferred.replace("{question}", options.question.strip())
             for one in (wording, replies)
         )
         return cls(CheckQuestion(options.question, about_event=False), checked, deferred)
+
+
+def _pause_ramp(options: WatchOptions, wording: Wording) -> PauseRamp | None:
+    """The rule for the pause of the model that replies; None where that has none."""
+    if wording.pause is None:
+        return None
+    threshold, step = options.pause_threshold, options.pause_step
+    return PauseRamp(
+        wording.pause_threshold if threshold is None else threshold,
+        wording.pause_step if step is None else step,
+    )

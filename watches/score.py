@@ -10,6 +10,7 @@ from onlooker.core.ids import ResponseId, new_id
 from onlooker.core.media import Clip
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.interface import Question
+from onlooker.engine.sampling import Sampling
 from onlooker.engine.wording import Wording
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.watches.prompts import Prompts
@@ -91,6 +92,8 @@ class ForkScore:
         schema = None
         if self.json_schema is not None and service.model.writes_json:
             schema = for_writing(self.json_schema)
+        # JSON has no pauses.
+        ramp = self.prompts.pause_ramp if self.json_schema is None else None
         return await service.reply(
             Question(
                 text=self._reply_prompt,
@@ -99,6 +102,7 @@ class ForkScore:
                 asked_s=clip.end_s,
                 max_tokens=service.settings.max_tokens,
                 json_schema=schema,
+                sampling=Sampling(pause_ramp=ramp),
                 care=service.care(clip.stream_id, RequestClass.QUESTION),
             )
         )

@@ -21,7 +21,8 @@ COMPARES_REPLIES = {"drift"}
 """Triggers that compare the next clip with what was said about the last one."""
 
 KEEPS_TRIGGER = {"cooldown_s", "max_alerts_per_minute", "expires_after_s", "paused", "repeat",
-                 "include_frame", "supersede", "webhook", "metadata"}  # fmt: skip
+                 "include_frame", "supersede", "webhook", "metadata", "pause_threshold",
+                 "pause_step"}  # fmt: skip
 """Options that can change while the trigger goes on with what it has seen."""
 
 

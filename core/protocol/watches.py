@@ -81,6 +81,12 @@ class WatchChanges(Inbound):
     silence_step: Annotated[float, Field(ge=-1, le=1)] | None = None
     """What is added to that threshold with each clip about which the model kept silent, until it
     speaks."""
+    pause_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """What the probability of the model's pause must exceed at the beginning of a reply, in a
+    commentary. Default: the model's own threshold."""
+    pause_step: Annotated[float, Field(ge=-1, le=1)] | None = None
+    """What is added to that threshold with each token of the reply. Default: the model's own
+    step."""
     heads: Annotated[dict[str, HeadWeight], Field(min_length=1, max_length=16)] | None = None
     """By how much each of the model's own heads counts, for the trigger `heads`. Default: all, by
     1."""

@@ -88,6 +88,26 @@ def engine_modes(vllm_config: Any) -> EngineModes:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LogitsProcessorNames:
+    """One rule for the logits of requests, as each of vLLM's two model runners wants it written:
+    names of classes, ``module:class``."""
+
+    by_rows: str
+    """For the older one, which tells of requests by their rows in a step, and moves rows."""
+    by_slots: str
+    """For the newer one, which gives each request a slot for as long as it runs."""
+
+
+def add_logits_processor(vllm_config: Any, names: LogitsProcessorNames) -> None:
+    """Have the engine of a ``VllmConfig`` apply a rule to the logits of its requests. Which runner
+    it will have is known only of a complete config."""
+    is_newer = vllm_config.use_v2_model_runner
+    known = vllm_config.model_config.logits_processors or []
+    name = names.by_slots if is_newer else names.by_rows
+    vllm_config.model_config.logits_processors = [*known, name]
+
+
 async def stop(llm: Any, *, timeout_s: float) -> None:
     """End the processes of an ``AsyncLLMEngine``; they get `timeout_s` to do so by themselves."""
     if (handler := llm.output_handler) is not None:
@@ -817,7 +837,7 @@ def running_connector() -> Any | None:
 
 
 def __getattr__(name: str) -> Any:
-    """vLLM's scheduler classes, to derive ours from."""
+    """vLLM's classes of schedulers and of rules for logits, to derive ours from."""
     if name == "Scheduler":
         from vllm.v1.core.sched.scheduler import Scheduler
 
@@ -826,4 +846,12 @@ def __getattr__(name: str) -> Any:
         from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
         return AsyncScheduler
+    if name == "LogitsProcessorByRows":
+        from vllm.v1.sample.logits_processor import AdapterLogitsProcessor
+
+        return AdapterLogitsProcessor
+    if name == "LogitsProcessorBySlots":
+        from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor
+
+        return LogitsProcessor
     raise AttributeError(name)

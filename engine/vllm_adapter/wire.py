@@ -32,6 +32,7 @@ from onlooker.engine.memory.plan import (
     SaveSpan,
 )
 from onlooker.engine.memory.ranking import LayerTrace, RetrievalPolicy
+from onlooker.engine.sampling import PauseRamp
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.scheduler.load import EngineLoad
 from onlooker.scheduler.request_class import RequestClass
@@ -66,6 +67,9 @@ PLAN_KEY = "onlooker_segments"
 
 TICKET_KEY = "onlooker_ticket"
 """Where the ticket stands among a request's ``extra_args``."""
+
+PAUSE_KEY = "onlooker_pause"
+"""Where the rule for the model's pause stands among a request's ``extra_args``."""
 
 SERVED_KEY = "onlooker_served"
 """Where a finished request's output says how it was served."""
@@ -115,6 +119,28 @@ def read_plan(params: Params) -> RequestPlan | None:
         list(KeyRuns(reads)),
         reads_heads,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PauseRule:
+    """When an answer may have the token that is the model's pause."""
+
+    token_id: int
+    ramp: PauseRamp
+
+
+def pause_params(rule: PauseRule) -> dict[str, Any]:
+    """`rule` as ``extra_args`` of a request."""
+    return {PAUSE_KEY: [rule.token_id, rule.ramp.threshold, rule.ramp.step]}
+
+
+def read_pause(params: Params) -> PauseRule | None:
+    """Read back what `pause_params` wrote; None for a request whose pause is free."""
+    plain = (params or {}).get(PAUSE_KEY)
+    if plain is None:
+        return None
+    token_id, threshold, step = plain
+    return PauseRule(token_id, PauseRamp(threshold, step))
 
 
 def report_params(report: RequestReport) -> dict[str, Any]:

@@ -54,8 +54,7 @@ async def create_order(
     labels = checked_labels(request.labels, gateway.settings.streams.nameplates)
     asked = request.model_dump(mode="json", exclude={"labels"}, exclude_unset=True)
     options = watch_options(WatchConfig.model_validate(asked), grant)
-    heads = gateway.hub.info.of_checks.score_heads
-    check_options(options, gateway.settings.watches, score_heads=heads)
+    check_options(options, gateway.settings.watches, gateway.hub.info)
     await gateway.hub.webhooks.check(options.webhook)
     order = StandingOrder(new_id(ORDER_PREFIX[:-1]), labels, options, gateway.clock.wall_s())
     await gateway.hub.orders.add(streams.tenant, order)
@@ -84,13 +83,12 @@ async def change_order(
     labels: tuple[str, ...] | None = None
     if request.labels is not None:
         labels = checked_labels(request.labels, gateway.settings.streams.nameplates)
-    heads = gateway.hub.info.of_checks.score_heads
 
     def altered(order: StandingOrder) -> StandingOrder:
         if order.options.webhook is not None:
             grant.require(Action.HAVE_WEBHOOK)
         options = replace(order.options, **changes)
-        check_options(options, gateway.settings.watches, score_heads=heads)
+        check_options(options, gateway.settings.watches, gateway.hub.info)
         return order.changed(options, labels, now_wall_s=gateway.clock.wall_s())
 
     await gateway.hub.webhooks.check(changes.get("webhook"))

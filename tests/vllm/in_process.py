@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from onlooker.engine.vllm_adapter.gateway.boot import guessing
 from onlooker.engine.vllm_adapter.gateway.platform import prepare_environment
 from onlooker.engine.vllm_adapter.wire import (
     AdapterSettings,
+    PauseRule,
     ScoreHeads,
+    pause_params,
     plan_params,
     ticket_params,
 )
@@ -72,6 +75,7 @@ class SegmentVllm:
         dtype: str = "float32",
         is_eager: bool = True,
         guessed_tokens: int = 0,
+        logits_processors: Sequence[str] = (),
         heads: ScoreHeads | None = None,
     ) -> None:
         self.num_frames = 2
@@ -91,6 +95,7 @@ class SegmentVllm:
             enable_prefix_caching=True, disable_log_stats=True, use_tqdm_on_load=False,
             hf_overrides={"architectures": [guarded.name]},
             speculative_config=guessing(guessed_tokens),
+            logits_processors=list(logits_processors),
             scheduler_cls=f"{entry}.scheduler.{scheduler}",
             worker_extension_cls=f"{entry}.extension.SegmentExtension",
             kv_transfer_config=KVTransferConfig(
@@ -174,6 +179,7 @@ class SegmentVllm:
         logprobs: int | None = None,
         ticket: Ticket | None = None,
         reads_heads: bool = False,
+        pause: PauseRule | None = None,
     ) -> str:
         """Hand a `PromptBuilder`'s request to the engine; returns its id."""
         from vllm import SamplingParams
@@ -188,6 +194,7 @@ class SegmentVllm:
             extra_args={
                 "kv_transfer_params": plan_params(plan),
                 **(ticket_params(ticket) if ticket else {}),
+                **(pause_params(pause) if pause else {}),
             },
         )  # fmt: skip
         self.engine.add_request(request_id, engine_input(prompt), params)

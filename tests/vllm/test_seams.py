@@ -6,6 +6,7 @@ ways that are harder to read.
 
 import ast
 import dataclasses
+import importlib
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -87,6 +88,24 @@ def test_the_executor_that_runs_in_the_cores_process() -> None:
     from vllm.v1.executor.abstract import Executor
 
     assert issubclass(seams.in_process_executor(), Executor)
+
+
+@pytest.mark.parametrize("is_newer", [False, True])
+def test_a_rule_for_logits_is_given_to_the_runner_that_takes_it(is_newer: bool) -> None:
+    from vllm.config import ModelConfig, VllmConfig
+
+    from onlooker.engine.vllm_adapter.gateway.boot import PAUSE_PROCESSORS
+
+    has(ModelConfig, "logits_processors")
+    has(VllmConfig, "use_v2_model_runner")
+    config = SimpleNamespace(
+        use_v2_model_runner=is_newer, model_config=SimpleNamespace(logits_processors=None)
+    )
+    seams.add_logits_processor(config, PAUSE_PROCESSORS)
+    (name,) = config.model_config.logits_processors
+    module, found = name.split(":")
+    base = seams.LogitsProcessorBySlots if is_newer else seams.LogitsProcessorByRows
+    assert issubclass(getattr(importlib.import_module(module), found), base)
 
 
 def test_the_running_engine_can_be_stopped_and_asked() -> None:

@@ -3,8 +3,8 @@
 This is the rule of VideoLLM-online. The token that means "go on watching" counts only when its
 probability reaches a threshold, and then the likeliest token decides. LiveCC ends its pieces of
 commentary by the same idea, and its threshold is a ramp: a step is added with every token of the
-piece. Here a reply is one piece, so the ramp goes over clips: with every clip about which the model
-kept silent, silence has to be surer.
+piece (`onlooker.engine.sampling.PauseRamp`). Here the ramp goes over clips: with every clip about
+which the model kept silent, silence has to be surer.
 """
 
 from onlooker.core.media import Clip

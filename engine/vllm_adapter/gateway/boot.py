@@ -41,6 +41,12 @@ LEAST_ALIKE, MOST_ALIKE = 2, 4
 """How many tokens, at least and at most, must have stood before, for what followed them to be
 guessed again."""
 
+PAUSE_PROCESSORS = seams.LogitsProcessorNames(
+    by_rows="onlooker.engine.vllm_adapter.entry.pause_by_rows:PauseByRows",
+    by_slots="onlooker.engine.vllm_adapter.entry.pause_by_slots:PauseBySlots",
+)
+"""What holds the model's pause back."""
+
 CPU_BLOCK_TOKENS = 32
 """The smallest block that vLLM's CPU attention takes."""
 
@@ -113,8 +119,10 @@ def prepare(settings: VllmSection, recipe: Recipe) -> None:
     """Set what vLLM reads when it is imported.
 
     Raises:
-        ConfigError: vLLM is missing, or the machine's cores are not given out as they must be.
+        ConfigError: vLLM is missing, the machine's cores are not given out as they must be, or what
+            the model brings along cannot go with the settings.
     """
+    check_guesses(settings, recipe.model)
     cpu = is_cpu_build()
     prepare_environment(settings, cpu=cpu, model_is_local=recipe.model.is_local)
     if cpu:
@@ -227,9 +235,27 @@ def make_config(settings: VllmSection, recipe: Recipe, num_gateways: int = 1) ->
     )
     seams.note_gateways(engine_arguments, num_gateways)
     config = engine_arguments.create_engine_config()
+    if model.profile.watching.pause is not None:
+        seams.add_logits_processor(config, PAUSE_PROCESSORS)
     if recipe.is_watched:
         check_modes(seams.engine_modes(config))
     return config
+
+
+def check_guesses(settings: VllmSection, model: Model) -> None:
+    """Refuse guesses beside a pause: vLLM takes guessed tokens for a reply without the rule by
+    which the pause is held back.
+
+    Raises:
+        ConfigError: says so.
+    """
+    if settings.guessed_tokens and model.profile.watching.pause is not None:
+        raise ConfigError(
+            f"engine.vllm.guessed_tokens is {settings.guessed_tokens}, and '{model.served_name}' "
+            "ends pieces of commentary with a pause (watching.pause of its onlooker.json), which "
+            "cannot be held back while tokens are guessed: set engine.vllm.guessed_tokens = 0, or "
+            "take watching.pause out of that file"
+        )
 
 
 def guessing(num_tokens: int) -> dict[str, Any] | None:

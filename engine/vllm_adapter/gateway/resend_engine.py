@@ -256,9 +256,8 @@ class ResendEngine:
         rendered = await self._runner.render(prompt)
         reader = AnswerReader(question, self._runner.call_finder)
         outcome = None
-        async with self._runner.outputs(
-            rendered, sampling.for_answer(question), question.response_id
-        ) as outputs:
+        options = sampling.for_answer(question, pause_id=self._runner.pause_id)
+        async with self._runner.outputs(rendered, options, question.response_id) as outputs:
             async for output in outputs:
                 if (delta := reader.take(output)) is not None:
                     yield delta

@@ -15,7 +15,7 @@ from onlooker.engine.config import VllmSection
 from onlooker.engine.interface import Progress
 from onlooker.engine.shared_core import CoreSeat, SharedCore
 from onlooker.engine.vllm_adapter import seams
-from onlooker.engine.vllm_adapter.gateway import boot
+from onlooker.engine.vllm_adapter.gateway import boot, sampling
 from onlooker.engine.vllm_adapter.gateway.boot import Recipe
 from onlooker.engine.vllm_adapter.wire import WorkerCall
 
@@ -50,6 +50,7 @@ class VllmRunner:
         self._core = core
         self._llm: Any = None  # vllm.AsyncLLMEngine; vLLM is imported only when it is started
         self._dead = False
+        self._pause_id: int | None = None
         self._seat: CoreSeat | None = None
         self._lost_life: int | None = None
         """The newest life in which the shared core was seen to die."""
@@ -69,7 +70,8 @@ class VllmRunner:
         """Load a model, or find the engine that has loaded it.
 
         Raises:
-            ConfigError: vLLM is missing, refuses the model, or takes too long.
+            ConfigError: vLLM is missing, refuses the model, or takes too long; or the model's
+                profile names a pause that is no token of it.
         """
         self._llm = await boot.start_vllm(
             self._settings,
@@ -81,6 +83,8 @@ class VllmRunner:
             gone=None if self._core is None else self._core.gone,
         )
         self._dead = False
+        pause = recipe.model.profile.watching.pause
+        self._pause_id = sampling.pause_token(self.tokenizer, pause)
         if self._core is not None and self._seat is not None:
             losing = self._lose(self._llm, self._core, self._seat.life)
             self._watching = asyncio.create_task(losing, name="shared core")
@@ -108,6 +112,11 @@ class VllmRunner:
     def tokenizer(self) -> Any:
         """The model's Hugging Face tokenizer."""
         return self._running.get_tokenizer()
+
+    @property
+    def pause_id(self) -> int | None:
+        """The token of the model's pause; None where it has none."""
+        return self._pause_id
 
     def call_finder(self) -> seams.CallFinder:
         """What finds calls of functions in one answer of the model."""

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from onlooker.core.errors import ConfigError
 from onlooker.engine.checks import Check
 from onlooker.engine.interface import Question
 from onlooker.engine.memory.plan import RequestPlan
-from onlooker.engine.vllm_adapter.wire import plan_params, ticket_params
+from onlooker.engine.sampling import Sampling
+from onlooker.engine.vllm_adapter.wire import PauseRule, pause_params, plan_params, ticket_params
 from onlooker.scheduler.ticket import Ticket
 
 JSON_SAMPLE = '{"a_b": [-0.5, "Is it?", true, null], "C": {"d": 12}}'
@@ -20,8 +22,29 @@ def writes_json(tokenizer: Any) -> bool:
     return bool(tokenizer.decode(ids).strip() == JSON_SAMPLE)
 
 
-def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
-    """Parameters for the answer to a question: each new piece of text comes once."""
+def pause_token(tokenizer: Any, pause: str | None) -> int | None:
+    """The token of the model's pause, by its Hugging Face tokenizer; None where it has no pause.
+
+    Raises:
+        ConfigError: the pause is not one token.
+    """
+    if pause is None:
+        return None
+    ids = tokenizer.encode(pause, add_special_tokens=False)
+    if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
+        found = "its tokenizer does not know it" if len(ids) == 1 else f"it is {len(ids)} tokens"
+        raise ConfigError(
+            f"the model's onlooker.json: 'watching.pause' is {pause!r}, and {found}: name the one "
+            "token with which the model ends a piece of commentary, or leave it out"
+        )
+    return int(ids[0])
+
+
+def for_answer(
+    question: Question, plan: RequestPlan | None = None, *, pause_id: int | None = None
+) -> Any:
+    """Parameters for the answer to a question: each new piece of text comes once. `pause_id`: the
+    token of the model's pause."""
     wanted = question.sampling
     schema = question.tools.forced_schema() if question.tools.is_forced else question.json_schema
     return _sampling(
@@ -36,7 +59,7 @@ def for_answer(question: Question, plan: RequestPlan | None = None) -> Any:
         logprobs=wanted.num_alternatives,
         skip_special_tokens=not question.tools,  # some models mark a call with one
         structured_outputs=_held_to(schema),
-        extra_args=_extra_args(question.care.ticket, plan),
+        extra_args=_extra_args(question.care.ticket, plan, _pause_rule(wanted, pause_id)),
         output_kind="DELTA",
     )
 
@@ -88,9 +111,19 @@ def for_check(
     )
 
 
-def _extra_args(ticket: Ticket | None, plan: RequestPlan | None) -> dict[str, Any] | None:
-    """What the scheduler and the connector are told of a request."""
+def _pause_rule(wanted: Sampling, pause_id: int | None) -> PauseRule | None:
+    if wanted.pause_ramp is None or pause_id is None:
+        return None
+    return PauseRule(pause_id, wanted.pause_ramp)
+
+
+def _extra_args(
+    ticket: Ticket | None, plan: RequestPlan | None, pause: PauseRule | None = None
+) -> dict[str, Any] | None:
+    """What the scheduler, the connector and the sampler are told of a request."""
     extra: dict[str, Any] = {} if ticket is None else ticket_params(ticket)
+    if pause is not None:
+        extra |= pause_params(pause)
     if plan is not None:
         extra["kv_transfer_params"] = plan_params(plan)
     return extra or None

@@ -261,7 +261,8 @@ class SegmentEngine:
                 once = shown_once(question, newest, recall)
                 builder = await self._prompts.asking(memory, question, recall, once, newest)
                 prompt = builder.build()
-                options = sampling.for_answer(question, prompt.plan)
+                pause_id = self._runner.pause_id
+                options = sampling.for_answer(question, prompt.plan, pause_id=pause_id)
                 outcome = None
                 with self._gauge.running():
                     async with self._runner.outputs(

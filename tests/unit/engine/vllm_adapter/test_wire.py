@@ -23,6 +23,7 @@ from onlooker.engine.memory.plan import (
     SaveSpan,
 )
 from onlooker.engine.memory.ranking import Ranking, RetrievalPolicy
+from onlooker.engine.sampling import PauseRamp
 from onlooker.engine.vllm_adapter import wire
 from onlooker.engine.vllm_adapter.entry.extension import SegmentExtension
 from onlooker.scheduler.config import SchedulerSection
@@ -109,6 +110,16 @@ def test_a_ticket_survives_beside_a_plan() -> None:
     ticket = Ticket(RequestClass.CHECK, 12.5, 13.25, 0.1, "door", Tier.BACKGROUND)
     params = sent({"kv_transfer_params": {}, **wire.ticket_params(ticket)})
     assert wire.read_ticket(params) == ticket
+
+
+def test_the_rule_for_a_pause_survives_beside_a_ticket() -> None:
+    rule = wire.PauseRule(2503, PauseRamp(0.5, -0.0625))
+    ticket = Ticket(RequestClass.QUESTION, 12.5, 13.25)
+    params = sent({**wire.ticket_params(ticket), **wire.pause_params(rule)})
+    assert wire.read_pause(params) == rule
+    assert wire.read_ticket(params) == ticket
+    assert wire.read_pause(None) is None
+    assert wire.read_pause(wire.ticket_params(ticket)) is None
 
 
 def test_a_request_without_a_ticket_has_none() -> None:

@@ -13,7 +13,8 @@ from onlooker.core.errors import ConfigError
 from onlooker.engine.config import VllmSection
 from onlooker.engine.shared_core import CoreSeat
 from onlooker.engine.vllm_adapter.gateway import boot
-from onlooker.engine.vllm_adapter.gateway.model_folder import Model
+from onlooker.engine.vllm_adapter.gateway.model_folder import Model, Profile
+from onlooker.engine.wording import Wording
 from tests.fakes.waiting import limited, until
 
 SEAT = CoreSeat(3, 1, 4, "ipc:///in", "ipc:///out")
@@ -129,3 +130,15 @@ async def test_a_start_that_is_given_up_takes_no_seat_any_more(
             gone=never,
         )
     await until(lambda: asks == ["asked", "gave up"])
+
+
+def with_pause(pause: str | None) -> Model:
+    profile = Profile(watching=Wording(pause=pause))
+    return Model("folder", True, None, "commentator", profile)
+
+
+def test_guesses_are_refused_beside_a_models_pause() -> None:
+    with pytest.raises(ConfigError, match=r"guessed_tokens is 3.*'commentator'.*watching.pause"):
+        boot.check_guesses(VllmSection(guessed_tokens=3), with_pause(" ..."))
+    boot.check_guesses(VllmSection(guessed_tokens=0), with_pause(" ..."))
+    boot.check_guesses(VllmSection(guessed_tokens=3), with_pause(None))
