@@ -76,7 +76,7 @@ function showStreams(unreached) {
   const shown = streams.filter((one) => [...chosen].every((label) => one.labels.includes(label)));
   tiles.show(shown);
   byId("no-cameras").hidden = streams.length > 0;
-  byId("count").textContent = shown.length === streams.length ? `${streams.length} cameras` : `${shown.length} of ${streams.length} cameras`;
+  byId("count").textContent = shown.length === streams.length ? streams.length === 1 ? "1 camera" : `${streams.length} cameras` : `${shown.length} of ${streams.length} cameras`;
   byId("unreached").hidden = !unreached.length;
   byId("unreached").textContent = `Missing: the cameras of ${unreached.join(", ")}, which did not answer.`;
   showLabels();

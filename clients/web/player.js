@@ -2,6 +2,8 @@
 // about a marked span.
 
 import { showPicture, streamPath } from "./api.js";
+import { chosen } from "./evidence.js";
+import { moments } from "./moments.js";
 import { element, seconds } from "./view.js";
 import { Ruler } from "./ruler.js";
 
@@ -186,9 +188,10 @@ export class Player {
 
   async _ask(question) {
     if (!question || !this.stream) return;
+    const { id } = this.stream;
     const span = this.mark ?? { from: this.atS, to: this.atS };
     const isSpan = span.to > span.from;
-    const item = element("li", "turn");
+    const item = element("li", "turn wide");
     item.setAttribute("aria-busy", "true");
     item.dataset.status = "asking";
     const answer = element("p", "answer");
@@ -199,16 +202,25 @@ export class Player {
     const when = isSpan ? ` between ${Math.floor(span.from)} and ${Math.ceil(span.to)} seconds` : "";
     const text = when ? `${question.replace(/[\s?.!]+$/, "")}${when}?` : question;
     try {
-      const path = `${streamPath(this.stream.id)}/questions`;
+      const path = `${streamPath(id)}/questions`;
       const told = await this.api.json(path, { method: "POST", body: { question: text, at_s: span.to }, limitMs: LIMIT_MS });
       answer.textContent = told.answer;
       item.dataset.status = told.status;
+      if (this.stream?.id === id) item.append(...moments(this.api, this._restsOn(told.onlooker)));
     } catch (error) {
       answer.textContent = error.message;
       item.dataset.status = "failed";
     } finally {
       item.setAttribute("aria-busy", "false");
     }
+  }
+
+  /** The moments that were asked for, else the spans that the answer was made from. */
+  _restsOn(facts) {
+    const found = facts.moments.length
+      ? facts.moments.map(({ picture, at_s }) => ({ picture, at: at_s }))
+      : chosen(facts.evidence).map((span) => ({ picture: span.picture, at: span.source === "recent" ? span.end_s : span.start_s }));
+    return found.map(({ picture, at }) => ({ picture, text: this._told(at), go: () => this.seek(at) }));
   }
 
   async _play() {

@@ -1,10 +1,9 @@
 // Questions to several cameras, and their answers with the moments that they rest on.
 
-import { showPicture } from "./api.js";
+import { moments } from "./moments.js";
 import { button, element, seconds } from "./view.js";
 
 const MAX_ANSWERS = 50;
-const MAX_PICTURES = 6;
 const LIMIT_MS = 310_000; // the server's own deadline is shorter
 
 export class Surveys {
@@ -15,7 +14,7 @@ export class Surveys {
 
   /** Ask; returns once the answer is shown. */
   async ask(question, labels) {
-    const item = element("li", "turn survey");
+    const item = element("li", "turn wide");
     item.setAttribute("aria-busy", "true");
     item.dataset.status = "asking";
     const answer = element("p", "answer");
@@ -31,7 +30,7 @@ export class Surveys {
       item.dataset.status = told.status;
       answer.textContent = told.answer;
       this.named(told.form === "each" ? null : new Set(told.cameras.map((camera) => camera.stream)));
-      item.append(...this._moments(told), this._parts(told));
+      item.append(...moments(this.api, this._moments(told)), this._parts(told));
     } catch (error) {
       item.dataset.status = "failed";
       answer.textContent = error.message;
@@ -41,23 +40,10 @@ export class Surveys {
   }
 
   _moments(told) {
-    const moments = told.cameras.flatMap((camera) => camera.moments.slice(-2).map((moment) => ({ camera, moment })));
-    const shown = moments.filter(({ moment }) => moment.picture).slice(0, MAX_PICTURES);
-    if (!shown.length) return [];
-    const box = element("div", "evidence");
-    for (const { camera, moment } of shown) box.append(this._moment(camera, moment));
-    return [box];
-  }
-
-  _moment(camera, moment) {
-    const at = moment.source === "recent" ? moment.end_s : moment.start_s;
-    const open = button("", () => this.open(camera.stream, at));
-    open.className = "seen";
-    const img = element("img");
-    img.alt = "";
-    open.append(img, element("span", "", `${camera.name}, ${seconds(at)}`));
-    showPicture(this.api, moment.picture, img).catch(() => open.remove());
-    return open;
+    return told.cameras.flatMap((camera) => camera.moments.slice(-2).map((moment) => {
+      const at = moment.source === "recent" ? moment.end_s : moment.start_s;
+      return { picture: moment.picture, text: `${camera.name}, ${seconds(at)}`, go: () => this.open(camera.stream, at) };
+    }));
   }
 
   _parts(told) {

@@ -22,7 +22,13 @@ def cameras(fake_server: Served) -> Iterator[Served]:
     """Two cameras with names, labels and a few seconds of past, one of which has alerted."""
     with httpx.Client(base_url=fake_server.url, timeout=30, trust_env=False) as http:
         for name, (shown, color) in CAMERAS.items():
-            body = {"id": name, "name": shown, "labels": [name, "home"], "clock": "virtual"}
+            body = {
+                "id": name,
+                "name": shown,
+                "labels": [name, "home"],
+                "clock": "virtual",
+                "starts_at": 1796061600.0,
+            }
             http.post("/v1/streams", json=body).raise_for_status()
             if name == "yard":
                 watch = {
@@ -148,6 +154,15 @@ def test_the_past_is_scrubbed_by_keyboard_marked_and_asked_about(board: Page) ->
     )
     assert answer.startswith("I have seen")
     assert "7.00 s" not in answer, "nothing later than what is marked counts"
+    assert not board.run(
+        "const [time, asked] = ['time', '.asked'].map((name) =>"
+        " document.querySelector(`#past-answers ${name}`).getBoundingClientRect());"
+        "return time.right > asked.left && time.bottom > asked.top"
+    ), "when it was asked does not stand upon what was asked"
+    ruler.send_keys(Keys.END)
+    latest = board.text("moment")
+    board.click("#past-answers .seen")
+    assert board.text("moment") != latest, "what the answer rests on leads there"
     ruler.send_keys(Keys.ESCAPE)
     wait_for(lambda: board.run("return document.getElementById('player').hidden"), 5, "its end")
     # The browser tells of a diary that is not kept, too; nothing is wrong then.
