@@ -133,7 +133,11 @@ async def test_of_two_changes_at_once_none_is_lost_and_streams_follow_both(tmp_p
     async with serving(cache_store__disk__path=tmp_path) as served, served.http() as http:
         await make(http, "door", "outside")
         order_id = (await order(http, **RAIN))["id"]
-        changes = [{"condition": "it snows"}, {"cooldown_s": 9}, {"paused": True}]
+        changes: list[dict[str, Any]] = [
+            {"condition": "it snows"},
+            {"cooldown_s": 9},
+            {"paused": True},
+        ]
         await asyncio.gather(*(change(http, order_id, **one) for one in changes))
         (kept,) = await served.gateway.hub.orders.orders(DEFAULT_TENANT)
         assert (kept.options.condition, kept.options.cooldown_s, kept.options.paused) == (
