@@ -15,20 +15,7 @@ from onlooker.core.errors import OnlookerError
 from onlooker.core.ids import ItemId, new_id, split_stream_id
 from onlooker.core.log import response_id_var
 from onlooker.core.protocol.album import picture_url
-from onlooker.core.protocol.base import (
-    AnswerFacts,
-    ConversationItem,
-    EvidenceSpan,
-    FinalStatus,
-    InputTokenDetails,
-    MomentObject,
-    OutputText,
-    TokenLogprob,
-    TopLogprob,
-    Usage,
-)
-from onlooker.core.protocol.functions import AnyItem, CalledItem, ItemStatus
-from onlooker.core.protocol.server_events import (
+from onlooker.core.protocol.answer_events import (
     CallArgumentsDelta,
     CallArgumentsDone,
     ContentPartAdded,
@@ -43,10 +30,23 @@ from onlooker.core.protocol.server_events import (
     ResponseError,
     ResponseObject,
     ResponseStatusDetails,
-    ServerEvent,
     TextDelta,
     TextDone,
 )
+from onlooker.core.protocol.base import (
+    AnswerFacts,
+    ConversationItem,
+    EvidenceSpan,
+    FinalStatus,
+    InputTokenDetails,
+    MomentObject,
+    OutputText,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
+from onlooker.core.protocol.functions import AnyItem, CalledItem, ItemStatus
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.core.trace import asked_by
 from onlooker.engine.functions import FunctionCall
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Evidence, EvidenceSource, Question

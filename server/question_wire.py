@@ -1,9 +1,9 @@
 """A question and its answer in the words of HTTP, whichever call they come by."""
 
 from onlooker.core.errors import InvalidRequest
+from onlooker.core.protocol.answer_events import ResponseObject
 from onlooker.core.protocol.base import ErrorBody, Usage
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
-from onlooker.core.protocol.server_events import ResponseObject
 from onlooker.engine.interface import Question
 from onlooker.engine.sampling import GREEDY, Sampling
 from onlooker.scheduler.slo import Tier

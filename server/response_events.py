@@ -5,6 +5,12 @@ from typing import Any
 
 from onlooker.core.clock import Clock
 from onlooker.core.ids import new_id
+from onlooker.core.protocol.answer_events import (
+    OutputItemAdded,
+    ResponseDone,
+    ResponseObject,
+    TextDelta,
+)
 from onlooker.core.protocol.base import ConversationItem, InputTokenDetails
 from onlooker.core.protocol.openai_responses import (
     FunctionCallReply,
@@ -17,13 +23,7 @@ from onlooker.core.protocol.openai_responses import (
     ResponsesUsage,
     TextReply,
 )
-from onlooker.core.protocol.server_events import (
-    OutputItemAdded,
-    ResponseDone,
-    ResponseObject,
-    ServerEvent,
-    TextDelta,
-)
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.answers import AnswerWriter
 
 Told = dict[str, Any]

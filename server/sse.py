@@ -15,7 +15,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from onlooker.core.clock import Clock
-from onlooker.core.protocol.server_events import ErrorEvent, ServerEvent
+from onlooker.core.protocol.server_event import ServerEvent
+from onlooker.core.protocol.server_events import ErrorEvent
 from onlooker.server.config import ServerSection
 from onlooker.server.errors import body_of
 from onlooker.server.rights import Grant, expiry

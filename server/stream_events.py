@@ -13,6 +13,7 @@ from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.media import FrameOutcome
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import DroppedFrame
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.rights import Action, Grant
 from onlooker.server.views import frame_totals, health_word, stream_object
 from onlooker.server.watch_wire import told_alert, watch_object
@@ -25,7 +26,7 @@ AckMode = Literal["all", "problems", "none"]
 
 def told_of(
     number: int, event: events.StreamEvent, stream: Stream, *, slot: int | None = None
-) -> told.ServerEvent | None:
+) -> ServerEvent | None:
     """Event `number` of `stream` for the wire; None for frames and clips, which are acknowledged
     together (see `AckBatch`), and where the stream goes on at another server. `slot`: the
     connection's number for the stream, where there is one."""
@@ -210,7 +211,7 @@ async def followed(
     interval_s: float,
     max_listed_acks: int,
     max_queued: int,
-) -> AsyncGenerator[tuple[int | None, told.ServerEvent]]:
+) -> AsyncGenerator[tuple[int | None, ServerEvent]]:
     """Yield (event number, event), from after number `after` or from now, until the stream closes.
 
     The first event of who begins now tells of the stream as it is and has no number.
@@ -244,7 +245,7 @@ async def followed(
         subscription.close()
 
 
-def _counted(number: int, event: told.ServerEvent) -> tuple[int, told.ServerEvent]:
+def _counted(number: int, event: ServerEvent) -> tuple[int, ServerEvent]:
     event.sequence_number = number
     event.event_id = f"event_{number}"
     return number, event

@@ -10,6 +10,7 @@ from onlooker.clients.python.answers import PendingAnswer
 from onlooker.clients.python.encode import guess_codec
 from onlooker.clients.python.errors import AnswerCancelled, error_from
 from onlooker.core.errors import CapacityError, InvalidRequest, OnlookerError, Overloaded
+from onlooker.core.protocol.answer_events import ResponseCreated, ResponseDone, TextDelta
 from onlooker.core.protocol.base import ImagePart, MessageItem, TextPart
 from onlooker.core.protocol.client_events import (
     ItemCreate,
@@ -17,14 +18,7 @@ from onlooker.core.protocol.client_events import (
     ResponseConfig,
     ResponseCreate,
 )
-from onlooker.core.protocol.server_events import (
-    AnyServerEvent,
-    ErrorEvent,
-    ResponseCreated,
-    ResponseDone,
-    TextDelta,
-    UnknownEvent,
-)
+from onlooker.core.protocol.server_events import AnyServerEvent, ErrorEvent, UnknownEvent
 
 ASK_KEY = "ask"
 """The metadata field by which an answer is recognised; the server gives metadata back."""

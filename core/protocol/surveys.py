@@ -14,7 +14,7 @@ from onlooker.core.protocol.base import (
     TierName,
     Usage,
 )
-from onlooker.core.protocol.server_events import ServerEvent
+from onlooker.core.protocol.server_event import ServerEvent
 
 MAX_NAMED = 10_000
 """So many streams can be named in one call before any setting is looked at."""

@@ -6,7 +6,8 @@ from typing import Any
 from onlooker.core.clock import Clock
 from onlooker.core.errors import ClientError
 from onlooker.core.protocol import client_events as asked
-from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.answer_events import InputAudioCleared, OutputAudioCleared
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.realtime.conversation import Conversation
 
 REMINDER_S = 10.0
@@ -28,7 +29,7 @@ class AudioCalls:
         conversation: Conversation,
         clock: Clock,
         *,
-        emit: Callable[[told.ServerEvent], None],
+        emit: Callable[[ServerEvent], None],
     ) -> None:
         self._conversation = conversation
         self._clock = clock
@@ -60,10 +61,10 @@ class AudioCalls:
         )
 
     async def _clear_input(self, event: asked.InputAudioClear) -> None:
-        self._emit(told.InputAudioCleared())
+        self._emit(InputAudioCleared())
 
     async def _clear_output(self, event: asked.OutputAudioClear) -> None:
-        self._emit(told.OutputAudioCleared())
+        self._emit(OutputAudioCleared())
 
     async def _truncate(self, event: asked.ItemTruncate) -> None:
         self._conversation.get(event.item_id)

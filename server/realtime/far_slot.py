@@ -20,8 +20,20 @@ from websockets.exceptions import ConnectionClosed
 from onlooker.core.media import EncodedFrame
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.answer_events import (
+    ContentPartAdded,
+    ContentPartDone,
+    OutputItemAdded,
+    OutputItemDone,
+    ResponseCreated,
+    ResponseDone,
+    ResponseObject,
+    TextDelta,
+    TextDone,
+)
 from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server import errors
 from onlooker.server.errors import OwnerLost
 from onlooker.server.relay.dialling import hang_up
@@ -34,13 +46,13 @@ _PASSED_BACK = (
     told.VideoAck, told.VideoPace, told.StreamUpdated, told.StreamScene, told.StreamHealth,
     told.StreamTimeJump, told.StreamWatch, told.StreamWatches, told.StreamAlert,
     told.StreamClosed, told.ErrorEvent,
-    told.ResponseCreated, told.OutputItemAdded, told.ContentPartAdded, told.TextDelta,
-    told.TextDone, told.ContentPartDone, told.OutputItemDone, told.ResponseDone,
+    ResponseCreated, OutputItemAdded, ContentPartAdded, TextDelta,
+    TextDone, ContentPartDone, OutputItemDone, ResponseDone,
 )  # fmt: skip
 """What the owner says that is about the stream; the rest is about its connection."""
 
 
-Keep = Callable[[told.ResponseObject], None]
+Keep = Callable[[ResponseObject], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +74,7 @@ class FarSlot:
         name: str,
         link: ClientConnection,
         *,
-        emit: Callable[[told.ServerEvent], None],
+        emit: Callable[[ServerEvent], None],
         send_timeout_s: float,
     ) -> None:
         """`name`: the stream's. `link`: a connection to its owner, on which nothing was read."""
@@ -187,10 +199,10 @@ class FarSlot:
         number = getattr(event, "event_number", None)
         if number is not None:
             self.last_event = max(number, self.last_event or 0)
-        if isinstance(event, told.ResponseCreated):
+        if isinstance(event, ResponseCreated):
             if self._questions:  # the owner takes them in order, and refuses some
                 self._answers[event.response.id] = self._questions.popleft()
-        elif isinstance(event, told.ResponseDone):
+        elif isinstance(event, ResponseDone):
             answered = self._answers.pop(event.response.id, None)
             if answered is not None and answered.keep is not None:
                 answered.keep(event.response)

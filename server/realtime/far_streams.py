@@ -16,6 +16,7 @@ from onlooker.core.errors import Forbidden, NotFound, OnlookerError, Overloaded,
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.base import StreamObject
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.errors import OwnerLost
 from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone, OwnerUnreached, RelayTrace
 from onlooker.server.fleet.headers import RELAYED_BY
@@ -44,7 +45,7 @@ class FarStreams:
         gateway: Gateway,
         connection: HTTPConnection,
         *,
-        emit: Callable[[told.ServerEvent], None],
+        emit: Callable[[ServerEvent], None],
         spawn: Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"],
         attach: Attach,
     ) -> None:

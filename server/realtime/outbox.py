@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Callable
 
 from onlooker.core.guarantee import weakest
-from onlooker.core.protocol.server_events import ServerEvent, VideoAck, is_openai
+from onlooker.core.protocol.server_event import ServerEvent
+from onlooker.core.protocol.server_events import VideoAck, is_openai
 
 
 class SlowReader(Exception):

@@ -10,7 +10,7 @@ from onlooker.core.errors import Overloaded, TooLarge
 from onlooker.core.protocol.base import MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig, SessionConfig
 from onlooker.core.protocol.functions import FunctionCallItem
-from onlooker.core.protocol.server_events import ServerEvent
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.core.trace import TRACEPARENT, TraceParent
 from onlooker.scheduler.slo import Tier
 from onlooker.server.answers import AnswerWriter, answer_events

@@ -27,6 +27,7 @@ from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.protocol import PROTOCOL_VERSION
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.answer_events import ItemAdded, ItemDeleted, ItemDone, ItemRetrieved
 from onlooker.core.protocol.base import MessageItem, StreamObject, VideoSettings
 from onlooker.core.protocol.foreign_fields import SetAside
 from onlooker.core.protocol.frame_header import MAX_SLOT, FrameHeader, unpack_frame
@@ -494,16 +495,16 @@ class Session:
         )
         item, before = self._conversation.add(event.item, after=event.previous_item_id)
         public = item.public()
-        self._outbox.put(told.ItemAdded(item=public, previous_item_id=before))
-        self._outbox.put(told.ItemDone(item=public, previous_item_id=before))
+        self._outbox.put(ItemAdded(item=public, previous_item_id=before))
+        self._outbox.put(ItemDone(item=public, previous_item_id=before))
 
     async def _retrieve_item(self, event: asked.ItemRetrieve) -> None:
         item = self._conversation.get(event.item_id)
-        self._outbox.put(told.ItemRetrieved(item=item.public()))
+        self._outbox.put(ItemRetrieved(item=item.public()))
 
     async def _delete_item(self, event: asked.ItemDelete) -> None:
         self._conversation.delete(event.item_id)
-        self._outbox.put(told.ItemDeleted(item_id=event.item_id))
+        self._outbox.put(ItemDeleted(item_id=event.item_id))
 
     # ---- answers
 

@@ -7,7 +7,7 @@ from typing import Any
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, OnlookerError
 from onlooker.core.media import EncodedFrame
-from onlooker.core.protocol.server_events import ServerEvent
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.rights import Action, Grant
 from onlooker.server.stream_events import AckBatch, AckMode, may_hear, pace_told, told_of
 from onlooker.streams import events

@@ -5,6 +5,7 @@ from typing import Any
 
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.rights import Grant
 from onlooker.server.watch_wire import check_hook, option_changes, watch_object, watch_options
 from onlooker.streams.hub import StreamHub
@@ -20,7 +21,7 @@ class WatchCalls:
         grant: Grant,
         *,
         find: Callable[[str | None], Stream],
-        emit: Callable[[told.ServerEvent], None],
+        emit: Callable[[ServerEvent], None],
     ) -> None:
         """`find`: returns the stream of a name, or the session's own for None."""
         self._hub, self._grant, self._find, self._emit = hub, grant, find, emit

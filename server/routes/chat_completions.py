@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
+from onlooker.core.protocol.answer_events import ResponseDone, ResponseObject, TextDelta
 from onlooker.core.protocol.base import TokenLogprob, Usage
 from onlooker.core.protocol.completions import (
     CalledFunctionReply,
@@ -22,12 +23,7 @@ from onlooker.core.protocol.completions import (
     ChatUsage,
     PromptTokensDetails,
 )
-from onlooker.core.protocol.server_events import (
-    ResponseDone,
-    ResponseObject,
-    ServerEvent,
-    TextDelta,
-)
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.asked_stream import asked_stream, stream_to_ask

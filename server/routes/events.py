@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 
 from onlooker.core.errors import InvalidRequest
-from onlooker.core.protocol.server_events import ServerEvent
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.access import (
     EVENT_STREAM,
     CallerGrant,

@@ -6,12 +6,13 @@ from typing import Annotated
 from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
+from onlooker.core.protocol.answer_events import ResponseDone
 from onlooker.core.protocol.openai_responses import (
     ResponseDeleted,
     ResponsesReply,
     ResponsesRequest,
 )
-from onlooker.core.protocol.server_events import ResponseDone, ServerEvent
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.server.access import EVENT_STREAM, CallerStreams, ReadyGateway, error_docs
 from onlooker.server.answers import AnswerWriter, answer_events
 from onlooker.server.asked_stream import asked_stream, stream_to_ask

@@ -18,6 +18,12 @@ from websockets.http11 import Request, Response
 
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.answer_events import (
+    ResponseCreated,
+    ResponseDone,
+    ResponseObject,
+    TextDelta,
+)
 from onlooker.core.protocol.base import (
     AnswerFacts,
     Capabilities,
@@ -30,6 +36,7 @@ from onlooker.core.protocol.base import (
 )
 from onlooker.core.protocol.client_events import parse_client_event
 from onlooker.core.protocol.frame_header import FrameHeader, unpack_frame
+from onlooker.core.protocol.server_event import ServerEvent
 from tests.fakes.waiting import limited
 
 CAPABILITIES = Capabilities(
@@ -84,9 +91,7 @@ class ProtocolServer:
         """The client events of one type."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    async def tell(
-        self, event: told.ServerEvent, connection: ServerConnection | None = None
-    ) -> None:
+    async def tell(self, event: ServerEvent, connection: ServerConnection | None = None) -> None:
         await (connection or self.connections[-1]).send(event.model_dump_json())
 
     async def drop(self, code: int = 1011, reason: str = "") -> None:
@@ -150,10 +155,10 @@ class ProtocolServer:
             return
         response_id = f"resp_{len(self.of(asked.ResponseCreate))}"
         self.running[response_id] = event
-        created = told.ResponseObject(
+        created = ResponseObject(
             id=response_id, status="in_progress", metadata=event.response.metadata
         )
-        await self.tell(told.ResponseCreated(response=created), connection)
+        await self.tell(ResponseCreated(response=created), connection)
         if self.answers:
             pieces = self.reply(text_of(event, self.of(asked.ItemCreate)))
             await self.finish(response_id, pieces, "completed", connection)
@@ -167,16 +172,16 @@ class ProtocolServer:
     ) -> None:
         event = self.running.pop(response_id)
         for piece in pieces:
-            delta = told.TextDelta(response_id=response_id, item_id="i", delta=piece)
+            delta = TextDelta(response_id=response_id, item_id="i", delta=piece)
             await self.tell(delta, connection)
         item = ConversationItem(
             id="i", role="assistant", content=[OutputText(text="".join(pieces))]
         )
-        done = told.ResponseObject(
+        done = ResponseObject(
             id=response_id, status=status, output=[item], metadata=event.response.metadata,
             onlooker=AnswerFacts(asked_s=event.response.at_s, seen_until_s=1.0),
         )  # fmt: skip
-        await self.tell(told.ResponseDone(response=done), connection)
+        await self.tell(ResponseDone(response=done), connection)
 
 
 @asynccontextmanager

@@ -32,6 +32,7 @@ from onlooker.core.errors import (
 from onlooker.core.media import Codec
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
+from onlooker.core.protocol.answer_events import TextDelta
 from onlooker.core.protocol.base import ErrorBody, StreamObject
 from tests.fakes.waiting import WAIT_S
 from tests.unit.clients.protocol_server import ProtocolServer, protocol_server
@@ -148,7 +149,7 @@ async def test_leaving_the_pieces_early_cancels_the_answer() -> None:
     ):
         pending = stream.ask_stream("a long story")
         await server.until(lambda: "resp_1" in server.running)
-        delta = told.TextDelta(response_id="resp_1", item_id="i", delta="Once")
+        delta = TextDelta(response_id="resp_1", item_id="i", delta="Once")
         await server.tell(delta)
         async with aclosing(aiter(pending)) as pieces:  # type: ignore[type-var]
             assert await anext(pieces) == "Once"

@@ -5,7 +5,7 @@ import pytest
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import EngineFailed
-from onlooker.core.protocol.server_events import ItemAdded, ResponseCreated, ResponseDone
+from onlooker.core.protocol.answer_events import ItemAdded, ResponseCreated, ResponseDone
 from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource, FinishReason, Question
 from onlooker.server.answers import AnswerWriter
 

@@ -11,7 +11,8 @@ from onlooker.core.clock import ManualClock
 from onlooker.core.ids import ResponseId
 from onlooker.core.media import FrameOutcome
 from onlooker.core.metrics import Metrics
-from onlooker.core.protocol.server_events import ServerEvent, StreamAnswer, VideoAck
+from onlooker.core.protocol.server_event import ServerEvent
+from onlooker.core.protocol.server_events import StreamAnswer, VideoAck
 from onlooker.core.scopes import Scope
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.server.rights import Grant

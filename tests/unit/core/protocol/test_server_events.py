@@ -5,10 +5,10 @@ import pytest
 from pydantic import ValidationError
 
 from onlooker.core.protocol import server_events
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.core.protocol.server_events import (
     SERVER_EVENT_TYPES,
     Pong,
-    ServerEvent,
     UnknownEvent,
     VideoAck,
     parse_server_event,

@@ -9,9 +9,10 @@ import pytest
 
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import InvalidRequest
+from onlooker.core.protocol.answer_events import ResponseDone, TextDelta
 from onlooker.core.protocol.base import MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig
-from onlooker.core.protocol.server_events import ResponseDone, ServerEvent, TextDelta
+from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question
 from onlooker.server.answers import AnswerWriter, answer_events
