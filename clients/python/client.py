@@ -18,15 +18,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
-from pydantic import ValidationError
 from websockets.asyncio.client import ClientConnection
 
 from onlooker.clients.python.album import StreamPictures
-from onlooker.clients.python.connection import dial, not_trusted, untrusted
+from onlooker.clients.python.connection import dial
 from onlooker.clients.python.encode import guess_codec
-from onlooker.clients.python.errors import ServerUnreachable, error_from, error_from_reply
-from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base, is_loopback
+from onlooker.clients.python.errors import error_from
+from onlooker.clients.python.options import DEFAULT_URL, ClientOptions, http_base
 from onlooker.clients.python.questions import data_url
+from onlooker.clients.python.server_calls import (
+    ServerCalls,
+    given,
+    request_body,
+    session_config,
+    time_text,
+)
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.clients.python.timeline import StreamTimeline
 from onlooker.core.clock import Clock
@@ -35,12 +41,10 @@ from onlooker.core.ids import is_stream_id, new_id
 from onlooker.core.protocol.base import (
     ClockName,
     CompactionName,
-    Inbound,
     MaskConfig,
     StreamObject,
     TokenDropName,
 )
-from onlooker.core.protocol.client_events import SessionConfig, explain_validation
 from onlooker.core.protocol.http import (
     AnswerReply,
     ClientSecretReply,
@@ -81,14 +85,7 @@ class Client:
         self.options = options or ClientOptions()
         self._api_key = api_key or os.environ.get(ENV_API_KEY) or None
         self._clock = clock
-        self._http = httpx.AsyncClient(
-            base_url=self.base_url,
-            headers={"Authorization": f"Bearer {self._api_key}"} if self._api_key else {},
-            timeout=httpx.Timeout(self.options.connect_timeout_s),
-            trust_env=not is_loopback(self.base_url),
-            transport=transport,
-            verify=self.options.tls(self.base_url) or True,
-        )
+        self._calls = ServerCalls(self.base_url, self._api_key, self.options, transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,7 +100,7 @@ class Client:
 
     async def close(self) -> None:
         """Close HTTP connections. Streams that were entered are closed by leaving them."""
-        await self._http.aclose()
+        await self._calls.close()
 
     # ---- live ----
 
@@ -147,7 +144,7 @@ class Client:
                 f"'{stream_id}' cannot name a stream; use 1 to 64 letters, digits, '.', '_', '-'",
                 param="stream",
             )
-        private = _given({"masks": masks, "keep_for_s": keep_for_s})
+        private = given({"masks": masks, "keep_for_s": keep_for_s})
         session = {
             "instructions": instructions,
             "max_output_tokens": max_output_tokens,
@@ -162,9 +159,9 @@ class Client:
         }
         return RemoteStream(
             stream_id,
-            dial=partial(self._dial, stream_id, _given(video)),
+            dial=partial(self._dial, stream_id, given(video)),
             options=self.options,
-            session=_session(session),
+            session=session_config(session),
             is_virtual=clock == "virtual",
             clock=self._clock,
             resumed_at_s=resumed_at_s,
@@ -202,14 +199,11 @@ class Client:
 
     async def ready(self) -> bool:
         """Whether the server takes traffic; False also where nothing answers."""
-        try:
-            return (await self._http.get("/readyz")).is_success
-        except httpx.HTTPError:
-            return False
+        return await self._calls.is_ready()
 
     async def models(self) -> ModelList:
         """The models that the server serves."""
-        return ModelList.model_validate_json(await self._call("GET", "/v1/models"))
+        return ModelList.model_validate_json(await self._calls.text("GET", "/v1/models"))
 
     async def make_token(
         self,
@@ -223,8 +217,10 @@ class Client:
         Raises:
             Forbidden: the key may make no tokens, or has not all of `scopes`.
         """
-        body = _body(ClientSecretRequest, expires_after={"seconds": ttl_s}, scopes=sorted(scopes))
-        reply = await self._call("POST", "/v1/realtime/client_secrets", json=body)
+        body = request_body(
+            ClientSecretRequest, expires_after={"seconds": ttl_s}, scopes=sorted(scopes)
+        )
+        reply = await self._calls.text("POST", "/v1/realtime/client_secrets", json=body)
         return ClientSecretReply.model_validate_json(reply)
 
     async def create_stream(
@@ -257,7 +253,7 @@ class Client:
         `name` is what people call it, `description` what it shows, and by `labels` streams are
         picked; a stream that is found again keeps those that are not given.
         """
-        body = _body(
+        body = request_body(
             CreateStreamRequest,
             id=stream_id,
             source={"url": source_url, **(source_options or {})} if source_url else None,
@@ -274,13 +270,15 @@ class Client:
             description=description,
             labels=None if labels is None else list(labels),
         )
-        return StreamObject.model_validate_json(await self._call("POST", "/v1/streams", json=body))
+        return StreamObject.model_validate_json(
+            await self._calls.text("POST", "/v1/streams", json=body)
+        )
 
     async def streams(self, *labels: str) -> list[StreamObject]:
         """The open streams with all of these labels (the first page: as many as the server lists at
         once)."""
         params = {"label": list(labels)} if labels else {}
-        reply = await self._call("GET", "/v1/streams", params=params)
+        reply = await self._calls.text("GET", "/v1/streams", params=params)
         return StreamList.model_validate_json(reply).data
 
     async def get_stream(self, stream_id: str) -> StreamObject:
@@ -289,7 +287,9 @@ class Client:
         Raises:
             NotFound: there is none of this name.
         """
-        return StreamObject.model_validate_json(await self._call("GET", f"/v1/streams/{stream_id}"))
+        return StreamObject.model_validate_json(
+            await self._calls.text("GET", f"/v1/streams/{stream_id}")
+        )
 
     async def seen_until_s(self, stream_id: str) -> float:
         """Stream time up to which a stream has been seen; 0 where it does not exist yet."""
@@ -300,12 +300,12 @@ class Client:
 
     async def close_stream(self, stream_id: str) -> None:
         """End a stream; all that was remembered of it is forgotten."""
-        await self._call("DELETE", f"/v1/streams/{stream_id}")
+        await self._calls.text("DELETE", f"/v1/streams/{stream_id}")
 
     async def set_masks(self, stream_id: str, masks: Sequence[MaskConfig]) -> StreamObject:
         """Have the server black out or blur parts of a stream's pictures from now on."""
-        body = _body(UpdateStreamRequest, masks=list(masks))
-        reply = await self._call("PATCH", f"/v1/streams/{stream_id}", json=body)
+        body = request_body(UpdateStreamRequest, masks=list(masks))
+        reply = await self._calls.text("PATCH", f"/v1/streams/{stream_id}", json=body)
         return StreamObject.model_validate_json(reply)
 
     async def describe(
@@ -320,19 +320,19 @@ class Client:
         """Change what a stream is called, what is said of it, its labels, and the picture (JPEG,
         PNG or WebP) of how it usually looks. What is not given stays; an empty text, list or
         picture takes it away."""
-        body: dict[str, Any] = _given({"name": name, "description": description})
+        body: dict[str, Any] = given({"name": name, "description": description})
         if labels is not None:
             body["labels"] = list(labels)
         if reference is not None:
             body["reference"] = data_url(reference) if reference else None
-        reply = await self._call("PATCH", f"/v1/streams/{stream_id}", json=body)
+        reply = await self._calls.text("PATCH", f"/v1/streams/{stream_id}", json=body)
         return StreamObject.model_validate_json(reply)
 
     async def set_keep_for(self, stream_id: str, keep_for_s: float | None) -> StreamObject:
         """Have the server keep nothing of a stream for longer; None: as long as it keeps
         anything."""
         body = {"keep_for_s": keep_for_s}
-        reply = await self._call("PATCH", f"/v1/streams/{stream_id}", json=body)
+        reply = await self._calls.text("PATCH", f"/v1/streams/{stream_id}", json=body)
         return StreamObject.model_validate_json(reply)
 
     async def forget(
@@ -350,8 +350,8 @@ class Client:
             InvalidRequest: the span is none, or the stream does not know its wall times.
             NotFound: there is none of this name.
         """
-        span = _given({"from": _time_text(from_s), "to": _time_text(to_s)})
-        reply = await self._call("DELETE", f"/v1/streams/{stream_id}/memory", params=span)
+        span = given({"from": time_text(from_s), "to": time_text(to_s)})
+        reply = await self._calls.text("DELETE", f"/v1/streams/{stream_id}/memory", params=span)
         return ForgetReply.model_validate_json(reply)
 
     async def survey(
@@ -370,7 +370,7 @@ class Client:
             InvalidRequest: no stream has the labels.
             TooLarge: more streams than the server asks at once.
         """
-        body = _body(
+        body = request_body(
             SurveyRequest,
             question=question,
             streams=None if streams is None else list(streams),
@@ -379,12 +379,12 @@ class Client:
             max_output_tokens=max_output_tokens,
         )
         limit_s = self.options.answer_timeout_s
-        reply = await self._call("POST", "/v1/questions", json=body, timeout=limit_s)
+        reply = await self._calls.text("POST", "/v1/questions", json=body, timeout=limit_s)
         return SurveyReply.model_validate_json(reply)
 
     async def push_frame(self, stream_id: str, picture: bytes, *, at_s: float) -> FrameReply:
         """Send one JPEG, PNG or WebP picture over HTTP and learn what became of it."""
-        reply = await self._call(
+        reply = await self._calls.text(
             "POST",
             f"/v1/streams/{stream_id}/frames",
             content=picture,
@@ -408,11 +408,11 @@ class Client:
         Raises:
             OnlookerError: refused or failed, and why.
         """
-        body = _body(
+        body = request_body(
             QuestionRequest, question=question, at_s=at_s, max_output_tokens=max_output_tokens
         )
         reply = AnswerReply.model_validate_json(
-            await self._call(
+            await self._calls.text(
                 "POST",
                 f"/v1/streams/{stream_id}/questions",
                 json=body,
@@ -425,65 +425,8 @@ class Client:
 
     def pictures(self, stream_id: str) -> StreamPictures:
         """The pictures that the server keeps of a stream."""
-        return StreamPictures(stream_id, partial(self._reply, "GET"))
+        return StreamPictures(stream_id, partial(self._calls.reply, "GET"))
 
     def timeline(self, stream_id: str) -> StreamTimeline:
         """What the server's diary says of a stream."""
-        return StreamTimeline(stream_id, partial(self._reply, "GET"))
-
-    async def _call(self, method: str, path: str, **rest: Any) -> str:
-        return (await self._reply(method, path, **rest)).text
-
-    async def _reply(self, method: str, path: str, **rest: Any) -> httpx.Response:
-        options = self.options
-        limit_s = options.connect_timeout_s if method == "GET" else options.change_timeout_s
-        limit = httpx.Timeout(rest.pop("timeout", limit_s), connect=options.connect_timeout_s)
-        try:
-            reply = await self._http.request(method, path, timeout=limit, **rest)
-        except httpx.ConnectTimeout as error:
-            raise ServerUnreachable(
-                f"{self.base_url} took no connection within {limit.connect:g} s"
-            ) from error
-        except httpx.TimeoutException as error:
-            has_changed = "" if method == "GET" else "; what was asked for may be done all the same"
-            raise ServerUnreachable(
-                f"{self.base_url} gave no reply to {method} {path} within {limit.read:g} s"
-                f"{has_changed}"
-            ) from error
-        except httpx.HTTPError as error:
-            if (cause := not_trusted(error)) is not None:
-                raise untrusted(self.base_url, cause) from error
-            raise ServerUnreachable(f"nothing answers at {self.base_url}: {error}") from error
-        if not reply.is_success:
-            raise error_from_reply(reply.status_code, reply.text, reply.headers.get("Retry-After"))
-        return reply
-
-
-def _body(kind: type[Inbound], **fields: Any) -> dict[str, Any]:
-    """A request's JSON, checked by the same model that the server uses.
-
-    Raises:
-        InvalidRequest: a field is missing or out of its range.
-    """
-    try:
-        return kind.model_validate(_given(fields)).model_dump(mode="json", exclude_unset=True)
-    except ValidationError as error:
-        message, param = explain_validation(error)
-        raise InvalidRequest(message, param=param) from error
-
-
-def _session(fields: dict[str, Any]) -> SessionConfig:
-    """What is said when a connection begins. Raises `InvalidRequest` for values out of range."""
-    try:
-        return SessionConfig.model_validate(_given(fields))
-    except ValidationError as error:
-        message, param = explain_validation(error)
-        raise InvalidRequest(message, param=param) from error
-
-
-def _time_text(at: float | datetime | None) -> str | None:
-    return at.isoformat() if isinstance(at, datetime) else None if at is None else repr(float(at))
-
-
-def _given(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
+        return StreamTimeline(stream_id, partial(self._calls.reply, "GET"))
