@@ -21,7 +21,8 @@ from onlooker.engine.config import EngineSection
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.mqtt.config import MqttSection
 from onlooker.server.traces.config import TracesSection
-from onlooker.streams.config import FleetSection, StreamsSection
+from onlooker.streams.config import StreamsSection
+from onlooker.streams.fleet_config import FleetSection
 from onlooker.streams.tenancy.limits import TenantsSection
 from onlooker.watches.config import WatchesSection
 

@@ -1,8 +1,8 @@
-"""Wires a server's parts together. Nothing here decides anything."""
+"""Wires a server's parts together. Nothing here decides anything.
 
-import random
-import socket
-import ssl
+What a fleet needs is made in `fleet_wiring`, where things of streams are kept in `store_wiring`.
+"""
+
 from collections.abc import Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
@@ -11,16 +11,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from onlooker.cache_store.leases import RedisLeases
-from onlooker.cache_store.notices import NoticeBoard
-from onlooker.cache_store.opening import open_album, open_diary, open_journal
-from onlooker.cache_store.redis_drawer import RedisDrawer
-from onlooker.cache_store.tenant_counts import RedisTenantCounts
 from onlooker.core.address import AddressPolicy
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.drawer import StreamDrawer
 from onlooker.core.errors import ConfigError
-from onlooker.core.file_drawer import FileDrawer
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.tracer import Tracer
@@ -32,10 +26,16 @@ from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.server.auth import Authenticator, OriginGuard
 from onlooker.server.config import Settings, media_addresses
 from onlooker.server.drainable import Drainable
-from onlooker.server.fleet.fleet_relay import FleetRelay
-from onlooker.server.fleet.herald import Herald
-from onlooker.server.fleet.placer import Placer
-from onlooker.server.fleet.reach import Reach
+from onlooker.server.fleet_wiring import (
+    make_accounts,
+    make_herald,
+    make_ownership,
+    make_placer,
+    make_reach,
+    make_relay,
+    server_name,
+    server_url,
+)
 from onlooker.server.gateway import Gateway
 from onlooker.server.limits import Places
 from onlooker.server.lobby import Lobby
@@ -44,18 +44,10 @@ from onlooker.server.pictures import PictureReader
 from onlooker.server.pulse import Pulse
 from onlooker.server.pushers import HttpPushers
 from onlooker.server.rota import Rota
+from onlooker.server.store_wiring import make_albums, make_diaries, make_drawer, make_journal
 from onlooker.server.stored_responses import StoredResponses
 from onlooker.server.traces.making import make_exporter, make_tracer
 from onlooker.streams.album.album_keeper import AlbumKeeper
-from onlooker.streams.belongings import (
-    ALERTS,
-    NAMEPLATE,
-    ORIGIN,
-    PRIVACY,
-    REFERENCE,
-    WATCHES,
-)
-from onlooker.streams.config import FleetSection
 from onlooker.streams.decoding.desk import Decoding, Workshop
 from onlooker.streams.decoding.process_decoders import WorkerPool
 from onlooker.streams.diary.diary_keeper import DiaryKeeper
@@ -68,10 +60,7 @@ from onlooker.streams.quality.governor import Governor
 from onlooker.streams.shared import Shared
 from onlooker.streams.sources.puller import Puller
 from onlooker.streams.sources.way import Access
-from onlooker.streams.standing_orders import ORDERS
 from onlooker.streams.tenancy.accounts import Accounts
-from onlooker.streams.tenancy.fleet_link import FleetLink
-from onlooker.streams.tenure import LeaseTerms
 from onlooker.watches.keeper import MakeKeeper, WatchKeeper
 from onlooker.watches.outlets import AlertOutlet, Outlets
 from onlooker.watches.push import PushSender
@@ -80,13 +69,6 @@ from onlooker.watches.webhooks import WebhookSender
 
 if TYPE_CHECKING:  # it needs the extra `webrtc`
     from onlooker.streams.webrtc.roster import PeerRoster
-FENCE_S = 90 * 86400.0
-"""How long the newest epoch of a stream that nobody opens is remembered."""
-ACCOUNTS_S = 2.0
-"""Seconds between two times that a server without others brings what it tells of tenants up to
-date."""
-NOTICES_MISSED = 3
-"""A server of which nothing is heard for so many times `fleet.notice_s` is not listed any more."""
 
 
 def make_engine(
@@ -150,7 +132,7 @@ def make_gateway(
         metrics=metrics,
         pool=pool,
         decoding=decoding,
-        journal=_make_journal(settings, clock, metrics),
+        journal=make_journal(settings, clock, metrics),
         albums=make_albums(settings, clock=clock, metrics=metrics),
         diaries=make_diaries(settings, clock=clock, metrics=metrics),
         drawer=make_drawer(settings),
@@ -362,114 +344,6 @@ def make_hub(
     )
 
 
-def make_albums(settings: Settings, *, clock: Clock, metrics: Metrics) -> AlbumKeeper | None:
-    """Where pictures of clips are kept; None where none are.
-
-    Raises:
-        ConfigError: the album's folder cannot be used.
-    """
-    section = settings.cache_store.album
-    if not section.enabled:
-        return None
-    shared = None if settings.fleet is None else settings.cache_store.redis
-    album = open_album(section, settings.store.folder, shared=shared)
-    return AlbumKeeper(album, settings=section, clock=clock, metrics=metrics)
-
-
-def make_diaries(settings: Settings, *, clock: Clock, metrics: Metrics) -> DiaryKeeper | None:
-    """Where diaries are kept; None where none are written.
-
-    Raises:
-        ConfigError: the diary's folder cannot be used.
-    """
-    section = settings.cache_store.diary
-    is_on = settings.engine.mode == "segments" if section.enabled is None else section.enabled
-    if not is_on:
-        return None
-    shared = None if settings.fleet is None else settings.cache_store.redis
-    diary = open_diary(section, settings.store.folder, shared=shared)
-    return DiaryKeeper(diary, settings=section, clock=clock, metrics=metrics)
-
-
-def make_drawer(settings: Settings) -> StreamDrawer | None:
-    """Where what belongs to streams outlives the server; None where nothing does."""
-    store, fleet = settings.store, settings.fleet
-    if fleet is not None and store.redis is not None:
-        return RedisDrawer(
-            store.redis.url.get_secret_value(),
-            namespace=store.redis.namespace,
-            max_streams=settings.streams.max_kept_streams,
-            timeout_s=fleet.timeout_s,
-        )
-    if store.folder is None:
-        return None
-    return FileDrawer(
-        store.folder,
-        folders=(PRIVACY, ORIGIN, WATCHES, ALERTS, NAMEPLATE, REFERENCE, ORDERS),
-        max_streams=settings.streams.max_kept_streams,
-    )
-
-
-def make_reach(settings: Settings, *, clock: Clock, metrics: Metrics) -> Reach:
-    """What knows which other servers can be connected to."""
-    fleet = settings.fleet or FleetSection()
-    return Reach(limit_s=fleet.connect_s, hold_s=fleet.hold_s, clock=clock, metrics=metrics)
-
-
-def make_ownership(
-    settings: Settings, reach: Reach, *, clock: Clock, metrics: Metrics
-) -> Ownership | None:
-    """The leases of this server's streams; None where it is alone."""
-    fleet, redis = settings.fleet, settings.cache_store.redis
-    if fleet is None or redis is None:
-        return None
-    leases = RedisLeases(
-        redis.url.get_secret_value(),
-        namespace=redis.namespace,
-        server=server_name(settings),
-        url=server_url(settings),
-        lease_s=fleet.lease_s,
-        fence_s=FENCE_S,
-        timeout_s=fleet.timeout_s,
-        open_s=settings.streams.stream_idle_s,
-    )
-    terms = LeaseTerms(fleet.lease_s)
-    return Ownership(leases, terms=terms, clock=clock, metrics=metrics, is_gone=reach.is_gone)
-
-
-def make_accounts(settings: Settings, *, clock: Clock, metrics: Metrics) -> Accounts:
-    """What tenants may have and do; in a fleet, together with what they have on other servers."""
-    fleet, redis = settings.fleet, settings.cache_store.redis
-    name = server_name(settings)
-    link = None
-    if fleet is not None and redis is not None:
-        url = redis.url.get_secret_value()
-        counts = RedisTenantCounts(
-            url,
-            namespace=redis.namespace,
-            server=name,
-            lasts_s=fleet.lease_s,
-            timeout_s=fleet.timeout_s,
-        )
-        board = NoticeBoard(
-            url,
-            namespace=redis.namespace,
-            server=name,
-            lasts_s=fleet.notice_s * NOTICES_MISSED,
-            timeout_s=fleet.timeout_s,
-            topic="tenancy",
-        )
-        link = FleetLink(counts, board, name=name, metrics=metrics)
-    return Accounts(
-        settings.tenants,
-        clock=clock,
-        metrics=metrics,
-        every_s=ACCOUNTS_S if fleet is None else fleet.notice_s,
-        name=name,
-        link=link,
-    )
-
-
 def make_push(settings: Settings, *, clock: Clock, metrics: Metrics) -> PushSender | None:
     """What sends alerts to phones and chats; None where the settings name none.
 
@@ -489,88 +363,3 @@ def make_push(settings: Settings, *, clock: Clock, metrics: Metrics) -> PushSend
     urls = [url.get_secret_value() for url in section.urls]
     notifiers = [AppriseNotifier(url, index) for index, url in enumerate(urls)]
     return PushSender(section, notifiers, clock, metrics)
-
-
-def make_relay(
-    settings: Settings,
-    ownership: Ownership | None,
-    reach: Reach,
-    *,
-    clock: Clock,
-    metrics: Metrics,
-    running: set[Drainable],
-    tracer: Tracer | None = None,
-) -> FleetRelay | None:
-    """What passes calls about other servers' streams on; None for a server that is alone.
-
-    Raises:
-        ConfigError: the file of `fleet.ca` cannot be used.
-    """
-    fleet = settings.fleet
-    if fleet is None or ownership is None:
-        return None
-    try:
-        trust = ssl.create_default_context(cafile=fleet.ca)
-    except OSError as error:
-        raise ConfigError(f"fleet.ca: '{fleet.ca}' cannot be read as PEM: {error}") from error
-    return FleetRelay(
-        ownership,
-        reach=reach,
-        name=server_name(settings),
-        fleet=fleet,
-        server=settings.server,
-        trust=trust,
-        clock=clock,
-        metrics=metrics,
-        running=running,
-        tracer=tracer,
-    )
-
-
-def make_herald(settings: Settings, *, clock: Clock) -> Herald | None:
-    """What tells other servers of this one; None for a server that is alone."""
-    fleet, redis = settings.fleet, settings.cache_store.redis
-    if fleet is None or redis is None:
-        return None
-    board = NoticeBoard(
-        redis.url.get_secret_value(),
-        namespace=redis.namespace,
-        server=server_name(settings),
-        lasts_s=fleet.notice_s * NOTICES_MISSED,
-        timeout_s=fleet.timeout_s,
-    )
-    return Herald(board, every_s=fleet.notice_s, clock=clock)
-
-
-def make_placer(settings: Settings) -> Placer | None:
-    """What chooses who opens a new stream; None for a server that is alone or passes nothing on."""
-    fleet = settings.fleet
-    if fleet is None or not fleet.relay:
-        return None
-    rng = random.Random()  # noqa: S311 - spreads streams, guards nothing
-    return Placer(name=server_name(settings), margin=fleet.margin, rng=rng)
-
-
-def server_name(settings: Settings) -> str:
-    """The name that no other server has."""
-    named = None if settings.fleet is None else settings.fleet.name
-    return named or _place(settings)
-
-
-def server_url(settings: Settings) -> str:
-    """Where other servers and clients reach this one."""
-    given = None if settings.fleet is None else settings.fleet.url
-    scheme = "https" if settings.server.tls.is_on else "http"
-    return given or f"{scheme}://{_place(settings)}"
-
-
-def _place(settings: Settings) -> str:
-    return f"{socket.gethostname()}:{settings.server.port}"
-
-
-def _make_journal(settings: Settings, clock: Clock, metrics: Metrics) -> JournalKeeper | None:
-    store = settings.store
-    if store.journal is None or settings.engine.mode == "resend":  # it stores nothing
-        return None
-    journal = open_journal(store.journal, redis=store.redis, clock=clock)
-    return JournalKeeper(journal, settings=store.journal, clock=clock, metrics=metrics)

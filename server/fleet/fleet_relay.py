@@ -27,7 +27,7 @@ from onlooker.server.fleet.headers import RELAYED_BY
 from onlooker.server.fleet.hop_pool import HopPool
 from onlooker.server.fleet.owners import KnownOwners
 from onlooker.server.fleet.reach import Reach, Site
-from onlooker.streams.config import FleetSection
+from onlooker.streams.fleet_config import FleetSection
 from onlooker.streams.ownership import Ownership
 
 MAX_IDLE = 32

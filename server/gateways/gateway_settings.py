@@ -3,8 +3,8 @@
 from urllib.parse import urlsplit, urlunsplit
 
 from onlooker.server.config import Settings
-from onlooker.server.wiring import server_name
-from onlooker.streams.config import FleetSection
+from onlooker.server.fleet_wiring import server_name
+from onlooker.streams.fleet_config import FleetSection
 
 
 def settings_of(settings: Settings, index: int, *, port: int, own_url: str) -> Settings:

@@ -30,7 +30,7 @@ from onlooker.server.relay.placing import check_placed
 from onlooker.server.relay.route import StreamRoute
 from onlooker.server.rights import Action, expiry
 from onlooker.server.views import WEBRTC_OWNER
-from onlooker.streams.config import WebRtcSection
+from onlooker.streams.source_config import WebRtcSection
 from onlooker.streams.stream import Stream
 from onlooker.streams.tenants import TenantStreams
 

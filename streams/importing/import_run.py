@@ -10,10 +10,10 @@ from onlooker.core.media import Codec, DropReason, EncodedFrame
 from onlooker.core.recordings.crew import Crew
 from onlooker.core.recordings.filming import Ended, Filming, PictureWish, Shot
 from onlooker.core.recordings.recording import Recording
-from onlooker.streams.config import ImportsSection
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.importing.import_job import ImportJob
 from onlooker.streams.lease import SourceChange, SourceLease
+from onlooker.streams.source_config import ImportsSection
 from onlooker.streams.stream import Stream, StreamOptions
 
 SLACK_S = 0.25

@@ -24,12 +24,12 @@ from onlooker.core.log import stream_id_var
 from onlooker.core.metrics import Metrics
 from onlooker.core.recordings.crew import Crew, DecoderLimits
 from onlooker.core.waiting import cancel
-from onlooker.streams.config import ImportsSection
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.importing.import_job import ImportJob, ImportState
 from onlooker.streams.importing.import_run import ImportRun, check_stream
 from onlooker.streams.importing.import_shelf import ImportShelf
 from onlooker.streams.importing.upload import Upload
+from onlooker.streams.source_config import ImportsSection
 from onlooker.streams.sources.spec import redacted
 from onlooker.streams.stream import StreamOptions
 

@@ -13,7 +13,7 @@ from onlooker.core.address import AddressPolicy, Target
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Forbidden
 from onlooker.core.network import GuardedBackend, Lookups, TooSlow, WaitBudget
-from onlooker.streams.config import SourcesSection
+from onlooker.streams.source_config import SourcesSection
 from onlooker.streams.sources import reasons
 from onlooker.streams.sources.http_logins import HttpLogins
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSlow

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from onlooker.core.address import AddressPolicy, IpAddress
 from onlooker.core.errors import Forbidden, InvalidRequest
-from onlooker.streams.config import SourcesSection
+from onlooker.streams.source_config import SourcesSection
 from onlooker.streams.sources.spec import SourceLost
 from onlooker.streams.sources.way import Access
 

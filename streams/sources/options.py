@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from onlooker.core.errors import InvalidRequest
-from onlooker.streams.config import SourcesSection
+from onlooker.streams.source_config import SourcesSection
 from onlooker.streams.sources.spec import SourceSpec, srt_options
 from onlooker.streams.sources.srt_keys import (
     KEY_BYTES,

@@ -13,8 +13,8 @@ from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
 from onlooker.core.network import Lookups, WaitBudget
 from onlooker.core.recordings.containers import FORMATS
-from onlooker.streams.config import SourcesSection
 from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile
+from onlooker.streams.source_config import SourcesSection
 
 CONFINED: Mapping[str, str] = {"protocol_whitelist": "none", "format_whitelist": FORMATS}
 """FFmpeg's options for a file that may name no others."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from onlooker.core.clock import Clock
 from onlooker.core.metrics import Metrics
-from onlooker.streams.config import WebRtcSection
+from onlooker.streams.source_config import WebRtcSection
 from onlooker.streams.webrtc import packets
 from onlooker.streams.webrtc.offer import Offer
 from onlooker.streams.webrtc.reassembly import Reassembly, WholeFrame

@@ -20,7 +20,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import StunProtocol, server_reflexive_candidate
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 
-from onlooker.streams.config import WebRtcSection
+from onlooker.streams.source_config import WebRtcSection
 from onlooker.streams.webrtc.candidates import PeerAddress, PeerPolicy
 
 __all__ = ["DtlsLink", "IcePath", "RTCCertificate"]

@@ -15,7 +15,7 @@ import pytest
 
 from onlooker.cache_store.leases import RedisLeases
 from onlooker.server.fleet.fleet_relay import FleetRelay
-from onlooker.server.wiring import FENCE_S
+from onlooker.server.fleet_wiring import FENCE_S
 from tests.contract.redis_server import RedisServer, free_port
 from tests.fakes.served import KEY, Served, serving
 from tests.fakes.waiting import in_time, until

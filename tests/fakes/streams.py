@@ -20,7 +20,8 @@ from onlooker.engine.interface import AnswerDelta, AnswerEnd, EngineInfo, Questi
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.scheduler.config import SchedulerSection
 from onlooker.server.config import Settings
-from onlooker.server.wiring import make_accounts, make_hub, make_pool
+from onlooker.server.fleet_wiring import make_accounts
+from onlooker.server.wiring import make_hub, make_pool
 from onlooker.streams.belongings import ALERTS, ORIGIN, PRIVACY, WATCHES
 from onlooker.streams.config import StreamsSection
 from onlooker.streams.decoding.desk import Decoding

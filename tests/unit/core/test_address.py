@@ -5,7 +5,7 @@ import pytest
 
 from onlooker.core.address import AddressPolicy
 from onlooker.core.errors import Forbidden, InvalidRequest
-from onlooker.streams.config import SourcesSection
+from onlooker.streams.source_config import SourcesSection
 from onlooker.streams.sources.spec import redacted
 
 

@@ -7,11 +7,12 @@ import pytest
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import Conflict, Forbidden, NotFound, Overloaded
 from onlooker.core.metrics import Metrics
-from onlooker.streams.config import SourcesSection, StreamsSection
+from onlooker.streams.config import StreamsSection
 from onlooker.streams.events import ClipSeen, SourceChanged, TimeJumped
 from onlooker.streams.fanout import Subscription
 from onlooker.streams.hub import StreamHub
 from onlooker.streams.perception.stream_time import TimeJump
+from onlooker.streams.source_config import SourcesSection
 from onlooker.streams.sources.puller import MakeReader, Pull, Puller, Reader
 from onlooker.streams.sources.reader import Sample
 from onlooker.streams.sources.spec import SourceBroken, SourceLost, SourceSpec

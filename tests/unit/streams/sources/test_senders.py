@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from onlooker.core.errors import Forbidden, InvalidRequest
 from onlooker.core.metrics import Metrics
-from onlooker.streams.config import SourcesSection
+from onlooker.streams.source_config import SourcesSection
 from onlooker.streams.sources.spec import SourceSpec
 from tests.fakes.pictures import Written, encode_chunks, mux
 from tests.fakes.pulling import COLOURS, NOTHING, pulled

@@ -1,6 +1,6 @@
 import pytest
 
-from onlooker.streams.config import WebRtcSection
+from onlooker.streams.source_config import WebRtcSection
 from onlooker.streams.webrtc.candidates import PeerPolicy
 
 POLICY = PeerPolicy(WebRtcSection().refused_peers)

@@ -4,7 +4,7 @@ from aiortc import rtp
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.metrics import Metrics
-from onlooker.streams.config import WebRtcSection
+from onlooker.streams.source_config import WebRtcSection
 from onlooker.streams.webrtc.offer import parse_offer
 from onlooker.streams.webrtc.receiver import KEY_FRAME_S, VideoReceiver
 from tests.fakes.offers import H264, make_offer, video

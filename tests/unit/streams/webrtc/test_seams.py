@@ -13,7 +13,7 @@ import pytest
 from aioice import Connection, stun
 from aiortc import RTCDtlsTransport
 
-from onlooker.streams.config import WebRtcSection
+from onlooker.streams.source_config import WebRtcSection
 from onlooker.streams.webrtc.candidates import PeerAddress, PeerPolicy
 from onlooker.streams.webrtc.seams import MAX_QUEUED, DtlsLink, IcePath, RTCCertificate
 from tests.fakes.waiting import limited, until
