@@ -11,14 +11,17 @@ from onlooker.streams.perception.gate import Thumbnail, thumbnail_shape
 _METHOD = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
 """Area averages (linear where it grows), with colours of its own for every pixel."""
 
+_SHARED_COLOURS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "nv12"})
+"""Formats in which two pixels side by side have one colour: those of nearly all cameras."""
+
 
 class Scaler:
     """Scales one frame after the other, by area averages, on one thread at a time. Who has many of
     one kind keeps it: it need not be made ready for each.
 
-    libswscale turns brightness and colour into RGB a whole row at a time where each of the three
-    has a plane of its own, and pixel by pixel where they do not, which takes three times as long;
-    so they are put together in a step of their own.
+    libswscale brings brightness and colour to a size, and turns the two into RGB, a whole row at a
+    time; in one step it would do the second pixel by pixel, which takes three times as long. Where
+    two pixels of the frame share a colour, two of the result do.
     """
 
     def __init__(self) -> None:
@@ -28,7 +31,12 @@ class Scaler:
     def rgb(self, frame: VideoFrame, width: int, height: int) -> Pixels:
         """The frame's pixels at `width` x `height`."""
         planes = self._shrink.reformat(
-            frame, width, height, "gbrp", interpolation=_METHOD, threads=1
+            frame,
+            width,
+            height,
+            "yuv422p" if frame.format.name in _SHARED_COLOURS else "gbrp",
+            interpolation=_METHOD,
+            threads=1,
         )
         woven = self._weave.reformat(planes, width, height, "rgb24", threads=1)
         return np.asarray(woven.to_ndarray(), dtype=np.uint8)
