@@ -178,7 +178,10 @@ class EventLog:
 
     def publish(self, event: StreamEvent) -> None:
         """Number `event` and give it to everyone. Nothing follows a `StreamEnded`."""
-        self._publish(_Held(event))
+        if isinstance(event, FrameAck) and not (self._held or self._is_closed or self._is_lost):
+            self._give_out(event)  # of which there are more than of everything else
+        else:
+            self._publish(_Held(event))
 
     def publish_alert(
         self,

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 
 from onlooker.core.clock import Clock
@@ -16,7 +17,7 @@ from onlooker.streams.decoding.assessors import StillToAssess
 from onlooker.streams.decoding.pull_wire import PullOrder
 from onlooker.streams.decoding.pulled_video import OpenOther, PulledFile, PulledVideo
 from onlooker.streams.decoding.seat import Seat
-from onlooker.streams.decoding.turns import Turns
+from onlooker.streams.decoding.turns import Place, Turns
 from onlooker.streams.perception.decoders import Decoders, LentPicture, Shape, VideoDecoder
 from onlooker.streams.perception.perceiver import Decoded
 from onlooker.streams.perception.stills import Undecodable
@@ -138,45 +139,76 @@ class Desk:
             raise
         return self._until(job, turn)
 
-    async def assess(
-        self, asked: StillToAssess, tell: Callable[[LentPicture | Undecodable], None]
-    ) -> None:
-        """Wait for a turn and have a still assessed, without a thread. `tell` is called with it, or
-        with why there is none, on the event loop; it raises nothing. The turn is over then, and not
-        before.
+    def assess(
+        self,
+        asked: StillToAssess,
+        tell: Callable[[LentPicture | Undecodable], None],
+        fail: Callable[[Exception], None],
+    ) -> Place | None:
+        """Have a still assessed when it is its turn, without a thread. `tell` is called with it, or
+        with why there is none, on the event loop, perhaps before this returns; it raises nothing.
+        The turn is over then, and not before.
+
+        Returns the place in the line for the turn, which whoever wants the still no more leaves;
+        None where there was no line.
+
+        Args:
+            fail: is called in place of `tell` with a fault of ours that kept it from being asked
+                for.
 
         Raises:
             Undecodable: TOO_COSTLY at once, while the sender is refused.
         """
-        if self._is_judged:
-            self._record.check()
-        workshop, turn = self._decoding.workshop, await self._turn()
+        assess = partial(self._decoding.workshop.assess, asked, self._spend)
+        return self._in_turn(assess, lambda found: found, tell, fail)
 
-        def end(found: LentPicture | Undecodable) -> None:
-            self._end(turn)
-            self._note(found)
-            tell(found)
-
-        workshop.assess(asked, self._spend, end)
-
-    async def decode(
-        self, ask: Callable[[Callable[[Decoded], None]], None], tell: Callable[[Decoded], None]
-    ) -> None:
+    def decode(
+        self,
+        ask: Callable[[Callable[[Decoded], None]], None],
+        tell: Callable[[Decoded], None],
+        fail: Callable[[Exception], None],
+    ) -> Place | None:
         """The same for a message of coded video, which `ask` has decoded.
 
         Raises:
             Undecodable: as `assess`.
         """
+        return self._in_turn(ask, lambda decoded: decoded.found, tell, fail)
+
+    def _in_turn(
+        self,
+        ask: Callable[[Callable[[T], None]], None],
+        found_in: Callable[[T], object],
+        tell: Callable[[T], None],
+        fail: Callable[[Exception], None],
+    ) -> Place | None:
+        """Have `ask` ask for something when there is a turn, and `tell` told of it."""
         if self._is_judged:
             self._record.check()
-        turn = await self._turn()
 
-        def end(decoded: Decoded) -> None:
-            self._end(turn)
-            self._note(decoded.found)
-            tell(decoded)
+        def begin(turn: _Turn) -> None:
+            def end(told: T) -> None:
+                self._end(turn)
+                self._note(found_in(told))
+                tell(told)
 
-        ask(end)
+            try:
+                ask(end)
+            except Exception as error:
+                if not turn.is_over:
+                    self._end(turn)
+                fail(error)
+
+        if (turn := self._turn_at_once()) is not None:
+            begin(turn)
+            return None
+        decoding, since_s = self._decoding, self._decoding.clock.now_s()
+
+        def begin_at_last() -> None:
+            decoding.note_wait(decoding.clock.now_s() - since_s)
+            begin(self._taken())
+
+        return decoding.turns.queue(self._tenant, begin_at_last)
 
     def _note(self, found: object) -> None:
         if self._is_judged and isinstance(found, Undecodable):
@@ -295,9 +327,14 @@ class MayStepAside(Protocol):
         ...
 
 
+LOOKS_A_PATIENCE = 2
+"""So often it is looked at most, within the time for which there is patience with a turn."""
+
+
 class AsideTimer:
-    """Has turns step aside that last for longer than `patience_s`. One timer for all of them: most
-    are over long before, and to set one for each would cost more than what it is for."""
+    """Has turns step aside that last for longer than `patience_s`, or a little more. One timer for
+    all of them: most are over long before, and to set one for each, or to be woken when the time of
+    each has come, would cost more than what it is for."""
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
@@ -318,8 +355,10 @@ class AsideTimer:
         while self._turns:
             due_at_s, turn = self._turns[0]
             if not turn.is_over:
-                if due_at_s > loop.time():
-                    self._timer = loop.call_at(due_at_s, self._look)
+                now_s = loop.time()
+                if due_at_s > now_s:
+                    soonest_s = now_s + self._patience_s / LOOKS_A_PATIENCE
+                    self._timer = loop.call_at(max(due_at_s, soonest_s), self._look)
                     return
                 turn.step_aside()
             self._turns.popleft()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from onlooker.core.clock import Clock
@@ -12,6 +13,22 @@ BURST_S = 2.0
 
 SWEEP_S = 1.0
 """How often accounts are looked through for those that hold nothing any more."""
+
+
+class Place:
+    """A place in the line for a turn. Made by `Turns.queue`."""
+
+    __slots__ = ("_line", "_turns", "begin")
+
+    def __init__(self, turns: "Turns", line: "deque[Place]", begin: Callable[[], None]) -> None:
+        self._turns, self._line = turns, line
+        self.begin = begin
+
+    def leave(self) -> None:
+        """Wait no more. Does nothing where the turn has come."""
+        if self in self._line:
+            self._line.remove(self)
+            self._turns.note_left()
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +42,7 @@ class _Account:
     """Which turn was its last, counted over all tenants."""
     num_busy: int = 0
     num_aside: int = 0
-    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    waiting: deque[Place] = field(default_factory=deque)
 
 
 class Turns:
@@ -47,6 +64,7 @@ class Turns:
         self._accounts: dict[str, _Account] = {}
         self._num_given = 0
         self._num_busy = self._num_aside = self._num_waiting = 0
+        self._is_giving_out = False
         self._swept_at_s = clock.now_s()
         self._max_aside = num_turns
         self._moved_at_s = clock.now_s()
@@ -61,27 +79,43 @@ class Turns:
         self._grant(account)
         return True
 
+    def queue(self, tenant: str, begin: Callable[[], None]) -> Place:
+        """Wait for a turn: `begin` is called when it has come, perhaps before this returns, by
+        whoever gives one back. It raises nothing, and sees to it that the turn is given back."""
+        account = self._account(tenant)
+        place = Place(self, account.waiting, begin)
+        account.waiting.append(place)
+        self._num_waiting += 1
+        self._give_out()
+        return place
+
     async def take(self, tenant: str) -> None:
         """Wait for a turn; who gets it gives it back."""
         if not self._num_waiting and self.take_at_once(tenant):
             return
-        account = self._account(tenant)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        account.waiting.append(turn)
-        self._num_waiting += 1
-        self._give_out()
+
+        def begin() -> None:
+            if turn.cancelled():  # whoever waited for it will hear of that, but has not yet
+                self.give_back(tenant, spent_s=0.0)
+            else:
+                turn.set_result(None)
+
+        place = self.queue(tenant, begin)
         if turn.done():  # at once: nobody else is let in between
             return
         try:
             await turn
         except asyncio.CancelledError:
-            if not turn.cancelled():
-                self.give_back(tenant, spent_s=0.0)
+            if turn.cancelled():
+                place.leave()
             else:
-                if turn in account.waiting:
-                    account.waiting.remove(turn)
-                    self._num_waiting -= 1
+                self.give_back(tenant, spent_s=0.0)
             raise
+
+    def note_left(self) -> None:
+        """Somebody has left the line."""
+        self._num_waiting -= 1
 
     def give_back(self, tenant: str, *, spent_s: float) -> None:
         """The turn is over; so much processor time went into it."""
@@ -150,18 +184,22 @@ class Turns:
             self._swept_at_s = now_s
             for other in list(self._accounts):
                 self._forget_idle(other)
-        else:
+        elif tenant in self._accounts:  # who was let in just now may have been done at once
             self._forget_idle(tenant)
 
     def _give_out(self) -> None:
-        while self._num_free and self._num_waiting and (tenant := self._next()) is not None:
-            account = self._accounts[tenant]
-            turn = account.waiting.popleft()
-            self._num_waiting -= 1
-            if turn.cancelled():  # whoever waited for it will hear of that, but has not yet
-                continue
-            self._grant(account)
-            turn.set_result(None)
+        if self._is_giving_out:  # somebody was done as soon as they had begun; the next is seen to
+            return
+        self._is_giving_out = True
+        try:
+            while self._num_free and self._num_waiting and (tenant := self._next()) is not None:
+                account = self._accounts[tenant]
+                place = account.waiting.popleft()
+                self._num_waiting -= 1
+                self._grant(account)
+                place.begin()
+        finally:
+            self._is_giving_out = False
 
     def _grant(self, account: _Account) -> None:
         self._num_given += 1

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.ids import split_stream_id
@@ -23,7 +23,9 @@ from onlooker.core.media import (
     FrameOutcome,
 )
 from onlooker.streams.decoding.assessors import StillToAssess
+from onlooker.streams.decoding.turns import Place
 from onlooker.streams.ingest.frame_spans import FrameSpans
+from onlooker.streams.ingest.lazy_alarm import LazyAlarm
 from onlooker.streams.ingest.mailbox import Barrier, Entry, Mailbox, Reached, SourceEnd
 from onlooker.streams.ingest.presenter import Presenter
 from onlooker.streams.ingest.tally import Tally
@@ -84,6 +86,9 @@ class ClipMaker:
         """What notes how long each codec takes: a look-up by labels costs more than to note it."""
         self._is_looking = False
         self._job: asyncio.Future[_Looked] | None = None
+        self._patience = LazyAlarm(shared.clock, self._note_expired)
+        """With a frame that waits for its partner, while nothing comes."""
+        self._is_expired = False
         self._lone: Clip | None = None
         self.covers: tuple[Cover, ...] = ()
         """How long the newest clips stand for what was there, the one of the frame that waits for
@@ -118,7 +123,8 @@ class ClipMaker:
         while True:
             self._lone = self._perceiver.pending
             if self._is_live and self._mailbox.is_still_next():
-                await self._wait_for_engine()
+                while self._is_ahead_of_engine:
+                    await self._presenter.wait_moved()
             self._perceiver.set_pacing(self._quality.pacing)
             item = self._mailbox.take()
             if item is None:
@@ -137,6 +143,7 @@ class ClipMaker:
     async def close(self) -> None:
         """Let go of the decoders once they are done with what they do, without waiting for that.
         Call it after `run` has ended."""
+        self._patience.close()
         if self._job is None or self._job.done():
             self._perceiver.close()
         else:
@@ -149,26 +156,26 @@ class ClipMaker:
         if not self._is_live or expires_s is None or newest_s is None:
             await self._mailbox.wait()
             return
-        expired = self._shared.clock.alarm(expires_s - newest_s)
-        expired.add_done_callback(self._note_expired)
+        self._is_expired = False
+        self._patience.set(expires_s - newest_s)
         try:
             await self._mailbox.wait_nudged()
-            if expired.done() and not self._mailbox.has_items:
-                clips = self._perceiver.flush()
-                self.covers = self._perceiver.covers
-                await self._hand_on(clips)
         finally:
-            expired.cancel()
+            self._patience.unset()
+        if self._is_expired and not self._mailbox.has_items:
+            clips = self._perceiver.flush()
+            self.covers = self._perceiver.covers
+            await self._hand_on(clips)
 
-    def _note_expired(self, expired: "asyncio.Future[None]") -> None:
-        if not expired.cancelled():
-            self._mailbox.nudge()
+    def _note_expired(self) -> None:
+        self._is_expired = True
+        self._mailbox.nudge()
 
-    async def _wait_for_engine(self) -> None:
-        """Wait until no clip waits for the engine, and the next would not come too late."""
+    @property
+    def _is_ahead_of_engine(self) -> bool:
+        """Whether a clip waits for the engine, or the next one would come too late."""
         presenter = self._presenter
-        while presenter.is_full or self._quality.should_hold(presenter.num_ahead):
-            await presenter.wait_moved()
+        return presenter.is_full or self._quality.should_hold(presenter.num_ahead)
 
     def _reach(self, barrier: Barrier) -> None:
         pending = self._perceiver.pending
@@ -267,6 +274,7 @@ class ClipMaker:
         started_s = clock.now_s()
 
         looked: asyncio.Future[_Looked] = asyncio.get_running_loop().create_future()
+        place: Place | None = None
 
         def take(found: LentPicture | Undecodable) -> None:
             self._note_decoded(message.codec, clock.now_s() - started_s)
@@ -293,10 +301,12 @@ class ClipMaker:
                 before=perceiver.before,
                 least=perceiver.least_news(message),
             )
-            await self._desk.assess(asked, take)
+            place = self._desk.assess(asked, take, partial(_fail, looked))
             return await looked
         finally:
             self._is_looking = False
+            if place is not None:
+                place.leave()
 
     async def _video_looked(self, message: EncodedFrame, *, follows_gap: bool) -> "_Looked":
         """Have a message of coded video decoded, and look at what came of it: nothing, for most. A
@@ -321,6 +331,7 @@ class ClipMaker:
     async def _decoded(self, ask: Callable[[Callable[[Decoded], None]], None]) -> Decoded:
         """What comes of coded video. Raises `Undecodable`."""
         found: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
+        place: Place | None = None
 
         def tell(decoded: Decoded) -> None:
             if not found.done():  # else the stream was closed meanwhile
@@ -328,10 +339,12 @@ class ClipMaker:
 
         self._is_looking = True
         try:
-            await self._desk.decode(ask, tell)
+            place = self._desk.decode(ask, tell, partial(_fail, found))
             return await found
         finally:
             self._is_looking = False
+            if place is not None:
+                place.leave()
 
     def _see_decoded(self, message: EncodedFrame, decoded: Decoded) -> "_Looked":
         seen = self._perceiver.see_decoded(message, decoded)
@@ -382,6 +395,11 @@ class ClipMaker:
     async def _hand_on(self, clips: list[Clip]) -> None:
         for clip in clips:
             await self._presenter.put(clip)
+
+
+def _fail(awaited: "asyncio.Future[Any]", error: Exception) -> None:
+    if not awaited.done():  # else the stream was closed meanwhile
+        awaited.set_exception(error)
 
 
 _Looked = tuple[Seen, list[KeptPicture]]

@@ -218,8 +218,10 @@ class Ingest:
     @property
     def newest_s(self) -> float | None:
         """Newest stream time that came in or was looked at; None before the first frame."""
-        known_s = (self._intake.pushed_s, self._clips.newest_s)
-        return max((time_s for time_s in known_s if time_s is not None), default=None)
+        pushed_s, looked_s = self._intake.pushed_s, self._clips.newest_s
+        if pushed_s is None or looked_s is None:
+            return looked_s if pushed_s is None else pushed_s
+        return max(pushed_s, looked_s)
 
     def now_s(self) -> float:
         """Stream time now, which goes on between frames; 0 before the first frame."""

@@ -142,7 +142,8 @@ class Presenter:
         """Have the engine see a clip, in this life or a later one; if it fails, the clip is
         lost."""
         while True:
-            await self.wait_caught_up()
+            if not self.is_caught_up:
+                await self.wait_caught_up()
             try:
                 async with self.turn:
                     await self._show_in_turn(clip)

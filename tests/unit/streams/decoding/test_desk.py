@@ -11,8 +11,10 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.media import Codec, DropReason, Pixels
 from onlooker.core.metrics import Metrics
 from onlooker.streams.config import DecodingSection
+from onlooker.streams.decoding.assessors import StillToAssess
 from onlooker.streams.decoding.desk import AsideTimer, Decoding, Desk
 from onlooker.streams.perception.decoders import Decoders, Shape
+from onlooker.streams.perception.gate import Before, LeastNews
 from onlooker.streams.perception.stills import Undecodable
 from tests.fakes.decoders import LocalDecoders, LocalWorkshop
 from tests.fakes.pictures import make_pixels
@@ -158,3 +160,53 @@ async def test_turns_that_last_step_aside_each_in_its_time_and_those_that_are_ov
         patience.have_with(later)
         await later.asked.wait()
     assert not turns[1].asked.is_set()
+
+
+STILL = StillToAssess(
+    payload=b"", codec=Codec.JPEG, shape=SHAPE, before=Before(), least=LeastNews()
+)
+
+
+class FaultyWorkshop(LocalWorkshop):
+    """Cannot even be asked."""
+
+    num_asked = 0
+
+    def assess(self, *args: Any) -> None:
+        self.num_asked += 1
+        raise RuntimeError("a fault of ours")
+
+
+def make_faulty() -> tuple[Decoding, FaultyWorkshop]:
+    workshop = FaultyWorkshop()
+    decoding = Decoding(
+        DecodingSection(workers=1),
+        workshop=workshop,
+        pool=InlineExecutor(),
+        clock=ManualClock(),
+        metrics=Metrics(),
+    )
+    return decoding, workshop
+
+
+async def test_a_fault_is_told_to_who_asked_and_not_to_who_gave_the_turn_back() -> None:
+    decoding, _ = make_faulty()
+    faults: list[Exception] = []
+    await decoding.turns.take("t")
+    place = decoding.desk("t").assess(STILL, lambda found: None, faults.append)
+    assert place is not None
+    assert faults == []
+    decoding.turns.give_back("t", spent_s=0.0)
+    assert [str(one) for one in faults] == ["a fault of ours"]
+    assert decoding.turns.is_idle
+
+
+async def test_a_still_whose_asker_has_left_the_line_is_not_asked_for() -> None:
+    decoding, workshop = make_faulty()
+    await decoding.turns.take("t")
+    place = decoding.desk("t").assess(STILL, lambda found: None, lambda error: None)
+    assert place is not None
+    place.leave()
+    decoding.turns.give_back("t", spent_s=0.0)
+    assert workshop.num_asked == 0
+    assert decoding.turns.is_idle

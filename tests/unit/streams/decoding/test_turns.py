@@ -1,4 +1,5 @@
 import asyncio
+from functools import partial
 
 import pytest
 
@@ -186,3 +187,34 @@ async def test_who_gives_up_as_a_turn_comes_free_loses_it_to_nobody() -> None:
     await line.ask("d")
     assert line.served == ["a", "c", "d"]
     await line.close()
+
+
+async def test_a_turn_is_given_at_once_to_who_stands_in_line_and_not_to_who_has_left_it() -> None:
+    line = Line(1)
+    await line.ask("a")
+    begun: list[str] = []
+    places = [line.turns.queue("b", partial(begun.append, name)) for name in ("left", "stayed")]
+    places[0].leave()
+    assert line.turns.num_waiting("b") == 1
+    line.turns.give_back("a", spent_s=0.0)
+    assert begun == ["stayed"]
+    places[1].leave()  # its turn has come: it leaves no line
+    assert not line.turns.is_idle
+    line.turns.give_back("b", spent_s=0.0)
+    assert line.turns.is_idle
+
+
+async def test_many_whose_turns_are_over_at_once_do_not_fill_the_stack() -> None:
+    line = Line(1)
+    await line.ask("a")
+    done: list[int] = []
+
+    def begin(number: int) -> None:
+        done.append(number)
+        line.turns.give_back("b", spent_s=0.0)
+
+    for number in range(5000):
+        line.turns.queue("b", partial(begin, number))
+    line.turns.give_back("a", spent_s=0.0)
+    assert done == list(range(5000))
+    assert line.turns.is_idle
