@@ -275,8 +275,23 @@ class BoundedWebSocketProtocol(WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unread += data
-        self._take_in()
+        place = self._whole(data)
+        if place is None:
+            self._unread += data
+            self._take_in()
+        else:
+            self._take(unmasked(data, place), hands_over=True)
+
+    def _whole(self, data: bytes) -> FramePlace | None:
+        """Where the parts lie of what came in, if that is just one binary message, nothing waits
+        before it, and it may be read here: most need not be put together from pieces."""
+        is_first = self._has_head and not (self._unread or self._num_owed)
+        if not is_first or data[0] != WHOLE_BINARY or self.read_paused or self._is_done:
+            return None
+        place = frame_place(data)
+        if place is None or place.num_bytes != len(data) or not self._may_read(place):
+            return None
+        return place
 
     def _take_in(self, *, hands_over: bool = True) -> None:
         """Read what came in, piece by piece, as far as the app takes it. `hands_over`: whether

@@ -47,6 +47,12 @@ another server."""
 EVENTS_HEARD = ("all", "openai")
 """What a peer may ask to be told with ``events=``."""
 
+CHECK_S = 1.0
+"""How often it is looked whether a connection is to end; acknowledgements are due more often."""
+
+CHECKS_A_SILENCE = 4
+"""So often it is looked, at least, within the time after which a silent connection ends."""
+
 LONG_TEXT_CHARS = 4096
 """After a text of more, others get their turn at once."""
 
@@ -172,6 +178,9 @@ class RealtimeConnection:
         """Whether `_read` waits for a message, and has none in its hands."""
         self._session: Session | None = None
         self._heard_at_s = self._clock.now_s()
+        self._check_s = min(CHECK_S, self._settings.idle_timeout_s / CHECKS_A_SILENCE)
+        self._check_at_s = self._heard_at_s
+        """Clock time at which it is looked next whether the connection is to end."""
 
     async def run(self, stream: Stream, *, is_own: bool) -> None:
         """Serve until the end, whatever it is. `is_own`: the stream ends with the connection."""
@@ -326,13 +335,19 @@ class RealtimeConnection:
 
     def _do_what_is_due(self, session: Session) -> None:
         session.tick()
+        now_s = self._clock.now_s()
+        if session.is_draining or now_s >= self._check_at_s:
+            self._check_at_s = now_s + self._check_s
+            self._check_end(session, now_s)
+
+    def _check_end(self, session: Session, now_s: float) -> None:
+        """Raises `_End` where the connection is to end."""
         self._check_engine()
-        if session.is_draining and not session.is_answering:
-            raise self._going_away()
         if session.is_answering:
-            self._heard_at_s = self._clock.now_s()
-        silent_s = self._clock.now_s() - self._heard_at_s
-        if silent_s > self._settings.idle_timeout_s:
+            self._heard_at_s = now_s
+        elif session.is_draining:
+            raise self._going_away()
+        if now_s - self._heard_at_s > self._settings.idle_timeout_s:
             raise _End(
                 errors.CLOSE_NORMAL,
                 "idle",
