@@ -34,12 +34,15 @@ class Codec(IntEnum):
     @property
     def is_still(self) -> bool:
         """Whether each message is a whole picture by itself, so that any of them may be dropped."""
-        return self in (Codec.JPEG, Codec.PNG, Codec.WEBP)
+        return self in _STILLS
 
     @property
     def is_container(self) -> bool:
         """Whether messages are pieces of one byte stream."""
         return self in (Codec.WEBM, Codec.FMP4)
+
+
+_STILLS = (Codec.JPEG, Codec.PNG, Codec.WEBP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class EncodedFrame:
     @property
     def is_still(self) -> bool:
         """Whether it is a whole picture by itself, so that it may be dropped without harm."""
-        return self.codec.is_still
+        return self.codec in _STILLS  # asked some seven times for each message
 
     @property
     def num_bytes(self) -> int:

@@ -217,7 +217,8 @@ class Turns:
 
     def _may(self, account: _Account) -> bool:
         """Whether the tenant may have one more turn."""
-        self._fill(account)
+        if account.left_s <= 0:  # else it is within its share, however much has grown since
+            self._fill(account)
         if account.left_s <= 0:
             return not account.num_busy and not account.num_aside
         return account.num_busy < self._most_each

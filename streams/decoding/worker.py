@@ -47,8 +47,9 @@ KEPT_BYTES = 32 << 20
 """So much of what a decoder has freed it keeps for the next picture: each page that is taken anew
 costs about a microsecond, and a picture has hundreds of them."""
 
-QUIET_S = 1.0
-"""A decoder that is asked nothing for so long gives back the memory that it does not use."""
+QUIET_S = 5.0
+"""A decoder that is asked nothing for so long gives back the memory that it does not use. Cameras
+that send a picture a second or two, and a busy machine, must not have it taken anew for each."""
 
 
 def confine(memory_bytes: int) -> None:

@@ -23,7 +23,8 @@ from onlooker.streams.perception.stills import Undecodable
 
 NAMES = {Codec.H264: "h264", Codec.VP8: "vp8", Codec.VP9: "vp9"}
 
-_MICROSECONDS = Fraction(1, 1_000_000)
+_TICKS_A_SECOND = 1_000_000
+_TICK_S = Fraction(1, _TICKS_A_SECOND)
 
 Wanted = Callable[[float], bool]
 """Whether the picture of a capture time is to be looked at; asked once for each, in order."""
@@ -169,8 +170,8 @@ class ChunkDecoder:
         if self._sets is not None and self._wants_sets:
             payload, self._wants_sets = self._sets.before(payload), False
         packet = av.Packet(payload)
-        packet.pts = packet.dts = round(message.capture_s / _MICROSECONDS)
-        packet.time_base = _MICROSECONDS
+        packet.pts = packet.dts = round(message.capture_s * _TICKS_A_SECOND)
+        packet.time_base = _TICK_S
         try:
             frames = self._context.decode(packet)
             return list(self._pictures(frames, wanted, is_needed, at_s=message.capture_s))
@@ -208,7 +209,7 @@ class ChunkDecoder:
             orientation = self._orientations.of(frame)
             if frame.is_corrupt:
                 raise Undecodable(DropReason.UNDECODABLE, "a reference picture is missing")
-            capture_s = at_s if frame.pts is None else float(frame.pts * _MICROSECONDS)
+            capture_s = at_s if frame.pts is None else frame.pts / _TICKS_A_SECOND
             if capture_s is not None and wanted(capture_s):
                 yield to_picture(
                     capture_s,

@@ -1,5 +1,7 @@
 """`Scaler`: brings decoded frames to a size, as RGB, the cheap way."""
 
+import math
+
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -39,7 +41,7 @@ class Scaler:
             threads=1,
         )
         woven = self._weave.reformat(planes, width, height, "rgb24", threads=1)
-        return np.asarray(woven.to_ndarray(), dtype=np.uint8)
+        return _pixels_of(woven)
 
     def upright_thumbnail(
         self, frame: VideoFrame, orientation: Orientation, width: int, height: int
@@ -55,3 +57,13 @@ class Scaler:
         )
         lying = np.asarray(small.to_ndarray(), dtype=np.uint8).transpose(1, 2, 0)
         return np.ascontiguousarray(orientation.upright(lying).transpose(2, 0, 1))
+
+
+def _pixels_of(frame: VideoFrame) -> Pixels:
+    """The pixels of an RGB frame that nobody else has: where they lie, if nothing lies between
+    their rows."""
+    (plane,) = frame.planes
+    if plane.line_size != 3 * frame.width:
+        return np.asarray(frame.to_ndarray(), dtype=np.uint8)
+    rows = (frame.height, frame.width, 3)
+    return np.frombuffer(plane, np.uint8, math.prod(rows)).reshape(rows)
