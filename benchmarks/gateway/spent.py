@@ -55,6 +55,13 @@ def spent_by(pid: int) -> Spent:
     return Spent(loop_ms, sum(by_thread.values()) - loop_ms, children)
 
 
+def machine_busy_s() -> float:
+    """Seconds of processor time that all programs of the machine have spent so far."""
+    ticks = [int(one) for one in _text(Path("/proc/stat")).split(maxsplit=8)[1:8]]
+    user, nice, system, _idle, _waiting, *interrupts = ticks
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
+
+
 def gateways_of(pid: int) -> list[int]:
     """The processes of a server that run an event loop: itself, or the gateways that it has
     started."""
