@@ -124,10 +124,16 @@ class SegmentArena:
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None = None) -> torch.Tensor:
         """What the index keeps of a segment with these keys (and, where they are known, queries)
         without rotary position, [layers, tokens, heads, head_dim]."""
-        if self._index_layers is not None:
-            layers = list(self._index_layers)
-            keys, queries = keys[layers], None if queries is None else queries[layers]
-        return self.score.entries(keys, queries)
+        return self.score.entries(
+            self.indexed(keys), None if queries is None else self.indexed(queries)
+        )
+
+    def indexed(self, x: torch.Tensor) -> torch.Tensor:
+        """Of `x`, [layers, ...], the layers of which the index keeps something."""
+        if self._index_layers is None:
+            return x
+        # A list of numbers as index would have to be brought to a device first.
+        return torch.stack([x[layer] for layer in self._index_layers])
 
     def put(self, key: str, segment: Segment, entries: torch.Tensor | None = None) -> None:
         """Keep a segment; those that were not used for longest make room. `entries`: what the index

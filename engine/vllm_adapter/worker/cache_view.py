@@ -62,6 +62,11 @@ class CacheView:
         """Bytes of keys and values that one token takes in all layers."""
         return self.num_layers * self.num_kv_heads * self.width * self.dtype.itemsize
 
+    @property
+    def float_key_bytes(self) -> int:
+        """Bytes that the keys of one token take in all layers as float32."""
+        return self.num_layers * self.num_kv_heads * self.width * 2
+
     def gather(self, slots: torch.Tensor) -> torch.Tensor:
         """What all layers have in `slots`: [slots, layers, kv_heads, 2 * head_dim], with memory of
         its own."""
@@ -76,3 +81,7 @@ class CacheView:
         else:
             places = (slots // self._block_tokens, slots % self._block_tokens)
             self._blocks[:, :, layers].index_put_(places, kv)
+
+    def scatter_in(self, layer: int, slots: torch.Tensor, kv: torch.Tensor) -> None:
+        """Put `kv`, [slots, kv_heads, 2 * head_dim], into `slots` of one layer."""
+        self.scatter(slice(layer, layer + 1), slots, kv[:, None])

@@ -24,13 +24,13 @@ from onlooker.engine.vllm_adapter.worker.index import SegmentGroup
 from onlooker.engine.vllm_adapter.worker.pool import TokenPool
 from onlooker.engine.vllm_adapter.worker.rotary import Rotary, Rotation
 from onlooker.engine.vllm_adapter.worker.rows import StepRows
-from onlooker.engine.vllm_adapter.worker.scores import SCORES, assembled
+from onlooker.engine.vllm_adapter.worker.scores import SCORES, assembled, of_best_part
 from onlooker.engine.vllm_adapter.worker.selection import best, standardised
 from onlooker.engine.vllm_adapter.worker.streams import DeviceStreams
 
-Write = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], None]
-"""A function that writes keys and values of one layer, [tokens, kv_heads, head_dim] each, into KV
-slots; all on the device."""
+Write = Callable[[int, torch.Tensor, torch.Tensor], None]
+"""A function that writes into some KV slots of one layer what they are to have, [slots, kv_heads, 2
+* head_dim]; all on the device."""
 
 
 @dataclass(slots=True)
@@ -44,30 +44,43 @@ class _Asked:
     """Groups of the index, and the places of their members among `keys`."""
     segments: list[Segment]
     """The candidates, kept so that their runs are not given away; none for a probe."""
-    firsts: torch.Tensor
-    """First tokens of the candidates in the pool."""
+    tokens: torch.Tensor
+    """The tokens of each candidate in the pool, [candidates, tokens]."""
     bases: torch.Tensor
-    question_slots: torch.Tensor
-    question_turns: Rotation
-    """What takes the position out of the question's queries."""
     place_slots: torch.Tensor
     place_positions: torch.Tensor
     """New positions of what is placed, [memory slots], counted from the first of `place_turns`."""
     place_turns: Rotation
     """What moves a segment by any number of positions that may be needed, in order."""
-    tokens: torch.Tensor
-    """The numbers of a segment's tokens."""
-    rows: torch.Tensor | None = None
+    question: slice = field(default_factory=lambda: slice(0))
+    """Where the tokens of its question stand among those of all questions."""
     total: torch.Tensor | None = None
     """The votes so far, added up."""
     picks: list[torch.Tensor] = field(default_factory=list)
     """Places of what was chosen, [memory slots] for each layer."""
-    flaws: list[torch.Tensor] = field(default_factory=list)
-    """Whether a slot of the question was not written in its step; tensors of one truth value."""
 
     @property
     def num_candidates(self) -> int:
         return len(self.op.retrieval.candidates)
+
+
+@dataclass(slots=True)
+class _Questions:
+    """The tokens of all questions, one after the other."""
+
+    slots: torch.Tensor
+    turns: Rotation
+    """What takes the position out of their queries."""
+    rows: torch.Tensor | None = None
+    """Their rows in the step."""
+    are_there: torch.Tensor | None = None
+    """Whether each was computed in the step."""
+
+    def queries(self, query: torch.Tensor, step_rows: StepRows) -> torch.Tensor:
+        """Their queries in a layer, without position, [tokens, heads, head_dim]."""
+        if self.rows is None:
+            self.rows, self.are_there = step_rows.find_unchecked(self.slots)
+        return self.turns.apply(query.index_select(0, self.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +130,22 @@ class DeviceRetriever:
                 self.others.append(op)
             else:
                 self._asked.append(asked)
+        self._questions: _Questions | None = None
         if self._asked:
             pool.join()
+            self._questions = self._all_questions(streams)
 
     def choose(self, layer: int, query: torch.Tensor, step_rows: StepRows, write: Write) -> None:
         """Choose what `layer` puts into each request's slots, and put it there. `query`: [tokens,
         heads, head_dim], this step's queries with rotary position."""
         self._seen.add(layer)
-        for asked in self._asked:
-            votes = self._voters is None or layer in self._voters
-            if not asked.op.place_slots and not votes:
-                continue
-            if asked.rows is None:
-                asked.rows, is_whole = step_rows.find_unchecked(asked.question_slots)
-                asked.flaws.append(~is_whole)
-            scores = self._compared(asked, layer, query.index_select(0, asked.rows))
+        votes = self._voters is None or layer in self._voters
+        chosen_for = [asked for asked in self._asked if asked.op.place_slots or votes]
+        if self._questions is None or not chosen_for:
+            return
+        queries = self._questions.queries(query, step_rows)
+        for asked in chosen_for:
+            scores = self._compared(asked, layer, queries[asked.question])
             if votes and (self._voters is not None or not asked.op.place_slots):
                 vote = standardised(scores)
                 asked.total = vote if asked.total is None else asked.total + vote
@@ -151,21 +165,24 @@ class DeviceRetriever:
 
     def outcomes(self) -> list[Outcome]:
         """What came of the retrievals, when all layers have run. Waits for the device, once."""
-        told: list[torch.Tensor] = []
+        if self._questions is None or (are_there := self._questions.are_there) is None:
+            return []
+        told = [are_there]
         for asked in self._asked:
-            told += [*asked.flaws, *asked.picks]
+            told += asked.picks
             if not asked.op.place_slots and asked.total is not None:
                 told.append(asked.total)
-        if not told:
-            return []
         # One number format holds them all without loss: places are small, scores are float32.
         sizes = [one.numel() for one in told]
         host = torch.cat([one.flatten().to(torch.float64) for one in told]).cpu()
         parts = iter(host.split(sizes))
-        return [self._outcome(asked, parts) for asked in self._asked]
+        there = next(parts)
+        return [self._outcome(asked, there, parts) for asked in self._asked]
 
-    def _outcome(self, asked: _Asked, parts: Iterator[torch.Tensor]) -> Outcome:
-        is_torn = any(bool(next(parts)) for _ in asked.flaws)
+    def _outcome(
+        self, asked: _Asked, there: torch.Tensor, parts: Iterator[torch.Tensor]
+    ) -> Outcome:
+        is_torn = not bool(there[asked.question].all())
         if asked.op.place_slots:
             places = [next(parts).long().tolist() for _ in asked.picks]
             picked = [[asked.keys[place] for place in layer] for layer in places]
@@ -214,8 +231,7 @@ class DeviceRetriever:
                 return None
             segments = found
         size = segments[0].num_tokens if segments else 0
-        firsts = [one.run.first for one in segments if one.run is not None]
-        questions = np.asarray(op.question_positions, np.int64)
+        firsts = np.asarray([one.run.first for one in segments if one.run is not None], np.int64)
         bases = np.asarray([one.base for one in segments], np.int64)
         places = [slot.position for slot in retrieval.slots[: len(op.place_slots)]]
         # Which of these is needed only the device will know.
@@ -231,22 +247,30 @@ class DeviceRetriever:
             keys,
             [(group, up(group.members.numpy())) for group in groups],
             segments,
-            up(firsts),
+            up(firsts[:, None] + np.arange(size)),
             up(bases),
-            up(op.question_slots),
-            self._rotary.removals(up(np.stack([questions] * 3))),
             up([slot for place in op.place_slots for slot in place]),
             up([place - least for place in places]),
             self._rotary.shifts(up(np.arange(least, most + 1))),
-            up(np.arange(size)),
         )
 
-    def _compared(self, asked: _Asked, layer: int, query: torch.Tensor) -> torch.Tensor:
+    def _all_questions(self, streams: DeviceStreams) -> _Questions:
+        """The questions of all retrievals that are taken, which are told where theirs stands."""
+        slots: list[int] = []
+        positions: list[int] = []
+        for asked in self._asked:
+            asked.question = slice(len(slots), len(slots) + len(asked.op.question_slots))
+            slots += asked.op.question_slots
+            positions += asked.op.question_positions
+        places = np.asarray([positions] * 3, np.int64)
+        turns = self._rotary.removals(streams.up(places))
+        return _Questions(streams.up(np.asarray(slots, np.int64)), turns)
+
+    def _compared(self, asked: _Asked, layer: int, queries: torch.Tensor) -> torch.Tensor:
         """One layer's scores of all keys."""
-        queries = asked.question_turns.apply(query)
         if len(asked.groups) == 1:
             group, _ = asked.groups[0]
-            return self._group.mean(group.parts(self._score, layer, queries)).amax(1)
+            return of_best_part(self._group.mean(group.parts(self._score, layer, queries)))
         found = [
             (members, group.parts(self._score, layer, queries)) for group, members in asked.groups
         ]
@@ -269,9 +293,9 @@ class DeviceRetriever:
         return torch.topk(preferred, num_slots).indices.sort().values
 
     def _place(self, asked: _Asked, layer: int, picks: torch.Tensor, write: Write) -> None:
-        tokens = (asked.firsts.index_select(0, picks)[:, None] + asked.tokens).flatten()
-        kv = self._pool.device[:, layer].index_select(0, tokens)
-        keys, values = kv.chunk(2, -1)
+        tokens = asked.tokens.index_select(0, picks)
+        kv = self._pool.device[:, layer].index_select(0, tokens.flatten())
         moved = asked.place_positions - asked.bases.index_select(0, picks)
-        turns = asked.place_turns.chosen(moved).each(len(asked.tokens))
-        write(layer, turns.apply(keys), values.contiguous(), asked.place_slots)
+        keys = kv[..., : kv.shape[-1] // 2].unflatten(0, tokens.shape)
+        asked.place_turns.chosen(moved).each().apply_to(keys)
+        write(layer, asked.place_slots, kv)

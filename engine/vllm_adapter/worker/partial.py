@@ -1,5 +1,7 @@
 """`PartialSegment`: a segment of which only some tokens have been computed; and all of them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -61,6 +63,11 @@ class PartialSegments:
             return None
         del self._partial[name]
         return found
+
+    def drop(self, ops: Sequence[SaveOp]) -> None:
+        """Forget what there is of segments that a step has computed whole."""
+        for op in ops if self._partial else ():
+            self._partial.pop((op.request_id, op.span.key), None)
 
     def __len__(self) -> int:
         """Segments of which a part is there."""

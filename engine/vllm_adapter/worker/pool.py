@@ -22,15 +22,11 @@ from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent, DeviceStrea
 class TokenRun:
     """A segment's tokens in the pool, which are free again when nobody holds this."""
 
-    def __init__(self, first: int, kv: torch.Tensor) -> None:
+    def __init__(self, first: int, keys: torch.Tensor, values: torch.Tensor) -> None:
         self.first = first
-        self.kv = kv
-        """Keys and values as the host sees them, [tokens, layers, kv_heads, 2 * head_dim]. They are
+        self.keys, self.values = keys, values
+        """What lies there as the host sees it, [layers, tokens, kv_heads, head_dim] each. It is
         there once the event of `TokenPool.written` is over that was the newest then."""
-
-    @property
-    def num_tokens(self) -> int:
-        return int(self.kv.shape[0])
 
 
 class TokenPool:
@@ -72,11 +68,16 @@ class TokenPool:
     def put(self, kv: torch.Tensor) -> TokenRun | None:
         """Keep `kv`, [tokens, layers, kv_heads, 2 * head_dim] on the device; None where there is no
         run of so many tokens. The copy is done beside the model's work; see `written`."""
-        return self._put(kv, self._free)
+        return _only(self._put(kv, self._free))
+
+    def put_all(self, kv: torch.Tensor, count: int) -> list[TokenRun] | None:
+        """Keep `count` segments of one size, whose tokens follow each other in `kv`, side by side,
+        by one copy; None where there is no room for that. Else as `put`."""
+        return self._put(kv, self._free, count)
 
     def put_in_ring(self, kv: torch.Tensor) -> TokenRun | None:
         """Keep `kv` in the ring; else as `put`."""
-        return self._put(kv, self._ring)
+        return _only(self._put(kv, self._ring))
 
     def join(self) -> None:
         """What the device does from now on in its main queue is done after all writes."""
@@ -89,15 +90,25 @@ class TokenPool:
         if self.written is not None:
             self.written.wait()
 
-    def _put(self, kv: torch.Tensor, free: FreeRuns) -> TokenRun | None:
+    def _put(self, kv: torch.Tensor, free: FreeRuns, count: int = 1) -> list[TokenRun] | None:
         first = free.take(len(kv))
         if first is None:
             return None
-        run = TokenRun(first, self._host[first : first + len(kv)])
-        weakref.finalize(run, free.let_go, first, len(kv))
-        self.written = self._streams.beside("save", partial(_copy, run.kv, kv), reads=[kv])
+        host = self._host[first : first + len(kv)]
+        size = len(kv) // count
+        halves = (half.split(size, 1) for half in host.transpose(0, 1).chunk(2, -1))
+        runs = []
+        for at, (keys, values) in enumerate(zip(*halves, strict=True)):
+            run = TokenRun(first + at * size, keys, values)
+            weakref.finalize(run, free.let_go, run.first, size)
+            runs.append(run)
+        self.written = self._streams.beside("save", partial(_copy, host, kv), reads=[kv])
         self._is_joined = False
-        return run
+        return runs
+
+
+def _only(runs: list[TokenRun] | None) -> TokenRun | None:
+    return None if runs is None else runs[0]
 
 
 def _copy(target: torch.Tensor, source: torch.Tensor) -> None:

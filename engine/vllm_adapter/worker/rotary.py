@@ -71,44 +71,53 @@ class Rotary:
 class Rotation:
     """By what angle each frequency of each token is turned.
 
-    `cos`, `sin`: [tokens, rotary_dim / 2] float32.
+    `turns`: [..., tokens, 3, rotary_dim / 2] float32, the cosine, the sine with its sign turned
+    round, and the sine of each angle. Leading axes are those of what is turned; where it has more
+    of them, it is turned alike along these.
     """
 
-    cos: torch.Tensor
-    sin: torch.Tensor
+    turns: torch.Tensor
 
     @classmethod
     def by(cls, angles: torch.Tensor) -> "Rotation":
         """Rotation by `angles`, [tokens, rotary_dim / 2]."""
-        return cls(angles.cos(), angles.sin())
-
-    def of(self, rows: slice) -> "Rotation":
-        """Those of some tokens."""
-        return Rotation(self.cos[rows], self.sin[rows])
+        sines = angles.sin()
+        return cls(torch.stack([angles.cos(), -sines, sines], -2))
 
     def chosen(self, rows: torch.Tensor) -> "Rotation":
         """Those of some tokens, by their numbers, which lie where the turns are."""
-        return Rotation(self.cos.index_select(0, rows), self.sin.index_select(0, rows))
+        return Rotation(self.turns.index_select(0, rows))
 
-    def each(self, count: int) -> "Rotation":
-        """These turns, each for `count` tokens that follow each other."""
-        shape = (len(self.cos), count, -1)
-        cos, sin = (one[:, None].expand(shape).flatten(0, 1) for one in (self.cos, self.sin))
-        return Rotation(cos, sin)
+    def of_runs(self, count: int) -> "Rotation":
+        """For `count` runs of tokens, one after the other here, each in several layers: [runs,
+        layers, tokens, heads, head_dim]."""
+        return Rotation(self.turns.unflatten(0, (count, 1, -1)))
+
+    def each(self) -> "Rotation":
+        """Each of these turns for a whole run of tokens: [runs, tokens, heads, head_dim]."""
+        return Rotation(self.turns[:, None])
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         """A copy of `x`, [..., tokens, heads, head_dim], that is turned; dimensions past the rotary
         ones are left alone."""
-        half = self.cos.shape[-1]
-        cos, sin = self.cos[:, None, :], self.sin[:, None, :]
-        plain = x.to(torch.float32)
-        first, second = plain[..., :half], plain[..., half : 2 * half]
-        turned = torch.empty_like(plain)
-        torch.mul(first, cos, out=turned[..., :half]).addcmul_(second, sin, value=-1)
-        torch.mul(second, cos, out=turned[..., half : 2 * half]).addcmul_(first, sin)
-        if plain.shape[-1] > 2 * half:
-            turned[..., 2 * half :] = plain[..., 2 * half :]
+        size = 2 * self.turns.shape[-1]
+        turned = self._turned(x[..., :size])
+        if x.shape[-1] > size:
+            return torch.cat([turned.to(x.dtype), x[..., size:]], -1)
         return turned.to(x.dtype)
+
+    def apply_to(self, x: torch.Tensor) -> None:
+        """Turn `x`, [..., tokens, heads, head_dim], where it lies."""
+        rotary = x[..., : 2 * self.turns.shape[-1]]
+        rotary.copy_(self._turned(rotary))
+
+    def _turned(self, x: torch.Tensor) -> torch.Tensor:
+        """`x`, [..., tokens, heads, rotary_dim], turned; in float32."""
+        # As few operations as can be: a GPU takes longer to be given one than to do it.
+        turns = self.turns.unsqueeze(-3)
+        halves = x.unflatten(-1, (2, -1))
+        turned = halves * turns[..., :1, :]
+        return turned.addcmul_(halves.flip(-2), turns[..., 1:, :]).flatten(-2)
 
 
 def _axes(num_freqs: int, section: Sequence[int] | None, interleaved: bool) -> torch.Tensor:

@@ -26,16 +26,16 @@ class StepRows:
         assert self._mapping is not None
         wanted = torch.tensor(slots, dtype=self._mapping.dtype).to(self._mapping.device)
         rows, are_right = self.find_unchecked(wanted)
-        assert bool(are_right), "a slot of this step was not written"
+        assert bool(are_right.all()), "a slot of this step was not written"
         return rows
 
     def find_unchecked(self, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The rows of the slots `wanted`, which lie where the layers are, and whether all have been
-        written: a tensor, so that nobody need wait for it."""
+        """The rows of the slots `wanted`, which lie where the layers are, and whether each has been
+        written: a tensor of truth values, so that nobody need wait for it."""
         mapping = self._mapping
         assert mapping is not None
         if self._order is None or self._sorted is None:
             self._sorted, self._order = torch.sort(mapping)
         found = torch.searchsorted(self._sorted, wanted.to(mapping.dtype))
         rows = self._order.index_select(0, found.clamp(max=len(mapping) - 1))
-        return rows, (mapping.index_select(0, rows) == wanted).all()
+        return rows, mapping.index_select(0, rows) == wanted

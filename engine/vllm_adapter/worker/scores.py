@@ -71,6 +71,11 @@ class RetrievalScore(Protocol):
         ...
 
 
+def of_best_part(parts: torch.Tensor) -> torch.Tensor:
+    """The scores of segments, [segments], by those of their parts, [segments, parts]."""
+    return parts[:, 0] if parts.shape[1] == 1 else parts.amax(1)
+
+
 class _ByParts:
     """Compares whole segments by their best part."""
 
@@ -84,7 +89,7 @@ class _ByParts:
         raise NotImplementedError
 
     def compare(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-        return self.parts(queries, entries).amax(1)
+        return of_best_part(self.parts(queries, entries))
 
 
 class MeanKey(_ByParts):
@@ -95,10 +100,10 @@ class MeanKey(_ByParts):
     is_linear = True
 
     def entries(self, keys: torch.Tensor, queries: torch.Tensor | None) -> torch.Tensor:
-        return keys.float().mean(1, keepdim=True).to(keys.dtype)
+        return keys.mean(1, keepdim=True, dtype=torch.float32).to(keys.dtype)
 
     def parts(self, queries: torch.Tensor, entries: torch.Tensor) -> torch.Tensor:
-        return _mean_query_scores(queries, entries).mean(1, keepdim=True)
+        return _mean_query_scores(queries, entries)
 
 
 class Representatives(_ByParts):
@@ -121,7 +126,7 @@ class Representatives(_ByParts):
         kv_heads = keys.shape[2]
         grouped = asked_by.float().unflatten(2, (kv_heads, -1)).sum(3)  # [layers, tokens, kvh, d]
         logits = torch.einsum("lqhd,lkhd->lqk", grouped, keys.float())
-        later = torch.ones(logits.shape[-2:], dtype=torch.bool).tril()
+        later = logits.new_ones(logits.shape[-2:], dtype=torch.bool).tril()
         attended = (logits * later).sum(1) / later.sum(0)
         best = attended.topk(min(self._count, keys.shape[1]), dim=1).indices.sort(1).values
         return keys.gather(1, best[..., None, None].expand(-1, -1, *keys.shape[2:]))
@@ -181,7 +186,7 @@ def assembled(found: Sequence[Found], count: int, group: HeadGroup = ALONE) -> t
     whole = torch.full((count, width), -torch.inf, dtype=torch.float32, device=first.device)
     for places, parts in found:
         whole[places, : parts.shape[1]] = parts.float()
-    return group.mean(whole).amax(1)
+    return of_best_part(group.mean(whole))
 
 
 def compared(
@@ -222,7 +227,7 @@ def mean_query(queries: torch.Tensor, kv_heads: int) -> torch.Tensor:
     """
     head_dim = queries.shape[-1]
     group = queries.shape[1] // kv_heads
-    query = queries.float().mean(0).unflatten(0, (kv_heads, group)).mean(1)
+    query = queries.unflatten(1, (kv_heads, group)).mean((0, 2), dtype=torch.float32)
     return query.flatten() * (head_dim**-0.5 / kv_heads)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from onlooker.engine.memory.plan import Filling
+from onlooker.engine.memory.plan import Filling, SaveSpan
 from onlooker.engine.vllm_adapter.wire import SaveOp
 from onlooker.engine.vllm_adapter.worker.arena import Segment, SegmentArena
 from onlooker.engine.vllm_adapter.worker.cache_view import CacheView
@@ -30,9 +30,9 @@ from onlooker.engine.vllm_adapter.worker.device_shelf import DeviceShelf
 from onlooker.engine.vllm_adapter.worker.filling import filled
 from onlooker.engine.vllm_adapter.worker.index_room import UNBOUNDED, IndexBudget, IndexRoom
 from onlooker.engine.vllm_adapter.worker.mover import Piece, SavedSegment
-from onlooker.engine.vllm_adapter.worker.partial import PartialSegments, saved_positions
+from onlooker.engine.vllm_adapter.worker.partial import PartialSegments
 from onlooker.engine.vllm_adapter.worker.pool import TokenPool, TokenRun
-from onlooker.engine.vllm_adapter.worker.rotary import Rotary
+from onlooker.engine.vllm_adapter.worker.rotary import Rotary, Rotation
 from onlooker.engine.vllm_adapter.worker.save_ring import SaveRing
 from onlooker.engine.vllm_adapter.worker.streams import DeviceEvent, DeviceStreams
 
@@ -42,9 +42,17 @@ _NUM_GROUPS = 6
 """Groups of layers in which segments are loaded: few enough that giving them to the device takes
 no time, many enough that the first layers need not wait for the last."""
 
+_AT_ONCE_BYTES = 256 << 20
+"""Keys of new segments, as float32, of which index entries are made at once: those of 22 clips of
+80 tokens of a model of 36 layers."""
+
 _MAX_DROPS = 16
 """The most old segments that make room for a new one. Where they are being loaded, dropping more
 gives none."""
+
+
+_Entries = tuple[torch.Tensor | None, torch.Tensor | None]
+"""What the index keeps of a segment: on the device, and on the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +63,14 @@ class _Source:
     """Some memory of KV, [any tokens, layers, kv_heads, 2 * head_dim]."""
     rows: torch.Tensor
     """Which of its tokens."""
-    deltas: torch.Tensor | None
-    """By how many positions each is moved; None: none is."""
+    turns: Rotation | None
+    """What moves each to its place; None: none is moved."""
     slots: torch.Tensor
+
+    @property
+    def made(self) -> list[torch.Tensor]:
+        """What was made for this step, beside `kv`."""
+        return [self.rows, self.slots, *([] if self.turns is None else [self.turns.turns])]
 
 
 class StridedMover:
@@ -113,10 +126,8 @@ class StridedMover:
                 reads=[
                     tensor
                     for one in sources
-                    for tensor in (one.kv, one.rows, one.deltas, one.slots)
-                    if tensor is not None
-                    and tensor is not self._pool.device
-                    and tensor is not self._shelf.memory
+                    for tensor in (one.kv, *one.made)
+                    if tensor is not self._pool.device and tensor is not self._shelf.memory
                 ],
             )
 
@@ -138,23 +149,14 @@ class StridedMover:
     def save(self, saves: list[SaveOp]) -> Iterator[SavedSegment]:
         slots = np.concatenate([np.asarray(op.slots, np.int64) for op in saves])
         taken = self._view.gather(self._streams.up(slots))
-        turns = self._rotary.removals(self._streams.up(saved_positions(saves).numpy()))
         row = 0
-        for op in saves:
-            rows = slice(row, row + len(op.slots))
-            row = rows.stop
-            kv = taken[rows].transpose(0, 1)
-            parts = [kv]
-            if op.span.retrievable:
-                parts.append(turns.of(rows).apply(kv[..., : self._view.width // 2]))
-            whole = self._partial.add(op, parts)
-            if whole is None:
-                continue
-            made: list[torch.Tensor] | None = whole.parts
-            if (filling := op.span.filling) is not None:
-                made = self._filled(op, filling, whole.parts[0])
-            if made is not None:
-                yield self._saved(op, *made)
+        for ops in self._together(saves):
+            found: torch.Tensor | None = taken[row : row + sum(len(op.slots) for op in ops)]
+            row += sum(len(op.slots) for op in ops)
+            if not _is_plain(ops[0]):
+                found = self._collected(ops[0], found)
+            if found is not None:
+                yield from self._saved(ops, found)
 
     def forget(self, request_id: str) -> None:
         self._partial.forget(request_id)
@@ -165,41 +167,89 @@ class StridedMover:
         run = self._kept(both.to(self._pool.device.device))
         if run is None:
             return segment
-        found = self._in_pool(run, segment.base, segment.offsets)
-        if segment.plain_keys is not None and not segment.offsets:
-            found = Segment(found.keys, found.values, segment.base, segment.plain_keys, run=run)
+        plain = None if segment.offsets else segment.plain_keys
+        found = Segment(run.keys, run.values, segment.base, plain, segment.offsets, run)
         self._arena.put(key, found)
         return found
 
-    def _saved(
-        self, op: SaveOp, kv: torch.Tensor, plain_keys: torch.Tensor | None = None
-    ) -> SavedSegment:
-        """`kv`: [layers, tokens, kv_heads, 2 * head_dim], on the device; so are `plain_keys`, keys
-        without position, where retrieval may pick the segment."""
-        span = op.span
-        entries = stored = None
-        if plain_keys is not None:
-            entries = self._arena.entries(plain_keys)
-            stored = entries.to("cpu", non_blocking=True)
-        offsets = span.offsets if plain_keys is not None else ()
-        kv = kv.transpose(0, 1).contiguous()
-        run = self._kept(kv)
-        if run is not None:
-            self._shelf.put(span.key, run, kv)
-            segment = self._in_pool(run, span.position, offsets)
-            return SavedSegment(op, segment, entries, stored, self._pool.written)
-        if (run := self._ring.put(kv)) is not None:
-            segment = self._in_pool(run, span.position, offsets)
-            moved = self._ring.move_on(span.key, segment)
-            return SavedSegment(op, segment, entries, stored, self._pool.written, moved=moved)
-        host = kv.cpu().transpose(0, 1)
-        keys, values = (half.contiguous() for half in host.chunk(2, -1))
-        segment = Segment(keys, values, span.position, None, offsets)
-        return SavedSegment(op, segment, entries, stored, None)
+    def _together(self, saves: list[SaveOp]) -> Iterator[list[SaveOp]]:
+        """`saves` in order, in runs of which each takes as many operations as one segment of it
+        would: segments of one size that are computed whole in this step."""
+        most = max(1, _AT_ONCE_BYTES // self._view.float_key_bytes)
+        ops: list[SaveOp] = []
+        for op in saves:
+            if ops and not (
+                _is_plain(op)
+                and _is_plain(ops[0])
+                and len(op.slots) == len(ops[0].slots)
+                and op.span.retrievable == ops[0].span.retrievable
+                and (len(ops) + 1) * len(op.slots) <= most
+            ):
+                yield ops
+                ops = []
+            ops.append(op)
+        yield ops
 
-    def _filled(self, op: SaveOp, filling: Filling, kv: torch.Tensor) -> list[torch.Tensor] | None:
-        """What `_saved` takes of the whole segment of `kv`, which was computed; None where that
-        which fills it is gone."""
+    def _collected(self, op: SaveOp, kv: torch.Tensor) -> torch.Tensor | None:
+        """The whole segment of which `kv` is a part, or which is filled; None where it is not whole
+        yet or that which fills it is gone. Both: [tokens, layers, kv_heads, 2 * head_dim]."""
+        whole = self._partial.add(op, [kv.transpose(0, 1)])
+        if whole is None:
+            return None
+        found: torch.Tensor | None = whole.parts[0]
+        if (filling := op.span.filling) is not None:
+            found = self._filled(op, filling, whole.parts[0])
+        return None if found is None else found.transpose(0, 1).contiguous()
+
+    def _saved(self, ops: list[SaveOp], kv: torch.Tensor) -> Iterator[SavedSegment]:
+        """Segments of one size, whose tokens follow each other in `kv`, [tokens, layers, kv_heads,
+        2 * head_dim] on the device."""
+        self._partial.drop(ops)
+        made = self._entries(ops, kv)
+        runs = self._pooled(kv, len(ops))
+        each = kv.split(len(kv) // len(ops))
+        for at, (op, own, (entries, stored)) in enumerate(zip(ops, each, made, strict=True)):
+            span, moved = op.span, None
+            run = self._kept(own) if runs is None else runs[at]
+            if run is not None:
+                self._shelf.put(span.key, run, own)
+                segment = _in_pool(run, span)
+            elif (run := self._ring.put(own)) is not None:
+                segment = _in_pool(run, span)
+                moved = self._ring.move_on(span.key, segment)
+            else:
+                halves = own.cpu().transpose(0, 1).chunk(2, -1)
+                segment = _segment(*(half.contiguous() for half in halves), span)
+            written = None if run is None else self._pool.written
+            yield SavedSegment(op, segment, entries, stored, written, moved=moved)
+
+    def _entries(self, ops: list[SaveOp], kv: torch.Tensor) -> Sequence[_Entries]:
+        """What the index keeps of each segment, on the device and on its way to the host; nothing
+        where retrieval may not pick them."""
+        if not ops[0].span.retrievable:
+            return [(None, None)] * len(ops)
+        keys = self._arena.indexed(kv[..., : self._view.width // 2].transpose(0, 1))
+        places = np.concatenate([_places(op.span) for op in ops], axis=1)
+        turns = self._rotary.removals(self._streams.up(places)).of_runs(len(ops))
+        plain = turns.apply(keys.unflatten(1, (len(ops), -1)).transpose(0, 1))
+        # Entries are made layer by layer, so that segments can be more layers of one segment.
+        entries = self._arena.score.entries(plain.flatten(0, 1), None).unflatten(0, (len(ops), -1))
+        stored = entries.to("cpu", non_blocking=True)
+        return list(zip(entries.unbind(), stored.unbind(), strict=True))
+
+    def _pooled(self, kv: torch.Tensor, count: int) -> list[TokenRun] | None:
+        """Runs of the pool for `count` segments, side by side; None where each has to find one by
+        itself. No older segments make room than would have to for that."""
+        if len(kv) > self._pool.num_tokens:
+            return None
+        for _ in range(count):
+            if self._pool.num_free_tokens >= len(kv) or not self._arena.drop_oldest():
+                break
+        return self._pool.put_all(kv, count)
+
+    def _filled(self, op: SaveOp, filling: Filling, kv: torch.Tensor) -> torch.Tensor | None:
+        """The whole segment of `kv`, which was computed; None where that which fills it is gone.
+        Both: [layers, tokens, kv_heads, 2 * head_dim]."""
         span = op.span
         sources = self._arena.get_all([filling.key])
         if sources is None:
@@ -213,11 +263,7 @@ class StridedMover:
         keys, values = kv.chunk(2, -1)
         both, base = (keys, values), sources[0].base
         keys, values = filled(span, filling, both, there, base, self._rotary, self._streams.up)
-        found = [torch.cat([keys, values], -1)]
-        if span.retrievable:
-            places = np.asarray(span.offsets, np.int64) + span.position
-            found.append(self._rotary.removals(self._streams.up(places)).apply(keys))
-        return found
+        return torch.cat([keys, values], -1)
 
     def _rows_of(self, segment: Segment, rows: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of some rows of a segment, on the device."""
@@ -245,10 +291,6 @@ class StridedMover:
                 "(memory.arena_gib): others are kept, and slower to place"
             )
         return None
-
-    def _in_pool(self, run: TokenRun, base: int, offsets: Sequence[Sequence[int]]) -> Segment:
-        keys, values = run.kv.transpose(0, 1).chunk(2, -1)
-        return Segment(keys, values, base, None, offsets, run)
 
     def _sources(self, pieces: Sequence[Piece], slots: list[int]) -> list[_Source]:
         """What is read from the shelf, from the pool, and what has to be brought to the device."""
@@ -292,7 +334,7 @@ class StridedMover:
                 _Source(
                     memory,
                     self._streams.up(np.concatenate(rows[side])),
-                    self._streams.up(moved) if moved.any() else None,
+                    self._rotary.shifts(self._streams.up(moved)) if moved.any() else None,
                     self._streams.up(np.concatenate(places[side])),
                 )
             )
@@ -302,10 +344,32 @@ class StridedMover:
         half = self._view.width // 2
         for source in sources:
             kv = source.kv[:, layers].index_select(0, source.rows)
-            if source.deltas is not None:
-                keys = self._rotary.shift(kv[..., :half].transpose(0, 1), source.deltas)
-                kv[..., :half] = keys.transpose(0, 1)
+            if source.turns is not None:
+                source.turns.apply_to(kv[..., :half].transpose(0, 1))
             self._view.scatter(layers, source.slots, kv)
+
+
+def _is_plain(op: SaveOp) -> bool:
+    """Whether a segment is computed whole in this step."""
+    span = op.span
+    return not op.first and len(op.slots) == span.num_tokens and span.filling is None
+
+
+def _places(span: SaveSpan) -> NDArray[np.int64]:
+    """Rotary positions of the whole segment, [3, tokens]."""
+    offsets = span.computed_offsets if span.filling is None else span.offsets
+    return np.asarray(offsets, np.int64) + span.position
+
+
+def _segment(
+    keys: torch.Tensor, values: torch.Tensor, span: SaveSpan, run: TokenRun | None = None
+) -> Segment:
+    offsets = span.offsets if span.retrievable else ()
+    return Segment(keys, values, span.position, None, offsets, run)
+
+
+def _in_pool(run: TokenRun, span: SaveSpan) -> Segment:
+    return _segment(run.keys, run.values, span, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +377,7 @@ class DeviceSide:
     """What a worker has on a device whose caches can be read as one."""
 
     streams: DeviceStreams
+    view: CacheView
     pool: TokenPool
     rotary: Rotary
     mover: StridedMover
@@ -359,4 +424,4 @@ class DeviceSide:
         shelf = DeviceShelf(view, shelf_bytes // view.token_bytes, streams)
         ring = SaveRing(pool, arena.exchange)
         mover = StridedMover(view, there, arena, pool, streams, shelf, ring)
-        return cls(streams, pool, there, mover, shelf, ring, room)
+        return cls(streams, view, pool, there, mover, shelf, ring, room)

@@ -193,8 +193,9 @@ class SegmentWorker:
     def _retrieve(self, index: int, query: torch.Tensor) -> None:
         """Fill the slots of retrievals in layer `index`, which is about to attend."""
         self._moving.queried(index, query)
-        if self._device_retriever is not None:
-            self._device_retriever.choose(index, query, self._step_rows, self._write)
+        if self._device_retriever is not None and self._device is not None:
+            write = self._device.view.scatter_in
+            self._device_retriever.choose(index, query, self._step_rows, write)
         if self._retriever is None:
             return
         for place in self._retriever.choose(index, query, self._step_rows.find):

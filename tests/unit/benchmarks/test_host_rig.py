@@ -1,6 +1,7 @@
 """How often a step makes the processor wait for a GPU, counted on one that is pretended."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -33,6 +34,42 @@ def test_in_all_layers_at_once_only_a_step_that_retrieves_waits_and_once() -> No
 
 
 SCORES: list[ScoreName] = ["mean_key", "token_keys_8bit", "token_keys_1bit"]
+FEW_LAYERS = replace(SHAPE, num_layers=4)
+
+POLICIES = {
+    score: RetrievalPolicy(ranking=Ranking(score=score)) for score in get_args(ScoreName)
+} | {
+    "layers that vote, and no others kept": RetrievalPolicy(
+        ranking=Ranking(voting_layers=(0, 2)), probes=True
+    ),
+    "layers that vote": RetrievalPolicy(ranking=Ranking(voting_layers=(0, 2))),
+    "mass": RetrievalPolicy(mass=0.5),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_nobody_waits_more_for_any_way_to_rank(policy: str) -> None:
+    rig = HostRig(FEW_LAYERS, "strided", is_pretended=True, policy=POLICIES[policy])
+    found = [rig.ingest(range(NUM_INGESTED)).num_waits]
+    if not POLICIES[policy].probes:
+        found.append(rig.answer(1).num_waits)
+    rig.close()
+    assert found == [0, 1][: len(found)]
+
+
+def test_many_clips_take_as_few_operations_as_one_but_for_their_index_entries() -> None:
+    rig = HostRig(replace(FEW_LAYERS, head_dim=64), "strided", is_pretended=True)
+    one, many = (rig.ingest(range(count)).launches for count in (1, NUM_INGESTED))
+    rig.close()
+    assert many - one == NUM_INGESTED - 1
+
+
+def test_an_answer_takes_few_operations_in_each_layer() -> None:
+    rigs = [HostRig(replace(SHAPE, num_layers=n), "strided", is_pretended=True) for n in (12, 24)]
+    few, many = (rig.answer(1).launches - rig.decode().launches for rig in rigs)
+    for rig in rigs:
+        rig.close()
+    assert many - few <= 24 * 12, "a GPU takes longer to be given one than to do it"
 
 
 @pytest.mark.parametrize("score", SCORES)

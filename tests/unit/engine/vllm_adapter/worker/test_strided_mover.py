@@ -522,7 +522,7 @@ def test_a_clip_counts_as_kept_before_its_copy_is_made_and_is_placed_after_it() 
     assert set(strided.ingest(range(2)).saved) == {"see 0", "see 1"}
     assert strided.worker._device is not None
     streams: Any = strided.worker._device.streams
-    assert len(streams.queues["save"]) == 2
+    assert len(streams.queues["save"]) == 1, "one copy for both, which nobody has waited for"
     plain = Rig("layers")
     plain.ingest(range(2))
     for rig in (plain, strided):
@@ -659,6 +659,63 @@ def test_the_store_gets_what_went_by_the_ring() -> None:
         assert torch.equal(mine.keys, theirs.keys)
         assert torch.equal(mine.values, theirs.values)
     rig.worker.close()
+
+
+def test_clips_of_one_step_are_kept_where_there_is_room_only_in_pieces() -> None:
+    rigs = Rig("layers"), Rig("strided", pool_bytes=6 * CLIP_BYTES)
+    for rig in rigs:
+        rig.ingest(range(6))
+        rig.worker.arena.drop([key(1), key(4)])
+        rig.ingest(range(6, 8))
+        rig.run(WorkerPlan(loads=[loading([0, 6, 7, 5])]), [500])
+    assert_alike(*rigs)
+    assert rigs[1].worker.moves()["unpooled"] == 0
+    assert [kept_by(rigs[1], clip).run is None for clip in (6, 7)] == [False] * 2
+
+
+def test_each_clip_of_a_step_gives_its_room_back_by_itself() -> None:
+    rig = Rig("strided", pool_bytes=6 * CLIP_BYTES)
+    rig.ingest(range(6))
+    for dropped, seen in ((3, 6), (0, 7), (5, 8)):
+        rig.worker.arena.drop([key(dropped)])
+        rig.ingest(range(seen, seen + 1))
+    assert rig.worker.moves()["unpooled"] == 0
+    rig.ingest(range(9, 10))
+    assert rig.worker.moves()["unpooled"] == 1
+
+
+def test_no_more_clips_make_room_for_those_of_a_step_than_there_are_of_these() -> None:
+    rig = Rig("strided", pool_bytes=6 * CLIP_BYTES, store=CacheStoreSection())
+    assert rig.worker.vault is not None
+    rig.ingest(range(5))
+    assert rig.worker.vault.flush(10), "what is still to be written makes no room"
+    rig.ingest(range(5, 8))
+    found = [rig.worker.arena.found_here([key(clip)]) != {} for clip in range(8)]
+    assert found == [False] * 2 + [True] * 6
+    assert rig.worker.moves()["unpooled"] == 0
+    rig.worker.close()
+
+
+@pytest.mark.parametrize("sizes", [(CLIP, CLIP, 4, CLIP), (5, 4, 4)])
+def test_clips_of_several_sizes_and_parts_of_one_are_kept_from_one_step(
+    layout: Layout, sizes: tuple[int, ...]
+) -> None:
+    rigs = Rig("layers", layout=layout), Rig("strided", layout=layout)
+    for rig in rigs:
+        part = saving(9, first=0, count=2)
+        saves = [part, *(saving(clip, size=size) for clip, size in enumerate(sizes))]
+        rig.run(WorkerPlan(saves=saves), [slot for op in saves for slot in op.slots])
+        saves = [saving(9, first=2), saving(8)]
+        report, _ = rig.run(WorkerPlan(saves=saves), [slot for op in saves for slot in op.slots])
+        assert report.saved == {"see 8": [key(8)], "see 9": [key(9)]}
+    for clip in (*range(len(sizes)), 8, 9):
+        mine, theirs = (kept_by(rig, clip) for rig in rigs)
+        assert torch.equal(mine.keys, theirs.keys)
+        assert torch.equal(mine.values, theirs.values)
+        indexed = [rig.worker.arena.index.groups([key(clip)])[0] for rig in rigs]
+        for layer in range(SHAPE.num_layers):
+            entries = [group.entries(layer) for group in indexed]
+            torch.testing.assert_close(entries[1], entries[0], atol=1e-6, rtol=0)
 
 
 def test_room_in_the_pool_is_used_again() -> None:
