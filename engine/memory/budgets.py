@@ -51,10 +51,8 @@ class MemoryBudgets:
         *,
         host_bytes: int,
         beside_bytes: int | None,
-        num_gpus: int = 1,
     ) -> "MemoryBudgets":
-        """What `settings` say, or else what suits the machine. `num_gpus`: over which the model is
-        split."""
+        """What `settings` say, or else what suits the machine."""
         if beside_bytes is None:
             arena = min(host_bytes // 8, _USUAL_ARENA)
             index = min(arena // 2, _LARGEST_INDEX)
@@ -73,7 +71,7 @@ class MemoryBudgets:
             host_bytes=host_bytes,
             beside_bytes=beside_bytes,
             shelf_bytes=shelf,
-            index_host_bytes=index_host if num_gpus == 1 else 0,
+            index_host_bytes=index_host,
             ring_bytes=ring,
         )
 

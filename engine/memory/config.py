@@ -100,8 +100,8 @@ class MemorySection(Section):
     GPU, by which all are ranked, and the best `scan_clips` of them are ranked again by what lies
     here. ``onlooker_store_moves_total`` counts the clips whose entries went here (``index_sunk``),
     and how often the GPU had to give more than `index_gib` all the same (``index_over``). Nothing
-    on a CPU, nor where a model is split over several GPUs. 0: none. None: four times `index_gib`,
-    but at most a sixteenth of the memory that the server may use."""
+    on a CPU. 0: none. None: four times `index_gib`, but at most a sixteenth of the memory that the
+    server may use."""
 
     arena_gib: float | None = Field(default=None, gt=0, le=65536)
     """Memory for segments that are held ready, all streams together; on a GPU it is locked at the

@@ -54,7 +54,6 @@ def make_plan(
         memory,
         host_bytes=int(host_gib * 2**30),
         beside_bytes=int(chip.memory_gb * 1e9 * (1 - share)) * settings.vllm.tensor_parallel_size,
-        num_gpus=settings.vllm.tensor_parallel_size,
     )
     demand = PlannedLoad(
         streams=streams,

@@ -24,7 +24,6 @@ def memory_budgets(settings: EngineSection, *, cpu: bool) -> MemoryBudgets:
         settings.memory,
         host_bytes=machine_memory_bytes(),
         beside_bytes=beside_bytes,
-        num_gpus=settings.vllm.tensor_parallel_size,
     )
     if faults := found.faults():
         raise ConfigError("; ".join(faults))

@@ -33,15 +33,14 @@ class CoarseRows:
         packed = (low + high * 16).flatten(1)
         return torch.cat([scales.contiguous().view(torch.uint8), packed], 1)
 
-    def scores(self, rows: torch.Tensor, query: torch.Tensor, layer: int) -> torch.Tensor:
+    def scores(self, rows: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         """The products of the mean keys of `rows` ([rows, bytes], of one layer) and `query`,
-        [kv_heads * head_dim], as far as that is kept of them; [rows]."""
+        [kv_heads * head_dim], as far as that is kept of them, but for what the center adds to each
+        alike; [rows]."""
         size = self._kv_heads * _SCALE_BYTES
         scales = rows[:, :size].contiguous().view(torch.float32)
-        steps = rows[:, size:].unflatten(1, (self._kv_heads, -1))
+        packed = rows[:, size:].unflatten(1, (self._kv_heads, 1, -1))
+        steps = torch.cat([packed & 15, packed >> 4], 2).flatten(2).float()
         asked = query.unflatten(0, (self._kv_heads, -1))
-        lower, upper = (one.contiguous() for one in asked.chunk(2, -1))
-        low = torch.einsum("nhd,hd->nh", (steps & 15).float(), lower)
-        high = torch.einsum("nhd,hd->nh", (steps >> 4).float(), upper)
-        logits = low + high - _STEPS * asked.sum(-1)
-        return (logits * scales).sum(1) + self._center[layer] @ query
+        logits = torch.einsum("nhd,hd->nh", steps, asked)
+        return (logits.sub_(asked.sum(-1), alpha=_STEPS) * scales).sum(1)

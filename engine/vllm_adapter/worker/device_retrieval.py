@@ -40,8 +40,6 @@ class _Asked:
     op: RetrieveOp
     keys: KeyRuns
     """Keys of the candidates, then of the recent window where the gate compares it."""
-    groups: list[tuple[SegmentGroup, torch.Tensor]]
-    """Groups of the index, and the places of their members among `keys`."""
     segments: list[Segment]
     """The candidates, kept so that their runs are not given away; none for a probe."""
     tokens: torch.Tensor
@@ -52,6 +50,8 @@ class _Asked:
     """New positions of what is placed, [memory slots], counted from the first of `place_turns`."""
     place_turns: Rotation
     """What moves a segment by any number of positions that may be needed, in order."""
+    groups: list[tuple[SegmentGroup, torch.Tensor]] = field(default_factory=list)
+    """Groups of the index, and the places of their members among `keys`."""
     question: slice = field(default_factory=lambda: slice(0))
     """Where the tokens of its question stand among those of all questions."""
     total: torch.Tensor | None = None
@@ -129,6 +129,8 @@ class DeviceRetriever:
             if asked is None or not is_taken:
                 self.others.append(op)
             else:
+                found_in = arena.index.groups(asked.keys, group)
+                asked.groups = [(one, streams.up(one.members.numpy())) for one in found_in]
                 self._asked.append(asked)
         self._questions: _Questions | None = None
         if self._asked:
@@ -241,11 +243,9 @@ class DeviceRetriever:
         def up(numbers: object) -> torch.Tensor:
             return streams.up(np.asarray(numbers, np.int64))
 
-        groups = arena.index.groups(keys)
         return _Asked(
             op,
             keys,
-            [(group, up(group.members.numpy())) for group in groups],
             segments,
             up(firsts[:, None] + np.arange(size)),
             up(bases),

@@ -24,6 +24,7 @@ from onlooker.engine.memory.key_runs import KeyParts, KeyRuns
 from onlooker.engine.vllm_adapter.worker.clustered import ClusteredRows, NumberRuns
 from onlooker.engine.vllm_adapter.worker.clusters import Clusters, Numbers, Vectors
 from onlooker.engine.vllm_adapter.worker.device_slab import DeviceSlab
+from onlooker.engine.vllm_adapter.worker.head_group import ALONE, HeadGroup
 from onlooker.engine.vllm_adapter.worker.index_room import IndexRoom
 from onlooker.engine.vllm_adapter.worker.scores import SCORES, RetrievalScore
 
@@ -100,6 +101,7 @@ class _Slab:
     def group(
         self, members: NDArray[np.int64], rows: NDArray[np.int64], layers: Sequence[int] | None
     ) -> "_Group":
+        """See `DeviceSlab.group`."""
         kept = range(len(self.data)) if layers is None else layers
         return _Group(torch.from_numpy(members), self.data, torch.from_numpy(rows), kept)
 
@@ -297,20 +299,49 @@ class Index:
             if key not in self
         ]
 
-    def groups(self, keys: Iterable[str]) -> list[SegmentGroup]:
-        """The segments of `keys`, all of which are known, in groups by the shape of their
-        entries."""
+    def groups(self, keys: Iterable[str], heads: HeadGroup = ALONE) -> list[SegmentGroup]:
+        """The segments of `keys`, all of which are known, in groups by the shape of their entries.
+
+        Args:
+            heads: the workers that rank the same segments now. They meet here where the index may
+                lie on the host in part.
+        """
         found = [self._find(first, count) for first, count in KeyRuns.of(keys).runs]
         known = [places for places in found if places is not None]
         assert len(known) == len(found), "whoever asks has made sure that all are known"
         if not known:
             return []
         slabs, rows = np.concatenate(known, axis=1)
+        found_in = [(slab, np.flatnonzero(slabs == slab)) for slab in np.unique(slabs).tolist()]
+        # In an order that is the same for all workers: slabs are numbered as they come.
+        found_in.sort(key=lambda one: int(one[1][0]))
+        older = self._older(found_in, rows, heads)
         groups: list[SegmentGroup] = []
-        for slab in np.flatnonzero(np.bincount(slabs)).tolist():
-            members = np.flatnonzero(slabs == slab)
-            groups.append(self._slabs[slab].group(members, rows[members], self.layers))
+        for number, members in found_in:
+            slab = self._slabs[number]
+            if isinstance(slab, _Slab):
+                groups.append(slab.group(members, rows[members], self.layers))
+            else:
+                groups.append(
+                    slab.group(members, rows[members], self.layers, older[members], heads)
+                )
         return groups
+
+    def _older(
+        self,
+        found_in: list[tuple[int, NDArray[np.int64]]],
+        rows: NDArray[np.int64],
+        heads: HeadGroup,
+    ) -> NDArray[np.bool_]:
+        """Which segments lie below for all workers, of those at `rows` of some slabs."""
+        older = np.zeros(len(rows), np.bool_)
+        if self.room is None or not self.room.budget.host_bytes:
+            return older
+        for number, members in found_in:
+            slab = self._slabs[number]
+            assert isinstance(slab, DeviceSlab), "all lie in one room"
+            older[members] = slab.lies_below(rows[members])
+        return np.asarray(heads.all(older.tolist()), np.bool_)
 
     def clustered(
         self, keys: KeyRuns, layers: tuple[int, ...]

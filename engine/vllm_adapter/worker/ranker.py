@@ -170,7 +170,7 @@ class Ranker:
         if look.layer not in self._known:
             keys = self._candidates + self._recent
             if self._groups is None:
-                self._groups = self._index.groups(keys)
+                self._groups = self._index.groups(keys, self._group)
             self._known[look.layer] = self._compared(look, self._groups, len(keys))
         return self._known[look.layer]
 

@@ -160,11 +160,11 @@ class SegmentWorker:
 
     @property
     def _index_budget(self) -> IndexBudget:
-        bound = self._settings.index_bytes
+        bound, host = self._settings.index_bytes, self._settings.index_host_bytes
+        part = self._group.share.part
         return IndexBudget(
-            device_bytes=None if bound is None else self._group.share.part(bound),
-            # Workers with other heads might not agree on what lies below.
-            host_bytes=self._settings.index_host_bytes if self._group.is_alone else 0,
+            device_bytes=None if bound is None else part(bound),
+            host_bytes=part(host) if host else 0,
             scan_rows=self.policy.scan_clips,
         )
 

@@ -70,12 +70,10 @@ def test_a_shelf_has_to_fit_beside_the_index() -> None:
 
 def locked(host_gib: float, **said: object) -> tuple[float, float]:
     """The index's part on the host and the ring, in GiB, beside a GPU that vLLM leaves 20 of."""
-    num_gpus = int(str(said.pop("num_gpus", 1)))
     found = MemoryBudgets.of(
         MemorySection.model_validate(said),
         host_bytes=int(host_gib * GIB),
         beside_bytes=20 * GIB,
-        num_gpus=num_gpus,
     )
     return found.index_host_bytes / GIB, found.ring_bytes / GIB
 
@@ -84,10 +82,6 @@ def test_a_gpus_host_gives_less_for_older_entries_and_for_the_ring_than_for_clip
     assert locked(256) == (10, 0.75), "four times the 2.5 GiB of the GPU"
     assert locked(32) == (2, 0.5)
     assert locked(256, index_host_gib=0, ring_gib=2) == (0, 2)
-
-
-def test_a_model_over_several_gpus_has_its_index_there_alone() -> None:
-    assert locked(256, num_gpus=2) == (0, 0.75)
 
 
 def test_all_that_is_locked_has_to_fit_the_host() -> None:

@@ -202,3 +202,63 @@ def test_a_budget_is_for_all_heads_together() -> None:
     one = whole("strided", pool_bytes=1 << 20).worker._device
     assert one is not None
     assert tokens == [one.pool.num_tokens] * 2
+
+
+_LAYERS = 7
+_ROW_BYTES, _COARSE_BYTES = _LAYERS * 192, _LAYERS * 64
+"""Of the entries of a clip of six tokens, of half of the heads."""
+
+_TOKENS = RetrievalPolicy(ranking=Ranking(score="late_interaction"))
+_PARTLY_ON_HOST = {
+    "index_bytes": 2 * 6 * (_ROW_BYTES + _COARSE_BYTES),
+    "index_host_bytes": 2 * 6 * _ROW_BYTES,
+}
+"""Room for the entries of six clips on the device, and of six on the host, for both halves."""
+
+
+def _halves_of_twelve(scan_clips: int, policy: RetrievalPolicy = _TOKENS) -> Halves:
+    policy = policy.model_copy(update={"scan_clips": scan_clips})
+    return Halves("strided", range(12), policy=policy, **_PARTLY_ON_HOST)
+
+
+def _see_first_clip_last(rig: Rig) -> None:
+    """Have the entries of the first clip lie on the device of this worker, as the newest."""
+    index = rig.worker.arena.index
+    (group,) = index.groups([key(0)])
+    index.put(key(0), torch.stack([group.entries(layer)[0] for layer in range(_LAYERS)]))
+
+
+def _num_sunk(halves: Halves) -> list[int]:
+    return [rig.worker.moves()["index_sunk"] for rig in halves.rigs]
+
+
+@pytest.mark.parametrize("second_look", [None, "mean_key"])
+@pytest.mark.parametrize("is_contrary", [False, True])
+def test_halves_whose_index_lies_on_the_host_in_part_choose_what_the_whole_does(
+    second_look: ScoreName | None, is_contrary: bool
+) -> None:
+    ranking = Ranking(score="late_interaction", second_look=second_look, shortlist_clips=3)
+    policy = RetrievalPolicy(ranking=ranking)
+    halves, one = _halves_of_twelve(6, policy), Rig("strided", policy=policy)
+    one.ingest(range(12))
+    if is_contrary:
+        _see_first_clip_last(halves.rigs[1])
+    for op in (asking(range(11)), asking(range(11), num_slots=0, recent=range(11, 12))):
+        expected, _ = one.run(WorkerPlan(retrievals=[op]), op.question_slots)
+        for report, bad in halves.ask(op):
+            assert report.picked == expected.picked
+            assert bad == set()
+    assert _num_sunk(halves) == [6, 6 + is_contrary]
+
+
+@pytest.mark.parametrize("is_contrary", [False, True])
+def test_halves_agree_on_whom_they_compare_whole_of_those_on_the_host(is_contrary: bool) -> None:
+    halves = _halves_of_twelve(2)
+    if is_contrary:
+        _see_first_clip_last(halves.rigs[1])
+    for op in (asking(range(11)), asking(range(11), num_slots=0, recent=range(11, 12))):
+        (mine, bad), (theirs, their_bad) = halves.ask(op)
+        assert mine.picked == theirs.picked != {}
+        assert bad | their_bad == set()
+    chosen = [rig.worker.arena.index.groups([key(2)])[0] for rig in halves.rigs]
+    assert all(one.below is not None for one in chosen)  # type: ignore[attr-defined]

@@ -60,6 +60,8 @@ class Rig:
         ring_bytes: int = 0,
         store: CacheStoreSection | None = None,
         group: HeadGroup = ALONE,
+        index_bytes: int | None = None,
+        index_host_bytes: int = 0,
     ) -> None:
         whole = ShapedLayers(SHAPE, num_blocks=40, layout=layout)
         self.layers = whole
@@ -76,7 +78,7 @@ class Rig:
             mover=mover, policy=policy or RetrievalPolicy(), pool_bytes=pool_bytes,
             shelf_bytes=shelf_bytes, ring_bytes=ring_bytes,
             arena_bytes=None if store is None else pool_bytes * (1 if mover == "strided" else 2),
-            store=store,
+            store=store, index_bytes=index_bytes, index_host_bytes=index_host_bytes,
         )  # fmt: skip
         # Frequencies of three axes for half of a head of 8.
         rotary = SHAPE.rotary
