@@ -91,6 +91,7 @@ class HostRig:
         self.shape = shape
         num_blocks = -(-num_tokens // BLOCK_TOKENS)
         self.layers = ShapedLayers(shape, num_blocks=num_blocks, put=self._put, device=self._real)
+        self._given_before: dict[tuple[int, ...], tuple[dict[str, torch.Tensor], torch.Tensor]] = {}
         clip_bytes = CLIP_TOKENS * shape.token_bytes
         settings = AdapterSettings(
             mover=mover,
@@ -146,7 +147,7 @@ class HostRig:
 
     def _step(self, plan: WorkerPlan, slots: Sequence[int]) -> StepCost:
         """One step of vLLM's, in its order. The layers' own work is the device's."""
-        tokens, mapping = self.layers.tokens(len(slots)), self._put(torch.tensor(list(slots)))
+        tokens, mapping = self._given(tuple(slots))
         with self.entered(), torch.no_grad():
             if self.device is not None:
                 self.device.reset()
@@ -167,6 +168,14 @@ class HostRig:
             elapsed_s,
             self.worker.take_report(),
         )
+
+    def _given(self, slots: tuple[int, ...]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """What the model computes for a step, and the slots where it lies. Both are brought to the
+        device with the first such step, so that nobody waits for that in the others."""
+        if slots not in self._given_before:
+            tokens = self.layers.tokens(len(slots))
+            self._given_before[slots] = tokens, self._put(torch.tensor(slots))
+        return self._given_before[slots]
 
     def _streams(self, device: torch.device) -> DeviceStreams:
         if self._real is not None:

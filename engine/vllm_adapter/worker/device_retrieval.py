@@ -184,7 +184,7 @@ class DeviceRetriever:
     def _outcome(
         self, asked: _Asked, there: torch.Tensor, parts: Iterator[torch.Tensor]
     ) -> Outcome:
-        is_torn = not bool(there[asked.question].all())
+        is_torn = not there[asked.question].numpy().all()
         if asked.op.place_slots:
             places = [next(parts).long().tolist() for _ in asked.picks]
             picked = [[asked.keys[place] for place in layer] for layer in places]
