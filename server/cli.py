@@ -1,6 +1,7 @@
 """The ``onlooker`` command: serve, show the settings, and the client's own commands."""
 
 import json
+import shutil
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -253,20 +254,21 @@ def _ended(failure: OnlookerError | None) -> int:
 
 
 def _say_next_steps(base: str) -> None:
-    for line in next_steps(base):
+    # A server that `make serve` has started is in an environment that the shell does not know.
+    command = "onlooker" if shutil.which("onlooker") else sys.argv[0]
+    for line in next_steps(base, command):
         _say(line)
 
 
-def next_steps(base: str) -> tuple[str, ...]:
-    """Three things to do with a server that has just been started, for people."""
+def next_steps(base: str, command: str = "onlooker") -> tuple[str, ...]:
+    """Three things to do with a server that has just been started, for people. `command`: how they
+    start ours."""
     server = "" if base == DEFAULT_BASE else f" --server {base}"
-    environ = "" if base == DEFAULT_BASE else f"ONLOOKER_SERVER={base} "
     return (
         "Three things to do next:",
         f"  look and ask      open {base}/ and pick the webcam, or the drawn world",
-        f"  watch a camera    onlooker watch rtsp://CAMERA --ask 'Who is there?'{server}",
-        f"  be told           {environ}python -m onlooker.clients.examples.alert_to_webhook STREAM "
-        "'somebody comes in'",
+        f"  watch a camera    {command} watch rtsp://CAMERA --ask 'Who is there?'{server}",
+        f"  be told           {command} watch demo:// --alert 'a red circle appears'{server}",
     )
 
 

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import httpx
 
-SERVER = os.environ.get("ONLOOKER_SERVER", "http://127.0.0.1:8000")
+SERVER = os.environ.get("ONLOOKER_URL", "http://127.0.0.1:8000")
 KEY = os.environ.get("ONLOOKER_API_KEY", "none")
 
 
@@ -68,4 +68,9 @@ def main(stream: str = "demo", condition: str = "a red circle appears", alerts: 
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except httpx.ConnectError:
+        sys.exit(f"nothing answers at {SERVER}")
+    except KeyboardInterrupt:
+        pass

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from onlooker.clients.python import Client
+from onlooker.core.errors import OnlookerError
 
-SERVER = os.environ.get("ONLOOKER_SERVER", "http://127.0.0.1:8000")
+SERVER = os.environ.get("ONLOOKER_URL", "http://127.0.0.1:8000")
 
 
 async def main(
@@ -33,4 +34,7 @@ def save(pictures: dict[str, bytes], folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except OnlookerError as error:
+        sys.exit(str(error))

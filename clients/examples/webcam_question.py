@@ -12,8 +12,9 @@ import sys
 from onlooker.clients.python import Client
 from onlooker.clients.python.feed import Feed
 from onlooker.clients.python.sources import open_source
+from onlooker.core.errors import OnlookerError
 
-SERVER = os.environ.get("ONLOOKER_SERVER", "http://127.0.0.1:8000")
+SERVER = os.environ.get("ONLOOKER_URL", "http://127.0.0.1:8000")
 NUM_QUESTIONS = 3
 
 
@@ -37,4 +38,7 @@ async def main(
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except* OnlookerError as failed:  # from several tasks at once
+        sys.exit(str(failed.exceptions[0]))

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from tests.fakes.served import Served, jpeg, serving
@@ -15,11 +16,11 @@ LOCAL: dict[str, Any] = {
 }
 
 
-async def started(name: str, served: Served, *arguments: str, folder: Path) -> Any:
+async def started(name: str, served: Any, *arguments: str, folder: Path) -> Any:
     environ = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", f"onlooker.clients.examples.{name}", *arguments,
-        cwd=folder, env={**environ, "ONLOOKER_SERVER": served.base},
+        cwd=folder, env={**environ, "ONLOOKER_URL": served.base},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
 
@@ -79,3 +80,17 @@ async def test_a_session_of_mcp_lists_asks_and_gets_a_picture(tmp_path: Path) ->
         printed = await printed_by(process)
     assert "list_streams" in printed
     assert "get_picture: a picture (image/jpeg" in printed
+
+
+async def test_a_server_that_is_not_there_is_told_in_one_line(tmp_path: Path) -> None:
+    gone = SimpleNamespace(base="http://127.0.0.1:9")
+    sources = {"webcam_question": ("demo://",)}
+    names = ("webcam_question", "alert_to_webhook", "find_a_moment", "mcp_session")
+    processes = [
+        await started(name, gone, *sources.get(name, ()), folder=tmp_path) for name in names
+    ]
+    async with limited("the examples to end"):
+        told = await asyncio.gather(*(process.communicate() for process in processes))
+    for name, (_, err) in zip(names, told, strict=True):
+        (line,) = err.decode().splitlines()
+        assert line.startswith("nothing answers at http://127.0.0.1:9"), name
