@@ -181,7 +181,9 @@ class Looker:
         except CheckLost as error:
             return Words(bare, problem=f"its text could not be written: {error}")
         if schema is None:
-            return Words(text)
+            pause = self._service.model.wording.pause
+            # A piece of commentary that is nothing but its pause says nothing.
+            return Words("" if pause is not None and text == pause.strip() else text)
         return await self._service.in_pool(partial(read_reply, text, schema, bare=bare))
 
     def _forget(self, reply: "asyncio.Task[None]") -> None:

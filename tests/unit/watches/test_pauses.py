@@ -10,7 +10,15 @@ from onlooker.engine.interface import Question
 from onlooker.engine.sampling import PauseRamp
 from onlooker.watches.options import WatchOptions
 from tests.fakes.streams import running_hub
-from tests.unit.watches.test_keeper import EVERY, INFO, VIRTUAL, finish, make_engine, show
+from tests.unit.watches.test_keeper import (
+    EVERY,
+    INFO,
+    VIRTUAL,
+    alerts_about,
+    finish,
+    make_engine,
+    show,
+)
 
 WORDING = dataclasses.replace(INFO.wording, pause=" ...", pause_threshold=0.5, pause_step=-0.25)
 PAUSING = dataclasses.replace(INFO, wording=WORDING)
@@ -81,3 +89,16 @@ async def test_a_rule_can_change_while_the_watch_goes_on() -> None:
         changed = stream.watches.update(watch.watch_id, {"pause_threshold": 0.25})
         assert changed.prompts.pause_ramp == PauseRamp(0.25, -0.25)
         assert changed.trigger is watch.trigger, "it knows what it has seen"
+
+
+@pytest.mark.parametrize(
+    ("info", "reply", "said"),
+    [
+        (PAUSING, "...", []),
+        (PAUSING, "it is {colour} ...", ["it is red ..."]),
+        (INFO, "...", ["..."]),
+    ],
+)
+async def test_a_pause_alone_says_nothing(info: Any, reply: str, said: list[str]) -> None:
+    alerts = await alerts_about(["red"], COMMENTARY, info=info, script=[("(?i)changed", reply)])
+    assert [alert.text for alert in alerts] == said

@@ -139,6 +139,6 @@ def with_pause(pause: str | None) -> Model:
 
 def test_guesses_are_refused_beside_a_models_pause() -> None:
     with pytest.raises(ConfigError, match=r"guessed_tokens is 3.*'commentator'.*watching.pause"):
-        boot.check_guesses(VllmSection(guessed_tokens=3), with_pause(" ..."))
+        boot.prepare(VllmSection(guessed_tokens=3), boot.Recipe(with_pause(" ..."), {}))
     boot.check_guesses(VllmSection(guessed_tokens=0), with_pause(" ..."))
     boot.check_guesses(VllmSection(guessed_tokens=3), with_pause(None))
