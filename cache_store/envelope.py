@@ -91,7 +91,12 @@ def encode(record: SegmentRecord, codec: KvCodec = RAW) -> EncodedRecord:
 
 
 def decode(encoded: EncodedRecord) -> SegmentRecord:
-    """The record with its KV in the original dtype; raw KV is a read-only view of the payload."""
+    """The record with its KV in the original dtype; raw KV is a read-only view of the payload.
+
+    Raises:
+        RecordCorrupt: the payload is none of its codec. Only who made it with a right checksum can
+            bring that about.
+    """
     head = encoded.head
     kv = CODECS[head.codec].decode(encoded.payload, head.dtype, head.shape)
     kv.flags.writeable = False
@@ -241,6 +246,7 @@ def _unseal_head(
     )
     if head.codec not in CODECS:
         raise RecordForeign(f"a record has the unknown codec {head.codec!r}")
-    if CODECS[head.codec].payload_bytes(head.dtype, head.shape) != layout.payload_bytes:
+    least, most = CODECS[head.codec].payload_bounds(head.dtype, head.shape)
+    if not least <= layout.payload_bytes <= most:
         raise RecordCorrupt("the KV of a record is not as long as its shape says")
     return head

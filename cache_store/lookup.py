@@ -1,17 +1,21 @@
 """The answers of the tiered store to its callers."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from onlooker.cache_store.deleter import DeletionStats
 from onlooker.cache_store.envelope import decode
+from onlooker.cache_store.errors import RecordCorrupt
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey
 from onlooker.cache_store.loads import LoadResult
 from onlooker.cache_store.record import SegmentRecord
 from onlooker.cache_store.tier import FetchOutcome, TierStats
 from onlooker.cache_store.write_out import QueueStats
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +32,15 @@ class Lookup:
 
 
 def lookup(key: SegmentKey, result: LoadResult) -> Lookup:
-    """The result for one key, with its KV decoded."""
-    record = result.fetch.record
-    return Lookup(
-        key=key,
-        outcome=result.fetch.outcome,
-        record=None if record is None else decode(record),
-        tier=result.tier,
-    )
+    """The result for one key, with its KV decoded. A record that cannot be decoded is a miss."""
+    encoded = result.fetch.record
+    if encoded is None:
+        return Lookup(key, result.fetch.outcome)
+    try:
+        return Lookup(key, result.fetch.outcome, decode(encoded), result.tier)
+    except RecordCorrupt as error:
+        logger.warning("a record with a right checksum is damaged", extra={"reason": error.message})
+        return Lookup(key, FetchOutcome.CORRUPT)
 
 
 class PutResult(StrEnum):

@@ -6,7 +6,8 @@ content ("was there ever a red star?", "when did it appear?"; see `onlooker.benc
 Rows: `segments` as it is set up by default; `oracle`, the same engine handed the true clips;
 `window_only`, nothing but the recent clips; `full_context`, as many of the newest clips as the
 context holds; `score_*`, each way of ranking, every layer by itself; `codec_*`, stored segments in
-8 and 4 bits, read back from disk. All rows see the same stored hour and the same questions.
+8 and 4 bits or entropy coded, read back from disk. All rows see the same stored hour and the same
+questions.
 `kv_fetched_ratio` is the mean share of the stream's KV that an answer of `segments` read.
 `of_oracle` is what to look at (goal 0.95): the demo model itself is far from perfect.
 
@@ -44,7 +45,7 @@ FIRST_SEED = 1_600_000
 
 AGES_MIN = ((0, 1), (1, 10), (10, 20), (20, 40), (40, 60))
 NEVER = "never there"
-CODECS: tuple[KvCodecName, ...] = ("int8", "int4")
+CODECS: tuple[KvCodecName, ...] = ("int8", "int4", "cachegen")
 MAX_TOKENS = 12
 
 

@@ -10,7 +10,7 @@ Buffer = bytes | bytearray | memoryview
 class KvCodec(Protocol):
     """Turns KV into a payload and back. Stateless, so any thread may call it.
 
-    The size of a payload follows from dtype and shape alone: a payload of another size is damaged.
+    Dtype and shape bound the size of a payload: one of another size is damaged.
     """
 
     name: str
@@ -25,9 +25,16 @@ class KvCodec(Protocol):
         ...
 
     def decode(self, payload: memoryview, dtype: str, shape: tuple[int, ...]) -> KvArray:
-        """Return KV of `shape`; it may be a view of `payload`."""
+        """Return KV of `shape`; it may be a view of `payload`, whose size is within
+        `payload_bounds`.
+
+        Raises:
+            RecordCorrupt: the payload is not what `encode` returns. Codecs in which every payload
+                of the right size stands for some KV never raise.
+        """
         ...
 
-    def payload_bytes(self, dtype: str, shape: tuple[int, ...]) -> int:
-        """The size of every payload for KV of this dtype and shape."""
+    def payload_bounds(self, dtype: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        """The smallest and the greatest size of a payload for KV of this dtype and shape. What
+        decoding takes goes by the shape, and is so bounded by the size of what was read."""
         ...

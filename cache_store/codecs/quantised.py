@@ -76,9 +76,10 @@ class QuantisedCodec:
             else decoded.astype(DTYPES[dtype], copy=False)
         )
 
-    def payload_bytes(self, dtype: str, shape: tuple[int, ...]) -> int:
+    def payload_bounds(self, dtype: str, shape: tuple[int, ...]) -> tuple[int, int]:
         packed = (math.prod(shape) * self._num_bits + 7) // 8
-        return packed + self._num_halves(shape) * _HALF.itemsize
+        size = packed + self._num_halves(shape) * _HALF.itemsize
+        return size, size
 
     def _ranges(self, exact: Floats, axis: int) -> tuple[Floats, Floats]:
         """`low` and `step` over `axis` of [layers, kv_heads, tokens, head_dim]. Each value can be

@@ -21,5 +21,6 @@ class RawCodec:
     def decode(self, payload: memoryview, dtype: str, shape: tuple[int, ...]) -> KvArray:
         return np.frombuffer(payload, DTYPES[dtype]).reshape(shape)
 
-    def payload_bytes(self, dtype: str, shape: tuple[int, ...]) -> int:
-        return math.prod(shape) * DTYPES[dtype].itemsize
+    def payload_bounds(self, dtype: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        size = math.prod(shape) * DTYPES[dtype].itemsize
+        return size, size

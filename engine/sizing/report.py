@@ -32,7 +32,8 @@ def lines(plan: CapacityPlan, model: str) -> list[str]:
         f"{demand.questions_per_min:g} questions a minute each: {plan.load:.2f}; at most "
         f"{plan.max_streams} streams at {TARGET_LOAD:g}",
         f"memory of {demand.hours:g} h each: {plan.num_clips:,.0f} clips, "
-        f"{_gb(plan.stored_gb)} raw (about a half with codec int8, a fourth with int4)",
+        f"{_gb(plan.stored_gb)} raw (about a half with codec int8, a fourth with int4, a fifth "
+        "with cachegen)",
         f"the server takes {budgets.arena_bytes / 2**30:.3g} GiB of its host for {plan.held_clips} "
         f"clips that are held ready, and {budgets.index_bytes / 2**30:.3g} GiB of the GPU for an "
         f"index of {plan.index.max_rows:,} clips{_below(plan)}",

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from onlooker.cache_store.codecs.bfloat16 import from_bfloat16
+from onlooker.cache_store.codecs.cachegen import CacheGenCodec, Levels
 from onlooker.cache_store.codecs.quantised import QuantisedCodec
 from onlooker.cache_store.codecs.table import CODECS
 from onlooker.cache_store.envelope import decode, encode, seal, unseal, unseal_head
@@ -93,7 +94,7 @@ def test_any_raw_record_comes_back_to_the_bit(record: SegmentRecord) -> None:
 
 
 @SETTINGS
-@given(record=records(), codec=st.sampled_from(["int8", "int4"]))
+@given(record=records(), codec=st.sampled_from(["int8", "int4", "cachegen"]))
 def test_any_record_survives_any_codec_in_form(record: SegmentRecord, codec: str) -> None:
     found = decode(unseal(b"".join(seal(encode(record, CODECS[codec]))), record.key))
     assert (found.kv.shape, found.kv.dtype) == (record.kv.shape, record.kv.dtype)
@@ -116,6 +117,47 @@ def test_the_error_of_a_quantised_value_is_at_most_half_a_step(
         step = (spread + low_slack) / (2**num_bits - 1) * (1 + 2.0**-10) + 2.0**-24
         bound = step / 2 + (largest + step) * 2.0**-digits + 2.0**-23
         assert (np.abs(found[:, part] - values[:, part]) <= bound).all()
+
+
+@SETTINGS
+@given(record=records(finite=True), level=st.sampled_from([0.1, 1.0]))
+def test_the_error_of_an_entropy_coded_value_is_at_most_half_a_step(
+    record: SegmentRecord, level: float
+) -> None:
+    values = exact(record.kv, record.dtype)
+    codec = CacheGenCodec(Levels((level,) * 3, (level,) * 3))
+    found = exact(decode(encode(record, codec)).kv, record.dtype)
+    digits = {"float32": 20, "float16": 10, "bfloat16": 7}[record.dtype]
+    largest = np.abs(values).max(axis=3, keepdims=True)  # of each channel
+    # A spread is at most twice the largest value; a channel whose steps must fit a byte may need
+    # wider ones, for differences that are at most twice as large as its values.
+    spread = 2 * np.abs(values).max(axis=(3, 4), keepdims=True)
+    step = np.maximum(level * spread * (1 + 2.0**-10), 2 * 2 * largest / 126) + 2.0**-14
+    # A value is the sum of two that are rounded, and is not beyond what float16 can hold.
+    bound = step / 2 + (2 * largest + step) * 2.0**-digits + 2.0**-20
+    assert (np.abs(found - values) <= bound).all()
+
+
+@SETTINGS
+@given(data=st.data(), shape=SHAPES, dtype=st.sampled_from(sorted(DTYPES)))
+def test_any_entropy_coded_bytes_are_refused_or_are_finite_kv(
+    data: st.DataObject, shape: tuple[int, ...], dtype: str
+) -> None:
+    codec = CacheGenCodec()
+    least, most = codec.payload_bounds(dtype, shape)
+    kv = np.zeros(shape, DTYPES[dtype])
+    whole = bytes(codec.encode(kv, dtype))
+    assert least <= len(whole) <= most
+    at = data.draw(st.integers(0, len(whole)))
+    junk = data.draw(st.binary(min_size=max(0, least - at), max_size=max(least - at, 60)))
+    payload = whole[:at] + junk
+    try:
+        found = codec.decode(memoryview(payload), dtype, shape)
+    except RecordCorrupt:
+        assert payload != whole
+    else:
+        assert (found.shape, found.dtype) == (shape, DTYPES[dtype])
+        assert np.isfinite(exact(found, dtype)).all()
 
 
 @SETTINGS
@@ -142,7 +184,7 @@ def test_any_bytes_are_refused_or_are_a_record(key: SegmentKey, data: bytes) -> 
         unseal(b"OLKV\x01\x00\x00\x00" + data, key)
 
 
-@pytest.mark.parametrize("codec", ["raw", "int4"])
+@pytest.mark.parametrize("codec", ["raw", "int4", "cachegen"])
 def test_every_single_flipped_bit_is_noticed(codec: str) -> None:
     data = bytearray(b"".join(seal(make_encoded(1, shape=(1, 2, 1, 2, 4), codec=CODECS[codec]))))
     key = make_key(1)
