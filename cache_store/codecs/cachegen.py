@@ -190,7 +190,7 @@ def _decode_plane(
     size = num_heads * num_groups * head_dim
     halves = symbols[at : at + 2 * size].reshape(2, -1).T
     anchors = np.ascontiguousarray(halves).view("<i2").reshape(num_heads, num_groups, head_dim)
-    at, end = at + 2 * size, at + size + plane.size
+    at, end = at + 2 * size, int(at + size + plane.size)
     others = symbols[at:end].view(np.int8).reshape(num_heads, -1, head_dim)
     plane[:, ::GROUP] = anchors * scale
     plane[:, is_other] = others * scale + plane[:, ::GROUP][:, group]

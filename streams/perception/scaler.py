@@ -1,6 +1,7 @@
 """`Scaler`: brings decoded frames to a size, as RGB, the cheap way."""
 
 import math
+from typing import Any
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -62,8 +63,9 @@ class Scaler:
 def _pixels_of(frame: VideoFrame) -> Pixels:
     """The pixels of an RGB frame that nobody else has: where they lie, if nothing lies between
     their rows."""
-    (plane,) = frame.planes
+    plane: Any = frame.planes[0]  # a buffer, which its types do not say
     if plane.line_size != 3 * frame.width:
         return np.asarray(frame.to_ndarray(), dtype=np.uint8)
     rows = (frame.height, frame.width, 3)
-    return np.frombuffer(plane, np.uint8, math.prod(rows)).reshape(rows)
+    lying: Pixels = np.frombuffer(plane, np.uint8, math.prod(rows))
+    return lying.reshape(rows)

@@ -151,10 +151,10 @@ class StridedMover:
         taken = self._view.gather(self._streams.up(slots))
         row = 0
         for ops in self._together(saves):
-            found: torch.Tensor | None = taken[row : row + sum(len(op.slots) for op in ops)]
-            row += sum(len(op.slots) for op in ops)
-            if not _is_plain(ops[0]):
-                found = self._collected(ops[0], found)
+            num_rows = sum(len(op.slots) for op in ops)
+            theirs = taken[row : row + num_rows]
+            row += num_rows
+            found = theirs if _is_plain(ops[0]) else self._collected(ops[0], theirs)
             if found is not None:
                 yield from self._saved(ops, found)
 
@@ -218,8 +218,8 @@ class StridedMover:
                 segment = _in_pool(run, span)
                 moved = self._ring.move_on(span.key, segment)
             else:
-                halves = own.cpu().transpose(0, 1).chunk(2, -1)
-                segment = _segment(*(half.contiguous() for half in halves), span)
+                keys, values = own.cpu().transpose(0, 1).chunk(2, -1)
+                segment = _segment(keys.contiguous(), values.contiguous(), span)
             written = None if run is None else self._pool.written
             yield SavedSegment(op, segment, entries, stored, written, moved=moved)
 
