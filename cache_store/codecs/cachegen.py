@@ -182,15 +182,15 @@ def _decode_plane(
     ends. `scale`: a step of each channel, [kv_heads, 1, head_dim]."""
     num_heads, num_tokens, head_dim = plane.shape
     if not has_anchors:
-        end = at + plane.size
+        end = at + int(plane.size)
         np.multiply(symbols[at:end].view(np.int8).reshape(plane.shape), scale, out=plane)
         return end
     is_other, group = _groups(num_tokens)
     num_groups = num_tokens - len(group)
-    size = num_heads * num_groups * head_dim
+    size: int = num_heads * num_groups * head_dim
     halves = symbols[at : at + 2 * size].reshape(2, -1).T
     anchors = np.ascontiguousarray(halves).view("<i2").reshape(num_heads, num_groups, head_dim)
-    at, end = at + 2 * size, int(at + size + plane.size)
+    at, end = at + 2 * size, at + size + int(plane.size)
     others = symbols[at:end].view(np.int8).reshape(num_heads, -1, head_dim)
     plane[:, ::GROUP] = anchors * scale
     plane[:, is_other] = others * scale + plane[:, ::GROUP][:, group]

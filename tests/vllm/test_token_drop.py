@@ -79,7 +79,8 @@ def some_of(piece: Any, rows: Any, offsets: Any) -> Any:
 
 def filled(piece: Any, rows: Any, before: Any, anchors: Any, offsets: Any) -> Any:
     """The reference's whole segment: rows that were not computed have the keys, without position,
-    and the values of the clip before, and are changed as the rows of `anchors` are on average."""
+    and the values of the clip before, and are changed as the rows of `anchors` are, above all as
+    those whose values were most like theirs."""
     whole = replace(piece, keys=[], values=[], offsets=offsets, queries=[])
     others = np.setdiff1d(np.arange(offsets.shape[1]), rows)
     for name in ("keys", "values"):
@@ -87,7 +88,13 @@ def filled(piece: Any, rows: Any, before: Any, anchors: Any, offsets: Any) -> An
             source = getattr(before, name)[layer]
             made = torch.full((offsets.shape[1], *computed.shape[1:]), torch.nan)
             made[rows] = computed
-            made[others] = source[others] + (made[anchors] - source[anchors]).mean(0)
+            values = before.values[layer].flatten(1).double()
+            among = values[np.concatenate([others, anchors])]
+            spread = (among - among.mean(0)).square().sum(1).mean()
+            apart = (values[others][:, None] - values[anchors][None]).square().sum(-1)
+            shares = (-2 * apart / spread).softmax(1).to(made.dtype)
+            drift = (made[anchors] - source[anchors]).flatten(1)
+            made[others] = source[others] + (shares @ drift).unflatten(1, made.shape[1:])
             assert not made.isnan().any()
             getattr(whole, name).append(made)
     return whole

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -210,9 +211,22 @@ def test_a_filled_clip_has_the_rows_of_another_turned_to_where_it_stands(
     assert torch.equal(one.values, two.values)
 
 
-def test_filled_rows_have_changed_as_the_anchors_have_on_average(layout: Layout) -> None:
+def goes_by(
+    values: torch.Tensor, row: int, anchors: Sequence[int], among: list[int]
+) -> list[float]:
+    """By how much a row goes by each anchor, of values [rows, kv_heads, head_dim] in a layer. It
+    was filled with others, `among` which all the anchors count, too."""
+    flat = values.flatten(1)
+    mean = flat[among].mean(0)
+    spread = sum(float((flat[one] - mean).square().sum()) for one in among) / len(among)
+    near = [math.exp(-2 * float((flat[row] - flat[a]).square().sum()) / spread) for a in anchors]
+    return [one / sum(near) for one in near]
+
+
+def test_filled_rows_have_changed_as_those_anchors_that_were_like_them(layout: Layout) -> None:
     rigs = both(layout=layout)
-    op = filling(8, source=2, count=CLIP - 2, anchors=[0, 2, 3])
+    anchors = [0, 2, 3]
+    op = filling(8, source=2, count=CLIP - 2, anchors=anchors)
     for rig in rigs:
         report, _ = rig.run(WorkerPlan(saves=[op]), op.slots)
         assert report.saved == {"see 8": [key(8)]}
@@ -223,14 +237,19 @@ def test_filled_rows_have_changed_as_the_anchors_have_on_average(layout: Layout)
         shifted = rotary.shift(other.keys, torch.full((CLIP,), 40 + 2 - other.base))
         for layer in range(SHAPE.num_layers):
             plain = rotary.remove(found.keys[layer], after)
-            stood = rotary.remove(shifted[layer], after)
-            drift = (plain[[0, 2, 3]] - stood[[0, 2, 3]]).mean(0)
+            key_drift = (plain - rotary.remove(shifted[layer], after))[anchors]
+            value_drift = (found.values[layer] - other.values[layer])[anchors]
             there = rotary.remove(shifted[layer, :2], after[:, CLIP - 2 :])
-            torch.testing.assert_close(plain[CLIP - 2 :], there + drift, atol=1e-5, rtol=0)
-            drift = (found.values[layer] - other.values[layer])[[0, 2, 3]].mean(0)
-            torch.testing.assert_close(
-                found.values[layer, CLIP - 2 :], other.values[layer, :2] + drift
-            )
+            for row in (0, 1):
+                shares = goes_by(other.values[layer], row, anchors, [0, 1, *anchors])
+                assert max(shares) - min(shares) > 0.1
+                by = torch.tensor(shares)[:, None, None]
+                moved = there[row] + (by * key_drift).sum(0)
+                torch.testing.assert_close(plain[CLIP - 2 + row], moved, atol=1e-4, rtol=0)
+                moved = other.values[layer, row] + (by * value_drift).sum(0)
+                torch.testing.assert_close(
+                    found.values[layer, CLIP - 2 + row], moved, atol=1e-4, rtol=0
+                )
     one, two = (kept_by(rig, 8) for rig in rigs)
     torch.testing.assert_close(one.keys, two.keys)
     torch.testing.assert_close(one.values, two.values)
