@@ -227,7 +227,8 @@ def mean_query(queries: torch.Tensor, kv_heads: int) -> torch.Tensor:
     """
     head_dim = queries.shape[-1]
     group = queries.shape[1] // kv_heads
-    query = queries.unflatten(1, (kv_heads, group)).mean((0, 2), dtype=torch.float32)
+    # Two means are several times faster on a CPU than one over both axes.
+    query = queries.mean(0, dtype=torch.float32).unflatten(0, (kv_heads, group)).mean(1)
     return query.flatten() * (head_dim**-0.5 / kv_heads)
 
 

@@ -69,7 +69,7 @@ def test_an_answer_takes_few_operations_in_each_layer() -> None:
     few, many = (rig.answer(1).launches - rig.decode().launches for rig in rigs)
     for rig in rigs:
         rig.close()
-    assert many - few <= 24 * 12, "a GPU takes longer to be given one than to do it"
+    assert many - few <= 26 * 12, "a GPU takes longer to be given one than to do it"
 
 
 @pytest.mark.parametrize("score", SCORES)
