@@ -97,6 +97,10 @@ class Wording:
     """Probability (0-1) of its least likely token from which the model is believed what it says has
     changed. Below it, the diary says what is to be seen instead, where the model is surer of
     that."""
+    names_colors: bool = False
+    """Whether the model names the colour of what it says has come. Then the diary does not believe
+    what it says has changed where that names no colour that the picture has more of than before,
+    and says what is to be seen instead."""
     new_scene: str = r"^\W*the (?:scene|picture|view)(?: has)?(?: just)? change[sd]"
     """Regular expression of replies to `commentary` that only say that a scene begins. What is to
     be seen in it is asked then."""

@@ -50,6 +50,7 @@ from onlooker.streams.diary.diary_keeper import DiaryKeeper
 from onlooker.streams.diary.diary_writer import DiaryWriter
 from onlooker.streams.diary.digest import items_of
 from onlooker.streams.diary.periods import WallClock
+from onlooker.streams.diary.scene_gate import unnamed
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.moments.config import MomentsSection
 from onlooker.streams.moments.moment_finder import MomentFinder
@@ -349,6 +350,9 @@ def _is_true(hour: Hour, text: str, entry: DiaryEntry) -> bool:
     changed = set[str]()
     if at:
         changed = {sentence(one) for one in differences(view.last(at - 1), view.last(at))}
+    text, hints = _without_hints(text)
+    if hints - {kind[0] for kind in view.shown[at] - (view.shown[at - 1] if at else set())}:
+        return False
     listed = _listed(text)
     if listed is not None:
         return listed == now
@@ -362,6 +366,12 @@ def _is_true(hour: Hour, text: str, entry: DiaryEntry) -> bool:
         if not is_so:
             return False
     return True
+
+
+def _without_hints(text: str) -> tuple[str, set[str]]:
+    """What the model said, and the colours of which the diary says that something came."""
+    hint = unnamed(r"(\w+)")
+    return re.sub(rf"(?:\. )?{hint}", "", text), set(re.findall(hint, text))
 
 
 def _listed(text: str) -> set[str] | None:

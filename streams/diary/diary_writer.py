@@ -36,9 +36,10 @@ from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.scheduler.request_class import RequestClass
 from onlooker.scheduler.ticket import Ticket
 from onlooker.streams.diary.periods import WallClock
-from onlooker.streams.diary.scene_gate import Novelty, SceneGate
+from onlooker.streams.diary.scene_gate import News, Novelty, SceneGate, unnamed
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
+from onlooker.watches.triggers.sight import colors_in
 
 _log = logging.getLogger("onlooker.streams.diary")
 
@@ -85,6 +86,8 @@ class _Due:
     seen: _Seen
     is_scene: bool
     """Whether it says what is to be seen, rather than what has changed."""
+    colors: frozenset[str] = frozenset()
+    """The colours that the picture has more of than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,15 +210,15 @@ class DiaryWriter:
     async def _look(self, seen: _Seen) -> None:
         clip = seen.clip
         measured = partial(self._gate.measure, clip)
-        novelty = await asyncio.get_running_loop().run_in_executor(self._pool, measured)
-        if novelty is not Novelty.NOTHING or self._has_gap:
-            self._note_due(seen, novelty)
+        news = await asyncio.get_running_loop().run_in_executor(self._pool, measured)
+        if news.novelty is not Novelty.NOTHING or self._has_gap:
+            self._note_due(seen, news)
         is_over = self.summaries.is_over(clip.start_s, seen.wall_s)
         if is_over or len(self._due) >= self._diary.settings.max_together:
             await self._write()
         await self.summaries.note(clip.start_s, seen.wall_s)
 
-    def _note_due(self, seen: _Seen, novelty: Novelty) -> None:
+    def _note_due(self, seen: _Seen, news: News) -> None:
         if self._must_leave_out(seen.clip):
             self._has_gap = True
             self._keeper.count("skipped")
@@ -225,7 +228,8 @@ class DiaryWriter:
             gather_s, now_s = self._diary.settings.gather_s, self._clock.now_s()
             beat_s = math.floor(now_s / gather_s + 1) * gather_s if gather_s else now_s
             self._due_at_s = beat_s
-        self._due.append(_Due(seen, novelty is Novelty.SCENE or self._has_gap))
+        is_scene = news.novelty is Novelty.SCENE or self._has_gap
+        self._due.append(_Due(seen, is_scene, news.colors))
         self._settled.clear()
         self._has_gap = False
         self._noted_s.append(seen.clip.start_s)
@@ -264,28 +268,35 @@ class DiaryWriter:
         """A sentence; None where it could not be written."""
         async with self._keeper.room:
             try:
-                return await self._sentence(due.seen.clip, is_scene=due.is_scene)
+                return await self._sentence(due)
             except (ServiceError, ClientError, CapacityError) as error:
                 self._has_gap = True
                 self._keeper.count("failed")
                 _log.debug("a sentence was not written", extra={"detail": error.message})
                 return None
 
-    async def _sentence(self, clip: Clip, *, is_scene: bool) -> str:
+    async def _sentence(self, due: _Due) -> str:
         """What the model says; empty where it has nothing to say. Where it is not sure of what has
-        changed, or that is the whole scene, it says what is to be seen."""
-        wording, at_s = self._engine.info.wording, clip.end_s
+        changed, that lacks what the picture shows, or is the whole scene, it says what is to be
+        seen."""
+        wording, at_s = self._engine.info.wording, due.seen.clip.end_s
         said: _Said | None = None
-        if not is_scene:
+        if not due.is_scene:
             said = await self._asked(wording.commentary, at_s, num_clips=wording.num_clips)
-            if any(said.text.startswith(start) for start in wording.silence):
+            is_silent = any(said.text.startswith(start) for start in wording.silence)
+            if wording.names_colors and due.colors.difference(colors_in(said.text)):
+                said = None
+            elif is_silent:
                 return ""
-            if re.match(wording.new_scene, said.text, re.IGNORECASE):
+            elif re.match(wording.new_scene, said.text, re.IGNORECASE):
                 said = None
             elif said.chance >= wording.sure_commentary:
                 return said.text
         seen = await self._asked(wording.scene, at_s, num_clips=wording.num_scene_clips)
-        return seen.text if said is None or seen.chance >= said.chance else said.text
+        if said is not None and seen.chance < said.chance:
+            return said.text
+        lacking = due.colors.difference(colors_in(seen.text)) if wording.names_colors else ()
+        return ". ".join([seen.text, *(unnamed(color) for color in sorted(lacking))])
 
     async def _sum_up(self, notes: str) -> str:
         wording, settings = self._engine.info.wording, self._diary.settings

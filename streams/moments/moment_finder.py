@@ -27,6 +27,7 @@ from onlooker.engine.interface import (
 )
 from onlooker.engine.memory.times import Now
 from onlooker.engine.wording import Wording
+from onlooker.streams.diary.scene_gate import unnamed
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
 from onlooker.streams.moments.config import MomentsSection
@@ -35,6 +36,7 @@ from onlooker.streams.moments.presence import Presence
 from onlooker.streams.moments.question_plan import QuestionPlan, Wanted, plan_of
 from onlooker.streams.moments.stretches import stretches_of
 from onlooker.streams.moments.telling import MAX_TOLD, counted, fitted, listed, num_tokens
+from onlooker.watches.triggers.sight import colors_in
 
 MAX_SUMMARY_ENTRIES = 20_000
 
@@ -131,7 +133,13 @@ class MomentFinder:
         try:
             if plan.wanted is Wanted.SUMMARY:
                 return await self._found(plan, "", limit=MAX_SUMMARY_ENTRIES)
-            found = await self._found(plan, " ".join(plan.subject))
+            asked = " ".join(plan.subject)
+            found = await self._found(plan, asked)
+            for color in colors_in(asked):  # something of it came that the model did not name
+                found += [
+                    one for one in await self._found(plan, unnamed(color)) if one not in found
+                ]
+            found.sort(key=lambda one: one.start_s)
             if found or len(plan.subject) < MIN_LOOSE_WORDS:
                 return found
             # The diary may have another word for one of them.

@@ -122,6 +122,8 @@ class MomentSearch:
         """Look at the clips before stretches, but for the first, before which nothing counts."""
         chosen = [index for index in chosen if not self._stretches[index].is_first]
         await self._presence.look([self._stretches[index].before_s for index in chosen])
+        if not self._is_of_event:
+            await self._look([index - 1 for index in chosen if self._is_doubtful_before(index)])
 
     async def _look_at_all(self, start: int, end: int) -> None:
         """Look at all stretches of a span, and again where it seems to begin or to end. Those that
@@ -158,9 +160,17 @@ class MomentSearch:
         """Whether it is so in a stretch, by all looks at it; None where there was none. What the
         diary does not name is not believed before all looks are there."""
         margin = self._margin(index) if index in self._looked else None
-        if margin is None or margin < 0:
-            return None if margin is None else False
+        if margin is None:
+            return None
+        if margin < self._least(index):
+            return False
         return self._stretches[index].is_phrase or self._is_looked_through(index)
+
+    def _least(self, index: int) -> float:
+        """The margin from which it counts as so: more where the diary does not say so in so many
+        words."""
+        one = self._stretches[index]
+        return 0.0 if self._is_of_event or one.is_phrase else DECIDED
 
     def _margin(self, index: int) -> float | None:
         """How far what is known speaks for it, a look on average, in log-odds."""
@@ -192,7 +202,12 @@ class MomentSearch:
         margin = self._presence.margin(self._stretches[index].entry.end_s)
         if margin is None:
             return False
-        return abs(margin) < SURE or (margin > 0 and not self._stretches[index].is_phrase)
+        return margin > -SURE
+
+    def _is_doubtful_before(self, index: int) -> bool:
+        """Whether it just seems to be so in the clip before a stretch, which may deceive."""
+        margin = self._presence.margin(self._stretches[index].before_s)
+        return margin is not None and 0 <= margin < SURE
 
     def _so_before(self, index: int) -> bool | None:
         if self._stretches[index].is_first:

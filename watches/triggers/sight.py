@@ -76,6 +76,11 @@ def colors_in(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.findall(r"[a-z]+", text.lower()) if word in HUE_DEGREES)
 
 
+def colors_of(chosen: NDArray[np.bool_]) -> frozenset[str]:
+    """The words for some of the colours of `Hues`."""
+    return frozenset(color for color, is_one in zip(_COLORS, chosen, strict=True) if is_one)
+
+
 class SightGate:
     """Says clip by clip whether a watch's question can have a new answer.
 

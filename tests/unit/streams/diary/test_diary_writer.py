@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from onlooker.cache_store.config import DiarySection
 from onlooker.cache_store.diary import DiaryQuery, Level
@@ -140,9 +141,9 @@ async def running(work: Coroutine[Any, Any, None]) -> AsyncIterator["asyncio.Tas
             await task
 
 
-def with_square() -> Pixels:
-    """A red picture with something blue in it: a change, and no other scene."""
-    pixels = make_pixels("red").copy()
+def with_square(colour: str = "red") -> Pixels:
+    """A plain picture with something blue in it: a change, and no other scene."""
+    pixels = make_pixels(colour).copy()
     pixels[:60, :60] = (0, 0, 255)
     return pixels
 
@@ -169,6 +170,32 @@ async def test_what_the_model_is_not_sure_has_changed_is_told_by_what_is_to_be_s
             await written.see("red", with_square())
             await written.writer.settle()
             assert (await written.told())[-1] == (1.0, told)
+
+
+@pytest.mark.parametrize("said", ["A pink cat came in.", "nothing"])
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ("{seen_until_s:.0f} blue box", "1 blue box"),
+        ("{seen_until_s:.0f} box", "1 box. Something blue appeared"),
+    ],
+)
+async def test_a_colour_that_came_and_is_not_named_is_told(said: str, seen: str, told: str) -> None:
+    script = ((r"to be seen", seen), (r"has just changed", said))
+    wording = replace(DEFAULT_WORDING, names_colors=True)
+    async with writing(script=script, wording=wording) as written:
+        await written.see("grey", with_square("grey"))
+        await written.writer.settle()
+        assert (await written.told())[-1] == (1.0, told)
+
+
+async def test_what_names_the_colour_that_came_is_believed() -> None:
+    script = ((r"to be seen", "Grey."), (r"has just changed", "A Blue box came in."))
+    wording = replace(DEFAULT_WORDING, names_colors=True)
+    async with writing(script=script, wording=wording) as written:
+        await written.see("grey", with_square("grey"))
+        await written.writer.settle()
+        assert (await written.told())[-1] == (1.0, "A Blue box came in.")
 
 
 async def test_sentences_are_asked_for_together() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip, Frame, Pixels
-from onlooker.streams.diary.scene_gate import Novelty, SceneGate
+from onlooker.streams.diary.scene_gate import News, Novelty, SceneGate
 
 GREY = 128
 
@@ -18,6 +18,10 @@ def picture(*things: tuple[int, int, tuple[int, int, int]]) -> Pixels:
 
 
 def measure(*pictures: Pixels) -> list[Novelty]:
+    return [one.novelty for one in news(*pictures)]
+
+
+def news(*pictures: Pixels) -> list[News]:
     gate = SceneGate()
     found = []
     for index, pixels in enumerate(pictures):
@@ -26,13 +30,13 @@ def measure(*pictures: Pixels) -> list[Novelty]:
     return found[1:]
 
 
-RED, BLACK = (220, 30, 30), (0, 0, 0)
+RED, BLUE, BLACK = (220, 30, 30), (30, 30, 220), (0, 0, 0)
 
 
 def test_the_first_clip_begins_a_scene() -> None:
     frame = Frame(0, 0.0, 0.0, picture())
     clip = Clip(StreamId("door"), 0, (frame, frame))
-    assert SceneGate().measure(clip) is Novelty.SCENE
+    assert SceneGate().measure(clip).novelty is Novelty.SCENE
 
 
 def test_another_picture_altogether_is_another_scene() -> None:
@@ -62,3 +66,20 @@ def test_a_change_without_colour_beside_what_moves_is_one() -> None:
     steps = [picture((left, 50, RED)) for left in (10, 18, 26)]
     steps.append(picture((34, 50, RED), (60, 4, BLACK)))
     assert measure(*steps)[-1] is Novelty.CHANGE
+
+
+def test_colours_that_the_picture_has_more_of_are_told_and_others_are_not() -> None:
+    red = picture((30, 30, RED))
+    both = picture((40, 30, RED), (10, 10, BLUE))
+    assert [one.colors for one in news(picture(), red, both, red, picture((30, 30, BLUE)))] == [
+        {"red"},
+        {"blue"},
+        frozenset(),
+        {"blue"},
+    ]
+
+
+def test_a_third_of_the_picture_is_another_scene() -> None:
+    part = picture()
+    part[:26] = RED
+    assert measure(picture(), part) == [Novelty.SCENE]

@@ -1,15 +1,21 @@
 """Questions about the past as a whole, where the diary does not answer throughout."""
 
+import math
 from collections.abc import AsyncIterator
 from typing import cast
 
+import pytest
+
+from onlooker.cache_store.diaries.words import words_of
 from onlooker.cache_store.diary import DiaryEntry, DiaryQuery
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import Overloaded
 from onlooker.core.ids import StreamId
+from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.interface import AnswerDelta, AnswerEvent, Engine, Question
+from onlooker.engine.interface import AnswerDelta, AnswerEnd, AnswerEvent, Engine, Question
 from onlooker.engine.memory.times import Now
+from onlooker.streams.diary.periods import WallClock
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
 from onlooker.streams.moments.config import MomentsSection
@@ -29,6 +35,30 @@ class ShortOfBreath(StreamDiary):
         return [make_entry(1.0, "A dog came in.")]
 
 
+class Kept(StreamDiary):
+    """Some sentences, each a second later."""
+
+    def __init__(self, *texts: str) -> None:
+        self.entries = [make_entry(float(at_s), text) for at_s, text in enumerate(texts)]
+
+    async def find_all(self, query: DiaryQuery) -> list[DiaryEntry]:
+        wanted = set(words_of(query.words))
+        found = [one for one in self.entries if query.start_s <= one.start_s <= query.end_s]
+        return [one for one in found if wanted.issubset(words_of(one.text))][: query.limit]
+
+
+class Seeing(ScriptedEngine):
+    """Sees what is asked for in the clips of some seconds."""
+
+    def __init__(self, *seen_s: int) -> None:
+        super().__init__()
+        self.seen_s = seen_s
+
+    async def check(self, check: Check) -> CheckResult:
+        is_so = math.floor(check.asked_s) in self.seen_s
+        return CheckResult(logprobs=(0.0, -8.0) if is_so else (-8.0, 0.0))
+
+
 async def _settled() -> None:
     pass
 
@@ -37,15 +67,32 @@ async def _model_says(question: Question, engine: Engine) -> AsyncIterator[Answe
     yield AnswerDelta("Twice.")
 
 
-async def test_where_the_diary_stops_answering_the_model_answers_alone() -> None:
-    finder = MomentFinder(
-        ShortOfBreath(),
-        cast(Summaries, None),  # nothing is told
+def _finder(diary: StreamDiary, summaries: Summaries) -> MomentFinder:
+    return MomentFinder(
+        diary,
+        summaries,
         settle=_settled,
         settings=MomentsSection(),
         clock=ManualClock(),
         is_live=True,
     )
+
+
+@pytest.mark.parametrize(("hint", "moments"), [("Something red appeared", [2.0]), ("Dark", None)])
+async def test_a_colour_that_came_without_a_name_is_looked_at_too(
+    hint: str, moments: list[float] | None
+) -> None:
+    diary = Kept("Dark", "A blue box", f"A blue box. {hint}", "A blue box", "Dark")
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    text = "How often did a red box appear?"
+    question = Question(text=text, stream_id=StreamId("door"), asked_s=9.0)
+    events = finder.answer(question, Now.of(question, None), Seeing(2, 3), otherwise=_model_says)
+    ends = [event for event in [one async for one in events] if isinstance(event, AnswerEnd)]
+    assert [[one.at_s for one in end.moments] for end in ends] == ([moments] if moments else [])
+
+
+async def test_where_the_diary_stops_answering_the_model_answers_alone() -> None:
+    finder = _finder(ShortOfBreath(), cast(Summaries, None))  # nothing is told
     question = Question(text="How often was there a dog?", stream_id=StreamId("door"), asked_s=9.0)
     events = finder.answer(
         question, Now.of(question, None), ScriptedEngine(), otherwise=_model_says

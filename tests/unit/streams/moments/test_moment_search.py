@@ -28,12 +28,15 @@ class Onlooker(ScriptedEngine):
     def __init__(self, shown: str, wrong: Sequence[int], failing: Sequence[int] = ()) -> None:
         super().__init__()
         self.shown, self.wrong, self.failing = shown, wrong, failing
+        self.unsure: Sequence[int] = ()
 
     async def check(self, check: Check) -> CheckResult:
         self.checks.append(check)
         index = min(math.floor(check.asked_s), len(self.shown) - 1)
         if index in self.failing:
             return CheckResult(logprobs=(-math.inf, -math.inf))  # it cannot be told
+        if index in self.unsure:
+            return CheckResult(logprobs=(-0.6, -0.8))  # just a yes
         is_so = (self.shown[index] == "#") != (index in self.wrong)
         sure = 5.0 + index / 1000  # no two clips look quite the same
         return CheckResult(logprobs=(0.0, -sure) if is_so else (-sure, 0.0))
@@ -91,7 +94,18 @@ async def test_only_what_is_named_is_looked_at_where_sweeping_is_off() -> None:
     written = {0: "Dark.", 3: DOG, 6: "Dark.", 10: CAT, 13: "Dark."}
     looks = Looks("...###....###...", written, sweeps=False)
     assert times(await looks.search.each()) == [3.0]
-    assert {math.floor(check.asked_s) for check in looks.engine.checks} <= {2, 3}
+    assert {math.floor(check.asked_s) for check in looks.engine.checks} <= {2, 3, 4, 5}
+
+
+async def test_what_is_named_by_mistake_is_none_where_the_clips_after_it_do_not_show_it() -> None:
+    looks = Looks("..........", {0: "Dark.", 3: DOG, 7: CAT}, wrong=[3], sweeps=False)
+    assert times(await looks.search.each()) == []
+
+
+async def test_it_begins_where_it_barely_seemed_so_in_the_one_clip_before() -> None:
+    looks = Looks("......###...", {0: "Dark.", 2: CAT, 6: DOG, 9: "Dark."}, sweeps=False)
+    looks.engine.unsure = [5]
+    assert times(await looks.search.each()) == [6.0]
 
 
 @pytest.mark.parametrize("wrong", [[10], [0], [13]])
