@@ -13,7 +13,6 @@ from enum import Enum
 from typing import Literal
 
 from onlooker.core.errors import (
-    Conflict,
     InvalidRequest,
     NotFound,
     Overloaded,
@@ -23,7 +22,7 @@ from onlooker.core.errors import (
 from onlooker.core.ids import StreamId, new_id, split_stream_id
 from onlooker.core.media import Cover, FrameMessage
 from onlooker.engine.interface import AnswerEvent, Question
-from onlooker.streams.album.evidence import evidence_picture
+from onlooker.streams.alert_courier import AlertCourier
 from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.asker import Asker
 from onlooker.streams.belongings import WATCHES, Belongings
@@ -34,13 +33,12 @@ from onlooker.streams.events import (
     NameplateChanged,
     PaceChanged,
     PrivacyChanged,
-    SourceChanged,
     StreamEnded,
 )
 from onlooker.streams.fanout import EventLog, Subscription
 from onlooker.streams.forgetter import ForgetReport, Forgetter
 from onlooker.streams.ingest.ingest import Ingest
-from onlooker.streams.lease import SourceChange, SourceLease, SourceStatus
+from onlooker.streams.lease import SourceChange, SourceLease
 from onlooker.streams.masks import Mask
 from onlooker.streams.moments.moment_finder import MomentFinder
 from onlooker.streams.nameplate import NameplateHolder
@@ -50,14 +48,14 @@ from onlooker.streams.question_slots import QuestionSlots
 from onlooker.streams.restorer import Opened
 from onlooker.streams.second_look import SecondLook
 from onlooker.streams.shared import Shared
+from onlooker.streams.source_leases import SourceLeases
 from onlooker.streams.state import StreamOptions, StreamStatus, StreamTerms
 from onlooker.watches.alert import Alert
 from onlooker.watches.alert_spans import record_told
-from onlooker.watches.events import AlertRaised
 from onlooker.watches.keeper import MakeKeeper
 from onlooker.watches.kept_watch import read_watches, watches_document
 from onlooker.watches.options import WatchOptions
-from onlooker.watches.outlets import OutgoingAlert, Outlets
+from onlooker.watches.outlets import Outlets
 from onlooker.watches.watch import Watch
 
 __all__ = ["Stream", "StreamOptions", "StreamStatus"]
@@ -102,13 +100,21 @@ class Stream:
         self.created_wall_s = self._clock.wall_s()
         self.active_at_s = self._clock.now_s()
         """Clock time at which somebody last fed, watched or asked."""
-        self._belongings, self._ledger, self._outlets = belongings, ledger, outlets
+        self._belongings, self._ledger = belongings, ledger
         self._events = EventLog.of(
             shared.settings, shared.metrics, ledger if ledger.is_kept else None
         )
         self.nameplate = nameplate
         """What people call the stream and say of it."""
         nameplate.on_change.append(lambda: self._events.publish(NameplateChanged()))
+        self._courier = AlertCourier(
+            stream_id,
+            outlets,
+            ledger=ledger,
+            events=self._events,
+            account=self.account,
+            album=opened.album,
+        )
         self._quality = governor.serve(terms, self._events.publish)
         self._opened = opened
         self.watches = make_keeper(
@@ -117,7 +123,7 @@ class Stream:
             is_live=self.is_live,
             now_s=self._now_s,
             covers=self._covers,
-            raise_alert=self._raise_alert,
+            raise_alert=self._courier.bring,
             on_change=lambda watches: belongings.keep(WATCHES, watches_document(watches)),
             last_alert=ledger.last_alert,
         )
@@ -177,8 +183,9 @@ class Stream:
         )
         self.album = opened.album
         """The stream's pictures; None where none are kept."""
-        self._lease: SourceLease | None = None
-        self._source: SourceStatus | None = None
+        self._leases = SourceLeases(
+            self.name, self.ingest, clock=self._clock, publish=self._events.publish
+        )
         self._turn = asyncio.Lock()
         self._has_more_aged = False
         self._is_moved = self._is_kept = False
@@ -204,24 +211,10 @@ class Stream:
             NotFound: the stream is closed.
         """
         self._check_open()
-        if self._lease is not None:
-            raise Conflict(
-                f"stream '{self.name}' is already fed by {self._lease.owner}: stop that source, or "
-                "open another stream",
-                param="stream",
-            )
-        self._lease = SourceLease(
-            owner,
-            clock=self._clock,
-            is_pulled=is_pulled,
-            is_opening=is_opening or is_pulled,
-            on_change=self._note_source,
-            on_release=self._release,
-        )
-        self.ingest.begin_source()
+        lease = self._leases.take(owner, is_pulled=is_pulled, is_opening=is_opening)
         self.active_at_s = self._clock.now_s()
-        self._lease.tell(SourceChange.BEGAN)
-        return self._lease
+        lease.tell(SourceChange.BEGAN)
+        return lease
 
     def note_time(self, jump: TimeJump) -> None:
         """Tell viewers that the source's time did not go on as it was expected to."""
@@ -452,11 +445,11 @@ class Stream:
         while the server pulls its source, which may be lost and come back."""
         return bool(
             self._events.num_subscribers
-            or (self._lease is not None and self._lease.is_pulled)
+            or self._leases.is_pulled
             or self._asker.num_active
             or self._turn.locked()
             or self.ingest.is_busy
-            or self._outlets.is_busy(self.id)
+            or self._courier.is_busy
         )
 
     def status(self) -> StreamStatus:
@@ -480,8 +473,8 @@ class Stream:
             newest_s=ingest.newest_s,
             seen_until_s=tally.seen_until_s,
             lag_s=tally.lag_s,
-            source=self._lease.owner if self._lease is not None else None,
-            last_source=self._source,
+            source=self._leases.owner,
+            last_source=self._leases.last,
             trouble=tally.trouble,
             trouble_since_s=tally.trouble_since_s,
             subscribers=self._events.num_subscribers,
@@ -513,14 +506,7 @@ class Stream:
     def go_on(self) -> None:
         """Take up the watches of an earlier owner, and the alerts that wait for outlets."""
         self.watches.restore(read_watches(self._belongings.documents.get(WATCHES, b"")))
-        for alert, outlets in self._ledger.due:
-            try:
-                watch = self.watches.get(alert.watch_id)
-            except NotFound:  # it was deleted, or is not allowed any more
-                for outlet in outlets:
-                    self._ledger.served(alert.number, outlet)
-            else:
-                self._send(watch, alert, outlets, is_again=True)
+        self._courier.go_on(self.watches)
 
     @property
     def num_answers(self) -> int:
@@ -537,7 +523,7 @@ class Stream:
     async def close(self, parting: Parting) -> None:
         """Let go of what waits. Called once by the hub, which has stopped `run` and marked the
         stream as closed before, and tells the viewers after; use `StreamHub.close_stream`."""
-        self._lease = None
+        self._leases.clear()
         self._is_kept = self.options.persistent and parting is not Parting.FORGET
         if self.writer is not None and parting is Parting.KEEP:
             await self.writer.close()
@@ -548,7 +534,7 @@ class Stream:
         else:
             await self._belongings.flush()  # alerts that are being kept are told before the end
         if parting is not Parting.FORGET and self._ledger.is_kept:
-            await self._outlets.let_go(self.id)
+            await self._courier.let_go()
         if parting is Parting.KEEP:
             self._ledger.end()
         elif parting is Parting.FORGET:
@@ -589,28 +575,6 @@ class Stream:
             is_live=self.is_live,
         )
 
-    def _raise_alert(self, watch: Watch, alert: Alert) -> None:
-        self.account.totals.alerts += 1
-        outlets = self._outlets.that_take(self.id, watch)
-        self._events.publish_alert(
-            AlertRaised(alert), due_to=outlets, then=lambda: self._send(watch, alert, outlets)
-        )
-
-    def _send(
-        self, watch: Watch, alert: Alert, outlets: tuple[str, ...], *, is_again: bool = False
-    ) -> None:
-        outgoing = OutgoingAlert(
-            self.id,
-            watch,
-            alert,
-            has_album=self.album is not None,
-            picture=lambda: evidence_picture(alert, self.album),
-            is_again=is_again,
-        )
-        self._outlets.send(
-            outgoing, outlets, lambda outlet: self._ledger.served(alert.number, outlet)
-        )
-
     def _now_s(self) -> float:
         return self.ingest.now_s()
 
@@ -618,15 +582,6 @@ class Stream:
         """What is known of the newest clips; on the virtual clock nothing, since how far was looked
         when the model has seen a clip is chance there."""
         return self.ingest.covers if self.is_live else ()
-
-    def _note_source(self, change: SourceChange, status: SourceStatus) -> None:
-        self._source = status
-        self._events.publish(SourceChanged(change, status))
-
-    def _release(self, lease: SourceLease) -> None:
-        if self._lease is lease:
-            self._lease = None
-            self.ingest.end_source()
 
     def _check_open(self) -> None:
         if (moving := self._moving()) is not None:
