@@ -1,6 +1,6 @@
 """`SqliteJournal`: the frame journal on this machine, in one SQLite file.
 
-    frames.sqlite        table frames: position, stream, sequence, capture time, size, entry
+    frames.sqlite        a `FrameTable`
     frames.sqlite-wal    what was committed last; copied into the other now and then
 
 An entry has a digest of its own (`journal_entry`), since SQLite checks only its log. One commit
@@ -35,9 +35,8 @@ from onlooker.cache_store.journal import (
 from onlooker.cache_store.journal_entry import (
     MAX_PAYLOAD_BYTES,
     JournalEntry,
-    pack_frame,
-    unpack_frame,
 )
+from onlooker.cache_store.journals.frame_table import TABLES, FrameTable
 from onlooker.cache_store.journals.old_folder import OldFolder
 from onlooker.cache_store.sqlite_file import (
     LOG_SUFFIX,
@@ -62,14 +61,6 @@ _GUARANTEES = {
     SyncPolicy.EVERY_SECOND: Guarantee.SECOND,
     SyncPolicy.NEVER: Guarantee.PROCESS,
 }
-_TABLES = """
-CREATE TABLE IF NOT EXISTS frames (
-    position INTEGER PRIMARY KEY, stream TEXT NOT NULL, sequence INTEGER NOT NULL,
-    capture_s REAL NOT NULL, num_bytes INTEGER NOT NULL, entry BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS frames_of_stream ON frames (stream);
-"""
-_INSERT = "INSERT INTO frames VALUES (?, ?, ?, ?, ?, ?)"
 _NOTHING = JournalReceipt(Guarantee.NONE, None)
 
 
@@ -126,13 +117,13 @@ class SqliteJournal:
         self._counts = Counter[str]()
         self._held = dict[str, int]()
         """Bytes of frames by stream; none is 0."""
-        self._next_position = 0
         self._is_unsynced = self._has_remains = False
         self._stopping = threading.Event()
         self._ticker = threading.Thread(target=self._run, name="journal-tick", daemon=True)
         self._lock_descriptor = lock_folder(root, setting="cache_store.journal.path")
         try:
             self._database = self._opened()
+            self._table = FrameTable(self._database)
             self._count_held()
             self._take_over(OldFolder(root))
         except BaseException:
@@ -153,11 +144,9 @@ class SqliteJournal:
         with self._lock:
             batch = _Batch(sum(self._held.values()), len(self._held))
             try:
-                self._database.execute("BEGIN IMMEDIATE")
-                receipts = [self._make(change, batch) for change in changes]
-                self._database.execute("COMMIT")
+                with self._table.changing():
+                    receipts = [self._make(change, batch) for change in changes]
             except sqlite3.Error as error:
-                self._undo()
                 logger.warning("frames cannot be journaled", extra={"error": str(error)})
                 self._counts["errors"] += sum(isinstance(one, NewEntry) for one in changes)
                 return [_NOTHING] * len(changes)
@@ -174,7 +163,7 @@ class SqliteJournal:
         num_bytes = 0
         with self._lock:
             for position in self._positions(stream, after):
-                entry = self._read(position)
+                entry = self._table.read(position)
                 if entry is None:
                     self._counts["damaged"] += 1
                     continue
@@ -185,13 +174,11 @@ class SqliteJournal:
         return entries
 
     def newest_s(self, stream: str) -> float | None:
-        newest = "SELECT capture_s FROM frames WHERE stream = ? ORDER BY position DESC LIMIT 1"
         with self._lock:
             try:
-                row = self._database.execute(newest, (stream,)).fetchone()
+                return self._table.newest_s(stream)
             except sqlite3.Error as error:
                 raise JournalUnreachable(str(error)) from error
-        return None if row is None else float(row[0])
 
     def streams(self) -> list[str]:
         with self._lock:
@@ -200,7 +187,7 @@ class SqliteJournal:
     def delete(self, stream: str, *, epoch: int | None = None) -> None:
         with self._lock:
             try:
-                self._database.execute("DELETE FROM frames WHERE stream = ?", (stream,))
+                self._table.delete_stream(stream)
             except sqlite3.Error as error:
                 logger.warning("a stream's frames stay behind", extra={"error": str(error)})
                 self._counts["errors"] += 1
@@ -217,19 +204,14 @@ class SqliteJournal:
         *,
         epoch: int | None = None,
     ) -> tuple[int, int]:
-        columns = "SELECT position, sequence, capture_s, num_bytes FROM frames WHERE stream = ?"
         with self._lock:
             try:
-                rows = self._database.execute(columns, (stream,)).fetchall()
+                rows = self._table.rows(stream)
                 gone = touched(((row[1], row[2]) for row in rows), start_s, end_s, sequences)
                 leaving = [row for row in rows if row[1] in gone]
-                self._database.execute("BEGIN IMMEDIATE")
-                self._database.executemany(
-                    "DELETE FROM frames WHERE position = ?", [(row[0],) for row in leaving]
-                )
-                self._database.execute("COMMIT")
+                with self._table.changing():
+                    self._table.delete(leaving)
             except sqlite3.Error as error:
-                self._undo()
                 raise JournalUnreachable(str(error)) from error
             num_bytes = sum(row[3] for row in leaving)
             self._grow(stream, -num_bytes)
@@ -293,7 +275,7 @@ class SqliteJournal:
         if not has_room:
             batch.counts["refused"] += 1
             return _NOTHING
-        position = self._insert(change)
+        position = self._table.insert(change)
         batch.num_streams += not is_known
         batch.grow(change.stream, change.num_bytes)
         if change.is_look:
@@ -301,29 +283,9 @@ class SqliteJournal:
         batch.counts["appended"] += 1
         return JournalReceipt(self.guarantee, position)
 
-    def _insert(self, entry: NewEntry) -> int:
-        position = self._next_position
-        self._next_position += 1
-        packed = pack_frame(
-            sequence=entry.sequence,
-            capture_s=entry.capture_s,
-            codec=entry.codec,
-            payload=entry.payload,
-            is_last=entry.is_last,
-            is_look=entry.is_look,
-        )
-        row = (position, entry.stream, entry.sequence, entry.capture_s, entry.num_bytes, packed)
-        self._database.execute(_INSERT, row)
-        return position
-
     def _let_go(self, mark: DurableMark, batch: _Batch) -> None:
-        which = "FROM frames WHERE stream = ? AND position <= ?"
-        where = (mark.stream, mark.position)
-        num_frames, num_bytes = self._database.execute(
-            f"SELECT count(*), coalesce(sum(num_bytes), 0) {which}", where
-        ).fetchone()
+        num_frames, num_bytes = self._table.delete_up_to(mark.stream, mark.position)
         if num_frames:
-            self._database.execute(f"DELETE {which}", where)
             batch.grow(mark.stream, -num_bytes)
             batch.counts["marked"] += num_frames
 
@@ -334,17 +296,11 @@ class SqliteJournal:
         else:
             self._held.pop(stream, None)
 
-    def _undo(self) -> None:
-        if self._database.in_transaction:
-            with contextlib.suppress(sqlite3.Error):
-                self._database.execute("ROLLBACK")
-
     # ---- reading; the lock is held ----
 
     def _positions(self, stream: str, after: int) -> list[int]:
-        found = "SELECT position FROM frames WHERE stream = ? AND position > ? ORDER BY position"
         try:
-            return [row[0] for row in self._database.execute(found, (stream, after))]
+            return self._table.positions(stream, after)
         except sqlite3.DatabaseError as error:
             logger.exception("the journal is damaged: a stream's frames cannot be read")
             if is_damage(error):
@@ -352,24 +308,13 @@ class SqliteJournal:
                 return []
             raise JournalUnreachable(str(error)) from error
 
-    def _read(self, position: int) -> JournalEntry | None:
-        """The entry there; None where it is damaged."""
-        which = "SELECT entry FROM frames WHERE position = ?"
-        try:
-            row = self._database.execute(which, (position,)).fetchone()
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                return None
-            raise JournalUnreachable(str(error)) from error
-        return None if row is None else unpack_frame(row[0], position=position)
-
     # ---- the file ----
 
     def _opened(self) -> sqlite3.Connection:
         opened = partial(
             open_file,
             self._path,
-            tables=_TABLES,
+            tables=TABLES,
             waits_for_medium=self._sync is SyncPolicy.ALWAYS,
             wal_bytes=self._wal_bytes,
         )
@@ -387,9 +332,7 @@ class SqliteJournal:
         return database
 
     def _count_held(self) -> None:
-        rows = self._database.execute("SELECT position, stream, num_bytes FROM frames")
-        for position, stream, num_bytes in rows:
-            self._next_position = max(self._next_position, position + 1)
+        for stream, num_bytes in self._table.sizes():
             self._grow(stream, num_bytes)
 
     def _take_over(self, old: OldFolder) -> None:
@@ -397,15 +340,14 @@ class SqliteJournal:
         if not old.is_there:
             return
         num_frames = 0
-        self._database.execute("BEGIN IMMEDIATE")
-        for stream in old.streams():
-            self._database.execute("DELETE FROM frames WHERE stream = ?", (stream,))
-            self._held.pop(stream, None)
-            for frame in old.frames(stream):
-                self._insert(frame)
-                self._grow(stream, frame.num_bytes)
-                num_frames += 1
-        self._database.execute("COMMIT")
+        with self._table.changing():
+            for stream in old.streams():
+                self._table.delete_stream(stream)
+                self._held.pop(stream, None)
+                for frame in old.frames(stream):
+                    self._table.insert(frame)
+                    self._grow(stream, frame.num_bytes)
+                    num_frames += 1
         copy_log(self._database)
         old.remove()
         logger.info(
