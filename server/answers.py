@@ -33,18 +33,17 @@ from onlooker.core.protocol.answer_events import (
     TextDelta,
     TextDone,
 )
-from onlooker.core.protocol.base import (
+from onlooker.core.protocol.answer_facts import (
     AnswerFacts,
-    ConversationItem,
     EvidenceSpan,
-    FinalStatus,
     InputTokenDetails,
     MomentObject,
-    OutputText,
     TokenLogprob,
     TopLogprob,
     Usage,
 )
+from onlooker.core.protocol.base import FinalStatus
+from onlooker.core.protocol.conversation_items import ConversationItem, OutputText
 from onlooker.core.protocol.functions import AnyItem, CalledItem, ItemStatus
 from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.core.trace import asked_by

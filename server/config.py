@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, model_validator
 from onlooker.cache_store.config import CacheStoreSection
 from onlooker.core.errors import ConfigError
 from onlooker.core.ids import DEFAULT_TENANT, is_stream_id
-from onlooker.core.protocol.base import DialogueTurns
+from onlooker.core.protocol.answer_facts import DialogueTurns
 from onlooker.core.protocol.bounded_json import JsonLimits
 from onlooker.core.protocol.frame_header import HEADER_BYTES
 from onlooker.core.scopes import ALL_SCOPES, Scope

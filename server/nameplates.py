@@ -9,7 +9,7 @@ from PIL import Image
 from onlooker.core.errors import InvalidRequest, NotFound
 from onlooker.core.ids import split_stream_id
 from onlooker.core.media import Pixels
-from onlooker.core.protocol.base import NameplateConfig
+from onlooker.core.protocol.stream_objects import NameplateConfig
 from onlooker.server.gateway import Gateway
 from onlooker.streams.mask_painter import MaskPainter
 from onlooker.streams.nameplate import NameplateChanges, ReferencePicture

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from onlooker.core.errors import Conflict, NotFound, OnlookerError, Overloaded, ServiceError
-from onlooker.core.protocol.base import ErrorBody, ErrorReply, StreamObject
+from onlooker.core.protocol.base import ErrorBody, ErrorReply
 from onlooker.core.protocol.orders import OrderedStream
+from onlooker.core.protocol.stream_objects import StreamObject
 from onlooker.server.errors import body_of, hide
 from onlooker.server.gateway import Gateway
 from onlooker.server.surveys.anywhere import ask_anywhere

@@ -2,7 +2,8 @@
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.answer_events import ResponseObject
-from onlooker.core.protocol.base import ErrorBody, Usage
+from onlooker.core.protocol.answer_facts import Usage
+from onlooker.core.protocol.base import ErrorBody
 from onlooker.core.protocol.http import AnswerReply, QuestionRequest
 from onlooker.engine.interface import Question
 from onlooker.engine.sampling import GREEDY, Sampling

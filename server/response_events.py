@@ -11,7 +11,8 @@ from onlooker.core.protocol.answer_events import (
     ResponseObject,
     TextDelta,
 )
-from onlooker.core.protocol.base import ConversationItem, InputTokenDetails
+from onlooker.core.protocol.answer_facts import InputTokenDetails
+from onlooker.core.protocol.conversation_items import ConversationItem
 from onlooker.core.protocol.openai_responses import (
     FunctionCallReply,
     IncompleteDetails,

@@ -12,8 +12,8 @@ from onlooker.core.errors import NotFound
 from onlooker.core.guarantee import Guarantee, weakest
 from onlooker.core.media import FrameOutcome
 from onlooker.core.protocol import server_events as told
-from onlooker.core.protocol.base import DroppedFrame
 from onlooker.core.protocol.server_event import ServerEvent
+from onlooker.core.protocol.stream_objects import DroppedFrame
 from onlooker.server.rights import Action, Grant
 from onlooker.server.views import frame_totals, health_word, stream_object
 from onlooker.server.watch_wire import told_alert, watch_object

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.media import DropReason, ViewTrouble
 from onlooker.core.protocol.album import reference_url
-from onlooker.core.protocol.base import (
-    CODEC_NAMES,
+from onlooker.core.protocol.base import CODEC_NAMES
+from onlooker.core.protocol.stream_objects import (
     Capabilities,
     FrameTotals,
     HealthWord,

@@ -9,7 +9,7 @@ import httpx
 
 from onlooker.core.errors import NotFound
 from onlooker.core.protocol.album import PictureList
-from onlooker.core.protocol.base import EvidenceSpan
+from onlooker.core.protocol.answer_facts import EvidenceSpan
 
 Time = float | datetime
 """Seconds of stream time, or a wall time for live streams."""

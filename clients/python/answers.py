@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onlooker.clients.python.errors import AnswerFailed
 from onlooker.core.errors import OnlookerError
 from onlooker.core.protocol.answer_events import ResponseObject
-from onlooker.core.protocol.base import AnswerFacts, Usage
+from onlooker.core.protocol.answer_facts import AnswerFacts, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

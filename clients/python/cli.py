@@ -33,7 +33,7 @@ from onlooker.clients.python.timeline import day_of, line_of
 from onlooker.clients.python.watch import WatchCommand, WatchPlan
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import ClientError, OnlookerError
-from onlooker.core.protocol.base import MaskConfig
+from onlooker.core.protocol.stream_objects import MaskConfig
 from onlooker.core.protocol.timeline import DiaryLevel
 
 EXIT_FAILED = 1

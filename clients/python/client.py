@@ -38,13 +38,7 @@ from onlooker.clients.python.timeline import StreamTimeline
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import is_stream_id, new_id
-from onlooker.core.protocol.base import (
-    ClockName,
-    CompactionName,
-    MaskConfig,
-    StreamObject,
-    TokenDropName,
-)
+from onlooker.core.protocol.base import ClockName, CompactionName, TokenDropName
 from onlooker.core.protocol.http import (
     AnswerReply,
     ClientSecretReply,
@@ -58,6 +52,7 @@ from onlooker.core.protocol.http import (
     UpdateStreamRequest,
 )
 from onlooker.core.protocol.server_events import SessionObject
+from onlooker.core.protocol.stream_objects import MaskConfig, StreamObject
 from onlooker.core.protocol.surveys import SurveyReply, SurveyRequest
 from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, Scope
 

@@ -5,9 +5,9 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from onlooker.core.errors import InvalidRequest
-from onlooker.core.protocol.base import MaskConfig
 from onlooker.core.protocol.client_events import explain_validation
 from onlooker.core.protocol.http import ForgetReply
+from onlooker.core.protocol.stream_objects import MaskConfig
 
 MASK_HELP = (
     'A part of the picture that nobody is to see: its corners in shares of width and height, "0,0 '

@@ -11,13 +11,13 @@ from onlooker.clients.python.encode import guess_codec
 from onlooker.clients.python.errors import AnswerCancelled, error_from
 from onlooker.core.errors import CapacityError, InvalidRequest, OnlookerError, Overloaded
 from onlooker.core.protocol.answer_events import ResponseCreated, ResponseDone, TextDelta
-from onlooker.core.protocol.base import ImagePart, MessageItem, TextPart
 from onlooker.core.protocol.client_events import (
     ItemCreate,
     ResponseCancel,
     ResponseConfig,
     ResponseCreate,
 )
+from onlooker.core.protocol.conversation_items import ImagePart, MessageItem, TextPart
 from onlooker.core.protocol.server_events import AnyServerEvent, ErrorEvent, UnknownEvent
 
 ASK_KEY = "ask"

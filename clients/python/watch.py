@@ -16,8 +16,8 @@ from onlooker.clients.python.sources import DrawnSource, Source
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import InvalidRequest, OnlookerError
-from onlooker.core.protocol.base import MaskConfig
 from onlooker.core.protocol.server_events import StreamAlert
+from onlooker.core.protocol.stream_objects import MaskConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onlooker.core.protocol.base import (
-    AnswerFacts,
-    ConversationItem,
-    FinalStatus,
-    Outbound,
-    TokenLogprob,
-    Usage,
-)
+from onlooker.core.protocol.answer_facts import AnswerFacts, TokenLogprob, Usage
+from onlooker.core.protocol.base import FinalStatus, Outbound
+from onlooker.core.protocol.conversation_items import ConversationItem
 from onlooker.core.protocol.functions import AnyItem
 from onlooker.core.protocol.server_event import ServerEvent
 

@@ -6,23 +6,19 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from onlooker.core.errors import InvalidRequest
+from onlooker.core.protocol.answer_facts import DialogueTurns
 from onlooker.core.protocol.base import (
     ClockName,
     CodecName,
     CompactionName,
-    DialogueTurns,
     Inbound,
-    ItemReference,
-    KeepForS,
-    MaskList,
-    MessageItem,
     Metadata,
-    NameplateConfig,
     StreamIdText,
     TierName,
     TokenDropName,
 )
 from onlooker.core.protocol.bounded_json import JsonLimits, read_json, read_json_in_turns
+from onlooker.core.protocol.conversation_items import ItemReference, MessageItem
 from onlooker.core.protocol.foreign_fields import (
     OLDER_NAMES,
     RESPONSE_FIELDS,
@@ -38,6 +34,7 @@ from onlooker.core.protocol.functions import (
     FunctionResultItem,
     ToolNamed,
 )
+from onlooker.core.protocol.stream_objects import KeepForS, MaskList, NameplateConfig
 from onlooker.core.protocol.watches import WatchChanges, WatchConfig, WatchId
 
 MaxOutputTokens = Annotated[int, Field(ge=1)] | Literal["inf"]

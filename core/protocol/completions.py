@@ -4,14 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from onlooker.core.protocol.base import (
-    AnswerFacts,
-    DialogueTurns,
-    Inbound,
-    Metadata,
-    Outbound,
-    TokenLogprob,
-)
+from onlooker.core.protocol.answer_facts import AnswerFacts, DialogueTurns, TokenLogprob
+from onlooker.core.protocol.base import Inbound, Metadata, Outbound
 from onlooker.core.protocol.foreign_fields import (
     CHAT_FIELDS,
     MESSAGE_FIELDS,

@@ -5,7 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from onlooker.core.protocol.base import ConversationItem, Inbound, Outbound
+from onlooker.core.protocol.base import Inbound, Outbound
+from onlooker.core.protocol.conversation_items import ConversationItem
 from onlooker.core.protocol.foreign_fields import ECHOED, ForeignFields, Lenient
 
 MAX_FUNCTIONS = 128

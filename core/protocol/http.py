@@ -5,24 +5,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from onlooker.core.guarantee import Guarantee
+from onlooker.core.protocol.answer_facts import AnswerFacts, Usage
 from onlooker.core.protocol.base import (
-    AnswerFacts,
     ClockName,
     CompactionName,
     ErrorBody,
     FinalStatus,
     Inbound,
-    KeepForS,
-    MaskList,
     Metadata,
-    NameplateConfig,
     Outbound,
     StreamIdText,
-    StreamObject,
     TierName,
     TokenDropName,
-    Usage,
 )
+from onlooker.core.protocol.stream_objects import KeepForS, MaskList, NameplateConfig, StreamObject
 from onlooker.core.scopes import Scope
 
 # ---- streams ----

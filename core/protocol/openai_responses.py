@@ -4,15 +4,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from onlooker.core.protocol.base import (
+from onlooker.core.protocol.answer_facts import (
     AnswerFacts,
     DialogueTurns,
-    Inbound,
     InputTokenDetails,
-    Metadata,
-    Outbound,
     TokenLogprob,
 )
+from onlooker.core.protocol.base import Inbound, Metadata, Outbound
 from onlooker.core.protocol.completions import (
     JsonObjectFormat,
     JsonSchemaConfig,

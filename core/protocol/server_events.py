@@ -27,19 +27,17 @@ from onlooker.core.protocol.answer_events import (
     TextDelta,
     TextDone,
 )
-from onlooker.core.protocol.base import (
+from onlooker.core.protocol.base import ErrorBody, FinalStatus, Outbound
+from onlooker.core.protocol.server_event import ServerEvent
+from onlooker.core.protocol.stream_objects import (
     Capabilities,
     DroppedFrame,
-    ErrorBody,
-    FinalStatus,
     FrameTotals,
     HealthWord,
     Limits,
-    Outbound,
     StreamObject,
     VideoSettings,
 )
-from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.core.protocol.watches import AlertObject, WatchObject
 
 # ---- session ----

@@ -4,16 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from onlooker.core.protocol.base import (
-    ErrorBody,
-    EvidenceSpan,
-    Inbound,
-    Labels,
-    Outbound,
-    StreamIdText,
-    TierName,
-    Usage,
-)
+from onlooker.core.protocol.answer_facts import EvidenceSpan, Usage
+from onlooker.core.protocol.base import ErrorBody, Inbound, Labels, Outbound, StreamIdText, TierName
 from onlooker.core.protocol.server_event import ServerEvent
 
 MAX_NAMED = 10_000

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from onlooker.core.protocol.base import HealthWord
+from onlooker.core.protocol.stream_objects import HealthWord
 from onlooker.server.mqtt.topics import StreamTopics, watch_entity
 from onlooker.watches.watch import Watch
 

@@ -7,7 +7,8 @@ from typing import Literal
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import new_id
-from onlooker.core.protocol.base import (
+from onlooker.core.protocol.client_events import InputItem, SaidItem
+from onlooker.core.protocol.conversation_items import (
     ConversationItem,
     ImagePart,
     ItemReference,
@@ -15,7 +16,6 @@ from onlooker.core.protocol.base import (
     OutputImage,
     OutputText,
 )
-from onlooker.core.protocol.client_events import InputItem, SaidItem
 from onlooker.core.protocol.functions import (
     AnyItem,
     CalledItem,

@@ -7,8 +7,13 @@ have had from them here, and what came of it is remembered here.
 from typing import Any
 
 from onlooker.core.protocol.answer_events import ResponseObject
-from onlooker.core.protocol.base import ConversationItem, ItemReference, MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig, SaidItem, SessionConfig
+from onlooker.core.protocol.conversation_items import (
+    ConversationItem,
+    ItemReference,
+    MessageItem,
+    TextPart,
+)
 from onlooker.core.protocol.functions import CalledItem, FunctionCallItem
 from onlooker.server.realtime.conversation import Conversation
 

@@ -31,9 +31,9 @@ from onlooker.core.protocol.answer_events import (
     TextDelta,
     TextDone,
 )
-from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.frame_header import FrameHeader, pack_frame
 from onlooker.core.protocol.server_event import ServerEvent
+from onlooker.core.protocol.stream_objects import StreamObject
 from onlooker.server import errors
 from onlooker.server.errors import OwnerLost
 from onlooker.server.relay.dialling import hang_up

@@ -15,8 +15,8 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from onlooker.core.errors import Forbidden, NotFound, OnlookerError, Overloaded, OwnedElsewhere
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
-from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.server_event import ServerEvent
+from onlooker.core.protocol.stream_objects import StreamObject
 from onlooker.server.errors import OwnerLost
 from onlooker.server.fleet.fleet_relay import FleetRelay, OwnerGone, OwnerUnreached, RelayTrace
 from onlooker.server.fleet.headers import RELAYED_BY

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from onlooker.core.errors import Overloaded, TooLarge
-from onlooker.core.protocol.base import MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig, SessionConfig
+from onlooker.core.protocol.conversation_items import MessageItem, TextPart
 from onlooker.core.protocol.functions import FunctionCallItem
 from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.core.trace import TRACEPARENT, TraceParent

@@ -28,9 +28,10 @@ from onlooker.core.protocol import PROTOCOL_VERSION
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.answer_events import ItemAdded, ItemDeleted, ItemDone, ItemRetrieved
-from onlooker.core.protocol.base import MessageItem, StreamObject, VideoSettings
+from onlooker.core.protocol.conversation_items import MessageItem
 from onlooker.core.protocol.foreign_fields import SetAside
 from onlooker.core.protocol.frame_header import MAX_SLOT, FrameHeader, unpack_frame
+from onlooker.core.protocol.stream_objects import StreamObject, VideoSettings
 from onlooker.core.token_bucket import TokenBucket
 from onlooker.scheduler.slo import Tier
 from onlooker.server.abilities import check_keeping

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import JSONResponse
 
 from onlooker.core.protocol.answer_events import ResponseDone, ResponseObject, TextDelta
-from onlooker.core.protocol.base import TokenLogprob, Usage
+from onlooker.core.protocol.answer_facts import TokenLogprob, Usage
 from onlooker.core.protocol.completions import (
     CalledFunctionReply,
     ChatChoice,

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Query, Request, Response
 
 from onlooker.core.errors import InvalidRequest
-from onlooker.core.protocol.base import LabelText, StreamObject
+from onlooker.core.protocol.base import LabelText
 from onlooker.core.protocol.http import CreateStreamRequest, StreamList, UpdateStreamRequest
+from onlooker.core.protocol.stream_objects import StreamObject
 from onlooker.scheduler.slo import Tier
 from onlooker.server.abilities import check_keeping
 from onlooker.server.access import (

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.ids import new_id
-from onlooker.core.protocol.base import Usage
+from onlooker.core.protocol.answer_facts import Usage
 from onlooker.core.protocol.completions import (
     ChatChoice,
     ChatChunk,

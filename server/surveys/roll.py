@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from onlooker.core.errors import Overloaded
-from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.http import ServerObject, StreamList
+from onlooker.core.protocol.stream_objects import StreamObject
 from onlooker.core.waiting import within
 from onlooker.server.fleet.fleet_relay import FleetRelay
 from onlooker.server.gateway import Gateway

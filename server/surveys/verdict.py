@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from onlooker.core.protocol.base import InputTokenDetails, Usage
+from onlooker.core.protocol.answer_facts import InputTokenDetails, Usage
 from onlooker.core.protocol.surveys import SurveyCamera, SurveyPart, SurveyReply
 from onlooker.server.surveys.framing import Form, Framed
 from onlooker.server.surveys.names import listed

@@ -14,8 +14,8 @@ from onlooker.clients.python.events import EventLine, Problem
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.core.clock import Clock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
-from onlooker.core.protocol.base import StreamObject
 from onlooker.core.protocol.server_events import VideoPace
+from onlooker.core.protocol.stream_objects import StreamObject
 from onlooker.core.recordings.crew import Crew
 from onlooker.core.recordings.filming import Ended, Filming, PictureWish, Shot
 from onlooker.core.recordings.recording import Recording

@@ -10,7 +10,7 @@ import pytest
 
 from onlooker.clients.python import Client
 from onlooker.core.errors import Forbidden, InvalidRequest
-from onlooker.core.protocol.base import MaskConfig
+from onlooker.core.protocol.stream_objects import MaskConfig
 from onlooker.engine.fake import ScriptedEngine, ScriptedStore
 from tests.fakes.served import (
     KEY,

@@ -14,7 +14,7 @@ from onlooker.clients.python.client import Client
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import EngineRestarting
 from onlooker.core.guarantee import Guarantee
-from onlooker.core.protocol.base import AnswerFacts
+from onlooker.core.protocol.answer_facts import AnswerFacts
 from onlooker.core.protocol.http import AnswerReply, FrameReply
 
 

@@ -24,19 +24,13 @@ from onlooker.core.protocol.answer_events import (
     ResponseObject,
     TextDelta,
 )
-from onlooker.core.protocol.base import (
-    AnswerFacts,
-    Capabilities,
-    ConversationItem,
-    DroppedFrame,
-    ErrorBody,
-    FrameTotals,
-    Limits,
-    OutputText,
-)
+from onlooker.core.protocol.answer_facts import AnswerFacts
+from onlooker.core.protocol.base import ErrorBody
 from onlooker.core.protocol.client_events import parse_client_event
+from onlooker.core.protocol.conversation_items import ConversationItem, OutputText
 from onlooker.core.protocol.frame_header import FrameHeader, unpack_frame
 from onlooker.core.protocol.server_event import ServerEvent
+from onlooker.core.protocol.stream_objects import Capabilities, DroppedFrame, FrameTotals, Limits
 from tests.fakes.waiting import limited
 
 CAPABILITIES = Capabilities(

@@ -33,7 +33,8 @@ from onlooker.core.media import Codec
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
 from onlooker.core.protocol.answer_events import TextDelta
-from onlooker.core.protocol.base import ErrorBody, StreamObject
+from onlooker.core.protocol.base import ErrorBody
+from onlooker.core.protocol.stream_objects import StreamObject
 from tests.fakes.waiting import WAIT_S
 from tests.unit.clients.protocol_server import ProtocolServer, protocol_server
 

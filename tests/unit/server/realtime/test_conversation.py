@@ -3,8 +3,13 @@ from typing import Any, Literal
 import pytest
 
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound, TooLarge
-from onlooker.core.protocol.base import ImagePart, ItemReference, MessageItem, TextPart
 from onlooker.core.protocol.client_events import InputItem
+from onlooker.core.protocol.conversation_items import (
+    ImagePart,
+    ItemReference,
+    MessageItem,
+    TextPart,
+)
 from onlooker.core.protocol.functions import FunctionCallItem, FunctionResultItem
 from onlooker.engine.interface import Question
 from onlooker.server.realtime.conversation import Conversation

@@ -6,8 +6,8 @@ import pytest
 
 from onlooker.core.guarantee import Guarantee
 from onlooker.core.protocol.answer_events import TextDelta
-from onlooker.core.protocol.base import DroppedFrame, FrameTotals
 from onlooker.core.protocol.server_events import Pong, VideoAck
+from onlooker.core.protocol.stream_objects import DroppedFrame, FrameTotals
 from onlooker.server.realtime.outbox import Outbox, SlowReader, merge_acks
 
 

@@ -10,8 +10,8 @@ import pytest
 from onlooker.core.clock import SystemClock
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.answer_events import ResponseDone, TextDelta
-from onlooker.core.protocol.base import MessageItem, TextPart
 from onlooker.core.protocol.client_events import ResponseConfig
+from onlooker.core.protocol.conversation_items import MessageItem, TextPart
 from onlooker.core.protocol.server_event import ServerEvent
 from onlooker.engine.fake import ScriptedEngine
 from onlooker.engine.interface import Question

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from onlooker.core.protocol.base import ErrorBody, Usage
+from onlooker.core.protocol.answer_facts import Usage
+from onlooker.core.protocol.base import ErrorBody
 from onlooker.core.protocol.surveys import SurveyMoment, SurveyPart, SurveyReply
 from onlooker.server.surveys.framing import Form, Framed
 from onlooker.server.surveys.verdict import says, verdict
