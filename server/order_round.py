@@ -86,7 +86,7 @@ class OrderRound:
                 raise
             except (Overloaded, ServiceError):  # the log says why; this round is done all the same
                 return done
-            if newest == done.order:
+            if newest.changed_wall_s == done.order.changed_wall_s:  # which grows with each change
                 return done
             if newest.labels != done.order.labels:
                 had.append(done.order.labels)

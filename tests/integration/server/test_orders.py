@@ -129,6 +129,16 @@ async def test_the_watches_of_an_order_follow_when_it_is_changed(http: httpx.Asy
     assert (await watch(http, "yard", order_id))["condition"] == "it snows"
 
 
+async def test_an_order_with_all_that_a_watch_may_have_is_handed_out_once(
+    http: httpx.AsyncClient,
+) -> None:
+    await make(http, "door", "outside")
+    wanted = {"trigger": ["interval"], "interval_s": 2, "metadata": {"where": "door"}}
+    order_id = (await order(http, **RAIN, **wanted))["id"]
+    told = await change(http, order_id, trigger=["change", "yes_no"], metadata={"where": "yard"})
+    assert [(one["stream"], one["has_watch"]) for one in told["streams"]] == [("door", True)]
+
+
 async def test_of_two_changes_at_once_none_is_lost_and_streams_follow_both(tmp_path: Path) -> None:
     async with serving(cache_store__disk__path=tmp_path) as served, served.http() as http:
         await make(http, "door", "outside")
