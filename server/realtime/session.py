@@ -27,8 +27,6 @@ from onlooker.core.media import Codec, EncodedFrame
 from onlooker.core.protocol import PROTOCOL_VERSION
 from onlooker.core.protocol import client_events as asked
 from onlooker.core.protocol import server_events as told
-from onlooker.core.protocol.answer_events import ItemAdded, ItemDeleted, ItemDone, ItemRetrieved
-from onlooker.core.protocol.conversation_items import MessageItem
 from onlooker.core.protocol.foreign_fields import SetAside
 from onlooker.core.protocol.frame_header import MAX_SLOT, FrameHeader, unpack_frame
 from onlooker.core.protocol.stream_objects import StreamObject, VideoSettings
@@ -44,6 +42,7 @@ from onlooker.server.realtime.audio_calls import AudioCalls
 from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.realtime.far_slot import ATTACHED
 from onlooker.server.realtime.far_streams import FarStreams
+from onlooker.server.realtime.item_calls import ItemCalls
 from onlooker.server.realtime.outbox import Outbox
 from onlooker.server.realtime.responses import Responses
 from onlooker.server.realtime.session_stream import found_or_opened
@@ -131,15 +130,14 @@ class Session:
             asked.FrameAppend: self._append_frame,
             asked.VideoAttach: self._attach,
             asked.VideoDetach: self._detach,
-            asked.ItemCreate: self._create_item,
-            asked.ItemRetrieve: self._retrieve_item,
-            asked.ItemDelete: self._delete_item,
             asked.ResponseCreate: self._create_response,
             asked.ResponseCancel: self._cancel_response,
             asked.Ping: self._pong,
         }
         watches = WatchCalls(gateway.hub, grant, find=self._stream, emit=outbox.put)
         self._handlers |= watches.handlers
+        items = ItemCalls(gateway, self._conversation, tenant=streams.tenant, emit=outbox.put)
+        self._handlers |= items.handlers
         self._handlers |= AudioCalls(self._conversation, gateway.clock, emit=outbox.put).handlers
         self.is_draining = False
         """Whether the server shuts down: answers end, new ones are refused."""
@@ -479,33 +477,6 @@ class Session:
                 param="slot",
             )
         return self._slots[number]
-
-    # ---- conversation
-
-    async def _create_item(self, event: asked.ItemCreate) -> None:
-        settings = self._gateway.settings
-        max_images = settings.engine.max_question_images
-        images = event.item.images if isinstance(event.item, MessageItem) else []
-        if len(images) > max_images:
-            raise TooLarge(f"one question may hold {max_images} pictures", param="item.content")
-        urls = [image.image_url for image in images]
-        # Decoded here so that a broken picture is told at once, and again when it is asked about:
-        # kept as it came, it is a tenth of the size.
-        await self._gateway.pictures.read(
-            urls, tenant=self._streams.tenant, param="item.content.image_url"
-        )
-        item, before = self._conversation.add(event.item, after=event.previous_item_id)
-        public = item.public()
-        self._outbox.put(ItemAdded(item=public, previous_item_id=before))
-        self._outbox.put(ItemDone(item=public, previous_item_id=before))
-
-    async def _retrieve_item(self, event: asked.ItemRetrieve) -> None:
-        item = self._conversation.get(event.item_id)
-        self._outbox.put(ItemRetrieved(item=item.public()))
-
-    async def _delete_item(self, event: asked.ItemDelete) -> None:
-        self._conversation.delete(event.item_id)
-        self._outbox.put(ItemDeleted(item_id=event.item_id))
 
     # ---- answers
 
