@@ -64,6 +64,8 @@ class Levels:
 
 
 CALIBRATED = Levels(keys=(0.6, 0.8, 1.0), values=(0.6, 0.8, 1.0))
+"""Of 50 questions about a half hour of the demo model, 0.7 throughout answers as many as ``int4``
+but for one, 1.0 one more, and 1.5 four fewer."""
 
 
 class CacheGenCodec:
