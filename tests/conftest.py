@@ -56,6 +56,22 @@ def pytest_timeout_set_timer() -> Generator[None, object, object]:
     return result
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    call: "pytest.CallInfo[None]",
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """No news of the limit while a report of it is made, which takes long on a busy machine: a
+    signal in the middle of that ends the whole run."""
+    is_over = call.excinfo is not None and call.excinfo.errisinstance(TimeLimit)
+    if is_over:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        return (yield)
+    finally:
+        if is_over:  # what tidies up after the test may hang, too
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+
+
 def _forbidden_skips(config: pytest.Config) -> list[str]:
     if os.environ.get("CI") not in ("1", "true"):
         return []
