@@ -341,16 +341,16 @@ class AsideTimer:
         self._turns: deque[tuple[float, MayStepAside]] = deque()
         """With the loop time at which each is to step aside; the oldest first."""
         self._timer: asyncio.TimerHandle | None = None
+        """The one that is set, or rings; None while there are no turns."""
 
     def have_with(self, turn: MayStepAside) -> None:
-        """A turn begins."""
+        """A turn begins, perhaps in the place of one that steps aside."""
         loop = asyncio.get_running_loop()
         self._turns.append((loop.time() + self._patience_s, turn))
         if self._timer is None:
             self._timer = loop.call_later(self._patience_s, self._look)
 
     def _look(self) -> None:
-        self._timer = None
         loop = asyncio.get_running_loop()
         while self._turns:
             due_at_s, turn = self._turns[0]
@@ -362,6 +362,7 @@ class AsideTimer:
                     return
                 turn.step_aside()
             self._turns.popleft()
+        self._timer = None
 
 
 class _Record:

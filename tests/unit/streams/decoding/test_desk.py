@@ -162,6 +162,37 @@ async def test_turns_that_last_step_aside_each_in_its_time_and_those_that_are_ov
     assert not turns[1].asked.is_set()
 
 
+class ReplacedTurn(LongTurn):
+    """A turn in whose place another one begins at once, as that of whoever stands in line."""
+
+    def __init__(self, patience: AsideTimer, follower: LongTurn) -> None:
+        super().__init__()
+        self._patience, self._follower = patience, follower
+
+    def step_aside(self) -> None:
+        self._patience.have_with(self._follower)
+        super().step_aside()
+
+
+async def test_a_turn_that_begins_as_another_steps_aside_gets_no_second_timer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop, patience = asyncio.get_running_loop(), AsideTimer(0.01)
+    set_timer, num_timers = loop.call_at, 0
+
+    def counted(when: float, callback: Any, *args: Any, **more: Any) -> asyncio.TimerHandle:
+        nonlocal num_timers
+        num_timers += getattr(callback, "__self__", None) is patience
+        return set_timer(when, callback, *args, **more)
+
+    monkeypatch.setattr(loop, "call_at", counted)
+    follower = LongTurn()
+    patience.have_with(ReplacedTurn(patience, follower))
+    async with asyncio.timeout(10):
+        await follower.asked.wait()
+    assert num_timers == 2  # one for each
+
+
 STILL = StillToAssess(
     payload=b"", codec=Codec.JPEG, shape=SHAPE, before=Before(), least=LeastNews()
 )
