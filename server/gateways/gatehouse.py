@@ -94,7 +94,7 @@ class _Starts:
         with ExitStack() as opened:
             if index in self._first:
                 shared, own = map(opened.enter_context, self._first.pop(index))
-            else:  # which is refused where somebody has its port
+            else:
                 own = opened.enter_context(self._ports.own(index, listens=False))
                 shared = opened.enter_context(self._ports.shared(listens=False))
             place = GatewayPlace(

@@ -31,11 +31,13 @@ class Ports:
         self._section = section.model_copy(update={"port": port})
         first_own = section.gateway_port or (section.port and section.port + 1)
         self._own = [first_own and first_own + index for index in range(section.gateways)]
-        self._held = {port: _hold(self._section)}
+        self._held = _hold(self._section)
+        self._held_own: dict[int, socket.socket] = {}
+        """By the gateways' numbers."""
 
     def close(self) -> None:
         """Give the ports back."""
-        for held in self._held.values():
+        for held in (self._held, *self._held_own.values()):
             held.close()
 
     @property
@@ -66,11 +68,11 @@ class Ports:
         """
         section = self._section.model_copy(update={"port": self._own[index]})
         try:
-            if not section.port or section.port not in self._held:
-                with bind(section) as first:
+            if index not in self._held_own:
+                with bind(section) as first:  # the shared port, too, is refused
                     port = self._own[index] = int(first.getsockname()[1])
                 section = section.model_copy(update={"port": port})
-                self._held[port] = _hold(section)
+                self._held_own[index] = _hold(section)
             return bind(section, shares=True, listens=listens)
         except ConfigError as error:
             raise ConfigError(

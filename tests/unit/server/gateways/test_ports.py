@@ -76,3 +76,13 @@ def test_a_port_of_a_gateways_own_that_is_taken_is_named_with_its_setting() -> N
             ports.own(0, listens=True)
     assert str(taken) in failure.value.message
     assert "server.gateway_port" in failure.value.message
+
+
+def test_the_shared_port_is_no_gateways_own() -> None:
+    with bind(ServerSection(port=0)) as free:
+        port = free.getsockname()[1]
+    section = ServerSection(gateways=2, port=port, gateway_port=port - 1)
+    with closing(Ports(section)) as ports:
+        assert ports.shared_port == port
+        with pytest.raises(ConfigError, match="gateway 1 needs a port of its own"):
+            ports.own(1, listens=True)
