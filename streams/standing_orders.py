@@ -191,8 +191,9 @@ class OrderBook:
             elif not is_new:
                 stream.watches.update(order_id, order.option_values())
                 await stream.keep_watches()
-            else:
-                await stream.make_watch(order.options, order_id)
+            else:  # it looks, also where it cannot be kept: nobody is there to make it again
+                await stream.make_watch(order.options, order_id, waits=False)
+                await stream.keep_watches()
         except (Conflict, NotFound):  # somebody else was quicker
             return
         except OnlookerError as error:

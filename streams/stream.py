@@ -311,8 +311,11 @@ class Stream:
         self._events.publish(PrivacyChanged())
         await self._belongings.settle("the masks")
 
-    async def make_watch(self, options: WatchOptions, watch_id: str | None = None) -> Watch:
-        """Add a watch, and return once it would outlive the server.
+    async def make_watch(
+        self, options: WatchOptions, watch_id: str | None = None, *, waits: bool = True
+    ) -> Watch:
+        """Add a watch, and return once it would outlive the server. `waits`: False returns at once;
+        it looks, and is kept when that can be done, which `keep_watches` waits for.
 
         Raises:
             LimitReached: the tenant has as many as it may.
@@ -324,8 +327,9 @@ class Stream:
         async with self.account.making_watch(self.name, watch_id):
             watch = self.watches.create(options, watch_id)
             try:
-                await self.keep_watches()
-            except (Overloaded, ServiceError):
+                if waits:
+                    await self.keep_watches()
+            except BaseException:  # whoever is cancelled is not told of it either
                 with contextlib.suppress(NotFound):  # it was deleted meanwhile
                     self.watches.delete(watch_id)
                 raise

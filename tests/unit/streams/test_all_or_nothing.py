@@ -1,18 +1,26 @@
 """What was begun is undone, whatever it was that went wrong on the way."""
 
+import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onlooker.core.clock import ManualClock
+from onlooker.core.drawer import DrawerFailed
 from onlooker.core.errors import EngineFailed
-from onlooker.core.ids import StreamId
+from onlooker.core.file_drawer import FileDrawer
+from onlooker.core.ids import StreamId, tenant_stream_id
 from onlooker.engine.fake import ScriptedEngine
+from onlooker.streams.belongings import ALERTS, WATCHES
 from onlooker.streams.sources.spec import SourceSpec
+from onlooker.streams.standing_orders import ORDERS, StandingOrder
 from onlooker.streams.stream import StreamOptions
 from onlooker.streams.tenants import TenantStreams
 from onlooker.watches.keeper import WatchKeeper
 from tests.fakes.streams import SMALL, ask, running_hub
+from tests.fakes.waiting import until
+from tests.unit.watches.test_keeper import RED, VIRTUAL, make_engine
 
 
 class Unexpected(Exception):
@@ -74,3 +82,43 @@ async def test_what_cannot_be_closed_again_keeps_nothing_else_from_being_let_go(
         with pytest.raises(EngineFailed):
             await hub._opener.undo(StreamId("acme/door"))
         assert account.standing().streams == 0
+
+
+async def test_a_watch_whose_maker_was_cancelled_before_it_was_kept_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock, goes_on, write = ManualClock(), asyncio.Event(), FileDrawer.write
+
+    async def slow(*arguments: Any, **more: Any) -> None:
+        await goes_on.wait()
+        await write(*arguments, **more)
+
+    async with running_hub(clock=clock, engine=make_engine(clock=clock), kept=tmp_path) as hub:
+        stream = await hub.open_stream(tenant_stream_id("acme", "door"), VIRTUAL)
+        monkeypatch.setattr(FileDrawer, "write", slow)
+        making = asyncio.create_task(stream.make_watch(RED, "w"))
+        await until(lambda: stream.watches.ids() == ["w"])
+        making.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await making
+        assert stream.watches.ids() == []
+        goes_on.set()
+
+
+async def test_a_stream_follows_a_standing_order_also_where_that_cannot_be_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def full(*_: Any, **__: Any) -> None:
+        raise DrawerFailed("no space left on device")
+
+    clock, drawer = (
+        ManualClock(),
+        FileDrawer(tmp_path, folders=(ALERTS, WATCHES, ORDERS), max_streams=8),
+    )
+    async with running_hub(clock=clock, engine=make_engine(clock=clock), kept=drawer) as hub:
+        stream = await hub.open_stream(tenant_stream_id("acme", "door"), VIRTUAL)
+        await hub.orders.add("acme", StandingOrder("order_1", (), RED, 0.0))
+        monkeypatch.setattr(FileDrawer, "write", full)
+        await hub.orders.apply(stream)
+        assert stream.watches.ids() == ["order_1"]
+        assert stream.account.standing().watches == 1
