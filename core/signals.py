@@ -24,7 +24,8 @@ def starting_deaf(signals: Collection[signal.Signals]) -> Iterator[None]:
 
 def stay_deaf(signals: Collection[signal.Signals]) -> None:
     """Have this process ignore `signals` from now on, and those that came since it was started deaf
-    to them. What it starts hears them again unless it ignores them, too."""
+    to them. What it starts ignores them, too, until it asks for them, and is not deaf to them then,
+    as it would be if they stayed blocked."""
     for number in signals:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
