@@ -9,12 +9,15 @@ before the first attempt at a deletion, and goes once all tiers have done it. Se
 share a folder: each then does what any of them left undone, which harms nobody.
 """
 
+import logging
 import os
 from pathlib import Path
 
 from onlooker.cache_store.erasure import Erasure
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.key import StreamKey, parse_key
+
+logger = logging.getLogger(__name__)
 
 _SEPARATOR = "+"
 _EPOCH = "epoch "
@@ -49,6 +52,12 @@ class Tombstones:
                 erasures.append(self._read(key, self._folder / name, has_all=not digest))
             except ValueError:
                 continue  # a file of somebody else, or one that was not written to its end
+            except FileNotFoundError:
+                continue  # another server has done it meanwhile
+            except OSError as error:
+                logger.warning(
+                    "cannot read what is to be deleted", extra={"file": name, "error": str(error)}
+                )
         return erasures
 
     def add(self, erasure: Erasure) -> None:

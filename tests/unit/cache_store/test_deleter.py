@@ -260,6 +260,24 @@ def test_what_is_to_be_deleted_is_read_back_as_it_was_noted(tmp_path: Path) -> N
     assert Tombstones(tmp_path).load() == []
 
 
+@pytest.mark.parametrize("trouble", [FileNotFoundError, PermissionError])
+def test_a_note_that_cannot_be_read_keeps_no_other_from_being_taken_up(
+    tmp_path: Path, trouble: type[OSError]
+) -> None:
+    """Servers may share the folder: one note is gone meanwhile, another is of another user."""
+    whole, some = Erasure(STREAM), Erasure(STREAM, frozenset({make_key(3)}))
+
+    class OneIsGone(Files):
+        def read(self, path: Path, num_bytes: int | None = None) -> tuple[bytes, int]:
+            if path.name.count("+") == 4:
+                raise trouble("it cannot be read")
+            return super().read(path, num_bytes)
+
+    for erasure in (whole, some):
+        Tombstones(tmp_path).add(erasure)
+    assert Tombstones(tmp_path, files=OneIsGone()).load() == [whole]
+
+
 def test_too_many_segments_to_delete_are_given_up_and_counted() -> None:
     redis = FaultyTier(Lower("redis"), seed=0, rates=AWAY)
     outs = [make_write_out(redis)]
