@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from onlooker.cache_store.erasure import Erasure
 from onlooker.cache_store.fence import Fences
-from onlooker.cache_store.key import SegmentKey
+from onlooker.cache_store.key import SegmentKey, StreamKey
 from onlooker.cache_store.tombstones import Tombstones
 from onlooker.cache_store.write_out import WriteOut
 from onlooker.core.backoff import Backoff
@@ -92,10 +92,7 @@ class Deleter:
         except OSError as error:
             left = []
             logger.warning("cannot tell what is to be deleted", extra={"error": str(error)})
-        for erasure in left:
-            if erasure.epoch is not None:  # so that the next owner's is not deleted
-                stream = erasure.stream
-                self._fences.own(f"{stream.tenant}/{stream.stream}", erasure.epoch)
+        for erasure in self._still_due(left):
             self.delete(erasure)
         self._thread = threading.Thread(target=self._run, name="segment-deleter", daemon=True)
         self._thread.start()
@@ -163,6 +160,28 @@ class Deleter:
             return True
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
+
+    def _still_due(self, left: Sequence[Erasure]) -> list[Erasure]:
+        """Those of the noted erasures that are to be done, under the newest epoch noted of each
+        stream, so that nothing of a later owner is deleted. Of a life that went on under a newer
+        epoch, since some of it was deleted then, the older erasure of all is over."""
+        epochs: dict[str, int] = {}
+        lives: dict[StreamKey, int] = {}
+        for erasure in left:
+            key, epoch = erasure.stream, erasure.epoch or 0
+            stream = f"{key.tenant}/{key.stream}"
+            epochs[stream] = max(epoch, epochs.get(stream, 0))
+            lives[key] = max(epoch, lives.get(key, 0))
+        for stream, epoch in epochs.items():
+            if epoch:
+                self._fences.own(stream, epoch)
+        due = []
+        for erasure in left:
+            if erasure.keys is None and (erasure.epoch or 0) < lives[erasure.stream]:
+                self._recorded(self._tombstones.remove, erasure)
+            else:
+                due.append(erasure)
+        return due
 
     # ---- the thread ----
 

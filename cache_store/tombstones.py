@@ -61,11 +61,12 @@ class Tombstones:
         return erasures
 
     def add(self, erasure: Erasure) -> None:
-        """Remember an erasure; returns once the medium has it."""
+        """Remember an erasure; returns once the medium has it. A note of it on behalf of an older
+        owner is replaced, since nothing is deleted for that one any more."""
         if (path := self._path(erasure)) is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if (noted := self._noted_epoch(erasure, path)) is None or noted < (erasure.epoch or 0):
             draft = path.with_name(f".{path.name}")
             draft.unlink(missing_ok=True)
             prefix = erasure.stream.prefix
@@ -78,9 +79,19 @@ class Tombstones:
         self._files.sync_path(path.parent)
 
     def remove(self, erasure: Erasure) -> None:
-        """The erasure is done everywhere."""
-        if (path := self._path(erasure)) is not None:
+        """The erasure is done everywhere. A note of it on behalf of a newer owner stays."""
+        if (path := self._path(erasure)) is None:
+            return
+        if (self._noted_epoch(erasure, path) or 0) <= (erasure.epoch or 0):
             path.unlink(missing_ok=True)
+
+    def _noted_epoch(self, erasure: Erasure, path: Path) -> int | None:
+        """On behalf of which owner the erasure is noted, 0 where the stream has none; None where it
+        is not noted."""
+        try:
+            return self._read(erasure.stream, path, has_all=erasure.keys is None).epoch or 0
+        except (FileNotFoundError, ValueError):
+            return None
 
     def _read(self, stream: StreamKey, path: Path, *, has_all: bool) -> Erasure:
         lines = self._files.read(path)[0].decode("ascii", "replace").splitlines()

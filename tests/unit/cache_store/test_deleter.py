@@ -260,6 +260,52 @@ def test_what_is_to_be_deleted_is_read_back_as_it_was_noted(tmp_path: Path) -> N
     assert Tombstones(tmp_path).load() == []
 
 
+def test_each_erasure_that_is_taken_up_goes_by_the_newest_owner_of_its_stream(
+    tmp_path: Path,
+) -> None:
+    """An older note of the same stream would have what the newer owner deleted be refused."""
+    notes = Tombstones(tmp_path)
+    some = [Erasure(STREAM, frozenset({make_key(index)}), 5 + index % 2) for index in range(6)]
+    for erasure in some:
+        notes.add(erasure)
+    fences = Fences()
+    deleter = Deleter(
+        [make_write_out(FaultyTier(Lower("redis"), seed=0, rates=AWAY))],
+        tombstones=notes, fences=fences, wait_s=0.01, backoff=Backoff(0.01, 0.01),
+    )  # fmt: skip
+    deleter.start()
+    assert fences.epoch(STREAM) == 6
+    assert deleter.stats().num_pending == 6
+    deleter.close(WAIT_S)
+
+
+def test_a_life_that_went_on_under_a_newer_owner_is_not_deleted_for_an_older_one(
+    tmp_path: Path,
+) -> None:
+    inner, notes = Lower("redis"), Tombstones(tmp_path)
+    inner.put_many([make_encoded(index) for index in range(3)])
+    notes.add(Erasure(STREAM, None, 5))
+    notes.add(Erasure(STREAM, frozenset({make_key(1)}), 6))
+    store = make_patient_store(FaultyTier(inner, seed=0), folder=tmp_path)
+    while store.unreached(STREAM):
+        inner.deleted.wait(0.001)
+    assert inner.keys() == [make_key(0), make_key(2)]
+    store.close(WAIT_S)
+    assert notes.load() == []
+
+
+def test_the_note_of_an_erasure_is_that_of_its_newest_owner(tmp_path: Path) -> None:
+    notes, old, new = Tombstones(tmp_path), Erasure(STREAM, None, 5), Erasure(STREAM, None, 6)
+    notes.add(old)
+    notes.add(new)
+    notes.add(old)
+    assert [one.epoch for one in notes.load()] == [6]
+    notes.remove(old)
+    assert [one.epoch for one in notes.load()] == [6], "another server has it still to do"
+    notes.remove(new)
+    assert notes.load() == []
+
+
 @pytest.mark.parametrize("trouble", [FileNotFoundError, PermissionError])
 def test_a_note_that_cannot_be_read_keeps_no_other_from_being_taken_up(
     tmp_path: Path, trouble: type[OSError]
