@@ -157,10 +157,10 @@ class DeletionSection(Section):
     not done yet is noted in a folder, so that a restart goes on with it."""
 
     path: Path | None = None
-    """The folder in which deletions are noted that are not done yet; made where it does not exist,
-    and several servers may share it. Null: ``deletions`` beside the disk tier, or else the journal;
-    without these, as in a fleet that has all in Redis, what could not be deleted while Redis was
-    away is forgotten with the process, and can only expire."""
+    """The folder in which deletions are noted that are not done yet; made where it does not exist.
+    Several servers may share it that keep segments in Redis alone. Null: ``deletions`` beside the
+    disk tier, or else the journal; without these, as in a fleet that has all in Redis, what could
+    not be deleted while Redis was away is forgotten with the process, and can only expire."""
 
     wait_s: float = Field(default=5.0, gt=0, le=600)
     """How long one attempt waits for a write to a tier that is under way."""

@@ -6,7 +6,7 @@
 
 A line ``epoch <number>`` says on behalf of which owner. No id has a ``+`` in it. Each file is made
 before the first attempt at a deletion, and goes once all tiers have done it. Several servers may
-share a folder: each then does what any of them left undone, which harms nobody.
+share a folder where they share all tiers: each then does what any of them left undone.
 """
 
 import logging

@@ -76,6 +76,10 @@ class HeadShare:
         if (journal := section.journal) is not None and journal.path is not None:
             # The journal itself is the server's; beside it lie notes on what is to be deleted.
             changed["journal"] = journal.model_copy(update={"path": self.folder(journal.path)})
+        if (deletion := section.deletion).path is not None:
+            # What one worker has done, another would count as done on the first one's disk, too.
+            path = self.folder(deletion.path)
+            changed["deletion"] = deletion.model_copy(update={"path": path})
         return section.model_copy(update=changed)
 
 
