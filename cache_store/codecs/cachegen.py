@@ -204,10 +204,10 @@ def _inflated(packed: memoryview, size: int) -> NDArray[np.uint8]:
     reading = zlib.decompressobj(-15)
     try:
         found = reading.decompress(packed, size)
+        # The end of the code may stand behind the last symbol.
+        rest = b"" if reading.eof else reading.decompress(reading.unconsumed_tail, 1)
     except zlib.error as error:
         raise RecordCorrupt("the entropy code of KV is damaged") from error
-    # The end of the code may stand behind the last symbol.
-    rest = b"" if reading.eof else reading.decompress(reading.unconsumed_tail, 1)
     if len(found) != size or rest or not reading.eof or reading.unused_data:
         raise RecordCorrupt("the entropy code of KV has another length than its shape says")
     return np.frombuffer(found, np.uint8)

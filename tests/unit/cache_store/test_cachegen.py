@@ -127,6 +127,14 @@ def test_a_payload_with_something_behind_it_or_without_its_end_is_refused() -> N
             decode(forged(fixed + changed))
 
 
+def test_a_payload_that_is_damaged_behind_its_last_symbol_is_refused() -> None:
+    fixed, symbols = parts()
+    coder = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_HUFFMAN_ONLY)
+    code = coder.compress(symbols + b"\0") + coder.flush(zlib.Z_SYNC_FLUSH)
+    with pytest.raises(RecordCorrupt, match="damaged"):
+        decode(forged(fixed + code + b"\x07"))  # a block of a kind that there is not
+
+
 @pytest.mark.parametrize("step", [np.nan, np.inf, -1.0, 0.0])
 def test_steps_that_make_no_sense_are_refused(step: float) -> None:
     fixed, symbols = parts()
