@@ -146,6 +146,10 @@ class Wording:
     small model does best with the newest clip alone, since the clips before it still show what has
     just left."""
 
+    def is_pause(self, piece: str) -> bool:
+        """Whether a piece of commentary is nothing but the model's pause, and so says nothing."""
+        return self.pause is not None and piece.strip() == self.pause.strip()
+
     def num_clips_for(self, question: CheckQuestion) -> int:
         """Newest clips that the check of a condition looks at."""
         of_states = None if question.about_event else self.num_state_clips

@@ -181,9 +181,8 @@ class Looker:
         except CheckLost as error:
             return Words(bare, problem=f"its text could not be written: {error}")
         if schema is None:
-            pause = self._service.model.wording.pause
-            # A piece of commentary that is nothing but its pause says nothing.
-            return Words("" if pause is not None and text == pause.strip() else text)
+            is_piece = options.kind == "commentary"
+            return Words("" if is_piece and self._service.model.wording.is_pause(text) else text)
         return await self._service.in_pool(partial(read_reply, text, schema, bare=bare))
 
     def _forget(self, reply: "asyncio.Task[None]") -> None:

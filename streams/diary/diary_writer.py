@@ -283,7 +283,9 @@ class DiaryWriter:
         said: _Said | None = None
         if not due.is_scene:
             said = await self._asked(wording.commentary, at_s, num_clips=wording.num_clips)
-            is_silent = any(said.text.startswith(start) for start in wording.silence)
+            is_silent = wording.is_pause(said.text) or any(
+                said.text.startswith(start) for start in wording.silence
+            )
             if wording.names_colors and due.colors.difference(colors_in(said.text)):
                 said = None
             elif is_silent:

@@ -102,3 +102,9 @@ async def test_a_rule_can_change_while_the_watch_goes_on() -> None:
 async def test_a_pause_alone_says_nothing(info: Any, reply: str, said: list[str]) -> None:
     alerts = await alerts_about(["red"], COMMENTARY, info=info, script=[("(?i)changed", reply)])
     assert [alert.text for alert in alerts] == said
+
+
+async def test_an_alert_that_is_told_with_the_mark_of_a_pause_is_told_so() -> None:
+    alert = WatchOptions(condition="it is red", answer_prompt="Which colour?")
+    (told,) = await alerts_about(["red"], alert, info=PAUSING, script=[("Which colour", "...")])
+    assert told.text == "...", "only a commentary has pauses"

@@ -198,6 +198,18 @@ async def test_what_names_the_colour_that_came_is_believed() -> None:
         assert (await written.told())[-1] == (1.0, "A Blue box came in.")
 
 
+@pytest.mark.parametrize(("pause", "told"), [(" ...", []), (None, ["..."])])
+async def test_a_piece_of_commentary_that_is_only_the_models_pause_is_no_sentence(
+    pause: str | None, told: list[str]
+) -> None:
+    script = ((r"to be seen", "Grey."), (r"has just changed", "..."))
+    wording = replace(DEFAULT_WORDING, pause=pause)
+    async with writing(script=script, wording=wording) as written:
+        await written.see("grey", with_square("grey"))
+        await written.writer.settle()
+        assert [text for _, text in await written.told()] == ["Grey.", *told]
+
+
 async def test_sentences_are_asked_for_together() -> None:
     async with writing(max_together=3, ttft_s=1.0) as written:
         await written.see("red", "blue")
