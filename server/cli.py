@@ -1,6 +1,7 @@
 """The ``onlooker`` command: serve, show the settings, and the client's own commands."""
 
 import json
+import shlex
 import shutil
 import sys
 from contextlib import closing
@@ -219,7 +220,8 @@ def _serve(settings: Settings, *, may_end_process: bool) -> int:
             info = gateway.hub.info
             _say(f"ready: model '{info.model}'; it knows {info.knows}")
             _say(f"page {base}/   API docs {base}/docs   metrics {base}/metrics   (Ctrl-C stops)")
-            _say_next_steps(base)
+            own = certificates if tls.self_signed else None
+            _say_next_steps(base, ca=None if own is None else own.trust)
 
         server, failures = make_server(
             gateway,
@@ -253,17 +255,28 @@ def _ended(failure: OnlookerError | None) -> int:
     return EXIT_CONFIG if isinstance(failure, ConfigError) else 1
 
 
-def _say_next_steps(base: str) -> None:
-    # A server that `make serve` has started is in an environment that the shell does not know.
-    command = "onlooker" if shutil.which("onlooker") else sys.argv[0]
-    for line in next_steps(base, command):
+def _say_next_steps(base: str, *, ca: Path | None = None) -> None:
+    for line in next_steps(base, command_here(), ca=ca):
         _say(line)
 
 
-def next_steps(base: str, command: str = "onlooker") -> tuple[str, ...]:
+def command_here() -> str:
+    """How people start our command: a server that `make serve` has started is in an environment
+    that the shell does not know."""
+    if shutil.which("onlooker"):
+        return "onlooker"
+    if sys.argv[0].endswith(".py"):
+        return shlex.join((sys.executable, "-m", "onlooker.server"))
+    return shlex.quote(sys.argv[0])
+
+
+def next_steps(base: str, command: str = "onlooker", *, ca: Path | None = None) -> tuple[str, ...]:
     """Three things to do with a server that has just been started, for people. `command`: how they
-    start ours."""
+    start ours. `ca`: the file that clients are to trust, where the certificate is of our own
+    making."""
     server = "" if base == DEFAULT_BASE else f" --server {base}"
+    if ca is not None:
+        server += f" --ca {shlex.quote(str(ca))}"
     return (
         "Three things to do next:",
         f"  look and ask      open {base}/ and pick the webcam, or the drawn world",
