@@ -161,30 +161,38 @@ class OrderBook:
     async def apply(self, stream: Stream) -> None:
         """Bring a stream's watches up to date with its tenant's orders. What cannot be done is
         logged: the stream goes on, and the next change tries again."""
+        while await self._applied(stream):
+            pass  # an order may have been dropped while its watch was made: look again
+
+    # ---- inside
+
+    async def _applied(self, stream: Stream) -> bool:
+        """Do it once; whether there was anything to do, and it could be done."""
+        had = _watches_of_orders(stream)  # one that is made later may be of an order not read here
         try:
             orders = await self.orders(split_stream_id(stream.id)[0])
         except OnlookerError as error:
             _log.warning("standing orders are not looked at", extra={"detail": error.message})
             self._metrics.orders.labels("failed").inc()
-            return
-        plate = stream.nameplate.plate
+            return False
+        plate, done = stream.nameplate.plate, False
         meant = {one.order_id: one for one in orders if plate.has_labels(one.labels)}
-        has = {one for one in stream.watches.ids() if one.startswith(ORDER_PREFIX)}
-        for order_id in sorted(has - meant.keys()):
-            await self._one(stream, order_id, None)
+        has = _watches_of_orders(stream)
+        for order_id in sorted(had - meant.keys()):
+            done |= await self._one(stream, order_id, None)
         for order_id in sorted(meant.keys() - has):
-            await self._one(stream, order_id, meant[order_id])
+            done |= await self._one(stream, order_id, meant[order_id])
         for order_id in sorted(has & meant.keys()):
             if order_id not in stream.watches.ids():
                 continue  # it was deleted while another was kept
             if meant[order_id].is_newer_than(stream.watches.get(order_id)):
-                await self._one(stream, order_id, meant[order_id], is_new=False)
-
-    # ---- inside
+                done |= await self._one(stream, order_id, meant[order_id], is_new=False)
+        return done
 
     async def _one(
         self, stream: Stream, order_id: str, order: StandingOrder | None, *, is_new: bool = True
-    ) -> None:
+    ) -> bool:
+        """Make, change or drop the watch of an order; whether it was done."""
         try:
             if order is None:
                 await stream.drop_watch(order_id)
@@ -195,16 +203,17 @@ class OrderBook:
                 await stream.make_watch(order.options, order_id, waits=False)
                 await stream.keep_watches()
         except (Conflict, NotFound):  # somebody else was quicker
-            return
+            return False
         except OnlookerError as error:
             self._metrics.orders.labels("failed").inc()
             _log.warning(
                 "a standing order is not followed",
                 extra={"order": order_id, "detail": error.message},
             )
-        else:
-            outcome = "dropped" if order is None else "applied" if is_new else "changed"
-            self._metrics.orders.labels(outcome).inc()
+            return False
+        outcome = "dropped" if order is None else "applied" if is_new else "changed"
+        self._metrics.orders.labels(outcome).inc()
+        return True
 
     async def _find(self, tenant: str, order_id: str) -> tuple[StandingOrder, bytes]:
         for order, content in await self._kept(tenant):
@@ -247,6 +256,10 @@ class OrderBook:
             return await self._drawer.exchange(shelf, name, before=before, after=after)
         except (DrawerAway, DrawerFailed) as error:
             raise _unkept(error) from error
+
+
+def _watches_of_orders(stream: Stream) -> set[str]:
+    return {one for one in stream.watches.ids() if one.startswith(ORDER_PREFIX)}
 
 
 def _unkept(error: Exception) -> OnlookerError:
