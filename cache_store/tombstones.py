@@ -11,6 +11,7 @@ share a folder where they share all tiers: each then does what any of them left 
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from onlooker.cache_store.erasure import Erasure
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _SEPARATOR = "+"
 _EPOCH = "epoch "
+_HEAD_BYTES = 64
+"""Enough for the line of the epoch."""
 
 
 class Tombstones:
@@ -66,7 +69,7 @@ class Tombstones:
         if (path := self._path(erasure)) is None:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        if (noted := self._noted_epoch(erasure, path)) is None or noted < (erasure.epoch or 0):
+        if (noted := self._noted_epoch(erasure)) is None or noted < (erasure.epoch or 0):
             draft = path.with_name(f".{path.name}")
             draft.unlink(missing_ok=True)
             prefix = erasure.stream.prefix
@@ -80,24 +83,25 @@ class Tombstones:
 
     def remove(self, erasure: Erasure) -> None:
         """The erasure is done everywhere. A note of it on behalf of a newer owner stays."""
-        if (path := self._path(erasure)) is None:
-            return
-        if (self._noted_epoch(erasure, path) or 0) <= (erasure.epoch or 0):
+        path = self._path(erasure)
+        if path is not None and (self._noted_epoch(erasure) or 0) <= (erasure.epoch or 0):
             path.unlink(missing_ok=True)
 
-    def _noted_epoch(self, erasure: Erasure, path: Path) -> int | None:
-        """On behalf of which owner the erasure is noted, 0 where the stream has none; None where it
-        is not noted."""
+    def _noted_epoch(self, erasure: Erasure) -> int | None:
+        """On behalf of which owner an erasure is noted, 0 where there is none; None where it is not
+        noted."""
+        if (path := self._path(erasure)) is None:
+            return None
         try:
-            return self._read(erasure.stream, path, has_all=erasure.keys is None).epoch or 0
+            head, _ = self._files.read(path, _HEAD_BYTES)
+            return _epoch(head.decode("ascii", "replace").splitlines()) or 0
         except (FileNotFoundError, ValueError):
             return None
 
     def _read(self, stream: StreamKey, path: Path, *, has_all: bool) -> Erasure:
         lines = self._files.read(path)[0].decode("ascii", "replace").splitlines()
-        epoch = None
-        if lines and lines[0].startswith(_EPOCH):
-            epoch = int(lines.pop(0).removeprefix(_EPOCH))
+        if (epoch := _epoch(lines)) is not None:
+            del lines[0]
         keys = None if has_all else frozenset(parse_key(stream.prefix + line) for line in lines)
         return Erasure(stream, keys, epoch)
 
@@ -105,3 +109,9 @@ class Tombstones:
         if self._folder is None:
             return None
         return self._folder / erasure.name.rstrip("/").replace("/", _SEPARATOR)
+
+
+def _epoch(lines: Sequence[str]) -> int | None:
+    """What the first line says of the owner; None where it is another line."""
+    has_owner = bool(lines) and lines[0].startswith(_EPOCH)
+    return int(lines[0].removeprefix(_EPOCH)) if has_owner else None
