@@ -1,6 +1,7 @@
 """An index that is larger than its memory on a device finds what it would find there whole."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from onlooker.engine.memory.ranking import ScoreName
+from onlooker.engine.vllm_adapter.worker.head_group import HeadGroup
 from onlooker.engine.vllm_adapter.worker.index import Index
 from onlooker.engine.vllm_adapter.worker.index_room import UNBOUNDED, IndexBudget, IndexRoom
 from onlooker.engine.vllm_adapter.worker.scores import SCORES
@@ -169,6 +171,20 @@ def test_the_oldest_go_below_and_the_device_gives_no_more_than_it_was_to() -> No
     assert oldest.below is not None  # type: ignore[attr-defined]  # it lies on a device
     assert newest.below is None  # type: ignore[attr-defined]  # it lies on a device
     assert index.num_bytes == 150 * ROW_BYTES + 100 * COARSE_BYTES
+
+
+def test_who_has_all_heads_makes_no_list_of_where_each_clip_lies() -> None:
+    """A day has 86,400 clips, and a list of that length takes milliseconds of a step."""
+
+    class Alone(HeadGroup):
+        def all(self, said: Sequence[bool]) -> list[bool]:
+            raise AssertionError(f"nobody is to be told {len(said)} things")
+
+    index = index_of(room_for(50, 100))
+    for number in range(150):
+        index.put(key(number), made(number))
+    (group,) = index.groups([key(number) for number in range(150)], Alone())
+    assert len(group.below.firsts) == 100  # type: ignore[attr-defined]  # it lies on a device
 
 
 def test_what_is_forgotten_makes_room_wherever_it_lay() -> None:
