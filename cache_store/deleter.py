@@ -217,6 +217,10 @@ class Deleter:
     def _attempt(self, deletion: _Deletion) -> bool:
         """Delete what is left of it; returns whether nothing is left."""
         is_first = not deletion.tried.done()
+        epoch = self._fences.epoch(deletion.erasure.stream)
+        if (epoch or 0) > (deletion.erasure.epoch or 0):  # the stream was claimed once more
+            deletion.erasure = replace(deletion.erasure, epoch=epoch)
+            deletion.is_written = False
         if not deletion.is_written:
             deletion.is_written = self._recorded(self._tombstones.add, deletion.erasure)
         unreached = [

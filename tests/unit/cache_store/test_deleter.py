@@ -19,7 +19,7 @@ from onlooker.cache_store.tiers.memory import MemoryTier
 from onlooker.cache_store.tombstones import Tombstones
 from onlooker.core.backoff import Backoff
 from tests.fakes.faulty_tier import FaultRates, FaultyTier
-from tests.fakes.waiting import WAIT_S
+from tests.fakes.waiting import WAIT_S, until
 from tests.unit.cache_store.factories import (
     STREAM,
     make_encoded,
@@ -276,6 +276,25 @@ def test_each_erasure_that_is_taken_up_goes_by_the_newest_owner_of_its_stream(
     deleter.start()
     assert fences.epoch(STREAM) == 6
     assert deleter.stats().num_pending == 6
+    deleter.close(WAIT_S)
+
+
+async def test_a_deletion_that_waits_is_noted_anew_when_its_stream_is_claimed_again(
+    tmp_path: Path,
+) -> None:
+    """Else the next process would go by the old claim, and Redis refuse what was asked for."""
+    fences, notes = Fences(), Tombstones(tmp_path)
+    deleter = Deleter(
+        [make_write_out(FaultyTier(Lower("redis"), seed=0, rates=AWAY))],
+        tombstones=notes, fences=fences, wait_s=0.01, backoff=Backoff(0.01, 0.01),
+    )  # fmt: skip
+    deleter.start()
+    stream = f"{STREAM.tenant}/{STREAM.stream}"
+    fences.own(stream, 5)
+    assert deleter.delete(Erasure(STREAM)).result(WAIT_S) == ("redis",)
+    assert [one.epoch for one in notes.load()] == [5]
+    fences.own(stream, 6)
+    await until(lambda: [one.epoch for one in notes.load()] == [6])
     deleter.close(WAIT_S)
 
 
