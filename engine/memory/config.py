@@ -72,8 +72,9 @@ class MemorySection(Section):
     notes_tokens: int = Field(default=256, ge=16, le=65536)
     """The most tokens of all notes in a context; older notes are forgotten."""
 
-    sink_tokens: int = Field(default=2048, ge=16, le=1_048_576)
-    """The most tokens of a system prompt; a question that brings a longer one is refused."""
+    sink_tokens: int = Field(default=4096, ge=16, le=1_048_576)
+    """The most tokens of a system prompt, in which the functions stand that an answer may call; a
+    question that brings a longer one is refused."""
 
     question_tokens: int = Field(default=4096, ge=16, le=1_048_576)
     """The most tokens of a question with its dialogue; a longer one is refused."""

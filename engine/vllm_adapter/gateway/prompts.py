@@ -286,8 +286,8 @@ class SegmentPrompts:
             token_ids = self._heads[head] = self._token_ids(head)
         if len(token_ids) > self._settings.sink_tokens:
             raise TooLarge(
-                f"the instructions are {len(token_ids)} tokens long, over the limit of "
-                f"{self._settings.sink_tokens} (engine.memory.sink_tokens): shorten them",
+                f"the instructions, with the tools, are {len(token_ids)} tokens long, over the "
+                f"limit of {self._settings.sink_tokens} (engine.memory.sink_tokens): shorten them",
                 param="instructions",
             )
         key = memory.sink_key(head)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -17,11 +18,14 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 from PIL import Image
+from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
+from onlooker import demo_model
 from onlooker.core.protocol.base import MAX_TEXT_CHARS
 from onlooker.core.protocol.functions import FunctionConfig
 from onlooker.core.scopes import Scope
+from onlooker.engine.memory.config import MemorySection
 from onlooker.server.config import ServerSection
 from onlooker.server.doors import TOOLS as ACTIONS
 from onlooker.server.mcp import stdio_command
@@ -216,6 +220,10 @@ async def test_a_model_of_the_server_may_have_these_tools_and_some_of_its_own(
     ]
     limits = TextLimits(0, ServerSection().max_tool_chars * 3 // 4)
     limits.check_functions(functions, param="tools")
+    # A chat template writes them into the system prompt. Vocabularies of large models take less.
+    tokenizer = Tokenizer.from_file(str(Path(demo_model.__path__[0]) / "weights/tokenizer.json"))
+    told = "\n".join(json.dumps(one.model_dump(exclude_unset=True)) for one in functions)
+    assert len(tokenizer.encode(told).ids) < MemorySection().sink_tokens * 7 // 8
 
 
 async def test_an_agent_opens_a_source() -> None:
