@@ -38,7 +38,9 @@ return 1
 """
 
 _EXCHANGE = f"""{CHECK_EPOCH}
-if (redis.call('HGET', KEYS[2], ARGV[4]) or '') ~= ARGV[5] then return 0 end
+local kept = redis.call('HGET', KEYS[2], ARGV[4]) or ''
+if kept == ARGV[6] then return 1 end
+if kept ~= ARGV[5] then return 0 end
 {_ENTER}
 if ARGV[6] == '' then redis.call('HDEL', KEYS[2], ARGV[4])
 else redis.call('HSET', KEYS[2], ARGV[4], ARGV[6]) end

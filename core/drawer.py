@@ -50,7 +50,8 @@ class StreamDrawer(Protocol):
     async def exchange(
         self, stream_id: StreamId, name: str, *, before: bytes, after: bytes
     ) -> bool:
-        """Write one document if it still is as it was read, and say whether it was. It is for what
+        """Write one document if it still is as it was read, and say whether it is `after` now: also
+        where it was already, as when a write is tried again whose reply was lost. It is for what
         several servers change, so that of two changes at once none is lost. Empty content stands
         for no document.
 

@@ -45,6 +45,15 @@ async def test_a_document_is_deleted_only_where_it_is_as_it_was_read(drawer: Str
     assert not await drawer.exchange(SHELF, NAME, before=b"1", after=b"2")
 
 
+@pytest.mark.parametrize("after", [b"2", b""])
+async def test_an_exchange_that_is_tried_again_since_its_reply_was_lost_is_done(
+    drawer: StreamDrawer, after: bytes
+) -> None:
+    await drawer.write(SHELF, {NAME: b"1"}, epoch=0)
+    for _ in range(2):
+        assert await drawer.exchange(SHELF, NAME, before=b"1", after=after)
+
+
 async def test_of_exchanges_at_once_one_is_done(drawer: StreamDrawer) -> None:
     tries = [drawer.exchange(SHELF, NAME, before=b"", after=b"%d" % one) for one in range(5)]
     assert sorted(await asyncio.gather(*tries)) == [False] * 4 + [True]
