@@ -44,7 +44,8 @@ name begins like that."""
 
 
 MAX_TRIES = 20
-"""Tries to write a change of an order that others change at the same time."""
+"""Tries to write a change of an order that others change at the same time, or to follow those that
+come and go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,13 +162,15 @@ class OrderBook:
     async def apply(self, stream: Stream) -> None:
         """Bring a stream's watches up to date with its tenant's orders. What cannot be done is
         logged: the stream goes on, and the next change tries again."""
-        while await self._applied(stream):
-            pass  # an order may have been dropped while its watch was made: look again
+        for _ in range(MAX_TRIES):
+            if not await self._applied(stream):
+                return
+            # An order may have been dropped while its watch was made: look again.
 
     # ---- inside
 
     async def _applied(self, stream: Stream) -> bool:
-        """Do it once; whether there was anything to do, and it could be done."""
+        """Do it once; whether a watch was made or dropped."""
         had = _watches_of_orders(stream)  # one that is made later may be of an order not read here
         try:
             orders = await self.orders(split_stream_id(stream.id)[0])
@@ -186,7 +189,7 @@ class OrderBook:
             if order_id not in stream.watches.ids():
                 continue  # it was deleted while another was kept
             if meant[order_id].is_newer_than(stream.watches.get(order_id)):
-                done |= await self._one(stream, order_id, meant[order_id], is_new=False)
+                await self._one(stream, order_id, meant[order_id], is_new=False)
         return done
 
     async def _one(
