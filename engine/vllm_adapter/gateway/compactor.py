@@ -103,6 +103,7 @@ class Compactor:
         it goes on behind it."""
         self._retiring: list[_Retiring] = []
         self._has_work = asyncio.Event()
+        self._is_working = False
         self._task: asyncio.Task[None] | None = None
 
     def note(self, memory: StreamMemory, name: str | None) -> None:
@@ -129,7 +130,7 @@ class Compactor:
 
     async def settled(self) -> None:
         """Wait until there is nothing to do."""
-        while self._waiting or self._retiring:
+        while self._waiting or self._retiring or self._is_working:
             await self._clock.sleep(PAUSE_S)
 
     async def close(self) -> None:
@@ -152,13 +153,16 @@ class Compactor:
             if not self._waiting and not self._retiring:
                 self._has_work.clear()
                 await self._has_work.wait()
+            self._is_working = True
             try:
                 has_done = await self._one_round()
             except Exception as error:  # nothing depends on it, and it must go on
+                self._is_working = False
                 self._waiting.clear()  # the next clip of each stream brings it back
                 _log.warning("compaction failed", extra={"reason": str(error)})
                 await self._clock.sleep(FAILED_PAUSE_S)
             else:
+                self._is_working = False
                 if not has_done:
                     await self._clock.sleep(PAUSE_S)
 
