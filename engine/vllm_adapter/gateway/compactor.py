@@ -177,8 +177,11 @@ class Compactor:
             return False
         prefix = next(iter(self._waiting))
         memory, name = self._waiting.pop(prefix)
-        if not self._is_open(memory) or not (clips := self._due(memory)):
-            return True  # it was closed meanwhile, or what was due has been deleted
+        clips = self._due(memory)
+        if not self._is_open(memory) or len(clips) < self._settings.batch_clips:
+            # It was closed meanwhile, or what was due has been deleted, or was in the batch before:
+            # part of a batch would leave another part that is not due by itself.
+            return True
         await self._compact(memory, COMPACTIONS[name], clips)
         if not self._is_open(memory):
             return True

@@ -348,6 +348,24 @@ async def test_others_are_compacted_at_once_when_what_was_due_has_been_deleted()
         assert bench.compacted() == [0, 1, 2, 3]
 
 
+async def test_clips_that_come_while_a_batch_is_compacted_wait_for_a_whole_one() -> None:
+    async with benched() as bench:
+        compact = bench.workers._compact_segments
+
+        def and_two_come(name: str, ops: Any) -> Any:
+            if len(bench.memory) == 12:
+                bench.watch(2)
+            return compact(name, ops)
+
+        bench.workers._compact_segments = and_two_come  # type: ignore[method-assign]
+        bench.watch(12)
+        await driven(bench.clock, bench.compactor.settled())
+        assert bench.compacted() == [0, 1, 2, 3]
+        bench.watch(2)
+        await driven(bench.clock, bench.compactor.settled())
+        assert bench.compacted() == list(range(8)), "none is left between two batches"
+
+
 async def test_nobody_waits_for_a_smaller_clip_that_is_lost_before_it_is_safe() -> None:
     async with benched() as bench:
         key = bench.memory.compacted_key(2)
