@@ -95,7 +95,8 @@ class Compactor:
         self._name = name
         self._is_lasting = is_lasting
         self._waiting: dict[str, tuple[StreamMemory, str]] = {}
-        """Streams that have a batch to compact, by their prefix, each with its method."""
+        """Streams of which a batch is to be compacted, or is being compacted, by their prefix,
+        each with its method."""
         self._resting: dict[str, float] = {}
         """Until when streams are left alone."""
         self._passed: dict[str, int] = {}
@@ -103,7 +104,6 @@ class Compactor:
         it goes on behind it."""
         self._retiring: list[_Retiring] = []
         self._has_work = asyncio.Event()
-        self._is_working = False
         self._task: asyncio.Task[None] | None = None
 
     def note(self, memory: StreamMemory, name: str | None) -> None:
@@ -130,7 +130,7 @@ class Compactor:
 
     async def settled(self) -> None:
         """Wait until there is nothing to do."""
-        while self._waiting or self._retiring or self._is_working:
+        while self._waiting or self._retiring:
             await self._clock.sleep(PAUSE_S)
 
     async def close(self) -> None:
@@ -153,16 +153,13 @@ class Compactor:
             if not self._waiting and not self._retiring:
                 self._has_work.clear()
                 await self._has_work.wait()
-            self._is_working = True
             try:
                 has_done = await self._one_round()
             except Exception as error:  # nothing depends on it, and it must go on
-                self._is_working = False
                 self._waiting.clear()  # the next clip of each stream brings it back
                 _log.warning("compaction failed", extra={"reason": str(error)})
                 await self._clock.sleep(FAILED_PAUSE_S)
             else:
-                self._is_working = False
                 if not has_done:
                     await self._clock.sleep(PAUSE_S)
 
@@ -176,14 +173,15 @@ class Compactor:
             self._count("put_off", self._settings.batch_clips)
             return False
         prefix = next(iter(self._waiting))
-        memory, name = self._waiting.pop(prefix)
+        memory, name = self._waiting[prefix]
         clips = self._due(memory)
-        if not self._is_open(memory) or len(clips) < self._settings.batch_clips:
-            # It was closed meanwhile, or what was due has been deleted, or was in the batch before:
-            # part of a batch would leave another part that is not due by itself.
-            return True
-        await self._compact(memory, COMPACTIONS[name], clips)
-        if not self._is_open(memory):
+        # It may have been closed meanwhile, or what was due may have been deleted: part of a batch
+        # would leave another part that is not due by itself.
+        is_whole = self._is_open(memory) and len(clips) == self._settings.batch_clips
+        if is_whole:
+            await self._compact(memory, COMPACTIONS[name], clips)
+        self._waiting.pop(prefix, None)
+        if not is_whole or not self._is_open(memory):
             return True
         # What has been deleted meanwhile is not lost.
         found = [memory.at_index(clip.clip_index) for clip in clips]
