@@ -247,17 +247,18 @@ async def test_a_stream_whose_masks_are_not_understood_is_not_opened(world: Worl
             await hub.open_stream(DOOR, VIRTUAL)
 
 
+async def _away(*_: object, **__: object) -> None:
+    raise DrawerAway("connection refused")
+
+
 async def test_while_redis_takes_nothing_a_change_is_in_force_but_not_said_to_be_kept(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: object, **__: object) -> None:
-        raise DrawerAway("connection refused")
-
     clock = ManualClock()
     async with world.server("a", clock) as hub:
         stream = await hub.open_stream(DOOR, VIRTUAL)
         with monkeypatch.context() as broken:
-            broken.setattr(RedisDrawer, "write", away)
+            broken.setattr(RedisDrawer, "write", _away)
             with pytest.raises(Overloaded, match="cannot be kept now"):
                 await driven(clock, stream.set_masks((LEFT,)))
             assert stream.status().masks == (LEFT,)
@@ -269,14 +270,11 @@ async def test_while_redis_takes_nothing_a_change_is_in_force_but_not_said_to_be
 async def test_a_watch_that_cannot_be_kept_is_not_made_and_may_be_made_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def away(*_: object, **__: object) -> None:
-        raise DrawerAway("connection refused")
-
     clock = ManualClock()
     async with world.server("a", clock) as hub:
         stream = await hub.open_stream(DOOR, VIRTUAL)
         with monkeypatch.context() as broken:
-            broken.setattr(RedisDrawer, "write", away)
+            broken.setattr(RedisDrawer, "write", _away)
             with pytest.raises(Overloaded, match="cannot be kept now"):
                 await driven(clock, stream.make_watch(RED, "w"))
             assert stream.watches.ids() == []
