@@ -30,10 +30,12 @@ from onlooker.engine.wording import Wording
 from onlooker.streams.diary.scene_gate import unnamed
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
+from onlooker.streams.moments.claims import claiming, happening_in, telling_of
 from onlooker.streams.moments.config import MomentsSection
 from onlooker.streams.moments.moment_search import FoundTimes, MomentSearch
-from onlooker.streams.moments.presence import Presence
+from onlooker.streams.moments.presence import Looks, Presence
 from onlooker.streams.moments.question_plan import QuestionPlan, Wanted, plan_of
+from onlooker.streams.moments.same_kind import conditions_in, told_as_one
 from onlooker.streams.moments.stretches import stretches_of
 from onlooker.streams.moments.telling import MAX_TOLD, counted, fitted, listed, num_tokens
 from onlooker.watches.triggers.sight import colors_in
@@ -45,6 +47,9 @@ MIN_LOOSE_WORDS = 3
 
 NOT_EXACT = "Not all could be checked in time, or for sure."
 """Said where moments may be missing, or some may be none."""
+
+UNCHECKED = 0.5
+"""Confidence in what the diary says and no check can tell."""
 
 RETOLD_TOKENS = 1024
 """How long that is of which a model is to tell in its own words."""
@@ -193,7 +198,10 @@ class MomentFinder:
             everything = await self._found(plan, "", limit=MAX_SWEPT)
         except Overloaded:
             return  # nothing is said yet, and the model answers from what it has
-        first = f"The diary tells of {counted(len(entries), 'such moment')}; looking. "
+        telling = self._telling(plan, entries, wording)
+        if entries and not telling:
+            return  # the diary tells of something else that happened to it
+        first = f"The diary tells of {counted(len(telling), 'such moment')}; looking. "
         if not entries:
             first = "The diary does not name that; looking. "
         if 2 * num_tokens(first) > question.max_tokens:
@@ -202,24 +210,22 @@ class MomentFinder:
             yield AnswerDelta(first)
         budget_s = self._settings.budget_s if question.budget_s is None else question.budget_s
         is_timed = self._is_live or question.budget_s is not None
-        presence = Presence(
+        looks = Looks(
             engine=engine,
             question=question,
-            asked=wording.question_for(plan.condition),
-            wording=wording,
             clock=self._clock,
             until_s=self._clock.now_s() + budget_s if is_timed else math.inf,
             max_checks=self._settings.max_checks,
             max_parallel=self._settings.max_parallel,
         )
-        found = await self._searched(plan, entries, everything, presence)
+        found = await self._found_out(plan, entries, everything, looks)
         if not (entries or found.moments or found.is_exact):
             return
         left = question.max_tokens - num_tokens(first)
         text, is_cut = fitted(lambda count: self._text(plan, found, count), MAX_TOLD, left)
         yield AnswerDelta(text)
         moments = found.moments[: self._settings.max_moments]
-        yield self._end(question, first + text, moments, found.is_exact, presence, is_cut=is_cut)
+        yield self._end(question, first + text, moments, found.is_exact, looks, is_cut=is_cut)
 
     async def _may_sweep(self, plan: QuestionPlan, wording: Wording) -> bool:
         """Whether it is worth looking for what the diary does not name: there is a diary, and the
@@ -259,6 +265,57 @@ class MomentFinder:
                 yield _with_moments(event, found) if isinstance(event, AnswerEnd) else event
 
     # ---- checking
+
+    def _telling(
+        self, plan: QuestionPlan, entries: Sequence[DiaryEntry], wording: Wording
+    ) -> Sequence[DiaryEntry]:
+        """Of the entries that name it those that may tell of what is asked. Of how things are all
+        do, since the ends of what was so are told by them, too."""
+        rule = wording.rule_for(plan.condition)
+        if rule is not None and not rule.about_event:
+            return entries
+        return telling_of(happening_in(plan.condition), entries, plan.subject)
+
+    async def _found_out(
+        self,
+        plan: QuestionPlan,
+        entries: Sequence[DiaryEntry],
+        everything: Sequence[DiaryEntry],
+        looks: Looks,
+    ) -> FoundTimes:
+        """What is found by checks. Where the model has no question for what is asked, but has for
+        things of that kind that the diary names, each of these is looked for by itself; where it
+        has for none of them, what the diary says is told unchecked."""
+        wording, happening = looks.engine.info.wording, happening_in(plan.condition)
+        telling = self._telling(plan, entries, wording)
+        if wording.rules and telling and wording.rule_for(plan.condition) is None:
+            names, are_all = conditions_in(telling, plan.subject, happening, wording)
+            if names:
+                # That a yellow circle turned green is the coming of a green one, and of no circle.
+                others = {one.start_s for one in entries} - {one.start_s for one in telling}
+                found = await self._found_of_each(plan, names, everything, looks)
+                found = [one.without(others) for one in found]
+                return told_as_one(found, plan.wanted, is_whole=are_all)
+            if happening and (said := claiming(happening, telling, plan.subject)):
+                unchecked = FoundTimes([_as_told(one) for one in said], is_exact=False)
+                return told_as_one([unchecked], plan.wanted)
+        return await self._searched(plan, telling, everything, looks.for_condition(plan.condition))
+
+    async def _found_of_each(
+        self,
+        plan: QuestionPlan,
+        names: Sequence[str],
+        everything: Sequence[DiaryEntry],
+        looks: Looks,
+    ) -> list[FoundTimes]:
+        found = []
+        for name in names:
+            one = plan.about(name)
+            if plan.wanted in (Wanted.FIRST, Wanted.LAST):
+                one = replace(one, wanted=Wanted.EACH)  # the first of this one may not count
+            presence = looks.for_condition(name, num_sharing=len(names))
+            found.append(await self._searched(one, await self._entries(one), everything, presence))
+        return found
 
     async def _searched(
         self,
@@ -310,15 +367,15 @@ class MomentFinder:
         text: str,
         moments: Sequence[FoundMoment],
         is_exact: bool | None,
-        presence: Presence | None = None,
+        looks: Looks | None = None,
         *,
         is_cut: bool,
     ) -> AnswerEnd:
         spans = tuple((one.at_s, one.end_s) for one in moments)
         return AnswerEnd(
             FinishReason.LENGTH if is_cut else FinishReason.STOP,
-            0 if presence is None else presence.num_prompt_tokens,
-            0 if presence is None else presence.num_cached_tokens,
+            0 if looks is None else looks.num_prompt_tokens,
+            0 if looks is None else looks.num_cached_tokens,
             num_tokens(text),
             clip_spans_s=spans,
             retrieved_spans_s=spans,
@@ -326,6 +383,13 @@ class MomentFinder:
             moments=tuple(moments),
             moments_exact=is_exact,
         )
+
+
+def _as_told(entry: DiaryEntry) -> FoundMoment:
+    """What the diary says, which nobody has checked."""
+    return FoundMoment(
+        at_s=entry.start_s, end_s=entry.end_s, wall_s=entry.wall_s, confidence=UNCHECKED
+    )
 
 
 def _with_moments(end: AnswerEnd, found: AnswerEnd) -> AnswerEnd:

@@ -9,8 +9,8 @@ counts. An entry that names it needs less to be believed than one that does not.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 
 from onlooker.engine.interface import FoundMoment
 from onlooker.streams.moments.presence import Presence
@@ -48,6 +48,10 @@ class FoundTimes:
     """Whether all that could show it was checked, and surely."""
     is_lasting: bool = False
     """Whether what was last seen is there still."""
+
+    def without(self, times_s: Set[float]) -> "FoundTimes":
+        """The same but for the moments that begin at these stream times."""
+        return replace(self, moments=[one for one in self.moments if one.at_s not in times_s])
 
 
 class MomentSearch:

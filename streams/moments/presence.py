@@ -107,6 +107,43 @@ class Presence:
         return probability(yes - no, bias=wording.bias, temperature=wording.temperature)
 
 
+@dataclass(slots=True, kw_only=True)
+class Looks:
+    """All presences of one question, which share its checks."""
+
+    engine: Engine
+    question: Question
+    clock: Clock
+    until_s: float
+    max_checks: int
+    max_parallel: int
+    _made: list[Presence] = field(default_factory=list)
+
+    def for_condition(self, condition: str, *, num_sharing: int = 1) -> Presence:
+        """The presence of a condition, one of so many that have equal parts of the checks."""
+        wording = self.engine.info.wording
+        presence = Presence(
+            engine=self.engine,
+            question=self.question,
+            asked=wording.question_for(condition),
+            wording=wording,
+            clock=self.clock,
+            until_s=self.until_s,
+            max_checks=max(1, self.max_checks // num_sharing),
+            max_parallel=self.max_parallel,
+        )
+        self._made.append(presence)
+        return presence
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        return sum(one.num_prompt_tokens for one in self._made)
+
+    @property
+    def num_cached_tokens(self) -> int:
+        return sum(one.num_cached_tokens for one in self._made)
+
+
 def _log_odds(chance: float) -> float:
     bounded = min(max(chance, MIN_CHANCE), 1.0 - MIN_CHANCE)
     return math.log(bounded / (1.0 - bounded))

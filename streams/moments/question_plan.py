@@ -5,7 +5,7 @@ from what its context holds.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from onlooker.cache_store.diaries.words import stem_of, whole_words_of, words_of
@@ -39,6 +39,10 @@ class QuestionPlan:
     """The words by which the diary tells of it."""
     spans: tuple[Span, ...]
     """The stream times that are asked about, in order; no two overlap."""
+
+    def about(self, condition: str) -> "QuestionPlan":
+        """The same of another condition."""
+        return replace(self, condition=condition, subject=_subject_of(condition))
 
 
 _END = r"\s*[?.!]*\s*$"
@@ -88,9 +92,9 @@ MAX_NAME_WORDS = 3
 _STATES = frozenset({"there", "seen", "visible", "present", "here", "shown"})
 _VERBS = frozenset(
     words_of(
-        "appear come came arrive leave left go gone disappear show seen see saw turn become be "
-        "start stop begin began visible present there enter pass passed happen change appears "
-        "someone somebody anyone anybody something anything what who one time times"
+        "appear come came arrive leave left go goes went gone away disappear show seen see saw "
+        "turn become be start stop begin began visible present there enter pass passed happen "
+        "change appears someone somebody anyone anybody something anything what who one time times"
     )
 )
 """Words that say what happened to a thing, for which the diary may have others."""
@@ -125,8 +129,7 @@ def _about(wanted: Wanted, match: re.Match[str], spans: tuple[Span, ...]) -> Que
         which = found[1].lower()
         what = what[: found.start()] + what[found.end() :]
     condition, is_state = _condition(what)
-    words = dict.fromkeys(whole_words_of(condition))
-    subject = tuple(word for word in words if stem_of(word) not in _VERBS)
+    subject = _subject_of(condition)
     if not subject:
         return None
     if which == "first":
@@ -134,6 +137,12 @@ def _about(wanted: Wanted, match: re.Match[str], spans: tuple[Span, ...]) -> Que
     elif which is not None:
         wanted = Wanted.LAST_SEEN if is_state else Wanted.LAST
     return QuestionPlan(wanted, condition, subject, spans)
+
+
+def _subject_of(condition: str) -> tuple[str, ...]:
+    """The words of a condition, each once, without those for what happens."""
+    words = dict.fromkeys(whole_words_of(condition))
+    return tuple(word for word in words if stem_of(word) not in _VERBS)
 
 
 def _condition(what: str) -> tuple[str, bool]:

@@ -1,7 +1,9 @@
 """Questions about the past as a whole, where the diary does not answer throughout."""
 
 import math
+import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -13,8 +15,16 @@ from onlooker.core.errors import Overloaded
 from onlooker.core.ids import StreamId
 from onlooker.engine.checks import Check, CheckResult
 from onlooker.engine.fake import ScriptedEngine
-from onlooker.engine.interface import AnswerDelta, AnswerEnd, AnswerEvent, Engine, Question
+from onlooker.engine.interface import (
+    AnswerDelta,
+    AnswerEnd,
+    AnswerEvent,
+    Engine,
+    EngineInfo,
+    Question,
+)
 from onlooker.engine.memory.times import Now
+from onlooker.engine.wording import Wording, WordingRule
 from onlooker.streams.diary.periods import WallClock
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
@@ -76,6 +86,85 @@ def _finder(diary: StreamDiary, summaries: Summaries) -> MomentFinder:
         clock=ManualClock(),
         is_live=True,
     )
+
+
+KNOWS_THINGS = Wording(
+    rules=(
+        WordingRule(r"(?:an?|the) (\w+ \w+) appears", "Is there a {1}?", about_event=False),
+        WordingRule(r"there is an? (\w+ \w+)", "Is there a {1}?", about_event=False),
+        WordingRule(r"an? (\w+ \w+) leaves", "Has a {1} just left?"),
+    )
+)
+"""A model that can be asked for "a red circle", and not for "a circle"."""
+
+
+class Sorting(ScriptedEngine):
+    """Sees things in the clips of some seconds; what it has no question for it takes for so."""
+
+    def __init__(self, **seen: range) -> None:
+        super().__init__()
+        self.seen = {name.replace("_", " "): times for name, times in seen.items()}
+        self.asked: list[str] = []
+
+    @property
+    def info(self) -> EngineInfo:
+        return replace(super().info, wording=KNOWS_THINGS)
+
+    async def check(self, check: Check) -> CheckResult:
+        self.asked.append(check.text)
+        at_s = math.floor(check.asked_s)
+        is_so = True
+        if (
+            known := re.match(r"Is there an? (.+)\?|Has an? (.+) just left\?", check.text)
+        ) is not None:
+            times = self.seen[known[1] or known[2]]
+            is_so = at_s in times if known[1] else at_s == times.stop
+        return CheckResult(logprobs=(0.0, -8.0) if is_so else (-8.0, 0.0))
+
+
+CIRCLES = (
+    "A blue cross and an orange circle",
+    "The blue cross turned green.",
+    "A green circle appeared.",
+    "The orange circle left.",
+    "The green circle turned red.",
+    "The sign went away.",
+)
+SEEN = {"orange_circle": range(3), "green_circle": range(2, 4), "red_circle": range(4, 9)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "moments", "is_exact"),
+    [
+        ("How often did a circle appear?", [0.0, 2.0], True),
+        ("When did a circle first appear?", [0.0], True),
+        ("When did a circle last appear?", [2.0], True),
+        ("When did a circle leave?", [3.0], True),
+        ("When did something green appear?", [2.0], True),
+        ("How often did the sign go away?", [5.0], False),
+        ("When did the cross turn green?", [1.0], False),
+    ],
+)
+async def test_of_a_kind_each_thing_is_looked_for_by_itself(
+    asked: str, moments: list[float], is_exact: bool
+) -> None:
+    diary, engine = Kept(*CIRCLES), Sorting(**SEEN)
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    question = Question(text=asked, stream_id=StreamId("door"), asked_s=9.0)
+    events = [one async for one in finder.answer(question, Now.of(question, None), engine)]
+    end = events[-1]
+    assert isinstance(end, AnswerEnd)
+    assert ([one.at_s for one in end.moments], end.moments_exact) == (moments, is_exact)
+    assert all(re.match("Is there|Has a", one) for one in engine.asked)  # what it is good at
+
+
+async def test_what_only_came_is_left_to_the_model_when_asked_for_a_leaving() -> None:
+    diary = Kept("A green circle appeared.")
+    finder = _finder(diary, Summaries(diary, WallClock(is_known=False)))
+    text = "When did a circle leave?"
+    question = Question(text=text, stream_id=StreamId("door"), asked_s=9.0)
+    events = finder.answer(question, Now.of(question, None), Sorting(), otherwise=_model_says)
+    assert [event async for event in events] == [AnswerDelta("Twice.")]
 
 
 @pytest.mark.parametrize(("hint", "moments"), [("Something red appeared", [2.0]), ("Dark", None)])
