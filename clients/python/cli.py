@@ -2,7 +2,8 @@
 `demo`."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
@@ -107,7 +108,7 @@ def watch(
     )
 
     async def run() -> int:
-        async with Client(server, api_key, options=ClientOptions(ca_file=ca)) as client:
+        async with _started(server, api_key, ClientOptions(ca_file=ca)) as client:
             watching = WatchCommand(client, open_source(source, loop=loop), plan, console)
             await watching.run()
         return EXIT_FAILED if watching.num_failed and not watching.num_answered else 0
@@ -127,12 +128,13 @@ def ask(
     ] = None,
     server: ServerOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
+    ca: CaOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The reply as one JSON object.")] = False,
 ) -> None:
     """Ask about a stream that somebody feeds, now or at a time that is past."""
 
     async def run() -> int:
-        async with Client(server, api_key) as client:
+        async with _started(server, api_key, ClientOptions(ca_file=ca)) as client:
             reply = await client.ask(stream, question, at_s=at)
             typer.echo(reply.model_dump_json() if as_json else reply.answer)
             if pictures is not None:
@@ -164,6 +166,7 @@ def timeline(
     ] = None,
     server: ServerOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
+    ca: CaOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Print what the model wrote down while it watched a stream, oldest first."""
@@ -173,7 +176,7 @@ def timeline(
         raise typer.BadParameter(f"'{level}' is none of: {', '.join(get_args(DiaryLevel))}")
 
     async def run() -> int:
-        async with Client(server, api_key) as client:
+        async with _started(server, api_key, ClientOptions(ca_file=ca)) as client:
             found = client.timeline(stream).entries(
                 from_s=day_of(SystemClock().wall_s()) if is_today else read_time(from_),
                 to_s=read_time(to),
@@ -199,12 +202,13 @@ def forget(
     to: Annotated[str | None, typer.Option("--to", help=f"{TIME_HELP}; default: now.")] = None,
     server: ServerOption = DEFAULT_URL,
     api_key: ApiKeyOption = None,
+    ca: CaOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The reply as one JSON object.")] = False,
 ) -> None:
     """Delete what a server remembers of a stream, or of a part of its time; the stream goes on."""
 
     async def run() -> int:
-        async with Client(server, api_key) as client:
+        async with _started(server, api_key, ClientOptions(ca_file=ca)) as client:
             reply = await client.forget(stream, from_s=read_time(from_), to_s=read_time(to))
         typer.echo(reply.model_dump_json() if as_json else told(reply))
         return 0
@@ -367,7 +371,7 @@ def import_recordings(
             jobs=jobs or default_jobs(),
             is_dry=dry_run,
         )
-        async with Client(server, api_key, options=import_options(ca)) as client:
+        async with _started(server, api_key, import_options(ca)) as client:
             return await ImportCommand(client, plan, Console()).run()
 
     raise typer.Exit(_run(run(), server, stopped=EXIT_STOPPED))
@@ -377,6 +381,21 @@ def _save(files: Mapping[str, bytes], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in files.items():
         (folder / name).write_bytes(data)
+
+
+@asynccontextmanager
+async def _started(
+    server: str, api_key: str | None, options: ClientOptions
+) -> AsyncGenerator[Client]:
+    """A client of a server, once that is no longer starting, which is told and waited for."""
+    told = Console(stderr=True)
+
+    def tell(reason: str) -> None:
+        told.print(Text(f"waiting for the server: {reason}", style="dim"))
+
+    async with Client(server, api_key, options=options) as client:
+        await client.until_started(tell)
+        yield client
 
 
 def _run(main: Coroutine[Any, Any, int], server: str, *, stopped: int = 0) -> int:

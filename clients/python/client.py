@@ -9,8 +9,9 @@ async with Client() as client:  # a stream that somebody else feeds
     print(await client.ask("door", "How many objects are there?"))
 """
 
+import math
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -35,7 +36,7 @@ from onlooker.clients.python.server_calls import (
 )
 from onlooker.clients.python.stream import RemoteStream
 from onlooker.clients.python.timeline import StreamTimeline
-from onlooker.core.clock import Clock
+from onlooker.core.clock import Clock, SystemClock
 from onlooker.core.errors import Conflict, InvalidRequest, NotFound
 from onlooker.core.ids import is_stream_id, new_id
 from onlooker.core.protocol.base import ClockName, CompactionName, TokenDropName
@@ -57,6 +58,11 @@ from onlooker.core.protocol.surveys import SurveyReply, SurveyRequest
 from onlooker.core.scopes import DEFAULT_TOKEN_SCOPES, Scope
 
 ENV_API_KEY = "ONLOOKER_API_KEY"
+
+LOOK_EVERY_S = 1.0
+"""How often a server that is starting is asked whether it is ready."""
+
+TELL_EVERY_S = 60.0
 
 
 class Client:
@@ -195,6 +201,20 @@ class Client:
     async def ready(self) -> bool:
         """Whether the server takes traffic; False also where nothing answers."""
         return await self._calls.is_ready()
+
+    async def until_started(self, tell: Callable[[str], None]) -> None:
+        """Wait while the server says that it is starting, or starting its engine again.
+
+        `tell` is handed what the server is doing: at once, and again after each minute. A
+        server that cannot be reached, or does not start, is no reason to wait: the next call says
+        what is wrong.
+        """
+        clock, told_s = self._clock or SystemClock(), -math.inf
+        while (reason := await self._calls.starting()) is not None:
+            if clock.now_s() - told_s >= TELL_EVERY_S:
+                told_s = clock.now_s()
+                tell(reason)
+            await clock.sleep(LOOK_EVERY_S)
 
     async def models(self) -> ModelList:
         """The models that the server serves."""

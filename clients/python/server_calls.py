@@ -12,6 +12,7 @@ from onlooker.clients.python.options import ClientOptions, is_loopback
 from onlooker.core.errors import InvalidRequest
 from onlooker.core.protocol.base import Inbound
 from onlooker.core.protocol.client_events import SessionConfig, explain_validation
+from onlooker.core.protocol.http import HealthReply
 
 
 class ServerCalls:
@@ -44,6 +45,15 @@ class ServerCalls:
             return (await self._http.get("/readyz")).is_success
         except httpx.HTTPError:
             return False
+
+    async def starting(self) -> str | None:
+        """What the server does, where it says that it is not ready yet and will be by itself."""
+        try:
+            health = HealthReply.model_validate_json((await self._http.get("/readyz")).content)
+        except (httpx.HTTPError, ValidationError):
+            return None  # the next call says what is wrong
+        is_starting = health.status in ("starting", "recovering")
+        return (health.reason or health.status) if is_starting else None
 
     async def text(self, method: str, path: str, **rest: Any) -> str:
         """The text of a reply. Raises: as `reply`."""
