@@ -30,8 +30,8 @@ from onlooker.engine.wording import Wording
 from onlooker.streams.diary.scene_gate import unnamed
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.diary.summaries import Summaries
-from onlooker.streams.moments.claims import claiming, happening_in, telling_of
 from onlooker.streams.moments.config import MomentsSection
+from onlooker.streams.moments.happenings import claiming, happening_in, telling_of
 from onlooker.streams.moments.moment_search import FoundTimes, MomentSearch
 from onlooker.streams.moments.presence import Looks, Presence
 from onlooker.streams.moments.question_plan import QuestionPlan, Wanted, plan_of

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from onlooker.cache_store.diaries.words import stem_of, words_of
 from onlooker.cache_store.diary import DiaryEntry
 from onlooker.engine.wording import Wording
-from onlooker.streams.moments.claims import VERBS, Happening
+from onlooker.streams.moments.happenings import VERBS, Happening
 from onlooker.streams.moments.moment_search import FoundTimes
 from onlooker.streams.moments.question_plan import Wanted
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from onlooker.engine.interface import FoundMoment
 from onlooker.engine.wording import Wording, WordingRule
-from onlooker.streams.moments.claims import Happening
+from onlooker.streams.moments.happenings import Happening
 from onlooker.streams.moments.moment_search import FoundTimes
 from onlooker.streams.moments.question_plan import Wanted
 from onlooker.streams.moments.same_kind import MAX_THINGS, conditions_in, told_as_one

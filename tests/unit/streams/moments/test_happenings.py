@@ -2,7 +2,7 @@
 
 import pytest
 
-from onlooker.streams.moments.claims import Happening, claiming, happening_in, telling_of
+from onlooker.streams.moments.happenings import Happening, claiming, happening_in, telling_of
 from tests.fakes.diaries import make_entry
 
 COMES, LEAVES, CHANGES = Happening.COMES, Happening.LEAVES, Happening.CHANGES

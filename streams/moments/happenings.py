@@ -1,4 +1,4 @@
-"""What a sentence of the diary claims: that something came, left, changed, moved or stopped.
+"""What a sentence of the diary says happened: that something came, left, changed, moved or stopped.
 
 Pure. A diary finds sentences by their words, so that "the circle left" is found for "how often did
 a circle appear".
