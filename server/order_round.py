@@ -72,6 +72,10 @@ class OrderRound:
         """Take the watch of an order that was dropped from all streams that have it."""
         await self._take_back(order.order_id, [order.labels], set())
 
+    async def take_back_left(self, order_id: str) -> None:
+        """Take the watch of an order of which nothing else is known any more from all streams."""
+        await self._take_back(order_id, [()], set())
+
     # ---- inside
 
     async def _settled(self, done: HandedOut, had: list[Sequence[str]]) -> HandedOut:
@@ -114,7 +118,9 @@ class OrderRound:
     async def _make(self, order: StandingOrder, name: str) -> tuple[int, Any]:
         async def here(stream: Stream) -> None:
             with suppress(Conflict):  # it was opened meanwhile, and found the order by itself
-                await stream.make_watch(order.options, order.order_id)
+                await stream.make_watch(
+                    order.options, order.order_id, said_wall_s=order.said_wall_s
+                )
 
         options = watch_wire_options(order.options)
         named = {option: value for option, value in options.items() if value is not None}
@@ -124,11 +130,15 @@ class OrderRound:
     async def _change(self, order: StandingOrder, name: str) -> tuple[int, Any]:
         async def here(stream: Stream) -> None:
             if order.order_id in stream.watches.ids():
-                stream.watches.update(order.order_id, order.option_values())
+                stream.watches.update(
+                    order.order_id, order.option_values(), said_wall_s=order.said_wall_s
+                )
                 await stream.keep_watches()
             else:
                 with suppress(Conflict):
-                    await stream.make_watch(order.options, order.order_id)
+                    await stream.make_watch(
+                        order.options, order.order_id, said_wall_s=order.said_wall_s
+                    )
 
         status, reply = await self._ask(
             name,

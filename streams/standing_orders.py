@@ -7,10 +7,12 @@ is changed.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -60,6 +62,11 @@ class StandingOrder:
     created_wall_s: float
     changed_wall_s: float = 0.0
     """When it was changed last; 0 where it never was."""
+
+    @property
+    def said_wall_s(self) -> float:
+        """When it was given or changed last, by the clock of the server that was told."""
+        return max(self.created_wall_s, self.changed_wall_s)
 
     def is_newer_than(self, watch: Watch) -> bool:
         """Whether it was changed after the options of its watch at a stream were last said."""
@@ -200,10 +207,14 @@ class OrderBook:
             if order is None:
                 await stream.drop_watch(order_id)
             elif not is_new:
-                stream.watches.update(order_id, order.option_values())
+                stream.watches.update(
+                    order_id, order.option_values(), said_wall_s=order.said_wall_s
+                )
                 await stream.keep_watches()
             else:  # it looks, also where it cannot be kept: nobody is there to make it again
-                await stream.make_watch(order.options, order_id, waits=False)
+                await stream.make_watch(
+                    order.options, order_id, waits=False, said_wall_s=order.said_wall_s
+                )
                 await stream.keep_watches()
         except (Conflict, NotFound):  # somebody else was quicker
             return False
@@ -255,8 +266,12 @@ class OrderBook:
             if not after:
                 del kept[name]
             return True
+        exchange = partial(self._drawer.exchange, shelf, name, before=before, after=after)
         try:
-            return await self._drawer.exchange(shelf, name, before=before, after=after)
+            with contextlib.suppress(DrawerAway):
+                return await exchange()
+            # Only the reply may have been lost: then it is done, and the second try says so.
+            return await exchange()
         except (DrawerAway, DrawerFailed) as error:
             raise _unkept(error) from error
 

@@ -312,10 +312,16 @@ class Stream:
         await self._belongings.settle("the masks")
 
     async def make_watch(
-        self, options: WatchOptions, watch_id: str | None = None, *, waits: bool = True
+        self,
+        options: WatchOptions,
+        watch_id: str | None = None,
+        *,
+        waits: bool = True,
+        said_wall_s: float = 0.0,
     ) -> Watch:
         """Add a watch, and return once it would outlive the server. `waits`: False returns at once;
-        it looks, and is kept when that can be done, which `keep_watches` waits for.
+        it looks, and is kept when that can be done, which `keep_watches` waits for. `said_wall_s`:
+        when its options were said, by the clock of whoever said so.
 
         Raises:
             LimitReached: the tenant has as many as it may.
@@ -325,7 +331,7 @@ class Stream:
         """
         watch_id = watch_id or new_id("watch")
         async with self.account.making_watch(self.name, watch_id):
-            watch = self.watches.create(options, watch_id)
+            watch = self.watches.create(options, watch_id, said_wall_s=said_wall_s)
             try:
                 if waits:
                     await self.keep_watches()

@@ -106,8 +106,11 @@ class WatchKeeper:
 
     # ---- watches
 
-    def create(self, options: WatchOptions, watch_id: str | None = None) -> Watch:
-        """Add a watch.
+    def create(
+        self, options: WatchOptions, watch_id: str | None = None, *, said_wall_s: float = 0.0
+    ) -> Watch:
+        """Add a watch. `said_wall_s`: when its options were said, where another clock tells that;
+        it counts where it is later than now.
 
         Raises:
             InvalidRequest: see `check_options`.
@@ -116,6 +119,7 @@ class WatchKeeper:
         """
         watch_id = watch_id or new_id("watch")
         watch = self._add(watch_id, options, self._service.clock.wall_s(), self._now_s())
+        watch.changed_wall_s = max(watch.changed_wall_s, said_wall_s)
         self._tell(watch, "created")
         return watch
 
@@ -134,8 +138,9 @@ class WatchKeeper:
             except ClientError as error:  # the settings have changed since
                 _log.warning("a kept watch was left out", extra={"detail": error.message})
 
-    def update(self, watch_id: str, changes: dict[str, Any]) -> Watch:
+    def update(self, watch_id: str, changes: dict[str, Any], *, said_wall_s: float = 0.0) -> Watch:
         """Change options of a watch. What it looks for begins anew only where that changes.
+        `said_wall_s`: as for `create`.
 
         Raises:
             NotFound: there is no watch of this id.
@@ -148,7 +153,7 @@ class WatchKeeper:
             wording=model.of_checks.wording,
             settings=settings,
             replies=model.wording,
-            changed_wall_s=self._service.clock.wall_s(),
+            changed_wall_s=max(self._service.clock.wall_s(), said_wall_s),
         )
         check_options(watch.options, settings, model)
         self._lookers[watch_id].stop()

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
 
+from onlooker.core.errors import NotFound
 from onlooker.core.ids import new_id
 from onlooker.core.protocol.orders import OrderChanges, OrderConfig, OrderList, OrderObject
 from onlooker.core.protocol.watches import WatchChanges, WatchConfig
@@ -124,14 +125,22 @@ async def delete_order(
     call: Request,
     order_id: str,
 ) -> None:
-    """Take a standing order back, and its watches from the streams that have them."""
+    """Take a standing order back, and its watches from the streams that have them. A watch that an
+    order has left behind, as where the reply to an earlier call was lost, goes too, though there is
+    no order any more (404)."""
 
     def dropped(order: StandingOrder) -> None:
         if order.options.webhook is not None:
             grant.require(Action.HAVE_WEBHOOK)
 
-    order, _ = await gateway.hub.orders.alter(streams.tenant, order_id, dropped)
-    await OrderRound(gateway, call, streams).take_back(order)
+    orders, order_round = gateway.hub.orders, OrderRound(gateway, call, streams)
+    try:
+        order, _ = await orders.alter(streams.tenant, order_id, dropped)
+    except NotFound:
+        if order_id.startswith(ORDER_PREFIX):
+            await order_round.take_back_left(order_id)
+        raise
+    await order_round.take_back(order)
 
 
 def _told(handed_out: HandedOut) -> OrderObject:

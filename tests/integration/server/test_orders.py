@@ -101,6 +101,18 @@ async def test_an_order_that_is_taken_back_takes_its_watches_along(
     assert (await http.delete(f"/v1/watches/{order_id}")).status_code == 404
 
 
+async def test_a_watch_that_an_order_has_left_behind_goes_with_the_next_call(
+    served: Served, http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make(http, "door", "outside")
+    order_id = (await order(http, **RAIN))["id"]
+    orders = served.gateway.hub.orders
+    await orders.alter(DEFAULT_TENANT, order_id, lambda _: None)  # and nobody heard of it
+    assert await watches(http, "door") == [order_id]
+    assert (await http.delete(f"/v1/watches/{order_id}")).status_code == 404
+    assert await watches(http, "door") == []
+
+
 async def change(http: httpx.AsyncClient, order_id: str, **changes: Any) -> dict[str, Any]:
     reply = await http.patch(f"/v1/watches/{order_id}", json=changes)
     assert reply.status_code == 200, reply.text

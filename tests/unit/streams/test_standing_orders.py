@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from onlooker.core.clock import ManualClock
+from onlooker.core.drawer import DrawerAway
 from onlooker.core.file_drawer import FileDrawer
 from onlooker.core.ids import tenant_stream_id
 from onlooker.streams.belongings import ALERTS, WATCHES
@@ -77,3 +79,54 @@ async def test_an_order_that_was_dropped_while_it_was_read_leaves_no_watch(
         late.goes_on.set()
         await applying
         assert stream.watches.ids() == []
+
+
+async def test_an_order_of_a_server_whose_clock_is_ahead_is_followed_once(
+    tmp_path: Path,
+) -> None:
+    async with following(tmp_path) as (hub, stream):
+        ahead_s = hub._shared.clock.wall_s() + 3600.0
+        await hub.orders.add("acme", replace(ORDER, created_wall_s=ahead_s))
+        await hub.orders.apply(stream)
+        paused = replace(RED, paused=True)
+        await hub.orders.alter(
+            "acme", ORDER.order_id, lambda order: order.changed(paused, None, now_wall_s=0.0)
+        )
+        await hub.orders.apply(stream)
+        followed = stream.watches.get(ORDER.order_id)
+        assert followed.options.paused
+        await hub.orders.apply(stream)
+        assert stream.watches.get(ORDER.order_id) is followed, "it is not begun anew at each look"
+
+
+async def test_a_new_watch_of_an_order_is_as_new_as_the_order(tmp_path: Path) -> None:
+    async with following(tmp_path) as (hub, stream):
+        ahead_s = hub._shared.clock.wall_s() + 3600.0
+        await hub.orders.add("acme", replace(ORDER, changed_wall_s=ahead_s))
+        await hub.orders.apply(stream)
+        made = stream.watches.get(ORDER.order_id)
+        await hub.orders.apply(stream)
+        assert stream.watches.get(ORDER.order_id) is made
+
+
+@pytest.mark.parametrize("is_dropped", [True, False])
+async def test_a_change_of_an_order_whose_reply_was_lost_is_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_dropped: bool
+) -> None:
+    async with following(tmp_path) as (hub, _):
+        await hub.orders.add("acme", ORDER)
+        exchange = FileDrawer.exchange
+        lost: list[bool] = []
+
+        async def deaf(*arguments: Any, **more: Any) -> bool:
+            done = await exchange(*arguments, **more)
+            if not lost:
+                lost.append(done)
+                raise DrawerAway("no answer in time")
+            return done
+
+        monkeypatch.setattr(FileDrawer, "exchange", deaf)
+        paused = ORDER.changed(replace(RED, paused=True), None, now_wall_s=9.0)
+        wanted = None if is_dropped else paused
+        assert await hub.orders.alter("acme", ORDER.order_id, lambda _: wanted) == (ORDER, wanted)
+        assert await hub.orders.orders("acme") == ([] if wanted is None else [wanted])
