@@ -83,6 +83,8 @@ class StreamOpener:
         self._governor.leave(stream_id)
         if self._journal is not None:
             self._journal.let_go(stream_id)
+        if self._albums is not None:
+            self._albums.let_go(stream_id)
         claim = None if self._ownership is None else self._ownership.claim_of(stream_id)
         async with contextlib.AsyncExitStack() as last_to_first:  # each, whatever the others do
             # One that was left for whoever is asked next goes on waiting for that.

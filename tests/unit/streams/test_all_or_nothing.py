@@ -70,6 +70,22 @@ async def test_a_stream_that_could_not_be_opened_whole_is_not_open_anywhere(
         assert await ask(stream)
 
 
+async def test_the_album_lets_go_of_a_stream_that_could_not_be_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone: list[StreamId] = []
+
+    class Noting:
+        def let_go(self, stream_id: StreamId) -> None:
+            gone.append(stream_id)
+
+    async with running_hub(clock=ManualClock()) as hub:
+        with monkeypatch.context() as broken:
+            broken.setattr(hub._opener, "_albums", Noting())
+            await hub._opener.undo(StreamId("acme/door"))
+    assert gone == ["acme/door"]
+
+
 async def test_what_cannot_be_closed_again_keeps_nothing_else_from_being_let_go() -> None:
     class Stuck(ScriptedEngine):
         async def close_stream(self, stream_id: Any, *, forget: bool = True) -> None:
