@@ -1,4 +1,4 @@
-"""``python -m onlooker.server`` is the same as ``onlooker``."""
+"""``python -m onlooker.server`` is the same as ``onlooker`` and ``python -m onlooker``."""
 
 from onlooker.server.cli import main
 
