@@ -73,6 +73,8 @@ class Belongings:
         self._pending: dict[str, bytes] = {}
         self._told: list[Told] = []
         self._clears = False
+        self.must_be_cleared = False
+        """Whether they were to be deleted, and may still be there."""
         self._task: asyncio.Task[None] | None = None
         self._is_cut = False
 
@@ -161,7 +163,9 @@ class Belongings:
         self._tell(Saved.REFUSED)
 
     def clear(self) -> None:
-        """Have all documents deleted, since the stream is to be forgotten. Never waits."""
+        """Have all documents deleted, since the stream is to be forgotten. Never waits. Where that
+        is not done before they are closed, they must be cleared by somebody else."""
+        self.must_be_cleared = self._drawer is not None
         if self._drawer is not None and not self._is_cut:
             self._pending.clear()
             self._newest.clear()
@@ -212,9 +216,11 @@ class Belongings:
         try:
             if clears:
                 await self._drawer.clear(self._stream_id, epoch=self._epoch)
+                self.must_be_cleared = False
             if batch:
                 await self._drawer.write(self._stream_id, batch, epoch=self._epoch)
         except WriteRefused:
+            self.must_be_cleared = False  # they are the next owner's
             _log.warning("a write for a stream that another server owns was refused")
             return Saved.REFUSED
         except DrawerFailed as error:

@@ -246,6 +246,7 @@ class StreamHub:
             await self._albums.close()
         if self._diaries is not None:
             await self._diaries.close()
+        await self._opener.close()
         if self._drawer is not None:
             await self._drawer.close()
         self._shared.pool.shutdown(wait=False, cancel_futures=True)

@@ -14,6 +14,7 @@ from onlooker.core.ids import StreamId, split_stream_id
 from onlooker.streams.album.stream_album import StreamAlbum
 from onlooker.streams.alert_ledger import AlertLedger
 from onlooker.streams.belongings import PRIVACY, Belongings, find_belongings
+from onlooker.streams.clearing import Clearing
 from onlooker.streams.diary.stream_diary import StreamDiary
 from onlooker.streams.journaling import JournalKeeper
 from onlooker.streams.kept_privacy import privacy_document, read_privacy
@@ -50,6 +51,14 @@ class StreamOpener:
         self._journal, self._drawer, self._ownership = journal, drawer, shared.ownership
         self._albums, self._diaries = shared.albums, shared.diaries
         self._slots = slots
+        self._clearing: Clearing | None = None
+        if drawer is not None:
+            self._clearing = Clearing(
+                drawer,
+                clock=self._clock,
+                metrics=self._metrics,
+                max_streams=self._settings.max_kept_streams,
+            )
 
     async def open(self, stream_id: StreamId, options: StreamOptions) -> Stream:
         """A stream that is open everywhere but does not run yet.
@@ -58,13 +67,16 @@ class StreamOpener:
             LimitReached: the tenant has as many open as it may.
             OwnedElsewhere: another server has the stream.
             EngineRestarting: the engine is being started again, and it takes long.
-            Overloaded, ServiceError: what belongs to it cannot be read.
+            Overloaded, ServiceError: what belongs to it cannot be read, or what belonged to a
+                deleted one of its name is still there.
             TooLarge: too many masks, or corners of one; a nameplate that is too long.
         """
         if self._ownership is not None:
             await self._ownership.claim(stream_id)
         account = self._accounts.of_stream(stream_id)
         await account.open_stream(split_stream_id(stream_id)[1])
+        if self._clearing is not None:
+            await self._clearing.before_opening(stream_id, epoch=self.epoch_of(stream_id))
         belongings = await find_belongings(
             stream_id,
             self._drawer if options.persistent else None,
@@ -98,6 +110,8 @@ class StreamOpener:
     async def let_go(self, stream: Stream, *, is_forgotten: bool, goes_on: bool) -> bool:
         """Let the journal, the engine and the lease of a closed stream go; False where the engine
         was away, and what it has of a stream that is to be forgotten is to be deleted later."""
+        if self._clearing is not None and stream.must_be_cleared:
+            self._clearing.add(stream.id, epoch=self.epoch_of(stream.id))
         if self._journal is not None:
             self._journal.let_go(stream.id)
             if is_forgotten:
@@ -115,6 +129,11 @@ class StreamOpener:
             is_done = not is_forgotten or not self._engine.healthy()
         await self.release(stream.id, is_left=goes_on)
         return is_done
+
+    async def close(self) -> None:
+        """Stop what is done in the background. Idempotent."""
+        if self._clearing is not None:
+            await self._clearing.close()
 
     async def release(self, stream_id: StreamId, *, is_left: bool = False) -> None:
         """Let go of the lease. `is_left`: the stream waits for its next owner."""

@@ -551,6 +551,11 @@ class Stream:
             self._belongings.clear()
         await self._belongings.close()
 
+    @property
+    def must_be_cleared(self) -> bool:
+        """Whether what belonged to it was to be deleted as it was closed, and may be there."""
+        return self._belongings.must_be_cleared
+
     def tell_end(self) -> None:
         """Tell the viewers that the stream is over, or goes on at another server."""
         reason = self.closed_reason
