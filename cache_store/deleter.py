@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from onlooker.cache_store.erasure import Erasure
+from onlooker.cache_store.errors import DeletionRefused
 from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.key import SegmentKey, StreamKey
 from onlooker.cache_store.tombstones import Tombstones
@@ -29,6 +30,8 @@ class _Deletion:
     """The tiers above this one, counted from the top, are done."""
     is_written: bool = False
     """Whether it is remembered over a restart."""
+    refused: set[str] = field(default_factory=set)
+    """The tiers that keep what they have, since another server owns the stream by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class DeletionStats:
     """Attempts after the first."""
     refused: int
     """Deletions that were given up, because too many were pending already."""
+    overruled: int
+    """Deletions of which a tier kept something, since another server owned the stream by then."""
 
 
 class Deleter:
@@ -81,7 +86,7 @@ class Deleter:
         """Segments that are to be deleted one by one, by how many deletions name them."""
         self._new: deque[_Deletion] = deque()
         self._again: list[_Deletion] = []
-        self._retried = self._refused = 0
+        self._retried = self._refused = self._overruled = 0
         self._closing = False
         self._thread: threading.Thread | None = None
 
@@ -101,8 +106,9 @@ class Deleter:
         """Delete what the lower tiers have of a stream, or of some of its segments. Returns at
         once.
 
-        The result comes after the first attempt: the names of the tiers that it did not reach. They
-        are tried again until they are reached, also by the next process.
+        The result comes after the first attempt: the names of the tiers that it did not reach,
+        which are tried again until they are reached, also by the next process; and of those that
+        refused it, since the stream is another server's by now: that one has to be asked.
         """
         keys = erasure.keys or frozenset()
         with self._changed:
@@ -148,7 +154,7 @@ class Deleter:
     def stats(self) -> DeletionStats:
         """What is pending now, and totals since the start."""
         with self._changed:
-            return DeletionStats(len(self._pending), self._retried, self._refused)
+            return DeletionStats(len(self._pending), self._retried, self._refused, self._overruled)
 
     def close(self, timeout_s: float) -> bool:
         """Try once more what was not tried yet, and stop. Returns False when an attempt still hangs
@@ -226,10 +232,11 @@ class Deleter:
         unreached = [
             place
             for place in range(deletion.first_tier, len(self._write_outs))
-            if not self._is_emptied(self._write_outs[place], deletion.erasure)
+            if not self._is_emptied(self._write_outs[place], deletion)
         ]
         with self._changed:
             self._retried += not is_first
+            self._overruled += bool(deletion.refused) and not unreached
             if unreached:
                 # What an upper tier still holds it may demote: all below are done once more.
                 deletion.first_tier = unreached[0]
@@ -244,20 +251,29 @@ class Deleter:
                         del self._gone[key]
         if is_first:
             names = tuple(self._write_outs[place].tier.name for place in unreached)
-            deletion.tried.set_result(names)
+            deletion.tried.set_result((*names, *sorted(deletion.refused - {*names})))
             if names:
                 survives = deletion.is_written and self._tombstones.outlive
                 extra = {"unreached": names, "also_after_a_restart": survives}
                 logger.warning("something is deleted later", extra=extra)
+        if deletion.refused and not unreached:
+            extra = {"stream": deletion.erasure.stream.prefix, "tiers": sorted(deletion.refused)}
+            logger.warning("not deleted, since another server owns the stream", extra=extra)
         return not unreached
 
-    def _is_emptied(self, write_out: WriteOut, erasure: Erasure) -> bool:
+    def _is_emptied(self, write_out: WriteOut, deletion: _Deletion) -> bool:
+        """Whether nothing is left to do in a tier."""
+        erasure = deletion.erasure
+        deletion.refused.discard(write_out.tier.name)
         try:
             is_idle = write_out.discard(erasure, self._wait_s)
             stored: list[SegmentKey] | None = sorted(erasure.keys or ())
             if erasure.keys is None:
                 stored = write_out.tier.keys(erasure.stream.prefix)
             return stored is not None and write_out.tier.delete_many(stored) and is_idle
+        except DeletionRefused:
+            deletion.refused.add(write_out.tier.name)
+            return True
         except Exception:  # a fault in a tier must not end all deleting
             logger.exception("a tier failed to delete", extra={"tier": write_out.tier.name})
             return False

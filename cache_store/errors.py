@@ -3,6 +3,7 @@
     CacheStoreError
       RecordCorrupt      damaged or truncated bytes
       RecordForeign      whole, but not ours: another key, model, tenant or format
+      DeletionRefused    another server owns the stream of what was to be deleted
       NotEncodable       values that a lossy codec cannot hold; the raw codec is used instead
     StoreLocked          (a ConfigError) another process has the folder open
 
@@ -22,6 +23,10 @@ class RecordCorrupt(CacheStoreError):
 
 class RecordForeign(CacheStoreError):
     code = "record_foreign"
+
+
+class DeletionRefused(CacheStoreError):
+    code = "deletion_refused"
 
 
 class NotEncodable(CacheStoreError):

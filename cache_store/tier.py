@@ -114,7 +114,12 @@ class StoreTier(Protocol):
 
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
         """Delete the records of these keys, where there are any. Returns False when the tier could
-        not be reached for all of them."""
+        not be reached for all of them.
+
+        Raises:
+            DeletionRefused: some are of a stream that another server owns by now, and stay, which
+                no further try changes; the others are deleted.
+        """
         ...
 
     def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:

@@ -25,7 +25,7 @@ from onlooker.cache_store.envelope import (
     unseal,
     unseal_head,
 )
-from onlooker.cache_store.errors import RecordCorrupt, RecordForeign
+from onlooker.cache_store.errors import DeletionRefused, RecordCorrupt, RecordForeign
 from onlooker.cache_store.fence import FENCED, Fences
 from onlooker.cache_store.head import SegmentHead
 from onlooker.cache_store.key import SegmentKey, parse_key
@@ -127,9 +127,14 @@ class RedisTier:
         return outcomes
 
     def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
+        num_refused = 0
         for start in range(0, len(keys), _LIST_BATCH):
-            if not self._delete_batch(keys[start : start + _LIST_BATCH]):
+            refused = self._delete_batch(keys[start : start + _LIST_BATCH])
+            if refused is None:
                 return False
+            num_refused += refused
+        if num_refused:
+            raise DeletionRefused("another server owns the stream")
         return True
 
     def contains_many(self, keys: Sequence[SegmentKey]) -> list[bool | None]:
@@ -243,9 +248,9 @@ class RedisTier:
             outcomes.update(dict.fromkeys(owned, _put_outcome(reply)))
         return [outcomes[key] for key in keys]
 
-    def _delete_batch(self, batch: Sequence[SegmentKey]) -> bool:
-        """Delete in one round trip; False when not all could be. What another server owns is its
-        own to delete, and counts as done."""
+    def _delete_batch(self, batch: Sequence[SegmentKey]) -> int | None:
+        """Delete in one round trip; of how many streams that was refused, as others own them; None
+        when not all could be reached."""
         free, fenced = self._by_owner(batch)
         commands: list[Command] = []
         if free:
@@ -257,16 +262,16 @@ class RedisTier:
             commands.append(fence.delete(self._fence(owned[0]), members, records, epoch=epoch))
         replies = self._link.send(commands)
         if replies is None:
-            return False
+            return None
         refused = [reply for reply in replies if isinstance(reply, Exception)]
         if not all(_is_fenced(reply) for reply in refused):
-            return False
+            return None
         deleted = [reply for reply in replies[num_free:] if not isinstance(reply, Exception)]
         self._counters.add(
             deleted=sum(map(int, [*replies[: bool(free)], *deleted])), fenced=len(refused)
         )
         self._members.drop_empty(batch)
-        return True
+        return len(refused)
 
     def _by_owner(
         self, keys: Sequence[SegmentKey], epochs: Sequence[int | None] | None = None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from onlooker.cache_store.config import RedisSection
+from onlooker.cache_store.errors import DeletionRefused
 from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.leases import Claim, LeasesUnreachable, OwnedBy, RedisLeases, Renewal
 from onlooker.cache_store.opening import open_redis
@@ -160,7 +161,8 @@ async def test_what_an_old_owner_still_writes_is_refused(
     assert old.tier.put_many([make_encoded(1), make_encoded(2)]) == [PutOutcome.FENCED] * 2
     assert old.tier.stats().fenced == 2
     assert new.tier.put_many([make_encoded(2)]) == [PutOutcome.STORED]
-    assert old.tier.delete_many([make_key(0), make_key(2)]), "there is nothing left for it to do"
+    with pytest.raises(DeletionRefused):
+        old.tier.delete_many([make_key(0), make_key(2)])
     kept = new.tier.get_many([make_key(index) for index in range(3)])
     assert [fetch.outcome for fetch in kept] == [FetchOutcome.HIT] * 3
     assert new.tier.keys(STREAM.prefix) == [make_key(index) for index in range(3)]

@@ -10,6 +10,7 @@ from onlooker.cache_store.codecs.table import RAW
 from onlooker.cache_store.daemon_pool import DaemonPool
 from onlooker.cache_store.deleter import Deleter
 from onlooker.cache_store.erasure import Erasure
+from onlooker.cache_store.errors import DeletionRefused
 from onlooker.cache_store.fence import Fences
 from onlooker.cache_store.files import Files
 from onlooker.cache_store.key import SegmentKey, StreamKey
@@ -355,3 +356,25 @@ def test_too_many_segments_to_delete_are_given_up_and_counted() -> None:
     assert [deleter.is_gone(make_key(index)) for index in range(3)] == [True, True, False]
     assert deleter.stats().refused == 1
     deleter.close(WAIT_S)
+
+
+class Elsewhere(Lower):
+    """A tier whose streams are another server's."""
+
+    def delete_many(self, keys: Sequence[SegmentKey]) -> bool:
+        self.deleted.set()
+        raise DeletionRefused("another server owns the stream")
+
+
+def test_a_deletion_that_is_refused_is_told_and_counted_and_not_tried_again(tmp_path: Path) -> None:
+    disk, redis = Lower("disk"), Elsewhere("redis")
+    for tier in (disk, redis):
+        tier.put_many([make_encoded(0)])
+    store = make_patient_store(FaultyTier(disk, seed=0), FaultyTier(redis, seed=0), folder=tmp_path)
+    assert store.delete_stream(STREAM).result(WAIT_S) == ("redis",)
+    assert disk.keys() == []
+    assert redis.keys() == [make_key(0)]
+    assert store.close(WAIT_S)
+    deletions = store.stats().deletions
+    assert (deletions.overruled, deletions.num_pending, deletions.retried) == (1, 0, 0)
+    assert list(tmp_path.iterdir()) == [], "the next process has nothing to do either"
