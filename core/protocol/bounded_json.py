@@ -49,6 +49,11 @@ class TooComplex(TooLarge):
     code = "too_complex"
 
 
+def num_marks(text: str | bytes) -> int:
+    """Bytes of a JSON text that count towards `JsonLimits.max_marks`."""
+    return len(_as_bytes(text).translate(None, _LETTERS))
+
+
 def read_json(text: str | bytes, limits: JsonLimits) -> Any:
     """Return what a JSON text says.
 
@@ -101,7 +106,7 @@ class _Shape:
             piece = data[start : start + _PIECE_BYTES]
             kinds = piece.translate(_KINDS)
             self._num_values += kinds.count(b",")
-            self._num_marks += len(piece.translate(None, _LETTERS))
+            self._num_marks += num_marks(piece)
             self._check_counts(has_long_number=self._finds_long_number(piece, kinds))
 
     def _finds_long_number(self, piece: bytes, kinds: bytes) -> bool:

@@ -6,7 +6,10 @@ have had from them here, and what came of it is remembered here.
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from onlooker.core.protocol.answer_events import ResponseObject
+from onlooker.core.protocol.bounded_json import JsonLimits, num_marks
 from onlooker.core.protocol.client_events import ResponseConfig, SaidItem, SessionConfig
 from onlooker.core.protocol.conversation_items import (
     ConversationItem,
@@ -20,14 +23,18 @@ from onlooker.server.realtime.conversation import Conversation
 MAX_FAR_MESSAGES = 16
 """Messages of the conversation that a question brings along."""
 
+_EVENT_MARKS = 1024
+"""Room for the event that a question is in."""
+
 _FROM_SESSION = ("instructions", "max_output_tokens", "service_tier", "parallel_tool_calls")
 
 
 def question_for_owner(
-    asked: ResponseConfig, session: SessionConfig, conversation: Conversation
+    asked: ResponseConfig, session: SessionConfig, conversation: Conversation, *, limits: JsonLimits
 ) -> ResponseConfig:
     """The question with all that it has from its session: what holds for all answers, the functions
-    that they may call, and what was said before.
+    that they may call, and what was said before. Of that the oldest is left out that the owner
+    would not read: servers of a fleet have the same `limits`.
 
     Raises:
         NotFound: it refers to an item that the conversation does not have.
@@ -39,11 +46,22 @@ def question_for_owner(
         changed["tools"] = session.tools
     if asked.tool_choice is None and asked.tools != []:
         changed["tool_choice"] = session.tool_choice
-    said = (
-        conversation.newest(MAX_FAR_MESSAGES) if asked.input is None else _said(asked, conversation)
-    )
-    changed |= {"stream": None, "conversation": "none", "input": said}
-    return asked.model_copy(update=changed)
+    changed |= {"stream": None, "conversation": "none"}
+    if asked.input is not None:  # all of it, or none: whoever asked has chosen it
+        return asked.model_copy(update={**changed, "input": _said(asked, conversation)})
+    bare = asked.model_copy(update=changed)
+    room = limits.max_marks - _EVENT_MARKS - _marks(bare)
+    fits = 0
+    for said in reversed(conversation.newest(MAX_FAR_MESSAGES)):
+        room -= _marks(said)
+        if room < 0 and fits:  # the newest is what is asked, and refused if it is too long
+            break
+        fits += 1
+    return bare.model_copy(update={"input": conversation.newest(fits) if fits else []})
+
+
+def _marks(part: BaseModel) -> int:
+    return 1 + num_marks(part.model_dump_json(exclude_none=True))  # with the comma behind it
 
 
 def _said(asked: ResponseConfig, conversation: Conversation) -> list[SaidItem]:

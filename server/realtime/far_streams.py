@@ -118,7 +118,12 @@ class FarStreams:
         if isinstance(event, asked.ResponseCreate):
             slot = self._named(event.response.stream)
             if slot is not None:
-                question = question_for_owner(event.response, session, conversation)
+                question = question_for_owner(
+                    event.response,
+                    session,
+                    conversation,
+                    limits=self._gateway.settings.server.json_limits,
+                )
                 is_beside = event.response.conversation == "none"
                 keep = None if is_beside else partial(remember, conversation=conversation)
                 await slot.ask_question(event, question, keep)
