@@ -41,6 +41,9 @@ NUM_INGESTED = 16
 NUM_LOADED = 16
 NUM_CHOSEN = 4
 QUESTION_TOKENS = 20
+_HOST_SAVING_BYTES = 24 << 20
+"""Keys of two clips of the 8B model, where ordinary memory stands in for a GPU's: what is made of
+more at once are fresh pages each time."""
 _CONTEXT = (NUM_LOADED + NUM_CHOSEN) * CLIP_TOKENS + QUESTION_TOKENS
 """Tokens of an answer's context, as far as it is known when it begins."""
 
@@ -99,6 +102,8 @@ class HostRig:
             pool_bytes=(NUM_CLIPS + NUM_INGESTED if has_room else NUM_CLIPS) * clip_bytes,
             ring_bytes=NUM_INGESTED * clip_bytes,
         )
+        if self.device is None and self._real is None:
+            settings = replace(settings, saving_bytes=_HOST_SAVING_BYTES)
         if rows_here is not None:
             settings = _with_index(settings, shape, rows_here)
         self.worker = SegmentWorker(settings, shape.rotary, self._streams)

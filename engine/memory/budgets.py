@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from onlooker.engine.memory.config import MemorySection
 
 _GIB = 2**30
+_MIB = 2**20
 
 _USUAL_ARENA = 16 * _GIB
 """For a GPU on a host that has four times as much: some minutes of clips of the 8B model, which is
@@ -44,6 +45,9 @@ class MemoryBudgets:
     ring_bytes: int = 0
     """Memory of the host through which segments go for which the arena has no room."""
 
+    saving_bytes: int = 0
+    """Memory of the GPUs for what is made of new segments at once."""
+
     @classmethod
     def of(
         cls,
@@ -60,11 +64,12 @@ class MemoryBudgets:
             arena = max(min(host_bytes // 4, _USUAL_ARENA), min(host_bytes // 8, _LARGEST_ARENA))
             index = min(beside_bytes // 8, _LARGEST_INDEX)
         arena, index = _said(settings.arena_gib, arena), _said(settings.index_gib, index)
-        index_host = ring = shelf = 0
+        index_host = ring = shelf = saving = 0
         if beside_bytes is not None:
             index_host = _said(settings.index_host_gib, min(4 * index, host_bytes // 16))
             ring = _said(settings.ring_gib, min(_USUAL_RING, host_bytes // 64))
             shelf = _said(settings.shelf_gib, 0)
+            saving = settings.saving_mib * _MIB
         return cls(
             arena_bytes=arena,
             index_bytes=index,
@@ -73,6 +78,7 @@ class MemoryBudgets:
             shelf_bytes=shelf,
             index_host_bytes=index_host,
             ring_bytes=ring,
+            saving_bytes=saving,
         )
 
     @property
@@ -105,12 +111,12 @@ class MemoryBudgets:
                 f"{self.beside_bytes / _GIB:.3g} GiB that vLLM leaves of the GPU: lower it, or "
                 "engine.vllm.gpu_memory_utilization"
             )
-        elif self.index_bytes + self.shelf_bytes > self.beside_bytes:
+        elif self.index_bytes + self.shelf_bytes + self.saving_bytes > self.beside_bytes:
             found.append(
-                f"engine.memory.shelf_gib = {self.shelf_bytes / _GIB:.3g} and the index of "
-                f"{self.index_bytes / _GIB:.3g} GiB are more than the "
-                f"{self.beside_bytes / _GIB:.3g} GiB that vLLM leaves of the GPU: lower it, or "
-                "engine.vllm.gpu_memory_utilization"
+                f"engine.memory.shelf_gib = {self.shelf_bytes / _GIB:.3g}, saving_mib = "
+                f"{self.saving_bytes // _MIB} and the index of {self.index_bytes / _GIB:.3g} "
+                f"GiB are more than the {self.beside_bytes / _GIB:.3g} GiB that vLLM leaves of the "
+                "GPU: lower one, or engine.vllm.gpu_memory_utilization"
             )
         return found
 

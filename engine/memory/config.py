@@ -130,6 +130,12 @@ class MemorySection(Section):
     such segments. Nothing on a CPU. None: 0.75, but at most a sixty-fourth of the memory that the
     server may use."""
 
+    saving_mib: int = Field(default=256, ge=1, le=65536)
+    """Memory of the GPU, in MiB, for the keys of new segments of which index entries are made at
+    once, as float32: 256 is for 22 clips of 80 tokens of a model of 36 layers, in one go. With less
+    a step that saves many clips gives the GPU more operations. What one clip takes is taken in any
+    case. It counts beside the index in what vLLM leaves of the GPU. Nothing on a CPU."""
+
     write_behind_segments: int = Field(default=256, ge=1, le=65536)
     """On a GPU, the most segments that wait to be handed to the store by a thread beside the model.
     When there are more a step waits, which ``onlooker_store_moves_total{move="write_waited"}``

@@ -422,6 +422,9 @@ class AdapterSettings:
     ring_bytes: int = 0
     """Bytes of the memory that the devices reach for segments that the other has no room for, until
     they have been brought to ordinary memory, in all workers together."""
+    saving_bytes: int = 256 << 20
+    """Bytes of the devices' own memory for keys of new segments, as float32, of which index entries
+    are made at once, in all workers together; where KV is moved in all layers at once."""
     write_behind_segments: int = 256
     """Segments that may wait to be handed to the store."""
     fetching_requests: int = 8
@@ -444,6 +447,7 @@ class AdapterSettings:
             "index_bytes": self.index_bytes,
             "index_host_bytes": self.index_host_bytes,
             "ring_bytes": self.ring_bytes,
+            "saving_bytes": self.saving_bytes,
             "write_behind_segments": self.write_behind_segments,
             "fetching_requests": self.fetching_requests,
             "keeps_queries": self.keeps_queries,
@@ -470,6 +474,7 @@ class AdapterSettings:
             index_bytes=config.get("index_bytes"),
             index_host_bytes=config.get("index_host_bytes", 0),
             ring_bytes=config.get("ring_bytes", 0),
+            saving_bytes=config.get("saving_bytes", 256 << 20),
             write_behind_segments=config.get("write_behind_segments", 256),
             fetching_requests=config.get("fetching_requests", 8),
             keeps_queries=config.get("keeps_queries", False),

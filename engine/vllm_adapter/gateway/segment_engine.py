@@ -465,6 +465,7 @@ class SegmentEngine:
             index_bytes=budgets.index_bytes,
             index_host_bytes=budgets.index_host_bytes,
             ring_bytes=budgets.ring_bytes,
+            saving_bytes=budgets.saving_bytes,
             write_behind_segments=memory.write_behind_segments,
             fetching_requests=memory.fetching_requests,
             keeps_queries=memory.compaction.method == "vsb",

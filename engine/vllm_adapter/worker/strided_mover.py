@@ -42,10 +42,6 @@ _NUM_GROUPS = 6
 """Groups of layers in which segments are loaded: few enough that giving them to the device takes
 no time, many enough that the first layers need not wait for the last."""
 
-_AT_ONCE_BYTES = 256 << 20
-"""Keys of new segments, as float32, of which index entries are made at once: those of 22 clips of
-80 tokens of a model of 36 layers."""
-
 _MAX_DROPS = 16
 """The most old segments that make room for a new one. Where they are being loaded, dropping more
 gives none."""
@@ -81,6 +77,8 @@ class StridedMover:
         shelf: keeps the newest segments on the device.
         ring: takes what the pool has no room for.
         arena: lets go of old segments when the pool has no room for new ones.
+        saving_bytes: memory of the device for the keys of new segments, as float32, of which index
+            entries are made at once; what one segment takes is taken in any case.
     """
 
     def __init__(
@@ -92,7 +90,10 @@ class StridedMover:
         streams: DeviceStreams,
         shelf: DeviceShelf,
         ring: SaveRing,
+        *,
+        saving_bytes: int,
     ) -> None:
+        self._saving_bytes = saving_bytes
         self._shelf = shelf
         self._ring = ring
         self._view = view
@@ -175,7 +176,7 @@ class StridedMover:
     def _together(self, saves: list[SaveOp]) -> Iterator[list[SaveOp]]:
         """`saves` in order, in runs of which each takes as many operations as one segment of it
         would: segments of one size that are computed whole in this step."""
-        most = max(1, _AT_ONCE_BYTES // self._view.float_key_bytes)
+        most = max(1, self._saving_bytes // self._view.float_key_bytes)
         ops: list[SaveOp] = []
         for op in saves:
             if ops and not (
@@ -396,11 +397,12 @@ class DeviceSide:
         num_bytes: int,
         shelf_bytes: int = 0,
         ring_bytes: int = 0,
+        saving_bytes: int,
         index: IndexBudget = UNBOUNDED,
     ) -> "DeviceSide | None":
-        """Make all of it, with a pool of at most `num_bytes`, a ring of `ring_bytes` and a shelf of
-        `shelf_bytes`, and have the arena's index lie on the device within its budget; None where
-        the caches cannot be read as one."""
+        """Make all of it, with a pool of at most `num_bytes`, a ring of `ring_bytes`, a shelf of
+        `shelf_bytes` and `saving_bytes` for what is saved at once, and have the arena's index lie
+        on the device within its budget; None where the caches cannot be read as one."""
         view = CacheView.of(caches)
         if view is None:
             return None
@@ -423,5 +425,7 @@ class DeviceSide:
         there = rotary.to(device)
         shelf = DeviceShelf(view, shelf_bytes // view.token_bytes, streams)
         ring = SaveRing(pool, arena.exchange)
-        mover = StridedMover(view, there, arena, pool, streams, shelf, ring)
+        mover = StridedMover(
+            view, there, arena, pool, streams, shelf, ring, saving_bytes=saving_bytes
+        )
         return cls(streams, view, pool, there, mover, shelf, ring, room)

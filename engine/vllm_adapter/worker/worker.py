@@ -137,6 +137,7 @@ class SegmentWorker:
                 num_bytes=self._group.share.part(self._settings.pool_bytes),
                 shelf_bytes=self._group.share.part(self._settings.shelf_bytes),
                 ring_bytes=self._group.share.part(self._settings.ring_bytes),
+                saving_bytes=self._group.share.part(self._settings.saving_bytes),
                 index=self._index_budget,
             )
             if self._device is not None:

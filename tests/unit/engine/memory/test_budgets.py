@@ -64,8 +64,15 @@ def test_a_shelf_has_to_fit_beside_the_index() -> None:
     roomy = MemoryBudgets.of(settings, host_bytes=256 * GIB, beside_bytes=12 * GIB)
     assert (roomy.shelf_bytes, roomy.faults()) == (8 * GIB, [])
     (fault,) = MemoryBudgets.of(settings, host_bytes=256 * GIB, beside_bytes=9 * GIB).faults()
-    assert "engine.memory.shelf_gib = 8 and the index of 2 GiB" in fault
+    assert "engine.memory.shelf_gib = 8, saving_mib = 256 and the index of 2 GiB" in fault
     assert MemoryBudgets.of(settings, host_bytes=GIB, beside_bytes=None).shelf_bytes == 0
+
+
+def test_what_is_made_of_new_segments_has_to_fit_beside_the_index_too() -> None:
+    assert faults(3, index_gib=2, saving_mib=1024) == []
+    (fault,) = faults(3, index_gib=2, saving_mib=1025)
+    assert "saving_mib = 1025 and the index of 2 GiB" in fault
+    assert faults(None, index_gib=2, saving_mib=1025) == [], "a CPU makes them layer by layer"
 
 
 def locked(host_gib: float, **said: object) -> tuple[float, float]:

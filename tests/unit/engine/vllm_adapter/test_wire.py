@@ -149,6 +149,7 @@ def test_settings_survive_with_their_secrets() -> None:
         index_bytes=1 << 22,
         index_host_bytes=1 << 23,
         ring_bytes=1 << 17,
+        saving_bytes=1 << 16,
         write_behind_segments=9,
         fetching_requests=3,
         keeps_queries=True,

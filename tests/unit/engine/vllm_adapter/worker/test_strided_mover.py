@@ -59,6 +59,7 @@ class Rig:
         pool_bytes: int = POOL,
         shelf_bytes: int = 0,
         ring_bytes: int = 0,
+        saving_bytes: int = 1 << 20,
         store: CacheStoreSection | None = None,
         group: HeadGroup = ALONE,
         index_bytes: int | None = None,
@@ -77,7 +78,7 @@ class Rig:
             }
         settings = AdapterSettings(
             mover=mover, policy=policy or RetrievalPolicy(), pool_bytes=pool_bytes,
-            shelf_bytes=shelf_bytes, ring_bytes=ring_bytes,
+            shelf_bytes=shelf_bytes, ring_bytes=ring_bytes, saving_bytes=saving_bytes,
             arena_bytes=None if store is None else pool_bytes * (1 if mover == "strided" else 2),
             store=store, index_bytes=index_bytes, index_host_bytes=index_host_bytes,
         )  # fmt: skip
@@ -737,6 +738,23 @@ def test_clips_of_several_sizes_and_parts_of_one_are_kept_from_one_step(
         for layer in range(SHAPE.num_layers):
             entries = [group.entries(layer) for group in indexed]
             torch.testing.assert_close(entries[1], entries[0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("num_clips", "groups"), [(4, [4, 2]), (2, [2, 2, 2]), (0, [1] * 6)])
+def test_index_entries_are_made_of_as_many_clips_at_once_as_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch, num_clips: int, groups: list[int]
+) -> None:
+    key_bytes = CLIP * SHAPE.num_layers * SHAPE.num_kv_heads * SHAPE.head_dim * 4
+    rig = Rig("strided", saving_bytes=max(1, num_clips * key_bytes))
+    made, entries = [], StridedMover._entries
+
+    def noted(mover: StridedMover, ops: list[SaveOp], kv: torch.Tensor) -> Any:
+        made.append(len(ops))
+        return entries(mover, ops, kv)
+
+    monkeypatch.setattr(StridedMover, "_entries", noted)
+    rig.ingest(range(6))
+    assert made == groups
 
 
 def test_room_in_the_pool_is_used_again() -> None:
