@@ -20,6 +20,7 @@ from onlooker.benchmarks.fewer_tokens.engines import (
     running,
     sized,
 )
+from onlooker.core.errors import ConfigError
 from onlooker.core.ids import StreamId
 from onlooker.core.media import Clip
 from onlooker.core.metrics import Metrics
@@ -112,10 +113,21 @@ async def count(
     for method, stream_id in streams.items():
         held, num_whole = stock.remembered[stream_id], 0
         if method in COMPACTIONS:  # what is still recent is whole
-            num_whole = len(clips) - (len(clips) - engine.compactor.behind) // BATCH * BATCH
+            num_whole = len(clips) - num_compacted(len(clips), engine.compactor.behind)
         counted[method].clip_bytes = (held - num_whole * whole) / (len(clips) - num_whole)
     print(f"  {label}: {len(clips)} clips of {len(methods)} streams", flush=True)
     return counted
+
+
+def num_compacted(num_clips: int, behind: int) -> int:
+    """How many of a stream's clips have been compacted, when the newest `behind` stay whole.
+
+    Raises:
+        ConfigError: none.
+    """
+    if num_clips < behind + BATCH:
+        raise ConfigError(f"nothing is compacted of {num_clips} clips: --clips {behind + BATCH}")
+    return (num_clips - behind) // BATCH * BATCH
 
 
 def _places(metrics: Metrics) -> tuple[float, float]:

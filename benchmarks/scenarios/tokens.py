@@ -55,7 +55,7 @@ _TOLD = ("model", "seed", "clips", "worlds", "world_clips", "questions", "method
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clips", type=int, default=20, help="of each scene [20]")
+    parser.add_argument("--clips", type=int, default=32, help="of each scene [32]")
     parser.add_argument("--worlds", type=int, default=2, help="held-out streams [2]")
     parser.add_argument("--world-clips", type=int, default=120, help="length of each [120]")
     parser.add_argument("--questions", type=int, default=125, help="about each at its end [125]")

@@ -9,9 +9,10 @@ import pytest
 
 from onlooker.benchmarks.fewer_tokens import codecs
 from onlooker.benchmarks.fewer_tokens.answers import Marks
-from onlooker.benchmarks.fewer_tokens.costs import SCENES
+from onlooker.benchmarks.fewer_tokens.costs import SCENES, num_compacted
 from onlooker.benchmarks.fewer_tokens.engines import Rows
 from onlooker.benchmarks.scenarios import tokens
+from onlooker.core.errors import ConfigError
 from tests.unit.cache_store.factories import make_record
 
 COSTS = {"tokens_ratio": 0.5, "encoder_ratio": 1.0, "kv_bytes_ratio": 0.4, "time_ratio": 0.6}
@@ -89,3 +90,11 @@ def test_accuracy_is_of_now_and_of_named_seconds() -> None:
     assert row["accuracy"] == 0.75
     assert row["recall"] == 0
     assert row["questions"] == {"now": 1, "at_time": 3, "recall": 1, "accuracy": 4}
+
+
+def test_what_compaction_leaves_is_not_told_where_nothing_was_compacted() -> None:
+    assert num_compacted(32, 16) == 16
+    assert num_compacted(31, 16) == 8
+    for num_clips in (12, 20, 23):
+        with pytest.raises(ConfigError, match="--clips 24"):
+            num_compacted(num_clips, 16)
