@@ -96,6 +96,10 @@ class Question:
     tier: Tier | None = None
     """The tier whose targets hold for the answer; None takes the stream's."""
     dialogue: tuple[Turn, ...] = ()
+    understood: str | None = None
+    """What was read of `text` where it leans on what was said before, as a question that stands
+    alone: "when did the purple star appear?" of "when did it appear?". Where the answer is looked
+    for in the diary, this is what is looked for."""
     instructions: str | None = None
     """System prompt; None takes the engine's own."""
     max_tokens: int = 128

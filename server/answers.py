@@ -170,6 +170,7 @@ class AnswerWriter:
             fetched_bytes=dict(end.fetched_bytes),
             fetched_ratio=end.fetched_ratio,
             dialogue_turns=len(self._question.dialogue),
+            understood_as=self._question.understood,
             confidence=self._confidence(end),
             ttft_ms=self._ttft_ms,
         )
@@ -305,6 +306,7 @@ class AnswerWriter:
                 stream=self._stream,
                 asked_s=self._question.at_s,
                 dialogue_turns=len(self._question.dialogue),
+                understood_as=self._question.understood,
                 ttft_ms=self._ttft_ms,
             ),
         )

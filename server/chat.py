@@ -79,7 +79,14 @@ def read_chat(
     )
     lines = chat_lines(request)
     kept = dialogue_turns if request.dialogue_turns is None else request.dialogue_turns
-    return read_lines(lines, question, settings, dialogue_turns=kept, param="messages")
+    return read_lines(
+        lines,
+        question,
+        settings,
+        dialogue_turns=kept,
+        follow_ups=settings.server.reads_follow_ups(request.dialogue_turns),
+        param="messages",
+    )
 
 
 def chat_lines(request: ChatRequest) -> list[Line]:

@@ -189,6 +189,12 @@ class ServerSection(Section):
     many as the model bears (``dialogue_turns`` in its ``onlooker.json``; 1 where that says
     nothing)."""
 
+    follow_ups: bool = True
+    """Whether questions that lean on the turn before ("And the star?", "When did it appear?") are
+    read as questions that stand alone, by rules for English. The diary is searched for these, and a
+    model that is given no earlier turns is asked them; the answer tells it (``understood_as``). Not
+    for clients that say ``dialogue_turns: 0``."""
+
     max_stored_responses: Annotated[int, Field(ge=0)] = 1000
     """Responses (`POST /v1/responses`) that are kept in memory so that others can go on from them;
     the oldest go first. 0: none are kept."""
@@ -267,6 +273,10 @@ class ServerSection(Section):
         if self.default_output_tokens > self.max_output_tokens:
             raise ValueError("default_output_tokens is larger than max_output_tokens")
         return self
+
+    def reads_follow_ups(self, dialogue_turns: int | None) -> bool:
+        """Whether the questions of a client are, which says so of earlier turns, or nothing."""
+        return self.follow_ups and dialogue_turns != 0
 
     @property
     def json_limits(self) -> JsonLimits:

@@ -12,6 +12,7 @@ from onlooker.core.ids import is_stream_id
 from onlooker.engine.functions import CallMade, FunctionCall
 from onlooker.engine.interface import Question, Turn
 from onlooker.server.config import Settings
+from onlooker.server.follow_ups import understood
 from onlooker.server.pictures import Inquiry
 from onlooker.server.text_limits import TextLimits
 
@@ -70,11 +71,13 @@ def read_lines(
     settings: Settings,
     *,
     dialogue_turns: int,
+    follow_ups: bool,
     param: str,
 ) -> tuple[Inquiry, str | None]:
     """Complete `question`, which says how to answer, by what was said; return it, and the name of
     the stream that is asked (None where only pictures are). `dialogue_turns`: how many of the
-    earlier turns it brings along. `param` names the messages in errors.
+    earlier turns it brings along. `follow_ups`: whether it is read by them where it leans on them.
+    `param` names the messages in errors.
 
     Raises:
         InvalidRequest: no question, two streams, or a result of a call that nobody made.
@@ -120,6 +123,8 @@ def read_lines(
         made=tuple(made),
     )
     _check_size(whole, images, settings, param=param)
+    if follow_ups:
+        whole = understood(whole, turns)
     return Inquiry(whole, tuple(images)), next(iter(streams), None)
 
 

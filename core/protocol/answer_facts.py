@@ -107,6 +107,9 @@ class AnswerFacts(Outbound):
     """The bytes of `fetched_bytes` as a share of all that is remembered of the stream."""
     dialogue_turns: int = 0
     """How many earlier questions and answers the model was given with the question."""
+    understood_as: str | None = None
+    """What was asked for, where the question leaned on what was said before; null where it stands
+    alone."""
     forgotten_spans_s: list[tuple[float, float]] = []
     """Times that the question named and that were deleted, as (start, end)."""
     confidence: float | None = None

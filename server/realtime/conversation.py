@@ -25,6 +25,7 @@ from onlooker.core.protocol.functions import (
 )
 from onlooker.engine.functions import CallMade, FunctionCall
 from onlooker.engine.interface import Question, Turn
+from onlooker.server.follow_ups import MAX_TURNS, understood
 from onlooker.server.pictures import Inquiry
 from onlooker.server.text_limits import TextLimits
 
@@ -90,10 +91,18 @@ class Conversation:
     """A conversation's items in order, bounded: the oldest go when there are too many."""
 
     def __init__(
-        self, *, max_items: int, max_bytes: int, dialogue_turns: int, texts: TextLimits
+        self,
+        *,
+        max_items: int,
+        max_bytes: int,
+        dialogue_turns: int,
+        texts: TextLimits,
+        follow_ups: bool = True,
     ) -> None:
         self.dialogue_turns = dialogue_turns
         """How many answered questions the next one brings along."""
+        self.follow_ups = follow_ups
+        """Whether the next one is read by them where it leans on them."""
         self.id = new_id("conv")
         self._max_items = max_items
         self._max_bytes = max_bytes
@@ -190,14 +199,14 @@ class Conversation:
             )
         joined = "\n".join([part for part in (instructions, *system) if part]) or None
         self._texts.check_question(text, joined, made)
-        kept = turns[-self.dialogue_turns :] if self.dialogue_turns else []
-        dialogue = tuple(
+        said = [
             Turn(question=_text_of(turn.asked), answer=turn.answer, asked_s=turn.asked_s)
-            for turn in kept
-        )
+            for turn in turns[-max(self.dialogue_turns, MAX_TURNS) :]
+        ]
+        dialogue = tuple(said[-self.dialogue_turns :]) if self.dialogue_turns else ()
         images = tuple(image.image_url for item in pending for image in item.images)
         question = Question(text=text, dialogue=dialogue, instructions=joined, made=tuple(made))
-        return Inquiry(question, images)
+        return Inquiry(understood(question, said) if self.follow_ups else question, images)
 
     def _resolve(self, override: Sequence[InputItem]) -> list[Item]:
         items = [

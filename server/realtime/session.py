@@ -118,6 +118,7 @@ class Session:
             max_bytes=self._settings.max_conversation_bytes,
             dialogue_turns=gateway.dialogue_turns,
             texts=TextLimits.of(self._settings),
+            follow_ups=self._settings.follow_ups,
         )
         self.responses = Responses(gateway, self._conversation, emit=outbox.put, spawn=self._spawn)
         self._errors = TokenBucket(
@@ -278,6 +279,7 @@ class Session:
         self.responses.configure(self._config)
         turns = self._config.dialogue_turns
         self._conversation.dialogue_turns = self._gateway.dialogue_turns if turns is None else turns
+        self._conversation.follow_ups = self._settings.reads_follow_ups(turns)
         stream = self._slot(OWN_SLOT).stream
         self._outbox.put(told.SessionUpdated(session=self._object(stream, ignored=aside.ignored)))
         self._warn(aside, "session", event.event_id)

@@ -83,7 +83,14 @@ async def create_response(
         earlier = gateway.responses.get(tenant, before, param="previous_response_id").lines
     lines = lines_of(request, earlier)
     turns = gateway.dialogue_turns if request.dialogue_turns is None else request.dialogue_turns
-    inquiry, named = read_lines(lines, question, settings, dialogue_turns=turns, param="input")
+    inquiry, named = read_lines(
+        lines,
+        question,
+        settings,
+        dialogue_turns=turns,
+        follow_ups=settings.server.reads_follow_ups(request.dialogue_turns),
+        param="input",
+    )
     name = asked_stream(http_request, named)
     stream = await stream_to_ask(gateway, streams, name)
     writer = AnswerWriter(inquiry.question, stream=name, clock=gateway.clock)

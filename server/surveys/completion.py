@@ -79,6 +79,7 @@ def read_survey(
         Question(text=""),
         gateway.settings,
         dialogue_turns=0,
+        follow_ups=False,
         param="messages",
     )
     tier = TIERS.get(request.service_tier or "auto")

@@ -108,7 +108,9 @@ class MomentFinder:
 
         Raises: as `Engine.answer`.
         """
-        plan = plan_of(question.text, now) if self._may_plan(question) else None
+        plan = (
+            plan_of(question.understood or question.text, now) if self._may_plan(question) else None
+        )
         if plan is not None and (plan.wanted is Wanted.SUMMARY or engine.info.mode != "resend"):
             await self._settle()
             entries = await self._entries(plan)

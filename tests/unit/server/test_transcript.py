@@ -1,5 +1,7 @@
 """What a later question needs of what was said before it."""
 
+import pytest
+
 from onlooker.engine.functions import FunctionCall
 from onlooker.engine.interface import Question
 from onlooker.server.transcript import Line, read_lines, worth_keeping
@@ -43,7 +45,12 @@ def test_the_stream_is_kept_when_its_turn_goes() -> None:
     kept = worth_keeping(lines, max_turns=1)
     assert texts(kept) == ["", "q1", "a1"]
     inquiry, name = read_lines(
-        [*kept, user("q2")], Question(text=""), SETTINGS, dialogue_turns=1, param="input"
+        [*kept, user("q2")],
+        Question(text=""),
+        SETTINGS,
+        dialogue_turns=1,
+        follow_ups=True,
+        param="input",
     )
     assert (inquiry.question.text, name) == ("q2", "door")
 
@@ -54,3 +61,25 @@ def test_a_line_weighs_what_it_holds() -> None:
     assert said("x" * 50).num_bytes == said("").num_bytes + 50
     assert user("", "x" * 70).num_bytes == user("").num_bytes + 70
     assert Line(role="assistant", calls=(call,)).num_bytes == said("").num_bytes + 104
+
+
+@pytest.mark.parametrize(
+    ("num_turns", "follow_ups", "text", "alone"),
+    [
+        (0, True, "When did the purple star appear?", "When did the purple star appear?"),
+        (1, True, "When did it appear?", "When did the purple star appear?"),
+        (0, False, "When did it appear?", None),
+    ],
+)
+def test_a_question_is_read_by_the_turn_before_it(
+    num_turns: int, follow_ups: bool, text: str, alone: str | None
+) -> None:
+    inquiry, _ = read_lines(
+        [user("What is on the left?"), said("A purple star"), user("When did it appear?")],
+        Question(text=""),
+        SETTINGS,
+        dialogue_turns=num_turns,
+        follow_ups=follow_ups,
+        param="messages",
+    )
+    assert (inquiry.question.text, inquiry.question.understood) == (text, alone)

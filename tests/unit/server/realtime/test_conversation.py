@@ -236,3 +236,16 @@ def test_what_came_of_calls_has_a_limit_of_its_own() -> None:
     conversation.add(result("x" * 60, "c2"))
     with pytest.raises(TooLarge, match=r"2 calls .* let the functions return less"):
         question(conversation)
+
+
+@pytest.mark.parametrize(("num_turns", "follow_ups"), [(0, True), (2, True), (0, False)])
+def test_a_question_is_read_by_the_turn_before_it(num_turns: int, follow_ups: bool) -> None:
+    conversation = make_conversation(dialogue_turns=num_turns)
+    conversation.follow_ups = follow_ups
+    conversation.add(message("What is on the left?"))
+    conversation.add(message("A purple star", "assistant"))
+    conversation.add(message("When did it appear?"))
+    found, alone = question(conversation), "When did the purple star appear?"
+    assert found.text == (alone if follow_ups and not num_turns else "When did it appear?")
+    assert found.understood == (alone if follow_ups else None)
+    assert len(found.dialogue) == min(num_turns, 1)
