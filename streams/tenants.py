@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 
 from onlooker.core.errors import NotFound
 from onlooker.core.ids import StreamId, is_stream_id, new_id, split_stream_id, tenant_stream_id
@@ -32,10 +33,14 @@ class TenantStreams:
     async def open_pulled(
         self, name: str | None, options: StreamOptions, source: SourceSpec
     ) -> Stream:
-        """Open a stream that the server itself feeds from `source`: both, or neither.
+        """Open a stream that the server itself feeds from `source`: both, or neither. Where
+        the source has a rate and the stream is given none, it is the stream's too: a picture that
+        is taken now and then holds until the next.
 
         Raises: what `StreamHub.open_stream` and `StreamHub.pull` do.
         """
+        if options.max_fps is None:
+            options = replace(options, max_fps=source.most_fps)
         stream = await self.open_stream(name, options)
         try:
             await self._hub.pull(stream, source)

@@ -27,6 +27,12 @@ class SourceSpec:
     """How often the picture at an ``http(s)://`` address is fetched; None: it is video."""
 
     @property
+    def most_fps(self) -> float | None:
+        """The most frames a second that it is said to give; None where nothing is said."""
+        fetched_fps = None if self.every_s is None else 1 / self.every_s
+        return min((fps for fps in (self.fps, fetched_fps) if fps is not None), default=None)
+
+    @property
     def has_files(self) -> bool:
         """Whether recordings are found at such addresses; at others all is live."""
         return self.scheme in ("file", "http", "https")
