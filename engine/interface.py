@@ -270,6 +270,8 @@ class AnswerDelta:
     text: str
     chances: tuple[TokenChance, ...] = ()
     """The tokens of the piece with their probabilities, where the question asked for them."""
+    is_interim: bool = False
+    """Whether it only says what is being done meanwhile, and is no part of the answer."""
 
 
 class EvidenceSource(StrEnum):

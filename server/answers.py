@@ -87,6 +87,7 @@ class AnswerWriter:
         self._begun_at_s = clock.now_s()
         self._ttft_ms: float | None = None
         self._pieces: list[str] = []
+        self._interim: list[str] = []
         self._has_item = False
         self.calls: tuple[FunctionCall, ...] = ()
         """The functions that the answer calls, once it has ended."""
@@ -101,25 +102,25 @@ class AnswerWriter:
 
     @property
     def text(self) -> str:
-        """The text of the answer so far."""
-        return "".join(self._pieces)
+        """The text of the answer so far; while it has none, what was said meanwhile."""
+        return "".join(self._pieces or self._interim)
 
     def begin(self) -> list[ServerEvent]:
         """The events that tell that the answer is accepted."""
         return [ResponseCreated(response=self._object("in_progress"))]
 
-    def delta(self, text: str, chances: Sequence[TokenChance] = ()) -> list[ServerEvent]:
-        """The events that tell of a piece of text. `chances`: its tokens, where they are told."""
+    def delta(self, piece: AnswerDelta) -> list[ServerEvent]:
+        """The events that tell of a piece of text, and of its tokens where they are told."""
         events: list[ServerEvent] = []
         if not self._has_item:
             self._has_item = True
             self._ttft_ms = (self._clock.now_s() - self._begun_at_s) * 1000
             events = self._open_item()
-        self._pieces.append(text)
-        tokens = [_logprob(chance) for chance in chances] or None
+        (self._interim if piece.is_interim else self._pieces).append(piece.text)
+        tokens = [_logprob(chance) for chance in piece.chances] or None
         self.logprobs += tokens or []
         delta = TextDelta(
-            response_id=self.response_id, item_id=self.item_id, delta=text, logprobs=tokens
+            response_id=self.response_id, item_id=self.item_id, delta=piece.text, logprobs=tokens
         )
         return [*events, delta]
 
@@ -351,7 +352,7 @@ async def answer_events(
         async with aclosing(stream.ask(question)) as pieces:
             async for piece in pieces:
                 if isinstance(piece, AnswerDelta):
-                    events = writer.delta(piece.text, piece.chances)
+                    events = writer.delta(piece)
                 else:
                     events = writer.end(piece)
                 for event in events:

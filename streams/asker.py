@@ -375,7 +375,8 @@ class Asker:
             answer.first_at_s = self.shared.clock.now_s()
             if answer.measures_ttft:
                 self.shared.metrics.ttft_seconds.observe(answer.first_at_s - answer.arrived_at_s)
-        answer.pieces.append(delta.text)
+        if not delta.is_interim:
+            answer.pieces.append(delta.text)
 
     def _completed(self, end: AnswerEnd, question: Question, answer: "_Answer") -> AnswerEnd:
         """The engine's end of an answer, completed with what the stream knows of the answer."""

@@ -370,6 +370,9 @@ export class Realtime extends EventTarget {
     if (!question) return;
     question.facts = response.onlooker ?? {};
     question.usage = response.usage;
+    // What was only said meanwhile is no part of the answer.
+    const said = (response.output ?? []).flatMap((item) => item.content ?? []);
+    question.answer = said.map((part) => part.text ?? "").join("") || question.answer;
     const reason = response.status_details?.error?.message ?? response.status_details?.reason ?? "";
     this._end(question, response.status, response.status === "completed" ? "" : reason);
   }

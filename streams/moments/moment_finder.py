@@ -209,7 +209,7 @@ class MomentFinder:
         if 2 * num_tokens(first) > question.max_tokens:
             first = ""  # so little room is for the answer itself
         else:
-            yield AnswerDelta(first)
+            yield AnswerDelta(first, is_interim=True)
         budget_s = self._settings.budget_s if question.budget_s is None else question.budget_s
         is_timed = self._is_live or question.budget_s is not None
         looks = Looks(
@@ -253,10 +253,10 @@ class MomentFinder:
         whole = replace(question, max_tokens=RETOLD_TOKENS)
         async with aclosing(self._planned(whole, plan, entries, engine)) as events:
             async for event in events:
-                if isinstance(event, AnswerDelta):
-                    said = event.text  # the first words say what is done, the last what was found
-                else:
+                if isinstance(event, AnswerEnd):
                     found = event
+                elif not event.is_interim:
+                    said += event.text
         if not isinstance(found, AnswerEnd):
             return
         retold = engine.info.wording.retold

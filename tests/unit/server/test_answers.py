@@ -5,8 +5,21 @@ import pytest
 
 from onlooker.core.clock import ManualClock
 from onlooker.core.errors import EngineFailed
-from onlooker.core.protocol.answer_events import ItemAdded, ResponseCreated, ResponseDone
-from onlooker.engine.interface import AnswerEnd, Evidence, EvidenceSource, FinishReason, Question
+from onlooker.core.protocol.answer_events import (
+    ItemAdded,
+    ResponseCreated,
+    ResponseDone,
+    TextDelta,
+    TextDone,
+)
+from onlooker.engine.interface import (
+    AnswerDelta,
+    AnswerEnd,
+    Evidence,
+    EvidenceSource,
+    FinishReason,
+    Question,
+)
 from onlooker.server.answers import AnswerWriter
 
 
@@ -27,18 +40,29 @@ def done_of(events: list[Any]) -> ResponseDone:
 
 def test_the_first_piece_opens_the_item_and_the_others_do_not() -> None:
     writer = make_writer()
-    assert [e.type for e in writer.delta("a")] == [  # type: ignore[attr-defined]
+    assert [e.type for e in writer.delta(AnswerDelta("a"))] == [  # type: ignore[attr-defined]
         "response.output_item.added",
         "conversation.item.added",
         "response.content_part.added",
         "response.output_text.delta",
     ]
-    assert [e.type for e in writer.delta("b")] == ["response.output_text.delta"]  # type: ignore[attr-defined]
+    assert [e.type for e in writer.delta(AnswerDelta("b"))] == ["response.output_text.delta"]  # type: ignore[attr-defined]
+
+
+def test_what_is_said_meanwhile_is_told_and_is_no_part_of_the_answer() -> None:
+    writer = make_writer()
+    *_, meanwhile = writer.delta(AnswerDelta("Looking. ", is_interim=True))
+    assert isinstance(meanwhile, TextDelta)
+    assert (meanwhile.delta, writer.text) == ("Looking. ", "Looking. ")
+    writer.delta(AnswerDelta("Twice."))
+    events = writer.end(make_end())
+    assert [event.text for event in events if isinstance(event, TextDone)] == ["Twice."]
+    assert done_of(events).response.text == "Twice."
 
 
 def test_beside_the_conversation_no_item_joins_it() -> None:
     writer = make_writer(conversation_id=None)
-    events = [*writer.delta("a"), *writer.end(make_end())]
+    events = [*writer.delta(AnswerDelta("a")), *writer.end(make_end())]
     assert not any(isinstance(event, ItemAdded) for event in events)
 
 
@@ -48,9 +72,9 @@ def test_the_end_tells_text_usage_and_what_it_was_based_on() -> None:
     (created,) = writer.begin()
     assert isinstance(created, ResponseCreated)
     clock.advance(0.25)
-    writer.delta("Hello")
+    writer.delta(AnswerDelta("Hello"))
     clock.advance(1)
-    writer.delta(" there")
+    writer.delta(AnswerDelta(" there"))
     response = done_of(writer.end(make_end(asked_s=3.0, seen_until_s=2.5))).response
     assert response.text == "Hello there"
     assert (response.metadata, response.max_output_tokens) == ({"a": "b"}, 10)
@@ -94,7 +118,7 @@ def test_every_way_to_finish_has_its_status(
     finish: FinishReason, status: str, reason: str | None
 ) -> None:
     writer = make_writer()
-    writer.delta("x")
+    writer.delta(AnswerDelta("x"))
     response = done_of(writer.end(make_end(finish))).response
     assert response.status == status
     assert response.status_details is not None
@@ -122,7 +146,7 @@ def test_an_answer_without_a_word_has_no_item() -> None:
 
 def test_a_failure_is_told_and_kept() -> None:
     writer = make_writer()
-    writer.delta("half")
+    writer.delta(AnswerDelta("half"))
     response = done_of(writer.fail(EngineFailed("broke"))).response
     assert response.status_details is not None
     assert response.status_details.error is not None
