@@ -22,7 +22,7 @@ class MomentsSection(Section):
     things that change at once, and more is taken for it that is not. It needs a model whose checks
     hardly ever err, and `max_checks` of one and a half times the entries."""
 
-    max_checks: int = Field(default=400, ge=1, le=100_000)
+    max_checks: int = Field(default=2000, ge=1, le=100_000)
     """Checks for one question at most."""
 
     max_parallel: int = Field(default=16, ge=1, le=1024)

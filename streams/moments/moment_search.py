@@ -134,8 +134,9 @@ class MomentSearch:
         name it come first, with the clips before them, and where there are more of the others than
         may be looked at, they are left out."""
         named = [index for index in self._named if start <= index < end]
-        await self._look(named)
-        await self._look_before(named)
+        for part in _parts(named, TOGETHER):  # where checks run out, some are known on both sides
+            await self._look(part)
+            await self._look_before(part)
         rest = [index for index in range(start, end) if index not in self._looked]
         if self._sweeps and len(rest) * SWEEP_COST <= self._presence.num_left:
             rest.sort(key=lambda index: -self._stretches[index].nearness)

@@ -137,6 +137,14 @@ async def test_where_not_all_may_be_checked_what_is_named_is_and_that_is_told() 
     assert (times(found), found.is_exact) == ([3.0], False)
 
 
+async def test_where_checks_run_out_the_times_that_were_reached_are_told() -> None:
+    written = {at_s: DOG if at_s % 2 else "Dark." for at_s in range(200)}
+    looks = Looks(".#" * 100, written, sweeps=False, max_checks=90)
+    found = await looks.search.each()
+    assert times(found) == [float(at_s) for at_s in range(1, 2 * len(times(found)), 2)]
+    assert (len(times(found)) > 20, found.is_exact) == (True, False)
+
+
 async def test_the_first_is_found_before_the_first_that_is_named() -> None:
     written = {0: "Dark.", 3: CAT, 6: "Dark.", 10: DOG, 13: "Dark.", 20: "Dark.", 30: "Dark."}
     looks = Looks("...###....###" + "." * 30, written)
