@@ -15,6 +15,8 @@ first_last 0.97, summary 0.95 and 0.90, diary_cost at most 0.30.
 """
 
 import argparse
+import asyncio
+import itertools
 import math
 import random
 import re
@@ -23,10 +25,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from onlooker.benchmarks.cpu import CpuMeter
 from onlooker.benchmarks.hour import Hour
+from onlooker.benchmarks.recording import RecordedEngine
 from onlooker.benchmarks.report import rows
 from onlooker.cache_store.config import CacheStoreSection, DiarySection, RamSection
 from onlooker.cache_store.diary import DiaryEntry, DiaryQuery, Level
@@ -40,10 +44,12 @@ from onlooker.demo_model.phrases import a
 from onlooker.demo_model.table import COLORS, SHAPES
 from onlooker.demo_model.things import Kind, name
 from onlooker.demo_model.view import differences
+from onlooker.engine.checks import Check
 from onlooker.engine.config import EngineSection, RestartSection
 from onlooker.engine.interface import AnswerDelta, AnswerEnd, Engine, Question
 from onlooker.engine.memory.config import MemorySection
 from onlooker.engine.memory.times import Now
+from onlooker.engine.sampling import Sampling
 from onlooker.engine.supervisor import EngineSupervisor
 from onlooker.engine.vllm_adapter.engine import make_engine
 from onlooker.streams.diary.diary_keeper import DiaryKeeper
@@ -66,10 +72,17 @@ NEAR_S = 1.0
 
 MAX_TOKENS = 24
 
+TOGETHER = 64
+"""How much of what is recorded is asked at once."""
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hours", type=float, default=0.5, help="virtual hours to watch [0.5]")
     parser.add_argument("--kinds", type=int, default=10, help="kinds that come often [10]")
+    parser.add_argument("--world", type=int, help="seed of the world; for development, below")
+    parser.add_argument("--record", type=Path, help="file to keep in what the model says")
+    parser.add_argument("--whole", action="store_true", help="record checks of every clip, too")
+    parser.add_argument("--replay", type=Path, help="file to take that from, without a model")
 
 
 @dataclass(slots=True)
@@ -157,13 +170,16 @@ class DiaryStream:
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Watch the hours, and ask."""
     num_clips = int(3600 * options.hours)
-    hour = Hour(FIRST_SEED + 100 * options.seed, num_clips)
+    world = FIRST_SEED + 100 * options.seed if options.world is None else options.world
+    hour = Hour(world, num_clips)
     section = MemorySection().model_copy(update={"arena_gib": 0.5})
     store = CacheStoreSection(memory=RamSection(budget_bytes=4 << 30))
     settings = EngineSection(model=options.model, mode="segments", memory=section)
     clock, metrics = SystemClock(), Metrics()
     with CpuMeter() as meter:
-        plain = make_engine(settings, clock, metrics, store)
+        plain: Engine = RecordedEngine.of(
+            options, lambda: make_engine(settings, clock, metrics, store)
+        )
         engine = EngineSupervisor(
             plain, clock=clock, settings=RestartSection(), metrics=metrics, claim_of=lambda _: None
         )
@@ -171,6 +187,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         try:
             watched = _made(hour, engine, plain, clock, metrics)
             cost = await _watch(watched, meter)
+            if options.record is not None:
+                await _ask_all(watched, hour, options)
             figures = await _asked(watched, hour, options)
         finally:
             await engine.close()
@@ -239,6 +257,59 @@ async def _watch(watched: DiaryStream, meter: CpuMeter) -> float:
     return round((both.cpu_s - ingest.cpu_s) / ingest.cpu_s, 3)
 
 
+async def _ask_all(watched: DiaryStream, hour: Hour, options: argparse.Namespace) -> None:
+    """Ask what a changed rule might: of every clip whether a kind is there that is asked about, and
+    of those that the diary tells of what a sentence might say."""
+    engine, wording = watched.engine, watched.engine.info.wording
+    every = [float(index) for index in range(hour.num_clips)]
+    entries = await watched.diary.find_all(
+        DiaryQuery(start_s=0.0, end_s=math.inf, levels=(Level.SCENE,), limit=100_000)
+    )
+    if not options.whole:  # what a digest may tell
+        items, _ = items_of(entries, max_items=60)
+        entries = [one for item in items for one in item.entries[:8]]
+    told = sorted(
+        {at for one in entries for at in (one.start_s - 1, one.start_s, one.start_s + 1) if at >= 0}
+    )
+    asked_s = every if options.whole else told
+    asked = dict.fromkeys(_kinds(hour, options.kinds, options.seed), asked_s)
+    for kind in itertools.product(COLORS, SHAPES):
+        question = wording.question_for(f"there is {a(name(kind))}")
+        checks = [
+            Check(
+                watched.stream_id,
+                question.text,
+                asked_s=at_s,
+                answers=(wording.yes, wording.no),
+                num_clips=wording.num_clips_for(question),
+            )
+            for at_s in asked.get(kind, told)
+        ]
+        for start in range(0, len(checks), TOGETHER):
+            part = checks[start : start + TOGETHER]
+            await asyncio.gather(*(engine.check(one) for one in part))
+    for text, num_clips in (
+        (wording.commentary, wording.num_clips),
+        (wording.scene, wording.num_scene_clips),
+    ):
+        for start in range(0, len(told), TOGETHER):
+            times_s = told[start : start + TOGETHER]
+            await asyncio.gather(*(_said(watched, text, at_s, num_clips) for at_s in times_s))
+
+
+async def _said(watched: DiaryStream, text: str, at_s: float, num_clips: int) -> None:
+    question = Question(
+        text=text,
+        stream_id=watched.stream_id,
+        asked_s=at_s,
+        max_tokens=DiarySection().max_tokens,
+        sampling=Sampling(num_alternatives=0),
+        newest_clips=num_clips,
+    )
+    async for _ in watched.engine.answer(question):
+        pass
+
+
 async def _asked(watched: DiaryStream, hour: Hour, options: argparse.Namespace) -> dict[str, Any]:
     kinds = _kinds(hour, options.kinds, options.seed)
     ways = {name_: MomentMarks() for name_ in ("planner", "diary_alone", "retrieval_alone")}
@@ -253,7 +324,8 @@ async def _asked(watched: DiaryStream, hour: Hour, options: argparse.Namespace) 
     planner = ways["planner"].figures()
     return {
         **planner,
-        "summary": _summary(hour, entries),
+        "summary": _summary(hour, await _proved(watched, entries)),
+        "digest_unchecked": _summary(hour, entries),
         "sentences": {
             "n": len(entries),
             "true": _mean([_is_true(hour, one.text, one) for one in entries]),
@@ -264,6 +336,17 @@ async def _asked(watched: DiaryStream, hour: Hour, options: argparse.Namespace) 
         "kinds": len(kinds),
         **{name_: way.figures() for name_, way in ways.items() if name_ != "planner"},
     }
+
+
+async def _proved(watched: DiaryStream, entries: Sequence[DiaryEntry]) -> list[DiaryEntry]:
+    """The sentences of which a digest is made, as a server makes it."""
+    question = Question(
+        text="What happened so far?",
+        stream_id=watched.stream_id,
+        asked_s=float(watched.hour.num_clips),
+    )
+    reader = watched.finder.proofreader(question, watched.engine)
+    return await reader.proved(entries, max_items=DiarySection().max_summary_items)
 
 
 def _kinds(hour: Hour, num_common: int, seed: int) -> list[Kind]:

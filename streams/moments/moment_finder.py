@@ -34,6 +34,7 @@ from onlooker.streams.moments.config import MomentsSection
 from onlooker.streams.moments.happenings import claiming, happening_in, telling_of
 from onlooker.streams.moments.moment_search import FoundTimes, MomentSearch
 from onlooker.streams.moments.presence import Looks, Presence
+from onlooker.streams.moments.proofreader import Proofreader
 from onlooker.streams.moments.question_plan import QuestionPlan, Wanted, plan_of
 from onlooker.streams.moments.same_kind import conditions_in, told_as_one
 from onlooker.streams.moments.stretches import stretches_of
@@ -50,6 +51,9 @@ NOT_EXACT = "Not all could be checked in time, or for sure."
 
 UNCHECKED = 0.5
 """Confidence in what the diary says and no check can tell."""
+
+LOOKING = "Looking at what the diary tells. "
+"""Said before a digest, so that who waits hears something."""
 
 RETOLD_TOKENS = 1024
 """How long that is of which a model is to tell in its own words."""
@@ -187,14 +191,9 @@ class MomentFinder:
         if not entries and not await self._may_sweep(plan, wording):
             return
         if plan.wanted is Wanted.SUMMARY:
-            most = self._diary.settings.max_summary_items
-            text, is_cut = fitted(
-                lambda count: self._summaries.digest(entries, max_items=count),
-                most,
-                question.max_tokens,
-            )
-            yield AnswerDelta(text)
-            yield self._end(question, text, [], None, is_cut=is_cut)
+            async with aclosing(self._summed_up(question, entries, engine)) as events:
+                async for event in events:
+                    yield event
             return
         try:
             everything = await self._found(plan, "", limit=MAX_SWEPT)
@@ -210,13 +209,11 @@ class MomentFinder:
             first = ""  # so little room is for the answer itself
         else:
             yield AnswerDelta(first, is_interim=True)
-        budget_s = self._settings.budget_s if question.budget_s is None else question.budget_s
-        is_timed = self._is_live or question.budget_s is not None
         looks = Looks(
             engine=engine,
             question=question,
             clock=self._clock,
-            until_s=self._clock.now_s() + budget_s if is_timed else math.inf,
+            until_s=self._until_s(question),
             max_checks=self._settings.max_checks,
             max_parallel=self._settings.max_parallel,
         )
@@ -228,6 +225,42 @@ class MomentFinder:
         yield AnswerDelta(text)
         moments = found.moments[: self._settings.max_moments]
         yield self._end(question, first + text, moments, found.is_exact, looks, is_cut=is_cut)
+
+    async def _summed_up(
+        self, question: Question, entries: Sequence[DiaryEntry], engine: Engine
+    ) -> AsyncGenerator[AnswerEvent]:
+        """A digest of what checks do not contradict."""
+        most = self._diary.settings.max_summary_items
+        reader: Proofreader | None = None
+        if engine.info.mode != "resend":
+            yield AnswerDelta(LOOKING, is_interim=True)
+            reader = self.proofreader(question, engine)
+            entries = await reader.proved(entries, max_items=most)
+        text, is_cut = fitted(
+            lambda count: self._summaries.digest(entries, max_items=count),
+            most,
+            question.max_tokens,
+        )
+        yield AnswerDelta(text)
+        yield self._end(question, text, [], None, reader, is_cut=is_cut)
+
+    def proofreader(self, question: Question, engine: Engine) -> Proofreader:
+        """What checks the digest that answers a question."""
+        return Proofreader(
+            engine=engine,
+            question=question,
+            wording=engine.info.wording,
+            clock=self._clock,
+            until_s=self._until_s(question),
+            max_checks=self._settings.max_checks,
+            max_parallel=self._settings.max_parallel,
+        )
+
+    def _until_s(self, question: Question) -> float:
+        """Clock time at which the checks of a question end."""
+        budget_s = self._settings.budget_s if question.budget_s is None else question.budget_s
+        is_timed = self._is_live or question.budget_s is not None
+        return self._clock.now_s() + budget_s if is_timed else math.inf
 
     async def _may_sweep(self, plan: QuestionPlan, wording: Wording) -> bool:
         """Whether it is worth looking for what the diary does not name: there is a diary, and the
@@ -369,15 +402,15 @@ class MomentFinder:
         text: str,
         moments: Sequence[FoundMoment],
         is_exact: bool | None,
-        looks: Looks | None = None,
+        checks: Looks | Proofreader | None = None,
         *,
         is_cut: bool,
     ) -> AnswerEnd:
         spans = tuple((one.at_s, one.end_s) for one in moments)
         return AnswerEnd(
             FinishReason.LENGTH if is_cut else FinishReason.STOP,
-            0 if looks is None else looks.num_prompt_tokens,
-            0 if looks is None else looks.num_cached_tokens,
+            0 if checks is None else checks.num_prompt_tokens,
+            0 if checks is None else checks.num_cached_tokens,
             num_tokens(text),
             clip_spans_s=spans,
             retrieved_spans_s=spans,

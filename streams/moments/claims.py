@@ -1,0 +1,64 @@
+"""What a sentence of the diary claims, as conditions that a yes/no check can be asked about.
+
+Pure: text in, claims out. What comes was not there before and is there now; what leaves, the other
+way round; what moves, or is listed, is there. Of what else a sentence may say nothing is claimed.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from onlooker.watches.triggers.sight import colors_in
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenClaim:
+    """That something is so, or is not."""
+
+    condition: str
+    is_so: bool = True
+    is_before: bool = False
+    """Whether it is claimed of the clip before the sentence's, rather than of its own."""
+
+
+_THING = r"(?:an?|the) (?P<thing>[\w -]+?)"
+_CAME = re.compile(
+    rf"{_THING} (?:appeared|came(?: in| into view)?|arrived|entered|showed up)", re.I
+)
+_WENT = re.compile(rf"{_THING} (?:left|disappeared|went away|went out|is gone)", re.I)
+_TURNED = re.compile(rf"{_THING} turned (?P<color>\w+)", re.I)
+_DID = re.compile(rf"{_THING} (?:started|stopped|began|moved)(?: \w+)?", re.I)
+_SHOWS = re.compile(r"(?P<what>(?:an?|the) [\w -]+?) now (?P<how>\w+ \w+)", re.I)
+_LISTED = re.compile(r"an? [\w-]+(?: [\w-]+)?", re.I)
+
+
+def claims_of(text: str) -> list[WrittenClaim]:
+    """What all sentences of an entry claim."""
+    sentences = [part.strip() for part in re.split(r"\.(?:\s+|$)", text)]
+    return [claim for one in sentences if one for claim in _claims(one)]
+
+
+def _claims(sentence: str) -> list[WrittenClaim]:
+    if (found := _CAME.fullmatch(sentence)) is not None:
+        there = _there_is(found["thing"])
+        return [there, replace(there, is_so=False, is_before=True)]
+    if (found := _WENT.fullmatch(sentence)) is not None:
+        there = _there_is(found["thing"])
+        return [replace(there, is_before=True), replace(there, is_so=False)]
+    if (found := _TURNED.fullmatch(sentence)) is not None:
+        thing, colors = found["thing"], colors_in(found["thing"])
+        before = [replace(_there_is(thing), is_before=True)]
+        turned = [_there_is(thing.replace(color, found["color"])) for color in colors[:1]]
+        return [*before, *turned]
+    if (found := _DID.fullmatch(sentence)) is not None:
+        return [_there_is(found["thing"])]
+    if (found := _SHOWS.fullmatch(sentence)) is not None:
+        return [WrittenClaim(f"{found['what']} {found['how']}")]
+    listed = re.split(r",\s+(?:and\s+)?|\s+and\s+", sentence)
+    if all(_LISTED.fullmatch(one) for one in listed):
+        return [_there_is(one.split(" ", 1)[1]) for one in listed]
+    return []
+
+
+def _there_is(thing: str) -> WrittenClaim:
+    article = "an" if thing[:1].lower() in "aeiou" else "a"
+    return WrittenClaim(f"there is {article} {thing}")

@@ -1,0 +1,120 @@
+"""A digest tells what checks do not contradict."""
+
+import math
+from collections.abc import Mapping
+
+import pytest
+
+from onlooker.core.clock import ManualClock
+from onlooker.core.errors import EngineFailed
+from onlooker.core.ids import StreamId
+from onlooker.engine.checks import Check, CheckResult
+from onlooker.engine.fake import ScriptedEngine
+from onlooker.engine.interface import Question
+from onlooker.engine.wording import DEFAULT_WORDING, Wording, WordingRule
+from onlooker.streams.moments.proofreader import Proofreader
+from tests.fakes.diaries import make_entry
+
+BY_RULE = Wording(
+    rules=(
+        WordingRule(r"there is an? (\w+ \w+)", "Is there a {1}?", about_event=False),
+        WordingRule(r"there is an? (\w+)", "Has a {1} come?", about_event=True),
+    )
+)
+
+
+class Sighted(ScriptedEngine):
+    """Sees some things in the clips of some seconds; of `blind_s` it can tell nothing."""
+
+    def __init__(self, seen_s: Mapping[str, tuple[int, ...]], *, blind_s: int = -1) -> None:
+        super().__init__()
+        self.seen_s, self.blind_s = seen_s, blind_s
+        self.asked: list[tuple[str, int]] = []
+
+    async def check(self, check: Check) -> CheckResult:
+        at = math.floor(check.asked_s)
+        self.asked.append((check.text, at))
+        if at == self.blind_s:
+            raise EngineFailed("it sees nothing")
+        is_so = any(thing in check.text and at in seen for thing, seen in self.seen_s.items())
+        return CheckResult(logprobs=(0.0, -8.0) if is_so else (-8.0, 0.0), num_prompt_tokens=3)
+
+
+def reader(engine: Sighted, wording: Wording = BY_RULE, *, max_checks: int = 100) -> Proofreader:
+    return Proofreader(
+        engine=engine,
+        question=Question(text="What happened?", stream_id=StreamId("s"), asked_s=9.0),
+        wording=wording,
+        clock=ManualClock(),
+        until_s=math.inf,
+        max_checks=max_checks,
+        max_parallel=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seen_s", "is_told"),
+    [
+        ("A red star appeared.", (2, 3), True),
+        ("A red star appeared.", (3,), False),  # it is not there
+        ("A red star appeared.", (1, 2), False),  # it was there before
+        ("The red star left.", (0, 1), True),
+        ("The red star left.", (1, 2), False),
+        ("The red star left.", (5,), False),
+        ("The red star started moving.", (2,), True),
+        ("The red star started moving.", (), False),
+        ("The scene changed.", (), True),  # it claims nothing that could be checked
+        ("A dog appeared.", (), True),  # what has just happened leaves nothing to see
+    ],
+)
+async def test_what_a_check_contradicts_is_left_out(
+    text: str, seen_s: tuple[int, ...], *, is_told: bool
+) -> None:
+    engine, entry = Sighted({"red star": seen_s}), make_entry(2.0, text)
+    assert await reader(engine).proved([entry], max_items=5) == ([entry] if is_told else [])
+
+
+async def test_what_takes_the_place_of_what_is_left_out_is_checked_too() -> None:
+    entries = [
+        make_entry(1.0, "A red star appeared."),
+        make_entry(2.0, "A red star appeared."),
+        make_entry(3.0, "A red cross appeared."),
+        make_entry(4.0, "A blue cross appeared."),
+    ]
+    engine = Sighted({"red star": (1,)})
+    told = await reader(engine).proved(entries, max_items=1)
+    assert told == entries[:1]  # of the star, one of two times is so
+
+
+async def test_what_is_not_told_is_not_checked() -> None:
+    engine = Sighted({"red cross": (7,)})  # no star is there
+    often = [make_entry(float(at), "A red star appeared.") for at in (1, 3, 5)]
+    rare = make_entry(7.0, "A red cross appeared.")
+    assert await reader(engine).proved([*often, rare], max_items=1) == [*often, rare]
+    assert {text for text, _ in engine.asked} == {"Is there a red cross?"}
+
+
+async def test_the_first_clip_has_none_before_it() -> None:
+    engine, entry = Sighted({"red star": (0,)}), make_entry(0.0, "A red star appeared.")
+    assert await reader(engine).proved([entry], max_items=5) == [entry]
+    assert engine.asked == [("Is there a red star?", 0)]
+
+
+async def test_what_cannot_be_checked_is_told() -> None:
+    entry = make_entry(2.0, "The red star started moving.")
+    assert await reader(Sighted({}, blind_s=2)).proved([entry], max_items=5) == [entry]
+
+
+async def test_no_more_is_checked_than_may_be() -> None:
+    engine = Sighted({})
+    entries = [make_entry(float(at), "The red star stopped.") for at in range(1, 6)]
+    proofreader = reader(engine, max_checks=2)
+    assert await proofreader.proved(entries, max_items=5) == entries[2:]
+    assert (len(engine.asked), proofreader.num_prompt_tokens) == (2, 6)
+
+
+async def test_a_model_without_rules_is_asked_whether_the_sentence_is_so() -> None:
+    engine = Sighted({"A dog came in": (2,)})
+    right, wrong = make_entry(2.0, "A dog came in."), make_entry(4.0, "A dog came in.")
+    told = await reader(engine, DEFAULT_WORDING).proved([right, wrong], max_items=5)
+    assert told == [right]
