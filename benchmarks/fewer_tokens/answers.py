@@ -32,7 +32,7 @@ KEEP_RATIO = 0.2
 
 
 @dataclass
-class Marks:
+class AnswerMarks:
     """What came of a method's streams."""
 
     now: list[bool] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Worlds:
 
 async def answers(model: str, worlds: Worlds, methods: Sequence[str], encoder: Encoder) -> Rows:
     """Watch the worlds with each method and ask about them; the first method is `off`."""
-    marks = {method: Marks() for method in methods}
+    marks = {method: AnswerMarks() for method in methods}
     keeps_text = encoder == "all"
     async with (
         running(
@@ -87,7 +87,7 @@ async def answers(model: str, worlds: Worlds, methods: Sequence[str], encoder: E
     return {row_name(method, encoder): _row(method, marks) for method in methods}
 
 
-def _row(method: str, marks: Mapping[str, Marks]) -> dict[str, object]:
+def _row(method: str, marks: Mapping[str, AnswerMarks]) -> dict[str, object]:
     mine, whole = marks[method], marks["off"]
     row = {**mine.row(), "computed_ratio": round(mine.num_computed / whole.num_computed, 3)}
     if method in COMPACTIONS or method == "off":
@@ -101,7 +101,7 @@ async def _watch_and_ask(
     world: Hour,
     asked: Sequence[HourQuestion],
     method: str,
-    marks: Marks,
+    marks: AnswerMarks,
 ) -> None:
     await watch(engine, stream_id, world, method, marks)
     await engine.compactor.settled()
@@ -112,7 +112,7 @@ async def _watch_and_ask(
 
 
 async def watch(
-    engine: SegmentEngine, stream_id: StreamId, world: Hour, method: str, marks: Marks
+    engine: SegmentEngine, stream_id: StreamId, world: Hour, method: str, marks: AnswerMarks
 ) -> None:
     """Watch a world with one method, and answer questions about now meanwhile."""
     rng = random.Random(world.num_clips)
@@ -134,7 +134,7 @@ async def ask(
     stream_id: StreamId,
     world: Hour,
     asked: Sequence[HourQuestion],
-    marks: Marks,
+    marks: AnswerMarks,
 ) -> None:
     """Ask about what has been watched."""
     for one in asked:

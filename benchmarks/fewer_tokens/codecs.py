@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from onlooker.benchmarks.fewer_tokens.answers import Marks, Worlds, ask, watch
-from onlooker.benchmarks.fewer_tokens.costs import SCENES, clips_of, count
+from onlooker.benchmarks.fewer_tokens.answers import AnswerMarks, Worlds, ask, watch
 from onlooker.benchmarks.fewer_tokens.engines import Rows, flush, running, sized
+from onlooker.benchmarks.fewer_tokens.savings import SCENES, clips_of, count
 from onlooker.benchmarks.transcoding import transcode_folder
 from onlooker.cache_store.codecs.base import KvCodec
 from onlooker.cache_store.codecs.table import CODECS
@@ -109,7 +109,7 @@ async def answers(model: str, worlds: Worlds, codecs: Sequence[KvCodecName]) -> 
     made = worlds.made()
     asked = [world.questions(worlds.num_questions) for world in made]
     ids = [StreamId(f"world-{number}") for number in range(worlds.count)]
-    watched, found = Marks(), {}
+    watched, found = AnswerMarks(), {}
     with tempfile.TemporaryDirectory(prefix="tokens") as name:
         raw = Path(name) / "raw"
         async with running(model, "codecs", store=raw) as engine:

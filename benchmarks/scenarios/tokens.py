@@ -34,8 +34,8 @@ from typing import Any
 
 from onlooker.benchmarks.fewer_tokens import codecs
 from onlooker.benchmarks.fewer_tokens.answers import Worlds, answers
-from onlooker.benchmarks.fewer_tokens.costs import COSTS, SCENES, costs
 from onlooker.benchmarks.fewer_tokens.engines import HEIGHT, WIDTH, Encoder, Rows
+from onlooker.benchmarks.fewer_tokens.savings import COSTS, SCENES, costs
 from onlooker.benchmarks.parts import Parts
 from onlooker.benchmarks.report import rows
 from onlooker.engine.memory.compaction import COMPACTIONS

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from onlooker.benchmarks.fewer_tokens import codecs
-from onlooker.benchmarks.fewer_tokens.answers import Marks
-from onlooker.benchmarks.fewer_tokens.costs import SCENES, num_compacted
+from onlooker.benchmarks.fewer_tokens.answers import AnswerMarks
 from onlooker.benchmarks.fewer_tokens.engines import Rows
+from onlooker.benchmarks.fewer_tokens.savings import SCENES, num_compacted
 from onlooker.benchmarks.scenarios import tokens
 from onlooker.core.errors import ConfigError
 from tests.unit.cache_store.factories import make_record
@@ -86,7 +86,7 @@ def test_a_codec_takes_fewer_bytes_than_16_bits_a_value_and_more_time(dtype: str
 
 
 def test_accuracy_is_of_now_and_of_named_seconds() -> None:
-    row = Marks(now=[True], at_time=[True, False, True], recall=[False]).row()
+    row = AnswerMarks(now=[True], at_time=[True, False, True], recall=[False]).row()
     assert row["accuracy"] == 0.75
     assert row["recall"] == 0
     assert row["questions"] == {"now": 1, "at_time": 3, "recall": 1, "accuracy": 4}
