@@ -3,6 +3,7 @@
 It is made by rule, so that nothing stands in it that the diary does not say.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from itertools import pairwise
 
 from onlooker.cache_store.diaries.words import words_of
 from onlooker.cache_store.diary import DiaryEntry
+
+_BETWEEN = re.compile(r"[,;.]|\b(?:and|an?|the)\b", re.IGNORECASE)
+"""What stands between the names of two things."""
 
 MAX_TIMES = 3
 """Times that are told of one thing; of more the first and the last."""
@@ -43,14 +47,16 @@ def items_of(entries: Sequence[DiaryEntry], *, max_items: int) -> tuple[list[Dig
 
 def _rareness(entries: Sequence[DiaryEntry]) -> Callable[[str], int]:
     """In how many entries the rarest two words of a text that follow each other stand: a thing that
-    is named seldom is worth telling, whatever it did."""
+    is named seldom is worth telling, whatever it did. Words of two things make no pair: which
+    things are beside each other is chance, and nearly every list of three is the only one."""
     counts = Counter(pair for entry in entries for pair in _pairs(entry.text))
     return lambda text: min(counts[pair] for pair in _pairs(text))
 
 
 def _pairs(text: str) -> set[tuple[str, ...]]:
-    words = words_of(text)
-    return set(pairwise(words)) if len(words) > 1 else {tuple(words)}
+    parts = [words for part in _BETWEEN.split(text) if (words := words_of(part))]
+    pairs = {pair for words in parts for pair in pairwise(words)}
+    return pairs or {tuple(words_of(text))}
 
 
 def digest(

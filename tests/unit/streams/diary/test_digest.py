@@ -27,3 +27,18 @@ def test_where_there_is_too_much_the_rare_is_told() -> None:
 
 def test_nothing_is_summed_up_as_nothing() -> None:
     assert text_of() == ""
+
+
+def test_things_beside_each_other_are_not_rare_for_that() -> None:
+    often = ["A red star and a blue box", "A blue box and a red star", "A red star", "A blue box"]
+    told = text_of(*often, "A green cup and a red star", max_items=1)
+    assert told == "A green cup and a red star (4 s). More often: 4 other sentences."
+    # The only list of its order tells of nothing that is rare.
+    told = text_of(*often, "A blue box, a red star", "The grey cat left.", max_items=1)
+    assert told == "The grey cat left (5 s). More often: 5 other sentences."
+
+
+def test_what_has_no_words_has_a_place_too() -> None:
+    assert text_of("and the", "and the", "A car passed.", max_items=1) == (
+        "A car passed (2 s). More often: 2 other sentences."
+    )
