@@ -86,7 +86,8 @@ def create_app(
     for routes in (streams, frames, questions, events, watches, chat_completions, responses, models,
                    client_secrets, health, imports, memory, album, timeline, realtime, usage,
                    whip, mcp, references, surveys, orders, alerts, servers):  # fmt: skip
-        app.include_router(routes.router)
+        # As they are: `include_router` would build each of them again, which is most of a start.
+        app.router.routes.extend(routes.router.routes)
     complete_document(app, server, served_model=lambda: gateway.hub.info.model)
     _answer_errors(app, gateway)
     app.add_middleware(RequestGuard, gateway=gateway)
