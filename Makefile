@@ -13,7 +13,8 @@ ARGS ?=
 RESULTS ?= runs/tests
 PYTEST = $(PY) -m pytest --junit-xml=$(RESULTS)/$@.xml
 # Tests must say the same on any machine: one thread each, nothing fetched, nothing reported home.
-TEST_ENV := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
+# Compiled code is kept, whatever the shell says: tests start hundreds of processes.
+TEST_ENV := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
 
 .PHONY: help
 help: ## This list
