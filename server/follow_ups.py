@@ -39,7 +39,7 @@ _NAME = re.compile(
 )
 _OPENING = r"(?:(?:and|but|ok|okay|so)\b[\s,]*)?"
 _ABOUT = (
-    r"(?:what|how)\s+about\s+|(?:no|sorry)?[\s,]*(?:i|we)\s+mean[t]?\s+|(?:and|but)\b[\s,]+|"
+    r"(?:what|how)\s+about\s+|(?:no|sorry)?[\s,]*(?:i|we)\s+mean[t]?\s+|(?:and|but|no)\b[\s,]+|"
     r"not\s+that[\s,]+"
 )
 _END = r"\s*[?.!]*\s*$"
@@ -63,11 +63,21 @@ _ASKS = re.compile(
 _BEGUN = re.compile(r"^(?:and|but|so)\b[\s,]*", re.IGNORECASE)
 _DUMMY = re.compile(
     r"\b(?:what\s+(?:time|day)\s+(?:is|was)\s+it|(?:is|was|did|has|does)\s+it\s+(?:ever\s+|still\s+)?"
-    r"(?:rain|snow|dark|light|day|night|late|early|possible|true|quiet|busy|get|look|seem))",
+    r"(?:rain|snow|dark|light|day|night|late|early|possible|true|quiet|busy|get|look|seem|time|over|safe|enough|worth))",
     re.IGNORECASE,
 )
 _ANY_TIME = Now(asked_s=1e9, zero_wall_s=0.0)
 """To find the words that name times; which times they are is found where the stream is known."""
+_IS_SO = re.compile(
+    rf"^{_OPENING}(?:is|are|was|were)\s+(?:the|that|this)\s+(?:[\w-]+\s*){{2,4}}{_END}", re.I
+)
+_WHEN_THAT = re.compile(
+    rf"^{_OPENING}when\s+(?:was\s+(?:that|it)|did\s+(?:that|it)\s+happen){_END}", re.I
+)
+_DID = re.compile(rf"^{_OPENING}did\s+(?:ever\s+)?(?P<what>(?!you\b|we\b|i\b).+?){_END}", re.I)
+_WAS_THERE = re.compile(
+    rf"^{_OPENING}(?:(?:is|was|has)\s+there\b|(?:did|have)\s+(?:you|we)\s+(?:ever\s+)?see)", re.I
+)
 _ONE = re.compile(r"\bone$", re.IGNORECASE)
 
 
@@ -109,11 +119,22 @@ def _rewritten(text: str, said: _Said | None) -> str | None:
         return _about_thing(found["thing"], said.question)
     if (whole := _TIME.match(text)) is not None and _is_time(whole["when"]):
         return f"{_without_times(said.question).rstrip(' ?.!')} {whole['when']}?"
+    if _WHEN_THAT.match(text) is not None:
+        return _when(said)
     is_asked = _ASKS.match(text) is not None and _DUMMY.search(text) is None
     if is_asked and _IT.search(text) is not None and not _names(text):
         thing = _antecedent(said)
         return None if thing is None else _IT.sub(f"the {thing}", _BEGUN.sub("", text), count=1)
     return None
+
+
+def _when(said: _Said) -> str | None:
+    """When that was which was asked for: an event, or that something was there."""
+    if (event := _DID.match(said.question)) is not None:
+        return f"When did {event['what']}?"
+    if _WAS_THERE.match(said.question) is None or (thing := _antecedent(said)) is None:
+        return None
+    return f"When did the {thing} appear?"
 
 
 def _about_thing(thing: str, question: str) -> str | None:
@@ -137,7 +158,10 @@ def _antecedent(said: _Said) -> str | None:
 
 
 def _names(text: str) -> list[str]:
-    return [found["name"].lower() for found in _NAME.finditer(text)]
+    names = [found["name"].lower() for found in _NAME.finditer(text)]
+    if names and _IS_SO.match(text) is not None:
+        names[-1] = names[-1].rpartition(" ")[0] or names[-1]  # "is the door open?" is of a door
+    return names
 
 
 def _replaced(pattern: re.Pattern[str], text: str, by: str) -> str | None:

@@ -35,6 +35,12 @@ def turns(*said: tuple[str, str]) -> list[Turn]:
         (COLOUR, "What about the blue one?", "What colour is the blue circle?"),
         (COLOUR, "No, I meant the star.", "What colour is the star?"),
         (COLOUR, "How often did it appear?", "How often did the circle appear?"),
+        (COLOUR, "No, the star", "What colour is the star?"),
+        (("Was there ever a green star?", "Yes"), "When was that?",
+         "When did the green star appear?"),
+        (("Did a star leave?", "Yes"), "When was that?", "When did a star leave?"),
+        (("Is the door open?", "Yes"), "When did it open?", "When did the door open?"),
+        (("Is the red door open?", "Yes"), "Where is it?", "Where is the red door?"),
         (WHEN, "And a green one?", "When did a green circle appear?"),
         (WHEN, "How often did it leave?", "How often did the red circle leave?"),
     ],
@@ -55,6 +61,9 @@ def test_what_leans_on_the_turn_before_is_read_with_it(
         (LEFT, "Why?"),
         (LEFT, "And then they left, and it was over, which I liked"),
         (LEFT, "Is it a cat?"),
+        (LEFT, "Is it time to go?"),
+        (SCENE, "When was that?"),
+        (("Is the door open?", "Yes"), "When was that?"),
         (SCENE, "What colour is it?"),  # which of the two?
         (SCENE, "And the star?"),  # what of it?
         (("Hello!", "Hello."), "Where is it?"),
