@@ -3,18 +3,22 @@
 One minute of a drawn world is fed on the virtual clock. Then the same questions are asked: each
 alone; in one conversation by chat completions; in one over the WebSocket; both as a client gets
 them that says nothing of earlier turns, and both with one earlier turn. What the model bears is
-said by its folder (`onlooker.json`).
+said by its folder (`onlooker.json`). Last, questions that lean on the one before ("And the star?",
+"Where is it?"), each behind that one: by a client that says nothing of earlier turns, beside one
+that wants none (`dialogue_turns: 0`), to which they are questions as any other.
 
-Not shown: questions that cannot be understood without the one before, which the demo model was not
-trained on.
+Not shown: corrections, changes of topic, answers that are no longer true.
 """
 
 import argparse
 import json
+import random
+import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +51,24 @@ class DialogueRow:
     asked: int
     turns_given: int
     """The greatest number of earlier turns that an answer says it was given."""
+
+
+_FORMS = (
+    re.compile(r"Where is (the (?:\w+ )?(?!now)\w+)\?"),
+    re.compile(r"What colou?r is (the (?:\w+ )?(?!now)\w+)\?"),
+    re.compile(r"Is there (an? (?:\w+ )?(?!now)\w+)\?"),
+)
+"""Questions of which the next may ask "And the star?"."""
+
+
+@dataclass(frozen=True, slots=True)
+class _FollowUp:
+    """A question that leans on the one before."""
+
+    before: str
+    text: str
+    meant: DrawnQuestion
+    """The same as a question that stands alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +107,9 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                     found.append(await _marked(f"chat{name}", questions, ask))
                     async with _realtime(server.port, turns=turns) as ask:
                         found.append(await _marked(f"realtime{name}", questions, ask))
+                leaning = _follow_ups(world, options.seed, options.questions)
+                for name, turns in (("follow-ups", None), ("follow-ups, as they are", 0)):
+                    found.append(await _followed(name, leaning, http, model["id"], turns))
         finally:
             await server.stop()
     return {
@@ -110,6 +135,35 @@ def _questions(world: World, seed: int, count: int) -> list[DrawnQuestion]:
         if len(found) == count:
             break
     return list(found.values())
+
+
+def _follow_ups(world: World, seed: int, count: int) -> list[_FollowUp]:
+    """So many questions about the same moment that lean on one before them."""
+    known = {one.text: one for one in _questions(world, seed, 1000)}
+    found = []
+    for form in _FORMS:
+        asked = {match[1]: text for text in known if (match := form.fullmatch(text)) is not None}
+        for before, after in pairwise(sorted(asked)):
+            found.append(_FollowUp(asked[before], f"And {after}?", known[asked[after]]))
+    for text, one in known.items():
+        there = _FORMS[2].fullmatch(text)
+        where = there and known.get(f"Where is the {there[1].split(' ', 1)[1]}?")
+        if where and one.answer == "yes":
+            found.append(_FollowUp(text, "Where is it?", where))
+    random.Random(seed).shuffle(found)
+    return found[:count]
+
+
+async def _followed(
+    name: str, leaning: Sequence[_FollowUp], http: httpx.AsyncClient, model: str, turns: int | None
+) -> DialogueRow:
+    right = 0
+    for one in leaning:
+        ask = _chat(http, model, is_alone=False, turns=turns)
+        await ask(one.before)
+        right += Quiz.is_right(one.meant, (await ask(one.text)).text)
+    print(f"  {name}: {right} of {len(leaning)}", flush=True)
+    return DialogueRow(name, right, len(leaning), turns or 0)
 
 
 async def _feed(http: httpx.AsyncClient, world: World) -> None:
