@@ -41,8 +41,8 @@ serve: setup ## Only the server; ARGS="--model Qwen/Qwen3-VL-2B-Instruct --port 
 test: setup setup-test ## Everything: check, fast, vLLM and browser tests (under 15 minutes on 2 cores)
 	@RESULTS=$(RESULTS) VENV=$(VENV) tests/run_all.sh check test-fast test-vllm test-browser
 
-test-fast: setup ## Tests that boot no vLLM and no browser, three at a time
-	@$(TEST_ENV) $(PYTEST) -n 3 -m "not vllm and not slow and not browser and not gpu and not clients and not ray" $(ARGS)
+test-fast: setup ## Tests that boot no vLLM and no browser, four at a time
+	@$(TEST_ENV) $(PYTEST) -n 4 -m "not vllm and not slow and not browser and not gpu and not clients and not ray" $(ARGS)
 
 test-vllm: setup ## Tests on real vLLM with the demo model, two files at a time
 	@$(TEST_ENV) $(PYTEST) -n 2 --dist loadfile tests/vllm -m "vllm and not slow and not browser and not gpu" $(ARGS)
