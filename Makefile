@@ -38,7 +38,7 @@ serve: setup ## Only the server; ARGS="--model Qwen/Qwen3-VL-2B-Instruct --port 
 
 # ---- test ----
 .PHONY: test test-fast test-vllm test-slow test-browser test-gpu gpu-check test-clients test-ray image-test check docs
-test: setup setup-test ## Everything: check, fast, vLLM and browser tests (under 15 minutes on 2 cores)
+test: setup setup-test ## Everything: check, fast, vLLM and browser tests (some 20 minutes on 2 cores)
 	@RESULTS=$(RESULTS) VENV=$(VENV) tests/run_all.sh check test-fast test-vllm test-browser
 
 test-fast: setup ## Tests that boot no vLLM and no browser, four at a time

@@ -55,7 +55,7 @@ def _rareness(entries: Sequence[DiaryEntry]) -> Callable[[str], int]:
 
 def _pairs(text: str) -> set[tuple[str, ...]]:
     parts = [words for part in _BETWEEN.split(text) if (words := words_of(part))]
-    pairs = {pair for words in parts for pair in pairwise(words)}
+    pairs: set[tuple[str, ...]] = {pair for words in parts for pair in pairwise(words)}
     return pairs or {tuple(words_of(text))}
 
 

@@ -16,10 +16,10 @@ from onlooker.server.realtime.conversation import Conversation
 from onlooker.server.text_limits import TextLimits
 
 
-def make_conversation(**limits: int) -> Conversation:
+def make_conversation(*, follow_ups: bool = True, **limits: int) -> Conversation:
     texts = TextLimits(limits.pop("max_chars", 100), limits.pop("max_tool_chars", 100))
     defaults = {"max_items": 100, "max_bytes": 10**6, "dialogue_turns": 2}
-    return Conversation(texts=texts, **{**defaults, **limits})
+    return Conversation(texts=texts, follow_ups=follow_ups, **{**defaults, **limits})
 
 
 def message(
@@ -240,8 +240,7 @@ def test_what_came_of_calls_has_a_limit_of_its_own() -> None:
 
 @pytest.mark.parametrize(("num_turns", "follow_ups"), [(0, True), (2, True), (0, False)])
 def test_a_question_is_read_by_the_turn_before_it(num_turns: int, follow_ups: bool) -> None:
-    conversation = make_conversation(dialogue_turns=num_turns)
-    conversation.follow_ups = follow_ups
+    conversation = make_conversation(dialogue_turns=num_turns, follow_ups=follow_ups)
     conversation.add(message("What is on the left?"))
     conversation.add(message("A purple star", "assistant"))
     conversation.add(message("When did it appear?"))
