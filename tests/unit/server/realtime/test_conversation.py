@@ -67,8 +67,8 @@ def test_only_the_last_turns_are_the_dialogue() -> None:
     assert question(make_with(conversation, dialogue_turns=0)).dialogue == ()
 
 
-def make_with(source: Conversation, **limits: int) -> Conversation:
-    conversation = make_conversation(**limits)
+def make_with(source: Conversation, *, dialogue_turns: int = 2) -> Conversation:
+    conversation = make_conversation(dialogue_turns=dialogue_turns)
     conversation._items = source._items
     return conversation
 
